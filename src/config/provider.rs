@@ -1,0 +1,167 @@
+//! `[[provider]]`: who carries messages, how fast, with which account.
+
+use std::time::Duration;
+
+use crate::config::secret::Secret;
+use crate::domain::ids::ProviderName;
+use crate::domain::words::Channel;
+
+/// One provider.
+#[derive(Clone, Debug)]
+pub struct ProviderSection {
+    pub name: ProviderName,
+    pub settings: ProviderSettings,
+    /// All hold at once.
+    pub limits: Vec<Limit>,
+    /// Share among the providers of one channel.
+    pub weight: u32,
+    /// A business associate agreement is signed; without it nothing above PHI class `minimal` goes there.
+    pub baa: bool,
+    /// Requests under way at once.
+    pub max_in_flight: usize,
+    /// From the first byte of the request to the last of the answer.
+    pub timeout: Duration,
+}
+
+/// A limit on the wire, such as `10/s`, `1/s per sender`, `2000/day`. SMS count by segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    pub count: u32,
+    pub per: Period,
+    /// For each sender number or address on its own.
+    pub per_sender: bool,
+}
+
+/// The span of a [`Limit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Period {
+    Second,
+    Minute,
+    Hour,
+    /// The calendar day in UTC.
+    Day,
+}
+
+/// What each kind needs, by `kind = "..."`.
+#[derive(Clone, Debug)]
+pub enum ProviderSettings {
+    Smtp(SmtpSettings),
+    TwilioSms(TwilioSettings),
+    TwilioVoice(TwilioSettings),
+    FhirPortal(FhirPortalSettings),
+    Capture(CaptureSettings),
+}
+
+/// `kind = "smtp"`.
+#[derive(Clone, Debug)]
+pub struct SmtpSettings {
+    pub host: String,
+    pub port: u16,
+    pub tls: SmtpTls,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    /// `Name <address>` or an address: the From header where the site has none.
+    pub from: String,
+    /// The envelope sender (return path); the From address when absent.
+    pub return_path: Option<String>,
+    pub reply_to: Option<String>,
+    pub dkim: Option<DkimSettings>,
+    pub pool_size: u32,
+    /// PEM of an extra root to trust, beside the public ones.
+    pub ca_file: Option<std::path::PathBuf>,
+}
+
+/// How the connection is secured. Never falls back to less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// Plain first, then STARTTLS or nothing (port 587).
+    StartTls,
+    /// TLS from the first byte (port 465).
+    Tls,
+    /// No TLS: loopback relays and tests only.
+    None,
+}
+
+/// Signs outgoing mail.
+#[derive(Clone, Debug)]
+pub struct DkimSettings {
+    pub domain: String,
+    pub selector: String,
+    /// PEM (RSA, PKCS#1 or PKCS#8) or base64 (Ed25519).
+    pub private_key: Secret,
+    pub algorithm: DkimAlgorithm,
+}
+
+/// The key's kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DkimAlgorithm {
+    Rsa,
+    Ed25519,
+}
+
+/// `kind = "twilio_sms"` and `kind = "twilio_voice"`.
+#[derive(Clone, Debug)]
+pub struct TwilioSettings {
+    pub base_url: String,
+    pub account_sid: String,
+    pub auth_token: Secret,
+    /// Numbers to send from; one patient keeps one.
+    pub from: Vec<String>,
+    pub messaging_service_sid: Option<String>,
+    /// Where the provider reports; derived from `[http] public_url`.
+    pub status_callback: Option<String>,
+    /// Where a pressed key goes; derived from `[http] public_url`.
+    pub gather_action: Option<String>,
+    /// What an HTTP 5xx other than 503 means; the safe answer is `Unknown`.
+    pub on_5xx: On5xx,
+}
+
+/// How to read an answer that does not say whether the message was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On5xx {
+    Unknown,
+    NotSent,
+}
+
+/// `kind = "fhir_portal"`.
+#[derive(Clone, Debug)]
+pub struct FhirPortalSettings {
+    pub base_url: String,
+    /// Absent: asked of `/.well-known/smart-configuration`.
+    pub token_url: Option<String>,
+    pub client_id: String,
+    /// PEM of the key whose public half the server knows (RSA or P-384).
+    pub private_key: Secret,
+    pub key_id: String,
+    pub scope: String,
+    pub algorithm: JwtAlgorithm,
+    /// `Organization/…` reference of the sender.
+    pub sender: Option<String>,
+}
+
+/// How the client assertion is signed (SMART Backend Services).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JwtAlgorithm {
+    Rs384,
+    Es384,
+}
+
+/// `kind = "capture"`: keeps what would have been sent, sends nothing.
+#[derive(Clone, Debug)]
+pub struct CaptureSettings {
+    pub channel: Channel,
+}
+
+impl ProviderSettings {
+    /// The one channel this kind serves.
+    #[must_use]
+    pub const fn channel(&self) -> Channel {
+        match self {
+            Self::Smtp(_) => Channel::Email,
+            Self::TwilioSms(_) => Channel::Sms,
+            Self::TwilioVoice(_) => Channel::Voice,
+            Self::FhirPortal(_) => Channel::Portal,
+            Self::Capture(capture) => capture.channel,
+        }
+    }
+}

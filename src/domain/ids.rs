@@ -1,0 +1,163 @@
+//! Names and numbers by which callers, the ledger and providers know things.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Declares a name made of a restricted alphabet: once built, it is valid.
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $valid:path, $rule:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[serde(transparent)]
+        pub struct $type(std::sync::Arc<str>);
+
+        impl $type {
+            /// The rule, as shown to whoever broke it.
+            pub const RULE: &'static str = $rule;
+
+            /// Parses a name; `None` when it breaks [`Self::RULE`].
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                $valid(text).then(|| Self(text.into()))
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+                Self::parse(&text).ok_or_else(|| serde::de::Error::custom($rule))
+            }
+        }
+    };
+}
+
+fn is_slug(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+}
+
+fn is_reference(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
+}
+
+name!(
+    /// The system that asks for outreach. Stands in routing keys.
+    SourceName, is_slug, "1 to 64 of a-z 0-9 _ -"
+);
+name!(
+    /// A clinic, ward or practice: where the visit is and who signs. Stands in routing keys.
+    SiteId, is_slug, "1 to 64 of a-z 0-9 _ -"
+);
+name!(
+    /// A campaign. Stands in routing keys.
+    CampaignId, is_slug, "1 to 64 of a-z 0-9 _ -"
+);
+name!(
+    /// A template, which is also its folder's name.
+    TemplateName, is_slug, "1 to 64 of a-z 0-9 _ -"
+);
+name!(
+    /// A configured provider.
+    ProviderName, is_slug, "1 to 64 of a-z 0-9 _ -"
+);
+name!(
+    /// The caller's own name for a job; with the source it is the idempotency key.
+    JobId, is_reference, "1 to 128 of A-Z a-z 0-9 . _ : -"
+);
+name!(
+    /// The caller's name for a patient.
+    PatientId, is_reference, "1 to 128 of A-Z a-z 0-9 . _ : -"
+);
+name!(
+    /// The visit or matter that several jobs are about.
+    About, is_reference, "1 to 128 of A-Z a-z 0-9 . _ : -"
+);
+
+/// Declares an id of the ledger's own: a UUID version 7, so that rows sort by age.
+macro_rules! row_id {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $type(pub Uuid);
+
+        impl $type {
+            /// A new id, later than all before it.
+            #[must_use]
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+row_id!(
+    /// One outreach to one recipient.
+    MessageId
+);
+row_id!(
+    /// One try to send a message over one route.
+    AttemptId
+);
+row_id!(
+    /// A body that could not be accepted and waits for repair.
+    ParkedId
+);
+row_id!(
+    /// A stop that a person put in place.
+    HoldId
+);
+row_id!(
+    /// One run of one process.
+    WorkerId
+);
+
+/// What a provider can recognise a repeat by: the message and its plan step, the same for every attempt of
+/// that step. Message-ID, `If-None-Exist` and idempotency headers derive from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SendKey {
+    /// The message.
+    pub message: MessageId,
+    /// The step of its plan, from 0.
+    pub step: u16,
+}
+
+impl std::fmt::Display for SendKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.message.0.simple(), self.step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_to_their_alphabet() {
+        assert!(SourceName::parse("lakeside-ehr").is_some());
+        for bad in ["", "Lakeside", "a.b", "a b", "ä", &"x".repeat(65)] {
+            assert!(SourceName::parse(bad).is_none(), "{bad}");
+        }
+        assert!(JobId::parse("appt-2041:r1").is_some());
+        assert!(JobId::parse("appt 2041").is_none());
+    }
+}

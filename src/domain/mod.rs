@@ -1,0 +1,12 @@
+//! The nouns: parsed once and valid ever after.
+//!
+//! Nothing here knows a clock, a database or a wire. What is protected health information is masked in `Debug`.
+
+pub mod ids;
+pub mod job;
+pub mod outbound;
+pub mod patient;
+pub mod phi;
+pub mod problem;
+pub mod status;
+pub mod words;

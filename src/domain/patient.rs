@@ -1,0 +1,180 @@
+//! A patient as the directory knows them: how to reach them, what they want, who may stand in.
+
+use jiff::Timestamp;
+use jiff::civil::{Date, Time};
+use serde::{Deserialize, Serialize};
+
+use super::ids::{PatientId, SiteId};
+use super::phi::Phi;
+use super::words::{Authority, Channel, ContactStatus, ProxyMode, Purpose};
+
+/// One person of the directory, validated. This shape is also what the ledger stores (sealed).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Patient {
+    /// The caller's id.
+    pub id: PatientId,
+    /// When the sender last changed it; an older upsert is stale.
+    pub updated_at: Option<Timestamp>,
+    /// How to address them.
+    pub name: Option<Name>,
+    /// For majority and campaign queries.
+    pub birth_date: Option<Date>,
+    /// BCP-47.
+    pub language: Option<String>,
+    /// IANA zone.
+    pub timezone: Option<String>,
+    /// For zones, rules of states, postcodes of campaigns.
+    pub address: Option<PostalAddress>,
+    /// Their usual place.
+    pub site: Option<SiteId>,
+    /// The clinic's own labels.
+    pub tags: Vec<String>,
+    /// Other systems' ids.
+    pub identifiers: Vec<Identifier>,
+    /// False: no longer with us.
+    pub active: bool,
+    /// True: nothing leaves, ever.
+    pub deceased: bool,
+    /// A staff decision, with its reason.
+    pub do_not_contact: Option<String>,
+    /// Nothing before this instant.
+    pub pause_until: Option<Timestamp>,
+    /// An order, not a ban.
+    pub preferred_channels: Vec<Channel>,
+    /// Order per purpose; an empty list is an opt-out of that purpose.
+    pub preferences: Vec<Preference>,
+    /// On top of what the law says.
+    pub quiet_hours: Option<QuietHours>,
+    /// Ways to reach them.
+    pub contacts: Vec<Contact>,
+    /// What they agreed to and what they took back.
+    pub consents: Vec<Consent>,
+    /// Who may stand in.
+    pub proxies: Vec<Proxy>,
+}
+
+/// Given and family name, both optional as records are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Name {
+    pub given: Option<Phi>,
+    pub family: Option<Phi>,
+}
+
+/// As much of a postal address as decisions need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostalAddress {
+    pub postal_code: Option<Phi>,
+    pub state: Option<String>,
+    /// ISO 3166-1 alpha-2.
+    pub country: Option<String>,
+}
+
+/// An id in another system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identifier {
+    pub system: String,
+    pub value: Phi,
+}
+
+/// Channels wanted for one purpose, in order; none is an opt-out of the purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preference {
+    pub purpose: Purpose,
+    pub channels: Vec<Channel>,
+}
+
+/// Local wall-clock hours in `[start, end)`; may pass midnight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuietHours {
+    pub start: Time,
+    pub end: Time,
+}
+
+/// One way to reach a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    pub channel: Channel,
+    /// E.164, an email address, or a portal reference; valid for its channel.
+    pub address: Phi,
+    /// 1 is first; unranked come last.
+    pub rank: Option<u32>,
+    /// As FHIR's ContactPoint.use: home, work, temp, old, mobile.
+    #[serde(rename = "use")]
+    pub usage: Option<String>,
+    /// What the number is: mobile, landline, voip ...
+    pub kind: Option<String>,
+    pub status: ContactStatus,
+    pub verified_at: Option<Timestamp>,
+    pub valid_until: Option<Timestamp>,
+    /// The patient's own and nobody else's.
+    pub private: bool,
+    /// Confidential communication: nothing leaves this contact.
+    pub only: bool,
+    /// Whether and how a machine may be spoken to: none, brief, full.
+    pub leave_message: Option<String>,
+    /// Keys to press after the call is answered.
+    pub extension: Option<String>,
+}
+
+/// One grant or revocation, with its evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consent {
+    /// `None` is every purpose.
+    pub purpose: Option<Purpose>,
+    /// `None` is every channel.
+    pub channel: Option<Channel>,
+    /// `None` is every address.
+    pub address: Option<Phi>,
+    pub granted: bool,
+    pub at: Timestamp,
+    /// Who recorded it: patient, staff, import, ehr ...
+    pub source: ConsentSource,
+    pub by: Option<String>,
+    pub evidence: Option<String>,
+    pub expires_at: Option<Timestamp>,
+}
+
+super::words::words! {
+    /// Who recorded a consent; it decides what may lift a revocation.
+    ConsentSource {
+        /// The patient's own act: a reply, a key press, the preference page, a signature.
+        Patient = "patient",
+        /// A member of staff.
+        Staff = "staff",
+        /// The record system.
+        Ehr = "ehr",
+        /// A list brought in.
+        Import = "import",
+    }
+}
+
+/// Somebody who may be written to for the patient.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Proxy {
+    pub person: ProxyPerson,
+    pub relationship: Option<String>,
+    pub authority: Authority,
+    pub mode: ProxyMode,
+    /// `None` is every purpose.
+    pub purposes: Option<Vec<Purpose>>,
+    pub from: Option<Date>,
+    pub until: Option<Date>,
+    pub evidence: Option<String>,
+}
+
+/// A proxy is a patient of ours, or a person with contacts of their own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyPerson {
+    Patient(PatientId),
+    Person(Box<Person>),
+}
+
+/// A person who is no patient of ours.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Person {
+    pub name: Option<Name>,
+    pub language: Option<String>,
+    pub timezone: Option<String>,
+    pub contacts: Vec<Contact>,
+}

@@ -1,0 +1,145 @@
+//! How far a message or an attempt has come, and which moves are legal.
+//!
+//! A status is the **furthest progress** that is known. It never falls in rank, whatever the order in which
+//! receipts come; work state (when to try next, who holds the lease) stands apart from it.
+
+use super::words::words;
+
+words! {
+    /// The furthest progress of a message.
+    MessageStatus {
+        /// In the ledger, nothing decided yet.
+        Accepted = "accepted",
+        /// Waits for its time.
+        Scheduled = "scheduled",
+        /// Waits for a reason that is named.
+        Held = "held",
+        /// An attempt has begun.
+        Sending = "sending",
+        /// A provider may or may not have taken it.
+        Unknown = "unknown",
+        /// A provider has taken it.
+        Sent = "sent",
+        /// Every route was tried.
+        Failed = "failed",
+        /// It reached the recipient's device or box.
+        Delivered = "delivered",
+        /// The recipient opened it in the portal, pressed a key, answered or acted on our page.
+        Read = "read",
+        /// A rule forbade it.
+        Suppressed = "suppressed",
+        /// Its time passed first.
+        Expired = "expired",
+        /// Its caller, or staff, took it back.
+        Cancelled = "cancelled",
+    }
+}
+
+impl MessageStatus {
+    /// Progress as a number; the last three stand outside the ladder and have none.
+    #[must_use]
+    pub const fn rank(self) -> Option<u8> {
+        match self {
+            Self::Accepted | Self::Scheduled | Self::Held => Some(0),
+            Self::Sending => Some(1),
+            Self::Unknown => Some(2),
+            Self::Sent => Some(3),
+            Self::Failed => Some(4),
+            Self::Delivered => Some(5),
+            Self::Read => Some(6),
+            Self::Suppressed | Self::Expired | Self::Cancelled => None,
+        }
+    }
+
+    /// Whether the move to `next` is legal. `begun` says whether any attempt has begun whose outcome is not
+    /// known to be "not sent": such a message can no longer be cancelled, suppressed or expired.
+    #[must_use]
+    pub const fn may_become(self, next: Self, begun: bool) -> bool {
+        match (self.rank(), next.rank()) {
+            (Some(0), Some(0)) => true,
+            (Some(now), Some(then)) => then > now,
+            (Some(0), None) => true,
+            (Some(1), None) => !begun,
+            (Some(_), None) | (None, _) => false,
+        }
+    }
+
+    /// Nothing more will happen by itself. A sent message is final only where no receipt is awaited, which
+    /// the ledger knows and the status alone does not.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::Failed | Self::Delivered | Self::Read | Self::Suppressed | Self::Expired | Self::Cancelled
+        )
+    }
+}
+
+words! {
+    /// How one try over one route went. The order of declaration is the rank: the highest wins.
+    AttemptStatus {
+        /// Written down before the first byte went out.
+        Sending = "sending",
+        /// The provider may or may not have taken it.
+        Unknown = "unknown",
+        /// The provider has taken it.
+        Sent = "sent",
+        /// The provider has refused it, or it never left.
+        Failed = "failed",
+        /// The provider took it and could not deliver it.
+        Undelivered = "undelivered",
+        /// It arrived.
+        Delivered = "delivered",
+        /// It was opened.
+        Read = "read",
+    }
+}
+
+impl AttemptStatus {
+    /// The status after `news` has come, whatever came before.
+    #[must_use]
+    pub fn after(self, news: Self) -> Self {
+        self.max(news)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_status_ever_falls() {
+        for &from in MessageStatus::ALL {
+            for &to in MessageStatus::ALL {
+                if from.may_become(to, false)
+                    && let (Some(a), Some(b)) = (from.rank(), to.rank())
+                {
+                    assert!(b > a || (a == 0 && b == 0), "{from} -> {to}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_stands_outside_the_ladder_is_final() {
+        for from in [MessageStatus::Suppressed, MessageStatus::Expired, MessageStatus::Cancelled] {
+            for &to in MessageStatus::ALL {
+                assert!(!from.may_become(to, false), "{from} -> {to}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_under_way_cannot_be_taken_back() {
+        assert!(MessageStatus::Sending.may_become(MessageStatus::Cancelled, false));
+        assert!(!MessageStatus::Sending.may_become(MessageStatus::Cancelled, true));
+        assert!(!MessageStatus::Unknown.may_become(MessageStatus::Cancelled, false));
+    }
+
+    #[test]
+    fn receipts_in_any_order_end_in_the_same_status() {
+        use AttemptStatus::{Delivered, Sending, Sent, Unknown};
+        assert_eq!(Sending.after(Delivered).after(Sent).after(Unknown), Delivered);
+        assert_eq!(Sending.after(Unknown).after(Sent).after(Delivered), Delivered);
+    }
+}

@@ -1,0 +1,130 @@
+//! The closed vocabularies that callers, configuration, the ledger and the console share.
+//!
+//! Each is one enum with one spelling: the word in JSON, in TOML, in the ledger and on screen is the same.
+
+/// Declares a closed set of words: the enum, its spelling, and the way back from text.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// Every word, in declaration order.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            /// The one spelling of this word.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text),+ }
+            }
+
+            /// The word for `text`, if it is one of the set.
+            #[must_use]
+            pub fn from_word(text: &str) -> Option<Self> {
+                match text { $($text => Some($name::$variant),)+ _ => None }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+                Self::from_word(&text).ok_or_else(|| {
+                    serde::de::Error::custom(concat!("must be one of: ", $($text, " "),+))
+                })
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words! {
+    /// A way to reach a person.
+    Channel { Sms = "sms", Email = "email", Portal = "portal", Voice = "voice" }
+}
+
+words! {
+    /// Why the message is sent. Consent, caps and hours hang on it.
+    Purpose {
+        Appointment = "appointment", Care = "care", Results = "results", Billing = "billing",
+        Prevention = "prevention", Survey = "survey", Marketing = "marketing", Emergency = "emergency",
+    }
+}
+
+words! {
+    /// Which messages go first. The order of declaration is the order of service.
+    Priority { Urgent = "urgent", Normal = "normal", Bulk = "bulk" }
+}
+
+words! {
+    /// How much protected health information a text may hold.
+    PhiClass {
+        /// Nothing that tells more than "your clinic has something for you".
+        Minimal = "minimal",
+        /// A visit's time, place and practitioner.
+        Limited = "limited",
+        /// Diagnoses, results, medication.
+        Sensitive = "sensitive",
+    }
+}
+
+words! {
+    /// Whether anything may leave this process.
+    SafetyMode { Capture = "capture", AllowList = "allow_list", Live = "live" }
+}
+
+words! {
+    /// How a contact stands, as far as anyone knows.
+    ContactStatus { Ok = "ok", Bad = "bad", Wrong = "wrong", Reassigned = "reassigned" }
+}
+
+words! {
+    /// What a proxy may do for the patient.
+    Authority { Guardian = "guardian", Caregiver = "caregiver", HealthcareProxy = "healthcare_proxy" }
+}
+
+words! {
+    /// Whether the proxy is written to in the patient's place or as well.
+    ProxyMode { Instead = "instead", Also = "also" }
+}
+
+words! {
+    /// Who is being written to.
+    Recipient { Patient = "patient", Proxy = "proxy" }
+}
+
+words! {
+    /// Why a message is where it is. A closed list: dashboards, events and `explain` all speak it.
+    Reason {
+        UnknownPatient = "unknown_patient", Inactive = "inactive", Deceased = "deceased",
+        DoNotContact = "do_not_contact", Paused = "paused", OptedOut = "opted_out", NoConsent = "no_consent",
+        NoContact = "no_contact", NoProxy = "no_proxy", ConfidentialContact = "confidential_contact",
+        SharedContact = "shared_contact", InvalidAddress = "invalid_address", Landline = "landline",
+        WrongNumber = "wrong_number", Reassigned = "reassigned", ContactUnverified = "contact_unverified",
+        MailboxFull = "mailbox_full", Unreachable = "unreachable", NoAnswer = "no_answer",
+        CarrierBlocked = "carrier_blocked", Complaint = "complaint", ProviderRejected = "provider_rejected",
+        ProviderUnavailable = "provider_unavailable", ProviderMisconfigured = "provider_misconfigured",
+        OutcomeUnknown = "outcome_unknown", QuietHours = "quiet_hours", FrequencyCap = "frequency_cap",
+        SurgeHold = "surge_hold", OperatorHold = "operator_hold", Paced = "paced", Superseded = "superseded",
+        Merged = "merged", Cancelled = "cancelled", TooLate = "too_late", NoLongerNeeded = "no_longer_needed",
+        Expired = "expired", Duplicate = "duplicate", Conflict = "conflict", Malformed = "malformed",
+        UnknownTemplate = "unknown_template", UnknownSource = "unknown_source",
+        SourceNotAllowed = "source_not_allowed", BadData = "bad_data", TemplateError = "template_error",
+        NoTranslation = "no_translation", TooLong = "too_long", SensitiveContent = "sensitive_content",
+        CountryNotAllowed = "country_not_allowed", OverBudget = "over_budget", PlanExhausted = "plan_exhausted",
+        DeliveryLimit = "delivery_limit", CampaignPaused = "campaign_paused",
+        AwaitingApproval = "awaiting_approval", SafetyMode = "safety_mode",
+    }
+}

@@ -1,0 +1,5 @@
+//! `outreachd`: the patient-outreach dispatcher.
+
+pub mod config;
+pub mod domain;
+pub mod provider;

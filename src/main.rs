@@ -1,0 +1,3 @@
+//! The `outreachd` program.
+
+fn main() {}

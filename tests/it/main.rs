@@ -1,0 +1,1 @@
+//! The one integration-test binary. Tests read as stories; the harness in `support` starts real things.
