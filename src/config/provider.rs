@@ -1,10 +1,16 @@
 //! `[[provider]]`: who carries messages, how fast, with which account.
 
+mod read;
+
+#[cfg(test)]
+pub(in crate::config) use read::KINDS;
+pub(in crate::config) use read::provider_name;
+
 use std::time::Duration;
 
 use crate::config::secret::Secret;
 use crate::domain::ids::ProviderName;
-use crate::domain::words::Channel;
+use crate::domain::words::{Channel, words};
 
 /// One provider.
 #[derive(Clone, Debug)]
@@ -21,6 +27,17 @@ pub struct ProviderSection {
     pub max_in_flight: usize,
     /// From the first byte of the request to the last of the answer.
     pub timeout: Duration,
+    /// Who answers a patient's STOP.
+    pub opt_out_reply: OptOutReply,
+}
+
+words! {
+    /// Who sends the one confirmation that a STOP is owed.
+    OptOutReply {
+        /// The provider does; a second one from us would break the rule of one.
+        Provider = "provider",
+        Ours = "ours",
+    }
 }
 
 /// A limit on the wire, such as `10/s`, `1/s per sender`, `2000/day`. SMS count by segments.

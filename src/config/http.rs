@@ -1,0 +1,58 @@
+//! `[http]`: the listener for the API, webhooks, health and the console.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::fault::Broken;
+use super::kind::{Int, Parsed, Size, Span, text};
+use super::read::Section;
+use super::rules;
+
+/// The listener and its limits.
+#[derive(Clone, Debug)]
+pub struct HttpSection {
+    pub listen: SocketAddr,
+    /// How the outside reaches the listener, without a slash at the end; receipts and links need it.
+    pub public_url: Option<String>,
+    /// The largest request body, in bytes; a job stays within 256 KiB.
+    pub max_body: usize,
+    /// The largest patient import, in bytes; it is read as a stream.
+    pub max_import: usize,
+    /// The largest webhook body, in bytes.
+    pub max_webhook: usize,
+    /// Requests under way at once; more are answered 503.
+    pub max_in_flight: usize,
+    pub request_timeout: Duration,
+}
+
+impl HttpSection {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        Self {
+            listen: s.or("listen", LISTEN, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)),
+            public_url: s.optional("public_url", text(rules::web_base)),
+            max_body: s.or("max_body", Size((256 << 10)..=(256 << 20)), 16 << 20),
+            max_import: s.or("max_import", Size((1 << 20)..=(4 << 30)), 512 << 20),
+            max_webhook: s.or("max_webhook", Size((4 << 10)..=(16 << 20)), 256 << 10),
+            max_in_flight: s.or("max_in_flight", Int(1..=65_536), 512),
+            request_timeout: s.or("request_timeout", SECONDS, Duration::from_secs(30)),
+        }
+    }
+
+    /// Whether a caller must show a token. Without one only where nobody else can come: a loopback listener
+    /// with no public address. The request's Host and Forwarded headers are for the listener to judge.
+    #[must_use]
+    pub fn token_needed(&self) -> bool {
+        !self.listen.ip().is_loopback() || self.public_url.is_some()
+    }
+}
+
+const SECONDS: Span = Span(Duration::from_secs(1)..=Duration::from_secs(600));
+
+const LISTEN: Parsed<SocketAddr> = Parsed {
+    parse: |text| {
+        text.parse().map_err(|_| {
+            Broken::new("must be an IP address and a port", "write it as \"127.0.0.1:8080\" or \"[::]:8080\"")
+        })
+    },
+    show: SocketAddr::to_string,
+};

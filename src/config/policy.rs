@@ -1,0 +1,166 @@
+//! `[policy]`: how long to wait, how often to try, and what each purpose is allowed.
+
+use std::time::Duration;
+
+use super::fault::Broken;
+use super::kind::{Flag, Int, Span, one_of, word};
+use super::read::Section;
+use crate::domain::words::{Purpose, words};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+words! {
+    /// What holds where the patient has said nothing.
+    ConsentDefault {
+        /// May be sent until they object.
+        Grant = "grant",
+        /// May not be sent until they agree.
+        None = "none",
+    }
+}
+
+word!(ConsentDefault);
+
+/// Waits, retries, purposes.
+#[derive(Clone, Debug)]
+pub struct PolicySection {
+    /// How long a job waits for a patient that the directory does not know yet.
+    pub patient_grace: Duration,
+    /// How long a cancel that came before its job is remembered.
+    pub cancel_memory: Duration,
+    /// After this long without receipt or look-up an unknown outcome becomes a work item.
+    pub unknown_deadline: Duration,
+    /// How long a receipt is awaited before `sent` is final.
+    pub receipt_deadline: Duration,
+    pub retry: RetryPolicy,
+    purposes: [PurposePolicy; 8],
+}
+
+/// How often a step is tried, and the pauses between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts of one plan step, the first included.
+    pub max_attempts: u32,
+    /// The pause after the first failure; it doubles with each further one.
+    pub first_delay: Duration,
+    /// The longest pause.
+    pub max_delay: Duration,
+    /// The share of a pause that chance may take off, in percent.
+    pub jitter_percent: u8,
+    /// The longest pause that a provider's Retry-After may ask for.
+    pub retry_after_max: Duration,
+}
+
+/// What one purpose is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PurposePolicy {
+    /// How long a message is worth sending where neither job nor template says.
+    pub expires_after: Duration,
+    pub consent_default: ConsentDefault,
+    /// A machine may call.
+    pub voice_allowed: bool,
+    /// Another channel may be tried after one has failed.
+    pub fallback_allowed: bool,
+}
+
+impl PolicySection {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        Self {
+            patient_grace: s.or("patient_grace", span(Duration::ZERO, HOUR), Duration::from_secs(120)),
+            cancel_memory: s.or("cancel_memory", span(HOUR, 90 * DAY), 7 * DAY),
+            unknown_deadline: s.or("unknown_deadline", span(Duration::from_secs(60), 7 * DAY), 4 * HOUR),
+            receipt_deadline: s.or("receipt_deadline", span(Duration::from_secs(60), 14 * DAY), 72 * HOUR),
+            retry: s.section("retry", RetryPolicy::read),
+            purposes: s.section("purpose", |s| {
+                let mut read = |purpose: Purpose| {
+                    s.section(purpose.as_str(), |s| {
+                        PurposePolicy::read(s, PurposePolicy::default_of(purpose))
+                    })
+                };
+                [
+                    read(Purpose::Appointment),
+                    read(Purpose::Care),
+                    read(Purpose::Results),
+                    read(Purpose::Billing),
+                    read(Purpose::Prevention),
+                    read(Purpose::Survey),
+                    read(Purpose::Marketing),
+                    read(Purpose::Emergency),
+                ]
+            }),
+        }
+    }
+
+    /// What `purpose` is allowed.
+    #[must_use]
+    pub const fn purpose(&self, purpose: Purpose) -> &PurposePolicy {
+        let [appointment, care, results, billing, prevention, survey, marketing, emergency] = &self.purposes;
+        match purpose {
+            Purpose::Appointment => appointment,
+            Purpose::Care => care,
+            Purpose::Results => results,
+            Purpose::Billing => billing,
+            Purpose::Prevention => prevention,
+            Purpose::Survey => survey,
+            Purpose::Marketing => marketing,
+            Purpose::Emergency => emergency,
+        }
+    }
+}
+
+impl RetryPolicy {
+    fn read(s: &mut Section<'_>) -> Self {
+        let pause = || span(Duration::from_millis(100), DAY);
+        let retry = Self {
+            max_attempts: s.or("max_attempts", Int(1..=50), 6),
+            first_delay: s.or("first_delay", pause(), Duration::from_secs(5)),
+            max_delay: s.or("max_delay", pause(), Duration::from_secs(600)),
+            jitter_percent: s.or("jitter_percent", Int(0..=100), 50),
+            retry_after_max: s.or("retry_after_max", pause(), HOUR),
+        };
+        if retry.first_delay > retry.max_delay {
+            let rule = "must be at most `max_delay`";
+            s.fault("first_delay", Broken::new(rule, "lower it, or raise `max_delay`"));
+        }
+        retry
+    }
+}
+
+impl PurposePolicy {
+    fn read(s: &mut Section<'_>, default: Self) -> Self {
+        Self {
+            expires_after: s.or(
+                "expires_after",
+                span(Duration::from_secs(60), 365 * DAY),
+                default.expires_after,
+            ),
+            consent_default: s.or("consent_default", one_of(), default.consent_default),
+            voice_allowed: s.or("voice_allowed", Flag, default.voice_allowed),
+            fallback_allowed: s.or("fallback_allowed", Flag, default.fallback_allowed),
+        }
+    }
+
+    /// The defaults: care that the patient's own clinic gives may be spoken of until they object; what is not
+    /// care needs their word first, and a machine does not call about it (47 CFR 64.1200(a)(9)(iv) leaves
+    /// billing and marketing out).
+    const fn default_of(purpose: Purpose) -> Self {
+        let (expires_after, consent_default, voice_allowed, fallback_allowed) = match purpose {
+            Purpose::Appointment => (DAY, ConsentDefault::Grant, true, true),
+            Purpose::Care | Purpose::Results => {
+                (Duration::from_secs(72 * 3_600), ConsentDefault::Grant, true, true)
+            }
+            Purpose::Billing => (WEEK, ConsentDefault::Grant, false, true),
+            Purpose::Prevention => (WEEK, ConsentDefault::Grant, true, true),
+            Purpose::Survey | Purpose::Marketing => (WEEK, ConsentDefault::None, false, false),
+            Purpose::Emergency => (Duration::from_secs(6 * 3_600), ConsentDefault::Grant, true, true),
+        };
+        Self { expires_after, consent_default, voice_allowed, fallback_allowed }
+    }
+}
+
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+fn span(low: Duration, high: Duration) -> Span {
+    Span(low..=high)
+}

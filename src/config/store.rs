@@ -1,0 +1,123 @@
+//! `[store]`: the ledger's database.
+
+use std::time::Duration;
+
+use reqwest::Url;
+use toml::Value;
+
+use super::fault::Broken;
+use super::kind::{Int, Span};
+use super::read::{MASK, Section};
+use super::secret::Secret;
+
+/// The database and how it is used.
+#[derive(Clone, Debug)]
+pub struct StoreSection {
+    /// `postgres://user@host/name` or `sqlite://path`; may hold a password.
+    pub url: Secret,
+    pub kind: StoreKind,
+    /// Connections at once (PostgreSQL; SQLite has one writer).
+    pub pool_size: u32,
+    /// How long a statement may wait for a connection.
+    pub acquire_timeout: Duration,
+}
+
+/// Which database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    Sqlite,
+    Postgres,
+}
+
+const DEFAULT_URL: &str = "sqlite://outreachd.db";
+
+impl StoreSection {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        let url = s.secret("url").unwrap_or_else(|| Secret::new(DEFAULT_URL));
+        let kind = store_kind(url.expose()).unwrap_or_else(|broken| {
+            s.fault("url", broken);
+            StoreKind::Sqlite
+        });
+        s.show("url", Value::String(without_password(&url)));
+        Self {
+            url,
+            kind,
+            pool_size: s.or("pool_size", Int(2..=200), 10),
+            acquire_timeout: s.or("acquire_timeout", SECONDS, Duration::from_secs(5)),
+        }
+    }
+}
+
+const SECONDS: Span = Span(Duration::from_secs(1)..=Duration::from_secs(60));
+
+fn store_kind(text: &str) -> Result<StoreKind, Broken> {
+    let cure = "write postgres://USER@HOST/NAME or sqlite://FILE";
+    let url = Url::parse(text).map_err(|_| Broken::new("must be the URL of a database", cure))?;
+    match url.scheme() {
+        "postgres" | "postgresql" if url.username().is_empty() => Err(Broken::new(
+            "must name a user: none is taken from the operating system",
+            "write postgres://USER@HOST/NAME",
+        )),
+        "postgres" | "postgresql" if url.path().trim_matches('/').is_empty() => {
+            Err(Broken::new("must name a database", "write postgres://USER@HOST/NAME"))
+        }
+        "postgres" | "postgresql" => Ok(StoreKind::Postgres),
+        "sqlite" if text.contains(":memory:") || text.contains("mode=memory") => {
+            Err(Broken::new("must outlive the process: the ledger never forgets", "write sqlite://FILE"))
+        }
+        "sqlite" if text.trim_start_matches("sqlite:").trim_matches('/').is_empty() => {
+            Err(Broken::new("must name a file", "write sqlite://FILE"))
+        }
+        "sqlite" => Ok(StoreKind::Sqlite),
+        _ => Err(Broken::new("must be PostgreSQL or SQLite", cure)),
+    }
+}
+
+/// A URL fit to be shown: its password, and passwords in its query, masked.
+pub(super) fn without_password(url: &Secret) -> String {
+    let Ok(mut shown) = Url::parse(url.expose()) else { return MASK.to_owned() };
+    if shown.password().is_some() && shown.set_password(Some(MASK)).is_err() {
+        return MASK.to_owned();
+    }
+    let hidden = shown.query_pairs().any(|(key, _)| key.contains("pass") || key.contains("key"));
+    if hidden {
+        shown.set_query(Some(MASK));
+    }
+    shown.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_has_a_place_that_lasts() {
+        for (url, kind) in [
+            (DEFAULT_URL, StoreKind::Sqlite),
+            ("sqlite:///var/lib/outreachd/ledger.db", StoreKind::Sqlite),
+            ("postgres://outreach:pw@db/outreach", StoreKind::Postgres),
+            ("postgresql://outreach@%2Frun%2Fpostgresql/outreach", StoreKind::Postgres),
+        ] {
+            assert_eq!(store_kind(url), Ok(kind), "{url}");
+        }
+        for url in [
+            "",
+            "mysql://u@h/d",
+            "postgres://db/outreach",
+            "postgres://u@db",
+            "sqlite::memory:",
+            "sqlite://",
+            "ledger.db",
+        ] {
+            assert!(store_kind(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_shown_url_holds_no_password() {
+        let shown = without_password(&Secret::new("postgres://u:hunter2@db/o"));
+        assert_eq!(shown, "postgres://u:***@db/o");
+        assert!(!without_password(&Secret::new("postgres://u@db/o?password=hunter2")).contains("hunter2"));
+        assert_eq!(without_password(&Secret::new("hunter2")), MASK);
+    }
+}
