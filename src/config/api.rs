@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::fault::Broken;
 use super::kind::{Parsed, one_of, word};
-use super::read::Section;
+use super::read::{MASK, Section};
 use super::source::SOURCE;
 use crate::domain::ids::SourceName;
 use crate::domain::words::words;
@@ -48,12 +48,28 @@ pub struct ApiSection {
 pub struct ApiToken {
     /// For the audit trail.
     pub name: String,
-    sha256: [u8; 32],
+    sha256: TokenHash,
     pub scopes: Vec<Scope>,
     /// The sources it may speak for; `None`: every one.
     pub sources: Option<Vec<SourceName>>,
     /// Refused from this instant on.
     pub expires_at: Option<Timestamp>,
+}
+
+/// The SHA-256 of a token. Masked: a weak token could be guessed from it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    fn of(token: &str) -> Self {
+        Self(Sha256::digest(token.as_bytes()).into())
+    }
+}
+
+impl std::fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(MASK)
+    }
 }
 
 impl ApiSection {
@@ -74,7 +90,7 @@ impl ApiSection {
     /// hashes, so its time tells nothing about the token.
     #[must_use]
     pub fn find(&self, presented: &str) -> Option<&ApiToken> {
-        let hash = sha256(presented);
+        let hash = TokenHash::of(presented);
         self.tokens.iter().find(|token| token.sha256 == hash)
     }
 }
@@ -84,7 +100,7 @@ impl ApiToken {
         let plain = s.secret("token");
         let hash = s.optional("sha256", SHA256);
         let scopes = s.list("scopes", one_of());
-        if scopes.as_ref().is_none_or(Vec::is_empty) {
+        if s.lists_nothing("scopes") {
             s.fault(
                 "scopes",
                 Broken::new("must name at least one", "list what the caller does, such as \"jobs:write\""),
@@ -93,7 +109,7 @@ impl ApiToken {
         let sources = s.list("sources", SOURCE);
         let expires_at = s.optional("expires_at", INSTANT);
         let sha256 = match (plain, hash) {
-            (Some(plain), None) if plain.expose().len() >= 24 => sha256(plain.expose()),
+            (Some(plain), None) if plain.expose().len() >= 24 => TokenHash::of(plain.expose()),
             (Some(_), None) => {
                 let cure = "make one: head -c 32 /dev/urandom | base64";
                 s.fault("token", Broken::new("must have at least 24 characters", cure));
@@ -133,14 +149,14 @@ impl ApiToken {
     }
 }
 
-const SHA256: Parsed<[u8; 32]> = Parsed {
+const SHA256: Parsed<TokenHash> = Parsed {
     parse: |text| {
         let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.ok_or_else(|| {
+        bytes.map(TokenHash).ok_or_else(|| {
             Broken::new("must be a SHA-256 in 64 hexadecimal digits", "make it: printf %s TOKEN | sha256sum")
         })
     },
-    show: |hash| hex::encode(hash),
+    show: |_| MASK.to_owned(),
 };
 
 const INSTANT: Parsed<Timestamp> = Parsed {
@@ -151,10 +167,6 @@ const INSTANT: Parsed<Timestamp> = Parsed {
     },
     show: Timestamp::to_string,
 };
-
-fn sha256(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
-}
 
 fn token_name(text: &str) -> Result<String, Broken> {
     // The same alphabet as a source: the name stands in logs and in variables.

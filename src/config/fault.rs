@@ -37,22 +37,27 @@ pub(super) fn closest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a s
         .map(|(_, candidate)| candidate)
 }
 
-/// Edits (insert, delete, replace) from one text to the other: Levenshtein's distance, one row at a time.
+/// Edits (insert, delete, replace, swap of neighbours) from one text to the other: the optimal string alignment
+/// distance, row by row.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
+    let mut above: Vec<usize> = (0..=right.len()).collect();
+    let (mut two_above, mut left_before): (Vec<usize>, Option<char>) = (Vec::new(), None);
     for (i, l) in left.chars().enumerate() {
-        let mut diagonal = i;
-        let mut last = i + 1;
-        let mut next = vec![last];
-        for (above, r) in row.iter().skip(1).zip(&right) {
-            last = (diagonal + usize::from(l != *r)).min(above + 1).min(last + 1);
-            diagonal = *above;
-            next.push(last);
+        let mut row = vec![i + 1];
+        let (mut last, mut right_before) = (i + 1, None);
+        for (j, (r, (over, diagonal))) in right.iter().zip(above.iter().skip(1).zip(&above)).enumerate() {
+            let replaced = diagonal + usize::from(l != *r);
+            let swapped = (left_before == Some(*r) && right_before == Some(l))
+                .then(|| j.checked_sub(1).and_then(|j| two_above.get(j)).map_or(usize::MAX, |cell| cell + 1));
+            last = replaced.min(over + 1).min(last + 1).min(swapped.unwrap_or(usize::MAX));
+            right_before = Some(*r);
+            row.push(last);
         }
-        row = next;
+        left_before = Some(l);
+        two_above = std::mem::replace(&mut above, row);
     }
-    row.last().copied().unwrap_or_default()
+    above.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -66,6 +71,9 @@ mod tests {
             ("listen", "listen", 0),
             ("lisen", "listen", 1),
             ("kitten", "sitting", 3),
+            ("smpt", "smtp", 1),
+            ("ca", "abc", 3),
+            ("ab", "ba", 1),
             ("", "abc", 3),
         ] {
             assert_eq!(distance(left, right), expect, "{left} {right}");

@@ -42,7 +42,7 @@ pub struct Budgets {
 impl LimitsSection {
     pub(super) fn read(s: &mut Section<'_>, default_region: &str) -> Self {
         let countries = s.list("countries", text(rules::region));
-        if countries.as_ref().is_some_and(Vec::is_empty) {
+        if countries.is_some() && s.lists_nothing("countries") {
             let rule = "must name at least one country";
             s.fault("countries", Broken::new(rule, "leave it out to allow the organisation's own"));
         }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use toml::Table;
 
 use super::Config;
+use super::context::{Context, PREFIX, Variable};
 use super::fault::{Broken, ConfigFault};
-use super::read::{Context, PREFIX, Section, Variable};
+use super::read::Section;
 use super::secret::unreadable;
 use super::validate::validate;
 

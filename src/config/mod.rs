@@ -26,6 +26,7 @@ pub mod store;
 pub mod templates;
 pub mod worker;
 
+mod context;
 mod kind;
 mod load;
 mod read;

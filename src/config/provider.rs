@@ -1,5 +1,6 @@
 //! `[[provider]]`: who carries messages, how fast, with which account.
 
+mod limit;
 mod read;
 
 #[cfg(test)]

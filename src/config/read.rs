@@ -1,71 +1,16 @@
 //! Reads one setting at a time: the environment before the file before the default. Every fault is noted and
 //! reading goes on, so that one run tells all. What was read is kept for `check --show`, secrets masked.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
-use super::fault::{Broken, ConfigFault, closest};
+use super::context::{Context, PREFIX, harmless};
+use super::fault::{Broken, closest};
 use super::kind::{Kind, Raw};
 
-/// How every variable starts.
-pub(super) const PREFIX: &str = "OUTREACHD_";
 /// What a masked value looks like.
 pub(super) const MASK: &str = "***";
-
-/// What all sections share while one configuration is read.
-#[derive(Debug)]
-pub(super) struct Context {
-    /// The file's name, for faults.
-    pub(super) file: String,
-    /// Relative paths count from here.
-    pub(super) cwd: PathBuf,
-    pub(super) env: BTreeMap<String, Variable>,
-    pub(super) faults: RefCell<Vec<ConfigFault>>,
-    /// Every setting that was asked for, list items as `provider[].name`.
-    pub(super) known: RefCell<BTreeSet<String>>,
-    /// The variables that could have been given.
-    pub(super) variables: RefCell<BTreeSet<String>>,
-}
-
-/// One environment variable.
-#[derive(Debug)]
-pub(super) struct Variable {
-    /// As it was spelt.
-    pub(super) name: String,
-    pub(super) value: String,
-    pub(super) used: Cell<bool>,
-}
-
-impl Context {
-    pub(super) fn fault(&self, file: &str, path: &str, broken: Broken) {
-        self.faults.borrow_mut().push(ConfigFault {
-            file: file.to_owned(),
-            path: path.to_owned(),
-            rule: broken.rule,
-            cure: broken.cure,
-        });
-    }
-
-    /// A variable that carries our prefix and no setting of ours is a misspelling: say so.
-    pub(super) fn refuse_unused_variables(&self) {
-        let known = self.variables.borrow();
-        for (folded, variable) in &self.env {
-            if variable.used.get() {
-                continue;
-            }
-            let cure = match closest(folded, known.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean {near}?"),
-                None => "remove it; items of a list are named in the file first, then overridden by name"
-                    .to_owned(),
-            };
-            let broken = Broken::new("matches no setting of this configuration", cure);
-            self.fault("environment", &harmless(&variable.name), broken);
-        }
-    }
-}
 
 /// One table of the configuration.
 #[derive(Debug)]
@@ -155,6 +100,15 @@ impl<'c> Section<'c> {
         }
         self.show(key, Value::Array(values.iter().map(|value| kind.show(value)).collect()));
         Some(values)
+    }
+
+    /// Whether a list is absent or has no items, good or bad.
+    pub(super) fn lists_nothing(&mut self, key: &str) -> bool {
+        match self.raw(key) {
+            None => true,
+            Some(Raw::File(Value::Array(items))) => items.is_empty(),
+            Some(_) => false,
+        }
     }
 
     /// A table below this one, given or not.
@@ -357,10 +311,4 @@ fn joined(path: &str, key: &str) -> String {
 /// How a name is spelt in a variable: upper case, `-` as `_`.
 pub(super) fn folded(name: &str) -> String {
     name.to_ascii_uppercase().replace('-', "_")
-}
-
-/// A name that may be echoed: short and of plain letters; anything else could be a value in the wrong place.
-fn harmless(name: &str) -> String {
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if plain && (1..=64).contains(&name.len()) { name.to_owned() } else { "(a name not shown)".to_owned() }
 }

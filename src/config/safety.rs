@@ -20,7 +20,7 @@ impl SafetySection {
         let mode = s.or("mode", one_of(), SafetyMode::Capture);
         let listed = s.list("allow", ADDRESS);
         let section = Self { mode, allow: listed.unwrap_or_default() };
-        if mode == SafetyMode::AllowList && section.allow.is_empty() {
+        if mode == SafetyMode::AllowList && s.lists_nothing("allow") {
             let rule = "must name somebody in mode allow_list";
             s.fault("allow", Broken::new(rule, "list test addresses, or set mode = \"capture\""));
         }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::Config;
+use super::context::Context;
 use super::fault::{Broken, closest};
-use super::read::{Context, Section};
+use super::read::Section;
 use crate::domain::ids::{SiteId, SourceName};
 use crate::domain::words::SafetyMode;
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::limit::read_limits;
 use super::{
-    CaptureSettings, DkimAlgorithm, DkimSettings, FhirPortalSettings, JwtAlgorithm, Limit, On5xx,
-    OptOutReply, Period, ProviderSection, ProviderSettings, SmtpSettings, SmtpTls, TwilioSettings,
+    CaptureSettings, DkimAlgorithm, DkimSettings, FhirPortalSettings, JwtAlgorithm, On5xx, OptOutReply,
+    ProviderSection, ProviderSettings, SmtpSettings, SmtpTls, TwilioSettings,
 };
 use crate::config::fault::{Broken, closest};
 use crate::config::kind::{Flag, Int, Parsed, Span, one_of, text, word};
@@ -21,8 +22,6 @@ pub(in crate::config) const KINDS: &[&str] =
 
 /// What Twilio's own service is called.
 const TWILIO: &str = "https://api.twilio.com";
-/// More limits than these say nothing new.
-const MAX_LIMITS: usize = 8;
 
 pub(in crate::config) fn provider_name(text: &str) -> Result<ProviderName, Broken> {
     ProviderName::parse(text)
@@ -36,10 +35,8 @@ impl ProviderSection {
         s: &mut Section<'_>,
         public_url: Option<&str>,
     ) -> Option<Self> {
-        let limits = s.list("limits", LIMIT).unwrap_or_default();
-        check_limits(s, &limits);
         let shared = Self {
-            limits,
+            limits: read_limits(s),
             weight: s.or("weight", Int(1..=1_000), 100),
             baa: s.or("baa", Flag, false),
             max_in_flight: s.or("max_in_flight", Int(1..=4_096), 64),
@@ -151,7 +148,7 @@ impl TwilioSettings {
         }
         let from = s.list("from", text(sender));
         let messaging_service_sid = s.optional("messaging_service_sid", text(account_sid_like));
-        if from.as_ref().is_none_or(Vec::is_empty) && s.raw("messaging_service_sid").is_none() {
+        if s.lists_nothing("from") && s.raw("messaging_service_sid").is_none() {
             s.fault("from", Broken::new("must name at least one sender", "list the numbers to send from"));
         }
         let webhook = public_url.map(|url| format!("{url}/webhooks/{name}"));
@@ -210,18 +207,6 @@ fn check_pem(s: &Section<'_>, key: Option<&Secret>) {
     if key.is_some_and(|key| !key.expose().trim_start().starts_with("-----BEGIN ")) {
         let cure = "give the whole file, from -----BEGIN to END-----, best by private_key_file";
         s.fault("private_key", Broken::new("must be a private key in PEM", cure));
-    }
-}
-
-fn check_limits(s: &Section<'_>, limits: &[Limit]) {
-    if limits.len() > MAX_LIMITS {
-        s.fault("limits", Broken::new(format!("must be at most {MAX_LIMITS}"), "keep the tightest"));
-    }
-    for (index, limit) in limits.iter().enumerate() {
-        let same = |other: &&Limit| other.per == limit.per && other.per_sender == limit.per_sender;
-        if limits.iter().take(index).any(|other| same(&other)) {
-            s.fault("limits", Broken::new("must not limit the same span twice", "keep the tighter one"));
-        }
     }
 }
 
@@ -316,76 +301,3 @@ const ON_5XX: Parsed<On5xx> = Parsed {
         On5xx::NotSent => "not_sent".to_owned(),
     },
 };
-
-/// `10/s`, `1/s per sender`, `2000/day`.
-const LIMIT: Parsed<Limit> = Parsed {
-    parse: |text| {
-        parse_limit(text).ok_or_else(|| {
-            Broken::new(
-                "must be a limit",
-                "write it as \"10/s\", \"600/min\", \"1/s per sender\" or \"2000/day\"",
-            )
-        })
-    },
-    show: |limit| {
-        let per = match limit.per {
-            Period::Second => "s",
-            Period::Minute => "min",
-            Period::Hour => "h",
-            Period::Day => "day",
-        };
-        format!("{}/{per}{}", limit.count, if limit.per_sender { " per sender" } else { "" })
-    },
-};
-
-fn parse_limit(text: &str) -> Option<Limit> {
-    let (rate, per_sender) = match text.trim().strip_suffix("per sender") {
-        Some(rate) if rate.ends_with(' ') => (rate.trim_end(), true),
-        Some(_) => return None,
-        None => (text.trim(), false),
-    };
-    let (count, per) = rate.split_once('/')?;
-    let per = match per.trim() {
-        "s" | "sec" | "second" => Period::Second,
-        "m" | "min" | "minute" => Period::Minute,
-        "h" | "hour" => Period::Hour,
-        "d" | "day" => Period::Day,
-        _ => return None,
-    };
-    let digits = count.trim();
-    let count = digits.parse().ok().filter(|count| *count > 0 && !digits.starts_with('+'))?;
-    Some(Limit { count, per, per_sender })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_read_and_show() {
-        for (text, count, per, per_sender, shown) in [
-            ("10/s", 10, Period::Second, false, "10/s"),
-            ("1/s per sender", 1, Period::Second, true, "1/s per sender"),
-            ("2000/day", 2_000, Period::Day, false, "2000/day"),
-            (" 600 / minute ", 600, Period::Minute, false, "600/min"),
-        ] {
-            let limit = parse_limit(text).unwrap();
-            assert_eq!(limit, Limit { count, per, per_sender }, "{text}");
-            assert_eq!((LIMIT.show)(&limit), shown);
-        }
-        for bad in [
-            "",
-            "10",
-            "/s",
-            "0/s",
-            "-1/s",
-            "+1/s",
-            "10/fortnight",
-            "1.5/s",
-            "10/s per person",
-            "1/sper sender",
-        ] {
-            assert_eq!(parse_limit(bad), None, "{bad}");
-        }
-    }
-}
