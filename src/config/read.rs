@@ -196,6 +196,13 @@ impl<'c> Section<'c> {
                 .any(|(name, variable)| name.starts_with(&self.variable) && !variable.value.is_empty())
     }
 
+    /// Lets everything pass that is given here: what belongs here cannot be told.
+    pub(super) fn overlook(&mut self) {
+        self.keys.extend(self.given_keys());
+        let below = self.context.env.iter().filter(|(name, _)| name.starts_with(&self.variable));
+        below.for_each(|(_, variable)| variable.used.set(true));
+    }
+
     /// Takes this section out of what is shown: it has no effect.
     pub(super) fn hide(&mut self) {
         self.shown.clear();

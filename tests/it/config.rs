@@ -492,6 +492,14 @@ fn a_variable_that_matches_nothing_is_a_misspelling() {
 }
 
 #[test]
+fn one_fault_is_not_told_twice() {
+    let text = "[[provider]]\nname = \"sms\"\nkind = \"twillio_sms\"\naccount_sid = \"AC1\"";
+    let faults = with_env(text, &[("OUTREACHD_PROVIDER__SMS__AUTH_TOKEN", "x")]).unwrap_err();
+    assert_eq!(faults.len(), 1, "the settings of an unknown kind cannot be judged: {faults:#?}");
+    assert_eq!(faults[0].cure, "did you mean \"twilio_sms\"?");
+}
+
+#[test]
 fn a_secret_comes_from_a_file_and_the_nearest_word_wins() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).unwrap();
@@ -570,4 +578,53 @@ fn the_deployed_file_is_good_as_it_stands() {
     let options = LoadOptions { file: Some(file), ..Default::default() };
     let config = Config::load(&options).unwrap_or_else(|faults| panic!("{faults:#?}"));
     assert_eq!(config.safety.mode, SafetyMode::Capture, "nothing leaves until somebody says so");
+}
+
+#[test]
+fn the_composed_file_is_good_with_its_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("store_url", "postgres://outreach:pw@db/outreach"),
+        ("amqp_url", "amqp://outreach:pw@mq:5672/%2f"),
+        ("ledger_key", KEY),
+        ("api_token", KEY),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/compose.toml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let text = text.replace("/run/secrets", &folder.path().display().to_string());
+    // What the image sets: a container's listener is not loopback, so callers must show a token.
+    let env = [
+        ("OUTREACHD_HTTP__LISTEN", "0.0.0.0:8080"),
+        ("OUTREACHD_TEMPLATES__DIR", "/usr/share/outreachd/templates"),
+    ];
+    let config = with_env(&text, &env).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    assert!(config.http.token_needed() && config.api.find(KEY).is_some());
+    assert_eq!((config.store.kind, config.safety.mode), (StoreKind::Postgres, SafetyMode::Capture));
+    assert!(config.amqp.is_some() && config.security.key.is_some());
+}
+
+#[test]
+fn the_services_unit_names_settings_that_exist() {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/outreachd.service");
+    let unit = std::fs::read_to_string(file).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut env = Vec::new();
+    for line in unit.lines() {
+        if let Some(credential) = line.strip_prefix("LoadCredential=") {
+            let (name, _) = credential.split_once(':').unwrap();
+            let text = if name == "store_url" { "postgres://u@db/o" } else { KEY };
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        if let Some(variable) = line.strip_prefix("Environment=") {
+            let (name, value) = variable.split_once('=').unwrap();
+            env.push((name.to_owned(), value.replace("%d", &folder.path().display().to_string())));
+        }
+    }
+    env.retain(|(name, _)| name != "OUTREACHD_CONFIG");
+    let pairs: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let config = with_env("", &pairs).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    assert_eq!(config.store.kind, StoreKind::Postgres);
+    assert!(config.security.key.is_some());
 }

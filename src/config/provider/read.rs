@@ -64,7 +64,7 @@ impl ProviderSection {
             }
             _ => {
                 // Which settings belong here hangs on the kind: nothing else can be judged.
-                s.given_keys().iter().for_each(|key| s.note(key));
+                s.overlook();
                 return None;
             }
         };
