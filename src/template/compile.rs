@@ -164,7 +164,8 @@ fn partials<'a>(files: &'a Files, findings: &mut Vec<Finding>) -> Vec<Shared<'a>
             findings.push(Finding::error(path, None, "stray-file", "is no partial", cure));
             continue;
         };
-        if let Some(text) = parse(path, source, findings) {
+        // An editor's newline at the end of the file must not break the line that includes it.
+        if let Some(text) = parse(path, source.trim_end_matches(['\r', '\n']), findings) {
             shared.push(Shared { locale, name, path, text });
         }
     }

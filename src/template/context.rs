@@ -40,6 +40,7 @@ pub(super) fn context(
     put("data", Value::Object(request.data.clone()));
     put("is_change", Value::Bool(request.is_change));
     put("test", Value::Bool(request.test));
+    put("keypad", Value::Bool(request.keypad));
     put("lang", Value::from(locale));
     put("dir", Value::from(if template.is_right_to_left(locale) { "rtl" } else { "ltr" }));
     put("format", Value::from(format));

@@ -9,9 +9,10 @@ use super::finding::{Finding, Severity};
 use super::helpers::show_phone;
 use super::part::Part;
 use super::phrases::{has_opt_out, has_reply, offered_stop_word, shortener};
-use super::preview::{Preview, Sample, preview};
+use super::preview::{Preview, SAMPLE_REGION, Sample, preview};
 use super::segments::segments;
 use super::site::SiteContext;
+use super::variable::Kind;
 
 /// What the lint compares with.
 #[derive(Clone, Debug)]
@@ -102,7 +103,7 @@ fn text(template: &Template, preview: &Preview, options: &LintOptions, findings:
         if !names_site(text, options, part) {
             say("site-name", "does not say who writes".to_owned(), "use {{site.name}}");
         }
-        if !has_way_back(text, options) {
+        if !has_way_back(text, template, options) {
             let cure = "use {{phone site.phone}}, or say what to reply";
             say("way-back", "does not say how to reach the clinic".to_owned(), cure);
         }
@@ -157,10 +158,15 @@ fn names_site(text: &str, options: &LintOptions, part: Part) -> bool {
     })
 }
 
-fn has_way_back(text: &str, options: &LintOptions) -> bool {
+/// Shows the site's number, or one that came with the data, or asks for a reply.
+fn has_way_back(text: &str, template: &Template, options: &LintOptions) -> bool {
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
-    let shown = options.site.phone.as_deref().map(|phone| digits(&show_phone(phone, Some("US"))));
-    shown.is_some_and(|phone| digits(text).contains(&phone)) || has_reply(text)
+    let written = digits(text);
+    let variables = template.manifest.variables.values().filter(|variable| variable.kind == Kind::Phone);
+    let given = variables.flat_map(|variable| &variable.examples).filter_map(|example| example.as_str());
+    let mut numbers = given.chain(options.site.phone.as_deref());
+    numbers.any(|number| written.contains(&digits(&show_phone(number, Some(SAMPLE_REGION)))))
+        || has_reply(text)
 }
 
 /// Whether the text itself says how to stop such messages.

@@ -42,6 +42,3 @@ pub use render::{RenderError, RenderRequest, Rendered};
 pub use segments::{Encoding, Segments, segments};
 pub use site::{RecipientContext, SiteContext};
 pub use variable::{Kind, Variable};
-
-#[cfg(test)]
-mod tests;

@@ -78,12 +78,21 @@ impl Part {
 
     /// The rendered text without what only the file's layout put there.
     pub(super) fn tidy(self, text: &str) -> String {
-        match self {
+        one_stop(match self {
             Self::Sms | Self::SmsShort => paragraphs(text, "\n"),
             Self::Voice | Self::Voicemail | Self::EmailSubject | Self::PortalSubject => one_line(text),
             Self::Portal | Self::EmailText => paragraphs_kept(text),
             Self::EmailHtml => text.trim().to_owned(),
-        }
+        })
+    }
+}
+
+/// A sentence that ends in "3:30 p.m." needs no second full stop.
+fn one_stop(text: String) -> String {
+    if text.contains(".m..") || text.contains(". m..") {
+        text.replace(".m..", ".m.").replace(". m..", ". m.")
+    } else {
+        text
     }
 }
 
@@ -170,6 +179,7 @@ mod tests {
     #[test]
     fn lines_of_an_sms_file_are_joined_and_paragraphs_kept() {
         assert_eq!(Part::Sms.tidy("\n One\n two.  \n\n\n Three. \n"), "One two.\nThree.");
+        assert_eq!(Part::Sms.tidy("At 3:30 p.m.. At 4 p. m.. Wait..."), "At 3:30 p.m. At 4 p. m. Wait...");
         assert_eq!(Part::EmailText.tidy("\nOne\n  two\n\n\n\nThree\n\n"), "One\n  two\n\nThree");
     }
 

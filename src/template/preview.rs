@@ -14,6 +14,9 @@ use super::manifest::Manifest;
 use super::render::{RenderError, RenderRequest, Rendered};
 use super::site::{RecipientContext, SiteContext};
 
+/// Samples are written as people of this region write.
+pub(super) const SAMPLE_REGION: &str = "US";
+
 words! {
     /// Which examples and which circumstances.
     Sample {
@@ -157,8 +160,9 @@ fn render_sample(
         is_change: sample == Sample::Change,
         test: false,
         drafts: true,
+        keypad: sample == Sample::Typical,
         unsubscribe_url: Some("https://outreach.example.org/u/sample"),
-        region: Some("US"),
+        region: Some(SAMPLE_REGION),
     })
 }
 

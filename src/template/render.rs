@@ -49,6 +49,8 @@ pub struct RenderRequest<'a> {
     pub test: bool,
     /// Renders from locales that nobody has approved, too.
     pub drafts: bool,
+    /// Keys pressed during a call reach us: 9 ends such calls. Without it no text offers a key.
+    pub keypad: bool,
     /// The one-click unsubscribe page, https.
     pub unsubscribe_url: Option<&'a str>,
     /// ISO 3166-1 alpha-2 of the place: phone numbers and, where the recipient's tag has no region, dates are

@@ -28,6 +28,7 @@ pub(super) const FIELDS: &[&str] = &[
     "organisation",
     "is_change",
     "test",
+    "keypad",
     "unsubscribe_url",
     "lang",
     "dir",
