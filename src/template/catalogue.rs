@@ -1,0 +1,303 @@
+//! All templates of a folder, compiled and checked as a whole: either every text of it is usable, or none is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use handlebars::Handlebars;
+
+use crate::domain::ids::TemplateName;
+use crate::domain::words::Channel;
+
+use super::compile::{self, Compiled};
+use super::files::{self, Files};
+use super::finding::{Finding, Severity};
+use super::formatters::{Tongue, tongue};
+use super::manifest::Manifest;
+use super::part::{Escape, Part};
+
+/// A checked set of templates. It never changes: a reload makes a new one.
+#[derive(Debug)]
+pub struct Catalogue {
+    templates: BTreeMap<TemplateName, Template>,
+    compiled: BTreeMap<String, Compiled>,
+    /// What was noticed while loading and is no error.
+    remarks: Vec<Finding>,
+    bundle_hash: String,
+}
+
+/// One template with what it has in each locale.
+#[derive(Debug)]
+pub struct Template {
+    pub name: TemplateName,
+    pub manifest: Manifest,
+    locales: BTreeMap<String, LocaleTexts>,
+}
+
+/// Which texts one locale of a template has.
+#[derive(Debug)]
+struct LocaleTexts {
+    tongue: Tongue,
+    /// The text's name in the compiled registry.
+    parts: BTreeMap<Part, String>,
+}
+
+impl Catalogue {
+    /// Reads, checks and compiles every template below `dir`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, by file and line; then nothing is loaded.
+    pub fn load(dir: &Path) -> Result<Self, Vec<Finding>> {
+        Self::from_files(&files::read(dir)?)
+    }
+
+    /// As [`Self::load`], from texts in memory: path below the folder (with `/`) to text.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_files(files: &Files) -> Result<Self, Vec<Finding>> {
+        let mut findings = Vec::new();
+        let templates = templates(files, &mut findings);
+        let compiled = compile::compile(files, &templates, &mut findings);
+        if findings.iter().any(|finding| finding.severity == Severity::Error) {
+            findings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+            return Err(findings);
+        }
+        Ok(Self { templates, compiled, remarks: findings, bundle_hash: files::hash(files) })
+    }
+
+    /// SHA-256 of all files, as hex; it stands on every message that was rendered from this set.
+    #[must_use]
+    pub fn bundle_hash(&self) -> &str {
+        &self.bundle_hash
+    }
+
+    /// The template of that name.
+    #[must_use]
+    pub fn get(&self, name: &TemplateName) -> Option<&Template> {
+        self.templates.get(name)
+    }
+
+    /// All templates by name.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.templates.values()
+    }
+
+    pub(super) fn remarks(&self) -> &[Finding] {
+        &self.remarks
+    }
+
+    pub(super) fn registry(&self, locale: &str, escape: Escape) -> Option<&Handlebars<'static>> {
+        self.compiled.get(locale).map(|compiled| compiled.registry(escape))
+    }
+}
+
+impl Template {
+    /// Every locale that has at least one text.
+    pub fn locales(&self) -> impl Iterator<Item = &str> {
+        self.locales.keys().map(String::as_str)
+    }
+
+    /// Whether `locale` has all texts that `channel` needs.
+    #[must_use]
+    pub fn has(&self, locale: &str, channel: Channel) -> bool {
+        self.locales.get(locale).is_some_and(|texts| texts.has(channel))
+    }
+
+    /// The channels for which the default locale has texts.
+    pub fn channels(&self) -> impl Iterator<Item = Channel> {
+        Channel::ALL.iter().copied().filter(|&channel| self.has(&self.manifest.default_locale, channel))
+    }
+
+    /// The name under which a text is compiled; `None` where the locale lacks it.
+    pub(super) fn text(&self, locale: &str, part: Part) -> Option<&str> {
+        self.locales.get(locale)?.parts.get(&part).map(String::as_str)
+    }
+
+    pub(super) fn is_right_to_left(&self, locale: &str) -> bool {
+        self.locales.get(locale).is_some_and(|texts| texts.tongue.right_to_left)
+    }
+
+    /// The locale whose texts a reader of `wish` (BCP-47) understands: the same tag, else the same language in
+    /// the same script, of the same region where there is one.
+    pub(super) fn locale_for(&self, wish: &str, channel: Channel, drafts: bool) -> Option<&str> {
+        let usable = |name: &&String| self.is_usable(name, channel, drafts);
+        if let Some((name, _)) = self.locales.get_key_value(wish).filter(|(name, _)| usable(name)) {
+            return Some(name);
+        }
+        let wish = tongue(wish)?;
+        let same = |texts: &LocaleTexts| {
+            texts.tongue.language == wish.language && texts.tongue.script == wish.script
+        };
+        self.locales
+            .iter()
+            .filter(|(name, texts)| same(texts) && usable(name))
+            .min_by_key(|(_, texts)| match &texts.tongue.region {
+                region if *region == wish.region => 0,
+                None => 1,
+                Some(_) => 2,
+            })
+            .map(|(name, _)| name.as_str())
+    }
+
+    /// Whether a real message may be rendered from `locale`: it has the texts, and somebody approved them.
+    pub(super) fn is_usable(&self, locale: &str, channel: Channel, drafts: bool) -> bool {
+        self.has(locale, channel) && (drafts || self.manifest.approved.contains(locale))
+    }
+}
+
+impl LocaleTexts {
+    fn has(&self, channel: Channel) -> bool {
+        Part::needed(channel).iter().all(|part| self.parts.contains_key(part))
+    }
+}
+
+/// A catalogue that can be replaced while it is in use.
+#[derive(Debug)]
+pub struct SharedCatalogue {
+    dir: PathBuf,
+    current: ArcSwap<Catalogue>,
+}
+
+impl SharedCatalogue {
+    /// Loads `dir` for the first time.
+    ///
+    /// # Errors
+    /// As [`Catalogue::load`].
+    pub fn load(dir: impl Into<PathBuf>) -> Result<Self, Vec<Finding>> {
+        let dir = dir.into();
+        let current = ArcSwap::from_pointee(Catalogue::load(&dir)?);
+        Ok(Self { dir, current })
+    }
+
+    /// Reads the folder again. Says whether anything has changed.
+    ///
+    /// # Errors
+    /// As [`Catalogue::load`]; the set that was in use stays in use.
+    pub fn reload(&self) -> Result<bool, Vec<Finding>> {
+        let new = Catalogue::load(&self.dir)?;
+        let changed = new.bundle_hash != self.current.load().bundle_hash;
+        if changed {
+            self.current.store(Arc::new(new));
+        }
+        Ok(changed)
+    }
+
+    /// The set in use. Keep it for one message, not for ever.
+    #[must_use]
+    pub fn current(&self) -> Arc<Catalogue> {
+        self.current.load_full()
+    }
+}
+
+/// Sorts the files into templates and checks that each is complete.
+fn templates(files: &Files, findings: &mut Vec<Finding>) -> BTreeMap<TemplateName, Template> {
+    let mut folders: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
+    for (path, text) in files {
+        match path.split_once('/') {
+            Some((folder, _)) if folder.starts_with('_') => {}
+            Some((folder, rest)) => folders.entry(folder).or_default().push((rest, text)),
+            None => findings.push(stray(path)),
+        }
+    }
+    folders.into_iter().filter_map(|(folder, contents)| template(folder, &contents, findings)).collect()
+}
+
+fn template(
+    folder: &str,
+    contents: &[(&str, &str)],
+    findings: &mut Vec<Finding>,
+) -> Option<(TemplateName, Template)> {
+    let file = format!("{folder}/template.toml");
+    let Some(name) = TemplateName::parse(folder) else {
+        let cure = format!("name the folder with {}", TemplateName::RULE);
+        findings.push(Finding::error(folder, None, "name", "the folder's name is no template name", cure));
+        return None;
+    };
+    let mut locales: BTreeMap<String, LocaleTexts> = BTreeMap::new();
+    for (path, _) in contents.iter().filter(|(path, _)| *path != "template.toml") {
+        let Some((locale, tongue, part)) = placed(path) else {
+            findings.push(stray(&format!("{folder}/{path}")));
+            continue;
+        };
+        let texts =
+            locales.entry(locale.to_owned()).or_insert(LocaleTexts { tongue, parts: BTreeMap::new() });
+        texts.parts.insert(part, format!("{name}/{part}"));
+    }
+    let Some((_, text)) = contents.iter().find(|(path, _)| *path == "template.toml") else {
+        findings.push(Finding::error(&file, None, "manifest", "is missing", "add template.toml"));
+        return None;
+    };
+    match Manifest::parse(&file, text) {
+        Ok(manifest) => {
+            let template = Template { name: name.clone(), manifest, locales };
+            complete(&template, &file, findings);
+            Some((name, template))
+        }
+        Err(faults) => {
+            findings.extend(faults);
+            None
+        }
+    }
+}
+
+/// `locale/part.hbs`.
+fn placed(path: &str) -> Option<(&str, Tongue, Part)> {
+    let (locale, file) = path.split_once('/')?;
+    Some((locale, tongue(locale)?, Part::from_word(file.strip_suffix(".hbs")?)?))
+}
+
+fn stray(path: &str) -> Finding {
+    let known = Part::ALL.iter().map(|part| format!("{part}.hbs")).collect::<Vec<_>>().join(", ");
+    let cure = format!("use NAME/template.toml and NAME/LOCALE/ with {known}, or _partials/ and _layouts/");
+    Finding::error(path, None, "stray-file", "is no file of a template", cure)
+}
+
+fn complete(template: &Template, file: &str, findings: &mut Vec<Finding>) {
+    let manifest = &template.manifest;
+    let mut missing = |path: String, cure: &str| {
+        findings.push(Finding::error(&path, None, "missing-text", "is missing", cure));
+    };
+    for &channel in &manifest.channels {
+        let locale = &manifest.default_locale;
+        for &part in Part::needed(channel) {
+            if template.text(locale, part).is_none() {
+                let cure = "the default locale needs every channel that template.toml lists";
+                missing(format!("{}/{locale}/{part}.hbs", template.name), cure);
+            }
+        }
+    }
+    for locale in template.locales() {
+        let has = |part| template.text(locale, part).is_some();
+        let path = |part: Part| format!("{}/{locale}/{part}.hbs", template.name);
+        let email = Part::needed(Channel::Email);
+        if email.iter().any(|&part| has(part)) {
+            for &part in email.iter().filter(|&&part| !has(part)) {
+                missing(path(part), "an email needs subject, html and txt");
+            }
+        }
+        if has(Part::SmsShort) && !has(Part::Sms) {
+            missing(path(Part::Sms), "sms.short stands in for it and cannot stand alone");
+        }
+        if has(Part::Voicemail) && !has(Part::Voice) {
+            missing(path(Part::Voice), "voicemail goes with it and cannot stand alone");
+        }
+        if has(Part::Portal) && !has(Part::PortalSubject) && !has(Part::EmailSubject) {
+            missing(path(Part::PortalSubject), "a portal message needs a subject");
+        }
+    }
+    let known: BTreeSet<&str> = template.locales().collect();
+    for locale in manifest.approved.iter().chain([&manifest.default_locale]) {
+        if !known.contains(locale.as_str()) {
+            let message = format!("names the locale {locale}, which has no texts");
+            findings.push(Finding::error(
+                file,
+                None,
+                "unknown-locale",
+                message,
+                "add the folder, or correct the name",
+            ));
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Compiles every text once, per locale and way of escaping, and lets `scan` look at each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use handlebars::{Handlebars, Template as Text};
+
+use crate::domain::ids::TemplateName;
+
+use super::catalogue::Template;
+use super::files::Files;
+use super::finding::{Finding, Severity};
+use super::formatters::tongue;
+use super::helpers;
+use super::part::{Escape, Part, escape_xml};
+use super::scan::{Scan, Scope, circles};
+
+/// The texts of one locale, ready to render.
+pub(super) struct Compiled {
+    plain: Handlebars<'static>,
+    html: Handlebars<'static>,
+    xml: Handlebars<'static>,
+}
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Compiled")
+    }
+}
+
+impl Compiled {
+    fn new() -> Self {
+        Self { plain: registry(Escape::None), html: registry(Escape::Html), xml: registry(Escape::Xml) }
+    }
+
+    pub(super) const fn registry(&self, escape: Escape) -> &Handlebars<'static> {
+        match escape {
+            Escape::None => &self.plain,
+            Escape::Html => &self.html,
+            Escape::Xml => &self.xml,
+        }
+    }
+
+    fn add(&mut self, name: &str, part: Part, text: Text) {
+        match part.escape() {
+            Escape::None => self.plain.register_template(name, text),
+            Escape::Html => self.html.register_template(name, text),
+            Escape::Xml => self.xml.register_template(name, text),
+        }
+    }
+
+    fn add_partial(&mut self, name: &str, text: &Text) {
+        for registry in [&mut self.plain, &mut self.html, &mut self.xml] {
+            registry.register_template(name, text.clone());
+        }
+    }
+}
+
+fn registry(escape: Escape) -> Handlebars<'static> {
+    let mut registry = Handlebars::new();
+    registry.set_strict_mode(true);
+    match escape {
+        Escape::None => registry.register_escape_fn(handlebars::no_escape),
+        Escape::Html => registry.register_escape_fn(handlebars::html_escape),
+        Escape::Xml => registry.register_escape_fn(escape_xml),
+    }
+    helpers::register(&mut registry);
+    registry
+}
+
+/// A partial file: which locale it is for (`None` is all), its name, its path.
+struct Shared<'a> {
+    locale: Option<&'a str>,
+    name: &'a str,
+    path: &'a str,
+    text: Text,
+}
+
+/// Compiles all of `files`; what is wrong goes to `findings`.
+pub(super) fn compile(
+    files: &Files,
+    templates: &BTreeMap<TemplateName, Template>,
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<String, Compiled> {
+    let shared = partials(files, findings);
+    let mut compiled: BTreeMap<String, Compiled> = BTreeMap::new();
+    for locale in templates.values().flat_map(Template::locales) {
+        if !compiled.contains_key(locale) {
+            compiled.insert(locale.to_owned(), with_partials(locale, &shared, findings));
+        }
+    }
+    for template in templates.values() {
+        texts(template, files, &shared, &mut compiled, findings);
+    }
+    compiled
+}
+
+fn texts(
+    template: &Template,
+    files: &Files,
+    shared: &[Shared<'_>],
+    compiled: &mut BTreeMap<String, Compiled>,
+    findings: &mut Vec<Finding>,
+) {
+    let mut used = BTreeSet::new();
+    for locale in template.locales() {
+        let known = visible(locale, shared).into_keys().map(str::to_owned).collect();
+        for &part in Part::ALL {
+            let Some(name) = template.text(locale, part) else { continue };
+            let path = format!("{}/{locale}/{part}.hbs", template.name);
+            let Some(text) = files.get(&path).and_then(|source| parse(&path, source, findings)) else {
+                continue;
+            };
+            let variables = Some(&template.manifest.variables);
+            let scan = Scan::of(&text, &Scope { file: &path, variables, partials: &known });
+            findings.extend(scan.findings);
+            used.extend(scan.used);
+            if let Some(compiled) = compiled.get_mut(locale) {
+                compiled.add(name, part, text);
+            }
+        }
+    }
+    let manifest = &template.manifest;
+    used.extend(manifest.expires_from.iter().chain(&manifest.remote_from).cloned());
+    for name in manifest.variables.keys().filter(|name| !used.contains(*name)) {
+        let file = format!("{}/template.toml", template.name);
+        let message = format!("variables.{name} is used by no text");
+        let finding = Finding::error(&file, None, "unused-variable", message, "remove it, or use it");
+        findings.push(finding.with_severity(Severity::Warning));
+    }
+}
+
+fn parse(path: &str, source: &str, findings: &mut Vec<Finding>) -> Option<Text> {
+    if let Some(line) = source.lines().position(|line| line.contains('\0')) {
+        findings.push(Finding::error(path, Some(line + 1), "encoding", "holds a NUL", "remove it"));
+        return None;
+    }
+    match Text::compile(source) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            let line = error.pos().map(|(line, _)| line);
+            let message = format!("does not compile: {}", error.reason());
+            findings.push(Finding::error(path, line, "syntax", message, "correct the braces at this place"));
+            None
+        }
+    }
+}
+
+fn partials<'a>(files: &'a Files, findings: &mut Vec<Finding>) -> Vec<Shared<'a>> {
+    let mut shared = Vec::new();
+    for (path, source) in files {
+        let Some((folder, rest)) = path.split_once('/').filter(|(folder, _)| folder.starts_with('_')) else {
+            continue;
+        };
+        let (locale, file) = match rest.split_once('/') {
+            Some((locale, file)) => (Some(locale), file),
+            None => (None, rest),
+        };
+        let name = file.strip_suffix(".hbs").filter(|name| is_partial_name(name));
+        let placed = matches!(folder, "_partials" | "_layouts")
+            && locale.is_none_or(|locale| tongue(locale).is_some());
+        let (Some(name), true) = (name, placed) else {
+            let cure = "use _partials/LOCALE/NAME.hbs or _layouts/NAME.hbs, NAME of a-z 0-9 _";
+            findings.push(Finding::error(path, None, "stray-file", "is no partial", cure));
+            continue;
+        };
+        // An editor's newline at the end of the file must not break the line that includes it.
+        if let Some(text) = parse(path, source.trim_end_matches(['\r', '\n']), findings) {
+            shared.push(Shared { locale, name, path, text });
+        }
+    }
+    shared
+}
+
+fn is_partial_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+/// The partials a locale sees: its own, else its language's, else everybody's.
+fn visible<'s>(locale: &str, shared: &'s [Shared<'_>]) -> BTreeMap<&'s str, &'s Shared<'s>> {
+    let language = tongue(locale).map(|tongue| tongue.language);
+    let order = [None, language.as_deref(), Some(locale)];
+    let mut visible = BTreeMap::new();
+    for wanted in order {
+        visible.extend(shared.iter().filter(|s| s.locale == wanted).map(|s| (s.name, s)));
+    }
+    visible
+}
+
+fn with_partials(locale: &str, shared: &[Shared<'_>], findings: &mut Vec<Finding>) -> Compiled {
+    let mut compiled = Compiled::new();
+    let visible = visible(locale, shared);
+    let known: BTreeSet<String> = visible.keys().map(|name| (*name).to_owned()).collect();
+    let mut includes = BTreeMap::new();
+    for (name, partial) in &visible {
+        let scan = Scan::of(&partial.text, &Scope { file: partial.path, variables: None, partials: &known });
+        for finding in scan.findings {
+            // One file serves several locales; say each thing once.
+            if !findings.contains(&finding) {
+                findings.push(finding);
+            }
+        }
+        includes.insert((*name).to_owned(), scan.includes);
+        compiled.add_partial(name, &partial.text);
+    }
+    for name in circles(&includes) {
+        let path = visible.get(name.as_str()).map_or("_partials", |partial| partial.path);
+        let finding = Finding::error(path, None, "circle", "includes itself", "break the circle of partials");
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
+    compiled
+}

@@ -1,0 +1,276 @@
+//! Renders one message for one channel: picks the language, checks the data, fills in the texts, fits them to the
+//! channel.
+//!
+//! A text message takes about six microseconds in a release build (see the timing test), so nothing is cached
+//! per message.
+
+use std::io::{self, Write};
+
+use handlebars::{Context, RenderErrorReason};
+use serde_json::{Map, Value};
+
+use crate::domain::ids::TemplateName;
+use crate::domain::outbound::Content;
+use crate::domain::patient::Name;
+use crate::domain::phi::Phi;
+use crate::domain::problem::Problem;
+use crate::domain::words::{Channel, Reason};
+
+use super::alphabet::fit;
+use super::catalogue::{Catalogue, Template};
+use super::context::context;
+use super::formatters::{Formatters, tongue};
+use super::manifest::OnMissingLocale;
+use super::part::Part;
+use super::segments::segments;
+use super::site::{RecipientContext, SiteContext};
+
+/// Characters of a text message that the providers take (Twilio: `Body`, 1,600).
+const MAX_SMS_CHARS: usize = 1_600;
+
+/// Everything one message is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct RenderRequest<'a> {
+    pub template: &'a TemplateName,
+    pub channel: Channel,
+    /// BCP-47 tags the recipient reads, best first; may be empty.
+    pub languages: &'a [&'a str],
+    /// The job's data; it is checked again before anything is rendered.
+    pub data: &'a Map<String, Value>,
+    /// The name of whom it is about, where the record has one.
+    pub patient: Option<&'a Name>,
+    /// Who reads it.
+    pub recipient: RecipientContext<'a>,
+    pub site: Option<&'a SiteContext>,
+    /// Signs where the site has no name.
+    pub organisation: &'a str,
+    /// An earlier message on the matter was sent already.
+    pub is_change: bool,
+    pub test: bool,
+    /// Renders from locales that nobody has approved, too.
+    pub drafts: bool,
+    /// Keys pressed during a call reach us: 9 ends such calls. Without it no text offers a key.
+    pub keypad: bool,
+    /// The one-click unsubscribe page, https.
+    pub unsubscribe_url: Option<&'a str>,
+    /// ISO 3166-1 alpha-2 of the place: phone numbers and, where the recipient's tag has no region, dates are
+    /// written as there.
+    pub region: Option<&'a str>,
+}
+
+/// A message ready for its channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// `Voice.extension` is the contact's and is left empty here.
+    pub content: Content,
+    /// The locale of the texts, which is the message's language.
+    pub locale: String,
+    /// Of an SMS; 0 for other channels.
+    pub segments: u32,
+    /// `sms.short` stood in for `sms`.
+    pub shortened: bool,
+}
+
+/// Why there is no message. Holds no value of the data.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | "))]
+pub struct RenderError {
+    /// `unknown_template`, `bad_data`, `no_translation`, `too_long` (try the next channel) or `template_error`.
+    pub reason: Reason,
+    pub problems: Vec<Problem>,
+}
+
+impl RenderError {
+    fn new(reason: Reason, field: String, rule: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { reason, problems: vec![Problem::new(field, reason, rule, cure)] }
+    }
+}
+
+impl Catalogue {
+    /// Renders one message.
+    ///
+    /// # Errors
+    /// See [`RenderError::reason`].
+    pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered, RenderError> {
+        let template = self.get(request.template).ok_or_else(|| {
+            let cure = "deploy the template, or correct the name";
+            RenderError::new(Reason::UnknownTemplate, "template".to_owned(), "is not in the catalogue", cure)
+        })?;
+        template
+            .manifest
+            .check_data(request.data)
+            .map_err(|problems| RenderError { reason: Reason::BadData, problems })?;
+        let (locale, format) = choose_locale(template, request)?;
+        let page =
+            Page { catalogue: self, template, locale, context: context(request, template, locale, &format) };
+        let (content, shortened) = match request.channel {
+            Channel::Sms => page.sms()?,
+            Channel::Email => (page.email(request.unsubscribe_url)?, false),
+            Channel::Voice => (page.voice()?, false),
+            Channel::Portal => (page.portal()?, false),
+        };
+        let segments = if let Content::Sms { segments, .. } = content { segments } else { 0 };
+        Ok(Rendered { content, locale: locale.to_owned(), segments, shortened })
+    }
+}
+
+/// The locale of the texts, and the tag by which dates and numbers are written.
+fn choose_locale<'t>(
+    template: &'t Template,
+    request: &RenderRequest<'_>,
+) -> Result<(&'t str, String), RenderError> {
+    let drafts = request.drafts || request.test;
+    for wish in request.languages {
+        if let Some(locale) = template.locale_for(wish, request.channel, drafts) {
+            return Ok((locale, format_tag(locale, Some(wish), request.region)));
+        }
+    }
+    let default = template.manifest.default_locale.as_str();
+    let refused =
+        template.manifest.on_missing_locale == OnMissingLocale::Refuse && !request.languages.is_empty();
+    if refused || !template.is_usable(default, request.channel, drafts) {
+        let rule = format!("has no approved {} text that the recipient reads", request.channel);
+        let cure = "translate and approve it, or leave this channel out";
+        return Err(RenderError::new(Reason::NoTranslation, template.name.to_string(), rule, cure));
+    }
+    Ok((default, format_tag(default, None, request.region)))
+}
+
+/// The recipient's own tag where it names a region, so that es-US reads "3:30 p. m." and es-ES "15:30"; else the
+/// locale with the region of the place.
+fn format_tag(locale: &str, wish: Option<&&str>, region: Option<&str>) -> String {
+    let regional = |tag: &str| {
+        tongue(tag).is_some_and(|tongue| tongue.region.is_some()) && Formatters::of(tag).is_some()
+    };
+    if let Some(wish) = wish.filter(|wish| regional(wish)) {
+        return (**wish).to_owned();
+    }
+    match region {
+        Some(region) if !regional(locale) => {
+            let tag = format!("{locale}-{region}");
+            if Formatters::of(&tag).is_some() { tag } else { locale.to_owned() }
+        }
+        _ => locale.to_owned(),
+    }
+}
+
+/// The texts of one locale with the values for one message.
+struct Page<'a> {
+    catalogue: &'a Catalogue,
+    template: &'a Template,
+    locale: &'a str,
+    context: Context,
+}
+
+impl Page<'_> {
+    fn sms(&self) -> Result<(Content, bool), RenderError> {
+        let manifest = &self.template.manifest;
+        let most = manifest.max_segments(self.locale);
+        for part in [Part::Sms, Part::SmsShort] {
+            let Some(text) = self.part(part)? else { continue };
+            let text = fit(text, manifest.alphabet());
+            let count = segments(&text).segments;
+            if count <= most && text.chars().nth(MAX_SMS_CHARS).is_none() {
+                let content = Content::Sms { text: Phi::new(text), segments: count };
+                return Ok((content, part == Part::SmsShort));
+            }
+        }
+        Err(self.too_long(Part::Sms, format!("takes more than {most} segments with this data")))
+    }
+
+    fn email(&self, unsubscribe_url: Option<&str>) -> Result<Content, RenderError> {
+        Ok(Content::Email {
+            subject: self.needed(Part::EmailSubject)?,
+            text: self.needed(Part::EmailText)?,
+            html: self.needed(Part::EmailHtml)?,
+            unsubscribe_url: unsubscribe_url.map(str::to_owned),
+        })
+    }
+
+    fn voice(&self) -> Result<Content, RenderError> {
+        let speech = self.needed(Part::Voice)?;
+        Ok(Content::Voice { speech, voicemail: self.part(Part::Voicemail)?.map(Phi::new), extension: None })
+    }
+
+    fn portal(&self) -> Result<Content, RenderError> {
+        let text = self.needed(Part::Portal)?;
+        let subject = match self.part(Part::PortalSubject)? {
+            Some(subject) => Phi::new(subject),
+            None => self.needed(Part::EmailSubject)?,
+        };
+        Ok(Content::Portal { subject, text })
+    }
+
+    fn needed(&self, part: Part) -> Result<Phi, RenderError> {
+        let missing = || self.fault(part, None, "is missing or empty", "write the text");
+        self.part(part)?.filter(|text| !text.is_empty()).map(Phi::new).ok_or_else(missing)
+    }
+
+    /// One rendered text, tidied; `None` where the locale has none.
+    fn part(&self, part: Part) -> Result<Option<String>, RenderError> {
+        let Some(name) = self.template.text(self.locale, part) else { return Ok(None) };
+        let Some(registry) = self.catalogue.registry(self.locale, part.escape()) else { return Ok(None) };
+        let mut out = Bounded { text: Vec::with_capacity(512), left: part.max_bytes(), full: false };
+        match registry.render_with_context_to_write(name, &self.context, &mut out) {
+            Ok(()) => {}
+            Err(_) if out.full => {
+                return Err(self.too_long(part, format!("is longer than {} bytes", part.max_bytes())));
+            }
+            Err(error) => return Err(self.engine_fault(part, &error)),
+        }
+        let text = String::from_utf8(out.text)
+            .map_err(|_| self.fault(part, None, "is not UTF-8", "save the files as UTF-8"))?;
+        Ok(Some(part.tidy(&text)))
+    }
+
+    /// The engine's errors may print values; only what is known to be a name is passed on.
+    fn engine_fault(&self, part: Part, error: &handlebars::RenderError) -> RenderError {
+        let rule = match error.reason() {
+            RenderErrorReason::MissingVariable(Some(path)) => {
+                format!("uses {path}, which this message lacks")
+            }
+            RenderErrorReason::Other(said) => said.clone(),
+            _ => "does not render".to_owned(),
+        };
+        self.fault(part, error.line_no, rule, "put an #if around the value, and run `template lint`")
+    }
+
+    fn fault(&self, part: Part, line: Option<usize>, rule: impl Into<String>, cure: &str) -> RenderError {
+        let at = line.map(|line| format!(":{line}")).unwrap_or_default();
+        let file = format!("{}/{}/{part}.hbs{at}", self.template.name, self.locale);
+        RenderError::new(Reason::TemplateError, file, rule, cure)
+    }
+
+    fn too_long(&self, part: Part, rule: String) -> RenderError {
+        let file = format!("{}/{}/{part}.hbs", self.template.name, self.locale);
+        let cure = "shorten the text or the data, or raise max_segments";
+        RenderError::new(Reason::TooLong, file, rule, cure)
+    }
+}
+
+/// Takes so many bytes and no more.
+struct Bounded {
+    text: Vec<u8>,
+    left: usize,
+    full: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.left.checked_sub(bytes.len()) {
+            Some(left) => {
+                self.left = left;
+                self.text.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            None => {
+                self.full = true;
+                Err(io::ErrorKind::WriteZero.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
