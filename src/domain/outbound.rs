@@ -1,6 +1,6 @@
 //! What goes to a provider, and what it may answer.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::ids::{AttemptId, MessageId, SendKey, SiteId};
 use super::patient::Name;
@@ -24,8 +24,8 @@ pub struct OutboundMessage {
     /// Whether the text reads right to left is the language's; why it is sent is this.
     pub purpose: Purpose,
     pub site: Option<SiteId>,
-    /// After this instant it is of no use; providers with a validity period are told.
-    pub expires_at: Timestamp,
+    /// How long it is of use from now on, by the ledger's clock; providers with a validity period are told.
+    pub valid_for: SignedDuration,
     pub content: Content,
 }
 

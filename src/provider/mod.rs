@@ -1,10 +1,23 @@
 //! Adapters to the outside: one file a provider, all of one shape.
+//!
+//! Each file reads in the same order: what it does on the wire, `new` (every fault of its settings named), the
+//! [`Provider`] it is, how a request is built, what an answer means, its tests. A new one touches three places:
+//! its file (or folder), one arm in [`registry`], its table test in `tests/it/provider/`.
+//!
+//! **An error never carries a body, an address or a URL**: only a class and the provider's own code.
 
 use async_trait::async_trait;
 
 use crate::domain::ids::ProviderName;
-use crate::domain::outbound::{Accepted, OutboundMessage, SendError};
+use crate::domain::outbound::{Accepted, Content, OutboundMessage, SendError};
 use crate::domain::words::Channel;
+
+pub mod capture;
+pub mod fhir_portal;
+pub mod http;
+pub mod registry;
+pub mod smtp;
+pub mod twilio;
 
 /// Carries one message to one address.
 #[async_trait]
@@ -23,4 +36,14 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 
     /// Whether it can be reached and knows us, without sending anything.
     async fn check(&self) -> Result<(), SendError>;
+
+    /// A machine took the call `reference`: says what may be left on it, or hangs up. Only voice has machines.
+    async fn machine_answered(
+        &self,
+        _reference: &str,
+        _content: &Content,
+        _language: &str,
+    ) -> Result<(), SendError> {
+        Ok(())
+    }
 }

@@ -1,0 +1,161 @@
+//! What an SMTP refusal means (RFC 5321 reply codes, RFC 3463 enhanced codes and their registry).
+//!
+//! | stage | reply | class |
+//! |---|---|---|
+//! | greeting, EHLO, STARTTLS, AUTH | 4xx | `Transient` (4.7.x but for AUTH: `Throttled`) |
+//! | | 5xx | `Misconfigured`: it would meet every message |
+//! | any later | 4.7.x, 454 | `Throttled`; at RCPT with 450 or 451 it is greylisting: `Transient` |
+//! | | other 4xx | `Transient` |
+//! | | x.2.2 mailbox full | `Transient`, 5.2.2 too: RFC 3463 calls it a persistent transient failure |
+//! | MAIL | 5xx | `Misconfigured`: our sender is refused (too large: `Rejected`) |
+//! | RCPT, content | 5.1.0-6, 5.1.9-10, 5.2.1, 5.4.1, 5.4.4 | `BadAddress` |
+//! | | 5.1.7-8, 5.5.x, 5.7.8-14, 5.7.20-27, 5.7.57-60, 5.7.515, 530-538 | `Misconfigured`: sender, login, SPF, DKIM, DMARC |
+//! | | other 5.7.x, size, content | `Rejected` |
+//! | | no enhanced code: 521, 550, 551, 553, 556 at RCPT | `BadAddress` |
+//! | | 552 at RCPT | `Transient`: the mailbox is full |
+
+use std::error::Error as _;
+
+use crate::domain::outbound::{FailureKind, SendError};
+
+/// How far the conversation had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Greeting,
+    Auth,
+    Sender,
+    Recipient,
+    /// After DATA.
+    Content,
+}
+
+/// A refusal: the reply code and, where given, the enhanced one. Never the text, which quotes addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) code: u16,
+    enhanced: Option<(u16, u16, u16)>,
+}
+
+impl Reply {
+    /// The refusal in an error of lettre's; `None` where no reply came, or none that can be read.
+    pub(super) fn of(error: &lettre::transport::smtp::Error) -> Option<Self> {
+        let code = u16::from(error.status()?);
+        let text = error.source().map(ToString::to_string).unwrap_or_default();
+        Some(Self { code, enhanced: enhanced(&text) })
+    }
+
+    /// The class and the code.
+    pub(super) fn error(self, stage: Stage) -> SendError {
+        let code = match self.enhanced {
+            Some((class, subject, detail)) => format!("{class}.{subject}.{detail}"),
+            None => self.code.to_string(),
+        };
+        SendError::new(self.kind(stage), code)
+    }
+
+    fn kind(self, stage: Stage) -> FailureKind {
+        let throttled = FailureKind::Throttled { retry_after: None };
+        let permanent = self.code >= 500;
+        match (stage, self.enhanced) {
+            (Stage::Greeting | Stage::Auth, _) if permanent => FailureKind::Misconfigured,
+            (Stage::Auth, _) => FailureKind::Transient,
+            (_, Some((_, 2, 2))) => FailureKind::Transient,
+            (Stage::Recipient, Some((4, 7, _))) if matches!(self.code, 450 | 451) => FailureKind::Transient,
+            (_, Some((4, 7, _))) => throttled,
+            (_, None) if self.code == 454 => throttled,
+            _ if !permanent => FailureKind::Transient,
+            (_, Some((_, 2, 3) | (_, 3, 4))) => FailureKind::Rejected,
+            (Stage::Sender, None) if self.code == 552 => FailureKind::Rejected,
+            (Stage::Greeting | Stage::Sender, _) => FailureKind::Misconfigured,
+            (_, Some((_, subject, detail))) => {
+                permanent_enhanced(subject, detail).unwrap_or_else(|| self.permanent_bare(stage))
+            }
+            (_, None) => self.permanent_bare(stage),
+        }
+    }
+
+    fn permanent_bare(self, stage: Stage) -> FailureKind {
+        match (stage, self.code) {
+            (_, 500..=504 | 530..=538) => FailureKind::Misconfigured,
+            (Stage::Recipient, 521 | 550 | 551 | 553 | 556) => FailureKind::BadAddress,
+            (Stage::Recipient, 552) => FailureKind::Transient,
+            _ => FailureKind::Rejected,
+        }
+    }
+}
+
+/// `None` where the enhanced code says no more than the reply code.
+fn permanent_enhanced(subject: u16, detail: u16) -> Option<FailureKind> {
+    Some(match (subject, detail) {
+        (1, 7 | 8) | (5, _) | (7, 8..=14 | 20..=27 | 57..=60 | 515) => FailureKind::Misconfigured,
+        (1, 0..=6 | 9 | 10) | (2, 1) | (4, 1 | 4) => FailureKind::BadAddress,
+        (3 | 4 | 6 | 7, _) => FailureKind::Rejected,
+        _ => return None,
+    })
+}
+
+/// `x.y.z` at the start of the text, where x agrees with itself: 4 or 5.
+fn enhanced(text: &str) -> Option<(u16, u16, u16)> {
+    let word = text.split_whitespace().next()?;
+    let mut numbers = word.split('.').map(|number| {
+        let digits = (1..=3).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| number.parse::<u16>().ok()).flatten()
+    });
+    let (class, subject, detail) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    (numbers.next().is_none() && matches!(class, 4 | 5)).then_some((class, subject, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use FailureKind::{BadAddress, Misconfigured, Rejected, Transient};
+
+    use super::*;
+
+    const THROTTLED: FailureKind = FailureKind::Throttled { retry_after: None };
+
+    #[test]
+    fn each_refusal_has_its_class() {
+        use Stage::{Auth, Content, Greeting, Recipient, Sender};
+        for (stage, code, text, kind, shown) in [
+            (Greeting, 421, "4.7.0 too many connections", THROTTLED, "4.7.0"),
+            (Greeting, 421, "busy", Transient, "421"),
+            (Greeting, 554, "no service for you", Misconfigured, "554"),
+            (Auth, 535, "5.7.8 bad credentials", Misconfigured, "5.7.8"),
+            (Auth, 454, "4.7.0 temporary failure", Transient, "4.7.0"),
+            (Sender, 553, "5.7.1 not yours", Misconfigured, "5.7.1"),
+            (Sender, 552, "5.3.4 too big", Rejected, "5.3.4"),
+            (Sender, 451, "4.3.2 later", Transient, "4.3.2"),
+            (Recipient, 550, "5.1.1 no such user", BadAddress, "5.1.1"),
+            (Recipient, 550, "no such user", BadAddress, "550"),
+            (Recipient, 556, "5.1.10 null MX", BadAddress, "5.1.10"),
+            (Recipient, 550, "5.2.1 disabled", BadAddress, "5.2.1"),
+            (Recipient, 452, "4.2.2 full", Transient, "4.2.2"),
+            (Recipient, 552, "5.2.2 full", Transient, "5.2.2"),
+            (Recipient, 552, "full", Transient, "552"),
+            (Recipient, 450, "4.7.1 greylisted", Transient, "4.7.1"),
+            (Recipient, 421, "4.7.28 rate", THROTTLED, "4.7.28"),
+            (Recipient, 550, "5.7.1 policy", Rejected, "5.7.1"),
+            (Recipient, 550, "5.0.0 no", BadAddress, "5.0.0"),
+            (Recipient, 530, "log in first", Misconfigured, "530"),
+            (Content, 454, "Throttling failure: Maximum sending rate exceeded", THROTTLED, "454"),
+            (Content, 550, "5.7.515 not authenticated", Misconfigured, "5.7.515"),
+            (Content, 550, "5.7.26 DMARC", Misconfigured, "5.7.26"),
+            (Content, 554, "5.7.1 spam", Rejected, "5.7.1"),
+            (Content, 550, "no", Rejected, "550"),
+            (Content, 552, "5.2.3 too big", Rejected, "5.2.3"),
+            (Content, 451, "later", Transient, "451"),
+        ] {
+            let error = Reply { code, enhanced: enhanced(text) }.error(stage);
+            assert_eq!((error.kind, error.code.as_deref()), (kind, Some(shown)), "{stage:?} {code} {text}");
+        }
+    }
+
+    #[test]
+    fn only_an_enhanced_code_is_read_as_one() {
+        for text in
+            ["10.0.0.1 blocked", "5.1 x", "5.1.1.1 x", "2.1.1 x", "5.1.1234", "5..1", "<a@b.c> 5.1.1", ""]
+        {
+            assert_eq!(enhanced(text), None, "{text}");
+        }
+    }
+}

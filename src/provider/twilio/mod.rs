@@ -1,0 +1,204 @@
+//! What Twilio's messages and calls share: account, form posts, choice of sender, the meaning of its codes.
+//!
+//! Source: Twilio API 2010-04-01 (OpenAPI `twilio_api_v2010`) and its error dictionary. It has no
+//! idempotency key: an unknown outcome must be looked up, never sent again.
+
+pub mod sms;
+mod twiml;
+pub mod voice;
+
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::http::{self, Answer};
+use crate::config::provider::{On5xx, TwilioSettings};
+use crate::config::secret::Secret;
+use crate::domain::ids::{ProviderName, SendKey};
+use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
+use crate::domain::problem::Problem;
+
+/// Fields of a form, in the order in which they are sent.
+pub(super) type Form = Vec<(&'static str, String)>;
+
+/// One Twilio account, as one provider uses it.
+pub(super) struct Account {
+    client: reqwest::Client,
+    /// `{base_url}/2010-04-01/Accounts/{sid}`
+    url: String,
+    sid: String,
+    token: Secret,
+    on_5xx: On5xx,
+}
+
+impl Account {
+    /// Reads what both kinds have in common.
+    pub(super) fn new(
+        name: &ProviderName,
+        settings: &TwilioSettings,
+        timeout: Duration,
+    ) -> Result<Self, Problem> {
+        let base = http::base_url(name, "base_url", &settings.base_url)?;
+        let sid = settings.account_sid.clone();
+        // It stands in the path of every request.
+        if sid.is_empty() || !sid.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            let cure = "copy the account SID (AC and 32 hex digits) from the Twilio console";
+            return Err(http::fault(name, "account_sid", "must be letters and digits", cure));
+        }
+        for (field, url) in
+            [("status_callback", &settings.status_callback), ("gather_action", &settings.gather_action)]
+        {
+            if url.as_ref().is_some_and(|url| Url::parse(url).is_err()) {
+                return Err(http::fault(name, field, "must be a URL", "write it as https://host/path"));
+            }
+        }
+        Ok(Self {
+            client: http::client(name, timeout)?,
+            url: format!("{base}/2010-04-01/Accounts/{sid}"),
+            sid,
+            token: settings.auth_token.clone(),
+            on_5xx: settings.on_5xx,
+        })
+    }
+
+    /// Posts `form` to `resource` (such as `Messages.json`) and reads the new thing's SID.
+    pub(super) async fn post(&self, resource: &str, form: &Form) -> Result<Accepted, SendError> {
+        let request = self
+            .client
+            .post(format!("{}/{resource}", self.url))
+            .basic_auth(&self.sid, Some(self.token.expose()))
+            .form(form);
+        let answer = http::exchange(request).await?;
+        if !answer.status.is_success() {
+            return Err(refused(&answer, self.on_5xx));
+        }
+        // A success without a SID is not Twilio's: some box between us answered, and may have passed it on.
+        let sid = serde_json::from_slice::<Created>(&answer.body).ok().map(|created| created.sid);
+        match sid.filter(|sid| is_sid(sid)) {
+            Some(sid) => Ok(Accepted { reference: Some(sid) }),
+            None => Err(SendError::new(FailureKind::Ambiguous, "no_sid")),
+        }
+    }
+
+    /// Reads the account: reaches Twilio and proves the credentials.
+    pub(super) async fn check(&self) -> Result<(), SendError> {
+        let request =
+            self.client.get(format!("{}.json", self.url)).basic_auth(&self.sid, Some(self.token.expose()));
+        let answer = http::exchange(request).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(refused(&answer, self.on_5xx)) }
+    }
+}
+
+#[derive(Deserialize)]
+struct Created {
+    sid: String,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    code: u32,
+}
+
+/// Whether `text` has the form of a SID: two letters and up to 62 letters and digits.
+pub(super) fn is_sid(text: &str) -> bool {
+    (3..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+/// The number for `address`: always the same while it is on the list, and adding another moves only the
+/// share of people that the new one takes (rendezvous hashing).
+pub(super) fn sender_for<'a>(from: &'a [String], address: &str) -> Option<&'a str> {
+    let score = |sender: &str| Sha256::new().chain_update(sender).chain_update(address).finalize();
+    from.iter().map(String::as_str).max_by_key(|sender| score(sender))
+}
+
+/// The number of the place that signs, else the one of this recipient.
+pub(super) fn sender(from: &[String], message: &OutboundMessage) -> Option<String> {
+    match &message.from {
+        Some(sender) => Some(sender.address.clone()),
+        None => sender_for(from, message.to.expose()).map(str::to_owned),
+    }
+}
+
+/// `url` with the send key, so that the webhook knows what it is about.
+pub(super) fn with_key(url: &str, key: SendKey, event: Option<&str>) -> Result<String, SendError> {
+    let mut url = Url::parse(url).map_err(|_| SendError::new(FailureKind::Misconfigured, "callback_url"))?;
+    url.query_pairs_mut().append_pair("key", &key.to_string());
+    if let Some(event) = event {
+        url.query_pairs_mut().append_pair("event", event);
+    }
+    Ok(url.into())
+}
+
+/// What a refusal means. Twilio's code counts where the status says that the request was read and refused.
+fn refused(answer: &Answer, on_5xx: On5xx) -> SendError {
+    let general = http::refusal(answer, on_5xx);
+    if !answer.status.is_client_error() {
+        return general;
+    }
+    let Ok(Refused { code }) = serde_json::from_slice(&answer.body) else { return general };
+    let kind = meaning(code).unwrap_or(general.kind);
+    let kind = match kind {
+        FailureKind::Throttled { .. } => {
+            FailureKind::Throttled { retry_after: http::retry_after(&answer.headers) }
+        }
+        kind => kind,
+    };
+    SendError::new(kind, code.to_string())
+}
+
+/// The class of an error code; `None` where only the HTTP status speaks.
+fn meaning(code: u32) -> Option<FailureKind> {
+    Some(match code {
+        // 20429 too many requests ("never processed"), 21611 and 30001 queue full
+        20429 | 21611 | 30001 => FailureKind::Throttled { retry_after: None },
+        // provider time-out and error inside Twilio, unreachable handset, unknown
+        30003 | 30008 | 30410 | 30500 => FailureKind::Transient,
+        // no valid or no mobile number, no route, unknown or disused handset, landline
+        13223 | 13224 | 21211 | 21214 | 21217 | 21401 | 21612 | 21614 | 21635 | 30005 | 30006 => {
+            FailureKind::BadAddress
+        }
+        // said STOP
+        21610 => FailureKind::OptedOut,
+        // account, authentication, region, trial, sender, missing registration
+        20003 | 20005 | 20404 | 21210 | 21212 | 21215 | 21219 | 21408 | 21603 | 21606 | 21608 | 21659
+        | 30002 | 30034 => FailureKind::Misconfigured,
+        // no text, too long, blocked, filtered
+        21216 | 21602 | 21605 | 21617 | 21619 | 30004 | 30007 => FailureKind::Rejected,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_person_keeps_one_number_when_another_is_added() {
+        let two: Vec<String> = ["+13125550100", "+13125550101"].map(str::to_owned).into();
+        let three = [two.clone(), vec!["+13125550102".to_owned()]].concat();
+        let people: Vec<String> = (0..3_000).map(|n| format!("+1312{n:07}")).collect();
+        let mut moved = 0;
+        for person in &people {
+            let before = sender_for(&two, person).unwrap();
+            let after = sender_for(&three, person).unwrap();
+            if before != after {
+                assert_eq!(after, "+13125550102", "nobody moves between the old ones");
+                moved += 1;
+            }
+        }
+        assert!((900..1_100).contains(&moved), "a third moves: {moved}");
+        let first = people.iter().filter(|person| sender_for(&two, person).unwrap() == two[0]).count();
+        assert!((1_400..1_600).contains(&first), "half each: {first}");
+    }
+
+    #[test]
+    fn a_callback_carries_the_send_key() {
+        let key = SendKey { message: crate::domain::ids::MessageId(uuid::Uuid::nil()), step: 2 };
+        assert_eq!(
+            with_key("https://o.example/webhooks/v?x=1", key, Some("machine")).unwrap(),
+            "https://o.example/webhooks/v?x=1&key=00000000000000000000000000000000-2&event=machine"
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! `twilio_sms`: SMS by Twilio's Messages resource.
+//!
+//! `POST /2010-04-01/Accounts/{sid}/Messages.json`, a form, HTTP Basic. The sender is the message's own,
+//! else the messaging service (which keeps one number per recipient by itself), else one of `from`, chosen
+//! by the recipient's address. What is no longer of use is dropped by Twilio after `ValidityPeriod`.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Account, Form, sender};
+use crate::config::provider::TwilioSettings;
+use crate::domain::ids::ProviderName;
+use crate::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError};
+use crate::domain::problem::Problem;
+use crate::domain::words::Channel;
+use crate::provider::{Provider, http};
+
+/// Characters of a body that Twilio takes.
+const MAX_BODY_CHARS: usize = 1_600;
+/// Seconds that Twilio keeps a message at most.
+const MAX_VALIDITY_SECONDS: i64 = 36_000;
+
+/// Sends SMS.
+pub struct TwilioSms {
+    name: ProviderName,
+    account: Account,
+    from: Vec<String>,
+    service: Option<String>,
+    status_callback: Option<String>,
+}
+
+impl TwilioSms {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// The first fault, with its field.
+    pub fn new(name: ProviderName, settings: &TwilioSettings, timeout: Duration) -> Result<Self, Problem> {
+        if settings.from.is_empty() && settings.messaging_service_sid.is_none() {
+            let cure = "list at least one number, or give `messaging_service_sid`";
+            return Err(http::fault(&name, "from", "a sender is needed", cure));
+        }
+        Ok(Self {
+            account: Account::new(&name, settings, timeout)?,
+            name,
+            from: settings.from.clone(),
+            service: settings.messaging_service_sid.clone(),
+            status_callback: settings.status_callback.clone(),
+        })
+    }
+
+    fn form(&self, message: &OutboundMessage) -> Result<Form, SendError> {
+        let Content::Sms { text, .. } = &message.content else {
+            return Err(SendError::new(FailureKind::Misconfigured, "channel"));
+        };
+        if text.expose().chars().count() > MAX_BODY_CHARS {
+            return Err(SendError::new(FailureKind::Rejected, "too_long"));
+        }
+        let mut form = vec![("To", message.to.expose().to_owned())];
+        match &self.service {
+            Some(service) if message.from.is_none() => form.push(("MessagingServiceSid", service.clone())),
+            _ => {
+                let from = sender(&self.from, message)
+                    .ok_or_else(|| SendError::new(FailureKind::Misconfigured, "from"))?;
+                form.push(("From", from));
+            }
+        }
+        form.push(("Body", text.expose().to_owned()));
+        let seconds = message.valid_for.as_secs().clamp(1, MAX_VALIDITY_SECONDS);
+        form.push(("ValidityPeriod", seconds.to_string()));
+        if let Some(callback) = &self.status_callback {
+            form.push(("StatusCallback", callback.clone()));
+        }
+        Ok(form)
+    }
+}
+
+impl std::fmt::Debug for TwilioSms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TwilioSms").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Provider for TwilioSms {
+    fn name(&self) -> &ProviderName {
+        &self.name
+    }
+
+    fn channel(&self) -> Channel {
+        Channel::Sms
+    }
+
+    fn dedupes(&self) -> bool {
+        false
+    }
+
+    async fn send(&self, message: &OutboundMessage) -> Result<Accepted, SendError> {
+        self.account.post("Messages.json", &self.form(message)?).await
+    }
+
+    async fn check(&self) -> Result<(), SendError> {
+        self.account.check().await
+    }
+}

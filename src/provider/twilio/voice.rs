@@ -1,0 +1,171 @@
+//! `twilio_voice`: calls by Twilio's Calls resource, the text spoken from TwiML in the request itself.
+//!
+//! `POST /2010-04-01/Accounts/{sid}/Calls.json`, a form, HTTP Basic.
+//!
+//! **Person or machine.** TwiML in the request is fixed before anyone picks up, so it cannot branch on who
+//! did. What a person hears may say more than may be left on a machine. Therefore:
+//!
+//! | `gather_action` | voicemail text | what is done |
+//! |---|---|---|
+//! | set | any | The person's text, said at once, keys listened to. Detection runs beside the call (`AsyncAmd`); at the end of a machine's greeting Twilio reports to the webhook, which calls [`Provider::machine_answered`]: the call is given the voicemail text, or ended where there is none |
+//! | not set | some | Nobody can be asked, so everyone hears the text that is fit for a machine, after the beep if it is one |
+//! | not set | none | Refused as `Rejected` (`no_webhook`): nothing may be left on a machine, and nobody could stop it |
+//!
+//! What stays: between the beep and the webhook's answer (under a second when all is well) a machine may
+//! record a piece of the person's text, and the rest of it while the webhook is down. A text that must never
+//! be on a machine does not belong in a call. `gather_action` is to be set only where a webhook answers.
+//!
+//! `completed` says that the call ended, not that it was heard: read `AnsweredBy` and the key pressed.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Account, Form, is_sid, sender, twiml, with_key};
+use crate::config::provider::TwilioSettings;
+use crate::domain::ids::ProviderName;
+use crate::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError};
+use crate::domain::problem::Problem;
+use crate::domain::words::Channel;
+use crate::provider::{Provider, http};
+
+/// Seconds after which a call is ended whatever happens: a stuck line costs money.
+const TIME_LIMIT_SECONDS: &str = "300";
+/// Characters that `SendDigits` takes.
+const MAX_DIGITS: usize = 32;
+/// Waits (half a second each) before an extension is dialled: the far end must pick up first.
+const BEFORE_EXTENSION: &str = "wwww";
+
+/// Makes calls.
+pub struct TwilioVoice {
+    name: ProviderName,
+    account: Account,
+    from: Vec<String>,
+    status_callback: Option<String>,
+    gather_action: Option<String>,
+}
+
+impl TwilioVoice {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// The first fault, with its field.
+    pub fn new(name: ProviderName, settings: &TwilioSettings, timeout: Duration) -> Result<Self, Problem> {
+        if settings.from.is_empty() {
+            return Err(http::fault(&name, "from", "a caller number is needed", "list at least one number"));
+        }
+        Ok(Self {
+            account: Account::new(&name, settings, timeout)?,
+            name,
+            from: settings.from.clone(),
+            status_callback: settings.status_callback.clone(),
+            gather_action: settings.gather_action.clone(),
+        })
+    }
+
+    fn form(&self, message: &OutboundMessage) -> Result<Form, SendError> {
+        let Content::Voice { voicemail, extension, .. } = &message.content else {
+            return Err(SendError::new(FailureKind::Misconfigured, "channel"));
+        };
+        let from =
+            sender(&self.from, message).ok_or_else(|| SendError::new(FailureKind::Misconfigured, "from"))?;
+        let mut form = vec![
+            ("To", message.to.expose().to_owned()),
+            ("From", from),
+            ("Twiml", self.document(message)?),
+            ("TimeLimit", TIME_LIMIT_SECONDS.to_owned()),
+        ];
+        if let Some(extension) = extension {
+            form.push(("SendDigits", digits(extension)?));
+        }
+        match &self.gather_action {
+            Some(action) => form.extend([
+                ("MachineDetection", "DetectMessageEnd".to_owned()),
+                ("AsyncAmd", "true".to_owned()),
+                ("AsyncAmdStatusCallback", with_key(action, message.send_key, Some("machine"))?),
+                ("AsyncAmdStatusCallbackMethod", "POST".to_owned()),
+            ]),
+            None if voicemail.is_some() => {
+                form.push(("MachineDetection", "DetectMessageEnd".to_owned()));
+            }
+            None => return Err(SendError::new(FailureKind::Rejected, "no_webhook")),
+        }
+        if let Some(callback) = &self.status_callback {
+            form.push(("StatusCallback", callback.clone()));
+            let events = ["initiated", "ringing", "answered", "completed"];
+            form.extend(events.map(|event| ("StatusCallbackEvent", event.to_owned())));
+        }
+        Ok(form)
+    }
+
+    /// What is said when someone picks up.
+    fn document(&self, message: &OutboundMessage) -> Result<String, SendError> {
+        let Content::Voice { speech, voicemail, .. } = &message.content else {
+            return Err(SendError::new(FailureKind::Misconfigured, "channel"));
+        };
+        match (&self.gather_action, voicemail) {
+            (Some(action), _) => {
+                let action = with_key(action, message.send_key, Some("key"))?;
+                twiml::with_keys(speech.expose(), &message.language, &action)
+            }
+            (None, text) => twiml::plain(text.as_ref().unwrap_or(speech).expose(), &message.language),
+        }
+    }
+}
+
+impl std::fmt::Debug for TwilioVoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TwilioVoice").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Provider for TwilioVoice {
+    fn name(&self) -> &ProviderName {
+        &self.name
+    }
+
+    fn channel(&self) -> Channel {
+        Channel::Voice
+    }
+
+    fn dedupes(&self) -> bool {
+        false
+    }
+
+    async fn send(&self, message: &OutboundMessage) -> Result<Accepted, SendError> {
+        self.account.post("Calls.json", &self.form(message)?).await
+    }
+
+    async fn check(&self) -> Result<(), SendError> {
+        self.account.check().await
+    }
+
+    async fn machine_answered(
+        &self,
+        reference: &str,
+        content: &Content,
+        language: &str,
+    ) -> Result<(), SendError> {
+        if !is_sid(reference) {
+            return Err(SendError::new(FailureKind::Misconfigured, "reference"));
+        }
+        let form = match content {
+            Content::Voice { voicemail: Some(text), .. } => {
+                vec![("Twiml", twiml::plain(text.expose(), language)?)]
+            }
+            _ => vec![("Status", "completed".to_owned())],
+        };
+        self.account.post(&format!("Calls/{reference}.json"), &form).await.map(drop)
+    }
+}
+
+/// What `SendDigits` gets for an extension: digits, `#`, `*`, and `w` or `W` to wait.
+fn digits(extension: &str) -> Result<String, SendError> {
+    let digits = format!("{BEFORE_EXTENSION}{extension}");
+    let valid = extension.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'#' | b'*' | b'w' | b'W'));
+    if extension.is_empty() || !valid || digits.len() > MAX_DIGITS {
+        return Err(SendError::new(FailureKind::BadAddress, "extension"));
+    }
+    Ok(digits)
+}
