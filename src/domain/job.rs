@@ -21,7 +21,7 @@ pub enum When {
 }
 
 /// A validated job.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Job {
     /// The caller's own id; with `source` the idempotency key.
     pub id: JobId,
@@ -59,6 +59,17 @@ pub struct Job {
     pub patient: Option<Box<Patient>>,
     /// Over the parsed job before defaults: the same content has the same hash however it was written.
     pub content_hash: [u8; 32],
+}
+
+impl std::fmt::Debug for Job {
+    /// Names only: `data` and the inline patient may hold anything.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job")
+            .field("source", &self.source)
+            .field("id", &self.id)
+            .field("template", &self.template)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A request to take jobs back, in the caller's own names.

@@ -2,11 +2,15 @@
 //!
 //! Nothing here knows a clock, a database or a wire. What is protected health information is masked in `Debug`.
 
+pub mod consent;
+pub mod event;
 pub mod ids;
 pub mod job;
 pub mod outbound;
 pub mod patient;
 pub mod phi;
+pub mod phone;
 pub mod problem;
+pub mod reader;
 pub mod status;
 pub mod words;

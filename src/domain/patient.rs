@@ -9,7 +9,7 @@ use super::phi::Phi;
 use super::words::{Authority, Channel, ContactStatus, ProxyMode, Purpose};
 
 /// One person of the directory, validated. This shape is also what the ledger stores (sealed).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Patient {
     /// The caller's id.
     pub id: PatientId,
@@ -51,6 +51,86 @@ pub struct Patient {
     pub consents: Vec<Consent>,
     /// Who may stand in.
     pub proxies: Vec<Proxy>,
+    /// Directory fields that the sender did not mention: an upsert leaves those as they are. Empty in the
+    /// directory itself.
+    #[serde(skip)]
+    pub unsaid: Unsaid,
+}
+
+impl Patient {
+    /// A patient of whom nothing but the id is known.
+    #[must_use]
+    pub fn bare(id: PatientId) -> Self {
+        Self {
+            id,
+            updated_at: None,
+            name: None,
+            birth_date: None,
+            language: None,
+            timezone: None,
+            address: None,
+            site: None,
+            tags: Vec::new(),
+            identifiers: Vec::new(),
+            active: true,
+            deceased: false,
+            do_not_contact: None,
+            pause_until: None,
+            preferred_channels: Vec::new(),
+            preferences: Vec::new(),
+            quiet_hours: None,
+            contacts: Vec::new(),
+            consents: Vec::new(),
+            proxies: Vec::new(),
+            unsaid: Unsaid::default(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Patient {
+    /// The id and nothing else: most of a patient is nobody's business.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Patient").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The fields that an upsert replaces, one bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum DirectoryField {
+    Name = 1,
+    BirthDate = 1 << 1,
+    Language = 1 << 2,
+    Timezone = 1 << 3,
+    Address = 1 << 4,
+    Site = 1 << 5,
+    Tags = 1 << 6,
+    Identifiers = 1 << 7,
+    Active = 1 << 8,
+    Deceased = 1 << 9,
+    DoNotContact = 1 << 10,
+    PauseUntil = 1 << 11,
+    PreferredChannels = 1 << 12,
+    QuietHours = 1 << 13,
+    Contacts = 1 << 14,
+    Proxies = 1 << 15,
+}
+
+/// A set of [`DirectoryField`]: those that a sender left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsaid(u32);
+
+impl Unsaid {
+    /// Notes that `field` was left out.
+    pub const fn add(&mut self, field: DirectoryField) {
+        self.0 |= field as u32;
+    }
+
+    /// Whether `field` was left out.
+    #[must_use]
+    pub const fn has(self, field: DirectoryField) -> bool {
+        self.0 & field as u32 != 0
+    }
 }
 
 /// Given and family name, both optional as records are.
@@ -81,6 +161,9 @@ pub struct Identifier {
 pub struct Preference {
     pub purpose: Purpose,
     pub channels: Vec<Channel>,
+    /// When it was stated; the latest statement wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<Timestamp>,
 }
 
 /// Local wall-clock hours in `[start, end)`; may pass midnight.
@@ -132,6 +215,10 @@ pub struct Consent {
     pub by: Option<String>,
     pub evidence: Option<String>,
     pub expires_at: Option<Timestamp>,
+    /// Another record of the same purpose, channel and address that is not in force, kept so that the order
+    /// in which records arrive does not matter. `consent::merge` looks after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Box<Consent>>,
 }
 
 super::words::words! {

@@ -1,0 +1,316 @@
+//! How what is known of a patient is joined with what comes in: which consent stands, which preference, which
+//! field. Pure, and for consents indifferent to the order of arrival.
+
+use jiff::Timestamp;
+
+use super::patient::{Consent, ConsentSource, Contact, DirectoryField, Patient, Preference};
+use super::phi::Phi;
+use super::words::{Channel, ContactStatus, Purpose};
+
+/// What an upsert came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Merged {
+    /// The patient to keep.
+    pub patient: Patient,
+    /// Whether it differs from what was stored.
+    pub changed: bool,
+    /// Whether the upsert was older than what is stored: its directory fields were left aside, its consents and
+    /// preferences, which have times of their own, were not.
+    pub stale: bool,
+}
+
+/// Joins an upsert with what is stored.
+///
+/// Directory fields that the sender mentions are replaced, those it leaves out stay. Consents follow [`merge`];
+/// preferences hold per purpose, the latest statement wins, at the same time an opt-out. Absent never deletes.
+#[must_use]
+pub fn merge_patient(stored: &Patient, incoming: Patient) -> Merged {
+    let stale = matches!((incoming.updated_at, stored.updated_at), (Some(new), Some(old)) if new < old);
+    let consents = merge(&stored.consents, incoming.consents.clone());
+    let preferences = merge_preferences(&stored.preferences, &incoming.preferences);
+    let mut patient = if stale { stored.clone() } else { replaced(stored, incoming) };
+    patient.consents = consents;
+    patient.preferences = preferences;
+    let changed = patient != *stored;
+    Merged { patient, changed, stale }
+}
+
+/// The patient as one message sees them, when their job brought a snapshot. A snapshot may narrow, never widen:
+/// what is stored about stopping, and all that says who may be reached and when, stands. Its name, language, site,
+/// contacts and order of channels serve this message; its grants count for nothing once the patient is known.
+#[must_use]
+pub fn narrow(stored: Option<&Patient>, inline: &Patient) -> Patient {
+    let Some(stored) = stored else {
+        return inline.clone();
+    };
+    let revocations = inline.consents.iter().filter(|consent| !consent.granted).cloned().collect();
+    let mut preferences = stored.preferences.clone();
+    for wish in &inline.preferences {
+        match preferences.iter_mut().find(|known| known.purpose == wish.purpose) {
+            Some(known) if wish.channels.is_empty() => known.channels.clear(),
+            Some(_) => {}
+            None => preferences.push(wish.clone()),
+        }
+    }
+    let order = if inline.preferred_channels.is_empty() { stored } else { inline };
+    Patient {
+        name: inline.name.clone().or_else(|| stored.name.clone()),
+        language: inline.language.clone().or_else(|| stored.language.clone()),
+        site: inline.site.clone().or_else(|| stored.site.clone()),
+        birth_date: stored.birth_date.or(inline.birth_date),
+        timezone: stored.timezone.clone().or_else(|| inline.timezone.clone()),
+        address: stored.address.clone().or_else(|| inline.address.clone()),
+        active: stored.active && inline.active,
+        deceased: stored.deceased || inline.deceased,
+        do_not_contact: stored.do_not_contact.clone().or_else(|| inline.do_not_contact.clone()),
+        pause_until: stored.pause_until.max(inline.pause_until),
+        preferred_channels: order.preferred_channels.clone(),
+        preferences,
+        quiet_hours: stored.quiet_hours.or(inline.quiet_hours),
+        contacts: narrow_contacts(&stored.contacts, &inline.contacts),
+        consents: merge(&stored.consents, revocations),
+        ..stored.clone()
+    }
+}
+
+/// Joins consents: one record in force for each purpose, channel and address.
+///
+/// The latest `at` wins, at the same time the revocation. A revocation by the patient is lifted only by the
+/// patient's own later grant, or by staff with evidence. The answer does not depend on the order of arrival: a
+/// record that is not in force but may yet matter stays behind the other as its `shadow`.
+#[must_use]
+pub fn merge(stored: &[Consent], incoming: Vec<Consent>) -> Vec<Consent> {
+    let mut joined: Vec<Standing<'_>> = Vec::new();
+    for record in stored.iter().chain(&incoming).flat_map(|c| std::iter::once(c).chain(c.shadow.as_deref())) {
+        let scope = Scope::of(record);
+        match joined.iter_mut().find(|standing| standing.scope == scope) {
+            Some(standing) => standing.add(record),
+            None => joined.push(Standing::of(scope, record)),
+        }
+    }
+    joined.sort_by(|a, b| a.scope.cmp(&b.scope));
+    joined.iter().filter_map(Standing::in_force).collect()
+}
+
+/// What the records say of one send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer<'c> {
+    /// Nobody said anything.
+    Unsaid,
+    /// There was a grant, and its time is over.
+    Expired(&'c Consent),
+    /// Granted by this record.
+    Granted(&'c Consent),
+    /// Revoked by this record, and nothing has lifted it.
+    Revoked(&'c Consent),
+}
+
+/// What consents say of a message for `purpose` to `address` over `channel` at `now`.
+///
+/// A revocation stands until a later grant of the same scope or within it lifts it; a wider grant ("any channel")
+/// does not lift a narrower revocation ("this number"). Who may lift what is as in [`merge`].
+#[must_use]
+pub fn answer<'c>(
+    consents: &'c [Consent],
+    purpose: Purpose,
+    channel: Channel,
+    address: &Phi,
+    now: Timestamp,
+) -> Answer<'c> {
+    let asked = Scope { purpose: Some(purpose), channel: Some(channel), address: Some(address) };
+    let said: Vec<&Consent> = consents
+        .iter()
+        .flat_map(|c| std::iter::once(c).chain(c.shadow.as_deref()))
+        .filter(|record| Scope::of(record).covers(&asked))
+        .collect();
+    let is_live = |record: &Consent| record.granted && record.expires_at.is_none_or(|end| end > now);
+    let stands = |record: &Consent| {
+        !record.granted && !said.iter().any(|grant| is_live(grant) && lifts(grant, record))
+    };
+    let latest = |fits: &dyn Fn(&Consent) -> bool| {
+        said.iter().copied().filter(|record| fits(record)).max_by_key(|record| Rank::of(record))
+    };
+    if let Some(revocation) = latest(&stands) {
+        return Answer::Revoked(revocation);
+    }
+    if let Some(grant) = latest(&is_live) {
+        return Answer::Granted(grant);
+    }
+    latest(&|record| record.granted).map_or(Answer::Unsaid, Answer::Expired)
+}
+
+/// What a record is about. `None` is every one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Scope<'c> {
+    purpose: Option<Purpose>,
+    channel: Option<Channel>,
+    address: Option<&'c Phi>,
+}
+
+impl<'c> Scope<'c> {
+    fn of(consent: &'c Consent) -> Self {
+        Self { purpose: consent.purpose, channel: consent.channel, address: consent.address.as_ref() }
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        let within = |wide: bool, same: bool| wide || same;
+        within(self.purpose.is_none(), self.purpose == other.purpose)
+            && within(self.channel.is_none(), self.channel == other.channel)
+            && within(self.address.is_none(), self.address == other.address)
+    }
+}
+
+/// The order of records of one scope: the later wins, at the same time the revocation; the rest only makes the
+/// order total, so that two workers agree.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Rank<'c> {
+    at: Timestamp,
+    revokes: bool,
+    source: ConsentSource,
+    by: Option<&'c str>,
+    evidence: Option<&'c str>,
+    expires_at: Option<Timestamp>,
+}
+
+impl<'c> Rank<'c> {
+    fn of(consent: &'c Consent) -> Self {
+        Self {
+            at: consent.at,
+            revokes: !consent.granted,
+            source: consent.source,
+            by: consent.by.as_deref(),
+            evidence: consent.evidence.as_deref(),
+            expires_at: consent.expires_at,
+        }
+    }
+}
+
+/// The records of one scope that may matter: the latest of those that bear on a patient's own revocation (the
+/// patient's, and grants by staff with evidence), and the latest of the others if it is later still.
+struct Standing<'c> {
+    scope: Scope<'c>,
+    strong: Option<&'c Consent>,
+    weak: Option<&'c Consent>,
+}
+
+impl<'c> Standing<'c> {
+    fn of(scope: Scope<'c>, record: &'c Consent) -> Self {
+        let mut standing = Self { scope, strong: None, weak: None };
+        standing.add(record);
+        standing
+    }
+
+    fn add(&mut self, record: &'c Consent) {
+        let slot = if is_strong(record) { &mut self.strong } else { &mut self.weak };
+        if slot.is_none_or(|kept| Rank::of(record) > Rank::of(kept)) {
+            *slot = Some(record);
+        }
+        if let (Some(strong), Some(weak)) = (self.strong, self.weak)
+            && (weak.at, !weak.granted) <= (strong.at, !strong.granted)
+        {
+            self.weak = None;
+        }
+    }
+
+    fn in_force(&self) -> Option<Consent> {
+        let (front, behind) = match (self.strong, self.weak) {
+            (Some(strong), Some(weak)) if weak.granted && !strong.granted => (strong, Some(weak)),
+            (strong, Some(weak)) => (weak, strong),
+            (strong, None) => (strong?, None),
+        };
+        let alone = |record: &Consent| Consent { shadow: None, ..record.clone() };
+        Some(Consent { shadow: behind.map(|record| Box::new(alone(record))), ..alone(front) })
+    }
+}
+
+/// Whether the record bears on a revocation by the patient.
+fn is_strong(record: &Consent) -> bool {
+    match record.source {
+        ConsentSource::Patient => true,
+        ConsentSource::Staff => record.granted && record.evidence.is_some(),
+        ConsentSource::Ehr | ConsentSource::Import => false,
+    }
+}
+
+fn lifts(grant: &Consent, revocation: &Consent) -> bool {
+    grant.at > revocation.at
+        && Scope::of(revocation).covers(&Scope::of(grant))
+        && (revocation.source != ConsentSource::Patient || is_strong(grant))
+}
+
+fn merge_preferences(stored: &[Preference], incoming: &[Preference]) -> Vec<Preference> {
+    let mut joined = stored.to_vec();
+    for new in incoming {
+        match joined.iter_mut().find(|known| known.purpose == new.purpose) {
+            Some(known) if supersedes(new, known) => *known = new.clone(),
+            Some(_) => {}
+            None => joined.push(new.clone()),
+        }
+    }
+    joined.sort_by_key(|preference| preference.purpose);
+    joined
+}
+
+/// A statement without a time is taken as made just now.
+fn supersedes(new: &Preference, known: &Preference) -> bool {
+    match (new.updated_at, known.updated_at) {
+        (Some(new_at), Some(known_at)) if new_at == known_at => {
+            new.channels.is_empty() || !known.channels.is_empty()
+        }
+        (Some(new_at), Some(known_at)) => new_at > known_at,
+        (None, _) | (_, None) => true,
+    }
+}
+
+/// The incoming record with the stored values of all that its sender did not mention.
+fn replaced(stored: &Patient, incoming: Patient) -> Patient {
+    let unsaid = incoming.unsaid;
+    let mut patient = incoming;
+    macro_rules! keep_unsaid {
+        ($($field:ident: $bit:ident),+ $(,)?) => {
+            $(if unsaid.has(DirectoryField::$bit) { patient.$field.clone_from(&stored.$field); })+
+        };
+    }
+    keep_unsaid! {
+        name: Name, birth_date: BirthDate, language: Language, timezone: Timezone, address: Address, site: Site,
+        tags: Tags, identifiers: Identifiers, active: Active, deceased: Deceased, do_not_contact: DoNotContact,
+        pause_until: PauseUntil, preferred_channels: PreferredChannels, quiet_hours: QuietHours,
+        contacts: Contacts, proxies: Proxies,
+    }
+    patient.updated_at = patient.updated_at.or(stored.updated_at);
+    patient.unsaid = stored.unsaid;
+    patient
+}
+
+/// The snapshot's contacts under what is known of them; where the patient asked for confidential communication,
+/// only contacts that are stored.
+fn narrow_contacts(stored: &[Contact], inline: &[Contact]) -> Vec<Contact> {
+    if inline.is_empty() || stored.iter().any(|contact| contact.only) {
+        return stored.to_vec();
+    }
+    inline
+        .iter()
+        .map(|new| {
+            let known = stored.iter().find(|c| c.channel == new.channel && c.address == new.address);
+            known.map_or_else(|| Contact { verified_at: None, ..new.clone() }, |known| strictest(known, new))
+        })
+        .collect()
+}
+
+fn strictest(known: &Contact, new: &Contact) -> Contact {
+    let status = if known.status == ContactStatus::Ok { new.status } else { known.status };
+    let valid_until = match (known.valid_until, new.valid_until) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    Contact {
+        rank: new.rank.or(known.rank),
+        status,
+        valid_until,
+        only: known.only || new.only,
+        leave_message: known.leave_message.clone().or_else(|| new.leave_message.clone()),
+        extension: new.extension.clone().or_else(|| known.extension.clone()),
+        kind: known.kind.clone().or_else(|| new.kind.clone()),
+        ..known.clone()
+    }
+}
