@@ -2,5 +2,7 @@
 
 pub mod config;
 pub mod domain;
+pub mod policy;
 pub mod provider;
+pub mod store;
 pub mod template;

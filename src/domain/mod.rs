@@ -6,6 +6,7 @@ pub mod consent;
 pub mod event;
 pub mod ids;
 pub mod job;
+pub mod merge;
 pub mod outbound;
 pub mod patient;
 pub mod phi;

@@ -192,6 +192,12 @@ fn ascii_digit(c: char) -> Option<char> {
     char::from_digit(u32::from(c) - zero, 10)
 }
 
+/// The country that an E.164 number belongs to, where the numbering plan tells.
+#[must_use]
+pub fn region_of(e164: &str) -> Option<Region> {
+    Region::parse(phonenumber::parse(None, e164).ok()?.country().id()?.as_ref())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

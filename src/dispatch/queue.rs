@@ -1,0 +1,128 @@
+//! What waits in front of one provider: bounded, the urgent first, and none starved.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use tokio::sync::Notify;
+
+use crate::domain::words::Priority;
+
+/// One in so many goes to a lower class, however much urgent work there is.
+const SHARE: u32 = 10;
+
+/// A bounded queue of three classes.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    inner: Mutex<Inner<T>>,
+    filled: Notify,
+    capacity: usize,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    classes: [VecDeque<T>; 3],
+    taken: u32,
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(capacity: usize) -> Self {
+        let inner = Inner { classes: [VecDeque::new(), VecDeque::new(), VecDeque::new()], taken: 0 };
+        Self { inner: Mutex::new(inner), filled: Notify::new(), capacity }
+    }
+
+    /// Adds one, or gives it back when the queue is full. A tenth of the room is kept for urgent ones.
+    pub(super) fn offer(&self, priority: Priority, item: T) -> Result<(), T> {
+        let mut inner = self.lock();
+        let limit = if priority == Priority::Urgent { self.capacity + self.capacity / 10 + 1 } else { self.capacity };
+        if inner.len() >= limit {
+            return Err(item);
+        }
+        if let Some(class) = inner.classes.get_mut(priority as usize) {
+            class.push_back(item);
+        }
+        drop(inner);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Waits until something is there; answers how many wait, and whether one is urgent.
+    pub(super) async fn wait(&self) -> (usize, bool) {
+        loop {
+            let filled = self.filled.notified();
+            {
+                let inner = self.lock();
+                let urgent = inner.classes.first().is_some_and(|c| !c.is_empty());
+                if inner.len() > 0 {
+                    return (inner.len(), urgent);
+                }
+            }
+            filled.await;
+        }
+    }
+
+    /// The next one, by class and age.
+    pub(super) fn take(&self) -> Option<T> {
+        let mut inner = self.lock();
+        inner.taken = inner.taken.wrapping_add(1);
+        let lower_first = inner.taken % SHARE == 0;
+        let order: [usize; 3] = match (lower_first, inner.taken % (2 * SHARE) == 0) {
+            (true, true) => [2, 1, 0],
+            (true, false) => [1, 2, 0],
+            (false, _) => [0, 1, 2],
+        };
+        order.into_iter().find_map(|class| inner.classes.get_mut(class).and_then(VecDeque::pop_front))
+    }
+
+    /// Everything, for handing back.
+    pub(super) fn drain(&self) -> Vec<T> {
+        let mut inner = self.lock();
+        inner.classes.iter_mut().flat_map(|class| class.drain(..)).collect()
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// How many more find room.
+    pub(super) fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.len())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner<T>> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl<T> Inner<T> {
+    fn len(&self) -> usize {
+        self.classes.iter().map(VecDeque::len).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urgent_first_and_a_tenth_for_the_others() {
+        let queue = Queue::new(1000);
+        for n in 0..100 {
+            queue.offer(Priority::Urgent, (0, n)).unwrap();
+            queue.offer(Priority::Bulk, (2, n)).unwrap();
+        }
+        let first: Vec<(i32, i32)> = (0..50).filter_map(|_| queue.take()).collect();
+        assert_eq!(first.iter().filter(|(class, _)| *class == 2).count(), 5);
+        assert_eq!(first[0], (0, 0));
+    }
+
+    #[test]
+    fn a_full_queue_still_takes_an_urgent_one() {
+        let queue = Queue::new(2);
+        queue.offer(Priority::Normal, 1).unwrap();
+        queue.offer(Priority::Normal, 2).unwrap();
+        assert_eq!(queue.offer(Priority::Normal, 3), Err(3));
+        queue.offer(Priority::Urgent, 4).unwrap();
+        assert_eq!(queue.take(), Some(4));
+    }
+}

@@ -1,0 +1,144 @@
+//! What follows a failed attempt.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::outbound::FailureKind;
+use crate::domain::words::Reason;
+
+/// How patiently a route is tried.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryRules {
+    /// Attempts of one step before the next route.
+    pub max_tries: u16,
+    /// Pause after the first failure; doubles with each further one.
+    pub first_pause: SignedDuration,
+    /// No pause is longer.
+    pub longest_pause: SignedDuration,
+    /// A provider's own `Retry-After` is believed up to here.
+    pub longest_retry_after: SignedDuration,
+    /// Pause when our account or sender is at fault: a person has to act first.
+    pub misconfigured_pause: SignedDuration,
+}
+
+impl Default for RetryRules {
+    fn default() -> Self {
+        Self {
+            max_tries: 6,
+            first_pause: SignedDuration::from_secs(5),
+            longest_pause: SignedDuration::from_mins(15),
+            longest_retry_after: SignedDuration::from_hours(1),
+            misconfigured_pause: SignedDuration::from_mins(2),
+        }
+    }
+}
+
+/// What to do after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The same route again, not before this instant.
+    Retry(Timestamp),
+    /// This route is done with, for this reason.
+    NextRoute(Reason),
+    /// The provider may have taken it: nothing is sent again before that is known.
+    Unknown,
+}
+
+/// Decides what follows the failure `kind`, the `tries`-th attempt of its step.
+///
+/// `jitter` is in `[0, 1)`: a pause is spread over its second half, so that many messages that failed together
+/// do not come back together. `dedupes`: the provider knows a repeat by our send key, so an unknown outcome may
+/// be sent again.
+#[must_use]
+pub fn after_failure(
+    kind: FailureKind,
+    tries: u16,
+    dedupes: bool,
+    rules: &RetryRules,
+    now: Timestamp,
+    jitter: f64,
+) -> Next {
+    let out_of_tries = tries >= rules.max_tries;
+    match kind {
+        FailureKind::Ambiguous if dedupes && !out_of_tries => {
+            Next::Retry(later(now, pause(tries, rules), jitter))
+        }
+        FailureKind::Ambiguous => Next::Unknown,
+        FailureKind::Transient if out_of_tries => Next::NextRoute(Reason::ProviderUnavailable),
+        FailureKind::Transient => Next::Retry(later(now, pause(tries, rules), jitter)),
+        // A provider that asks us to slow down has not refused the message: patience costs no try.
+        FailureKind::Throttled { retry_after } => {
+            let asked = retry_after.map_or_else(|| pause(tries, rules), |d| d.min(rules.longest_retry_after));
+            let least = asked.max(SignedDuration::from_millis(100));
+            Next::Retry(add(now, least + spread(pause(1, rules), jitter)))
+        }
+        FailureKind::BadAddress => Next::NextRoute(Reason::InvalidAddress),
+        FailureKind::OptedOut => Next::NextRoute(Reason::OptedOut),
+        FailureKind::Rejected => Next::NextRoute(Reason::ProviderRejected),
+        FailureKind::Misconfigured => Next::Retry(later(now, rules.misconfigured_pause, jitter)),
+    }
+}
+
+fn pause(tries: u16, rules: &RetryRules) -> SignedDuration {
+    let doublings = u32::from(tries.saturating_sub(1)).min(20);
+    rules.first_pause.checked_mul(1 << doublings).map_or(rules.longest_pause, |p| p.min(rules.longest_pause))
+}
+
+fn later(now: Timestamp, pause: SignedDuration, jitter: f64) -> Timestamp {
+    let half = pause / 2;
+    add(now, half + spread(half, jitter))
+}
+
+fn spread(over: SignedDuration, jitter: f64) -> SignedDuration {
+    over.mul_f64(jitter.clamp(0.0, 1.0))
+}
+
+fn add(now: Timestamp, pause: SignedDuration) -> Timestamp {
+    now.checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn after(kind: FailureKind, tries: u16, dedupes: bool) -> Next {
+        after_failure(kind, tries, dedupes, &RetryRules::default(), NOW, 0.5)
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_repeated_only_where_the_provider_recognises_a_repeat() {
+        assert_eq!(after(FailureKind::Ambiguous, 1, false), Next::Unknown);
+        assert!(matches!(after(FailureKind::Ambiguous, 1, true), Next::Retry(_)));
+    }
+
+    #[test]
+    fn pauses_double_and_stop_growing() {
+        let seconds = |tries| match after(FailureKind::Transient, tries, false) {
+            Next::Retry(at) => at.as_second(),
+            other => panic!("{other:?}"),
+        };
+        assert!(seconds(1) < seconds(2) && seconds(2) < seconds(3));
+        let rules = RetryRules { max_tries: 1000, ..RetryRules::default() };
+        let Next::Retry(at) = after_failure(FailureKind::Transient, 900, false, &rules, NOW, 0.99) else {
+            panic!()
+        };
+        assert!(at.as_second() <= rules.longest_pause.as_secs());
+    }
+
+    #[test]
+    fn a_route_that_fails_for_good_is_left() {
+        assert_eq!(after(FailureKind::BadAddress, 1, true), Next::NextRoute(Reason::InvalidAddress));
+        assert_eq!(after(FailureKind::OptedOut, 1, true), Next::NextRoute(Reason::OptedOut));
+        assert_eq!(after(FailureKind::Transient, 6, true), Next::NextRoute(Reason::ProviderUnavailable));
+    }
+
+    #[test]
+    fn retry_after_is_honoured_within_reason() {
+        let asked = |secs| FailureKind::Throttled { retry_after: Some(SignedDuration::from_secs(secs)) };
+        let Next::Retry(at) = after(asked(30), 1, false) else { panic!() };
+        assert!(at.as_second() >= 30);
+        let Next::Retry(at) = after(asked(999_999), 1, false) else { panic!() };
+        assert!(at.as_second() <= 3605);
+    }
+}

@@ -1,0 +1,208 @@
+//! The ledger: one trait, two databases, one contract.
+//!
+//! A method is one transaction, batch first. Every method that answers a question of time answers with the
+//! database's clock, which is the only clock that decisions see. Statuses move and their events are written in
+//! the same transaction; a status never falls in rank, and both the domain and the database check that.
+
+pub mod emit;
+pub mod postgres;
+pub mod rows;
+pub mod sealer;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::domain::ids::{HoldId, MessageId, ParkedId, PatientId, WorkerId};
+use crate::domain::job::Cancel;
+use crate::domain::patient::Patient;
+use rows::{
+    AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CancelOutcome, Claim, Claimed, Counts,
+    Decided, Directory, EventRow, Hold, MessageFilter, MessageRow, OutboxEvent, ParkedFilter, ParkedRow,
+    Release, Reserve, Reserved, Settlement, Spend, Subject, TakenOver, UpsertOutcome, WorkerRow,
+};
+
+/// The ledger could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached, is starting, shutting down, read-only or full: the same call may work later.
+    #[error("the ledger is unavailable ({0})")]
+    Unavailable(String),
+    /// The database will not take one of the rows: split the batch and park the one.
+    #[error("the ledger refuses a row ({0})")]
+    Data(String),
+    /// Two transactions met; the call is safe to repeat at once.
+    #[error("transactions met; try again")]
+    Contention,
+    /// The schema is older or newer than this program understands.
+    #[error("{0}")]
+    Schema(String),
+    /// A fault of ours: a statement or a stored row that does not fit.
+    #[error("a fault in the ledger's code ({0})")]
+    Internal(String),
+}
+
+/// Short for what every method answers.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// The ledger.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Brings the schema up to this program's version; safe to run from several processes at once.
+    async fn migrate(&self) -> Result<()>;
+
+    /// Refuses a schema that this program does not understand; answers the database's clock.
+    async fn ping(&self) -> Result<Timestamp>;
+
+    // What comes in.
+
+    /// Writes accepted jobs and parked rejects, supersedes what they replace, and leases what `worker` has room
+    /// for. Answers one outcome per admission, in order.
+    async fn admit(&self, batch: &AdmitBatch) -> Result<AdmitReport>;
+
+    /// Takes jobs back; a cancel that comes before its job leaves a tombstone. One outcome per cancel.
+    async fn cancel(&self, cancels: &[Cancel]) -> Result<Vec<CancelOutcome>>;
+
+    /// Merges upserts into the directory and bumps the revision of each that changed.
+    async fn upsert_patients(&self, patients: Vec<Patient>) -> Result<Vec<UpsertOutcome>>;
+
+    /// Makes `id` an alias of `into`; the strictest of their wishes wins. False: one of them is unknown.
+    async fn merge_patients(&self, id: &PatientId, into: &PatientId) -> Result<bool>;
+
+    /// Records what was said at addresses; binds everybody behind them at once.
+    async fn record_address_consents(&self, consents: &[AddressConsent]) -> Result<()>;
+
+    // The corridor.
+
+    /// Leases due messages of one channel (`None`: never planned) and one priority, fair over sources.
+    async fn claim(&self, ask: &Claim) -> Result<Claimed>;
+
+    /// What decisions rest on, for a batch of messages; one entry each, in order.
+    async fn directory(&self, subjects: &[Subject]) -> Result<Directory>;
+
+    /// Writes what was decided other than to send.
+    async fn decide(&self, decisions: &[Decided]) -> Result<()>;
+
+    /// Writes the attempts of those messages whose decision still holds; answers which.
+    async fn begin(&self, worker: WorkerId, batch: &[Begin]) -> Result<Begun>;
+
+    /// Writes what became of attempts, moves their messages on, and emits events. Keyed by attempt, never by
+    /// lease: a late result always lands.
+    async fn settle(&self, batch: &[Settlement]) -> Result<()>;
+
+    /// Gives leases back untouched.
+    async fn release(&self, leases: &[Release]) -> Result<()>;
+
+    /// Reserves slots of the shared rate gate, never further ahead than the horizon.
+    async fn reserve(&self, ask: &Reserve) -> Result<Reserved>;
+
+    /// Spends from day budgets; an entry that would cross a limit is refused whole. One answer per entry.
+    async fn spend(&self, entries: &[Spend]) -> Result<Vec<bool>>;
+
+    // Housekeeping.
+
+    /// Says that this worker lives, and what state its lanes are in.
+    async fn heartbeat(&self, worker: WorkerId, name: &str, state: &str) -> Result<Timestamp>;
+
+    /// Takes over what dead workers and ended leases left: not begun is due again, begun is unknown.
+    async fn take_over(&self, limit: u32) -> Result<TakenOver>;
+
+    /// Marks `done` as published and reads on, in order, from the shards that `worker` holds or can take.
+    async fn outbox(&self, worker: WorkerId, done: &[i64], room: u32) -> Result<Vec<OutboxEvent>>;
+
+    // For people and callers.
+
+    /// Messages by filter, newest first, with a cursor.
+    async fn messages(&self, filter: &MessageFilter) -> Result<Vec<MessageRow>>;
+
+    /// One message.
+    async fn message(&self, id: MessageId) -> Result<Option<MessageRow>>;
+
+    /// The attempts of one message, oldest first.
+    async fn attempts(&self, id: MessageId) -> Result<Vec<AttemptRow>>;
+
+    /// The events of one message, in order.
+    async fn events(&self, id: MessageId) -> Result<Vec<EventRow>>;
+
+    /// One patient; aliases are followed.
+    async fn patient(&self, id: &PatientId) -> Result<Option<Patient>>;
+
+    /// Removes one patient from the directory; what was said at their addresses stays, as keyed hashes.
+    async fn erase_patient(&self, id: &PatientId) -> Result<bool>;
+
+    /// Parked bodies that wait for repair, oldest first.
+    async fn parked(&self, filter: &ParkedFilter) -> Result<Vec<ParkedRow>>;
+
+    /// Marks parked bodies as replayed.
+    async fn mark_replayed(&self, ids: &[ParkedId]) -> Result<()>;
+
+    /// Puts a hold in place.
+    async fn place_hold(&self, hold: &Hold) -> Result<()>;
+
+    /// Ends a hold and lets what it held go as it says. False: no such hold is active.
+    async fn release_hold(&self, id: HoldId, by: &str) -> Result<bool>;
+
+    /// Holds in force.
+    async fn holds(&self) -> Result<Vec<Hold>>;
+
+    /// Every worker that was seen within a day.
+    async fn workers(&self) -> Result<Vec<WorkerRow>>;
+
+    /// Counts for health, metrics and summaries.
+    async fn counts(&self) -> Result<Counts>;
+}
+
+/// The migrations of one database as the migration runner wants them. A schema newer than this program is let
+/// through here: whether it still bears us is asked of `schema_info`.
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> sqlx::migrate::Migrator {
+    use sqlx::SqlSafeStr;
+    let list = migrations
+        .iter()
+        .map(|&(version, name, sql)| {
+            sqlx::migrate::Migration::new(
+                version,
+                name.into(),
+                sqlx::migrate::MigrationType::Simple,
+                sql.into_sql_str(),
+                false,
+            )
+        })
+        .collect();
+    let mut migrator = sqlx::migrate::Migrator::with_migrations(list);
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+fn migration_fault(error: sqlx::migrate::MigrateError) -> StoreError {
+    match error {
+        sqlx::migrate::MigrateError::VersionMismatch(version) => StoreError::Schema(format!(
+            "migration {version} was changed after it had been applied: restore the released file"
+        )),
+        sqlx::migrate::MigrateError::Execute(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) => {
+            StoreError::Unavailable("connection".to_owned())
+        }
+        other => StoreError::Schema(format!("migration failed: {other}")),
+    }
+}
+
+fn check_compatible(needs: i64, migrations: &[(i64, &'static str, &'static str)]) -> Result<()> {
+    let known = migrations.last().map_or(0, |m| m.0);
+    if needs > known {
+        return Err(StoreError::Schema(format!(
+            "the schema needs a program that knows migration {needs}; this one knows {known}: upgrade outreachd"
+        )));
+    }
+    Ok(())
+}
+
+/// Takes an amount from every budget of the entry, or from none.
+fn spend_one(entry: &rows::Spend, used: &mut std::collections::BTreeMap<String, i64>) -> bool {
+    let spent = |key: &str| used.get(key).copied().unwrap_or(0);
+    let fits = entry.budgets.iter().all(|(key, limit)| spent(key).saturating_add(entry.amount) <= *limit);
+    if fits || entry.amount < 0 {
+        for (key, _) in &entry.budgets {
+            let total = used.entry(key.clone()).or_default();
+            *total = total.saturating_add(entry.amount).max(0);
+        }
+    }
+    fits || entry.amount < 0
+}

@@ -1,0 +1,591 @@
+//! What goes into the ledger and what comes out of it.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{
+    About, AttemptId, CampaignId, HoldId, JobId, MessageId, ParkedId, PatientId, ProviderName, SiteId,
+    SourceName, TemplateName, WorkerId,
+};
+use crate::domain::job::When;
+use crate::domain::outbound::Route;
+use crate::domain::patient::{Consent, ConsentSource, Patient};
+use crate::domain::phi::Phi;
+use crate::domain::problem::Problem;
+use crate::domain::status::{AttemptStatus, MessageStatus};
+use crate::domain::words::{Channel, Priority, Purpose, Reason, words};
+
+/// What every event, log line and look-up says of a message: ids and words, nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MessageFacts {
+    pub id: MessageId,
+    pub source: SourceName,
+    pub job_id: JobId,
+    pub patient_id: PatientId,
+    pub template: TemplateName,
+    pub purpose: Purpose,
+    pub priority: Priority,
+    pub about: Option<About>,
+    pub site: Option<SiteId>,
+    pub campaign_id: Option<CampaignId>,
+    pub correlation_id: Option<String>,
+    pub test: bool,
+    /// Replaces one that had been sent: the text says so.
+    pub is_change: bool,
+    pub retry_of: Option<MessageId>,
+}
+
+/// The rest of a job, as the ledger keeps it (sealed).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobBody {
+    pub data: serde_json::Map<String, serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Vec<Channel>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<When>,
+    pub expires_at: When,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<Box<Patient>>,
+}
+
+/// A job that passed validation, on its way in.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    pub facts: MessageFacts,
+    pub body: JobBody,
+    pub content_hash: [u8; 32],
+    pub replaces: Option<JobId>,
+    /// `None`: now.
+    pub due_at: Option<Timestamp>,
+    /// The latest reading of the body's `expires_at`.
+    pub expires_at: Timestamp,
+    /// The job as it came, should it have to be parked as a conflict.
+    pub raw: Vec<u8>,
+    /// The queue, `http` or `file`.
+    pub origin: String,
+}
+
+/// A body that cannot become a message.
+#[derive(Clone, Debug)]
+pub struct Reject {
+    pub id: ParkedId,
+    pub problems: Vec<Problem>,
+    pub source: Option<SourceName>,
+    pub job_id: Option<JobId>,
+    /// The queue, `http` or `file`.
+    pub origin: String,
+    pub correlation_id: Option<String>,
+    pub body: Vec<u8>,
+    /// The broker says that it may have delivered this before: then the same body is parked once only.
+    pub redelivered: bool,
+}
+
+/// One transaction's worth of intake.
+#[derive(Clone, Debug)]
+pub struct AdmitBatch {
+    pub worker: WorkerId,
+    pub admissions: Vec<Admission>,
+    pub rejects: Vec<Reject>,
+    /// How many of the admissions this worker can take in hand now, first ones first.
+    pub room: usize,
+}
+
+/// What became of one admission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdmitOutcome {
+    /// In the ledger.
+    Accepted(MessageId),
+    /// Was there already, with the same content.
+    Duplicate(MessageId),
+    /// The name was used for other content; parked and reported.
+    Conflict(ParkedId),
+    /// A cancel or a replacement had come first; on record as cancelled.
+    TakenBack(MessageId, Reason),
+}
+
+/// The outcomes, and the leases of those in hand.
+#[derive(Debug)]
+pub struct AdmitReport {
+    pub outcomes: Vec<AdmitOutcome>,
+    /// Of each admission that was leased to the worker: its place in the batch, whether it is a change, and its
+    /// work state.
+    pub leased: Vec<LeasedAdmission>,
+    pub now: Timestamp,
+}
+
+/// An admission that its worker may plan at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeasedAdmission {
+    /// Its place in the batch.
+    pub place: usize,
+    /// It replaces one that had been sent.
+    pub is_change: bool,
+    pub work: Work,
+}
+
+/// A message's work state while it is leased.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Work {
+    pub token: i64,
+    pub status: MessageStatus,
+    pub step: u16,
+    pub tries: u16,
+    pub accepted_at: Timestamp,
+    /// A tombstone stands for it.
+    pub cancelled: Option<Reason>,
+}
+
+/// A leased message.
+#[derive(Clone, Debug)]
+pub struct LeasedMessage {
+    pub facts: MessageFacts,
+    pub body: JobBody,
+    pub work: Work,
+}
+
+/// What became of one cancel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// These were taken back; the others of that name were too late.
+    Cancelled(Vec<MessageId>),
+    /// Already with the recipient, or on the way; steps not yet begun are dropped.
+    TooLate(Vec<MessageId>),
+    /// Nothing of that name yet: a tombstone waits for it.
+    Tombstone,
+}
+
+/// What became of one upsert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpsertOutcome {
+    Created,
+    Updated,
+    Unchanged,
+    /// Older than what is stored; only its consents were merged.
+    Stale,
+}
+
+/// Something said at an address, binding everybody behind it.
+#[derive(Clone, Debug)]
+pub struct AddressConsent {
+    pub channel: Channel,
+    pub address: Phi,
+    pub purpose: Option<Purpose>,
+    pub granted: bool,
+    pub at: Timestamp,
+    pub source: ConsentSource,
+    pub by: Option<String>,
+    pub evidence: Option<String>,
+}
+
+/// Asks for due messages.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub worker: WorkerId,
+    /// `None`: those that were never planned.
+    pub channel: Option<Channel>,
+    pub priority: Priority,
+    pub room: u32,
+}
+
+/// Leased messages.
+#[derive(Debug)]
+pub struct Claimed {
+    pub messages: Vec<LeasedMessage>,
+    pub now: Timestamp,
+}
+
+/// Whom a decision is about.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    pub message: MessageId,
+    pub patient: PatientId,
+    /// The addresses of the job's inline snapshot: what was said at them counts too.
+    pub inline_addresses: Vec<Phi>,
+    /// Above 0, earlier steps gave routes up.
+    pub step: u16,
+}
+
+/// One subject's entry.
+#[derive(Clone, Debug)]
+pub struct DirectoryEntry {
+    /// As stored (an alias followed); not narrowed by the inline snapshot.
+    pub patient: Option<std::sync::Arc<Patient>>,
+    /// What `begin` compares.
+    pub state: PatientState,
+    /// What was said at the addresses of the patient and the snapshot.
+    pub address_consents: Vec<Consent>,
+    /// Routes that earlier steps gave up, with the reason.
+    pub tried: Vec<(Route, Reason)>,
+}
+
+/// The revision that a decision was made on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PatientState {
+    /// The rows of `patient_state` that were read: the patient's, and those of a snapshot's addresses.
+    pub subjects: Vec<String>,
+    /// The sum of their revisions, each of which only ever grows; 0 where there is none.
+    pub revision: i64,
+}
+
+/// What decisions rest on.
+#[derive(Debug)]
+pub struct Directory {
+    pub entries: Vec<DirectoryEntry>,
+    pub holds: Vec<Hold>,
+    pub now: Timestamp,
+}
+
+/// A decision other than to send.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    pub facts: MessageFacts,
+    pub token: i64,
+    pub status: MessageStatus,
+    pub reason: Option<Reason>,
+    /// `None`: nothing more to do.
+    pub due_at: Option<Timestamp>,
+    pub channel: Option<Channel>,
+    /// JSON, as `explain` reads it.
+    pub explanation: String,
+    /// When it was decided, by the database's clock.
+    pub at: Timestamp,
+}
+
+/// A message about to be sent.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    pub facts: std::sync::Arc<MessageFacts>,
+    pub token: i64,
+    pub attempt: AttemptId,
+    pub step: u16,
+    pub number: u16,
+    pub provider: ProviderName,
+    pub route: Route,
+    pub dedupes: bool,
+    pub segments: u16,
+    pub template_hash: String,
+    pub locale: String,
+    pub state: PatientState,
+    pub valid_until: Timestamp,
+    pub explanation: String,
+}
+
+/// Which attempts may go out.
+#[derive(Debug)]
+pub struct Begun {
+    pub attempts: Vec<AttemptId>,
+    pub now: Timestamp,
+}
+
+words! {
+    /// Why an attempt did not get through, as the ledger keeps it.
+    Failure {
+        Transient = "transient", Throttled = "throttled", Ambiguous = "ambiguous", BadAddress = "bad_address",
+        OptedOut = "opted_out", Rejected = "rejected", Misconfigured = "misconfigured",
+        /// Began, but the first byte did not leave in time; nothing was sent.
+        NotSent = "not_sent",
+    }
+}
+
+impl Failure {
+    /// What it says of the route that was given up.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::BadAddress => Reason::InvalidAddress,
+            Self::OptedOut => Reason::OptedOut,
+            Self::Rejected => Reason::ProviderRejected,
+            Self::Misconfigured => Reason::ProviderMisconfigured,
+            Self::Ambiguous => Reason::OutcomeUnknown,
+            Self::Transient | Self::Throttled | Self::NotSent => Reason::ProviderUnavailable,
+        }
+    }
+}
+
+/// What became of one attempt, and what follows.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    pub facts: std::sync::Arc<MessageFacts>,
+    pub attempt: AttemptId,
+    pub number: u16,
+    pub channel: Channel,
+    pub provider: ProviderName,
+    pub status: AttemptStatus,
+    pub provider_ref: Option<String>,
+    pub failure: Option<Failure>,
+    pub code: Option<String>,
+    pub then: Then,
+    /// When the answer came, by the database's clock.
+    pub at: Timestamp,
+}
+
+/// Where the message goes from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// The provider has it.
+    Sent,
+    /// Nobody knows, and nothing is sent again before somebody does.
+    Unknown,
+    /// Nobody knows, but the provider recognises a repeat: same route again.
+    UnknownRetry(Timestamp),
+    /// Same route again.
+    Retry(Timestamp),
+    /// This route is given up; what is left is decided anew.
+    NextStep(Reason),
+}
+
+/// A lease given back.
+#[derive(Clone, Debug)]
+pub struct Release {
+    pub message: MessageId,
+    pub token: i64,
+    pub channel: Option<Channel>,
+    /// `None`: at once.
+    pub due_at: Option<Timestamp>,
+}
+
+/// Asks the shared gate for slots.
+#[derive(Clone, Debug)]
+pub struct Reserve {
+    /// All of them hold at once.
+    pub keys: Vec<GateKey>,
+    pub want: u32,
+    /// No slot lies further ahead.
+    pub horizon: SignedDuration,
+}
+
+/// One limit of the gate.
+#[derive(Clone, Debug)]
+pub struct GateKey {
+    pub key: String,
+    pub limit: GateLimit,
+}
+
+/// How a key counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateLimit {
+    /// One slot each interval.
+    Interval(SignedDuration),
+    /// So many in a calendar day (UTC).
+    Day(u32),
+}
+
+/// Slots, as instants of the database's clock.
+#[derive(Debug)]
+pub struct Reserved {
+    pub slots: Vec<Timestamp>,
+    /// The day's share is used up: nothing before this instant.
+    pub closed_until: Option<Timestamp>,
+    pub now: Timestamp,
+}
+
+/// An amount taken from the budgets of one day (UTC).
+#[derive(Clone, Debug)]
+pub struct Spend {
+    /// Budget keys and their limits.
+    pub budgets: Vec<(String, i64)>,
+    /// In the unit of the limits; negative gives back.
+    pub amount: i64,
+}
+
+/// What a take-over found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakenOver {
+    /// Not begun: due again.
+    pub released: u32,
+    /// Begun: unknown.
+    pub unknown: u32,
+}
+
+/// An event on its way to the broker.
+#[derive(Clone, Debug)]
+pub struct OutboxEvent {
+    pub ord: i64,
+    pub routing_key: String,
+    pub seq: u32,
+    /// JSON without `seq`.
+    pub body: String,
+    /// Who publishes in order: events of one message share it.
+    pub shard: i16,
+}
+
+/// An event as it is on record.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventRow {
+    pub seq: u32,
+    pub routing_key: String,
+    pub created_at: Timestamp,
+    pub published_at: Option<Timestamp>,
+}
+
+/// Which messages.
+#[derive(Clone, Debug, Default)]
+pub struct MessageFilter {
+    pub source: Option<SourceName>,
+    pub job_ids: Vec<JobId>,
+    pub about: Option<About>,
+    pub status: Option<MessageStatus>,
+    pub reason: Option<Reason>,
+    pub channel: Option<Channel>,
+    pub template: Option<TemplateName>,
+    pub site: Option<SiteId>,
+    pub campaign_id: Option<CampaignId>,
+    pub patient_id: Option<PatientId>,
+    /// Those older than this one.
+    pub before: Option<MessageId>,
+    /// Those that changed at or after this instant, oldest change first.
+    pub changed_since: Option<Timestamp>,
+    /// At most 1,000.
+    pub limit: u32,
+}
+
+/// A message as it stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct MessageRow {
+    #[serde(flatten)]
+    pub facts: MessageFacts,
+    pub status: MessageStatus,
+    pub reason: Option<Reason>,
+    pub channel: Option<Channel>,
+    pub step: u16,
+    pub tries: u16,
+    pub seq: u32,
+    pub accepted_at: Timestamp,
+    pub changed_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub due_at: Option<Timestamp>,
+    #[serde(skip)]
+    pub explanation: Option<String>,
+    #[serde(skip)]
+    pub body: JobBody,
+}
+
+/// An attempt as it stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttemptRow {
+    pub id: AttemptId,
+    pub step: u16,
+    pub number: u16,
+    pub status: AttemptStatus,
+    pub provider: ProviderName,
+    pub channel: Channel,
+    #[serde(skip)]
+    pub address: Phi,
+    pub segments: u16,
+    pub locale: String,
+    pub template_hash: String,
+    pub provider_ref: Option<String>,
+    pub failure: Option<Failure>,
+    pub code: Option<String>,
+    pub begun_at: Timestamp,
+    pub settled_at: Option<Timestamp>,
+}
+
+/// Which parked bodies.
+#[derive(Clone, Debug, Default)]
+pub struct ParkedFilter {
+    pub ids: Vec<ParkedId>,
+    pub reason: Option<Reason>,
+    pub source: Option<SourceName>,
+    /// Those after this one.
+    pub after: Option<ParkedId>,
+    pub limit: u32,
+}
+
+/// A parked body.
+#[derive(Clone, Debug)]
+pub struct ParkedRow {
+    pub id: ParkedId,
+    pub problems: Vec<Problem>,
+    pub source: Option<SourceName>,
+    pub job_id: Option<JobId>,
+    pub origin: String,
+    pub correlation_id: Option<String>,
+    pub parked_at: Timestamp,
+    pub body: Vec<u8>,
+}
+
+words! {
+    /// What a hold covers.
+    HoldScope {
+        All = "all", Source = "source", Site = "site", Template = "template", Purpose = "purpose",
+        Channel = "channel", Provider = "provider",
+    }
+}
+
+words! {
+    /// What becomes of the held when the hold ends.
+    OnRelease { Send = "send", Expire = "expire", Review = "review" }
+}
+
+/// A stop that a person put in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hold {
+    pub id: HoldId,
+    pub scope: HoldScope,
+    /// Which source, site ...; empty for `all`.
+    pub value: String,
+    pub reason: String,
+    pub placed_by: String,
+    pub placed_at: Timestamp,
+    pub until: Option<Timestamp>,
+    pub on_release: OnRelease,
+}
+
+impl Hold {
+    /// Whether it covers a message that would go over `channel` by `provider`.
+    #[must_use]
+    pub fn covers(
+        &self,
+        facts: &MessageFacts,
+        channel: Option<Channel>,
+        provider: Option<&ProviderName>,
+    ) -> bool {
+        match self.scope {
+            HoldScope::All => true,
+            HoldScope::Source => facts.source.as_str() == self.value,
+            HoldScope::Site => facts.site.as_ref().is_some_and(|s| s.as_str() == self.value),
+            HoldScope::Template => facts.template.as_str() == self.value,
+            HoldScope::Purpose => facts.purpose.as_str() == self.value,
+            HoldScope::Channel => channel.is_some_and(|c| c.as_str() == self.value),
+            HoldScope::Provider => provider.is_some_and(|p| p.as_str() == self.value),
+        }
+    }
+}
+
+/// One worker.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkerRow {
+    pub id: WorkerId,
+    pub name: String,
+    pub started_at: Timestamp,
+    pub seen_at: Timestamp,
+    pub state: serde_json::Value,
+}
+
+/// The ledger in numbers.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Counts {
+    /// Per channel (empty: none yet), status and reason.
+    pub messages: Vec<MessageCount>,
+    /// Due and not in hand.
+    pub backlog: u64,
+    /// Parked bodies that wait for repair.
+    pub parked: u64,
+    /// Events not yet confirmed by the broker.
+    pub outbox: u64,
+    /// How long the oldest due message has waited, in seconds.
+    pub oldest_due_seconds: f64,
+}
+
+/// How many messages stand alike.
+#[derive(Clone, Debug, Serialize)]
+pub struct MessageCount {
+    pub channel: String,
+    pub status: MessageStatus,
+    pub reason: Option<Reason>,
+    pub count: u64,
+}
