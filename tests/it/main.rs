@@ -1,1 +1,5 @@
 //! The one integration-test binary. Tests read as stories; the harness in `support` starts real things.
+
+mod support;
+
+mod harness;
