@@ -185,7 +185,7 @@ async fn supervise(
     loop {
         let attempt = Session::open(&uri, &options.prefix, options.limits());
         let Some(attempt) = stop.run_until_cancelled(attempt).await else { break };
-        let reason = match attempt {
+        match attempt {
             Ok(session) => {
                 let session = Arc::new(session);
                 sessions.send_replace(Some(Arc::clone(&session)));
@@ -193,14 +193,13 @@ async fn supervise(
                 tracing::info!("connected to the message broker");
                 pause = FIRST_PAUSE;
                 let ended = stop.run_until_cancelled(session.watch()).await;
-                sessions.send_replace(None);
                 session.fail(DownReason::Stopped);
+                sessions.send_replace(None);
+                report_down(&state, ended.unwrap_or(DownReason::Stopped));
                 session.close().await;
-                ended.unwrap_or(DownReason::Stopped)
             }
-            Err(reason) => reason,
-        };
-        report_down(&state, reason);
+            Err(reason) => report_down(&state, reason),
+        }
         if stop.run_until_cancelled(sleep(pause)).await.is_none() {
             break;
         }

@@ -169,24 +169,40 @@ impl Session {
     /// Watches both connections until one fails, and says why. lapin's own word is taken where it comes; where
     /// none comes, a question that is not answered in time is the word.
     pub(super) async fn watch(&self) -> DownReason {
-        let mut intake_events = std::pin::pin!(self.intake.events_listener());
-        let mut output_events = std::pin::pin!(self.output.events_listener());
+        tokio::select! {
+            () = self.ended.cancelled() => {}
+            () = self.listen(&self.intake) => {}
+            () = self.listen(&self.output) => {}
+            () = self.probe_again_and_again() => {}
+        }
+        self.reason.get().copied().unwrap_or(DownReason::Closed)
+    }
+
+    /// Returns once the connection has failed.
+    async fn listen(&self, connection: &Connection) {
+        let mut events = std::pin::pin!(connection.events_listener());
+        while let Some(event) = events.next().await {
+            match event {
+                // The end of one channel, which whoever uses it sees.
+                Event::Error(error) if error.is_amqp_soft_error() => {}
+                Event::Error(error) => {
+                    let reason = DownReason::of(&error);
+                    let lost = reason == DownReason::Unreachable;
+                    return self.fail(if lost { DownReason::Closed } else { reason });
+                }
+                _ => {}
+            }
+        }
+        self.fail(DownReason::Closed);
+    }
+
+    async fn probe_again_and_again(&self) {
         let mut tick = interval(self.limits.watch);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let event = tokio::select! {
-                () = self.ended.cancelled() => break,
-                event = intake_events.next() => event,
-                event = output_events.next() => event,
-                _ = tick.tick() => { self.probe().await; continue }
-            };
-            match event {
-                Some(Event::Error(error)) => self.fail(DownReason::of(&error)),
-                Some(_) => {}
-                None => self.fail(DownReason::Closed),
-            }
+            tick.tick().await;
+            self.probe().await;
         }
-        self.reason.get().copied().unwrap_or(DownReason::Closed)
     }
 
     /// Asks both connections something that needs an answer; on the way, declares what has gone missing.

@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(seen, [32, 64, 128, 256, 500, 500]);
         window.restart();
         assert_eq!(window.prefetch(), 32);
-        assert_eq!(Window::new(8, 1).prefetch(), 8);
+        assert_eq!(Window::new(8, 1 << 20).prefetch(), 8);
     }
 
     #[test]

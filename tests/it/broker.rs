@@ -105,6 +105,15 @@ async fn settled(acks: &Acks) {
     timeout(PATIENCE, settle).await.expect("all is acknowledged");
 }
 
+/// Commits whatever still comes, repeats included, until nothing is outstanding.
+async fn drain(deliveries: &mut Deliveries, acks: &Acks) {
+    let mut batch = Vec::new();
+    while timeout(Duration::from_millis(500), deliveries.next_batch(&mut batch, 500)).await.is_ok() {
+        acks.committed(batch.drain(..).map(|delivery| delivery.token));
+    }
+    settled(acks).await;
+}
+
 fn small_window() -> ConsumeOptions {
     ConsumeOptions { max_prefetch: 64, ..ConsumeOptions::default() }
 }

@@ -80,7 +80,7 @@ async fn a_broker_that_stops_or_crashes_loses_nothing_and_intake_resumes_within_
     let confirmed = producer.finish().await;
     consume_all(&mut deliveries, &acks, &mut seen, confirmed).await;
     assert!((0..confirmed).all(|number| seen.contains(&number)));
-    settled(&acks).await;
+    drain(&mut deliveries, &acks).await;
     let returned = rabbitmq.ctl(&["list_queues", "name", "messages", "--no-table-headers"]);
     assert!(
         returned.lines().all(|line| line.ends_with("\t0")),
@@ -107,7 +107,7 @@ async fn closed_and_reset_connections_are_rebuilt() {
     }
     let confirmed = producer.finish().await;
     consume_all(&mut deliveries, &acks, &mut seen, confirmed).await;
-    settled(&acks).await;
+    drain(&mut deliveries, &acks).await;
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn a_silent_network_is_noticed_within_two_heartbeats_and_leaves_no_thread_
     proxy.set(Link::Forward);
     let confirmed = producer.finish().await;
     consume_all(&mut deliveries, &acks, &mut seen, confirmed).await;
-    settled(&acks).await;
+    drain(&mut deliveries, &acks).await;
 
     let calm = async {
         while thread_count() > threads {
@@ -176,5 +176,5 @@ async fn a_network_that_stalls_and_recovers_loses_nothing() {
     }
     let confirmed = producer.finish().await;
     consume_all(&mut deliveries, &acks, &mut seen, confirmed).await;
-    settled(&acks).await;
+    drain(&mut deliveries, &acks).await;
 }
