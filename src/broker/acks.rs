@@ -55,9 +55,10 @@ struct Slot {
 }
 
 impl AckPrefix {
-    /// A new channel was opened: tags start at 1, and tokens of the one before are void.
-    pub fn reopen(&mut self) {
-        *self = Self { generation: self.generation + 1, ..Self::default() };
+    /// A new channel was opened: tags start at 1, and tokens of the one before are void. No two channels of a
+    /// process may have the same number, so that a token that went astray acknowledges nothing.
+    pub fn reopen(&mut self, generation: u64) {
+        *self = Self { generation, ..Self::default() };
     }
 
     /// The present channel's number; tokens carry it.
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn a_hole_stops_the_acknowledgement() {
         let mut acks = AckPrefix::default();
-        acks.reopen();
+        acks.reopen(1);
         let tokens: Vec<_> = (1..=3).map(|tag| acks.delivered(tag, 10).unwrap()).collect();
         acks.committed(tokens[1]);
         acks.committed(tokens[2]);
@@ -145,9 +146,9 @@ mod tests {
     #[test]
     fn tokens_of_a_lost_channel_are_void() {
         let mut acks = AckPrefix::default();
-        acks.reopen();
+        acks.reopen(1);
         let old = acks.delivered(1, 1).unwrap();
-        acks.reopen();
+        acks.reopen(2);
         let new = acks.delivered(1, 1).unwrap();
         acks.committed(old);
         assert_eq!(acks.take_due(), None);
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn tags_must_count_up() {
         let mut acks = AckPrefix::default();
-        acks.reopen();
+        acks.reopen(1);
         assert_eq!(acks.delivered(2, 1), Err(TagOutOfOrder));
         assert!(acks.delivered(1, 1).is_ok());
         assert_eq!(acks.delivered(1, 1), Err(TagOutOfOrder));
@@ -192,7 +193,7 @@ mod tests {
             steps in prop::collection::vec(step(), 0..80),
         ) {
             let mut acks = AckPrefix::default();
-            acks.reopen();
+            acks.reopen(1);
             let mut tokens: Vec<Token> = Vec::new();
             let mut committed: BTreeSet<u64> = BTreeSet::new();
             let (mut delivered, mut acked) = (0_u64, 0_u64);
@@ -217,7 +218,7 @@ mod tests {
                         acked = due.tag;
                     },
                     Step::Reopen => {
-                        acks.reopen();
+                        acks.reopen(acks.generation() + 1);
                         committed.clear();
                         (delivered, acked) = (0, 0);
                     }

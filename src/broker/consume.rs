@@ -4,6 +4,7 @@
 //! is shared by a channel). So a new window means: cancel, take what is still on its way, consume again *on the
 //! same channel*. The tags go on counting, and acknowledgements of earlier deliveries stay good.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use super::delivery::Delivery;
 use super::names::QueueRole;
 use super::session::{DownReason, Session};
 use super::window::{Room, Window};
+
+/// Numbers the channels of this process.
+static CHANNELS: AtomicU64 = AtomicU64::new(1);
 
 /// The pause before a channel that failed is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
@@ -198,7 +202,7 @@ impl Consumer {
     /// One channel after the other, as long as the session stands.
     async fn run_channels(&mut self, session: &Session) {
         loop {
-            self.shared.prefix().reopen();
+            self.shared.prefix().reopen(CHANNELS.fetch_add(1, Ordering::Relaxed));
             self.window.restart();
             match timeout(session.limits.answer, session.intake.create_channel()).await {
                 Ok(Ok(channel)) => {
@@ -366,7 +370,7 @@ impl Silence {
         *self = Self::default();
     }
 
-    /// Whether nothing came since the last look while nothing was outstanding.
+    /// Whether nothing came since the look before while nothing was outstanding.
     fn is_suspicious(&mut self, idle: bool) -> bool {
         if !idle {
             self.heard();
@@ -420,4 +424,33 @@ fn accept(
     window.saw(bytes);
     let token = shared.prefix().delivered(delivery.delivery_tag, bytes).map_err(|_| ChannelLost)?;
     Ok(Delivery::new(delivery, queue, token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_is_given_up_when_messages_wait_at_two_looks_in_silence() {
+        let mut silence = Silence::default();
+        assert!(!silence.is_suspicious(true), "the first look only starts the watch");
+        assert!(silence.is_suspicious(true));
+        assert!(silence.confirm().is_ok());
+        assert!(silence.is_suspicious(true));
+        assert!(silence.confirm().is_err());
+    }
+
+    #[test]
+    fn a_delivery_or_one_that_is_not_committed_ends_the_suspicion() {
+        let mut silence = Silence::default();
+        for end in [
+            |silence: &mut Silence| silence.heard(),
+            |silence: &mut Silence| assert!(!silence.is_suspicious(false)),
+        ] {
+            silence.is_suspicious(true);
+            assert!(silence.is_suspicious(true) && silence.confirm().is_ok());
+            end(&mut silence);
+            assert!(!silence.is_suspicious(true));
+        }
+    }
 }

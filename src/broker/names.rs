@@ -46,7 +46,7 @@ pub enum QueueRole {
 
 impl QueueRole {
     /// Every queue, dead-letter targets before the queues that use them.
-    pub const ALL: [Self; 5] = [Self::Returned, Self::Dead, Self::Urgent, Self::Jobs, Self::Patients];
+    pub const ALL: [Self; 5] = [Self::Dead, Self::Returned, Self::Urgent, Self::Jobs, Self::Patients];
 
     /// The queue's name on the broker.
     #[must_use]

@@ -141,7 +141,7 @@ impl Session {
 
     /// Declares again what has gone missing. Ends the session where that fails.
     pub(super) async fn repair(&self) {
-        if let Err(error) = topology::declare_missing(&self.intake, &self.prefix, self.limits.answer).await {
+        if let Err(error) = topology::repair(&self.intake, &self.prefix, self.limits.answer).await {
             self.fail(error.into());
         }
     }

@@ -37,23 +37,30 @@ pub fn queue_arguments(role: QueueRole, prefix: &Prefix) -> FieldTable {
     let text = |value: &str| AMQPValue::LongString(LongString::from(value));
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
-    match role {
-        QueueRole::Urgent | QueueRole::Jobs | QueueRole::Patients => {
-            arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
-            arguments.insert("x-dead-letter-exchange".into(), text(""));
-            let returned = QueueRole::Returned.name(prefix);
-            arguments.insert("x-dead-letter-routing-key".into(), text(&returned));
-            // The broker then keeps a dead letter until its target has confirmed it; it asks for reject-publish.
-            arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-            arguments.insert("x-overflow".into(), text("reject-publish"));
-        }
-        QueueRole::Dead => {
-            arguments.insert("x-max-length".into(), AMQPValue::LongInt(DEAD_LENGTH));
-            arguments.insert("x-overflow".into(), text("drop-head"));
-        }
-        QueueRole::Returned => {}
+    if let Some(target) = dead_letter_target(role) {
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
+        arguments.insert("x-dead-letter-exchange".into(), text(""));
+        arguments.insert("x-dead-letter-routing-key".into(), text(&target.name(prefix)));
+        // The broker then keeps a dead letter until its target has confirmed it; it asks for reject-publish.
+        arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+        arguments.insert("x-overflow".into(), text("reject-publish"));
+    }
+    if role == QueueRole::Dead {
+        arguments.insert("x-max-length".into(), AMQPValue::LongInt(DEAD_LENGTH));
+        arguments.insert("x-overflow".into(), text("drop-head"));
     }
     arguments
+}
+
+/// Where the broker moves what it has given up on. From the returned queue that is the dead queue, which nothing
+/// of ours reads: a message that we can never take in must not be handed to us for ever.
+#[must_use]
+pub fn dead_letter_target(role: QueueRole) -> Option<QueueRole> {
+    match role {
+        QueueRole::Urgent | QueueRole::Jobs | QueueRole::Patients => Some(QueueRole::Returned),
+        QueueRole::Returned => Some(QueueRole::Dead),
+        QueueRole::Dead => None,
+    }
 }
 
 /// What is not as it should be on the broker.
@@ -110,7 +117,7 @@ pub enum TopologyError {
     Lost,
 }
 
-/// Declares what is missing. What exists is left as it is.
+/// Declares what is missing, and every binding. What exists is left as it is.
 ///
 /// # Errors
 /// When something is missing and may not be declared, or the connection fails.
@@ -119,9 +126,17 @@ pub async fn declare_missing(
     prefix: &Prefix,
     limit: Duration,
 ) -> Result<(), TopologyError> {
-    timeout(limit, Declarer::open(connection, prefix).declare_missing())
-        .await
-        .unwrap_or(Err(TopologyError::Lost))
+    let declare = Declarer::open(connection, prefix).declare_missing(true);
+    timeout(limit, declare).await.unwrap_or(Err(TopologyError::Lost))
+}
+
+/// Declares what has gone missing since; binds only then, so that looking often costs the broker little.
+///
+/// # Errors
+/// When something is missing and may not be declared, or the connection fails.
+pub async fn repair(connection: &Connection, prefix: &Prefix, limit: Duration) -> Result<(), TopologyError> {
+    let declare = Declarer::open(connection, prefix).declare_missing(false);
+    timeout(limit, declare).await.unwrap_or(Err(TopologyError::Lost))
 }
 
 /// Compares what exists with what should, and changes nothing.
@@ -162,9 +177,11 @@ impl<'a> Declarer<'a> {
         Self { connection, prefix, channel: None }
     }
 
-    async fn declare_missing(mut self) -> Result<(), TopologyError> {
+    async fn declare_missing(mut self, always_bind: bool) -> Result<(), TopologyError> {
+        let mut bind = always_bind;
         for item in items() {
             if matches!(self.declare(item, true).await?, Answer::NotFound) {
+                bind = true;
                 match self.declare(item, false).await? {
                     // Another worker may have declared it just now.
                     Answer::Fine | Answer::Differs(_) => {}
@@ -174,13 +191,22 @@ impl<'a> Declarer<'a> {
                 }
             }
         }
-        for role in QueueRole::ALL {
-            for key in binding_keys(role) {
-                // A binding cannot be looked up, only repeated. Who may not bind works with the administrator's.
-                self.bind(role, key).await?;
-            }
+        if bind {
+            self.bind_all().await?;
         }
         self.close().await;
+        Ok(())
+    }
+
+    /// A binding cannot be looked up, only repeated. Who may not bind works with what the administrator bound.
+    async fn bind_all(&mut self) -> Result<(), TopologyError> {
+        for role in QueueRole::ALL {
+            for key in binding_keys(role) {
+                if matches!(self.bind(role, key).await?, Answer::Forbidden) {
+                    return Ok(());
+                }
+            }
+        }
         Ok(())
     }
 
@@ -304,14 +330,19 @@ mod tests {
     }
 
     #[test]
-    fn job_queues_hand_what_they_give_up_to_the_returned_queue() {
+    fn what_the_broker_gives_up_on_goes_to_the_returned_queue_and_from_there_to_the_dead() {
         let prefix = Prefix::default();
-        for role in [QueueRole::Urgent, QueueRole::Jobs, QueueRole::Patients] {
+        for (role, target) in [
+            (QueueRole::Urgent, "outreach.returned"),
+            (QueueRole::Jobs, "outreach.returned"),
+            (QueueRole::Patients, "outreach.returned"),
+            (QueueRole::Returned, "outreach.dead"),
+        ] {
             let arguments = queue_arguments(role, &prefix);
-            let target = arguments.inner().get("x-dead-letter-routing-key").cloned();
-            assert_eq!(target, Some(AMQPValue::LongString("outreach.returned".into())));
+            let found = arguments.inner().get("x-dead-letter-routing-key").cloned();
+            assert_eq!(found, Some(AMQPValue::LongString(target.into())));
             assert_eq!(arguments.inner().get("x-delivery-limit"), Some(&AMQPValue::LongInt(1000)));
         }
-        assert!(!queue_arguments(QueueRole::Returned, &prefix).contains_key("x-dead-letter-exchange"));
+        assert!(!queue_arguments(QueueRole::Dead, &prefix).contains_key("x-dead-letter-exchange"));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use outreachd::broker::{ConsumeOptions, QueueRole};
+use outreachd::broker::{ConsumeOptions, PublishError, QueueRole};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -108,6 +108,38 @@ async fn closed_and_reset_connections_are_rebuilt() {
     let confirmed = producer.finish().await;
     consume_all(&mut deliveries, &acks, &mut seen, confirmed).await;
     drain(&mut deliveries, &acks).await;
+}
+
+#[tokio::test]
+async fn a_broker_short_of_memory_blocks_publishing_but_not_acknowledging() {
+    let rabbitmq = RabbitMq::start().await;
+    let broker =
+        Broker::start(options(&rabbitmq.url(), &test_prefix()).with_heartbeat(Duration::from_secs(2)));
+    assert!(broker.wait_until_up(PATIENCE).await);
+    publish_all(&broker, &numbered("job", 50)).await;
+    rabbitmq.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
+
+    let publisher = broker.publisher();
+    let blocked = async {
+        while publisher.publish(&numbered("job", 1)).await != [Err(PublishError::Blocked)] {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(15), blocked).await.expect("the broker says that it is blocked");
+    let started = Instant::now();
+    publisher.publish(&numbered("job", 1000)).await;
+    assert!(started.elapsed() < Duration::from_millis(200), "later answers are quick");
+    let (mut deliveries, acks) = broker.consume(QueueRole::Jobs, ConsumeOptions::default());
+    take_and_commit(&mut deliveries, &acks, 50).await;
+    drain(&mut deliveries, &acks).await;
+
+    rabbitmq.ctl(&["set_vm_memory_high_watermark", "absolute", "1GB"]);
+    let freed = async {
+        while publisher.publish(&numbered("job", 1)).await != [Ok(())] {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, freed).await.expect("publishing goes on");
 }
 
 #[tokio::test]
