@@ -15,6 +15,30 @@ use crate::domain::problem::Problem;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Priority, Purpose, Reason, words};
 
+/// The ledger's clocks, by configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Timings {
+    /// How long a claim holds.
+    pub lease: SignedDuration,
+    /// A worker silent for so long may lose its leases early.
+    pub stale: SignedDuration,
+    /// What must be left of a lease for a send to begin: the longest that a send and its settling take.
+    pub send: SignedDuration,
+    /// How long a cancel that came before its job is remembered.
+    pub tombstone: SignedDuration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            lease: SignedDuration::from_secs(60),
+            stale: SignedDuration::from_secs(10),
+            send: SignedDuration::from_secs(20),
+            tombstone: SignedDuration::from_hours(7 * 24),
+        }
+    }
+}
+
 /// What every event, log line and look-up says of a message: ids and words, nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MessageFacts {

@@ -1,4 +1,14 @@
 //! The one integration-test binary. Tests read as stories; the harness in `support` starts real things.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy.toml allows them in test functions; in a test binary the helpers are tests too"
+)]
 
-#[cfg(test)]
+mod support;
+
+mod broker;
 mod config;
+mod harness;

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::{PostgresStore, Tx, fault, maybe, time};
+use super::{PostgresStore, Tx, fault, maybe, micros, time};
 use crate::domain::ids::{JobId, MessageId, ParkedId, SourceName};
 use crate::domain::job::{Cancel, CancelTarget};
 use crate::domain::problem::Problem;
@@ -43,7 +43,7 @@ SELECT i.id, i.source, i.job_id, i.patient_id, i.template, i.purpose, i.priority
     CASE WHEN gone.reason IS NULL THEN COALESCE(i.due_at, now()) END,
     CASE WHEN own.lease THEN lease.token END,
     CASE WHEN own.lease THEN $19::uuid END,
-    CASE WHEN own.lease THEN now() + interval '60 seconds' END
+    CASE WHEN own.lease THEN now() + $20 * interval '1 microsecond' END
 FROM input i
 LEFT JOIN keys ON keys.message_id = i.id
 CROSS JOIN lease
@@ -199,6 +199,7 @@ impl PostgresStore {
             .bind(order.iter().map(|(_, a)| maybe(a.due_at)).collect::<Vec<_>>())
             .bind(order.iter().map(|(place, _)| *place < batch.room).collect::<Vec<_>>())
             .bind(batch.worker.0)
+            .bind(micros(self.timings.lease))
             .fetch_all(&mut **tx)
             .await
             .map_err(fault)
@@ -365,13 +366,14 @@ impl PostgresStore {
     ) -> Result<()> {
         sqlx::query(
             "INSERT INTO tombstones (source, kind, name, reason, until)
-             VALUES ($1, $2, $3, $4, now() + interval '7 days')
+             VALUES ($1, $2, $3, $4, now() + $5 * interval '1 microsecond')
              ON CONFLICT (source, kind, name) DO UPDATE SET until = excluded.until",
         )
         .bind(source.as_str())
         .bind(kind)
         .bind(name)
         .bind(reason.as_str())
+        .bind(micros(self.timings.tombstone))
         .execute(&mut **tx)
         .await
         .map_err(fault)?;

@@ -4,7 +4,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{PostgresStore, Tx, fault, maybe, maybe_time, time};
+use super::{PostgresStore, Tx, fault, maybe, maybe_time, micros, time};
 use crate::domain::ids::{
     About, CampaignId, JobId, MessageId, PatientId, SiteId, SourceName, TemplateName, WorkerId,
 };
@@ -35,7 +35,7 @@ WITH due AS (
     FOR UPDATE OF m SKIP LOCKED
 ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token)
 UPDATE messages m
-SET lease_token = lease.token, lease_owner = $4, lease_until = now() + interval '60 seconds'
+SET lease_token = lease.token, lease_owner = $4, lease_until = now() + $5 * interval '1 microsecond'
 FROM locked, lease
 WHERE m.id = locked.id
 RETURNING m.id, m.source, m.job_id, m.patient_id, m.template, m.purpose, m.priority, m.about, m.site, m.campaign_id,
@@ -52,6 +52,7 @@ impl PostgresStore {
             .bind(ask.priority as i16)
             .bind(i64::from(ask.room))
             .bind(ask.worker.0)
+            .bind(micros(self.timings.lease))
             .fetch_all(&self.pool)
             .await
             .map_err(fault)?;
@@ -135,11 +136,12 @@ impl PostgresStore {
              LEFT JOIN attempts a ON a.id = m.last_attempt AND a.status = 'sending'
              WHERE m.lease_until IS NOT NULL
                AND (m.lease_until < now() OR NOT EXISTS (
-                   SELECT 1 FROM workers w WHERE w.id = m.lease_owner AND w.seen_at > now() - interval '10 seconds'))
+                   SELECT 1 FROM workers w WHERE w.id = m.lease_owner AND w.seen_at > now() - $2 * interval '1 microsecond'))
              LIMIT $1
              FOR UPDATE OF m SKIP LOCKED",
         )
         .bind(i64::from(limit))
+        .bind(micros(self.timings.stale))
         .fetch_all(&mut *tx)
         .await
         .map_err(fault)?;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::{PostgresStore, fault, maybe, time};
+use super::{PostgresStore, fault, maybe, micros, time};
 use crate::domain::ids::{AttemptId, WorkerId};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
@@ -51,7 +51,7 @@ WITH input AS (
     SET status = CASE WHEN status_rank(m.status) = 0 THEN 'sending' ELSE m.status END,
         reason = NULL, channel = i.channel, tries = i.number, last_attempt = i.attempt, explanation = i.explanation
     FROM input i
-    WHERE m.id = i.id AND m.lease_token = i.token AND m.lease_until > now() + interval '20 seconds'
+    WHERE m.id = i.id AND m.lease_token = i.token AND m.lease_until > now() + $19 * interval '1 microsecond'
       AND (status_rank(m.status) = 0
            OR (m.status IN ('sending', 'unknown') AND NOT EXISTS (
                SELECT 1 FROM attempts a
@@ -169,6 +169,7 @@ impl PostgresStore {
             .bind(batch.iter().map(|b| maybe(Some(b.valid_until))).collect::<Vec<_>>())
             .bind(batch.iter().map(|b| b.explanation.as_str()).collect::<Vec<_>>())
             .bind(worker.0)
+            .bind(micros(self.timings.send))
             .fetch_all(&self.pool)
             .await
             .map_err(fault)?;

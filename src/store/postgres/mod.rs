@@ -36,6 +36,7 @@ pub struct PostgresStore {
     pool: PgPool,
     sealer: Sealer,
     emitter: Emitter,
+    timings: Timings,
     /// Sources that are known to stand in the table of sources.
     sources: RwLock<HashSet<String>>,
     /// Keys that are known to stand in the rate gate.
@@ -51,7 +52,13 @@ impl PostgresStore {
     ///
     /// # Errors
     /// The URL cannot be read. It is not echoed: it may hold a password.
-    pub fn new(url: &str, connections: u32, sealer: Sealer, emitter: Emitter) -> Result<Self> {
+    pub fn new(
+        url: &str,
+        connections: u32,
+        sealer: Sealer,
+        emitter: Emitter,
+        timings: Timings,
+    ) -> Result<Self> {
         let options = PgConnectOptions::from_str(url)
             .map_err(|_| StoreError::Schema("[store] url is no PostgreSQL URL".to_owned()))?
             .application_name("outreachd")
@@ -61,7 +68,7 @@ impl PostgresStore {
             .acquire_timeout(Duration::from_secs(5))
             .test_before_acquire(false)
             .connect_lazy_with(options);
-        Ok(Self { pool, sealer, emitter, sources: RwLock::default(), gate_keys: RwLock::default() })
+        Ok(Self { pool, sealer, emitter, timings, sources: RwLock::default(), gate_keys: RwLock::default() })
     }
 
     /// Inserts events whose messages' `seq` was raised to the given number.
@@ -249,4 +256,9 @@ impl PostgresStore {
 /// `ToSqlx` for optional times, which arrays need.
 fn maybe(at: Option<Timestamp>) -> Option<jiff_sqlx::Timestamp> {
     at.map(ToSqlx::to_sqlx)
+}
+
+/// A span as microseconds, which statements multiply by an interval.
+fn micros(span: jiff::SignedDuration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }

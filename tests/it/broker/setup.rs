@@ -1,0 +1,157 @@
+//! Declaring, inspecting, and running on what others declared.
+
+use std::time::Duration;
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Confirmation};
+use outreachd::broker::topology::queue_arguments;
+use outreachd::broker::{
+    Broker, BrokerState, ConsumeOptions, DownReason, Finding, Prefix, QueueRole, Rule, declare, inspect,
+};
+use tokio::time::timeout;
+
+use super::*;
+use crate::support::servers::RabbitMq;
+
+#[tokio::test]
+async fn everything_missing_is_found_then_declared_then_in_order() {
+    let (url, prefix) = (amqp_url(), test_prefix());
+    let options = options(&url, &prefix);
+    let findings = inspect(&options).await.unwrap();
+    let mut names: Vec<_> =
+        findings.iter().map(|finding| finding.name.strip_prefix(prefix.as_str()).unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["", ".dead", ".events", ".jobs", ".jobs.urgent", ".patients", ".returned"]);
+    assert!(findings.iter().all(|finding| finding.rule == Rule::Missing && finding.is_fatal()));
+
+    declare(&options).await.unwrap();
+    declare(&options).await.unwrap();
+    assert_eq!(inspect(&options).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_queue_with_other_arguments_is_a_finding_and_keeps_working() {
+    let (url, prefix) = (amqp_url(), test_prefix());
+    declare_with_limit(&url, &prefix, 5).await;
+
+    let broker = connected(&url, &prefix).await;
+    publish_all(&broker, &numbered("job", 3)).await;
+    let (mut deliveries, acks) = broker.consume(QueueRole::Jobs, ConsumeOptions::default());
+    assert_eq!(take_and_commit(&mut deliveries, &acks, 3).await, [0, 1, 2]);
+
+    let findings = inspect(&options(&url, &prefix)).await.unwrap();
+    let [Finding { name, rule, .. }] = &findings[..] else { panic!("one finding, not {findings:?}") };
+    assert_eq!(*name, QueueRole::Jobs.name(&prefix));
+    assert_eq!(*rule, Rule::Differs("x-delivery-limit".into()));
+    assert!(!findings[0].is_fatal());
+}
+
+#[tokio::test]
+async fn what_the_broker_gives_up_on_comes_back_with_its_reason() {
+    let (url, prefix) = (amqp_url(), test_prefix());
+    declare_with_limit(&url, &prefix, 1).await;
+    let broker = connected(&url, &prefix).await;
+    publish_all(&broker, &numbered("job", 1)).await;
+    // A worker that dies on this job, twice.
+    for _ in 0..2 {
+        let doomed = connected(&url, &prefix).await;
+        let (mut deliveries, _acks) = doomed.consume(QueueRole::Jobs, ConsumeOptions::default());
+        take(&mut deliveries, 1).await;
+        doomed.close().await;
+    }
+    let (mut returned, acks) = broker.consume(QueueRole::Returned, ConsumeOptions::default());
+    let delivery = take(&mut returned, 1).await.remove(0);
+    assert_eq!(number_in(&delivery), 0);
+    assert_eq!(delivery.routing_key, QueueRole::Returned.name(&prefix));
+    let death = &delivery.deaths[0];
+    assert_eq!((&*death.queue, &*death.reason), (&*QueueRole::Jobs.name(&prefix), "delivery_limit"));
+    acks.committed([delivery.token]);
+    settled(&acks).await;
+}
+
+#[tokio::test]
+async fn without_configure_permission_it_runs_on_what_an_administrator_declared() {
+    let rabbitmq = RabbitMq::start().await;
+    let prefix = Prefix::default();
+    rabbitmq.ctl(&["add_user", "worker", "word"]);
+    rabbitmq.ctl(&["set_permissions", "worker", "^$", ".*", ".*"]);
+    let worker_url = format!("amqp://worker:word@127.0.0.1:{}/%2f", rabbitmq.port());
+
+    let broker = Broker::start(options(&worker_url, &prefix));
+    let mut state = broker.state();
+    let forbidden = state
+        .wait_for(|state| matches!(state, BrokerState::Down { reason: DownReason::TopologyForbidden, .. }));
+    timeout(PATIENCE, forbidden).await.expect("it says what is wrong").unwrap();
+
+    declare(&options(&rabbitmq.url(), &prefix)).await.unwrap();
+    assert!(broker.wait_until_up(PATIENCE).await, "and goes on by itself");
+    publish_all(&broker, &numbered("job.urgent", 2)).await;
+    let (mut deliveries, acks) = broker.consume(QueueRole::Urgent, ConsumeOptions::default());
+    assert_eq!(take_and_commit(&mut deliveries, &acks, 2).await, [0, 1]);
+    let findings = inspect(&options(&worker_url, &prefix)).await.unwrap();
+    assert!(
+        findings.iter().all(|finding| finding.rule == Rule::Unverified && !finding.is_fatal()),
+        "{findings:?}"
+    );
+
+    the_user_id_is_the_brokers_word(&worker_url, &mut deliveries).await;
+
+    let wrong = options(&worker_url.replace("word", "other"), &prefix);
+    assert_eq!(inspect(&wrong).await.unwrap_err(), DownReason::Refused);
+}
+
+/// A producer may state its own user; another's name is refused, so `user_id` can be trusted.
+async fn the_user_id_is_the_brokers_word(url: &str, deliveries: &mut Deliveries) {
+    let publish = async |user: &str| {
+        let (_connection, channel) = foreign_channel(url).await;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        let properties =
+            BasicProperties::default().with_user_id(user.into()).with_correlation_id("c-1".into());
+        let options = BasicPublishOptions::default();
+        let sent =
+            channel.basic_publish("outreach".into(), "job.urgent".into(), options, b"7", properties).await;
+        sent.unwrap().await
+    };
+    assert!(publish("somebody-else").await.is_err());
+    assert_eq!(publish("worker").await.unwrap(), Confirmation::Ack(None));
+    let delivery = take(deliveries, 1).await.remove(0);
+    assert_eq!(delivery.user_id.as_deref(), Some("worker"));
+    assert_eq!(delivery.correlation_id.as_deref(), Some("c-1"));
+}
+
+#[tokio::test]
+async fn a_deleted_queue_is_declared_again_and_consumed_again() {
+    let (broker, prefix) = on_shared_broker().await;
+    let (mut deliveries, acks) = broker.consume(QueueRole::Jobs, ConsumeOptions::default());
+    publish_all(&broker, &numbered("job", 10)).await;
+    take_and_commit(&mut deliveries, &acks, 10).await;
+
+    let (_connection, channel) = foreign_channel(&amqp_url()).await;
+    for role in [QueueRole::Jobs, QueueRole::Dead] {
+        channel.queue_delete(role.name(&prefix).into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+    let publisher = broker.publisher();
+    let published = async {
+        while publisher.publish(&numbered("job", 1)).await != [Ok(())] {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), published).await.expect("the queue and its bindings are back");
+    assert_eq!(take_and_commit(&mut deliveries, &acks, 1).await, [0]);
+    let in_order = async {
+        while !inspect(&options(&amqp_url(), &prefix)).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), in_order).await.expect("the queue that nobody consumes is back too");
+}
+
+/// The queues as somebody else declared them, with another delivery limit on the job queue.
+async fn declare_with_limit(url: &str, prefix: &Prefix, limit: i32) {
+    let (_connection, channel) = foreign_channel(url).await;
+    let mut arguments: FieldTable = queue_arguments(QueueRole::Jobs, prefix);
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(limit));
+    let options = QueueDeclareOptions { durable: true, ..Default::default() };
+    channel.queue_declare(QueueRole::Jobs.name(prefix).into(), options, arguments).await.unwrap();
+}

@@ -1,0 +1,9 @@
+//! What the tests stand on: real servers, a database and a name prefix for each test, and a network that can be
+//! made to fail.
+//!
+//! `tests/run` starts one PostgreSQL and one RabbitMQ for the whole run; a test that stops or breaks a server
+//! starts one of its own.
+
+pub(crate) mod proxy;
+pub(crate) mod servers;
+pub(crate) mod shared;

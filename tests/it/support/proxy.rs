@@ -1,0 +1,163 @@
+//! A TCP proxy that fails on demand, in the ways networks do.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// What happens to the bytes. A change reaches open connections too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// They pass.
+    Forward,
+    /// They wait, and pass when the link forwards again.
+    Pause,
+    /// They vanish: both ends believe in the connection, and nothing answers any more.
+    HalfOpen,
+    /// Every piece waits this long before it passes.
+    Latency(Duration),
+    /// One byte a second passes.
+    Trickle,
+    /// New connections are reset as soon as they are accepted; open ones pass.
+    Refuse,
+}
+
+/// Stands between a client and `target` until dropped.
+#[derive(Debug)]
+pub(crate) struct TcpProxy {
+    address: SocketAddr,
+    link: watch::Sender<Link>,
+    resets: watch::Sender<u64>,
+    _tasks: JoinSet<()>,
+}
+
+impl TcpProxy {
+    /// Listens on a free port and forwards to `target`.
+    pub(crate) async fn start(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let (link, link_seen) = watch::channel(Link::Forward);
+        let (resets, resets_seen) = watch::channel(0);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, target, link_seen, resets_seen));
+        Self { address, link, resets, _tasks: tasks }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Changes what happens to the bytes.
+    pub(crate) fn set(&self, link: Link) {
+        self.link.send_replace(link);
+    }
+
+    /// Resets every open connection, towards both ends, wherever in a frame it stands.
+    pub(crate) fn reset(&self) {
+        self.resets.send_modify(|count| *count += 1);
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    target: SocketAddr,
+    link: watch::Receiver<Link>,
+    resets: watch::Receiver<u64>,
+) {
+    let mut connections = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        while connections.try_join_next().is_some() {}
+        if *link.borrow() == Link::Refuse {
+            let _ = client.set_zero_linger();
+            continue;
+        }
+        connections.spawn(relay(client, target, link.clone(), resets.clone()));
+    }
+}
+
+async fn relay(
+    client: TcpStream,
+    target: SocketAddr,
+    link: watch::Receiver<Link>,
+    mut resets: watch::Receiver<u64>,
+) {
+    resets.mark_unchanged();
+    let Ok(server) = TcpStream::connect(target).await else {
+        let _ = client.set_zero_linger();
+        return;
+    };
+    for stream in [&client, &server] {
+        let _ = stream.set_nodelay(true);
+    }
+    let (client_read, client_write) = client.into_split();
+    let (server_read, server_write) = server.into_split();
+    let mut pumps = JoinSet::new();
+    pumps.spawn(pump(client_read, server_write, link.clone(), resets.clone()));
+    pumps.spawn(pump(server_read, client_write, link, resets));
+    while pumps.join_next().await.is_some() {}
+}
+
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut link: watch::Receiver<Link>,
+    mut resets: watch::Receiver<u64>,
+) {
+    tokio::select! {
+        biased;
+        _ = resets.changed() => {
+            let _ = to.as_ref().set_zero_linger();
+            let _ = from.as_ref().set_zero_linger();
+            to.forget();
+        }
+        () = copy(&mut from, &mut to, &mut link) => {}
+    }
+}
+
+async fn copy(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, link: &mut watch::Receiver<Link>) {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let Ok(length) = from.read(&mut buffer).await else { return };
+        if length == 0 {
+            return;
+        }
+        if pass(&buffer[..length], to, link).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Carries one piece as the link allows; `None` when the other end is gone.
+async fn pass(mut piece: &[u8], to: &mut OwnedWriteHalf, link: &mut watch::Receiver<Link>) -> Option<()> {
+    while !piece.is_empty() {
+        let now = *link.borrow_and_update();
+        match now {
+            Link::Forward | Link::Refuse => {
+                to.write_all(piece).await.ok()?;
+                return Some(());
+            }
+            Link::Pause => link.changed().await.ok()?,
+            Link::HalfOpen => return Some(()),
+            Link::Latency(delay) => {
+                sleep(delay).await;
+                to.write_all(piece).await.ok()?;
+                return Some(());
+            }
+            Link::Trickle => {
+                to.write_all(&piece[..1]).await.ok()?;
+                piece = &piece[1..];
+                tokio::select! {
+                    () = sleep(Duration::from_secs(1)) => {}
+                    changed = link.changed() => changed.ok()?,
+                }
+            }
+        }
+    }
+    Some(())
+}

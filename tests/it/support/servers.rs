@@ -1,0 +1,194 @@
+//! Private servers, for tests that stop, crash or reconfigure one. `tests/server` knows how they are set up.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection, PgConnection};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+/// How long a server may take to answer. The machine may be busy with other tests.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// A PostgreSQL of one test, ended with this value.
+#[derive(Debug)]
+pub(crate) struct Postgres(Server);
+
+impl Postgres {
+    /// Sets one up and starts it. Call it from the test's own task, not from a spawned one: the server ends with
+    /// the thread that started it.
+    pub(crate) async fn start() -> Self {
+        let mut postgres = Self(Server::new("postgres"));
+        postgres.0.spawn();
+        postgres.wait_until_ready().await;
+        postgres
+    }
+
+    /// The address of its `postgres` database, as a superuser.
+    pub(crate) fn url(&self) -> String {
+        self.0.read("url")
+    }
+
+    /// Stops it in good order; open connections are terminated.
+    pub(crate) fn stop(&mut self) {
+        self.0.signal_and_wait("INT");
+    }
+
+    /// Kills it as a power cut would kill the process.
+    pub(crate) fn crash(&mut self) {
+        self.0.signal_and_wait("KILL");
+    }
+
+    /// Starts it again with its data on the same port.
+    pub(crate) async fn start_again(&mut self) {
+        self.0.spawn();
+        self.wait_until_ready().await;
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let started = Instant::now();
+        loop {
+            self.0.check(started).await;
+            if self.0.has("url")
+                && let Ok(connection) = PgConnection::connect(&self.url()).await
+            {
+                connection.close().await.expect("a clean close");
+                return;
+            }
+        }
+    }
+}
+
+/// A RabbitMQ of one test, ended with this value.
+#[derive(Debug)]
+pub(crate) struct RabbitMq(Server);
+
+impl RabbitMq {
+    /// Sets one up and starts it. Call it from the test's own task, not from a spawned one: the server ends with
+    /// the thread that started it.
+    pub(crate) async fn start() -> Self {
+        let mut rabbitmq = Self(Server::new("rabbitmq"));
+        rabbitmq.0.spawn();
+        rabbitmq.wait_until_open().await;
+        rabbitmq
+    }
+
+    /// Its AMQP address, as an administrator of the virtual host `/`.
+    pub(crate) fn url(&self) -> String {
+        self.0.read("url")
+    }
+
+    /// The port of [`Self::url`].
+    pub(crate) fn port(&self) -> u16 {
+        self.0.read("port").parse().expect("a port number")
+    }
+
+    /// The address through a proxy.
+    pub(crate) fn url_through(&self, port: u16) -> String {
+        self.url().replace(&format!(":{}/", self.port()), &format!(":{port}/"))
+    }
+
+    /// Stops it in good order: connections are closed with a reason.
+    pub(crate) fn stop(&mut self) {
+        self.0.signal_and_wait("TERM");
+    }
+
+    /// Kills it as a power cut would kill the process.
+    pub(crate) fn crash(&mut self) {
+        self.0.signal_and_wait("KILL");
+    }
+
+    /// Starts it again with its data on the same port; returns once the port is open.
+    pub(crate) async fn start_again(&mut self) {
+        self.0.spawn();
+        self.wait_until_open().await;
+    }
+
+    /// Runs `rabbitmqctl` with these words and returns what it prints.
+    pub(crate) fn ctl(&self, words: &[&str]) -> String {
+        let output = Command::new(self.0.dir.path().join("rabbitmqctl"))
+            .arg("--quiet")
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .expect("rabbitmqctl runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "rabbitmqctl {words:?}: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        said
+    }
+
+    async fn wait_until_open(&mut self) {
+        let started = Instant::now();
+        loop {
+            self.0.check(started).await;
+            // The listener is the last thing that RabbitMQ starts.
+            if self.0.has("url") && TcpStream::connect(("127.0.0.1", self.port())).await.is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Server {
+    kind: &'static str,
+    dir: TempDir,
+    process: Option<Child>,
+}
+
+impl Server {
+    fn new(kind: &'static str) -> Self {
+        let dir =
+            tempfile::Builder::new().prefix("outreachd-test-").tempdir().expect("a temporary directory");
+        Self { kind, dir, process: None }
+    }
+
+    fn spawn(&mut self) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server");
+        let child = Command::new(script).arg(self.kind).arg(self.dir.path()).stdin(Stdio::null()).spawn();
+        self.process = Some(child.expect("tests/server runs"));
+    }
+
+    /// Waits a little, and fails the test when the server has ended or takes too long.
+    async fn check(&mut self, started: Instant) {
+        let process = self.process.as_mut().expect("the server was started");
+        if let Some(status) = process.try_wait().expect("the process can be asked") {
+            panic!("{} ended with {status}: {}", self.kind, self.read_log());
+        }
+        assert!(started.elapsed() < START_LIMIT, "{} does not answer: {}", self.kind, self.read_log());
+        sleep(Duration::from_millis(20)).await;
+    }
+
+    fn signal_and_wait(&mut self, signal: &str) {
+        let Some(mut process) = self.process.take() else { return };
+        let _ = Command::new("kill").args([&format!("-{signal}"), &process.id().to_string()]).status();
+        process.wait().expect("the process can be waited for");
+    }
+
+    fn has(&self, file: &str) -> bool {
+        std::fs::metadata(self.dir.path().join(file)).is_ok_and(|file| file.len() > 0)
+    }
+
+    fn read(&self, file: &str) -> String {
+        let text = std::fs::read_to_string(self.dir.path().join(file)).expect("tests/server wrote it");
+        text.trim().to_owned()
+    }
+
+    fn read_log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The data is thrown away with the directory, so the quick end is the right one. SIGQUIT lets
+        // PostgreSQL end its own children; SIGKILL would leave that to them.
+        self.signal_and_wait("QUIT");
+    }
+}
