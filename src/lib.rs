@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod config;
+pub mod dispatch;
 pub mod domain;
 pub mod policy;
 pub mod provider;

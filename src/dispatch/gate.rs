@@ -50,7 +50,12 @@ impl Gate {
     }
 
     /// Waits for at least one slot and gives up to `want`, none of them far ahead.
-    pub(super) async fn take(&mut self, want: usize, store: &dyn Store, clock: &Clock) -> Result<Vec<Instant>> {
+    pub(super) async fn take(
+        &mut self,
+        want: usize,
+        store: &dyn Store,
+        clock: &Clock,
+    ) -> Result<Vec<Instant>> {
         if self.is_open() {
             return Ok(vec![Instant::now(); want]);
         }

@@ -33,7 +33,8 @@ impl<T> Queue<T> {
     /// Adds one, or gives it back when the queue is full. A tenth of the room is kept for urgent ones.
     pub(super) fn offer(&self, priority: Priority, item: T) -> Result<(), T> {
         let mut inner = self.lock();
-        let limit = if priority == Priority::Urgent { self.capacity + self.capacity / 10 + 1 } else { self.capacity };
+        let limit =
+            if priority == Priority::Urgent { self.capacity + self.capacity / 10 + 1 } else { self.capacity };
         if inner.len() >= limit {
             return Err(item);
         }

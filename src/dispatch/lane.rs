@@ -1,0 +1,328 @@
+//! One provider's lane: a bounded queue, a gate, and as many sends at once as the provider bears.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use super::gate::Gate;
+use super::queue::Queue;
+use super::send::{self, Written};
+use super::{Corridor, Planned, render};
+use crate::config::Config;
+use crate::config::provider::{Limit, Period};
+use crate::domain::ids::AttemptId;
+use crate::domain::phi::Phi;
+use crate::domain::words::{Channel, SafetyMode};
+use crate::provider::Provider;
+use crate::store::rows::{Begin, MessageFacts};
+use crate::template::render::Rendered;
+
+/// What a provider carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// Real messages.
+    Live,
+    /// Jobs marked `test`.
+    Test,
+    /// What the safety mode keeps from leaving.
+    Capture,
+}
+
+/// A provider with its place in the corridor.
+#[derive(Debug)]
+pub struct Carrier {
+    pub provider: Arc<dyn Provider>,
+    pub setting: Setting,
+    pub limits: Vec<Limit>,
+    pub weight: u32,
+    pub max_in_flight: usize,
+    /// Numbers it sends from, where it has several.
+    pub senders: Vec<String>,
+}
+
+/// A lane. A provider has one, or one for each sender where a limit counts senders apart.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) channel: Channel,
+    pub(super) sender: Option<String>,
+    pub(super) queue: Queue<Planned>,
+    senders: Vec<String>,
+    setting: Setting,
+    limits: Vec<Limit>,
+    weight: u32,
+    max_in_flight: usize,
+    wire: Arc<Semaphore>,
+}
+
+impl Lane {
+    /// How many sends are under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.max_in_flight.saturating_sub(self.wire.available_permits())
+    }
+}
+
+/// The lanes of these carriers.
+pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
+    let mut lanes = Vec::new();
+    for carrier in carriers {
+        let channel = carrier.provider.channel();
+        let apart = carrier.limits.iter().any(|l| l.per_sender);
+        let senders = if apart { all_senders(&carrier, config) } else { Vec::new() };
+        let each: Vec<Option<String>> =
+            if senders.is_empty() { vec![None] } else { senders.into_iter().map(Some).collect() };
+        for sender in each {
+            lanes.push(Arc::new(Lane {
+                provider: carrier.provider.clone(),
+                channel,
+                sender,
+                queue: Queue::new(capacity(&carrier.limits, config)),
+                senders: carrier.senders.clone(),
+                setting: carrier.setting,
+                limits: carrier.limits.clone(),
+                weight: carrier.weight.max(1),
+                max_in_flight: carrier.max_in_flight.max(1),
+                wire: Arc::new(Semaphore::new(carrier.max_in_flight.max(1))),
+            }));
+        }
+    }
+    lanes
+}
+
+fn all_senders(carrier: &Carrier, config: &Config) -> Vec<String> {
+    let of_sites = config.sites.iter().flat_map(|site| match carrier.provider.channel() {
+        Channel::Sms => site.senders.sms.as_slice(),
+        Channel::Voice => site.senders.voice.as_slice(),
+        Channel::Email | Channel::Portal => &[],
+    });
+    let mut senders: Vec<String> = carrier.senders.iter().chain(of_sites).cloned().collect();
+    senders.sort();
+    senders.dedup();
+    senders
+}
+
+/// As much as goes out within half a lease; more would only run out of time in memory.
+fn capacity(limits: &[Limit], config: &Config) -> usize {
+    let per_second = |limit: &Limit| match limit.per {
+        Period::Second => f64::from(limit.count),
+        Period::Minute => f64::from(limit.count) / 60.0,
+        Period::Hour => f64::from(limit.count) / 3600.0,
+        Period::Day => f64::INFINITY,
+    };
+    let rate = limits.iter().map(per_second).fold(f64::INFINITY, f64::min);
+    let least = usize::try_from(config.worker.lane).unwrap_or(1000);
+    if rate.is_infinite() {
+        return least.max(2 * usize::try_from(config.worker.batch).unwrap_or(500));
+    }
+    let within = |seconds: f64| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive count, far below 2^53"
+        )]
+        let count = (rate * seconds) as usize;
+        count
+    };
+    least.max(within(1.0)).min(within(config.worker.lease_local.as_secs_f64() / 2.0)).max(1)
+}
+
+/// What carries this message to this address.
+fn setting(corridor: &Corridor, facts: &MessageFacts, address: Option<&Phi>) -> Setting {
+    let safety = &corridor.config.safety;
+    match safety.mode {
+        _ if facts.test => Setting::Test,
+        SafetyMode::Live => Setting::Live,
+        SafetyMode::AllowList if address.is_some_and(|a| safety.allows(a)) => Setting::Live,
+        SafetyMode::AllowList | SafetyMode::Capture => Setting::Capture,
+    }
+}
+
+/// The channels over which this message could be carried.
+pub(super) fn channels_served(corridor: &Corridor, facts: &MessageFacts) -> Vec<Channel> {
+    let setting = setting(corridor, facts, None);
+    let serves =
+        |channel: Channel| corridor.lanes.iter().any(|l| l.channel == channel && l.setting == setting);
+    Channel::ALL.iter().copied().filter(|c| serves(*c)).collect()
+}
+
+/// The lane for a plan: a provider by weight, always the same for the same message, and the lane of its sender.
+pub(super) fn choose<'a>(corridor: &'a Corridor, planned: &Planned) -> Option<&'a Arc<Lane>> {
+    let setting = setting(corridor, &planned.hand.facts, Some(&planned.route.address));
+    let fits = |lane: &&Arc<Lane>| lane.channel == planned.route.channel && lane.setting == setting;
+    let mut firsts: Vec<&Arc<Lane>> = Vec::new();
+    for lane in corridor.lanes.iter().filter(fits) {
+        if !firsts.iter().any(|f| f.provider.name() == lane.provider.name()) {
+            firsts.push(lane);
+        }
+    }
+    let total: u128 = firsts.iter().map(|l| u128::from(l.weight)).sum();
+    let mut ticket = planned.hand.facts.id.0.as_u128().checked_rem(total)?;
+    let first = firsts.into_iter().find(|lane| {
+        let weight = u128::from(lane.weight);
+        let hit = ticket < weight;
+        ticket = ticket.saturating_sub(weight);
+        hit
+    })?;
+    if first.sender.is_none() {
+        return Some(first);
+    }
+    let sender = render::sender(corridor, planned, &first.senders).map(|s| s.address);
+    let same = |lane: &&Arc<Lane>| lane.provider.name() == first.provider.name() && lane.sender == sender;
+    corridor.lanes.iter().find(same).or(Some(first))
+}
+
+pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTracker) {
+    let mut gate = Gate::new(lane.provider.name().as_str(), lane.sender.as_deref(), &lane.limits);
+    let most = usize::try_from(corridor.config.worker.batch).unwrap_or(500);
+    loop {
+        let (waiting, urgent) = tokio::select! {
+            waiting = lane.queue.wait() => waiting,
+            () = corridor.stopping.cancelled() => break,
+        };
+        // Enough room on the wire for a batch that is worth a statement; an urgent message waits for no company.
+        let worth = if urgent { 1 } else { waiting.min(lane.max_in_flight / 4).min(most).max(1) };
+        let Ok(permits) = u32::try_from(worth) else { continue };
+        let Ok(room) = lane.wire.clone().acquire_many_owned(permits).await else { break };
+        let many = waiting.min(most).min(worth + lane.wire.available_permits());
+        drop(room);
+        let slots = tokio::select! {
+            slots = gate.take(many, corridor.store.as_ref(), &corridor.clock) => slots,
+            () = corridor.stopping.cancelled() => break,
+        };
+        match slots {
+            Ok(slots) => chunk(&corridor, &lane, &mut gate, slots, &tasks).await,
+            Err(error) => {
+                tracing::warn!(%error, provider = %lane.provider.name(), "no slots from the rate gate");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+    let leases =
+        lane.queue.drain().iter().map(|p| super::plan::release(&p.hand, Some(lane.channel))).collect();
+    corridor.release(leases).await;
+}
+
+/// Renders what the slots allow, writes it down, and sends what the ledger lets go.
+async fn chunk(
+    corridor: &Arc<Corridor>,
+    lane: &Arc<Lane>,
+    gate: &mut Gate,
+    slots: Vec<Instant>,
+    tasks: &TaskTracker,
+) {
+    let mut slots = slots.into_iter().collect::<std::collections::VecDeque<_>>();
+    let mut ready: Vec<(Planned, Rendered, Instant)> = Vec::new();
+    while !slots.is_empty() {
+        let Some(planned) = lane.queue.take() else { break };
+        if planned.hand.deadline <= Instant::now() {
+            corridor.release(vec![super::plan::release(&planned.hand, Some(lane.channel))]).await;
+            continue;
+        }
+        let rendered = match render::render(corridor, &planned) {
+            Ok(rendered) => rendered,
+            Err(error) => {
+                unfit(corridor, planned, error.reason).await;
+                continue;
+            }
+        };
+        // An SMS takes a slot for each segment and leaves with its last one.
+        let weight = usize::try_from(rendered.segments).unwrap_or(1).max(1);
+        while slots.len() < weight {
+            match gate.take(weight - slots.len(), corridor.store.as_ref(), &corridor.clock).await {
+                Ok(more) => slots.extend(more),
+                Err(error) => {
+                    tracing::warn!(%error, provider = %lane.provider.name(), "no slots from the rate gate");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+        if let Some(at) = slots.drain(..weight).next_back() {
+            ready.push((planned, rendered, at));
+        }
+    }
+    gate.put_back(slots.into_iter());
+    let allowed = super::send::afford(corridor, ready).await;
+    begin(corridor, lane, gate, allowed, tasks).await;
+}
+
+/// A channel that cannot carry the message is passed over: the next one may fit.
+async fn unfit(corridor: &Corridor, planned: Planned, reason: crate::domain::words::Reason) {
+    let mut hand = planned.hand;
+    metrics::counter!("outreachd_unfit_total", "channel" => planned.route.channel.as_str(), "reason" => reason.as_str())
+        .increment(1);
+    hand.unfit.push((planned.route.channel, reason));
+    corridor.plan_later(hand).await;
+}
+
+async fn begin(
+    corridor: &Arc<Corridor>,
+    lane: &Arc<Lane>,
+    gate: &Gate,
+    ready: Vec<(Planned, Rendered, Instant)>,
+    tasks: &TaskTracker,
+) {
+    if ready.is_empty() {
+        return;
+    }
+    let hash = corridor.catalogue.current().bundle_hash().to_owned();
+    let rows: Vec<Begin> =
+        ready.iter().map(|(planned, rendered, _)| row(lane, planned, rendered, &hash)).collect();
+    let asked = Instant::now();
+    let begun = match corridor.store.begin(corridor.worker, &rows).await {
+        Ok(begun) => begun,
+        Err(error) => {
+            // Nobody knows whether it was committed. Nothing is sent; what was begun becomes unknown or is taken
+            // over when the lease ends.
+            tracing::warn!(%error, messages = rows.len(), "attempts could not be written");
+            return;
+        }
+    };
+    let committed = Instant::now();
+    corridor.clock.read(asked, committed, begun.now);
+    let mut allowed: std::collections::HashSet<AttemptId> = begun.attempts.into_iter().collect();
+    let mut refused = Vec::new();
+    for (begin, (planned, rendered, at)) in rows.into_iter().zip(ready) {
+        if !allowed.remove(&begin.attempt) {
+            refused.push(super::plan::release(&planned.hand, Some(lane.channel)));
+            continue;
+        }
+        let Ok(wire) = lane.wire.clone().acquire_owned().await else { return };
+        let sender = render::sender(corridor, &planned, &lane.senders);
+        let written = Written {
+            attempt: begin.attempt,
+            number: begin.number,
+            content: render::addressed(rendered.content, &planned),
+            locale: rendered.locale,
+            segments: rendered.segments,
+            planned,
+            sender,
+            at,
+            committed,
+            wall: gate.wall(),
+        };
+        tasks.spawn(send::carry(corridor.clone(), lane.provider.clone(), written, wire));
+    }
+    corridor.release(refused).await;
+}
+
+fn row(lane: &Lane, planned: &Planned, rendered: &Rendered, hash: &str) -> Begin {
+    let work = &planned.hand.work;
+    Begin {
+        facts: planned.hand.facts.clone(),
+        token: work.token,
+        attempt: AttemptId::generate(),
+        step: work.step,
+        number: work.tries + 1,
+        provider: lane.provider.name().clone(),
+        route: planned.route.clone(),
+        dedupes: lane.provider.dedupes(),
+        segments: u16::try_from(rendered.segments).unwrap_or(u16::MAX),
+        template_hash: hash.to_owned(),
+        locale: rendered.locale.clone(),
+        state: planned.state.clone(),
+        valid_until: planned.valid_until,
+        explanation: planned.explanation.clone(),
+    }
+}

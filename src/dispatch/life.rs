@@ -1,0 +1,85 @@
+//! Signs of life, and the inheritance of workers that give none.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::Corridor;
+use crate::store::StoreError;
+
+/// Leases taken over in one go.
+const AT_ONCE: u32 = 500;
+
+pub(super) async fn run(corridor: Arc<Corridor>) {
+    let mut beat = tokio::time::interval(corridor.config.worker.heartbeat);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = beat.tick() => {}
+            () = corridor.stopping.cancelled() => {
+                // The lanes still settle what is on the wire; leases stay ours until they are given back.
+                if drained_or_tick(&corridor, &mut beat).await {
+                    return;
+                }
+            }
+        }
+        if let Err(error) = live(&corridor).await {
+            tracing::warn!(%error, "no sign of life could be given");
+        }
+    }
+}
+
+async fn drained_or_tick(corridor: &Corridor, beat: &mut tokio::time::Interval) -> bool {
+    tokio::select! {
+        () = drained(corridor) => true,
+        _ = beat.tick() => false,
+    }
+}
+
+/// Resolves when this worker is stopping and holds nothing any more.
+pub(super) async fn drained(corridor: &Corridor) {
+    corridor.stopping.cancelled().await;
+    let all = u32::try_from(super::IN_HAND - super::URGENT_ROOM).unwrap_or(u32::MAX);
+    let urgent = u32::try_from(super::URGENT_ROOM).unwrap_or(u32::MAX);
+    // Every place is free: nothing is in hand. The semaphores are never closed.
+    let _ = tokio::join!(corridor.room.acquire_many(all), corridor.urgent_room.acquire_many(urgent));
+}
+
+async fn live(corridor: &Corridor) -> Result<(), StoreError> {
+    let lanes: Vec<_> = corridor
+        .lanes
+        .iter()
+        .map(|lane| {
+            json!({
+                "provider": lane.provider.name(),
+                "channel": lane.channel,
+                "sender": lane.sender,
+                "waiting": lane.queue.len(),
+                "in_flight": lane.in_flight(),
+            })
+        })
+        .collect();
+    let state = json!({ "lanes": lanes, "room": corridor.room.available_permits() }).to_string();
+    let asked = Instant::now();
+    let now = corridor.store.heartbeat(corridor.worker, &corridor.name, &state).await?;
+    corridor.clock.read(asked, Instant::now(), now);
+    loop {
+        let taken = corridor.store.take_over(AT_ONCE).await?;
+        if taken.released + taken.unknown == 0 {
+            break;
+        }
+        tracing::warn!(
+            released = taken.released,
+            unknown = taken.unknown,
+            "took over what another worker left"
+        );
+        metrics::counter!("outreachd_taken_over_total", "as" => "released")
+            .increment(u64::from(taken.released));
+        metrics::counter!("outreachd_taken_over_total", "as" => "unknown")
+            .increment(u64::from(taken.unknown));
+        corridor.told.notify_one();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}

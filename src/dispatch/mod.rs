@@ -1,0 +1,276 @@
+//! The corridor: a leased message is planned, waits in its provider's lane, is rendered, gets a slot of the rate
+//! gate, is written down as begun, is sent, and is settled. Each stage is a type, so that a wrong order does not
+//! compile: [`InHand`] -> [`Planned`] -> `Rendered` -> `Written` -> `Settlement`.
+
+mod clock;
+mod due;
+mod gate;
+mod lane;
+mod life;
+mod outbox;
+mod plan;
+mod queue;
+mod render;
+mod send;
+mod settle;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::publish::Publisher;
+use crate::config::Config;
+use crate::domain::ids::{SiteId, WorkerId};
+use crate::domain::outbound::Route;
+use crate::domain::patient::Patient;
+use crate::domain::words::{Channel, Reason};
+use crate::policy::decide::Rules;
+use crate::policy::retry::RetryRules;
+use crate::store::Store;
+use crate::store::rows::{JobBody, MessageFacts, PatientState, Settlement, Work};
+use crate::template::catalogue::SharedCatalogue;
+use crate::template::site::SiteContext;
+use lane::Lane;
+pub use lane::{Carrier, Setting};
+
+/// Messages that one process holds at once, over all stages. What does not fit waits in the ledger.
+const IN_HAND: usize = 6_000;
+/// Of these, kept free for urgent ones.
+const URGENT_ROOM: usize = 500;
+
+/// What the corridor is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub store: Arc<dyn Store>,
+    pub config: Arc<Config>,
+    pub catalogue: Arc<SharedCatalogue>,
+    pub carriers: Vec<Carrier>,
+    /// Without a broker events stay on record and are marked as told.
+    pub publisher: Option<Publisher>,
+    pub worker: WorkerId,
+    pub name: String,
+}
+
+/// The running corridor.
+#[derive(Clone, Debug)]
+pub struct Dispatcher {
+    corridor: Arc<Corridor>,
+    tasks: TaskTracker,
+}
+
+/// What every stage sees.
+#[derive(Debug)]
+struct Corridor {
+    store: Arc<dyn Store>,
+    config: Arc<Config>,
+    catalogue: Arc<SharedCatalogue>,
+    lanes: Vec<Arc<Lane>>,
+    sites: HashMap<SiteId, SiteContext>,
+    rules: Rules,
+    retry: RetryRules,
+    worker: WorkerId,
+    name: String,
+    clock: clock::Clock,
+    room: Arc<Semaphore>,
+    urgent_room: Arc<Semaphore>,
+    to_plan: mpsc::Sender<InHand>,
+    to_plan_urgent: mpsc::Sender<InHand>,
+    to_settle: mpsc::Sender<(Settlement, Room)>,
+    /// Something was committed that the outbox may have to tell.
+    told: Notify,
+    /// Something may be due.
+    due: Notify,
+    /// No new work is begun.
+    stopping: CancellationToken,
+    /// What is still on the wire is settled as unknown.
+    cut: CancellationToken,
+}
+
+/// A place in hand; free again when dropped.
+type Room = OwnedSemaphorePermit;
+
+/// A message leased to this worker.
+#[derive(Debug)]
+struct InHand {
+    facts: Arc<MessageFacts>,
+    body: Arc<JobBody>,
+    work: Work,
+    /// Not begun after this instant: the lease may end.
+    deadline: Instant,
+    /// Channels over which this message turned out not to fit.
+    unfit: Vec<(Channel, Reason)>,
+    room: Room,
+}
+
+/// A message with a decision to send it.
+#[derive(Debug)]
+struct Planned {
+    hand: InHand,
+    route: Route,
+    patient: Arc<Patient>,
+    state: PatientState,
+    valid_until: Timestamp,
+    explanation: String,
+}
+
+/// Something to plan, as intake and claims hand it over.
+#[derive(Debug)]
+pub struct Handover {
+    pub facts: MessageFacts,
+    pub body: JobBody,
+    pub work: Work,
+    /// Before the lease was asked for.
+    pub asked: Instant,
+}
+
+impl Dispatcher {
+    /// Starts every stage.
+    #[must_use]
+    pub fn start(parts: Parts) -> Self {
+        let (to_plan, normal) = mpsc::channel(IN_HAND);
+        let (to_plan_urgent, urgent) = mpsc::channel(IN_HAND);
+        let (to_settle, settled) = mpsc::channel(IN_HAND);
+        let lanes = lane::build(parts.carriers, &parts.config);
+        let corridor = Arc::new(Corridor {
+            sites: render::sites(&parts.config),
+            rules: Rules {
+                patient_grace: span(parts.config.policy.patient_grace),
+                countries: parts.config.limits.countries.clone(),
+            },
+            retry: retry_rules(&parts.config),
+            store: parts.store,
+            config: parts.config,
+            catalogue: parts.catalogue,
+            lanes,
+            worker: parts.worker,
+            name: parts.name,
+            clock: clock::Clock::default(),
+            room: Arc::new(Semaphore::new(IN_HAND - URGENT_ROOM)),
+            urgent_room: Arc::new(Semaphore::new(URGENT_ROOM)),
+            to_plan,
+            to_plan_urgent,
+            to_settle,
+            told: Notify::new(),
+            due: Notify::new(),
+            stopping: CancellationToken::new(),
+            cut: CancellationToken::new(),
+        });
+        let tasks = TaskTracker::new();
+        tasks.spawn(plan::run(corridor.clone(), urgent, normal));
+        tasks.spawn(settle::run(corridor.clone(), settled));
+        tasks.spawn(due::run(corridor.clone()));
+        tasks.spawn(life::run(corridor.clone()));
+        tasks.spawn(outbox::run(corridor.clone(), parts.publisher));
+        for lane in &corridor.lanes {
+            tasks.spawn(lane::run(corridor.clone(), lane.clone(), tasks.clone()));
+        }
+        Self { corridor, tasks }
+    }
+
+    /// How many more messages this worker can take in hand now.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        if self.corridor.stopping.is_cancelled() { 0 } else { self.corridor.room.available_permits() }
+    }
+
+    /// How many more urgent ones.
+    #[must_use]
+    pub fn urgent_room(&self) -> usize {
+        if self.corridor.stopping.is_cancelled() { 0 } else { self.corridor.urgent_room.available_permits() }
+    }
+
+    /// Takes a leased message in hand. One that finds no room goes back to the ledger by its lease's end at the
+    /// latest, and is released here at once.
+    pub async fn take(&self, messages: Vec<Handover>) {
+        self.corridor.take(messages).await;
+    }
+
+    /// Something was committed: events may have to be told, messages may be due.
+    pub fn nudge(&self) {
+        self.corridor.told.notify_one();
+        self.corridor.due.notify_one();
+    }
+
+    /// Stops taking work, lets what is on the wire finish within the grace, settles the rest as unknown, gives
+    /// leases back, and tells the last events.
+    pub async fn stop(self) {
+        self.corridor.stopping.cancel();
+        self.tasks.close();
+        let grace = self.corridor.config.worker.shutdown_grace;
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+            self.corridor.cut.cancel();
+            // Settling what was cut is one statement; a ledger that is away must not hold the exit up for long.
+            let last = std::time::Duration::from_millis(1500);
+            if tokio::time::timeout(last, self.tasks.wait()).await.is_err() {
+                tracing::error!("stopped with results that the ledger has not taken: they will be unknown");
+            }
+        }
+    }
+}
+
+impl Corridor {
+    async fn take(&self, messages: Vec<Handover>) {
+        let mut back = Vec::new();
+        for message in messages {
+            let urgent = message.facts.priority == crate::domain::words::Priority::Urgent;
+            let pool = if urgent { &self.urgent_room } else { &self.room };
+            let permit = pool.clone().try_acquire_owned().or_else(|_| self.room.clone().try_acquire_owned());
+            let Ok(room) = permit else {
+                back.push(crate::store::rows::Release {
+                    message: message.facts.id,
+                    token: message.work.token,
+                    channel: None,
+                    due_at: None,
+                });
+                continue;
+            };
+            let hand = InHand {
+                facts: Arc::new(message.facts),
+                body: Arc::new(message.body),
+                work: message.work,
+                deadline: message.asked + self.config.worker.lease_local,
+                unfit: Vec::new(),
+                room,
+            };
+            self.plan_later(hand).await;
+        }
+        self.release(back).await;
+    }
+
+    async fn plan_later(&self, hand: InHand) {
+        let urgent = hand.facts.priority == crate::domain::words::Priority::Urgent;
+        let queue = if urgent { &self.to_plan_urgent } else { &self.to_plan };
+        // The planner lives as long as the corridor; should it be gone, the lease runs out and another takes over.
+        let _ = queue.send(hand).await;
+    }
+
+    /// Gives leases back; should the ledger be away they run out by themselves.
+    async fn release(&self, leases: Vec<crate::store::rows::Release>) {
+        if leases.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.release(&leases).await {
+            tracing::warn!(%error, leases = leases.len(), "leases are left to run out");
+        }
+    }
+}
+
+fn retry_rules(config: &Config) -> RetryRules {
+    let retry = &config.policy.retry;
+    RetryRules {
+        max_tries: u16::try_from(retry.max_attempts).unwrap_or(u16::MAX),
+        first_pause: span(retry.first_delay),
+        longest_pause: span(retry.max_delay),
+        longest_retry_after: span(retry.retry_after_max),
+        ..RetryRules::default()
+    }
+}
+
+fn span(duration: std::time::Duration) -> jiff::SignedDuration {
+    jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
+}

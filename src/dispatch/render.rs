@@ -1,0 +1,101 @@
+//! From a plan to a text for one channel.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Corridor, Planned};
+use crate::config::Config;
+use crate::domain::ids::SiteId;
+use crate::domain::outbound::{Content, Sender};
+use crate::domain::phi::Phi;
+use crate::domain::words::Channel;
+use crate::template::render::{RenderError, RenderRequest, Rendered};
+use crate::template::site::{RecipientContext, SiteContext};
+
+/// The configured places, as texts speak of them.
+pub(super) fn sites(config: &Config) -> HashMap<SiteId, SiteContext> {
+    config
+        .sites
+        .iter()
+        .map(|site| {
+            let mut names: BTreeMap<String, String> =
+                site.name.by_language.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+            names.insert(String::new(), site.name.default.clone());
+            let context = SiteContext {
+                names,
+                phone: site.phone.clone(),
+                timezone: site.timezone.iana_name().map(str::to_owned),
+                postal_address: site.postal_address.clone(),
+                portal_url: None,
+                opt_out_texts: BTreeMap::new(),
+            };
+            (site.id.clone(), context)
+        })
+        .collect()
+}
+
+/// Renders the planned message for its route's channel.
+pub(super) fn render(corridor: &Corridor, planned: &Planned) -> Result<Rendered, RenderError> {
+    let (facts, body) = (&planned.hand.facts, &planned.hand.body);
+    let place = facts.site.as_ref().or(planned.patient.site.as_ref());
+    let section = place.and_then(|id| corridor.config.site(id));
+    let fallback = section.map_or(corridor.config.organisation.language.as_str(), |s| s.language.as_str());
+    let languages: Vec<&str> = planned.patient.language.as_deref().into_iter().chain([fallback]).collect();
+    let region = section.map_or(corridor.config.organisation.default_region.as_str(), |s| s.region.as_str());
+    corridor.catalogue.current().render(&RenderRequest {
+        template: &facts.template,
+        channel: planned.route.channel,
+        languages: &languages,
+        data: &body.data,
+        patient: planned.patient.name.as_ref(),
+        recipient: RecipientContext {
+            timezone: planned.patient.timezone.as_deref(),
+            ..RecipientContext::PATIENT
+        },
+        site: place.and_then(|id| corridor.sites.get(id)),
+        organisation: &corridor.config.organisation.name,
+        is_change: facts.is_change,
+        test: facts.test,
+        drafts: facts.test,
+        keypad: false,
+        unsubscribe_url: None,
+        region: Some(region),
+    })
+}
+
+/// The rendered content with what only the contact knows.
+pub(super) fn addressed(content: Content, planned: &Planned) -> Content {
+    match content {
+        Content::Voice { speech, voicemail, .. } => {
+            Content::Voice { speech, voicemail, extension: planned.route.extension.clone() }
+        }
+        other => other,
+    }
+}
+
+/// Whom the message comes from: the site's own sender, else one of the provider's. One address keeps one number.
+pub(super) fn sender(corridor: &Corridor, planned: &Planned, own: &[String]) -> Option<Sender> {
+    let facts = &planned.hand.facts;
+    let place = facts.site.as_ref().or(planned.patient.site.as_ref());
+    let senders = place.and_then(|id| corridor.config.site(id)).map(|site| &site.senders);
+    let bare = |address: String| Sender { address, name: None };
+    match planned.route.channel {
+        Channel::Email => senders.and_then(|s| s.email.clone()),
+        Channel::Portal => senders.and_then(|s| s.portal.clone()).map(bare),
+        Channel::Sms | Channel::Voice => {
+            let of_site =
+                senders.map(|s| if planned.route.channel == Channel::Sms { &s.sms } else { &s.voice });
+            let list = of_site.filter(|list| !list.is_empty()).map_or(own, Vec::as_slice);
+            pick(list, &planned.route.address).cloned().map(bare)
+        }
+    }
+}
+
+/// The same one of `list` for the same address, always.
+fn pick<'a>(list: &'a [String], address: &Phi) -> Option<&'a String> {
+    // FNV-1a: stable over releases and machines, which the standard hasher is not.
+    let hash = address.expose().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let count = u64::try_from(list.len()).unwrap_or(u64::MAX);
+    list.get(usize::try_from(hash.checked_rem(count)?).ok()?)
+}
