@@ -59,6 +59,9 @@ pub(super) fn register(registry: &mut Handlebars<'static>) {
     }
 }
 
+/// How our helpers' errors end, by which they are told from the engine's, which may print values.
+pub(super) const CANNOT_SHOW: &str = "was given a value it cannot show";
+
 type Work = fn(&Call<'_, '_>) -> Option<String>;
 
 /// One use of a helper in a text.
@@ -102,9 +105,8 @@ impl HelperDef for Own {
         let root = context.data();
         let words = root.get("format").and_then(Value::as_str).and_then(Formatters::of);
         let made = words.and_then(|words| (self.work)(&Call { helper, root, words }));
-        made.map(|text| ScopedJson::Derived(Value::String(text))).ok_or_else(|| {
-            RenderErrorReason::Other(format!("`{}` was given a value it cannot show", self.name)).into()
-        })
+        made.map(|text| ScopedJson::Derived(Value::String(text)))
+            .ok_or_else(|| RenderErrorReason::Other(format!("`{}` {CANNOT_SHOW}", self.name)).into())
     }
 }
 

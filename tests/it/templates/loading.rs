@@ -241,6 +241,27 @@ fn the_lint_reads_like_a_patient_a_carrier_and_a_lawyer() {
 }
 
 #[test]
+fn the_lint_reads_the_short_text_too() {
+    let sms = "{{site.name}}: {{#if data.x}}{{data.x}} {{/if}}Call {{phone site.phone}}.";
+    let catalogue = load(&[
+        ("note/template.toml", &manifest(X)),
+        ("note/en/sms.hbs", sms),
+        ("note/en/sms.short.hbs", "Call {{phone site.phone}}."),
+    ]);
+    let findings = lint(&catalogue, &LintOptions::default());
+    let loud: Vec<_> =
+        findings.iter().filter(|f| f.rule != "segments").map(|f| (f.file.as_str(), f.rule)).collect();
+    assert_eq!(loud, [("note/en/sms.short.hbs", "site-name")]);
+}
+
+#[test]
+fn a_catalogue_can_be_shared_by_all_workers() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Catalogue>();
+    shared::<SharedCatalogue>();
+}
+
+#[test]
 fn the_lint_counts_segments_and_cost_with_the_longest_sample() {
     let long = "ñ".repeat(100) + "á";
     let toml = manifest(&format!("type = \"text\"\nexamples = [\"a\", \"{long}\"]"));

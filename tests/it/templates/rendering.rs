@@ -301,3 +301,58 @@ fn no_message_is_rendered_from_a_template_nobody_has() {
     let data = object(Value::Object(serde_json::Map::new()));
     assert_eq!(reason(catalogue.render(&request(&template, &data))), "unknown_template");
 }
+
+#[test]
+fn a_text_that_comes_out_empty_is_not_sent() {
+    let catalogue = load(&[
+        ("note/template.toml", &manifest(TEXT)),
+        ("note/en/sms.hbs", "{{#if data.x}}{{data.x}}{{/if}}"),
+    ]);
+    let (template, data) = (note(), object(json!({})));
+    assert_eq!(reason(catalogue.render(&request(&template, &data))), "template_error");
+}
+
+#[test]
+fn a_request_that_is_printed_shows_no_data() {
+    let (template, data, patient) = (note(), object(json!({ "x": "canary" })), name("Canary", "Canary"));
+    let mut wanted = request(&template, &data);
+    wanted.patient = Some(&patient);
+    assert!(!format!("{wanted:?}").to_lowercase().contains("canary"));
+}
+
+#[test]
+fn a_locale_sees_the_partials_of_its_language() {
+    let toml = manifest("type = \"integer\"\nexamples = [1]")
+        .replace("approved = [\"en\"]", "approved = [\"en\", \"zh-Hans\", \"zh-Hans-SG\"]");
+    let text = "{{#if data.x}}{{/if}}{{> a}}{{> b}}{{> c}}";
+    let catalogue = load(&[
+        ("note/template.toml", &toml),
+        ("note/en/sms.hbs", text),
+        ("note/zh-Hans/sms.hbs", text),
+        ("note/zh-Hans-SG/sms.hbs", text),
+        ("_partials/a.hbs", "a\n"),
+        ("_partials/b.hbs", "b\n"),
+        ("_partials/c.hbs", "c\n"),
+        ("_partials/zh-Hans/b.hbs", "B\n"),
+        ("_partials/zh-Hans/c.hbs", "C\n"),
+        ("_partials/zh-Hans-SG/c.hbs", "S\n"),
+    ]);
+    let (template, data) = (note(), object(json!({})));
+    for (language, want) in [("en", "abc"), ("zh-Hans", "aBC"), ("zh-Hans-SG", "aBS")] {
+        let languages = [language];
+        let mut wanted = request(&template, &data);
+        wanted.languages = &languages;
+        assert_eq!(sms(&catalogue.render(&wanted).unwrap()), want);
+    }
+}
+
+#[test]
+fn a_message_is_of_no_use_after_the_instant_its_data_names() {
+    let toml = manifest("type = \"datetime\"\nexamples = [\"2026-12-01T15:30:00-06:00\"]")
+        .replace("purposes", "expires_from = \"x\"\npurposes");
+    let catalogue = load(&[("note/template.toml", &toml), ("note/en/sms.hbs", "{{time data.x}}")]);
+    let manifest = &catalogue.get(&note()).unwrap().manifest;
+    let at = manifest.expires_at(&object(json!({ "x": "2026-12-01T15:30:00-06:00" })));
+    assert_eq!(at, Some("2026-12-01T21:30:00Z".parse().unwrap()));
+    assert_eq!(manifest.expires_at(&object(json!({}))), None);
+}
