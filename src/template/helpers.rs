@@ -174,11 +174,14 @@ fn list(call: &Call<'_, '_>) -> Option<String> {
     (!items.is_empty()).then(|| form.format_to_string(items.iter()))
 }
 
+/// Digits after the point that are shown.
+const SHOWN_DIGITS: i16 = 6;
+
 fn decimal(value: &Value) -> Option<Decimal> {
-    Decimal::from_str(&value.as_number()?.to_string()).ok().filter(|d| {
-        // A number such as 1e300 is no number that anybody reads.
-        d.absolute.magnitude_range().end() < &16 && d.absolute.magnitude_range().start() > &-10
-    })
+    let mut number = Decimal::from_str(&value.as_number()?.to_string()).ok()?;
+    number.round(-SHOWN_DIGITS);
+    number.absolute.trim_end();
+    Some(number)
 }
 
 fn number(call: &Call<'_, '_>) -> Option<String> {

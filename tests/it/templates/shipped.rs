@@ -99,6 +99,13 @@ fn the_job_of_the_contract_fits_one_text_message() {
         "Lakeside Health North: Recuerde su cita: mar, 1 de dic, 3:30 p.m., con Dr. Chen. \
          Para cambiarla, llame al (312) 555-0100. Responda STOP para darse de baja."
     );
+    // A site may have its own words for opting out.
+    let own = SiteContext {
+        opt_out_texts: [("en".to_owned(), "Text STOP to end.".to_owned())].into(),
+        ..site.clone()
+    };
+    (wanted.languages, wanted.site) = (&["en-US"], Some(&own));
+    assert!(said(wanted).ends_with("call (312) 555-0100. Text STOP to end."));
     // Without a site the organisation signs, and a reply is the way back.
     (wanted.languages, wanted.site) = (&["en"], None);
     assert_eq!(
