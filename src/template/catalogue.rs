@@ -245,7 +245,7 @@ fn template(
 /// `locale/part.hbs`.
 fn placed(path: &str) -> Option<(&str, Tongue, Part)> {
     let (locale, file) = path.split_once('/')?;
-    Some((locale, tongue(locale)?, Part::from_word(file.strip_suffix(".hbs")?)?))
+    Some((locale, tongue(locale)?.as_ref().clone(), Part::from_word(file.strip_suffix(".hbs")?)?))
 }
 
 fn stray(path: &str) -> Finding {

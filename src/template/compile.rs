@@ -178,10 +178,10 @@ fn is_partial_name(name: &str) -> bool {
 
 /// The partials a locale sees: its own, else its language's, else everybody's.
 fn visible<'s>(locale: &str, shared: &'s [Shared<'_>]) -> BTreeMap<&'s str, &'s Shared<'s>> {
-    let language = tongue(locale).map(|tongue| tongue.language);
-    let order = [None, language.as_deref(), Some(locale)];
+    // `zh-Hans-SG` sees what is for all, then `zh`, `zh-Hans` and its own, the later in the place of the earlier.
+    let ends = locale.match_indices('-').map(|(at, _)| at).chain([locale.len()]);
     let mut visible = BTreeMap::new();
-    for wanted in order {
+    for wanted in [None].into_iter().chain(ends.map(|end| locale.get(..end))) {
         visible.extend(shared.iter().filter(|s| s.locale == wanted).map(|s| (s.name, s)));
     }
     visible

@@ -13,6 +13,9 @@ use crate::domain::words::Reason;
 use super::manifest::Manifest;
 use super::variable::{Kind, Variable};
 
+/// Greater numbers are no numbers that anybody reads, and floating point no longer holds them exactly.
+const MAX_NUMBER: f64 = 1e15;
+
 impl Manifest {
     /// Checks that `data` holds every required variable, nothing undeclared, and values of the declared types.
     ///
@@ -51,9 +54,13 @@ pub(super) fn check_value(name: &str, variable: &Variable, value: &Value) -> Opt
         (Kind::Date, Value::String(text)) => {
             (text.len() != 10 || text.parse::<Date>().is_err()).then(|| "must be a calendar date".to_owned())
         }
-        (Kind::Number, Value::Number(_)) | (Kind::Boolean, Value::Bool(_)) => None,
-        (Kind::Integer, Value::Number(n)) => {
-            (!n.is_i64() && !n.is_u64()).then(|| "must be a whole number".to_owned())
+        (Kind::Boolean, Value::Bool(_)) => None,
+        (Kind::Integer, Value::Number(n)) if !n.is_i64() && !n.is_u64() => {
+            Some("must be a whole number".to_owned())
+        }
+        (Kind::Number | Kind::Integer, Value::Number(n)) => {
+            let is_readable = n.as_f64().is_some_and(|n| n.abs() < MAX_NUMBER);
+            (!is_readable).then(|| "must be less than a thousand million million".to_owned())
         }
         (Kind::Phone, Value::String(text)) => {
             (!is_e164(text)).then(|| "must be a phone number in E.164".to_owned())

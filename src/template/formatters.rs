@@ -19,6 +19,7 @@ const KEPT_LANGUAGES: usize = 64;
 
 thread_local! {
     static KEPT: RefCell<HashMap<String, Rc<Formatters>>> = RefCell::new(HashMap::new());
+    static TONGUES: RefCell<HashMap<String, Option<Rc<Tongue>>>> = RefCell::new(HashMap::new());
 }
 
 /// Everything that is needed to write in one language.
@@ -87,7 +88,21 @@ pub(super) struct Tongue {
 }
 
 /// What `tag` says, filled up with what it implies; `None` where it is no language tag.
-pub(super) fn tongue(tag: &str) -> Option<Tongue> {
+pub(super) fn tongue(tag: &str) -> Option<Rc<Tongue>> {
+    TONGUES.with_borrow_mut(|kept| {
+        if let Some(found) = kept.get(tag) {
+            return found.clone();
+        }
+        let read = read_tongue(tag).map(Rc::new);
+        if kept.len() >= KEPT_LANGUAGES {
+            kept.clear();
+        }
+        kept.insert(tag.to_owned(), read.clone());
+        read
+    })
+}
+
+fn read_tongue(tag: &str) -> Option<Tongue> {
     let mut id = tag.parse::<Locale>().ok()?.id;
     let right_to_left = LocaleDirectionality::new_common().is_right_to_left(&id);
     let region = id.region.map(|r| r.to_string());

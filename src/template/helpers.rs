@@ -59,6 +59,9 @@ pub(super) fn register(registry: &mut Handlebars<'static>) {
     }
 }
 
+/// How our helpers' errors end, by which they are told from the engine's, which may print values.
+pub(super) const CANNOT_SHOW: &str = "was given a value it cannot show";
+
 type Work = fn(&Call<'_, '_>) -> Option<String>;
 
 /// One use of a helper in a text.
@@ -102,9 +105,8 @@ impl HelperDef for Own {
         let root = context.data();
         let words = root.get("format").and_then(Value::as_str).and_then(Formatters::of);
         let made = words.and_then(|words| (self.work)(&Call { helper, root, words }));
-        made.map(|text| ScopedJson::Derived(Value::String(text))).ok_or_else(|| {
-            RenderErrorReason::Other(format!("`{}` was given a value it cannot show", self.name)).into()
-        })
+        made.map(|text| ScopedJson::Derived(Value::String(text)))
+            .ok_or_else(|| RenderErrorReason::Other(format!("`{}` {CANNOT_SHOW}", self.name)).into())
     }
 }
 
@@ -172,11 +174,14 @@ fn list(call: &Call<'_, '_>) -> Option<String> {
     (!items.is_empty()).then(|| form.format_to_string(items.iter()))
 }
 
+/// Digits after the point that are shown.
+const SHOWN_DIGITS: i16 = 6;
+
 fn decimal(value: &Value) -> Option<Decimal> {
-    Decimal::from_str(&value.as_number()?.to_string()).ok().filter(|d| {
-        // A number such as 1e300 is no number that anybody reads.
-        d.absolute.magnitude_range().end() < &16 && d.absolute.magnitude_range().start() > &-10
-    })
+    let mut number = Decimal::from_str(&value.as_number()?.to_string()).ok()?;
+    number.round(-SHOWN_DIGITS);
+    number.absolute.trim_end();
+    Some(number)
 }
 
 fn number(call: &Call<'_, '_>) -> Option<String> {

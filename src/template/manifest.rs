@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
 use crate::domain::words::{Channel, PhiClass, Priority, Purpose, words};
@@ -89,6 +90,13 @@ impl Manifest {
             (Some(manifest), findings) if findings.is_empty() => Ok(manifest),
             (_, findings) => Err(findings),
         }
+    }
+
+    /// The instant after which a message with this data is of no use; `None` where the template names no such
+    /// variable or the data lacks it.
+    #[must_use]
+    pub fn expires_at(&self, data: &Map<String, Value>) -> Option<Timestamp> {
+        data.get(self.expires_from.as_ref()?)?.as_str()?.parse().ok()
     }
 
     /// The class of what goes over `channel`.

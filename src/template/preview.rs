@@ -11,6 +11,7 @@ use crate::domain::words::{Authority, Channel, Recipient, words};
 
 use super::catalogue::{Catalogue, Template};
 use super::manifest::Manifest;
+use super::part::Part;
 use super::render::{RenderError, RenderRequest, Rendered};
 use super::site::{RecipientContext, SiteContext};
 
@@ -40,6 +41,8 @@ pub struct Preview {
     pub channel: Channel,
     pub locale: String,
     pub sample: Sample,
+    /// It is `sms.short`, which stands in for `sms`.
+    pub short: bool,
     pub result: Result<Rendered, RenderError>,
 }
 
@@ -49,6 +52,7 @@ impl Preview {
     pub fn texts(&self) -> Vec<(&'static str, &str)> {
         let Ok(rendered) = &self.result else { return Vec::new() };
         match &rendered.content {
+            Content::Sms { text, .. } if self.short => vec![("sms.short", text.expose())],
             Content::Sms { text, .. } => vec![("sms", text.expose())],
             Content::Email { subject, text, html, .. } => {
                 vec![("subject", subject.expose()), ("text", text.expose()), ("html", html.expose())]
@@ -113,14 +117,21 @@ pub fn preview(
     let mut previews = Vec::new();
     for locale in template.locales() {
         for &channel in Channel::ALL.iter().filter(|&&channel| template.has(locale, channel)) {
-            let result = render_sample(catalogue, template, locale, channel, sample, site);
-            previews.push(Preview {
-                template: template.name.to_string(),
-                channel,
-                locale: locale.to_owned(),
-                sample,
-                result,
-            });
+            let mut push = |short, parts: &[Part]| {
+                let result = render_sample(catalogue, template, locale, channel, sample, site, parts);
+                previews.push(Preview {
+                    template: template.name.to_string(),
+                    channel,
+                    locale: locale.to_owned(),
+                    sample,
+                    short,
+                    result,
+                });
+            };
+            push(false, &[Part::Sms, Part::SmsShort]);
+            if channel == Channel::Sms && template.text(locale, Part::SmsShort).is_some() {
+                push(true, &[Part::SmsShort]);
+            }
         }
     }
     previews
@@ -133,6 +144,7 @@ fn render_sample(
     channel: Channel,
     sample: Sample,
     site: &SiteContext,
+    parts: &[Part],
 ) -> Result<Rendered, RenderError> {
     let data = template.manifest.sample_data(sample);
     let patient = sample_name(sample);
@@ -148,10 +160,11 @@ fn render_sample(
     } else {
         RecipientContext::PATIENT
     };
-    catalogue.render(&RenderRequest {
+    let languages = [locale];
+    let request = RenderRequest {
         template: &template.name,
         channel,
-        languages: &[locale],
+        languages: &languages,
         data: &data,
         patient: patient.as_ref(),
         recipient,
@@ -163,7 +176,8 @@ fn render_sample(
         keypad: sample == Sample::Typical,
         unsubscribe_url: Some("https://outreach.example.org/u/sample"),
         region: Some(SAMPLE_REGION),
-    })
+    };
+    catalogue.render_parts(&request, parts)
 }
 
 /// Somebody who does not exist; without a name where the least is asked for.

@@ -1,0 +1,275 @@
+//! A folder is loaded as a whole or not at all, and every fault is named with its file and line.
+
+use std::fs;
+
+use outreachd::template::{Catalogue, LintOptions, SharedCatalogue, lint};
+
+use super::{files, load, manifest};
+
+const X: &str = "type = \"text\"\nexamples = [\"a\"]";
+
+/// The faults of a folder as `file:line rule`.
+fn faults(pairs: &[(&str, &str)]) -> Vec<String> {
+    let findings = Catalogue::from_files(&files(pairs)).err().unwrap_or_default();
+    findings
+        .iter()
+        .map(|f| {
+            assert!(!f.cure.is_empty());
+            format!("{}:{} {}", f.file, f.line.unwrap_or_default(), f.rule)
+        })
+        .collect()
+}
+
+#[test]
+fn every_fault_of_a_manifest_comes_with_its_line() {
+    let toml = "\
+title = \"\"
+purposes = [\"appointments\"]
+priority = \"high\"
+channels = [\"sms\", \"sms\"]
+default_locale = \"en\"
+colour = \"red\"
+expires_from = \"starts\"
+urgent_deadline = \"soon\"
+approved = [\"not a tag\"]
+
+[channel.fax]
+phi = \"minimal\"
+
+[channel.sms]
+max_segments = 0
+alphabet = \"utf8\"
+
+[channel.email]
+max_segments = 2
+
+[variables.starts]
+type = \"text\"
+examples = [\"a\\nb\"]
+
+[variables.Link]
+type = \"url\"
+examples = [\"https://example.org\"]
+max_length = 100000
+
+[variables.none]
+required = \"yes\"
+";
+    let findings =
+        Catalogue::from_files(&files(&[("note/template.toml", toml), ("note/en/sms.hbs", "x")])).unwrap_err();
+    let found: Vec<String> = findings.iter().map(|f| format!("{} {}", f.line.unwrap(), f.message)).collect();
+    let want = [
+        "1 title: is required",
+        "1 phi: is required",
+        "2 purposes: must be a list of these words",
+        "3 priority: must be one of",
+        "4 channels: names one twice",
+        "6 colour: unknown key",
+        "7 expires_from: must name a datetime variable",
+        "8 urgent_deadline: must be a positive span",
+        "9 approved: must be a list of locales",
+        "channel: names no channel",
+        "15 channel.sms.max_segments: must be a whole number from 1",
+        "16 channel.sms.alphabet: must be one of",
+        "19 channel.email.max_segments: unknown key",
+        "23 variables.starts.examples: must be one line",
+        "variables.Link.: a variable's name",
+        "variables.Link.domains: is required",
+        "28 variables.Link.max_length: must be at most",
+        "variables.none.type: is required",
+    ];
+    for part in want {
+        assert!(found.iter().any(|line| line.contains(part)), "no {part:?} in {found:#?}");
+    }
+    assert_eq!(
+        faults(&[("note/template.toml", "title = "), ("note/en/sms.hbs", "x")]),
+        ["note/template.toml:1 manifest"]
+    );
+}
+
+#[test]
+fn every_fault_of_a_text_comes_with_its_line() {
+    let toml = manifest(X);
+    let table = [
+        ("ok {{data.x}}\n{{data.y}}", "note/en/sms.hbs:2 unknown-variable"),
+        ("{{data.x}}{{#if data.typo}}a{{/if}}", "note/en/sms.hbs:1 unknown-variable"),
+        ("{{data.x}}\n\n{{patient.diagnosis}}", "note/en/sms.hbs:3 unknown-variable"),
+        ("{{data.x}} {{@root}}", "note/en/sms.hbs:1 unknown-variable"),
+        ("{{data.x}} {{../x}}", "note/en/sms.hbs:1 unknown-variable"),
+        ("{{data.x}} {{#each data.x}}{{site.name}}{{/each}}", "note/en/sms.hbs:1 unknown-variable"),
+        ("{{{data.x}}}", "note/en/sms.hbs:1 raw-output"),
+        ("{{&data.x}}", "note/en/sms.hbs:1 raw-output"),
+        ("{{shout data.x}}", "note/en/sms.hbs:1 unknown-helper"),
+        ("{{data.x}}{{log data.x}}", "note/en/sms.hbs:1 unknown-helper"),
+        ("{{data.x}}{{#with data}}{{x}}{{/with}}", "note/en/sms.hbs:1 unknown-helper"),
+        ("{{data.x}}{{date data.x}}", "note/en/sms.hbs:1 wrong-helper"),
+        ("{{data.x}}{{phone}}", "note/en/sms.hbs:1 arguments"),
+        ("{{data.x}}{{> nothing}}", "note/en/sms.hbs:1 unknown-partial"),
+        ("{{data.x}}{{> (lookup data \"x\")}}", "note/en/sms.hbs:1 dynamic-partial"),
+        ("{{data.x}}{{> p y=1}}", "note/en/sms.hbs:1 partial-arguments"),
+        ("{{#*inline \"a\"}}b{{/inline}}{{data.x}}", "note/en/sms.hbs:1 syntax"),
+        ("{{data.x}}\n{{#if data.x}}", "note/en/sms.hbs:2 syntax"),
+        ("{{data.x}}\n\0", "note/en/sms.hbs:2 encoding"),
+    ];
+    for (text, want) in table {
+        let found =
+            faults(&[("note/template.toml", &toml), ("note/en/sms.hbs", text), ("_partials/p.hbs", "p")]);
+        assert!(found.iter().any(|line| line == want), "{text:?}: {found:?}");
+    }
+}
+
+#[test]
+fn what_is_missing_or_stray_is_named() {
+    let toml = manifest(X);
+    let (toml, body) = (toml.as_str(), "{{data.x}}");
+    let table: &[(&[(&str, &str)], &str)] = &[
+        (&[("note/en/sms.hbs", body)], "note/template.toml:0 manifest"),
+        (&[("note/template.toml", toml), ("note/es/sms.hbs", body)], "note/en/sms.hbs:0 missing-text"),
+        (&[("note/template.toml", toml), ("note/es/sms.hbs", body)], "note/template.toml:0 unknown-locale"),
+        (
+            &[("note/template.toml", toml), ("note/en/sms.hbs", body), ("note/en/sms.txt", "")],
+            "note/en/sms.txt:0 stray-file",
+        ),
+        (
+            &[("note/template.toml", toml), ("note/en/sms.hbs", body), ("note/en/email.html.hbs", "")],
+            "note/en/email.subject.hbs:0 missing-text",
+        ),
+        (
+            &[("note/template.toml", toml), ("note/en/sms.hbs", body), ("note/en/voicemail.hbs", "")],
+            "note/en/voice.hbs:0 missing-text",
+        ),
+        (
+            &[("note/template.toml", toml), ("note/en/sms.hbs", body), ("note/en/portal.hbs", "")],
+            "note/en/portal.subject.hbs:0 missing-text",
+        ),
+        (
+            &[("note/template.toml", toml), ("note/en/sms.hbs", body), ("note/not a tag/sms.hbs", "")],
+            "note/not a tag/sms.hbs:0 stray-file",
+        ),
+        (&[("Note/template.toml", toml), ("Note/en/sms.hbs", body)], "Note:0 name"),
+        (&[("readme.txt", "")], "readme.txt:0 stray-file"),
+        (&[("_partials/en/A b.hbs", "")], "_partials/en/A b.hbs:0 stray-file"),
+    ];
+    for (pairs, want) in table {
+        let found = faults(pairs);
+        assert!(found.iter().any(|line| line == want), "{want}: {found:?}");
+    }
+}
+
+#[test]
+fn partials_that_include_each_other_are_found_before_they_run() {
+    let toml = manifest(X);
+    let found = faults(&[
+        ("note/template.toml", &toml),
+        ("note/en/sms.hbs", "{{data.x}}{{> a}}"),
+        ("_partials/a.hbs", "{{> b}}"),
+        ("_partials/en/b.hbs", "{{> a}}"),
+        ("_partials/c.hbs", "{{data.x}}"),
+    ]);
+    assert_eq!(
+        found,
+        ["_partials/a.hbs:0 circle", "_partials/c.hbs:1 unknown-variable", "_partials/en/b.hbs:0 circle"]
+    );
+}
+
+#[test]
+fn a_reload_that_fails_leaves_the_old_set_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("note/en/sms.hbs");
+    fs::create_dir_all(text.parent().unwrap()).unwrap();
+    fs::write(dir.path().join("note/template.toml"), manifest(X)).unwrap();
+    fs::write(dir.path().join("note/NOTES.md"), "for the authors").unwrap();
+    fs::write(&text, "one {{data.x}}").unwrap();
+    let shared = SharedCatalogue::load(dir.path()).unwrap();
+    let first = shared.current().bundle_hash().to_owned();
+    assert_eq!(first.len(), 64);
+    assert!(!shared.reload().unwrap(), "nothing has changed");
+
+    fs::write(&text, "two {{data.y}}").unwrap();
+    assert_eq!(shared.reload().unwrap_err()[0].rule, "unknown-variable");
+    assert_eq!(shared.current().bundle_hash(), first);
+
+    fs::write(&text, "two {{data.x}}").unwrap();
+    assert!(shared.reload().unwrap());
+    assert_ne!(shared.current().bundle_hash(), first);
+
+    fs::write(&text, [0xff, 0xfe]).unwrap();
+    assert_eq!(shared.reload().unwrap_err()[0].rule, "encoding");
+    assert!(SharedCatalogue::load(dir.path().join("nowhere")).is_err());
+}
+
+/// The rules that the lint finds broken in one text of a template.
+fn remarks(part: &str, text: &str, purpose: &str) -> Vec<&'static str> {
+    let channel = part.split('.').next().unwrap().replace("voicemail", "voice");
+    let toml = manifest(X)
+        .replace("[\"sms\"]", &format!("[\"{channel}\"]"))
+        .replace("[\"care\"]", &format!("[\"{purpose}\"]"));
+    let path = format!("note/en/{part}.hbs");
+    let catalogue = load(&[("note/template.toml", &toml), (&path, text)]);
+    let mut rules: Vec<_> = lint(&catalogue, &LintOptions::default())
+        .into_iter()
+        .filter(|finding| finding.rule != "segments")
+        .map(|finding| finding.rule)
+        .collect();
+    rules.dedup();
+    rules
+}
+
+#[test]
+fn the_lint_reads_like_a_patient_a_carrier_and_a_lawyer() {
+    let good = "{{site.name}}: {{#if data.x}}{{data.x}} {{/if}}Call {{phone site.phone}}.";
+    let table = [
+        ("sms", good.to_owned(), "care", vec![]),
+        ("sms", good.to_owned(), "prevention", vec!["opt-out"]),
+        ("sms", format!("{good} Reply STOP to opt out."), "marketing", vec![]),
+        ("sms", format!("{good} Reply STOP to opt out."), "survey", vec![]),
+        ("sms", good.replace("{{site.name}}", "We"), "care", vec!["site-name"]),
+        ("sms", good.replace("Call {{phone site.phone}}.", ""), "care", vec!["way-back"]),
+        ("sms", good.replace("Call {{phone site.phone}}.", "Reply YES to confirm."), "care", vec![]),
+        ("sms", format!("{good} Reply YES or CANCEL."), "care", vec!["stop-word"]),
+        ("sms", format!("{good} https://bit.ly/abc"), "care", vec!["shortener"]),
+        ("sms", format!("{good} {{{{recipient.given}}}}"), "care", vec!["render"]),
+        ("sms", good.replace("{{#if data.x}}{{data.x}} {{/if}}", "{{data.x}}"), "care", vec!["render"]),
+        ("sms", good.replace("{{#if data.x}}{{data.x}} {{/if}}", ""), "care", vec!["unused-variable"]),
+        ("voice", format!("{good}<break time=\"1s\"/><s>Bye</s>"), "care", vec![]),
+        ("voice", format!("{good}<Dial>+1</Dial>"), "care", vec!["ssml"]),
+        ("voice", format!("{good}<s>Bye"), "care", vec!["ssml"]),
+    ];
+    for (part, text, purpose, want) in table {
+        assert_eq!(remarks(part, &text, purpose), want, "{purpose}: {text}");
+    }
+}
+
+#[test]
+fn the_lint_reads_the_short_text_too() {
+    let sms = "{{site.name}}: {{#if data.x}}{{data.x}} {{/if}}Call {{phone site.phone}}.";
+    let catalogue = load(&[
+        ("note/template.toml", &manifest(X)),
+        ("note/en/sms.hbs", sms),
+        ("note/en/sms.short.hbs", "Call {{phone site.phone}}."),
+    ]);
+    let findings = lint(&catalogue, &LintOptions::default());
+    let loud: Vec<_> =
+        findings.iter().filter(|f| f.rule != "segments").map(|f| (f.file.as_str(), f.rule)).collect();
+    assert_eq!(loud, [("note/en/sms.short.hbs", "site-name")]);
+}
+
+#[test]
+fn a_catalogue_can_be_shared_by_all_workers() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Catalogue>();
+    shared::<SharedCatalogue>();
+}
+
+#[test]
+fn the_lint_counts_segments_and_cost_with_the_longest_sample() {
+    let long = "ñ".repeat(100) + "á";
+    let toml = manifest(&format!("type = \"text\"\nexamples = [\"a\", \"{long}\"]"));
+    let text = "{{#if data.x}}{{data.x}}{{/if}}";
+    let catalogue = load(&[("note/template.toml", &toml), ("note/en/sms.hbs", text)]);
+    let options = LintOptions { cost_per_segment: Some(0.0079), ..LintOptions::default() };
+    let findings = lint(&catalogue, &options);
+    let figure = findings.iter().find(|finding| finding.rule == "segments").unwrap();
+    let want = "2 segments (ucs2, 101 units) with the longest sample, 0.0158 a message";
+    assert_eq!(figure.message, want);
+}

@@ -1,0 +1,201 @@
+//! The sets that come with the product.
+
+use std::path::Path;
+use std::time::Instant;
+
+use outreachd::domain::ids::TemplateName;
+use outreachd::domain::words::{Channel, PhiClass, Recipient};
+use outreachd::template::{
+    Catalogue, LintOptions, Preview, RecipientContext, Sample, Severity, SiteContext, lint, preview,
+};
+use serde_json::json;
+
+use super::{name, object, request, sms};
+
+fn shipped() -> Catalogue {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+    Catalogue::load(&dir).unwrap_or_else(|findings| {
+        panic!("{}", findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
+}
+
+fn previews(catalogue: &Catalogue, template: &str) -> Vec<Preview> {
+    let template = catalogue.get(&TemplateName::parse(template).unwrap()).unwrap();
+    let site = SiteContext::sample();
+    Sample::ALL.iter().flat_map(|&sample| preview(catalogue, template, sample, &site)).collect()
+}
+
+#[test]
+fn they_lint_clean() {
+    let findings = lint(&shipped(), &LintOptions::default());
+    let loud: Vec<_> =
+        findings.iter().filter(|f| f.severity != Severity::Info).map(ToString::to_string).collect();
+    assert!(loud.is_empty(), "{loud:#?}");
+    assert_eq!(findings.len(), 24, "each sms and sms.short of each language has figures of its own");
+}
+
+#[test]
+fn every_template_speaks_every_channel_in_every_language() {
+    let catalogue = shipped();
+    let names: Vec<_> = catalogue.templates().map(|template| template.name.to_string()).collect();
+    let want = [
+        "appointment-reminder",
+        "discharge-follow-up",
+        "preferences-changed",
+        "result-available",
+        "vaccine-invitation",
+    ];
+    assert_eq!(names, want);
+    for name in names {
+        let previews = previews(&catalogue, &name);
+        let full = previews.iter().filter(|preview| !preview.short).count();
+        assert_eq!(full, 3 * Channel::ALL.len() * Sample::ALL.len(), "{name}");
+        for p in previews {
+            let what = format!("{name} {} {} {}", p.channel, p.locale, p.sample);
+            assert!(p.result.is_ok(), "{what}: {:?}", p.result);
+            for (part, text) in p.texts() {
+                assert!(
+                    !text.contains("{{") && !text.contains("  ") && !text.contains(" ,"),
+                    "{what} {part}: {text}"
+                );
+                assert!(!text.contains(" .") && !text.contains(".."), "{what} {part}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_job_of_the_contract_fits_one_text_message() {
+    let catalogue = shipped();
+    let template = TemplateName::parse("appointment-reminder").unwrap();
+    let data = object(json!({ "starts_at": "2026-12-01T15:30:00-06:00", "practitioner": "Dr. Chen" }));
+    let site = SiteContext::sample();
+    let patient = name("Ana", "López");
+    let mut wanted = request(&template, &data);
+    (wanted.site, wanted.patient) = (Some(&site), Some(&patient));
+    let said = |wanted| {
+        let rendered = catalogue.render(&wanted).unwrap();
+        assert_eq!(rendered.segments, 1);
+        sms(&rendered).to_owned()
+    };
+    assert_eq!(
+        said(wanted),
+        "Lakeside Health North: Reminder: your visit is Tue, Dec 1, 3:30 PM with Dr. Chen. \
+         To change it, call (312) 555-0100. Reply STOP to opt out."
+    );
+    wanted.is_change = true;
+    assert!(said(wanted).contains("Update: your visit is now Tue, Dec 1, 3:30 PM"));
+    wanted.recipient = RecipientContext {
+        kind: Recipient::Proxy,
+        relationship: Some("mother"),
+        ..RecipientContext::PATIENT
+    };
+    assert!(said(wanted).contains("your child Ana's visit is now"));
+    wanted.languages = &["es-US"];
+    wanted.recipient = RecipientContext::PATIENT;
+    wanted.is_change = false;
+    assert_eq!(
+        said(wanted),
+        "Lakeside Health North: Recuerde su cita: mar, 1 de dic, 3:30 p.m., con Dr. Chen. \
+         Para cambiarla, llame al (312) 555-0100. Responda STOP para darse de baja."
+    );
+    // A site may have its own words for opting out.
+    let own = SiteContext {
+        opt_out_texts: [("en".to_owned(), "Text STOP to end.".to_owned())].into(),
+        ..site.clone()
+    };
+    (wanted.languages, wanted.site) = (&["en-US"], Some(&own));
+    assert!(said(wanted).ends_with("call (312) 555-0100. Text STOP to end."));
+    // Without a site the organisation signs, and a reply is the way back.
+    (wanted.languages, wanted.site) = (&["en"], None);
+    assert_eq!(
+        said(wanted),
+        "Lakeside Health: Reminder: your visit is Tue, Dec 1, 3:30 PM with Dr. Chen. \
+         To change it, reply to this message. Reply STOP to opt out."
+    );
+}
+
+#[test]
+fn only_the_portal_says_what_the_result_is() {
+    let catalogue = shipped();
+    let template = catalogue.get(&TemplateName::parse("result-available").unwrap()).unwrap();
+    assert_eq!(template.manifest.phi(Channel::Portal), PhiClass::Sensitive);
+    assert_eq!(template.manifest.phi(Channel::Sms), PhiClass::Minimal);
+    for p in previews(&catalogue, "result-available") {
+        for (part, text) in p.texts() {
+            let telling =
+                ["Lipid", "metabolic", "expected range", "Dr. "].iter().any(|word| text.contains(word));
+            let may = p.channel == Channel::Portal && p.sample != Sample::Least;
+            assert!(!telling || may, "{} {} {part}: {text}", p.channel, p.locale);
+        }
+    }
+}
+
+#[test]
+fn text_messages_and_calls_name_no_vaccine_and_no_discharge() {
+    let catalogue = shipped();
+    for name in ["vaccine-invitation", "discharge-follow-up"] {
+        let short = |p: &Preview| matches!(p.channel, Channel::Sms | Channel::Voice);
+        for p in previews(&catalogue, name).iter().filter(|p| short(p)) {
+            for (part, text) in p.texts() {
+                let lower = text.to_lowercase();
+                for word in [
+                    "flu ",
+                    "pneumo",
+                    "gripe",
+                    "流感",
+                    "肺炎",
+                    "discharge",
+                    "hospital",
+                    "出院",
+                    "november 20",
+                    "11月20日",
+                ] {
+                    assert!(!lower.contains(word), "{name} {} {part} says {word}: {text}", p.locale);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn emails_can_be_read_by_everybody() {
+    let catalogue = shipped();
+    for template in catalogue.templates() {
+        for p in previews(&catalogue, template.name.as_str()).iter().filter(|p| p.channel == Channel::Email) {
+            let texts = p.texts();
+            let html = texts.iter().find(|(part, _)| *part == "html").unwrap().1;
+            let plain = texts.iter().find(|(part, _)| *part == "text").unwrap().1;
+            assert!(html.contains(&format!("<html lang=\"{}\" dir=\"ltr\">", p.locale)), "{html}");
+            assert!(
+                html.contains("<title>") && html.contains("name=\"viewport\"") && html.ends_with("</html>")
+            );
+            assert_eq!(html.matches("<p").count(), html.matches("</p>").count(), "{html}");
+            assert!(
+                html.contains("https://outreach.example.org/u/sample")
+                    && plain.contains("https://outreach.example.org/u/sample")
+            );
+        }
+    }
+}
+
+/// A guard against an accident, not a benchmark: a release build takes 5 to 10 microseconds, a debug build on a
+/// busy machine some twenty times that.
+#[test]
+fn a_text_message_is_rendered_in_no_time() {
+    let catalogue = shipped();
+    let template = TemplateName::parse("appointment-reminder").unwrap();
+    let data = object(json!({ "starts_at": "2026-12-01T15:30:00-06:00", "practitioner": "Dr. Chen" }));
+    let (site, patient) = (SiteContext::sample(), name("Ana", "López"));
+    let mut wanted = request(&template, &data);
+    (wanted.site, wanted.patient) = (Some(&site), Some(&patient));
+    catalogue.render(&wanted).unwrap();
+    let began = Instant::now();
+    let rounds = 500;
+    for _ in 0..rounds {
+        catalogue.render(&wanted).unwrap();
+    }
+    let each = began.elapsed() / rounds;
+    println!("{each:?} a text message");
+    assert!(each.as_millis() < 5, "{each:?}");
+}
