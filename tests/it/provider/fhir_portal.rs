@@ -162,9 +162,7 @@ async fn without_a_token_nothing_was_sent() {
 }
 
 #[tokio::test]
-async fn the_token_end_point_is_discovered_once() {
-    let server = HttpServer::start(vec![]).await;
-    drop(server);
+async fn a_discovery_that_fails_sent_nothing() {
     let asked = || Expect {
         method: "GET",
         target: "/fhir/.well-known/smart-configuration".to_owned(),
@@ -238,6 +236,23 @@ async fn many_messages_wait_for_one_token() {
     assert!(futures_util::future::join_all(sends).await.iter().all(Result::is_ok));
     let tokens = server.requests().iter().filter(|request| request.target == "/token").count();
     assert_eq!(tokens, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_would_not_deduplicate_fails_its_check() {
+    let statement = |honoured: Option<bool>| {
+        let resource =
+            json!({ "type": "Communication", "conditionalCreate": honoured, "pad": "x".repeat(100_000) });
+        json!({ "rest": [{ "resource": [{ "type": "Patient", "conditionalCreate": false }, resource] }] })
+            .to_string()
+    };
+    let refused = SendError::new(FailureKind::Misconfigured, "no_conditional_create");
+    for (honoured, expected) in [(Some(true), Ok(())), (None, Ok(())), (Some(false), Err(refused))] {
+        let server =
+            HttpServer::start(vec![granted("canary-token"), answer(200, &statement(honoured))]).await;
+        let provider = registry::build(&section(portal(&server.url))).unwrap();
+        assert_eq!(provider.check().await, expected);
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod capture;
 mod fhir_portal;
+mod foreign_mail;
 mod http_server;
 mod keys;
 mod registry;

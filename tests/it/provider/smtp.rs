@@ -173,6 +173,42 @@ async fn nothing_in_a_name_or_a_subject_begins_a_header() {
 }
 
 #[tokio::test]
+async fn nothing_in_a_text_ends_the_mail_or_the_conversation() {
+    let hostile = [
+        "x\r\n.\r\nMAIL FROM:<eve@evil.example>\r\n",
+        "x\n.\nQUIT\n",
+        "x\r.\rQUIT\r",
+        "\0x\0\r\n.\0\r\n",
+        ".\r\n.\r\n.",
+        ".",
+        "\r\n\r\n--boundary\r\n",
+    ];
+    let server = SmtpServer::start(&[]).await;
+    let provider = provider(relay(server.port));
+    for text in hostile {
+        let mut letter = letter();
+        letter.content = Content::Email {
+            subject: Phi::new("s"),
+            text: Phi::new(text),
+            html: Phi::new(text),
+            unsubscribe_url: None,
+        };
+        provider.send(&letter).await.unwrap();
+    }
+    let mails = server.mails();
+    assert_eq!(mails.len(), hostile.len());
+    assert!(!server.commands().contains(&"QUIT".to_owned()));
+    for (mail, text) in mails.iter().zip(hostile) {
+        let raw = String::from_utf8(mail.text.clone()).unwrap();
+        let bare = raw.replace("\r\n", "");
+        assert!(!bare.contains(['\r', '\n', '\0']), "{raw:?}");
+        let parsed = MessageParser::default().parse(&mail.text).unwrap();
+        let words = |text: &str| text.replace(['\r', '\n', '\0', ' '], "");
+        assert_eq!(words(&parsed.body_text(0).unwrap()), words(text), "{raw:?}");
+    }
+}
+
+#[tokio::test]
 async fn every_refusal_before_and_after_the_dot_means_not_sent() {
     let throttled = FailureKind::Throttled { retry_after: None };
     for (stage, reply, kind, code) in [
