@@ -326,13 +326,15 @@ async fn a_kept_connection_lost_after_the_dot_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_send_that_was_given_up_never_lends_its_answer_to_the_next() {
-    let server = SmtpServer::start(&[("END", Act::Stall)]).await;
-    let provider = provider(relay(server.port));
-    assert_eq!(provider.send(&letter()).await, failed(FailureKind::Ambiguous, "timeout"));
-    provider.send(&letter()).await.unwrap();
-    let mails = server.mails();
-    assert_eq!(mails.len(), 1);
-    assert_eq!(mails[0].connection, 1, "the first connection was closed, not kept");
+    for (act, code) in [(Act::Stall, "timeout"), (Act::Reply("354 more"), "protocol")] {
+        let server = SmtpServer::start(&[("END", act)]).await;
+        let provider = provider(relay(server.port));
+        assert_eq!(provider.send(&letter()).await, failed(FailureKind::Ambiguous, code));
+        provider.send(&letter()).await.unwrap();
+        let mails = server.mails();
+        let last = mails.last().unwrap();
+        assert_eq!(last.connection, 1, "{code}: the first connection was closed, not kept");
+    }
 }
 
 #[tokio::test]
