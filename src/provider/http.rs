@@ -33,7 +33,7 @@ use crate::domain::words::Reason;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than the 60 s and more after which servers close an idle connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// No answer that is read is longer; what is beyond it is left unread.
+/// What is read of an answer; all that we look for is shorter.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// A pause asked for is believed up to this.
 const MAX_RETRY_AFTER: SignedDuration = SignedDuration::from_hours(24);
@@ -42,7 +42,7 @@ const MAX_RETRY_AFTER: SignedDuration = SignedDuration::from_hours(24);
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// At most 64 KiB; empty or cut short where it could not be read.
+    /// Cut short at the limit, or where it could not be read.
     pub(super) body: Vec<u8>,
 }
 
@@ -94,14 +94,19 @@ pub(super) fn is_loopback(host: &str) -> bool {
 
 /// Sends one request and reads the answer, whatever its status.
 pub(super) async fn exchange(request: RequestBuilder) -> Result<Answer, SendError> {
+    exchange_up_to(request, MAX_ANSWER_BYTES).await
+}
+
+/// The same, for an answer of up to `limit` bytes.
+pub(super) async fn exchange_up_to(request: RequestBuilder, limit: usize) -> Result<Answer, SendError> {
     let mut response = request.send().await.map_err(|error| not_answered(&error))?;
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
     // The status is the answer. A body that breaks off takes the details with it, not the meaning.
     while let Ok(Some(chunk)) = response.chunk().await {
-        let room = MAX_ANSWER_BYTES - body.len();
+        let room = limit - body.len();
         body.extend(chunk.iter().take(room));
-        if body.len() == MAX_ANSWER_BYTES {
+        if body.len() == limit {
             break;
         }
     }

@@ -12,6 +12,7 @@
 //! | 400, 404, 409, 410, 422 with an issue `not-found` or `deleted` | `BadAddress`: the patient is not there |
 //! | all else | the table of [`super::http`] |
 //!
+//! `check` also reads the CapabilityStatement and fails where it says that conditional create is not honoured.
 //! Of an OperationOutcome only the code of its first issue is kept, and only where it is one of R4's own.
 
 mod token;
@@ -37,6 +38,8 @@ use crate::domain::words::{Channel, Purpose};
 /// The identifier system under which our send keys are known.
 pub const SEND_KEY_SYSTEM: &str = "urn:outreachd:send-key";
 
+/// Statements of large servers take megabytes.
+const MAX_METADATA_BYTES: usize = 8 * 1024 * 1024;
 const FHIR_JSON: &str = "application/fhir+json";
 
 /// Issue codes of R4 (value set `issue-type`) that may be passed on.
@@ -202,9 +205,27 @@ impl Provider for FhirPortal {
             .get(format!("{}/metadata", self.base))
             .bearer_auth(token.expose())
             .header(ACCEPT, FHIR_JSON);
-        let answer = http::exchange(request).await?;
-        if answer.status.is_success() { Ok(()) } else { Err(refused(&answer)) }
+        let answer = http::exchange_up_to(request, MAX_METADATA_BYTES).await?;
+        if !answer.status.is_success() {
+            return Err(refused(&answer));
+        }
+        if refuses_conditional_create(&answer.body) {
+            return Err(SendError::new(FailureKind::Misconfigured, "no_conditional_create"));
+        }
+        Ok(())
     }
+}
+
+/// Whether the CapabilityStatement says that `If-None-Exist` is not honoured: each repeat would be a new
+/// message. One that says nothing of it is believed to honour it.
+fn refuses_conditional_create(metadata: &[u8]) -> bool {
+    let statement: Value = serde_json::from_slice(metadata).unwrap_or_default();
+    let rests = statement.get("rest").and_then(Value::as_array).into_iter().flatten();
+    rests
+        .filter_map(|rest| rest.get("resource").and_then(Value::as_array))
+        .flatten()
+        .filter(|resource| resource.get("type").is_some_and(|kind| kind == "Communication"))
+        .any(|resource| resource.get("conditionalCreate") == Some(&Value::Bool(false)))
 }
 
 /// The standard has four categories; a reminder is what is tied to a date.

@@ -10,9 +10,12 @@ use reqwest::Url;
 use super::dkim::Signer;
 use crate::domain::outbound::{Content, FailureKind, OutboundMessage, SendError};
 use crate::domain::phi::Phi;
+use crate::provider::http::is_loopback;
 
 /// Characters of a subject.
 const MAX_SUBJECT_CHARS: usize = 998;
+/// Bytes of the unsubscribe URL: it cannot be folded, and a line has 998.
+const MAX_URL_BYTES: usize = 900;
 /// Characters of a name; a longer one is cut.
 const MAX_NAME_CHARS: usize = 128;
 
@@ -67,7 +70,7 @@ pub(super) fn compose(identity: &Identity, message: &OutboundMessage) -> Result<
             .raw_header(header("List-Unsubscribe", &format!("<{}>", unsubscribe(url)?)))
             .raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"));
     }
-    let body = MultiPart::alternative_plain_html(text.expose().to_owned(), html.expose().to_owned());
+    let body = MultiPart::alternative_plain_html(lines(text.expose()), lines(html.expose()));
     let mail = builder.multipart(body).map_err(|_| unbuilt())?.formatted();
     Ok(Mail { sender, recipient, bytes: signed(identity.signer.as_ref(), mail)?, message_id })
 }
@@ -104,12 +107,24 @@ fn one_line(text: &str) -> String {
     spaced.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// RFC 8058 wants https; the plain form is for this machine's own tests.
-fn unsubscribe(url: &str) -> Result<String, SendError> {
-    match Url::parse(url) {
-        Ok(url) if matches!(url.scheme(), "https" | "http") && url.as_str().len() <= 900 => Ok(url.into()),
-        _ => Err(SendError::new(FailureKind::Rejected, "unsubscribe_url")),
-    }
+/// A text whose lines end one way only. lettre lets a lone CR through, which some servers take for a line
+/// end and some do not: what one reads as text, the next may read as the end of the mail (RFC 5322, 2.3
+/// forbids it, and NUL too).
+fn lines(text: &str) -> String {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    text.replace(|c: char| c.is_ascii_control() && c != '\n' && c != '\t', "")
+}
+
+/// RFC 8058 wants https; plain http is for a trial on this machine. Longer than a line it cannot be.
+fn unsubscribe(text: &str) -> Result<String, SendError> {
+    let url = Url::parse(text).ok().filter(|url| match url.scheme() {
+        "https" => true,
+        "http" => url.host_str().is_some_and(is_loopback),
+        _ => false,
+    });
+    url.map(String::from)
+        .filter(|url| url.len() <= MAX_URL_BYTES)
+        .ok_or_else(|| SendError::new(FailureKind::Rejected, "unsubscribe_url"))
 }
 
 fn header(name: &'static str, value: &str) -> HeaderValue {

@@ -7,7 +7,7 @@
 //! | what happened | class |
 //! |---|---|
 //! | no connection, no TLS, loss or time-out before the final dot | `Transient`: not sent |
-//! | a 4xx or 5xx reply at any stage, to the final dot as well | see [`reply`]: not sent |
+//! | a 4xx or 5xx reply at any stage, to the final dot as well | see `reply.rs`: not sent |
 //! | loss, time-out or nonsense after the final dot | `Ambiguous` |
 
 mod dkim;

@@ -1,0 +1,14 @@
+//! Every adapter against a real server on port 0: what it asks, and what it makes of each answer.
+
+mod capture;
+mod fhir_portal;
+mod foreign_mail;
+mod http_server;
+mod keys;
+mod registry;
+mod smtp;
+mod smtp_server;
+mod table;
+mod twilio_sms;
+mod twilio_voice;
+mod wire;
