@@ -9,12 +9,14 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::consume::{self, Acks, ConsumeOptions, Deliveries};
+use super::consume;
+use super::ends::{Acks, ConsumeOptions, Deliveries};
+use super::findings::Finding;
 use super::names::{Prefix, QueueRole};
 use super::publish::Publisher;
 use super::quarantine;
 use super::session::{DownReason, Limits, Session};
-use super::topology::{self, Finding, TopologyError};
+use super::topology::{self, TopologyError};
 
 /// The first pause between two attempts to connect; it doubles up to [`LAST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
