@@ -9,11 +9,14 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::consume::{self, Acks, ConsumeOptions, Deliveries};
+use super::consume;
+use super::ends::{Acks, ConsumeOptions, Deliveries};
+use super::findings::Finding;
 use super::names::{Prefix, QueueRole};
 use super::publish::Publisher;
+use super::quarantine;
 use super::session::{DownReason, Limits, Session};
-use super::topology::{self, Finding, TopologyError};
+use super::topology::{self, TopologyError};
 
 /// The first pause between two attempts to connect; it doubles up to [`LAST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -195,8 +198,12 @@ async fn supervise(
                 let ended = stop.run_until_cancelled(session.watch()).await;
                 session.fail(DownReason::Stopped);
                 sessions.send_replace(None);
-                report_down(&state, ended.unwrap_or(DownReason::Stopped));
+                let reason = ended.unwrap_or(DownReason::Stopped);
+                report_down(&state, reason);
                 session.close().await;
+                if reason == DownReason::Protocol {
+                    move_unreadable(&uri, &options).await;
+                }
             }
             Err(reason) => report_down(&state, reason),
         }
@@ -206,6 +213,19 @@ async fn supervise(
         pause = (pause * 2).min(LAST_PAUSE);
     }
     report_down(&state, DownReason::Stopped);
+}
+
+/// Connecting again would only fail again while a message that cannot be read stands first.
+async fn move_unreadable(uri: &AMQPUri, options: &BrokerOptions) {
+    match quarantine::sweep(uri, &options.prefix, options.limits().answer).await {
+        Ok(0) => {}
+        Ok(moved) => {
+            tracing::warn!(moved, "messages with unreadable properties were moved to the returned queue")
+        }
+        Err(error) => {
+            tracing::warn!(kind = %error.kind(), "could not look for messages with unreadable properties")
+        }
+    }
 }
 
 /// Keeps the first moment of an outage, and logs only what is new.

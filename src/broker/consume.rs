@@ -4,22 +4,23 @@
 //! is shared by a channel). So a new window means: cancel, take what is still on its way, consume again *on the
 //! same channel*. The tags go on counting, and acknowledgements of earlier deliveries stay good.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer as Stream};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::acks::{AckPrefix, Token};
 use super::delivery::Delivery;
+use super::ends::{Acks, ConsumeOptions, Deliveries, Shared, ends};
 use super::names::QueueRole;
 use super::session::{DownReason, Session};
+use super::silence::Silence;
 use super::window::{Room, Window};
 
 /// Numbers the channels of this process.
@@ -28,110 +29,7 @@ static CHANNELS: AtomicU64 = AtomicU64::new(1);
 /// The pause before a channel that failed is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 
-/// How far the broker may run ahead of the ledger.
-#[derive(Clone, Copy, Debug)]
-pub struct ConsumeOptions {
-    /// The most deliveries that are not committed, once the window has grown.
-    pub max_prefetch: u16,
-    /// The most body bytes that are not committed; beyond it no more are taken.
-    pub held_bytes: usize,
-}
-
-impl Default for ConsumeOptions {
-    /// 2,000 deliveries and 64 MiB.
-    fn default() -> Self {
-        Self { max_prefetch: 2000, held_bytes: 64 << 20 }
-    }
-}
-
-/// Where deliveries come out. Dropping it ends the consumer.
-#[derive(Debug)]
-pub struct Deliveries {
-    receiver: mpsc::Receiver<Delivery>,
-    shared: Arc<Shared>,
-}
-
-impl Deliveries {
-    /// The next delivery; `None` once the broker was closed.
-    pub async fn next(&mut self) -> Option<Delivery> {
-        loop {
-            let delivery = self.receiver.recv().await?;
-            if self.shared.is_current(delivery.token) {
-                return Some(delivery);
-            }
-        }
-    }
-
-    /// Waits for at least one delivery, then adds to `batch` what is there, up to `limit` in all. `false` once the
-    /// broker was closed and nothing is left. Safe to cancel: nothing is lost.
-    pub async fn next_batch(&mut self, batch: &mut Vec<Delivery>, limit: usize) -> bool {
-        loop {
-            let room = limit.saturating_sub(batch.len()).max(1);
-            if self.receiver.recv_many(batch, room).await == 0 {
-                return false;
-            }
-            // Those of a lost channel come again by themselves.
-            batch.retain(|delivery| self.shared.is_current(delivery.token));
-            if !batch.is_empty() {
-                return true;
-            }
-        }
-    }
-}
-
-/// Where commits go in. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Acks(Arc<Shared>);
-
-impl Acks {
-    /// The ledger holds these deliveries (accepted, duplicate or parked). Acknowledged as soon as everything before
-    /// them is committed too. Tokens of a channel that was lost are ignored: those deliveries come again.
-    pub fn committed(&self, tokens: impl IntoIterator<Item = Token>) {
-        let mut prefix = self.0.prefix();
-        for token in tokens {
-            prefix.committed(token);
-        }
-        drop(prefix);
-        self.0.changed.notify_one();
-    }
-
-    /// Takes no more deliveries until [`Self::resume`]; the ledger cannot be written. What is at hand stays at
-    /// hand, so that it can still be committed; nothing is handed back, nothing spins.
-    pub fn pause(&self) {
-        self.0.paused.send_replace(true);
-    }
-
-    /// Takes deliveries again, beginning with a small window.
-    pub fn resume(&self) {
-        self.0.paused.send_replace(false);
-    }
-
-    /// How many deliveries are not acknowledged yet, and their body bytes.
-    #[must_use]
-    pub fn outstanding(&self) -> (usize, usize) {
-        let prefix = self.0.prefix();
-        (prefix.outstanding(), prefix.held_bytes())
-    }
-}
-
-/// What the consumer's task and its users share.
-#[derive(Debug)]
-struct Shared {
-    prefix: Mutex<AckPrefix>,
-    changed: Notify,
-    paused: watch::Sender<bool>,
-}
-
-impl Shared {
-    fn prefix(&self) -> MutexGuard<'_, AckPrefix> {
-        self.prefix.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_current(&self, token: Token) -> bool {
-        token.generation() == self.prefix().generation()
-    }
-}
-
+/// A queue's task, to be run, and the two ends for its users.
 pub(super) fn consumer(
     queue: QueueRole,
     options: ConsumeOptions,
@@ -139,13 +37,10 @@ pub(super) fn consumer(
     stop: CancellationToken,
 ) -> (Consumer, Deliveries, Acks) {
     // The last window and the one before it may both be on their way.
-    let (sender, receiver) = mpsc::channel(2 * usize::from(options.max_prefetch.max(1)));
-    let (paused, paused_seen) = watch::channel(false);
-    let shared = Arc::new(Shared { prefix: Mutex::default(), changed: Notify::new(), paused });
+    let room = 2 * usize::from(options.max_prefetch.max(1));
+    let (deliveries, acks, shared, sender, paused) = ends(room);
     let window = Window::new(options.max_prefetch, options.held_bytes);
-    let acks = Acks(Arc::clone(&shared));
-    let deliveries = Deliveries { receiver, shared: Arc::clone(&shared) };
-    (Consumer { queue, sessions, stop, sender, shared, paused: paused_seen, window }, deliveries, acks)
+    (Consumer { queue, sessions, stop, sender, shared, paused, window }, deliveries, acks)
 }
 
 /// The task behind one consumed queue.
@@ -161,7 +56,8 @@ pub(super) struct Consumer {
 }
 
 /// The channel is of no more use; the next one starts from the beginning.
-struct ChannelLost;
+#[derive(Debug)]
+pub(super) struct ChannelLost;
 
 /// Why a consumer was stopped on a channel that is still good.
 enum Stopped {
@@ -358,39 +254,6 @@ impl Consumer {
     }
 }
 
-/// Notices a consumer that gets nothing although messages wait.
-#[derive(Debug, Default)]
-struct Silence {
-    looks: u8,
-    confirmed: bool,
-}
-
-impl Silence {
-    fn heard(&mut self) {
-        *self = Self::default();
-    }
-
-    /// Whether nothing came since the look before while nothing was outstanding.
-    fn is_suspicious(&mut self, idle: bool) -> bool {
-        if !idle {
-            self.heard();
-            return false;
-        }
-        self.looks = self.looks.saturating_add(1);
-        self.looks > 1
-    }
-
-    /// Messages wait: the second time in a row it is no accident.
-    fn confirm(&mut self) -> Result<(), ChannelLost> {
-        if self.confirmed {
-            tracing::warn!("a consumer got nothing although messages wait; opening its channel again");
-            return Err(ChannelLost);
-        }
-        self.confirmed = true;
-        Ok(())
-    }
-}
-
 /// Why no more deliveries come.
 enum Ended {
     /// The broker cancelled the consumer.
@@ -424,33 +287,4 @@ fn accept(
     window.saw(bytes);
     let token = shared.prefix().delivered(delivery.delivery_tag, bytes).map_err(|_| ChannelLost)?;
     Ok(Delivery::new(delivery, queue, token))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_channel_is_given_up_when_messages_wait_at_two_looks_in_silence() {
-        let mut silence = Silence::default();
-        assert!(!silence.is_suspicious(true), "the first look only starts the watch");
-        assert!(silence.is_suspicious(true));
-        assert!(silence.confirm().is_ok());
-        assert!(silence.is_suspicious(true));
-        assert!(silence.confirm().is_err());
-    }
-
-    #[test]
-    fn a_delivery_or_one_that_is_not_committed_ends_the_suspicion() {
-        let mut silence = Silence::default();
-        for end in [
-            |silence: &mut Silence| silence.heard(),
-            |silence: &mut Silence| assert!(!silence.is_suspicious(false)),
-        ] {
-            silence.is_suspicious(true);
-            assert!(silence.is_suspicious(true) && silence.confirm().is_ok());
-            end(&mut silence);
-            assert!(!silence.is_suspicious(true));
-        }
-    }
 }

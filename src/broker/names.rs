@@ -97,8 +97,8 @@ mod tests {
         let prefix = Prefix::default();
         let queues: Vec<_> = QueueRole::ALL.iter().map(|role| role.name(&prefix)).collect();
         let expected = [
-            "outreach.returned",
             "outreach.dead",
+            "outreach.returned",
             "outreach.jobs.urgent",
             "outreach.jobs",
             "outreach.patients",

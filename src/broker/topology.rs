@@ -11,6 +11,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use tokio::time::timeout;
 
+use super::findings::{Finding, Rule};
 use super::names::{ExchangeRole, Prefix, QueueRole};
 
 /// How often the broker hands out a job that is never acknowledged before it gives up on it. It only guards
@@ -60,47 +61,6 @@ pub fn dead_letter_target(role: QueueRole) -> Option<QueueRole> {
         QueueRole::Urgent | QueueRole::Jobs | QueueRole::Patients => Some(QueueRole::Returned),
         QueueRole::Returned => Some(QueueRole::Dead),
         QueueRole::Dead => None,
-    }
-}
-
-/// What is not as it should be on the broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// The queue or exchange.
-    pub name: String,
-    /// What is the matter.
-    pub rule: Rule,
-    /// What to do about it.
-    pub cure: &'static str,
-}
-
-/// The rule that is broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// It does not exist.
-    Missing,
-    /// It exists with another value of this argument or property.
-    Differs(String),
-    /// It exists; whether its arguments are ours cannot be seen without configure permission.
-    Unverified,
-}
-
-impl Finding {
-    /// Whether the worker cannot run like this.
-    #[must_use]
-    pub fn is_fatal(&self) -> bool {
-        self.rule == Rule::Missing
-    }
-}
-
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.rule {
-            Rule::Missing => write!(f, "{} does not exist", self.name)?,
-            Rule::Differs(argument) => write!(f, "{} was declared with another {argument}", self.name)?,
-            Rule::Unverified => write!(f, "{}: its arguments could not be compared", self.name)?,
-        }
-        write!(f, "; {}", self.cure)
     }
 }
 
@@ -319,14 +279,6 @@ mod tests {
                      '/': received the value '1000' of type 'signedint' but current is '5'";
         assert_eq!(differing_argument(reply), "x-delivery-limit");
         assert_eq!(differing_argument("PRECONDITION_FAILED - something new"), "argument");
-    }
-
-    #[test]
-    fn every_finding_says_what_and_what_to_do() {
-        let finding =
-            Finding { name: "outreach.jobs".into(), rule: Rule::Missing, cure: "run `outreachd migrate`" };
-        assert_eq!(finding.to_string(), "outreach.jobs does not exist; run `outreachd migrate`");
-        assert!(finding.is_fatal());
     }
 
     #[test]

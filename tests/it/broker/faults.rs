@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
-use crate::support::proxy::{Link, TcpProxy};
+use crate::support::proxy::{CORRUPTED, Link, TcpProxy};
 use crate::support::servers::RabbitMq;
 
 /// Goes on publishing numbers, each until it is confirmed, until told to stop; returns how many were confirmed.
@@ -184,6 +184,42 @@ async fn a_silent_network_is_noticed_within_two_heartbeats_and_leaves_no_thread_
 
 fn thread_count() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+#[tokio::test]
+async fn messages_that_the_library_cannot_read_are_moved_out_of_the_way() {
+    let prefix = test_prefix();
+    let broker = connected(&amqp_url(), &prefix).await;
+    let target = amqp_url().rsplit_once('@').unwrap().1.split_once('/').unwrap().0.parse().unwrap();
+    let proxy = TcpProxy::start(target).await;
+    proxy.set(Link::Corrupt);
+    let producer =
+        connected(&amqp_url().replace(&target.to_string(), &proxy.address().to_string()), &prefix).await;
+    for number in 0..100 {
+        let mut message = outgoing("job", number);
+        if number % 10 == 5 {
+            message.correlation_id = Some(CORRUPTED.to_owned());
+        }
+        publish_all(&producer, &[message]).await;
+    }
+
+    let (mut deliveries, acks) = broker.consume(QueueRole::Jobs, ConsumeOptions::default());
+    let (mut returned, returned_acks) = broker.consume(QueueRole::Returned, ConsumeOptions::default());
+    let mut good = BTreeSet::new();
+    consume_all(&mut deliveries, &acks, &mut good, 90).await;
+    assert!(good.iter().all(|number| number % 10 != 5));
+    let mut bad = BTreeSet::new();
+    while bad.len() < 10 {
+        let delivery = take(&mut returned, 1).await.remove(0);
+        assert_eq!(delivery.headers, [("x-outreach-reason".to_owned(), "malformed".to_owned())]);
+        assert_eq!(delivery.deaths, [], "not one of the broker's own");
+        bad.insert(number_in(&delivery));
+        returned_acks.committed([delivery.token]);
+    }
+    assert!(bad.iter().all(|number| number % 10 == 5));
+    drain(&mut deliveries, &acks).await;
+    drain(&mut returned, &returned_acks).await;
+    assert_eq!(*broker.state().borrow(), BrokerState::Up);
 }
 
 #[tokio::test]

@@ -23,9 +23,14 @@ pub(crate) enum Link {
     Latency(Duration),
     /// One byte a second passes.
     Trickle,
+    /// They pass, but [`CORRUPTED`] becomes something that is not UTF-8.
+    Corrupt,
     /// New connections are reset as soon as they are accepted; open ones pass.
     Refuse,
 }
+
+/// What [`Link::Corrupt`] spoils.
+pub(crate) const CORRUPTED: &str = "#corrupted#";
 
 /// Stands between a client and `target` until dropped.
 #[derive(Debug)]
@@ -142,6 +147,10 @@ async fn pass(mut piece: &[u8], to: &mut OwnedWriteHalf, link: &mut watch::Recei
                 to.write_all(piece).await.ok()?;
                 return Some(());
             }
+            Link::Corrupt => {
+                to.write_all(&corrupted(piece)).await.ok()?;
+                return Some(());
+            }
             Link::Pause => link.changed().await.ok()?,
             Link::HalfOpen => return Some(()),
             Link::Latency(delay) => {
@@ -160,4 +169,15 @@ async fn pass(mut piece: &[u8], to: &mut OwnedWriteHalf, link: &mut watch::Recei
         }
     }
     Some(())
+}
+
+fn corrupted(piece: &[u8]) -> Vec<u8> {
+    let mut bytes = piece.to_vec();
+    let length = CORRUPTED.len();
+    for start in 0..bytes.len().saturating_sub(length - 1) {
+        if &bytes[start..start + length] == CORRUPTED.as_bytes() {
+            bytes[start..start + length].fill(0xFF);
+        }
+    }
+    bytes
 }
