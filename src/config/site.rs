@@ -49,6 +49,14 @@ pub struct LocalText {
 }
 
 impl LocalText {
+    /// Every text by its tag; the empty tag is for every other language.
+    #[must_use]
+    pub fn by_tag(&self) -> BTreeMap<String, String> {
+        let mut texts = self.by_language.clone();
+        texts.insert(String::new(), self.fallback.clone());
+        texts
+    }
+
     /// The text for a BCP-47 language: itself, its parent (`es-MX` -> `es`), else the organisation's.
     #[must_use]
     pub fn get(&self, language: &str) -> &str {

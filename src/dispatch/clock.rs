@@ -12,7 +12,7 @@ const READINGS: usize = 64;
 /// Maps instants of the database to instants of this process and back. Of the recent readings, the one with the
 /// shortest round trip counts: it is wrong by at most half of that.
 #[derive(Debug, Default)]
-pub struct Clock {
+pub(super) struct Clock {
     readings: Mutex<VecDeque<Reading>>,
 }
 
@@ -25,7 +25,7 @@ struct Reading {
 
 impl Clock {
     /// The database said `there` to a question that was asked at `asked` and answered at `answered`.
-    pub fn read(&self, asked: Instant, answered: Instant, there: Timestamp) {
+    pub(super) fn read(&self, asked: Instant, answered: Instant, there: Timestamp) {
         let round_trip = answered.saturating_duration_since(asked);
         let mut readings = self.readings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if readings.len() == READINGS {
@@ -36,7 +36,7 @@ impl Clock {
 
     /// The instant of this process at which the database's clock shows `there`; now, before the first reading.
     #[must_use]
-    pub fn instant(&self, there: Timestamp) -> Instant {
+    pub(super) fn instant(&self, there: Timestamp) -> Instant {
         let Some(best) = self.best() else { return Instant::now() };
         let ahead = there.duration_since(best.there);
         let far = Duration::try_from(ahead.abs()).unwrap_or_default();
@@ -45,7 +45,7 @@ impl Clock {
 
     /// What the database's clock shows at `here`.
     #[must_use]
-    pub fn timestamp(&self, here: Instant) -> Timestamp {
+    pub(super) fn timestamp(&self, here: Instant) -> Timestamp {
         let Some(best) = self.best() else { return Timestamp::UNIX_EPOCH };
         let (later, far) = match here.checked_duration_since(best.here) {
             Some(far) => (true, far),

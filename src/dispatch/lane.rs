@@ -17,7 +17,7 @@ use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, SafetyMode};
 use crate::provider::Provider;
 use crate::store::rows::{Begin, MessageFacts};
-use crate::template::render::Rendered;
+use crate::template::Rendered;
 
 /// What a provider carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::publish::Publisher;
+use crate::broker::Publisher;
 use crate::config::Config;
 use crate::domain::ids::{SiteId, WorkerId};
 use crate::domain::outbound::Route;
@@ -33,8 +33,7 @@ use crate::policy::decide::Rules;
 use crate::policy::retry::RetryRules;
 use crate::store::Store;
 use crate::store::rows::{JobBody, MessageFacts, PatientState, Settlement, Work};
-use crate::template::catalogue::SharedCatalogue;
-use crate::template::site::SiteContext;
+use crate::template::{SharedCatalogue, SiteContext};
 use lane::Lane;
 pub use lane::{Carrier, Setting};
 

@@ -1,6 +1,5 @@
 //! Messages in hand are decided upon, in batches: one read of the directory, one pure decision each.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,9 +27,16 @@ pub(super) async fn run(
         let mut batch = Vec::new();
         tokio::select! {
             biased;
-            _ = urgent.recv_many(&mut batch, most) => {}
-            _ = normal.recv_many(&mut batch, most) => {}
+            first = urgent.recv() => batch.extend(first),
+            first = normal.recv() => batch.extend(first),
             () = super::life::drained(&corridor) => return,
+        }
+        for queue in [&mut urgent, &mut normal] {
+            while batch.len() < most
+                && let Ok(hand) = queue.try_recv()
+            {
+                batch.push(hand);
+            }
         }
         if corridor.stopping.is_cancelled() {
             let leases = batch.iter().map(|hand| release(hand, None)).collect();
@@ -234,7 +240,7 @@ fn row(hand: &InHand, decision: &Decision, now: Timestamp, explanation: String) 
         reason,
         due_at,
         channel: None,
-        explanation: Cow::from(explanation).into_owned(),
+        explanation,
         at: now,
     }
 }

@@ -8,8 +8,7 @@ use crate::domain::ids::SiteId;
 use crate::domain::outbound::{Content, Sender};
 use crate::domain::phi::Phi;
 use crate::domain::words::Channel;
-use crate::template::render::{RenderError, RenderRequest, Rendered};
-use crate::template::site::{RecipientContext, SiteContext};
+use crate::template::{RecipientContext, RenderError, RenderRequest, Rendered, SiteContext};
 
 /// The configured places, as texts speak of them.
 pub(super) fn sites(config: &Config) -> HashMap<SiteId, SiteContext> {
@@ -17,11 +16,8 @@ pub(super) fn sites(config: &Config) -> HashMap<SiteId, SiteContext> {
         .sites
         .iter()
         .map(|site| {
-            let mut names: BTreeMap<String, String> =
-                site.name.by_language.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-            names.insert(String::new(), site.name.default.clone());
             let context = SiteContext {
-                names,
+                names: site.name.by_tag(),
                 phone: site.phone.clone(),
                 timezone: site.timezone.iana_name().map(str::to_owned),
                 postal_address: site.postal_address.clone(),

@@ -1,7 +1,7 @@
 //! One attempt on the wire, and what its answer means.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use governor::DefaultDirectRateLimiter;
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +15,7 @@ use crate::domain::words::{Channel, Reason};
 use crate::policy::retry::{Next, after_failure};
 use crate::provider::Provider;
 use crate::store::rows::{Decided, Failure, Settlement, Spend, Then};
-use crate::template::render::Rendered;
+use crate::template::Rendered;
 
 /// An attempt that stands in the ledger and may go out.
 #[derive(Debug)]
@@ -219,9 +219,10 @@ fn spend(corridor: &Corridor, planned: &Planned, segments: u32) -> Option<Spend>
     let (facts, limits) = (&planned.hand.facts, &corridor.config.limits);
     let region = crate::domain::phone::region_of(planned.route.address.expose());
     let cost = limits.cost_to(region.as_ref().map_or("", |r| r.as_str()));
+    let whole = |micros: u64| i64::try_from(micros).unwrap_or(i64::MAX);
     let amount = match planned.route.channel {
-        Channel::Sms => cost.per_segment.micros.saturating_mul(i64::from(segments.max(1))),
-        Channel::Voice => cost.per_minute.micros,
+        Channel::Sms => whole(cost.per_segment.micros).saturating_mul(i64::from(segments.max(1))),
+        Channel::Voice => whole(cost.per_minute.micros),
         Channel::Email | Channel::Portal => 0,
     };
     if amount == 0 || facts.test {
@@ -237,13 +238,13 @@ fn spend(corridor: &Corridor, planned: &Planned, segments: u32) -> Option<Spend>
     let all = limits.budget_per_day;
     let mut budgets = Vec::new();
     if let Some(limit) = all.total {
-        budgets.push((format!("budget/{day}/total"), limit.micros));
+        budgets.push((format!("budget/{day}/total"), whole(limit.micros)));
     }
     if let Some(limit) = of_source.or(all.per_source) {
-        budgets.push((format!("budget/{day}/source/{}", facts.source), limit.micros));
+        budgets.push((format!("budget/{day}/source/{}", facts.source), whole(limit.micros)));
     }
     if let (Some(site), Some(limit)) = (&facts.site, of_site.or(all.per_site)) {
-        budgets.push((format!("budget/{day}/site/{site}"), limit.micros));
+        budgets.push((format!("budget/{day}/site/{site}"), whole(limit.micros)));
     }
     (!budgets.is_empty()).then_some(Spend { budgets, amount })
 }

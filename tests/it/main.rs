@@ -12,3 +12,5 @@ mod support;
 mod broker;
 mod config;
 mod harness;
+mod provider;
+mod templates;

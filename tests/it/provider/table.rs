@@ -164,6 +164,7 @@ pub(super) fn section(settings: ProviderSettings) -> ProviderSection {
         baa: true,
         max_in_flight: 10,
         timeout: Duration::from_millis(800),
+        opt_out_reply: OptOutReply::Provider,
     }
 }
 
