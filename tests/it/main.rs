@@ -13,4 +13,5 @@ mod broker;
 mod config;
 mod harness;
 mod provider;
+mod store;
 mod templates;
