@@ -1,0 +1,3 @@
+//! How jobs and patients get in.
+
+pub mod import;
