@@ -4,6 +4,7 @@ pub mod broker;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
+pub mod intake;
 pub mod policy;
 pub mod provider;
 pub mod store;

@@ -9,8 +9,11 @@
 
 mod support;
 
+mod bad_input;
 mod broker;
 mod config;
 mod harness;
+mod import;
+mod input;
 mod provider;
 mod templates;

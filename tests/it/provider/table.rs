@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use outreachd::config::provider::{Limit, Period, ProviderSection, ProviderSettings};
+use outreachd::config::provider::{Limit, OptOutReply, Period, ProviderSection, ProviderSettings};
 use outreachd::domain::ids::{AttemptId, MessageId, ProviderName, SendKey};
 use outreachd::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError};
 use outreachd::domain::patient::Name;
