@@ -205,7 +205,7 @@ impl Default for Receipts {
             shuffled: 0.0,
             retries: 2,
             retry_ms: 500,
-            max_pending: 500_000,
+            max_pending: 200_000,
             max_in_flight: 64,
             deliver_to: None,
         }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::hits::{Hit, Marker};
+use super::hits::Hit;
+use super::marker::Marker;
 
 /// One second in the unit of the hit log.
 const SECOND_US: u64 = 1_000_000;
@@ -70,6 +71,20 @@ pub fn repeats_by_send_key(hits: &[Hit]) -> Repeats {
 #[must_use]
 pub fn repeats_by_attempt(hits: &[Hit]) -> Repeats {
     repeats(hits.iter().filter_map(|hit| hit.attempt.as_ref()).map(Marker::as_str))
+}
+
+/// Counts hits by recipient and text, for providers that know no key; requests refused before a text was read
+/// count as one text.
+#[must_use]
+pub fn repeats_by_text(hits: &[Hit]) -> Repeats {
+    let keys: Vec<String> = hits.iter().map(|hit| format!("{}-{}", hit.to, hit.body)).collect();
+    repeats(keys.iter().map(String::as_str))
+}
+
+/// The times of hits, for [`worst_sliding_second`] and [`use_of_limit`].
+#[must_use]
+pub fn times_us(hits: &[Hit]) -> Vec<u64> {
+    hits.iter().map(|hit| hit.at_us).collect()
 }
 
 /// Counts how often each key occurs.

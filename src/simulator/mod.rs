@@ -16,6 +16,7 @@ mod fhir;
 mod form;
 mod hit_file;
 mod hits;
+mod marker;
 pub mod measure;
 mod postman;
 mod signature;
@@ -44,7 +45,8 @@ pub use self::config::{
 pub use self::control::Control;
 pub use self::desk::KeptMessage;
 pub use self::faults::{Faults, Outage};
-pub use self::hits::{Hit, KindStats, Marker, Reply, TextDigest, read_hit_log};
+pub use self::hits::{Hit, KindStats, Reply, read_hit_log};
+pub use self::marker::{Marker, TextDigest};
 pub use self::postman::ReceiptStats;
 pub use self::signature::twilio_signature;
 

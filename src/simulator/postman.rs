@@ -1,5 +1,6 @@
 //! Brings receipts: signed form posts to loopback URLs, each at its time, retried, bounded, counted.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,7 +23,7 @@ use crate::config::secret::Secret;
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Names and values of a callback.
-pub(super) type Fields = Vec<(&'static str, String)>;
+pub(super) type Fields = Vec<(&'static str, Cow<'static, str>)>;
 
 /// Where a callback goes: the URL as the client gave it, which is what is signed, and as it is reached.
 #[derive(Clone, Debug)]
@@ -35,7 +36,10 @@ pub(super) struct Target {
 #[derive(Clone)]
 pub(super) struct Letter {
     pub(super) target: Arc<Target>,
-    pub(super) fields: Fields,
+    /// The same in every callback about one message or call.
+    pub(super) common: Arc<Fields>,
+    /// What this one says.
+    pub(super) own: Fields,
     /// Sent as `I-Twilio-Idempotency-Token`, the same for every retry.
     pub(super) token: String,
 }
@@ -275,7 +279,8 @@ impl Shared {
     }
 
     async fn post(&self, letter: &Letter) -> reqwest::Result<reqwest::Response> {
-        let fields: Vec<(&str, &str)> = letter.fields.iter().map(|(name, value)| (*name, &**value)).collect();
+        let all = letter.common.iter().chain(&letter.own);
+        let fields: Vec<(&str, &str)> = all.map(|(name, value)| (*name, &**value)).collect();
         let signature = twilio_signature(self.key.expose(), &letter.target.given, &fields);
         self.client
             .post(letter.target.reached.clone())

@@ -2,6 +2,7 @@
 //! Communication with conditional create.
 
 mod communication;
+mod shelf;
 mod token;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use self::communication::Shelf;
+use self::shelf::Shelf;
 pub(super) use self::token::Tokens;
 use super::SimulatorError;
 use super::config::ProviderKind;

@@ -13,7 +13,8 @@ use crate::simulator::clock::Moment;
 use crate::simulator::config::ProviderKind;
 use crate::simulator::desk::{Desk, KeptMessage, Truth, reply_of};
 use crate::simulator::faults::{Fate, Plan};
-use crate::simulator::hits::{Hit, Marker, Reply, TextDigest};
+use crate::simulator::hits::{Hit, Reply};
+use crate::simulator::marker::{Marker, TextDigest};
 
 const KIND: ProviderKind = ProviderKind::Smtp;
 const MAX_RECIPIENTS: usize = 100;

@@ -15,7 +15,8 @@ use crate::simulator::clock::{Moment, rfc2822};
 use crate::simulator::config::ProviderKind;
 use crate::simulator::desk::{KeptMessage, reply_of};
 use crate::simulator::form::Form;
-use crate::simulator::hits::{Hit, TextDigest};
+use crate::simulator::hits::Hit;
+use crate::simulator::marker::TextDigest;
 use crate::simulator::wire::Peer;
 
 const KIND: ProviderKind = ProviderKind::TwilioVoice;

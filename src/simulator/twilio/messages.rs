@@ -1,5 +1,6 @@
 //! The Messages resource: create, fetch, list.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::numbers::{by_code, refuse_from, refuse_to};
-use super::receipts::{Script, script};
+use super::receipts::{Receipt, Script, script};
 use super::segments::segments;
 use super::{Keys, Lookup, Refusal, Twilio, answer_to_taken, json_of, read_body, respond_to_fate};
 use crate::domain::phi::Phi;
@@ -18,8 +19,9 @@ use crate::simulator::clock::{Moment, rfc2822};
 use crate::simulator::config::ProviderKind;
 use crate::simulator::desk::{Desk, KeptMessage, reply_of};
 use crate::simulator::form::Form;
-use crate::simulator::hits::{Hit, TextDigest};
-use crate::simulator::postman::{Fields, Letter, Target};
+use crate::simulator::hits::Hit;
+use crate::simulator::marker::TextDigest;
+use crate::simulator::postman::{Fields, Letter};
 use crate::simulator::wire::Peer;
 
 const KIND: ProviderKind = ProviderKind::TwilioSms;
@@ -117,10 +119,15 @@ fn take(desk: &Desk, account: &str, order: &Order<'_>, now: Moment) -> Response 
     if let Some(target) =
         order.callback.filter(|_| !receipts.is_empty()).and_then(|url| desk.postman.target(url))
     {
+        let common = Arc::new(common_fields(account, &sid, order));
         for (step, receipt) in receipts.into_iter().enumerate() {
-            let fields = callback_fields(account, &sid, order, receipt.status, receipt.error_code);
-            let token = format!("{sid}-{step}");
-            bring(desk, &target, fields, token, receipt.after_ms);
+            let letter = Letter {
+                target: Arc::clone(&target),
+                common: Arc::clone(&common),
+                own: own_fields(receipt),
+                token: format!("{sid}-{step}"),
+            };
+            desk.postman.bring(letter, Duration::from_millis(receipt.after_ms));
         }
     }
     let first = if order.service.is_some() { "accepted" } else { "queued" };
@@ -154,23 +161,24 @@ fn take(desk: &Desk, account: &str, order: &Order<'_>, now: Moment) -> Response 
     response
 }
 
-fn bring(desk: &Desk, target: &Arc<Target>, fields: Fields, token: String, after_ms: u64) {
-    desk.postman.bring(Letter { target: Arc::clone(target), fields, token }, Duration::from_millis(after_ms));
+fn common_fields(account: &str, sid: &str, order: &Order<'_>) -> Fields {
+    let own = |text: &str| Cow::Owned(text.to_owned());
+    let mut fields = vec![
+        ("MessageSid", own(sid)),
+        ("SmsSid", own(sid)),
+        ("AccountSid", own(account)),
+        ("From", own(order.from.unwrap_or_default())),
+        ("To", own(order.to)),
+        ("ApiVersion", Cow::Borrowed("2010-04-01")),
+    ];
+    fields.extend(order.service.map(|service| ("MessagingServiceSid", own(service))));
+    fields
 }
 
-fn callback_fields(account: &str, sid: &str, order: &Order<'_>, status: &str, code: Option<u32>) -> Fields {
-    let mut fields = vec![
-        ("MessageSid", sid.to_owned()),
-        ("MessageStatus", status.to_owned()),
-        ("SmsSid", sid.to_owned()),
-        ("SmsStatus", status.to_owned()),
-        ("AccountSid", account.to_owned()),
-        ("From", order.from.unwrap_or_default().to_owned()),
-        ("To", order.to.to_owned()),
-        ("ApiVersion", "2010-04-01".to_owned()),
-    ];
-    fields.extend(order.service.map(|service| ("MessagingServiceSid", service.to_owned())));
-    fields.extend(code.map(|code| ("ErrorCode", code.to_string())));
+fn own_fields(receipt: Receipt) -> Fields {
+    let status = Cow::Borrowed(receipt.status);
+    let mut fields = vec![("MessageStatus", status.clone()), ("SmsStatus", status)];
+    fields.extend(receipt.error_code.map(|code| ("ErrorCode", Cow::Owned(code.to_string()))));
     fields
 }
 

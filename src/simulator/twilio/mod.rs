@@ -2,6 +2,7 @@
 //! Shapes after `twilio_api_v2010.json` of Twilio's published OpenAPI.
 
 mod calls;
+mod lookup;
 mod messages;
 mod numbers;
 mod receipts;
@@ -24,12 +25,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use self::lookup::Lookup;
 use super::clock::Moment;
 use super::config::ProviderKind;
 use super::desk::{Desk, KeptMessage};
 use super::faults::Fate;
 use super::form::Form;
-use super::hits::Marker;
+use super::marker::Marker;
 use super::wire::Peer;
 
 /// More than any message or TwiML needs.
@@ -178,61 +180,6 @@ impl Keys {
     }
 }
 
-/// Which messages a look-up asks for.
-struct Lookup<'a> {
-    to: Option<&'a str>,
-    from: Option<&'a str>,
-    since_us: Option<i64>,
-    before_us: Option<i64>,
-    size: usize,
-    page: usize,
-}
-
-impl<'a> Lookup<'a> {
-    /// `To`, `From`, a date (equal, `>` or `<`; a day or an instant), `PageSize` (50, at most 1,000) and `Page`.
-    fn of(query: &'a Form<'a>, date: &str) -> Self {
-        let at = |name: String| query.get(&name).and_then(instant_us);
-        let day = at(date.to_owned());
-        let number = |name| query.get(name).and_then(|v| v.parse::<usize>().ok());
-        Self {
-            to: query.get("To"),
-            from: query.get("From"),
-            since_us: day.or_else(|| at(format!("{date}>"))),
-            before_us: day.map(|d| d + 86_400_000_000).or_else(|| at(format!("{date}<"))),
-            size: number("PageSize").unwrap_or(50).clamp(1, 1_000),
-            page: number("Page").unwrap_or(0).min(1_000),
-        }
-    }
-
-    fn find(&self, desk: &Desk, kind: ProviderKind) -> (Vec<Arc<KeptMessage>>, bool) {
-        let skip = self.page * self.size;
-        let mut found = desk.kept.newest(skip + self.size + 1, |m| {
-            m.kind == kind
-                && self.to.is_none_or(|to| m.to.expose() == to)
-                && self.from.is_none_or(|from| m.from == from)
-                && self.since_us.is_none_or(|since| m.wall_us >= since)
-                && self.before_us.is_none_or(|before| m.wall_us <= before)
-        });
-        let more = found.len() > skip + self.size;
-        found.truncate(skip + self.size);
-        (found.split_off(skip.min(found.len())), more)
-    }
-
-    /// The envelope of a list.
-    fn page<T: Serialize>(
-        &self,
-        name: &'static str,
-        uri: &str,
-        items: &[T],
-        more: bool,
-    ) -> serde_json::Value {
-        let next = more.then(|| format!("{uri}?PageSize={}&Page={}", self.size, self.page + 1));
-        serde_json::json!({
-            name: items, "page": self.page, "page_size": self.size, "uri": uri, "next_page_uri": next,
-        })
-    }
-}
-
 /// How a kept message or call is shown, given the account and the present.
 type Show = fn(&str, &KeptMessage, Moment) -> serde_json::Value;
 
@@ -290,15 +237,6 @@ async fn list(
     desk.conclude_side(peer, &plan, response).await
 }
 
-/// A day (its first instant in UTC) or an instant, in microseconds.
-fn instant_us(text: &str) -> Option<i64> {
-    if let Ok(instant) = text.parse::<jiff::Timestamp>() {
-        return Some(instant.as_microsecond());
-    }
-    let day = text.parse::<jiff::civil::Date>().ok()?;
-    day.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|start| start.timestamp().as_microsecond())
-}
-
 /// `GET /2010-04-01/Accounts/{sid}.json`: do the credentials work?
 async fn fetch_account(
     State(twilio): State<Twilio>,
@@ -346,12 +284,5 @@ mod tests {
             HeaderValue::from_static("from-header"),
         )]);
         assert_eq!(Keys::find(&headers, None).send_key, Some(Marker::new("from-header")));
-    }
-
-    #[test]
-    fn look_ups_take_days_and_instants() {
-        assert_eq!(instant_us("1970-01-02"), Some(86_400_000_000));
-        assert_eq!(instant_us("1970-01-01T00:00:01Z"), Some(1_000_000));
-        assert_eq!(instant_us("yesterday"), None);
     }
 }

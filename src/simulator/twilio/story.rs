@@ -149,21 +149,22 @@ impl Call {
 
     async fn ask(&self, target: Option<&Arc<Target>>, step: &str, key: Option<char>) -> String {
         let Some(target) = target else { return String::new() };
-        let mut fields = self.fields("in-progress");
-        fields.extend(self.answered_by().map(|who| ("AnsweredBy", who.to_owned())));
+        let mut own: Fields = vec![("CallStatus", "in-progress".into())];
+        own.extend(self.answered_by().map(|who| ("AnsweredBy", who.into())));
         if let Some(key) = key {
-            fields.extend([("Digits", key.to_string()), ("FinishedOnKey", String::new())]);
+            own.extend([("Digits", key.to_string().into()), ("FinishedOnKey", "".into())]);
         }
-        let token = format!("{}-{step}", self.sid);
-        self.desk.postman.ask(&Letter { target: Arc::clone(target), fields, token }).await.unwrap_or_default()
+        self.desk.postman.ask(&self.letter(target, own, step)).await.unwrap_or_default()
     }
 
     fn tell_who_answered(&self) {
         if let (Some(target), Some(who)) = (&self.async_detection, self.answered_by()) {
-            let mut fields = self.fields("in-progress");
-            fields.extend([("AnsweredBy", who.to_owned()), ("MachineDetectionDuration", "20".to_owned())]);
-            let token = format!("{}-amd", self.sid);
-            self.desk.postman.bring(Letter { target: Arc::clone(target), fields, token }, Duration::ZERO);
+            let own = vec![
+                ("CallStatus", "in-progress".into()),
+                ("AnsweredBy", who.into()),
+                ("MachineDetectionDuration", "20".into()),
+            ];
+            self.desk.postman.bring(self.letter(target, own, "amd"), Duration::ZERO);
         }
     }
 
@@ -182,36 +183,39 @@ impl Call {
             (true, "completed") => "no-answer",
             (true, _) => "completed",
         };
-        let mut fields = self.fields(status);
-        fields.push(("SequenceNumber", sequence.to_string()));
-        fields.push(("CallbackSource", "call-progress-events".to_owned()));
-        fields.push(("Timestamp", rfc2822(self.desk.clock.now().wall_us)));
+        let mut own: Fields = vec![
+            ("CallStatus", status.into()),
+            ("SequenceNumber", sequence.to_string().into()),
+            ("CallbackSource", "call-progress-events".into()),
+            ("Timestamp", rfc2822(self.desk.clock.now().wall_us).into()),
+        ];
         if let Some(seconds) = duration {
-            fields.push(("CallDuration", seconds.to_string()));
-            fields.push(("SipResponseCode", sip_code(self.end).to_owned()));
+            own.push(("CallDuration", seconds.to_string().into()));
+            own.push(("SipResponseCode", sip_code(self.end).into()));
         }
         if is_last || event == "answered" {
-            fields.extend(self.answered_by().map(|who| ("AnsweredBy", who.to_owned())));
+            own.extend(self.answered_by().map(|who| ("AnsweredBy", who.into())));
         }
         let late = is_last && dice.chance(Stream::Late, self.n, receipts.late);
         let after = Duration::from_millis(if late { receipts.late_ms } else { 0 });
-        let letter = Letter { target: Arc::clone(target), fields, token: format!("{}-{event}", self.sid) };
+        let letter = self.letter(target, own, event);
         if dice.chance(Stream::Repeat, self.n, receipts.repeated) {
             self.desk.postman.bring(letter.clone(), after + Duration::from_millis(5));
         }
         self.desk.postman.bring(letter, after);
     }
 
-    fn fields(&self, status: &str) -> Fields {
-        vec![
-            ("CallSid", self.sid.clone()),
-            ("CallStatus", status.to_owned()),
-            ("AccountSid", self.desk.config.twilio.account_sid.clone()),
-            ("From", self.from.clone()),
-            ("To", self.to.clone()),
-            ("Direction", "outbound-api".to_owned()),
-            ("ApiVersion", "2010-04-01".to_owned()),
-        ]
+    fn letter(&self, target: &Arc<Target>, own: Fields, step: &str) -> Letter {
+        let common = vec![
+            ("CallSid", self.sid.clone().into()),
+            ("AccountSid", self.desk.config.twilio.account_sid.clone().into()),
+            ("From", self.from.clone().into()),
+            ("To", self.to.clone().into()),
+            ("Direction", "outbound-api".into()),
+            ("ApiVersion", "2010-04-01".into()),
+        ];
+        let (target, token) = (Arc::clone(target), format!("{}-{step}", self.sid));
+        Letter { target, common: Arc::new(common), own, token }
     }
 
     fn answered_by(&self) -> Option<&'static str> {
