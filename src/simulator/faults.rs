@@ -8,7 +8,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
-use super::config::{ConfigFault, ProviderKind, SimulatorConfig, check_shares};
+use super::check::{ConfigFault, check_shares};
+use super::config::{ProviderKind, SimulatorConfig};
 use super::dice::{Dice, Stream};
 
 /// Faults of one provider kind. Shares run from 0 to 1 and may not add up to more than 1.

@@ -6,6 +6,7 @@
 //! It shares no code with the providers it plays against: what both got wrong alike would go unseen.
 
 mod audit;
+mod check;
 mod clock;
 mod config;
 mod control;
@@ -38,9 +39,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::audit::{AuditStats, Auditor};
+pub use self::check::ConfigFault;
 pub use self::config::{
-    CallEnd, Calls, ConfigFault, FhirServer, NumberRule, ProviderKind, Receipts, SimulatorConfig, SmsEnd,
-    SmtpServer, TwilioAccount,
+    CallEnd, Calls, FhirServer, NumberRule, ProviderKind, Receipts, SimulatorConfig, SmsEnd, SmtpServer,
+    TwilioAccount,
 };
 pub use self::control::Control;
 pub use self::desk::KeptMessage;

@@ -1,6 +1,7 @@
 //! A mail server (RFC 5321, with PIPELINING, SIZE, 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES and AUTH) that
 //! delivers to nobody. The address decides what happens: see [`SmtpServer`](super::SmtpServer).
 
+mod login;
 mod rules;
 mod session;
 

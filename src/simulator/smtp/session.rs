@@ -3,10 +3,8 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::Data;
+use super::login::Login;
 use super::rules::{Bounce, header, message_key, path};
 use crate::domain::phi::Phi;
 use crate::simulator::clock::Moment;
@@ -40,19 +38,6 @@ pub(super) struct Session<'a> {
     transaction: Option<Transaction>,
 }
 
-/// How far the client has come with AUTH.
-enum Login {
-    /// Asked for, not yet done.
-    Needed,
-    /// The credentials of AUTH PLAIN come on the next line.
-    Plain,
-    /// The user name of AUTH LOGIN comes on the next line.
-    User,
-    /// The password comes on the next line.
-    Password(String),
-    Done,
-}
-
 /// How a transaction ends, for the hit log.
 struct Verdict {
     status: u16,
@@ -71,7 +56,8 @@ struct Transaction {
     to: Vec<String>,
 }
 
-fn reply(out: &mut Vec<u8>, code: u16, text: impl Display) -> Next {
+/// Writes one answer.
+pub(super) fn reply(out: &mut Vec<u8>, code: u16, text: impl Display) -> Next {
     // Writing to memory cannot fail.
     let _infallible = write!(out, "{code} {text}\r\n");
     Next::Continue
@@ -79,21 +65,20 @@ fn reply(out: &mut Vec<u8>, code: u16, text: impl Display) -> Next {
 
 impl<'a> Session<'a> {
     pub(super) fn new(desk: &'a Desk) -> Self {
-        let login = if desk.config.smtp.username.is_some() { Login::Needed } else { Login::Done };
-        Self { desk, greeted: false, login, transaction: None }
+        Self { desk, greeted: false, login: Login::new(&desk.config.smtp), transaction: None }
     }
 
     /// Answers one line.
     pub(super) async fn command(&mut self, line: &str, out: &mut Vec<u8>) -> Next {
         let line = line.trim_end_matches(['\r', '\n']);
-        if matches!(self.login, Login::Plain | Login::User | Login::Password(_)) {
-            return self.continue_login(line, out);
+        if self.login.awaits_line() {
+            return self.login.go_on(&self.desk.config.smtp, line, out);
         }
         let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
         match verb.to_ascii_uppercase().as_str() {
             "EHLO" => self.greet(out, true),
             "HELO" => self.greet(out, false),
-            "AUTH" => self.start_login(argument, out),
+            "AUTH" => self.login.start(&self.desk.config.smtp, argument, out),
             "MAIL" => self.mail(argument, out).await,
             "RCPT" => self.recipient(argument, out).await,
             "DATA" => match &self.transaction {
@@ -133,60 +118,6 @@ impl<'a> Session<'a> {
         Next::Continue
     }
 
-    fn start_login(&mut self, argument: &str, out: &mut Vec<u8>) -> Next {
-        if !matches!(self.login, Login::Needed) {
-            return reply(out, 503, "5.5.1 not now");
-        }
-        let (mechanism, initial) = argument.split_once(' ').unwrap_or((argument, ""));
-        match (mechanism.to_ascii_uppercase().as_str(), initial) {
-            ("PLAIN", "") => {
-                self.login = Login::Plain;
-                reply(out, 334, "")
-            }
-            ("PLAIN", credentials) => self.finish_plain(credentials, out),
-            ("LOGIN", _) => {
-                self.login = Login::User;
-                reply(out, 334, "VXNlcm5hbWU6")
-            }
-            _ => reply(out, 504, "5.5.4 mechanism not known"),
-        }
-    }
-
-    fn continue_login(&mut self, line: &str, out: &mut Vec<u8>) -> Next {
-        match std::mem::replace(&mut self.login, Login::Needed) {
-            Login::Plain => self.finish_plain(line, out),
-            Login::User => {
-                self.login = Login::Password(decoded(line));
-                reply(out, 334, "UGFzc3dvcmQ6")
-            }
-            Login::Password(user) => self.finish_login(&user, &decoded(line), out),
-            before @ (Login::Needed | Login::Done) => {
-                self.login = before;
-                reply(out, 503, "5.5.1 not now")
-            }
-        }
-    }
-
-    fn finish_plain(&mut self, credentials: &str, out: &mut Vec<u8>) -> Next {
-        let text = decoded(credentials);
-        let mut parts = text.split('\0').skip(1);
-        let (user, password) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        self.finish_login(user, password, out)
-    }
-
-    fn finish_login(&mut self, user: &str, password: &str, out: &mut Vec<u8>) -> Next {
-        let smtp = &self.desk.config.smtp;
-        let known = smtp.username.as_deref() == Some(user)
-            && smtp.password.as_ref().is_some_and(|secret| secret.expose() == password);
-        if known {
-            self.login = Login::Done;
-            reply(out, 235, "2.7.0 welcome")
-        } else {
-            self.login = Login::Needed;
-            reply(out, 535, "5.7.8 user name or password wrong")
-        }
-    }
-
     async fn mail(&mut self, argument: &str, out: &mut Vec<u8>) -> Next {
         let Some((from, parameters)) = keyword(argument, "FROM:").and_then(path) else {
             return reply(out, 501, "5.5.4 MAIL FROM:<address>");
@@ -194,7 +125,7 @@ impl<'a> Session<'a> {
         if !self.greeted || self.transaction.is_some() {
             return reply(out, 503, "5.5.1 EHLO first, and one message at a time");
         }
-        if !matches!(self.login, Login::Done) {
+        if !self.login.is_done() {
             return reply(out, 530, "5.7.0 authentication required");
         }
         let announced =
@@ -322,13 +253,6 @@ impl<'a> Session<'a> {
 fn keyword<'a>(argument: &'a str, word: &str) -> Option<&'a str> {
     let head = argument.get(..word.len())?;
     head.eq_ignore_ascii_case(word).then(|| argument.get(word.len()..))?
-}
-
-fn decoded(base64: &str) -> String {
-    STANDARD
-        .decode(base64.trim())
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
 }
 
 fn refuse(out: &mut Vec<u8>, bounce: Bounce) -> Next {

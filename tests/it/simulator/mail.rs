@@ -99,6 +99,31 @@ async fn with_a_password_nobody_else_may_send() {
 }
 
 #[tokio::test]
+async fn both_ways_to_log_in_are_understood() {
+    let server = SmtpServer {
+        username: Some("clinic".to_owned()),
+        password: Some(Secret::new("right")),
+        ..SmtpServer::default()
+    };
+    let simulator = start(SimulatorConfig { smtp: server, ..SimulatorConfig::default() }).await;
+    for (dialogue, code) in [
+        ("AUTH LOGIN\r\nY2xpbmlj\r\ncmlnaHQ=\r\n", "235 2.7.0"),
+        ("AUTH PLAIN\r\nAGNsaW5pYwByaWdodA==\r\n", "235 2.7.0"),
+        ("AUTH PLAIN AGNsaW5pYwByaWdodA==\r\n", "235 2.7.0"),
+        ("AUTH LOGIN\r\nY2xpbmlj\r\nd3Jvbmc=\r\n", "535 5.7.8"),
+        ("AUTH PLAIN ***\r\n", "535 5.7.8"),
+        ("AUTH CRAM-MD5\r\n", "504 5.5.4"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(simulator.smtp_addr()).await.unwrap();
+        stream.write_all(format!("EHLO me\r\n{dialogue}QUIT\r\n").as_bytes()).await.unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).await.unwrap();
+        assert!(answers.contains("250-AUTH PLAIN LOGIN\r\n"), "{answers}");
+        assert!(answers.contains(code), "{dialogue}: {answers}");
+    }
+}
+
+#[tokio::test]
 async fn faults_come_before_or_after_the_final_dot_as_they_should() {
     for (faults, taken, reply) in [
         (Faults { throttled: 1.0, ..Faults::default() }, false, Reply::Sent),
