@@ -171,29 +171,43 @@ impl KeptMessage {
     }
 }
 
+/// Texts kept at once, in bytes, however few the messages.
+const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
+
 /// The last messages taken, in memory only.
 #[derive(Debug)]
 pub(super) struct Kept {
-    messages: Mutex<VecDeque<Arc<KeptMessage>>>,
+    shelf: Mutex<KeptShelf>,
     room: usize,
 }
 
+#[derive(Debug, Default)]
+struct KeptShelf {
+    messages: VecDeque<Arc<KeptMessage>>,
+    bytes: usize,
+}
+
 impl Kept {
-    const fn new(room: usize) -> Self {
-        Self { messages: Mutex::new(VecDeque::new()), room }
+    fn new(room: usize) -> Self {
+        Self { shelf: Mutex::default(), room }
     }
 
+    /// Keeps a message, and forgets the oldest where there is no room.
     pub(super) fn keep(&self, message: KeptMessage) {
-        if self.room == 0 {
-            return;
-        }
+        let size = message.body.expose().len();
         let message = Arc::new(message);
-        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = if messages.len() >= self.room { messages.pop_front() } else { None };
-        messages.push_back(message);
-        drop(messages);
+        let mut forgotten = Vec::new();
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.bytes += size;
+        shelf.messages.push_back(message);
+        while shelf.messages.len() > self.room || shelf.bytes > MAX_KEPT_BYTES {
+            let Some(oldest) = shelf.messages.pop_front() else { break };
+            shelf.bytes -= oldest.body.expose().len();
+            forgotten.push(oldest);
+        }
         // Freed outside the lock.
-        drop(oldest);
+        drop(shelf);
+        drop(forgotten);
     }
 
     /// Those that match, the newest first, at most `limit`.
@@ -202,7 +216,38 @@ impl Kept {
         limit: usize,
         matches: impl Fn(&KeptMessage) -> bool,
     ) -> Vec<Arc<KeptMessage>> {
-        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        messages.iter().rev().filter(|m| matches(m)).take(limit).cloned().collect()
+        let shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.messages.iter().rev().filter(|m| matches(m)).take(limit).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(bytes: usize) -> KeptMessage {
+        KeptMessage {
+            kind: ProviderKind::Smtp,
+            reference: bytes.to_string(),
+            to: Phi::new("ana@example.org"),
+            from: String::new(),
+            body: Phi::new("x".repeat(bytes)),
+            at_us: 0,
+            wall_us: 0,
+            truth: Truth::at_once("delivered"),
+        }
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_are_too_many_or_too_much_of_them() {
+        let left = |room, sizes: &[usize]| {
+            let kept = Kept::new(room);
+            sizes.iter().for_each(|size| kept.keep(message(*size)));
+            kept.newest(9, |_| true).iter().map(|m| m.body.expose().len()).collect::<Vec<_>>()
+        };
+        assert_eq!(left(2, &[1, 2, 3]), [3, 2]);
+        assert!(left(0, &[1]).is_empty());
+        let half = MAX_KEPT_BYTES / 2;
+        assert_eq!(left(9, &[1, half, half]), [half, half]);
     }
 }

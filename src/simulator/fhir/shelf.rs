@@ -3,6 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Resources kept at once, in bytes, however few they are.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
+
 /// The Communications kept, by id and by identifier. One lock, so that two conditional creates at once make one.
 pub(super) struct Shelf {
     state: Mutex<Books>,
@@ -15,6 +18,7 @@ struct Books {
     /// `system|value` to id.
     by_identifier: HashMap<String, String>,
     order: VecDeque<String>,
+    bytes: usize,
 }
 
 /// One stored resource.
@@ -41,7 +45,8 @@ impl Shelf {
             return (found, false);
         }
         let resource = Arc::new(make());
-        while books.order.len() >= self.room {
+        books.bytes += resource.json.len();
+        while !books.order.is_empty() && (books.order.len() >= self.room || books.bytes > MAX_BYTES) {
             books.drop_oldest();
         }
         for identifier in &resource.identifiers {
@@ -68,6 +73,7 @@ impl Books {
 
     fn drop_oldest(&mut self) {
         let Some(oldest) = self.order.pop_front().and_then(|id| self.by_id.remove(&id)) else { return };
+        self.bytes -= oldest.json.len();
         for identifier in &oldest.identifiers {
             // A later resource may have taken the identifier over.
             if self.by_identifier.get(identifier) == Some(&oldest.id) {
