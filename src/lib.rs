@@ -1,5 +1,6 @@
 //! `outreachd`: the patient-outreach dispatcher.
 
+pub mod app;
 pub mod broker;
 pub mod config;
 pub mod dispatch;
@@ -7,5 +8,6 @@ pub mod domain;
 pub mod intake;
 pub mod policy;
 pub mod provider;
+pub mod simulator;
 pub mod store;
 pub mod template;

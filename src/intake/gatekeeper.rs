@@ -127,13 +127,6 @@ impl Gatekeeper {
             );
             return;
         }
-        if self.config.sources.is_empty() {
-            if job.patient.is_some() && arrival.source.is_none() && arrival.origin != "file" {
-                // Without sources every caller is local: an inline patient is as good as one by id.
-                return;
-            }
-            return;
-        }
         let Some(source) = self.config.source(&job.source) else {
             refuse("source", Reason::UnknownSource, "is not configured", "add a `[[source]]` of that name");
             return;

@@ -16,4 +16,5 @@ mod harness;
 mod import;
 mod input;
 mod provider;
+mod simulator;
 mod templates;
