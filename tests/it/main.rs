@@ -12,6 +12,7 @@ mod support;
 mod bad_input;
 mod broker;
 mod config;
+mod corridor;
 mod harness;
 mod import;
 mod input;
