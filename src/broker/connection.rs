@@ -93,8 +93,10 @@ pub enum BrokerState {
 pub struct Broker {
     sessions: watch::Receiver<Option<Arc<Session>>>,
     state: watch::Receiver<BrokerState>,
+    stop_consumers: CancellationToken,
+    consumers: TaskTracker,
     stop: CancellationToken,
-    tasks: TaskTracker,
+    supervisor: TaskTracker,
 }
 
 impl Broker {
@@ -104,9 +106,10 @@ impl Broker {
         let (session_sender, sessions) = watch::channel(None);
         let down = BrokerState::Down { since: Instant::now(), reason: DownReason::Starting };
         let (state_sender, state) = watch::channel(down);
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(supervise(options, session_sender, state_sender, stop.clone()));
-        Self { sessions, state, stop, tasks }
+        let (stop, supervisor) = (CancellationToken::new(), TaskTracker::new());
+        supervisor.spawn(supervise(options, session_sender, state_sender, stop.clone()));
+        let (stop_consumers, consumers) = (CancellationToken::new(), TaskTracker::new());
+        Self { sessions, state, stop_consumers, consumers, stop, supervisor }
     }
 
     /// Whether it is up, and every change of that.
@@ -131,8 +134,8 @@ impl Broker {
     #[must_use]
     pub fn consume(&self, queue: QueueRole, options: ConsumeOptions) -> (Deliveries, Acks) {
         let (consumer, deliveries, acks) =
-            consume::consumer(queue, options, self.sessions.clone(), self.stop.clone());
-        self.tasks.spawn(consumer.run());
+            consume::consumer(queue, options, self.sessions.clone(), self.stop_consumers.clone());
+        self.consumers.spawn(consumer.run());
         (deliveries, acks)
     }
 
@@ -142,11 +145,15 @@ impl Broker {
         Publisher::new(self.sessions.clone())
     }
 
-    /// Stops consuming, closes the connections and waits for that, for three seconds at most.
+    /// Stops consuming, acknowledges what was committed, closes the connections, and waits for that: for five
+    /// seconds at most. Commits that come later are not acknowledged; those deliveries come again.
     pub async fn close(&self) {
+        self.stop_consumers.cancel();
+        self.consumers.close();
+        let _ = timeout(Duration::from_secs(2), self.consumers.wait()).await;
         self.stop.cancel();
-        self.tasks.close();
-        let _ = timeout(Duration::from_secs(3), self.tasks.wait()).await;
+        self.supervisor.close();
+        let _ = timeout(Duration::from_secs(3), self.supervisor.wait()).await;
     }
 }
 

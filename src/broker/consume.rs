@@ -2,7 +2,9 @@
 //!
 //! A prefetch belongs to a consumer and cannot be changed while it consumes (quorum queues refuse the limit that
 //! is shared by a channel). So a new window means: cancel, take what is still on its way, consume again *on the
-//! same channel*. The tags go on counting, and acknowledgements of earlier deliveries stay good.
+//! same channel*. The tags go on counting, and acknowledgements of earlier deliveries stay good. What the queue
+//! had sent towards a cancelled consumer and the channel had not, goes back and comes again a little later: so a
+//! queue's order is not kept to the letter, and nothing here or in the ledger may rest on it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +31,9 @@ static CHANNELS: AtomicU64 = AtomicU64::new(1);
 /// The pause before a channel that failed is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long the last acknowledgement may take.
+const FINISH_LIMIT: Duration = Duration::from_secs(1);
+
 /// A queue's task, to be run, and the two ends for its users.
 pub(super) fn consumer(
     queue: QueueRole,
@@ -40,7 +45,7 @@ pub(super) fn consumer(
     let room = 2 * usize::from(options.max_prefetch.max(1));
     let (deliveries, acks, shared, sender, paused) = ends(room);
     let window = Window::new(options.max_prefetch, options.held_bytes);
-    (Consumer { queue, sessions, stop, sender, shared, paused, window }, deliveries, acks)
+    (Consumer { queue, sessions, stop, sender, shared, paused, window, channel: None }, deliveries, acks)
 }
 
 /// The task behind one consumed queue.
@@ -53,6 +58,8 @@ pub(super) struct Consumer {
     shared: Arc<Shared>,
     paused: watch::Receiver<bool>,
     window: Window,
+    /// The channel in use, for the end.
+    channel: Option<Channel>,
 }
 
 /// The channel is of no more use; the next one starts from the beginning.
@@ -76,6 +83,21 @@ impl Consumer {
             () = sender.closed() => {}
             () = self.run_sessions() => {}
         }
+        self.finish().await;
+    }
+
+    /// Sends what is due and closes the channel, so that what was committed does not come again. Only the channel
+    /// keeps this order: closing the connection could overtake the acknowledgement.
+    async fn finish(&mut self) {
+        let Some(channel) = self.channel.take().filter(|channel| channel.status().connected()) else {
+            return;
+        };
+        let last = async {
+            if self.acknowledge(&channel).await.is_ok() {
+                let _ = channel.close(200, "done".into()).await;
+            }
+        };
+        let _ = timeout(FINISH_LIMIT, last).await;
     }
 
     async fn run_sessions(&mut self) {
@@ -102,6 +124,7 @@ impl Consumer {
             self.window.restart();
             match timeout(session.limits.answer, session.intake.create_channel()).await {
                 Ok(Ok(channel)) => {
+                    self.channel = Some(channel.clone());
                     let Err(ChannelLost) = self.use_channel(session, &channel).await;
                     // The broker hands out again what this channel held, but only once it is closed.
                     if channel.status().connected() {

@@ -48,17 +48,22 @@ impl QueueRole {
     /// Every queue, dead-letter targets before the queues that use them.
     pub const ALL: [Self; 5] = [Self::Dead, Self::Returned, Self::Urgent, Self::Jobs, Self::Patients];
 
-    /// The queue's name on the broker.
+    /// What the queue is called after the prefix.
     #[must_use]
-    pub fn name(self, prefix: &Prefix) -> String {
-        let suffix = match self {
+    pub const fn word(self) -> &'static str {
+        match self {
             Self::Urgent => "jobs.urgent",
             Self::Jobs => "jobs",
             Self::Patients => "patients",
             Self::Dead => "dead",
             Self::Returned => "returned",
-        };
-        format!("{}.{suffix}", prefix.as_str())
+        }
+    }
+
+    /// The queue's name on the broker.
+    #[must_use]
+    pub fn name(self, prefix: &Prefix) -> String {
+        format!("{}.{}", prefix.as_str(), self.word())
     }
 }
 

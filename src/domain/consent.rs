@@ -277,6 +277,10 @@ fn replaced(stored: &Patient, incoming: Patient) -> Patient {
         pause_until: PauseUntil, preferred_channels: PreferredChannels, quiet_hours: QuietHours,
         contacts: Contacts, proxies: Proxies,
     }
+    if !unsaid.has(DirectoryField::Contacts) {
+        let kept = stored.contacts.iter().filter(|c| unsaid.has(DirectoryField::contacts_of(c.channel)));
+        patient.contacts.extend(kept.cloned());
+    }
     patient.updated_at = patient.updated_at.or(stored.updated_at);
     patient.unsaid = stored.unsaid;
     patient
@@ -314,3 +318,6 @@ fn strictest(known: &Contact, new: &Contact) -> Contact {
         ..known.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

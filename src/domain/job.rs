@@ -73,7 +73,7 @@ impl std::fmt::Debug for Job {
 }
 
 /// A request to take jobs back, in the caller's own names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Cancel {
     /// Whose jobs.
     pub source: SourceName,
@@ -81,6 +81,16 @@ pub struct Cancel {
     pub target: CancelTarget,
     /// Said by the caller, kept for `explain`.
     pub reason: Option<String>,
+}
+
+impl std::fmt::Debug for Cancel {
+    /// Without the reason, which people write freely.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cancel")
+            .field("source", &self.source)
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a cancel names.

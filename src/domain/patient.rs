@@ -114,6 +114,24 @@ pub enum DirectoryField {
     QuietHours = 1 << 13,
     Contacts = 1 << 14,
     Proxies = 1 << 15,
+    /// The contacts of one channel, for senders that know only some, such as a file with a column of numbers.
+    SmsContacts = 1 << 16,
+    EmailContacts = 1 << 17,
+    PortalContacts = 1 << 18,
+    VoiceContacts = 1 << 19,
+}
+
+impl DirectoryField {
+    /// The contacts of `channel`.
+    #[must_use]
+    pub const fn contacts_of(channel: Channel) -> Self {
+        match channel {
+            Channel::Sms => Self::SmsContacts,
+            Channel::Email => Self::EmailContacts,
+            Channel::Portal => Self::PortalContacts,
+            Channel::Voice => Self::VoiceContacts,
+        }
+    }
 }
 
 /// A set of [`DirectoryField`]: those that a sender left out.
@@ -200,7 +218,7 @@ pub struct Contact {
 }
 
 /// One grant or revocation, with its evidence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Consent {
     /// `None` is every purpose.
     pub purpose: Option<Purpose>,
@@ -221,6 +239,19 @@ pub struct Consent {
     pub shadow: Option<Box<Consent>>,
 }
 
+impl std::fmt::Debug for Consent {
+    /// Without `by` and `evidence`, which people write freely.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consent")
+            .field("purpose", &self.purpose)
+            .field("channel", &self.channel)
+            .field("granted", &self.granted)
+            .field("at", &self.at)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
 super::words::words! {
     /// Who recorded a consent; it decides what may lift a revocation.
     ConsentSource {
@@ -236,7 +267,7 @@ super::words::words! {
 }
 
 /// Somebody who may be written to for the patient.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proxy {
     pub person: ProxyPerson,
     pub relationship: Option<String>,
@@ -247,6 +278,16 @@ pub struct Proxy {
     pub from: Option<Date>,
     pub until: Option<Date>,
     pub evidence: Option<String>,
+}
+
+impl std::fmt::Debug for Proxy {
+    /// Without `relationship` and `evidence`, which people write freely.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy")
+            .field("person", &self.person)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A proxy is a patient of ours, or a person with contacts of their own.

@@ -1,12 +1,12 @@
 //! Which moves of a status are told to callers, and in what words. Ids and codes only.
 
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::rows::{MessageFacts, Reject};
+use crate::domain::event::{Event, EventKind};
 use crate::domain::ids::{MessageId, ProviderName};
 use crate::domain::status::MessageStatus;
-use crate::domain::words::{Channel, Reason};
+use crate::domain::words::{Channel, Reason, Recipient};
 
 /// In how many lanes events leave; those of one message share one, so that their order holds.
 pub const SHARDS: u8 = 16;
@@ -48,62 +48,49 @@ impl Emitter {
     /// The event, whether or not this status is one that is told.
     #[must_use]
     pub fn always(facts: &MessageFacts, to: &Move<'_>) -> NewEvent {
-        let at = millis(to.at);
-        let body = json!({
-            "id": uuid::Uuid::now_v7(),
-            "type": "message",
-            "at": at,
-            "occurred_at": at,
-            "final": to.status.is_final() || to.status == MessageStatus::Sent,
-            "message_id": facts.id,
-            "job_id": facts.job_id,
-            "about": facts.about,
-            "source": facts.source,
-            "site": facts.site,
-            "patient_id": facts.patient_id,
-            "recipient": "patient",
-            "channel": to.channel,
-            "provider": to.provider,
-            "status": to.status,
-            "reason": to.reason,
-            "attempt": to.attempt,
-            "campaign_id": facts.campaign_id,
-            "correlation_id": facts.correlation_id,
-            "retry_of": facts.retry_of,
-            "test": facts.test,
-        });
-        NewEvent { routing_key: format!("message.{}.{}", to.status, facts.source), body: body.to_string() }
+        let mut event = Event::new(uuid::Uuid::now_v7(), EventKind::Message(to.status), to.at);
+        event.is_final = to.status.is_final() || to.status == MessageStatus::Sent;
+        event.message_id = Some(facts.id);
+        event.job_id = Some(facts.job_id.clone());
+        event.about.clone_from(&facts.about);
+        event.source = Some(facts.source.clone());
+        event.site.clone_from(&facts.site);
+        event.patient_id = Some(facts.patient_id.clone());
+        event.recipient = Some(Recipient::Patient);
+        event.channel = to.channel;
+        event.provider = to.provider.cloned();
+        event.reason = to.reason;
+        event.attempt = to.attempt.map(u32::from);
+        event.campaign_id.clone_from(&facts.campaign_id);
+        event.correlation_id.clone_from(&facts.correlation_id);
+        event.retry_of = facts.retry_of;
+        event.test = facts.test;
+        written(&event)
     }
 
     /// The event for a job that could not be accepted.
     #[must_use]
     pub fn rejected(reject: &Reject, at: Timestamp) -> NewEvent {
         let first = reject.problems.first();
-        let source = reject.source.as_ref().map_or("unknown", |s| s.as_str());
-        let body = json!({
-            "id": uuid::Uuid::now_v7(),
-            "type": "job.rejected",
-            "at": millis(at),
-            "occurred_at": millis(at),
-            "final": true,
-            "job_id": reject.job_id,
-            "source": reject.source,
-            "reason": first.map(|p| p.reason),
-            "field": first.map(|p| p.field.as_str()),
-            "parked_id": reject.id,
-            "correlation_id": reject.correlation_id,
-        });
-        NewEvent { routing_key: format!("job.rejected.{source}"), body: body.to_string() }
+        let mut event = Event::new(uuid::Uuid::now_v7(), EventKind::JobRejected, at);
+        event.is_final = true;
+        event.job_id.clone_from(&reject.job_id);
+        event.source.clone_from(&reject.source);
+        event.reason = first.map(|p| p.reason);
+        event.field = first.map(|p| p.field.clone());
+        event.parked_id = Some(reject.id);
+        event.correlation_id.clone_from(&reject.correlation_id);
+        written(&event)
     }
+}
+
+fn written(event: &Event) -> NewEvent {
+    // Every field is a word, a number or an id: writing them cannot fail.
+    NewEvent { routing_key: event.routing_key(), body: event.to_json().unwrap_or_default() }
 }
 
 /// The lane of a message's events.
 #[must_use]
 pub fn shard(id: MessageId) -> i16 {
     i16::from(id.0.as_bytes().last().copied().unwrap_or(0) % SHARDS)
-}
-
-/// RFC 3339, UTC, milliseconds.
-fn millis(at: Timestamp) -> String {
-    format!("{at:.3}")
 }

@@ -15,6 +15,8 @@ use jiff::Timestamp;
 use crate::domain::ids::{HoldId, MessageId, ParkedId, PatientId, WorkerId};
 use crate::domain::job::Cancel;
 use crate::domain::patient::Patient;
+use crate::domain::problem::Problem;
+use crate::domain::words::Reason;
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CancelOutcome, Claim, Claimed, Counts,
     Decided, Directory, EventRow, Hold, MessageFilter, MessageRow, OutboxEvent, ParkedFilter, ParkedRow,
@@ -205,4 +207,15 @@ fn spend_one(entry: &rows::Spend, used: &mut std::collections::BTreeMap<String, 
         }
     }
     fits || entry.amount < 0
+}
+
+/// What is wrong with a job whose name was used for other content.
+#[must_use]
+pub fn conflict() -> Problem {
+    Problem::new(
+        "id",
+        Reason::Conflict,
+        "this source has used the id for a job with other content",
+        "give the changed job an id of its own, and name the old one in `replaces`",
+    )
 }

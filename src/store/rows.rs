@@ -85,8 +85,9 @@ pub struct Admission {
     pub due_at: Option<Timestamp>,
     /// The latest reading of the body's `expires_at`.
     pub expires_at: Timestamp,
-    /// The job as it came, should it have to be parked as a conflict.
-    pub raw: Vec<u8>,
+    /// The job as it came, to be parked and reported should its name be taken; `None`: its sender waits for the
+    /// answer and is told directly.
+    pub raw: Option<Vec<u8>>,
     /// The queue, `http` or `file`.
     pub origin: String,
 }

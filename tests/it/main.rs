@@ -9,9 +9,14 @@
 
 mod support;
 
+mod bad_input;
 mod broker;
 mod config;
+mod corridor;
 mod harness;
+mod import;
+mod input;
 mod provider;
+mod simulator;
 mod store;
 mod templates;

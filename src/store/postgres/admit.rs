@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::{PostgresStore, Tx, fault, maybe, micros, time};
 use crate::domain::ids::{JobId, MessageId, ParkedId, SourceName};
 use crate::domain::job::{Cancel, CancelTarget};
-use crate::domain::problem::Problem;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::Reason;
 use crate::store::emit::{Emitter, Move};
@@ -505,19 +504,14 @@ impl TakenBack {
 
 fn conflicts(batch: &AdmitBatch, outcomes: &[AdmitOutcome]) -> Vec<Reject> {
     let conflict = |(admission, outcome): (&Admission, &AdmitOutcome)| match outcome {
-        AdmitOutcome::Conflict(id) => Some(Reject {
+        AdmitOutcome::Conflict(id) => admission.raw.as_ref().map(|raw| Reject {
             id: *id,
-            problems: vec![Problem::new(
-                "id",
-                Reason::Conflict,
-                "this source has used the id for a job with other content",
-                "give the changed job an id of its own, and name the old one in `replaces`",
-            )],
+            problems: vec![crate::store::conflict()],
             source: Some(admission.facts.source.clone()),
             job_id: Some(admission.facts.job_id.clone()),
             origin: admission.origin.clone(),
             correlation_id: admission.facts.correlation_id.clone(),
-            body: admission.raw.clone(),
+            body: raw.clone(),
             redelivered: true,
         }),
         _ => None,

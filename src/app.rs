@@ -1,0 +1,222 @@
+//! The one place that builds everything: from a configuration to a running worker.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Broker, BrokerOptions, ConsumeOptions, Prefix};
+use crate::config::Config;
+use crate::config::provider::{CaptureSettings, ProviderSection, ProviderSettings};
+use crate::config::store::StoreKind;
+use crate::dispatch::{Carrier, Dispatcher, Parts, Setting};
+use crate::domain::ids::{ProviderName, WorkerId};
+use crate::domain::words::{Channel, SafetyMode};
+use crate::intake::{Gatekeeper, Intake, queue};
+use crate::provider::capture::Capture;
+use crate::provider::registry;
+use crate::simulator::{Simulator, SimulatorConfig, SimulatorError};
+use crate::store::emit::Emitter;
+use crate::store::postgres::PostgresStore;
+use crate::store::rows::Timings;
+use crate::store::sealer::Sealer;
+use crate::store::{Store, StoreError};
+use crate::template::{Finding, SharedCatalogue};
+
+/// The blind index of a set-up without a key: addresses are hashed, and whoever holds the database can test one.
+/// Mode `live` demands a key.
+const NO_KEY: &[u8; 32] = b"outreachd: no index key was set.";
+
+/// Why nothing runs.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("provider: {0}")]
+    Provider(crate::domain::problem::Problem),
+    #[error("templates: {}", .0.first().map_or_else(String::new, ToString::to_string))]
+    Templates(Vec<Finding>),
+    #[error("[amqp] {0}")]
+    Amqp(String),
+    #[error("the built-in simulator: {0}")]
+    Simulator(#[from] SimulatorError),
+}
+
+/// Opens the ledger that the configuration names; connects on first use.
+///
+/// # Errors
+/// The URL cannot be read, or the file cannot be opened.
+pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
+    let key = config.security.key.as_ref().map_or(NO_KEY, |key| key.expose());
+    let sealer = Sealer::new(key)?;
+    let emitter = Emitter { statuses: config.events.statuses.clone() };
+    let url = config.store.url.expose();
+    Ok(match config.store.kind {
+        StoreKind::Postgres => {
+            Arc::new(PostgresStore::new(url, config.store.pool_size, sealer, emitter, timings(config))?)
+        }
+        StoreKind::Sqlite => {
+            return Err(AppError::Store(StoreError::Schema("no SQLite yet".to_owned())));
+        }
+    })
+}
+
+/// Loads the templates; all of them or none.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn load_catalogue(dir: &Path) -> Result<Arc<SharedCatalogue>, AppError> {
+    SharedCatalogue::load(dir).map(Arc::new).map_err(AppError::Templates)
+}
+
+/// How the broker is reached; none where none is configured.
+///
+/// # Errors
+/// The URL or the prefix cannot be read.
+pub fn broker_options(config: &Config) -> Result<Option<BrokerOptions>, AppError> {
+    let Some(amqp) = &config.amqp else { return Ok(None) };
+    let prefix = Prefix::parse(&amqp.prefix)
+        .ok_or_else(|| AppError::Amqp(format!("prefix must be {}", Prefix::RULE)))?;
+    let options = BrokerOptions::new(amqp.url.expose(), prefix)
+        .map_err(|error| AppError::Amqp(format!("url is {error}")))?;
+    Ok(Some(options.with_heartbeat(amqp.heartbeat)))
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    pub intake: Intake,
+    pub store: Arc<dyn Store>,
+    pub catalogue: Arc<SharedCatalogue>,
+    pub config: Arc<Config>,
+    pub broker: Option<Broker>,
+    /// What carries jobs marked `test`.
+    pub simulator: Arc<Simulator>,
+    dispatcher: Dispatcher,
+    consumers: Option<JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+impl Worker {
+    /// Starts the corridor, and consuming where a broker is configured.
+    ///
+    /// # Errors
+    /// A provider's settings cannot work, or the broker's address cannot be read. That a server is away is no
+    /// error: the worker waits for it.
+    pub async fn start(
+        config: Arc<Config>,
+        store: Arc<dyn Store>,
+        catalogue: Arc<SharedCatalogue>,
+    ) -> Result<Self, AppError> {
+        let simulator = Arc::new(Simulator::start(SimulatorConfig::default()).await?);
+        let worker = WorkerId::generate();
+        let broker = broker_options(&config)?.map(Broker::start);
+        let dispatcher = Dispatcher::start(Parts {
+            store: store.clone(),
+            config: config.clone(),
+            catalogue: catalogue.clone(),
+            carriers: carriers(&config, &simulator)?,
+            publisher: broker.as_ref().map(Broker::publisher),
+            worker,
+            name: name_of(worker),
+        });
+        let intake = Intake {
+            store: store.clone(),
+            gatekeeper: Gatekeeper::new(config.clone(), catalogue.clone()),
+            dispatcher: Some(dispatcher.clone()),
+            worker,
+        };
+        let stop = CancellationToken::new();
+        let consumers = broker.clone().zip(config.amqp.as_ref()).map(|(broker, amqp)| {
+            let options = ConsumeOptions { max_prefetch: amqp.prefetch, held_bytes: amqp.held_bytes };
+            let batch = usize::try_from(config.worker.batch).unwrap_or(500);
+            tokio::spawn(queue::run(intake.clone(), broker, options, batch, stop.clone()))
+        });
+        Ok(Self { intake, store, catalogue, config, broker, simulator, dispatcher, consumers, stop })
+    }
+
+    /// Stops consuming, lets what is on the wire finish, gives the rest back.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        if let Some(consumers) = self.consumers.take() {
+            // A batch that waits for a ledger that is away is not acknowledged: the broker keeps it.
+            let _ = tokio::time::timeout(Duration::from_secs(2), consumers).await;
+        }
+        self.dispatcher.stop().await;
+        if let Some(broker) = &self.broker {
+            broker.close().await;
+        }
+    }
+}
+
+/// Everything that can carry a message: the configured providers, the simulator for test jobs, and what captures
+/// the rest where the safety mode keeps messages in.
+fn carriers(config: &Config, simulator: &Simulator) -> Result<Vec<Carrier>, AppError> {
+    let mut carriers = Vec::new();
+    if config.safety.mode != SafetyMode::Capture {
+        for section in &config.providers {
+            carriers.push(carrier(section, Setting::Live)?);
+        }
+    }
+    for section in simulator.providers("test")? {
+        carriers.push(carrier(&section, Setting::Test)?);
+    }
+    if config.safety.mode != SafetyMode::Live {
+        for channel in Channel::ALL {
+            carriers.extend(capture(*channel));
+        }
+    }
+    Ok(carriers)
+}
+
+fn carrier(section: &ProviderSection, setting: Setting) -> Result<Carrier, AppError> {
+    let provider = registry::build(section).map_err(AppError::Provider)?;
+    let senders = match &section.settings {
+        ProviderSettings::TwilioSms(twilio) | ProviderSettings::TwilioVoice(twilio) => twilio.from.clone(),
+        ProviderSettings::Smtp(_) | ProviderSettings::FhirPortal(_) | ProviderSettings::Capture(_) => {
+            Vec::new()
+        }
+    };
+    Ok(Carrier {
+        provider,
+        setting,
+        limits: section.limits.clone(),
+        weight: section.weight,
+        max_in_flight: section.max_in_flight,
+        senders,
+    })
+}
+
+fn capture(channel: Channel) -> Option<Carrier> {
+    let name = ProviderName::parse(&format!("capture-{channel}"))?;
+    Some(Carrier {
+        provider: Arc::new(Capture::new(name, &CaptureSettings { channel })),
+        setting: Setting::Capture,
+        limits: Vec::new(),
+        weight: 1,
+        max_in_flight: 256,
+        senders: Vec::new(),
+    })
+}
+
+fn timings(config: &Config) -> Timings {
+    let span = |d: Duration| SignedDuration::try_from(d).unwrap_or(SignedDuration::MAX);
+    let longest = config.providers.iter().map(|p| p.timeout).max().unwrap_or(Duration::from_secs(15));
+    Timings {
+        lease: span(config.worker.lease),
+        stale: span(config.worker.heartbeat_stale),
+        send: span(longest + Duration::from_secs(4)),
+        tombstone: span(config.policy.cancel_memory),
+    }
+}
+
+/// The machine and the process, for people who look for it.
+fn name_of(worker: WorkerId) -> String {
+    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let host = host.trim();
+    let host = if host.is_empty() { "worker" } else { host };
+    format!("{host}/{}/{}", std::process::id(), worker.0.simple())
+}

@@ -1,0 +1,229 @@
+//! CSV: names in the first row, a patient in each that follows. A cell that is empty says nothing, so a file never
+//! deletes; of contacts it replaces those of the channels for which a row has a value.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use csv::ByteRecord;
+
+use super::cells::Cells;
+use super::refused::plain;
+use super::{MAX_ROW, Row, broken_off, unreadable};
+use crate::domain::patient::Patient;
+use crate::domain::phi::Phi;
+use crate::domain::problem::Problem;
+use crate::domain::reader::{Fault, ParseDefaults};
+use crate::domain::words::Purpose;
+
+/// The columns that are understood, beside `preferences.<purpose>`. Lists stand between semicolons. `phone` is a
+/// number for SMS and voice, for each unless it has a column with a value of its own. `preferences.<purpose>` holds
+/// channels or `none`.
+pub const COLUMNS: [&str; 25] = [
+    "id",
+    "updated_at",
+    "given",
+    "family",
+    "birth_date",
+    "language",
+    "timezone",
+    "postal_code",
+    "state",
+    "country",
+    "site",
+    "tags",
+    "mrn",
+    "active",
+    "deceased",
+    "do_not_contact",
+    "pause_until",
+    "preferred_channels",
+    "quiet_start",
+    "quiet_end",
+    "phone",
+    "sms",
+    "voice",
+    "email",
+    "portal",
+];
+
+/// What the file of refused rows adds; passed over when such a file comes back.
+pub(super) const OWN_COLUMNS: [&str; 2] = ["refused_line", "refused_because"];
+
+/// Bytes that may be read without a row coming to its end: a row and what is read ahead.
+const BUDGET: usize = 2 * MAX_ROW;
+
+/// The rows of a file.
+pub(super) struct CsvRows<R> {
+    reader: csv::Reader<Metered<R>>,
+    columns: Vec<String>,
+    budget: Arc<AtomicUsize>,
+    record: ByteRecord,
+    ended: bool,
+}
+
+impl<R> std::fmt::Debug for CsvRows<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CsvRows").field("columns", &self.columns).finish_non_exhaustive()
+    }
+}
+
+impl<R: Read> CsvRows<R> {
+    /// Reads the names of the columns.
+    pub(super) fn open(delimiter: u8, input: R) -> Result<Self, Vec<Problem>> {
+        let budget = Arc::new(AtomicUsize::new(BUDGET));
+        let input = Metered { input, budget: Arc::clone(&budget) };
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(delimiter)
+            .flexible(true)
+            .has_headers(false)
+            .from_reader(input);
+        let mut record = ByteRecord::new();
+        reader.read_byte_record(&mut record).map_err(|error| vec![stopped(&error)])?;
+        let columns: Vec<_> = record.iter().map(column_name).collect();
+        let faults = column_faults(&columns);
+        if faults.is_empty() {
+            Ok(Self { reader, columns, budget, record, ended: false })
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// The names of the columns, without those of the file of refused rows.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(String::as_str).filter(|name| !OWN_COLUMNS.contains(name))
+    }
+
+    /// The next row.
+    pub(super) fn next(&mut self, defaults: &ParseDefaults) -> Option<Row> {
+        if self.ended {
+            return None;
+        }
+        self.budget.store(BUDGET, Ordering::Relaxed);
+        let line = self.reader.position().line();
+        match self.reader.read_byte_record(&mut self.record) {
+            Ok(true) => {
+                let line = self.record.position().map_or(line, csv::Position::line);
+                let result = self.patient(defaults);
+                let original = if result.is_err() { self.original() } else { Vec::new() };
+                Some(Row { line, result, original })
+            }
+            Ok(false) => {
+                self.ended = true;
+                None
+            }
+            Err(error) => {
+                self.ended = true;
+                Some(broken_off(line, stopped(&error)))
+            }
+        }
+    }
+
+    fn original(&self) -> Vec<Phi> {
+        let cells = self.columns.iter().zip(self.record.iter());
+        cells
+            .filter(|(name, _)| !OWN_COLUMNS.contains(&name.as_str()))
+            .map(|(_, cell)| Phi::new(plain(&String::from_utf8_lossy(cell))))
+            .collect()
+    }
+
+    fn patient(&self, defaults: &ParseDefaults) -> Result<Patient, Vec<Problem>> {
+        let surplus = self.record.iter().skip(self.columns.len()).any(|cell| !cell.is_empty());
+        if self.record.len() < self.columns.len() || surplus {
+            let rule =
+                format!("has {} cells where the first row has {}", self.record.len(), self.columns.len());
+            let cure = "put values that hold a separator or a line break between quotation marks";
+            return Err(vec![Fault::malformed(rule, cure).at("")]);
+        }
+        if self.record.as_slice().len() > MAX_ROW {
+            let rule = format!("a row of more than {} KiB", MAX_ROW / 1024);
+            return Err(vec![Fault::malformed(rule, "look for a quotation mark that is not closed").at("")]);
+        }
+        let mut cells = Cells::default();
+        let mut faults = Vec::new();
+        for (name, cell) in self.columns.iter().zip(self.record.iter()) {
+            match std::str::from_utf8(cell) {
+                Ok(text) => cells.put(name, plain(text.trim_matches([' ', '\u{a0}']))),
+                Err(_) => faults.push(not_utf8().at(name.as_str())),
+            }
+        }
+        if faults.is_empty() { cells.into_patient(defaults) } else { Err(faults) }
+    }
+}
+
+/// The separator: the one that the first row holds most of.
+pub(super) fn delimiter(head: &[u8]) -> u8 {
+    let first = head.split(|b| matches!(b, b'\n' | b'\r')).find(|line| !line.is_empty()).unwrap_or_default();
+    let count = |delimiter: u8| first.iter().filter(|b| **b == delimiter).count();
+    [b'\t', b';', b','].into_iter().max_by_key(|delimiter| count(*delimiter)).unwrap_or(b',')
+}
+
+/// `Birth Date` is `birth_date`.
+fn column_name(cell: &[u8]) -> String {
+    let text = String::from_utf8_lossy(cell);
+    plain(text.trim()).to_ascii_lowercase().replace([' ', '-'], "_")
+}
+
+/// Names are told by their place: a file without a first row of names has a patient there.
+fn column_faults(columns: &[String]) -> Vec<Problem> {
+    let mut faults = Vec::new();
+    for (index, name) in columns.iter().enumerate() {
+        let place = format!("column {}", index + 1);
+        let purpose = name.strip_prefix("preferences.");
+        let known = COLUMNS.contains(&name.as_str())
+            || OWN_COLUMNS.contains(&name.as_str())
+            || purpose.is_some_and(|purpose| Purpose::from_word(purpose).is_some());
+        if !known {
+            let cure = format!(
+                "the first row names the columns; known are {} and preferences.<purpose>",
+                COLUMNS.join(", ")
+            );
+            faults.push(Fault::malformed("unknown column", cure).at(place));
+        } else if columns.iter().take(index).any(|earlier| earlier == name) {
+            faults.push(
+                Fault::malformed("this column stands there twice", "leave out one of the two").at(place),
+            );
+        }
+    }
+    if faults.is_empty() && !columns.iter().any(|name| name == "id") {
+        faults.push(
+            Fault::malformed("the column is required", "name the column with the patient's id: id").at("id"),
+        );
+    }
+    faults.truncate(20);
+    faults
+}
+
+fn not_utf8() -> Fault {
+    Fault::malformed("must be UTF-8", "save the file as \"CSV UTF-8\"")
+}
+
+fn stopped(error: &csv::Error) -> Problem {
+    match error.kind() {
+        csv::ErrorKind::Io(error) if error.kind() != io::ErrorKind::FileTooLarge => unreadable(error),
+        _ => Fault::malformed(
+            format!("a row of more than {} KiB; nothing after it was read", MAX_ROW / 1024),
+            "look for a quotation mark that is not closed",
+        )
+        .at(""),
+    }
+}
+
+/// A reader that gives up when no row ends: a quotation mark that is never closed would swallow the whole file.
+struct Metered<R> {
+    input: R,
+    budget: Arc<AtomicUsize>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.budget.load(Ordering::Relaxed);
+        let room = buffer.len().min(left);
+        let Some(buffer) = buffer.get_mut(..room).filter(|room| !room.is_empty()) else {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        };
+        let read = self.input.read(buffer)?;
+        self.budget.store(left.saturating_sub(read), Ordering::Relaxed);
+        Ok(read)
+    }
+}

@@ -1,0 +1,10 @@
+//! How jobs and patients get in: from the queue, over HTTP, from a file. All of them take the same path: parse,
+//! ask the gatekeeper, write to the ledger, and only then answer.
+
+pub mod gatekeeper;
+pub mod import;
+pub mod queue;
+pub mod submit;
+
+pub use gatekeeper::Gatekeeper;
+pub use submit::{Incoming, Intake, Outcome};

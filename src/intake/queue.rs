@@ -1,0 +1,135 @@
+//! The queues: deliveries are taken in batches, written to the ledger, and acknowledged once they are there. While the
+//! ledger is away consuming stops; nothing is refused back to the broker to spin.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::gatekeeper::Arrival;
+use super::submit::{Incoming, Intake};
+use crate::broker::{Acks, Broker, ConsumeOptions, Deliveries, Delivery, QueueRole};
+use crate::domain::ids::ParkedId;
+use crate::domain::problem::Problem;
+use crate::domain::reader::identify;
+use crate::domain::words::{Priority, Reason};
+use crate::store::rows::{AdmitBatch, Reject};
+
+/// Consumes every queue until `stop`, each at the speed of the ledger.
+pub async fn run(
+    intake: Intake,
+    broker: Broker,
+    options: ConsumeOptions,
+    batch: usize,
+    stop: CancellationToken,
+) {
+    let consume = |queue| consume(intake.clone(), broker.clone(), queue, options, batch, stop.clone());
+    tokio::join!(
+        consume(QueueRole::Urgent),
+        consume(QueueRole::Jobs),
+        consume(QueueRole::Patients),
+        consume(QueueRole::Returned),
+    );
+}
+
+async fn consume(
+    intake: Intake,
+    broker: Broker,
+    queue: QueueRole,
+    options: ConsumeOptions,
+    batch: usize,
+    stop: CancellationToken,
+) {
+    let (mut deliveries, acks): (Deliveries, Acks) = broker.consume(queue, options);
+    let mut taken: Vec<Delivery> = Vec::with_capacity(batch);
+    loop {
+        let open = tokio::select! {
+            open = deliveries.next_batch(&mut taken, batch) => open,
+            () = stop.cancelled() => return,
+        };
+        if !open {
+            return;
+        }
+        write(&intake, &acks, queue, &mut taken, &stop).await;
+        taken.clear();
+    }
+}
+
+/// Tries until the ledger has the batch; then, and only then, acknowledges it.
+async fn write(
+    intake: &Intake,
+    acks: &Acks,
+    queue: QueueRole,
+    taken: &mut Vec<Delivery>,
+    stop: &CancellationToken,
+) {
+    let tokens: Vec<_> = taken.iter().map(|d| d.token).collect();
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let written = if queue == QueueRole::Returned {
+            park(intake, taken).await
+        } else {
+            let items = taken.iter().map(|d| incoming(intake, queue, d)).collect();
+            intake.submit(items).await.map(|_| ())
+        };
+        let Err(error) = written else { break };
+        tracing::warn!(%error, deliveries = tokens.len(), queue = ?queue, "intake waits for the ledger");
+        acks.pause();
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            // Not acknowledged: the broker delivers them again.
+            () = stop.cancelled() => return,
+        }
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+    acks.resume();
+    acks.committed(tokens);
+}
+
+fn incoming(intake: &Intake, queue: QueueRole, delivery: &Delivery) -> Incoming {
+    let priority = match (queue, delivery.routing_key.as_str()) {
+        (QueueRole::Urgent, _) | (_, "job.urgent") => Some(Priority::Urgent),
+        (_, "job.bulk") => Some(Priority::Bulk),
+        _ => None,
+    };
+    Incoming {
+        body: delivery.body.clone(),
+        arrival: Arrival {
+            source: delivery.user_id.as_deref().and_then(|user| intake.gatekeeper.source_of_user(user)),
+            priority,
+            correlation_id: delivery.correlation_id.clone(),
+            origin: queue.word().to_owned(),
+        },
+        key: Some(delivery.routing_key.clone()),
+        redelivered: delivery.redelivered,
+        park: true,
+    }
+}
+
+/// What the broker itself gave up: parked with its reason, and reported.
+async fn park(intake: &Intake, taken: &[Delivery]) -> Result<(), crate::store::StoreError> {
+    let rejects = taken
+        .iter()
+        .map(|delivery| {
+            let (source, job_id) = identify(&delivery.body);
+            let why = delivery.deaths.first().map_or("unknown", |d| d.reason.as_str());
+            let problem = Problem::new(
+                "",
+                Reason::DeliveryLimit,
+                format!("the broker gave it up ({why})"),
+                "read the job, repair what makes a worker fail on it, and replay it",
+            );
+            Reject {
+                id: ParkedId::generate(),
+                problems: vec![problem],
+                source,
+                job_id,
+                origin: delivery.deaths.first().map_or_else(|| "returned".to_owned(), |d| d.queue.clone()),
+                correlation_id: delivery.correlation_id.clone(),
+                body: delivery.body.clone(),
+                redelivered: delivery.redelivered,
+            }
+        })
+        .collect();
+    let batch = AdmitBatch { worker: intake.worker, admissions: Vec::new(), rejects, room: 0 };
+    intake.store.admit(&batch).await.map(|_| ())
+}

@@ -1,0 +1,346 @@
+//! From bytes to the ledger, in batches. A bad row never sinks its batch.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::gatekeeper::{Arrival, Gatekeeper};
+use crate::dispatch::{Dispatcher, Handover};
+use crate::domain::ids::{JobId, MessageId, ParkedId, SourceName, WorkerId};
+use crate::domain::job::{Cancel, Job};
+use crate::domain::patient::Patient;
+use crate::domain::problem::Problem;
+use crate::domain::reader::{BodyKind, Expect, PatientMerge, identify};
+use crate::domain::words::{Priority, Reason};
+use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, CancelOutcome, Reject, UpsertOutcome};
+use crate::store::{Store, StoreError};
+
+/// Something that came in.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    pub body: Vec<u8>,
+    pub arrival: Arrival,
+    /// The AMQP routing key, where there is one.
+    pub key: Option<String>,
+    /// It may have been delivered before.
+    pub redelivered: bool,
+    /// Nobody waits for the answer: what cannot be accepted is parked and told by event.
+    pub park: bool,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Accepted(MessageId),
+    Duplicate(MessageId),
+    /// A cancel or a replacement had come first.
+    TakenBack(MessageId, Reason),
+    Cancel(CancelOutcome),
+    Patient(UpsertOutcome),
+    Merged,
+    /// It cannot be accepted; parked under this id where nobody waits for the answer.
+    Refused {
+        parked: Option<ParkedId>,
+        problems: Vec<Problem>,
+    },
+}
+
+/// The way in.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    pub store: Arc<dyn Store>,
+    pub gatekeeper: Gatekeeper,
+    /// Absent where no worker runs in this process: then messages wait in the ledger for one.
+    pub dispatcher: Option<Dispatcher>,
+    pub worker: WorkerId,
+}
+
+impl Intake {
+    /// Writes everything down and answers one outcome each, in order.
+    ///
+    /// # Errors
+    /// The ledger is away: nothing was written that will be forgotten, and the same call may be made again.
+    pub async fn submit(&self, items: Vec<Incoming>) -> Result<Vec<Outcome>, StoreError> {
+        let now = self.store.ping().await?;
+        let mut outcomes: Vec<Option<Outcome>> = Vec::new();
+        outcomes.resize_with(items.len(), || None);
+        let mut jobs = Jobs::default();
+        let mut patients: Vec<(usize, Patient)> = Vec::new();
+        for (place, item) in items.into_iter().enumerate() {
+            match self.read(item, now) {
+                Read::Job(admission) => jobs.admissions.push((place, *admission)),
+                Read::Patient(patient) => patients.push((place, *patient)),
+                Read::Cancel(cancel) => {
+                    // What came before it in this batch is in the ledger first.
+                    self.flush(&mut jobs, &mut outcomes).await?;
+                    let mut answers = self.retry(|| self.store.cancel(std::slice::from_ref(&cancel))).await?;
+                    set(&mut outcomes, place, answers.pop().map(Outcome::Cancel));
+                }
+                Read::Merge(merge) => {
+                    self.upsert(&mut patients, &mut outcomes).await?;
+                    let known = self.retry(|| self.store.merge_patients(&merge.id, &merge.into)).await?;
+                    set(&mut outcomes, place, Some(merged(known)));
+                }
+                Read::Refused(refused) => {
+                    if let Some(reject) = refused.reject {
+                        jobs.rejects.push(reject);
+                    }
+                    set(&mut outcomes, place, Some(refused.outcome));
+                }
+            }
+        }
+        self.upsert(&mut patients, &mut outcomes).await?;
+        self.flush(&mut jobs, &mut outcomes).await?;
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.nudge();
+        }
+        Ok(outcomes.into_iter().map(|o| o.unwrap_or_else(lost)).collect())
+    }
+
+    /// The jobs of a batch that are ready for the ledger.
+    async fn flush(&self, jobs: &mut Jobs, outcomes: &mut [Option<Outcome>]) -> Result<(), StoreError> {
+        let jobs = std::mem::take(jobs);
+        if jobs.admissions.is_empty() && jobs.rejects.is_empty() {
+            return Ok(());
+        }
+        let mut stack = vec![jobs];
+        while let Some(jobs) = stack.pop() {
+            match self.admit(&jobs, outcomes).await {
+                Ok(()) => {}
+                // One of the rows is more than the database takes: halve until it stands alone, and park it.
+                Err(StoreError::Data(code)) if jobs.len() > 1 => {
+                    tracing::warn!(
+                        code,
+                        rows = jobs.len(),
+                        "the ledger refuses a row of a batch; splitting it"
+                    );
+                    let (left, right) = jobs.halve();
+                    stack.push(right);
+                    stack.push(left);
+                }
+                Err(StoreError::Data(code)) => {
+                    let Some((place, reject)) = jobs.as_reject(&code) else {
+                        return Err(StoreError::Data(code));
+                    };
+                    let refused =
+                        Outcome::Refused { parked: Some(reject.id), problems: reject.problems.clone() };
+                    set(outcomes, place, Some(refused));
+                    stack.push(Jobs { admissions: Vec::new(), rejects: vec![reject] });
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
+    }
+
+    async fn admit(&self, jobs: &Jobs, outcomes: &mut [Option<Outcome>]) -> Result<(), StoreError> {
+        let urgent = jobs.admissions.first().is_some_and(|(_, a)| a.facts.priority == Priority::Urgent);
+        let room = |d: &Dispatcher| if urgent { d.urgent_room().max(d.room()) } else { d.room() };
+        let batch = AdmitBatch {
+            worker: self.worker,
+            admissions: jobs.admissions.iter().map(|(_, a)| a.clone()).collect(),
+            rejects: jobs.rejects.clone(),
+            room: self.dispatcher.as_ref().map_or(0, room),
+        };
+        let asked = Instant::now();
+        let report = self.retry(|| self.store.admit(&batch)).await?;
+        for ((place, admission), outcome) in jobs.admissions.iter().zip(&report.outcomes) {
+            count(outcome);
+            set(outcomes, *place, Some(answer(admission, outcome)));
+        }
+        if let Some(dispatcher) = &self.dispatcher {
+            let mut admissions: Vec<Option<Admission>> = batch.admissions.into_iter().map(Some).collect();
+            let taken = report.leased.into_iter().filter_map(|leased| {
+                let admission = admissions.get_mut(leased.place)?.take()?;
+                let mut facts = admission.facts;
+                facts.is_change = leased.is_change;
+                Some(Handover { facts, body: admission.body, work: leased.work, asked })
+            });
+            dispatcher.take(taken.collect()).await;
+        }
+        Ok(())
+    }
+
+    async fn upsert(
+        &self,
+        patients: &mut Vec<(usize, Patient)>,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), StoreError> {
+        if patients.is_empty() {
+            return Ok(());
+        }
+        let (places, patients): (Vec<usize>, Vec<Patient>) = std::mem::take(patients).into_iter().unzip();
+        let answers = self.retry(|| self.store.upsert_patients(patients.clone())).await?;
+        metrics::counter!("outreachd_patients_total").increment(u64::try_from(answers.len()).unwrap_or(0));
+        for (place, answer) in places.into_iter().zip(answers) {
+            set(outcomes, place, Some(Outcome::Patient(answer)));
+        }
+        Ok(())
+    }
+
+    /// Two transactions that met are no failure: one of them goes again.
+    async fn retry<T, F>(&self, call: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        for round in 0..10_u64 {
+            match call().await {
+                Err(StoreError::Contention) => {
+                    tokio::time::sleep(Duration::from_millis(5 << round.min(6))).await
+                }
+                other => return other,
+            }
+        }
+        call().await
+    }
+
+    fn read(&self, item: Incoming, now: Timestamp) -> Read {
+        let defaults = self.gatekeeper.defaults(&item.arrival);
+        let read = match BodyKind::of(item.key.as_deref(), &item.body) {
+            BodyKind::Job => Job::parse(&item.body, &defaults)
+                .and_then(|job| self.gatekeeper.admit(job, &item.arrival, now))
+                .map(|mut admission| {
+                    admission.raw = item.park.then(|| item.body.clone());
+                    Read::Job(Box::new(admission))
+                }),
+            BodyKind::Cancel => Cancel::parse(&item.body, &defaults)
+                .and_then(|cancel| own(&item.arrival, &cancel.source).map(|()| cancel))
+                .map(Read::Cancel),
+            BodyKind::Patient => Patient::parse(&item.body, &defaults, Expect { id: None, updated_at: true })
+                .map(|patient| Read::Patient(Box::new(patient))),
+            BodyKind::PatientMerge => PatientMerge::parse(&item.body, None).map(Read::Merge),
+        };
+        read.unwrap_or_else(|problems| Read::Refused(Box::new(refuse(item, problems))))
+    }
+}
+
+enum Read {
+    Job(Box<Admission>),
+    Cancel(Cancel),
+    Patient(Box<Patient>),
+    Merge(PatientMerge),
+    Refused(Box<Refused>),
+}
+
+struct Refused {
+    reject: Option<Reject>,
+    outcome: Outcome,
+}
+
+#[derive(Default)]
+struct Jobs {
+    /// With their places in the batch.
+    admissions: Vec<(usize, Admission)>,
+    rejects: Vec<Reject>,
+}
+
+impl Jobs {
+    fn len(&self) -> usize {
+        self.admissions.len() + self.rejects.len()
+    }
+
+    fn halve(mut self) -> (Self, Self) {
+        let right = Self {
+            admissions: self.admissions.split_off(self.admissions.len() / 2),
+            rejects: self.rejects.split_off(self.rejects.len().div_ceil(2)),
+        };
+        (self, right)
+    }
+
+    fn as_reject(&self, code: &str) -> Option<(usize, Reject)> {
+        let (place, admission) = self.admissions.first()?;
+        let problem = Problem::new(
+            "",
+            Reason::Malformed,
+            format!("the ledger refuses it (SQLSTATE {code})"),
+            "compare it with a job that was accepted, and report it to the maintainers",
+        );
+        let reject = Reject {
+            id: ParkedId::generate(),
+            problems: vec![problem],
+            source: Some(admission.facts.source.clone()),
+            job_id: Some(admission.facts.job_id.clone()),
+            origin: admission.origin.clone(),
+            correlation_id: admission.facts.correlation_id.clone(),
+            body: admission.raw.clone().unwrap_or_default(),
+            redelivered: false,
+        };
+        Some((*place, reject))
+    }
+}
+
+fn refuse(item: Incoming, problems: Vec<Problem>) -> Refused {
+    metrics::counter!("outreachd_rejected_total",
+        "reason" => problems.first().map_or(Reason::Malformed, |p| p.reason).as_str())
+    .increment(1);
+    if !item.park {
+        return Refused { reject: None, outcome: Outcome::Refused { parked: None, problems } };
+    }
+    let (source, job_id): (Option<SourceName>, Option<JobId>) = identify(&item.body);
+    let reject = Reject {
+        id: ParkedId::generate(),
+        problems: problems.clone(),
+        source: item.arrival.source.clone().or(source),
+        job_id,
+        origin: item.arrival.origin,
+        correlation_id: item.arrival.correlation_id,
+        body: item.body,
+        redelivered: item.redelivered,
+    };
+    Refused { outcome: Outcome::Refused { parked: Some(reject.id), problems }, reject: Some(reject) }
+}
+
+/// A source takes back its own jobs only.
+fn own(arrival: &Arrival, named: &SourceName) -> Result<(), Vec<Problem>> {
+    if arrival.source.as_ref().is_some_and(|own| own != named) {
+        let rule = "is not the source that these credentials stand for";
+        let cure = "leave `source` out, or use its own credentials";
+        return Err(vec![Problem::new("source", Reason::SourceNotAllowed, rule, cure)]);
+    }
+    Ok(())
+}
+
+fn answer(admission: &Admission, outcome: &AdmitOutcome) -> Outcome {
+    match outcome {
+        AdmitOutcome::Accepted(id) => Outcome::Accepted(*id),
+        AdmitOutcome::Duplicate(id) => Outcome::Duplicate(*id),
+        AdmitOutcome::TakenBack(id, reason) => Outcome::TakenBack(*id, *reason),
+        AdmitOutcome::Conflict(id) => Outcome::Refused {
+            parked: admission.raw.is_some().then_some(*id),
+            problems: vec![crate::store::conflict()],
+        },
+    }
+}
+
+fn merged(known: bool) -> Outcome {
+    if known {
+        return Outcome::Merged;
+    }
+    let cure = "send both patients first";
+    let problem =
+        Problem::new("id", Reason::UnknownPatient, "one of the two patients is not in the directory", cure);
+    Outcome::Refused { parked: None, problems: vec![problem] }
+}
+
+fn count(outcome: &AdmitOutcome) {
+    let word = match outcome {
+        AdmitOutcome::Accepted(_) => "accepted",
+        AdmitOutcome::Duplicate(_) => "duplicate",
+        AdmitOutcome::Conflict(_) => "conflict",
+        AdmitOutcome::TakenBack(..) => "taken_back",
+    };
+    metrics::counter!("outreachd_jobs_total", "result" => word).increment(1);
+}
+
+fn set(outcomes: &mut [Option<Outcome>], place: usize, outcome: Option<Outcome>) {
+    if let Some(slot) = outcomes.get_mut(place) {
+        *slot = outcome;
+    }
+}
+
+/// Every item gets an outcome above; should one not, its sender hears of it.
+fn lost() -> Outcome {
+    let problem = Problem::new("", Reason::Malformed, "was not answered", "send it again and report this");
+    Outcome::Refused { parked: None, problems: vec![problem] }
+}

@@ -1,0 +1,140 @@
+//! What a hit log says, as pure functions: pace against a limit, and repeats.
+
+use std::collections::BTreeMap;
+
+use super::hits::Hit;
+use super::marker::Marker;
+
+/// One second in the unit of the hit log.
+const SECOND_US: u64 = 1_000_000;
+
+/// The most hits in any half-open second `[t, t + 1 s)`, wherever it starts. Times in microseconds, in any
+/// order.
+#[must_use]
+pub fn worst_sliding_second(times_us: &[u64]) -> usize {
+    let mut times = times_us.to_vec();
+    times.sort_unstable();
+    let mut worst = 0;
+    let mut first = 0;
+    for (last, end) in times.iter().enumerate() {
+        while times.get(first).is_some_and(|start| end - start >= SECOND_US) {
+            first += 1;
+        }
+        worst = worst.max(last + 1 - first);
+    }
+    worst
+}
+
+/// How much of a limit was used between the first and the last hit: hits per second over the limit, where 1.0
+/// is all of it. `None` for fewer than two hits, no time between them, or a limit of zero.
+///
+/// The last hit closes the span and is not counted, so that evenly spaced hits at the limit give exactly 1.0.
+#[must_use]
+pub fn use_of_limit(times_us: &[u64], limit_per_s: f64) -> Option<f64> {
+    let first = times_us.iter().min()?;
+    let last = times_us.iter().max()?;
+    let span_us = last - first;
+    if span_us == 0 || limit_per_s <= 0.0 {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts and microseconds stay far below 2^52")]
+    let per_second = (times_us.len() - 1) as f64 * SECOND_US as f64 / span_us as f64;
+    Some(per_second / limit_per_s)
+}
+
+/// How often each key reached the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repeats {
+    /// Hits that named a key.
+    pub hits: u64,
+    /// Different keys among them.
+    pub keys: u64,
+    /// Keys seen more than once, with how often.
+    pub repeated: BTreeMap<String, u64>,
+}
+
+impl Repeats {
+    /// Hits beyond the first of each key.
+    #[must_use]
+    pub fn extra(&self) -> u64 {
+        self.hits - self.keys
+    }
+}
+
+/// Counts hits by send key; hits without one are left out.
+#[must_use]
+pub fn repeats_by_send_key(hits: &[Hit]) -> Repeats {
+    repeats(hits.iter().filter_map(|hit| hit.send_key.as_ref()).map(Marker::as_str))
+}
+
+/// Counts hits by attempt; hits without one are left out.
+#[must_use]
+pub fn repeats_by_attempt(hits: &[Hit]) -> Repeats {
+    repeats(hits.iter().filter_map(|hit| hit.attempt.as_ref()).map(Marker::as_str))
+}
+
+/// Counts hits by recipient and text, for providers that know no key; requests refused before a text was read
+/// count as one text.
+#[must_use]
+pub fn repeats_by_text(hits: &[Hit]) -> Repeats {
+    let keys: Vec<String> = hits.iter().map(|hit| format!("{}-{}", hit.to, hit.body)).collect();
+    repeats(keys.iter().map(String::as_str))
+}
+
+/// The times of hits, for [`worst_sliding_second`] and [`use_of_limit`].
+#[must_use]
+pub fn times_us(hits: &[Hit]) -> Vec<u64> {
+    hits.iter().map(|hit| hit.at_us).collect()
+}
+
+/// Counts how often each key occurs.
+#[must_use]
+pub fn repeats<'a>(keys: impl Iterator<Item = &'a str>) -> Repeats {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut hits = 0;
+    for key in keys {
+        hits += 1;
+        *counts.entry(key).or_default() += 1;
+    }
+    let seen = counts.len() as u64;
+    let repeated = counts.into_iter().filter(|(_, n)| *n > 1).map(|(key, n)| (key.to_owned(), n)).collect();
+    Repeats { hits, keys: seen, repeated }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_second_may_start_anywhere() {
+        for (times, expect) in [
+            (vec![], 0),
+            (vec![5], 1),
+            // Two in the tail of one calendar second and two in the head of the next are four in one second.
+            (vec![900_000, 950_000, 1_100_000, 1_200_000], 4),
+            // A second is half open: one exactly a second later is outside.
+            (vec![0, 1_000_000], 1),
+            (vec![0, 999_999], 2),
+            // Order does not matter.
+            (vec![2_500_000, 0, 2_400_000, 100], 2),
+        ] {
+            assert_eq!(worst_sliding_second(&times), expect, "{times:?}");
+        }
+    }
+
+    #[test]
+    fn an_even_pace_at_the_limit_uses_all_of_it() {
+        let times: Vec<u64> = (0..=500).map(|n| n * 20_000).collect();
+        assert!((use_of_limit(&times, 50.0).unwrap() - 1.0).abs() < 1e-9);
+        assert!((use_of_limit(&times, 100.0).unwrap() - 0.5).abs() < 1e-9);
+        assert_eq!(use_of_limit(&[7], 50.0), None);
+        assert_eq!(use_of_limit(&[7, 7], 50.0), None);
+    }
+
+    #[test]
+    fn repeats_are_counted_and_named() {
+        let found = repeats(["a", "b", "a", "c", "a"].into_iter());
+        assert_eq!((found.hits, found.keys, found.extra()), (5, 3, 2));
+        assert_eq!(found.repeated, BTreeMap::from([("a".to_owned(), 3)]));
+    }
+}
