@@ -142,10 +142,6 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// The columns of a message's facts, in the order in which [`facts`] reads them.
-pub const FACTS: &str = "m.id, m.source, m.job_id, m.patient_id, m.template, m.purpose, m.priority, m.about, \
-    m.site, m.campaign_id, m.correlation_id, m.test, m.is_change, m.retry_of";
-
 /// Reads the first 14 columns.
 pub(super) fn facts(row: &impl Columns) -> Result<MessageFacts> {
     let priority: usize = row.count(6)?;

@@ -8,6 +8,8 @@
 //! | `now()` | the start of the transaction, by the server | the injected clock, read once a transaction |
 //! | `= ANY($n)` | as it stands, `$n` is an array | `IN (SELECT value FROM json_each($n))` |
 //! | `{input}` | `unnest` of one array a column, named `input` | `json_each` of one array of rows, named `input` |
+//! | `{us}` | `interval '1 microsecond'` | `1` |
+//! | `{today}` | the day of `now()` in UTC, counted from 1970-01-01 | the same |
 //! | `{for update}`, `{skip locked}` | row locks | nothing: there is one writer |
 //!
 //! Parameters come in this order: the single values `$1` and on, then the batch. Statements that only one database
@@ -90,7 +92,6 @@ pub enum Value<'a> {
     Flag(bool),
     Id(Option<Uuid>),
     Time(Option<Timestamp>),
-    Bytes(Vec<u8>),
     Texts(Vec<&'a str>),
     Ids(Vec<Uuid>),
     Ints(Vec<i64>),
@@ -112,6 +113,27 @@ pub enum Data<'a> {
     Id(Vec<Option<Uuid>>),
     Time(Vec<Option<Timestamp>>),
     Bytes(Vec<Vec<u8>>),
+}
+
+impl Data<'_> {
+    /// How many rows it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(values) => values.len(),
+            Self::Int(values) => values.len(),
+            Self::Flag(values) => values.len(),
+            Self::Id(values) => values.len(),
+            Self::Time(values) => values.len(),
+            Self::Bytes(values) => values.len(),
+        }
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl<'a> Args<'a> {

@@ -2,6 +2,8 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::{SignedDuration, Timestamp};
 use outreachd::domain::ids::{AttemptId, MessageId, WorkerId};
@@ -15,7 +17,10 @@ use outreachd::store::rows::{
     MessageFacts, MessageRow, Reject, Settlement, Subject, Then, Timings, Work,
 };
 use outreachd::store::sealer::Sealer;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use outreachd::store::sqlite::SqliteStore;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
+use tempfile::TempDir;
 
 use super::make::{begin_of, settlement};
 use crate::support::shared::TestDatabase;
@@ -28,6 +33,13 @@ pub(super) struct Ledger {
 
 enum Base {
     Postgres(TestDatabase),
+    Sqlite(Box<File>),
+}
+
+/// A database file, and by how much its clock is ahead.
+struct File {
+    dir: TempDir,
+    ahead_us: Arc<AtomicI64>,
 }
 
 impl Deref for Ledger {
@@ -41,6 +53,14 @@ impl Deref for Ledger {
 /// An empty ledger in PostgreSQL.
 pub(super) async fn postgres() -> Ledger {
     let ledger = Ledger::over(Base::Postgres(TestDatabase::create().await));
+    ledger.migrate().await.expect("the schema is made");
+    ledger
+}
+
+/// An empty ledger in SQLite.
+pub(super) async fn sqlite() -> Ledger {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let ledger = Ledger::over(Base::Sqlite(Box::new(File { dir, ahead_us: Arc::default() })));
     ledger.migrate().await.expect("the schema is made");
     ledger
 }
@@ -92,15 +112,30 @@ impl Ledger {
                     .await
                     .expect("days pass");
             }
+            Base::Sqlite(file) => {
+                let by = i64::try_from(time.as_micros()).expect("not so long");
+                file.ahead_us.fetch_add(by, Ordering::SeqCst);
+            }
         }
     }
 
     /// Takes the whole schema away.
     pub(super) async fn empty(&self) {
         match &self.base {
-            Base::Postgres(_) => self.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await,
+            Base::Postgres(_) => {
+                self.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await.expect("an empty database");
+            }
+            Base::Sqlite(file) => {
+                let mut connection = file.connect().await.expect("the file opens");
+                let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+                let rows = connection.fetch_all(tables).await.expect("a schema");
+                for row in rows {
+                    let drop = format!("DROP TABLE {}", row.get::<String, _>(0));
+                    connection.execute(AssertSqlSafe(drop)).await.expect("an empty database");
+                }
+                connection.close().await.expect("a clean close");
+            }
         }
-        .expect("an empty database");
     }
 
     /// Past the store, straight into the database: how many rows it touched.
@@ -108,6 +143,12 @@ impl Ledger {
         match &self.base {
             Base::Postgres(database) => {
                 let mut connection = PgConnection::connect(&database.url()).await?;
+                let done = connection.execute(AssertSqlSafe(sql)).await?;
+                connection.close().await?;
+                Ok(done.rows_affected())
+            }
+            Base::Sqlite(file) => {
+                let mut connection = file.connect().await?;
                 let done = connection.execute(AssertSqlSafe(sql)).await?;
                 connection.close().await?;
                 Ok(done.rows_affected())
@@ -238,7 +279,31 @@ impl Base {
             Self::Postgres(database) => Arc::new(
                 PostgresStore::new(&database.url(), 8, sealer(), emitter, timings).expect("a PostgreSQL URL"),
             ),
+            Self::Sqlite(file) => {
+                let path = file.path();
+                let ahead_us = Arc::clone(&file.ahead_us);
+                let clock = move || {
+                    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+                    let now = i64::try_from(since.as_micros()).expect("before 2200");
+                    Timestamp::from_microsecond(now + ahead_us.load(Ordering::SeqCst)).expect("a time")
+                };
+                Arc::new(
+                    SqliteStore::new(&path, sealer(), emitter, timings, Arc::new(clock)).expect("a file"),
+                )
+            }
         }
+    }
+}
+
+impl File {
+    fn path(&self) -> String {
+        format!("sqlite://{}", self.dir.path().join("ledger.db").display())
+    }
+
+    async fn connect(&self) -> Result<SqliteConnection, sqlx::Error> {
+        let path = self.dir.path().join("ledger.db");
+        let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(10));
+        SqliteConnection::connect_with(&options).await
     }
 }
 

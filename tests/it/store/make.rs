@@ -76,7 +76,7 @@ pub(super) fn job(id: &str) -> Admission {
         replaces: None,
         due_at: None,
         expires_at,
-        raw: format!("raw {id}").into_bytes(),
+        raw: Some(format!("raw {id}").into_bytes()),
         origin: "outreach.jobs".to_owned(),
     }
 }

@@ -22,12 +22,16 @@ mod throughput;
 /// Makes `postgres::NAME` and `sqlite::NAME` of every `area::NAME`.
 macro_rules! contract {
     ($($area:ident { $($(#[$attr:meta])* $name:ident)+ })+) => {
-        mod postgres {
+        contract!(@on postgres $($area { $($(#[$attr])* $name)+ })+);
+        contract!(@on sqlite $($area { $($(#[$attr])* $name)+ })+);
+    };
+    (@on $database:ident $($area:ident { $($(#[$attr:meta])* $name:ident)+ })+) => {
+        mod $database {
             $($(
                 $(#[$attr])*
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    super::$area::$name(super::ledger::postgres().await).await;
+                    super::$area::$name(super::ledger::$database().await).await;
                 }
             )+)+
         }
