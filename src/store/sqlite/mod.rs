@@ -146,9 +146,16 @@ impl Engine for SqliteEngine {
 
 columns!(
     SqliteRow,
-    i64 => |micros| Timestamp::from_microsecond(micros).map_err(|_| StoreError::Internal("a time".to_owned())),
+    i64 => instant,
     String => |id| Uuid::try_parse(&id).map_err(|_| StoreError::Internal("an id".to_owned()))
 );
+
+/// From microseconds; by seconds and their fraction, because the last second of all is whole only that way.
+fn instant(micros: i64) -> Result<Timestamp> {
+    const SECOND: i64 = 1_000_000;
+    let nanos = i32::try_from(micros.rem_euclid(SECOND) * 1000).unwrap_or_default();
+    Timestamp::new(micros.div_euclid(SECOND), nanos).map_err(|_| StoreError::Internal("a time".to_owned()))
+}
 
 /// The values in order, then the batch as one JSON text, then the clock.
 fn query(sql: &str, args: Args<'_>, now: Timestamp) -> Result<Query<'static, Sqlite, SqliteArguments>> {
@@ -241,6 +248,14 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
 mod tests {
     use super::*;
     use crate::store::engine::{bytes, ints};
+
+    #[test]
+    fn every_time_comes_back() {
+        for time in [Timestamp::MAX, Timestamp::UNIX_EPOCH, Timestamp::MIN] {
+            let micros = time.as_microsecond();
+            assert_eq!(instant(micros).unwrap().as_microsecond(), micros);
+        }
+    }
 
     #[test]
     fn marks_become_what_sqlite_understands() {
