@@ -127,7 +127,7 @@ CREATE TABLE events (
     created_at   timestamptz NOT NULL DEFAULT now(),
     published_at timestamptz
 );
-CREATE INDEX events_unpublished ON events (shard, ord) WHERE published_at IS NULL;
+CREATE INDEX events_unpublished ON events (ord) INCLUDE (shard) WHERE published_at IS NULL;
 CREATE INDEX events_message ON events (message_id) WHERE message_id IS NOT NULL;
 
 CREATE TABLE outbox_shards (

@@ -34,15 +34,15 @@ CREATE TABLE messages (
     patient_id     TEXT NOT NULL,
     template       TEXT NOT NULL,
     purpose        TEXT NOT NULL,
-    priority       INTEGER NOT NULL,              -- 0 urgent, 1 normal, 2 bulk
+    priority       INTEGER NOT NULL,               -- 0 urgent, 1 normal, 2 bulk
     about          TEXT,
     site           TEXT,
     campaign_id    TEXT,
     correlation_id TEXT,
     test           INTEGER NOT NULL,
-    is_change      INTEGER NOT NULL DEFAULT 0, -- replaces one that had been sent
+    is_change      INTEGER NOT NULL DEFAULT 0,     -- replaces one that had been sent
     retry_of       TEXT,
-    body           BLOB NOT NULL,                 -- sealed: the rest of the job
+    body           BLOB NOT NULL,                  -- sealed: the rest of the job
     accepted_at    INTEGER NOT NULL,
     expires_at     INTEGER NOT NULL,
     -- the furthest progress
@@ -54,7 +54,7 @@ CREATE TABLE messages (
     -- the work state
     channel        TEXT NOT NULL DEFAULT '',       -- of the current step; empty until first planned
     step           INTEGER NOT NULL DEFAULT 0,
-    tries          INTEGER NOT NULL DEFAULT 0,    -- attempts of this step so far
+    tries          INTEGER NOT NULL DEFAULT 0,     -- attempts of this step so far
     due_at         INTEGER,
     lease_token    INTEGER,
     lease_owner    TEXT,
@@ -90,13 +90,13 @@ CREATE TABLE attempts (
     id            TEXT NOT NULL PRIMARY KEY,
     message_id    TEXT NOT NULL,
     step          INTEGER NOT NULL,
-    number        INTEGER NOT NULL,               -- within the step, from 1
+    number        INTEGER NOT NULL,                -- within the step, from 1
     status        TEXT NOT NULL CHECK (status IN ('sending', 'unknown', 'sent', 'failed', 'undelivered',
                       'delivered', 'read')),
     provider      TEXT NOT NULL,
     channel       TEXT NOT NULL,
-    address       BLOB NOT NULL,                  -- sealed
-    address_index BLOB NOT NULL,                  -- blind index of the address
+    address       BLOB NOT NULL,                   -- sealed
+    address_index BLOB NOT NULL,                   -- blind index of the address
     dedupes       INTEGER NOT NULL,                -- the provider knows a repeat by our send key
     segments      INTEGER NOT NULL,
     provider_ref  TEXT,
@@ -121,7 +121,7 @@ CREATE TABLE events (
     created_at   INTEGER NOT NULL,
     published_at INTEGER
 ) STRICT;
-CREATE INDEX events_unpublished ON events (shard, ord) WHERE published_at IS NULL;
+CREATE INDEX events_unpublished ON events (ord, shard) WHERE published_at IS NULL;
 CREATE INDEX events_message ON events (message_id) WHERE message_id IS NOT NULL;
 
 CREATE TABLE outbox_shards (
@@ -134,7 +134,7 @@ INSERT INTO outbox_shards (shard) SELECT value FROM json_each('[0,1,2,3,4,5,6,7,
 -- The directory.
 CREATE TABLE patients (
     id         TEXT NOT NULL PRIMARY KEY,
-    document   BLOB NOT NULL,                     -- sealed
+    document   BLOB NOT NULL,                      -- sealed
     updated_at INTEGER,
     alias_of   TEXT,                               -- merged into that one
     stored_at  INTEGER NOT NULL
@@ -190,8 +190,8 @@ CREATE TABLE parked (
     job_id         TEXT,
     origin         TEXT NOT NULL,                  -- the queue, or http, or file
     correlation_id TEXT,
-    body           BLOB NOT NULL,                 -- sealed
-    body_hash      BLOB NOT NULL,                 -- tells a redelivery from a second fault
+    body           BLOB NOT NULL,                  -- sealed
+    body_hash      BLOB NOT NULL,                  -- tells a redelivery from a second fault
     parked_at      INTEGER NOT NULL,
     replayed_at    INTEGER
 ) STRICT;
@@ -223,7 +223,7 @@ CREATE TABLE workers (
 CREATE TABLE rate_gate (
     key  TEXT NOT NULL PRIMARY KEY,
     tat  INTEGER NOT NULL,
-    day  INTEGER NOT NULL,                          -- since 1970-01-01
+    day  INTEGER NOT NULL,                         -- since 1970-01-01
     used INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

@@ -3,9 +3,21 @@
 use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, claimed, decided, decision_is_legal,
-    decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises, settled,
-    tombstone,
+    decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises,
+    settled, tombstone,
 };
+
+/// Due messages of one source, in the words of their index.
+macro_rules! due {
+    ($source:literal) => {
+        concat!(
+            "channel = $1 AND source = ",
+            $source,
+            " AND priority = $2 AND due_at IS NOT NULL AND lease_until IS NULL ",
+            "AND due_at <= now()"
+        )
+    };
+}
 
 pub(super) const STATEMENTS: Statements = Statements {
     admit: concat!(
@@ -16,7 +28,7 @@ pub(super) const STATEMENTS: Statements = Statements {
              ON CONFLICT DO NOTHING
              RETURNING message_id
          ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token),
-         known AS (
+         known AS MATERIALIZED (
              SELECT source.*, ",
         tombstone!("source"),
         " AS gone
@@ -29,25 +41,40 @@ pub(super) const STATEMENTS: Statements = Statements {
         "FROM i CROSS JOIN lease RETURNING id, status, reason, lease_token, accepted_at"
     ),
 
-    // Each source gives the oldest due ones of the class; they are taken in turns, so that a flood of one source
-    // does not starve another. Some more are looked at than are wanted: another worker may have the first ones.
+    // Each source that has something due gives the oldest of the class; they are taken in turns, so that a flood of
+    // one does not starve another. A fair share is read of each, and more only where that is not enough; twice as
+    // many as are wanted, because another worker may have the first ones.
     claim: concat!(
-        "WITH due AS (
-             SELECT m.id, row_number() OVER (PARTITION BY s.name ORDER BY m.due_at) AS turn
-             FROM sources s
-             CROSS JOIN LATERAL (
-                 SELECT id, due_at FROM messages
-                 WHERE channel = $1 AND source = s.name AND priority = $2
-                   AND due_at IS NOT NULL AND lease_until IS NULL AND due_at <= now()
-                 ORDER BY due_at LIMIT $3 * 4
+        "WITH active AS MATERIALIZED (
+             SELECT s.name FROM sources s WHERE EXISTS (SELECT 1 FROM messages WHERE ",
+        due!("s.name"),
+        ")
+         ), share AS MATERIALIZED (
+             SELECT $3 * 2 / GREATEST(count(*), 1) + 1 AS n FROM active
+         ), due AS MATERIALIZED (
+             SELECT m.id, row_number() OVER (PARTITION BY a.name ORDER BY m.due_at) AS turn
+             FROM active a CROSS JOIN LATERAL (
+                 SELECT id, due_at FROM messages WHERE ",
+        due!("a.name"),
+        " ORDER BY due_at LIMIT (SELECT n FROM share)
              ) m
-         ), chosen AS (
-             SELECT id, turn FROM due ORDER BY turn LIMIT $3 * 4
+         ), more AS (
+             SELECT m.id, (SELECT n FROM share) + row_number() OVER (PARTITION BY a.name ORDER BY m.due_at) AS turn
+             FROM active a CROSS JOIN LATERAL (
+                 SELECT id, due_at FROM messages WHERE ",
+        due!("a.name"),
+        " ORDER BY due_at LIMIT $3 OFFSET (SELECT n FROM share)
+             ) m
+             WHERE (SELECT count(*) FROM due) < $3
          ), locked AS (
-             SELECT m.id FROM chosen JOIN messages m USING (id)
-             WHERE m.due_at IS NOT NULL AND m.lease_until IS NULL AND m.due_at <= now()
-             ORDER BY chosen.turn LIMIT $3
-             FOR UPDATE OF m SKIP LOCKED
+             SELECT m.id
+             FROM (SELECT id, turn FROM due UNION ALL SELECT id, turn FROM more ORDER BY turn) chosen
+             CROSS JOIN LATERAL (
+                 SELECT id FROM messages
+                 WHERE id = chosen.id AND due_at IS NOT NULL AND lease_until IS NULL AND due_at <= now()
+                 FOR UPDATE SKIP LOCKED
+             ) m
+             LIMIT $3
          ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token)
          UPDATE messages m
          SET lease_token = lease.token, lease_owner = $4, lease_until = now() + $5 * {us}

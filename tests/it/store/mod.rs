@@ -73,6 +73,7 @@ contract! {
         a_cancel_twice_is_the_same_as_once
         a_cancel_of_one_source_leaves_the_others_alone
         a_job_on_its_way_out_can_not_be_taken_back
+        a_cancel_and_a_begin_at_once_never_both_win
         a_job_whose_attempt_failed_can_be_taken_back
         a_tombstone_does_not_last_forever
         job_replacement_and_cancels_end_alike_in_every_order

@@ -114,7 +114,8 @@ pub(super) async fn after_a_late_cancel_of_a_matter_a_new_job_is_welcome(ledger:
     // The steps that have not begun are dropped: the attempt fails, and nothing begins again.
     let retry = Then::Retry(ledger.now().await);
     ledger.settle_one(&hand, attempt, AttemptStatus::Failed, retry).await;
-    let claimed = ledger.claim_as(Some(outreachd::domain::words::Channel::Sms), hand.facts.priority, 10).await;
+    let claimed =
+        ledger.claim_as(Some(outreachd::domain::words::Channel::Sms), hand.facts.priority, 10).await;
     assert_eq!(claimed.messages.len(), 1);
     assert_eq!(claimed.messages[0].work.cancelled, Some(Reason::Cancelled));
     let hand = claimed.messages[0].clone().into();
@@ -147,6 +148,28 @@ pub(super) async fn a_job_on_its_way_out_can_not_be_taken_back(ledger: Ledger) {
     assert_eq!(ledger.standing(hand.facts.id).await.0, MessageStatus::Sending);
     ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Sent).await;
     assert_eq!(ledger.standing(hand.facts.id).await, SENT);
+}
+
+pub(super) async fn a_cancel_and_a_begin_at_once_never_both_win(ledger: Ledger) {
+    for n in 0..40 {
+        let name = format!("j{n}");
+        let hand = ledger.lease(job(&name)).await;
+        let row = ledger.plan(&hand).await;
+        let (begins, cancels) = (ledger.another(), ledger.another());
+        // Both connect first, so that both statements arrive together.
+        begins.ping().await.unwrap();
+        cancels.ping().await.unwrap();
+        let begin = tokio::spawn(async move { begins.begin(super::ledger::worker(), &[row]).await.unwrap() });
+        let cancel = tokio::spawn(async move { cancels.cancel(&[cancel_job(&name)]).await.unwrap() });
+        let has_begun = !begin.await.unwrap().attempts.is_empty();
+        let outcome = cancel.await.unwrap().remove(0);
+        let expected = if has_begun {
+            CancelOutcome::TooLate(vec![hand.facts.id])
+        } else {
+            CancelOutcome::Cancelled(vec![hand.facts.id])
+        };
+        assert_eq!(outcome, expected);
+    }
 }
 
 pub(super) async fn a_job_whose_attempt_failed_can_be_taken_back(ledger: Ledger) {
