@@ -17,5 +17,6 @@ mod harness;
 mod import;
 mod input;
 mod provider;
+mod rooms;
 mod simulator;
 mod templates;
