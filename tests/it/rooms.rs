@@ -61,7 +61,8 @@ fn an_arrow_is_seen_however_it_is_written() {
 /// The rooms that a file's text names by `crate::`, comments left out.
 fn arrows(text: &str) -> Vec<String> {
     let mut found = Vec::new();
-    let code: String = text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code: String =
+        text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     for part in code.split("crate::").skip(1) {
         if let Some(group) = part.strip_prefix('{') {
             let mut depth = 0;
