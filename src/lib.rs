@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
