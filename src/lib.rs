@@ -5,6 +5,7 @@ pub mod broker;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
+pub mod http;
 pub mod intake;
 pub mod policy;
 pub mod provider;
