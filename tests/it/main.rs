@@ -19,4 +19,5 @@ mod input;
 mod provider;
 mod rooms;
 mod simulator;
+mod store;
 mod templates;
