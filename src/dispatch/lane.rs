@@ -300,7 +300,7 @@ async fn begin(
             sender,
             at,
             committed,
-            wall: gate.wall(),
+            walls: gate.walls(),
         };
         tasks.spawn(send::carry(corridor.clone(), lane.provider.clone(), written, wire));
     }

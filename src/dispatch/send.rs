@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use governor::DefaultDirectRateLimiter;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::gate::Wall;
 use super::{Corridor, Planned};
 use crate::domain::ids::{AttemptId, SendKey};
 use crate::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError, Sender};
@@ -31,7 +31,7 @@ pub(super) struct Written {
     pub(super) at: Instant,
     /// When the ledger had it.
     pub(super) committed: Instant,
-    pub(super) wall: Vec<Arc<DefaultDirectRateLimiter>>,
+    pub(super) walls: Vec<Arc<Wall>>,
 }
 
 /// What came of it.
@@ -51,9 +51,9 @@ pub(super) async fn carry(
     wire: OwnedSemaphorePermit,
 ) {
     tokio::time::sleep_until(written.at.into()).await;
-    for wall in &written.wall {
+    for wall in &written.walls {
         for _ in 0..written.segments.max(1) {
-            wall.until_ready().await;
+            wall.pass().await;
         }
     }
     let started = Instant::now();

@@ -22,7 +22,11 @@ WITH input AS (
     AS t(id, token, status, reason, due_at, channel, explanation, shard, event_key, event_body)
 ), moved AS (
     UPDATE messages m
-    SET status = i.status, reason = i.reason, due_at = i.due_at, channel = COALESCE(i.channel, m.channel),
+    SET status = i.status, reason = i.reason,
+        -- The patient may have come between the decision and this statement.
+        due_at = CASE WHEN i.reason = 'unknown_patient' AND i.due_at IS NOT NULL
+            AND EXISTS (SELECT 1 FROM patients p WHERE p.id = m.patient_id) THEN now() ELSE i.due_at END,
+        channel = COALESCE(i.channel, m.channel),
         explanation = i.explanation, lease_token = NULL, lease_owner = NULL, lease_until = NULL,
         changed_at = CASE WHEN m.status <> i.status OR m.reason IS DISTINCT FROM i.reason THEN now() ELSE m.changed_at END,
         seq = m.seq + CASE WHEN i.event_key IS NOT NULL AND (m.status <> i.status OR m.reason IS DISTINCT FROM i.reason)

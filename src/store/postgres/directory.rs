@@ -232,9 +232,26 @@ impl PostgresStore {
             }
         }
         self.write_patients(&mut tx, changed.into_values().collect()).await?;
-        wake(&mut tx, &created).await?;
         tx.commit().await.map_err(fault)?;
+        self.wake(&created).await?;
         Ok(outcomes)
+    }
+
+    /// Messages that waited for these patients are due. Only once the patients are there for all to see: a decision
+    /// that is written before this finds its message here, one that is written after it finds the patient.
+    async fn wake(&self, created: &[String]) -> Result<()> {
+        if created.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "UPDATE messages SET due_at = now()
+             WHERE patient_id = ANY($1) AND status = 'held' AND reason = 'unknown_patient' AND lease_until IS NULL",
+        )
+        .bind(created)
+        .execute(&self.pool)
+        .await
+        .map_err(fault)?;
+        Ok(())
     }
 
     /// Reads and locks patients by id, aliases followed. Rows that do not exist yet are guarded by their key.
@@ -450,22 +467,6 @@ async fn bump(tx: &mut Tx<'_>, subjects: &[&str]) -> Result<()> {
          ON CONFLICT (subject) DO UPDATE SET revision = patient_state.revision + 1",
     )
     .bind(subjects)
-    .execute(&mut **tx)
-    .await
-    .map_err(fault)?;
-    Ok(())
-}
-
-/// Messages that waited for these patients are due.
-async fn wake(tx: &mut Tx<'_>, created: &[String]) -> Result<()> {
-    if created.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "UPDATE messages SET due_at = now()
-         WHERE patient_id = ANY($1) AND status = 'held' AND reason = 'unknown_patient' AND lease_until IS NULL",
-    )
-    .bind(created)
     .execute(&mut **tx)
     .await
     .map_err(fault)?;

@@ -4,6 +4,7 @@
 //! `tests/run` starts one PostgreSQL and one RabbitMQ for the whole run; a test that stops or breaks a server
 //! starts one of its own.
 
+pub(crate) mod house;
 pub(crate) mod proxy;
 pub(crate) mod servers;
 pub(crate) mod shared;
