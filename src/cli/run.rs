@@ -6,6 +6,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Desk, Failure, logging};
+use crate::app::Worker;
 use crate::config::Config;
 use crate::config::store::StoreKind;
 use crate::store::{Store, StoreError};
@@ -19,18 +20,15 @@ use crate::template::SharedCatalogue;
 #[command(after_help = "Example:\n  outreachd run --config /etc/outreachd/outreachd.toml")]
 pub(super) struct Options {}
 
-pub(super) async fn run(desk: &mut Desk<'_>, _options: &Options) -> Result<(), Failure> {
+pub(super) async fn run(desk: &mut Desk, _options: &Options) -> Result<(), Failure> {
     let config = desk.config()?;
     logging::start(config.log)?;
     let catalogue = Desk::catalogue(&config)?;
-    let store = desk.store(&config).await?;
+    let store = Desk::store(&config).await?;
     ready(&config, store.as_ref()).await?;
     let mut signals = Signals::listen()?;
-    let worker = desk.workshop.start(config.clone(), store, catalogue.clone()).await?;
-    if let Some(address) = worker.http() {
-        tracing::info!(%address, "the API listens");
-    }
-    tracing::info!(mode = %config.safety.mode, providers = config.providers.len(), "the worker runs");
+    let worker = Worker::start(config.clone(), store, catalogue.clone()).await?;
+    tracing::info!(http = %worker.http, mode = %config.safety.mode, providers = config.providers.len(), "the worker runs");
     signals.until_stop(&catalogue).await;
     tracing::info!("stopping: what is on the wire is finished first");
     tokio::select! {

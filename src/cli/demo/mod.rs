@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use super::messages::Changes;
 use super::out::or_dash;
-use super::{Desk, Failure, Running, logging, simulate};
+use super::{Desk, Failure, logging, simulate};
+use crate::app::{self, Worker};
 use crate::broker::{ExchangeRole, Outgoing, Publisher};
 use crate::config::Config;
 use crate::config::log::{LogFormat, LogLevel, LogSection};
@@ -25,7 +26,6 @@ use crate::intake::{Incoming, Intake, Outcome};
 use crate::simulator::{Faults, Simulator, SimulatorConfig};
 use crate::store::Store;
 use crate::store::rows::{MessageFilter, MessageRow};
-use crate::template::SharedCatalogue;
 use clinic::Clinic;
 use report::Report;
 
@@ -66,7 +66,7 @@ pub(super) struct Options {
     faults: bool,
 }
 
-pub(super) async fn run(desk: &mut Desk<'_>, options: Options) -> Result<(), Failure> {
+pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure> {
     logging::start(LogSection { format: LogFormat::Pretty, level: LogLevel::Error })?;
     let home = house::Home::make().map_err(|error| folder(&error))?;
     let templates = texts::folder(home.path()).map_err(|error| folder(&error))?;
@@ -74,12 +74,12 @@ pub(super) async fn run(desk: &mut Desk<'_>, options: Options) -> Result<(), Fai
     let simulator = Simulator::start(simulated(&options)).await.map_err(|error| simulate::failure(&error))?;
     config.providers = simulator.providers("demo").map_err(|error| simulate::failure(&error))?;
     let config = Arc::new(config);
-    let store = desk.store(&config).await?;
+    let store = Desk::store(&config).await?;
     store.migrate().await?;
     house::nobody_elses(store.as_ref()).await?;
-    let catalogue = SharedCatalogue::load(&templates).map(Arc::new).map_err(Failure::Templates)?;
-    let worker = desk.workshop.start(config.clone(), store.clone(), catalogue).await?;
-    let shown = show(desk, &options, &config, &store, worker.as_ref(), &simulator).await;
+    let catalogue = app::load_catalogue(&templates)?;
+    let worker = Worker::start(config.clone(), store.clone(), catalogue).await?;
+    let shown = show(desk, &options, &config, &store, &worker, &simulator).await;
     worker.stop().await;
     // The counts were shown; a hit log was not asked for.
     let _ = simulator.shutdown().await;
@@ -105,11 +105,11 @@ fn simulated(options: &Options) -> SimulatorConfig {
 }
 
 async fn show(
-    desk: &mut Desk<'_>,
+    desk: &mut Desk,
     options: &Options,
     config: &Config,
     store: &Arc<dyn Store>,
-    worker: &dyn Running,
+    worker: &Worker,
     simulator: &Simulator,
 ) -> Result<(), Failure> {
     let now = store.ping().await?;
@@ -141,9 +141,9 @@ async fn show(
 }
 
 fn welcome(
-    desk: &mut Desk<'_>,
+    desk: &mut Desk,
     options: &Options,
-    worker: &dyn Running,
+    worker: &Worker,
     simulator: &Simulator,
 ) -> Result<(), Failure> {
     if desk.json {
@@ -154,9 +154,8 @@ fn welcome(
     let title = desk.out.strong("outreachd demo: nothing leaves this machine");
     desk.out.line(title)?;
     desk.out.line(format!("ledger     {ledger}; jobs come {way}"))?;
-    if let Some(address) = worker.http() {
-        desk.out.line(format!("API        http://{address}/"))?;
-    }
+    let api = format!("http://{}", worker.http);
+    desk.out.line(format!("API        {api}/v1/messages   {api}/metrics   {api}/openapi.json"))?;
     desk.out.line(format!("simulator  {} (counts of what the providers got)", simulator.control_url()))?;
     desk.out.line("")?;
     Ok(desk.out.flush()?)
@@ -169,9 +168,9 @@ enum Way {
 }
 
 impl Way {
-    async fn of(worker: &dyn Running) -> Result<Self, Failure> {
-        let Some(broker) = worker.broker() else {
-            return Ok(Self::Directly(worker.intake().clone()));
+    async fn of(worker: &Worker) -> Result<Self, Failure> {
+        let Some(broker) = &worker.broker else {
+            return Ok(Self::Directly(worker.intake.clone()));
         };
         if !broker.wait_until_up(Duration::from_secs(20)).await {
             return Err(Failure::said(
@@ -261,7 +260,7 @@ async fn feed(clinic: &Clinic, way: &Way, options: &Options) -> Result<(), Failu
 
 /// Shows what changes until every job is sent or final, or nothing changes any more.
 async fn watch(
-    desk: &mut Desk<'_>,
+    desk: &mut Desk,
     store: &dyn Store,
     clinic: &Clinic,
     jobs: u64,
