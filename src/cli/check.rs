@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::failure::store_cure;
 use super::{Desk, Failure, optouts, templates};
+use crate::app;
 use crate::broker::{self, DownReason};
 use crate::config::Config;
 use crate::config::store::StoreKind;
@@ -87,7 +88,7 @@ impl Report {
     }
 }
 
-pub(super) async fn run(desk: &mut Desk<'_>, options: &Options) -> Result<(), Failure> {
+pub(super) async fn run(desk: &mut Desk, options: &Options) -> Result<(), Failure> {
     let loaded = Config::load(&desk.load_options()?);
     if options.show {
         let config = loaded.map_err(Failure::Config)?;
@@ -99,8 +100,8 @@ pub(super) async fn run(desk: &mut Desk<'_>, options: &Options) -> Result<(), Fa
             report.good("config", "all settings can work together");
             safety(&mut report, &config);
             texts(&mut report, &config);
-            ledger(desk, &mut report, &config).await?;
-            queues(desk, &mut report, &config).await?;
+            ledger(&mut report, &config).await?;
+            queues(&mut report, &config).await?;
             providers(&mut report, &config).await;
         }
         Err(faults) => {
@@ -118,7 +119,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, options: &Options) -> Result<(), Fa
     write(desk, &report)
 }
 
-fn write(desk: &mut Desk<'_>, report: &Report) -> Result<(), Failure> {
+fn write(desk: &mut Desk, report: &Report) -> Result<(), Failure> {
     let count = |standing| report.0.iter().filter(|line| line.standing == standing).count();
     let (bad, warnings) = (count(Standing::Bad), count(Standing::Warning));
     let width = report.0.iter().map(|line| line.subject.chars().count()).max().unwrap_or(0);
@@ -197,8 +198,8 @@ fn texts(report: &mut Report, config: &Config) {
     report.good("templates", format!("{} loaded", catalogue.templates().count()));
 }
 
-async fn ledger(desk: &Desk<'_>, report: &mut Report, config: &Config) -> Result<(), Failure> {
-    let store = match desk.store(config).await {
+async fn ledger(report: &mut Report, config: &Config) -> Result<(), Failure> {
+    let store = match Desk::store(config).await {
         Ok(store) => store,
         Err(Failure::Said { what, cure }) => {
             report.bad("ledger", what, cure);
@@ -267,8 +268,8 @@ fn machine_clock() -> Timestamp {
     Timestamp::now()
 }
 
-async fn queues(desk: &Desk<'_>, report: &mut Report, config: &Config) -> Result<(), Failure> {
-    let options = match desk.workshop.broker_options(config) {
+async fn queues(report: &mut Report, config: &Config) -> Result<(), Failure> {
+    let options = match app::broker_options(config).map_err(Failure::from) {
         Ok(Some(options)) => options,
         Ok(None) => {
             report.good("broker", "none is configured: jobs come over HTTP and from files");

@@ -86,7 +86,7 @@ impl Filter {
     }
 }
 
-pub(super) async fn run(desk: &mut Desk<'_>, command: Command) -> Result<(), Failure> {
+pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     match command {
         Command::List { filter, limit } => list(desk, filter.into_rows(limit.min(PAGE)), limit).await,
         Command::Show { id, raw } => show(desk, id, raw).await,
@@ -108,9 +108,9 @@ fn repaired_limit() -> u64 {
     u64::try_from(MAX_JOB_BYTES).unwrap_or(u64::MAX)
 }
 
-async fn list(desk: &mut Desk<'_>, mut filter: ParkedFilter, limit: u32) -> Result<(), Failure> {
+async fn list(desk: &mut Desk, mut filter: ParkedFilter, limit: u32) -> Result<(), Failure> {
     let config = desk.config()?;
-    let store = desk.store(&config).await?;
+    let store = Desk::store(&config).await?;
     let mut left = limit;
     let mut table = Table::new(&["id", "parked", "reason", "source", "job", "came by", "what is wrong"]);
     let mut count = 0_u32;
@@ -164,9 +164,9 @@ fn as_json(row: &ParkedRow) -> Value {
     })
 }
 
-async fn show(desk: &mut Desk<'_>, id: ParkedId, raw: bool) -> Result<(), Failure> {
+async fn show(desk: &mut Desk, id: ParkedId, raw: bool) -> Result<(), Failure> {
     let config = desk.config()?;
-    let store = desk.store(&config).await?;
+    let store = Desk::store(&config).await?;
     let filter = ParkedFilter { ids: vec![id], limit: 1, ..ParkedFilter::default() };
     let Some(row) = store.parked(&filter).await?.pop() else {
         let cure = "look at `outreachd dead list`; what was replayed is not shown any more";
@@ -193,13 +193,13 @@ async fn show(desk: &mut Desk<'_>, id: ParkedId, raw: bool) -> Result<(), Failur
 }
 
 async fn replay(
-    desk: &mut Desk<'_>,
+    desk: &mut Desk,
     mut filter: ParkedFilter,
     dry_run: bool,
     repaired: Option<&[u8]>,
 ) -> Result<(), Failure> {
     let config = desk.config()?;
-    let store = desk.store(&config).await?;
+    let store = Desk::store(&config).await?;
     let catalogue = Desk::catalogue(&config)?;
     let intake = Desk::intake(&config, store.clone(), catalogue);
     let (mut good, mut bad) = (0_u64, 0_u64);
@@ -232,7 +232,7 @@ async fn replay(
 }
 
 async fn replay_page(
-    desk: &mut Desk<'_>,
+    desk: &mut Desk,
     store: &dyn Store,
     intake: &Intake,
     rows: &[ParkedRow],

@@ -38,12 +38,12 @@ pub(super) struct Options {
     source: Option<SourceName>,
 }
 
-pub(super) async fn run(desk: &mut Desk<'_>, options: &Options) -> Result<(), Failure> {
+pub(super) async fn run(desk: &mut Desk, options: &Options) -> Result<(), Failure> {
     let config = desk.config()?;
     let bytes = files::read_all(&options.file, MAX_BYTES)?;
     let bodies = bodies(&bytes)?;
     let catalogue = Desk::catalogue(&config)?;
-    let store = desk.store(&config).await?;
+    let store = Desk::store(&config).await?;
     let intake = Desk::intake(&config, store, catalogue);
     let arrival = Arrival { source: options.source.clone(), origin: "file".to_owned(), ..Arrival::default() };
     let mut tally = Tally::default();

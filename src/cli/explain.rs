@@ -16,9 +16,9 @@ pub(super) struct Options {
     id: Which,
 }
 
-pub(super) async fn run(desk: &mut Desk<'_>, options: &Options) -> Result<(), Failure> {
+pub(super) async fn run(desk: &mut Desk, options: &Options) -> Result<(), Failure> {
     let config = desk.config()?;
-    let store = desk.store(&config).await?;
+    let store = Desk::store(&config).await?;
     let id = messages::find(store.as_ref(), &options.id).await?.facts.id;
     let explained = explain(store.as_ref(), id).await?;
     let Some(explained) = explained else {

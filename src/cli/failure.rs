@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::app::AppError;
 use crate::config::ConfigFault;
 use crate::domain::problem::Problem;
 use crate::store::StoreError;
@@ -11,7 +12,7 @@ use crate::template::Finding;
 
 /// Why a command failed. Nothing in it is PHI: it is written to standard error.
 #[derive(Debug)]
-pub enum Failure {
+pub(super) enum Failure {
     /// What is wrong and what to do about it.
     Said { what: String, cure: String },
     /// Everything that is wrong with the configuration.
@@ -28,7 +29,7 @@ pub enum Failure {
 
 impl Failure {
     /// A failure in one sentence, and its cure in another.
-    pub fn said(what: impl Display, cure: impl Into<String>) -> Self {
+    pub(super) fn said(what: impl Display, cure: impl Into<String>) -> Self {
         Self::Said { what: what.to_string(), cure: cure.into() }
     }
 
@@ -86,6 +87,18 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let cure = store_cure(&error);
         Self::said(error, cure)
+    }
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Store(error) => error.into(),
+            AppError::Templates(findings) => Self::Templates(findings),
+            other => {
+                Self::said(other, "correct the configuration; `outreachd check` tells all that is wrong")
+            }
+        }
     }
 }
 

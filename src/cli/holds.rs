@@ -52,10 +52,10 @@ pub(super) struct ReleaseOptions {
     id: HoldId,
 }
 
-pub(super) async fn hold(desk: &mut Desk<'_>, options: HoldOptions) -> Result<(), Failure> {
+pub(super) async fn hold(desk: &mut Desk, options: HoldOptions) -> Result<(), Failure> {
     let value = checked(options.scope, options.value.unwrap_or_default())?;
     let config = desk.config()?;
-    let store = desk.store(&config).await?;
+    let store = Desk::store(&config).await?;
     let now = store.ping().await?;
     let hold = Hold {
         id: HoldId::generate(),
@@ -80,9 +80,9 @@ pub(super) async fn hold(desk: &mut Desk<'_>, options: HoldOptions) -> Result<()
     Ok(desk.out.line(format!("end it with: outreachd release {}", hold.id))?)
 }
 
-pub(super) async fn list(desk: &mut Desk<'_>) -> Result<(), Failure> {
+pub(super) async fn list(desk: &mut Desk) -> Result<(), Failure> {
     let config = desk.config()?;
-    let holds = desk.store(&config).await?.holds().await?;
+    let holds = Desk::store(&config).await?.holds().await?;
     if desk.json {
         return Ok(holds.iter().try_for_each(|hold| desk.out.json(hold))?);
     }
@@ -104,9 +104,9 @@ pub(super) async fn list(desk: &mut Desk<'_>) -> Result<(), Failure> {
     Ok(table.write(&mut desk.out)?)
 }
 
-pub(super) async fn release(desk: &mut Desk<'_>, options: &ReleaseOptions) -> Result<(), Failure> {
+pub(super) async fn release(desk: &mut Desk, options: &ReleaseOptions) -> Result<(), Failure> {
     let config = desk.config()?;
-    let released = desk.store(&config).await?.release_hold(options.id, &operator()).await?;
+    let released = Desk::store(&config).await?.release_hold(options.id, &operator()).await?;
     if !released {
         let what = format!("no hold {} is in force", options.id);
         return Err(Failure::said(what, "look at `outreachd holds`"));

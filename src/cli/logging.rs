@@ -1,7 +1,7 @@
 //! The log: JSON or pretty, on standard error, without the chatter of libraries, some of which print frames and
 //! bodies at their lower levels.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
@@ -26,10 +26,12 @@ pub(super) fn start(log: LogSection) -> Result<(), Failure> {
             let cure = "write a level such as `debug`, or `outreachd::broker=debug`";
             Failure::said(format!("{VARIABLE} is not a filter"), cure)
         })?,
-        _ => EnvFilter::new(format!("warn,outreachd={}", log.level)),
+        // The broker's library calls it an error when we ask whether a queue exists; our own lines tell of outages.
+        _ => EnvFilter::new(format!("warn,lapin=off,outreachd={}", log.level)),
     };
     let filter = filter.and(filter_fn(is_fit_to_print));
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let layer = match log.format {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
         LogFormat::Pretty => layer.with_target(false).boxed(),

@@ -105,9 +105,9 @@ impl Filter {
     }
 }
 
-pub(super) async fn run(desk: &mut Desk<'_>, command: Command) -> Result<(), Failure> {
+pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     let config = desk.config()?;
-    let store = desk.store(&config).await?;
+    let store = Desk::store(&config).await?;
     match command {
         Command::List { filter, limit, before } => {
             let filter = MessageFilter { before, ..filter.into_rows() };
@@ -127,7 +127,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Command) -> Result<(), Fai
 }
 
 async fn list(
-    desk: &mut Desk<'_>,
+    desk: &mut Desk,
     store: &dyn Store,
     mut filter: MessageFilter,
     limit: u32,
@@ -204,7 +204,7 @@ pub(super) async fn find(store: &dyn Store, which: &Which) -> Result<MessageRow,
     })
 }
 
-async fn show(desk: &mut Desk<'_>, store: &dyn Store, which: &Which) -> Result<(), Failure> {
+async fn show(desk: &mut Desk, store: &dyn Store, which: &Which) -> Result<(), Failure> {
     let row = find(store, which).await?;
     let attempts = store.attempts(row.facts.id).await?;
     let events = store.events(row.facts.id).await?;
@@ -280,7 +280,7 @@ fn write_facts(out: &mut Out, row: &MessageRow) -> Result<(), Failure> {
 }
 
 async fn tail(
-    desk: &mut Desk<'_>,
+    desk: &mut Desk,
     store: &dyn Store,
     filter: MessageFilter,
     lines: Option<u64>,

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{Desk, Failure};
+use crate::app;
 use crate::broker;
 
 /// Brings the ledger's schema up to this program's version and declares the exchanges and queues that are missing.
@@ -13,12 +14,12 @@ use crate::broker;
 #[command(after_help = "Example:\n  outreachd migrate --config /etc/outreachd/outreachd.toml")]
 pub(super) struct Options {}
 
-pub(super) async fn run(desk: &mut Desk<'_>, _options: &Options) -> Result<(), Failure> {
+pub(super) async fn run(desk: &mut Desk, _options: &Options) -> Result<(), Failure> {
     let config = desk.config()?;
-    desk.store(&config).await?.migrate().await?;
+    Desk::store(&config).await?.migrate().await?;
     desk.out.line("ledger  the schema is up to date")?;
     desk.out.flush()?;
-    match desk.workshop.broker_options(&config)? {
+    match app::broker_options(&config)? {
         None => desk.out.line("broker  none is configured")?,
         Some(options) => {
             broker::declare(&options).await.map_err(|reason| {

@@ -26,51 +26,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use clap::{Parser, Subcommand};
-use metrics_exporter_prometheus::PrometheusHandle;
 
-pub use failure::Failure;
-
-use crate::broker::{Broker, BrokerOptions};
+use crate::app;
 use crate::config::{Config, LoadOptions};
 use crate::domain::ids::WorkerId;
 use crate::intake::{Gatekeeper, Intake};
 use crate::store::Store;
 use crate::template::SharedCatalogue;
+use failure::Failure;
 use out::Out;
-
-/// What commands need built. The app builds it; this room only asks.
-#[async_trait]
-pub trait Workshop: Send + Sync {
-    /// Opens the ledger; it need not be reachable.
-    async fn open_store(&self, config: &Config) -> Result<Arc<dyn Store>, Failure>;
-
-    /// How the broker is reached; none where none is configured.
-    fn broker_options(&self, config: &Config) -> Result<Option<BrokerOptions>, Failure>;
-
-    /// Starts a worker.
-    async fn start(
-        &self,
-        config: Arc<Config>,
-        store: Arc<dyn Store>,
-        catalogue: Arc<SharedCatalogue>,
-        metrics: PrometheusHandle,
-    ) -> Result<Box<dyn Running>, Failure>;
-}
-
-/// A worker that runs.
-#[async_trait]
-pub trait Running: Send {
-    /// Its way in.
-    fn intake(&self) -> &Intake;
-
-    /// Its connection to the broker, where one is configured.
-    fn broker(&self) -> Option<&Broker>;
-
-    /// Stops it in good order.
-    async fn stop(self: Box<Self>);
-}
 
 /// Sends patients the right message on the right channel at the right time, and keeps on record what became of it.
 #[derive(Debug, Parser)]
@@ -141,7 +106,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 #[must_use]
-pub fn main(workshop: &dyn Workshop) -> ExitCode {
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -150,7 +115,7 @@ pub fn main(workshop: &dyn Workshop) -> ExitCode {
             return Failure::said(what, "look at the limits of processes and memory").report();
         }
     };
-    let mut desk = Desk { workshop, out: Out::stdout(), json: cli.json, file: cli.config };
+    let mut desk = Desk { out: Out::stdout(), json: cli.json, file: cli.config };
     let done = runtime.block_on(async {
         let done = command(cli.command, &mut desk).await;
         desk.out.flush()?;
@@ -164,7 +129,7 @@ pub fn main(workshop: &dyn Workshop) -> ExitCode {
     }
 }
 
-async fn command(command: Command, desk: &mut Desk<'_>) -> Result<(), Failure> {
+async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
     match command {
         Command::Demo(options) => demo::run(desk, options).await,
         Command::Run(options) => run::run(desk, &options).await,
@@ -188,14 +153,13 @@ async fn command(command: Command, desk: &mut Desk<'_>) -> Result<(), Failure> {
 }
 
 /// What every command has at hand.
-struct Desk<'a> {
-    workshop: &'a dyn Workshop,
+struct Desk {
     out: Out,
     json: bool,
     file: Option<PathBuf>,
 }
 
-impl Desk<'_> {
+impl Desk {
     fn load_options(&self) -> Result<LoadOptions, Failure> {
         LoadOptions::of_this_process(self.file.clone()).map_err(|error| {
             Failure::said(
@@ -209,12 +173,12 @@ impl Desk<'_> {
         Config::load(&self.load_options()?).map(Arc::new).map_err(Failure::Config)
     }
 
-    async fn store(&self, config: &Config) -> Result<Arc<dyn Store>, Failure> {
-        self.workshop.open_store(config).await
+    async fn store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+        Ok(app::open_store(config).await?)
     }
 
     fn catalogue(config: &Config) -> Result<Arc<SharedCatalogue>, Failure> {
-        SharedCatalogue::load(&config.templates.dir).map(Arc::new).map_err(Failure::Templates)
+        Ok(app::load_catalogue(&config.templates.dir)?)
     }
 
     /// A way in without a worker: what is accepted waits in the ledger for one.

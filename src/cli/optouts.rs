@@ -37,10 +37,10 @@ pub(super) enum Command {
     },
 }
 
-pub(super) async fn run(desk: &mut Desk<'_>, command: Command) -> Result<(), Failure> {
+pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     let Command::Import { file } = command;
     let config = desk.config()?;
-    let store = desk.store(&config).await?;
+    let store = Desk::store(&config).await?;
     let now = store.ping().await?;
     let bar = files::progress(&file);
     let mut csv =

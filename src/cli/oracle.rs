@@ -36,7 +36,7 @@ pub(super) enum SmsCommand {
     },
 }
 
-pub(super) fn phone(desk: &mut Desk<'_>, command: PhoneCommand) -> Result<(), Failure> {
+pub(super) fn phone(desk: &mut Desk, command: PhoneCommand) -> Result<(), Failure> {
     let PhoneCommand::Parse { file } = command;
     each_line(&mut desk.out, &file, |asked: &NumberAsked| {
         let Some(region) = Region::parse(&asked.region) else {
@@ -49,7 +49,7 @@ pub(super) fn phone(desk: &mut Desk<'_>, command: PhoneCommand) -> Result<(), Fa
     })
 }
 
-pub(super) fn sms(desk: &mut Desk<'_>, command: SmsCommand) -> Result<(), Failure> {
+pub(super) fn sms(desk: &mut Desk, command: SmsCommand) -> Result<(), Failure> {
     let SmsCommand::Segments { file } = command;
     each_line(&mut desk.out, &file, |asked: &TextAsked| json!(segments(&asked.text)))
 }

@@ -58,7 +58,7 @@ fn format(text: &str) -> Result<Format, String> {
     }
 }
 
-pub(super) async fn run(desk: &mut Desk<'_>, command: Command) -> Result<(), Failure> {
+pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     match command {
         Command::Import { file, refused, format } => import(desk, &file, refused.as_deref(), format).await,
         Command::Show { id } => show(desk, &id).await,
@@ -75,13 +75,13 @@ struct Tally {
 }
 
 async fn import(
-    desk: &mut Desk<'_>,
+    desk: &mut Desk,
     file: &Path,
     refused: Option<&Path>,
     format: Option<Format>,
 ) -> Result<(), Failure> {
     let config = desk.config()?;
-    let store = desk.store(&config).await?;
+    let store = Desk::store(&config).await?;
     let now = store.ping().await?;
     let intake = Desk::intake(&config, store.clone(), Desk::catalogue(&config)?);
     let options = ImportOptions {
@@ -113,7 +113,7 @@ async fn import(
     summary(desk, tally, refused)
 }
 
-fn summary(desk: &mut Desk<'_>, tally: Tally, refused_file: Option<&Path>) -> Result<(), Failure> {
+fn summary(desk: &mut Desk, tally: Tally, refused_file: Option<&Path>) -> Result<(), Failure> {
     let Tally { created, updated, unchanged, stale, refused } = tally;
     if desk.json {
         desk.out.pretty(&json!({
@@ -132,7 +132,7 @@ fn summary(desk: &mut Desk<'_>, tally: Tally, refused_file: Option<&Path>) -> Re
 
 /// Writes one batch; rows that the ledger does not take are halved out and refused alone.
 async fn write(
-    desk: &mut Desk<'_>,
+    desk: &mut Desk,
     store: &Arc<dyn Store>,
     bar: &ProgressBar,
     batch: Vec<(u64, Patient)>,
@@ -203,7 +203,7 @@ impl Refusals {
         Ok(Self { file: Some((path.to_owned(), refused)) })
     }
 
-    fn add(&mut self, desk: &mut Desk<'_>, bar: &ProgressBar, row: &Row) -> Result<(), Failure> {
+    fn add(&mut self, desk: &mut Desk, bar: &ProgressBar, row: &Row) -> Result<(), Failure> {
         if let Some((path, file)) = &mut self.file {
             file.write(row).map_err(|error| Failure::file(path, &error))?;
         }
@@ -238,9 +238,9 @@ fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
     Ok(file)
 }
 
-async fn show(desk: &mut Desk<'_>, id: &PatientId) -> Result<(), Failure> {
+async fn show(desk: &mut Desk, id: &PatientId) -> Result<(), Failure> {
     let config = desk.config()?;
-    let Some(patient) = desk.store(&config).await?.patient(id).await? else {
+    let Some(patient) = Desk::store(&config).await?.patient(id).await? else {
         let cure = "check the id; `outreachd patients import` brings patients in";
         return Err(Failure::said(format!("patient {id} is not in the directory"), cure));
     };

@@ -15,9 +15,9 @@ use crate::store::rows::WorkerRow;
 #[command(after_help = "Example:\n  outreachd providers")]
 pub(super) struct Options {}
 
-pub(super) async fn run(desk: &mut Desk<'_>) -> Result<(), Failure> {
+pub(super) async fn run(desk: &mut Desk) -> Result<(), Failure> {
     let config = desk.config()?;
-    let store = desk.store(&config).await?;
+    let store = Desk::store(&config).await?;
     let now = store.ping().await?;
     let workers = store.workers().await?;
     if desk.json {

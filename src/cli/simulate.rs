@@ -81,7 +81,7 @@ impl Options {
     }
 }
 
-pub(super) async fn run(desk: &mut Desk<'_>, options: Options) -> Result<(), Failure> {
+pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure> {
     let simulator = Simulator::start(options.config()?).await.map_err(|error| failure(&error))?;
     announce(desk, &simulator)?;
     desk.out.flush()?;
@@ -96,7 +96,7 @@ pub(super) fn failure(error: &SimulatorError) -> Failure {
     Failure::said(error, "correct the simulator's settings; `outreachd simulate --help` explains them")
 }
 
-fn announce(desk: &mut Desk<'_>, simulator: &Simulator) -> Result<(), Failure> {
+fn announce(desk: &mut Desk, simulator: &Simulator) -> Result<(), Failure> {
     let twilio = &simulator.config().twilio;
     if desk.json {
         return Ok(desk.out.json(&json!({
@@ -118,6 +118,6 @@ fn announce(desk: &mut Desk<'_>, simulator: &Simulator) -> Result<(), Failure> {
     Ok(desk.out.line("simulating; Ctrl-C ends it")?)
 }
 
-fn tell(desk: &mut Desk<'_>, stats: &Stats) -> Result<(), Failure> {
+fn tell(desk: &mut Desk, stats: &Stats) -> Result<(), Failure> {
     Ok(desk.out.json(stats)?)
 }

@@ -77,7 +77,7 @@ pub(super) struct PreviewOptions {
     place: Place,
 }
 
-pub(super) fn run(desk: &mut Desk<'_>, command: Command) -> Result<(), Failure> {
+pub(super) fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     let config = desk.config()?;
     match command {
         Command::List { place } => list(desk, &load(&config, &place)?),
@@ -90,7 +90,7 @@ fn load(config: &Config, place: &Place) -> Result<Catalogue, Failure> {
     Catalogue::load(place.dir.as_deref().unwrap_or(&config.templates.dir)).map_err(Failure::Templates)
 }
 
-fn list(desk: &mut Desk<'_>, catalogue: &Catalogue) -> Result<(), Failure> {
+fn list(desk: &mut Desk, catalogue: &Catalogue) -> Result<(), Failure> {
     let mut table = Table::new(&["name", "purposes", "priority", "channels", "locales", "variables"]);
     for template in catalogue.templates() {
         let manifest = &template.manifest;
@@ -127,7 +127,7 @@ fn joined<T: ToString>(items: impl Iterator<Item = T>) -> String {
     items.map(|item| item.to_string()).collect::<Vec<_>>().join(" ")
 }
 
-fn check(desk: &mut Desk<'_>, config: &Config, place: &Place, quiet: bool) -> Result<(), Failure> {
+fn check(desk: &mut Desk, config: &Config, place: &Place, quiet: bool) -> Result<(), Failure> {
     let findings = match load(config, place) {
         Ok(catalogue) => lint(&catalogue, &options(config)),
         // What does not load is told in the same way as what does not please.
@@ -164,7 +164,7 @@ pub(super) fn options(config: &Config) -> LintOptions {
     options
 }
 
-fn show(desk: &mut Desk<'_>, config: &Config, options: &PreviewOptions) -> Result<(), Failure> {
+fn show(desk: &mut Desk, config: &Config, options: &PreviewOptions) -> Result<(), Failure> {
     let catalogue = load(config, &options.place)?;
     let Some(template) = catalogue.get(&options.name) else {
         return Err(Failure::said("there is no such template", "look at `outreachd template list`"));
