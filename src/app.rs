@@ -26,6 +26,7 @@ use crate::store::emit::Emitter;
 use crate::store::postgres::PostgresStore;
 use crate::store::rows::Timings;
 use crate::store::sealer::Sealer;
+use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 use crate::template::{Finding, SharedCatalogue};
 
@@ -64,7 +65,8 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
             Arc::new(PostgresStore::new(url, config.store.pool_size, sealer, emitter, timings(config))?)
         }
         StoreKind::Sqlite => {
-            return Err(AppError::Store(StoreError::Schema("no SQLite yet".to_owned())));
+            // The machine's own clock: a single file is used by the processes of one machine.
+            Arc::new(SqliteStore::new(url, sealer, emitter, timings(config), Arc::new(wall_clock))?)
         }
     })
 }
@@ -248,6 +250,15 @@ fn timings(config: &Config) -> Timings {
         send: span(longest + Duration::from_secs(4)),
         tombstone: span(config.policy.cancel_memory),
     }
+}
+
+/// What time it is, where no database server says so.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "SQLite has no clock of its own; this is the edge where one is read"
+)]
+fn wall_clock() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 /// The machine and the process, for people who look for it.
