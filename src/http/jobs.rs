@@ -205,7 +205,7 @@ fn refused(problems: Vec<Problem>) -> Fail {
 }
 
 fn too_late() -> Fail {
-    let rule = "it is on its way, or has arrived";
+    let rule = "it is on its way, or has ended";
     let cure = "steps not begun yet are dropped; to correct it, send a job that names it in `replaces`";
     Fail::because(Kind::TooLate, Problem::new("", Reason::TooLate, rule, cure))
 }

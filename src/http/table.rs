@@ -39,7 +39,7 @@ pub(super) const ROUTES: &[Route] = &[
             body: "Cancel",
             answers: &[
                 (200, "taken back, or remembered", "Cancelled"),
-                (409, "it is on its way or has arrived", "Problem"),
+                (409, "it is on its way or has ended", "Problem"),
             ],
         },
     },

@@ -14,6 +14,7 @@ mod broker;
 mod config;
 mod corridor;
 mod harness;
+mod http;
 mod import;
 mod input;
 mod provider;
