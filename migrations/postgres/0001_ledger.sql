@@ -229,7 +229,7 @@ CREATE TABLE workers (
 CREATE TABLE rate_gate (
     key  text PRIMARY KEY,
     tat  timestamptz NOT NULL,
-    day  date NOT NULL,
+    day  bigint NOT NULL,                          -- since 1970-01-01
     used bigint NOT NULL
 ) WITH (fillfactor = 50);
 

@@ -51,19 +51,13 @@ async fn consume(
         if !open {
             return;
         }
-        write(&intake, &acks, queue, &mut taken, &stop).await;
+        write(&intake, &acks, queue, &taken, &stop).await;
         taken.clear();
     }
 }
 
 /// Tries until the ledger has the batch; then, and only then, acknowledges it.
-async fn write(
-    intake: &Intake,
-    acks: &Acks,
-    queue: QueueRole,
-    taken: &mut Vec<Delivery>,
-    stop: &CancellationToken,
-) {
+async fn write(intake: &Intake, acks: &Acks, queue: QueueRole, taken: &[Delivery], stop: &CancellationToken) {
     let tokens: Vec<_> = taken.iter().map(|d| d.token).collect();
     let mut pause = Duration::from_millis(50);
     loop {

@@ -4,10 +4,16 @@
 //! database's clock, which is the only clock that decisions see. Statuses move and their events are written in
 //! the same transaction; a status never falls in rank, and both the domain and the database check that.
 
+pub mod columns;
 pub mod emit;
+pub mod engine;
+mod fault;
+pub mod ledger;
 pub mod postgres;
 pub mod rows;
 pub mod sealer;
+pub mod sqlite;
+mod words;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -153,9 +159,19 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn counts(&self) -> Result<Counts>;
 }
 
+/// Number, name and text of each migration, oldest first.
+type Migrations = &'static [(i64, &'static str, &'static str)];
+
+const fn newest(migrations: Migrations) -> i64 {
+    match migrations.last() {
+        Some(last) => last.0,
+        None => 0,
+    }
+}
+
 /// The migrations of one database as the migration runner wants them. A schema newer than this program is let
 /// through here: whether it still bears us is asked of `schema_info`.
-fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> sqlx::migrate::Migrator {
+fn migrator(migrations: Migrations) -> sqlx::migrate::Migrator {
     use sqlx::SqlSafeStr;
     let list = migrations
         .iter()
@@ -174,20 +190,7 @@ fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> sqlx::migrate::
     migrator
 }
 
-fn migration_fault(error: sqlx::migrate::MigrateError) -> StoreError {
-    match error {
-        sqlx::migrate::MigrateError::VersionMismatch(version) => StoreError::Schema(format!(
-            "migration {version} was changed after it had been applied: restore the released file"
-        )),
-        sqlx::migrate::MigrateError::Execute(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) => {
-            StoreError::Unavailable("connection".to_owned())
-        }
-        other => StoreError::Schema(format!("migration failed: {other}")),
-    }
-}
-
-fn check_compatible(needs: i64, migrations: &[(i64, &'static str, &'static str)]) -> Result<()> {
-    let known = migrations.last().map_or(0, |m| m.0);
+fn check_compatible(needs: i64, known: i64) -> Result<()> {
     if needs > known {
         return Err(StoreError::Schema(format!(
             "the schema needs a program that knows migration {needs}; this one knows {known}: upgrade outreachd"

@@ -20,4 +20,5 @@ mod input;
 mod provider;
 mod rooms;
 mod simulator;
+mod store;
 mod templates;

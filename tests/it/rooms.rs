@@ -61,6 +61,7 @@ fn an_arrow_is_seen_however_it_is_written() {
 /// The rooms that a file's text names by `crate::`, comments left out.
 fn arrows(text: &str) -> Vec<String> {
     let mut found = Vec::new();
+    let count = |text: &str, brace: char| i64::try_from(text.matches(brace).count()).unwrap();
     let code: String =
         text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     for part in code.split("crate::").skip(1) {
@@ -73,7 +74,7 @@ fn arrows(text: &str) -> Vec<String> {
                         found.push(word);
                     }
                 }
-                depth += item.matches('{').count() as i32 - item.matches('}').count() as i32;
+                depth += count(item, '{') - count(item, '}');
                 if depth < 0 {
                     break;
                 }

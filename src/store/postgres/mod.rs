@@ -1,50 +1,34 @@
-//! The ledger in PostgreSQL: batches go in and out as arrays, one statement where one will do.
+//! The ledger in PostgreSQL: batches go in as arrays, one statement where one will do.
 
-mod admit;
-mod claim;
-mod corridor;
-mod directory;
-mod gate;
-mod operate;
-mod outbox;
-mod read;
+mod statements;
 
-use std::collections::HashSet;
 use std::str::FromStr;
-use std::sync::RwLock;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Postgres, Row, Transaction};
 
-use super::emit::{Emitter, NewEvent, shard};
-use super::rows::*;
+use super::columns::columns;
+use super::emit::Emitter;
+use super::engine::{Args, Column, Data, Engine, Sql, Statements, Value};
+use super::fault::{fault, migration_fault};
+use super::ledger::Ledger;
+use super::rows::Timings;
 use super::sealer::Sealer;
-use super::{Result, Store, StoreError};
-use crate::domain::ids::{HoldId, MessageId, ParkedId, PatientId, WorkerId};
-use crate::domain::job::Cancel;
-use crate::domain::patient::Patient;
-
-type Tx<'a> = Transaction<'a, Postgres>;
+use super::{Migrations, Result, StoreError};
 
 /// The ledger in PostgreSQL.
+pub type PostgresStore = Ledger<PostgresEngine>;
+
+/// A pool of connections to PostgreSQL.
 #[derive(Debug)]
-pub struct PostgresStore {
+pub struct PostgresEngine {
     pool: PgPool,
-    sealer: Sealer,
-    emitter: Emitter,
-    timings: Timings,
-    /// Sources that are known to stand in the table of sources.
-    sources: RwLock<HashSet<String>>,
-    /// Keys that are known to stand in the rate gate.
-    gate_keys: RwLock<HashSet<String>>,
 }
 
-/// The newest schema that this program knows, and the oldest program that the newest schema bears.
-const MIGRATIONS: &[(i64, &str, &str)] =
+const MIGRATIONS: Migrations =
     &[(1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
 
 impl PostgresStore {
@@ -68,197 +52,102 @@ impl PostgresStore {
             .acquire_timeout(Duration::from_secs(5))
             .test_before_acquire(false)
             .connect_lazy_with(options);
-        Ok(Self { pool, sealer, emitter, timings, sources: RwLock::default(), gate_keys: RwLock::default() })
-    }
-
-    /// Inserts events whose messages' `seq` was raised to the given number.
-    async fn insert_events(tx: &mut Tx<'_>, events: &[(Option<MessageId>, i32, NewEvent)]) -> Result<()> {
-        if events.is_empty() {
-            return Ok(());
-        }
-        let shards: Vec<i16> = events.iter().map(|(id, _, _)| id.map_or(0, shard)).collect();
-        let ids: Vec<Option<uuid::Uuid>> = events.iter().map(|(id, _, _)| id.map(|i| i.0)).collect();
-        let seqs: Vec<i32> = events.iter().map(|(_, seq, _)| *seq).collect();
-        let keys: Vec<&str> = events.iter().map(|(_, _, e)| e.routing_key.as_str()).collect();
-        let bodies: Vec<&str> = events.iter().map(|(_, _, e)| e.body.as_str()).collect();
-        sqlx::query(
-            "INSERT INTO events (shard, message_id, seq, routing_key, body)
-             SELECT * FROM unnest($1::smallint[], $2::uuid[], $3::integer[], $4::text[], $5::text[])",
-        )
-        .bind(shards)
-        .bind(ids)
-        .bind(seqs)
-        .bind(keys)
-        .bind(bodies)
-        .execute(&mut **tx)
-        .await
-        .map_err(fault)?;
-        Ok(())
-    }
-
-    async fn now(tx: &mut Tx<'_>) -> Result<Timestamp> {
-        let row = sqlx::query("SELECT now()").fetch_one(&mut **tx).await.map_err(fault)?;
-        time(&row, 0)
+        Ok(Self::over(PostgresEngine { pool }, sealer, emitter, timings))
     }
 }
 
-/// Reads a time column.
-fn time(row: &sqlx::postgres::PgRow, column: usize) -> Result<Timestamp> {
-    Ok(row.try_get::<jiff_sqlx::Timestamp, _>(column).map_err(fault)?.to_jiff())
-}
+impl Engine for PostgresEngine {
+    type Row = PgRow;
+    type Tx = Transaction<'static, Postgres>;
 
-/// Reads a time column that may be NULL.
-fn maybe_time(row: &sqlx::postgres::PgRow, column: usize) -> Result<Option<Timestamp>> {
-    Ok(row.try_get::<Option<jiff_sqlx::Timestamp>, _>(column).map_err(fault)?.map(|t| t.to_jiff()))
-}
+    const STATEMENTS: &'static Statements = &statements::STATEMENTS;
+    const NEWEST: i64 = super::newest(MIGRATIONS);
 
-/// Classes a database error by what the caller can do about it. The message of the database may quote a row,
-/// so only the SQLSTATE is kept.
-fn fault(error: sqlx::Error) -> StoreError {
-    let sqlx::Error::Database(db) = &error else {
-        return match error {
-            sqlx::Error::ColumnDecode { index, .. } => StoreError::Internal(format!("column {index}")),
-            sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Encode(_) => {
-                StoreError::Internal("a row does not fit".to_owned())
-            }
-            sqlx::Error::PoolTimedOut => StoreError::Unavailable("no connection in time".to_owned()),
-            sqlx::Error::Io(io) => StoreError::Unavailable(io.kind().to_string()),
-            _ => StoreError::Unavailable("connection".to_owned()),
-        };
-    };
-    let code = db.code().unwrap_or_default().into_owned();
-    match code.as_str() {
-        "40001" | "40P01" | "55P03" => StoreError::Contention,
-        "42P01" | "42883" => {
-            StoreError::Schema("the schema is missing or old: run `outreachd migrate`".to_owned())
-        }
-        c if c.starts_with("22") || c.starts_with("23") || c == "54000" => StoreError::Data(code),
-        c if c.starts_with("42") || c.starts_with("0A") => StoreError::Internal(format!("SQLSTATE {code}")),
-        // 08 connection, 25006 read-only, 28 authorisation, 3D no such database, 53 resources, 57 operator, 58 system
-        _ => StoreError::Unavailable(format!("SQLSTATE {code}")),
-    }
-}
-
-#[async_trait]
-impl Store for PostgresStore {
     async fn migrate(&self) -> Result<()> {
-        self.run_migrations().await
+        super::migrator(MIGRATIONS).run(&self.pool).await.map_err(migration_fault)
     }
-    async fn ping(&self) -> Result<Timestamp> {
-        self.check_schema().await
+
+    async fn read(&self, sql: impl Into<Sql> + Send, args: Args<'_>) -> Result<Vec<PgRow>> {
+        query(sql.into(), args).fetch_all(&self.pool).await.map_err(fault)
     }
-    async fn admit(&self, batch: &AdmitBatch) -> Result<AdmitReport> {
-        self.admit_batch(batch).await
+
+    async fn write(&self, sql: impl Into<Sql> + Send, args: Args<'_>) -> Result<Vec<PgRow>> {
+        query(sql.into(), args).fetch_all(&self.pool).await.map_err(fault)
     }
-    async fn cancel(&self, cancels: &[Cancel]) -> Result<Vec<CancelOutcome>> {
-        self.cancel_batch(cancels).await
+
+    async fn begin(&self) -> Result<Self::Tx> {
+        self.pool.begin().await.map_err(fault)
     }
-    async fn upsert_patients(&self, patients: Vec<Patient>) -> Result<Vec<UpsertOutcome>> {
-        self.upsert_batch(patients).await
+
+    async fn run(tx: &mut Self::Tx, sql: impl Into<Sql> + Send, args: Args<'_>) -> Result<Vec<PgRow>> {
+        query(sql.into(), args).fetch_all(&mut **tx).await.map_err(fault)
     }
-    async fn merge_patients(&self, id: &PatientId, into: &PatientId) -> Result<bool> {
-        self.merge(id, into).await
-    }
-    async fn record_address_consents(&self, consents: &[AddressConsent]) -> Result<()> {
-        self.record_consents(consents).await
-    }
-    async fn claim(&self, ask: &Claim) -> Result<Claimed> {
-        self.claim_due(ask).await
-    }
-    async fn directory(&self, subjects: &[Subject]) -> Result<Directory> {
-        self.read_directory(subjects).await
-    }
-    async fn decide(&self, decisions: &[Decided]) -> Result<()> {
-        self.decide_batch(decisions).await
-    }
-    async fn begin(&self, worker: WorkerId, batch: &[Begin]) -> Result<Begun> {
-        self.begin_batch(worker, batch).await
-    }
-    async fn settle(&self, batch: &[Settlement]) -> Result<()> {
-        self.settle_batch(batch).await
-    }
-    async fn release(&self, leases: &[Release]) -> Result<()> {
-        self.release_batch(leases).await
-    }
-    async fn reserve(&self, ask: &Reserve) -> Result<Reserved> {
-        self.reserve_slots(ask).await
-    }
-    async fn spend(&self, entries: &[Spend]) -> Result<Vec<bool>> {
-        self.spend_budgets(entries).await
-    }
-    async fn heartbeat(&self, worker: WorkerId, name: &str, state: &str) -> Result<Timestamp> {
-        self.beat(worker, name, state).await
-    }
-    async fn take_over(&self, limit: u32) -> Result<TakenOver> {
-        self.take_over_leases(limit).await
-    }
-    async fn outbox(&self, worker: WorkerId, done: &[i64], room: u32) -> Result<Vec<OutboxEvent>> {
-        self.next_events(worker, done, room).await
-    }
-    async fn messages(&self, filter: &MessageFilter) -> Result<Vec<MessageRow>> {
-        self.list_messages(filter).await
-    }
-    async fn message(&self, id: MessageId) -> Result<Option<MessageRow>> {
-        self.one_message(id).await
-    }
-    async fn attempts(&self, id: MessageId) -> Result<Vec<AttemptRow>> {
-        self.list_attempts(id).await
-    }
-    async fn events(&self, id: MessageId) -> Result<Vec<EventRow>> {
-        self.list_events(id).await
-    }
-    async fn patient(&self, id: &PatientId) -> Result<Option<Patient>> {
-        self.one_patient(id).await
-    }
-    async fn erase_patient(&self, id: &PatientId) -> Result<bool> {
-        self.erase(id).await
-    }
-    async fn parked(&self, filter: &ParkedFilter) -> Result<Vec<ParkedRow>> {
-        self.list_parked(filter).await
-    }
-    async fn mark_replayed(&self, ids: &[ParkedId]) -> Result<()> {
-        self.mark_parked_replayed(ids).await
-    }
-    async fn place_hold(&self, hold: &Hold) -> Result<()> {
-        self.insert_hold(hold).await
-    }
-    async fn release_hold(&self, id: HoldId, by: &str) -> Result<bool> {
-        self.end_hold(id, by).await
-    }
-    async fn holds(&self) -> Result<Vec<Hold>> {
-        self.active_holds().await
-    }
-    async fn workers(&self) -> Result<Vec<WorkerRow>> {
-        self.list_workers().await
-    }
-    async fn counts(&self) -> Result<Counts> {
-        self.count().await
+
+    async fn commit(tx: Self::Tx) -> Result<()> {
+        tx.commit().await.map_err(fault)
     }
 }
 
-impl PostgresStore {
-    async fn run_migrations(&self) -> Result<()> {
-        let migrator = super::migrator(MIGRATIONS);
-        migrator.run(&self.pool).await.map_err(super::migration_fault)
-    }
+columns!(
+    PgRow,
+    jiff_sqlx::Timestamp => |time| Ok(time.to_jiff()),
+    uuid::Uuid => Ok
+);
 
-    async fn check_schema(&self) -> Result<Timestamp> {
-        let row = sqlx::query("SELECT now(), min_compatible FROM schema_info")
-            .fetch_one(&self.pool)
-            .await
-            .map_err(fault)?;
-        let needs: i64 = row.try_get(1).map_err(fault)?;
-        super::check_compatible(needs, MIGRATIONS)?;
-        time(&row, 0)
+fn query(sql: Sql, args: Args<'_>) -> Query<'static, Postgres, PgArguments> {
+    let text = text(&sql, args.values.len(), &args.batch);
+    // Nothing of it comes from outside: marks are replaced by our own words, values are bound.
+    let mut query = sqlx::query(AssertSqlSafe(text));
+    for value in args.values {
+        query = match value {
+            Value::Text(text) => query.bind(text),
+            Value::Int(number) => query.bind(number),
+            Value::Flag(truth) => query.bind(truth),
+            Value::Id(id) => query.bind(id),
+            Value::Time(time) => query.bind(time.map(ToSqlx::to_sqlx)),
+            Value::Texts(texts) => query.bind(texts),
+            Value::Ids(ids) => query.bind(ids),
+            Value::Ints(numbers) => query.bind(numbers),
+        };
     }
+    for column in args.batch {
+        query = match column.data {
+            Data::Text(texts) => query.bind(texts),
+            Data::Int(numbers) => query.bind(numbers),
+            Data::Flag(truths) => query.bind(truths),
+            Data::Id(ids) => query.bind(ids),
+            Data::Time(times) => {
+                query.bind(times.into_iter().map(|t| t.map(ToSqlx::to_sqlx)).collect::<Vec<_>>())
+            }
+            Data::Bytes(bytes) => query.bind(bytes),
+        };
+    }
+    query
 }
 
-/// `ToSqlx` for optional times, which arrays need.
-fn maybe(at: Option<Timestamp>) -> Option<jiff_sqlx::Timestamp> {
-    at.map(ToSqlx::to_sqlx)
+/// The statement with its marks replaced.
+fn text(sql: &str, values: usize, batch: &[Column<'_>]) -> String {
+    if !sql.contains('{') {
+        return sql.to_owned();
+    }
+    let arrays: Vec<String> =
+        (1..).zip(batch).map(|(n, column)| format!("${}::{}", values + n, array(&column.data))).collect();
+    let names: Vec<&str> = batch.iter().map(|column| column.name).collect();
+    let input = format!("unnest({}) AS input({})", arrays.join(", "), names.join(", "));
+    sql.replace("{input}", &input)
+        .replace("{us}", "interval '1 microsecond'")
+        .replace("{today}", "floor(EXTRACT(EPOCH FROM now()) / 86400)::bigint")
+        .replace("{for update}", "FOR UPDATE")
+        .replace("{skip locked}", "FOR UPDATE OF m SKIP LOCKED")
 }
 
-/// A span as microseconds, which statements multiply by an interval.
-fn micros(span: jiff::SignedDuration) -> i64 {
-    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+fn array(data: &Data<'_>) -> &'static str {
+    match data {
+        Data::Text(_) => "text[]",
+        Data::Int(_) => "bigint[]",
+        Data::Flag(_) => "boolean[]",
+        Data::Id(_) => "uuid[]",
+        Data::Time(_) => "timestamptz[]",
+        Data::Bytes(_) => "bytea[]",
+    }
 }

@@ -1,0 +1,260 @@
+//! Jobs come in; what cannot become a message is parked.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{Ledger, Numbered, unfit};
+use crate::domain::ids::{MessageId, ParkedId};
+use crate::domain::status::MessageStatus;
+use crate::domain::words::Reason;
+use crate::store::Result;
+use crate::store::columns::Columns;
+use crate::store::emit::{Emitter, Move};
+use crate::store::engine::{
+    Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
+};
+use crate::store::rows::{
+    Admission, AdmitBatch, AdmitOutcome, AdmitReport, LeasedAdmission, Reject, Work,
+};
+
+/// For so long the broker may bring a parked body again without its being parked again.
+const SAME_BODY: SignedDuration = SignedDuration::from_hours(1);
+
+/// A message as `admit` has written it.
+struct Written {
+    status: MessageStatus,
+    taken_back: Option<Reason>,
+    token: Option<i64>,
+    accepted_at: Timestamp,
+}
+
+impl<E: Engine> Ledger<E> {
+    pub(super) async fn admit_batch(&self, batch: &AdmitBatch) -> Result<AdmitReport> {
+        let report = self.try_admit(batch).await;
+        if report.is_err() {
+            // What was rolled back must be written down again.
+            Self::forget(&self.sources);
+        }
+        report
+    }
+
+    async fn try_admit(&self, batch: &AdmitBatch) -> Result<AdmitReport> {
+        let mut tx = self.engine.begin().await?;
+        let mut report = self.insert_admissions(&mut tx, batch).await?;
+        self.supersede(&mut tx, batch, &mut report).await?;
+        let conflicts = conflicts(batch, &report.outcomes);
+        let rejects: Vec<&Reject> = batch.rejects.iter().chain(&conflicts).collect();
+        self.park(&mut tx, &rejects, report.now).await?;
+        E::commit(tx).await?;
+        Ok(report)
+    }
+
+    async fn insert_admissions(&self, tx: &mut E::Tx, batch: &AdmitBatch) -> Result<AdmitReport> {
+        if batch.admissions.is_empty() {
+            return Ok(AdmitReport { outcomes: Vec::new(), leased: Vec::new(), now: Self::now(tx).await? });
+        }
+        self.know_sources(tx, &batch.admissions).await?;
+        // Keys are taken in one order everywhere, so that two batches cannot wait for each other in a ring.
+        let mut order: Vec<(usize, &Admission)> = batch.admissions.iter().enumerate().collect();
+        order.sort_by(|(_, a), (_, b)| {
+            (&a.facts.source, &a.facts.job_id).cmp(&(&b.facts.source, &b.facts.job_id))
+        });
+        let mut written = self.write_admissions(tx, batch, &order).await?;
+        let now = match written.values().next() {
+            Some(row) => row.accepted_at,
+            None => Self::now(tx).await?,
+        };
+        let taken = order.iter().map(|(_, a)| *a).filter(|a| !written.contains_key(&a.facts.id.0));
+        let known = Self::known_keys(tx, &taken.collect::<Vec<_>>()).await?;
+        let mut report =
+            AdmitReport { outcomes: Vec::with_capacity(batch.admissions.len()), leased: Vec::new(), now };
+        let mut events = Vec::new();
+        for (place, admission) in batch.admissions.iter().enumerate() {
+            let facts = &admission.facts;
+            let outcome = match written.remove(&facts.id.0) {
+                Some(Written { taken_back: Some(reason), .. }) => {
+                    let to = bare_move(MessageStatus::Cancelled, reason, now);
+                    let event = self.emitter.message(facts, &to);
+                    events.extend(event.map(|event| Numbered { message: Some(facts.id), seq: 1, event }));
+                    AdmitOutcome::TakenBack(facts.id, reason)
+                }
+                Some(Written { token, status, accepted_at, .. }) => {
+                    let work =
+                        |token| Work { token, status, step: 0, tries: 0, accepted_at, cancelled: None };
+                    let leased =
+                        token.map(|token| LeasedAdmission { place, is_change: false, work: work(token) });
+                    report.leased.extend(leased);
+                    AdmitOutcome::Accepted(facts.id)
+                }
+                None => match known.get(&(facts.source.as_str(), facts.job_id.as_str())) {
+                    Some((id, hash)) if hash.as_slice() == admission.content_hash => {
+                        AdmitOutcome::Duplicate(*id)
+                    }
+                    _ => AdmitOutcome::Conflict(ParkedId::generate()),
+                },
+            };
+            report.outcomes.push(outcome);
+        }
+        Self::number_first(tx, &events).await?;
+        Ok(report)
+    }
+
+    /// Claims walk the sources; each is written down once a process.
+    async fn know_sources(&self, tx: &mut E::Tx, admissions: &[Admission]) -> Result<()> {
+        let fresh = Self::unknown(&self.sources, admissions.iter().map(|a| a.facts.source.as_str()));
+        for &name in &fresh {
+            E::run(tx, "INSERT INTO sources (name) VALUES ($1) ON CONFLICT DO NOTHING", args![name]).await?;
+        }
+        Self::remember(&self.sources, &fresh);
+        Ok(())
+    }
+
+    /// Takes the worker, the lease and the batch; answers `id, status, reason, lease_token, accepted_at` of what was
+    /// written. A job whose key is taken is left out of the answer; a job that was taken back before it came is
+    /// written as cancelled.
+    async fn write_admissions(
+        &self,
+        tx: &mut E::Tx,
+        batch: &AdmitBatch,
+        order: &[(usize, &Admission)],
+    ) -> Result<HashMap<Uuid, Written>> {
+        let bodies = order
+            .iter()
+            .map(|(_, a)| Ok(self.sealer.seal(&serde_json::to_vec(&a.body).map_err(|_| unfit("body"))?)))
+            .collect::<Result<Vec<Vec<u8>>>>()?;
+        let columns = vec![
+            ids("id", order, |(_, a)| a.facts.id.0),
+            texts("source", order, |(_, a)| a.facts.source.as_str()),
+            texts("job_id", order, |(_, a)| a.facts.job_id.as_str()),
+            bytes("content_hash", order, |(_, a)| a.content_hash.to_vec()),
+            texts("patient_id", order, |(_, a)| a.facts.patient_id.as_str()),
+            texts("template", order, |(_, a)| a.facts.template.as_str()),
+            texts("purpose", order, |(_, a)| a.facts.purpose.as_str()),
+            ints("priority", order, |(_, a)| a.facts.priority as i64),
+            maybe_texts("about", order, |(_, a)| a.facts.about.as_ref().map(|x| x.as_str())),
+            maybe_texts("site", order, |(_, a)| a.facts.site.as_ref().map(|x| x.as_str())),
+            maybe_texts("campaign_id", order, |(_, a)| a.facts.campaign_id.as_ref().map(|x| x.as_str())),
+            maybe_texts("correlation_id", order, |(_, a)| a.facts.correlation_id.as_deref()),
+            flags("test", order, |(_, a)| a.facts.test),
+            maybe_ids("retry_of", order, |(_, a)| a.facts.retry_of.map(|x| x.0)),
+            Column { name: "body", data: Data::Bytes(bodies) },
+            times("expires_at", order, |(_, a)| Some(a.expires_at)),
+            times("due_at", order, |(_, a)| a.due_at),
+            flags("wanted", order, |(place, _)| *place < batch.room),
+        ];
+        let args = args![batch.worker.0, micros(self.timings.lease)].batch(columns);
+        let rows = E::run(tx, E::STATEMENTS.admit, args).await?;
+        rows.iter()
+            .map(|row| {
+                let written = Written {
+                    status: row.word(1, MessageStatus::from_word)?,
+                    taken_back: row.maybe_word(2, Reason::from_word)?,
+                    token: row.maybe_int(3)?,
+                    accepted_at: row.time(4)?,
+                };
+                Ok((row.id(0)?, written))
+            })
+            .collect()
+    }
+
+    /// Who holds these names, with what content.
+    async fn known_keys<'a>(
+        tx: &mut E::Tx,
+        asked: &[&'a Admission],
+    ) -> Result<HashMap<(&'a str, &'a str), (MessageId, Vec<u8>)>> {
+        if asked.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let name = |a: &&'a Admission| (a.facts.source.as_str(), a.facts.job_id.as_str());
+        let sources: HashSet<&str> = asked.iter().map(|a| a.facts.source.as_str()).collect();
+        let job_ids: HashSet<&str> = asked.iter().map(|a| a.facts.job_id.as_str()).collect();
+        let rows = E::run(
+            tx,
+            "SELECT source, job_id, message_id, content_hash FROM job_keys WHERE source = ANY($1) AND job_id = ANY($2)",
+            args![sources.into_iter().collect::<Vec<_>>(), job_ids.into_iter().collect::<Vec<_>>()],
+        )
+        .await?;
+        let mut found = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            found.insert((row.text(0)?, row.text(1)?), (MessageId(row.id(2)?), row.bytes(3)?.to_vec()));
+        }
+        Ok(asked.iter().filter_map(|a| Some((name(a), found.get(&name(a))?.clone()))).collect())
+    }
+
+    /// The first events of messages that were written a moment ago.
+    async fn number_first(tx: &mut E::Tx, events: &[Numbered]) -> Result<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<Uuid> = events.iter().filter_map(|e| e.message.map(|id| id.0)).collect();
+        E::run(tx, "UPDATE messages SET seq = 1 WHERE id = ANY($1)", args![ids]).await?;
+        Self::insert_events(tx, events).await
+    }
+
+    async fn park(&self, tx: &mut E::Tx, rejects: &[&Reject], now: Timestamp) -> Result<()> {
+        if rejects.is_empty() {
+            return Ok(());
+        }
+        let problems = rejects
+            .iter()
+            .map(|r| serde_json::to_string(&r.problems).map_err(|_| unfit("problems")))
+            .collect::<Result<Vec<_>>>()?;
+        let columns = vec![
+            ids("id", rejects, |r| r.id.0),
+            texts("reason", rejects, |r| r.problems.first().map_or(Reason::Malformed, |p| p.reason).as_str()),
+            texts("field", rejects, |r| r.problems.first().map_or("", |p| p.field.as_str())),
+            texts("problems", &problems, |p| p),
+            maybe_texts("source", rejects, |r| r.source.as_ref().map(|s| s.as_str())),
+            maybe_texts("job_id", rejects, |r| r.job_id.as_ref().map(|s| s.as_str())),
+            texts("origin", rejects, |r| &r.origin),
+            maybe_texts("correlation_id", rejects, |r| r.correlation_id.as_deref()),
+            bytes("body", rejects, |r| self.sealer.seal(&r.body)),
+            bytes("body_hash", rejects, |r| Sha256::digest(&r.body).to_vec()),
+            flags("redelivered", rejects, |r| r.redelivered),
+        ];
+        let since = now.checked_sub(SAME_BODY).unwrap_or(Timestamp::MIN);
+        let rows = E::run(
+            tx,
+            "INSERT INTO parked (id, reason, field, problems, source, job_id, origin, correlation_id, body, body_hash, parked_at)
+             SELECT id, reason, field, problems, source, job_id, origin, correlation_id, body, body_hash, now() FROM {input}
+             WHERE NOT (redelivered AND EXISTS (
+                 SELECT 1 FROM parked p WHERE p.body_hash = input.body_hash AND p.parked_at > $1))
+             RETURNING id",
+            args![since].batch(columns),
+        )
+        .await?;
+        let parked = rows.iter().map(|row| row.id(0)).collect::<Result<HashSet<Uuid>>>()?;
+        let events: Vec<Numbered> = rejects
+            .iter()
+            .filter(|r| parked.contains(&r.id.0))
+            .map(|r| Numbered { message: None, seq: 0, event: Emitter::rejected(r, now) })
+            .collect();
+        Self::insert_events(tx, &events).await
+    }
+}
+
+fn conflicts(batch: &AdmitBatch, outcomes: &[AdmitOutcome]) -> Vec<Reject> {
+    let conflict = |(admission, outcome): (&Admission, &AdmitOutcome)| match outcome {
+        AdmitOutcome::Conflict(id) => admission.raw.as_ref().map(|raw| Reject {
+            id: *id,
+            problems: vec![crate::store::conflict()],
+            source: Some(admission.facts.source.clone()),
+            job_id: Some(admission.facts.job_id.clone()),
+            origin: admission.origin.clone(),
+            correlation_id: admission.facts.correlation_id.clone(),
+            body: raw.clone(),
+            redelivered: true,
+        }),
+        _ => None,
+    };
+    batch.admissions.iter().zip(outcomes).filter_map(conflict).collect()
+}
+
+/// A move that no attempt brought about.
+pub(super) fn bare_move(status: MessageStatus, reason: Reason, at: Timestamp) -> Move<'static> {
+    Move { status, reason: Some(reason), channel: None, provider: None, attempt: None, at }
+}
+

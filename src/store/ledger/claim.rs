@@ -1,0 +1,200 @@
+//! Due messages are leased; what dead workers held is taken over.
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::{Ledger, Numbered};
+use crate::domain::ids::WorkerId;
+use crate::domain::status::MessageStatus;
+use crate::domain::words::{Channel, Reason};
+use crate::store::columns::{Columns, facts};
+use crate::store::emit::Move;
+use crate::store::engine::{Args, Engine, args, ids, ints, maybe_texts, micros, times};
+use crate::store::rows::{Claim, Claimed, JobBody, LeasedMessage, OutboxEvent, Release, TakenOver, Work};
+use crate::store::{Result, StoreError, columns};
+
+/// How long the lanes of the outbox belong to a worker that does not come back.
+const OUTBOX_LEASE: SignedDuration = SignedDuration::from_secs(10);
+
+/// Nothing that is final or with a provider becomes due by being given back.
+const RELEASE: &str = "
+UPDATE messages
+SET lease_token = NULL, lease_owner = NULL, lease_until = NULL, channel = COALESCE(input.channel, messages.channel),
+    due_at = CASE WHEN messages.status IN ('accepted', 'scheduled', 'held', 'sending', 'unknown')
+        THEN COALESCE(input.due_at, now()) END
+FROM {input}
+WHERE messages.id = input.id AND messages.lease_token = input.token";
+
+impl<E: Engine> Ledger<E> {
+    /// Takes channel, priority, room, worker and lease; answers the facts, `body, status, step, tries, accepted_at,
+    /// lease_token, now` and the reason of a tombstone.
+    pub(super) async fn claim_due(&self, ask: &Claim) -> Result<Claimed> {
+        let args = args![
+            ask.channel.map_or("", Channel::as_str),
+            ask.priority as i64,
+            i64::from(ask.room),
+            ask.worker.0,
+            micros(self.timings.lease),
+        ];
+        let rows = self.engine.write(E::STATEMENTS.claim, args).await?;
+        let now = match rows.first() {
+            Some(row) => row.time(20)?,
+            None => self.clock().await?,
+        };
+        let messages = rows.iter().map(|row| self.leased(row)).collect::<Result<Vec<_>>>()?;
+        Ok(Claimed { messages, now })
+    }
+
+    fn leased(&self, row: &E::Row) -> Result<LeasedMessage> {
+        let work = Work {
+            token: row.int(19)?,
+            status: row.word(15, MessageStatus::from_word)?,
+            step: row.count(16)?,
+            tries: row.count(17)?,
+            accepted_at: row.time(18)?,
+            cancelled: row.maybe_word(21, Reason::from_word)?,
+        };
+        Ok(LeasedMessage { facts: facts(row)?, body: self.job_body(row, 14)?, work })
+    }
+
+    pub(super) fn job_body(&self, row: &E::Row, column: usize) -> Result<JobBody> {
+        serde_json::from_slice(self.sealer.open(row.bytes(column)?)?)
+            .map_err(|_| StoreError::Internal("a stored job does not fit".to_owned()))
+    }
+
+    pub(super) async fn release_batch(&self, leases: &[Release]) -> Result<()> {
+        if leases.is_empty() {
+            return Ok(());
+        }
+        let batch = vec![
+            ids("id", leases, |r| r.message.0),
+            ints("token", leases, |r| r.token),
+            maybe_texts("channel", leases, |r| r.channel.map(Channel::as_str)),
+            times("due_at", leases, |r| r.due_at),
+        ];
+        self.engine.write(RELEASE, Args::none().batch(batch)).await?;
+        Ok(())
+    }
+
+    pub(super) async fn beat(&self, worker: WorkerId, name: &str, state: &str) -> Result<Timestamp> {
+        let rows = self
+            .engine
+            .write(
+                "INSERT INTO workers (id, name, started_at, seen_at, state) VALUES ($1, $2, now(), now(), $3)
+                 ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, state = excluded.state
+                 RETURNING seen_at",
+                args![worker.0, name, state],
+            )
+            .await?;
+        super::only_time(&rows)
+    }
+
+    /// A lease that has ended, or whose worker was silent for too long, is anybody's. Whether an attempt had begun
+    /// decides: not begun is safe to send, begun is unknown.
+    pub(super) async fn take_over_leases(&self, limit: u32) -> Result<TakenOver> {
+        let mut tx = self.engine.begin().await?;
+        let now = Self::now(&mut tx).await?;
+        let silent = now.checked_sub(self.timings.stale).unwrap_or(Timestamp::MIN);
+        let rows = E::run(
+            &mut tx,
+            "SELECT m.id FROM messages m
+             WHERE m.lease_until IS NOT NULL AND (m.lease_until < now()
+                 OR NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = m.lease_owner AND w.seen_at > $2))
+             LIMIT $1 {skip locked}",
+            args![i64::from(limit), silent],
+        )
+        .await?;
+        let all = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
+        // Asked only now that the messages are ours: an attempt that began a moment ago is seen too.
+        let rows = E::run(
+            &mut tx,
+            "SELECT m.id, a.id, a.dedupes FROM messages m JOIN attempts a ON a.id = m.last_attempt
+             WHERE m.id = ANY($1) AND a.status = 'sending'",
+            args![all.clone()],
+        )
+        .await?;
+        let begun = rows
+            .iter()
+            .map(|row| Ok(Left { message: row.id(0)?, attempt: row.id(1)?, dedupes: row.flag(2)? }))
+            .collect::<Result<Vec<_>>>()?;
+        let idle: Vec<Uuid> =
+            all.into_iter().filter(|id| begun.iter().all(|left| left.message != *id)).collect();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let taken = TakenOver { released: count(idle.len()), unknown: count(begun.len()) };
+        E::run(
+            &mut tx,
+            "UPDATE messages SET lease_token = NULL, lease_owner = NULL, lease_until = NULL,
+                 due_at = CASE WHEN status IN ('accepted', 'scheduled', 'held', 'sending', 'unknown')
+                     THEN COALESCE(due_at, now()) END
+             WHERE id = ANY($1)",
+            args![idle],
+        )
+        .await?;
+        self.leave_unknown(&mut tx, &begun, now).await?;
+        E::commit(tx).await?;
+        Ok(taken)
+    }
+
+    async fn leave_unknown(&self, tx: &mut E::Tx, begun: &[Left], now: Timestamp) -> Result<()> {
+        if begun.is_empty() {
+            return Ok(());
+        }
+        E::run(
+            tx,
+            "UPDATE attempts SET status = 'unknown', failure = 'ambiguous' WHERE id = ANY($1) AND status = 'sending'",
+            args![begun.iter().map(|l| l.attempt).collect::<Vec<_>>()],
+        )
+        .await?;
+        let mut events = Vec::new();
+        for left in begun {
+            let Some(message) = self.message_in(tx, left.message).await? else { continue };
+            let to = Move {
+                status: MessageStatus::Unknown,
+                reason: Some(Reason::OutcomeUnknown),
+                channel: message.channel,
+                provider: None,
+                attempt: Some(message.tries),
+                at: now,
+            };
+            let event = (message.status == MessageStatus::Sending)
+                .then(|| self.emitter.message(&message.facts, &to))
+                .flatten();
+            // Where the provider recognises a repeat by our key the same step is simply sent again.
+            E::run(
+                tx,
+                "UPDATE messages SET lease_token = NULL, lease_owner = NULL, lease_until = NULL, seq = seq + $3,
+                     status = CASE WHEN status = 'sending' THEN 'unknown' ELSE status END,
+                     changed_at = CASE WHEN status = 'sending' THEN now() ELSE changed_at END,
+                     reason = CASE WHEN status IN ('sending', 'unknown') THEN 'outcome_unknown' ELSE reason END,
+                     due_at = CASE WHEN status IN ('sending', 'unknown') AND $2 THEN now() END
+                 WHERE id = $1",
+                args![left.message, left.dedupes, i64::from(event.is_some())],
+            )
+            .await?;
+            let seq = message.seq.saturating_add(1);
+            events.extend(event.map(|event| Numbered { message: Some(message.facts.id), seq, event }));
+        }
+        Self::insert_events(tx, &events).await
+    }
+
+    /// Events leave in order, and are marked only once the broker has confirmed them. A lane belongs to the worker
+    /// that holds its lease, or that takes an ended one here. Takes worker, what is done, room and lease; answers
+    /// `ord, routing_key, seq, body, shard`.
+    pub(super) async fn next_events(
+        &self,
+        worker: WorkerId,
+        done: &[i64],
+        room: u32,
+    ) -> Result<Vec<OutboxEvent>> {
+        let args = args![worker.0, done.to_vec(), i64::from(room), micros(OUTBOX_LEASE)];
+        let rows = self.engine.write(E::STATEMENTS.outbox, args).await?;
+        rows.iter().map(columns::outbox_event).collect()
+    }
+}
+
+/// An attempt that somebody began and did not settle.
+struct Left {
+    message: Uuid,
+    attempt: Uuid,
+    dedupes: bool,
+}

@@ -1,0 +1,176 @@
+//! The corridor's own statements: decide, begin, settle.
+
+use std::collections::HashSet;
+
+use super::{Ledger, unfit};
+use crate::domain::ids::{AttemptId, WorkerId};
+use crate::domain::status::MessageStatus;
+use crate::domain::words::{Channel, Reason};
+use crate::store::Result;
+use crate::store::columns::Columns;
+use crate::store::emit::{Move, NewEvent, shard};
+use crate::store::engine::{
+    Args, Column, Data, Engine, args, bytes, flags, ids, ints, maybe_texts, micros, texts, times,
+};
+use crate::store::rows::{Begin, Begun, Decided, Failure, Settlement, Then};
+
+impl<E: Engine> Ledger<E> {
+    /// Moves statuses, work state and events in one go, where the lease is still the one that was decided under. A
+    /// move that is not legal leaves the status and moves the rest; it is not told.
+    pub(super) async fn decide_batch(&self, decisions: &[Decided]) -> Result<()> {
+        if decisions.is_empty() {
+            return Ok(());
+        }
+        let event = |d: &Decided| {
+            let to = Move {
+                status: d.status,
+                reason: d.reason,
+                channel: d.channel,
+                provider: None,
+                attempt: None,
+                at: d.at,
+            };
+            self.emitter.message(&d.facts, &to)
+        };
+        let events: Vec<_> = decisions.iter().map(event).collect();
+        let mut batch = vec![
+            ids("id", decisions, |d| d.facts.id.0),
+            ints("token", decisions, |d| d.token),
+            texts("status", decisions, |d| d.status.as_str()),
+            maybe_texts("reason", decisions, |d| d.reason.map(Reason::as_str)),
+            times("due_at", decisions, |d| d.due_at),
+            maybe_texts("channel", decisions, |d| d.channel.map(Channel::as_str)),
+            texts("explanation", decisions, |d| &d.explanation),
+            ints("shard", decisions, |d| i64::from(shard(d.facts.id))),
+        ];
+        batch.extend(event_columns(&events));
+        self.engine.write(E::STATEMENTS.decide, Args::none().batch(batch)).await?;
+        Ok(())
+    }
+
+    /// Writes the attempts of those messages for which every reason to send still stands: our lease with time left, a
+    /// legal status, the revision that was planned with, an answer not yet due to change, no cancel, no hold. Takes
+    /// worker, the time a send may take, and the batch; answers `attempt, now` of what has begun.
+    pub(super) async fn begin_batch(&self, worker: WorkerId, batch: &[Begin]) -> Result<Begun> {
+        let mut seen = HashSet::new();
+        let batch: Vec<&Begin> = batch.iter().filter(|b| seen.insert(b.facts.id)).collect();
+        let batch = batch.as_slice();
+        if batch.is_empty() {
+            return Ok(Begun { attempts: Vec::new(), now: self.clock().await? });
+        }
+        let others = batch
+            .iter()
+            .map(|b| match b.state.subjects.get(1..) {
+                None | Some([]) => Ok(None),
+                Some(others) => serde_json::to_string(others).map(Some).map_err(|_| unfit("subjects")),
+            })
+            .collect::<Result<Vec<Option<String>>>>()?;
+        let columns = vec![
+            ids("id", batch, |b| b.facts.id.0),
+            ints("token", batch, |b| b.token),
+            ids("attempt", batch, |b| b.attempt.0),
+            ints("step", batch, |b| i64::from(b.step)),
+            ints("number", batch, |b| i64::from(b.number)),
+            texts("provider", batch, |b| b.provider.as_str()),
+            texts("channel", batch, |b| b.route.channel.as_str()),
+            bytes("address", batch, |b| self.sealer.seal_text(&b.route.address)),
+            bytes("address_index", batch, |b| self.sealer.index(&b.route.address)),
+            flags("dedupes", batch, |b| b.dedupes),
+            ints("segments", batch, |b| i64::from(b.segments)),
+            texts("template_hash", batch, |b| &b.template_hash),
+            texts("locale", batch, |b| &b.locale),
+            maybe_texts("subject", batch, |b| b.state.subjects.first().map(String::as_str)),
+            Column { name: "others", data: Data::Text(others.iter().map(Option::as_deref).collect()) },
+            ints("revision", batch, |b| b.state.revision),
+            times("valid_until", batch, |b| Some(b.valid_until)),
+            texts("explanation", batch, |b| &b.explanation),
+        ];
+        let args = args![worker.0, micros(self.timings.send)].batch(columns);
+        let rows = self.engine.write(E::STATEMENTS.begin, args).await?;
+        let now = match rows.first() {
+            Some(row) => row.time(1)?,
+            None => self.clock().await?,
+        };
+        let attempts = rows.iter().map(|row| Ok(AttemptId(row.id(0)?))).collect::<Result<Vec<_>>>()?;
+        Ok(Begun { attempts, now })
+    }
+
+    pub(super) async fn settle_batch(&self, batch: &[Settlement]) -> Result<()> {
+        // One message twice in one statement would move once only: the later result waits for the next statement.
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let mut seen = HashSet::new();
+            let many = rest.iter().position(|s| !seen.insert(s.facts.id)).unwrap_or(rest.len());
+            let (now, later) = rest.split_at(many);
+            self.settle_distinct(now).await?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Results by attempt. The message's status follows only upwards; its work state only where this attempt is still
+    /// its latest and nobody has it yet.
+    async fn settle_distinct(&self, batch: &[Settlement]) -> Result<()> {
+        let follow: Vec<Follow> = batch.iter().map(Follow::of).collect();
+        let event = |(s, f): (&Settlement, &Follow)| {
+            let to = Move {
+                status: f.status?,
+                reason: f.reason,
+                channel: Some(s.channel),
+                provider: Some(&s.provider),
+                attempt: Some(s.number),
+                at: s.at,
+            };
+            self.emitter.message(&s.facts, &to)
+        };
+        let events: Vec<_> = batch.iter().zip(&follow).map(event).collect();
+        let mut columns = vec![
+            ids("attempt", batch, |s| s.attempt.0),
+            texts("attempt_status", batch, |s| s.status.as_str()),
+            maybe_texts("provider_ref", batch, |s| s.provider_ref.as_deref()),
+            maybe_texts("failure", batch, |s| s.failure.map(Failure::as_str)),
+            maybe_texts("code", batch, |s| s.code.as_deref()),
+            ids("message", batch, |s| s.facts.id.0),
+            maybe_texts("status", &follow, |f| f.status.map(MessageStatus::as_str)),
+            maybe_texts("reason", &follow, |f| f.reason.map(Reason::as_str)),
+            times("due_at", &follow, |f| f.due_at),
+            flags("next_step", &follow, |f| f.next_step),
+            ints("shard", batch, |s| i64::from(shard(s.facts.id))),
+        ];
+        columns.extend(event_columns(&events));
+        self.engine.write(E::STATEMENTS.settle, Args::none().batch(columns)).await?;
+        Ok(())
+    }
+}
+
+fn event_columns(events: &[Option<NewEvent>]) -> [Column<'_>; 2] {
+    [
+        maybe_texts("event_key", events, |e| e.as_ref().map(|e| e.routing_key.as_str())),
+        maybe_texts("event_body", events, |e| e.as_ref().map(|e| e.body.as_str())),
+    ]
+}
+
+/// [`Then`] as columns.
+struct Follow {
+    status: Option<MessageStatus>,
+    reason: Option<Reason>,
+    due_at: Option<jiff::Timestamp>,
+    next_step: bool,
+}
+
+impl Follow {
+    fn of(settlement: &Settlement) -> Self {
+        let follow = |status, reason, due_at| Self { status, reason, due_at, next_step: false };
+        let unknown = Some(MessageStatus::Unknown);
+        let lost = Some(Reason::OutcomeUnknown);
+        match settlement.then {
+            Then::Sent => follow(Some(MessageStatus::Sent), None, None),
+            Then::Unknown => follow(unknown, lost, None),
+            Then::UnknownRetry(at) => follow(unknown, lost, Some(at)),
+            Then::Retry(at) => follow(None, None, Some(at)),
+            Then::NextStep(reason) => {
+                Self { next_step: true, ..follow(None, Some(reason), Some(settlement.at)) }
+            }
+        }
+    }
+}

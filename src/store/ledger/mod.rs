@@ -1,0 +1,221 @@
+//! The ledger over either database: what is decided, in which order and in which transaction stands here once; only
+//! the words of some statements are a database's own.
+
+mod admit;
+mod claim;
+mod corridor;
+mod directory;
+mod gate;
+mod operate;
+mod patients;
+mod read;
+mod take_back;
+
+use std::collections::HashSet;
+use std::sync::{PoisonError, RwLock};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::columns::Columns;
+use super::emit::{Emitter, NewEvent, shard};
+use super::engine::{Args, Engine, ints, maybe_ids, texts};
+use super::rows::*;
+use super::sealer::Sealer;
+use super::{Result, Store, StoreError};
+use crate::domain::ids::{HoldId, MessageId, ParkedId, PatientId, WorkerId};
+use crate::domain::job::Cancel;
+use crate::domain::patient::Patient;
+
+/// The ledger in one database.
+#[derive(Debug)]
+pub struct Ledger<E> {
+    engine: E,
+    sealer: Sealer,
+    emitter: Emitter,
+    timings: Timings,
+    /// Sources that are known to stand in the table of sources.
+    sources: RwLock<HashSet<String>>,
+    /// Keys that are known to stand in the rate gate.
+    gate_keys: RwLock<HashSet<String>>,
+}
+
+/// An event whose message's `seq` was raised to this number; 0 where it belongs to none.
+struct Numbered {
+    message: Option<MessageId>,
+    seq: u32,
+    event: NewEvent,
+}
+
+impl<E: Engine> Ledger<E> {
+    /// A ledger over a database.
+    pub(super) fn over(engine: E, sealer: Sealer, emitter: Emitter, timings: Timings) -> Self {
+        Self { engine, sealer, emitter, timings, sources: RwLock::default(), gate_keys: RwLock::default() }
+    }
+
+    async fn check_schema(&self) -> Result<Timestamp> {
+        let rows = self.engine.read("SELECT now(), min_compatible FROM schema_info", Args::none()).await?;
+        let row = rows.first().ok_or_else(|| StoreError::Schema("the schema has no version".to_owned()))?;
+        super::check_compatible(row.int(1)?, E::NEWEST)?;
+        row.time(0)
+    }
+
+    /// The database's clock.
+    async fn clock(&self) -> Result<Timestamp> {
+        only_time(&self.engine.read("SELECT now()", Args::none()).await?)
+    }
+
+    /// The clock of a transaction.
+    async fn now(tx: &mut E::Tx) -> Result<Timestamp> {
+        only_time(&E::run(tx, "SELECT now()", Args::none()).await?)
+    }
+
+    async fn insert_events(tx: &mut E::Tx, events: &[Numbered]) -> Result<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let batch = vec![
+            ints("shard", events, |e| e.message.map_or(0, |id| i64::from(shard(id)))),
+            maybe_ids("message_id", events, |e| e.message.map(|id| id.0)),
+            ints("seq", events, |e| i64::from(e.seq)),
+            texts("routing_key", events, |e| &e.event.routing_key),
+            texts("body", events, |e| &e.event.body),
+        ];
+        E::run(
+            tx,
+            "INSERT INTO events (shard, message_id, seq, routing_key, body, created_at)
+             SELECT shard, message_id, seq, routing_key, body, now() FROM {input}",
+            Args::none().batch(batch),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Inserts names into a table that holds each of them once, as far as this process does not know them there.
+    fn unknown<'n>(known: &RwLock<HashSet<String>>, names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+        let known = known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut fresh: Vec<&str> = names.filter(|name| !known.contains(*name)).collect();
+        fresh.sort_unstable();
+        fresh.dedup();
+        fresh
+    }
+
+    fn remember(known: &RwLock<HashSet<String>>, names: &[&str]) {
+        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+        known.extend(names.iter().map(|&name| name.to_owned()));
+    }
+
+    fn forget(known: &RwLock<HashSet<String>>) {
+        known.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+fn only_time(rows: &[impl Columns]) -> Result<Timestamp> {
+    rows.first().ok_or_else(|| StoreError::Internal("no clock".to_owned()))?.time(0)
+}
+
+/// The ids of a list, as one column of a batch.
+fn subjects_column<'a>(subjects: &'a [&'a str]) -> crate::store::engine::Column<'a> {
+    texts("subject", subjects, |s| s)
+}
+
+fn unfit(what: &str) -> StoreError {
+    StoreError::Internal(format!("{what} does not serialise"))
+}
+
+#[async_trait]
+impl<E: Engine> Store for Ledger<E> {
+    async fn migrate(&self) -> Result<()> {
+        self.engine.migrate().await
+    }
+    async fn ping(&self) -> Result<Timestamp> {
+        self.check_schema().await
+    }
+    async fn admit(&self, batch: &AdmitBatch) -> Result<AdmitReport> {
+        self.admit_batch(batch).await
+    }
+    async fn cancel(&self, cancels: &[Cancel]) -> Result<Vec<CancelOutcome>> {
+        self.cancel_batch(cancels).await
+    }
+    async fn upsert_patients(&self, patients: Vec<Patient>) -> Result<Vec<UpsertOutcome>> {
+        self.upsert_batch(patients).await
+    }
+    async fn merge_patients(&self, id: &PatientId, into: &PatientId) -> Result<bool> {
+        self.merge(id, into).await
+    }
+    async fn record_address_consents(&self, consents: &[AddressConsent]) -> Result<()> {
+        self.record_consents(consents).await
+    }
+    async fn claim(&self, ask: &Claim) -> Result<Claimed> {
+        self.claim_due(ask).await
+    }
+    async fn directory(&self, subjects: &[Subject]) -> Result<Directory> {
+        self.read_directory(subjects).await
+    }
+    async fn decide(&self, decisions: &[Decided]) -> Result<()> {
+        self.decide_batch(decisions).await
+    }
+    async fn begin(&self, worker: WorkerId, batch: &[Begin]) -> Result<Begun> {
+        self.begin_batch(worker, batch).await
+    }
+    async fn settle(&self, batch: &[Settlement]) -> Result<()> {
+        self.settle_batch(batch).await
+    }
+    async fn release(&self, leases: &[Release]) -> Result<()> {
+        self.release_batch(leases).await
+    }
+    async fn reserve(&self, ask: &Reserve) -> Result<Reserved> {
+        self.reserve_slots(ask).await
+    }
+    async fn spend(&self, entries: &[Spend]) -> Result<Vec<bool>> {
+        self.spend_budgets(entries).await
+    }
+    async fn heartbeat(&self, worker: WorkerId, name: &str, state: &str) -> Result<Timestamp> {
+        self.beat(worker, name, state).await
+    }
+    async fn take_over(&self, limit: u32) -> Result<TakenOver> {
+        self.take_over_leases(limit).await
+    }
+    async fn outbox(&self, worker: WorkerId, done: &[i64], room: u32) -> Result<Vec<OutboxEvent>> {
+        self.next_events(worker, done, room).await
+    }
+    async fn messages(&self, filter: &MessageFilter) -> Result<Vec<MessageRow>> {
+        self.list_messages(filter).await
+    }
+    async fn message(&self, id: MessageId) -> Result<Option<MessageRow>> {
+        self.one_message(id).await
+    }
+    async fn attempts(&self, id: MessageId) -> Result<Vec<AttemptRow>> {
+        self.list_attempts(id).await
+    }
+    async fn events(&self, id: MessageId) -> Result<Vec<EventRow>> {
+        self.list_events(id).await
+    }
+    async fn patient(&self, id: &PatientId) -> Result<Option<Patient>> {
+        self.one_patient(id).await
+    }
+    async fn erase_patient(&self, id: &PatientId) -> Result<bool> {
+        self.erase(id).await
+    }
+    async fn parked(&self, filter: &ParkedFilter) -> Result<Vec<ParkedRow>> {
+        self.list_parked(filter).await
+    }
+    async fn mark_replayed(&self, ids: &[ParkedId]) -> Result<()> {
+        self.mark_parked_replayed(ids).await
+    }
+    async fn place_hold(&self, hold: &Hold) -> Result<()> {
+        self.insert_hold(hold).await
+    }
+    async fn release_hold(&self, id: HoldId, by: &str) -> Result<bool> {
+        self.end_hold(id, by).await
+    }
+    async fn holds(&self) -> Result<Vec<Hold>> {
+        self.active_holds().await
+    }
+    async fn workers(&self) -> Result<Vec<WorkerRow>> {
+        self.list_workers().await
+    }
+    async fn counts(&self) -> Result<Counts> {
+        self.count().await
+    }
+}

@@ -1,0 +1,320 @@
+//! Patients are merged into the directory, and leave it; whatever changes of them raises their revision.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Ledger, subjects_column, unfit};
+use crate::domain::consent::{Merged, merge_patient};
+use crate::domain::ids::PatientId;
+use crate::domain::merge::combine;
+use crate::domain::patient::{Consent, ConsentSource, Contact, Patient};
+use crate::domain::words::Purpose;
+use crate::store::Result;
+use crate::store::columns::Columns;
+use crate::store::engine::{
+    Args, Column, Data, Engine, args, bytes, flags, ids, maybe_texts, texts, times,
+};
+use crate::store::rows::{AddressConsent, UpsertOutcome};
+
+impl<E: Engine> Ledger<E> {
+    pub(super) async fn upsert_batch(&self, patients: Vec<Patient>) -> Result<Vec<UpsertOutcome>> {
+        if patients.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut tx = self.engine.begin().await?;
+        let asked: Vec<PatientId> = patients.iter().map(|p| p.id.clone()).collect();
+        let mut stored = self.lock_patients(&mut tx, &asked).await?;
+        let mut outcomes = Vec::with_capacity(patients.len());
+        let mut changed: BTreeMap<PatientId, Patient> = BTreeMap::new();
+        let mut created = Vec::new();
+        for mut incoming in patients {
+            incoming.id = stored.resolve(&incoming.id);
+            let id = incoming.id.clone();
+            let (outcome, patient) = match stored.patients.get(&id) {
+                None => (UpsertOutcome::Created, Some(incoming)),
+                Some(known) => match merge_patient(known, incoming) {
+                    Merged { patient, changed: true, stale } => {
+                        (if stale { UpsertOutcome::Stale } else { UpsertOutcome::Updated }, Some(patient))
+                    }
+                    Merged { stale: true, .. } => (UpsertOutcome::Stale, None),
+                    Merged { .. } => (UpsertOutcome::Unchanged, None),
+                },
+            };
+            if outcome == UpsertOutcome::Created {
+                created.push(id.clone());
+            }
+            if let Some(patient) = patient {
+                stored.patients.insert(id.clone(), patient.clone());
+                changed.insert(id, patient);
+            }
+            outcomes.push(outcome);
+        }
+        self.write_patients(&mut tx, changed.into_values().collect()).await?;
+        E::commit(tx).await?;
+        self.wake(&created).await?;
+        Ok(outcomes)
+    }
+
+    /// Messages that waited for these patients are due. Only once the patients are there for all to see: a decision
+    /// that is written before this finds its message here, one that is written after it finds the patient.
+    async fn wake(&self, created: &[PatientId]) -> Result<()> {
+        if created.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<&str> = created.iter().map(|id| id.as_str()).collect();
+        self.engine
+            .write(
+                "UPDATE messages SET due_at = now()
+                 WHERE patient_id = ANY($1) AND status = 'held' AND reason = 'unknown_patient' AND lease_until IS NULL",
+                args![ids],
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Reads and locks patients by id, and those whose aliases they are. Rows that do not exist yet are guarded by
+    /// their key.
+    async fn lock_patients(&self, tx: &mut E::Tx, asked: &[PatientId]) -> Result<Stored> {
+        let mut wanted: BTreeSet<PatientId> = asked.iter().cloned().collect();
+        loop {
+            let ids: Vec<&str> = wanted.iter().map(|id| id.as_str()).collect();
+            // The state row is the lock: it exists for every id that was ever written, and is made here for a new
+            // one. One order for everybody, so that two batches cannot wait for each other in a ring.
+            E::run(
+                tx,
+                "INSERT INTO patient_state (subject, revision) SELECT subject, 0 FROM {input} WHERE true ORDER BY subject
+                 ON CONFLICT (subject) DO UPDATE SET revision = patient_state.revision",
+                Args::none().batch(vec![subjects_column(&ids)]),
+            )
+            .await?;
+            let rows =
+                E::run(tx, "SELECT id, alias_of, document FROM patients WHERE id = ANY($1)", args![ids])
+                    .await?;
+            let mut stored = Stored::default();
+            for row in &rows {
+                let id = row.word(0, PatientId::parse)?;
+                match row.maybe_word(1, PatientId::parse)? {
+                    Some(kept) => drop(stored.aliases.insert(id, kept)),
+                    None => drop(stored.patients.insert(id, self.document(row.bytes(2)?)?)),
+                }
+            }
+            let beyond: Vec<&PatientId> =
+                stored.aliases.values().filter(|kept| !wanted.contains(*kept)).collect();
+            if beyond.is_empty() {
+                return Ok(stored);
+            }
+            let beyond: Vec<PatientId> = beyond.into_iter().cloned().collect();
+            wanted.extend(beyond);
+        }
+    }
+
+    /// Writes documents and addresses, and raises the revisions.
+    async fn write_patients(&self, tx: &mut E::Tx, patients: Vec<Patient>) -> Result<()> {
+        if patients.is_empty() {
+            return Ok(());
+        }
+        let documents = patients
+            .iter()
+            .map(|p| Ok(self.sealer.seal(&serde_json::to_vec(p).map_err(|_| unfit("patient"))?)))
+            .collect::<Result<Vec<_>>>()?;
+        let batch = vec![
+            texts("id", &patients, |p| p.id.as_str()),
+            Column { name: "document", data: Data::Bytes(documents) },
+            times("updated_at", &patients, |p| p.updated_at),
+        ];
+        E::run(
+            tx,
+            "INSERT INTO patients (id, document, updated_at, stored_at)
+             SELECT id, document, updated_at, now() FROM {input} WHERE true
+             ON CONFLICT (id) DO UPDATE SET document = excluded.document, updated_at = excluded.updated_at,
+                 stored_at = excluded.stored_at",
+            Args::none().batch(batch),
+        )
+        .await?;
+        let ids: Vec<&str> = patients.iter().map(|p| p.id.as_str()).collect();
+        let mut behind: Vec<(&str, Vec<u8>)> = Vec::new();
+        for patient in &patients {
+            let unique: BTreeSet<Vec<u8>> =
+                patient.contacts.iter().map(|c| self.sealer.index(&c.address)).collect();
+            behind.extend(unique.into_iter().map(|index| (patient.id.as_str(), index)));
+        }
+        E::run(tx, "DELETE FROM patient_addresses WHERE patient_id = ANY($1)", args![ids.clone()]).await?;
+        if !behind.is_empty() {
+            let batch = vec![
+                bytes("address_index", &behind, |(_, index)| index.clone()),
+                texts("patient_id", &behind, |(id, _)| id),
+            ];
+            E::run(
+                tx,
+                "INSERT INTO patient_addresses (address_index, patient_id) SELECT address_index, patient_id FROM {input}",
+                Args::none().batch(batch),
+            )
+            .await?;
+        }
+        Self::bump(tx, &ids).await
+    }
+
+    /// Raises revisions: whatever was planned on the old one is planned anew before it goes out.
+    async fn bump(tx: &mut E::Tx, subjects: &[&str]) -> Result<()> {
+        let unique: BTreeSet<&str> = subjects.iter().copied().collect();
+        let unique: Vec<&str> = unique.into_iter().collect();
+        E::run(
+            tx,
+            "INSERT INTO patient_state (subject, revision) SELECT subject, 1 FROM {input} WHERE true ORDER BY subject
+             ON CONFLICT (subject) DO UPDATE SET revision = patient_state.revision + 1",
+            Args::none().batch(vec![subjects_column(&unique)]),
+        )
+        .await?;
+        Ok(())
+    }
+
+    pub(super) async fn merge(&self, id: &PatientId, into: &PatientId) -> Result<bool> {
+        let mut tx = self.engine.begin().await?;
+        let stored = self.lock_patients(&mut tx, &[id.clone(), into.clone()]).await?;
+        let (from, to) = (stored.resolve(id), stored.resolve(into));
+        if from == to {
+            return Ok(stored.patients.contains_key(&to));
+        }
+        let (Some(old), Some(kept)) = (stored.patients.get(&from), stored.patients.get(&to)) else {
+            return Ok(false);
+        };
+        self.write_patients(&mut tx, vec![combine(kept, old)]).await?;
+        // Everything that pointed at the old id points at the kept one now, and is planned anew.
+        E::run(
+            &mut tx,
+            "UPDATE patients SET alias_of = $2 WHERE id = $1 OR alias_of = $1",
+            args![from.as_str(), to.as_str()],
+        )
+        .await?;
+        E::run(&mut tx, "DELETE FROM patient_addresses WHERE patient_id = $1", args![from.as_str()]).await?;
+        Self::bump(&mut tx, &[from.as_str()]).await?;
+        E::commit(tx).await?;
+        Ok(true)
+    }
+
+    pub(super) async fn one_patient(&self, id: &PatientId) -> Result<Option<Patient>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT COALESCE(t.document, p.document) FROM patients p LEFT JOIN patients t ON t.id = p.alias_of WHERE p.id = $1",
+                args![id.as_str()],
+            )
+            .await?;
+        rows.first().map(|row| self.document(row.bytes(0)?)).transpose()
+    }
+
+    pub(super) async fn erase(&self, id: &PatientId) -> Result<bool> {
+        let mut tx = self.engine.begin().await?;
+        let stored = self.lock_patients(&mut tx, std::slice::from_ref(id)).await?;
+        let target = stored.resolve(id);
+        let Some(patient) = stored.patients.get(&target) else { return Ok(false) };
+        let now = Self::now(&mut tx).await?;
+        Self::write_consents(self, &mut tx, &wishes(patient, now)).await?;
+        let target = target.as_str();
+        E::run(&mut tx, "DELETE FROM patients WHERE id = $1 OR alias_of = $1", args![target]).await?;
+        E::run(&mut tx, "DELETE FROM patient_addresses WHERE patient_id = $1", args![target]).await?;
+        Self::bump(&mut tx, &[target]).await?;
+        E::commit(tx).await?;
+        Ok(true)
+    }
+
+    pub(super) async fn record_consents(&self, consents: &[AddressConsent]) -> Result<()> {
+        let mut tx = self.engine.begin().await?;
+        self.write_consents(&mut tx, consents).await?;
+        E::commit(tx).await
+    }
+
+    async fn write_consents(&self, tx: &mut E::Tx, consents: &[AddressConsent]) -> Result<()> {
+        if consents.is_empty() {
+            return Ok(());
+        }
+        let indexes: Vec<Vec<u8>> = consents.iter().map(|c| self.sealer.index(&c.address)).collect();
+        let batch = vec![
+            ids("id", consents, |_| Uuid::now_v7()),
+            bytes("address_index", &indexes, Clone::clone),
+            texts("channel", consents, |c| c.channel.as_str()),
+            maybe_texts("purpose", consents, |c| c.purpose.map(Purpose::as_str)),
+            flags("granted", consents, |c| c.granted),
+            times("at", consents, |c| Some(c.at)),
+            texts("source", consents, |c| c.source.as_str()),
+            maybe_texts("recorded_by", consents, |c| c.by.as_deref()),
+            maybe_texts("evidence", consents, |c| c.evidence.as_deref()),
+        ];
+        E::run(
+            tx,
+            "INSERT INTO address_consents (id, address_index, channel, purpose, granted, at, source, recorded_by, evidence,
+                 recorded_at)
+             SELECT id, address_index, channel, purpose, granted, at, source, recorded_by, evidence, now() FROM {input}",
+            Args::none().batch(batch),
+        )
+        .await?;
+        let rows = E::run(
+            tx,
+            "SELECT DISTINCT pa.patient_id FROM {input} JOIN patient_addresses pa ON pa.address_index = input.address_index",
+            Args::none().batch(vec![bytes("address_index", &indexes, Clone::clone)]),
+        )
+        .await?;
+        let addresses: Vec<String> =
+            consents.iter().map(|c| self.sealer.address_subject(&c.address)).collect();
+        let mut subjects: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        for row in &rows {
+            subjects.push(row.text(0)?);
+        }
+        Self::bump(tx, &subjects).await
+    }
+}
+
+/// Patients that were read under lock.
+#[derive(Default)]
+struct Stored {
+    aliases: HashMap<PatientId, PatientId>,
+    patients: HashMap<PatientId, Patient>,
+}
+
+impl Stored {
+    fn resolve(&self, id: &PatientId) -> PatientId {
+        self.aliases.get(id).unwrap_or(id).clone()
+    }
+}
+
+/// What a patient wanted outlives them in the directory, bound to their addresses: revocations, purposes they opted
+/// out of, and a decision of staff not to contact them.
+fn wishes(patient: &Patient, now: Timestamp) -> Vec<AddressConsent> {
+    let refusal = |purpose, source| Consent {
+        purpose,
+        channel: None,
+        address: None,
+        granted: false,
+        at: patient.updated_at.unwrap_or(now),
+        source,
+        by: None,
+        evidence: None,
+        expires_at: None,
+        shadow: None,
+    };
+    let said = patient.consents.iter().flat_map(|c| std::iter::once(c).chain(c.shadow.as_deref()));
+    let mut refusals: Vec<Consent> = said.filter(|c| !c.granted).cloned().collect();
+    let opted_out = patient.preferences.iter().filter(|p| p.channels.is_empty());
+    refusals.extend(opted_out.map(|p| refusal(Some(p.purpose), ConsentSource::Patient)));
+    refusals.extend(patient.do_not_contact.as_ref().map(|_| refusal(None, ConsentSource::Staff)));
+    let concerns = |contact: &Contact, refusal: &Consent| {
+        refusal.channel.is_none_or(|channel| channel == contact.channel)
+            && refusal.address.as_ref().is_none_or(|address| *address == contact.address)
+    };
+    let mut kept = Vec::new();
+    for contact in &patient.contacts {
+        kept.extend(refusals.iter().filter(|r| concerns(contact, r)).map(|r| AddressConsent {
+            channel: contact.channel,
+            address: contact.address.clone(),
+            purpose: r.purpose,
+            granted: false,
+            at: r.at,
+            source: r.source,
+            by: None,
+            evidence: Some("kept on erasure".to_owned()),
+        }));
+    }
+    kept
+}

@@ -1,0 +1,245 @@
+//! Look-ups for people and callers.
+
+use jiff::SignedDuration;
+use uuid::Uuid;
+
+use super::Ledger;
+use crate::domain::ids::{AttemptId, MessageId, ProviderName, WorkerId};
+use crate::domain::status::{AttemptStatus, MessageStatus};
+use crate::domain::words::{Channel, Reason};
+use crate::store::columns::{Columns, facts};
+use crate::store::engine::{Args, Engine, Value, args};
+use crate::store::rows::{
+    AttemptRow, Counts, EventRow, Failure, MessageCount, MessageFilter, MessageRow, WorkerRow,
+};
+use crate::store::{Result, words};
+
+/// For so long a worker that is gone is still shown.
+const SHOWN: SignedDuration = SignedDuration::from_hours(24);
+
+/// A `SELECT` that is put together condition by condition.
+pub(super) struct Query<'a> {
+    sql: String,
+    values: Vec<Value<'a>>,
+}
+
+impl<'a> Query<'a> {
+    /// `sql` ends in a `WHERE` that more conditions can follow.
+    pub(super) fn new(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), values: Vec::new() }
+    }
+
+    /// Adds a condition; `?` stands for its value.
+    pub(super) fn and(&mut self, condition: &str, value: impl Into<Value<'a>>) {
+        self.sql.push_str(" AND ");
+        self.push(condition, value.into());
+    }
+
+    /// Adds a condition where there is a value for it.
+    pub(super) fn and_if(&mut self, condition: &str, value: Option<impl Into<Value<'a>>>) {
+        if let Some(value) = value {
+            self.and(condition, value);
+        }
+    }
+
+    /// Ends it: in which order, and at most 1,000 rows.
+    pub(super) fn limit(&mut self, order: &str, limit: u32) {
+        self.push(&format!(" {order} LIMIT ?"), Value::Int(i64::from(limit.clamp(1, 1000))));
+    }
+
+    pub(super) fn parts(self) -> (String, Args<'a>) {
+        (self.sql, Args { values: self.values, batch: Vec::new() })
+    }
+
+    fn push(&mut self, text: &str, value: Value<'a>) {
+        self.values.push(value);
+        self.sql.push_str(&text.replace('?', &format!("${}", self.values.len())));
+    }
+}
+
+impl<E: Engine> Ledger<E> {
+    pub(super) async fn list_messages(&self, filter: &MessageFilter) -> Result<Vec<MessageRow>> {
+        let mut q = Query::new(select_messages("true"));
+        let job_ids: Vec<&str> = filter.job_ids.iter().map(|j| j.as_str()).collect();
+        let source = filter.source.as_ref().map(|x| x.as_str());
+        match source {
+            // By key, so that a look-up by the caller's names does not walk the messages.
+            Some(source) if !job_ids.is_empty() => {
+                q.and("m.id IN (SELECT message_id FROM job_keys WHERE job_id = ANY(?)", job_ids);
+                q.and("source = ?)", source);
+            }
+            None if !job_ids.is_empty() => {
+                q.and("m.id IN (SELECT message_id FROM job_keys WHERE job_id = ANY(?))", job_ids);
+            }
+            _ => q.and_if("m.source = ?", source),
+        }
+        q.and_if("m.about = ?", filter.about.as_ref().map(|x| x.as_str()));
+        q.and_if("m.status = ?", filter.status.map(MessageStatus::as_str));
+        q.and_if("m.reason = ?", filter.reason.map(Reason::as_str));
+        q.and_if("m.channel = ?", filter.channel.map(Channel::as_str));
+        q.and_if("m.template = ?", filter.template.as_ref().map(|x| x.as_str()));
+        q.and_if("m.site = ?", filter.site.as_ref().map(|x| x.as_str()));
+        q.and_if("m.campaign_id = ?", filter.campaign_id.as_ref().map(|x| x.as_str()));
+        q.and_if("m.patient_id = ?", filter.patient_id.as_ref().map(|x| x.as_str()));
+        q.and_if("m.id < ?", filter.before.map(|id| id.0));
+        q.and_if("m.changed_at >= ?", filter.changed_since);
+        let order = match filter.changed_since {
+            Some(_) => "ORDER BY m.changed_at, m.id",
+            None => "ORDER BY m.id DESC",
+        };
+        q.limit(order, filter.limit);
+        let (sql, args) = q.parts();
+        let rows = self.engine.read(sql, args).await?;
+        rows.iter().map(|row| self.message_row(row)).collect()
+    }
+
+    pub(super) async fn one_message(&self, id: MessageId) -> Result<Option<MessageRow>> {
+        let rows = self.engine.read(select_messages("m.id = $1"), args![id.0]).await?;
+        rows.first().map(|row| self.message_row(row)).transpose()
+    }
+
+    pub(super) async fn message_in(&self, tx: &mut E::Tx, id: Uuid) -> Result<Option<MessageRow>> {
+        let rows = E::run(tx, select_messages("m.id = $1"), args![id]).await?;
+        rows.first().map(|row| self.message_row(row)).transpose()
+    }
+
+    fn message_row(&self, row: &E::Row) -> Result<MessageRow> {
+        Ok(MessageRow {
+            facts: facts(row)?,
+            status: row.word(14, MessageStatus::from_word)?,
+            reason: row.maybe_word(15, Reason::from_word)?,
+            channel: row.maybe_word(16, Channel::from_word)?,
+            step: row.count(17)?,
+            tries: row.count(18)?,
+            seq: row.count(19)?,
+            accepted_at: row.time(20)?,
+            changed_at: row.time(21)?,
+            expires_at: row.time(22)?,
+            due_at: row.maybe_time(23)?,
+            explanation: row.maybe_text(24)?.map(str::to_owned),
+            body: self.job_body(row, 25)?,
+        })
+    }
+
+    pub(super) async fn list_attempts(&self, id: MessageId) -> Result<Vec<AttemptRow>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT id, step, number, status, provider, channel, address, segments, locale, template_hash,
+                     provider_ref, failure, code, begun_at, settled_at
+                 FROM attempts WHERE message_id = $1 ORDER BY begun_at, id",
+                args![id.0],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(AttemptRow {
+                    id: AttemptId(row.id(0)?),
+                    step: row.count(1)?,
+                    number: row.count(2)?,
+                    status: row.word(3, AttemptStatus::from_word)?,
+                    provider: row.word(4, ProviderName::parse)?,
+                    channel: row.word(5, Channel::from_word)?,
+                    address: self.sealer.open_text(row.bytes(6)?)?,
+                    segments: row.count(7)?,
+                    locale: row.text(8)?.to_owned(),
+                    template_hash: row.text(9)?.to_owned(),
+                    provider_ref: row.maybe_text(10)?.map(str::to_owned),
+                    failure: row.maybe_word(11, Failure::from_word)?,
+                    code: row.maybe_text(12)?.map(str::to_owned),
+                    begun_at: row.time(13)?,
+                    settled_at: row.maybe_time(14)?,
+                })
+            })
+            .collect()
+    }
+
+    pub(super) async fn list_events(&self, id: MessageId) -> Result<Vec<EventRow>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT seq, routing_key, created_at, published_at FROM events WHERE message_id = $1 ORDER BY ord",
+                args![id.0],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(EventRow {
+                    seq: row.count(0)?,
+                    routing_key: row.text(1)?.to_owned(),
+                    created_at: row.time(2)?,
+                    published_at: row.maybe_time(3)?,
+                })
+            })
+            .collect()
+    }
+
+    pub(super) async fn list_workers(&self) -> Result<Vec<WorkerRow>> {
+        let since = self.clock().await?.checked_sub(SHOWN).unwrap_or(jiff::Timestamp::MIN);
+        let rows = self
+            .engine
+            .read(
+                "SELECT id, name, started_at, seen_at, state FROM workers WHERE seen_at > $1 ORDER BY seen_at DESC",
+                args![since],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(WorkerRow {
+                    id: WorkerId(row.id(0)?),
+                    name: row.text(1)?.to_owned(),
+                    started_at: row.time(2)?,
+                    seen_at: row.time(3)?,
+                    state: serde_json::from_str(row.text(4)?).unwrap_or_default(),
+                })
+            })
+            .collect()
+    }
+
+    pub(super) async fn count(&self) -> Result<Counts> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT channel, status, reason, count(*) FROM messages GROUP BY 1, 2, 3 ORDER BY 4 DESC",
+                Args::none(),
+            )
+            .await?;
+        let mut counts = Counts::default();
+        for row in &rows {
+            counts.messages.push(MessageCount {
+                channel: row.text(0)?.to_owned(),
+                status: row.word(1, MessageStatus::from_word)?,
+                reason: row.maybe_word(2, Reason::from_word)?,
+                count: row.count(3)?,
+            });
+        }
+        let rows = self
+            .engine
+            .read(
+                "SELECT count(*), min(due_at), now(), (SELECT count(*) FROM parked WHERE replayed_at IS NULL),
+                     (SELECT count(*) FROM events WHERE published_at IS NULL)
+                 FROM messages WHERE due_at <= now() AND lease_until IS NULL",
+                Args::none(),
+            )
+            .await?;
+        if let Some(row) = rows.first() {
+            counts.backlog = row.count(0)?;
+            let now = row.time(2)?;
+            counts.oldest_due_seconds = row.maybe_time(1)?.map_or(0.0, |due| now.duration_since(due).as_secs_f64());
+            counts.parked = row.count(3)?;
+            counts.outbox = row.count(4)?;
+        }
+        Ok(counts)
+    }
+}
+
+/// The facts, and how the message stands.
+fn select_messages(condition: &str) -> String {
+    const SELECT: &str = concat!(
+        "SELECT ",
+        words::facts!("m."),
+        ", m.status, m.reason, m.channel, m.step, m.tries, m.seq, m.accepted_at, m.changed_at, m.expires_at, m.due_at, ",
+        "m.explanation, m.body FROM messages m WHERE "
+    );
+    format!("{SELECT}{condition}")
+}

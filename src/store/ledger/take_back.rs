@@ -1,0 +1,227 @@
+//! Cancels and replacements take jobs back, in whatever order things come.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::admit::bare_move;
+use super::{Ledger, Numbered};
+use crate::domain::ids::{JobId, MessageId, SourceName};
+use crate::domain::job::{Cancel, CancelTarget};
+use crate::domain::status::MessageStatus;
+use crate::domain::words::Reason;
+use crate::store::Result;
+use crate::store::columns::Columns;
+use crate::store::emit::Emitter;
+use crate::store::engine::{Engine, args};
+use crate::store::rows::{AdmitBatch, AdmitOutcome, AdmitReport, CancelOutcome};
+
+/// Cancels those no attempt of which may have reached anybody. The last attempt is asked for by the row's own
+/// column: should it begin at this very moment, this statement's snapshot does not know it, and that is enough to
+/// let it go.
+const TAKE_BACK: &str = "
+UPDATE messages
+SET status = 'cancelled', reason = $2, due_at = NULL, lease_token = NULL, lease_owner = NULL, lease_until = NULL,
+    changed_at = now(), seq = seq + 1
+WHERE id = ANY($1) AND status IN ('accepted', 'scheduled', 'held', 'sending')
+  AND (last_attempt IS NULL
+       OR EXISTS (SELECT 1 FROM attempts a WHERE a.id = messages.last_attempt AND a.status = 'failed'))
+  AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.status <> 'failed')
+RETURNING id";
+
+/// What a cancel or a replacement found.
+#[derive(Debug, Default)]
+pub(super) struct TakenBack {
+    cancelled: Vec<MessageId>,
+    too_late: Vec<MessageId>,
+    /// Ended before, without reaching anybody.
+    over: Vec<MessageId>,
+    /// One of the cancelled was a change of something that had been sent.
+    was_change: bool,
+}
+
+impl TakenBack {
+    fn outcome(self) -> CancelOutcome {
+        if !self.cancelled.is_empty() || !self.over.is_empty() {
+            CancelOutcome::Cancelled(self.cancelled)
+        } else if !self.too_late.is_empty() {
+            CancelOutcome::TooLate(self.too_late)
+        } else {
+            CancelOutcome::Tombstone
+        }
+    }
+}
+
+impl<E: Engine> Ledger<E> {
+    /// Jobs that replace an earlier one: not yet sent, that one is cancelled; sent, this one is a change.
+    pub(super) async fn supersede(
+        &self,
+        tx: &mut E::Tx,
+        batch: &AdmitBatch,
+        report: &mut AdmitReport,
+    ) -> Result<()> {
+        for (place, admission) in batch.admissions.iter().enumerate() {
+            let (Some(replaced), Some(AdmitOutcome::Accepted(id) | AdmitOutcome::TakenBack(id, _))) =
+                (&admission.replaces, report.outcomes.get(place))
+            else {
+                continue;
+            };
+            if *replaced == admission.facts.job_id {
+                continue;
+            }
+            let taken =
+                self.take_back(tx, &admission.facts.source, replaced, Reason::Superseded, report.now).await?;
+            let is_change = !taken.too_late.is_empty() || taken.was_change;
+            if is_change {
+                E::run(tx, "UPDATE messages SET is_change = true WHERE id = $1", args![id.0]).await?;
+            }
+            for leased in report.leased.iter_mut().filter(|l| l.place == place) {
+                leased.is_change = is_change;
+            }
+            let gone: HashSet<MessageId> = taken.cancelled.into_iter().collect();
+            report
+                .leased
+                .retain(|l| batch.admissions.get(l.place).is_none_or(|a| !gone.contains(&a.facts.id)));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn cancel_batch(&self, cancels: &[Cancel]) -> Result<Vec<CancelOutcome>> {
+        let mut tx = self.engine.begin().await?;
+        let now = Self::now(&mut tx).await?;
+        let mut outcomes = Vec::with_capacity(cancels.len());
+        for cancel in cancels {
+            let taken = match &cancel.target {
+                CancelTarget::Job(job_id) => {
+                    self.take_back(&mut tx, &cancel.source, job_id, Reason::Cancelled, now).await?
+                }
+                CancelTarget::About(about) => {
+                    self.take_back_matter(&mut tx, &cancel.source, about.as_str(), now).await?
+                }
+            };
+            self.tell_too_late(&mut tx, &taken.too_late, now).await?;
+            outcomes.push(taken.outcome());
+        }
+        E::commit(tx).await?;
+        Ok(outcomes)
+    }
+
+    async fn take_back(
+        &self,
+        tx: &mut E::Tx,
+        source: &SourceName,
+        job_id: &JobId,
+        reason: Reason,
+        now: Timestamp,
+    ) -> Result<TakenBack> {
+        let rows = E::run(
+            tx,
+            "SELECT message_id FROM job_keys WHERE source = $1 AND job_id = $2",
+            args![source.as_str(), job_id.as_str()],
+        )
+        .await?;
+        let ids = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
+        let taken = self.take_back_messages(tx, &ids, reason, now).await?;
+        if ids.is_empty() || !taken.too_late.is_empty() {
+            self.bury(tx, source, ("job", job_id.as_str()), reason, now).await?;
+        }
+        Ok(taken)
+    }
+
+    async fn take_back_matter(
+        &self,
+        tx: &mut E::Tx,
+        source: &SourceName,
+        about: &str,
+        now: Timestamp,
+    ) -> Result<TakenBack> {
+        let rows = E::run(
+            tx,
+            "SELECT id FROM messages WHERE source = $1 AND about = $2",
+            args![source.as_str(), about],
+        )
+        .await?;
+        let ids = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
+        let taken = self.take_back_messages(tx, &ids, Reason::Cancelled, now).await?;
+        if ids.is_empty() {
+            self.bury(tx, source, ("about", about), Reason::Cancelled, now).await?;
+        }
+        // What is on its way loses its later steps by name; a new job about the matter stays welcome.
+        for id in &taken.too_late {
+            if let Some(message) = self.message_in(tx, id.0).await? {
+                let name = ("job", message.facts.job_id.as_str());
+                self.bury(tx, source, name, Reason::Cancelled, now).await?;
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn take_back_messages(
+        &self,
+        tx: &mut E::Tx,
+        ids: &[Uuid],
+        reason: Reason,
+        now: Timestamp,
+    ) -> Result<TakenBack> {
+        if ids.is_empty() {
+            return Ok(TakenBack::default());
+        }
+        let rows = E::run(tx, TAKE_BACK, args![ids.to_vec(), reason.as_str()]).await?;
+        let mut taken = TakenBack::default();
+        for row in &rows {
+            taken.cancelled.push(MessageId(row.id(0)?));
+        }
+        let mut events = Vec::new();
+        for id in ids {
+            let Some(message) = self.message_in(tx, *id).await? else { continue };
+            let facts = &message.facts;
+            if taken.cancelled.contains(&facts.id) {
+                taken.was_change |= facts.is_change;
+                let to = bare_move(MessageStatus::Cancelled, reason, now);
+                let event = self.emitter.message(facts, &to);
+                let seq = message.seq;
+                events.extend(event.map(|event| Numbered { message: Some(facts.id), seq, event }));
+            } else if message.status.rank().is_some() && message.status != MessageStatus::Failed {
+                taken.too_late.push(facts.id);
+            } else {
+                taken.over.push(facts.id);
+            }
+        }
+        Self::insert_events(tx, &events).await?;
+        Ok(taken)
+    }
+
+    /// Leaves a tombstone for a job or a matter of this name.
+    async fn bury(
+        &self,
+        tx: &mut E::Tx,
+        source: &SourceName,
+        (kind, name): (&str, &str),
+        reason: Reason,
+        now: Timestamp,
+    ) -> Result<()> {
+        let until = now.checked_add(self.timings.tombstone).unwrap_or(Timestamp::MAX);
+        E::run(
+            tx,
+            "INSERT INTO tombstones (source, kind, name, reason, until) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (source, kind, name) DO UPDATE SET until = excluded.until",
+            args![source.as_str(), kind, name, reason.as_str(), until],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The caller learns that the cancel came too late; the status stays.
+    async fn tell_too_late(&self, tx: &mut E::Tx, ids: &[MessageId], now: Timestamp) -> Result<()> {
+        let mut events = Vec::new();
+        for id in ids {
+            E::run(tx, "UPDATE messages SET seq = seq + 1 WHERE id = $1", args![id.0]).await?;
+            let Some(message) = self.message_in(tx, id.0).await? else { continue };
+            let to = bare_move(message.status, Reason::TooLate, now);
+            let event = Emitter::always(&message.facts, &to);
+            events.push(Numbered { message: Some(*id), seq: message.seq, event });
+        }
+        Self::insert_events(tx, &events).await
+    }
+}

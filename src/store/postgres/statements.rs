@@ -1,0 +1,153 @@
+//! PostgreSQL's own words: a batch is one statement, in which what is written first tells what is written next.
+
+use crate::store::engine::Statements;
+use crate::store::words::{
+    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, decided, decision_is_legal,
+    decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises, settled,
+    tombstone,
+};
+
+pub(super) const STATEMENTS: Statements = Statements {
+    admit: concat!(
+        "WITH source AS (SELECT * FROM {input}),
+         keys AS (
+             INSERT INTO job_keys (source, job_id, content_hash, message_id)
+             SELECT source, job_id, content_hash, id FROM source WHERE retry_of IS NULL
+             ON CONFLICT DO NOTHING
+             RETURNING message_id
+         ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token),
+         known AS (
+             SELECT source.*, ",
+        tombstone!("source"),
+        " AS gone
+             FROM source LEFT JOIN keys ON keys.message_id = source.id
+             WHERE keys.message_id IS NOT NULL OR source.retry_of IS NOT NULL
+         ), i AS (
+             SELECT *, (wanted AND gone IS NULL AND (due_at IS NULL OR due_at <= now())) AS lease FROM known
+         ) ",
+        admitted!(),
+        "FROM i CROSS JOIN lease RETURNING id, status, reason, lease_token, accepted_at"
+    ),
+
+    // Each source gives the oldest due ones of the class; they are taken in turns, so that a flood of one source
+    // does not starve another. Some more are looked at than are wanted: another worker may have the first ones.
+    claim: concat!(
+        "WITH due AS (
+             SELECT m.id, row_number() OVER (PARTITION BY s.name ORDER BY m.due_at) AS turn
+             FROM sources s
+             CROSS JOIN LATERAL (
+                 SELECT id, due_at FROM messages
+                 WHERE channel = $1 AND source = s.name AND priority = $2
+                   AND due_at IS NOT NULL AND lease_until IS NULL AND due_at <= now()
+                 ORDER BY due_at LIMIT $3 * 4
+             ) m
+         ), chosen AS (
+             SELECT id, turn FROM due ORDER BY turn LIMIT $3 * 4
+         ), locked AS (
+             SELECT m.id FROM chosen JOIN messages m USING (id)
+             WHERE m.due_at IS NOT NULL AND m.lease_until IS NULL AND m.due_at <= now()
+             ORDER BY chosen.turn LIMIT $3
+             FOR UPDATE OF m SKIP LOCKED
+         ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token)
+         UPDATE messages m
+         SET lease_token = lease.token, lease_owner = $4, lease_until = now() + $5 * {us}
+         FROM locked, lease
+         WHERE m.id = locked.id
+         RETURNING ",
+        claimed!("m."),
+        ", ",
+        tombstone!("m")
+    ),
+
+    // `changed_at = now()` marks the rows that this statement moved; only those are told.
+    decide: concat!(
+        "WITH i AS (SELECT * FROM {input}),
+         moved AS (
+             UPDATE messages m SET ",
+        decided!(),
+        "FROM i WHERE m.id = i.id AND m.lease_token = i.token
+             RETURNING m.id, m.seq, m.changed_at, i.shard, i.event_key, i.event_body
+         )
+         INSERT INTO events (shard, message_id, seq, routing_key, body)
+         SELECT shard, id, seq, event_key, event_body FROM moved WHERE event_key IS NOT NULL AND changed_at = now()"
+    ),
+
+    begin: concat!(
+        "WITH input AS (SELECT * FROM {input}),
+         stops AS MATERIALIZED (
+             SELECT scope, value FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
+         ), i AS (
+             UPDATE messages m SET ",
+        begun!(),
+        "FROM input i WHERE m.id = i.id AND ",
+        may_begin!("SELECT jsonb_array_elements_text(i.others::jsonb)"),
+        " AND ",
+        not_stopped!(),
+        " RETURNING i.*
+         ) ",
+        attempts!(),
+        "FROM i RETURNING id, now()"
+    ),
+
+    settle: concat!(
+        "WITH input AS (SELECT * FROM {input}),
+         settled AS (
+             UPDATE attempts a SET ",
+        attempt_settled!(),
+        "FROM input i WHERE a.id = i.attempt AND ",
+        attempt_rises!(),
+        " RETURNING a.id
+         ), moved AS (
+             UPDATE messages m SET ",
+        settled!(),
+        "FROM input i JOIN settled ON settled.id = i.attempt WHERE m.id = i.message
+             RETURNING m.id, m.seq, m.changed_at, i.shard, i.event_key, i.event_body
+         )
+         INSERT INTO events (shard, message_id, seq, routing_key, body)
+         SELECT shard, id, seq, event_key, event_body FROM moved WHERE event_key IS NOT NULL AND changed_at = now()"
+    ),
+
+    // The rows are locked in key order, read, and moved on in one statement.
+    reserve: "
+        WITH ask AS (SELECT * FROM {input}),
+        held AS (
+            SELECT g.key, a.each, a.per_day, GREATEST(g.tat, now()) AS tat,
+                CASE WHEN g.day = {today} THEN g.used ELSE 0 END AS used
+            FROM rate_gate g JOIN ask a USING (key)
+            ORDER BY g.key
+            FOR UPDATE OF g
+        ), room AS (
+            SELECT LEAST($1, min(CASE
+                WHEN each > 0 THEN GREATEST(0, floor(EXTRACT(EPOCH FROM (now() + $2 * {us} - tat)) * 1000000 / each)::bigint + 1)
+                ELSE GREATEST(0, per_day - used) END)) AS granted
+            FROM held
+        ), moved AS (
+            UPDATE rate_gate g
+            SET tat = CASE WHEN h.each > 0 AND room.granted > 0 THEN h.tat + room.granted * h.each * {us} ELSE g.tat END,
+                day = {today}, used = h.used + room.granted
+            FROM held h, room
+            WHERE g.key = h.key
+        )
+        SELECT h.each, h.tat, room.granted, now(), h.per_day > 0 AND h.used >= h.per_day FROM held h, room",
+
+    // What is marked by this very statement is still unpublished in its snapshot, hence the last condition. A lease
+    // is renewed only when half of it is over.
+    outbox: "
+        WITH done AS (
+            UPDATE events SET published_at = now() WHERE ord = ANY($2)
+        ), taken AS (
+            UPDATE outbox_shards SET owner = $1, until = now() + $4 * {us}
+            WHERE shard IN (
+                SELECT shard FROM outbox_shards
+                WHERE until IS NULL OR until < now() OR (owner = $1 AND until < now() + $4 / 2 * {us})
+                FOR UPDATE SKIP LOCKED)
+            RETURNING shard
+        ), mine AS (
+            SELECT shard FROM taken
+            UNION SELECT shard FROM outbox_shards WHERE owner = $1 AND until >= now() + $4 / 2 * {us}
+        )
+        SELECT e.ord, e.routing_key, e.seq, e.body, e.shard
+        FROM events e
+        WHERE e.published_at IS NULL AND e.shard IN (SELECT shard FROM mine) AND NOT (e.ord = ANY($2))
+        ORDER BY e.ord LIMIT $3",
+};

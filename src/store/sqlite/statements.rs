@@ -1,0 +1,145 @@
+//! SQLite's own words: what is one statement elsewhere is a few here, one after the other under the writer's lock.
+//! What tells comes before what moves, so that all of them see the same rows.
+
+use crate::store::engine::Statements;
+use crate::store::words::{
+    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, decided, decision_is_legal,
+    decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises, settled,
+    tombstone,
+};
+
+/// The keys of the gate with what is free of them.
+macro_rules! gate {
+    () => {
+        "WITH held AS MATERIALIZED (
+             SELECT g.key, input.each, input.per_day, max(g.tat, now()) AS tat,
+                 CASE WHEN g.day = {today} THEN g.used ELSE 0 END AS used
+             FROM {input} JOIN rate_gate g ON g.key = input.key
+         ), room AS MATERIALIZED (
+             SELECT min($1, min(CASE
+                 WHEN each = 0 THEN max(0, per_day - used)
+                 WHEN tat > now() + $2 THEN 0
+                 ELSE (now() + $2 - tat) / each + 1 END)) AS granted
+             FROM held
+         ) "
+    };
+}
+
+pub(super) const STATEMENTS: Statements = Statements {
+    admit: concat!(
+        "INSERT INTO job_keys (source, job_id, content_hash, message_id, created_at)
+         SELECT source, job_id, content_hash, id, now() FROM {input} WHERE retry_of IS NULL
+         ON CONFLICT DO NOTHING;
+         UPDATE lease_tokens SET token = token + 1;
+         WITH source AS MATERIALIZED (SELECT * FROM {input}),
+         known AS MATERIALIZED (
+             SELECT source.*, ",
+        tombstone!("source"),
+        " AS gone
+             FROM source
+             WHERE source.retry_of IS NOT NULL OR EXISTS (
+                 SELECT 1 FROM job_keys k
+                 WHERE k.source = source.source AND k.job_id = source.job_id AND k.message_id = source.id)
+         ), i AS (
+             SELECT *, (wanted AND gone IS NULL AND (due_at IS NULL OR due_at <= now())) AS lease FROM known
+         ) ",
+        admitted!(),
+        "FROM i CROSS JOIN lease_tokens AS lease RETURNING id, status, reason, lease_token, accepted_at"
+    ),
+
+    // Each source gives the oldest due ones of the class; they are taken in turns, so that a flood of one source
+    // does not starve another.
+    claim: concat!(
+        "UPDATE lease_tokens SET token = token + 1;
+         UPDATE messages AS m
+         SET lease_token = (SELECT token FROM lease_tokens), lease_owner = $4, lease_until = now() + $5
+         WHERE m.id IN (
+             SELECT id FROM (
+                 SELECT d.id, row_number() OVER (PARTITION BY d.source ORDER BY d.due_at) AS turn
+                 FROM sources s CROSS JOIN messages d ON d.id IN (
+                     SELECT x.id FROM messages x
+                     WHERE x.channel = $1 AND x.source = s.name AND x.priority = $2
+                       AND x.due_at IS NOT NULL AND x.lease_until IS NULL AND x.due_at <= now()
+                     ORDER BY x.due_at LIMIT $3)
+             ) ORDER BY turn LIMIT $3)
+         RETURNING ",
+        claimed!(""),
+        ", ",
+        tombstone!("messages")
+    ),
+
+    decide: concat!(
+        "WITH i AS MATERIALIZED (SELECT * FROM {input})
+         INSERT INTO events (shard, message_id, seq, routing_key, body, created_at)
+         SELECT i.shard, m.id, m.seq + 1, i.event_key, i.event_body, now()
+         FROM i JOIN messages m ON m.id = i.id
+         WHERE m.lease_token = i.token AND i.event_key IS NOT NULL AND ",
+        decision_is_told!(),
+        ";
+         WITH i AS MATERIALIZED (SELECT * FROM {input})
+         UPDATE messages AS m SET ",
+        decided!(),
+        "FROM i WHERE m.id = i.id AND m.lease_token = i.token"
+    ),
+
+    begin: concat!(
+        "WITH i AS MATERIALIZED (SELECT * FROM {input}),
+         stops AS MATERIALIZED (
+             SELECT scope, value FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
+         ) ",
+        attempts!(),
+        "FROM i JOIN messages m ON m.id = i.id WHERE ",
+        may_begin!("SELECT value FROM json_each(i.others)"),
+        " AND ",
+        not_stopped!(),
+        " RETURNING id, now();
+         WITH i AS MATERIALIZED (SELECT * FROM {input})
+         UPDATE messages AS m SET ",
+        begun!(),
+        "FROM i WHERE m.id = i.id AND EXISTS (SELECT 1 FROM attempts a WHERE a.id = i.attempt)"
+    ),
+
+    settle: concat!(
+        "WITH i AS MATERIALIZED (SELECT * FROM {input})
+         INSERT INTO events (shard, message_id, seq, routing_key, body, created_at)
+         SELECT i.shard, m.id, m.seq + 1, i.event_key, i.event_body, now()
+         FROM i JOIN attempts a ON a.id = i.attempt JOIN messages m ON m.id = i.message
+         WHERE i.event_key IS NOT NULL AND ",
+        attempt_rises!(),
+        " AND ",
+        result_raises!(),
+        ";
+         WITH i AS MATERIALIZED (SELECT * FROM {input})
+         UPDATE messages AS m SET ",
+        settled!(),
+        "FROM i JOIN attempts a ON a.id = i.attempt WHERE m.id = i.message AND ",
+        attempt_rises!(),
+        ";
+         WITH i AS MATERIALIZED (SELECT * FROM {input})
+         UPDATE attempts AS a SET ",
+        attempt_settled!(),
+        "FROM i WHERE a.id = i.attempt AND ",
+        attempt_rises!()
+    ),
+
+    reserve: concat!(
+        gate!(),
+        "SELECT each, tat, granted, now(), per_day > 0 AND used >= per_day FROM held CROSS JOIN room;",
+        gate!(),
+        "UPDATE rate_gate AS g
+         SET tat = CASE WHEN held.each > 0 AND room.granted > 0 THEN held.tat + room.granted * held.each ELSE g.tat END,
+             day = {today}, used = held.used + room.granted
+         FROM held CROSS JOIN room
+         WHERE g.key = held.key"
+    ),
+
+    // A lease is renewed only when half of it is over.
+    outbox: "
+        UPDATE events SET published_at = now() WHERE ord = ANY($2);
+        UPDATE outbox_shards SET owner = $1, until = now() + $4
+        WHERE until IS NULL OR until < now() OR (owner = $1 AND until < now() + $4 / 2);
+        SELECT e.ord, e.routing_key, e.seq, e.body, e.shard
+        FROM events e
+        WHERE e.published_at IS NULL AND e.shard IN (SELECT shard FROM outbox_shards WHERE owner = $1)
+        ORDER BY e.ord LIMIT $3",
+};

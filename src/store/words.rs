@@ -1,0 +1,212 @@
+//! Pieces of statements that both databases understand word for word.
+
+/// The rank of a message's status, as [`crate::domain::status::MessageStatus::rank`] has it.
+macro_rules! rank {
+    ($status:literal) => {
+        concat!(
+            "(CASE ", $status, " WHEN 'accepted' THEN 0 WHEN 'scheduled' THEN 0 WHEN 'held' THEN 0 WHEN 'sending' THEN 1 ",
+            "WHEN 'unknown' THEN 2 WHEN 'sent' THEN 3 WHEN 'failed' THEN 4 WHEN 'delivered' THEN 5 WHEN 'read' THEN 6 END)"
+        )
+    };
+}
+
+/// Whether the attempt's status rises by the result.
+macro_rules! attempt_rises {
+    () => {
+        concat!(
+            "(CASE i.attempt_status WHEN 'sending' THEN 0 WHEN 'unknown' THEN 1 WHEN 'sent' THEN 2 WHEN 'failed' THEN 3 ",
+            "WHEN 'undelivered' THEN 4 WHEN 'delivered' THEN 5 WHEN 'read' THEN 6 END) > ",
+            "(CASE a.status WHEN 'sending' THEN 0 WHEN 'unknown' THEN 1 WHEN 'sent' THEN 2 WHEN 'failed' THEN 3 ",
+            "WHEN 'undelivered' THEN 4 WHEN 'delivered' THEN 5 WHEN 'read' THEN 6 END)"
+        )
+    };
+}
+
+/// The reason of the tombstone that stands for a message; a manual retry has none.
+macro_rules! tombstone {
+    ($row:literal) => {
+        concat!(
+            "(CASE WHEN ", $row, ".retry_of IS NULL THEN COALESCE(",
+            "(SELECT t.reason FROM tombstones t WHERE t.source = ", $row, ".source AND t.kind = 'job' AND t.name = ", $row,
+            ".job_id AND t.until > now()), ",
+            "(SELECT t.reason FROM tombstones t WHERE t.source = ", $row, ".source AND t.kind = 'about' AND t.name = ", $row,
+            ".about AND t.until > now())) END)"
+        )
+    };
+}
+
+/// Columns, in the order in which `admit` gives them, and what becomes of a row.
+macro_rules! admitted {
+    () => {
+        concat!(
+            "INSERT INTO messages (id, source, job_id, patient_id, template, purpose, priority, about, site, campaign_id, ",
+            "correlation_id, test, retry_of, body, accepted_at, changed_at, expires_at, status, reason, due_at, lease_token, ",
+            "lease_owner, lease_until) ",
+            "SELECT i.id, i.source, i.job_id, i.patient_id, i.template, i.purpose, i.priority, i.about, i.site, i.campaign_id, ",
+            "i.correlation_id, i.test, i.retry_of, i.body, now(), now(), i.expires_at, ",
+            "CASE WHEN i.gone IS NOT NULL THEN 'cancelled' WHEN i.due_at > now() THEN 'scheduled' ELSE 'accepted' END, i.gone, ",
+            "CASE WHEN i.gone IS NULL THEN COALESCE(i.due_at, now()) END, ",
+            "CASE WHEN i.lease THEN lease.token END, CASE WHEN i.lease THEN $1 END, ",
+            "CASE WHEN i.lease THEN now() + $2 * {us} END "
+        )
+    };
+}
+
+/// What a decision does to a row `m`, from `i`. A move that is not legal leaves the status and moves the rest.
+macro_rules! decided {
+    () => {
+        concat!(
+            "status = CASE WHEN ", decision_is_legal!(), " THEN i.status ELSE m.status END, reason = i.reason, ",
+            // The patient may have come between the decision and this statement.
+            "due_at = CASE WHEN i.reason = 'unknown_patient' AND i.due_at IS NOT NULL ",
+            "AND EXISTS (SELECT 1 FROM patients p WHERE p.id = m.patient_id) THEN now() ELSE i.due_at END, ",
+            "channel = COALESCE(i.channel, m.channel), explanation = i.explanation, lease_token = NULL, lease_owner = NULL, ",
+            "lease_until = NULL, changed_at = CASE WHEN ", decision_is_told!(), " THEN now() ELSE m.changed_at END, ",
+            "seq = m.seq + CASE WHEN i.event_key IS NOT NULL AND ", decision_is_told!(), " THEN 1 ELSE 0 END "
+        )
+    };
+}
+
+macro_rules! decision_is_legal {
+    () => {
+        concat!(
+            "(", rank!("m.status"), " = 0 OR (", rank!("m.status"), " = 1 AND ", rank!("i.status"), " IS NULL) OR ",
+            rank!("i.status"), " > ", rank!("m.status"), ")"
+        )
+    };
+}
+
+macro_rules! decision_is_told {
+    () => {
+        concat!(
+            "((m.status = i.status AND m.reason IS DISTINCT FROM i.reason) OR (m.status <> i.status AND ",
+            decision_is_legal!(), "))"
+        )
+    };
+}
+
+/// Every reason to send `i` still stands for the row `m`, but for holds. The subjects of a snapshot's addresses are a
+/// JSON array that each database takes apart in its own words.
+macro_rules! may_begin {
+    ($others:literal) => {
+        concat!(
+            "m.lease_token = i.token AND m.lease_until > now() + $2 * {us} AND now() < i.valid_until AND (",
+            rank!("m.status"), " = 0 OR (m.status IN ('sending', 'unknown') AND NOT EXISTS (",
+            "SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.status IN ('sending', 'unknown') AND NOT a.dedupes))) ",
+            "AND i.revision = COALESCE((SELECT s.revision FROM patient_state s WHERE s.subject = i.subject), 0) ",
+            "+ CASE WHEN i.others IS NULL THEN 0 ELSE COALESCE((SELECT sum(s.revision) FROM patient_state s ",
+            "WHERE s.subject IN (", $others, ")), 0) END AND ", tombstone!("m"), " IS NULL"
+        )
+    };
+}
+
+/// No hold in force covers the row `m` as `i` would send it.
+macro_rules! not_stopped {
+    () => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM stops h WHERE h.scope = 'all' OR (h.scope = 'source' AND h.value = m.source) ",
+            "OR (h.scope = 'site' AND h.value = m.site) OR (h.scope = 'template' AND h.value = m.template) ",
+            "OR (h.scope = 'purpose' AND h.value = m.purpose) OR (h.scope = 'channel' AND h.value = i.channel) ",
+            "OR (h.scope = 'provider' AND h.value = i.provider))"
+        )
+    };
+}
+
+/// What `begin` does to a row `m`.
+macro_rules! begun {
+    () => {
+        concat!(
+            "status = CASE WHEN ", rank!("m.status"), " = 0 THEN 'sending' ELSE m.status END, reason = NULL, ",
+            "channel = i.channel, tries = i.number, last_attempt = i.attempt, explanation = i.explanation "
+        )
+    };
+}
+
+/// The attempts that `begin` writes.
+macro_rules! attempts {
+    () => {
+        concat!(
+            "INSERT INTO attempts (id, message_id, step, number, status, provider, channel, address, address_index, dedupes, ",
+            "segments, template_hash, locale, worker, begun_at) ",
+            "SELECT i.attempt, i.id, i.step, i.number, 'sending', i.provider, i.channel, i.address, i.address_index, i.dedupes, ",
+            "i.segments, i.template_hash, i.locale, $1, now() "
+        )
+    };
+}
+
+/// What a result does to an attempt `a`.
+macro_rules! attempt_settled {
+    () => {
+        concat!(
+            "status = i.attempt_status, provider_ref = COALESCE(i.provider_ref, a.provider_ref), failure = i.failure, ",
+            "code = i.code, settled_at = now() "
+        )
+    };
+}
+
+/// Whether a result raises the status of its message.
+macro_rules! result_raises {
+    () => {
+        concat!("COALESCE(", rank!("i.status"), " > ", rank!("m.status"), ", false)")
+    };
+}
+
+/// Whether, after the result, it is still ours to send.
+macro_rules! result_leaves_open {
+    () => {
+        concat!("COALESCE(", rank!("m.status"), " < 3 AND COALESCE(", rank!("i.status"), ", 0) < 3, false)")
+    };
+}
+
+/// What a result does to its message `m`: the status only rises, the work state follows its latest attempt, and
+/// what somebody has is due no more.
+macro_rules! settled {
+    () => {
+        concat!(
+            "status = CASE WHEN ", result_raises!(), " THEN i.status ELSE m.status END, ",
+            "changed_at = CASE WHEN ", result_raises!(), " THEN now() ELSE m.changed_at END, ",
+            "seq = m.seq + CASE WHEN i.event_key IS NOT NULL AND ", result_raises!(), " THEN 1 ELSE 0 END, ",
+            "reason = CASE WHEN ", result_raises!(), " OR (m.last_attempt = i.attempt AND ", result_leaves_open!(),
+            ") THEN i.reason ELSE m.reason END, ",
+            "due_at = CASE WHEN NOT ", result_leaves_open!(), " THEN NULL WHEN m.last_attempt = i.attempt THEN i.due_at ",
+            "ELSE m.due_at END, ",
+            "step = CASE WHEN ", next_step!(), " THEN m.step + 1 ELSE m.step END, ",
+            "tries = CASE WHEN ", next_step!(), " THEN 0 ELSE m.tries END, ",
+            "lease_token = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_token END, ",
+            "lease_owner = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_owner END, ",
+            "lease_until = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_until END "
+        )
+    };
+}
+
+macro_rules! next_step {
+    () => {
+        concat!("i.next_step AND m.last_attempt = i.attempt AND ", result_leaves_open!())
+    };
+}
+
+/// The columns of a message's facts, in the order in which `columns::facts` reads them.
+macro_rules! facts {
+    ($row:literal) => {
+        concat!(
+            $row, "id, ", $row, "source, ", $row, "job_id, ", $row, "patient_id, ", $row, "template, ", $row, "purpose, ",
+            $row, "priority, ", $row, "about, ", $row, "site, ", $row, "campaign_id, ", $row, "correlation_id, ", $row,
+            "test, ", $row, "is_change, ", $row, "retry_of"
+        )
+    };
+}
+
+/// What `claim` answers of a row.
+macro_rules! claimed {
+    ($row:literal) => {
+        concat!(
+            facts!($row), ", ", $row, "body, ", $row, "status, ", $row, "step, ", $row, "tries, ", $row, "accepted_at, ",
+            $row, "lease_token, now()"
+        )
+    };
+}
+
+pub(super) use {
+    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, decided, decision_is_legal, decision_is_told,
+    facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises, settled, tombstone,
+};

@@ -1,0 +1,134 @@
+//! What is due is leased: once, fairly, and in order.
+
+use std::collections::HashSet;
+
+use outreachd::domain::ids::WorkerId;
+use outreachd::domain::status::MessageStatus;
+use outreachd::domain::words::{Channel, Priority, Reason};
+use outreachd::store::rows::{Claim, Release};
+
+use super::ledger::{InHand, Ledger};
+use super::make::{Shape, cancel_job, decided, job, release, seconds};
+
+pub(super) async fn what_is_due_is_leased_once(ledger: Ledger) {
+    let admission = job("a").about("visit").site("north");
+    let (facts, body) = (admission.facts.clone(), admission.body.clone());
+    ledger.accept(admission).await;
+    let claimed = ledger.claim_as(None, Priority::Normal, 10).await;
+    assert_eq!(claimed.messages.len(), 1);
+    let message = &claimed.messages[0];
+    assert_eq!((&message.facts, &message.body), (&facts, &body));
+    assert_eq!((message.work.status, message.work.step, message.work.tries), (MessageStatus::Accepted, 0, 0));
+    assert!(message.work.accepted_at <= claimed.now);
+    assert!(ledger.claim_new(10).await.is_empty());
+}
+
+pub(super) async fn sources_take_turns(ledger: Ledger) {
+    let flood = (0..50).map(|n| job(&format!("f{n}")).from_source("flood")).collect();
+    ledger.admit_all(flood, 0).await;
+    for name in ["x", "y"] {
+        ledger.accept(job("one").from_source(name)).await;
+        ledger.accept(job("two").from_source(name)).await;
+    }
+    let claimed = ledger.claim_new(9).await;
+    let of = |name: &str| claimed.iter().filter(|m| m.facts.source.as_str() == name).count();
+    assert_eq!((claimed.len(), of("x"), of("y"), of("flood")), (9, 2, 2, 5));
+}
+
+pub(super) async fn urgent_and_bulk_are_asked_for_apart(ledger: Ledger) {
+    for priority in [Priority::Bulk, Priority::Urgent, Priority::Normal] {
+        ledger.accept(job(priority.as_str()).priority(priority)).await;
+    }
+    for &priority in Priority::ALL {
+        let claimed = ledger.claim_as(None, priority, 10).await.messages;
+        assert_eq!(claimed.len(), 1);
+        assert_eq!(claimed[0].facts.priority, priority);
+    }
+}
+
+pub(super) async fn channels_are_asked_for_apart(ledger: Ledger) {
+    let hand = ledger.lease(job("a")).await;
+    ledger.accept(job("b")).await;
+    let parked = Release { channel: Some(Channel::Email), ..release(&hand) };
+    ledger.release(&[parked]).await.unwrap();
+    assert_eq!(ledger.row(hand.facts.id).await.channel, Some(Channel::Email));
+    assert!(ledger.claim_as(Some(Channel::Sms), Priority::Normal, 10).await.messages.is_empty());
+    let email = ledger.claim_as(Some(Channel::Email), Priority::Normal, 10).await.messages;
+    assert_eq!(email.iter().map(|m| m.facts.id).collect::<Vec<_>>(), [hand.facts.id]);
+    assert_eq!(ledger.claim_new(10).await.len(), 1);
+}
+
+pub(super) async fn the_oldest_due_come_first(ledger: Ledger) {
+    let now = ledger.now().await;
+    for n in [3, 1, 2] {
+        ledger.accept(job(&format!("j{n}")).due(now + seconds(n))).await;
+    }
+    ledger.pass(seconds(10)).await;
+    for n in [1, 2, 3] {
+        let claimed = ledger.claim_new(1).await;
+        assert_eq!(claimed[0].facts.job_id.as_str(), format!("j{n}"));
+    }
+}
+
+pub(super) async fn two_workers_never_lease_the_same(ledger: Ledger) {
+    for source in ["x", "y", "z"] {
+        let jobs = (0..200).map(|n| job(&format!("j{n}")).from_source(source)).collect();
+        ledger.admit_all(jobs, 0).await;
+    }
+    let mut workers = Vec::new();
+    for _ in 0..4 {
+        let store = ledger.another();
+        workers.push(tokio::spawn(async move {
+            let ask =
+                Claim { worker: WorkerId::generate(), channel: None, priority: Priority::Normal, room: 17 };
+            let mut mine = Vec::new();
+            let mut empty = 0;
+            while empty < 3 {
+                let claimed = store.claim(&ask).await.unwrap().messages;
+                empty = if claimed.is_empty() { empty + 1 } else { 0 };
+                mine.extend(claimed.into_iter().map(|m| m.facts.id));
+            }
+            mine
+        }));
+    }
+    let mut seen = HashSet::new();
+    for worker in workers {
+        for id in worker.await.unwrap() {
+            assert!(seen.insert(id), "leased twice");
+        }
+    }
+    assert_eq!(seen.len(), 600);
+}
+
+pub(super) async fn what_is_given_back_is_due_again(ledger: Ledger) {
+    let hand = ledger.lease(job("a")).await;
+    ledger.release(&[release(&hand)]).await.unwrap();
+    let claimed = ledger.claim_new(10).await;
+    assert_eq!(claimed.len(), 1);
+    assert!(claimed[0].work.token > hand.work.token);
+    let later = ledger.now().await + seconds(60);
+    let hand: InHand = claimed[0].clone().into();
+    ledger.release(&[Release { due_at: Some(later), ..release(&hand) }]).await.unwrap();
+    assert!(ledger.claim_new(10).await.is_empty());
+    assert_eq!(ledger.row(hand.facts.id).await.due_at, Some(later));
+}
+
+pub(super) async fn a_stale_lease_gives_nothing_back(ledger: Ledger) {
+    let first = ledger.lease(job("a")).await;
+    ledger.release(&[release(&first)]).await.unwrap();
+    let second: InHand = ledger.claim_new(1).await.remove(0).into();
+    ledger.release(&[release(&first)]).await.unwrap();
+    assert!(ledger.claim_new(10).await.is_empty(), "the second lease stands");
+    ledger.decide_one(decided(&second, MessageStatus::Suppressed, Some(Reason::NoContact), ledger.now().await)).await;
+    ledger.release(&[release(&second)]).await.unwrap();
+    assert_eq!(ledger.row(second.facts.id).await.due_at, None, "nothing final becomes due");
+}
+
+pub(super) async fn a_claimed_job_that_was_cancelled_meanwhile_says_so(ledger: Ledger) {
+    ledger.accept(job("a")).await;
+    // As when the cancel and the job came in side by side and neither saw the other.
+    ledger.cancel(&[cancel_job("b")]).await.unwrap();
+    ledger.execute("UPDATE tombstones SET name = 'a'").await.unwrap();
+    let claimed = ledger.claim_new(1).await;
+    assert_eq!(claimed[0].work.cancelled, Some(Reason::Cancelled));
+}

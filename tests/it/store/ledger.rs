@@ -1,0 +1,344 @@
+//! A ledger of its own for each contract test, and short ways to say what happens in it.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::{SignedDuration, Timestamp};
+use outreachd::domain::ids::{AttemptId, MessageId, WorkerId};
+use outreachd::domain::status::{AttemptStatus, MessageStatus};
+use outreachd::domain::words::{Channel, Priority, Reason};
+use outreachd::store::Store;
+use outreachd::store::emit::Emitter;
+use outreachd::store::postgres::PostgresStore;
+use outreachd::store::rows::{
+    Admission, AdmitBatch, AdmitOutcome, AdmitReport, Begin, Claim, Claimed, Decided, LeasedMessage,
+    MessageFacts, MessageRow, Reject, Settlement, Subject, Then, Timings, Work,
+};
+use outreachd::store::sealer::Sealer;
+use outreachd::store::sqlite::SqliteStore;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
+use tempfile::TempDir;
+
+use super::make::{begin_of, settlement};
+use crate::support::shared::TestDatabase;
+
+/// A migrated ledger. It can be asked everything that a [`Store`] can be asked.
+pub(super) struct Ledger {
+    pub(super) store: Arc<dyn Store>,
+    base: Base,
+}
+
+enum Base {
+    Postgres(TestDatabase),
+    Sqlite(Box<File>),
+}
+
+/// A database file, and by how much its clock is ahead.
+struct File {
+    dir: TempDir,
+    ahead_us: Arc<AtomicI64>,
+}
+
+impl Deref for Ledger {
+    type Target = dyn Store;
+
+    fn deref(&self) -> &Self::Target {
+        self.store.as_ref()
+    }
+}
+
+/// An empty ledger in PostgreSQL.
+pub(super) async fn postgres() -> Ledger {
+    let ledger = Ledger::over(Base::Postgres(TestDatabase::create().await));
+    ledger.migrate().await.expect("the schema is made");
+    ledger
+}
+
+/// An empty ledger in SQLite.
+pub(super) async fn sqlite() -> Ledger {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let ledger = Ledger::over(Base::Sqlite(Box::new(File { dir, ahead_us: Arc::default() })));
+    ledger.migrate().await.expect("the schema is made");
+    ledger
+}
+
+fn sealer() -> Sealer {
+    Sealer::new(b"index key of the contract tests").expect("a key")
+}
+
+impl Ledger {
+    fn over(base: Base) -> Self {
+        let store = base.store(Emitter::default(), Timings::default());
+        Self { store, base }
+    }
+
+    /// A second program on the same ledger.
+    pub(super) fn another(&self) -> Arc<dyn Store> {
+        self.base.store(Emitter::default(), Timings::default())
+    }
+
+    /// The same ledger seen by a program that tells these statuses too.
+    pub(super) fn telling(&self, statuses: &[MessageStatus]) -> Arc<dyn Store> {
+        self.base.store(Emitter { statuses: statuses.to_vec() }, Timings::default())
+    }
+
+    /// The same ledger with other clocks.
+    pub(super) fn timed(&self, timings: Timings) -> Arc<dyn Store> {
+        self.base.store(Emitter::default(), timings)
+    }
+
+    /// So much time passes for everything that is on record.
+    pub(super) async fn pass(&self, time: SignedDuration) {
+        match &self.base {
+            Base::Postgres(_) => {
+                let by = format!("interval '{} microseconds'", time.as_micros());
+                let back = |column: &str| format!("{column} = {column} - {by}");
+                for (table, columns) in [
+                    ("messages", &["accepted_at", "due_at", "lease_until", "changed_at"] as &[&str]),
+                    ("workers", &["seen_at"]),
+                    ("tombstones", &["until"]),
+                    ("outbox_shards", &["until"]),
+                    ("holds", &["until"]),
+                    ("parked", &["parked_at"]),
+                    ("rate_gate", &["tat"]),
+                ] {
+                    let set = columns.iter().map(|c| back(c)).collect::<Vec<_>>().join(", ");
+                    self.execute(&format!("UPDATE {table} SET {set}")).await.expect("time passes");
+                }
+                self.execute(&format!("UPDATE rate_gate SET day = day - {}", time.as_hours() / 24))
+                    .await
+                    .expect("days pass");
+            }
+            Base::Sqlite(file) => {
+                let by = i64::try_from(time.as_micros()).expect("not so long");
+                file.ahead_us.fetch_add(by, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Takes the whole schema away.
+    pub(super) async fn empty(&self) {
+        match &self.base {
+            Base::Postgres(_) => {
+                self.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await.expect("an empty database");
+            }
+            Base::Sqlite(file) => {
+                let mut connection = file.connect().await.expect("the file opens");
+                let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+                let rows = connection.fetch_all(tables).await.expect("a schema");
+                for row in rows {
+                    let drop = format!("DROP TABLE {}", row.get::<String, _>(0));
+                    connection.execute(AssertSqlSafe(drop)).await.expect("an empty database");
+                }
+                connection.close().await.expect("a clean close");
+            }
+        }
+    }
+
+    /// Past the store, straight into the database: how many rows it touched.
+    pub(super) async fn execute(&self, sql: &str) -> Result<u64, sqlx::Error> {
+        match &self.base {
+            Base::Postgres(database) => {
+                let mut connection = PgConnection::connect(&database.url()).await?;
+                let done = connection.execute(AssertSqlSafe(sql)).await?;
+                connection.close().await?;
+                Ok(done.rows_affected())
+            }
+            Base::Sqlite(file) => {
+                let mut connection = file.connect().await?;
+                let done = connection.execute(AssertSqlSafe(sql)).await?;
+                connection.close().await?;
+                Ok(done.rows_affected())
+            }
+        }
+    }
+
+    pub(super) async fn now(&self) -> Timestamp {
+        self.ping().await.expect("a clock")
+    }
+
+    pub(super) async fn admit_all(&self, admissions: Vec<Admission>, room: usize) -> AdmitReport {
+        self.admit(&batch(admissions, room)).await.expect("admitted")
+    }
+
+    /// Admits one job that nobody takes in hand.
+    pub(super) async fn accept(&self, admission: Admission) -> MessageId {
+        let report = self.admit_all(vec![admission], 0).await;
+        match report.outcomes[0] {
+            AdmitOutcome::Accepted(id) => id,
+            ref other => panic!("not accepted: {other:?}"),
+        }
+    }
+
+    /// Admits one job and takes it in hand.
+    pub(super) async fn lease(&self, admission: Admission) -> InHand {
+        let facts = Arc::new(admission.facts.clone());
+        let mut report = self.admit_all(vec![admission], 1).await;
+        let leased = report.leased.pop().expect("leased");
+        let facts = if leased.is_change {
+            Arc::new(MessageFacts { is_change: true, ..(*facts).clone() })
+        } else {
+            facts
+        };
+        InHand { facts, work: leased.work }
+    }
+
+    /// Admits one job and sends it as far as its first attempt.
+    pub(super) async fn begun(&self, admission: Admission) -> (InHand, AttemptId) {
+        let hand = self.lease(admission).await;
+        let row = self.plan(&hand).await;
+        let attempt = row.attempt;
+        assert!(self.try_begin(row).await, "begins");
+        (hand, attempt)
+    }
+
+    /// Admits one job and sends it.
+    pub(super) async fn sent(&self, admission: Admission) -> MessageId {
+        let (hand, attempt) = self.begun(admission).await;
+        self.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Sent).await;
+        hand.facts.id
+    }
+
+    /// What a planner would ask `begin` for, on the directory as it is now.
+    pub(super) async fn plan(&self, hand: &InHand) -> Begin {
+        let directory = self.directory(&[subject(hand)]).await.expect("a directory");
+        let valid_until = directory.now + SignedDuration::from_hours(1);
+        begin_of(hand, directory.entries[0].state.clone(), valid_until)
+    }
+
+    pub(super) async fn try_begin(&self, row: Begin) -> bool {
+        let attempt = row.attempt;
+        let begun = self.begin(worker(), &[row]).await.expect("an answer");
+        begun.attempts.contains(&attempt)
+    }
+
+    pub(super) async fn settle_one(
+        &self,
+        hand: &InHand,
+        attempt: AttemptId,
+        status: AttemptStatus,
+        then: Then,
+    ) {
+        let row = self.settlement(hand, attempt, status, then).await;
+        self.settle(&[row]).await.expect("settled");
+    }
+
+    pub(super) async fn settlement(
+        &self,
+        hand: &InHand,
+        attempt: AttemptId,
+        status: AttemptStatus,
+        then: Then,
+    ) -> Settlement {
+        settlement(hand, attempt, status, then, self.now().await)
+    }
+
+    pub(super) async fn row(&self, id: MessageId) -> MessageRow {
+        self.message(id).await.expect("an answer").expect("a message")
+    }
+
+    pub(super) async fn standing(&self, id: MessageId) -> (MessageStatus, Option<Reason>) {
+        let row = self.row(id).await;
+        (row.status, row.reason)
+    }
+
+    /// The routing keys of a message's events; their numbers have no gap and end at the message's own.
+    pub(super) async fn told(&self, id: MessageId) -> Vec<String> {
+        let events = self.events(id).await.expect("events");
+        let numbers: Vec<u32> = events.iter().map(|e| e.seq).collect();
+        let expected: Vec<u32> = (1..=self.row(id).await.seq).collect();
+        assert_eq!(numbers, expected, "event numbers have a gap");
+        events.into_iter().map(|e| e.routing_key).collect()
+    }
+
+    /// Claims up to `room` normal messages that were never planned.
+    pub(super) async fn claim_new(&self, room: u32) -> Vec<LeasedMessage> {
+        self.claim_as(None, Priority::Normal, room).await.messages
+    }
+
+    pub(super) async fn claim_as(&self, channel: Option<Channel>, priority: Priority, room: u32) -> Claimed {
+        self.claim(&Claim { worker: worker(), channel, priority, room }).await.expect("claimed")
+    }
+
+    pub(super) async fn decide_one(&self, decision: Decided) {
+        self.decide(&[decision]).await.expect("decided");
+    }
+
+    /// Says that this worker lives.
+    pub(super) async fn beat(&self, worker: WorkerId) {
+        self.heartbeat(worker, "worker", "{}").await.expect("a heartbeat");
+    }
+}
+
+impl Base {
+    fn store(&self, emitter: Emitter, timings: Timings) -> Arc<dyn Store> {
+        match self {
+            Self::Postgres(database) => Arc::new(
+                PostgresStore::new(&database.url(), 8, sealer(), emitter, timings).expect("a PostgreSQL URL"),
+            ),
+            Self::Sqlite(file) => {
+                let path = file.path();
+                let ahead_us = Arc::clone(&file.ahead_us);
+                let clock = move || {
+                    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+                    let now = i64::try_from(since.as_micros()).expect("before 2200");
+                    Timestamp::from_microsecond(now + ahead_us.load(Ordering::SeqCst)).expect("a time")
+                };
+                Arc::new(
+                    SqliteStore::new(&path, sealer(), emitter, timings, Arc::new(clock)).expect("a file"),
+                )
+            }
+        }
+    }
+}
+
+impl File {
+    fn path(&self) -> String {
+        format!("sqlite://{}", self.dir.path().join("ledger.db").display())
+    }
+
+    async fn connect(&self) -> Result<SqliteConnection, sqlx::Error> {
+        let path = self.dir.path().join("ledger.db");
+        let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(10));
+        SqliteConnection::connect_with(&options).await
+    }
+}
+
+/// A message in the hands of a worker.
+#[derive(Clone, Debug)]
+pub(super) struct InHand {
+    pub(super) facts: Arc<MessageFacts>,
+    pub(super) work: Work,
+}
+
+impl From<LeasedMessage> for InHand {
+    fn from(message: LeasedMessage) -> Self {
+        Self { facts: Arc::new(message.facts), work: message.work }
+    }
+}
+
+pub(super) fn subject(hand: &InHand) -> Subject {
+    Subject {
+        message: hand.facts.id,
+        patient: hand.facts.patient_id.clone(),
+        inline_addresses: Vec::new(),
+        step: hand.work.step,
+    }
+}
+
+pub(super) fn batch(admissions: Vec<Admission>, room: usize) -> AdmitBatch {
+    AdmitBatch { worker: worker(), admissions, rejects: Vec::new(), room }
+}
+
+pub(super) fn rejects(rejects: Vec<Reject>) -> AdmitBatch {
+    AdmitBatch { worker: worker(), admissions: Vec::new(), rejects, room: 0 }
+}
+
+/// The one worker of this process.
+pub(super) fn worker() -> WorkerId {
+    static WORKER: std::sync::OnceLock<WorkerId> = std::sync::OnceLock::new();
+    *WORKER.get_or_init(WorkerId::generate)
+}

@@ -1,0 +1,128 @@
+//! Look-ups for people and callers.
+
+use outreachd::domain::ids::{CampaignId, MessageId, SiteId, TemplateName};
+use outreachd::domain::status::{AttemptStatus, MessageStatus};
+use outreachd::domain::words::{Channel, Reason};
+use outreachd::store::rows::{MessageFilter, Then};
+
+use super::ledger::{Ledger, rejects};
+use super::make::{Shape, about, decided, job, job_id, patient_id, reject, seconds, source};
+
+pub(super) async fn messages_are_found_by_every_filter(ledger: Ledger) {
+    let mut wanted = job("a").about("visit").site("north").campaign("flu").patient("P7").from_source("lab");
+    wanted.facts.template = TemplateName::parse("result-available").unwrap();
+    let hand = ledger.lease(wanted).await;
+    let next = Then::NextStep(Reason::Unreachable);
+    let row = ledger.plan(&hand).await;
+    let attempt = row.attempt;
+    assert!(ledger.try_begin(row).await);
+    ledger.settle_one(&hand, attempt, AttemptStatus::Failed, next).await;
+    ledger.accept(job("b").about("other").site("south").campaign("survey")).await;
+    ledger.accept(job("a")).await;
+    let id = hand.facts.id;
+    let by = |filter: MessageFilter| MessageFilter { limit: 10, ..filter };
+    let filters = [
+        MessageFilter { source: Some(source("lab")), ..Default::default() },
+        MessageFilter { source: Some(source("lab")), job_ids: vec![job_id("a"), job_id("x")], ..Default::default() },
+        MessageFilter { about: Some(about("visit")), ..Default::default() },
+        MessageFilter { status: Some(MessageStatus::Sending), ..Default::default() },
+        MessageFilter { reason: Some(Reason::Unreachable), ..Default::default() },
+        MessageFilter { channel: Some(Channel::Sms), ..Default::default() },
+        MessageFilter { template: TemplateName::parse("result-available"), ..Default::default() },
+        MessageFilter { site: SiteId::parse("north"), ..Default::default() },
+        MessageFilter { campaign_id: CampaignId::parse("flu"), ..Default::default() },
+        MessageFilter { patient_id: Some(patient_id("P7")), ..Default::default() },
+    ];
+    for filter in filters {
+        let found = list(&ledger, by(filter.clone())).await;
+        assert_eq!(found, [id], "{filter:?}");
+    }
+    assert_eq!(list(&ledger, by(MessageFilter::default())).await.len(), 3);
+    let by_name = MessageFilter { job_ids: vec![job_id("a")], ..Default::default() };
+    assert_eq!(list(&ledger, by(by_name)).await.len(), 2, "of both sources");
+    let none = MessageFilter { source: Some(source("ehr")), about: Some(about("visit")), ..Default::default() };
+    assert!(list(&ledger, by(none)).await.is_empty(), "filters narrow each other");
+}
+
+pub(super) async fn a_cursor_walks_through_all(ledger: Ledger) {
+    let mut ids = Vec::new();
+    for n in 0..7 {
+        ids.push(ledger.accept(job(&format!("j{n}"))).await);
+    }
+    ids.reverse();
+    let (mut seen, mut before) = (Vec::new(), None);
+    loop {
+        let page = list(&ledger, MessageFilter { before, limit: 3, ..Default::default() }).await;
+        before = page.last().copied();
+        if page.is_empty() {
+            break;
+        }
+        seen.extend(page);
+    }
+    assert_eq!(seen, ids, "newest first");
+}
+
+pub(super) async fn changes_are_listed_oldest_first(ledger: Ledger) {
+    let first = ledger.lease(job("a")).await;
+    let second = ledger.lease(job("b")).await;
+    ledger.pass(seconds(60)).await;
+    let since = ledger.now().await;
+    for hand in [&second, &first] {
+        let decision = decided(hand, MessageStatus::Suppressed, Some(Reason::NoContact), since);
+        ledger.decide_one(decision).await;
+    }
+    let changed = MessageFilter { changed_since: Some(since), limit: 10, ..Default::default() };
+    assert_eq!(list(&ledger, changed).await, [second.facts.id, first.facts.id]);
+    let later = MessageFilter { changed_since: Some(since + seconds(60)), limit: 10, ..Default::default() };
+    assert!(list(&ledger, later).await.is_empty());
+}
+
+pub(super) async fn an_unknown_message_is_none(ledger: Ledger) {
+    let id = MessageId::generate();
+    assert!(ledger.message(id).await.unwrap().is_none());
+    assert!(ledger.attempts(id).await.unwrap().is_empty());
+    assert!(ledger.events(id).await.unwrap().is_empty());
+}
+
+pub(super) async fn attempts_are_listed_as_they_were(ledger: Ledger) {
+    let (hand, first) = ledger.begun(job("a")).await;
+    let now = ledger.now().await;
+    ledger.settle_one(&hand, first, AttemptStatus::Failed, Then::Retry(now)).await;
+    let mut claimed = ledger.claim_as(Some(Channel::Sms), hand.facts.priority, 1).await.messages;
+    let hand = claimed.remove(0).into();
+    let row = ledger.plan(&hand).await;
+    let second = row.attempt;
+    assert!(ledger.try_begin(row).await);
+    let attempts = ledger.attempts(hand.facts.id).await.unwrap();
+    let listed: Vec<_> = attempts.iter().map(|a| (a.id, a.number, a.status)).collect();
+    assert_eq!(listed, [(first, 1, AttemptStatus::Failed), (second, 2, AttemptStatus::Sending)]);
+    assert_eq!((attempts[0].segments, attempts[0].locale.as_str()), (1, "en"));
+    assert_eq!((attempts[0].template_hash.as_str(), attempts[0].provider.as_str()), ("hash", "twilio-main"));
+    assert!(attempts[0].begun_at <= attempts[1].begun_at);
+}
+
+pub(super) async fn the_ledger_counts_itself(ledger: Ledger) {
+    let empty = ledger.counts().await.unwrap();
+    assert_eq!((empty.backlog, empty.parked, empty.outbox, empty.messages.len()), (0, 0, 0, 0));
+    assert!(empty.oldest_due_seconds.abs() < f64::EPSILON);
+    ledger.accept(job("a")).await;
+    ledger.accept(job("b")).await;
+    ledger.accept(job("c").due(ledger.now().await + seconds(3600))).await;
+    ledger.sent(job("d")).await;
+    ledger.admit(&rejects(vec![reject(b"bad", false)])).await.unwrap();
+    ledger.pass(seconds(30)).await;
+    let counts = ledger.counts().await.unwrap();
+    assert_eq!((counts.backlog, counts.parked, counts.outbox), (2, 1, 2));
+    assert!((30.0..60.0).contains(&counts.oldest_due_seconds), "{}", counts.oldest_due_seconds);
+    let of = |channel: &str, status| {
+        let found = counts.messages.iter().find(|c| c.channel == channel && c.status == status);
+        found.map_or(0, |c| c.count)
+    };
+    assert_eq!(of("", MessageStatus::Accepted), 2);
+    assert_eq!(of("", MessageStatus::Scheduled), 1);
+    assert_eq!(of("sms", MessageStatus::Sent), 1);
+}
+
+async fn list(ledger: &Ledger, filter: MessageFilter) -> Vec<MessageId> {
+    ledger.messages(&filter).await.unwrap().into_iter().map(|m| m.facts.id).collect()
+}

@@ -1,0 +1,197 @@
+//! The contract of the ledger, kept by both databases: each test runs once on PostgreSQL and once on SQLite.
+
+mod ledger;
+mod make;
+
+mod begin;
+mod claim;
+mod decide;
+mod directory;
+mod gate;
+mod intake;
+mod lists;
+mod operate;
+mod outbox;
+mod patients;
+mod schema;
+mod settle;
+mod take_back;
+mod take_over;
+mod throughput;
+
+/// Makes `postgres::NAME` and `sqlite::NAME` of every `area::NAME`.
+macro_rules! contract {
+    ($($area:ident { $($(#[$attr:meta])* $name:ident)+ })+) => {
+        contract!(@on postgres $($area { $($(#[$attr])* $name)+ })+);
+        contract!(@on sqlite $($area { $($(#[$attr])* $name)+ })+);
+    };
+    (@on $database:ident $($area:ident { $($(#[$attr:meta])* $name:ident)+ })+) => {
+        mod $database {
+            $($(
+                $(#[$attr])*
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$area::$name(super::ledger::$database().await).await;
+                }
+            )+)+
+        }
+    };
+}
+
+contract! {
+    schema {
+        migrating_twice_changes_nothing
+        programs_that_start_together_migrate_once
+        a_schema_that_is_too_new_is_refused
+        a_missing_schema_is_named
+        a_status_never_falls_in_rank
+        what_was_taken_back_stays_taken_back
+    }
+    intake {
+        an_accepted_job_is_on_record
+        the_same_job_again_is_a_duplicate
+        other_content_under_the_same_name_is_a_conflict
+        a_name_twice_in_one_batch_counts_once
+        the_worker_takes_in_hand_what_it_has_room_for
+        a_job_for_later_is_scheduled_and_not_in_hand
+        what_cannot_be_accepted_is_parked_and_reported
+        a_body_that_comes_again_is_parked_once
+        a_manual_retry_needs_no_name_of_its_own
+        many_at_once_are_each_accepted_once
+    }
+    take_back {
+        a_replacement_takes_the_place_of_what_waits
+        a_replacement_of_what_was_sent_is_a_change
+        a_change_of_a_change_is_a_change
+        a_replacement_that_comes_first_wins
+        a_cancel_by_name_takes_the_job_back
+        a_cancel_that_comes_first_waits_for_its_job
+        a_cancel_of_a_matter_takes_back_all_of_it
+        a_cancel_of_a_matter_that_comes_first_waits_for_its_jobs
+        a_cancel_that_is_too_late_is_told_and_changes_nothing
+        after_a_late_cancel_of_a_matter_a_new_job_is_welcome
+        a_cancel_twice_is_the_same_as_once
+        a_cancel_of_one_source_leaves_the_others_alone
+        a_job_on_its_way_out_can_not_be_taken_back
+        a_job_whose_attempt_failed_can_be_taken_back
+        a_tombstone_does_not_last_forever
+        job_replacement_and_cancels_end_alike_in_every_order
+        random_orders_of_job_replacement_and_cancel_end_as_the_rules_say
+    }
+    claim {
+        what_is_due_is_leased_once
+        sources_take_turns
+        urgent_and_bulk_are_asked_for_apart
+        channels_are_asked_for_apart
+        the_oldest_due_come_first
+        two_workers_never_lease_the_same
+        what_is_given_back_is_due_again
+        a_stale_lease_gives_nothing_back
+        a_claimed_job_that_was_cancelled_meanwhile_says_so
+    }
+    directory {
+        a_patient_is_found_under_every_name
+        an_unknown_patient_has_a_revision_all_the_same
+        what_was_said_at_an_address_is_found
+        what_was_said_at_a_snapshots_address_is_found
+        routes_that_were_given_up_are_remembered
+        holds_in_force_are_seen
+        answers_come_in_the_order_of_the_questions
+    }
+    decide {
+        a_decision_moves_the_status_and_ends_the_lease
+        a_final_decision_is_told
+        a_decision_on_a_lost_lease_is_ignored
+        a_hold_is_due_again_when_it_says
+        a_message_under_way_keeps_its_status_while_it_waits
+        the_same_decision_again_is_not_told_again
+    }
+    begin {
+        an_attempt_is_on_record_before_it_is_sent
+        a_lost_lease_begins_nothing
+        a_lease_with_too_little_left_begins_nothing
+        an_answer_that_is_due_to_change_begins_nothing
+        a_change_of_the_patient_begins_nothing
+        a_stop_at_the_address_begins_nothing
+        a_stop_at_a_snapshots_address_begins_nothing
+        a_merge_begins_nothing
+        a_cancel_begins_nothing
+        every_scope_of_hold_begins_nothing
+        a_hold_on_others_does_not_matter
+        a_final_message_begins_nothing
+        an_unknown_outcome_is_not_sent_again_blindly
+        an_unknown_outcome_is_sent_again_where_repeats_are_recognised
+        one_refusal_does_not_stop_the_others
+    }
+    settle {
+        sent_is_on_record_and_told
+        a_retry_waits_for_its_time
+        an_unknown_outcome_waits_for_news
+        an_unknown_outcome_may_be_tried_again
+        a_given_up_route_leads_to_the_next_step
+        a_late_result_lands_after_a_take_over
+        two_results_for_one_message_in_one_batch_both_count
+        no_result_lowers_a_status
+        a_result_twice_is_told_once
+        what_was_sent_is_not_tried_again
+        a_late_result_of_an_earlier_attempt_leaves_the_later_one_in_hand
+    }
+    take_over {
+        a_live_worker_keeps_what_it_holds
+        a_silent_worker_loses_what_it_holds
+        a_lease_that_ended_is_anybodys
+        what_had_begun_is_unknown
+        what_had_begun_is_due_where_repeats_are_recognised
+        what_was_sent_meanwhile_stays_sent
+        many_workers_take_over_once
+    }
+    gate {
+        slots_lie_an_interval_apart
+        two_callers_share_one_rate
+        the_slowest_key_sets_the_pace
+        no_slot_lies_beyond_the_horizon
+        unused_time_is_not_saved_up
+        a_day_has_its_share
+        a_spent_budget_is_never_crossed
+        a_budget_is_spent_whole_or_not_at_all
+        many_callers_never_cross_a_limit
+    }
+    outbox {
+        events_of_a_message_leave_in_order
+        what_is_published_is_not_read_again
+        two_workers_never_share_a_lane
+        a_dead_workers_lanes_are_taken_over
+    }
+    patients {
+        an_upsert_creates_then_updates_then_changes_nothing
+        an_older_upsert_is_stale_and_its_consents_count
+        a_batch_may_name_a_patient_twice
+        a_revocation_outlives_an_older_upsert_and_a_snapshot
+        a_new_patient_wakes_the_messages_that_waited
+        a_merged_patient_answers_under_both_names
+        a_chain_of_merges_leads_to_the_last
+        unknown_patients_do_not_merge
+        an_upsert_under_an_old_name_reaches_the_kept_record
+        an_erased_patient_is_gone_and_their_wishes_stay
+        upserts_at_once_lose_nothing
+    }
+    operate {
+        a_hold_is_listed_until_it_is_released
+        a_hold_ends_by_itself
+        releasing_a_hold_wakes_what_it_held
+        parked_bodies_are_listed_and_marked
+        a_worker_is_seen
+    }
+    lists {
+        messages_are_found_by_every_filter
+        a_cursor_walks_through_all
+        changes_are_listed_oldest_first
+        an_unknown_message_is_none
+        attempts_are_listed_as_they_were
+        the_ledger_counts_itself
+    }
+    throughput {
+        #[ignore = "takes minutes: a measurement, run by hand"]
+        throughput
+    }
+}

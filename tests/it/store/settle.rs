@@ -1,0 +1,176 @@
+//! Results land, whenever they come, and never twice.
+
+use outreachd::domain::ids::AttemptId;
+use outreachd::domain::status::{AttemptStatus, MessageStatus};
+use outreachd::domain::words::{Channel, Priority, Reason};
+use outreachd::store::rows::{Begin, Failure, Settlement, Then};
+
+use super::ledger::{InHand, Ledger};
+use super::make::{job, release, seconds};
+
+pub(super) async fn sent_is_on_record_and_told(ledger: Ledger) {
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    let row = Settlement {
+        code: Some("queued".to_owned()),
+        ..ledger.settlement(&hand, attempt, AttemptStatus::Sent, Then::Sent).await
+    };
+    ledger.settle(&[row]).await.unwrap();
+    let row = ledger.row(hand.facts.id).await;
+    assert_eq!((row.status, row.reason, row.due_at), (MessageStatus::Sent, None, None));
+    let attempts = ledger.attempts(hand.facts.id).await.unwrap();
+    assert_eq!(attempts[0].status, AttemptStatus::Sent);
+    assert_eq!((attempts[0].provider_ref.as_deref(), attempts[0].code.as_deref()), (Some("SM1"), Some("queued")));
+    assert!(attempts[0].settled_at.is_some());
+    assert_eq!(ledger.told(hand.facts.id).await, ["message.sent.ehr"]);
+    ledger.pass(seconds(3600)).await;
+    assert!(claimed(&ledger).await.is_none(), "nothing more to do");
+}
+
+pub(super) async fn a_retry_waits_for_its_time(ledger: Ledger) {
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    let later = ledger.now().await + seconds(30);
+    ledger.settle_one(&hand, attempt, AttemptStatus::Failed, Then::Retry(later)).await;
+    let row = ledger.row(hand.facts.id).await;
+    assert_eq!((row.status, row.due_at, row.step, row.tries), (MessageStatus::Sending, Some(later), 0, 1));
+    assert_eq!(ledger.attempts(hand.facts.id).await.unwrap()[0].failure, Some(Failure::Transient));
+    assert!(claimed(&ledger).await.is_none());
+    ledger.pass(seconds(31)).await;
+    let hand = claimed(&ledger).await.expect("due");
+    assert_eq!((hand.work.step, hand.work.tries), (0, 1));
+    assert!(ledger.try_begin(ledger.plan(&hand).await).await);
+    assert!(ledger.told(hand.facts.id).await.is_empty());
+}
+
+pub(super) async fn an_unknown_outcome_waits_for_news(ledger: Ledger) {
+    let store = ledger.telling(&[MessageStatus::Unknown]);
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    let row = ledger.settlement(&hand, attempt, AttemptStatus::Unknown, Then::Unknown).await;
+    store.settle(&[row]).await.unwrap();
+    let row = ledger.row(hand.facts.id).await;
+    assert_eq!((row.status, row.reason), (MessageStatus::Unknown, Some(Reason::OutcomeUnknown)));
+    assert_eq!(row.due_at, None);
+    assert_eq!(ledger.told(hand.facts.id).await, ["message.unknown.ehr"]);
+    // The news.
+    ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Sent).await;
+    assert_eq!(ledger.standing(hand.facts.id).await, (MessageStatus::Sent, None));
+    assert_eq!(ledger.told(hand.facts.id).await, ["message.unknown.ehr", "message.sent.ehr"]);
+}
+
+pub(super) async fn an_unknown_outcome_may_be_tried_again(ledger: Ledger) {
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    let later = ledger.now().await + seconds(5);
+    ledger.settle_one(&hand, attempt, AttemptStatus::Unknown, Then::UnknownRetry(later)).await;
+    let row = ledger.row(hand.facts.id).await;
+    assert_eq!((row.status, row.due_at), (MessageStatus::Unknown, Some(later)));
+    // Should it come to light that nothing had been sent, it is due as any other.
+    ledger.settle_one(&hand, attempt, AttemptStatus::Failed, Then::Retry(later)).await;
+    ledger.pass(seconds(6)).await;
+    let hand = claimed(&ledger).await.expect("due");
+    assert!(ledger.try_begin(ledger.plan(&hand).await).await);
+}
+
+pub(super) async fn a_given_up_route_leads_to_the_next_step(ledger: Ledger) {
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    let next = Then::NextStep(Reason::InvalidAddress);
+    ledger.settle_one(&hand, attempt, AttemptStatus::Failed, next).await;
+    let row = ledger.row(hand.facts.id).await;
+    assert_eq!((row.status, row.reason), (MessageStatus::Sending, Some(Reason::InvalidAddress)));
+    assert_eq!((row.step, row.tries), (1, 0));
+    assert!(ledger.told(hand.facts.id).await.is_empty());
+    let hand = claimed(&ledger).await.expect("due at once");
+    assert_eq!(hand.work.step, 1);
+}
+
+pub(super) async fn a_late_result_lands_after_a_take_over(ledger: Ledger) {
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    ledger.pass(seconds(61)).await;
+    assert_eq!(ledger.take_over(10).await.unwrap().unknown, 1);
+    assert_eq!(ledger.standing(hand.facts.id).await.0, MessageStatus::Unknown);
+    ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Sent).await;
+    assert_eq!(ledger.standing(hand.facts.id).await, (MessageStatus::Sent, None));
+    assert_eq!(ledger.told(hand.facts.id).await, ["message.sent.ehr"]);
+}
+
+pub(super) async fn two_results_for_one_message_in_one_batch_both_count(ledger: Ledger) {
+    let store = ledger.telling(&[MessageStatus::Unknown]);
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    let (other, second) = ledger.begun(job("b")).await;
+    let rows = [
+        ledger.settlement(&hand, attempt, AttemptStatus::Unknown, Then::Unknown).await,
+        ledger.settlement(&other, second, AttemptStatus::Sent, Then::Sent).await,
+        ledger.settlement(&hand, attempt, AttemptStatus::Sent, Then::Sent).await,
+    ];
+    store.settle(&rows).await.unwrap();
+    assert_eq!(ledger.told(hand.facts.id).await, ["message.unknown.ehr", "message.sent.ehr"]);
+    assert_eq!(ledger.told(other.facts.id).await, ["message.sent.ehr"]);
+    assert_eq!(ledger.attempts(hand.facts.id).await.unwrap()[0].status, AttemptStatus::Sent);
+}
+
+pub(super) async fn no_result_lowers_a_status(ledger: Ledger) {
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Sent).await;
+    let now = ledger.now().await;
+    for (status, then) in [
+        (AttemptStatus::Unknown, Then::UnknownRetry(now)),
+        (AttemptStatus::Sending, Then::Retry(now)),
+        (AttemptStatus::Failed, Then::Retry(now)),
+        (AttemptStatus::Failed, Then::NextStep(Reason::Unreachable)),
+    ] {
+        ledger.settle_one(&hand, attempt, status, then).await;
+        let row = ledger.row(hand.facts.id).await;
+        assert_eq!((row.status, row.due_at), (MessageStatus::Sent, None), "{then:?}");
+        assert_eq!(row.step, 0);
+    }
+    assert_eq!(ledger.told(hand.facts.id).await, ["message.sent.ehr"]);
+}
+
+pub(super) async fn a_result_twice_is_told_once(ledger: Ledger) {
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    let row = ledger.settlement(&hand, attempt, AttemptStatus::Sent, Then::Sent).await;
+    ledger.settle(&[row.clone(), row.clone()]).await.unwrap();
+    ledger.settle(&[row]).await.unwrap();
+    ledger.settle(&[]).await.unwrap();
+    assert_eq!(ledger.told(hand.facts.id).await, ["message.sent.ehr"]);
+}
+
+pub(super) async fn what_was_sent_is_not_tried_again(ledger: Ledger) {
+    // A portal that knows repeats: the first try is unknown, the second one is under way, then news of the first.
+    let (hand, first, second) = tried_twice(&ledger).await;
+    ledger.settle_one(&hand, first, AttemptStatus::Sent, Then::Sent).await;
+    let now = ledger.now().await;
+    ledger.settle_one(&hand, second, AttemptStatus::Failed, Then::Retry(now)).await;
+    let row = ledger.row(hand.facts.id).await;
+    assert_eq!((row.status, row.due_at), (MessageStatus::Sent, None));
+    ledger.pass(seconds(3600)).await;
+    ledger.take_over(10).await.unwrap();
+    assert!(claimed(&ledger).await.is_none());
+}
+
+pub(super) async fn a_late_result_of_an_earlier_attempt_leaves_the_later_one_in_hand(ledger: Ledger) {
+    let (hand, first, second) = tried_twice(&ledger).await;
+    let now = ledger.now().await;
+    ledger.settle_one(&hand, first, AttemptStatus::Failed, Then::Retry(now)).await;
+    assert!(claimed(&ledger).await.is_none(), "the second attempt is still under way");
+    ledger.settle_one(&hand, second, AttemptStatus::Sent, Then::Sent).await;
+    assert_eq!(ledger.standing(hand.facts.id).await, (MessageStatus::Sent, None));
+    ledger.release(&[release(&hand)]).await.unwrap();
+    assert!(claimed(&ledger).await.is_none());
+}
+
+async fn tried_twice(ledger: &Ledger) -> (InHand, AttemptId, AttemptId) {
+    let hand = ledger.lease(job("a")).await;
+    let row = Begin { dedupes: true, ..ledger.plan(&hand).await };
+    let first = row.attempt;
+    assert!(ledger.try_begin(row).await);
+    let now = ledger.now().await;
+    ledger.settle_one(&hand, first, AttemptStatus::Unknown, Then::UnknownRetry(now)).await;
+    let hand = claimed(ledger).await.expect("due");
+    let row = Begin { dedupes: true, ..ledger.plan(&hand).await };
+    let second = row.attempt;
+    assert!(ledger.try_begin(row).await);
+    (hand, first, second)
+}
+
+async fn claimed(ledger: &Ledger) -> Option<InHand> {
+    ledger.claim_as(Some(Channel::Sms), Priority::Normal, 1).await.messages.pop().map(InHand::from)
+}
