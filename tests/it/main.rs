@@ -11,6 +11,7 @@ mod support;
 
 mod bad_input;
 mod broker;
+mod cli;
 mod config;
 mod corridor;
 mod harness;
