@@ -51,6 +51,7 @@
 
 pub mod app;
 pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
