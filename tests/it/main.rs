@@ -16,6 +16,7 @@ mod corridor;
 mod harness;
 mod import;
 mod input;
+mod proof;
 mod provider;
 mod rooms;
 mod simulator;

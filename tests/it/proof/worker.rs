@@ -8,12 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use outreachd::app;
-use outreachd::config::{Config, LoadOptions};
 use serde::Serialize;
-
-/// Names the configuration of a worker process.
-const CONFIG: &str = "OUTREACHD_TEST_WORKER";
 
 /// A running worker. Dropped, it is killed.
 #[derive(Debug)]
@@ -39,9 +34,9 @@ impl WorkerProcess {
     /// Starts one; all it says goes to the file `log`.
     pub(crate) fn start(config: &Path, log: &Path) -> Self {
         let output = File::create(log).unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["proof::worker::worker_process", "--exact", "--ignored", "--nocapture"])
-            .env(CONFIG, config)
+        let child = Command::new(env!("CARGO_BIN_EXE_outreachd"))
+            .args(["run", "--config"])
+            .arg(config)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)
@@ -120,25 +115,4 @@ pub(crate) fn cpu_ms(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     Some((fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?) * 10)
-}
-
-/// No story: what [`WorkerProcess`] runs.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a process that other tests start"]
-async fn worker_process() {
-    let Some(file) = std::env::var_os(CONFIG) else { return };
-    let options = LoadOptions { file: Some(file.into()), ..LoadOptions::default() };
-    let config = Arc::new(Config::load(&options).unwrap());
-    let level = match config.log.level {
-        outreachd::config::log::LogLevel::Trace => tracing::Level::TRACE,
-        outreachd::config::log::LogLevel::Debug => tracing::Level::DEBUG,
-        _ => tracing::Level::INFO,
-    };
-    tracing_subscriber::fmt().with_ansi(false).with_max_level(level).init();
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
-    let store = app::open_store(&config).await.unwrap();
-    let catalogue = app::load_catalogue(&config.templates.dir).unwrap();
-    let worker = app::Worker::start(config, store, catalogue).await.unwrap();
-    terminate.recv().await;
-    worker.stop().await;
 }

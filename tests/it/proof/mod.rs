@@ -1,0 +1,11 @@
+//! What faults and floods may and may not do: each story runs worker processes against real servers, and ends with
+//! the auditor. The short ones run with every test; the heavy ones by `tests/proof`, in release.
+
+mod auditor;
+mod drain;
+mod foreign;
+mod heavy;
+mod rig;
+mod short;
+mod tap;
+mod worker;
