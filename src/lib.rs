@@ -55,6 +55,7 @@ pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
+pub mod http;
 pub mod intake;
 pub mod policy;
 pub mod provider;

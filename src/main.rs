@@ -1,10 +1,10 @@
 //! The `outreachd` program: hands the app's parts to the command line.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use metrics_exporter_prometheus::PrometheusHandle;
 use outreachd::app::{self, AppError, Worker};
 use outreachd::broker::{Broker, BrokerOptions};
 use outreachd::cli::{self, Failure, Running, Workshop};
@@ -36,7 +36,6 @@ impl Workshop for Parts {
         config: Arc<Config>,
         store: Arc<dyn Store>,
         catalogue: Arc<SharedCatalogue>,
-        _metrics: PrometheusHandle,
     ) -> Result<Box<dyn Running>, Failure> {
         let worker = Worker::start(config, store, catalogue).await.map_err(failure)?;
         Ok(Box::new(Started(worker)))
@@ -55,6 +54,10 @@ impl Running for Started {
 
     fn broker(&self) -> Option<&Broker> {
         self.0.broker.as_ref()
+    }
+
+    fn http(&self) -> Option<SocketAddr> {
+        None
     }
 
     async fn stop(self: Box<Self>) {

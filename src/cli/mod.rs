@@ -22,13 +22,13 @@ mod run;
 mod simulate;
 mod templates;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use clap::{Parser, Subcommand};
-use metrics_exporter_prometheus::PrometheusHandle;
 
 pub use failure::Failure;
 
@@ -55,7 +55,6 @@ pub trait Workshop: Send + Sync {
         config: Arc<Config>,
         store: Arc<dyn Store>,
         catalogue: Arc<SharedCatalogue>,
-        metrics: PrometheusHandle,
     ) -> Result<Box<dyn Running>, Failure>;
 }
 
@@ -67,6 +66,9 @@ pub trait Running: Send {
 
     /// Its connection to the broker, where one is configured.
     fn broker(&self) -> Option<&Broker>;
+
+    /// Where its API and console are served.
+    fn http(&self) -> Option<SocketAddr>;
 
     /// Stops it in good order.
     async fn stop(self: Box<Self>);

@@ -1,10 +1,8 @@
 //! `outreachd run`: the worker, from start to an orderly end.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Desk, Failure, logging};
@@ -24,41 +22,22 @@ pub(super) struct Options {}
 pub(super) async fn run(desk: &mut Desk<'_>, _options: &Options) -> Result<(), Failure> {
     let config = desk.config()?;
     logging::start(config.log)?;
-    let metrics = metrics()?;
     let catalogue = Desk::catalogue(&config)?;
     let store = desk.store(&config).await?;
     ready(&config, store.as_ref()).await?;
     let mut signals = Signals::listen()?;
-    let worker = desk.workshop.start(config.clone(), store, catalogue.clone(), metrics.clone()).await?;
+    let worker = desk.workshop.start(config.clone(), store, catalogue.clone()).await?;
+    if let Some(address) = worker.http() {
+        tracing::info!(%address, "the API listens");
+    }
     tracing::info!(mode = %config.safety.mode, providers = config.providers.len(), "the worker runs");
-    let upkeep = tokio::spawn(upkeep(metrics));
     signals.until_stop(&catalogue).await;
     tracing::info!("stopping: what is on the wire is finished first");
-    upkeep.abort();
     tokio::select! {
         () = worker.stop() => tracing::info!("stopped"),
         _ = signals.stop() => tracing::warn!("stopped at once: what was on the wire will be unknown"),
     }
     Ok(())
-}
-
-/// Collects the process's metrics from here on; its handle shows them.
-///
-/// # Errors
-/// They are collected already, by other means.
-pub(super) fn metrics() -> Result<PrometheusHandle, Failure> {
-    PrometheusBuilder::new()
-        .install_recorder()
-        .map_err(|_| Failure::said("metrics cannot be collected", "run one worker a process"))
-}
-
-/// Histograms grow between two readings; this keeps them small where nobody reads.
-pub(super) async fn upkeep(metrics: PrometheusHandle) {
-    let mut pause = tokio::time::interval(Duration::from_secs(5));
-    loop {
-        pause.tick().await;
-        metrics.run_upkeep();
-    }
 }
 
 /// An embedded ledger is brought up to date by its one worker; a shared one by `outreachd migrate`, at a moment

@@ -38,6 +38,7 @@ use crate::template::{SharedCatalogue, SiteContext};
 pub use explain::{Explained, ExplainedAttempt, GateStep, Next, NextAction, explain};
 use lane::Lane;
 pub use lane::{Carrier, Setting};
+pub use render::site_context;
 
 /// Messages that one process holds at once, over all stages. What does not fit waits in the ledger.
 const IN_HAND: usize = 6_000;

@@ -379,6 +379,17 @@ impl PostgresStore {
         Ok(())
     }
 
+    /// What is on its way loses its later steps by name.
+    async fn bury_jobs_of(&self, tx: &mut Tx<'_>, source: &SourceName, ids: &[MessageId]) -> Result<()> {
+        for id in ids {
+            if let Some(message) = self.message_in(tx, id.0).await? {
+                let job_id = message.facts.job_id.as_str();
+                self.bury(tx, source, "job", job_id, Reason::Cancelled).await?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) async fn cancel_batch(&self, cancels: &[Cancel]) -> Result<Vec<CancelOutcome>> {
         let mut tx = self.pool.begin().await.map_err(fault)?;
         let now = Self::now(&mut tx).await?;
@@ -402,13 +413,13 @@ impl PostgresStore {
                         self.bury(&mut tx, &cancel.source, "about", about.as_str(), Reason::Cancelled)
                             .await?;
                     }
-                    // What is on its way loses its later steps by name; a new job about the matter stays welcome.
-                    for id in &taken.too_late {
-                        if let Some(message) = self.message_in(&mut tx, id.0).await? {
-                            let job_id = message.facts.job_id.as_str();
-                            self.bury(&mut tx, &cancel.source, "job", job_id, Reason::Cancelled).await?;
-                        }
-                    }
+                    // A new job about the matter stays welcome.
+                    self.bury_jobs_of(&mut tx, &cancel.source, &taken.too_late).await?;
+                    taken
+                }
+                CancelTarget::Message(id) => {
+                    let taken = self.take_back_messages(&mut tx, &[id.0], Reason::Cancelled, now).await?;
+                    self.bury_jobs_of(&mut tx, &cancel.source, &taken.too_late).await?;
                     taken
                 }
             };
