@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use outreachd::domain::consent::ConsentSource;
+use outreachd::domain::patient::ConsentSource;
 use outreachd::domain::phi::Phi;
 use outreachd::domain::words::Channel;
 use outreachd::simulator::TextDigest;
@@ -27,7 +27,7 @@ fn stop(n: usize) -> AddressConsent {
         purpose: None,
         granted: false,
         at: Timestamp::now(),
-        source: ConsentSource::Reply,
+        source: ConsentSource::Patient,
         by: None,
         evidence: Some("STOP".to_owned()),
     }
@@ -57,7 +57,7 @@ pub(crate) async fn stops(name: &str, plan: Plan, jobs: usize) {
         let mut own = patient(&format!("P{n}"), "sms", &phone(n));
         own["updated_at"] = json!(Timestamp::now().to_string());
         own["consents"] = json!([{ "purpose": "appointment", "channel": "sms", "granted": false,
-            "at": Timestamp::now().to_string(), "source": "reply" }]);
+            "at": Timestamp::now().to_string(), "source": "patient" }]);
         rig.know(&[own]).await;
         stopped.insert(TextDigest::of(phone(n).as_bytes()), now_us());
     }

@@ -15,6 +15,7 @@ use serde::Serialize;
 pub(crate) struct WorkerProcess {
     child: Child,
     log: PathBuf,
+    port: u16,
     usage: Arc<Mutex<Usage>>,
     gone: Arc<AtomicBool>,
 }
@@ -34,9 +35,11 @@ impl WorkerProcess {
     /// Starts one; all it says goes to the file `log`.
     pub(crate) fn start(config: &Path, log: &Path) -> Self {
         let output = File::create(log).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new(env!("CARGO_BIN_EXE_outreachd"))
             .args(["run", "--config"])
             .arg(config)
+            .env("OUTREACHD_HTTP__LISTEN", format!("127.0.0.1:{port}"))
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)
@@ -46,7 +49,7 @@ impl WorkerProcess {
         let gone = Arc::new(AtomicBool::new(false));
         let watching = (child.id(), usage.clone(), gone.clone());
         std::thread::spawn(move || watch(watching.0, &watching.1, &watching.2));
-        Self { child, log: log.to_owned(), usage, gone }
+        Self { child, log: log.to_owned(), port, usage, gone }
     }
 
     /// SIGKILL.
@@ -75,6 +78,12 @@ impl WorkerProcess {
 
     pub(crate) fn usage(&self) -> Usage {
         *self.usage.lock().unwrap()
+    }
+
+    /// What it says to whoever measures it.
+    pub(crate) async fn metrics(&self) -> String {
+        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        reqwest::get(url).await.unwrap().error_for_status().unwrap().text().await.unwrap()
     }
 
     fn tail(&self) -> String {
