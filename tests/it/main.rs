@@ -18,6 +18,7 @@ mod harness;
 mod http;
 mod import;
 mod input;
+mod proof;
 mod provider;
 mod rooms;
 mod simulator;
