@@ -1,10 +1,12 @@
 //! The one place that builds everything: from a configuration to a running worker.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +17,7 @@ use crate::config::store::StoreKind;
 use crate::dispatch::{Carrier, Dispatcher, Parts, Setting};
 use crate::domain::ids::{ProviderName, WorkerId};
 use crate::domain::words::{Channel, SafetyMode};
+use crate::http::{HttpServer, HttpState};
 use crate::intake::{Gatekeeper, Intake, queue};
 use crate::provider::capture::Capture;
 use crate::provider::registry;
@@ -23,6 +26,7 @@ use crate::store::emit::Emitter;
 use crate::store::postgres::PostgresStore;
 use crate::store::rows::Timings;
 use crate::store::sealer::Sealer;
+use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 use crate::template::{Finding, SharedCatalogue};
 
@@ -41,6 +45,8 @@ pub enum AppError {
     Templates(Vec<Finding>),
     #[error("[amqp] {0}")]
     Amqp(String),
+    #[error("[http] listen: {address} cannot be opened ({cause}): use another port, or end what uses it")]
+    Listen { address: SocketAddr, cause: std::io::ErrorKind },
     #[error("the built-in simulator: {0}")]
     Simulator(#[from] SimulatorError),
 }
@@ -59,7 +65,8 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
             Arc::new(PostgresStore::new(url, config.store.pool_size, sealer, emitter, timings(config))?)
         }
         StoreKind::Sqlite => {
-            return Err(AppError::Store(StoreError::Schema("no SQLite yet".to_owned())));
+            // The machine's own clock: a single file is used by the processes of one machine.
+            Arc::new(SqliteStore::new(url, sealer, emitter, timings(config), Arc::new(wall_clock))?)
         }
     })
 }
@@ -95,22 +102,27 @@ pub struct Worker {
     pub broker: Option<Broker>,
     /// What carries jobs marked `test`.
     pub simulator: Arc<Simulator>,
+    /// Where the API listens.
+    pub http: SocketAddr,
+    server: HttpServer,
     dispatcher: Dispatcher,
     consumers: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
 
 impl Worker {
-    /// Starts the corridor, and consuming where a broker is configured.
+    /// Starts the corridor, the API, and consuming where a broker is configured.
     ///
     /// # Errors
-    /// A provider's settings cannot work, or the broker's address cannot be read. That a server is away is no
+    /// A provider's settings cannot work, the broker's address cannot be read, or the port is taken. That a server is away is no
     /// error: the worker waits for it.
     pub async fn start(
         config: Arc<Config>,
         store: Arc<dyn Store>,
         catalogue: Arc<SharedCatalogue>,
     ) -> Result<Self, AppError> {
+        // First, so that a taken port stops the start before anything else has begun.
+        let listener = listen(config.http.listen).await?;
         let simulator = Arc::new(Simulator::start(SimulatorConfig::default()).await?);
         let worker = WorkerId::generate();
         let broker = broker_options(&config)?.map(Broker::start);
@@ -135,12 +147,35 @@ impl Worker {
             let batch = usize::try_from(config.worker.batch).unwrap_or(500);
             tokio::spawn(queue::run(intake.clone(), broker, options, batch, stop.clone()))
         });
-        Ok(Self { intake, store, catalogue, config, broker, simulator, dispatcher, consumers, stop })
+        let parts = HttpState {
+            intake: intake.clone(),
+            catalogue: catalogue.clone(),
+            config: config.clone(),
+            broker: broker.clone(),
+        };
+        let address = config.http.listen;
+        let server = crate::http::serve(listener, parts)
+            .map_err(|error| AppError::Listen { address, cause: error.kind() })?;
+        let http = server.address();
+        Ok(Self {
+            intake,
+            store,
+            catalogue,
+            config,
+            broker,
+            simulator,
+            http,
+            server,
+            dispatcher,
+            consumers,
+            stop,
+        })
     }
 
     /// Stops consuming, lets what is on the wire finish, gives the rest back.
     pub async fn stop(mut self) {
         self.stop.cancel();
+        self.server.stop(Duration::from_secs(2)).await;
         if let Some(consumers) = self.consumers.take() {
             // A batch that waits for a ledger that is away is not acknowledged: the broker keeps it.
             let _ = tokio::time::timeout(Duration::from_secs(2), consumers).await;
@@ -150,6 +185,10 @@ impl Worker {
             broker.close().await;
         }
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).await.map_err(|error| AppError::Listen { address, cause: error.kind() })
 }
 
 /// Everything that can carry a message: the configured providers, the simulator for test jobs, and what captures
@@ -211,6 +250,15 @@ fn timings(config: &Config) -> Timings {
         send: span(longest + Duration::from_secs(4)),
         tombstone: span(config.policy.cancel_memory),
     }
+}
+
+/// What time it is, where no database server says so.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "SQLite has no clock of its own; this is the edge where one is read"
+)]
+fn wall_clock() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 /// The machine and the process, for people who look for it.

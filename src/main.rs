@@ -1,3 +1,7 @@
 //! The `outreachd` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    outreachd::cli::main()
+}

@@ -14,9 +14,10 @@ use crate::config::Config;
 use crate::config::provider::{Limit, Period};
 use crate::domain::ids::AttemptId;
 use crate::domain::phi::Phi;
+use crate::domain::status::AttemptStatus;
 use crate::domain::words::{Channel, SafetyMode};
 use crate::provider::Provider;
-use crate::store::rows::{Begin, MessageFacts};
+use crate::store::rows::{Begin, Failure, MessageFacts, Settlement, Then};
 use crate::template::Rendered;
 
 /// What a provider carries.
@@ -273,9 +274,9 @@ async fn begin(
     let begun = match corridor.store.begin(corridor.worker, &rows).await {
         Ok(begun) => begun,
         Err(error) => {
-            // Nobody knows whether it was committed. Nothing is sent; what was begun becomes unknown or is taken
-            // over when the lease ends.
             tracing::warn!(%error, messages = rows.len(), "attempts could not be written");
+            let planned = ready.into_iter().map(|(planned, _, _)| planned).collect();
+            tasks.spawn(undo(corridor.clone(), rows, planned));
             return;
         }
     };
@@ -305,6 +306,31 @@ async fn begin(
         tasks.spawn(send::carry(corridor.clone(), lane.provider.clone(), written, wire));
     }
     corridor.release(refused).await;
+}
+
+/// Nobody knows whether a `begin` that failed was committed, but nothing was sent: what stands in the ledger is settled
+/// as such, and the leases are given back, as soon as the ledger answers again.
+async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, planned: Vec<Planned>) {
+    let at = corridor.clock.timestamp(Instant::now());
+    let settlements: Vec<Settlement> = rows
+        .into_iter()
+        .map(|begin| Settlement {
+            facts: begin.facts,
+            attempt: begin.attempt,
+            number: begin.number,
+            channel: begin.route.channel,
+            provider: begin.provider,
+            status: AttemptStatus::Failed,
+            provider_ref: None,
+            failure: Some(Failure::NotSent),
+            code: None,
+            then: Then::Retry(at),
+            at,
+        })
+        .collect();
+    super::settle::write(&corridor, &settlements).await;
+    let leases = planned.iter().map(|p| super::plan::release(&p.hand, Some(p.route.channel))).collect();
+    corridor.release(leases).await;
 }
 
 fn row(lane: &Lane, planned: &Planned, rendered: &Rendered, hash: &str) -> Begin {

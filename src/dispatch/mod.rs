@@ -4,6 +4,7 @@
 
 mod clock;
 mod due;
+mod explain;
 mod gate;
 mod lane;
 mod life;
@@ -34,8 +35,10 @@ use crate::policy::retry::RetryRules;
 use crate::store::Store;
 use crate::store::rows::{JobBody, MessageFacts, PatientState, Settlement, Work};
 use crate::template::{SharedCatalogue, SiteContext};
+pub use explain::{Explained, ExplainedAttempt, GateStep, Next, NextAction, explain};
 use lane::Lane;
 pub use lane::{Carrier, Setting};
+pub use render::site_context;
 
 /// Messages that one process holds at once, over all stages. What does not fit waits in the ledger.
 const IN_HAND: usize = 6_000;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Corridor;
-use crate::broker::{ExchangeRole, Outgoing, Publisher};
+use crate::broker::{ExchangeRole, Outgoing, Prefix, Publisher, QueueRole};
 use crate::domain::event::with_seq;
 use crate::store::rows::OutboxEvent;
 
@@ -15,6 +15,9 @@ const AT_ONCE: u32 = 1_000;
 const IDLE: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
+    let prefix =
+        corridor.config.amqp.as_ref().and_then(|amqp| Prefix::parse(&amqp.prefix)).unwrap_or_default();
+    let dead_queue = QueueRole::Dead.name(&prefix);
     let mut done: Vec<i64> = Vec::new();
     loop {
         let events = match corridor.store.outbox(corridor.worker, &done, AT_ONCE).await {
@@ -26,7 +29,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
             }
         };
         let full = events.len() >= AT_ONCE as usize;
-        done = publish(publisher.as_ref(), &events).await;
+        done = publish(publisher.as_ref(), &dead_queue, &events).await;
         let all = done.len() == events.len();
         if corridor.stopping.is_cancelled() && events.is_empty() {
             let drained =
@@ -51,23 +54,12 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
 
 /// The events that the broker has confirmed. After the first that it has not, nothing of the same shard counts: it is
 /// published again, so that the order holds.
-async fn publish(publisher: Option<&Publisher>, events: &[OutboxEvent]) -> Vec<i64> {
+async fn publish(publisher: Option<&Publisher>, dead_queue: &str, events: &[OutboxEvent]) -> Vec<i64> {
     let Some(publisher) = publisher else { return events.iter().map(|e| e.ord).collect() };
     if events.is_empty() {
         return Vec::new();
     }
-    let outgoing: Vec<Outgoing> = events
-        .iter()
-        .map(|event| Outgoing {
-            exchange: ExchangeRole::Events,
-            routing_key: event.routing_key.clone(),
-            body: with_seq(&event.body, event.seq).into_bytes(),
-            headers: Vec::new(),
-            mandatory: false,
-            message_id: event.ord.to_string(),
-            correlation_id: None,
-        })
-        .collect();
+    let outgoing: Vec<Outgoing> = events.iter().map(outgoing).collect();
     let answers = publisher.publish(&outgoing).await;
     let mut broken: HashSet<i16> = HashSet::new();
     let mut done = Vec::with_capacity(events.len());
@@ -81,5 +73,56 @@ async fn publish(publisher: Option<&Publisher>, events: &[OutboxEvent]) -> Vec<i
     if !broken.is_empty() {
         metrics::counter!("outreachd_events_unconfirmed_total").increment(1);
     }
+    mirror(publisher, dead_queue, events).await;
     done
+}
+
+fn outgoing(event: &OutboxEvent) -> Outgoing {
+    Outgoing {
+        exchange: ExchangeRole::Events,
+        routing_key: event.routing_key.clone(),
+        body: with_seq(&event.body, event.seq).into_bytes(),
+        headers: Vec::new(),
+        mandatory: false,
+        message_id: event.ord.to_string(),
+        correlation_id: None,
+    }
+}
+
+/// What could not be accepted is also shown in the dead queue, for whoever watches the broker: which, why, where the
+/// body is parked. The ledger is the truth; a notice that the broker does not take is not repeated.
+async fn mirror(publisher: &Publisher, dead_queue: &str, events: &[OutboxEvent]) {
+    let notices: Vec<Outgoing> = events
+        .iter()
+        .filter(|event| event.routing_key.starts_with("job.rejected."))
+        .filter_map(|event| notice(dead_queue, event))
+        .collect();
+    if notices.is_empty() {
+        return;
+    }
+    let lost = publisher.publish(&notices).await.into_iter().filter(Result::is_err).count();
+    if lost > 0 {
+        tracing::warn!(lost, "notices did not reach the dead queue; the bodies are in the ledger");
+    }
+}
+
+fn notice(dead_queue: &str, event: &OutboxEvent) -> Option<Outgoing> {
+    let body: serde_json::Value = serde_json::from_str(&event.body).ok()?;
+    let header = |name: &str, field: &str| Some((name.to_owned(), body.get(field)?.as_str()?.to_owned()));
+    Some(Outgoing {
+        exchange: ExchangeRole::Default,
+        routing_key: dead_queue.to_owned(),
+        headers: [
+            header("x-outreach-reason", "reason"),
+            header("x-outreach-field", "field"),
+            header("x-outreach-parked-id", "parked_id"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+        body: event.body.clone().into_bytes(),
+        mandatory: true,
+        message_id: event.ord.to_string(),
+        correlation_id: None,
+    })
 }

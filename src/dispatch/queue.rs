@@ -65,8 +65,8 @@ impl<T> Queue<T> {
     pub(super) fn take(&self) -> Option<T> {
         let mut inner = self.lock();
         inner.taken = inner.taken.wrapping_add(1);
-        let lower_first = inner.taken % SHARE == 0;
-        let order: [usize; 3] = match (lower_first, inner.taken % (2 * SHARE) == 0) {
+        let lower_first = inner.taken.is_multiple_of(SHARE);
+        let order: [usize; 3] = match (lower_first, inner.taken.is_multiple_of(2 * SHARE)) {
             (true, true) => [2, 1, 0],
             (true, false) => [1, 2, 0],
             (false, _) => [0, 1, 2],

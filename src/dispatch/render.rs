@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Corridor, Planned};
 use crate::config::Config;
+use crate::config::site::SiteSection;
 use crate::domain::ids::SiteId;
 use crate::domain::outbound::{Content, Sender};
 use crate::domain::phi::Phi;
@@ -12,21 +13,24 @@ use crate::template::{RecipientContext, RenderError, RenderRequest, Rendered, Si
 
 /// The configured places, as texts speak of them.
 pub(super) fn sites(config: &Config) -> HashMap<SiteId, SiteContext> {
-    config
-        .sites
-        .iter()
-        .map(|site| {
-            let context = SiteContext {
-                names: site.name.by_tag(),
-                phone: site.phone.clone(),
-                timezone: site.timezone.iana_name().map(str::to_owned),
-                postal_address: site.postal_address.clone(),
-                portal_url: None,
-                opt_out_texts: BTreeMap::new(),
-            };
-            (site.id.clone(), context)
-        })
-        .collect()
+    config.sites.iter().map(|site| (site.id.clone(), context(site))).collect()
+}
+
+/// One configured place, as texts speak of it; previews show what it will look like.
+#[must_use]
+pub fn site_context(config: &Config, id: &SiteId) -> Option<SiteContext> {
+    config.site(id).map(context)
+}
+
+fn context(site: &SiteSection) -> SiteContext {
+    SiteContext {
+        names: site.name.by_tag(),
+        phone: site.phone.clone(),
+        timezone: site.timezone.iana_name().map(str::to_owned),
+        postal_address: site.postal_address.clone(),
+        portal_url: None,
+        opt_out_texts: BTreeMap::new(),
+    }
 }
 
 /// Renders the planned message for its route's channel.

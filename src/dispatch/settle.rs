@@ -43,7 +43,8 @@ pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Se
     }
 }
 
-async fn write(corridor: &Corridor, batch: &[Settlement]) {
+/// Writes results down, however long it takes.
+pub(super) async fn write(corridor: &Corridor, batch: &[Settlement]) {
     let mut pause = Duration::from_millis(20);
     while let Err(error) = corridor.store.settle(batch).await {
         tracing::error!(%error, results = batch.len(), "results wait for the ledger");

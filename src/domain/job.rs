@@ -3,7 +3,7 @@
 use jiff::{Timestamp, civil::DateTime};
 use serde::{Deserialize, Serialize};
 
-use super::ids::{About, CampaignId, JobId, PatientId, SiteId, SourceName, TemplateName};
+use super::ids::{About, CampaignId, JobId, MessageId, PatientId, SiteId, SourceName, TemplateName};
 use super::patient::Patient;
 use super::words::{Channel, Priority, Purpose};
 
@@ -100,4 +100,6 @@ pub enum CancelTarget {
     Job(JobId),
     /// All that was asked about one matter.
     About(About),
+    /// One message, such as a second try of a job.
+    Message(MessageId),
 }

@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::gatekeeper::Arrival;
 use super::submit::{Incoming, Intake};
-use crate::broker::{Acks, Broker, ConsumeOptions, Deliveries, Delivery, QueueRole};
+use crate::broker::{
+    Acks, Broker, ConsumeOptions, Deliveries, Delivery, QUARANTINE_REASON, QueueRole, REASON_HEADER,
+};
 use crate::domain::ids::ParkedId;
 use crate::domain::problem::Problem;
 use crate::domain::reader::identify;
@@ -49,19 +51,13 @@ async fn consume(
         if !open {
             return;
         }
-        write(&intake, &acks, queue, &mut taken, &stop).await;
+        write(&intake, &acks, queue, &taken, &stop).await;
         taken.clear();
     }
 }
 
 /// Tries until the ledger has the batch; then, and only then, acknowledges it.
-async fn write(
-    intake: &Intake,
-    acks: &Acks,
-    queue: QueueRole,
-    taken: &mut Vec<Delivery>,
-    stop: &CancellationToken,
-) {
+async fn write(intake: &Intake, acks: &Acks, queue: QueueRole, taken: &[Delivery], stop: &CancellationToken) {
     let tokens: Vec<_> = taken.iter().map(|d| d.token).collect();
     let mut pause = Duration::from_millis(50);
     loop {
@@ -111,13 +107,7 @@ async fn park(intake: &Intake, taken: &[Delivery]) -> Result<(), crate::store::S
         .iter()
         .map(|delivery| {
             let (source, job_id) = identify(&delivery.body);
-            let why = delivery.deaths.first().map_or("unknown", |d| d.reason.as_str());
-            let problem = Problem::new(
-                "",
-                Reason::DeliveryLimit,
-                format!("the broker gave it up ({why})"),
-                "read the job, repair what makes a worker fail on it, and replay it",
-            );
+            let problem = given_up(delivery);
             Reject {
                 id: ParkedId::generate(),
                 problems: vec![problem],
@@ -132,4 +122,15 @@ async fn park(intake: &Intake, taken: &[Delivery]) -> Result<(), crate::store::S
         .collect();
     let batch = AdmitBatch { worker: intake.worker, admissions: Vec::new(), rejects, room: 0 };
     intake.store.admit(&batch).await.map(|_| ())
+}
+
+/// Why it lies in the queue of what was given up. The header is ours: a message that no client could read.
+fn given_up(delivery: &Delivery) -> Problem {
+    if delivery.headers.iter().any(|(name, value)| name == REASON_HEADER && value == QUARANTINE_REASON) {
+        let rule = "a property or header of the message is not UTF-8";
+        return Problem::new("", Reason::Malformed, rule, "publish it with text properties, and replay it");
+    }
+    let why = delivery.deaths.first().map_or("unknown", |d| d.reason.as_str());
+    let rule = format!("the broker gave it up ({why})");
+    Problem::new("", Reason::DeliveryLimit, rule, "repair what makes a worker fail on it, and replay it")
 }

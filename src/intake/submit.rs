@@ -98,6 +98,18 @@ impl Intake {
         Ok(outcomes.into_iter().map(|o| o.unwrap_or_else(lost)).collect())
     }
 
+    /// Takes back what one cancel names.
+    ///
+    /// # Errors
+    /// The ledger is away.
+    pub async fn take_back(&self, cancel: &Cancel) -> Result<CancelOutcome, StoreError> {
+        let mut answers = self.retry(|| self.store.cancel(std::slice::from_ref(cancel))).await?;
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.nudge();
+        }
+        answers.pop().ok_or_else(|| StoreError::Internal("a cancel was not answered".to_owned()))
+    }
+
     /// The jobs of a batch that are ready for the ledger.
     async fn flush(&self, jobs: &mut Jobs, outcomes: &mut [Option<Outcome>]) -> Result<(), StoreError> {
         let jobs = std::mem::take(jobs);
@@ -180,7 +192,7 @@ impl Intake {
     }
 
     /// Two transactions that met are no failure: one of them goes again.
-    async fn retry<T, F>(&self, call: impl Fn() -> F) -> Result<T, StoreError>
+    pub(super) async fn retry<T, F>(&self, call: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {

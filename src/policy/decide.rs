@@ -328,3 +328,248 @@ fn instant(when: When, zone: &jiff::tz::TimeZone) -> Timestamp {
         When::Local(local) => zone.to_ambiguous_timestamp(local).later().unwrap_or(Timestamp::MAX),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::PatientId;
+    use crate::domain::patient::{ConsentSource, Preference};
+    use crate::domain::phi::Phi;
+    use crate::domain::phone::Region;
+    use crate::domain::problem::Problem;
+    use crate::domain::reader::{Expect, ParseDefaults};
+    use jiff::tz::TimeZone;
+
+    const ALL: &[Channel] = &[Channel::Sms, Channel::Email, Channel::Voice, Channel::Portal];
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn ana(json: &str) -> Patient {
+        let text = format!(r#"{{"id":"P1","updated_at":"2026-11-20T08:00:00Z"{json}}}"#);
+        let defaults = ParseDefaults::new(None, Region::US);
+        let parsed: Result<Patient, Vec<Problem>> =
+            Patient::parse(text.as_bytes(), &defaults, Expect { id: None, updated_at: true });
+        parsed.unwrap()
+    }
+
+    const SMS: &str = r#","contacts":[{"channel":"sms","address":"+13125550142"}]"#;
+    const BOTH: &str = r#","contacts":[{"channel":"sms","address":"+13125550142"},
+        {"channel":"email","address":"ana@example.org"}]"#;
+
+    /// Asks about a reminder at noon that expires at six.
+    fn ask<'a>(patient: Option<&'a Patient>, change: impl FnOnce(&mut Question<'a>)) -> Decision {
+        let rules: &'static Rules = Box::leak(Box::new(Rules {
+            patient_grace: SignedDuration::from_mins(2),
+            countries: vec!["US".to_owned()],
+        }));
+        let zone: &'static TimeZone = Box::leak(Box::new(TimeZone::get("America/Chicago").unwrap()));
+        let mut question = Question {
+            message: MessageView {
+                purpose: Purpose::Appointment,
+                channels: None,
+                accepted_at: at("2026-12-01T11:00:00Z"),
+                not_before: None,
+                expires_at: When::At(at("2026-12-01T18:00:00Z")),
+                cancelled: None,
+            },
+            patient,
+            address_consents: &[],
+            template_channels: ALL,
+            channels_served: ALL,
+            hold: None,
+            tried: &[],
+            rules,
+            zone,
+            now: at("2026-12-01T12:00:00Z"),
+        };
+        change(&mut question);
+        decide(&question)
+    }
+
+    fn verdict(json: &str) -> (Gate, Result<Channel, Option<Reason>>) {
+        let decision = ask(Some(&ana(json)), |_| {});
+        let answer = match decision.verdict {
+            Verdict::Send { route, .. } => Ok(route.channel),
+            Verdict::Suppress(reason) | Verdict::GiveUp(reason) | Verdict::Cancel(reason) => {
+                Err(Some(reason))
+            }
+            Verdict::Hold { reason, .. } => Err(reason),
+            Verdict::Expire => Err(Some(Reason::Expired)),
+        };
+        (decision.gate, answer)
+    }
+
+    #[test]
+    fn what_is_known_of_the_patient_decides() {
+        use Channel::{Email, Portal, Sms, Voice};
+        let no = |reason| Err(Some(reason));
+        let table = [
+            ("a mobile number", SMS, (Gate::Route, Ok(Sms))),
+            ("two contacts: the template's order", BOTH, (Gate::Route, Ok(Sms))),
+            (
+                "she prefers email",
+                r#","preferred_channels":["email","sms"],"contacts":[{"channel":"sms","address":"+13125550142"},
+                    {"channel":"email","address":"ana@example.org"}]"#,
+                (Gate::Route, Ok(Email)),
+            ),
+            (
+                "for visits she prefers a call, whatever she prefers otherwise",
+                r#","preferred_channels":["email"],"preferences":{"appointment":["voice"]},"contacts":[
+                    {"channel":"email","address":"ana@example.org"},{"channel":"voice","address":"+13125550142"}]"#,
+                (Gate::Route, Ok(Voice)),
+            ),
+            (
+                "a preference is an order, not a ban",
+                r#","preferred_channels":["email"],"contacts":[{"channel":"portal","address":"Patient/42"}]"#,
+                (Gate::Route, Ok(Portal)),
+            ),
+            (
+                "rank decides where nothing else does",
+                r#","contacts":[{"channel":"sms","address":"+13125550142","rank":2},
+                    {"channel":"email","address":"ana@example.org","rank":1}]"#,
+                (Gate::Route, Ok(Email)),
+            ),
+            ("no way to reach her", "", (Gate::Contact, no(Reason::NoContact))),
+            (
+                "she wants no messages about visits",
+                r#","preferences":{"appointment":[]},"contacts":[{"channel":"sms","address":"+13125550142"}]"#,
+                (Gate::OptOut, no(Reason::OptedOut)),
+            ),
+            (
+                "she said STOP to texts, so the email goes",
+                r#","consents":[{"channel":"sms","granted":false,"at":"2026-10-01T12:00:00Z","source":"patient"}],
+                    "contacts":[{"channel":"sms","address":"+13125550142"},{"channel":"email","address":"ana@example.org"}]"#,
+                (Gate::Route, Ok(Email)),
+            ),
+            (
+                "she said STOP to everything",
+                r#","consents":[{"granted":false,"at":"2026-10-01T12:00:00Z","source":"patient"}],
+                    "contacts":[{"channel":"sms","address":"+13125550142"}]"#,
+                (Gate::OptOut, no(Reason::OptedOut)),
+            ),
+            ("she has left", r#","active":false,"contacts":[]"#, (Gate::Active, no(Reason::Inactive))),
+            ("she has died", r#","deceased":true"#, (Gate::Deceased, no(Reason::Deceased))),
+            ("staff said no", r#","do_not_contact":"legal""#, (Gate::DoNotContact, no(Reason::DoNotContact))),
+            (
+                "the number belongs to somebody else",
+                r#","contacts":[{"channel":"sms","address":"+13125550142","status":"wrong"}]"#,
+                (Gate::ValidContact, no(Reason::WrongNumber)),
+            ),
+            (
+                "a landline takes no texts",
+                r#","contacts":[{"channel":"sms","address":"+13125550142","kind":"landline"}]"#,
+                (Gate::ValidContact, no(Reason::Landline)),
+            ),
+            (
+                "a number abroad",
+                r#","contacts":[{"channel":"sms","address":"+34612345678"}]"#,
+                (Gate::ValidContact, no(Reason::CountryNotAllowed)),
+            ),
+            (
+                "confidential: only the portal, and it is the only one used",
+                r#","contacts":[{"channel":"sms","address":"+13125550142"},
+                    {"channel":"portal","address":"Patient/42","only":true}]"#,
+                (Gate::Route, Ok(Portal)),
+            ),
+            (
+                "confidential, and that contact is bad: nothing leaves it all the same",
+                r#","contacts":[{"channel":"sms","address":"+13125550142"},
+                    {"channel":"portal","address":"Patient/42","only":true,"status":"bad"}]"#,
+                (Gate::ValidContact, no(Reason::InvalidAddress)),
+            ),
+        ];
+        for (why, patient, expected) in table {
+            assert_eq!(verdict(patient), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_gates_decides_the_reason() {
+        let gone = ana(r#","deceased":true,"active":false"#);
+        assert_eq!(ask(Some(&gone), |_| {}).gate, Gate::Active);
+        let cancelled = ask(Some(&gone), |q| q.message.cancelled = Some(Reason::Cancelled));
+        assert_eq!(
+            cancelled,
+            Decision { gate: Gate::Cancelled, verdict: Verdict::Cancel(Reason::Cancelled) }
+        );
+        let late = ask(Some(&gone), |q| q.now = at("2026-12-01T18:00:00Z"));
+        assert_eq!(late, Decision { gate: Gate::Expired, verdict: Verdict::Expire });
+    }
+
+    #[test]
+    fn an_unknown_patient_is_waited_for_and_then_given_up() {
+        let early = ask(None, |q| q.now = at("2026-12-01T11:01:00Z"));
+        let until = Some(at("2026-12-01T11:02:00Z"));
+        assert_eq!(early.verdict, Verdict::Hold { until, reason: Some(Reason::UnknownPatient) });
+        assert_eq!(ask(None, |_| {}).verdict, Verdict::Suppress(Reason::UnknownPatient));
+    }
+
+    #[test]
+    fn a_local_time_is_meant_where_the_recipient_lives_and_never_read_early() {
+        let ana = ana(SMS);
+        let nine = When::Local("2026-12-01T09:00".parse().unwrap());
+        let early = ask(Some(&ana), |q| q.message.not_before = Some(nine));
+        let until = Some(at("2026-12-01T15:00:00Z"));
+        assert_eq!(early.verdict, Verdict::Hold { until, reason: None });
+        // 02:30 does not exist on this night in Chicago; what is meant is half an hour after two o'clock had come.
+        let gap = When::Local("2026-03-08T02:30".parse().unwrap());
+        assert_eq!(instant(gap, &TimeZone::get("America/Chicago").unwrap()), at("2026-03-08T08:30:00Z"));
+    }
+
+    #[test]
+    fn a_stop_at_an_address_binds_whoever_stands_behind_it() {
+        let stop = Consent {
+            purpose: None,
+            channel: Some(Channel::Sms),
+            address: Some(Phi::new("+13125550142")),
+            granted: false,
+            at: at("2026-10-01T12:00:00Z"),
+            source: ConsentSource::Patient,
+            by: None,
+            evidence: None,
+            expires_at: None,
+            shadow: None,
+        };
+        let ana = ana(SMS);
+        let stops = [stop];
+        assert_eq!(
+            ask(Some(&ana), |q| q.address_consents = &stops).verdict,
+            Verdict::Suppress(Reason::OptedOut)
+        );
+    }
+
+    #[test]
+    fn a_route_that_was_given_up_is_not_taken_again() {
+        let ana = ana(BOTH);
+        let sms = Route { channel: Channel::Sms, address: Phi::new("+13125550142"), extension: None };
+        let email = Route { channel: Channel::Email, address: Phi::new("ana@example.org"), extension: None };
+        let tried = [Tried { route: sms, reason: Reason::InvalidAddress }];
+        let Verdict::Send { route, .. } = ask(Some(&ana), |q| q.tried = &tried).verdict else { panic!() };
+        assert_eq!(route.channel, Channel::Email);
+        let both = [tried[0].clone(), Tried { route: email, reason: Reason::InvalidAddress }];
+        assert_eq!(ask(Some(&ana), |q| q.tried = &both).verdict, Verdict::GiveUp(Reason::PlanExhausted));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_opted_out_channel_is_never_routed(stopped in 0_usize..4, preferred in proptest::sample::subsequence(ALL.to_vec(), 0..4)) {
+            let stopped = ALL[stopped];
+            let mut patient = ana(r#","contacts":[{"channel":"sms","address":"+13125550142"},
+                {"channel":"email","address":"ana@example.org"},{"channel":"voice","address":"+13125550142"},
+                {"channel":"portal","address":"Patient/42"}]"#);
+            patient.preferences = vec![Preference { purpose: Purpose::Appointment, channels: preferred.clone(), updated_at: None }];
+            patient.consents = vec![Consent {
+                purpose: None, channel: Some(stopped), address: None, granted: false,
+                at: at("2026-10-01T12:00:00Z"), source: ConsentSource::Patient, by: None, evidence: None,
+                expires_at: None, shadow: None,
+            }];
+            patient.id = PatientId::parse("P2").unwrap();
+            match ask(Some(&patient), |_| {}).verdict {
+                Verdict::Send { route, .. } => proptest::prop_assert_ne!(route.channel, stopped),
+                other => proptest::prop_assert_eq!((preferred.is_empty(), other), (true, Verdict::Suppress(Reason::OptedOut))),
+            }
+        }
+    }
+}

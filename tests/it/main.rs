@@ -11,12 +11,16 @@ mod support;
 
 mod bad_input;
 mod broker;
+mod cli;
 mod config;
 mod corridor;
 mod harness;
+mod http;
 mod import;
 mod input;
+mod proof;
 mod provider;
+mod rooms;
 mod simulator;
 mod store;
 mod templates;

@@ -17,7 +17,7 @@ pub const MAX_DEPTH: usize = 32;
 ///
 /// # Errors
 /// Oversize, NUL bytes, not UTF-8, not JSON, not an object, nested too deep, names given twice.
-pub(super) fn object(bytes: &[u8], limit: usize) -> Result<Map<String, Value>, Vec<Problem>> {
+pub(crate) fn object(bytes: &[u8], limit: usize) -> Result<Map<String, Value>, Vec<Problem>> {
     let text = text(bytes, limit).map_err(|fault| vec![fault.at("")])?;
     let mut state = State::default();
     let mut json = serde_json::Deserializer::from_str(text);

@@ -18,11 +18,13 @@ mod slot;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub(crate) use decode::object;
 pub use decode::{MAX_DEPTH, identify, items};
 pub use job::{CANCEL_REASON, DATA_FIELDS, OVERRIDE_REASON};
 pub use leaf::{email, language, portal_reference, timestamp, zone};
 pub use patient::{Expect, PatientMerge};
 pub use place::Fault;
+pub(crate) use slot::{Fields, Slot, fields, flag, instant};
 
 use super::ids::{SiteId, SourceName};
 use super::phone::Region;

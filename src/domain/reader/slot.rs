@@ -6,10 +6,11 @@ use serde_json::{Map, Value};
 
 use super::leaf;
 use super::place::{Fault, Faults, Path};
+use crate::domain::problem::Problem;
 use crate::domain::words::Reason;
 
 /// One value in its place.
-pub(super) struct Slot<'a> {
+pub(crate) struct Slot<'a> {
     pub(super) value: Value,
     pub(super) path: Path<'a>,
     pub(super) faults: &'a mut Faults,
@@ -17,7 +18,7 @@ pub(super) struct Slot<'a> {
 
 impl Slot<'_> {
     /// Notes what is wrong here. Gives `None`, so that a reader can end with it.
-    pub(super) fn refuse<T>(self, fault: Fault) -> Option<T> {
+    pub(crate) fn refuse<T>(self, fault: Fault) -> Option<T> {
         self.faults.add(&self.path, fault);
         None
     }
@@ -30,7 +31,7 @@ impl Slot<'_> {
     }
 
     /// A text that `parse` accepts.
-    pub(super) fn parsed<T>(self, parse: impl FnOnce(&str) -> Result<T, Fault>) -> Option<T> {
+    pub(crate) fn parsed<T>(self, parse: impl FnOnce(&str) -> Result<T, Fault>) -> Option<T> {
         let read = match &self.value {
             Value::String(text) => parse(text),
             _ => Err(Fault::malformed("must be text", "write it between double quotes")),
@@ -39,12 +40,12 @@ impl Slot<'_> {
     }
 
     /// A text of 1 to `limit` characters without control characters.
-    pub(super) fn text(self, limit: usize) -> Option<String> {
+    pub(crate) fn text(self, limit: usize) -> Option<String> {
         self.parsed(|text| leaf::text(text, limit))
     }
 
     /// A name of a restricted alphabet.
-    pub(super) fn name<T>(self, parse: impl FnOnce(&str) -> Option<T>, rule: &'static str) -> Option<T> {
+    pub(crate) fn name<T>(self, parse: impl FnOnce(&str) -> Option<T>, rule: &'static str) -> Option<T> {
         self.parsed(|text| {
             parse(text)
                 .ok_or_else(|| Fault::malformed(format!("must be {rule}"), "use only these characters"))
@@ -52,7 +53,7 @@ impl Slot<'_> {
     }
 
     /// One of a closed set of words.
-    pub(super) fn word<T: Copy>(self, all: &[T], spelling: impl Fn(T) -> &'static str) -> Option<T> {
+    pub(crate) fn word<T: Copy>(self, all: &[T], spelling: impl Fn(T) -> &'static str) -> Option<T> {
         self.parsed(|text| {
             all.iter().copied().find(|word| spelling(*word) == text).ok_or_else(|| {
                 let words: Vec<_> = all.iter().map(|word| spelling(*word)).collect();
@@ -65,7 +66,7 @@ impl Slot<'_> {
     }
 
     /// A whole number in `[least, most]`.
-    pub(super) fn whole(self, least: u32, most: u32) -> Option<u32> {
+    pub(crate) fn whole(self, least: u32, most: u32) -> Option<u32> {
         let number = self.value.as_u64().and_then(|n| u32::try_from(n).ok());
         let read = number.filter(|n| (least..=most).contains(n)).ok_or_else(|| {
             Fault::malformed(
@@ -77,7 +78,7 @@ impl Slot<'_> {
     }
 
     /// A list of at most `limit` elements, each read by `read`; `None` when any of it is wrong.
-    pub(super) fn list<T>(self, limit: usize, mut read: impl FnMut(Slot<'_>) -> Option<T>) -> Option<Vec<T>> {
+    pub(crate) fn list<T>(self, limit: usize, mut read: impl FnMut(Slot<'_>) -> Option<T>) -> Option<Vec<T>> {
         let Self { value, path, faults } = self;
         let Value::Array(values) = value else {
             faults.add(&path, Fault::malformed("must be a list", "put the values between [ and ]"));
@@ -150,8 +151,23 @@ impl Slot<'_> {
     }
 }
 
+/// Reads an object that is no noun of the domain, such as a request, with the same faults as one that is.
+///
+/// # Errors
+/// All that is wrong with it, by JSON path; fields that `read` does not ask for among it.
+pub(crate) fn fields<T>(
+    map: Map<String, Value>,
+    read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
+) -> Result<T, Vec<Problem>> {
+    let mut faults = Faults::default();
+    let mut fields = Fields::new(map, Path::ROOT, &mut faults);
+    let value = read(&mut fields);
+    fields.finish();
+    faults.settle(value)
+}
+
 /// True or false.
-pub(super) fn flag(slot: Slot<'_>) -> Option<bool> {
+pub(crate) fn flag(slot: Slot<'_>) -> Option<bool> {
     match slot.value {
         Value::Bool(flag) => Some(flag),
         _ => slot.refuse(Fault::malformed("must be true or false", "write it without quotes")),
@@ -159,7 +175,7 @@ pub(super) fn flag(slot: Slot<'_>) -> Option<bool> {
 }
 
 /// An instant with its offset (RFC 3339).
-pub(super) fn instant(slot: Slot<'_>) -> Option<Timestamp> {
+pub(crate) fn instant(slot: Slot<'_>) -> Option<Timestamp> {
     slot.parsed(leaf::timestamp)
 }
 
@@ -169,7 +185,7 @@ pub(super) fn day(slot: Slot<'_>) -> Option<Date> {
 }
 
 /// An object whose fields are asked for by name. What nobody asked for is refused at the end.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     map: Map<String, Value>,
     path: Path<'a>,
     faults: &'a mut Faults,
@@ -187,12 +203,12 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether the field holds an answer.
-    pub(super) fn gives(&self, name: &str) -> bool {
+    pub(crate) fn gives(&self, name: &str) -> bool {
         self.map.get(name).is_some_and(|value| !value.is_null())
     }
 
     /// Reads a field where it is given. Null is the same as absent.
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(Slot<'_>) -> Option<T>,
@@ -203,7 +219,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Reads a field that must be given.
-    pub(super) fn need<T>(
+    pub(crate) fn need<T>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(Slot<'_>) -> Option<T>,
@@ -215,7 +231,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes what is wrong with a field.
-    pub(super) fn refuse(&mut self, name: &str, fault: Fault) {
+    pub(crate) fn refuse(&mut self, name: &str, fault: Fault) {
         self.faults.add(&self.path.field(name), fault);
     }
 

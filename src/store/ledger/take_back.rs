@@ -99,6 +99,9 @@ impl<E: Engine> Ledger<E> {
                 CancelTarget::About(about) => {
                     self.take_back_matter(&mut tx, &cancel.source, about.as_str(), now).await?
                 }
+                CancelTarget::Message(id) => {
+                    self.take_back_known(&mut tx, &cancel.source, &[id.0], now).await?
+                }
             };
             self.tell_too_late(&mut tx, &taken.too_late, now).await?;
             outcomes.push(taken.outcome());
@@ -143,10 +146,20 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         let ids = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
-        let taken = self.take_back_messages(tx, &ids, Reason::Cancelled, now).await?;
         if ids.is_empty() {
             self.bury(tx, source, ("about", about), Reason::Cancelled, now).await?;
         }
+        self.take_back_known(tx, source, &ids, now).await
+    }
+
+    async fn take_back_known(
+        &self,
+        tx: &mut E::Tx,
+        source: &SourceName,
+        ids: &[Uuid],
+        now: Timestamp,
+    ) -> Result<TakenBack> {
+        let taken = self.take_back_messages(tx, ids, Reason::Cancelled, now).await?;
         // What is on its way loses its later steps by name; a new job about the matter stays welcome.
         for id in &taken.too_late {
             if let Some(message) = self.message_in(tx, id.0).await? {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outreachd::app::{self, Worker};
-use outreachd::broker::{Broker, ExchangeRole, Outgoing, Prefix, declare};
+use outreachd::broker::{Broker, ExchangeRole, Outgoing, declare};
 use outreachd::config::Config;
 use outreachd::domain::status::MessageStatus;
 use outreachd::simulator::{Simulator, SimulatorConfig};
@@ -20,7 +20,6 @@ pub(crate) struct House {
     pub(crate) simulator: Simulator,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) config: Arc<Config>,
-    pub(crate) prefix: Prefix,
     worker: Option<Worker>,
     producer: Broker,
     _database: TestDatabase,
@@ -34,7 +33,7 @@ impl House {
         let prefix = unique_prefix();
         let mut config = Config::from_toml(&toml(&database.url(), &prefix, more)).unwrap();
         config.providers = simulator.providers("sim").unwrap();
-        Self::with(simulator, database, config, &prefix).await
+        Self::with(simulator, database, config).await
     }
 
     /// Opens with a configuration that was changed by hand.
@@ -45,10 +44,10 @@ impl House {
         let mut config = Config::from_toml(&toml(&database.url(), &prefix, "")).unwrap();
         config.providers = simulator.providers("sim").unwrap();
         change(&mut config);
-        Self::with(simulator, database, config, &prefix).await
+        Self::with(simulator, database, config).await
     }
 
-    async fn with(simulator: Simulator, database: TestDatabase, config: Config, prefix: &str) -> Self {
+    async fn with(simulator: Simulator, database: TestDatabase, config: Config) -> Self {
         let config = Arc::new(config);
         let store = app::open_store(&config).await.unwrap();
         store.migrate().await.unwrap();
@@ -56,9 +55,7 @@ impl House {
         declare(&options).await.unwrap();
         let producer = Broker::start(options);
         assert!(producer.wait_until_up(Duration::from_secs(10)).await);
-        let prefix = Prefix::parse(prefix).unwrap();
-        let mut house =
-            Self { simulator, store, config, prefix, worker: None, producer, _database: database };
+        let mut house = Self { simulator, store, config, worker: None, producer, _database: database };
         house.start().await;
         house
     }
@@ -68,11 +65,6 @@ impl House {
         let catalogue = app::load_catalogue(&self.config.templates.dir).unwrap();
         let worker = Worker::start(self.config.clone(), self.store.clone(), catalogue).await.unwrap();
         self.worker = Some(worker);
-    }
-
-    /// The worker, while it runs.
-    pub(crate) fn worker(&self) -> &Worker {
-        self.worker.as_ref().unwrap()
     }
 
     /// Publishes bodies to the exchange of producers, under `key`.

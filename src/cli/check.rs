@@ -1,0 +1,373 @@
+//! `outreachd check`: everything that is wrong, at once, each with its cure.
+
+use std::time::Duration;
+
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use super::failure::store_cure;
+use super::{Desk, Failure, optouts, templates};
+use crate::app;
+use crate::broker::{self, DownReason};
+use crate::config::Config;
+use crate::config::store::StoreKind;
+use crate::domain::outbound::{FailureKind, SendError};
+use crate::domain::words::SafetyMode;
+use crate::provider::registry;
+use crate::store::rows::Spend;
+use crate::store::{Store, StoreError};
+use crate::template::{Catalogue, Severity, lint};
+
+/// The longest that one connection may take.
+const LIMIT: Duration = Duration::from_secs(15);
+/// Clocks further apart than this make logs and events of several machines hard to read together.
+const SKEW: SignedDuration = SignedDuration::from_secs(2);
+
+/// Tells everything that is wrong, at once: the configuration, the templates, the ledger, the broker, every
+/// provider, the clock. Connects to everything and sends nothing. The exit code is 0 only if nothing failed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  outreachd check --config /etc/outreachd/outreachd.toml\n  \
+    outreachd check --show          prints every setting in force, secrets masked")]
+pub(super) struct Options {
+    /// Print the settings in force, defaults included, secrets masked; check nothing else
+    #[arg(long)]
+    show: bool,
+}
+
+/// How one line of the report stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Good,
+    Warning,
+    Bad,
+}
+
+impl Standing {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Warning => "warn",
+            Self::Bad => "fail",
+        }
+    }
+}
+
+/// One line of the report.
+struct Line {
+    standing: Standing,
+    /// What was looked at: `config`, `ledger`, `broker`, `provider NAME` ...
+    subject: String,
+    what: String,
+    cure: String,
+}
+
+/// The report as it grows.
+#[derive(Default)]
+struct Report(Vec<Line>);
+
+impl Report {
+    fn add(&mut self, standing: Standing, subject: &str, what: impl ToString, cure: impl ToString) {
+        let line =
+            Line { standing, subject: subject.to_owned(), what: what.to_string(), cure: cure.to_string() };
+        self.0.push(line);
+    }
+
+    fn good(&mut self, subject: &str, what: impl ToString) {
+        self.add(Standing::Good, subject, what, "");
+    }
+
+    fn bad(&mut self, subject: &str, what: impl ToString, cure: impl ToString) {
+        self.add(Standing::Bad, subject, what, cure);
+    }
+
+    fn warn(&mut self, subject: &str, what: impl ToString, cure: impl ToString) {
+        self.add(Standing::Warning, subject, what, cure);
+    }
+}
+
+pub(super) async fn run(desk: &mut Desk, options: &Options) -> Result<(), Failure> {
+    let loaded = Config::load(&desk.load_options()?);
+    if options.show {
+        let config = loaded.map_err(Failure::Config)?;
+        return Ok(desk.out.raw(config.redacted_toml().as_bytes())?);
+    }
+    let mut report = Report::default();
+    match loaded {
+        Ok(config) => {
+            report.good("config", "all settings can work together");
+            safety(&mut report, &config);
+            texts(&mut report, &config);
+            ledger(&mut report, &config).await?;
+            queues(&mut report, &config).await?;
+            providers(&mut report, &config).await;
+        }
+        Err(faults) => {
+            for fault in faults {
+                let what = format!("{}: {}: {}", fault.file, fault.path, fault.rule);
+                report.bad("config", what, fault.cure);
+            }
+            report.warn(
+                "rest",
+                "not looked at: it depends on the configuration",
+                "mend the configuration first",
+            );
+        }
+    }
+    write(desk, &report)
+}
+
+fn write(desk: &mut Desk, report: &Report) -> Result<(), Failure> {
+    let count = |standing| report.0.iter().filter(|line| line.standing == standing).count();
+    let (bad, warnings) = (count(Standing::Bad), count(Standing::Warning));
+    let width = report.0.iter().map(|line| line.subject.chars().count()).max().unwrap_or(0);
+    for line in &report.0 {
+        if desk.json {
+            desk.out.json(&json!({
+                "result": line.standing.as_str(), "subject": line.subject, "what": line.what, "cure": line.cure,
+            }))?;
+            continue;
+        }
+        desk.out.line(format!("{:<4}  {:width$}  {}", line.standing.as_str(), line.subject, line.what))?;
+        if !line.cure.is_empty() {
+            desk.out.line(format!("      {:width$}  cure: {}", "", line.cure))?;
+        }
+    }
+    if !desk.json {
+        desk.out.line(match (bad, warnings) {
+            (0, 0) => "all is well".to_owned(),
+            (bad, warnings) => format!("{bad} failed, {warnings} warnings"),
+        })?;
+    }
+    if bad > 0 { Err(Failure::Reported) } else { Ok(()) }
+}
+
+fn safety(report: &mut Report, config: &Config) {
+    let mode = config.safety.mode;
+    let what = match mode {
+        SafetyMode::Capture => {
+            "mode capture: nothing leaves, every message is kept to be looked at".to_owned()
+        }
+        SafetyMode::AllowList => {
+            format!("mode allow_list: only {} addresses are written to", config.safety.allow.len())
+        }
+        SafetyMode::Live => "mode live: patients are written to".to_owned(),
+    };
+    report.good("safety", what);
+    if optouts::needed(config) {
+        report.warn(
+            "safety",
+            "whoever opted out with a former system is known only once their addresses were imported",
+            "run `outreachd optouts import FILE` before the first message, if you have not",
+        );
+    }
+    if mode != SafetyMode::Live {
+        return;
+    }
+    for provider in config.providers.iter().filter(|provider| !provider.baa) {
+        report.warn(
+            &format!("provider {}", provider.name),
+            "no business associate agreement: only texts of PHI class `minimal` may go there",
+            "set baa = true once the agreement is signed",
+        );
+    }
+}
+
+fn texts(report: &mut Report, config: &Config) {
+    let catalogue = match Catalogue::load(&config.templates.dir) {
+        Ok(catalogue) => catalogue,
+        Err(findings) => {
+            for finding in findings {
+                let line = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
+                report.bad("templates", format!("{}{line}: {}", finding.file, finding.message), finding.cure);
+            }
+            return;
+        }
+    };
+    for finding in lint(&catalogue, &templates::options(config)) {
+        let line = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
+        let what = format!("{}{line}: {}", finding.file, finding.message);
+        match finding.severity {
+            Severity::Error => report.bad("templates", what, finding.cure),
+            Severity::Warning => report.warn("templates", what, finding.cure),
+            Severity::Info => {}
+        }
+    }
+    report.good("templates", format!("{} loaded", catalogue.templates().count()));
+}
+
+async fn ledger(report: &mut Report, config: &Config) -> Result<(), Failure> {
+    let store = match Desk::store(config).await {
+        Ok(store) => store,
+        Err(Failure::Said { what, cure }) => {
+            report.bad("ledger", what, cure);
+            return Ok(());
+        }
+        Err(other) => return Err(other),
+    };
+    let before = machine_clock();
+    let asked = Instant::now();
+    let answer = timeout(LIMIT, store.ping()).await;
+    let now = match answer {
+        Ok(Ok(now)) => now,
+        Ok(Err(error)) => {
+            report.bad("ledger", &error, store_cure(&error));
+            return Ok(());
+        }
+        Err(_) => {
+            report.bad(
+                "ledger",
+                "did not answer within 15 s",
+                store_cure(&StoreError::Unavailable(String::new())),
+            );
+            return Ok(());
+        }
+    };
+    report.good("ledger", format!("{}: reached, its schema fits", kind(config)));
+    writable(report, store.as_ref()).await;
+    // Half of the round trip lies before the database read its clock.
+    let halfway = before.checked_add(asked.elapsed() / 2).unwrap_or(before);
+    clock(report, now.duration_since(halfway));
+    Ok(())
+}
+
+const fn kind(config: &Config) -> &'static str {
+    match config.store.kind {
+        StoreKind::Postgres => "PostgreSQL",
+        StoreKind::Sqlite => "SQLite",
+    }
+}
+
+/// Takes nothing from a budget of nobody: the least that is a write.
+async fn writable(report: &mut Report, store: &dyn Store) {
+    let nothing = Spend { budgets: vec![("check".to_owned(), i64::MAX)], amount: 0 };
+    match timeout(LIMIT, store.spend(&[nothing])).await {
+        Ok(Ok(_)) => report.good("ledger", "can be written to"),
+        Ok(Err(error)) => report.bad(
+            "ledger",
+            format!("cannot be written to: {error}"),
+            "let the role write; look for a full disk or a read-only standby",
+        ),
+        Err(_) => report.bad("ledger", "a write did not end within 15 s", "look for locks and a full disk"),
+    }
+}
+
+fn clock(report: &mut Report, skew: SignedDuration) {
+    if skew.abs() > SKEW {
+        let what = format!("this machine is {} s away from the database", skew.abs().as_secs());
+        report.warn("clock", what, "run an NTP client on both; decisions use the database's clock");
+    } else {
+        report.good("clock", "this machine and the database agree");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the machine's clock is what is being checked here")]
+fn machine_clock() -> Timestamp {
+    Timestamp::now()
+}
+
+async fn queues(report: &mut Report, config: &Config) -> Result<(), Failure> {
+    let options = match app::broker_options(config).map_err(Failure::from) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            report.good("broker", "none is configured: jobs come over HTTP and from files");
+            return Ok(());
+        }
+        Err(Failure::Said { what, cure }) => {
+            report.bad("broker", what, cure);
+            return Ok(());
+        }
+        Err(other) => return Err(other),
+    };
+    match timeout(LIMIT, broker::inspect(&options)).await {
+        Ok(Ok(findings)) if findings.is_empty() => {
+            report.good("broker", "reached; exchanges and queues are as they should be");
+        }
+        Ok(Ok(findings)) => {
+            for finding in findings {
+                let standing = if finding.is_fatal() { Standing::Bad } else { Standing::Warning };
+                let whole = finding.to_string();
+                let what = whole.split_once("; ").map_or(whole.as_str(), |(what, _)| what);
+                report.add(standing, "broker", what, finding.cure);
+            }
+        }
+        Ok(Err(reason)) => {
+            report.bad("broker", format!("cannot be used ({})", reason.code()), broker_cure(reason))
+        }
+        Err(_) => report.bad("broker", "did not answer within 15 s", broker_cure(DownReason::TimedOut)),
+    }
+    Ok(())
+}
+
+/// What to do about a broker that cannot be used.
+pub(super) const fn broker_cure(reason: DownReason) -> &'static str {
+    match reason {
+        DownReason::Refused => "correct user, password or virtual host in [amqp] url, or create them",
+        DownReason::TopologyForbidden => {
+            "let an administrator run `outreachd migrate`, or grant the user configure permission"
+        }
+        DownReason::Protocol => "see that [amqp] url leads to RabbitMQ 3.10 or later, on its AMQP port",
+        DownReason::Starting
+        | DownReason::Unreachable
+        | DownReason::TimedOut
+        | DownReason::NoHeartbeat
+        | DownReason::Closed
+        | DownReason::Stuck
+        | DownReason::Stopped => "start the broker, or correct host and port in [amqp] url",
+    }
+}
+
+/// All at once: one that hangs must not keep the others waiting.
+async fn providers(report: &mut Report, config: &Config) {
+    let mut asked = JoinSet::new();
+    for section in &config.providers {
+        let subject = format!("provider {}", section.name);
+        match registry::build(section) {
+            Ok(provider) => {
+                asked.spawn(async move { (subject, timeout(LIMIT, provider.check()).await) });
+            }
+            Err(problem) => {
+                report.bad(&subject, format!("{}: {}", problem.field, problem.rule), problem.cure)
+            }
+        }
+    }
+    let mut answers: Vec<_> = asked.join_all().await;
+    answers.sort_by(|a, b| a.0.cmp(&b.0));
+    for (subject, answer) in answers {
+        match answer {
+            Ok(Ok(())) => report.good(&subject, "reached, and it knows us"),
+            Ok(Err(error)) => {
+                let (what, cure) = refusal(&error);
+                report.bad(&subject, what, cure);
+            }
+            Err(_) => {
+                report.bad(&subject, "did not answer within 15 s", "look at the network and the firewall")
+            }
+        }
+    }
+    if config.providers.is_empty() {
+        report.good("providers", "none is configured: every message is captured");
+    }
+}
+
+fn refusal(error: &SendError) -> (String, &'static str) {
+    let code = error.code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default();
+    match error.kind {
+        FailureKind::Misconfigured => {
+            (format!("refuses us{code}"), "correct account, credentials or sender of this [[provider]]")
+        }
+        FailureKind::Throttled { .. } => {
+            (format!("asks for a pause{code}"), "try again later; lower its `limits`")
+        }
+        FailureKind::Transient
+        | FailureKind::Ambiguous
+        | FailureKind::BadAddress
+        | FailureKind::OptedOut
+        | FailureKind::Rejected => (
+            format!("cannot be reached, or is not well{code}"),
+            "correct its address in this [[provider]], look at network and firewall, or wait until it is back",
+        ),
+    }
+}

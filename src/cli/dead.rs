@@ -1,0 +1,285 @@
+//! `outreachd dead`: what could not be accepted, kept in the ledger until somebody repairs and replays it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::enqueue::words;
+use super::messages::short;
+use super::out::{Table, or_dash};
+use super::{Desk, Failure, args, files};
+use crate::domain::ids::{ParkedId, SourceName};
+use crate::domain::job::MAX_JOB_BYTES;
+use crate::domain::reader::identify;
+use crate::domain::words::{Priority, Reason};
+use crate::intake::gatekeeper::Arrival;
+use crate::intake::{Incoming, Intake, Outcome};
+use crate::store::Store;
+use crate::store::rows::{ParkedFilter, ParkedRow};
+
+/// Read and replayed in one go.
+const PAGE: u32 = 200;
+
+/// What could not be accepted: its reasons, its body, and another try.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List what waits for repair, oldest first
+    #[command(after_help = "Example:\n  outreachd dead list --reason unknown_template")]
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// At most so many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Show everything that is wrong with one
+    #[command(
+        after_help = "Example, to repair a body by hand (it may hold patients' data: keep it from others):\n  \
+        umask 077; outreachd dead show ID --raw > job.json\n  \
+        outreachd dead replay --id ID --body job.json"
+    )]
+    Show {
+        #[arg(value_parser = args::parked)]
+        id: ParkedId,
+        /// Write the body itself, as it came, and nothing else
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Submit again what was repaired: the template, the configuration, or the body by --body
+    #[command(after_help = "Example:\n  outreachd dead replay --reason unknown_template --dry-run")]
+    Replay {
+        #[command(flatten)]
+        filter: Filter,
+        /// Replay everything that waits
+        #[arg(long, conflicts_with_all = ["id", "reason", "source"])]
+        all: bool,
+        /// Tell what would be replayed, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// The repaired body, for one --id; `-` is standard input
+        #[arg(long, value_name = "FILE", requires = "id")]
+        body: Option<PathBuf>,
+    },
+}
+
+/// Which ones.
+#[derive(Debug, Args)]
+pub(super) struct Filter {
+    /// By id; may be given several times
+    #[arg(long, value_parser = args::parked)]
+    id: Vec<ParkedId>,
+    /// By the first reason
+    #[arg(long, value_parser = args::reason)]
+    reason: Option<Reason>,
+    #[arg(long, value_parser = args::source)]
+    source: Option<SourceName>,
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        self.id.is_empty() && self.reason.is_none() && self.source.is_none()
+    }
+
+    fn into_rows(self, limit: u32) -> ParkedFilter {
+        ParkedFilter { ids: self.id, reason: self.reason, source: self.source, after: None, limit }
+    }
+}
+
+pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::List { filter, limit } => list(desk, filter.into_rows(limit.min(PAGE)), limit).await,
+        Command::Show { id, raw } => show(desk, id, raw).await,
+        Command::Replay { filter, all, dry_run, body } => {
+            if filter.is_empty() && !all {
+                let cure = "give --id, --reason or --source, or --all";
+                return Err(Failure::said("nothing says what to replay", cure));
+            }
+            if body.is_some() && filter.id.len() != 1 {
+                return Err(Failure::said("--body repairs one", "give exactly one --id with it"));
+            }
+            let repaired = body.map(|file| files::read_all(&file, repaired_limit())).transpose()?;
+            replay(desk, filter.into_rows(PAGE), dry_run, repaired.as_deref()).await
+        }
+    }
+}
+
+fn repaired_limit() -> u64 {
+    u64::try_from(MAX_JOB_BYTES).unwrap_or(u64::MAX)
+}
+
+async fn list(desk: &mut Desk, mut filter: ParkedFilter, limit: u32) -> Result<(), Failure> {
+    let config = desk.config()?;
+    let store = Desk::store(&config).await?;
+    let mut left = limit;
+    let mut table = Table::new(&["id", "parked", "reason", "source", "job", "came by", "what is wrong"]);
+    let mut count = 0_u32;
+    while left > 0 {
+        filter.limit = left.min(PAGE);
+        let rows = store.parked(&filter).await?;
+        for row in &rows {
+            count += 1;
+            if desk.json {
+                desk.out.json(&as_json(row))?;
+            } else {
+                table.row(cells(row));
+            }
+        }
+        filter.after = rows.last().map(|row| row.id);
+        let got = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        if got < filter.limit {
+            break;
+        }
+        left = left.saturating_sub(got);
+    }
+    if count == 0 && !desk.json {
+        desk.out.line("nothing waits for repair")?;
+    }
+    Ok(table.write(&mut desk.out)?)
+}
+
+fn cells(row: &ParkedRow) -> [String; 7] {
+    let first = row.problems.first();
+    let more = match row.problems.len() {
+        0 | 1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    [
+        row.id.to_string(),
+        short(row.parked_at),
+        or_dash(first.map(|p| p.reason)),
+        or_dash(row.source.as_ref()),
+        or_dash(row.job_id.as_ref()),
+        row.origin.clone(),
+        first.map(|p| format!("{}: {}{more}", p.field, p.rule)).unwrap_or_default(),
+    ]
+}
+
+/// Without the body, which may hold anything.
+fn as_json(row: &ParkedRow) -> Value {
+    json!({
+        "id": row.id, "parked_at": row.parked_at, "source": row.source, "job_id": row.job_id,
+        "origin": row.origin, "correlation_id": row.correlation_id, "body_bytes": row.body.len(),
+        "problems": row.problems,
+    })
+}
+
+async fn show(desk: &mut Desk, id: ParkedId, raw: bool) -> Result<(), Failure> {
+    let config = desk.config()?;
+    let store = Desk::store(&config).await?;
+    let filter = ParkedFilter { ids: vec![id], limit: 1, ..ParkedFilter::default() };
+    let Some(row) = store.parked(&filter).await?.pop() else {
+        let cure = "look at `outreachd dead list`; what was replayed is not shown any more";
+        return Err(Failure::said(format!("nothing waits for repair under {id}"), cure));
+    };
+    if raw {
+        return Ok(desk.out.raw(&row.body)?);
+    }
+    if desk.json {
+        return Ok(desk.out.pretty(&as_json(&row))?);
+    }
+    for (name, value) in [
+        ("id", row.id.to_string()),
+        ("parked", short(row.parked_at)),
+        ("came by", row.origin.clone()),
+        ("source", or_dash(row.source.as_ref())),
+        ("job", or_dash(row.job_id.as_ref())),
+        ("body", format!("{} bytes; --raw writes it", row.body.len())),
+    ] {
+        desk.out.line(format!("{name:<9} {value}"))?;
+    }
+    desk.out.line("")?;
+    Ok(row.problems.iter().try_for_each(|p| desk.out.line(format!("{} [{}]", p, p.reason)))?)
+}
+
+async fn replay(
+    desk: &mut Desk,
+    mut filter: ParkedFilter,
+    dry_run: bool,
+    repaired: Option<&[u8]>,
+) -> Result<(), Failure> {
+    let config = desk.config()?;
+    let store = Desk::store(&config).await?;
+    let catalogue = Desk::catalogue(&config)?;
+    let intake = Desk::intake(&config, store.clone(), catalogue);
+    let (mut good, mut bad) = (0_u64, 0_u64);
+    loop {
+        let rows = store.parked(&filter).await?;
+        let Some(last) = rows.last().map(|row| row.id) else { break };
+        if dry_run {
+            good += u64::try_from(rows.len()).unwrap_or(0);
+            rows.iter().try_for_each(|row| desk.out.line(cells(row).join("  ")))?;
+        } else {
+            let (done, left) = replay_page(desk, store.as_ref(), &intake, &rows, repaired).await?;
+            good += done;
+            bad += left;
+        }
+        filter.after = Some(last);
+    }
+    if good + bad == 0 && !filter.ids.is_empty() {
+        let cure = "look at `outreachd dead list`; what was replayed is not shown any more";
+        return Err(Failure::said("nothing waits for repair under that id", cure));
+    }
+    if !desk.json {
+        let line = if dry_run {
+            format!("{good} would be replayed")
+        } else {
+            format!("{good} replayed, {bad} still refused")
+        };
+        desk.out.line(line)?;
+    }
+    if bad > 0 { Err(Failure::Reported) } else { Ok(()) }
+}
+
+async fn replay_page(
+    desk: &mut Desk,
+    store: &dyn Store,
+    intake: &Intake,
+    rows: &[ParkedRow],
+    repaired: Option<&[u8]>,
+) -> Result<(u64, u64), Failure> {
+    let items = rows.iter().map(|row| again(row, repaired)).collect();
+    let outcomes = intake.submit(items).await?;
+    let accepted: Vec<ParkedId> = rows
+        .iter()
+        .zip(&outcomes)
+        .filter(|(_, outcome)| !matches!(outcome, Outcome::Refused { .. }))
+        .map(|(row, _)| row.id)
+        .collect();
+    store.mark_replayed(&accepted).await?;
+    for (row, outcome) in rows.iter().zip(&outcomes) {
+        let (word, detail) = words(outcome);
+        let problems = match outcome {
+            Outcome::Refused { problems, .. } => problems.as_slice(),
+            _ => &[],
+        };
+        if desk.json {
+            desk.out.json(&json!({ "id": row.id, "result": word, "problems": problems }))?;
+            continue;
+        }
+        desk.out.line(format!("{word:<10} {}  {detail}", row.id))?;
+        problems.iter().try_for_each(|problem| desk.out.line(format!("           {problem}")))?;
+    }
+    let good = u64::try_from(accepted.len()).unwrap_or(0);
+    let all = u64::try_from(rows.len()).unwrap_or(0);
+    Ok((good, all - good))
+}
+
+/// The parked body as it would come in again by the same way.
+fn again(row: &ParkedRow, repaired: Option<&[u8]>) -> Incoming {
+    let body = repaired.unwrap_or(&row.body);
+    // As it came, a body stays bound to the source that it came from; whoever repairs it may correct the source.
+    let corrected = repaired.is_some() && identify(body).0.is_some();
+    Incoming {
+        body: body.to_vec(),
+        arrival: Arrival {
+            source: row.source.clone().filter(|_| !corrected),
+            priority: (row.origin == "jobs.urgent").then_some(Priority::Urgent),
+            correlation_id: row.correlation_id.clone(),
+            origin: row.origin.clone(),
+        },
+        key: (row.origin == "patients").then(|| "patient".to_owned()),
+        redelivered: false,
+        park: false,
+    }
+}

@@ -1,0 +1,141 @@
+//! `outreachd hold`, `holds`, `release`: a person stops something, and lets it go again.
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::args::{self, Until};
+use super::out::{Table, or_dash, tame};
+use super::{Desk, Failure, operator};
+use crate::domain::ids::HoldId;
+use crate::domain::words::{Channel, Purpose};
+use crate::store::rows::{Hold, HoldScope, OnRelease};
+
+/// Stops sending within two seconds on every worker. What is held stays in the ledger; what is on the wire is not
+/// called back.
+///
+/// `outreachd release ID` ends it, or the time given with --until.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  outreachd hold all --reason \"wrong text went out\"\n  \
+    outreachd hold template appointment-reminder --until 2h --on-release review --reason \"clinic closed\"")]
+pub(super) struct HoldOptions {
+    /// all, source, site, template, purpose, channel or provider
+    #[arg(value_parser = args::scope)]
+    scope: HoldScope,
+    /// Which one; left out for `all`
+    #[arg(required_if_eq_any = [
+        ("scope", "source"), ("scope", "site"), ("scope", "template"), ("scope", "purpose"),
+        ("scope", "channel"), ("scope", "provider"),
+    ])]
+    value: Option<String>,
+    /// Why, for the record and for colleagues; no names of patients
+    #[arg(long)]
+    reason: String,
+    /// When it ends by itself: an instant with its offset, or a span such as 2h
+    #[arg(long, value_parser = args::until)]
+    until: Option<Until>,
+    /// What becomes of the held messages at its end: send, expire or review
+    #[arg(long, value_parser = args::on_release, default_value = "send")]
+    on_release: OnRelease,
+}
+
+/// Lists the holds in force.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  outreachd holds")]
+pub(super) struct ListOptions {}
+
+/// Ends a hold; what it held is decided upon anew, as its --on-release said.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  outreachd release 0196f3c0-0000-7000-8000-000000000001")]
+pub(super) struct ReleaseOptions {
+    /// The hold's id, as `outreachd holds` shows it
+    #[arg(value_parser = args::hold)]
+    id: HoldId,
+}
+
+pub(super) async fn hold(desk: &mut Desk, options: HoldOptions) -> Result<(), Failure> {
+    let value = checked(options.scope, options.value.unwrap_or_default())?;
+    let config = desk.config()?;
+    let store = Desk::store(&config).await?;
+    let now = store.ping().await?;
+    let hold = Hold {
+        id: HoldId::generate(),
+        scope: options.scope,
+        value,
+        reason: tame(&options.reason),
+        placed_by: operator(),
+        placed_at: now,
+        until: until(options.until, now)?,
+        on_release: options.on_release,
+    };
+    store.place_hold(&hold).await?;
+    if desk.json {
+        return Ok(desk.out.pretty(&hold)?);
+    }
+    let what = if hold.value.is_empty() {
+        "everything".to_owned()
+    } else {
+        format!("{} {}", hold.scope, hold.value)
+    };
+    desk.out.line(format!("holding {what} until {}", or_dash_until(hold.until)))?;
+    Ok(desk.out.line(format!("end it with: outreachd release {}", hold.id))?)
+}
+
+pub(super) async fn list(desk: &mut Desk) -> Result<(), Failure> {
+    let config = desk.config()?;
+    let holds = Desk::store(&config).await?.holds().await?;
+    if desk.json {
+        return Ok(holds.iter().try_for_each(|hold| desk.out.json(hold))?);
+    }
+    if holds.is_empty() {
+        return Ok(desk.out.line("nothing is held")?);
+    }
+    let mut table = Table::new(&["id", "scope", "value", "until", "then", "placed by", "reason"]);
+    for hold in &holds {
+        table.row([
+            hold.id.to_string(),
+            hold.scope.to_string(),
+            or_dash(Some(&hold.value).filter(|v| !v.is_empty())),
+            or_dash_until(hold.until),
+            hold.on_release.to_string(),
+            tame(&hold.placed_by),
+            tame(&hold.reason),
+        ]);
+    }
+    Ok(table.write(&mut desk.out)?)
+}
+
+pub(super) async fn release(desk: &mut Desk, options: &ReleaseOptions) -> Result<(), Failure> {
+    let config = desk.config()?;
+    let released = Desk::store(&config).await?.release_hold(options.id, &operator()).await?;
+    if !released {
+        let what = format!("no hold {} is in force", options.id);
+        return Err(Failure::said(what, "look at `outreachd holds`"));
+    }
+    Ok(desk.out.line("released")?)
+}
+
+fn or_dash_until(until: Option<Timestamp>) -> String {
+    until.map_or_else(|| "released".to_owned(), |until| until.to_string())
+}
+
+fn until(until: Option<Until>, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+    let at = until.map(|until| until.after(now));
+    match at {
+        Some(at) if at <= now => Err(Failure::said("--until has passed", "give a later instant")),
+        at => Ok(at),
+    }
+}
+
+/// A misspelled value would hold nothing, and nobody would see it.
+fn checked(scope: HoldScope, value: String) -> Result<String, Failure> {
+    let slug = |text: &str| crate::domain::ids::SourceName::parse(text).is_some();
+    let (good, rule) = match scope {
+        HoldScope::All => (value.is_empty(), "`all` takes no value"),
+        HoldScope::Purpose => (Purpose::from_word(&value).is_some(), "there is no such purpose"),
+        HoldScope::Channel => (Channel::from_word(&value).is_some(), "there is no such channel"),
+        HoldScope::Source | HoldScope::Site | HoldScope::Template | HoldScope::Provider => {
+            (slug(&value), "the value must be 1 to 64 of a-z 0-9 _ -")
+        }
+    };
+    if good { Ok(value) } else { Err(Failure::said(rule, "see `outreachd hold --help`")) }
+}

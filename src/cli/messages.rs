@@ -1,0 +1,374 @@
+//! `outreachd messages`: what became of what was asked for.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::args::{self, Until, Which};
+use super::out::{Out, Table, or_dash};
+use super::{Desk, Failure};
+use crate::domain::ids::{About, JobId, MessageId, PatientId, SiteId, SourceName, TemplateName};
+use crate::domain::status::MessageStatus;
+use crate::domain::words::{Channel, Reason};
+use crate::store::Store;
+use crate::store::rows::{AttemptRow, MessageFilter, MessageRow};
+
+/// The most rows that one question to the ledger answers.
+const PAGE: u32 = 1_000;
+/// How often `tail` asks.
+const TAIL_PAUSE: Duration = Duration::from_millis(500);
+
+/// Lists, shows and follows messages. Patients appear by their ids, addresses masked.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List messages, newest first
+    #[command(
+        after_help = "Example:\n  outreachd messages list --status failed --template appointment-reminder --limit 20"
+    )]
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        limit: u32,
+        /// Only those older than this message
+        #[arg(long, value_name = "ID", value_parser = args::message)]
+        before: Option<MessageId>,
+    },
+    /// Show one message with its attempts and events
+    #[command(after_help = "Example:\n  outreachd messages show lakeside-ehr:appt-2041-r1")]
+    Show {
+        /// A message id, or SOURCE:JOB_ID
+        #[arg(value_parser = args::which)]
+        id: Which,
+    },
+    /// Follow messages as they change, until Ctrl-C
+    #[command(after_help = "Example:\n  outreachd messages tail --source lakeside-ehr --since 10m")]
+    Tail {
+        #[command(flatten)]
+        filter: Filter,
+        /// Begin so far back [default: now]
+        #[arg(long, value_parser = args::until)]
+        since: Option<Until>,
+        /// End after so many changes
+        #[arg(long, value_name = "N")]
+        lines: Option<u64>,
+    },
+}
+
+/// Which messages.
+#[derive(Debug, Args)]
+pub(super) struct Filter {
+    /// accepted, scheduled, held, sending, unknown, sent, failed, delivered, read, suppressed, expired, cancelled
+    #[arg(long, value_parser = args::status)]
+    status: Option<MessageStatus>,
+    /// Such as opted_out or no_contact
+    #[arg(long, value_parser = args::reason)]
+    reason: Option<Reason>,
+    /// sms, email, portal or voice
+    #[arg(long, value_parser = args::channel)]
+    channel: Option<Channel>,
+    #[arg(long, value_parser = args::template)]
+    template: Option<TemplateName>,
+    #[arg(long, value_parser = args::source)]
+    source: Option<SourceName>,
+    #[arg(long, value_parser = args::site)]
+    site: Option<SiteId>,
+    /// The patient's id
+    #[arg(long, value_parser = args::patient)]
+    patient: Option<PatientId>,
+    /// The visit or matter
+    #[arg(long, value_parser = args::about)]
+    about: Option<About>,
+    /// The caller's own job id
+    #[arg(long, value_parser = args::job)]
+    job: Vec<JobId>,
+}
+
+impl Filter {
+    fn into_rows(self) -> MessageFilter {
+        MessageFilter {
+            source: self.source,
+            job_ids: self.job,
+            about: self.about,
+            status: self.status,
+            reason: self.reason,
+            channel: self.channel,
+            template: self.template,
+            site: self.site,
+            patient_id: self.patient,
+            ..MessageFilter::default()
+        }
+    }
+}
+
+pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
+    let config = desk.config()?;
+    let store = Desk::store(&config).await?;
+    match command {
+        Command::List { filter, limit, before } => {
+            let filter = MessageFilter { before, ..filter.into_rows() };
+            list(desk, store.as_ref(), filter, limit).await
+        }
+        Command::Show { id } => show(desk, store.as_ref(), &id).await,
+        Command::Tail { filter, since, lines } => {
+            let now = store.ping().await?;
+            let since = since.map_or(now, |since| since.before(now));
+            let filter = MessageFilter { changed_since: Some(since), ..filter.into_rows() };
+            tokio::select! {
+                done = tail(desk, store.as_ref(), filter, lines) => done,
+                _ = tokio::signal::ctrl_c() => Ok(()),
+            }
+        }
+    }
+}
+
+async fn list(
+    desk: &mut Desk,
+    store: &dyn Store,
+    mut filter: MessageFilter,
+    limit: u32,
+) -> Result<(), Failure> {
+    let mut left = limit;
+    let mut table = Table::new(&["message", "status", "channel", "job", "patient", "template", "changed"]);
+    while left > 0 {
+        filter.limit = left.min(PAGE);
+        let rows = store.messages(&filter).await?;
+        for row in &rows {
+            if desk.json {
+                desk.out.json(row)?;
+            } else {
+                table.row(cells(row));
+            }
+        }
+        let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        filter.before = rows.last().map(|row| row.facts.id);
+        if count < filter.limit {
+            break;
+        }
+        left = left.saturating_sub(count);
+    }
+    Ok(table.write(&mut desk.out)?)
+}
+
+fn cells(row: &MessageRow) -> [String; 7] {
+    [
+        row.facts.id.to_string(),
+        standing(row),
+        or_dash(row.channel),
+        format!("{}:{}", row.facts.source, row.facts.job_id),
+        row.facts.patient_id.to_string(),
+        row.facts.template.to_string(),
+        short(row.changed_at),
+    ]
+}
+
+/// The status with its reason.
+pub(super) fn standing(row: &MessageRow) -> String {
+    match row.reason {
+        Some(reason) => format!("{} ({reason})", row.status),
+        None => row.status.to_string(),
+    }
+}
+
+/// To the second, in UTC.
+pub(super) fn short(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The message that is meant.
+///
+/// # Errors
+/// There is none.
+pub(super) async fn find(store: &dyn Store, which: &Which) -> Result<MessageRow, Failure> {
+    let found = match which {
+        Which::Message(id) => store.message(*id).await?,
+        Which::Job(source, job) => {
+            let filter = MessageFilter {
+                source: Some(source.clone()),
+                job_ids: vec![job.clone()],
+                limit: 1,
+                ..MessageFilter::default()
+            };
+            store.messages(&filter).await?.pop()
+        }
+    };
+    found.ok_or_else(|| {
+        Failure::said(
+            "there is no such message",
+            "look at `outreachd messages list`; what could not be accepted is in `outreachd dead list`",
+        )
+    })
+}
+
+async fn show(desk: &mut Desk, store: &dyn Store, which: &Which) -> Result<(), Failure> {
+    let row = find(store, which).await?;
+    let attempts = store.attempts(row.facts.id).await?;
+    let events = store.events(row.facts.id).await?;
+    if desk.json {
+        let attempts: Vec<_> = attempts.iter().map(attempt_json).collect();
+        return Ok(desk.out.pretty(&json!({ "message": row, "attempts": attempts, "events": events }))?);
+    }
+    write_facts(&mut desk.out, &row)?;
+    let mut table =
+        Table::new(&["attempt", "status", "channel", "provider", "address", "begun", "reference"]);
+    for attempt in &attempts {
+        let status = match (attempt.failure, &attempt.code) {
+            (Some(failure), Some(code)) => format!("{} ({failure}, {code})", attempt.status),
+            (Some(failure), None) => format!("{} ({failure})", attempt.status),
+            (None, _) => attempt.status.to_string(),
+        };
+        table.row([
+            format!("{}.{}", attempt.step.saturating_add(1), attempt.number),
+            status,
+            attempt.channel.to_string(),
+            attempt.provider.to_string(),
+            attempt.address.masked(),
+            short(attempt.begun_at),
+            or_dash(attempt.provider_ref.as_deref()),
+        ]);
+    }
+    if !attempts.is_empty() {
+        desk.out.line("")?;
+    }
+    table.write(&mut desk.out)?;
+    let mut table = Table::new(&["event", "key", "written", "published"]);
+    for event in &events {
+        table.row([
+            event.seq.to_string(),
+            event.routing_key.clone(),
+            short(event.created_at),
+            or_dash(event.published_at.map(short)),
+        ]);
+    }
+    if !events.is_empty() {
+        desk.out.line("")?;
+    }
+    Ok(table.write(&mut desk.out)?)
+}
+
+fn attempt_json(attempt: &AttemptRow) -> serde_json::Value {
+    let mut shape = json!(attempt);
+    if let Some(fields) = shape.as_object_mut() {
+        fields.insert("address".to_owned(), json!(attempt.address.masked()));
+    }
+    shape
+}
+
+fn write_facts(out: &mut Out, row: &MessageRow) -> Result<(), Failure> {
+    let facts = &row.facts;
+    let mut lines = vec![
+        ("message", facts.id.to_string()),
+        ("status", standing(row)),
+        ("job", format!("{}:{}", facts.source, facts.job_id)),
+        ("patient", facts.patient_id.to_string()),
+        ("template", format!("{} ({}, {})", facts.template, facts.purpose, facts.priority)),
+        ("accepted", short(row.accepted_at)),
+        ("changed", short(row.changed_at)),
+        ("expires", short(row.expires_at)),
+    ];
+    lines.extend(row.channel.map(|channel| ("channel", channel.to_string())));
+    lines.extend(facts.site.as_ref().map(|site| ("site", site.to_string())));
+    lines.extend(facts.about.as_ref().map(|about| ("about", about.to_string())));
+    lines.extend(row.due_at.filter(|at| *at < Timestamp::MAX).map(|at| ("due", short(at))));
+    lines.extend(facts.retry_of.map(|id| ("retry of", id.to_string())));
+    lines.extend(facts.test.then(|| ("test", "yes: the built-in simulator takes it".to_owned())));
+    Ok(lines.into_iter().try_for_each(|(name, value)| out.line(format!("{name:<9} {value}")))?)
+}
+
+async fn tail(
+    desk: &mut Desk,
+    store: &dyn Store,
+    filter: MessageFilter,
+    lines: Option<u64>,
+) -> Result<(), Failure> {
+    let mut changes = Changes::new(filter);
+    let mut left = lines.unwrap_or(u64::MAX);
+    while left > 0 {
+        let rows = changes.next(store).await?;
+        for row in &rows {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            if desk.json {
+                desk.out.json(row)?;
+            } else {
+                let standing = desk.out.status(row.status, 10);
+                desk.out.line(tail_line(row, &standing))?;
+            }
+        }
+        desk.out.flush()?;
+        if rows.is_empty() {
+            tokio::time::sleep(TAIL_PAUSE).await;
+        }
+    }
+    Ok(())
+}
+
+/// One change for people: when, what, how, for whom.
+pub(super) fn tail_line(row: &MessageRow, status: &str) -> String {
+    let reason = row.reason.map(|reason| format!("  ({reason})")).unwrap_or_default();
+    format!(
+        "{}  {status}  {:<6}  {:<22}  {:<16}  {}:{}{reason}",
+        row.changed_at.strftime("%H:%M:%S"),
+        or_dash(row.channel),
+        row.facts.template,
+        row.facts.patient_id,
+        row.facts.source,
+        row.facts.job_id,
+    )
+}
+
+/// Changes of messages as they happen: the ledger is asked again and again for what changed since.
+pub(super) struct Changes {
+    filter: MessageFilter,
+    /// What was seen of the instants that the next question covers again.
+    seen: HashSet<(MessageId, Timestamp, MessageStatus)>,
+}
+
+/// How far back each question reaches: a transaction that began earlier may commit later.
+const OVERLAP: SignedDuration = SignedDuration::from_secs(2);
+
+impl Changes {
+    /// Changes from `filter.changed_since` on.
+    pub(super) fn new(filter: MessageFilter) -> Self {
+        Self { filter: MessageFilter { limit: PAGE, ..filter }, seen: HashSet::new() }
+    }
+
+    /// What is new; empty where nothing has changed.
+    pub(super) async fn next(&mut self, store: &dyn Store) -> Result<Vec<MessageRow>, Failure> {
+        let mut fresh = Vec::new();
+        let mut filter = self.filter.clone();
+        loop {
+            let rows = store.messages(&filter).await?;
+            let full = rows.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX);
+            let last = rows.last().map(|row| row.changed_at);
+            fresh.extend(
+                rows.into_iter().filter(|row| self.seen.insert((row.facts.id, row.changed_at, row.status))),
+            );
+            let Some(last) = last else { break };
+            if !full {
+                break;
+            }
+            // The page is full: go on where it ends. Should one instant fill it, the next is a microsecond on.
+            let stuck = filter.changed_since == Some(last);
+            filter.changed_since = Some(if stuck {
+                last.checked_add(SignedDuration::from_micros(1)).unwrap_or(last)
+            } else {
+                last
+            });
+        }
+        if let Some(newest) = fresh.iter().map(|row| row.changed_at).max() {
+            let from = newest.checked_sub(OVERLAP).unwrap_or(newest);
+            if self.filter.changed_since.is_none_or(|since| since < from) {
+                self.filter.changed_since = Some(from);
+                self.seen.retain(|(_, at, _)| *at >= from);
+            }
+        }
+        Ok(fresh)
+    }
+}

@@ -1,0 +1,197 @@
+//! The command line: one file a group of commands. Output for people is calm and aligned, `--json` is for programs;
+//! errors go to standard error with their cure, and the exit code is 0 only when all of it worked.
+
+mod args;
+mod check;
+mod dead;
+mod demo;
+mod enqueue;
+mod explain;
+mod failure;
+mod files;
+mod holds;
+mod logging;
+mod messages;
+mod migrate;
+mod optouts;
+mod oracle;
+mod out;
+mod patients;
+mod providers;
+mod run;
+mod simulate;
+mod templates;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+
+use crate::app;
+use crate::config::{Config, LoadOptions};
+use crate::domain::ids::WorkerId;
+use crate::intake::{Gatekeeper, Intake};
+use crate::store::Store;
+use crate::template::SharedCatalogue;
+use failure::Failure;
+use out::Out;
+
+/// Sends patients the right message on the right channel at the right time, and keeps on record what became of it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "outreachd",
+    version,
+    max_term_width = 100,
+    after_help = "Begin with `outreachd demo`: it needs nothing but this program. \
+                  `outreachd COMMAND --help` shows what a command does, with an example."
+)]
+struct Cli {
+    /// The configuration [default: $OUTREACHD_CONFIG, else ./outreachd.toml, else the built-in defaults]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Write JSON for programs
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show everything on this machine with a sample clinic and simulated providers
+    Demo(demo::Options),
+    /// Run the worker until SIGTERM
+    Run(run::Options),
+    /// Tell everything that is wrong, connecting to everything, with the cures
+    Check(check::Options),
+    /// Bring the ledger's schema up to date and declare the broker's queues
+    Migrate(migrate::Options),
+    /// Submit jobs from a file
+    Enqueue(enqueue::Options),
+    /// Import and show patients
+    #[command(subcommand)]
+    Patients(patients::Command),
+    /// Import addresses that must not be written to
+    #[command(subcommand)]
+    Optouts(optouts::Command),
+    /// List, show and follow messages
+    #[command(subcommand)]
+    Messages(messages::Command),
+    /// Tell why a message is where it is
+    Explain(explain::Options),
+    /// Stop sending: everything, or one source, site, template, purpose, channel or provider
+    Hold(holds::HoldOptions),
+    /// List the holds in force
+    Holds(holds::ListOptions),
+    /// End a hold
+    Release(holds::ReleaseOptions),
+    /// List, check and preview templates
+    #[command(subcommand)]
+    Template(templates::Command),
+    /// List, show and replay what could not be accepted
+    #[command(subcommand)]
+    Dead(dead::Command),
+    /// Show the workers and what their providers are doing
+    Providers(providers::Options),
+    /// Run the simulated providers alone
+    Simulate(simulate::Options),
+    /// Read telephone numbers as outreachd reads them
+    #[command(subcommand)]
+    Phone(oracle::PhoneCommand),
+    /// Count the segments of text messages
+    #[command(subcommand)]
+    Sms(oracle::SmsCommand),
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let what = format!("no threads can be started ({})", error.kind());
+            return Failure::said(what, "look at the limits of processes and memory").report();
+        }
+    };
+    let mut desk = Desk { out: Out::stdout(), json: cli.json, file: cli.config };
+    let done = runtime.block_on(async {
+        let done = command(cli.command, &mut desk).await;
+        desk.out.flush()?;
+        done
+    });
+    // What is still waiting on a blocking read, such as standard input, must not hold up the exit.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
+    match command {
+        Command::Demo(options) => demo::run(desk, options).await,
+        Command::Run(options) => run::run(desk, &options).await,
+        Command::Check(options) => check::run(desk, &options).await,
+        Command::Migrate(options) => migrate::run(desk, &options).await,
+        Command::Enqueue(options) => enqueue::run(desk, &options).await,
+        Command::Patients(command) => patients::run(desk, command).await,
+        Command::Optouts(command) => optouts::run(desk, command).await,
+        Command::Messages(command) => messages::run(desk, command).await,
+        Command::Explain(options) => explain::run(desk, &options).await,
+        Command::Hold(options) => holds::hold(desk, options).await,
+        Command::Holds(_) => holds::list(desk).await,
+        Command::Release(options) => holds::release(desk, &options).await,
+        Command::Template(command) => templates::run(desk, command),
+        Command::Dead(command) => dead::run(desk, command).await,
+        Command::Providers(_) => providers::run(desk).await,
+        Command::Simulate(options) => simulate::run(desk, options).await,
+        Command::Phone(command) => oracle::phone(desk, command),
+        Command::Sms(command) => oracle::sms(desk, command),
+    }
+}
+
+/// What every command has at hand.
+struct Desk {
+    out: Out,
+    json: bool,
+    file: Option<PathBuf>,
+}
+
+impl Desk {
+    fn load_options(&self) -> Result<LoadOptions, Failure> {
+        LoadOptions::of_this_process(self.file.clone()).map_err(|error| {
+            Failure::said(
+                format!("the working directory: {}", error.kind()),
+                "start outreachd in a directory that exists",
+            )
+        })
+    }
+
+    fn config(&self) -> Result<Arc<Config>, Failure> {
+        Config::load(&self.load_options()?).map(Arc::new).map_err(Failure::Config)
+    }
+
+    async fn store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+        Ok(app::open_store(config).await?)
+    }
+
+    fn catalogue(config: &Config) -> Result<Arc<SharedCatalogue>, Failure> {
+        Ok(app::load_catalogue(&config.templates.dir)?)
+    }
+
+    /// A way in without a worker: what is accepted waits in the ledger for one.
+    fn intake(config: &Arc<Config>, store: Arc<dyn Store>, catalogue: Arc<SharedCatalogue>) -> Intake {
+        let gatekeeper = Gatekeeper::new(config.clone(), catalogue);
+        Intake { store, gatekeeper, dispatcher: None, worker: WorkerId::generate() }
+    }
+}
+
+/// Who gives this command, for the record.
+fn operator() -> String {
+    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+    let name: String =
+        name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(64).collect();
+    if name.is_empty() { "cli".to_owned() } else { format!("cli:{name}") }
+}

@@ -1,0 +1,355 @@
+//! `outreachd patients`: a file of patients into the directory, and one patient out of it.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Subcommand;
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+
+use super::{Desk, Failure, args, files};
+use crate::domain::ids::PatientId;
+use crate::domain::patient::Patient;
+use crate::domain::phi::Phi;
+use crate::domain::problem::Problem;
+use crate::domain::words::Reason;
+use crate::intake::gatekeeper::Arrival;
+use crate::intake::import::{Format, Import, ImportOptions, RefusedFile, Row};
+use crate::store::rows::UpsertOutcome;
+use crate::store::{Store, StoreError};
+
+/// Rows written in one transaction.
+const BATCH: usize = 500;
+
+/// Imports patients and shows them.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Import patients from CSV or NDJSON; a bad row is told with its line and column, and the others go on
+    ///
+    /// A row without `updated_at` counts as changed when the file was. Importing a file again changes nothing. A grant
+    /// in a file never lifts what a patient revoked. The exit code is 0 only if no row was refused.
+    #[command(after_help = "Example:\n  outreachd patients import patients.csv --refused refused.csv")]
+    Import {
+        /// CSV as spreadsheets write it, or one JSON object a line; `-` is standard input
+        file: PathBuf,
+        /// Write the refused rows here, with the reasons: to be mended in a spreadsheet and imported
+        #[arg(long, value_name = "FILE")]
+        refused: Option<PathBuf>,
+        /// csv or ndjson [default: told by the file's beginning]
+        #[arg(long, value_parser = format)]
+        format: Option<Format>,
+    },
+    /// Show what is known of one patient, name and addresses masked
+    #[command(after_help = "Example:\n  outreachd patients show P0000042")]
+    Show {
+        /// The patient's id; a merged one leads to its successor
+        #[arg(value_parser = args::patient)]
+        id: PatientId,
+    },
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "csv" => Ok(Format::Csv),
+        "ndjson" => Ok(Format::Ndjson),
+        _ => Err("must be csv or ndjson".to_owned()),
+    }
+}
+
+pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Import { file, refused, format } => import(desk, &file, refused.as_deref(), format).await,
+        Command::Show { id } => show(desk, &id).await,
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    created: u64,
+    updated: u64,
+    unchanged: u64,
+    stale: u64,
+    refused: u64,
+}
+
+async fn import(
+    desk: &mut Desk,
+    file: &Path,
+    refused: Option<&Path>,
+    format: Option<Format>,
+) -> Result<(), Failure> {
+    let config = desk.config()?;
+    let store = Desk::store(&config).await?;
+    let now = store.ping().await?;
+    let intake = Desk::intake(&config, store.clone(), Desk::catalogue(&config)?);
+    let options = ImportOptions {
+        defaults: intake.gatekeeper.defaults(&Arrival::default()),
+        updated_at: Some(files::changed_at(file).unwrap_or(now).min(now)),
+        format,
+    };
+    let bar = files::progress(file);
+    let input = bar.wrap_read(files::open(file)?);
+    let rows = Import::open(input, options).map_err(Failure::Input)?;
+    let mut refusals = Refusals::open(refused, &rows.columns())?;
+    let mut batch: Vec<(u64, Patient)> = Vec::with_capacity(BATCH);
+    let mut tally = Tally::default();
+    for row in rows {
+        if row.result.is_err() {
+            tally.refused += 1;
+            refusals.add(desk, &bar, &row)?;
+            continue;
+        }
+        let line = row.line;
+        batch.extend(row.result.ok().map(|patient| (line, patient)));
+        if batch.len() >= BATCH {
+            write(desk, &store, &bar, std::mem::take(&mut batch), &mut tally, &mut refusals).await?;
+        }
+    }
+    write(desk, &store, &bar, batch, &mut tally, &mut refusals).await?;
+    bar.finish_and_clear();
+    refusals.finish()?;
+    summary(desk, tally, refused)
+}
+
+fn summary(desk: &mut Desk, tally: Tally, refused_file: Option<&Path>) -> Result<(), Failure> {
+    let Tally { created, updated, unchanged, stale, refused } = tally;
+    if desk.json {
+        desk.out.pretty(&json!({
+            "created": created, "updated": updated, "unchanged": unchanged, "stale": stale, "refused": refused,
+        }))?;
+    } else {
+        desk.out.line(format!(
+            "{created} created, {updated} updated, {unchanged} unchanged, {stale} older than what is known, {refused} refused"
+        ))?;
+        if let (Some(file), 1..) = (refused_file, refused) {
+            desk.out.line(format!("the refused rows are in {}: mend and import them", file.display()))?;
+        }
+    }
+    if refused > 0 { Err(Failure::Reported) } else { Ok(()) }
+}
+
+/// Writes one batch; rows that the ledger does not take are halved out and refused alone.
+async fn write(
+    desk: &mut Desk,
+    store: &Arc<dyn Store>,
+    bar: &ProgressBar,
+    batch: Vec<(u64, Patient)>,
+    tally: &mut Tally,
+    refusals: &mut Refusals,
+) -> Result<(), Failure> {
+    let mut stack = vec![batch];
+    while let Some(mut rows) = stack.pop() {
+        if rows.is_empty() {
+            continue;
+        }
+        let patients: Vec<Patient> = rows.iter().map(|(_, patient)| patient.clone()).collect();
+        match upsert(store.as_ref(), patients).await {
+            Ok(outcomes) => {
+                for outcome in outcomes {
+                    match outcome {
+                        UpsertOutcome::Created => tally.created += 1,
+                        UpsertOutcome::Updated => tally.updated += 1,
+                        UpsertOutcome::Unchanged => tally.unchanged += 1,
+                        UpsertOutcome::Stale => tally.stale += 1,
+                    }
+                }
+            }
+            Err(StoreError::Data(_)) if rows.len() > 1 => {
+                stack.push(rows.split_off(rows.len() / 2));
+                stack.push(rows);
+            }
+            Err(StoreError::Data(code)) => {
+                tally.refused += 1;
+                let problem = Problem::new(
+                    "",
+                    Reason::Malformed,
+                    format!("the ledger refuses it ({code})"),
+                    "look for characters that do not belong there",
+                );
+                let line = rows.first().map_or(0, |(line, _)| *line);
+                refusals.add(desk, bar, &Row { line, result: Err(vec![problem]), original: Vec::new() })?;
+            }
+            Err(other) => return Err(other.into()),
+        }
+    }
+    bar.set_message(format!("{} taken, {} refused", tally.created + tally.updated, tally.refused));
+    Ok(())
+}
+
+/// Two transactions that met are no failure: one of them goes again.
+async fn upsert(store: &dyn Store, patients: Vec<Patient>) -> Result<Vec<UpsertOutcome>, StoreError> {
+    for round in 0..10_u64 {
+        match store.upsert_patients(patients.clone()).await {
+            Err(StoreError::Contention) => tokio::time::sleep(Duration::from_millis(5 << round)).await,
+            other => return other,
+        }
+    }
+    store.upsert_patients(patients).await
+}
+
+/// Where refused rows go: into a file that the owner alone may read, and onto the screen by line and reason.
+struct Refusals {
+    file: Option<(PathBuf, RefusedFile<BufWriter<std::fs::File>>)>,
+}
+
+impl Refusals {
+    fn open(path: Option<&Path>, columns: &[String]) -> Result<Self, Failure> {
+        let Some(path) = path else { return Ok(Self { file: None }) };
+        let failed = |error| Failure::file(path, &error);
+        let file = private_file(path).map_err(failed)?;
+        let refused = RefusedFile::new(BufWriter::new(file), columns).map_err(failed)?;
+        Ok(Self { file: Some((path.to_owned(), refused)) })
+    }
+
+    fn add(&mut self, desk: &mut Desk, bar: &ProgressBar, row: &Row) -> Result<(), Failure> {
+        if let Some((path, file)) = &mut self.file {
+            file.write(row).map_err(|error| Failure::file(path, &error))?;
+        }
+        let problems = row.result.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+        // The bar is lifted while a line is written, so that the two do not mix.
+        bar.suspend(|| {
+            if desk.json {
+                return desk.out.json(&json!({ "line": row.line, "problems": problems }));
+            }
+            problems.iter().try_for_each(|p| desk.out.line(format!("line {}: {p}", row.line)))?;
+            desk.out.flush()
+        })?;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self.file {
+            Some((path, file)) => file.finish().map_err(|error| Failure::file(&path, &error)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A file that only its owner may read: it will hold patients' data.
+fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    let mut file = file;
+    file.flush()?;
+    Ok(file)
+}
+
+async fn show(desk: &mut Desk, id: &PatientId) -> Result<(), Failure> {
+    let config = desk.config()?;
+    let Some(patient) = Desk::store(&config).await?.patient(id).await? else {
+        let cure = "check the id; `outreachd patients import` brings patients in";
+        return Err(Failure::said(format!("patient {id} is not in the directory"), cure));
+    };
+    if desk.json {
+        return Ok(desk.out.pretty(&masked(patient.to_json()))?);
+    }
+    let mut lines = vec![
+        ("patient", patient.id.to_string()),
+        ("language", super::out::or_dash(patient.language.as_deref())),
+        ("zone", super::out::or_dash(patient.timezone.as_deref())),
+        ("site", super::out::or_dash(patient.site.as_ref())),
+        ("updated", super::out::or_dash(patient.updated_at)),
+    ];
+    let flags = [
+        (!patient.active, "inactive"),
+        (patient.deceased, "deceased"),
+        (patient.do_not_contact.is_some(), "do not contact"),
+        (patient.pause_until.is_some(), "paused"),
+    ];
+    let standing: Vec<&str> = flags.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
+    lines.push(("standing", if standing.is_empty() { "active".to_owned() } else { standing.join(", ") }));
+    for (name, value) in lines {
+        desk.out.line(format!("{name:<9} {value}"))?;
+    }
+    for contact in &patient.contacts {
+        let only = if contact.only { ", only this one" } else { "" };
+        let text =
+            format!("contact   {} {} ({}{only})", contact.channel, contact.address.masked(), contact.status);
+        desk.out.line(text)?;
+    }
+    for preference in &patient.preferences {
+        let channels: Vec<&str> = preference.channels.iter().map(|channel| channel.as_str()).collect();
+        let channels = if channels.is_empty() { "no messages".to_owned() } else { channels.join(", ") };
+        desk.out.line(format!("prefers   {}: {channels}", preference.purpose))?;
+    }
+    for consent in &patient.consents {
+        let word = if consent.granted { "granted" } else { "revoked" };
+        let purpose = consent.purpose.map_or("every purpose", |p| p.as_str());
+        let channel = consent.channel.map_or("every channel", |c| c.as_str());
+        desk.out
+            .line(format!("consent   {word} {purpose}, {channel}, at {} ({})", consent.at, consent.source))?;
+    }
+    Ok(())
+}
+
+/// The patient's JSON without what tells who they are: texts below these names are masked, whatever their depth.
+fn masked(value: Value) -> Value {
+    const HIDDEN: [&str; 13] = [
+        "name",
+        "given",
+        "family",
+        "birth_date",
+        "postal_code",
+        "value",
+        "address",
+        "do_not_contact",
+        "evidence",
+        "by",
+        "extension",
+        "tags",
+        "relationship",
+    ];
+    match value {
+        Value::Object(fields) => Value::Object(
+            fields
+                .into_iter()
+                .map(|(key, value)| {
+                    let hidden = HIDDEN.contains(&key.as_str());
+                    let value = if hidden { hide(value) } else { masked(value) };
+                    (key, value)
+                })
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.into_iter().map(masked).collect()),
+        other => other,
+    }
+}
+
+fn hide(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(Phi::new(text).masked()),
+        Value::Array(items) => Value::Array(items.into_iter().map(hide).collect()),
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().map(|(key, value)| (key, hide(value))).collect())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_patient_cannot_be_recognised() {
+        let shown = masked(json!({
+            "id": "P1", "name": { "given": "Ana", "family": "López" }, "birth_date": "1949-03-02",
+            "language": "es", "address": { "postal_code": "60601", "state": "IL" },
+            "identifiers": [{ "system": "urn:mrn", "value": "77120" }], "tags": ["oncology"],
+            "contacts": [{ "channel": "sms", "address": "+13125550142" }, { "address": "ana@example.org" }],
+            "proxies": [{ "person": { "name": { "given": "Luis" } }, "relationship": "father" }],
+        }))
+        .to_string();
+        for secret in ["Ana", "López", "1949", "60601", "77120", "oncology", "555", "ana@", "Luis", "father"]
+        {
+            assert!(!shown.contains(secret), "{secret}: {shown}");
+        }
+        for plain in ["P1", "\"language\":\"es\"", "urn:mrn", "+***42", "***@example.org"] {
+            assert!(shown.contains(plain), "{plain}: {shown}");
+        }
+    }
+}

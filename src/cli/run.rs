@@ -1,0 +1,112 @@
+//! `outreachd run`: the worker, from start to an orderly end.
+
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Desk, Failure, logging};
+use crate::app::Worker;
+use crate::config::Config;
+use crate::config::store::StoreKind;
+use crate::store::{Store, StoreError};
+use crate::template::SharedCatalogue;
+
+/// Runs the worker: takes jobs in, sends them, tells the results.
+///
+/// SIGTERM or SIGINT stops it in good order, within [worker] shutdown_grace; a second one at once. SIGHUP loads the
+/// templates again and keeps the old set where the new one has faults. The log goes to standard error.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  outreachd run --config /etc/outreachd/outreachd.toml")]
+pub(super) struct Options {}
+
+pub(super) async fn run(desk: &mut Desk, _options: &Options) -> Result<(), Failure> {
+    let config = desk.config()?;
+    logging::start(config.log)?;
+    let catalogue = Desk::catalogue(&config)?;
+    let store = Desk::store(&config).await?;
+    ready(&config, store.as_ref()).await?;
+    let mut signals = Signals::listen()?;
+    let worker = Worker::start(config.clone(), store, catalogue.clone()).await?;
+    tracing::info!(http = %worker.http, mode = %config.safety.mode, providers = config.providers.len(), "the worker runs");
+    signals.until_stop(&catalogue).await;
+    tracing::info!("stopping: what is on the wire is finished first");
+    tokio::select! {
+        () = worker.stop() => tracing::info!("stopped"),
+        _ = signals.stop() => tracing::warn!("stopped at once: what was on the wire will be unknown"),
+    }
+    Ok(())
+}
+
+/// An embedded ledger is brought up to date by its one worker; a shared one by `outreachd migrate`, at a moment
+/// that people choose. A database that is away is waited for.
+async fn ready(config: &Config, store: &dyn Store) -> Result<(), Failure> {
+    if config.store.kind == StoreKind::Sqlite {
+        store.migrate().await?;
+    }
+    match store.ping().await {
+        Ok(_) => Ok(()),
+        Err(StoreError::Unavailable(why)) => {
+            tracing::warn!(why, "the ledger is away; the worker starts and waits for it");
+            Ok(())
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// The signals that this process answers.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                let what = format!("signals cannot be listened to ({})", error.kind());
+                Failure::said(what, "look at the limits of the process")
+            })
+        };
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            int: listen(SignalKind::interrupt())?,
+            hup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) -> Option<()> {
+        tokio::select! {
+            seen = self.term.recv() => seen,
+            seen = self.int.recv() => seen,
+        }
+    }
+
+    async fn until_stop(&mut self, catalogue: &Arc<SharedCatalogue>) {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return,
+                _ = self.int.recv() => return,
+                _ = self.hup.recv() => reload(catalogue).await,
+            }
+        }
+    }
+}
+
+async fn reload(catalogue: &Arc<SharedCatalogue>) {
+    let reading = catalogue.clone();
+    match tokio::task::spawn_blocking(move || reading.reload()).await {
+        Ok(Ok(true)) => {
+            tracing::info!(bundle = catalogue.current().bundle_hash(), "new templates are in use")
+        }
+        Ok(Ok(false)) => tracing::info!("the templates have not changed"),
+        Ok(Err(findings)) => {
+            for finding in &findings {
+                tracing::error!(%finding, "a fault in the templates");
+            }
+            tracing::error!(faults = findings.len(), "the old templates stay in use until these are mended");
+        }
+        Err(_) => tracing::error!("loading the templates failed; the old ones stay in use"),
+    }
+}

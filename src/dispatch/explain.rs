@@ -1,0 +1,237 @@
+//! Why a message is where it is: the decision that stands, what was tried, what was told, what comes next. The
+//! command line and the API show the same.
+
+use std::fmt::{self, Write};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::domain::ids::MessageId;
+use crate::domain::words::{Reason, words};
+use crate::policy::decide::{Explanation, Gate};
+use crate::store::rows::{AttemptRow, EventRow, MessageRow};
+use crate::store::{Store, StoreError};
+
+/// Everything that is known of how a message came to its status. Ids, words and masked addresses; no name, no
+/// text.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explained {
+    pub message: MessageRow,
+    /// `None`: nothing was decided yet.
+    pub decision: Option<Explanation>,
+    /// The gates in their order, as far as the last decision came.
+    pub gates: Vec<GateStep>,
+    /// Oldest first.
+    pub attempts: Vec<ExplainedAttempt>,
+    /// In order of `seq`.
+    pub events: Vec<EventRow>,
+    pub next: Next,
+}
+
+/// One gate of the last decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct GateStep {
+    pub gate: Gate,
+    pub passed: bool,
+}
+
+/// An attempt with as much of its address as helps to recognise it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExplainedAttempt {
+    #[serde(flatten)]
+    pub attempt: AttemptRow,
+    /// Masked: the last two digits, or the domain.
+    pub address: String,
+}
+
+words! {
+    /// What happens to the message by itself.
+    NextAction {
+        /// It is decided upon for the first time.
+        Plan = "plan",
+        /// It is decided upon again: its time comes, or its hold ends.
+        DecideAgain = "decide_again",
+        /// The same route is tried again, or the next one is.
+        Send = "send",
+        /// A worker has it in hand.
+        InHand = "in_hand",
+        /// The provider may say more; nothing is sent.
+        AwaitReceipt = "await_receipt",
+        /// Nobody knows whether it arrived; a person decides.
+        AwaitPerson = "await_person",
+        /// It has ended.
+        Nothing = "nothing",
+    }
+}
+
+/// The next action, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Next {
+    pub action: NextAction,
+    /// `None`: not tied to a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
+
+/// Explains a message; `None` where there is none of that id.
+///
+/// # Errors
+/// The ledger could not be read.
+pub async fn explain(store: &dyn Store, id: MessageId) -> Result<Option<Explained>, StoreError> {
+    let Some(message) = store.message(id).await? else { return Ok(None) };
+    let attempts = store.attempts(id).await?;
+    let events = store.events(id).await?;
+    let decision = match message.explanation.as_deref() {
+        None => None,
+        Some(text) => Some(
+            serde_json::from_str::<Explanation>(text)
+                .map_err(|_| StoreError::Internal("explanation of a message".to_owned()))?,
+        ),
+    };
+    Ok(Some(Explained {
+        gates: decision.as_ref().map(gates).unwrap_or_default(),
+        next: next(&message),
+        attempts: attempts.into_iter().map(masked).collect(),
+        message,
+        decision,
+        events,
+    }))
+}
+
+/// Every gate before the deciding one was passed; that one let the message through only if it gave no reason
+/// and no waiting time.
+fn gates(decision: &Explanation) -> Vec<GateStep> {
+    let through = decision.gate == Gate::Route && decision.reason.is_none();
+    let before = Gate::ALL.iter().copied().take_while(|gate| *gate != decision.gate);
+    before
+        .map(|gate| GateStep { gate, passed: true })
+        .chain(std::iter::once(GateStep { gate: decision.gate, passed: through }))
+        .collect()
+}
+
+fn masked(attempt: AttemptRow) -> ExplainedAttempt {
+    ExplainedAttempt { address: attempt.address.masked(), attempt }
+}
+
+fn next(message: &MessageRow) -> Next {
+    use crate::domain::status::MessageStatus as Status;
+    let at = message.due_at.filter(|at| *at < Timestamp::MAX);
+    let action = match (message.status, at) {
+        (status, _) if status.is_final() => return Next { action: NextAction::Nothing, at: None },
+        (Status::Accepted, Some(_)) => NextAction::Plan,
+        (Status::Scheduled | Status::Held, _) => NextAction::DecideAgain,
+        (Status::Sent, None) => NextAction::AwaitReceipt,
+        (Status::Unknown, None) => NextAction::AwaitPerson,
+        (_, Some(_)) => NextAction::Send,
+        (_, None) => NextAction::InHand,
+    };
+    Next { action, at }
+}
+
+impl Explained {
+    /// The explanation for people to read, a line a fact.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> fmt::Result {
+        let message = &self.message;
+        let facts = &message.facts;
+        write!(out, "message  {}  {}", facts.id, message.status)?;
+        writeln!(out, "{}", because(message.reason))?;
+        writeln!(out, "job      {} of {}, for patient {}", facts.job_id, facts.source, facts.patient_id)?;
+        write!(out, "content  {}, {}, {}", facts.template, facts.purpose, facts.priority)?;
+        if facts.is_change {
+            write!(out, ", a change")?;
+        }
+        if facts.test {
+            write!(out, ", a test")?;
+        }
+        writeln!(out)?;
+        if let Some(first) = facts.retry_of {
+            writeln!(out, "retry of {first}")?;
+        }
+        writeln!(out, "accepted {}, expires {}", message.accepted_at, message.expires_at)?;
+        self.write_decision(out)?;
+        self.write_attempts(out)?;
+        for event in &self.events {
+            write!(out, "told     {} {} at {}", event.seq, event.routing_key, event.created_at)?;
+            writeln!(out, "{}", if event.published_at.is_some() { "" } else { ", not yet published" })?;
+        }
+        write!(out, "next     {}", self.next.action)?;
+        match self.next.at {
+            Some(at) => writeln!(out, " at {at}"),
+            None => writeln!(out),
+        }
+    }
+
+    fn write_decision(&self, out: &mut String) -> fmt::Result {
+        let Some(decision) = &self.decision else { return writeln!(out, "decided  not yet") };
+        let passed: Vec<&str> = self.gates.iter().filter(|g| g.passed).map(|g| g.gate.as_str()).collect();
+        if !passed.is_empty() {
+            writeln!(out, "passed   {}", passed.join(", "))?;
+        }
+        for stop in self.gates.iter().filter(|g| !g.passed) {
+            write!(out, "stopped  {}", stop.gate)?;
+            writeln!(out, "{}", because(decision.reason))?;
+        }
+        write!(out, "decided  {} by rules {}", decision.at, decision.rules)?;
+        match decision.until {
+            Some(until) if until < Timestamp::MAX => writeln!(out, ", good until {until}"),
+            _ => writeln!(out),
+        }
+    }
+
+    fn write_attempts(&self, out: &mut String) -> fmt::Result {
+        for ExplainedAttempt { attempt, address } in &self.attempts {
+            write!(out, "attempt  {}.{} ", attempt.step.saturating_add(1), attempt.number)?;
+            write!(
+                out,
+                "{} by {} to {address} at {}: ",
+                attempt.channel, attempt.provider, attempt.begun_at
+            )?;
+            write!(out, "{}", attempt.status)?;
+            if let Some(failure) = attempt.failure {
+                write!(out, ", {failure}")?;
+            }
+            if let Some(code) = &attempt.code {
+                write!(out, " ({code})")?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+}
+
+fn because(reason: Option<Reason>) -> String {
+    reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision(gate: Gate, reason: Option<Reason>) -> Explanation {
+        Explanation { rules: 1, gate, at: Timestamp::UNIX_EPOCH, reason, until: None }
+    }
+
+    #[test]
+    fn the_gates_before_the_one_that_stopped_it_were_passed() {
+        let steps = gates(&decision(Gate::Deceased, Some(Reason::Deceased)));
+        let stopped: Vec<Gate> = steps.iter().filter(|s| !s.passed).map(|s| s.gate).collect();
+        assert_eq!(stopped, [Gate::Deceased]);
+        assert!(steps.iter().any(|s| s.gate == Gate::Active && s.passed));
+        assert!(!steps.iter().any(|s| s.gate == Gate::Contact), "later gates were not asked");
+    }
+
+    #[test]
+    fn a_message_that_may_be_sent_has_passed_them_all() {
+        let steps = gates(&decision(Gate::Route, None));
+        assert_eq!(steps.len(), Gate::ALL.len());
+        assert!(steps.iter().all(|s| s.passed));
+    }
+}

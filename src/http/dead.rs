@@ -1,0 +1,128 @@
+//! Bodies that could not be accepted: what is wrong with them, and another try once that is put right.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::problem::{Answer, Fail};
+use super::query::{Cursor, MAX_PAGE, limit, query};
+use super::route::{Call, json as answer, to_the_end};
+use crate::domain::ids::{ParkedId, SourceName};
+use crate::domain::problem::Problem;
+use crate::domain::reader::{Fault, Fields, Slot, flag};
+use crate::domain::words::Reason;
+use crate::intake::Outcome;
+use crate::intake::replay::Replayed;
+use crate::store::rows::{ParkedFilter, ParkedRow};
+
+/// Bodies that one request replays.
+const AT_ONCE: u32 = 500;
+
+/// `GET /v1/dead`: oldest first. The bodies themselves stay in the ledger.
+pub(super) async fn list(call: Call) -> Answer {
+    let filter = query(&call.uri, |fields| {
+        let after = Cursor::read(fields).map(|cursor| ParkedId(cursor.id));
+        let limit = limit(fields);
+        Some(ParkedFilter { after, limit, ..narrowed(fields) })
+    })?;
+    let rows = of_own_sources(&call, &filter).await?;
+    let full = rows.len() >= usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let next = rows.last().filter(|_| full).map(|row| Cursor { id: row.id.0, at: None }.write());
+    let shown: Vec<Value> = rows.iter().map(show).collect();
+    answer(StatusCode::OK, &json!({"dead": shown, "next": next}))
+}
+
+/// The filters of `GET /v1/dead`, for its description.
+pub(super) const FILTERS: &[(&str, &str)] = &[
+    ("reason", "whose first fault has this reason"),
+    ("source", "of this source, as far as it could be read"),
+    ("limit", "rows of a page, 1 to 1000 (100)"),
+    ("cursor", "`next` of the page before"),
+];
+
+/// `POST /v1/dead/replay`: by ids or by filter, 500 at most; `dry_run` only says which.
+pub(super) async fn replay(mut call: Call) -> Answer {
+    let (filter, dry_run) = call
+        .form(|fields| {
+            let dry_run = fields.read("dry_run", flag).unwrap_or(false);
+            let most = usize::try_from(AT_ONCE).unwrap_or(1);
+            let ids = fields.read("ids", |slot| slot.list(most, parked_id));
+            if ids.as_ref().is_some_and(Vec::is_empty) {
+                fields.refuse("ids", Fault::malformed("names none", "name some, or leave it out for all"));
+            }
+            let ids = ids.unwrap_or_default();
+            Some((ParkedFilter { ids, limit: AT_ONCE, ..narrowed(fields) }, dry_run))
+        })
+        .await?;
+    let rows = of_own_sources(&call, &filter).await?;
+    if dry_run {
+        let shown: Vec<Value> = rows.iter().map(show).collect();
+        return answer(StatusCode::OK, &json!({"dry_run": true, "dead": shown}));
+    }
+    if rows.is_empty() {
+        return answer(StatusCode::OK, &json!({"replayed": 0, "refused": 0, "results": []}));
+    }
+    let filter = ParkedFilter {
+        ids: rows.iter().map(|row| row.id).collect(),
+        limit: AT_ONCE,
+        ..ParkedFilter::default()
+    };
+    let intake = call.shared.parts.intake.clone();
+    let replayed = to_the_end(async move { intake.replay(&filter).await }).await??;
+    let refused = replayed.iter().filter(|r| matches!(r.outcome, Outcome::Refused { .. })).count();
+    let results: Vec<Value> = replayed.iter().map(result).collect();
+    answer(
+        StatusCode::OK,
+        &json!({"replayed": results.len() - refused, "refused": refused, "results": results}),
+    )
+}
+
+fn narrowed(fields: &mut Fields<'_>) -> ParkedFilter {
+    ParkedFilter {
+        reason: fields.read("reason", |slot| slot.word(Reason::ALL, Reason::as_str)),
+        source: fields.read("source", |slot| slot.name(SourceName::parse, SourceName::RULE)),
+        ..ParkedFilter::default()
+    }
+}
+
+/// The bodies that the caller may know of; those whose source cannot be told are for callers bound to none.
+async fn of_own_sources(call: &Call, filter: &ParkedFilter) -> Result<Vec<ParkedRow>, Fail> {
+    let store = &call.shared.parts.intake.store;
+    let Some(bound) = call.caller.sources() else { return Ok(store.parked(filter).await?) };
+    let mut rows = Vec::new();
+    for source in bound.iter().filter(|source| filter.source.as_ref().is_none_or(|named| named == *source)) {
+        let of_one = ParkedFilter { source: Some(source.clone()), ..filter.clone() };
+        rows.extend(store.parked(&of_one).await?);
+    }
+    rows.sort_by_key(|row| row.id);
+    rows.truncate(usize::try_from(filter.limit.min(MAX_PAGE)).unwrap_or(usize::MAX));
+    Ok(rows)
+}
+
+fn parked_id(slot: Slot<'_>) -> Option<ParkedId> {
+    slot.name(|text| Uuid::try_parse(text).ok().map(ParkedId), "an id as the list gives it")
+}
+
+fn show(row: &ParkedRow) -> Value {
+    let first = row.problems.first();
+    json!({
+        "id": row.id, "reason": first.map(|p| p.reason), "field": first.map(|p| &p.field),
+        "errors": row.problems, "source": row.source, "job_id": row.job_id, "origin": row.origin,
+        "correlation_id": row.correlation_id, "parked_at": row.parked_at, "bytes": row.body.len(),
+    })
+}
+
+fn result(replayed: &Replayed) -> Value {
+    let told = |word: &str| json!({"id": replayed.id, "result": word});
+    let with = |word: &str, message: &crate::domain::ids::MessageId| json!({"id": replayed.id, "result": word, "message_id": message});
+    match &replayed.outcome {
+        Outcome::Accepted(message) | Outcome::TakenBack(message, _) => with("accepted", message),
+        Outcome::Duplicate(message) => with("duplicate", message),
+        Outcome::Cancel(_) | Outcome::Patient(_) | Outcome::Merged => told("accepted"),
+        Outcome::Refused { problems, .. } => refusal(replayed.id, problems),
+    }
+}
+
+fn refusal(id: ParkedId, problems: &[Problem]) -> Value {
+    json!({"id": id, "result": "refused", "errors": problems})
+}

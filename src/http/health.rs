@@ -1,0 +1,135 @@
+//! How this process is doing: for probes, for Prometheus, for people.
+
+use std::fmt::{self, Write};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::problem::Answer;
+use super::route::{Call, json as answer};
+use super::{Shared, openapi};
+use crate::broker::BrokerState;
+use crate::store::rows::Counts;
+
+/// How long a dependency may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Counts are at least so old before they are counted again ...
+const COUNTS_KEEP: Duration = Duration::from_secs(10);
+/// ... and counting takes at most this part of the ledger's time: it walks every message.
+const COUNTS_SHARE: u32 = 20;
+
+/// The ledger's numbers as they were last counted.
+#[derive(Debug, Default)]
+pub(super) struct CountsCache(Mutex<Option<Counted>>);
+
+#[derive(Debug)]
+struct Counted {
+    counts: Option<Counts>,
+    /// Good until then.
+    until: Instant,
+}
+
+/// `GET /healthz`: the process lives and answers.
+pub(super) async fn alive(_call: Call) -> Answer {
+    answer(StatusCode::OK, &json!({"status": "ok"}))
+}
+
+/// `GET /readyz`: whether everything that is needed answers, each by its name.
+pub(super) async fn ready(call: Call) -> Answer {
+    let parts = &call.shared.parts;
+    let ledger = matches!(timeout(PATIENCE, parts.intake.store.ping()).await, Ok(Ok(_)));
+    let templates = parts.catalogue.current().templates().next().is_some();
+    let broker = parts.broker.as_ref().map(|broker| matches!(*broker.state().borrow(), BrokerState::Up));
+    let word = |ok: bool| if ok { "ok" } else { "away" };
+    let mut checks = json!({"ledger": word(ledger), "templates": word(templates)});
+    if let (Some(up), Value::Object(checks)) = (broker, &mut checks) {
+        checks.insert("broker".to_owned(), word(up).into());
+    }
+    if ledger && templates && broker.unwrap_or(true) {
+        return answer(StatusCode::OK, &json!({"status": "ready", "checks": checks}));
+    }
+    // Probes read the status, people the names: this is no failed request, so no problem details.
+    answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not ready", "checks": checks}))
+}
+
+/// `GET /metrics`: Prometheus text format.
+pub(super) async fn metrics(call: Call) -> Answer {
+    let mut text = call.shared.metrics.render();
+    let counts = counted(&call.shared).await;
+    // Writing to a string cannot fail.
+    let _ = write_counts(&mut text, counts.as_ref());
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+/// `GET /v1/providers`: what is configured, and what each worker's lanes are doing.
+pub(super) async fn providers(call: Call) -> Answer {
+    let config = &call.shared.parts.config;
+    let configured: Vec<Value> = config
+        .providers
+        .iter()
+        .map(|p| json!({"name": p.name, "channel": p.settings.channel(), "weight": p.weight}))
+        .collect();
+    let workers = call.shared.parts.intake.store.workers().await?;
+    answer(StatusCode::OK, &json!({"mode": config.safety.mode, "providers": configured, "workers": workers}))
+}
+
+/// `GET /openapi.json`.
+pub(super) async fn described(_call: Call) -> Answer {
+    answer(StatusCode::OK, &openapi::document())
+}
+
+/// The ledger's numbers, a little old; `None`: it does not answer.
+async fn counted(shared: &Shared) -> Option<Counts> {
+    let mut cache = shared.counts.0.lock().await;
+    if let Some(counted) = cache.as_ref().filter(|counted| Instant::now() < counted.until) {
+        return counted.counts.clone();
+    }
+    let started = Instant::now();
+    let counts = match timeout(PATIENCE * 5, shared.parts.intake.store.counts()).await {
+        Ok(Ok(counts)) => Some(counts),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the ledger's numbers are not to be had");
+            None
+        }
+        Err(_) => None,
+    };
+    let keep = COUNTS_KEEP.max(started.elapsed().saturating_mul(COUNTS_SHARE));
+    *cache = Some(Counted { counts: counts.clone(), until: Instant::now() + keep });
+    counts
+}
+
+/// Written whole each time: a gauge of a group that has emptied must not keep its last value.
+fn write_counts(out: &mut String, counts: Option<&Counts>) -> fmt::Result {
+    let mut gauge = |name: &str, help: &str, value: f64| {
+        writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}")
+    };
+    gauge("outreachd_ledger_up", "Whether the ledger answered.", if counts.is_some() { 1.0 } else { 0.0 })?;
+    let Some(counts) = counts else { return Ok(()) };
+    gauge("outreachd_backlog", "Messages that are due and not in hand.", whole(counts.backlog))?;
+    gauge("outreachd_parked", "Bodies that wait for repair.", whole(counts.parked))?;
+    gauge("outreachd_outbox", "Events not yet confirmed by the broker.", whole(counts.outbox))?;
+    let help = "How long the oldest due message has waited.";
+    gauge("outreachd_oldest_due_seconds", help, counts.oldest_due_seconds)?;
+    writeln!(out, "# HELP outreachd_messages Messages by channel, status and reason.")?;
+    writeln!(out, "# TYPE outreachd_messages gauge")?;
+    for group in &counts.messages {
+        let reason = group.reason.map_or("", crate::domain::words::Reason::as_str);
+        let (channel, status, count) = (&group.channel, group.status, group.count);
+        writeln!(
+            out,
+            "outreachd_messages{{channel=\"{channel}\",status=\"{status}\",reason=\"{reason}\"}} {count}"
+        )?;
+    }
+    Ok(())
+}
+
+/// Exact up to 2^53, which no ledger reaches.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+fn whole(count: u64) -> f64 {
+    count as f64
+}

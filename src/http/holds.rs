@@ -1,0 +1,106 @@
+//! Stops that a person puts in place, and their end.
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::auth::Caller;
+use super::problem::{Answer, Fail, Kind};
+use super::route::{Call, json as answer, to_the_end};
+use crate::domain::ids::{HoldId, ProviderName, SiteId, SourceName, TemplateName};
+use crate::domain::problem::Problem;
+use crate::domain::reader::{Fault, Fields, Slot, instant};
+use crate::domain::words::{Channel, Purpose, Reason};
+use crate::store::rows::{Hold, HoldScope, OnRelease};
+
+/// Characters of a hold's reason.
+const REASON: usize = 200;
+
+/// `GET /v1/holds`.
+pub(super) async fn list(call: Call) -> Answer {
+    let mut holds = call.shared.parts.intake.store.holds().await?;
+    // What stops everybody concerns everybody; another source's holds do not.
+    holds.retain(|hold| hold.scope != HoldScope::Source || may(&call.caller, hold));
+    answer(StatusCode::OK, &json!({"holds": holds}))
+}
+
+/// `POST /v1/holds`.
+pub(super) async fn place(mut call: Call) -> Answer {
+    let by = call.caller.name().to_owned();
+    let store = call.shared.parts.intake.store.clone();
+    let now = store.ping().await?;
+    let hold = call
+        .form(|fields| {
+            let (scope, value) = target(fields)?;
+            let reason = fields.read("reason", |slot| slot.text(REASON)).unwrap_or_default();
+            let until = fields.read("until", instant);
+            let on_release = fields.read("on_release", |slot| slot.word(OnRelease::ALL, OnRelease::as_str));
+            let on_release = on_release.unwrap_or(OnRelease::Send);
+            let id = HoldId::generate();
+            Some(Hold { id, scope, value, reason, placed_by: by, placed_at: now, until, on_release })
+        })
+        .await?;
+    if hold.until.is_some_and(|until| until <= now) {
+        let cure = "give a later instant, or leave it out: then it lasts until it is released";
+        return Err(Fail::invalid(vec![Problem::new("until", Reason::BadData, "has passed", cure)]));
+    }
+    if !may(&call.caller, &hold) {
+        return Err(Fail::new(Kind::Forbidden, "this token may hold its own sources only: scope \"source\""));
+    }
+    let placed = hold.clone();
+    to_the_end(async move { store.place_hold(&hold).await }).await??;
+    answer(StatusCode::CREATED, &placed)
+}
+
+/// `DELETE /v1/holds/{id}`.
+pub(super) async fn release(call: Call) -> Answer {
+    let missing = || Fail::not_found("hold in force");
+    let id = HoldId(Uuid::try_parse(call.param("id")).map_err(|_| missing())?);
+    let store = call.shared.parts.intake.store.clone();
+    let hold = store.holds().await?.into_iter().find(|hold| hold.id == id).ok_or_else(missing)?;
+    if !may(&call.caller, &hold) {
+        return Err(Fail::new(Kind::Forbidden, "this token may release holds of its own sources only"));
+    }
+    let by = call.caller.name().to_owned();
+    let intake = call.shared.parts.intake.clone();
+    let released = to_the_end(async move {
+        let released = store.release_hold(id, &by).await;
+        if let Some(dispatcher) = &intake.dispatcher {
+            dispatcher.nudge();
+        }
+        released
+    })
+    .await??;
+    if released { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(missing()) }
+}
+
+/// A caller that is bound to sources stops and releases those only.
+fn may(caller: &Caller, hold: &Hold) -> bool {
+    caller.sources().is_none()
+        || (hold.scope == HoldScope::Source
+            && SourceName::parse(&hold.value).is_some_and(|source| caller.speaks_for(&source)))
+}
+
+/// The scope, and a value that can be one of it: a hold on a misspelled channel would hold nothing.
+fn target(fields: &mut Fields<'_>) -> Option<(HoldScope, String)> {
+    let scope = fields.need("scope", |slot| slot.word(HoldScope::ALL, HoldScope::as_str))?;
+    if scope == HoldScope::All {
+        if fields.gives("value") {
+            let fault = Fault::malformed("must be left out", "the scope \"all\" needs no value");
+            fields.refuse("value", fault);
+            return None;
+        }
+        return Some((scope, String::new()));
+    }
+    let text = |slot: Slot<'_>| match scope {
+        HoldScope::Source => slot.name(SourceName::parse, SourceName::RULE).map(|x| x.to_string()),
+        HoldScope::Site => slot.name(SiteId::parse, SiteId::RULE).map(|x| x.to_string()),
+        HoldScope::Template => slot.name(TemplateName::parse, TemplateName::RULE).map(|x| x.to_string()),
+        HoldScope::Provider => slot.name(ProviderName::parse, ProviderName::RULE).map(|x| x.to_string()),
+        HoldScope::Purpose => slot.word(Purpose::ALL, Purpose::as_str).map(|x| x.to_string()),
+        HoldScope::Channel => slot.word(Channel::ALL, Channel::as_str).map(|x| x.to_string()),
+        HoldScope::All => None,
+    };
+    Some((scope, fields.need("value", text)?))
+}

@@ -1,0 +1,235 @@
+//! Jobs come in, one or many, and are taken back.
+
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::IntoResponse;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::auth::Caller;
+use super::body::{Media, too_large};
+use super::problem::{Answer, Fail, Kind};
+use super::route::{Call, json as answer, to_the_end};
+use crate::domain::ids::{JobId, MessageId, SourceName};
+use crate::domain::job::MAX_JOB_BYTES;
+use crate::domain::problem::Problem;
+use crate::domain::reader::{identify, items};
+use crate::domain::words::Reason;
+use crate::intake::gatekeeper::Arrival;
+use crate::intake::{Incoming, Intake, Outcome};
+use crate::store::rows::CancelOutcome;
+
+/// Jobs in one request.
+const MAX_ITEMS: usize = 1_000;
+/// Where they came in, for the record.
+const ORIGIN: &str = "http";
+
+/// `POST /v1/jobs`: one object, an array, or NDJSON.
+pub(super) async fn submit(mut call: Call) -> Answer {
+    let bytes = call.bytes(call.shared.parts.config.http.max_body).await?;
+    let intake = call.shared.parts.intake.clone();
+    let bodies: Vec<Vec<u8>> = match call.media {
+        Media::Ndjson => lines(&bytes)?,
+        _ if is_array(&bytes) => {
+            items(&bytes, MAX_ITEMS)?.into_iter().map(|item| item.get().as_bytes().to_vec()).collect()
+        }
+        _ => return one(&call.caller, intake, bytes).await,
+    };
+    let results = many(&call.caller, intake, bodies).await?;
+    answer(StatusCode::OK, &results)
+}
+
+/// `POST /v1/jobs/cancel`: takes back what is not on its way yet.
+pub(super) async fn cancel(mut call: Call) -> Answer {
+    let body = call.bytes(MAX_JOB_BYTES).await?;
+    let intake = call.shared.parts.intake.clone();
+    let item = match incoming(&call.caller, &intake, body, "job.cancel") {
+        Ok(item) => item,
+        Err((problem, _)) => return Err(Fail::because(Kind::Forbidden, problem)),
+    };
+    match first(intake, item).await? {
+        Outcome::Cancel(outcome) => cancelled(&outcome),
+        Outcome::Refused { problems, .. } => Err(refused(problems)),
+        _ => Err(Fail::new(Kind::Internal, "the cancel was not answered")),
+    }
+}
+
+/// What a cancel came to.
+pub(super) fn cancelled(outcome: &CancelOutcome) -> Answer {
+    match outcome {
+        CancelOutcome::Cancelled(ids) => {
+            answer(StatusCode::OK, &json!({"result": "cancelled", "message_ids": ids}))
+        }
+        CancelOutcome::Tombstone => {
+            answer(StatusCode::OK, &json!({"result": "remembered", "message_ids": []}))
+        }
+        CancelOutcome::TooLate(ids) => Err(too_late().with("message_ids", json!(ids))),
+    }
+}
+
+/// One of many, answered in order.
+#[derive(Debug, Serialize)]
+struct ItemResult {
+    id: Option<JobId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<MessageId>,
+    result: &'static str,
+    /// Where a cancel or a replacement had come first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Value>,
+}
+
+async fn one(caller: &Caller, intake: Intake, body: Vec<u8>) -> Answer {
+    if body.len() > MAX_JOB_BYTES {
+        return Err(too_large(MAX_JOB_BYTES));
+    }
+    let (_, id) = identify(&body);
+    let item = incoming(caller, &intake, body, "job").map_err(|(p, _)| Fail::because(Kind::Forbidden, p))?;
+    let outcome = first(intake, item).await?;
+    let status = match &outcome {
+        Outcome::Accepted(_) | Outcome::TakenBack(..) => StatusCode::ACCEPTED,
+        Outcome::Cancel(outcome) => return cancelled(outcome),
+        Outcome::Refused { problems, .. } => return Err(refused(problems.clone())),
+        _ => StatusCode::OK,
+    };
+    let result = result(id, &outcome);
+    let location = result.message_id.map(|id| format!("/v1/messages/{id}"));
+    let mut response = answer(status, &result)?;
+    if let Some(location) = location.and_then(|l| l.parse().ok()) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response.into_response())
+}
+
+async fn many(caller: &Caller, intake: Intake, bodies: Vec<Vec<u8>>) -> Result<Vec<ItemResult>, Fail> {
+    let mut results: Vec<ItemResult> = Vec::with_capacity(bodies.len());
+    let mut places = Vec::with_capacity(bodies.len());
+    let mut accepted = Vec::with_capacity(bodies.len());
+    for body in bodies {
+        let (_, id) = identify(&body);
+        let refusal = match incoming(caller, &intake, body, "job") {
+            Ok(item) => {
+                places.push(results.len());
+                accepted.push(item);
+                None
+            }
+            Err((problem, _)) => Some(Fail::because(Kind::Forbidden, problem).to_json()),
+        };
+        results.push(ItemResult { id, message_id: None, result: "refused", reason: None, problem: refusal });
+    }
+    let outcomes = to_the_end(async move { intake.submit(accepted).await }).await??;
+    for (place, outcome) in places.into_iter().zip(outcomes) {
+        if let Some(slot) = results.get_mut(place) {
+            *slot = result(slot.id.take(), &outcome);
+        }
+    }
+    Ok(results)
+}
+
+async fn first(intake: Intake, item: Incoming) -> Result<Outcome, Fail> {
+    let mut outcomes = to_the_end(async move { intake.submit(vec![item]).await }).await??;
+    outcomes.pop().ok_or_else(|| Fail::new(Kind::Internal, "the job was not answered"))
+}
+
+/// The body with whom it stands for. A caller that is bound to sources can name no other, and need not name its
+/// only one.
+fn incoming(
+    caller: &Caller,
+    intake: &Intake,
+    body: Vec<u8>,
+    key: &str,
+) -> Result<Incoming, (Problem, Vec<u8>)> {
+    let mut arrival = Arrival { origin: ORIGIN.to_owned(), ..Arrival::default() };
+    if let Some(own) = caller.sources() {
+        let (named, _) = identify(&body);
+        let meant = named.or_else(|| intake.gatekeeper.defaults(&arrival).source).or_else(|| only(own));
+        // What cannot be read at all is refused for that, whoever it stands for.
+        let unreadable = || serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err();
+        let any = || own.first().filter(|_| own.len() == 1 || unreadable()).cloned();
+        match meant.filter(|source| caller.speaks_for(source)).or_else(any) {
+            Some(source) => arrival.source = Some(source),
+            None => return Err((not_bound(), body)),
+        }
+    }
+    Ok(Incoming { body, arrival, key: Some(key.to_owned()), redelivered: false, park: false })
+}
+
+fn only(sources: &[SourceName]) -> Option<SourceName> {
+    match sources {
+        [one] => Some(one.clone()),
+        _ => None,
+    }
+}
+
+fn not_bound() -> Problem {
+    Problem::new(
+        "source",
+        Reason::SourceNotAllowed,
+        "must be one that these credentials stand for",
+        "name one of the token's sources",
+    )
+}
+
+fn result(id: Option<JobId>, outcome: &Outcome) -> ItemResult {
+    let result =
+        |message_id, result| ItemResult { id: id.clone(), message_id, result, reason: None, problem: None };
+    match outcome {
+        Outcome::Accepted(message) => result(Some(*message), "accepted"),
+        Outcome::Duplicate(message) => result(Some(*message), "duplicate"),
+        Outcome::TakenBack(message, reason) => {
+            ItemResult { reason: Some(*reason), ..result(Some(*message), "accepted") }
+        }
+        // A cancel among the jobs, in its place.
+        Outcome::Cancel(CancelOutcome::TooLate(_)) => {
+            ItemResult { problem: Some(too_late().to_json()), ..result(None, "conflict") }
+        }
+        Outcome::Cancel(_) | Outcome::Patient(_) | Outcome::Merged => result(None, "accepted"),
+        Outcome::Refused { problems, .. } => {
+            let fail = refused(problems.clone());
+            let word = if fail.kind() == Kind::Conflict { "conflict" } else { "refused" };
+            ItemResult { problem: Some(fail.to_json()), ..result(None, word) }
+        }
+    }
+}
+
+fn refused(problems: Vec<Problem>) -> Fail {
+    match problems.as_slice() {
+        [one] if one.reason == Reason::Conflict => Fail::because(Kind::Conflict, one.clone()),
+        [one] if one.field == "source" && one.reason == Reason::SourceNotAllowed => {
+            Fail::because(Kind::Forbidden, one.clone())
+        }
+        _ => Fail::invalid(problems),
+    }
+}
+
+fn too_late() -> Fail {
+    let rule = "it is on its way, or has ended";
+    let cure = "steps not begun yet are dropped; to correct it, send a job that names it in `replaces`";
+    Fail::because(Kind::TooLate, Problem::new("", Reason::TooLate, rule, cure))
+}
+
+fn is_array(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[')
+}
+
+/// NDJSON: one job a line; empty lines are passed over.
+fn lines(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Fail> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let lines: Vec<Vec<u8>> = bytes
+        .split(|b| *b == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect();
+    if lines.len() > MAX_ITEMS {
+        let rule = format!("at most {MAX_ITEMS} lines");
+        return Err(Fail::because(
+            Kind::TooLarge,
+            Problem::new("", Reason::Malformed, rule, "send them in several parts"),
+        ));
+    }
+    Ok(lines)
+}

@@ -1,0 +1,211 @@
+//! What became of jobs: lists, look-ups, explanations; taking back and trying again.
+
+use axum::http::StatusCode;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::auth::Caller;
+use super::jobs;
+use super::problem::{Answer, Fail, Kind};
+use super::query::{Cursor, MAX_PAGE, limit, query};
+use super::route::{Call, json as answer, to_the_end};
+use crate::dispatch::explain;
+use crate::domain::ids::{About, CampaignId, JobId, MessageId, PatientId, SiteId, SourceName, TemplateName};
+use crate::domain::job::{Cancel, CancelTarget};
+use crate::domain::reader::{CANCEL_REASON, Fields, Slot, flag, instant};
+use crate::domain::status::MessageStatus;
+use crate::domain::words::{Channel, Reason};
+use crate::intake::again::Again;
+use crate::store::rows::{CancelOutcome, MessageFilter, MessageRow};
+
+/// `GET /v1/messages`: newest first, or with `changed_since` by time of change.
+pub(super) async fn list(call: Call) -> Answer {
+    let (mut filter, cursor) = query(&call.uri, filter)?;
+    let asked = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    if filter.changed_since.is_some() {
+        // Rows of the instant at which the page before ended come again, and are passed over below.
+        filter.limit = MAX_PAGE;
+        if let Some(at) = cursor.and_then(|cursor| cursor.at) {
+            filter.changed_since = Some(at);
+        }
+    } else {
+        filter.before = cursor.map(|cursor| MessageId(cursor.id));
+    }
+    let mut rows = of_own_sources(&call, &filter).await?;
+    let by_change = filter.changed_since.is_some();
+    if let (true, Some(cursor)) = (by_change, cursor) {
+        rows.retain(|row| Some((row.changed_at, row.facts.id.0)) > cursor.at.map(|at| (at, cursor.id)));
+    }
+    let more = rows.len() >= asked;
+    rows.truncate(asked);
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|last| Cursor { id: last.facts.id.0, at: by_change.then_some(last.changed_at) }.write());
+    answer(StatusCode::OK, &json!({"messages": rows, "next": next}))
+}
+
+/// `POST /v1/messages/lookup`: by the caller's own names.
+pub(super) async fn lookup(mut call: Call) -> Answer {
+    let (source, ids) = call
+        .form(|fields| {
+            let source = fields.read("source", |slot| slot.name(SourceName::parse, SourceName::RULE));
+            let ids = fields.need("ids", |slot| {
+                slot.list(usize::try_from(MAX_PAGE).unwrap_or(1), |slot| slot.name(JobId::parse, JobId::RULE))
+            });
+            Some((source, ids?))
+        })
+        .await?;
+    let source = source.or_else(|| call.shared.parts.config.default_source().cloned());
+    let filter = MessageFilter { source, job_ids: ids.clone(), limit: MAX_PAGE, ..MessageFilter::default() };
+    let rows = if ids.is_empty() { Vec::new() } else { of_own_sources(&call, &filter).await? };
+    let missing: Vec<&JobId> =
+        ids.iter().filter(|id| !rows.iter().any(|row| row.facts.job_id == **id)).collect();
+    answer(StatusCode::OK, &json!({"messages": rows, "missing": missing}))
+}
+
+/// `GET /v1/messages/{id}`.
+pub(super) async fn show(call: Call) -> Answer {
+    answer(StatusCode::OK, &one(&call).await?)
+}
+
+/// `GET /v1/messages/{id}/explain`.
+pub(super) async fn explained(call: Call) -> Answer {
+    let id = one(&call).await?.facts.id;
+    let explained = explain(call.shared.parts.intake.store.as_ref(), id).await?;
+    answer(StatusCode::OK, &explained.ok_or_else(|| Fail::not_found("message"))?)
+}
+
+/// `POST /v1/messages/{id}/cancel`.
+pub(super) async fn cancel(mut call: Call) -> Answer {
+    let message = one(&call).await?;
+    let reason = call.form(|fields| Some(fields.read("reason", |slot| slot.text(CANCEL_REASON)))).await?;
+    if message.status == MessageStatus::Cancelled {
+        return jobs::cancelled(&CancelOutcome::Cancelled(Vec::new()));
+    }
+    let cancel =
+        Cancel { source: message.facts.source, target: CancelTarget::Message(message.facts.id), reason };
+    let intake = call.shared.parts.intake.clone();
+    let outcome = to_the_end(async move { intake.take_back(&cancel).await }).await??;
+    match outcome {
+        // It ended in another way first.
+        CancelOutcome::Cancelled(ids) if ids.is_empty() => {
+            jobs::cancelled(&CancelOutcome::TooLate(vec![message.facts.id]))
+        }
+        other => jobs::cancelled(&other),
+    }
+}
+
+/// `POST /v1/messages/{id}/retry`: a new message that names this one.
+pub(super) async fn retry(mut call: Call) -> Answer {
+    let message = one(&call).await?;
+    let accept_duplicate =
+        call.form(|fields| Some(fields.read("accept_duplicate", flag).unwrap_or(false))).await?;
+    let (id, job_id) = (message.facts.id, message.facts.job_id.clone());
+    let intake = call.shared.parts.intake.clone();
+    let again = to_the_end(async move { intake.again(&message, accept_duplicate).await }).await??;
+    let body = |new: MessageId, result: &str| json!({"id": job_id, "message_id": new, "retry_of": id, "result": result});
+    match again {
+        Again::Accepted(new) => answer(StatusCode::ACCEPTED, &body(new, "accepted")),
+        Again::Already(new) => answer(StatusCode::OK, &body(new, "duplicate")),
+        Again::Refused(problem) => Err(Fail::because(Kind::Conflict, problem)),
+    }
+}
+
+/// The message of the path, if the caller may know of it.
+async fn one(call: &Call) -> Result<MessageRow, Fail> {
+    let missing = || Fail::not_found("message");
+    let id = Uuid::try_parse(call.param("id")).map_err(|_| missing())?;
+    let row = call.shared.parts.intake.store.message(MessageId(id)).await?.ok_or_else(missing)?;
+    if call.caller.speaks_for(&row.facts.source) { Ok(row) } else { Err(missing()) }
+}
+
+/// Lists messages of the sources that the caller is bound to.
+async fn of_own_sources(call: &Call, filter: &MessageFilter) -> Result<Vec<MessageRow>, Fail> {
+    let store = &call.shared.parts.intake.store;
+    let bound = match (call.caller.sources(), &filter.source) {
+        (None, _) => return Ok(store.messages(filter).await?),
+        (Some(_), Some(named)) => {
+            may_ask_for(&call.caller, named)?;
+            return Ok(store.messages(filter).await?);
+        }
+        (Some(bound), None) => bound,
+    };
+    let mut rows = Vec::new();
+    for source in bound {
+        let of_one = MessageFilter { source: Some(source.clone()), ..filter.clone() };
+        rows.extend(store.messages(&of_one).await?);
+    }
+    if filter.changed_since.is_some() {
+        rows.sort_by_key(|row| (row.changed_at, row.facts.id));
+    } else {
+        rows.sort_by_key(|row| std::cmp::Reverse(row.facts.id));
+    }
+    rows.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
+    Ok(rows)
+}
+
+fn may_ask_for(caller: &Caller, source: &SourceName) -> Result<(), Fail> {
+    if caller.speaks_for(source) {
+        return Ok(());
+    }
+    Err(Fail::new(Kind::Forbidden, "this token does not stand for that source"))
+}
+
+fn filter(fields: &mut Fields<'_>) -> Option<(MessageFilter, Option<Cursor>)> {
+    let cursor = Cursor::read(fields);
+    let filter = MessageFilter {
+        source: fields.read("source", |slot| slot.name(SourceName::parse, SourceName::RULE)),
+        job_ids: fields.read("job_id", |slot| slot.name(JobId::parse, JobId::RULE)).into_iter().collect(),
+        about: fields.read("about", |slot| slot.name(About::parse, About::RULE)),
+        status: fields.read("status", |slot| slot.word(MessageStatus::ALL, MessageStatus::as_str)),
+        reason: fields.read("reason", |slot| slot.word(Reason::ALL, Reason::as_str)),
+        channel: fields.read("channel", |slot: Slot<'_>| slot.word(Channel::ALL, Channel::as_str)),
+        template: fields.read("template", |slot| slot.name(TemplateName::parse, TemplateName::RULE)),
+        site: fields.read("site", |slot| slot.name(SiteId::parse, SiteId::RULE)),
+        campaign_id: fields.read("campaign_id", |slot| slot.name(CampaignId::parse, CampaignId::RULE)),
+        patient_id: fields.read("patient_id", |slot| slot.name(PatientId::parse, PatientId::RULE)),
+        before: None,
+        changed_since: fields.read("changed_since", instant),
+        limit: limit(fields),
+    };
+    Some((filter, cursor))
+}
+
+/// The filters of `GET /v1/messages`, for its description.
+pub(super) const FILTERS: &[(&str, &str)] = &[
+    ("source", "of this source"),
+    ("job_id", "of this job"),
+    ("about", "on this matter"),
+    ("status", "in this status"),
+    ("reason", "for this reason"),
+    ("channel", "over this channel"),
+    ("template", "with this template"),
+    ("site", "of this site"),
+    ("campaign_id", "of this campaign"),
+    ("patient_id", "to this patient"),
+    ("changed_since", "changed at or after this instant; oldest change first"),
+    ("limit", "rows of a page, 1 to 1000 (100)"),
+    ("cursor", "`next` of the page before"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_names_every_filter() {
+        for (name, _) in FILTERS {
+            let uri = format!("/v1/messages?{name}=").parse().unwrap();
+            let told = query(&uri, filter).map(|_| ()).map_err(|fail| fail.to_json().to_string());
+            let known = !told.as_ref().is_err_and(|text| text.contains("unknown field"));
+            assert!(known, "{name}: {told:?}");
+        }
+        let refused = query(&"/v1/messages?colour=red".parse().unwrap(), filter).unwrap_err();
+        let text = refused.to_json().to_string();
+        assert!(text.contains("colour") && text.contains("unknown field"), "{text}");
+        for (name, _) in FILTERS {
+            assert!(text.contains(name), "{name} is not among the known ones");
+        }
+    }
+}

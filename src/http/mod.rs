@@ -1,0 +1,105 @@
+//! The API: jobs in, results and explanations out, JSON over HTTP.
+//!
+//! Every route stands in one table ([`table::ROUTES`]) with its scopes, its bodies and its answers; the router, the
+//! guard at each door and `/openapi.json` are made from it, so none can say something else than the others. Whatever
+//! goes wrong is answered as problem details (RFC 9457) that name the field, the rule and the cure, never the value.
+
+mod auth;
+mod body;
+mod dead;
+mod health;
+mod holds;
+mod import;
+mod jobs;
+mod listen;
+mod messages;
+mod observe;
+mod openapi;
+mod patients;
+mod problem;
+mod query;
+mod route;
+mod table;
+mod templates;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::Broker;
+use crate::config::Config;
+use crate::intake::Intake;
+use crate::template::SharedCatalogue;
+
+/// What the API is made of.
+#[derive(Clone, Debug)]
+pub struct HttpState {
+    /// The way in, and through it the ledger.
+    pub intake: Intake,
+    pub catalogue: Arc<SharedCatalogue>,
+    pub config: Arc<Config>,
+    /// `None` where none is configured.
+    pub broker: Option<Broker>,
+}
+
+/// What every request sees.
+#[derive(Debug)]
+struct Shared {
+    parts: HttpState,
+    /// Only this machine can reach the listener, and no public address leads to it.
+    local_only: bool,
+    in_flight: Arc<Semaphore>,
+    metrics: PrometheusHandle,
+    counts: health::CountsCache,
+}
+
+/// The running listener.
+#[derive(Debug)]
+pub struct HttpServer {
+    address: SocketAddr,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Serves the API on `listener` until [`HttpServer::stop`].
+///
+/// # Errors
+/// The listener has no address.
+pub fn serve(listener: TcpListener, parts: HttpState) -> std::io::Result<HttpServer> {
+    let address = listener.local_addr()?;
+    let http = &parts.config.http;
+    let shared = Arc::new(Shared {
+        local_only: address.ip().is_loopback() && !http.token_needed(),
+        in_flight: Arc::new(Semaphore::new(http.max_in_flight)),
+        metrics: observe::recorder(),
+        counts: health::CountsCache::default(),
+        parts,
+    });
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    tasks.spawn(observe::upkeep(shared.metrics.clone(), stop.clone()));
+    tasks.spawn(listen::run(listener, route::router(&shared), stop.clone(), tasks.clone()));
+    Ok(HttpServer { address, stop, tasks })
+}
+
+impl HttpServer {
+    /// Where it listens; with port 0 in the configuration this is the port that was free.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more requests and waits for those under way, for `grace` at most.
+    pub async fn stop(self, grace: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+            tracing::warn!("requests were still under way when the listener closed");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The directory: one patient told, shown, merged, erased.
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::problem::{Answer, Fail, Kind};
+use super::route::{Call, json as answer, to_the_end};
+use crate::config::api::Scope;
+use crate::domain::ids::PatientId;
+use crate::domain::job::MAX_JOB_BYTES;
+use crate::domain::patient::Patient;
+use crate::domain::problem::Problem;
+use crate::domain::reader::{Expect, ParseDefaults, PatientMerge};
+use crate::domain::words::Reason;
+use crate::intake::gatekeeper::Arrival;
+use crate::store::rows::UpsertOutcome;
+
+/// `GET /v1/patients/{id}`: whole for those who may read patients; masked for those who only see to messages.
+pub(super) async fn show(call: Call) -> Answer {
+    let id = path_id(&call)?;
+    let found = call.shared.parts.intake.store.patient(&id).await?;
+    let patient = found.ok_or_else(|| Fail::not_found("patient"))?;
+    let shown = if call.caller.allows(Scope::PatientsRead) { patient.to_json() } else { masked(&patient) };
+    answer(StatusCode::OK, &shown)
+}
+
+/// `PUT /v1/patients/{id}`.
+pub(super) async fn put(mut call: Call) -> Answer {
+    let id = path_id(&call)?;
+    let body = call.bytes(MAX_JOB_BYTES).await?;
+    let expect = Expect { id: Some(&id), updated_at: false };
+    let mut patient = Patient::parse(&body, &defaults(&call), expect)?;
+    let intake = call.shared.parts.intake.clone();
+    stamp(&mut patient, intake.store.ping().await?);
+    let mut outcomes = to_the_end(async move { intake.upsert_each(vec![patient]).await }).await??;
+    let outcome = match outcomes.pop() {
+        Some(Ok(outcome)) => outcome,
+        Some(Err(problem)) => return Err(Fail::invalid(vec![problem])),
+        None => return Err(Fail::new(Kind::Internal, "the patient was not answered")),
+    };
+    let status = if outcome == UpsertOutcome::Created { StatusCode::CREATED } else { StatusCode::OK };
+    answer(status, &json!({"id": id, "result": word(outcome)}))
+}
+
+/// `DELETE /v1/patients/{id}`.
+pub(super) async fn erase(call: Call) -> Answer {
+    let id = path_id(&call)?;
+    let store = call.shared.parts.intake.store.clone();
+    let known = to_the_end(async move { store.erase_patient(&id).await }).await??;
+    if known { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(Fail::not_found("patient")) }
+}
+
+/// `POST /v1/patients/{id}/merge`.
+pub(super) async fn merge(mut call: Call) -> Answer {
+    let id = path_id(&call)?;
+    let body = call.bytes(MAX_JOB_BYTES).await?;
+    let merge = PatientMerge::parse(&body, Some(&id))?;
+    let told = json!({"id": merge.id, "into": merge.into, "result": "merged"});
+    let intake = call.shared.parts.intake.clone();
+    if to_the_end(async move { intake.merge(&merge).await }).await?? {
+        return answer(StatusCode::OK, &told);
+    }
+    let rule = "one of the two patients is not in the directory";
+    Err(Fail::because(Kind::NotFound, Problem::new("into", Reason::UnknownPatient, rule, "send both first")))
+}
+
+/// What patients need not say because the place they come in by knows it.
+pub(super) fn defaults(call: &Call) -> ParseDefaults {
+    call.shared.parts.intake.gatekeeper.defaults(&Arrival::default())
+}
+
+/// The word for callers.
+pub(super) const fn word(outcome: UpsertOutcome) -> &'static str {
+    match outcome {
+        UpsertOutcome::Created => "created",
+        UpsertOutcome::Updated => "updated",
+        UpsertOutcome::Unchanged => "unchanged",
+        UpsertOutcome::Stale => "stale",
+    }
+}
+
+/// Requests come in the order of their changes unless they say otherwise.
+fn stamp(patient: &mut Patient, now: Timestamp) {
+    if patient.updated_at.is_none() {
+        patient.updated_at = Some(now);
+        for preference in &mut patient.preferences {
+            preference.updated_at = Some(now);
+        }
+    }
+}
+
+fn path_id(call: &Call) -> Result<PatientId, Fail> {
+    PatientId::parse(call.param("id")).ok_or_else(|| Fail::not_found("patient"))
+}
+
+/// Enough to see why a message went where it went; nobody is named, and no address is whole.
+fn masked(patient: &Patient) -> Value {
+    let contacts: Vec<Value> = patient
+        .contacts
+        .iter()
+        .map(|contact| {
+            json!({
+                "channel": contact.channel, "address": contact.address.masked(), "rank": contact.rank,
+                "status": contact.status, "verified_at": contact.verified_at,
+                "valid_until": contact.valid_until, "private": contact.private, "only": contact.only,
+            })
+        })
+        .collect();
+    let consents: Vec<Value> = patient
+        .consents
+        .iter()
+        .map(|consent| {
+            json!({
+                "purpose": consent.purpose, "channel": consent.channel,
+                "address": consent.address.as_ref().map(crate::domain::phi::Phi::masked),
+                "granted": consent.granted, "at": consent.at, "source": consent.source,
+                "expires_at": consent.expires_at,
+            })
+        })
+        .collect();
+    let preferences: serde_json::Map<String, Value> =
+        patient.preferences.iter().map(|p| (p.purpose.to_string(), json!(p.channels))).collect();
+    json!({
+        "id": patient.id, "masked": true, "updated_at": patient.updated_at, "language": patient.language,
+        "timezone": patient.timezone, "site": patient.site, "active": patient.active,
+        "deceased": patient.deceased, "do_not_contact": patient.do_not_contact.as_ref().map(|_| "***"),
+        "pause_until": patient.pause_until, "preferred_channels": patient.preferred_channels,
+        "preferences": preferences, "contacts": contacts, "consents": consents,
+    })
+}

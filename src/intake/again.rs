@@ -1,0 +1,112 @@
+//! A second try of a message that did not get through: a new message that names the first one.
+
+use super::submit::Intake;
+use crate::domain::ids::MessageId;
+use crate::domain::problem::Problem;
+use crate::domain::status::MessageStatus;
+use crate::domain::words::Reason;
+use crate::store::StoreError;
+use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, MessageFacts, MessageFilter, MessageRow};
+
+/// Of one patient's messages, so many are searched for an earlier second try.
+const SEARCHED: u32 = 1_000;
+
+/// What became of the wish to try again.
+#[derive(Clone, Debug)]
+pub enum Again {
+    /// The new message.
+    Accepted(MessageId),
+    /// It was tried again before; that is the message to look at, or to try again in its turn.
+    Already(MessageId),
+    /// It cannot be tried again.
+    Refused(Problem),
+}
+
+impl Intake {
+    /// Tries `message` again as a new message. Whoever asks twice gets one. One whose outcome is unknown may
+    /// have arrived, so its repeat needs `accept_duplicate`.
+    ///
+    /// # Errors
+    /// The ledger is away.
+    pub async fn again(&self, message: &MessageRow, accept_duplicate: bool) -> Result<Again, StoreError> {
+        let now = self.store.ping().await?;
+        if let Some(problem) = refusal(message, accept_duplicate) {
+            return Ok(Again::Refused(problem));
+        }
+        if message.expires_at <= now {
+            let cure = "enqueue a new job with a later `expires_at`";
+            return Ok(Again::Refused(Problem::new("", Reason::Expired, "its time has passed", cure)));
+        }
+        if let Some(earlier) = self.tried_again(message).await? {
+            return Ok(Again::Already(earlier));
+        }
+        let batch = AdmitBatch {
+            worker: self.worker,
+            admissions: vec![admission(message)],
+            rejects: Vec::new(),
+            // It waits in the ledger until it is claimed, at once where there is room.
+            room: 0,
+        };
+        let report = self.retry(|| self.store.admit(&batch)).await?;
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.nudge();
+        }
+        match report.outcomes.first() {
+            Some(AdmitOutcome::Accepted(id) | AdmitOutcome::Duplicate(id)) => Ok(Again::Accepted(*id)),
+            _ => Err(StoreError::Internal("a second try was not written".to_owned())),
+        }
+    }
+
+    async fn tried_again(&self, message: &MessageRow) -> Result<Option<MessageId>, StoreError> {
+        let filter = MessageFilter {
+            source: Some(message.facts.source.clone()),
+            patient_id: Some(message.facts.patient_id.clone()),
+            limit: SEARCHED,
+            ..MessageFilter::default()
+        };
+        let rows = self.store.messages(&filter).await?;
+        Ok(rows.into_iter().find(|row| row.facts.retry_of == Some(message.facts.id)).map(|row| row.facts.id))
+    }
+}
+
+fn refusal(message: &MessageRow, accept_duplicate: bool) -> Option<Problem> {
+    use MessageStatus as Status;
+    let refuse = |field: &str, reason, rule: &str, cure: &str| Some(Problem::new(field, reason, rule, cure));
+    match message.status {
+        Status::Failed | Status::Suppressed | Status::Cancelled | Status::Expired => None,
+        Status::Unknown if accept_duplicate => None,
+        Status::Unknown => refuse(
+            "accept_duplicate",
+            Reason::OutcomeUnknown,
+            "it may have arrived",
+            "look it up at the provider, or repeat with `accept_duplicate: true`",
+        ),
+        Status::Accepted | Status::Scheduled | Status::Held | Status::Sending => {
+            refuse("", Reason::Duplicate, "it is still under way", "wait for it, or cancel it first")
+        }
+        Status::Sent | Status::Delivered | Status::Read => refuse(
+            "",
+            Reason::TooLate,
+            "it was sent",
+            "to tell the patient once more, enqueue a new job that names this one in `replaces`",
+        ),
+    }
+}
+
+fn admission(message: &MessageRow) -> Admission {
+    Admission {
+        facts: MessageFacts {
+            id: MessageId::generate(),
+            retry_of: Some(message.facts.id),
+            ..message.facts.clone()
+        },
+        body: message.body.clone(),
+        // A second try takes no job key, so nothing is compared with this.
+        content_hash: [0; 32],
+        replaces: None,
+        due_at: None,
+        expires_at: message.expires_at,
+        raw: None,
+        origin: "retry".to_owned(),
+    }
+}

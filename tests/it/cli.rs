@@ -1,0 +1,491 @@
+//! The program itself, as people and scripts run it: against a private ledger and names of our own on the broker.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use outreachd::app;
+use outreachd::config::{Config, LoadOptions};
+use outreachd::domain::ids::WorkerId;
+use outreachd::intake::gatekeeper::Arrival;
+use outreachd::intake::{Gatekeeper, Incoming, Intake};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::shared::{TestDatabase, amqp_url, unique_prefix};
+
+/// A name, a number and an address that no output may show.
+const CANARIES: [&str; 3] = ["Canarissima", "3125550142", "canary.person"];
+
+/// A desk with a configuration of its own.
+struct Office {
+    database: TestDatabase,
+    folder: TempDir,
+}
+
+/// What a command said.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn good(self) -> String {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.out, self.err);
+        self.out
+    }
+
+    fn bad(self) -> String {
+        assert_eq!(self.code, Some(1), "{}\n{}", self.out, self.err);
+        self.out + &self.err
+    }
+
+    fn json_lines(self) -> Vec<Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Office {
+    async fn open() -> Self {
+        let office = Self { database: TestDatabase::create().await, folder: tempfile::tempdir().unwrap() };
+        office.configure("");
+        office
+    }
+
+    /// With the schema in place.
+    async fn migrated() -> Self {
+        let office = Self::open().await;
+        office.run(&["migrate"]).good();
+        office
+    }
+
+    fn configure(&self, more: &str) {
+        let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+        let text = format!(
+            "[store]\nurl = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n[templates]\ndir = \"{}\"\n{more}",
+            self.database.url(),
+            templates.display(),
+        );
+        std::fs::write(self.config(), text).unwrap();
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("outreachd.toml")
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_outreachd"));
+        command.arg("--config").arg(self.config()).args(args).current_dir(self.folder.path());
+        command.env_remove("OUTREACHD_CONFIG").env_remove("OUTREACHD_LOG").stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Said {
+        said(self.command(args).output().unwrap())
+    }
+
+    fn feed(&self, args: &[&str], input: &str) -> Said {
+        let mut command = self.command(args);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        said(child.wait_with_output().unwrap())
+    }
+}
+
+fn said(output: std::process::Output) -> Said {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn job(id: &str, patient: &str) -> Value {
+    json!({ "id": id, "source": "ehr", "patient_id": patient, "template": "preferences-changed", "data": {} })
+}
+
+#[tokio::test]
+async fn what_migrate_prepares_check_finds_well() {
+    let office = Office::open().await;
+    office.configure(&format!("[amqp]\nurl = \"{}\"\nprefix = \"{}\"\n", amqp_url(), unique_prefix()));
+    let before = office.run(&["check"]).bad();
+    assert!(before.contains("outreachd migrate") && before.contains("does not exist"), "{before}");
+    office.run(&["migrate"]).good();
+    office.run(&["migrate"]).good();
+    let after = office.run(&["check"]).good();
+    assert!(after.contains("all is well") && after.contains("mode capture"), "{after}");
+    let shown = office.run(&["check", "--show"]).good();
+    assert!(shown.contains("[safety]") && !shown.contains(&password(&office)), "{shown}");
+}
+
+fn password(office: &Office) -> String {
+    let url = office.database.url();
+    url.split([':', '@']).nth(2).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn check_tells_all_faults_of_the_configuration_at_once() {
+    let office = Office::open().await;
+    office.configure(
+        "[safety]\nmode = \"live\"\n[worker]\nbatch = 0\nbatsh_wait = \"5ms\"\n[log]\nlevel = \"loud\"\n",
+    );
+    let told = office.run(&["check"]).bad();
+    for part in ["safety", "security.key", "worker.batch", "batsh_wait", "log.level", "provider"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(told.matches("fail  config").count(), told.matches("cure: ").count() - 1, "{told}");
+    let lines = office.run(&["check", "--json"]).json_lines();
+    assert!(lines.iter().filter(|l| l["result"] == "fail").count() >= 5);
+    // Every other command says the same and does nothing.
+    assert!(office.run(&["run"]).bad().contains("worker.batch"));
+}
+
+#[tokio::test]
+async fn check_tells_all_that_cannot_be_reached_at_once() {
+    let office = Office::open().await;
+    let text = "[store]\nurl = \"postgres://u:sesame1@127.0.0.1:1/db\"\n[amqp]\nurl = \"amqp://u:sesame2@127.0.0.1:1/%2f\"\n\
+        [templates]\ndir = \"nowhere\"\n[[provider]]\nname = \"relay\"\nkind = \"smtp\"\nhost = \"127.0.0.1\"\nport = 1\n\
+        tls = \"none\"\nfrom = \"Clinic <c@example.org>\"\n";
+    std::fs::write(office.config(), text).unwrap();
+    let told = office.run(&["check"]).bad();
+    for subject in ["fail  templates", "fail  ledger", "fail  broker", "fail  provider relay"] {
+        assert!(told.contains(subject), "{subject}: {told}");
+    }
+    assert!(!told.contains("sesame"), "{told}");
+}
+
+#[tokio::test]
+async fn jobs_go_in_by_file_and_are_found_again() {
+    let office = Office::migrated().await;
+    let array = json!([job("a-1", "P1"), job("a-2", "P2")]).to_string();
+    let file = office.file("jobs.json", &array);
+    assert!(office.run(&["enqueue", &file]).good().contains("2 accepted"));
+    assert!(office.run(&["enqueue", &file]).good().contains("2 known already"));
+
+    let unknown = json!({ "id": "a-4", "source": "ehr", "patient_id": "P1", "template": "nope", "data": {} });
+    let changed = json!({ "id": "a-1", "source": "ehr", "patient_id": "P9", "template": "preferences-changed", "data": {} });
+    let lines = format!("{}\nCanarissima {{\n{unknown}\n{changed}\n", job("a-3", "P3"));
+    let answers = office.feed(&["enqueue", "-", "--json"], &lines);
+    assert_eq!(answers.code, Some(1));
+    assert!(!format!("{answers:?}").contains("Canarissima"));
+    let results: Vec<_> =
+        answers.json_lines().iter().map(|a| a["result"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(results, ["accepted", "refused", "refused", "refused"]);
+
+    let rows = office.run(&["messages", "list", "--source", "ehr", "--json"]).json_lines();
+    let ids: Vec<_> = rows.iter().map(|row| row["job_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["a-3", "a-2", "a-1"], "newest first");
+    assert!(office.run(&["messages", "list", "--status", "sent"]).good().is_empty());
+    let shown = office.run(&["messages", "show", "ehr:a-2"]).good();
+    assert!(shown.contains("patient   P2") && shown.contains("accepted"), "{shown}");
+    let explained = office.run(&["explain", "ehr:a-2"]).good();
+    assert!(explained.contains("decided  not yet") && explained.contains("next     plan"), "{explained}");
+    assert!(office.run(&["explain", "ehr:never"]).bad().contains("no such message"));
+    assert_eq!(
+        office.run(&["messages", "list", "--status", "lost"]).code,
+        Some(2),
+        "wrong use is told apart"
+    );
+}
+
+#[tokio::test]
+async fn what_was_parked_is_listed_and_replayed_after_repair() {
+    let office = Office::migrated().await;
+    let good = job("d-3", "P3").to_string();
+    let misspelt = good.replace("preferences-changed", "preferences-chanced").replace("d-3", "d-1");
+    park(&office, &[&misspelt, "{\"id\":\"d-2\",\"source\":\"ehr\",\"patient_id\":\"Canarissima"]).await;
+
+    let rows = office.run(&["dead", "list", "--json"]).json_lines();
+    let told: Vec<_> = rows.iter().map(|row| row["problems"][0]["reason"].as_str().unwrap()).collect();
+    assert_eq!(told, ["unknown_template", "malformed"]);
+    let listed = office.run(&["dead", "list"]).good();
+    assert!(listed.contains("d-1") && !listed.contains("Canarissima"), "{listed}");
+    let id = |place: usize| rows[place]["id"].as_str().unwrap().to_owned();
+    assert!(!office.run(&["dead", "show", &id(1)]).good().contains("Canarissima"));
+    assert_eq!(office.run(&["dead", "show", &id(0), "--raw"]).good(), misspelt);
+
+    assert_eq!(office.run(&["dead", "replay"]).code, Some(1), "everything is replayed only when asked for");
+    let dry = office.run(&["dead", "replay", "--reason", "unknown_template", "--dry-run"]).good();
+    assert!(dry.contains("1 would be replayed"), "{dry}");
+    let again = office.run(&["dead", "replay", "--all"]).bad();
+    assert!(again.contains("0 replayed, 2 still refused"), "{again}");
+
+    let repaired = office.file("repaired.json", &misspelt.replace("chanced", "changed"));
+    let done = office.run(&["dead", "replay", "--id", &id(0), "--body", &repaired]).good();
+    assert!(done.contains("1 replayed"), "{done}");
+    assert_eq!(office.run(&["dead", "list", "--json"]).json_lines().len(), 1);
+    assert!(office.run(&["messages", "show", "ehr:d-1"]).good().contains("preferences-changed"));
+    assert!(office.run(&["dead", "replay", "--id", &id(0)]).bad().contains("nothing waits"));
+}
+
+/// Parks bodies as the queue does.
+async fn park(office: &Office, bodies: &[&str]) {
+    let options =
+        LoadOptions { file: Some(office.config()), cwd: office.folder.path().to_owned(), env: Vec::new() };
+    let config = std::sync::Arc::new(Config::load(&options).unwrap());
+    let store = app::open_store(&config).await.unwrap();
+    let gatekeeper = Gatekeeper::new(config.clone(), app::load_catalogue(&config.templates.dir).unwrap());
+    let intake = Intake { store, gatekeeper, dispatcher: None, worker: WorkerId::generate() };
+    let incoming = |body: &&str| Incoming {
+        body: body.as_bytes().to_vec(),
+        arrival: Arrival { origin: "jobs".to_owned(), ..Arrival::default() },
+        key: Some("job".to_owned()),
+        redelivered: false,
+        park: true,
+    };
+    intake.submit(bodies.iter().map(incoming).collect()).await.unwrap();
+}
+
+#[tokio::test]
+async fn holds_are_placed_listed_and_released() {
+    let office = Office::migrated().await;
+    let placed = office.run(&[
+        "hold",
+        "template",
+        "preferences-changed",
+        "--until",
+        "2h",
+        "--reason",
+        "a wrong text",
+        "--json",
+    ]);
+    let placed: Value = serde_json::from_str(&placed.good()).unwrap();
+    assert_eq!((placed["scope"].as_str(), placed["on_release"].as_str()), (Some("template"), Some("send")));
+    assert!(office.run(&["holds"]).good().contains("a wrong text"));
+    let id = placed["id"].as_str().unwrap();
+    office.run(&["release", id]).good();
+    assert!(office.run(&["release", id]).bad().contains("no hold"));
+    assert!(office.run(&["holds"]).good().contains("nothing is held"));
+    for wrong in [
+        ["hold", "channel", "pigeon", "--reason", "x"].as_slice(),
+        &["hold", "all", "everybody", "--reason", "x"],
+        &["hold", "all", "--reason", "x", "--until", "2020-01-01T00:00:00Z"],
+    ] {
+        office.run(wrong).bad();
+    }
+    assert!(office.run(&["holds"]).good().contains("nothing is held"));
+}
+
+#[tokio::test]
+async fn patients_and_opt_outs_come_from_files_and_bad_rows_come_back() {
+    let office = Office::migrated().await;
+    let csv = "id,given,sms,email,language\nP1,Canarissima,+13125550142,canary.person@example.org,es\n\
+        P2,Canarissima,5,,en\nP3,Canarissima,+13125550143,,en\n";
+    let file = office.file("patients.csv", csv);
+    let refused = office.folder.path().join("refused.csv");
+    let told = office.run(&["patients", "import", &file, "--refused", &refused.display().to_string()]).bad();
+    assert!(told.contains("2 created") && told.contains("1 refused") && told.contains("line 3"), "{told}");
+    let back = std::fs::read_to_string(&refused).unwrap();
+    assert!(back.contains("P2") && !back.contains("P1"), "{back}");
+    std::fs::write(&refused, back.replace(",5,", ",+13125550144,")).unwrap();
+    assert!(office.run(&["patients", "import", &refused.display().to_string()]).good().contains("1 created"));
+
+    for args in [["patients", "show", "P1"].as_slice(), &["patients", "show", "P1", "--json"]] {
+        let shown = office.run(args).good();
+        assert!(shown.contains("P1") && shown.contains("+***42"), "{shown}");
+        assert!(CANARIES.iter().all(|canary| !shown.contains(canary)), "{shown}");
+    }
+    assert!(office.run(&["patients", "show", "P9"]).bad().contains("not in the directory"));
+
+    let stop = office.file(
+        "stop.csv",
+        "address,channel,at,reason\n(312) 555-0142,,2026-01-05T09:00:00-06:00,phoned\nnobody,,,\n",
+    );
+    let told = office.run(&["optouts", "import", &stop]).bad();
+    assert!(told.contains("1 recorded, 1 refused") && told.contains("line 3"), "{told}");
+    assert!(CANARIES.iter().all(|canary| !told.contains(canary)), "{told}");
+}
+
+/// A running worker, ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let done = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
+    assert!(done.success());
+}
+
+#[tokio::test]
+async fn the_worker_sends_reloads_its_texts_and_ends_in_time() {
+    let office = Office::migrated().await;
+    let texts = office.folder.path().join("texts");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("templates"), &texts);
+    std::fs::write(
+        office.config(),
+        std::fs::read_to_string(office.config())
+            .unwrap()
+            .replace(&format!("{}/templates", env!("CARGO_MANIFEST_DIR")), &texts.display().to_string()),
+    )
+    .unwrap();
+    let csv =
+        office.file("p.csv", "id,given,sms,email\nP1,Canarissima,+13125550142,canary.person@example.org\n");
+    office.run(&["patients", "import", &csv]).good();
+    let log = office.folder.path().join("log");
+    let to = std::fs::File::create(&log).unwrap();
+    let mut worker = Running(office.command(&["run"]).stderr(to).stdout(Stdio::null()).spawn().unwrap());
+
+    office.run(&["enqueue", &office.file("job.json", &job("r-1", "P1").to_string())]).good();
+    let sent =
+        office.run(&["messages", "tail", "--since", "1m", "--status", "sent", "--lines", "1", "--json"]);
+    assert_eq!(sent.json_lines()[0]["job_id"], "r-1");
+    let shown = office.run(&["messages", "show", "ehr:r-1"]).good();
+    assert!(shown.contains("***") && CANARIES.iter().all(|canary| !shown.contains(canary)), "{shown}");
+    assert!(office.run(&["explain", "ehr:r-1"]).good().contains("passed"));
+    assert!(office.run(&["providers"]).good().contains("capture-"));
+
+    // A faulty set is told, and the old one stays in use.
+    std::fs::write(texts.join("preferences-changed/en/sms.hbs"), "{{#if").unwrap();
+    signal(&worker.0, "HUP");
+    until("the fault is logged", || std::fs::read_to_string(&log).unwrap().contains("old templates stay"))
+        .await;
+    std::fs::copy(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/preferences-changed/en/sms.hbs"),
+        texts.join("preferences-changed/en/sms.hbs"),
+    )
+    .unwrap();
+    office.run(&["enqueue", &office.file("job.json", &job("r-2", "P1").to_string())]).good();
+    office
+        .run(&["messages", "tail", "--since", "1m", "--job", "r-2", "--status", "sent", "--lines", "1"])
+        .good();
+
+    let asked = Instant::now();
+    signal(&worker.0, "TERM");
+    assert!(worker.0.wait().unwrap().success());
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    let log = std::fs::read_to_string(&log).unwrap();
+    for line in log.lines() {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("every line is JSON: {line}"));
+    }
+    assert!(log.contains("stopped") && CANARIES.iter().all(|canary| !log.contains(canary)), "{log}");
+}
+
+/// The log has no event to wait for, so it is looked at again and again.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_demo_sends_what_it_says_over_every_channel_in_every_language() {
+    let office = Office::open().await;
+    let url = office.database.url();
+    let demo = || office.run(&["demo", "--jobs", "60", "--exit", "--json", "--database", &url]).good();
+    let told: Value = serde_json::from_str(&demo()).unwrap();
+    assert_eq!((told["ok"].as_bool(), told["jobs"].as_u64()), (Some(true), Some(60)));
+    assert_eq!(told["finished"], 60);
+    for channel in ["sms", "email", "voice", "portal"] {
+        assert!(told["by_channel"][channel].as_u64() > Some(0), "{channel}: {told}");
+    }
+    for language in ["en", "es", "zh-Hans"] {
+        assert!(told["by_language"][language].as_u64() > Some(0), "{language}: {told}");
+    }
+    let again: Value = serde_json::from_str(&demo()).unwrap();
+    for counts in ["by_channel", "by_status", "by_language", "by_reason"] {
+        assert_eq!(told[counts], again[counts], "the same seed brings the same jobs");
+    }
+}
+
+#[tokio::test]
+async fn the_demo_leaves_a_ledger_alone_that_is_not_its_own() {
+    let office = Office::migrated().await;
+    office.run(&["enqueue", &office.file("job.json", &job("real-1", "P1").to_string())]).good();
+    let told = office.run(&["demo", "--jobs", "5", "--exit", "--database", &office.database.url()]).bad();
+    assert!(told.contains("not the demo's"), "{told}");
+    let rows = office.run(&["messages", "list", "--json"]).json_lines();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0]["status"], "accepted");
+}
+
+#[tokio::test]
+async fn oracles_answer_line_by_line() {
+    let office = Office::open().await;
+    let asked = "{\"number\":\"(312) 555-0142\",\"region\":\"US\"}\n{\"number\":\"5\",\"region\":\"US\"}\n";
+    let answers = office.feed(&["phone", "parse", "-"], asked).json_lines();
+    assert_eq!(answers[0], json!({ "e164": "+13125550142", "kind": "fixed_line_or_mobile" }));
+    assert!(answers[1]["error"].is_string());
+    let answers = office.feed(&["sms", "segments", "-"], "{\"text\":\"hi €\"}\n").json_lines();
+    assert_eq!(answers[0], json!({ "encoding": "gsm7", "units": 5, "segments": 1 }));
+    assert_eq!(office.feed(&["sms", "segments", "-"], "hi\n").code, Some(1));
+}
+
+#[tokio::test]
+async fn templates_are_linted_and_previewed() {
+    let office = Office::open().await;
+    assert!(office.run(&["template", "list"]).good().contains("appointment-reminder"));
+    assert!(office.run(&["template", "lint", "--quiet"]).good().contains("0 errors, 0 warnings"));
+    let texts = office
+        .run(&["template", "preview", "result-available", "--channel", "portal", "--locale", "es"])
+        .good();
+    assert!(texts.contains("Lipid panel"), "{texts}");
+    let data = office.file("data.json", "{\"practitioner\": 7}");
+    let told = office
+        .run(&["template", "preview", "result-available", "--channel", "portal", "--data", &data])
+        .bad();
+    assert!(told.contains("practitioner"), "{told}");
+}
+
+#[tokio::test]
+async fn every_command_explains_itself_with_an_example() {
+    let office = Office::open().await;
+    for command in [
+        "demo",
+        "run",
+        "check",
+        "migrate",
+        "enqueue",
+        "patients import",
+        "patients show",
+        "optouts import",
+        "messages list",
+        "messages show",
+        "messages tail",
+        "explain",
+        "hold",
+        "holds",
+        "release",
+        "template list",
+        "template lint",
+        "template preview",
+        "dead list",
+        "dead show",
+        "dead replay",
+        "providers",
+        "simulate",
+        "phone parse",
+        "sms segments",
+    ] {
+        let mut args: Vec<&str> = command.split(' ').collect();
+        args.push("--help");
+        let help = office.run(&args).good();
+        assert!(help.contains("Example"), "{command}: {help}");
+    }
+}

@@ -1,0 +1,108 @@
+//! Whatever comes, there is an end to it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::api::{Api, job};
+
+/// A request whose body does not come.
+async fn stalled(api: &Api) -> TcpStream {
+    let mut stream = TcpStream::connect(api.worker.http).await.unwrap();
+    let head = "POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut text = vec![0; 4096];
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut text)).await.unwrap().unwrap();
+    String::from_utf8(text[..read].to_vec()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_requests_than_there_is_room_for_are_told_to_come_back() {
+    let api = Api::open("max_in_flight = 2\nrequest_timeout = \"5s\"", "").await;
+    let (mut one, _two) = (stalled(&api).await, stalled(&api).await);
+    let end = Instant::now() + Duration::from_secs(3);
+    let refused = loop {
+        let asked = api.get("/v1/holds").await;
+        if asked.status != 200 || Instant::now() > end {
+            break asked;
+        }
+    };
+    let problem = refused.problem(503);
+    assert_eq!(problem["type"], "urn:outreachd:problem:busy");
+    assert_eq!(refused.headers["retry-after"], "2");
+    api.get("/healthz").await.expect(200);
+    api.get("/readyz").await.expect(200);
+
+    let late = answer(&mut one).await;
+    assert!(late.starts_with("HTTP/1.1 408") && late.contains("urn:outreachd:problem:stalled"), "{late}");
+    api.get("/v1/holds").await.expect(200);
+    api.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_above_the_limit_is_refused_however_it_comes() {
+    let api = Api::open("max_body = \"256KiB\"", "").await;
+    let large = format!("[{}]", vec![job("j1", "P1").to_string(); 2_000].join(","));
+    assert!(large.len() > 256 << 10);
+    api.post_raw("/v1/jobs", "application/json", large.clone()).await.problem(413);
+    api.post_chunked("/v1/jobs", "application/json", &large).await.problem(413);
+
+    let many = format!("[{}]", vec!["1"; 1_001].join(","));
+    api.post_raw("/v1/jobs", "application/json", many).await.problem(400);
+    api.post_raw("/v1/jobs", "application/x-ndjson", "1\n".repeat(1_001)).await.problem(413);
+    let most = api.post_raw("/v1/jobs", "application/x-ndjson", "1\n".repeat(1_000)).await.expect(200);
+    assert_eq!(most.as_array().unwrap().len(), 1_000);
+    api.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_tells_browsers_to_keep_out_of_it() {
+    let api = Api::open("", "").await;
+    for answer in [
+        api.get("/healthz").await,
+        api.get("/v1/nothing").await,
+        api.delete("/v1/jobs").await,
+        api.post("/v1/jobs", &json!({})).await,
+        api.get("/metrics").await,
+    ] {
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+        assert_eq!(answer.headers["cache-control"], "no-store");
+        assert!(
+            answer.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'")
+        );
+        assert!(!answer.headers.contains_key("access-control-allow-origin"));
+    }
+    api.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_under_way_is_finished_before_the_door_closes() {
+    let api = Api::open("", "").await;
+    let body = job("j1", "P1").to_string();
+    let mut stream = TcpStream::connect(api.worker.http).await.unwrap();
+    let (first, rest) = body.split_at(10);
+    let head = format!(
+        "POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{first}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Under way: the API has the head once it has answered another request.
+    api.get("/healthz").await.expect(200);
+    let address = api.worker.http;
+    let stopping = tokio::spawn(api.close());
+    let closed = Instant::now() + Duration::from_secs(5);
+    while TcpStream::connect(address).await.is_ok() {
+        assert!(Instant::now() < closed, "new callers are still let in");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stream.write_all(rest.as_bytes()).await.unwrap();
+    let told = answer(&mut stream).await;
+    assert!(told.starts_with("HTTP/1.1 202"), "{told}");
+    stopping.await.unwrap();
+}

@@ -1,0 +1,11 @@
+//! The API, asked over the wire: a worker with a database of its own, in mode capture, so nothing leaves.
+
+mod api;
+mod auth;
+mod bad_input;
+mod files;
+mod jobs;
+mod limits;
+mod messages;
+mod operations;
+mod patients;

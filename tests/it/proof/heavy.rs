@@ -1,0 +1,72 @@
+//! The proofs at full size. They want the machine for themselves.
+
+use std::time::Duration;
+
+use super::drain::{Drain, Fault, drain};
+use super::rig::Plan;
+use super::{bad, canary, limits, orders, safety};
+
+const PRIVATE: Plan = Plan {
+    private: true,
+    sms_limits: &["50000/s"],
+    voice_limits: &[],
+    more: "",
+    log_level: "info",
+    audit_every: 100,
+};
+
+const FULL: Drain = Drain { jobs: 100_000, times: 1, fault: Fault::None, foreign: true };
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn drain_of_a_full_queue() {
+    drain("drain", PRIVATE, FULL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn drain_over_a_restart_of_the_broker() {
+    drain("drain, broker restarted", PRIVATE, Drain { fault: Fault::BrokerRestart, ..FULL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn drain_with_ten_kills() {
+    drain("drain, ten kills", PRIVATE, Drain { fault: Fault::Kills(10), ..FULL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn drain_of_the_same_jobs_three_times() {
+    drain("same jobs three times", PRIVATE, Drain { jobs: 10_000, times: 3, ..FULL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn orders_of_jobs_replacements_and_cancels() {
+    orders::orders("orders", PRIVATE, 10_000, Duration::from_secs(150), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn bad_input_among_good() {
+    bad::mixed("bad input", PRIVATE, 1_000, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn limits_over_two_workers() {
+    limits::limits("limits", Plan { private: true, ..Plan::default() }, 60, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn canaries_in_everything_that_is_said() {
+    canary::search("canaries", PRIVATE, 2_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn stops_while_thousands_wait() {
+    safety::stops("stops", Plan { sms_limits: &["200/s"], ..PRIVATE }, 6_000).await;
+}

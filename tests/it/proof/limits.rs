@@ -1,0 +1,108 @@
+//! Limits hold at the wire over two workers, one of which is killed and comes back; a lane that hangs hangs alone.
+
+use std::time::Duration;
+
+use outreachd::simulator::{Hit, Outage, ProviderKind, measure};
+use serde_json::{Value, json};
+
+use super::auditor::{Evidence, audit};
+use super::drain::{SOURCE, phone, round};
+use super::rig::{Plan, Rig};
+use crate::support::house::{job, patient};
+
+/// The limits of the two providers, a second.
+const SMS: u64 = 500;
+const VOICE: u64 = 50;
+const SECOND_US: u64 = 1_000_000;
+
+/// Under load for so many seconds, with a worker killed in the first third and started again in the second; then the
+/// voice provider hangs for `hang` seconds.
+pub(crate) async fn limits(name: &str, plan: Plan, seconds: u64, hang: u64) {
+    let plan = Plan { sms_limits: &["500/s"], voice_limits: &["50/s"], ..plan };
+    let mut rig = Rig::build(plan).await;
+    rig.know(&[patient("S", "sms", &phone(1)), patient("V", "voice", &phone(2))]).await;
+    let all = seconds + hang + 5;
+    let jobs = |word: &str, person: &str, count: u64| -> Vec<(String, Vec<u8>)> {
+        let one = |n| (format!("{word}{n}"), job(&format!("{word}{n}"), person).to_string().into_bytes());
+        (0..count).map(one).collect()
+    };
+    let sms = jobs("s", "S", SMS * all);
+    let voice = jobs("v", "V", VOICE * all);
+    // Voice first, so that neither class waits behind the other's whole backlog.
+    let bodies: Vec<_> = voice.into_iter().chain(sms).collect();
+    let ids: Vec<String> = bodies.iter().map(|(id, _)| id.clone()).collect();
+    rig.publish("job", bodies.into_iter().map(|(_, body)| body).collect()).await;
+
+    let (mut first, mut second) = (rig.worker(), rig.worker());
+    let begin = first_second_of_both(&rig).await;
+    pause_until(&rig, begin + seconds * SECOND_US / 4).await;
+    first.kill();
+    pause_until(&rig, begin + seconds * SECOND_US / 3).await;
+    let mut third = rig.worker();
+    pause_until(&rig, begin + seconds * SECOND_US).await;
+    let hung = rig.simulator.now_us();
+    rig.simulator.set_outage(Some(ProviderKind::TwilioVoice), Outage::Hang);
+    pause_until(&rig, hung + hang * SECOND_US).await;
+    rig.simulator.set_outage(Some(ProviderKind::TwilioVoice), Outage::None);
+
+    let usage = vec![first.usage(), second.usage(), third.usage()];
+    let hits = rig.simulator.hits();
+    let of = |kind: ProviderKind, from: u64, to: u64| -> Vec<u64> {
+        times(hits.iter().filter(|h| h.kind == kind && h.at_us >= from && h.at_us < to))
+    };
+    let (sms, voice) = (ProviderKind::TwilioSms, ProviderKind::TwilioVoice);
+    let mut figures = serde_json::Map::new();
+    for (word, kind, limit) in [("sms", sms, SMS), ("voice", voice, VOICE)] {
+        let worst = measure::worst_sliding_second(&of(kind, 0, u64::MAX)) as u64;
+        let used = of(kind, begin, hung).len() as f64 / ((hung - begin) as f64 / 1e6 * limit as f64);
+        assert!(worst <= limit, "{word}: {worst} in one second, where {limit} are allowed");
+        figures.insert(word.to_owned(), json!({ "limit": limit, "worst_second": worst, "use": round(used) }));
+        // Short runs lose a share to the start of the workers that long ones do not notice.
+        let least = if seconds >= 60 { 0.97 } else { 0.80 };
+        assert!(used >= least, "{word}: only {used:.3} of the limit was used");
+    }
+    let beside = of(sms, hung, hung + hang * SECOND_US).len() as f64 / (hang * SMS) as f64;
+    figures.insert("sms_use_while_voice_hangs".to_owned(), json!(round(beside)));
+    assert!(beside >= 0.95, "the other lane fell to {beside:.3} of its limit");
+
+    // The rest is let go: what hung is unknown, what is left is sent.
+    rig.until_quiet(i64::try_from(ids.len()).unwrap(), Duration::from_secs(240)).await;
+    second.assert_alive();
+    third.assert_alive();
+    second.stop();
+    third.stop();
+    let evidence = Evidence {
+        source: SOURCE,
+        jobs: ids,
+        bad: Vec::new(),
+        hits: rig.simulator.hits(),
+        audit: rig.simulator.stats().audit,
+        heard: rig.tap.drain().await,
+        usage,
+    };
+    let worst = |kind, hits: &[Hit]| measure::worst_sliding_second(&times(hits.iter().filter(|h| h.kind == kind)));
+    assert!(worst(sms, &evidence.hits) as u64 <= SMS && worst(voice, &evidence.hits) as u64 <= VOICE);
+    figures.insert("seconds".to_owned(), json!(seconds));
+    audit(&rig.sql, &evidence).await.close(name, Value::Object(figures));
+}
+
+fn times<'a>(hits: impl Iterator<Item = &'a Hit>) -> Vec<u64> {
+    hits.map(|hit| hit.at_us).collect()
+}
+
+/// When both lanes have been running for a second, by the clock of the simulator.
+async fn first_second_of_both(rig: &Rig) -> u64 {
+    loop {
+        let stats = rig.simulator.stats();
+        if stats.of(ProviderKind::TwilioSms).hits >= SMS / 2 && stats.of(ProviderKind::TwilioVoice).hits >= VOICE / 2 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            return rig.simulator.now_us();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn pause_until(rig: &Rig, at_us: u64) {
+    let left = at_us.saturating_sub(rig.simulator.now_us());
+    tokio::time::sleep(Duration::from_micros(left)).await;
+}

@@ -1,0 +1,16 @@
+//! What faults and floods may and may not do: each story runs worker processes against real servers, and ends with
+//! the auditor. The short ones run with every test; the heavy ones by `tests/proof`, in release.
+
+mod auditor;
+mod bad;
+mod canary;
+mod drain;
+mod foreign;
+mod heavy;
+mod limits;
+mod orders;
+mod rig;
+mod safety;
+mod short;
+mod tap;
+mod worker;

@@ -1,0 +1,268 @@
+//! What a proof stands on: servers, a simulator with its raw hits, worker processes, a queue that hears every event.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use outreachd::app;
+use outreachd::broker::{Broker, ExchangeRole, Outgoing, Prefix, declare};
+use outreachd::config::Config;
+use outreachd::simulator::{Receipts, Simulator, SimulatorConfig};
+use outreachd::store::Store;
+use serde_json::Value;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Row};
+use tempfile::TempDir;
+
+use super::auditor::LedgerAuditor;
+use super::tap::Tap;
+use super::worker::WorkerProcess;
+use crate::support::servers::{Postgres, RabbitMq};
+use crate::support::shared::{TestDatabase, amqp_url, unique_prefix};
+
+/// What a rig is built with.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Servers of its own, PostgreSQL with fsync on; else those of the run.
+    pub(crate) private: bool,
+    /// The limits of the SMS and of the voice provider, such as `"50/s"`.
+    pub(crate) sms_limits: &'static [&'static str],
+    pub(crate) voice_limits: &'static [&'static str],
+    /// More configuration.
+    pub(crate) more: &'static str,
+    pub(crate) log_level: &'static str,
+    /// One hit in so many is looked up in the ledger before it is answered.
+    pub(crate) audit_every: u64,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            private: false,
+            sms_limits: &[],
+            voice_limits: &[],
+            more: "",
+            log_level: "info",
+            audit_every: 1,
+        }
+    }
+}
+
+/// Everything but the workers. Fields are dropped in order: the database before its server.
+pub(crate) struct Rig {
+    pub(crate) simulator: Simulator,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) sql: PgPool,
+    pub(crate) tap: Tap,
+    pub(crate) prefix: Prefix,
+    pub(crate) amqp: String,
+    pub(crate) dir: TempDir,
+    pub(crate) rabbitmq: Option<RabbitMq>,
+    workers_started: usize,
+    producer: Broker,
+    _database: TestDatabase,
+    _postgres: Option<Postgres>,
+}
+
+impl Rig {
+    pub(crate) async fn build(plan: Plan) -> Self {
+        let postgres = if plan.private { Some(durable_postgres().await) } else { None };
+        let rabbitmq = if plan.private { Some(RabbitMq::start().await) } else { None };
+        let database = match &postgres {
+            Some(postgres) => TestDatabase::create_on(&postgres.url()).await,
+            None => TestDatabase::create().await,
+        };
+        let sql = PgPoolOptions::new().max_connections(4).connect(&database.url()).await.unwrap();
+        let amqp = rabbitmq.as_ref().map_or_else(amqp_url, RabbitMq::url);
+        let prefix = unique_prefix();
+        let settings = SimulatorConfig {
+            keep_hits: 2_000_000,
+            audit_every: plan.audit_every,
+            receipts: Receipts { enabled: false, ..Receipts::default() },
+            ..SimulatorConfig::default()
+        };
+        let auditor = Arc::new(LedgerAuditor::new(sql.clone()));
+        let simulator = Simulator::start_audited(settings, auditor).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let text = configuration(&plan, &simulator, &database.url(), &amqp, &prefix);
+        std::fs::write(dir.path().join("outreachd.toml"), &text).unwrap();
+        let config = Config::from_toml(&text).unwrap();
+        let store = app::open_store(&config).await.unwrap();
+        store.migrate().await.unwrap();
+        let options = app::broker_options(&config).unwrap().unwrap();
+        declare(&options).await.unwrap();
+        let tap = Tap::open(&amqp, &prefix).await;
+        let producer = Broker::start(options);
+        assert!(producer.wait_until_up(Duration::from_secs(20)).await);
+        Self {
+            simulator,
+            store,
+            sql,
+            tap,
+            prefix: Prefix::parse(&prefix).unwrap(),
+            amqp,
+            dir,
+            rabbitmq,
+            workers_started: 0,
+            producer,
+            _database: database,
+            _postgres: postgres,
+        }
+    }
+
+    /// A worker process, with a log of its own.
+    pub(crate) fn worker(&mut self) -> WorkerProcess {
+        self.workers_started += 1;
+        let log = self.dir.path().join(format!("worker-{}.log", self.workers_started));
+        WorkerProcess::start(&self.dir.path().join("outreachd.toml"), &log)
+    }
+
+    /// What every worker so far has said.
+    pub(crate) fn logs(&self) -> Vec<PathBuf> {
+        (1..=self.workers_started).map(|n| self.dir.path().join(format!("worker-{n}.log"))).collect()
+    }
+
+    /// Publishes in order, each confirmed.
+    pub(crate) async fn publish(&self, key: &str, bodies: Vec<Vec<u8>>) {
+        let keyed = bodies.into_iter().map(|body| (key.to_owned(), body)).collect();
+        self.publish_keyed(keyed).await;
+    }
+
+    /// The same with a routing key for each.
+    pub(crate) async fn publish_keyed(&self, bodies: Vec<(String, Vec<u8>)>) {
+        for (n, chunk) in bodies.chunks(1_000).enumerate() {
+            let outgoing: Vec<Outgoing> = chunk
+                .iter()
+                .enumerate()
+                .map(|(m, (key, body))| Outgoing {
+                    exchange: ExchangeRole::Jobs,
+                    routing_key: key.clone(),
+                    body: body.clone(),
+                    headers: Vec::new(),
+                    mandatory: true,
+                    message_id: format!("{n}-{m}"),
+                    correlation_id: Some(format!("c-{n}-{m}")),
+                })
+                .collect();
+            for answer in self.producer.publisher().publish(&outgoing).await {
+                answer.unwrap();
+            }
+        }
+    }
+
+    /// Writes these patients to the directory, by no worker.
+    pub(crate) async fn know(&self, patients: &[Value]) {
+        use outreachd::domain::patient::Patient;
+        use outreachd::domain::phone::Region;
+        use outreachd::domain::reader::{Expect, ParseDefaults};
+        let defaults = ParseDefaults { source: None, region: Region::US, site_regions: Arc::default() };
+        for chunk in patients.chunks(500) {
+            let parsed = chunk
+                .iter()
+                .map(|p| {
+                    let expect = Expect { id: None, updated_at: true };
+                    Patient::parse(p.to_string().as_bytes(), &defaults, expect).unwrap()
+                })
+                .collect();
+            self.store.upsert_patients(parsed).await.unwrap();
+        }
+    }
+
+    /// One number of one row.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_one(&self.sql).await.unwrap().try_get(0).unwrap()
+    }
+
+    /// Waits until the statement answers with at least so much; says what it stood at if it never does.
+    pub(crate) async fn until(&self, what: &str, sql: &str, least: i64, limit: Duration) {
+        let end = Instant::now() + limit;
+        loop {
+            let now = self.number(sql).await;
+            if now >= least {
+                return;
+            }
+            assert!(Instant::now() < end, "waited in vain for {what}: {now} of {least}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until nothing is left to do: every message is final, sent or unknown, and every event is told.
+    pub(crate) async fn until_quiet(&self, messages: i64, limit: Duration) {
+        let settled = "SELECT count(*) FROM messages WHERE due_at IS NULL AND lease_until IS NULL";
+        self.until("settled messages", settled, messages, limit).await;
+        let told = "SELECT -count(*) FROM events WHERE published_at IS NULL";
+        self.until("an empty outbox", told, 0, limit).await;
+    }
+}
+
+/// fsync as in production; nothing else is changed but what must be.
+async fn durable_postgres() -> Postgres {
+    let postgres = Postgres::start().await;
+    let pool = PgPoolOptions::new().max_connections(1).connect(&postgres.url()).await.unwrap();
+    for statement in [
+        "ALTER SYSTEM SET fsync = on",
+        "ALTER SYSTEM SET full_page_writes = on",
+        "ALTER SYSTEM RESET autovacuum_naptime",
+        "SELECT pg_reload_conf()",
+    ] {
+        sqlx::query(statement).execute(&pool).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let fsync: String = sqlx::query("SHOW fsync").fetch_one(&pool).await.unwrap().try_get(0).unwrap();
+    assert_eq!(fsync, "on");
+    postgres
+}
+
+fn configuration(plan: &Plan, simulator: &Simulator, database: &str, amqp: &str, prefix: &str) -> String {
+    let account = &simulator.config().twilio;
+    let (sid, token, url) = (&account.account_sid, account.auth_token.expose(), simulator.twilio_url());
+    let provider = |name: &str, kind: &str, limits: &[&str]| {
+        format!(
+            r#"
+            [[provider]]
+            name = "{name}"
+            kind = "{kind}"
+            base_url = "{url}"
+            account_sid = "{sid}"
+            auth_token = "{token}"
+            from = ["+13125550100"]
+            status_callback = "http://127.0.0.1:9/webhooks/{name}"
+            limits = {limits:?}
+            baa = true
+            "#
+        )
+    };
+    let providers =
+        provider("sms", "twilio_sms", plan.sms_limits) + &provider("voice", "twilio_voice", plan.voice_limits);
+    let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
+    let (level, more, key) = (plan.log_level, plan.more, "5a1b2c3d".repeat(8));
+    format!(
+        r#"
+        [safety]
+        mode = "live"
+        [organisation]
+        name = "Lakeside Health"
+        timezone = "America/Chicago"
+        [store]
+        url = "{database}"
+        [amqp]
+        url = "{amqp}"
+        prefix = "{prefix}"
+        [http]
+        listen = "127.0.0.1:0"
+        [templates]
+        dir = "{templates}"
+        [security]
+        key = "{key}"
+        [log]
+        level = "{level}"
+        {more}
+        [[site]]
+        id = "lakeside-north"
+        name = "Lakeside North"
+        phone = "+13125550100"
+        timezone = "America/Chicago"
+        {providers}
+        "#
+    )
+}

@@ -1,0 +1,127 @@
+//! A worker as a process of its own, which can be killed, and whose memory and open files are watched.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// A running worker. Dropped, it is killed.
+#[derive(Debug)]
+pub(crate) struct WorkerProcess {
+    child: Child,
+    log: PathBuf,
+    port: u16,
+    usage: Arc<Mutex<Usage>>,
+    gone: Arc<AtomicBool>,
+}
+
+/// The most that was seen, and the last.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Usage {
+    pub(crate) peak_rss_mb: u64,
+    pub(crate) last_rss_mb: u64,
+    pub(crate) peak_files: usize,
+    pub(crate) last_files: usize,
+    /// Processor time so far, in milliseconds.
+    pub(crate) cpu_ms: u64,
+}
+
+impl WorkerProcess {
+    /// Starts one; all it says goes to the file `log`.
+    pub(crate) fn start(config: &Path, log: &Path) -> Self {
+        let output = File::create(log).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new(env!("CARGO_BIN_EXE_outreachd"))
+            .args(["run", "--config"])
+            .arg(config)
+            .env("OUTREACHD_HTTP__LISTEN", format!("127.0.0.1:{port}"))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        let usage = Arc::new(Mutex::new(Usage::default()));
+        let gone = Arc::new(AtomicBool::new(false));
+        let watching = (child.id(), usage.clone(), gone.clone());
+        std::thread::spawn(move || watch(watching.0, &watching.1, &watching.2));
+        Self { child, log: log.to_owned(), port, usage, gone }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the time until it has ended; it must end well.
+    pub(crate) fn stop(&mut self) -> Duration {
+        self.gone.store(true, Ordering::Relaxed);
+        let started = std::time::Instant::now();
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        let end = self.child.wait().unwrap();
+        assert!(end.success(), "the worker ended with {end}; its log is {}", self.log.display());
+        started.elapsed()
+    }
+
+    /// The process must still be there: a worker never exits by itself.
+    pub(crate) fn assert_alive(&mut self) {
+        let ended = self.child.try_wait().unwrap();
+        assert!(ended.is_none(), "the worker has ended by itself: {ended:?}: {}", self.tail());
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        *self.usage.lock().unwrap()
+    }
+
+    /// What it says to whoever measures it.
+    pub(crate) async fn metrics(&self) -> String {
+        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        reqwest::get(url).await.unwrap().error_for_status().unwrap().text().await.unwrap()
+    }
+
+    fn tail(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn watch(pid: u32, usage: &Mutex<Usage>, gone: &AtomicBool) {
+    while !gone.load(Ordering::Relaxed) {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let fields: BTreeMap<&str, &str> = status.lines().filter_map(|line| line.split_once(':')).collect();
+        let rss = fields.get("VmRSS").and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map(Iterator::count).ok();
+        if let (Some(rss_kb), Some(files)) = (rss, files) {
+            let mut usage = usage.lock().unwrap();
+            usage.last_rss_mb = rss_kb / 1024;
+            usage.peak_rss_mb = usage.peak_rss_mb.max(usage.last_rss_mb);
+            usage.last_files = files;
+            usage.peak_files = usage.peak_files.max(files);
+            usage.cpu_ms = cpu_ms(pid).unwrap_or(usage.cpu_ms);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// User and system time of `/proc/PID/stat`, which counts in hundredths of a second on Linux.
+pub(crate) fn cpu_ms(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    Some((fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?) * 10)
+}
