@@ -44,11 +44,18 @@ pub trait Engine: Debug + Send + Sync + 'static {
     fn migrate(&self) -> impl Future<Output = Result<()>> + Send;
 
     /// Runs one statement that only reads.
-    fn read(&self, sql: impl Into<Sql> + Send, args: Args<'_>) -> impl Future<Output = Result<Vec<Self::Row>>> + Send;
+    fn read(
+        &self,
+        sql: impl Into<Sql> + Send,
+        args: Args<'_>,
+    ) -> impl Future<Output = Result<Vec<Self::Row>>> + Send;
 
     /// Runs one statement as a transaction of its own.
-    fn write(&self, sql: impl Into<Sql> + Send, args: Args<'_>)
-    -> impl Future<Output = Result<Vec<Self::Row>>> + Send;
+    fn write(
+        &self,
+        sql: impl Into<Sql> + Send,
+        args: Args<'_>,
+    ) -> impl Future<Output = Result<Vec<Self::Row>>> + Send;
 
     /// Opens a transaction; dropped, it is rolled back.
     fn begin(&self) -> impl Future<Output = Result<Self::Tx>> + Send;

@@ -26,10 +26,18 @@ macro_rules! attempt_rises {
 macro_rules! tombstone {
     ($row:literal) => {
         concat!(
-            "(CASE WHEN ", $row, ".retry_of IS NULL THEN COALESCE(",
-            "(SELECT t.reason FROM tombstones t WHERE t.source = ", $row, ".source AND t.kind = 'job' AND t.name = ", $row,
+            "(CASE WHEN ",
+            $row,
+            ".retry_of IS NULL THEN COALESCE(",
+            "(SELECT t.reason FROM tombstones t WHERE t.source = ",
+            $row,
+            ".source AND t.kind = 'job' AND t.name = ",
+            $row,
             ".job_id AND t.until > now()), ",
-            "(SELECT t.reason FROM tombstones t WHERE t.source = ", $row, ".source AND t.kind = 'about' AND t.name = ", $row,
+            "(SELECT t.reason FROM tombstones t WHERE t.source = ",
+            $row,
+            ".source AND t.kind = 'about' AND t.name = ",
+            $row,
             ".about AND t.until > now())) END)"
         )
     };
@@ -70,8 +78,17 @@ macro_rules! decided {
 macro_rules! decision_is_legal {
     () => {
         concat!(
-            "(", rank!("m.status"), " = 0 OR (", rank!("m.status"), " = 1 AND ", rank!("i.status"), " IS NULL) OR ",
-            rank!("i.status"), " > ", rank!("m.status"), ")"
+            "(",
+            rank!("m.status"),
+            " = 0 OR (",
+            rank!("m.status"),
+            " = 1 AND ",
+            rank!("i.status"),
+            " IS NULL) OR ",
+            rank!("i.status"),
+            " > ",
+            rank!("m.status"),
+            ")"
         )
     };
 }
@@ -80,7 +97,8 @@ macro_rules! decision_is_told {
     () => {
         concat!(
             "((m.status = i.status AND m.reason IS DISTINCT FROM i.reason) OR (m.status <> i.status AND ",
-            decision_is_legal!(), "))"
+            decision_is_legal!(),
+            "))"
         )
     };
 }
@@ -116,7 +134,9 @@ macro_rules! not_stopped {
 macro_rules! begun {
     () => {
         concat!(
-            "status = CASE WHEN ", rank!("m.status"), " = 0 THEN 'sending' ELSE m.status END, reason = NULL, ",
+            "status = CASE WHEN ",
+            rank!("m.status"),
+            " = 0 THEN 'sending' ELSE m.status END, reason = NULL, ",
             "channel = i.channel, tries = i.number, last_attempt = i.attempt, explanation = i.explanation "
         )
     };
@@ -163,15 +183,30 @@ macro_rules! result_leaves_open {
 macro_rules! settled {
     () => {
         concat!(
-            "status = CASE WHEN ", result_raises!(), " THEN i.status ELSE m.status END, ",
-            "changed_at = CASE WHEN ", result_raises!(), " THEN now() ELSE m.changed_at END, ",
-            "seq = m.seq + CASE WHEN i.event_key IS NOT NULL AND ", result_raises!(), " THEN 1 ELSE 0 END, ",
-            "reason = CASE WHEN ", result_raises!(), " OR (m.last_attempt = i.attempt AND ", result_leaves_open!(),
+            "status = CASE WHEN ",
+            result_raises!(),
+            " THEN i.status ELSE m.status END, ",
+            "changed_at = CASE WHEN ",
+            result_raises!(),
+            " THEN now() ELSE m.changed_at END, ",
+            "seq = m.seq + CASE WHEN i.event_key IS NOT NULL AND ",
+            result_raises!(),
+            " THEN 1 ELSE 0 END, ",
+            "reason = CASE WHEN ",
+            result_raises!(),
+            " OR (m.last_attempt = i.attempt AND ",
+            result_leaves_open!(),
             ") THEN i.reason ELSE m.reason END, ",
-            "due_at = CASE WHEN NOT ", result_leaves_open!(), " THEN NULL WHEN m.last_attempt = i.attempt THEN i.due_at ",
+            "due_at = CASE WHEN NOT ",
+            result_leaves_open!(),
+            " THEN NULL WHEN m.last_attempt = i.attempt THEN i.due_at ",
             "ELSE m.due_at END, ",
-            "step = CASE WHEN ", next_step!(), " THEN m.step + 1 ELSE m.step END, ",
-            "tries = CASE WHEN ", next_step!(), " THEN 0 ELSE m.tries END, ",
+            "step = CASE WHEN ",
+            next_step!(),
+            " THEN m.step + 1 ELSE m.step END, ",
+            "tries = CASE WHEN ",
+            next_step!(),
+            " THEN 0 ELSE m.tries END, ",
             "lease_token = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_token END, ",
             "lease_owner = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_owner END, ",
             "lease_until = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_until END "
@@ -189,9 +224,34 @@ macro_rules! next_step {
 macro_rules! facts {
     ($row:literal) => {
         concat!(
-            $row, "id, ", $row, "source, ", $row, "job_id, ", $row, "patient_id, ", $row, "template, ", $row, "purpose, ",
-            $row, "priority, ", $row, "about, ", $row, "site, ", $row, "campaign_id, ", $row, "correlation_id, ", $row,
-            "test, ", $row, "is_change, ", $row, "retry_of"
+            $row,
+            "id, ",
+            $row,
+            "source, ",
+            $row,
+            "job_id, ",
+            $row,
+            "patient_id, ",
+            $row,
+            "template, ",
+            $row,
+            "purpose, ",
+            $row,
+            "priority, ",
+            $row,
+            "about, ",
+            $row,
+            "site, ",
+            $row,
+            "campaign_id, ",
+            $row,
+            "correlation_id, ",
+            $row,
+            "test, ",
+            $row,
+            "is_change, ",
+            $row,
+            "retry_of"
         )
     };
 }
@@ -200,13 +260,26 @@ macro_rules! facts {
 macro_rules! claimed {
     ($row:literal) => {
         concat!(
-            facts!($row), ", ", $row, "body, ", $row, "status, ", $row, "step, ", $row, "tries, ", $row, "accepted_at, ",
-            $row, "lease_token, now()"
+            facts!($row),
+            ", ",
+            $row,
+            "body, ",
+            $row,
+            "status, ",
+            $row,
+            "step, ",
+            $row,
+            "tries, ",
+            $row,
+            "accepted_at, ",
+            $row,
+            "lease_token, now()"
         )
     };
 }
 
 pub(super) use {
-    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, decided, decision_is_legal, decision_is_told,
-    facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises, settled, tombstone,
+    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, decided, decision_is_legal,
+    decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises,
+    settled, tombstone,
 };

@@ -16,9 +16,7 @@ use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{
     Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
 };
-use crate::store::rows::{
-    Admission, AdmitBatch, AdmitOutcome, AdmitReport, LeasedAdmission, Reject, Work,
-};
+use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, AdmitReport, LeasedAdmission, Reject, Work};
 
 /// For so long the broker may bring a parked body again without its being parked again.
 const SAME_BODY: SignedDuration = SignedDuration::from_hours(1);
@@ -257,4 +255,3 @@ fn conflicts(batch: &AdmitBatch, outcomes: &[AdmitOutcome]) -> Vec<Reject> {
 pub(super) fn bare_move(status: MessageStatus, reason: Reason, at: Timestamp) -> Move<'static> {
     Move { status, reason: Some(reason), channel: None, provider: None, attempt: None, at }
 }
-

@@ -13,9 +13,7 @@ use crate::domain::patient::{Consent, ConsentSource, Contact, Patient};
 use crate::domain::words::Purpose;
 use crate::store::Result;
 use crate::store::columns::Columns;
-use crate::store::engine::{
-    Args, Column, Data, Engine, args, bytes, flags, ids, maybe_texts, texts, times,
-};
+use crate::store::engine::{Args, Column, Data, Engine, args, bytes, flags, ids, maybe_texts, texts, times};
 use crate::store::rows::{AddressConsent, UpsertOutcome};
 
 impl<E: Engine> Ledger<E> {

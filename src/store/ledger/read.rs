@@ -225,7 +225,8 @@ impl<E: Engine> Ledger<E> {
         if let Some(row) = rows.first() {
             counts.backlog = row.count(0)?;
             let now = row.time(2)?;
-            counts.oldest_due_seconds = row.maybe_time(1)?.map_or(0.0, |due| now.duration_since(due).as_secs_f64());
+            counts.oldest_due_seconds =
+                row.maybe_time(1)?.map_or(0.0, |due| now.duration_since(due).as_secs_f64());
             counts.parked = row.count(3)?;
             counts.outbox = row.count(4)?;
         }

@@ -99,6 +99,11 @@ impl<E: Engine> Ledger<E> {
                 CancelTarget::About(about) => {
                     self.take_back_matter(&mut tx, &cancel.source, about.as_str(), now).await?
                 }
+                CancelTarget::Message(id) => {
+                    let taken = self.take_back_messages(&mut tx, &[id.0], Reason::Cancelled, now).await?;
+                    self.bury_jobs_of(&mut tx, &cancel.source, &taken.too_late, now).await?;
+                    taken
+                }
             };
             self.tell_too_late(&mut tx, &taken.too_late, now).await?;
             outcomes.push(taken.outcome());
@@ -147,14 +152,26 @@ impl<E: Engine> Ledger<E> {
         if ids.is_empty() {
             self.bury(tx, source, ("about", about), Reason::Cancelled, now).await?;
         }
-        // What is on its way loses its later steps by name; a new job about the matter stays welcome.
-        for id in &taken.too_late {
+        // A new job about the matter stays welcome.
+        self.bury_jobs_of(tx, source, &taken.too_late, now).await?;
+        Ok(taken)
+    }
+
+    /// What is on its way loses its later steps by name.
+    async fn bury_jobs_of(
+        &self,
+        tx: &mut E::Tx,
+        source: &SourceName,
+        ids: &[MessageId],
+        now: Timestamp,
+    ) -> Result<()> {
+        for id in ids {
             if let Some(message) = self.message_in(tx, id.0).await? {
                 let name = ("job", message.facts.job_id.as_str());
                 self.bury(tx, source, name, Reason::Cancelled, now).await?;
             }
         }
-        Ok(taken)
+        Ok(())
     }
 
     async fn take_back_messages(

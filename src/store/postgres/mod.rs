@@ -28,8 +28,7 @@ pub struct PostgresEngine {
     pool: PgPool,
 }
 
-const MIGRATIONS: Migrations =
-    &[(1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
+const MIGRATIONS: Migrations = &[(1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
 
 impl PostgresStore {
     /// Makes a pool for `url`; connects on first use.

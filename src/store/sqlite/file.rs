@@ -11,7 +11,9 @@ const OWNER_ONLY: u32 = 0o600;
 
 /// Makes the file if there is none and closes it to others.
 pub(super) fn prepare(location: &str) -> Result<PathBuf> {
-    let path = PathBuf::from(location.strip_prefix("sqlite://").or(location.strip_prefix("sqlite:")).unwrap_or(location));
+    let path = PathBuf::from(
+        location.strip_prefix("sqlite://").or(location.strip_prefix("sqlite:")).unwrap_or(location),
+    );
     if !path.exists() {
         OpenOptions::new()
             .write(true)

@@ -55,8 +55,7 @@ pub struct SqliteTx {
     now: Timestamp,
 }
 
-const MIGRATIONS: Migrations =
-    &[(1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
+const MIGRATIONS: Migrations = &[(1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
 
 const READERS: u32 = 4;
 
@@ -262,7 +261,11 @@ mod tests {
         let numbers = [1_i64, 2];
         let batch = vec![ints("n", &numbers, |n| *n), bytes("b", &numbers, |_| vec![255])];
         assert_eq!(
-            text("SELECT now(), {today} FROM {input} WHERE a = ANY($1) AND t < now() + $2 * {us} {for update}", 2, &batch),
+            text(
+                "SELECT now(), {today} FROM {input} WHERE a = ANY($1) AND t < now() + $2 * {us} {for update}",
+                2,
+                &batch
+            ),
             "SELECT $4, ($4 / 86400000000) FROM (SELECT value ->> 0 AS n, unhex(value ->> 1) AS b FROM json_each($3)) \
              AS input WHERE a IN (SELECT value FROM json_each($1)) AND t < $4 + $2 * 1 "
         );

@@ -4,8 +4,8 @@
 use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, claimed, decided, decision_is_legal,
-    decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises, settled,
-    tombstone,
+    decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises,
+    settled, tombstone,
 };
 
 /// The keys of the gate with what is free of them.

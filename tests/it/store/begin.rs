@@ -8,8 +8,8 @@ use outreachd::store::rows::{Begin, HoldScope, Subject, Then, Timings};
 
 use super::ledger::{InHand, Ledger, subject, worker};
 use super::make::{
-    PHONE, Shape, begin_of, cancel_about, decided, hold, job, patient, patient_id, provider, release, seconds,
-    stop,
+    PHONE, Shape, begin_of, cancel_about, decided, hold, job, patient, patient_id, provider, release,
+    seconds, stop,
 };
 
 pub(super) async fn an_attempt_is_on_record_before_it_is_sent(ledger: Ledger) {
@@ -20,7 +20,10 @@ pub(super) async fn an_attempt_is_on_record_before_it_is_sent(ledger: Ledger) {
     assert_eq!(row.explanation.as_deref(), Some("{\"verdict\":\"send\"}"));
     let attempts = ledger.attempts(hand.facts.id).await.unwrap();
     assert_eq!(attempts.len(), 1);
-    assert_eq!((attempts[0].id, attempts[0].status, attempts[0].number), (attempt, AttemptStatus::Sending, 1));
+    assert_eq!(
+        (attempts[0].id, attempts[0].status, attempts[0].number),
+        (attempt, AttemptStatus::Sending, 1)
+    );
     assert_eq!(attempts[0].address, Phi::new(PHONE));
     assert_eq!((attempts[0].settled_at, attempts[0].failure), (None, None));
 }
@@ -79,7 +82,8 @@ pub(super) async fn a_stop_at_the_address_begins_nothing(ledger: Ledger) {
 
 pub(super) async fn a_stop_at_a_snapshots_address_begins_nothing(ledger: Ledger) {
     let hand = ledger.lease(job("a")).await;
-    let asked = Subject { inline_addresses: vec![Phi::new(PHONE), Phi::new("+13125550143")], ..subject(&hand) };
+    let asked =
+        Subject { inline_addresses: vec![Phi::new(PHONE), Phi::new("+13125550143")], ..subject(&hand) };
     let directory = ledger.directory(&[asked]).await.unwrap();
     let row = begin_of(&hand, directory.entries[0].state.clone(), directory.now + seconds(60));
     ledger.record_address_consents(&[stop("2026-02-01T00:00:00Z")]).await.unwrap();
@@ -108,7 +112,9 @@ pub(super) async fn a_cancel_begins_nothing(ledger: Ledger) {
         let hand = ledger.lease(job("b").about("matter").from_source(kind)).await;
         let row = ledger.plan(&hand).await;
         ledger.cancel(&[cancel_about("nobody")]).await.unwrap();
-        let sql = format!("UPDATE tombstones SET source = '{kind}', kind = '{kind}', name = '{name}' WHERE name = 'nobody'");
+        let sql = format!(
+            "UPDATE tombstones SET source = '{kind}', kind = '{kind}', name = '{name}' WHERE name = 'nobody'"
+        );
         assert_eq!(ledger.execute(&sql).await.unwrap(), 1);
         refused(&ledger, row).await;
     }
@@ -177,7 +183,9 @@ pub(super) async fn a_final_message_begins_nothing(ledger: Ledger) {
     }
     let hand = ledger.lease(job("a")).await;
     let row = ledger.plan(&hand).await;
-    ledger.decide_one(decided(&hand, MessageStatus::Suppressed, Some(Reason::NoContact), ledger.now().await)).await;
+    ledger
+        .decide_one(decided(&hand, MessageStatus::Suppressed, Some(Reason::NoContact), ledger.now().await))
+        .await;
     refused(&ledger, row).await;
 }
 
@@ -204,7 +212,11 @@ pub(super) async fn an_unknown_outcome_is_sent_again_where_repeats_are_recognise
     let row = Begin { dedupes: true, ..ledger.plan(&hand).await };
     assert!(ledger.try_begin(row).await);
     let row = ledger.row(hand.facts.id).await;
-    assert_eq!((row.status, row.tries), (MessageStatus::Unknown, 2), "what is unknown stays so while it is tried");
+    assert_eq!(
+        (row.status, row.tries),
+        (MessageStatus::Unknown, 2),
+        "what is unknown stays so while it is tried"
+    );
 }
 
 pub(super) async fn one_refusal_does_not_stop_the_others(ledger: Ledger) {

@@ -119,7 +119,9 @@ pub(super) async fn a_stale_lease_gives_nothing_back(ledger: Ledger) {
     let second: InHand = ledger.claim_new(1).await.remove(0).into();
     ledger.release(&[release(&first)]).await.unwrap();
     assert!(ledger.claim_new(10).await.is_empty(), "the second lease stands");
-    ledger.decide_one(decided(&second, MessageStatus::Suppressed, Some(Reason::NoContact), ledger.now().await)).await;
+    ledger
+        .decide_one(decided(&second, MessageStatus::Suppressed, Some(Reason::NoContact), ledger.now().await))
+        .await;
     ledger.release(&[release(&second)]).await.unwrap();
     assert_eq!(ledger.row(second.facts.id).await.due_at, None, "nothing final becomes due");
 }

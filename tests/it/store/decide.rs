@@ -90,7 +90,8 @@ pub(super) async fn the_same_decision_again_is_not_told_again(ledger: Ledger) {
     let store = ledger.telling(&[MessageStatus::Held]);
     let hand = ledger.lease(job("a")).await;
     let now = ledger.now().await;
-    let held = |reason| Decided { due_at: Some(now), ..decided(&hand, MessageStatus::Held, Some(reason), now) };
+    let held =
+        |reason| Decided { due_at: Some(now), ..decided(&hand, MessageStatus::Held, Some(reason), now) };
     store.decide(&[held(Reason::QuietHours)]).await.unwrap();
     for reason in [Reason::QuietHours, Reason::OperatorHold] {
         let claimed = ledger.claim_new(1).await.remove(0);

@@ -4,7 +4,9 @@ use outreachd::domain::ids::AttemptId;
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::AttemptStatus;
 use outreachd::domain::words::{Channel, Priority, Purpose, Reason};
-use outreachd::store::rows::{AddressConsent, Begin, Failure, HoldScope, OnRelease, Settlement, Subject, Then};
+use outreachd::store::rows::{
+    AddressConsent, Begin, Failure, HoldScope, OnRelease, Settlement, Subject, Then,
+};
 
 use super::ledger::{InHand, Ledger, subject};
 use super::make::{PHONE, Shape, hold, job, patient, patient_id, route, seconds, stop};
@@ -39,7 +41,8 @@ pub(super) async fn what_was_said_at_an_address_is_found(ledger: Ledger) {
     ledger.upsert_patients(vec![patient("P1", "2026-01-01T00:00:00Z")]).await.unwrap();
     let before = ledger.directory(&[asking("P1")]).await.unwrap();
     assert!(before.entries[0].address_consents.is_empty());
-    let about_marketing = AddressConsent { purpose: Some(Purpose::Marketing), ..stop("2026-03-01T00:00:00Z") };
+    let about_marketing =
+        AddressConsent { purpose: Some(Purpose::Marketing), ..stop("2026-03-01T00:00:00Z") };
     ledger.record_address_consents(&[stop("2026-02-01T00:00:00Z"), about_marketing]).await.unwrap();
     let after = ledger.directory(&[asking("P1")]).await.unwrap();
     let mut said = after.entries[0].address_consents.clone();
@@ -63,7 +66,11 @@ pub(super) async fn what_was_said_at_a_snapshots_address_is_found(ledger: Ledger
     let later = ledger.directory(&[snapshot]).await.unwrap();
     assert!(later.entries[0].state.revision > directory.entries[0].state.revision);
     // An address is the same however it is spelt.
-    let mail = AddressConsent { channel: Channel::Email, address: Phi::new("Ana@Example.org"), ..stop("2026-02-01T00:00:00Z") };
+    let mail = AddressConsent {
+        channel: Channel::Email,
+        address: Phi::new("Ana@Example.org"),
+        ..stop("2026-02-01T00:00:00Z")
+    };
     ledger.record_address_consents(&[mail]).await.unwrap();
     let snapshot = Subject { inline_addresses: vec![Phi::new("ana@example.org")], ..asking("P9") };
     let directory = ledger.directory(&[snapshot]).await.unwrap();
@@ -80,7 +87,9 @@ pub(super) async fn routes_that_were_given_up_are_remembered(ledger: Ledger) {
     assert!(ledger.try_begin(row).await);
     let refused = Settlement {
         failure: Some(Failure::BadAddress),
-        ..ledger.settlement(&hand, second, AttemptStatus::Failed, Then::NextStep(Reason::InvalidAddress)).await
+        ..ledger
+            .settlement(&hand, second, AttemptStatus::Failed, Then::NextStep(Reason::InvalidAddress))
+            .await
     };
     ledger.settle(&[refused]).await.unwrap();
     let hand = again(&ledger).await;
@@ -109,11 +118,8 @@ pub(super) async fn answers_come_in_the_order_of_the_questions(ledger: Ledger) {
     let names = ["P2", "P9", "P1", "P2", "P3"];
     let subjects: Vec<Subject> = names.iter().map(|n| asking(n)).collect();
     let directory = ledger.directory(&subjects).await.unwrap();
-    let found: Vec<Option<String>> = directory
-        .entries
-        .iter()
-        .map(|e| e.patient.as_ref().map(|p| p.id.as_str().to_owned()))
-        .collect();
+    let found: Vec<Option<String>> =
+        directory.entries.iter().map(|e| e.patient.as_ref().map(|p| p.id.as_str().to_owned())).collect();
     let expected = ["P2", "", "P1", "P2", "P3"].map(|n| (!n.is_empty()).then(|| n.to_owned()));
     assert_eq!(found, expected);
 }

@@ -100,7 +100,8 @@ pub(super) async fn a_budget_is_spent_whole_or_not_at_all(ledger: Ledger) {
         budgets: keys.iter().map(|(k, limit)| ((*k).to_owned(), *limit)).collect(),
         amount,
     };
-    let answers = ledger.spend(&[of(&[("total", 10), ("site", 3)], 4), of(&[("total", 10)], 10)]).await.unwrap();
+    let answers =
+        ledger.spend(&[of(&[("total", 10), ("site", 3)], 4), of(&[("total", 10)], 10)]).await.unwrap();
     assert_eq!(answers, [false, true], "the refused entry took nothing from the total");
 }
 

@@ -71,7 +71,10 @@ pub(super) async fn the_worker_takes_in_hand_what_it_has_room_for(ledger: Ledger
     places.sort_unstable();
     assert_eq!(places, [0, 1]);
     for leased in &report.leased {
-        assert_eq!((leased.work.status, leased.work.step, leased.work.tries), (MessageStatus::Accepted, 0, 0));
+        assert_eq!(
+            (leased.work.status, leased.work.step, leased.work.tries),
+            (MessageStatus::Accepted, 0, 0)
+        );
         assert!(!leased.is_change && leased.work.cancelled.is_none());
     }
     let claimed = ledger.claim_new(10).await;

@@ -123,11 +123,14 @@ impl Ledger {
     pub(super) async fn empty(&self) {
         match &self.base {
             Base::Postgres(_) => {
-                self.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await.expect("an empty database");
+                self.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+                    .await
+                    .expect("an empty database");
             }
             Base::Sqlite(file) => {
                 let mut connection = file.connect().await.expect("the file opens");
-                let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+                let tables =
+                    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
                 let rows = connection.fetch_all(tables).await.expect("a schema");
                 for row in rows {
                     let drop = format!("DROP TABLE {}", row.get::<String, _>(0));

@@ -23,7 +23,11 @@ pub(super) async fn messages_are_found_by_every_filter(ledger: Ledger) {
     let by = |filter: MessageFilter| MessageFilter { limit: 10, ..filter };
     let filters = [
         MessageFilter { source: Some(source("lab")), ..Default::default() },
-        MessageFilter { source: Some(source("lab")), job_ids: vec![job_id("a"), job_id("x")], ..Default::default() },
+        MessageFilter {
+            source: Some(source("lab")),
+            job_ids: vec![job_id("a"), job_id("x")],
+            ..Default::default()
+        },
         MessageFilter { about: Some(about("visit")), ..Default::default() },
         MessageFilter { status: Some(MessageStatus::Sending), ..Default::default() },
         MessageFilter { reason: Some(Reason::Unreachable), ..Default::default() },
@@ -40,7 +44,8 @@ pub(super) async fn messages_are_found_by_every_filter(ledger: Ledger) {
     assert_eq!(list(&ledger, by(MessageFilter::default())).await.len(), 3);
     let by_name = MessageFilter { job_ids: vec![job_id("a")], ..Default::default() };
     assert_eq!(list(&ledger, by(by_name)).await.len(), 2, "of both sources");
-    let none = MessageFilter { source: Some(source("ehr")), about: Some(about("visit")), ..Default::default() };
+    let none =
+        MessageFilter { source: Some(source("ehr")), about: Some(about("visit")), ..Default::default() };
     assert!(list(&ledger, by(none)).await.is_empty(), "filters narrow each other");
 }
 

@@ -65,7 +65,10 @@ pub(super) fn job(id: &str) -> Admission {
             retry_of: None,
         },
         body: JobBody {
-            data: serde_json::json!({ "practitioner": "Dr. Chen", "n": 1 }).as_object().expect("a map").clone(),
+            data: serde_json::json!({ "practitioner": "Dr. Chen", "n": 1 })
+                .as_object()
+                .expect("a map")
+                .clone(),
             channels: Some(vec![Channel::Sms]),
             not_before: None,
             expires_at: When::At(expires_at),
@@ -214,7 +217,12 @@ pub(super) fn settlement(
     }
 }
 
-pub(super) fn decided(hand: &InHand, status: MessageStatus, reason: Option<Reason>, now: Timestamp) -> Decided {
+pub(super) fn decided(
+    hand: &InHand,
+    status: MessageStatus,
+    reason: Option<Reason>,
+    now: Timestamp,
+) -> Decided {
     Decided {
         facts: (*hand.facts).clone(),
         token: hand.work.token,

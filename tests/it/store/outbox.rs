@@ -41,7 +41,11 @@ pub(super) async fn what_is_published_is_not_read_again(ledger: Ledger) {
     }
     let first = ledger.outbox(worker(), &[], 4).await.unwrap();
     assert_eq!(first.len(), 4);
-    assert_eq!(ords(&ledger.outbox(worker(), &[], 4).await.unwrap()), ords(&first), "not confirmed: comes again");
+    assert_eq!(
+        ords(&ledger.outbox(worker(), &[], 4).await.unwrap()),
+        ords(&first),
+        "not confirmed: comes again"
+    );
     let rest = ledger.outbox(worker(), &ords(&first), 4).await.unwrap();
     assert_eq!(rest.len(), 2);
     assert!(rest[0].ord > first[3].ord);

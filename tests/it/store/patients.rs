@@ -215,6 +215,7 @@ fn is_revoked(directory: &Directory) -> bool {
     let entry = &directory.entries[0];
     let mut said = entry.address_consents.clone();
     said.extend(entry.patient.iter().flat_map(|p| p.consents.clone()));
-    let asked = answer(&said, Purpose::Appointment, Channel::Sms, &Phi::new(PHONE), at("2026-11-01T00:00:00Z"));
+    let asked =
+        answer(&said, Purpose::Appointment, Channel::Sms, &Phi::new(PHONE), at("2026-11-01T00:00:00Z"));
     matches!(asked, Answer::Revoked(_))
 }

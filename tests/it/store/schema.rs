@@ -37,7 +37,8 @@ pub(super) async fn a_missing_schema_is_named(ledger: Ledger) {
 
 pub(super) async fn a_status_never_falls_in_rank(ledger: Ledger) {
     let id = ledger.sent(job("a")).await;
-    for lower in ["accepted", "held", "sending", "unknown", "cancelled", "suppressed", "expired", "nonsense"] {
+    for lower in ["accepted", "held", "sending", "unknown", "cancelled", "suppressed", "expired", "nonsense"]
+    {
         let moved = ledger.execute(&format!("UPDATE messages SET status = '{lower}'")).await;
         assert!(moved.is_err(), "sent -> {lower}");
     }

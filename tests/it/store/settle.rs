@@ -19,7 +19,10 @@ pub(super) async fn sent_is_on_record_and_told(ledger: Ledger) {
     assert_eq!((row.status, row.reason, row.due_at), (MessageStatus::Sent, None, None));
     let attempts = ledger.attempts(hand.facts.id).await.unwrap();
     assert_eq!(attempts[0].status, AttemptStatus::Sent);
-    assert_eq!((attempts[0].provider_ref.as_deref(), attempts[0].code.as_deref()), (Some("SM1"), Some("queued")));
+    assert_eq!(
+        (attempts[0].provider_ref.as_deref(), attempts[0].code.as_deref()),
+        (Some("SM1"), Some("queued"))
+    );
     assert!(attempts[0].settled_at.is_some());
     assert_eq!(ledger.told(hand.facts.id).await, ["message.sent.ehr"]);
     ledger.pass(seconds(3600)).await;

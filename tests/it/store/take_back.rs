@@ -114,7 +114,8 @@ pub(super) async fn after_a_late_cancel_of_a_matter_a_new_job_is_welcome(ledger:
     // The steps that have not begun are dropped: the attempt fails, and nothing begins again.
     let retry = Then::Retry(ledger.now().await);
     ledger.settle_one(&hand, attempt, AttemptStatus::Failed, retry).await;
-    let claimed = ledger.claim_as(Some(outreachd::domain::words::Channel::Sms), hand.facts.priority, 10).await;
+    let claimed =
+        ledger.claim_as(Some(outreachd::domain::words::Channel::Sms), hand.facts.priority, 10).await;
     assert_eq!(claimed.messages.len(), 1);
     assert_eq!(claimed.messages[0].work.cancelled, Some(Reason::Cancelled));
     let hand = claimed.messages[0].clone().into();

@@ -81,7 +81,10 @@ async fn side_by_side(ledger: &Ledger) {
         workers.push(tokio::spawn(async move {
             for n in 0..(MESSAGES / AT_ONCE / 4) {
                 let jobs: Vec<_> = (0..AT_ONCE)
-                    .map(|i| job(&format!("k{lane}-{n}-{i}")).patient(&format!("P{}", (n * AT_ONCE + i) % PATIENTS)))
+                    .map(|i| {
+                        job(&format!("k{lane}-{n}-{i}"))
+                            .patient(&format!("P{}", (n * AT_ONCE + i) % PATIENTS))
+                    })
                     .collect();
                 let facts: Vec<_> = jobs.iter().map(|j| Arc::new(j.facts.clone())).collect();
                 let report = store.admit(&batch(jobs, AT_ONCE)).await.unwrap();
@@ -101,7 +104,9 @@ async fn side_by_side(ledger: &Ledger) {
                 let settled: Vec<Settlement> = hands
                     .iter()
                     .zip(&rows)
-                    .map(|(hand, row)| settlement(hand, row.attempt, AttemptStatus::Sent, Then::Sent, begun.now))
+                    .map(|(hand, row)| {
+                        settlement(hand, row.attempt, AttemptStatus::Sent, Then::Sent, begun.now)
+                    })
                     .collect();
                 store.settle(&settled).await.unwrap();
             }
@@ -123,14 +128,18 @@ async fn side_by_side(ledger: &Ledger) {
         worker.await.unwrap();
     }
     publisher.await.unwrap();
-    println!("side by side: {:.0} messages/s to the last event", MESSAGES as f64 / started.elapsed().as_secs_f64());
+    println!(
+        "side by side: {:.0} messages/s to the last event",
+        MESSAGES as f64 / started.elapsed().as_secs_f64()
+    );
 }
 
 /// A hundred thousand due, of twenty sources, when somebody asks for five hundred.
 async fn deep_backlog(ledger: &Ledger) {
     for n in 0..200_usize {
-        let jobs = (0..AT_ONCE)
-            .map(|i| job(&format!("d{n}-{i}")).from_source(&format!("s{}", i % SOURCES)).priority(Priority::Bulk));
+        let jobs = (0..AT_ONCE).map(|i| {
+            job(&format!("d{n}-{i}")).from_source(&format!("s{}", i % SOURCES)).priority(Priority::Bulk)
+        });
         ledger.admit(&batch(jobs.collect(), 0)).await.unwrap();
     }
     let ask = Claim { worker: worker(), channel: None, priority: Priority::Bulk, room: AT_ONCE as u32 };
