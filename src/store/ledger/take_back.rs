@@ -43,10 +43,13 @@ pub(super) struct TakenBack {
 
 impl TakenBack {
     fn outcome(self) -> CancelOutcome {
-        if !self.cancelled.is_empty() || !self.over.is_empty() {
+        if !self.cancelled.is_empty() {
             CancelOutcome::Cancelled(self.cancelled)
         } else if !self.too_late.is_empty() {
             CancelOutcome::TooLate(self.too_late)
+        } else if !self.over.is_empty() {
+            // They had ended before: nothing is left to take back.
+            CancelOutcome::Cancelled(Vec::new())
         } else {
             CancelOutcome::Tombstone
         }
@@ -62,6 +65,11 @@ impl<E: Engine> Ledger<E> {
         report: &mut AdmitReport,
     ) -> Result<()> {
         for (place, admission) in batch.admissions.iter().enumerate() {
+            // A second try says what the first would have said.
+            if let (true, Some(_)) = (admission.facts.is_change, admission.facts.retry_of) {
+                let id = admission.facts.id.0;
+                E::run(tx, "UPDATE messages SET is_change = true WHERE id = $1", args![id]).await?;
+            }
             let (Some(replaced), Some(AdmitOutcome::Accepted(id) | AdmitOutcome::TakenBack(id, _))) =
                 (&admission.replaces, report.outcomes.get(place))
             else {
@@ -122,7 +130,10 @@ impl<E: Engine> Ledger<E> {
     ) -> Result<TakenBack> {
         let rows = E::run(
             tx,
-            "SELECT message_id FROM job_keys WHERE source = $1 AND job_id = $2",
+            // Second tries carry the job's name without its key.
+            "SELECT message_id FROM job_keys WHERE source = $1 AND job_id = $2
+             UNION ALL
+             SELECT id FROM messages WHERE source = $1 AND job_id = $2 AND retry_of IS NOT NULL",
             args![source.as_str(), job_id.as_str()],
         )
         .await?;
