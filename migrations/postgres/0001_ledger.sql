@@ -75,6 +75,7 @@ CREATE INDEX messages_due ON messages (channel, source, priority, due_at)
     WHERE due_at IS NOT NULL AND lease_until IS NULL;
 CREATE INDEX messages_leased ON messages (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX messages_about ON messages (source, about) WHERE about IS NOT NULL;
+CREATE INDEX messages_retries ON messages (source, job_id) WHERE retry_of IS NOT NULL;
 CREATE INDEX messages_patient ON messages (patient_id);
 
 CREATE FUNCTION refuse_status_move() RETURNS trigger LANGUAGE plpgsql AS $$

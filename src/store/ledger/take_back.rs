@@ -43,10 +43,13 @@ pub(super) struct TakenBack {
 
 impl TakenBack {
     fn outcome(self) -> CancelOutcome {
-        if !self.cancelled.is_empty() || !self.over.is_empty() {
+        if !self.cancelled.is_empty() {
             CancelOutcome::Cancelled(self.cancelled)
         } else if !self.too_late.is_empty() {
             CancelOutcome::TooLate(self.too_late)
+        } else if !self.over.is_empty() {
+            // They had ended before: nothing is left to take back.
+            CancelOutcome::Cancelled(Vec::new())
         } else {
             CancelOutcome::Tombstone
         }
@@ -62,6 +65,11 @@ impl<E: Engine> Ledger<E> {
         report: &mut AdmitReport,
     ) -> Result<()> {
         for (place, admission) in batch.admissions.iter().enumerate() {
+            // A second try says what the first would have said.
+            if let (true, Some(_)) = (admission.facts.is_change, admission.facts.retry_of) {
+                let id = admission.facts.id.0;
+                E::run(tx, "UPDATE messages SET is_change = true WHERE id = $1", args![id]).await?;
+            }
             let (Some(replaced), Some(AdmitOutcome::Accepted(id) | AdmitOutcome::TakenBack(id, _))) =
                 (&admission.replaces, report.outcomes.get(place))
             else {
@@ -100,7 +108,9 @@ impl<E: Engine> Ledger<E> {
                     self.take_back_matter(&mut tx, &cancel.source, about.as_str(), now).await?
                 }
                 CancelTarget::Message(id) => {
-                    self.take_back_known(&mut tx, &cancel.source, &[id.0], now).await?
+                    let taken = self.take_back_messages(&mut tx, &[id.0], Reason::Cancelled, now).await?;
+                    self.bury_jobs_of(&mut tx, &cancel.source, &taken.too_late, now).await?;
+                    taken
                 }
             };
             self.tell_too_late(&mut tx, &taken.too_late, now).await?;
@@ -120,7 +130,10 @@ impl<E: Engine> Ledger<E> {
     ) -> Result<TakenBack> {
         let rows = E::run(
             tx,
-            "SELECT message_id FROM job_keys WHERE source = $1 AND job_id = $2",
+            // Second tries carry the job's name without its key.
+            "SELECT message_id FROM job_keys WHERE source = $1 AND job_id = $2
+             UNION ALL
+             SELECT id FROM messages WHERE source = $1 AND job_id = $2 AND retry_of IS NOT NULL",
             args![source.as_str(), job_id.as_str()],
         )
         .await?;
@@ -146,28 +159,30 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         let ids = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
+        let taken = self.take_back_messages(tx, &ids, Reason::Cancelled, now).await?;
         if ids.is_empty() {
             self.bury(tx, source, ("about", about), Reason::Cancelled, now).await?;
         }
-        self.take_back_known(tx, source, &ids, now).await
+        // A new job about the matter stays welcome.
+        self.bury_jobs_of(tx, source, &taken.too_late, now).await?;
+        Ok(taken)
     }
 
-    async fn take_back_known(
+    /// What is on its way loses its later steps by name.
+    async fn bury_jobs_of(
         &self,
         tx: &mut E::Tx,
         source: &SourceName,
-        ids: &[Uuid],
+        ids: &[MessageId],
         now: Timestamp,
-    ) -> Result<TakenBack> {
-        let taken = self.take_back_messages(tx, ids, Reason::Cancelled, now).await?;
-        // What is on its way loses its later steps by name; a new job about the matter stays welcome.
-        for id in &taken.too_late {
+    ) -> Result<()> {
+        for id in ids {
             if let Some(message) = self.message_in(tx, id.0).await? {
                 let name = ("job", message.facts.job_id.as_str());
                 self.bury(tx, source, name, Reason::Cancelled, now).await?;
             }
         }
-        Ok(taken)
+        Ok(())
     }
 
     async fn take_back_messages(

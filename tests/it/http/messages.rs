@@ -125,6 +125,25 @@ async fn a_second_try_can_be_taken_back_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_by_the_callers_name_reaches_second_tries_and_they_stay_changes() {
+    let api = Api::open("", "").await;
+    api.patient("P1").await;
+    let sent = api.enqueue(&job("j1", "P1")).await;
+    api.until(&sent, "sent").await;
+    let mut change = later("j2", "P1");
+    change["replaces"] = json!("j1");
+    let first = api.enqueue(&change).await;
+    api.post(&format!("/v1/messages/{first}/cancel"), &json!({})).await.expect(200);
+    let told = api.post(&format!("/v1/messages/{first}/retry"), &json!({})).await.expect(202);
+    let second = told["message_id"].as_str().unwrap();
+    assert_eq!(api.get(&format!("/v1/messages/{second}")).await.expect(200)["is_change"], true);
+    let cancel = json!({"source": "lakeside-ehr", "id": "j2"});
+    assert_eq!(api.post("/v1/jobs/cancel", &cancel).await.expect(200)["message_ids"], json!([second]));
+    api.until(second, "cancelled").await;
+    api.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_may_have_arrived_is_repeated_only_on_purpose() {
     let api = Api::open("", "").await;
     let id = api.enqueue(&later("j1", "P1")).await;
