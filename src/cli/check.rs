@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::failure::store_cure;
-use super::{Desk, Failure, optouts, templates};
+use super::{Desk, Failure, templates};
 use crate::app;
 use crate::broker::{self, DownReason};
 use crate::config::Config;
@@ -156,13 +156,6 @@ fn safety(report: &mut Report, config: &Config) {
         SafetyMode::Live => "mode live: patients are written to".to_owned(),
     };
     report.good("safety", what);
-    if optouts::needed(config) {
-        report.warn(
-            "safety",
-            "whoever opted out with a former system is known only once their addresses were imported",
-            "run `outreachd optouts import FILE` before the first message, if you have not",
-        );
-    }
     if mode != SafetyMode::Live {
         return;
     }
@@ -227,6 +220,7 @@ async fn ledger(report: &mut Report, config: &Config) -> Result<(), Failure> {
     };
     report.good("ledger", format!("{}: reached, its schema fits", kind(config)));
     writable(report, store.as_ref()).await;
+    opt_outs(report, config, store.as_ref()).await;
     // Half of the round trip lies before the database read its clock.
     let halfway = before.checked_add(asked.elapsed() / 2).unwrap_or(before);
     clock(report, now.duration_since(halfway));
@@ -251,6 +245,24 @@ async fn writable(report: &mut Report, store: &dyn Store) {
             "let the role write; look for a full disk or a read-only standby",
         ),
         Err(_) => report.bad("ledger", "a write did not end within 15 s", "look for locks and a full disk"),
+    }
+}
+
+/// Whoever opted out with a former system is known here only once their addresses were imported.
+async fn opt_outs(report: &mut Report, config: &Config, store: &dyn Store) {
+    if config.safety.mode != SafetyMode::Live {
+        return;
+    }
+    // That the ledger does not answer was told above.
+    let known = timeout(LIMIT, store.counts())
+        .await
+        .is_ok_and(|counts| counts.is_ok_and(|c| c.address_consents_known));
+    if !known {
+        report.warn(
+            "opt-outs",
+            "mode live, and not one opt-out by address is on record",
+            "run `outreachd optouts import FILE` with the stop list of the former system before the first message",
+        );
     }
 }
 

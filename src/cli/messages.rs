@@ -120,7 +120,7 @@ pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure
             let filter = MessageFilter { changed_since: Some(since), ..filter.into_rows() };
             tokio::select! {
                 done = tail(desk, store.as_ref(), filter, lines) => done,
-                _ = tokio::signal::ctrl_c() => Ok(()),
+                () = super::asked_to_end() => Ok(()),
             }
         }
     }

@@ -36,6 +36,7 @@ use crate::store::Store;
 use crate::template::SharedCatalogue;
 use failure::Failure;
 use out::Out;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Sends patients the right message on the right channel at the right time, and keeps on record what became of it.
 #[derive(Debug, Parser)]
@@ -185,6 +186,18 @@ impl Desk {
     fn intake(config: &Arc<Config>, store: Arc<dyn Store>, catalogue: Arc<SharedCatalogue>) -> Intake {
         let gatekeeper = Gatekeeper::new(config.clone(), catalogue);
         Intake { store, gatekeeper, dispatcher: None, worker: WorkerId::generate() }
+    }
+}
+
+/// Waits until this process is asked to end, by Ctrl-C or by SIGTERM. From the first call on neither ends it at once.
+async fn asked_to_end() {
+    let Ok(mut term) = signal(SignalKind::terminate()) else {
+        // Signals that cannot be listened to end the process by themselves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
 }
 

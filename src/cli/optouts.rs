@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Desk, Failure, files};
-use crate::config::Config;
 use crate::domain::patient::ConsentSource;
 use crate::domain::phi::Phi;
 use crate::domain::phone::{self, Region};
@@ -205,11 +204,6 @@ fn address(written: &str, channel: Option<Channel>, region: Region) -> Result<(P
         _ => vec![told],
     };
     Ok((Phi::new(text), channels))
-}
-
-/// Whether the configuration lets messages out while nobody has said that opt-outs were brought along.
-pub(super) fn needed(config: &Config) -> bool {
-    config.safety.mode == crate::domain::words::SafetyMode::Live
 }
 
 #[cfg(test)]

@@ -85,8 +85,7 @@ pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure
     let simulator = Simulator::start(options.config()?).await.map_err(|error| failure(&error))?;
     announce(desk, &simulator)?;
     desk.out.flush()?;
-    // Should signals not be heard, the process ends by them all the same.
-    let _ = tokio::signal::ctrl_c().await;
+    super::asked_to_end().await;
     let stats = simulator.shutdown().await.map_err(|error| failure(&error))?;
     tell(desk, &stats)
 }

@@ -604,6 +604,8 @@ pub struct Counts {
     pub outbox: u64,
     /// How long the oldest due message has waited, in seconds.
     pub oldest_due_seconds: f64,
+    /// Something was said at some address, such as a STOP, or a list of them was imported.
+    pub address_consents_known: bool,
 }
 
 /// How many messages stand alike.

@@ -1,6 +1,6 @@
 //! The program itself, as people and scripts run it: against a private ledger and names of our own on the broker.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -303,6 +303,21 @@ async fn patients_and_opt_outs_come_from_files_and_bad_rows_come_back() {
     assert!(CANARIES.iter().all(|canary| !told.contains(canary)), "{told}");
 }
 
+#[tokio::test]
+async fn check_warns_who_goes_live_without_the_stop_list() {
+    let office = Office::migrated().await;
+    office.configure(&format!(
+        "[safety]\nmode = \"live\"\n[organisation]\nname = \"Clinic\"\ntimezone = \"America/Chicago\"\n\
+         [security]\nkey = \"{}\"\n[[provider]]\nname = \"kept\"\nkind = \"capture\"\nchannel = \"sms\"\n",
+        "07".repeat(32)
+    ));
+    let told = office.run(&["check"]).good();
+    assert!(told.contains("patients are written to") && told.contains("optouts import"), "{told}");
+    office.run(&["optouts", "import", &office.file("stop.csv", "address\n+13125550142\n")]).good();
+    let told = office.run(&["check"]).good();
+    assert!(!told.contains("optouts import"), "{told}");
+}
+
 /// A running worker, ended with the test.
 struct Running(Child);
 
@@ -412,6 +427,28 @@ async fn the_demo_sends_what_it_says_over_every_channel_in_every_language() {
     for counts in ["by_channel", "by_status", "by_language", "by_reason"] {
         assert_eq!(told[counts], again[counts], "the same seed brings the same jobs");
     }
+}
+
+#[test]
+fn the_demo_needs_no_server_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_outreachd"));
+        command.arg("demo").args(args).current_dir(folder.path()).env("TMPDIR", folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let done = said(demo(&["--jobs", "60", "--exit"]).wait_with_output().unwrap()).good();
+    assert!(done.contains("60 of 60 jobs") && !done.contains("patients.example.org"), "{done}");
+
+    // Ended in the middle, it leaves its house in order too.
+    let mut cut = demo(&["--jobs", "100000"]);
+    let mut first = String::new();
+    BufReader::new(cut.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.contains("nothing leaves this machine"), "{first}");
+    signal(&cut, "TERM");
+    assert_eq!(cut.wait().unwrap().code(), Some(1));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the temporary folder is gone");
 }
 
 #[tokio::test]

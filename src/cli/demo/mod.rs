@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::messages::Changes;
 use super::out::or_dash;
-use super::{Desk, Failure, logging, simulate};
+use super::{Desk, Failure, asked_to_end, logging, simulate};
 use crate::app::{self, Worker};
 use crate::broker::{ExchangeRole, Outgoing, Publisher};
 use crate::config::Config;
@@ -79,7 +79,12 @@ pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure
     house::nobody_elses(store.as_ref()).await?;
     let catalogue = app::load_catalogue(&templates)?;
     let worker = Worker::start(config.clone(), store.clone(), catalogue).await?;
-    let shown = show(desk, &options, &config, &store, &worker, &simulator).await;
+    let shown = tokio::select! {
+        shown = show(desk, &options, &store, &worker, &simulator) => shown,
+        // The house is left in order all the same.
+        () = asked_to_end() => Err(Failure::said("the demo was ended before its jobs were", "run it again")),
+    };
+    let shown = if shown.is_ok() && !options.exit { look_around(desk, &config).await } else { shown };
     worker.stop().await;
     // The counts were shown; a hit log was not asked for.
     let _ = simulator.shutdown().await;
@@ -107,7 +112,6 @@ fn simulated(options: &Options) -> SimulatorConfig {
 async fn show(
     desk: &mut Desk,
     options: &Options,
-    config: &Config,
     store: &Arc<dyn Store>,
     worker: &Worker,
     simulator: &Simulator,
@@ -130,14 +134,18 @@ async fn show(
         report.write(&mut desk.out, options.jobs, elapsed)?;
     }
     desk.out.flush()?;
-    if !options.exit {
+    if report.is_good(options.jobs) { Ok(()) } else { Err(Failure::Reported) }
+}
+
+/// The worker goes on until somebody has seen enough.
+async fn look_around(desk: &mut Desk, config: &Config) -> Result<(), Failure> {
+    if !desk.json {
         let grace = config.worker.shutdown_grace.as_secs();
         desk.out.line(format!("\nthe worker goes on; look around, Ctrl-C ends it (within {grace} s)"))?;
         desk.out.flush()?;
-        // Should signals not be heard, the process ends by them all the same.
-        let _ = tokio::signal::ctrl_c().await;
     }
-    if report.is_good(options.jobs) { Ok(()) } else { Err(Failure::Reported) }
+    asked_to_end().await;
+    Ok(())
 }
 
 fn welcome(

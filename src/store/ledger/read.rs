@@ -217,7 +217,8 @@ impl<E: Engine> Ledger<E> {
             .engine
             .read(
                 "SELECT count(*), min(due_at), now(), (SELECT count(*) FROM parked WHERE replayed_at IS NULL),
-                     (SELECT count(*) FROM events WHERE published_at IS NULL)
+                     (SELECT count(*) FROM events WHERE published_at IS NULL),
+                     (SELECT count(*) FROM (SELECT 1 AS one FROM address_consents LIMIT 1) AS any_said)
                  FROM messages WHERE due_at <= now() AND lease_until IS NULL",
                 Args::none(),
             )
@@ -229,6 +230,7 @@ impl<E: Engine> Ledger<E> {
                 row.maybe_time(1)?.map_or(0.0, |due| now.duration_since(due).as_secs_f64());
             counts.parked = row.count(3)?;
             counts.outbox = row.count(4)?;
+            counts.address_consents_known = row.count::<u64>(5)? > 0;
         }
         Ok(counts)
     }

@@ -102,8 +102,12 @@ fn case(n: usize, random: &mut StdRng) -> Vec<Word> {
     ];
     // The share of each kind: most matters are never cancelled.
     let shares = [0.9, 0.8, 0.3, 0.15, 0.15, 0.15];
-    let mut words: Vec<Word> =
-        all.into_iter().zip(shares).filter(|(_, share)| random.random_bool(*share)).map(|(word, _)| word).collect();
+    let mut words: Vec<Word> = all
+        .into_iter()
+        .zip(shares)
+        .filter(|(_, share)| random.random_bool(*share))
+        .map(|(word, _)| word)
+        .collect();
     if random.random_bool(0.2)
         && let Some(again) = words.first().cloned()
     {
@@ -182,7 +186,10 @@ async fn compare(rig: &Rig, model: &Model) {
         let reason: Option<String> = row.get(2);
         let found = (status == "cancelled").then(|| reason.as_deref().unwrap_or("none"));
         if !model.allows(&id, found) {
-            wrong.push(format!("{id}: the rules say {:?}, the ledger says {status} {reason:?}", model.jobs[&id]));
+            wrong.push(format!(
+                "{id}: the rules say {:?}, the ledger says {status} {reason:?}",
+                model.jobs[&id]
+            ));
         }
     }
     assert_eq!(rows.len(), model.jobs.len());
@@ -202,7 +209,9 @@ fn body(word: &Word, start: Timestamp) -> (String, Vec<u8>) {
             ("job", body)
         }
         Word::CancelJob(id) => ("job.cancel", json!({ "action": "cancel", "source": SOURCE, "id": id })),
-        Word::CancelAbout(about) => ("job.cancel", json!({ "action": "cancel", "source": SOURCE, "about": about })),
+        Word::CancelAbout(about) => {
+            ("job.cancel", json!({ "action": "cancel", "source": SOURCE, "about": about }))
+        }
     };
     (key.to_owned(), body.to_string().into_bytes())
 }
