@@ -33,7 +33,7 @@ pub(super) struct HoldOptions {
     /// When it ends by itself: an instant with its offset, or a span such as 2h
     #[arg(long, value_parser = args::until)]
     until: Option<Until>,
-    /// What becomes of the held messages at its end: send, expire or review
+    /// What becomes of the held messages at its end: `send`
     #[arg(long, value_parser = args::on_release, default_value = "send")]
     on_release: OnRelease,
 }
@@ -43,7 +43,7 @@ pub(super) struct HoldOptions {
 #[command(after_help = "Example:\n  outreachd holds")]
 pub(super) struct ListOptions {}
 
-/// Ends a hold; what it held is decided upon anew, as its --on-release said.
+/// Ends a hold; what it held is decided upon anew.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  outreachd release 0196f3c0-0000-7000-8000-000000000001")]
 pub(super) struct ReleaseOptions {
@@ -67,6 +67,7 @@ pub(super) async fn hold(desk: &mut Desk, options: HoldOptions) -> Result<(), Fa
         until: until(options.until, now)?,
         on_release: options.on_release,
     };
+    hold.check().map_err(|problem| Failure::Input(vec![problem]))?;
     store.place_hold(&hold).await?;
     if desk.json {
         return Ok(desk.out.pretty(&hold)?);

@@ -45,6 +45,7 @@ pub(super) async fn place(mut call: Call) -> Answer {
         let cure = "give a later instant, or leave it out: then it lasts until it is released";
         return Err(Fail::invalid(vec![Problem::new("until", Reason::BadData, "has passed", cure)]));
     }
+    hold.check().map_err(|problem| Fail::invalid(vec![problem]))?;
     if !may(&call.caller, &hold) {
         return Err(Fail::new(Kind::Forbidden, "this token may hold its own sources only: scope \"source\""));
     }

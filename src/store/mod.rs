@@ -103,7 +103,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Reserves slots of the shared rate gate, never further ahead than the horizon.
     async fn reserve(&self, ask: &Reserve) -> Result<Reserved>;
 
-    /// Spends from day budgets; an entry that would cross a limit is refused whole. One answer per entry.
+    /// Spends from budgets; an entry that would cross a limit is refused whole. One answer per entry.
     async fn spend(&self, entries: &[Spend]) -> Result<Vec<bool>>;
 
     // Housekeeping.

@@ -407,7 +407,7 @@ pub struct Reserved {
     pub now: Timestamp,
 }
 
-/// An amount taken from the budgets of one day (UTC).
+/// An amount taken from budgets. A budget's key names its day: the organisation's calendar decides when one ends.
 #[derive(Clone, Debug)]
 pub struct Spend {
     /// Budget keys and their limits.
@@ -561,6 +561,19 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// What is wrong with a hold that a person asks for.
+    ///
+    /// # Errors
+    /// What was held would go out on release although something else was asked for: that is refused, not ignored.
+    pub fn check(&self) -> Result<(), Problem> {
+        if self.on_release == OnRelease::Send {
+            return Ok(());
+        }
+        let rule = "only `send` is known to this release: what was held goes out when the hold ends";
+        let cure = "leave it out; to drop what is held, cancel it before the release";
+        Err(Problem::new("on_release", Reason::BadData, rule, cure))
+    }
+
     /// Whether it covers a message that would go over `channel` by `provider`.
     #[must_use]
     pub fn covers(

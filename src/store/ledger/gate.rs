@@ -77,7 +77,7 @@ impl<E: Engine> Ledger<E> {
         let mut tx = self.engine.begin().await?;
         let rows = E::run(
             &mut tx,
-            "SELECT key, CASE WHEN day = {today} THEN used ELSE 0 END FROM rate_gate WHERE key = ANY($1) ORDER BY key {for update}",
+            "SELECT key, used FROM rate_gate WHERE key = ANY($1) ORDER BY key {for update}",
             args![keys.clone()],
         )
         .await?;
@@ -92,7 +92,7 @@ impl<E: Engine> Ledger<E> {
         let answers = entries.iter().map(|entry| spend_one(entry, &mut used)).collect();
         for (key, used) in &used {
             let args = args![key.as_str(), *used];
-            E::run(&mut tx, "UPDATE rate_gate SET used = $2, day = {today} WHERE key = $1", args).await?;
+            E::run(&mut tx, "UPDATE rate_gate SET used = $2 WHERE key = $1", args).await?;
         }
         E::commit(tx).await?;
         Ok(answers)

@@ -91,7 +91,13 @@ pub(super) async fn a_spent_budget_is_never_crossed(ledger: Ledger) {
     assert_eq!(ledger.spend(&[entry(1)]).await.unwrap(), [false]);
     assert_eq!(ledger.spend(&[entry(-3), entry(3), entry(1)]).await.unwrap(), [true, true, false]);
     ledger.pass(SignedDuration::from_hours(24)).await;
-    assert_eq!(ledger.spend(&[entry(10), entry(1)]).await.unwrap(), [true, false], "a new day");
+    assert_eq!(
+        ledger.spend(&[entry(1)]).await.unwrap(),
+        [false],
+        "whose day it is says the key, not the ledger"
+    );
+    let tomorrow = |amount| Spend { budgets: vec![("source/tomorrow".to_owned(), 10)], amount };
+    assert_eq!(ledger.spend(&[tomorrow(10), tomorrow(1)]).await.unwrap(), [true, false]);
     assert!(ledger.spend(&[]).await.unwrap().is_empty());
 }
 
