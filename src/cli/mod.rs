@@ -189,15 +189,18 @@ impl Desk {
     }
 }
 
-/// Waits until this process is asked to end, by Ctrl-C or by SIGTERM. From the first call on neither ends it at once.
-async fn asked_to_end() {
-    let Ok(mut term) = signal(SignalKind::terminate()) else {
-        // Signals that cannot be listened to end the process by themselves.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+/// Resolves when this process is asked to end, by Ctrl-C or by SIGTERM. From the call on neither ends it at once.
+fn asked_to_end() -> impl Future<Output = ()> {
+    let heard = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let (Ok(mut term), Ok(mut int)) = heard else {
+            // Signals that cannot be listened to end the process by themselves.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
     }
 }
 

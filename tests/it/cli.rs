@@ -444,7 +444,8 @@ fn the_demo_needs_no_server_and_leaves_nothing_behind() {
     // Ended in the middle, it leaves its house in order too.
     let mut cut = demo(&["--jobs", "100000"]);
     let mut first = String::new();
-    BufReader::new(cut.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let mut out = BufReader::new(cut.stdout.take().unwrap());
+    out.read_line(&mut first).unwrap();
     assert!(first.contains("nothing leaves this machine"), "{first}");
     signal(&cut, "TERM");
     assert_eq!(cut.wait().unwrap().code(), Some(1));

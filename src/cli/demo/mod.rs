@@ -5,6 +5,7 @@ mod house;
 mod report;
 mod texts;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub(super) struct Options {
 
 pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure> {
     logging::start(LogSection { format: LogFormat::Pretty, level: LogLevel::Error })?;
+    // From here on a signal is kept until the house can be left in order.
+    let mut ended = pin!(asked_to_end());
     let home = house::Home::make().map_err(|error| folder(&error))?;
     let templates = texts::folder(home.path()).map_err(|error| folder(&error))?;
     let mut config = house::config(&home, &templates, &options)?;
@@ -82,9 +85,9 @@ pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure
     let shown = tokio::select! {
         shown = show(desk, &options, &store, &worker, &simulator) => shown,
         // The house is left in order all the same.
-        () = asked_to_end() => Err(Failure::said("the demo was ended before its jobs were", "run it again")),
+        () = &mut ended => Err(Failure::said("the demo was ended before its jobs were", "run it again")),
     };
-    let shown = if shown.is_ok() && !options.exit { look_around(desk, &config).await } else { shown };
+    let shown = if shown.is_ok() && !options.exit { look_around(desk, &config, ended).await } else { shown };
     worker.stop().await;
     // The counts were shown; a hit log was not asked for.
     let _ = simulator.shutdown().await;
@@ -138,13 +141,17 @@ async fn show(
 }
 
 /// The worker goes on until somebody has seen enough.
-async fn look_around(desk: &mut Desk, config: &Config) -> Result<(), Failure> {
+async fn look_around(
+    desk: &mut Desk,
+    config: &Config,
+    ended: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     if !desk.json {
         let grace = config.worker.shutdown_grace.as_secs();
         desk.out.line(format!("\nthe worker goes on; look around, Ctrl-C ends it (within {grace} s)"))?;
         desk.out.flush()?;
     }
-    asked_to_end().await;
+    ended.await;
     Ok(())
 }
 
