@@ -101,7 +101,11 @@ pub(crate) async fn audit(sql: &PgPool, evidence: &Evidence) -> Report {
     hits_are_predicted(sql, evidence, &mut report).await;
     let audit = &evidence.audit;
     report.check(audit.missing == 0, || {
-        format!("I4: {} hits without an attempt on record, such as {:?}", audit.missing, audit.examples.first())
+        format!(
+            "I4: {} hits without an attempt on record, such as {:?}",
+            audit.missing,
+            audit.examples.first()
+        )
     });
     report.figures.insert("hits_looked_up", json!(audit.checked));
     events_are_in_order(sql, evidence, &mut report).await;
@@ -117,7 +121,11 @@ pub(crate) async fn audit(sql: &PgPool, evidence: &Evidence) -> Report {
 /// I1.
 async fn every_publish_has_its_row(sql: &PgPool, evidence: &Evidence, report: &mut Report) {
     let mut messages: HashMap<(String, String), u32> = HashMap::new();
-    for row in sqlx::query("SELECT source, job_id FROM messages WHERE retry_of IS NULL").fetch_all(sql).await.unwrap() {
+    for row in sqlx::query("SELECT source, job_id FROM messages WHERE retry_of IS NULL")
+        .fetch_all(sql)
+        .await
+        .unwrap()
+    {
         *messages.entry((row.get(0), row.get(1))).or_default() += 1;
     }
     let keys: HashSet<(String, String)> = sqlx::query("SELECT source, job_id FROM job_keys")
@@ -135,7 +143,8 @@ async fn every_publish_has_its_row(sql: &PgPool, evidence: &Evidence, report: &m
     report.check(strange == 0, || format!("I1: {strange} keys of jobs that nobody published"));
     let doubled = messages.iter().filter(|(_, count)| **count != 1).count();
     report.check(doubled == 0, || format!("I1: {doubled} jobs with more than one message"));
-    report.check(messages.len() == keys.len(), || format!("I1: {} keys, {} jobs", keys.len(), messages.len()));
+    report
+        .check(messages.len() == keys.len(), || format!("I1: {} keys, {} jobs", keys.len(), messages.len()));
 
     let mut parked: HashMap<Vec<u8>, u32> = HashMap::new();
     for row in sqlx::query("SELECT body_hash FROM parked").fetch_all(sql).await.unwrap() {
@@ -143,7 +152,8 @@ async fn every_publish_has_its_row(sql: &PgPool, evidence: &Evidence, report: &m
     }
     for body in &evidence.bad {
         let count = parked.remove(Sha256::digest(body).as_slice()).unwrap_or(0);
-        report.check(count == 1, || format!("I1: a bad body of {} bytes is parked {count} times", body.len()));
+        report
+            .check(count == 1, || format!("I1: a bad body of {} bytes is parked {count} times", body.len()));
     }
     report.check(parked.is_empty(), || format!("I1: {} good bodies were parked", parked.len()));
     report.figures.insert("jobs", json!(keys.len()));
@@ -165,7 +175,8 @@ async fn every_row_has_a_future(sql: &PgPool, report: &mut Report) {
         format!("I2: {} rows have no future, such as {example:?}", stuck.len())
     });
     let mut statuses = BTreeMap::new();
-    let rows = sqlx::query("SELECT status, COALESCE(reason, ''), count(*) FROM messages GROUP BY 1, 2").fetch_all(sql);
+    let rows = sqlx::query("SELECT status, COALESCE(reason, ''), count(*) FROM messages GROUP BY 1, 2")
+        .fetch_all(sql);
     for row in rows.await.unwrap() {
         let (status, reason): (String, String) = (row.get(0), row.get(1));
         let key = if reason.is_empty() { status } else { format!("{status}/{reason}") };
@@ -208,9 +219,14 @@ async fn hits_are_predicted(sql: &PgPool, evidence: &Evidence, report: &mut Repo
     let unforeseen: Vec<_> =
         hits.iter().filter(|(key, count)| ledger.get(**key).map_or(0, |t| t.wired) < **count).collect();
     report.check(unforeseen.is_empty(), || {
-        format!("I3: {} keys were hit more often than the ledger predicts: {:?}", unforeseen.len(), unforeseen.first())
+        format!(
+            "I3: {} keys were hit more often than the ledger predicts: {:?}",
+            unforeseen.len(),
+            unforeseen.first()
+        )
     });
-    let unseen = ledger.iter().filter(|(key, t)| hits.get(key.as_str()).copied().unwrap_or(0) < t.sent).count();
+    let unseen =
+        ledger.iter().filter(|(key, t)| hits.get(key.as_str()).copied().unwrap_or(0) < t.sent).count();
     report.check(unseen == 0, || format!("I3: {unseen} keys are sent on record and were not hit as often"));
     let total = evidence.hits.len() as u64;
     report.figures.insert("hits", json!(total));
@@ -226,7 +242,8 @@ async fn events_are_in_order(sql: &PgPool, evidence: &Evidence, report: &mut Rep
     let guards: i64 = sqlx::query(guard).fetch_one(sql).await.unwrap().get(0);
     report.check(guards == 1, || "I6: the database does not guard statuses".to_owned());
     let mut written: HashMap<Uuid, Vec<(i64, String)>> = HashMap::new();
-    let rows = sqlx::query("SELECT message_id, seq, body FROM events WHERE message_id IS NOT NULL ORDER BY ord");
+    let rows =
+        sqlx::query("SELECT message_id, seq, body FROM events WHERE message_id IS NOT NULL ORDER BY ord");
     for row in rows.fetch_all(sql).await.unwrap() {
         let body: Value = serde_json::from_str(row.get(2)).unwrap();
         let status = body["status"].as_str().unwrap_or_default().to_owned();
@@ -248,7 +265,9 @@ async fn events_are_in_order(sql: &PgPool, evidence: &Evidence, report: &mut Rep
     let mut repeats = 0;
     for event in &evidence.heard {
         let json = event.json();
-        let Some(message) = json["message_id"].as_str().and_then(|id| Uuid::try_parse(id).ok()) else { continue };
+        let Some(message) = json["message_id"].as_str().and_then(|id| Uuid::try_parse(id).ok()) else {
+            continue;
+        };
         let seq = json["seq"].as_i64().unwrap_or_default();
         let events = heard.entry(message).or_default();
         // A repeat is allowed; what comes for the first time comes in order.
@@ -259,8 +278,10 @@ async fn events_are_in_order(sql: &PgPool, evidence: &Evidence, report: &mut Rep
         }
     }
     let wrong = heard.values().filter(|events| !rises(events)).count();
-    report.check(wrong == 0, || format!("I6: a subscriber heard the events of {wrong} messages out of order"));
-    let unheard = written.iter().filter(|(id, events)| heard.get(*id).map_or(0, Vec::len) != events.len()).count();
+    report
+        .check(wrong == 0, || format!("I6: a subscriber heard the events of {wrong} messages out of order"));
+    let unheard =
+        written.iter().filter(|(id, events)| heard.get(*id).map_or(0, Vec::len) != events.len()).count();
     report.check(unheard == 0, || format!("I6: {unheard} messages have events that no subscriber heard"));
     report.figures.insert("events_heard", json!(evidence.heard.len()));
     report.figures.insert("events_repeated", json!(repeats));

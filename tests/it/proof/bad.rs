@@ -51,7 +51,10 @@ pub(crate) fn bad(n: usize) -> Vec<(&'static str, Vec<u8>)> {
         ("oversize", with("about", json!("x".repeat(300_000)))),
         ("a time without offset", with("not_before", json!("2036-11-28T09:00:00"))),
         ("a zone that is none", inline("timezone", json!("America/Springfield"))),
-        ("a telephone number that is none", inline("contacts", json!([{ "channel": "sms", "address": "12" }]))),
+        (
+            "a telephone number that is none",
+            inline("contacts", json!([{ "channel": "sms", "address": "12" }])),
+        ),
         ("an unknown template", with("template", json!("no-such-template"))),
         ("a template it may not use", with("template", json!("vaccine-invitation"))),
         ("a missing variable", {
@@ -65,7 +68,10 @@ pub(crate) fn bad(n: usize) -> Vec<(&'static str, Vec<u8>)> {
         ("a NUL byte", nul),
         ("a NUL character", with("about", json!("visit\u{0}"))),
         ("bytes that are no UTF-8", latin1),
-        ("no id", text("{\"source\":\"lakeside-ehr\",\"patient_id\":\"P1\",\"template\":\"x\",\"n\":NUMBER}")),
+        (
+            "no id",
+            text("{\"source\":\"lakeside-ehr\",\"patient_id\":\"P1\",\"template\":\"x\",\"n\":NUMBER}"),
+        ),
         ("expired", with("expires_at", json!("2020-01-01T00:00:00Z"))),
         // The good job 0 has come first, with other content.
         ("a conflict", {
@@ -103,7 +109,8 @@ pub(crate) async fn mixed(name: &str, plan: Plan, good: usize, each: usize) {
         reported.insert(json["parked_id"].as_str().unwrap().to_owned());
         *rejected.entry(json["reason"].as_str().unwrap_or("none").to_owned()).or_default() += 1;
     }
-    let listed: Vec<String> = sqlx::query_scalar("SELECT id::text FROM parked").fetch_all(&rig.sql).await.unwrap();
+    let listed: Vec<String> =
+        sqlx::query_scalar("SELECT id::text FROM parked").fetch_all(&rig.sql).await.unwrap();
     assert_eq!(reported, listed.into_iter().collect(), "each parked body is reported, and no other");
     let faultless =
         rig.number("SELECT count(*) FROM parked WHERE problems NOT LIKE '%\"rule\":%\"cure\":%'").await;

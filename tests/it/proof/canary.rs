@@ -43,8 +43,10 @@ impl Canary {
             spellings.insert(text.as_bytes().to_vec());
             spellings.insert(text.replace('\\', "\\\\").into_bytes());
         }
-        spellings.insert(token.escape_debug().to_string().into_bytes());
-        spellings.insert(token.escape_default().to_string().into_bytes());
+        for text in [token.escape_debug().to_string(), token.escape_default().to_string()] {
+            spellings.insert(text.replace('\\', "\\\\").into_bytes());
+            spellings.insert(text.into_bytes());
+        }
         for everything in [true, false] {
             let percent = |upper: bool| -> String {
                 let spell = |b: u8| if upper { format!("%{b:02X}") } else { format!("%{b:02x}") };
@@ -151,8 +153,13 @@ pub(crate) async fn search(name: &str, plan: Plan, jobs: usize) {
     rig.until("parked bodies", "SELECT count(*) FROM parked", parked, Duration::from_secs(60)).await;
     let done = "SELECT count(*) FROM messages WHERE status NOT IN ('accepted', 'scheduled', 'sending')";
     rig.until("all outcomes", done, i64::try_from(jobs).unwrap(), Duration::from_secs(240)).await;
-    rig.until("an empty outbox", "SELECT -count(*) FROM events WHERE published_at IS NULL", 0, Duration::from_secs(60))
-        .await;
+    rig.until(
+        "an empty outbox",
+        "SELECT -count(*) FROM events WHERE published_at IS NULL",
+        0,
+        Duration::from_secs(60),
+    )
+    .await;
     let measures = worker.metrics().await;
     assert!(measures.contains("outreachd_attempts_total"), "the measures are there to be looked at");
     let usage = vec![worker.usage()];
@@ -161,10 +168,15 @@ pub(crate) async fn search(name: &str, plan: Plan, jobs: usize) {
     let heard = rig.tap.drain().await;
     let mut said: Vec<Said> = vec![("/metrics".to_owned(), measures.into_bytes())];
     said.extend(heard.iter().map(|h| {
-        (format!("event {}", h.key), [h.key.as_bytes(), b" ", h.properties.as_bytes(), b" ", &h.body].concat())
+        (
+            format!("event {}", h.key),
+            [h.key.as_bytes(), b" ", h.properties.as_bytes(), b" ", &h.body].concat(),
+        )
     }));
     let dead = rig.tap.drain_own("dead").await;
-    said.extend(dead.iter().map(|h| ("a header of the dead queue".to_owned(), h.properties.clone().into_bytes())));
+    said.extend(
+        dead.iter().map(|h| ("a header of the dead queue".to_owned(), h.properties.clone().into_bytes())),
+    );
     said.extend(in_the_open(&rig).await);
     let mut log = Vec::new();
     for file in rig.logs() {
@@ -175,16 +187,29 @@ pub(crate) async fn search(name: &str, plan: Plan, jobs: usize) {
     said.extend(log.into_iter().map(|line| ("log".to_owned(), line)));
     let looked_at: usize = said.iter().map(|(_, text)| text.len()).sum();
     let found = find(&canaries, &said);
-    assert!(found.is_empty(), "private data leaked in {} places: {:#?}", found.len(), found.iter().take(10).collect::<Vec<_>>());
+    assert!(
+        found.is_empty(),
+        "private data leaked in {} places: {:#?}",
+        found.len(),
+        found.iter().take(10).collect::<Vec<_>>()
+    );
 
     // The same search finds what is planted in the same places.
-    rig.tap.plant("planted.leak", json!({ "to": people[7]["contacts"][0]["address"] }).to_string().as_bytes()).await;
+    rig.tap
+        .plant("planted.leak", json!({ "to": people[7]["contacts"][0]["address"] }).to_string().as_bytes())
+        .await;
     let planted = rig.tap.drain().await.remove(0);
     let family = people[11]["name"]["family"].as_str().unwrap();
     said.push((format!("event {}", planted.key), planted.body));
-    said.push(("log".to_owned(), format!("could not send: {}", STANDARD.encode(format!("x{family}y"))).into_bytes()));
+    said.push((
+        "log".to_owned(),
+        format!("could not send: {}", STANDARD.encode(format!("x{family}y"))).into_bytes(),
+    ));
     let found = find(&canaries, &said);
-    assert!(found.iter().any(|f| f.starts_with("event planted.leak")) && found.iter().any(|f| f.starts_with("log")));
+    assert!(
+        found.iter().any(|f| f.starts_with("event planted.leak"))
+            && found.iter().any(|f| f.starts_with("log"))
+    );
 
     let evidence = Evidence {
         source: SOURCE,
@@ -222,7 +247,9 @@ fn bad_bodies(people: &[Value], doctor: &str) -> Vec<Vec<u8>> {
         with(&|b| b["id"] = json!(family)),
         with(&|b| b["template"] = json!(phone)),
         with(&|b| b["channels"] = json!([family])),
-        with(&|b| b["patient"] = json!({ "id": "P3", "contacts": [{ "channel": "email", "address": phone }] })),
+        with(&|b| {
+            b["patient"] = json!({ "id": "P3", "contacts": [{ "channel": "email", "address": phone }] })
+        }),
         with(&|b| b["patient"] = json!({ "id": "P3", "timezone": family })),
         format!("{{\"id\": \"x\", \"patient\": \"{family}\", {phone}").into_bytes(),
         format!("{family} {phone}").into_bytes(),

@@ -39,7 +39,8 @@ pub(crate) struct Drain {
 /// Runs it, and audits it.
 pub(crate) async fn drain(name: &str, plan: Plan, drain: Drain) {
     let mut rig = Rig::build(plan).await;
-    let people: Vec<Value> = (0..people(drain.jobs)).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect();
+    let people: Vec<Value> =
+        (0..people(drain.jobs)).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect();
     rig.know(&people).await;
     let ids: Vec<String> = (0..drain.jobs).map(|n| format!("j{n}")).collect();
     let bodies: Vec<Vec<u8>> = ids.iter().enumerate().map(|(n, id)| reminder(id, n % people.len())).collect();
@@ -53,10 +54,13 @@ pub(crate) async fn drain(name: &str, plan: Plan, drain: Drain) {
     let faults = cause(&mut rig, &mut workers, drain).await;
     let wanted = i64::try_from(drain.jobs).unwrap();
     if drain.fault == Fault::None {
-        tokio::time::timeout(Duration::from_secs(600), rig.simulator.wait_for_hits(drain.jobs as u64)).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(600), rig.simulator.wait_for_hits(drain.jobs as u64))
+            .await
+            .unwrap();
     }
     let hits_seconds = started.elapsed().as_secs_f64();
-    rig.until("all jobs in the ledger", "SELECT count(*) FROM job_keys", wanted, Duration::from_secs(300)).await;
+    rig.until("all jobs in the ledger", "SELECT count(*) FROM job_keys", wanted, Duration::from_secs(300))
+        .await;
     rig.until_quiet(wanted, Duration::from_secs(300)).await;
     let seconds = started.elapsed().as_secs_f64();
 

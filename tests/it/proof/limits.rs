@@ -80,7 +80,8 @@ pub(crate) async fn limits(name: &str, plan: Plan, seconds: u64, hang: u64) {
         heard: rig.tap.drain().await,
         usage,
     };
-    let worst = |kind, hits: &[Hit]| measure::worst_sliding_second(&times(hits.iter().filter(|h| h.kind == kind)));
+    let worst =
+        |kind, hits: &[Hit]| measure::worst_sliding_second(&times(hits.iter().filter(|h| h.kind == kind)));
     assert!(worst(sms, &evidence.hits) as u64 <= SMS && worst(voice, &evidence.hits) as u64 <= VOICE);
     figures.insert("seconds".to_owned(), json!(seconds));
     audit(&rig.sql, &evidence).await.close(name, Value::Object(figures));
@@ -94,7 +95,9 @@ fn times<'a>(hits: impl Iterator<Item = &'a Hit>) -> Vec<u64> {
 async fn first_second_of_both(rig: &Rig) -> u64 {
     loop {
         let stats = rig.simulator.stats();
-        if stats.of(ProviderKind::TwilioSms).hits >= SMS / 2 && stats.of(ProviderKind::TwilioVoice).hits >= VOICE / 2 {
+        if stats.of(ProviderKind::TwilioSms).hits >= SMS / 2
+            && stats.of(ProviderKind::TwilioVoice).hits >= VOICE / 2
+        {
             tokio::time::sleep(Duration::from_millis(500)).await;
             return rig.simulator.now_us();
         }

@@ -232,8 +232,8 @@ fn configuration(plan: &Plan, simulator: &Simulator, database: &str, amqp: &str,
             "#
         )
     };
-    let providers =
-        provider("sms", "twilio_sms", plan.sms_limits) + &provider("voice", "twilio_voice", plan.voice_limits);
+    let providers = provider("sms", "twilio_sms", plan.sms_limits)
+        + &provider("voice", "twilio_voice", plan.voice_limits);
     let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
     let (level, more, key) = (plan.log_level, plan.more, "5a1b2c3d".repeat(8));
     format!(

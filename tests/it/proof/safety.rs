@@ -104,9 +104,7 @@ pub(crate) async fn stops(name: &str, plan: Plan, jobs: usize) {
 /// STOP, then an older upsert that knows nothing of it, then a snapshot in the job that claims consent.
 pub(crate) async fn stop_stands(name: &str, plan: Plan) {
     let mut rig = Rig::build(plan).await;
-    let consent = |granted: bool, at: &str, by: &str| {
-        json!([{ "purpose": "appointment", "channel": "sms", "granted": granted, "at": at, "source": by }])
-    };
+    let consent = |granted: bool, at: &str, by: &str| json!([{ "purpose": "appointment", "channel": "sms", "granted": granted, "at": at, "source": by }]);
     let mut own = patient("P2", "sms", &phone(2));
     own["consents"] = consent(false, "2026-11-21T08:00:00Z", "patient");
     rig.know(&[patient("P1", "sms", &phone(1)), own, patient("P3", "sms", &phone(3))]).await;
@@ -144,7 +142,8 @@ pub(crate) async fn stop_stands(name: &str, plan: Plan) {
         with_snapshot("inline-new", "P9", 1),
         reminder("control", 3),
     ];
-    let jobs = ["plain-1", "plain-2", "inline-1", "inline-2", "inline-new", "control"].map(str::to_owned).to_vec();
+    let jobs =
+        ["plain-1", "plain-2", "inline-1", "inline-2", "inline-new", "control"].map(str::to_owned).to_vec();
     rig.publish("job", bodies).await;
     rig.until_quiet(6, Duration::from_secs(30)).await;
     let usage = vec![worker.usage()];

@@ -62,7 +62,8 @@ impl Tap {
         let (_connection, channel) = self.connect().await;
         let events = format!("{}.events", self.prefix);
         let options = BasicPublishOptions::default();
-        let sent = channel.basic_publish(events.into(), key.into(), options, body, BasicProperties::default());
+        let sent =
+            channel.basic_publish(events.into(), key.into(), options, body, BasicProperties::default());
         let _ = sent.await.unwrap().await.unwrap();
     }
 
