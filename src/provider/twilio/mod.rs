@@ -124,7 +124,7 @@ pub(super) fn sender(from: &[String], message: &OutboundMessage) -> Option<Strin
 /// `url` with the send key, so that the webhook knows what it is about.
 pub(super) fn with_key(url: &str, key: SendKey, event: Option<&str>) -> Result<String, SendError> {
     let mut url = Url::parse(url).map_err(|_| SendError::new(FailureKind::Misconfigured, "callback_url"))?;
-    url.query_pairs_mut().append_pair("key", &key.to_string());
+    url.query_pairs_mut().append_pair("send_key", &key.to_string());
     if let Some(event) = event {
         url.query_pairs_mut().append_pair("event", event);
     }
@@ -198,7 +198,7 @@ mod tests {
         let key = SendKey { message: crate::domain::ids::MessageId(uuid::Uuid::nil()), step: 2 };
         assert_eq!(
             with_key("https://o.example/webhooks/v?x=1", key, Some("machine")).unwrap(),
-            "https://o.example/webhooks/v?x=1&key=00000000000000000000000000000000-2&event=machine"
+            "https://o.example/webhooks/v?x=1&send_key=00000000000000000000000000000000-2&event=machine"
         );
     }
 }

@@ -43,8 +43,10 @@ impl Canary {
             spellings.insert(text.as_bytes().to_vec());
             spellings.insert(text.replace('\\', "\\\\").into_bytes());
         }
-        spellings.insert(token.escape_debug().to_string().into_bytes());
-        spellings.insert(token.escape_default().to_string().into_bytes());
+        for text in [token.escape_debug().to_string(), token.escape_default().to_string()] {
+            spellings.insert(text.replace('\\', "\\\\").into_bytes());
+            spellings.insert(text.into_bytes());
+        }
         for everything in [true, false] {
             let percent = |upper: bool| -> String {
                 let spell = |b: u8| if upper { format!("%{b:02X}") } else { format!("%{b:02x}") };

@@ -31,6 +31,8 @@ struct Model {
     matters: BTreeMap<String, Vec<String>>,
     gone_jobs: BTreeMap<String, &'static str>,
     gone_matters: BTreeSet<String>,
+    /// Jobs that came after both their own name and their matter had been taken back: either reason may be told.
+    either: BTreeSet<String>,
 }
 
 impl Model {
@@ -39,7 +41,11 @@ impl Model {
             Word::Job { id, .. } if self.jobs.contains_key(id) => {}
             Word::Job { id, about, replaces } => {
                 let by_about = self.gone_matters.contains(about).then_some("cancelled");
-                let reason = self.gone_jobs.get(id).copied().or(by_about);
+                let by_name = self.gone_jobs.get(id).copied();
+                let reason = by_name.or(by_about);
+                if by_name.is_some() && by_about.is_some() {
+                    self.either.insert(id.clone());
+                }
                 self.jobs.insert(id.clone(), reason);
                 self.matters.entry(about.clone()).or_default().push(id.clone());
                 if let Some(replaced) = replaces {
@@ -71,12 +77,12 @@ impl Model {
         }
     }
 
-    /// Whether a job that was taken back by a name may be told another reason: two tombstones may cover it.
+    /// Whether this is an end that the rules allow.
     fn allows(&self, id: &str, found: Option<&str>) -> bool {
         match (self.jobs[id], found) {
             (None, None) => true,
             (Some(reason), Some(found)) => {
-                reason == found || (found == "cancelled" && self.gone_jobs.get(id) == Some(&"superseded"))
+                reason == found || (found == "cancelled" && self.either.contains(id))
             }
             _ => false,
         }
