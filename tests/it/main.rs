@@ -4,7 +4,10 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "clippy.toml allows them in test functions; in a test binary the helpers are tests too"
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "clippy.toml allows them in test functions; in a test binary the helpers are tests too, and they print figures and read the clock"
 )]
 
 mod support;

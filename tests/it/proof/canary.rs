@@ -64,8 +64,8 @@ impl Canary {
             for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
                 let coded = engine.encode([&vec![0; before], bytes].concat());
                 let first = if before == 0 { 0 } else { before + 1 };
-                let last = coded.len() - usize::from((before + bytes.len()) % 3 != 0);
-                spellings.insert(coded[first..last].as_bytes().to_vec());
+                let last = coded.len() - usize::from(!(before + bytes.len()).is_multiple_of(3));
+                spellings.insert(coded.as_bytes()[first..last].to_vec());
             }
         }
         Self { token: token.to_owned(), spellings: spellings.into_iter().collect() }

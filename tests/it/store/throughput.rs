@@ -33,7 +33,7 @@ pub(super) async fn throughput(ledger: Ledger) {
         let jobs = chunk.iter().map(|n| {
             job(&format!("j{n}"))
                 .patient(&format!("P{}", n % PATIENTS))
-                .from_source(&format!("s{}", n % SOURCES))
+                .of_source(&format!("s{}", n % SOURCES))
                 .about(&format!("visit-{n}"))
         });
         let batch = batch(jobs.collect(), 0);
@@ -138,7 +138,7 @@ async fn side_by_side(ledger: &Ledger) {
 async fn deep_backlog(ledger: &Ledger) {
     for n in 0..200_usize {
         let jobs = (0..AT_ONCE).map(|i| {
-            job(&format!("d{n}-{i}")).from_source(&format!("s{}", i % SOURCES)).priority(Priority::Bulk)
+            job(&format!("d{n}-{i}")).of_source(&format!("s{}", i % SOURCES)).priority(Priority::Bulk)
         });
         ledger.admit(&batch(jobs.collect(), 0)).await.unwrap();
     }
