@@ -109,7 +109,7 @@ pub(super) async fn a_cancel_begins_nothing(ledger: Ledger) {
     refused(&ledger, row).await;
     // As when cancel and job came in side by side: the tombstone alone is enough.
     for (kind, name) in [("job", "b"), ("about", "matter")] {
-        let hand = ledger.lease(job("b").about("matter").of_source(kind)).await;
+        let hand = ledger.lease(job("b").about("matter").asked_by(kind)).await;
         let row = ledger.plan(&hand).await;
         ledger.cancel(&[cancel_about("nobody")]).await.unwrap();
         let sql = format!(

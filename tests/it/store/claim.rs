@@ -24,11 +24,11 @@ pub(super) async fn what_is_due_is_leased_once(ledger: Ledger) {
 }
 
 pub(super) async fn sources_take_turns(ledger: Ledger) {
-    let flood = (0..50).map(|n| job(&format!("f{n}")).of_source("flood")).collect();
+    let flood = (0..50).map(|n| job(&format!("f{n}")).asked_by("flood")).collect();
     ledger.admit_all(flood, 0).await;
     for name in ["x", "y"] {
-        ledger.accept(job("one").of_source(name)).await;
-        ledger.accept(job("two").of_source(name)).await;
+        ledger.accept(job("one").asked_by(name)).await;
+        ledger.accept(job("two").asked_by(name)).await;
     }
     let claimed = ledger.claim_new(9).await;
     let of = |name: &str| claimed.iter().filter(|m| m.facts.source.as_str() == name).count();
@@ -72,7 +72,7 @@ pub(super) async fn the_oldest_due_come_first(ledger: Ledger) {
 
 pub(super) async fn two_workers_never_lease_the_same(ledger: Ledger) {
     for source in ["x", "y", "z"] {
-        let jobs = (0..200).map(|n| job(&format!("j{n}")).of_source(source)).collect();
+        let jobs = (0..200).map(|n| job(&format!("j{n}")).asked_by(source)).collect();
         ledger.admit_all(jobs, 0).await;
     }
     let mut workers = Vec::new();

@@ -33,7 +33,7 @@ pub(super) async fn the_same_job_again_is_a_duplicate(ledger: Ledger) {
     assert_eq!(again.outcomes, [AdmitOutcome::Duplicate(id)]);
     assert!(again.leased.is_empty());
     // The same name of another source is another job.
-    ledger.accept(job("a").of_source("lab")).await;
+    ledger.accept(job("a").asked_by("lab")).await;
     assert!(ledger.parked(&all_parked()).await.unwrap().is_empty());
 }
 
@@ -152,7 +152,7 @@ pub(super) async fn many_at_once_are_each_accepted_once(ledger: Ledger) {
             let mut accepted = 0;
             for chunk in 0..20_usize {
                 let names = (0..10_usize).map(|n| (chunk * 10 + n) * (2 * caller + 1) % 200);
-                let jobs = names.map(|n| job(&format!("j{n}")).of_source(&format!("s{}", n % 5))).collect();
+                let jobs = names.map(|n| job(&format!("j{n}")).asked_by(&format!("s{}", n % 5))).collect();
                 let batch = batch(jobs, 5);
                 let report = loop {
                     match store.admit(&batch).await {

@@ -9,7 +9,7 @@ use super::ledger::{Ledger, rejects};
 use super::make::{Shape, about, decided, job, job_id, patient_id, reject, seconds, source};
 
 pub(super) async fn messages_are_found_by_every_filter(ledger: Ledger) {
-    let mut wanted = job("a").about("visit").site("north").campaign("flu").patient("P7").of_source("lab");
+    let mut wanted = job("a").about("visit").site("north").campaign("flu").patient("P7").asked_by("lab");
     wanted.facts.template = TemplateName::parse("result-available").unwrap();
     let hand = ledger.lease(wanted).await;
     let next = Then::NextStep(Reason::Unreachable);

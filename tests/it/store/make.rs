@@ -86,7 +86,7 @@ pub(super) fn job(id: &str) -> Admission {
 
 /// Says what is special about a job.
 pub(super) trait Shape: Sized {
-    fn of_source(self, name: &str) -> Self;
+    fn asked_by(self, name: &str) -> Self;
     fn about(self, name: &str) -> Self;
     fn replacing(self, name: &str) -> Self;
     fn patient(self, name: &str) -> Self;
@@ -99,7 +99,7 @@ pub(super) trait Shape: Sized {
 }
 
 impl Shape for Admission {
-    fn of_source(mut self, name: &str) -> Self {
+    fn asked_by(mut self, name: &str) -> Self {
         self.facts.source = source(name);
         self
     }

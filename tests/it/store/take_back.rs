@@ -132,13 +132,13 @@ pub(super) async fn a_cancel_twice_is_the_same_as_once(ledger: Ledger) {
 }
 
 pub(super) async fn a_cancel_of_one_source_leaves_the_others_alone(ledger: Ledger) {
-    let lab = ledger.accept(job("a").of_source("lab").about("visit")).await;
+    let lab = ledger.accept(job("a").asked_by("lab").about("visit")).await;
     assert_eq!(
         ledger.cancel(&[cancel_job("a"), cancel_about("visit")]).await.unwrap(),
         [CancelOutcome::Tombstone, CancelOutcome::Tombstone]
     );
     assert_eq!(ledger.standing(lab).await, ACCEPTED);
-    ledger.accept(job("b").of_source("lab").about("visit")).await;
+    ledger.accept(job("b").asked_by("lab").about("visit")).await;
 }
 
 pub(super) async fn a_job_on_its_way_out_can_not_be_taken_back(ledger: Ledger) {

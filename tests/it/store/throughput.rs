@@ -1,4 +1,5 @@
 //! How fast the ledger is, step by step. Figures, no verdict.
+#![expect(clippy::print_stdout, reason = "a measurement is there to be read")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use super::make::{Shape, begin_of, contact, job, patient, seconds, settlement};
 
 const MESSAGES: usize = 20_000;
 const AT_ONCE: usize = 500;
+const ROOM: u32 = 500;
 const PATIENTS: usize = 5_000;
 const SOURCES: usize = 20;
 
@@ -33,13 +35,13 @@ pub(super) async fn throughput(ledger: Ledger) {
         let jobs = chunk.iter().map(|n| {
             job(&format!("j{n}"))
                 .patient(&format!("P{}", n % PATIENTS))
-                .of_source(&format!("s{}", n % SOURCES))
+                .asked_by(&format!("s{}", n % SOURCES))
                 .about(&format!("visit-{n}"))
         });
         let batch = batch(jobs.collect(), 0);
         watch.time("admit", AT_ONCE, ledger.admit(&batch)).await.unwrap();
     }
-    let ask = Claim { worker: worker(), channel: None, priority: Priority::Normal, room: AT_ONCE as u32 };
+    let ask = Claim { worker: worker(), channel: None, priority: Priority::Normal, room: ROOM };
     let mut published = Vec::new();
     loop {
         let claimed = watch.time("claim", AT_ONCE, ledger.claim(&ask)).await.unwrap().messages;
@@ -62,10 +64,10 @@ pub(super) async fn throughput(ledger: Ledger) {
             .map(|(hand, row)| settlement(hand, row.attempt, AttemptStatus::Sent, Then::Sent, begun.now))
             .collect();
         watch.time("settle", AT_ONCE, ledger.settle(&settled)).await.unwrap();
-        let events = watch.time("outbox", AT_ONCE, ledger.outbox(worker(), &published, 500)).await.unwrap();
+        let events = watch.time("outbox", AT_ONCE, ledger.outbox(worker(), &published, ROOM)).await.unwrap();
         published = events.iter().map(|e| e.ord).collect();
     }
-    ledger.outbox(worker(), &published, 500).await.unwrap();
+    ledger.outbox(worker(), &published, ROOM).await.unwrap();
     assert_eq!(ledger.counts().await.unwrap().outbox, 0);
     println!("{}", watch.report());
     side_by_side(&ledger).await;
@@ -138,11 +140,11 @@ async fn side_by_side(ledger: &Ledger) {
 async fn deep_backlog(ledger: &Ledger) {
     for n in 0..200_usize {
         let jobs = (0..AT_ONCE).map(|i| {
-            job(&format!("d{n}-{i}")).of_source(&format!("s{}", i % SOURCES)).priority(Priority::Bulk)
+            job(&format!("d{n}-{i}")).asked_by(&format!("s{}", i % SOURCES)).priority(Priority::Bulk)
         });
         ledger.admit(&batch(jobs.collect(), 0)).await.unwrap();
     }
-    let ask = Claim { worker: worker(), channel: None, priority: Priority::Bulk, room: AT_ONCE as u32 };
+    let ask = Claim { worker: worker(), channel: None, priority: Priority::Bulk, room: ROOM };
     let mut watch = Watch::default();
     for _ in 0..20 {
         let claimed = watch.time("claim of 100,000", AT_ONCE, ledger.claim(&ask)).await.unwrap();
@@ -156,7 +158,7 @@ async fn deep_backlog(ledger: &Ledger) {
         step: 0,
     };
     watch.time("directory of one", 1, ledger.directory(&[nobody])).await.unwrap();
-    watch.time("take over", 1, ledger.take_over(500)).await.unwrap();
+    watch.time("take over", 1, ledger.take_over(ROOM)).await.unwrap();
     watch.time("counts", 1, ledger.counts()).await.unwrap();
     println!("{}", watch.report());
 }
