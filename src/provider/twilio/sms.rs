@@ -69,7 +69,7 @@ impl TwilioSms {
         let seconds = message.valid_for.as_secs().clamp(1, MAX_VALIDITY_SECONDS);
         form.push(("ValidityPeriod", seconds.to_string()));
         if let Some(callback) = &self.status_callback {
-            form.push(("StatusCallback", callback.clone()));
+            form.push(("StatusCallback", super::with_key(callback, message.send_key, None)?));
         }
         Ok(form)
     }

@@ -91,7 +91,7 @@ impl TwilioVoice {
             None => return Err(SendError::new(FailureKind::Rejected, "no_webhook")),
         }
         if let Some(callback) = &self.status_callback {
-            form.push(("StatusCallback", callback.clone()));
+            form.push(("StatusCallback", with_key(callback, message.send_key, None)?));
             let events = ["initiated", "ringing", "answered", "completed"];
             form.extend(events.map(|event| ("StatusCallbackEvent", event.to_owned())));
         }

@@ -10,6 +10,7 @@ const PRIVATE: Plan = Plan {
     private: true,
     sms_limits: &["50000/s"],
     voice_limits: &[],
+    amqp: "",
     more: "",
     log_level: "info",
     audit_every: 100,

@@ -28,7 +28,8 @@ pub(crate) struct Plan {
     /// The limits of the SMS and of the voice provider, such as `"50/s"`.
     pub(crate) sms_limits: &'static [&'static str],
     pub(crate) voice_limits: &'static [&'static str],
-    /// More configuration.
+    /// More of `[amqp]`, and more sections.
+    pub(crate) amqp: &'static str,
     pub(crate) more: &'static str,
     pub(crate) log_level: &'static str,
     /// One hit in so many is looked up in the ledger before it is answered.
@@ -41,6 +42,7 @@ impl Default for Plan {
             private: false,
             sms_limits: &[],
             voice_limits: &[],
+            amqp: "",
             more: "",
             log_level: "info",
             audit_every: 1,
@@ -236,6 +238,7 @@ fn configuration(plan: &Plan, simulator: &Simulator, database: &str, amqp: &str,
         + &provider("voice", "twilio_voice", plan.voice_limits);
     let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
     let (level, more, key) = (plan.log_level, plan.more, "5a1b2c3d".repeat(8));
+    let amqp_more = plan.amqp;
     format!(
         r#"
         [safety]
@@ -248,6 +251,7 @@ fn configuration(plan: &Plan, simulator: &Simulator, database: &str, amqp: &str,
         [amqp]
         url = "{amqp}"
         prefix = "{prefix}"
+        {amqp_more}
         [http]
         listen = "127.0.0.1:0"
         [templates]

@@ -6,7 +6,7 @@ use outreachd::config::secret::Secret;
 use outreachd::domain::outbound::{FailureKind, Sender};
 
 use super::http_server::{Act, answer, answer_with};
-use super::table::{Body, Case, Expect, check, sms};
+use super::table::{Body, Case, Expect, KEY, check, sms};
 
 pub(super) const SID: &str = "SM0123456789abcdef0123456789abcdef";
 /// Basic auth of `AC123` and `canary-token`.
@@ -82,7 +82,7 @@ async fn a_message_is_one_form_and_its_sid_the_reference() {
                 ("From", "+13125550100"),
                 ("Body", "Hello"),
                 ("ValidityPeriod", "7200"),
-                ("StatusCallback", "https://o.example/webhooks/sms"),
+                ("StatusCallback", &format!("https://o.example/webhooks/sms?send_key={KEY}")),
             ]),
             created(),
         )

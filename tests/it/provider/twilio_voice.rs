@@ -90,6 +90,7 @@ async fn with_a_webhook_a_person_hears_the_text_and_may_press_a_key() {
          action=\"https://o.example/webhooks/voice?send_key={KEY}&amp;event=key\">\
          <Say voice=\"Polly.Joanna\" language=\"en-US\" loop=\"2\">{PERSON}</Say></Gather><Hangup/></Response>"
     );
+    let status = format!("https://o.example/webhooks/voice-status?send_key={KEY}");
     let machine = format!("https://o.example/webhooks/voice?send_key={KEY}&event=machine");
     let form = [
         ("To", "+13125550142"),
@@ -100,7 +101,7 @@ async fn with_a_webhook_a_person_hears_the_text_and_may_press_a_key() {
         ("AsyncAmd", "true"),
         ("AsyncAmdStatusCallback", machine.as_str()),
         ("AsyncAmdStatusCallbackMethod", "POST"),
-        ("StatusCallback", "https://o.example/webhooks/voice-status"),
+        ("StatusCallback", status.as_str()),
         ("StatusCallbackEvent", "initiated"),
         ("StatusCallbackEvent", "ringing"),
         ("StatusCallbackEvent", "answered"),
