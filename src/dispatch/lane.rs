@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::gate::Gate;
@@ -19,6 +19,9 @@ use crate::domain::words::{Channel, SafetyMode};
 use crate::provider::Provider;
 use crate::store::rows::{Begin, Failure, MessageFacts, Settlement, Then};
 use crate::template::Rendered;
+
+/// Chunks at once where nothing limits a lane: each waits for the disk once, and the disk takes several together.
+const UNLIMITED_RUNNERS: usize = 4;
 
 /// What a provider carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +62,12 @@ pub(super) struct Lane {
 }
 
 impl Lane {
+    /// How many chunks of the queue are taken at once. While one is written down another is rendered; a lane with a
+    /// limit has one, because its slots are given out in order.
+    pub(super) fn runners(&self) -> usize {
+        if self.limits.is_empty() { UNLIMITED_RUNNERS } else { 1 }
+    }
+
     /// How many sends are under way.
     pub(super) fn in_flight(&self) -> usize {
         self.max_in_flight.saturating_sub(self.wire.available_permits())
@@ -185,15 +194,21 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTra
         // Enough room on the wire for a batch that is worth a statement; an urgent message waits for no company.
         let worth = if urgent { 1 } else { waiting.min(lane.max_in_flight / 4).min(most).max(1) };
         let Ok(permits) = u32::try_from(worth) else { continue };
-        let Ok(room) = lane.wire.clone().acquire_many_owned(permits).await else { break };
-        let many = waiting.min(most).min(worth + lane.wire.available_permits());
-        drop(room);
+        let Ok(mut wire) = lane.wire.clone().acquire_many_owned(permits).await else { break };
+        let more = waiting.min(most).saturating_sub(worth).min(lane.wire.available_permits());
+        if let Ok(more) = u32::try_from(more)
+            && let Ok(more) = lane.wire.clone().try_acquire_many_owned(more)
+        {
+            wire.merge(more);
+        }
+        // No more is begun than has its place on the wire: its first byte leaves soon after.
+        let many = wire.num_permits();
         let slots = tokio::select! {
             slots = gate.take(many, corridor.store.as_ref(), &corridor.clock) => slots,
             () = corridor.stopping.cancelled() => break,
         };
         match slots {
-            Ok(slots) => chunk(&corridor, &lane, &mut gate, slots, &tasks).await,
+            Ok(slots) => chunk(&corridor, &lane, &mut gate, slots, wire, &tasks).await,
             Err(error) => {
                 tracing::warn!(%error, provider = %lane.provider.name(), "no slots from the rate gate");
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -211,6 +226,7 @@ async fn chunk(
     lane: &Arc<Lane>,
     gate: &mut Gate,
     slots: Vec<Instant>,
+    wire: OwnedSemaphorePermit,
     tasks: &TaskTracker,
 ) {
     let mut slots = slots.into_iter().collect::<std::collections::VecDeque<_>>();
@@ -245,7 +261,7 @@ async fn chunk(
     }
     gate.put_back(slots.into_iter());
     let allowed = super::send::afford(corridor, ready).await;
-    begin(corridor, lane, gate, allowed, tasks).await;
+    begin(corridor, lane, gate, allowed, wire, tasks).await;
 }
 
 /// A channel that cannot carry the message is passed over: the next one may fit.
@@ -262,6 +278,7 @@ async fn begin(
     lane: &Arc<Lane>,
     gate: &Gate,
     ready: Vec<(Planned, Rendered, Instant)>,
+    mut wire: OwnedSemaphorePermit,
     tasks: &TaskTracker,
 ) {
     if ready.is_empty() {
@@ -289,7 +306,7 @@ async fn begin(
             refused.push(super::plan::release(&planned.hand, Some(lane.channel)));
             continue;
         }
-        let Ok(wire) = lane.wire.clone().acquire_owned().await else { return };
+        let Some(wire) = wire.split(1) else { break };
         let sender = render::sender(corridor, &planned, &lane.senders);
         let written = Written {
             attempt: begin.attempt,

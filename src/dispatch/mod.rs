@@ -169,7 +169,9 @@ impl Dispatcher {
         tasks.spawn(life::run(corridor.clone()));
         tasks.spawn(outbox::run(corridor.clone(), parts.publisher));
         for lane in &corridor.lanes {
-            tasks.spawn(lane::run(corridor.clone(), lane.clone(), tasks.clone()));
+            for _ in 0..lane.runners() {
+                tasks.spawn(lane::run(corridor.clone(), lane.clone(), tasks.clone()));
+            }
         }
         Self { corridor, tasks }
     }
