@@ -130,7 +130,7 @@ impl Engine for SqliteEngine {
 
     async fn begin(&self) -> Result<SqliteTx> {
         let tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
-        // Read once the writer's turn has come: the clock never runs backwards from one transaction to the next.
+        // Read once the writer's turn has come, however long that took.
         Ok(SqliteTx { tx, now: (self.clock)() })
     }
 

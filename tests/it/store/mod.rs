@@ -7,6 +7,7 @@ mod begin;
 mod claim;
 mod decide;
 mod directory;
+mod file;
 mod gate;
 mod intake;
 mod lists;
