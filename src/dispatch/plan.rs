@@ -101,7 +101,7 @@ enum Outcome {
 fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directory: &Directory) -> Outcome {
     let patient = person(&hand, entry);
     let decision = judge(corridor, &hand, patient.as_deref(), entry, directory);
-    let explanation = serde_json::to_string(&decision.explanation(directory.now)).unwrap_or_default();
+    let explanation = kept(&decision, directory.now);
     let (Verdict::Send { route, valid_until, .. }, Some(patient)) = (decision.verdict.clone(), patient)
     else {
         return Outcome::Decided(Box::new(row(&hand, &decision, directory.now, explanation)));
@@ -109,7 +109,7 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
     let planned = Planned { hand, route, patient, state: entry.state.clone(), valid_until, explanation };
     let Some(lane) = super::lane::choose(corridor, &planned) else {
         let none = Decision { gate: Gate::Route, verdict: Verdict::Suppress(Reason::ProviderUnavailable) };
-        let explanation = serde_json::to_string(&none.explanation(directory.now)).unwrap_or_default();
+        let explanation = kept(&none, directory.now);
         return Outcome::Decided(Box::new(row(&planned.hand, &none, directory.now, explanation)));
     };
     let facts = &planned.hand.facts;
@@ -117,7 +117,7 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         directory.holds.iter().find(|h| h.covers(facts, Some(lane.channel), Some(lane.provider.name())));
     if let Some(hold) = stop {
         let held = held_by(hold, &planned.hand);
-        let explanation = serde_json::to_string(&held.explanation(directory.now)).unwrap_or_default();
+        let explanation = kept(&held, directory.now);
         let mut row = row(&planned.hand, &held, directory.now, explanation);
         row.channel = Some(lane.channel);
         return Outcome::Decided(Box::new(row));
@@ -175,6 +175,11 @@ fn judge(
         zone: &zone(corridor, hand, patient),
         now: directory.now,
     })
+}
+
+/// What is kept of a decision with its message. Words, numbers and times always serialise.
+fn kept(decision: &Decision, now: Timestamp) -> String {
+    serde_json::to_string(&decision.explanation(now)).unwrap_or_default()
 }
 
 fn held_by(hold: &Hold, hand: &InHand) -> Decision {

@@ -181,10 +181,9 @@ pub(super) async fn afford(
     corridor: &Corridor,
     ready: Vec<(Planned, Rendered, Instant)>,
 ) -> Vec<(Planned, Rendered, Instant)> {
-    let spends: Vec<Spend> = ready
-        .iter()
-        .filter_map(|(planned, rendered, _)| spend(corridor, planned, rendered.segments))
-        .collect();
+    let costs: Vec<Option<Spend>> =
+        ready.iter().map(|(planned, rendered, _)| spend(corridor, planned, rendered.segments)).collect();
+    let spends: Vec<Spend> = costs.iter().flatten().cloned().collect();
     if spends.is_empty() {
         return ready;
     }
@@ -200,9 +199,8 @@ pub(super) async fn afford(
     };
     let mut answers = answers.into_iter();
     let (mut allowed, mut over) = (Vec::new(), Vec::new());
-    for (planned, rendered, at) in ready {
-        let has_budget = spend(corridor, &planned, rendered.segments).is_some();
-        if !has_budget || answers.next() == Some(true) {
+    for ((planned, rendered, at), cost) in ready.into_iter().zip(costs) {
+        if cost.is_none() || answers.next() == Some(true) {
             allowed.push((planned, rendered, at));
         } else {
             over.push(over_budget(corridor, &planned));
@@ -217,17 +215,10 @@ pub(super) async fn afford(
 /// What the message costs, and the budgets that pay. Nothing where no budget is set, or it costs nothing.
 fn spend(corridor: &Corridor, planned: &Planned, segments: u32) -> Option<Spend> {
     let (facts, limits) = (&planned.hand.facts, &corridor.config.limits);
-    let region = crate::domain::phone::region_of(planned.route.address.expose());
-    let cost = limits.cost_to(region.as_ref().map_or("", |r| r.as_str()));
-    let whole = |micros: u64| i64::try_from(micros).unwrap_or(i64::MAX);
-    let amount = match planned.route.channel {
-        Channel::Sms => whole(cost.per_segment.micros).saturating_mul(i64::from(segments.max(1))),
-        Channel::Voice => whole(cost.per_minute.micros),
-        Channel::Email | Channel::Portal => 0,
-    };
-    if amount == 0 || facts.test {
+    if facts.test || matches!(planned.route.channel, Channel::Email | Channel::Portal) {
         return None;
     }
+    let whole = |micros: u64| i64::try_from(micros).unwrap_or(i64::MAX);
     let day = corridor
         .clock
         .timestamp(Instant::now())
@@ -246,7 +237,18 @@ fn spend(corridor: &Corridor, planned: &Planned, segments: u32) -> Option<Spend>
     if let (Some(site), Some(limit)) = (&facts.site, of_site.or(all.per_site)) {
         budgets.push((format!("budget/{day}/site/{site}"), whole(limit.micros)));
     }
-    (!budgets.is_empty()).then_some(Spend { budgets, amount })
+    if budgets.is_empty() {
+        return None;
+    }
+    // Only now: reading a number's country costs more than all of the above.
+    let region = crate::domain::phone::region_of(planned.route.address.expose());
+    let cost = limits.cost_to(region.as_ref().map_or("", |r| r.as_str()));
+    let amount = match planned.route.channel {
+        Channel::Sms => whole(cost.per_segment.micros).saturating_mul(i64::from(segments.max(1))),
+        Channel::Voice => whole(cost.per_minute.micros),
+        Channel::Email | Channel::Portal => 0,
+    };
+    (amount != 0).then_some(Spend { budgets, amount })
 }
 
 /// A message that did not go out costs nothing.
