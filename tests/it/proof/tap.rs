@@ -85,7 +85,6 @@ impl Tap {
             .await
             .unwrap();
         let mut heard = Vec::new();
-        let mut last = None;
         while let Ok(Some(delivery)) = timeout(Duration::from_secs(1), deliveries.next()).await {
             let delivery = delivery.unwrap();
             heard.push(Heard {
@@ -93,10 +92,8 @@ impl Tap {
                 properties: format!("{:?}", delivery.properties),
                 body: delivery.data.clone(),
             });
-            last = Some(delivery);
-        }
-        if let Some(last) = last {
-            last.ack(BasicAckOptions { multiple: true }).await.unwrap();
+            // A quorum queue hands out no more than 2,000 that are not acknowledged, whatever the prefetch.
+            delivery.ack(BasicAckOptions::default()).await.unwrap();
         }
         heard
     }
