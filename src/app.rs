@@ -175,12 +175,14 @@ impl Worker {
     /// Stops consuming, lets what is on the wire finish, gives the rest back.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        self.server.stop(Duration::from_secs(2)).await;
-        if let Some(consumers) = self.consumers.take() {
-            // A batch that waits for a ledger that is away is not acknowledged: the broker keeps it.
-            let _ = tokio::time::timeout(Duration::from_secs(2), consumers).await;
-        }
-        self.dispatcher.stop().await;
+        // A batch that waits for a ledger that is away is not acknowledged: the broker keeps it.
+        let intake = async {
+            self.server.stop(Duration::from_secs(2)).await;
+            if let Some(consumers) = self.consumers.take() {
+                let _ = tokio::time::timeout(Duration::from_secs(2), consumers).await;
+            }
+        };
+        tokio::join!(intake, self.dispatcher.stop());
         if let Some(broker) = &self.broker {
             broker.close().await;
         }

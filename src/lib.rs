@@ -39,7 +39,8 @@
 //! 8. **Every queue, body, batch, retry, wait and page has a limit.** Backlog waits in the broker or the ledger, never
 //!    in memory.
 //! 9. **One bad row never sinks its batch**: it is bisected out and parked with its reason.
-//! 10. **A result that could not be written is tried again until it is**, and holds its place meanwhile.
+//! 10. **A result that could not be written is tried again until it is**, and holds its place meanwhile; at the end
+//!     of the process it goes to a file, which the next start writes to the ledger.
 //!
 //! # Numbers that were measured, not chosen
 //!

@@ -2,9 +2,13 @@
 //!
 //! A prefetch belongs to a consumer and cannot be changed while it consumes (quorum queues refuse the limit that
 //! is shared by a channel). So a new window means: cancel, take what is still on its way, consume again *on the
-//! same channel*. The tags go on counting, and acknowledgements of earlier deliveries stay good. What the queue
-//! had sent towards a cancelled consumer and the channel had not, goes back and comes again a little later: so a
-//! queue's order is not kept to the letter, and nothing here or in the ledger may rest on it.
+//! same channel*. The tags go on counting, and acknowledgements of earlier deliveries stay good.
+//!
+//! What the queue has sent towards a cancelled consumer and the channel has not, goes back and comes again later
+//! than what follows it. So a consumer is replaced when its window is full: then nothing is on its way, and the
+//! queue's order is kept. Only bodies that pass the limit of bytes stop it at once.
+//!
+//! While the ledger is away nothing is committed: the window fills, and no more comes. There is nothing to pause.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,9 +47,9 @@ pub(super) fn consumer(
 ) -> (Consumer, Deliveries, Acks) {
     // The last window and the one before it may both be on their way.
     let room = 2 * usize::from(options.max_prefetch.max(1));
-    let (deliveries, acks, shared, sender, paused) = ends(room);
+    let (deliveries, acks, shared, sender) = ends(room);
     let window = Window::new(options.max_prefetch, options.held_bytes);
-    (Consumer { queue, sessions, stop, sender, shared, paused, window, channel: None }, deliveries, acks)
+    (Consumer { queue, sessions, stop, sender, shared, window, channel: None }, deliveries, acks)
 }
 
 /// The task behind one consumed queue.
@@ -56,7 +60,6 @@ pub(super) struct Consumer {
     stop: CancellationToken,
     sender: mpsc::Sender<Delivery>,
     shared: Arc<Shared>,
-    paused: watch::Receiver<bool>,
     window: Window,
     /// The channel in use, for the end.
     channel: Option<Channel>,
@@ -68,7 +71,7 @@ pub(super) struct ChannelLost;
 
 /// Why a consumer was stopped on a channel that is still good.
 enum Stopped {
-    /// Another window is due, or a pause.
+    /// Another window is due.
     ByUs,
     /// The broker cancelled it: its queue is gone.
     ByBroker,
@@ -155,23 +158,16 @@ impl Consumer {
         }
     }
 
-    /// Keeps acknowledging while paused or full.
+    /// Goes on acknowledging while there are too many bytes at hand.
     async fn wait_for_room(&mut self, channel: &Channel) -> Result<(), ChannelLost> {
         let mut room = Room::Full;
         loop {
             self.acknowledge(channel).await?;
-            let paused = *self.paused.borrow_and_update();
             room = self.window.room(self.shared.prefix().held_bytes(), room);
-            if !paused && room == Room::Open {
+            if room == Room::Open {
                 return Ok(());
             }
-            if paused {
-                self.window.restart();
-            }
-            tokio::select! {
-                () = self.shared.changed.notified() => {}
-                changed = self.paused.changed() => changed.map_err(|_| ChannelLost)?,
-            }
+            self.shared.changed.notified().await;
         }
     }
 
@@ -191,7 +187,7 @@ impl Consumer {
         timeout(session.limits.answer, start).await.map_err(|_| ChannelLost)?.map_err(|_| ChannelLost)
     }
 
-    /// Takes deliveries until another window or a pause is due.
+    /// Takes deliveries until another window is due.
     async fn take(
         &mut self,
         session: &Session,
@@ -204,11 +200,19 @@ impl Consumer {
         look.reset();
         let mut silence = Silence::default();
         let sender = self.sender.clone();
+        let before = self.shared.prefix().last_tag();
         loop {
             tokio::select! {
                 biased;
-                () = self.shared.changed.notified() => self.acknowledge(channel).await?,
-                changed = self.paused.changed() => changed.map_err(|_| ChannelLost)?,
+                () = self.shared.changed.notified() => {
+                    // Asked before the acknowledgement, which lets the queue send more.
+                    let full = self.shared.prefix().outstanding_after(before) >= usize::from(prefetch);
+                    self.window.batch_committed();
+                    if full && self.window.outgrows(prefetch) {
+                        return Ok(Stopped::ByUs);
+                    }
+                    self.acknowledge(channel).await?;
+                }
                 next = next_with_room(&sender, stream) => {
                     let (permit, delivery) = match next {
                         Ok(arrival) => arrival,
@@ -217,6 +221,10 @@ impl Consumer {
                     };
                     silence.heard();
                     permit.send(accept(&self.shared, &mut self.window, self.queue, delivery)?);
+                    if self.window.room(self.shared.prefix().held_bytes(), Room::Open) == Room::Full {
+                        self.window.overran();
+                        return Ok(Stopped::ByUs);
+                    }
                 }
                 _ = look.tick() => {
                     let idle = self.shared.prefix().outstanding() == 0;
@@ -225,23 +233,7 @@ impl Consumer {
                     }
                 }
             }
-            if self.wants_other_window(prefetch) {
-                return Ok(Stopped::ByUs);
-            }
         }
-    }
-
-    /// A pause, too many bytes, or a window that has doubled or halved.
-    fn wants_other_window(&mut self, prefetch: u16) -> bool {
-        if *self.paused.borrow() {
-            return true;
-        }
-        let held = self.shared.prefix().held_bytes();
-        if self.window.room(held, Room::Open) == Room::Full {
-            self.window.overran();
-            return true;
-        }
-        self.window.outgrows(prefetch)
     }
 
     /// Stops a consumer and takes what was on its way, so that no tag is missing.
@@ -271,7 +263,6 @@ impl Consumer {
         let due = self.shared.prefix().take_due();
         if let Some(due) = due {
             channel.basic_ack(due.tag, BasicAckOptions { multiple: true }).await.map_err(|_| ChannelLost)?;
-            self.window.batch_committed();
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 
 use super::acks::{AckPrefix, Token};
 use super::delivery::Delivery;
@@ -74,17 +74,6 @@ impl Acks {
         self.0.changed.notify_one();
     }
 
-    /// Takes no more deliveries until [`Self::resume`]; the ledger cannot be written. What is at hand stays at
-    /// hand, so that it can still be committed; nothing is handed back, nothing spins.
-    pub fn pause(&self) {
-        self.0.paused.send_replace(true);
-    }
-
-    /// Takes deliveries again, beginning with a small window.
-    pub fn resume(&self) {
-        self.0.paused.send_replace(false);
-    }
-
     /// How many deliveries are not acknowledged yet, and their body bytes.
     #[must_use]
     pub fn outstanding(&self) -> (usize, usize) {
@@ -99,7 +88,6 @@ pub(super) struct Shared {
     prefix: Mutex<AckPrefix>,
     /// Something was committed.
     pub(super) changed: Notify,
-    paused: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -112,13 +100,10 @@ impl Shared {
     }
 }
 
-/// Both ends, what they share with the task, where the task puts deliveries in, and where it sees pauses.
-pub(super) fn ends(
-    room: usize,
-) -> (Deliveries, Acks, Arc<Shared>, mpsc::Sender<Delivery>, watch::Receiver<bool>) {
+/// Both ends, what they share with the task, and where the task puts deliveries in.
+pub(super) fn ends(room: usize) -> (Deliveries, Acks, Arc<Shared>, mpsc::Sender<Delivery>) {
     let (sender, receiver) = mpsc::channel(room);
-    let (paused, paused_seen) = watch::channel(false);
-    let shared = Arc::new(Shared { prefix: Mutex::default(), changed: Notify::new(), paused });
+    let shared = Arc::new(Shared { prefix: Mutex::default(), changed: Notify::new() });
     let deliveries = Deliveries { receiver, shared: Arc::clone(&shared) };
-    (deliveries, Acks(Arc::clone(&shared)), shared, sender, paused_seen)
+    (deliveries, Acks(Arc::clone(&shared)), shared, sender)
 }

@@ -31,7 +31,7 @@ impl Window {
         Self { max, wanted: FIRST_WINDOW.min(max), held_limit, mean_bytes: 0 }
     }
 
-    /// Back to the start: the connection was new, or consuming was paused.
+    /// Back to the start: the channel is new.
     pub(super) fn restart(&mut self) {
         self.wanted = FIRST_WINDOW.min(self.max);
     }

@@ -1,18 +1,18 @@
 //! `[worker]`: how one process takes work, keeps it and lets it go.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::Broken;
 use super::kind::{Int, Span};
 use super::read::Section;
+use super::rules;
 
 /// The worker's batches and clocks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct WorkerSection {
     /// Rows per batch at every edge.
     pub batch: u32,
-    /// How long a batch that is not full waits for more.
-    pub batch_wait: Duration,
     /// How long a claim holds, on the database's clock.
     pub lease: Duration,
     /// How long the worker itself trusts a claim, on its own clock from before the claim was asked for.
@@ -29,13 +29,14 @@ pub struct WorkerSection {
     pub first_byte: Duration,
     /// After SIGTERM: what is in flight then is settled as unknown.
     pub shutdown_grace: Duration,
+    /// The folder that keeps results which the ledger has not taken at the end.
+    pub spool: PathBuf,
 }
 
 impl WorkerSection {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
         let section = Self {
             batch: s.or("batch", Int(1..=1_000), 500),
-            batch_wait: s.or("batch_wait", span(0, 1_000), Duration::from_millis(5)),
             lease: s.or("lease", span(10_000, 600_000), Duration::from_secs(60)),
             lease_local: s.or("lease_local", span(5_000, 600_000), Duration::from_secs(40)),
             heartbeat: s.or("heartbeat", span(200, 60_000), Duration::from_secs(2)),
@@ -44,6 +45,7 @@ impl WorkerSection {
             lane: s.or("lane", Int(1..=100_000), 1_000),
             first_byte: s.or("first_byte", span(50, 5_000), Duration::from_millis(500)),
             shutdown_grace: s.or("shutdown_grace", span(1_000, 60_000), Duration::from_secs(8)),
+            spool: s.context.cwd.join(s.or("spool", rules::PATH, PathBuf::from("."))),
         };
         section.check(s);
         section

@@ -17,7 +17,7 @@ use crate::domain::phi::Phi;
 use crate::domain::status::AttemptStatus;
 use crate::domain::words::{Channel, SafetyMode};
 use crate::provider::Provider;
-use crate::store::rows::{Begin, Failure, MessageFacts, Settlement, Then};
+use crate::store::rows::{Begin, Failure, MessageFacts, Settlement, Spend, Then};
 use crate::template::Rendered;
 
 /// Chunks at once where nothing limits a lane: each waits for the disk once, and the disk takes several together.
@@ -44,6 +44,16 @@ pub struct Carrier {
     pub max_in_flight: usize,
     /// Numbers it sends from, where it has several.
     pub senders: Vec<String>,
+}
+
+/// A message that is rendered and has its slot.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) planned: Planned,
+    pub(super) rendered: Rendered,
+    pub(super) at: Instant,
+    /// What was taken from budgets for it.
+    pub(super) spend: Option<Spend>,
 }
 
 /// A lane. A provider has one, or one for each sender where a limit counts senders apart.
@@ -215,9 +225,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTra
             }
         }
     }
-    let leases =
-        lane.queue.drain().iter().map(|p| super::plan::release(&p.hand, Some(lane.channel))).collect();
-    corridor.release(leases).await;
+    corridor.release(lane.queue.drain().iter().map(Planned::release).collect()).await;
 }
 
 /// Renders what the slots allow, writes it down, and sends what the ledger lets go.
@@ -230,11 +238,11 @@ async fn chunk(
     tasks: &TaskTracker,
 ) {
     let mut slots = slots.into_iter().collect::<std::collections::VecDeque<_>>();
-    let mut ready: Vec<(Planned, Rendered, Instant)> = Vec::new();
+    let mut ready: Vec<Ready> = Vec::new();
     while !slots.is_empty() {
         let Some(planned) = lane.queue.take() else { break };
         if planned.hand.deadline <= Instant::now() {
-            corridor.release(vec![super::plan::release(&planned.hand, Some(lane.channel))]).await;
+            corridor.release(vec![planned.release()]).await;
             continue;
         }
         let rendered = match render::render(corridor, &planned) {
@@ -256,11 +264,11 @@ async fn chunk(
             }
         }
         if let Some(at) = slots.drain(..weight).next_back() {
-            ready.push((planned, rendered, at));
+            ready.push(Ready { planned, rendered, at, spend: None });
         }
     }
     gate.put_back(slots.into_iter());
-    let allowed = super::send::afford(corridor, ready).await;
+    let allowed = super::budget::afford(corridor, ready).await;
     begin(corridor, lane, gate, allowed, wire, tasks).await;
 }
 
@@ -277,7 +285,7 @@ async fn begin(
     corridor: &Arc<Corridor>,
     lane: &Arc<Lane>,
     gate: &Gate,
-    ready: Vec<(Planned, Rendered, Instant)>,
+    ready: Vec<Ready>,
     mut wire: OwnedSemaphorePermit,
     tasks: &TaskTracker,
 ) {
@@ -285,15 +293,13 @@ async fn begin(
         return;
     }
     let hash = corridor.catalogue.current().bundle_hash().to_owned();
-    let rows: Vec<Begin> =
-        ready.iter().map(|(planned, rendered, _)| row(lane, planned, rendered, &hash)).collect();
+    let rows: Vec<Begin> = ready.iter().map(|one| row(lane, &one.planned, &one.rendered, &hash)).collect();
     let asked = Instant::now();
     let begun = match corridor.store.begin(corridor.worker, &rows).await {
         Ok(begun) => begun,
         Err(error) => {
             tracing::warn!(%error, messages = rows.len(), "attempts could not be written");
-            let planned = ready.into_iter().map(|(planned, _, _)| planned).collect();
-            tasks.spawn(undo(corridor.clone(), rows, planned));
+            tasks.spawn(undo(corridor.clone(), rows, ready));
             return;
         }
     };
@@ -301,11 +307,13 @@ async fn begin(
     corridor.clock.read(asked, committed, begun.now);
     let mut allowed: std::collections::HashSet<AttemptId> = begun.attempts.into_iter().collect();
     let mut refused = Vec::new();
-    for (begin, (planned, rendered, at)) in rows.into_iter().zip(ready) {
+    for (begin, one) in rows.into_iter().zip(ready) {
         if !allowed.remove(&begin.attempt) {
-            refused.push(super::plan::release(&planned.hand, Some(lane.channel)));
+            refused.push(one.planned.release());
+            super::budget::give_back(corridor, one.spend).await;
             continue;
         }
+        let Ready { planned, rendered, at, spend } = one;
         let Some(wire) = wire.split(1) else { break };
         let sender = render::sender(corridor, &planned, &lane.senders);
         let written = Written {
@@ -314,6 +322,7 @@ async fn begin(
             content: render::addressed(rendered.content, &planned),
             locale: rendered.locale,
             segments: rendered.segments,
+            spend,
             planned,
             sender,
             at,
@@ -327,7 +336,7 @@ async fn begin(
 
 /// Nobody knows whether a `begin` that failed was committed, but nothing was sent: what stands in the ledger is settled
 /// as such, and the leases are given back, as soon as the ledger answers again.
-async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, planned: Vec<Planned>) {
+async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
     let at = corridor.clock.timestamp(Instant::now());
     let settlements: Vec<Settlement> = rows
         .into_iter()
@@ -346,8 +355,10 @@ async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, planned: Vec<Planned>) 
         })
         .collect();
     super::settle::write(&corridor, &settlements).await;
-    let leases = planned.iter().map(|p| super::plan::release(&p.hand, Some(p.route.channel))).collect();
-    corridor.release(leases).await;
+    corridor.release(ready.iter().map(|one| one.planned.release()).collect()).await;
+    for one in ready {
+        super::budget::give_back(&corridor, one.spend).await;
+    }
 }
 
 fn row(lane: &Lane, planned: &Planned, rendered: &Rendered, hash: &str) -> Begin {

@@ -2,6 +2,7 @@
 //! gate, is written down as begun, is sent, and is settled. Each stage is a type, so that a wrong order does not
 //! compile: [`InHand`] -> [`Planned`] -> `Rendered` -> `Written` -> `Settlement`.
 
+mod budget;
 mod clock;
 mod due;
 mod explain;
@@ -14,6 +15,7 @@ mod queue;
 mod render;
 mod send;
 mod settle;
+mod spool;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +35,7 @@ use crate::domain::words::{Channel, Reason};
 use crate::policy::decide::Rules;
 use crate::policy::retry::RetryRules;
 use crate::store::Store;
-use crate::store::rows::{JobBody, MessageFacts, PatientState, Settlement, Work};
+use crate::store::rows::{JobBody, MessageFacts, PatientState, Release, Settlement, Work};
 use crate::template::{SharedCatalogue, SiteContext};
 pub use explain::{Explained, ExplainedAttempt, GateStep, Next, NextAction, explain};
 use lane::Lane;
@@ -44,6 +46,8 @@ pub use render::site_context;
 const IN_HAND: usize = 6_000;
 /// Of these, kept free for urgent ones.
 const URGENT_ROOM: usize = 500;
+/// How long the ledger, and after it the spool, may take to note what was cut.
+const LAST_CALL: std::time::Duration = std::time::Duration::from_millis(750);
 
 /// What the corridor is made of.
 #[derive(Debug)]
@@ -91,6 +95,8 @@ struct Corridor {
     stopping: CancellationToken,
     /// What is still on the wire is settled as unknown.
     cut: CancellationToken,
+    /// Results that the ledger has not taken by now go to the spool.
+    last: CancellationToken,
 }
 
 /// A place in hand; free again when dropped.
@@ -118,6 +124,19 @@ struct Planned {
     state: PatientState,
     valid_until: Timestamp,
     explanation: String,
+}
+
+impl InHand {
+    /// Gives the lease back: due again, at its channel if it has one by now.
+    fn release(&self, channel: Option<Channel>) -> Release {
+        Release { message: self.facts.id, token: self.work.token, channel, due_at: None }
+    }
+}
+
+impl Planned {
+    fn release(&self) -> Release {
+        self.hand.release(Some(self.route.channel))
+    }
 }
 
 /// Something to plan, as intake and claims hand it over.
@@ -161,10 +180,12 @@ impl Dispatcher {
             due: Notify::new(),
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
+            last: CancellationToken::new(),
         });
         let tasks = TaskTracker::new();
         tasks.spawn(plan::run(corridor.clone(), urgent, normal));
         tasks.spawn(settle::run(corridor.clone(), settled));
+        tasks.spawn(settle::replay(corridor.clone()));
         tasks.spawn(due::run(corridor.clone()));
         tasks.spawn(life::run(corridor.clone()));
         tasks.spawn(outbox::run(corridor.clone(), parts.publisher));
@@ -201,7 +222,7 @@ impl Dispatcher {
     }
 
     /// Stops taking work, lets what is on the wire finish within the grace, settles the rest as unknown, gives
-    /// leases back, and tells the last events.
+    /// leases back, and tells the last events. What the ledger does not take goes to the spool.
     pub async fn stop(self) {
         self.corridor.stopping.cancel();
         self.tasks.close();
@@ -209,9 +230,9 @@ impl Dispatcher {
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
             self.corridor.cut.cancel();
             // Settling what was cut is one statement; a ledger that is away must not hold the exit up for long.
-            let last = std::time::Duration::from_millis(1500);
-            if tokio::time::timeout(last, self.tasks.wait()).await.is_err() {
-                tracing::error!("stopped with results that the ledger has not taken: they will be unknown");
+            if tokio::time::timeout(LAST_CALL, self.tasks.wait()).await.is_err() {
+                self.corridor.last.cancel();
+                let _ = tokio::time::timeout(LAST_CALL, self.tasks.wait()).await;
             }
         }
     }
@@ -225,7 +246,7 @@ impl Corridor {
             let pool = if urgent { &self.urgent_room } else { &self.room };
             let permit = pool.clone().try_acquire_owned().or_else(|_| self.room.clone().try_acquire_owned());
             let Ok(room) = permit else {
-                back.push(crate::store::rows::Release {
+                back.push(Release {
                     message: message.facts.id,
                     token: message.work.token,
                     channel: None,
@@ -254,7 +275,7 @@ impl Corridor {
     }
 
     /// Gives leases back; should the ledger be away they run out by themselves.
-    async fn release(&self, leases: Vec<crate::store::rows::Release>) {
+    async fn release(&self, leases: Vec<Release>) {
         if leases.is_empty() {
             return;
         }
@@ -271,6 +292,7 @@ fn retry_rules(config: &Config) -> RetryRules {
         first_pause: span(retry.first_delay),
         longest_pause: span(retry.max_delay),
         longest_retry_after: span(retry.retry_after_max),
+        jitter_share: f64::from(retry.jitter_percent) / 100.0,
         ..RetryRules::default()
     }
 }

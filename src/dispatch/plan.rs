@@ -39,7 +39,7 @@ pub(super) async fn run(
             }
         }
         if corridor.stopping.is_cancelled() {
-            let leases = batch.iter().map(|hand| release(hand, None)).collect();
+            let leases = batch.iter().map(|hand| hand.release(None)).collect();
             corridor.release(leases).await;
         } else {
             plan(&corridor, batch).await;
@@ -122,10 +122,10 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         row.channel = Some(lane.channel);
         return Outcome::Decided(Box::new(row));
     }
-    let (priority, channel) = (facts.priority, lane.channel);
+    let priority = facts.priority;
     match lane.queue.offer(priority, planned) {
         Ok(()) => Outcome::Queued,
-        Err(planned) => Outcome::NoRoom(release(&planned.hand, Some(channel))),
+        Err(planned) => Outcome::NoRoom(planned.release()),
     }
 }
 
@@ -248,8 +248,4 @@ fn row(hand: &InHand, decision: &Decision, now: Timestamp, explanation: String) 
         explanation,
         at: now,
     }
-}
-
-pub(super) fn release(hand: &InHand, channel: Option<Channel>) -> Release {
-    Release { message: hand.facts.id, token: hand.work.token, channel, due_at: None }
 }

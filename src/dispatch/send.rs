@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::gate::Wall;
-use super::{Corridor, Planned};
+use super::{Corridor, Planned, budget};
 use crate::domain::ids::{AttemptId, SendKey};
 use crate::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError, Sender};
-use crate::domain::status::{AttemptStatus, MessageStatus};
-use crate::domain::words::{Channel, Reason};
+use crate::domain::status::AttemptStatus;
+use crate::domain::words::Channel;
 use crate::policy::retry::{Next, after_failure};
 use crate::provider::Provider;
-use crate::store::rows::{Decided, Failure, Settlement, Spend, Then};
-use crate::template::Rendered;
+use crate::store::rows::{Failure, Settlement, Spend, Then};
 
 /// An attempt that stands in the ledger and may go out.
 #[derive(Debug)]
@@ -26,6 +25,8 @@ pub(super) struct Written {
     pub(super) content: Content,
     pub(super) locale: String,
     pub(super) segments: u32,
+    /// What was taken from budgets for it.
+    pub(super) spend: Option<Spend>,
     pub(super) sender: Option<Sender>,
     /// Its slot of the rate gate.
     pub(super) at: Instant,
@@ -73,7 +74,7 @@ pub(super) async fn carry(
     let settlement = settle(&corridor, provider.as_ref(), &written, outcome);
     count(&settlement, channel);
     if settlement.status == AttemptStatus::Failed {
-        give_back(&corridor, &written).await;
+        budget::give_back(&corridor, written.spend).await;
     }
     let room = written.planned.hand.room;
     // The settler outlives every send.
@@ -173,116 +174,5 @@ fn count(settlement: &Settlement, channel: Channel) {
         tracing::info!(message = %settlement.facts.id, source = %settlement.facts.source, job = %settlement.facts.job_id,
             provider = %settlement.provider, status = %settlement.status, failure,
             code = settlement.code.as_deref().unwrap_or(""), "not through");
-    }
-}
-
-/// Takes each message's cost from its budgets; those that would cross one are held until the next day.
-pub(super) async fn afford(
-    corridor: &Corridor,
-    ready: Vec<(Planned, Rendered, Instant)>,
-) -> Vec<(Planned, Rendered, Instant)> {
-    let costs: Vec<Option<Spend>> =
-        ready.iter().map(|(planned, rendered, _)| spend(corridor, planned, rendered.segments)).collect();
-    let spends: Vec<Spend> = costs.iter().flatten().cloned().collect();
-    if spends.is_empty() {
-        return ready;
-    }
-    let answers = match corridor.store.spend(&spends).await {
-        Ok(answers) => answers,
-        Err(error) => {
-            tracing::warn!(%error, messages = ready.len(), "budgets could not be read; the messages wait");
-            let back =
-                ready.iter().map(|(p, _, _)| super::plan::release(&p.hand, Some(p.route.channel))).collect();
-            corridor.release(back).await;
-            return Vec::new();
-        }
-    };
-    let mut answers = answers.into_iter();
-    let (mut allowed, mut over) = (Vec::new(), Vec::new());
-    for ((planned, rendered, at), cost) in ready.into_iter().zip(costs) {
-        if cost.is_none() || answers.next() == Some(true) {
-            allowed.push((planned, rendered, at));
-        } else {
-            over.push(over_budget(corridor, &planned));
-        }
-    }
-    if let Err(error) = corridor.store.decide(&over).await {
-        tracing::warn!(%error, messages = over.len(), "decisions could not be written; they are made again");
-    }
-    allowed
-}
-
-/// What the message costs, and the budgets that pay. Nothing where no budget is set, or it costs nothing.
-fn spend(corridor: &Corridor, planned: &Planned, segments: u32) -> Option<Spend> {
-    let (facts, limits) = (&planned.hand.facts, &corridor.config.limits);
-    if facts.test || matches!(planned.route.channel, Channel::Email | Channel::Portal) {
-        return None;
-    }
-    let whole = |micros: u64| i64::try_from(micros).unwrap_or(i64::MAX);
-    let day = corridor
-        .clock
-        .timestamp(Instant::now())
-        .to_zoned(corridor.config.organisation.timezone.clone())
-        .date();
-    let of_source = corridor.config.source(&facts.source).and_then(|s| s.budget_per_day);
-    let of_site = facts.site.as_ref().and_then(|id| corridor.config.site(id)).and_then(|s| s.budget_per_day);
-    let all = limits.budget_per_day;
-    let mut budgets = Vec::new();
-    if let Some(limit) = all.total {
-        budgets.push((format!("budget/{day}/total"), whole(limit.micros)));
-    }
-    if let Some(limit) = of_source.or(all.per_source) {
-        budgets.push((format!("budget/{day}/source/{}", facts.source), whole(limit.micros)));
-    }
-    if let (Some(site), Some(limit)) = (&facts.site, of_site.or(all.per_site)) {
-        budgets.push((format!("budget/{day}/site/{site}"), whole(limit.micros)));
-    }
-    if budgets.is_empty() {
-        return None;
-    }
-    // Only now: reading a number's country costs more than all of the above.
-    let region = crate::domain::phone::region_of(planned.route.address.expose());
-    let cost = limits.cost_to(region.as_ref().map_or("", |r| r.as_str()));
-    let amount = match planned.route.channel {
-        Channel::Sms => whole(cost.per_segment.micros).saturating_mul(i64::from(segments.max(1))),
-        Channel::Voice => whole(cost.per_minute.micros),
-        Channel::Email | Channel::Portal => 0,
-    };
-    (amount != 0).then_some(Spend { budgets, amount })
-}
-
-/// A message that did not go out costs nothing.
-async fn give_back(corridor: &Corridor, written: &Written) {
-    if let Some(mut spend) = spend(corridor, &written.planned, written.segments) {
-        spend.amount = -spend.amount;
-        if let Err(error) = corridor.store.spend(&[spend]).await {
-            tracing::warn!(%error, "a budget keeps what was not spent");
-        }
-    }
-}
-
-fn over_budget(corridor: &Corridor, planned: &Planned) -> Decided {
-    let now = corridor.clock.timestamp(Instant::now());
-    let zoned = now.to_zoned(corridor.config.organisation.timezone.clone());
-    let tomorrow = zoned
-        .date()
-        .tomorrow()
-        .ok()
-        .and_then(|date| date.to_zoned(corridor.config.organisation.timezone.clone()).ok())
-        .map_or_else(
-            || now.saturating_add(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MAX),
-            |z| z.timestamp(),
-        );
-    let hand = &planned.hand;
-    let under_way = hand.work.status.rank().is_some_and(|rank| rank > 0);
-    Decided {
-        facts: (*hand.facts).clone(),
-        token: hand.work.token,
-        status: if under_way { hand.work.status } else { MessageStatus::Held },
-        reason: Some(Reason::OverBudget),
-        due_at: Some(tomorrow.min(planned.valid_until)),
-        channel: Some(planned.route.channel),
-        explanation: planned.explanation.clone(),
-        at: now,
     }
 }

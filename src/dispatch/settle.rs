@@ -1,12 +1,13 @@
 //! What became of attempts is written down in batches. A result is tried until the ledger takes it: it is held in
-//! memory meanwhile, and the room it keeps occupied slows the corridor down.
+//! memory meanwhile, and the room it keeps occupied slows the corridor down. One that the ledger has not taken when
+//! the process must end goes to the spool.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Corridor, Room};
+use super::{Corridor, Room, spool};
 use crate::store::rows::Settlement;
 
 /// How long a batch that is not full waits for more.
@@ -46,10 +47,51 @@ pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Se
 /// Writes results down, however long it takes.
 pub(super) async fn write(corridor: &Corridor, batch: &[Settlement]) {
     let mut pause = Duration::from_millis(20);
-    while let Err(error) = corridor.store.settle(batch).await {
+    loop {
+        let error = tokio::select! {
+            written = corridor.store.settle(batch) => match written {
+                Ok(()) => return,
+                Err(error) => error,
+            },
+            () = corridor.last.cancelled() => return keep(corridor, batch),
+        };
         tracing::error!(%error, results = batch.len(), "results wait for the ledger");
         metrics::counter!("outreachd_settle_retries_total").increment(1);
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = corridor.last.cancelled() => return keep(corridor, batch),
+        }
         pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
+fn keep(corridor: &Corridor, batch: &[Settlement]) {
+    let results = batch.len();
+    match spool::keep(&corridor.config.worker.spool, corridor.worker, batch) {
+        Ok(()) => {
+            tracing::error!(results, "the ledger has not taken these results; the next start writes them")
+        }
+        Err(error) => {
+            tracing::error!(kind = %error.kind(), results, "neither ledger nor spool took these results: they will be unknown")
+        }
+    }
+}
+
+/// Gives the ledger what earlier processes could not, as soon as it answers.
+pub(super) async fn replay(corridor: Arc<Corridor>) {
+    let dir = &corridor.config.worker.spool;
+    while !corridor.stopping.is_cancelled() {
+        match spool::replay(dir, corridor.store.as_ref()).await {
+            Ok(0) => return,
+            Ok(results) => {
+                tracing::warn!(results, "wrote results that an earlier process could not");
+                return corridor.told.notify_one();
+            }
+            Err(error) => tracing::warn!(%error, "kept results wait for the ledger"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            () = corridor.stopping.cancelled() => {}
+        }
     }
 }

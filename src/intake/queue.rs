@@ -1,5 +1,6 @@
 //! The queues: deliveries are taken in batches, written to the ledger, and acknowledged once they are there. While the
-//! ledger is away consuming stops; nothing is refused back to the broker to spin.
+//! ledger is away nothing is acknowledged, so that the broker soon sends no more; nothing is refused back to it to
+//! spin.
 
 use std::time::Duration;
 
@@ -69,7 +70,6 @@ async fn write(intake: &Intake, acks: &Acks, queue: QueueRole, taken: &[Delivery
         };
         let Err(error) = written else { break };
         tracing::warn!(%error, deliveries = tokens.len(), queue = ?queue, "intake waits for the ledger");
-        acks.pause();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             // Not acknowledged: the broker delivers them again.
@@ -77,7 +77,6 @@ async fn write(intake: &Intake, acks: &Acks, queue: QueueRole, taken: &[Delivery
         }
         pause = (pause * 2).min(Duration::from_secs(1));
     }
-    acks.resume();
     acks.committed(tokens);
 }
 

@@ -18,6 +18,8 @@ pub struct RetryRules {
     pub longest_retry_after: SignedDuration,
     /// Pause when our account or sender is at fault: a person has to act first.
     pub misconfigured_pause: SignedDuration,
+    /// The share of a pause that chance may take off, 0 to 1.
+    pub jitter_share: f64,
 }
 
 impl Default for RetryRules {
@@ -28,6 +30,7 @@ impl Default for RetryRules {
             longest_pause: SignedDuration::from_mins(15),
             longest_retry_after: SignedDuration::from_hours(1),
             misconfigured_pause: SignedDuration::from_mins(2),
+            jitter_share: 0.5,
         }
     }
 }
@@ -45,8 +48,8 @@ pub enum Next {
 
 /// Decides what follows the failure `kind`, the `tries`-th attempt of its step.
 ///
-/// `jitter` is in `[0, 1)`: a pause is spread over its second half, so that many messages that failed together
-/// do not come back together. `dedupes`: the provider knows a repeat by our send key, so an unknown outcome may
+/// `jitter` is in `[0, 1)`: it takes off the rules' share of a pause, so that many messages that failed together do
+/// not come back together. `dedupes`: the provider knows a repeat by our send key, so an unknown outcome may
 /// be sent again.
 #[must_use]
 pub fn after_failure(
@@ -60,11 +63,11 @@ pub fn after_failure(
     let out_of_tries = tries >= rules.max_tries;
     match kind {
         FailureKind::Ambiguous if dedupes && !out_of_tries => {
-            Next::Retry(later(now, pause(tries, rules), jitter))
+            Next::Retry(later(now, pause(tries, rules), rules, jitter))
         }
         FailureKind::Ambiguous => Next::Unknown,
         FailureKind::Transient if out_of_tries => Next::NextRoute(Reason::ProviderUnavailable),
-        FailureKind::Transient => Next::Retry(later(now, pause(tries, rules), jitter)),
+        FailureKind::Transient => Next::Retry(later(now, pause(tries, rules), rules, jitter)),
         // A provider that asks us to slow down has not refused the message: patience costs no try.
         FailureKind::Throttled { retry_after } => {
             let asked = retry_after.map_or_else(|| pause(tries, rules), |d| d.min(rules.longest_retry_after));
@@ -74,7 +77,7 @@ pub fn after_failure(
         FailureKind::BadAddress => Next::NextRoute(Reason::InvalidAddress),
         FailureKind::OptedOut => Next::NextRoute(Reason::OptedOut),
         FailureKind::Rejected => Next::NextRoute(Reason::ProviderRejected),
-        FailureKind::Misconfigured => Next::Retry(later(now, rules.misconfigured_pause, jitter)),
+        FailureKind::Misconfigured => Next::Retry(later(now, rules.misconfigured_pause, rules, jitter)),
     }
 }
 
@@ -83,9 +86,9 @@ fn pause(tries: u16, rules: &RetryRules) -> SignedDuration {
     rules.first_pause.checked_mul(1 << doublings).map_or(rules.longest_pause, |p| p.min(rules.longest_pause))
 }
 
-fn later(now: Timestamp, pause: SignedDuration, jitter: f64) -> Timestamp {
-    let half = pause / 2;
-    add(now, half + spread(half, jitter))
+fn later(now: Timestamp, pause: SignedDuration, rules: &RetryRules, jitter: f64) -> Timestamp {
+    let by_chance = spread(pause, rules.jitter_share);
+    add(now, pause - by_chance + spread(by_chance, jitter))
 }
 
 fn spread(over: SignedDuration, jitter: f64) -> SignedDuration {

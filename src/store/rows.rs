@@ -40,7 +40,7 @@ impl Default for Timings {
 }
 
 /// What every event, log line and look-up says of a message: ids and words, nothing else.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MessageFacts {
     pub id: MessageId,
     pub source: SourceName,
@@ -330,7 +330,7 @@ impl Failure {
 }
 
 /// What became of one attempt, and what follows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Settlement {
     pub facts: std::sync::Arc<MessageFacts>,
     pub attempt: AttemptId,

@@ -105,13 +105,20 @@ async fn settled(acks: &Acks) {
     timeout(PATIENCE, settle).await.expect("all is acknowledged");
 }
 
-/// Commits whatever still comes, repeats included, until nothing is outstanding.
+/// Commits whatever still comes, repeats included, until nothing has been outstanding for half a second: after a lost
+/// connection the broker hands out again what was not acknowledged, and that takes a while.
 async fn drain(deliveries: &mut Deliveries, acks: &Acks) {
-    let mut batch = Vec::new();
-    while timeout(Duration::from_millis(500), deliveries.next_batch(&mut batch, 500)).await.is_ok() {
-        acks.committed(batch.drain(..).map(|delivery| delivery.token));
-    }
-    settled(acks).await;
+    let quiet = async {
+        let mut batch = Vec::new();
+        loop {
+            let more = timeout(Duration::from_millis(500), deliveries.next_batch(&mut batch, 500)).await;
+            acks.committed(batch.drain(..).map(|delivery| delivery.token));
+            if more.is_err() && acks.outstanding().0 == 0 {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, quiet).await.unwrap_or_else(|_| panic!("{:?} are left", acks.outstanding()));
 }
 
 fn small_window() -> ConsumeOptions {

@@ -253,14 +253,7 @@ const FAULTY: &[(&str, &[(&str, &str)])] = &[
     ("[store]\nurl = \"postgres://db/outreach\"", &[("store.url", "USER")]),
     ("[store]\npool_size = \"10\"", &[("store.pool_size", "without quotes")]),
     ("[amqp]\nprefix = \"Outreach\"", &[("amqp.url", "OUTREACHD_AMQP__URL"), ("amqp.prefix", "choose")]),
-    (
-        "[amqp]\nurl = \"http://mq\"\nprefetch = 8\nreconnect_min = \"1m\"",
-        &[
-            ("amqp.url", "amqp://"),
-            ("amqp.prefetch_restart", "raise `prefetch`"),
-            ("amqp.reconnect_min", "reconnect_max"),
-        ],
-    ),
+    ("[amqp]\nurl = \"http://mq\"\nprefetch = 0", &[("amqp.url", "amqp://"), ("amqp.prefetch", "1")]),
     ("[security]\nkey = \"short\"", &[("security.key", "urandom")]),
     ("[security]\nkey_file = \"/no/such/file\"", &[("security.key_file", "no such file")]),
     ("[store]\nurl = \"sqlite://a.db\"\nurl_file = \"b\"", &[("store.url", "either `url` or `url_file`")]),

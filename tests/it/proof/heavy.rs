@@ -10,7 +10,6 @@ const PRIVATE: Plan = Plan {
     private: true,
     sms_limits: &["50000/s"],
     voice_limits: &[],
-    amqp: "",
     more: "",
     log_level: "info",
     audit_every: 100,

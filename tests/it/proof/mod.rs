@@ -12,5 +12,6 @@ mod orders;
 mod rig;
 mod safety;
 mod short;
+mod spool;
 mod tap;
 mod worker;

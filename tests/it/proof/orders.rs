@@ -133,8 +133,7 @@ fn interleave(cases: Vec<Vec<Word>>, random: &mut StdRng) -> Vec<Word> {
 
 /// `count` cases; nothing may be sent before all have been said, which takes up to `saying`.
 pub(crate) async fn orders(name: &str, plan: Plan, count: usize, saying: Duration, seed: u64) {
-    // A change of the window may hand deliveries out in another order; the rules are about the order of arrival.
-    let mut rig = Rig::build(Plan { amqp: "prefetch_restart = 1000", ..plan }).await;
+    let mut rig = Rig::build(plan).await;
     rig.know(&(0..100).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect::<Vec<_>>()).await;
     let mut random = StdRng::seed_from_u64(seed);
     let words = interleave((0..count).map(|n| case(n, &mut random)).collect(), &mut random);

@@ -28,8 +28,7 @@ pub(crate) struct Plan {
     /// The limits of the SMS and of the voice provider, such as `"50/s"`.
     pub(crate) sms_limits: &'static [&'static str],
     pub(crate) voice_limits: &'static [&'static str],
-    /// More of `[amqp]`, and more sections.
-    pub(crate) amqp: &'static str,
+    /// More sections.
     pub(crate) more: &'static str,
     pub(crate) log_level: &'static str,
     /// One hit in so many is looked up in the ledger before it is answered.
@@ -42,7 +41,6 @@ impl Default for Plan {
             private: false,
             sms_limits: &[],
             voice_limits: &[],
-            amqp: "",
             more: "",
             log_level: "info",
             audit_every: 1,
@@ -62,7 +60,7 @@ pub(crate) struct Rig {
     pub(crate) rabbitmq: Option<RabbitMq>,
     workers_started: usize,
     producer: Broker,
-    _database: TestDatabase,
+    database: TestDatabase,
     _postgres: Option<Postgres>,
 }
 
@@ -107,16 +105,26 @@ impl Rig {
             rabbitmq,
             workers_started: 0,
             producer,
-            _database: database,
+            database,
             _postgres: postgres,
         }
     }
 
     /// A worker process, with a log of its own.
     pub(crate) fn worker(&mut self) -> WorkerProcess {
+        self.worker_with(&[])
+    }
+
+    /// The same with other settings, as environment variables.
+    pub(crate) fn worker_with(&mut self, settings: &[(&str, &str)]) -> WorkerProcess {
         self.workers_started += 1;
         let log = self.dir.path().join(format!("worker-{}.log", self.workers_started));
-        WorkerProcess::start(&self.dir.path().join("outreachd.toml"), &log)
+        WorkerProcess::start(&self.dir.path().join("outreachd.toml"), &log, settings)
+    }
+
+    /// Where the ledger is.
+    pub(crate) fn database_url(&self) -> String {
+        self.database.url()
     }
 
     /// What every worker so far has said.
@@ -238,7 +246,6 @@ fn configuration(plan: &Plan, simulator: &Simulator, database: &str, amqp: &str,
         + &provider("voice", "twilio_voice", plan.voice_limits);
     let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
     let (level, more, key) = (plan.log_level, plan.more, "5a1b2c3d".repeat(8));
-    let amqp_more = plan.amqp;
     format!(
         r#"
         [safety]
@@ -251,7 +258,6 @@ fn configuration(plan: &Plan, simulator: &Simulator, database: &str, amqp: &str,
         [amqp]
         url = "{amqp}"
         prefix = "{prefix}"
-        {amqp_more}
         [http]
         listen = "127.0.0.1:0"
         [templates]

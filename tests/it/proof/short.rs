@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::drain::{Drain, Fault, drain};
 use super::rig::Plan;
-use super::{bad, canary, orders, safety};
+use super::{bad, canary, orders, safety, spool};
 
 const SMALL: Drain = Drain { jobs: 300, times: 1, fault: Fault::None, foreign: false };
 
@@ -44,4 +44,9 @@ async fn a_stop_holds_for_what_is_queued() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_outlives_older_upserts_and_snapshots() {
     safety::stop_stands("STOP stands", Plan::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_that_the_ledger_does_not_take_outlive_the_process() {
+    spool::results_outlive_the_process("spool", Plan::default(), 40).await;
 }

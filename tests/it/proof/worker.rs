@@ -32,14 +32,17 @@ pub(crate) struct Usage {
 }
 
 impl WorkerProcess {
-    /// Starts one; all it says goes to the file `log`.
-    pub(crate) fn start(config: &Path, log: &Path) -> Self {
+    /// Starts one, with `settings` on top of the file; all it says goes to the file `log`, and what it must keep beside
+    /// that.
+    pub(crate) fn start(config: &Path, log: &Path, settings: &[(&str, &str)]) -> Self {
         let output = File::create(log).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new(env!("CARGO_BIN_EXE_outreachd"))
             .args(["run", "--config"])
             .arg(config)
             .env("OUTREACHD_HTTP__LISTEN", format!("127.0.0.1:{port}"))
+            .env("OUTREACHD_WORKER__SPOOL", log.parent().unwrap())
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)

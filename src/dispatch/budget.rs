@@ -1,0 +1,118 @@
+//! What a message costs, and the budgets that pay for it.
+
+use std::time::Instant;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::lane::Ready;
+use super::{Corridor, Planned};
+use crate::domain::status::MessageStatus;
+use crate::domain::words::{Channel, Reason};
+use crate::store::rows::{Decided, Spend};
+
+/// Takes each message's cost from its budgets; those that would cross one are held until the next day.
+pub(super) async fn afford(corridor: &Corridor, mut ready: Vec<Ready>) -> Vec<Ready> {
+    for one in &mut ready {
+        one.spend = spend(corridor, &one.planned, one.rendered.segments);
+    }
+    let spends: Vec<Spend> = ready.iter().filter_map(|one| one.spend.clone()).collect();
+    if spends.is_empty() {
+        return ready;
+    }
+    let answers = match corridor.store.spend(&spends).await {
+        Ok(answers) => answers,
+        Err(error) => {
+            tracing::warn!(%error, messages = ready.len(), "budgets could not be read; the messages wait");
+            let back = ready.iter().map(|r| r.planned.release()).collect();
+            corridor.release(back).await;
+            return Vec::new();
+        }
+    };
+    let mut answers = answers.into_iter();
+    let (mut allowed, mut over) = (Vec::new(), Vec::new());
+    for one in ready {
+        if one.spend.is_none() || answers.next() == Some(true) {
+            allowed.push(one);
+        } else {
+            over.push(over_budget(corridor, &one.planned));
+        }
+    }
+    if let Err(error) = corridor.store.decide(&over).await {
+        tracing::warn!(%error, messages = over.len(), "decisions could not be written; they are made again");
+    }
+    allowed
+}
+
+/// What the message costs, and the budgets that pay. Nothing where no budget is set, or it costs nothing.
+fn spend(corridor: &Corridor, planned: &Planned, segments: u32) -> Option<Spend> {
+    let (facts, limits) = (&planned.hand.facts, &corridor.config.limits);
+    if facts.test || matches!(planned.route.channel, Channel::Email | Channel::Portal) {
+        return None;
+    }
+    let whole = |micros: u64| i64::try_from(micros).unwrap_or(i64::MAX);
+    let day = corridor
+        .clock
+        .timestamp(Instant::now())
+        .to_zoned(corridor.config.organisation.timezone.clone())
+        .date();
+    let of_source = corridor.config.source(&facts.source).and_then(|s| s.budget_per_day);
+    let of_site = facts.site.as_ref().and_then(|id| corridor.config.site(id)).and_then(|s| s.budget_per_day);
+    let all = limits.budget_per_day;
+    let mut budgets = Vec::new();
+    if let Some(limit) = all.total {
+        budgets.push((format!("budget/{day}/total"), whole(limit.micros)));
+    }
+    if let Some(limit) = of_source.or(all.per_source) {
+        budgets.push((format!("budget/{day}/source/{}", facts.source), whole(limit.micros)));
+    }
+    if let (Some(site), Some(limit)) = (&facts.site, of_site.or(all.per_site)) {
+        budgets.push((format!("budget/{day}/site/{site}"), whole(limit.micros)));
+    }
+    if budgets.is_empty() {
+        return None;
+    }
+    // Only now: reading a number's country costs more than all of the above.
+    let region = crate::domain::phone::region_of(planned.route.address.expose());
+    let cost = limits.cost_to(region.as_ref().map_or("", |r| r.as_str()));
+    let amount = match planned.route.channel {
+        Channel::Sms => whole(cost.per_segment.micros).saturating_mul(i64::from(segments.max(1))),
+        Channel::Voice => whole(cost.per_minute.micros),
+        Channel::Email | Channel::Portal => 0,
+    };
+    (amount != 0).then_some(Spend { budgets, amount })
+}
+
+/// A message that did not go out costs nothing: what was taken goes back to the budgets it came from.
+pub(super) async fn give_back(corridor: &Corridor, taken: Option<Spend>) {
+    if let Some(taken) = taken
+        && let Err(error) = corridor.store.spend(&[Spend { amount: -taken.amount, ..taken }]).await
+    {
+        tracing::warn!(%error, "a budget keeps what was not spent");
+    }
+}
+
+fn over_budget(corridor: &Corridor, planned: &Planned) -> Decided {
+    let now = corridor.clock.timestamp(Instant::now());
+    let zoned = now.to_zoned(corridor.config.organisation.timezone.clone());
+    let tomorrow = zoned
+        .date()
+        .tomorrow()
+        .ok()
+        .and_then(|date| date.to_zoned(corridor.config.organisation.timezone.clone()).ok())
+        .map_or_else(
+            || now.saturating_add(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MAX),
+            |z| z.timestamp(),
+        );
+    let hand = &planned.hand;
+    let under_way = hand.work.status.rank().is_some_and(|rank| rank > 0);
+    Decided {
+        facts: (*hand.facts).clone(),
+        token: hand.work.token,
+        status: if under_way { hand.work.status } else { MessageStatus::Held },
+        reason: Some(Reason::OverBudget),
+        due_at: Some(tomorrow.min(planned.valid_until)),
+        channel: Some(planned.route.channel),
+        explanation: planned.explanation.clone(),
+        at: now,
+    }
+}

@@ -1,0 +1,69 @@
+//! Results that the ledger would not take before the process had to end: kept in a file, and written at the next
+//! start. Ids, words and codes only; a result that lands late raises what was called unknown meanwhile.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Error, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::domain::ids::WorkerId;
+use crate::store::rows::Settlement;
+use crate::store::{Store, StoreError};
+
+const PREFIX: &str = "results-";
+const SUFFIX: &str = ".ndjson";
+/// Results written at once.
+const AT_ONCE: usize = 500;
+
+/// Adds results to this worker's file in `dir`, and to the disk.
+pub(super) fn keep(dir: &Path, worker: WorkerId, results: &[Settlement]) -> Result<(), Error> {
+    let path = dir.join(format!("{PREFIX}{}{SUFFIX}", worker.0.simple()));
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    for result in results {
+        serde_json::to_writer(&mut file, result)?;
+        file.write_all(b"\n")?;
+    }
+    file.sync_all()
+}
+
+/// Writes what earlier processes left in `dir` to the ledger; answers how many results there were. A file goes once
+/// the ledger has all of it; what stands in it twice lands once.
+pub(super) async fn replay(dir: &Path, store: &dyn Store) -> Result<usize, StoreError> {
+    let mut count = 0;
+    for path in left(dir) {
+        match read(&path) {
+            Ok(results) => {
+                for chunk in results.chunks(AT_ONCE) {
+                    store.settle(chunk).await?;
+                }
+                count += results.len();
+                if let Err(error) = std::fs::remove_file(&path) {
+                    tracing::warn!(kind = %error.kind(), "a file of results cannot be removed; it is read again");
+                }
+            }
+            // Left where it is, for a person: the next start says so again.
+            Err(error) => {
+                tracing::error!(kind = %error.kind(), file = %path.display(), "kept results cannot be read")
+            }
+        }
+    }
+    Ok(count)
+}
+
+fn left(dir: &Path) -> Vec<PathBuf> {
+    let ours = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_name().to_str().is_some_and(ours)).map(|e| e.path()).collect()
+}
+
+fn read(path: &Path) -> Result<Vec<Settlement>, Error> {
+    let mut results = Vec::new();
+    for line in BufReader::new(File::open(path)?).lines() {
+        match serde_json::from_str(&line?) {
+            Ok(result) => results.push(result),
+            // The last line may have been cut off by a full disk; what stands before it is whole.
+            Err(error) if error.is_eof() => break,
+            Err(_) => return Err(Error::from(ErrorKind::InvalidData)),
+        }
+    }
+    Ok(results)
+}
