@@ -227,6 +227,8 @@ fn carrier(section: &ProviderSection, setting: Setting) -> Result<Carrier, AppEr
         limits: section.limits.clone(),
         weight: section.weight,
         max_in_flight: section.max_in_flight,
+        // The simulator is us: what goes there stays here.
+        baa: section.baa || setting != Setting::Live,
         senders,
     })
 }
@@ -239,6 +241,7 @@ fn capture(channel: Channel) -> Option<Carrier> {
         limits: Vec::new(),
         weight: 1,
         max_in_flight: 256,
+        baa: true,
         senders: Vec::new(),
     })
 }

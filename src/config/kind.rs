@@ -203,6 +203,7 @@ pub(super) use word;
 word!(
     crate::domain::words::Channel,
     crate::domain::words::Purpose,
+    crate::domain::words::PhiClass,
     crate::domain::words::Priority,
     crate::domain::words::SafetyMode,
     crate::domain::status::MessageStatus,

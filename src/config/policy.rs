@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::fault::Broken;
 use super::kind::{Flag, Int, Span, one_of, word};
 use super::read::Section;
-use crate::domain::words::{Purpose, words};
+use crate::domain::words::{Channel, PhiClass, Purpose, words};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -34,6 +34,9 @@ pub struct PolicySection {
     /// How long a receipt is awaited before `sent` is final.
     pub receipt_deadline: Duration,
     pub retry: RetryPolicy,
+    pub cap: CapPolicy,
+    pub phi: PhiPolicy,
+    pub majority: MajorityPolicy,
     purposes: [PurposePolicy; 8],
 }
 
@@ -62,6 +65,38 @@ pub struct PurposePolicy {
     pub voice_allowed: bool,
     /// Another channel may be tried after one has failed.
     pub fallback_allowed: bool,
+    /// Held back by the caps.
+    pub capped: bool,
+}
+
+/// How often somebody may be disturbed, over all sources and campaigns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapPolicy {
+    /// In one calendar day where the recipient lives; 0 is no limit.
+    pub per_day: u32,
+    /// In any seven days; 0 is no limit.
+    pub per_week: u32,
+    /// What counts, all of them together.
+    pub channels: Vec<Channel>,
+}
+
+/// The most that may be revealed over each channel, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhiPolicy {
+    pub sms: PhiClass,
+    pub email: PhiClass,
+    pub voice: PhiClass,
+    pub portal: PhiClass,
+    /// From this class on a contact must be verified; a portal knows who reads.
+    pub verified_from: PhiClass,
+}
+
+/// When people decide for themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MajorityPolicy {
+    pub years: u8,
+    /// Where it differs, by state.
+    pub states: Vec<(String, u8)>,
 }
 
 impl PolicySection {
@@ -72,6 +107,9 @@ impl PolicySection {
             unknown_deadline: s.or("unknown_deadline", span(Duration::from_secs(60), 7 * DAY), 4 * HOUR),
             receipt_deadline: s.or("receipt_deadline", span(Duration::from_secs(60), 14 * DAY), 72 * HOUR),
             retry: s.section("retry", RetryPolicy::read),
+            cap: s.section("cap", CapPolicy::read),
+            phi: s.section("phi", PhiPolicy::read),
+            majority: s.section("majority", MajorityPolicy::read),
             purposes: s.section("purpose", |s| {
                 let mut read = |purpose: Purpose| {
                     s.section(purpose.as_str(), |s| {
@@ -138,6 +176,7 @@ impl PurposePolicy {
             consent_default: s.or("consent_default", one_of(), default.consent_default),
             voice_allowed: s.or("voice_allowed", Flag, default.voice_allowed),
             fallback_allowed: s.or("fallback_allowed", Flag, default.fallback_allowed),
+            capped: s.or("capped", Flag, default.capped),
         }
     }
 
@@ -155,7 +194,56 @@ impl PurposePolicy {
             Purpose::Survey | Purpose::Marketing => (WEEK, ConsentDefault::None, false, false),
             Purpose::Emergency => (Duration::from_secs(6 * 3_600), ConsentDefault::Grant, true, true),
         };
-        Self { expires_after, consent_default, voice_allowed, fallback_allowed }
+        let capped = !matches!(purpose, Purpose::Emergency);
+        Self { expires_after, consent_default, voice_allowed, fallback_allowed, capped }
+    }
+}
+
+impl CapPolicy {
+    /// One message a day and three a week, calls and texts together: the terms on which health care may call and text
+    /// without asking first (47 CFR 64.1200(a)(9)(iv)).
+    fn read(s: &mut Section<'_>) -> Self {
+        Self {
+            per_day: s.or("per_day", Int(0..=100), 1),
+            per_week: s.or("per_week", Int(0..=700), 3),
+            channels: s.list("channels", one_of()).unwrap_or_else(|| vec![Channel::Sms, Channel::Voice]),
+        }
+    }
+}
+
+impl PhiPolicy {
+    fn read(s: &mut Section<'_>) -> Self {
+        Self {
+            sms: s.or("sms", one_of(), PhiClass::Limited),
+            email: s.or("email", one_of(), PhiClass::Limited),
+            voice: s.or("voice", one_of(), PhiClass::Limited),
+            portal: s.or("portal", one_of(), PhiClass::Sensitive),
+            verified_from: s.or("verified_from", one_of(), PhiClass::Sensitive),
+        }
+    }
+}
+
+impl MajorityPolicy {
+    /// Eighteen; Alabama and Nebraska 19, Mississippi 21 (Ala. Code 26-1-1, Neb. Rev. Stat. 43-2101,
+    /// Miss. Code 1-3-27).
+    fn read(s: &mut Section<'_>) -> Self {
+        let years = || Int(1..=30);
+        Self {
+            years: s.or("years", years(), 18),
+            states: s.section("states", |s| {
+                let mut states: Vec<(String, u8)> = [("AL", 19), ("MS", 21), ("NE", 19)]
+                    .map(|(state, age)| (state.to_owned(), s.or(state, years(), age)))
+                    .into();
+                for state in s.given_keys() {
+                    if !states.iter().any(|(known, _)| *known == state)
+                        && let Some(age) = s.required(&state, years())
+                    {
+                        states.push((state, age));
+                    }
+                }
+                states
+            }),
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::domain::ids::MessageId;
 use crate::domain::words::{Reason, words};
-use crate::policy::decide::{Explanation, Gate};
+use crate::policy::decide::Gate;
+use crate::policy::explanation::Explanation;
 use crate::store::rows::{AttemptRow, EventRow, MessageRow};
 use crate::store::{Store, StoreError};
 
@@ -216,7 +217,15 @@ mod tests {
     use super::*;
 
     fn decision(gate: Gate, reason: Option<Reason>) -> Explanation {
-        Explanation { rules: 1, gate, at: Timestamp::UNIX_EPOCH, reason, until: None }
+        Explanation {
+            rules: 1,
+            gate,
+            at: Timestamp::UNIX_EPOCH,
+            reason,
+            until: None,
+            recipient: None,
+            ways: Vec::new(),
+        }
     }
 
     #[test]
@@ -225,7 +234,7 @@ mod tests {
         let stopped: Vec<Gate> = steps.iter().filter(|s| !s.passed).map(|s| s.gate).collect();
         assert_eq!(stopped, [Gate::Deceased]);
         assert!(steps.iter().any(|s| s.gate == Gate::Active && s.passed));
-        assert!(!steps.iter().any(|s| s.gate == Gate::Contact), "later gates were not asked");
+        assert!(!steps.iter().any(|s| s.gate == Gate::ValidContact), "later gates were not asked");
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::config::provider::{Limit, Period};
 use crate::domain::ids::AttemptId;
 use crate::domain::phi::Phi;
 use crate::domain::status::AttemptStatus;
-use crate::domain::words::{Channel, SafetyMode};
+use crate::domain::words::{Channel, PhiClass, SafetyMode};
+use crate::policy::question::Served;
 use crate::provider::Provider;
 use crate::store::rows::{Begin, Failure, MessageFacts, Settlement, Spend, Then};
 use crate::template::Rendered;
@@ -42,6 +43,8 @@ pub struct Carrier {
     pub limits: Vec<Limit>,
     pub weight: u32,
     pub max_in_flight: usize,
+    /// Its owner has signed an agreement to keep health information.
+    pub baa: bool,
     /// Numbers it sends from, where it has several.
     pub senders: Vec<String>,
 }
@@ -68,6 +71,7 @@ pub(super) struct Lane {
     limits: Vec<Limit>,
     weight: u32,
     max_in_flight: usize,
+    baa: bool,
     wire: Arc<Semaphore>,
 }
 
@@ -104,6 +108,7 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 limits: carrier.limits.clone(),
                 weight: carrier.weight.max(1),
                 max_in_flight: carrier.max_in_flight.max(1),
+                baa: carrier.baa,
                 wire: Arc::new(Semaphore::new(carrier.max_in_flight.max(1))),
             }));
         }
@@ -159,18 +164,25 @@ fn setting(corridor: &Corridor, facts: &MessageFacts, address: Option<&Phi>) -> 
     }
 }
 
-/// The channels over which this message could be carried.
-pub(super) fn channels_served(corridor: &Corridor, facts: &MessageFacts) -> Vec<Channel> {
+/// What this message could be carried over.
+pub(super) fn served(corridor: &Corridor, facts: &MessageFacts) -> Vec<Served> {
     let setting = setting(corridor, facts, None);
-    let serves =
-        |channel: Channel| corridor.lanes.iter().any(|l| l.channel == channel && l.setting == setting);
-    Channel::ALL.iter().copied().filter(|c| serves(*c)).collect()
+    let mut served: Vec<Served> = Vec::new();
+    for lane in corridor.lanes.iter().filter(|l| l.setting == setting) {
+        match served.iter_mut().find(|s| s.channel == lane.channel) {
+            Some(known) => known.baa |= lane.baa,
+            None => served.push(Served { channel: lane.channel, baa: lane.baa }),
+        }
+    }
+    served
 }
 
 /// The lane for a plan: a provider by weight, always the same for the same message, and the lane of its sender.
 pub(super) fn choose<'a>(corridor: &'a Corridor, planned: &Planned) -> Option<&'a Arc<Lane>> {
     let setting = setting(corridor, &planned.hand.facts, Some(&planned.route.address));
-    let fits = |lane: &&Arc<Lane>| lane.channel == planned.route.channel && lane.setting == setting;
+    let may_see = |lane: &Lane| lane.baa || planned.class == PhiClass::Minimal;
+    let fits =
+        |lane: &&Arc<Lane>| lane.channel == planned.route.channel && lane.setting == setting && may_see(lane);
     let mut firsts: Vec<&Arc<Lane>> = Vec::new();
     for lane in corridor.lanes.iter().filter(fits) {
         if !firsts.iter().any(|f| f.provider.name() == lane.provider.name()) {
@@ -350,6 +362,7 @@ async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
             provider_ref: None,
             failure: Some(Failure::NotSent),
             code: None,
+            recipient: begin.recipient,
             then: Then::Retry(at),
             at,
         })
@@ -357,6 +370,7 @@ async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
     super::settle::write(&corridor, &settlements).await;
     corridor.release(ready.iter().map(|one| one.planned.release()).collect()).await;
     for one in ready {
+        super::send::uncount(&corridor, &one.planned).await;
         super::budget::give_back(&corridor, one.spend).await;
     }
 }
@@ -378,5 +392,7 @@ fn row(lane: &Lane, planned: &Planned, rendered: &Rendered, hash: &str) -> Begin
         state: planned.state.clone(),
         valid_until: planned.valid_until,
         explanation: planned.explanation.clone(),
+        recipient: planned.reader.recipient,
+        count: planned.count.clone(),
     }
 }

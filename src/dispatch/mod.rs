@@ -13,6 +13,7 @@ mod outbox;
 mod plan;
 mod queue;
 mod render;
+mod rules;
 mod send;
 mod settle;
 mod spool;
@@ -28,14 +29,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::broker::Publisher;
 use crate::config::Config;
-use crate::domain::ids::{SiteId, WorkerId};
+use crate::domain::ids::{PatientId, SiteId, WorkerId};
 use crate::domain::outbound::Route;
-use crate::domain::patient::Patient;
-use crate::domain::words::{Channel, Reason};
-use crate::policy::decide::Rules;
+use crate::domain::patient::{Name, Patient};
+use crate::domain::words::{Authority, Channel, PhiClass, Reason, Recipient};
+use crate::policy::question::Rules;
 use crate::policy::retry::RetryRules;
 use crate::store::Store;
-use crate::store::rows::{JobBody, MessageFacts, PatientState, Release, Settlement, Work};
+use crate::store::rows::{Count, JobBody, MessageFacts, PatientState, Release, Settlement, Work};
 use crate::template::{SharedCatalogue, SiteContext};
 pub use explain::{Explained, ExplainedAttempt, GateStep, Next, NextAction, explain};
 use lane::Lane;
@@ -120,10 +121,28 @@ struct InHand {
 struct Planned {
     hand: InHand,
     route: Route,
+    /// What the text for the route's channel reveals.
+    class: PhiClass,
     patient: Arc<Patient>,
+    reader: Reader,
     state: PatientState,
     valid_until: Timestamp,
+    /// What the caps count it for.
+    count: Option<Count>,
     explanation: String,
+}
+
+/// Who reads it: the patient, or a proxy in their place.
+#[derive(Debug)]
+struct Reader {
+    recipient: Recipient,
+    id: Option<PatientId>,
+    name: Option<Name>,
+    language: Option<String>,
+    timezone: Option<String>,
+    /// What a proxy is to the patient, and what they may do.
+    relationship: Option<String>,
+    authority: Option<Authority>,
 }
 
 impl InHand {
@@ -159,11 +178,8 @@ impl Dispatcher {
         let lanes = lane::build(parts.carriers, &parts.config);
         let corridor = Arc::new(Corridor {
             sites: render::sites(&parts.config),
-            rules: Rules {
-                patient_grace: span(parts.config.policy.patient_grace),
-                countries: parts.config.limits.countries.clone(),
-            },
-            retry: retry_rules(&parts.config),
+            rules: rules::decisions(&parts.config),
+            retry: rules::retries(&parts.config),
             store: parts.store,
             config: parts.config,
             catalogue: parts.catalogue,
@@ -283,20 +299,4 @@ impl Corridor {
             tracing::warn!(%error, leases = leases.len(), "leases are left to run out");
         }
     }
-}
-
-fn retry_rules(config: &Config) -> RetryRules {
-    let retry = &config.policy.retry;
-    RetryRules {
-        max_tries: u16::try_from(retry.max_attempts).unwrap_or(u16::MAX),
-        first_pause: span(retry.first_delay),
-        longest_pause: span(retry.max_delay),
-        longest_retry_after: span(retry.retry_after_max),
-        jitter_share: f64::from(retry.jitter_percent) / 100.0,
-        ..RetryRules::default()
-    }
-}
-
-fn span(duration: std::time::Duration) -> jiff::SignedDuration {
-    jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
 }

@@ -7,15 +7,20 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
-use super::{Corridor, InHand, Planned};
+use super::{Corridor, InHand, Planned, Reader};
 use crate::domain::consent::narrow;
 use crate::domain::job::When;
 use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
 use crate::domain::status::MessageStatus;
-use crate::domain::words::{Channel, Reason};
-use crate::policy::decide::{Decision, Gate, HoldView, MessageView, Question, Tried, Verdict, decide};
-use crate::store::rows::{Decided, Directory, DirectoryEntry, Hold, HoldScope, Release, Subject};
+use crate::domain::words::{Channel, PhiClass, Priority, Reason, Recipient};
+use crate::policy::cap::Recent;
+use crate::policy::decide::{Decision, Gate, Verdict, decide};
+use crate::policy::person::Addressee;
+use crate::policy::question::{AddressSeen, HoldView, MessageView, Question, TemplateView, Tried};
+use crate::store::rows::{
+    AddressState, Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, Release, Subject,
+};
 
 pub(super) async fn run(
     corridor: Arc<Corridor>,
@@ -100,15 +105,27 @@ enum Outcome {
 
 fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directory: &Directory) -> Outcome {
     let patient = person(&hand, entry);
-    let decision = judge(corridor, &hand, patient.as_deref(), entry, directory);
-    let explanation = kept(&decision, directory.now);
+    let judged = judge(corridor, &hand, patient.as_deref(), entry, directory);
+    let decision = &judged.decision;
+    let explanation = kept(decision, directory.now);
     let (Verdict::Send { route, valid_until, .. }, Some(patient)) = (decision.verdict.clone(), patient)
     else {
-        return Outcome::Decided(Box::new(row(&hand, &decision, directory.now, explanation)));
+        return Outcome::Decided(Box::new(row(&hand, decision, directory.now, explanation)));
     };
-    let planned = Planned { hand, route, patient, state: entry.state.clone(), valid_until, explanation };
+    let Some(reader) = reader(decision, &patient, entry) else {
+        let none = Decision::plain(Gate::Proxy, Verdict::Suppress(Reason::NoProxy));
+        let explanation = kept(&none, directory.now);
+        return Outcome::Decided(Box::new(row(&hand, &none, directory.now, explanation)));
+    };
+    let count = judged.counted.contains(&route.channel).then(|| {
+        let recent = entry.recent.get(decision.proxy.map_or(0, |place| place + 1));
+        count(&hand, &reader, &route.address, recent.and_then(Option::as_deref), entry, directory.now)
+    });
+    let class = judged.class(route.channel);
+    let state = entry.state.clone();
+    let planned = Planned { hand, route, class, patient, reader, state, valid_until, count, explanation };
     let Some(lane) = super::lane::choose(corridor, &planned) else {
-        let none = Decision { gate: Gate::Route, verdict: Verdict::Suppress(Reason::ProviderUnavailable) };
+        let none = Decision::plain(Gate::Route, Verdict::Suppress(Reason::ProviderUnavailable));
         let explanation = kept(&none, directory.now);
         return Outcome::Decided(Box::new(row(&planned.hand, &none, directory.now, explanation)));
     };
@@ -129,24 +146,48 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
     }
 }
 
+/// A decision, and what of the question is needed further on.
+struct Judged {
+    decision: Decision,
+    /// The channels over which this message counts towards the caps.
+    counted: Vec<Channel>,
+    classes: Vec<(Channel, PhiClass)>,
+}
+
+impl Judged {
+    fn plain(gate: Gate, verdict: Verdict) -> Self {
+        Self { decision: Decision::plain(gate, verdict), counted: Vec::new(), classes: Vec::new() }
+    }
+
+    fn class(&self, channel: Channel) -> PhiClass {
+        let class = self.classes.iter().find(|(c, _)| *c == channel);
+        class.map_or(PhiClass::Sensitive, |(_, class)| *class)
+    }
+}
+
 fn judge(
     corridor: &Corridor,
     hand: &InHand,
     patient: Option<&Patient>,
     entry: &DirectoryEntry,
     directory: &Directory,
-) -> Decision {
+) -> Judged {
     let catalogue = corridor.catalogue.current();
     let Some(template) = catalogue.get(&hand.facts.template) else {
-        return Decision { gate: Gate::Route, verdict: Verdict::Suppress(Reason::UnknownTemplate) };
+        return Judged::plain(Gate::Content, Verdict::Suppress(Reason::UnknownTemplate));
     };
-    let of_template = &template.manifest.channels;
-    let fitting: Vec<Channel> =
-        of_template.iter().copied().filter(|c| !hand.unfit.iter().any(|(unfit, _)| unfit == c)).collect();
+    let manifest = &template.manifest;
+    let fitting: Vec<Channel> = manifest
+        .channels
+        .iter()
+        .copied()
+        .filter(|c| !hand.unfit.iter().any(|(unfit, _)| unfit == c))
+        .collect();
     if let (true, Some((_, reason))) = (fitting.is_empty(), hand.unfit.first()) {
-        return Decision { gate: Gate::Route, verdict: Verdict::GiveUp(*reason) };
+        return Judged::plain(Gate::Content, Verdict::GiveUp(*reason));
     }
-    let served = super::lane::channels_served(corridor, &hand.facts);
+    let classes: Vec<(Channel, PhiClass)> = fitting.iter().map(|c| (*c, manifest.phi(*c))).collect();
+    let served = super::lane::served(corridor, &hand.facts);
     let hold = directory
         .holds
         .iter()
@@ -156,25 +197,97 @@ fn judge(
         .map(|h| HoldView { until: h.until });
     let tried: Vec<Tried> =
         entry.tried.iter().map(|(route, reason)| Tried { route: route.clone(), reason: *reason }).collect();
-    decide(&Question {
+    let proxies: Vec<Option<&Patient>> = entry.proxies.iter().map(Option::as_deref).collect();
+    let recent: Vec<Recent> = entry.recent.iter().map(|text| Recent::parse(text.as_deref())).collect();
+    let addresses: Vec<AddressSeen> = entry.addresses.iter().map(seen).collect();
+    let zone = zone(corridor, hand, patient);
+    let question = Question {
         message: MessageView {
+            id: hand.facts.id,
             purpose: hand.facts.purpose,
+            priority: hand.facts.priority,
             channels: hand.body.channels.as_deref(),
             accepted_at: hand.work.accepted_at,
             not_before: hand.body.not_before,
             expires_at: hand.body.expires_at,
             cancelled: hand.work.cancelled,
+            counts: !hand.facts.test,
         },
         patient,
+        proxies: &proxies,
         address_consents: &entry.address_consents,
-        template_channels: &fitting,
-        channels_served: &served,
+        addresses: &addresses,
+        recent: &recent,
+        reserved: entry.reserved,
+        template: TemplateView {
+            channels: &fitting,
+            classes: &classes,
+            confidential: manifest.confidential,
+            shared_address: manifest.shared_address,
+        },
+        served: &served,
         hold,
         tried: &tried,
         rules: &corridor.rules,
-        zone: &zone(corridor, hand, patient),
+        zone: &zone,
         now: directory.now,
+    };
+    let decision = decide(&question);
+    let counted = Channel::ALL.iter().copied().filter(|c| question.counts(*c)).collect();
+    Judged { decision, counted, classes }
+}
+
+fn seen(state: &AddressState) -> AddressSeen {
+    AddressSeen {
+        address: state.address.clone(),
+        shared: state.shared,
+        recent: Recent::parse(state.recent.as_deref()),
+    }
+}
+
+/// Who reads it; `None` where that is a proxy whose record is gone.
+fn reader(decision: &Decision, patient: &Patient, entry: &DirectoryEntry) -> Option<Reader> {
+    let proxy = decision.proxy.and_then(|place| patient.proxies.get(place));
+    let known = decision.proxy.and_then(|place| entry.proxies.get(place)).and_then(Option::as_deref);
+    let addressee = match proxy {
+        None => Addressee::patient(patient),
+        Some(proxy) => Addressee::proxy(proxy, known)?,
+    };
+    Some(Reader {
+        recipient: addressee.recipient,
+        id: addressee.id.cloned(),
+        name: addressee.name.cloned(),
+        language: addressee.language.map(str::to_owned),
+        timezone: addressee.timezone.map(str::to_owned),
+        relationship: proxy.and_then(|p| p.relationship.clone()),
+        authority: proxy.map(|p| p.authority),
     })
+}
+
+/// What the caps count, should it be sent.
+fn count(
+    hand: &InHand,
+    reader: &Reader,
+    address: &Phi,
+    recent: Option<&str>,
+    entry: &DirectoryEntry,
+    now: Timestamp,
+) -> Count {
+    let message = hand.facts.id;
+    let counted = |subject: String, before: Option<&str>| Counted {
+        subject,
+        before: before.map(str::to_owned),
+        after: Recent::parse(before).with(message, now),
+    };
+    let at_address = entry.addresses.iter().find(|state| state.address == *address);
+    Count {
+        person: reader.id.as_ref().map(|id| counted(id.as_str().to_owned(), recent)),
+        address: counted(
+            at_address.map_or_else(String::new, |state| state.subject.clone()),
+            at_address.and_then(|state| state.recent.as_deref()),
+        ),
+        entry: Recent::entry(now, message),
+    }
 }
 
 /// What is kept of a decision with its message. Words, numbers and times always serialise.
@@ -188,10 +301,7 @@ fn held_by(hold: &Hold, hand: &InHand) -> Decision {
         When::Local(_) => Timestamp::MAX,
     };
     let until = hold.until.map_or(expires, |until| until.min(expires));
-    Decision {
-        gate: Gate::Hold,
-        verdict: Verdict::Hold { until: Some(until), reason: Some(Reason::OperatorHold) },
-    }
+    Decision::plain(Gate::Hold, Verdict::Hold { until: Some(until), reason: Some(Reason::OperatorHold) })
 }
 
 /// The patient as this message may see them: an inline snapshot narrows, and never widens.
@@ -217,6 +327,7 @@ fn subject(hand: &InHand) -> Subject {
         patient: hand.facts.patient_id.clone(),
         inline_addresses: inline.collect::<Vec<Phi>>(),
         step: hand.work.step,
+        yields: hand.facts.priority == Priority::Bulk,
     }
 }
 
@@ -245,6 +356,7 @@ fn row(hand: &InHand, decision: &Decision, now: Timestamp, explanation: String) 
         reason,
         due_at,
         channel: None,
+        recipient: if decision.proxy.is_some() { Recipient::Proxy } else { Recipient::Patient },
         explanation,
         at: now,
     }

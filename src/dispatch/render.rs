@@ -39,7 +39,7 @@ pub(super) fn render(corridor: &Corridor, planned: &Planned) -> Result<Rendered,
     let place = facts.site.as_ref().or(planned.patient.site.as_ref());
     let section = place.and_then(|id| corridor.config.site(id));
     let fallback = section.map_or(corridor.config.organisation.language.as_str(), |s| s.language.as_str());
-    let languages: Vec<&str> = planned.patient.language.as_deref().into_iter().chain([fallback]).collect();
+    let languages: Vec<&str> = planned.reader.language.as_deref().into_iter().chain([fallback]).collect();
     let region = section.map_or(corridor.config.organisation.default_region.as_str(), |s| s.region.as_str());
     corridor.catalogue.current().render(&RenderRequest {
         template: &facts.template,
@@ -48,8 +48,11 @@ pub(super) fn render(corridor: &Corridor, planned: &Planned) -> Result<Rendered,
         data: &body.data,
         patient: planned.patient.name.as_ref(),
         recipient: RecipientContext {
-            timezone: planned.patient.timezone.as_deref(),
-            ..RecipientContext::PATIENT
+            kind: planned.reader.recipient,
+            name: planned.reader.name.as_ref(),
+            relationship: planned.reader.relationship.as_deref(),
+            authority: planned.reader.authority,
+            timezone: planned.reader.timezone.as_deref(),
         },
         site: place.and_then(|id| corridor.sites.get(id)),
         organisation: &corridor.config.organisation.name,

@@ -75,10 +75,20 @@ pub(super) async fn carry(
     count(&settlement, channel);
     if settlement.status == AttemptStatus::Failed {
         budget::give_back(&corridor, written.spend).await;
+        uncount(&corridor, &written.planned).await;
     }
     let room = written.planned.hand.room;
     // The settler outlives every send.
     let _ = corridor.to_settle.send((settlement, room)).await;
+}
+
+/// Nobody was disturbed: the caps forget it. Should the ledger be away they remember too much, never too little.
+pub(super) async fn uncount(corridor: &Corridor, planned: &Planned) {
+    if let Some(count) = &planned.count
+        && let Err(error) = corridor.store.uncount(count).await
+    {
+        tracing::warn!(%error, message = %planned.hand.facts.id, "a cap counts a message that was not sent");
+    }
 }
 
 fn outbound(corridor: &Corridor, written: &Written) -> OutboundMessage {
@@ -89,7 +99,7 @@ fn outbound(corridor: &Corridor, written: &Written) -> OutboundMessage {
         attempt_id: written.attempt,
         send_key: SendKey { message: facts.id, step: planned.hand.work.step },
         to: planned.route.address.clone(),
-        to_name: planned.patient.name.clone(),
+        to_name: planned.reader.name.clone(),
         from: written.sender.clone(),
         language: written.locale.clone(),
         purpose: facts.purpose,
@@ -111,6 +121,7 @@ fn settle(corridor: &Corridor, provider: &dyn Provider, written: &Written, outco
         provider_ref,
         failure,
         code,
+        recipient: written.planned.reader.recipient,
         then,
         at: now,
     };

@@ -1,33 +1,24 @@
 //! The one decision: what to do with a message now. Its gates stand in a fixed order, and the first that does
 //! not let the message through gives the reason.
 
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
 
-use std::borrow::Cow;
-
+use super::cap::Recent;
+use super::explanation::{Explanation, RULES_VERSION, WaySeen};
+use super::person::{Addressee, stands_in};
+use super::question::Question;
 use super::routes;
-use crate::domain::consent::{Answer, answer};
+use super::ways::{Asked, State, Way, said};
 use crate::domain::job::When;
 use crate::domain::outbound::Route;
-use crate::domain::patient::{Consent, Contact, Patient};
-use crate::domain::words::{Channel, ContactStatus, Purpose, Reason, words};
-
-/// The order of gates and what they ask; raised whenever either changes, so that an old explanation is read
-/// by the rules that made it.
-pub const RULES_VERSION: u32 = 1;
+use crate::domain::patient::Patient;
+use crate::domain::words::{Channel, Priority, ProxyMode, Purpose, Reason, Recipient, words};
 
 words! {
     /// The gates, in the order in which they are passed.
     Gate {
-        /// The caller has not taken it back.
-        Cancelled = "cancelled",
-        /// Its time has not passed.
-        Expired = "expired",
         /// Its time has come.
         Due = "due",
-        /// No person has put a hold on it.
-        Hold = "hold",
         /// The patient is in the directory.
         Known = "known",
         /// They are with us.
@@ -36,74 +27,31 @@ words! {
         Deceased = "deceased",
         /// They may be contacted at all, and now.
         DoNotContact = "do_not_contact",
-        /// There is a contact on an allowed channel.
-        Contact = "contact",
+        /// The caller has not taken it back.
+        Cancelled = "cancelled",
+        /// Its time has not passed.
+        Expired = "expired",
+        /// No person has put a hold on it.
+        Hold = "hold",
+        /// Somebody may be written to in the patient's place, where the patient is not to be.
+        Proxy = "proxy",
         /// They have not told us to stop.
         OptOut = "opt_out",
-        /// The contact works, is confirmed as theirs, and is in a country we send to.
+        /// They have agreed, where the purpose asks for it.
+        Consent = "consent",
+        /// It stays where the patient, or the template, wants it kept.
+        Confidential = "confidential",
+        /// There is a contact that works and that we send to.
         ValidContact = "valid_contact",
+        /// The channel and its provider may see what the text reveals.
+        Content = "content",
+        /// They were not disturbed too often.
+        Cap = "cap",
+        /// They are not disturbed at this hour.
+        QuietHours = "quiet_hours",
         /// A route is left that was not tried.
         Route = "route",
     }
-}
-
-/// Everything the decision rests on.
-#[derive(Clone, Debug)]
-pub struct Question<'a> {
-    pub message: MessageView<'a>,
-    /// `None`: not in the directory (and no inline snapshot).
-    pub patient: Option<&'a Patient>,
-    /// What was said at the patient's addresses, by whomever stands behind them.
-    pub address_consents: &'a [Consent],
-    /// The template's channels, in its own order.
-    pub template_channels: &'a [Channel],
-    /// Channels over which something can be sent at all: a provider is configured.
-    pub channels_served: &'a [Channel],
-    /// The end of the hold that covers this message, if one does.
-    pub hold: Option<HoldView>,
-    /// Routes given up in earlier steps.
-    pub tried: &'a [Tried],
-    pub rules: &'a Rules,
-    /// The recipient's zone, or the organisation's.
-    pub zone: &'a jiff::tz::TimeZone,
-    /// The database's clock.
-    pub now: Timestamp,
-}
-
-/// What the decision needs of the message.
-#[derive(Clone, Copy, Debug)]
-pub struct MessageView<'a> {
-    pub purpose: Purpose,
-    /// The caller's narrowing of channels.
-    pub channels: Option<&'a [Channel]>,
-    pub accepted_at: Timestamp,
-    pub not_before: Option<When>,
-    pub expires_at: When,
-    /// A cancel has come for it.
-    pub cancelled: Option<Reason>,
-}
-
-/// A hold placed by a person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HoldView {
-    /// `None`: until it is released.
-    pub until: Option<Timestamp>,
-}
-
-/// A route that an earlier step gave up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tried {
-    pub route: Route,
-    pub reason: Reason,
-}
-
-/// The configured part of the rules.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// How long a job waits for its patient to be told to us.
-    pub patient_grace: SignedDuration,
-    /// ISO 3166-1 codes of countries that phone messages may go to; empty is all.
-    pub countries: Vec<String>,
 }
 
 /// What to do with the message.
@@ -123,26 +71,23 @@ pub enum Verdict {
     GiveUp(Reason),
 }
 
-/// The verdict, and the gate that gave it.
+/// The verdict, the gate that gave it, and what it weighed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     pub verdict: Verdict,
     pub gate: Gate,
-}
-
-/// The short form that is kept with the message; gates before `gate` were passed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    pub rules: u32,
-    pub gate: Gate,
-    pub at: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Reason>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Timestamp>,
+    /// Who is written to; the place among the patient's proxies, where it is one of them.
+    pub proxy: Option<usize>,
+    ways: Vec<WaySeen>,
 }
 
 impl Decision {
+    /// A decision that weighed no contact.
+    #[must_use]
+    pub fn plain(gate: Gate, verdict: Verdict) -> Self {
+        Self { verdict, gate, proxy: None, ways: Vec::new() }
+    }
+
     /// What is kept of it.
     #[must_use]
     pub fn explanation(&self, now: Timestamp) -> Explanation {
@@ -154,52 +99,57 @@ impl Decision {
             }
             Verdict::Expire => (Some(Reason::Expired), None),
         };
-        Explanation { rules: RULES_VERSION, gate: self.gate, at: now, reason, until }
+        Explanation {
+            rules: RULES_VERSION,
+            gate: self.gate,
+            at: now,
+            reason,
+            until,
+            recipient: self.proxy.map(|_| Recipient::Proxy),
+            ways: self.ways.clone(),
+        }
     }
 }
 
 /// Decides.
 #[must_use]
 pub fn decide(q: &Question<'_>) -> Decision {
-    let stop = |gate, verdict| Decision { gate, verdict };
     let message = &q.message;
-    if let Some(reason) = message.cancelled {
-        return stop(Gate::Cancelled, Verdict::Cancel(reason));
-    }
     let expires_at = instant(message.expires_at, q.zone);
-    if q.now >= expires_at {
-        return stop(Gate::Expired, Verdict::Expire);
-    }
     if let Some(start) = message.not_before.map(|w| instant(w, q.zone))
         && q.now < start
     {
-        let until = start.min(expires_at);
-        return stop(Gate::Due, Verdict::Hold { until: Some(until), reason: None });
-    }
-    if let Some(hold) = q.hold {
-        let until = hold.until.map_or(expires_at, |u| u.min(expires_at));
-        return stop(Gate::Hold, Verdict::Hold { until: Some(until), reason: Some(Reason::OperatorHold) });
+        let until = Some(start.min(expires_at));
+        return Decision::plain(Gate::Due, Verdict::Hold { until, reason: None });
     }
     let Some(patient) = q.patient else { return unknown_patient(q) };
-    if let Some(decision) = person_gates(q, patient, expires_at) {
+    if let Some(decision) = person_gates(q, patient, expires_at).or_else(|| message_gates(q, expires_at)) {
         return decision;
     }
-    route_gates(q, patient, expires_at)
+    let Some((proxy, to)) = addressee(q, patient) else {
+        return Decision::plain(Gate::Proxy, Verdict::Suppress(Reason::NoProxy));
+    };
+    let nobody = Recent::default();
+    let recent = q.recent.get(proxy.map_or(0, |place| place + 1)).unwrap_or(&nobody);
+    Decision { proxy, ..route_gates(q, &to, recent, expires_at) }
 }
 
 /// Two queues have no order between them: the patient may be told to us after the job.
 fn unknown_patient(q: &Question<'_>) -> Decision {
+    if let Some(reason) = q.message.cancelled {
+        return Decision::plain(Gate::Cancelled, Verdict::Cancel(reason));
+    }
     let grace_ends = q.message.accepted_at.checked_add(q.rules.patient_grace).unwrap_or(Timestamp::MAX);
     let verdict = if q.now < grace_ends {
         Verdict::Hold { until: Some(grace_ends), reason: Some(Reason::UnknownPatient) }
     } else {
         Verdict::Suppress(Reason::UnknownPatient)
     };
-    Decision { gate: Gate::Known, verdict }
+    Decision::plain(Gate::Known, verdict)
 }
 
 fn person_gates(q: &Question<'_>, patient: &Patient, expires_at: Timestamp) -> Option<Decision> {
-    let suppress = |gate, reason| Some(Decision { gate, verdict: Verdict::Suppress(reason) });
+    let suppress = |gate, reason| Some(Decision::plain(gate, Verdict::Suppress(reason)));
     if !patient.active {
         return suppress(Gate::Active, Reason::Inactive);
     }
@@ -216,109 +166,117 @@ fn person_gates(q: &Question<'_>, patient: &Patient, expires_at: Timestamp) -> O
             } else {
                 Verdict::Suppress(Reason::Paused)
             };
-            Some(Decision { gate: Gate::DoNotContact, verdict })
+            Some(Decision::plain(Gate::DoNotContact, verdict))
         }
         _ => None,
     }
 }
 
-fn route_gates(q: &Question<'_>, patient: &Patient, expires_at: Timestamp) -> Decision {
-    let suppress = |gate, reason| Decision { gate, verdict: Verdict::Suppress(reason) };
+fn message_gates(q: &Question<'_>, expires_at: Timestamp) -> Option<Decision> {
+    if let Some(reason) = q.message.cancelled {
+        return Some(Decision::plain(Gate::Cancelled, Verdict::Cancel(reason)));
+    }
+    if q.now >= expires_at {
+        return Some(Decision::plain(Gate::Expired, Verdict::Expire));
+    }
+    q.hold.map(|hold| {
+        let until = hold.until.map_or(expires_at, |u| u.min(expires_at));
+        let reason = Some(Reason::OperatorHold);
+        Decision::plain(Gate::Hold, Verdict::Hold { until: Some(until), reason })
+    })
+}
+
+/// Who is written to: the first proxy who stands in for the patient, else the patient. What is confidential, or what
+/// the patient wants kept to one contact, goes to nobody else. `None`: somebody stands in, and nobody can be reached.
+fn addressee<'a>(q: &Question<'a>, patient: &'a Patient) -> Option<(Option<usize>, Addressee<'a>)> {
+    let own = || Some((None, Addressee::patient(patient)));
+    if q.template.confidential || patient.contacts.iter().any(|c| c.only) {
+        return own();
+    }
+    let today = q.now.to_zoned(q.zone.clone()).date();
+    let mut stand_in = patient.proxies.iter().enumerate().filter(|(_, proxy)| {
+        stands_in(proxy, patient, ProxyMode::Instead, q.message.purpose, today, &q.rules.majority)
+    });
+    let mut any = false;
+    let found = stand_in.find_map(|(place, proxy)| {
+        any = true;
+        let known = q.proxies.get(place).copied().flatten();
+        Some((Some(place), Addressee::proxy(proxy, known)?))
+    });
+    if any { found } else { own() }
+}
+
+fn route_gates(q: &Question<'_>, to: &Addressee<'_>, recent: &Recent, expires_at: Timestamp) -> Decision {
     let purpose = q.message.purpose;
     let allowed: Vec<Channel> = q
-        .template_channels
+        .template
+        .channels
         .iter()
         .copied()
         .filter(|c| q.message.channels.is_none_or(|narrowed| narrowed.contains(c)))
         .collect();
-    let mut contacts = routes::ordered(patient, purpose, &allowed, q.template_channels);
-    if contacts.is_empty() {
-        return suppress(Gate::Contact, Reason::NoContact);
-    }
-    // Confidential communication: where one contact is marked `only`, nothing leaves it, not even as a fallback.
-    if patient.contacts.iter().any(|c| c.only) {
-        contacts.retain(|c| c.only);
-        if contacts.is_empty() {
-            return suppress(Gate::Contact, Reason::ConfidentialContact);
-        }
-    }
-    if patient.preferences.iter().any(|p| p.purpose == purpose && p.channels.is_empty()) {
-        return suppress(Gate::OptOut, Reason::OptedOut);
-    }
-    let said = said(patient, q.address_consents);
-    let open: Vec<&Contact> = contacts
+    let asked = Asked { q, to, recent, said: said(to, q.address_consents), expires_at };
+    let ways: Vec<Way<'_>> = routes::ordered(to, purpose, &allowed, q.template.channels)
         .into_iter()
-        .filter(|c| !matches!(answer(&said, purpose, c.channel, &c.address, q.now), Answer::Revoked(_)))
+        .map(|contact| asked.way(contact))
         .collect();
-    if open.is_empty() {
-        return suppress(Gate::OptOut, Reason::OptedOut);
+    let seen = ways.iter().map(Way::seen).collect();
+    let (gate, verdict) = weigh(q, to, &ways);
+    Decision { verdict, gate, proxy: None, ways: seen }
+}
+
+/// The first way that is open; one that opens later is waited for where it comes first in their own order, unless the
+/// matter is urgent.
+fn weigh(q: &Question<'_>, to: &Addressee<'_>, ways: &[Way<'_>]) -> (Gate, Verdict) {
+    let gave_up = q.tried.last().map(|last| match q.tried {
+        [one] => one.reason,
+        _ if q.rules.purpose(q.message.purpose).fallback_allowed => Reason::PlanExhausted,
+        _ => last.reason,
+    });
+    if let Some(reason) = gave_up
+        && !q.rules.purpose(q.message.purpose).fallback_allowed
+    {
+        return (Gate::Route, Verdict::GiveUp(reason));
     }
-    let faults: Vec<Option<Reason>> = open.iter().map(|c| contact_fault(c, q)).collect();
-    let good: Vec<&Contact> =
-        open.iter().zip(&faults).filter(|(_, fault)| fault.is_none()).map(|(c, _)| *c).collect();
-    if good.is_empty() {
-        let reason = faults.into_iter().flatten().next().unwrap_or(Reason::NoContact);
-        return suppress(Gate::ValidContact, reason);
-    }
-    let mut left = good.iter().filter(|c| !was_tried(c, q.tried));
-    match left.next() {
-        Some(contact) => Decision {
-            gate: Gate::Route,
-            verdict: Verdict::Send {
-                route: Route {
-                    channel: contact.channel,
-                    address: contact.address.clone(),
-                    extension: contact.extension.clone(),
-                },
-                of_routes: left.count() + 1,
-                valid_until: contact.valid_until.map_or(expires_at, |until| until.min(expires_at)),
-            },
-        },
-        None => {
-            let reason = match q.tried {
-                [one] => one.reason,
-                _ => Reason::PlanExhausted,
+    let usable = || ways.iter().filter(|way| !matches!(way.state, State::Never { .. }));
+    let opens = |way: &Way<'_>| match &way.state {
+        State::Later { opens, .. } => *opens,
+        State::Open(_) | State::Never { .. } => q.now,
+    };
+    let chosen = if q.message.priority == Priority::Urgent {
+        usable().min_by_key(|way| opens(way))
+    } else {
+        usable().next()
+    };
+    match chosen.map(|way| (way.contact, &way.state)) {
+        Some((contact, State::Open(valid_until))) => {
+            let route = Route {
+                channel: contact.channel,
+                address: contact.address.clone(),
+                extension: contact.extension.clone(),
             };
-            Decision { gate: Gate::Route, verdict: Verdict::GiveUp(reason) }
+            (Gate::Route, Verdict::Send { route, of_routes: usable().count(), valid_until: *valid_until })
         }
-    }
-}
-
-/// What the patient said, and what anybody behind one of their addresses said.
-fn said<'a>(patient: &'a Patient, at_addresses: &[Consent]) -> Cow<'a, [Consent]> {
-    if at_addresses.is_empty() {
-        return Cow::Borrowed(&patient.consents);
-    }
-    Cow::Owned(patient.consents.iter().chain(at_addresses).cloned().collect())
-}
-
-fn contact_fault(contact: &Contact, q: &Question<'_>) -> Option<Reason> {
-    match contact.status {
-        ContactStatus::Bad => return Some(Reason::InvalidAddress),
-        ContactStatus::Wrong => return Some(Reason::WrongNumber),
-        ContactStatus::Reassigned => return Some(Reason::Reassigned),
-        ContactStatus::Ok => {}
-    }
-    if contact.valid_until.is_some_and(|until| until <= q.now) {
-        return Some(Reason::InvalidAddress);
-    }
-    if contact.channel == Channel::Sms && matches!(contact.kind.as_deref(), Some("landline" | "fixed_line")) {
-        return Some(Reason::Landline);
-    }
-    if matches!(contact.channel, Channel::Sms | Channel::Voice) && !q.rules.countries.is_empty() {
-        let region = crate::domain::phone::region_of(contact.address.expose());
-        if !region.is_some_and(|r| q.rules.countries.iter().any(|allowed| allowed == r.as_str())) {
-            return Some(Reason::CountryNotAllowed);
+        Some((_, State::Later { gate, reason, opens, .. })) => {
+            (*gate, Verdict::Hold { until: Some(*opens), reason: Some(*reason) })
         }
+        // The way that came furthest says why there is none.
+        _ => match (ways.iter().rev().filter_map(stopped).max_by_key(|(gate, _)| *gate), gave_up) {
+            (_, Some(reason)) => (Gate::Route, Verdict::GiveUp(reason)),
+            (Some((gate, reason)), None) => (gate, Verdict::Suppress(reason)),
+            (None, None) if to.wants_none(q.message.purpose) && q.message.purpose != Purpose::Emergency => {
+                (Gate::OptOut, Verdict::Suppress(Reason::OptedOut))
+            }
+            (None, None) => (Gate::ValidContact, Verdict::Suppress(Reason::NoContact)),
+        },
     }
-    if !q.channels_served.contains(&contact.channel) {
-        return Some(Reason::ProviderUnavailable);
-    }
-    None
 }
 
-fn was_tried(contact: &Contact, tried: &[Tried]) -> bool {
-    tried.iter().any(|t| t.route.channel == contact.channel && t.route.address == contact.address)
+fn stopped(way: &Way<'_>) -> Option<(Gate, Reason)> {
+    match &way.state {
+        State::Never { gate, reason, .. } => Some((*gate, *reason)),
+        State::Open(_) | State::Later { .. } => None,
+    }
 }
 
 /// The instant meant; a wall-clock time that does not exist, or exists twice, is the later reading: never early.
@@ -331,14 +289,22 @@ fn instant(when: When, zone: &jiff::tz::TimeZone) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+    use jiff::tz::TimeZone;
+
     use super::*;
-    use crate::domain::ids::PatientId;
-    use crate::domain::patient::{ConsentSource, Preference};
+    use crate::domain::ids::{MessageId, PatientId};
+    use crate::domain::patient::{Consent, ConsentSource, Preference};
     use crate::domain::phi::Phi;
     use crate::domain::phone::Region;
     use crate::domain::problem::Problem;
     use crate::domain::reader::{Expect, ParseDefaults};
-    use jiff::tz::TimeZone;
+    use crate::domain::words::PhiClass;
+    use crate::policy::cap::CapRules;
+    use crate::policy::person::MajorityAge;
+    use crate::policy::question::{
+        AddressSeen, HoldView, MessageView, PhiRules, PurposeRule, Rules, Served, TemplateView, Tried,
+    };
 
     const ALL: &[Channel] = &[Channel::Sms, Channel::Email, Channel::Voice, Channel::Portal];
 
@@ -358,26 +324,75 @@ mod tests {
     const BOTH: &str = r#","contacts":[{"channel":"sms","address":"+13125550142"},
         {"channel":"email","address":"ana@example.org"}]"#;
 
-    /// Asks about a reminder at noon that expires at six.
-    fn ask<'a>(patient: Option<&'a Patient>, change: impl FnOnce(&mut Question<'a>)) -> Decision {
-        let rules: &'static Rules = Box::leak(Box::new(Rules {
+    const SERVED: &[Served] = &[
+        Served { channel: Channel::Sms, baa: true },
+        Served { channel: Channel::Email, baa: true },
+        Served { channel: Channel::Voice, baa: true },
+        Served { channel: Channel::Portal, baa: true },
+    ];
+
+    const REVEALS: &[(Channel, PhiClass)] = &[
+        (Channel::Sms, PhiClass::Limited),
+        (Channel::Email, PhiClass::Limited),
+        (Channel::Voice, PhiClass::Limited),
+        (Channel::Portal, PhiClass::Limited),
+    ];
+
+    fn rules() -> Rules {
+        let care =
+            PurposeRule { needs_grant: false, voice_allowed: true, fallback_allowed: true, capped: true };
+        let asked =
+            PurposeRule { needs_grant: true, voice_allowed: false, fallback_allowed: false, capped: true };
+        Rules {
             patient_grace: SignedDuration::from_mins(2),
             countries: vec!["US".to_owned()],
-        }));
+            purposes: vec![
+                (Purpose::Appointment, care),
+                (Purpose::Billing, PurposeRule { voice_allowed: false, ..care }),
+                (Purpose::Marketing, asked),
+                (Purpose::Emergency, PurposeRule { capped: false, ..care }),
+            ],
+            cap: CapRules { per_day: 1, per_week: 3, channels: vec![Channel::Sms, Channel::Voice] },
+            phi: PhiRules {
+                sms: PhiClass::Limited,
+                email: PhiClass::Limited,
+                voice: PhiClass::Limited,
+                portal: PhiClass::Sensitive,
+                verified_from: PhiClass::Sensitive,
+            },
+            majority: MajorityAge { years: 18, by_state: Vec::new() },
+        }
+    }
+
+    /// Asks about a reminder at noon that expires at six.
+    fn ask<'a>(patient: Option<&'a Patient>, change: impl FnOnce(&mut Question<'a>)) -> Decision {
+        let rules: &'static Rules = Box::leak(Box::new(rules()));
         let zone: &'static TimeZone = Box::leak(Box::new(TimeZone::get("America/Chicago").unwrap()));
         let mut question = Question {
             message: MessageView {
+                id: MessageId::generate(),
                 purpose: Purpose::Appointment,
+                priority: Priority::Normal,
                 channels: None,
                 accepted_at: at("2026-12-01T11:00:00Z"),
                 not_before: None,
                 expires_at: When::At(at("2026-12-01T18:00:00Z")),
                 cancelled: None,
+                counts: true,
             },
             patient,
+            proxies: &[],
             address_consents: &[],
-            template_channels: ALL,
-            channels_served: ALL,
+            addresses: &[],
+            recent: &[],
+            reserved: 0,
+            template: TemplateView {
+                channels: ALL,
+                classes: REVEALS,
+                confidential: false,
+                shared_address: true,
+            },
+            served: SERVED,
             hold: None,
             tried: &[],
             rules,
@@ -389,7 +404,10 @@ mod tests {
     }
 
     fn verdict(json: &str) -> (Gate, Result<Channel, Option<Reason>>) {
-        let decision = ask(Some(&ana(json)), |_| {});
+        said_by(ask(Some(&ana(json)), |_| {}))
+    }
+
+    fn said_by(decision: Decision) -> (Gate, Result<Channel, Option<Reason>>) {
         let answer = match decision.verdict {
             Verdict::Send { route, .. } => Ok(route.channel),
             Verdict::Suppress(reason) | Verdict::GiveUp(reason) | Verdict::Cancel(reason) => {
@@ -431,7 +449,7 @@ mod tests {
                     {"channel":"email","address":"ana@example.org","rank":1}]"#,
                 (Gate::Route, Ok(Email)),
             ),
-            ("no way to reach her", "", (Gate::Contact, no(Reason::NoContact))),
+            ("no way to reach her", "", (Gate::ValidContact, no(Reason::NoContact))),
             (
                 "she wants no messages about visits",
                 r#","preferences":{"appointment":[]},"contacts":[{"channel":"sms","address":"+13125550142"}]"#,
@@ -485,17 +503,222 @@ mod tests {
         }
     }
 
+    /// Every gate in its order: each line adds one more thing that is wrong, in front of those before it.
     #[test]
     fn the_order_of_gates_decides_the_reason() {
-        let gone = ana(r#","deceased":true,"active":false"#);
-        assert_eq!(ask(Some(&gone), |_| {}).gate, Gate::Active);
-        let cancelled = ask(Some(&gone), |q| q.message.cancelled = Some(Reason::Cancelled));
+        let mut wrong = ana(SMS);
+        let mut rows: Vec<(Gate, Reason)> = Vec::new();
+        let full = Recent::parse(Some(&Recent::entry(at("2026-12-01T10:00:00Z"), MessageId::generate())));
+        let full = [full];
+        let mut stop = |wrong: &Patient, change: &dyn Fn(&mut Question<'_>)| {
+            let decision = ask(Some(wrong), |q| change(q));
+            rows.push((decision.gate, decision.explanation(at("2026-12-01T12:00:00Z")).reason.unwrap()));
+        };
+        let capped = |q: &mut Question<'_>| q.recent = full.as_slice().to_vec().leak();
+        stop(&wrong, &capped);
+        let sensitive = |q: &mut Question<'_>| {
+            capped(q);
+            q.template.classes = &[(Channel::Sms, PhiClass::Sensitive)];
+        };
+        stop(&wrong, &sensitive);
+        wrong.contacts[0].status = crate::domain::words::ContactStatus::Bad;
+        stop(&wrong, &sensitive);
+        let confidential = |q: &mut Question<'_>| {
+            sensitive(q);
+            q.template.confidential = true;
+        };
+        stop(&wrong, &confidential);
+        let marketing = |q: &mut Question<'_>| {
+            confidential(q);
+            q.message.purpose = Purpose::Marketing;
+        };
+        stop(&wrong, &marketing);
+        wrong.preferences =
+            vec![Preference { purpose: Purpose::Marketing, channels: Vec::new(), updated_at: None }];
+        stop(&wrong, &marketing);
+        let held = |q: &mut Question<'_>| {
+            marketing(q);
+            q.hold = Some(HoldView { until: None });
+        };
+        stop(&wrong, &held);
+        let late = |q: &mut Question<'_>| {
+            held(q);
+            q.now = at("2026-12-01T18:00:00Z");
+        };
+        stop(&wrong, &late);
+        let cancelled = |q: &mut Question<'_>| {
+            late(q);
+            q.message.cancelled = Some(Reason::Superseded);
+        };
+        stop(&wrong, &cancelled);
+        wrong.do_not_contact = Some("legal".to_owned());
+        stop(&wrong, &cancelled);
+        wrong.deceased = true;
+        stop(&wrong, &cancelled);
+        wrong.active = false;
+        stop(&wrong, &cancelled);
+        let gates: Vec<Gate> = rows.iter().map(|(gate, _)| *gate).collect();
+        assert!(gates.is_sorted_by(|a, b| a > b), "{gates:?}");
+        let reasons: Vec<Reason> = rows.iter().map(|(_, reason)| *reason).collect();
+        use Reason::{
+            ConfidentialContact, Deceased, DoNotContact, Expired, FrequencyCap, Inactive, InvalidAddress,
+            NoConsent, OperatorHold, OptedOut, SensitiveContent, Superseded,
+        };
+        let expected = [
+            FrequencyCap,
+            SensitiveContent,
+            InvalidAddress,
+            ConfidentialContact,
+            NoConsent,
+            OptedOut,
+            OperatorHold,
+            Expired,
+            Superseded,
+            DoNotContact,
+            Deceased,
+            Inactive,
+        ];
+        assert_eq!(reasons, expected);
+    }
+
+    #[test]
+    fn consent_is_asked_for_where_the_purpose_needs_it() {
+        let granted = |purpose: &str, until: &str| {
+            format!(
+                r#"{SMS},"consents":[{{"purpose":"{purpose}","channel":"sms","granted":true,"at":"2026-10-01T12:00:00Z",
+                    "source":"staff","expires_at":{until}}}]"#
+            )
+        };
+        let marketing =
+            |json: &str| said_by(ask(Some(&ana(json)), |q| q.message.purpose = Purpose::Marketing));
+        assert_eq!(marketing(SMS), (Gate::Consent, Err(Some(Reason::NoConsent))));
+        assert_eq!(marketing(&granted("marketing", "null")), (Gate::Route, Ok(Channel::Sms)));
+        assert_eq!(marketing(&granted("survey", "null")), (Gate::Consent, Err(Some(Reason::NoConsent))));
+        let lapsed = granted("marketing", r#""2026-11-01T00:00:00Z""#);
+        assert_eq!(marketing(&lapsed), (Gate::Consent, Err(Some(Reason::NoConsent))));
+        let call = r#","contacts":[{"channel":"voice","address":"+13125550142"}]"#;
+        let billing = |json: &str| said_by(ask(Some(&ana(json)), |q| q.message.purpose = Purpose::Billing));
         assert_eq!(
-            cancelled,
-            Decision { gate: Gate::Cancelled, verdict: Verdict::Cancel(Reason::Cancelled) }
+            billing(call),
+            (Gate::Consent, Err(Some(Reason::NoConsent))),
+            "a machine does not call about bills"
         );
-        let late = ask(Some(&gone), |q| q.now = at("2026-12-01T18:00:00Z"));
-        assert_eq!(late, Decision { gate: Gate::Expired, verdict: Verdict::Expire });
+        assert_eq!(billing(SMS), (Gate::Route, Ok(Channel::Sms)));
+    }
+
+    #[test]
+    fn what_is_confidential_goes_to_the_patients_own_contact_alone() {
+        let kept = |json: &str| said_by(ask(Some(&ana(json)), |q| q.template.confidential = true));
+        let own = r#","contacts":[{"channel":"sms","address":"+13125550142","private":true}]"#;
+        assert_eq!(kept(SMS), (Gate::Confidential, Err(Some(Reason::ConfidentialContact))));
+        assert_eq!(kept(own), (Gate::Route, Ok(Channel::Sms)));
+        let shared =
+            [AddressSeen { address: Phi::new("+13125550142"), shared: true, recent: Recent::default() }];
+        let ana = ana(own);
+        let at_home = ask(Some(&ana), |q| {
+            q.template.confidential = true;
+            q.addresses = &shared;
+        });
+        assert_eq!(said_by(at_home), (Gate::Confidential, Err(Some(Reason::ConfidentialContact))));
+        let named = ask(Some(&ana), |q| {
+            q.template.shared_address = false;
+            q.addresses = &shared;
+        });
+        assert_eq!(said_by(named), (Gate::Confidential, Err(Some(Reason::SharedContact))));
+    }
+
+    #[test]
+    fn a_provider_without_an_agreement_sees_nothing_of_health() {
+        let ana = ana(SMS);
+        let without = &[Served { channel: Channel::Sms, baa: false }];
+        let limited = ask(Some(&ana), |q| q.served = without);
+        assert_eq!(said_by(limited), (Gate::Content, Err(Some(Reason::SensitiveContent))));
+        let minimal = ask(Some(&ana), |q| {
+            q.served = without;
+            q.template.classes = &[(Channel::Sms, PhiClass::Minimal)];
+        });
+        assert_eq!(said_by(minimal), (Gate::Route, Ok(Channel::Sms)));
+    }
+
+    #[test]
+    fn who_was_disturbed_today_waits_or_gets_what_does_not_disturb() {
+        let recent = [Recent::parse(Some(&Recent::entry(at("2026-12-01T10:00:00Z"), MessageId::generate())))];
+        let (sms, both) = (ana(SMS), ana(BOTH));
+        let asked = |patient: &'static Patient, expires: &str, change: &dyn Fn(&mut Question<'_>)| {
+            let expires = at(expires);
+            let recent: &'static [Recent] = recent.to_vec().leak();
+            ask(Some(patient), |q| {
+                q.recent = recent;
+                q.message.expires_at = When::At(expires);
+                change(q);
+            })
+        };
+        let (sms, both): (&'static Patient, &'static Patient) =
+            (Box::leak(Box::new(sms)), Box::leak(Box::new(both)));
+        let tomorrow = Some(at("2026-12-02T06:00:00Z"));
+        let hold = Verdict::Hold { until: tomorrow, reason: Some(Reason::FrequencyCap) };
+        assert_eq!(asked(sms, "2026-12-03T00:00:00Z", &|_| {}).verdict, hold);
+        assert_eq!(
+            asked(both, "2026-12-03T00:00:00Z", &|_| {}).verdict,
+            hold,
+            "she prefers texts, and it can wait"
+        );
+        let today = "2026-12-01T20:00:00Z";
+        assert_eq!(asked(sms, today, &|_| {}).verdict, Verdict::Suppress(Reason::FrequencyCap));
+        assert_eq!(said_by(asked(both, today, &|_| {})).1, Ok(Channel::Email));
+        let urgent = asked(both, "2026-12-03T00:00:00Z", &|q| q.message.priority = Priority::Urgent);
+        assert_eq!(said_by(urgent).1, Ok(Channel::Email), "what is urgent takes the way that is open");
+        let emergency = asked(sms, today, &|q| q.message.purpose = Purpose::Emergency);
+        assert_eq!(said_by(emergency).1, Ok(Channel::Sms));
+        let test = asked(sms, today, &|q| q.message.counts = false);
+        assert_eq!(said_by(test).1, Ok(Channel::Sms));
+    }
+
+    #[test]
+    fn a_guardian_reads_in_the_childs_place() {
+        let child = ana(&format!(
+            r#"{SMS},"birth_date":"2016-05-01","proxies":[{{"patient_id":"P2","authority":"guardian","mode":"instead","purposes":["*"]}}]"#
+        ));
+        let mother = ana(r#","contacts":[{"channel":"email","address":"mother@example.org"}]"#);
+        let known = [Some(&mother)];
+        let decision = ask(Some(&child), |q| q.proxies = &known);
+        assert_eq!((decision.proxy, said_by(decision.clone()).1), (Some(0), Ok(Channel::Email)));
+        let unknown = ask(Some(&child), |q| q.proxies = &[None]);
+        assert_eq!(unknown.verdict, Verdict::Suppress(Reason::NoProxy));
+        let private = ask(Some(&child), |q| {
+            q.proxies = &known;
+            q.template.confidential = true;
+        });
+        assert_eq!(private.proxy, None, "what is confidential goes to nobody else");
+        let mut stopped = mother.clone();
+        stopped.consents = vec![Consent {
+            purpose: None,
+            channel: None,
+            address: None,
+            granted: false,
+            at: at("2026-10-01T12:00:00Z"),
+            source: ConsentSource::Patient,
+            by: None,
+            evidence: None,
+            expires_at: None,
+            shadow: None,
+        }];
+        let known = [Some(&stopped)];
+        assert_eq!(ask(Some(&child), |q| q.proxies = &known).verdict, Verdict::Suppress(Reason::OptedOut));
+    }
+
+    #[test]
+    fn where_the_purpose_allows_no_second_way_the_first_one_was_the_last() {
+        let ana = ana(&format!(
+            r#"{BOTH},"consents":[{{"purpose":"marketing","granted":true,"at":"2026-10-01T12:00:00Z","source":"patient"}}]"#
+        ));
+        let sms = Route { channel: Channel::Sms, address: Phi::new("+13125550142"), extension: None };
+        let tried = [Tried { route: sms, reason: Reason::InvalidAddress }];
+        let decision = ask(Some(&ana), |q| {
+            q.message.purpose = Purpose::Marketing;
+            q.tried = &tried;
+        });
+        assert_eq!(decision.verdict, Verdict::GiveUp(Reason::InvalidAddress));
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! Decisions: who, by which channel, may we, may we now. Pure functions: `now` and jitter are arguments, and
 //! nothing here knows a store, a clock or a source of chance.
 
+pub mod cap;
 pub mod decide;
+pub mod explanation;
+pub mod person;
+pub mod question;
 pub mod retry;
 pub mod routes;
+mod ways;

@@ -1,28 +1,32 @@
 //! The ways to reach somebody, in the order in which they would want to be reached.
 
-use crate::domain::patient::{Contact, Patient};
+use super::person::Addressee;
+use crate::domain::patient::Contact;
 use crate::domain::words::{Channel, Purpose};
 
-/// The contacts of `patient` on the `allowed` channels, first choice first.
+/// The contacts of `addressee` on the `allowed` channels, first choice first.
 ///
-/// Channels come in the order of the patient's preference for the purpose, then their general preference, then
-/// the rank of their contacts, then `default_order`; within a channel the contact's rank decides. A preference
-/// is an order, not a ban.
+/// Channels come in the order of their preference for the purpose, then their general preference, then the rank of
+/// their contacts, then `default_order`; within a channel the contact's rank decides. A preference is an order, not
+/// a ban.
 #[must_use]
 pub fn ordered<'a>(
-    patient: &'a Patient,
+    addressee: &Addressee<'a>,
     purpose: Purpose,
     allowed: &[Channel],
     default_order: &[Channel],
 ) -> Vec<&'a Contact> {
-    let for_purpose =
-        patient.preferences.iter().find(|p| p.purpose == purpose).map_or(&[][..], |p| p.channels.as_slice());
+    let for_purpose = addressee
+        .preferences
+        .iter()
+        .find(|p| p.purpose == purpose)
+        .map_or(&[][..], |p| p.channels.as_slice());
     let place =
         |list: &[Channel], channel: Channel| list.iter().position(|&c| c == channel).unwrap_or(list.len());
     let best_rank = |channel: Channel| {
-        patient.contacts.iter().filter(|c| c.channel == channel).map(rank).min().unwrap_or(u32::MAX)
+        addressee.contacts.iter().filter(|c| c.channel == channel).map(rank).min().unwrap_or(u32::MAX)
     };
-    let mut contacts: Vec<&Contact> = patient
+    let mut contacts: Vec<&'a Contact> = addressee
         .contacts
         .iter()
         .filter(|c| allowed.contains(&c.channel) && c.usage.as_deref() != Some("old"))
@@ -31,7 +35,7 @@ pub fn ordered<'a>(
         let channel = contact.channel;
         (
             place(for_purpose, channel),
-            place(&patient.preferred_channels, channel),
+            place(addressee.preferred_channels, channel),
             best_rank(channel),
             place(default_order, channel),
             channel,

@@ -33,6 +33,7 @@ pub struct Move<'a> {
     pub channel: Option<Channel>,
     pub provider: Option<&'a ProviderName>,
     pub attempt: Option<u16>,
+    pub recipient: Recipient,
     pub at: Timestamp,
 }
 
@@ -56,7 +57,7 @@ impl Emitter {
         event.source = Some(facts.source.clone());
         event.site.clone_from(&facts.site);
         event.patient_id = Some(facts.patient_id.clone());
-        event.recipient = Some(Recipient::Patient);
+        event.recipient = Some(to.recipient);
         event.channel = to.channel;
         event.provider = to.provider.cloned();
         event.reason = to.reason;

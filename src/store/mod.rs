@@ -24,9 +24,9 @@ use crate::domain::patient::Patient;
 use crate::domain::problem::Problem;
 use crate::domain::words::Reason;
 use rows::{
-    AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CancelOutcome, Claim, Claimed, Counts,
-    Decided, Directory, EventRow, Hold, MessageFilter, MessageRow, OutboxEvent, ParkedFilter, ParkedRow,
-    Release, Reserve, Reserved, Settlement, Spend, Subject, TakenOver, UpsertOutcome, WorkerRow,
+    AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CancelOutcome, Claim, Claimed, Count,
+    Counts, Decided, Directory, EventRow, Hold, MessageFilter, MessageRow, OutboxEvent, ParkedFilter,
+    ParkedRow, Release, Reserve, Reserved, Settlement, Spend, Subject, TakenOver, UpsertOutcome, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -105,6 +105,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Spends from budgets; an entry that would cross a limit is refused whole. One answer per entry.
     async fn spend(&self, entries: &[Spend]) -> Result<Vec<bool>>;
+
+    /// Takes back what the caps counted of a message that was not sent.
+    async fn uncount(&self, count: &Count) -> Result<()>;
 
     // Housekeeping.
 

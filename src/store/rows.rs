@@ -13,7 +13,7 @@ use crate::domain::patient::{Consent, ConsentSource, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
 use crate::domain::status::{AttemptStatus, MessageStatus};
-use crate::domain::words::{Channel, Priority, Purpose, Reason, words};
+use crate::domain::words::{Channel, Priority, Purpose, Reason, Recipient, words};
 
 /// The ledger's clocks, by configuration.
 #[derive(Clone, Copy, Debug)]
@@ -230,6 +230,8 @@ pub struct Subject {
     pub inline_addresses: Vec<Phi>,
     /// Above 0, earlier steps gave routes up.
     pub step: u16,
+    /// Others for the same patient that are due within a day go before it.
+    pub yields: bool,
 }
 
 /// One subject's entry.
@@ -237,12 +239,32 @@ pub struct Subject {
 pub struct DirectoryEntry {
     /// As stored (an alias followed); not narrowed by the inline snapshot.
     pub patient: Option<std::sync::Arc<Patient>>,
+    /// The records of the patient's proxies, in their order; `None`: no patient of ours.
+    pub proxies: Vec<Option<std::sync::Arc<Patient>>>,
     /// What `begin` compares.
     pub state: PatientState,
     /// What was said at the addresses of the patient and the snapshot.
     pub address_consents: Vec<Consent>,
     /// Routes that earlier steps gave up, with the reason.
     pub tried: Vec<(Route, Reason)>,
+    /// What was sent this week to the patient, then to each proxy, as the caps count it.
+    pub recent: Vec<Option<String>>,
+    /// What is known of the addresses of the patient, the proxies and the snapshot.
+    pub addresses: Vec<AddressState>,
+    /// Messages for the patient that are due within a day, where this one yields to them.
+    pub reserved: u32,
+}
+
+/// One address, as the ledger knows it.
+#[derive(Clone, Debug)]
+pub struct AddressState {
+    pub address: Phi,
+    /// Its row of `patient_state`.
+    pub subject: String,
+    /// Several patients stand behind it.
+    pub shared: bool,
+    /// What was sent to it this week, as the caps count it.
+    pub recent: Option<String>,
 }
 
 /// The revision that a decision was made on.
@@ -272,6 +294,7 @@ pub struct Decided {
     /// `None`: nothing more to do.
     pub due_at: Option<Timestamp>,
     pub channel: Option<Channel>,
+    pub recipient: Recipient,
     /// JSON, as `explain` reads it.
     pub explanation: String,
     /// When it was decided, by the database's clock.
@@ -295,6 +318,33 @@ pub struct Begin {
     pub state: PatientState,
     pub valid_until: Timestamp,
     pub explanation: String,
+    pub recipient: Recipient,
+    /// What the caps count it for.
+    pub count: Option<Count>,
+}
+
+/// A message that the caps count: once for the person, where they are known, and once for the address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    pub person: Option<Counted>,
+    pub address: Counted,
+    /// What is taken back should it not be sent.
+    pub entry: String,
+}
+
+/// One that is counted, by its row of `patient_state`: what stood there when it was decided, and what shall stand there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    pub subject: String,
+    pub before: Option<String>,
+    pub after: String,
+}
+
+impl Count {
+    /// The rows.
+    pub fn rows(&self) -> impl Iterator<Item = &Counted> {
+        self.person.iter().chain(std::iter::once(&self.address))
+    }
 }
 
 /// Which attempts may go out.
@@ -341,6 +391,7 @@ pub struct Settlement {
     pub provider_ref: Option<String>,
     pub failure: Option<Failure>,
     pub code: Option<String>,
+    pub recipient: Recipient,
     pub then: Then,
     /// When the answer came, by the database's clock.
     pub at: Timestamp,

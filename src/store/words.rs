@@ -119,6 +119,25 @@ macro_rules! may_begin {
     };
 }
 
+/// Nothing more was counted for the person and the address of `i` than what was decided upon; `state` has their rows.
+macro_rules! within_caps {
+    ($state:literal) => {
+        concat!(
+            "(i.addressed IS NULL OR (EXISTS (SELECT 1 FROM ", $state, " c WHERE c.subject = i.addressed ",
+            "AND c.recent_sends IS NOT DISTINCT FROM i.addressed_before) AND (i.person IS NULL OR EXISTS (SELECT 1 FROM ",
+            $state, " c WHERE c.subject = i.person AND c.recent_sends IS NOT DISTINCT FROM i.person_before))))"
+        )
+    };
+}
+
+/// What is counted of the messages `i` that have begun, a row a subject.
+macro_rules! counted {
+    () => {
+        "SELECT i.person AS subject, i.person_after AS recent FROM i WHERE i.person IS NOT NULL
+         UNION ALL SELECT i.addressed, i.addressed_after FROM i WHERE i.addressed IS NOT NULL"
+    };
+}
+
 /// No hold in force covers the row `m` as `i` would send it.
 macro_rules! not_stopped {
     () => {
@@ -148,9 +167,9 @@ macro_rules! attempts {
     () => {
         concat!(
             "INSERT INTO attempts (id, message_id, step, number, status, provider, channel, address, address_index, dedupes, ",
-            "segments, template_hash, locale, worker, begun_at) ",
+            "segments, template_hash, locale, recipient, worker, begun_at) ",
             "SELECT i.attempt, i.id, i.step, i.number, 'sending', i.provider, i.channel, i.address, i.address_index, i.dedupes, ",
-            "i.segments, i.template_hash, i.locale, $1, now() "
+            "i.segments, i.template_hash, i.locale, i.recipient, $1, now() "
         )
     };
 }
@@ -280,7 +299,7 @@ macro_rules! claimed {
 }
 
 pub(super) use {
-    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, decided, decision_is_legal,
+    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, counted, decided, decision_is_legal,
     decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises,
-    settled, tombstone,
+    settled, tombstone, within_caps,
 };

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Ledger, Numbered, unfit};
 use crate::domain::ids::{MessageId, ParkedId};
 use crate::domain::status::MessageStatus;
-use crate::domain::words::Reason;
+use crate::domain::words::{Reason, Recipient};
 use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::emit::{Emitter, Move};
@@ -253,5 +253,13 @@ fn conflicts(batch: &AdmitBatch, outcomes: &[AdmitOutcome]) -> Vec<Reject> {
 
 /// A move that no attempt brought about.
 pub(super) fn bare_move(status: MessageStatus, reason: Reason, at: Timestamp) -> Move<'static> {
-    Move { status, reason: Some(reason), channel: None, provider: None, attempt: None, at }
+    Move {
+        status,
+        reason: Some(reason),
+        channel: None,
+        provider: None,
+        attempt: None,
+        recipient: Recipient::Patient,
+        at,
+    }
 }

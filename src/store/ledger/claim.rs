@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Ledger, Numbered};
 use crate::domain::ids::WorkerId;
 use crate::domain::status::MessageStatus;
-use crate::domain::words::{Channel, Reason};
+use crate::domain::words::{Channel, Reason, Recipient};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::Move;
 use crate::store::engine::{Args, Engine, args, ids, ints, maybe_texts, micros, times};
@@ -108,14 +108,21 @@ impl<E: Engine> Ledger<E> {
         // Asked only now that the messages are ours: an attempt that began a moment ago is seen too.
         let rows = E::run(
             &mut tx,
-            "SELECT m.id, a.id, a.dedupes FROM messages m JOIN attempts a ON a.id = m.last_attempt
+            "SELECT m.id, a.id, a.dedupes, a.recipient FROM messages m JOIN attempts a ON a.id = m.last_attempt
              WHERE m.id = ANY($1) AND a.status = 'sending'",
             args![all.clone()],
         )
         .await?;
         let begun = rows
             .iter()
-            .map(|row| Ok(Left { message: row.id(0)?, attempt: row.id(1)?, dedupes: row.flag(2)? }))
+            .map(|row| {
+                Ok(Left {
+                    message: row.id(0)?,
+                    attempt: row.id(1)?,
+                    dedupes: row.flag(2)?,
+                    recipient: row.word(3, Recipient::from_word)?,
+                })
+            })
             .collect::<Result<Vec<_>>>()?;
         let idle: Vec<Uuid> =
             all.into_iter().filter(|id| begun.iter().all(|left| left.message != *id)).collect();
@@ -154,6 +161,7 @@ impl<E: Engine> Ledger<E> {
                 channel: message.channel,
                 provider: None,
                 attempt: Some(message.tries),
+                recipient: left.recipient,
                 at: now,
             };
             let event = (message.status == MessageStatus::Sending)
@@ -197,4 +205,5 @@ struct Left {
     message: Uuid,
     attempt: Uuid,
     dedupes: bool,
+    recipient: Recipient,
 }

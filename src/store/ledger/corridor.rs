@@ -12,7 +12,7 @@ use crate::store::emit::{Move, NewEvent, shard};
 use crate::store::engine::{
     Args, Column, Data, Engine, args, bytes, flags, ids, ints, maybe_texts, micros, texts, times,
 };
-use crate::store::rows::{Begin, Begun, Decided, Failure, Settlement, Then};
+use crate::store::rows::{Begin, Begun, Count, Counted, Decided, Failure, Settlement, Then};
 
 impl<E: Engine> Ledger<E> {
     /// Moves statuses, work state and events in one go, where the lease is still the one that was decided under. A
@@ -28,6 +28,7 @@ impl<E: Engine> Ledger<E> {
                 channel: d.channel,
                 provider: None,
                 attempt: None,
+                recipient: d.recipient,
                 at: d.at,
             };
             self.emitter.message(&d.facts, &to)
@@ -49,11 +50,18 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// Writes the attempts of those messages for which every reason to send still stands: our lease with time left, a
-    /// legal status, the revision that was planned with, an answer not yet due to change, no cancel, no hold. Takes
+    /// legal status, the revision that was planned with, an answer not yet due to change, no cancel, no hold, nothing more
+    /// counted by the caps than was seen. Takes
     /// worker, the time a send may take, and the batch; answers `attempt, now` of what has begun.
     pub(super) async fn begin_batch(&self, worker: WorkerId, batch: &[Begin]) -> Result<Begun> {
-        let mut seen = HashSet::new();
-        let batch: Vec<&Begin> = batch.iter().filter(|b| seen.insert(b.facts.id)).collect();
+        // What the caps count is counted one message after the other: of two for the same person or address the
+        // second is decided upon again.
+        let (mut seen, mut counted) = (HashSet::new(), HashSet::new());
+        let batch: Vec<&Begin> = batch
+            .iter()
+            .filter(|b| seen.insert(b.facts.id))
+            .filter(|b| b.count.iter().flat_map(Count::rows).all(|c| counted.insert(c.subject.as_str())))
+            .collect();
         let batch = batch.as_slice();
         if batch.is_empty() {
             return Ok(Begun { attempts: Vec::new(), now: self.clock().await? });
@@ -84,6 +92,15 @@ impl<E: Engine> Ledger<E> {
             ints("revision", batch, |b| b.state.revision),
             times("valid_until", batch, |b| Some(b.valid_until)),
             texts("explanation", batch, |b| &b.explanation),
+            texts("recipient", batch, |b| b.recipient.as_str()),
+            maybe_texts("person", batch, |b| person(b).map(|c| c.subject.as_str())),
+            maybe_texts("person_before", batch, |b| person(b).and_then(|c| c.before.as_deref())),
+            maybe_texts("person_after", batch, |b| person(b).map(|c| c.after.as_str())),
+            maybe_texts("addressed", batch, |b| b.count.as_ref().map(|c| c.address.subject.as_str())),
+            maybe_texts("addressed_before", batch, |b| {
+                b.count.as_ref().and_then(|c| c.address.before.as_deref())
+            }),
+            maybe_texts("addressed_after", batch, |b| b.count.as_ref().map(|c| c.address.after.as_str())),
         ];
         let args = args![worker.0, micros(self.timings.send)].batch(columns);
         let rows = self.engine.write(E::STATEMENTS.begin, args).await?;
@@ -93,6 +110,22 @@ impl<E: Engine> Ledger<E> {
         };
         let attempts = rows.iter().map(|row| Ok(AttemptId(row.id(0)?))).collect::<Result<Vec<_>>>()?;
         Ok(Begun { attempts, now })
+    }
+
+    /// Takes back what the caps counted of a message that was not sent.
+    pub(super) async fn take_back_count(&self, count: &Count) -> Result<()> {
+        let rows: Vec<&Counted> = count.rows().collect();
+        let batch = vec![texts("subject", &rows, |c| &c.subject), texts("entry", &rows, |_| &count.entry)];
+        self.engine
+            .write(
+                "UPDATE patient_state
+                 SET recent_sends = NULLIF(trim(replace(' ' || recent_sends || ' ', ' ' || input.entry || ' ', ' ')), '')
+                 FROM {input}
+                 WHERE patient_state.subject = input.subject AND recent_sends IS NOT NULL",
+                Args::none().batch(batch),
+            )
+            .await?;
+        Ok(())
     }
 
     pub(super) async fn settle_batch(&self, batch: &[Settlement]) -> Result<()> {
@@ -119,6 +152,7 @@ impl<E: Engine> Ledger<E> {
                 channel: Some(s.channel),
                 provider: Some(&s.provider),
                 attempt: Some(s.number),
+                recipient: s.recipient,
                 at: s.at,
             };
             self.emitter.message(&s.facts, &to)
@@ -141,6 +175,10 @@ impl<E: Engine> Ledger<E> {
         self.engine.write(E::STATEMENTS.settle, Args::none().batch(columns)).await?;
         Ok(())
     }
+}
+
+fn person<'b>(begin: &&'b Begin) -> Option<&'b Counted> {
+    begin.count.as_ref()?.person.as_ref()
 }
 
 fn event_columns(events: &[Option<NewEvent>]) -> [Column<'_>; 2] {

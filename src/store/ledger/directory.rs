@@ -3,16 +3,18 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::{Ledger, subjects_column};
+use crate::domain::ids::PatientId;
 use crate::domain::outbound::Route;
-use crate::domain::patient::{Consent, ConsentSource, Patient};
+use crate::domain::patient::{Consent, ConsentSource, Patient, ProxyPerson};
 use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, Purpose, Reason};
 use crate::store::columns::Columns;
-use crate::store::engine::{Args, Engine, args, bytes};
-use crate::store::rows::{Directory, DirectoryEntry, Failure, PatientState, Subject};
+use crate::store::engine::{Args, Engine, args, bytes, ints, micros, texts};
+use crate::store::rows::{AddressState, Directory, DirectoryEntry, Failure, PatientState, Subject};
 use crate::store::{Result, StoreError};
 
 /// Patients with their revision; those whom somebody behind an address has spoken for are marked.
@@ -21,7 +23,7 @@ SELECT input.subject, COALESCE(p.alias_of, p.id, input.subject), COALESCE(target
     COALESCE(s.revision, 0), now(),
     EXISTS (SELECT 1 FROM patient_addresses pa JOIN address_consents c ON c.address_index = pa.address_index
             WHERE pa.patient_id = COALESCE(p.alias_of, p.id)),
-    EXISTS (SELECT 1 FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now()))
+    EXISTS (SELECT 1 FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())), s.recent_sends
 FROM {input}
 LEFT JOIN patients p ON p.id = input.subject
 LEFT JOIN patients target ON target.id = p.alias_of
@@ -35,58 +37,95 @@ impl<E: Engine> Ledger<E> {
             let holds = self.active_holds().await?;
             return Ok(Directory { entries: Vec::new(), holds, now: self.clock().await? });
         }
+        self.make_inline_states(subjects).await?;
         // Revisions are read before what was said: a word that comes in between raises a revision that is compared
         // later, so that nothing is sent on what was read here.
         let states = self.address_revisions(subjects).await?;
-        let rows = self.engine.read(PATIENTS, Args::none().batch(vec![subjects_column(&ids)])).await?;
-        let first = rows.first().ok_or_else(|| StoreError::Internal("no directory".to_owned()))?;
-        let (now, held) = (first.time(4)?, first.flag(6)?);
-        let mut found = HashMap::with_capacity(rows.len());
-        let mut addresses: Vec<Phi> =
-            subjects.iter().flat_map(|s| s.inline_addresses.iter().cloned()).collect();
-        for row in &rows {
-            let person = self.person(row)?;
-            if row.flag(5)?
-                && let Some(patient) = &person.patient
-            {
-                addresses.extend(patient.contacts.iter().map(|c| c.address.clone()));
-            }
-            found.insert(row.text(0)?, person);
+        let (mut found, head) = self.people(&ids).await?;
+        let (now, held) = head.ok_or_else(|| StoreError::Internal("no directory".to_owned()))?;
+        let theirs: BTreeSet<String> = found.values().flat_map(Person::proxies).collect();
+        let theirs: Vec<&str> =
+            theirs.iter().map(String::as_str).filter(|id| !found.contains_key(*id)).collect();
+        if !theirs.is_empty() {
+            let (more, _) = self.people(&theirs).await?;
+            found.extend(more);
         }
-        let said = self.said_at(&addresses).await?;
+        let mut spoken_at: Vec<Phi> =
+            subjects.iter().flat_map(|s| s.inline_addresses.iter().cloned()).collect();
+        spoken_at.extend(found.values().filter(|p| p.spoken_for).flat_map(Person::addresses).cloned());
+        let said = self.said_at(&spoken_at).await?;
+        let known = found.values().flat_map(Person::addresses);
+        let inline = subjects.iter().flat_map(|s| &s.inline_addresses);
+        let addresses = self.address_states(known.chain(inline).collect()).await?;
         let tried = self.tried(subjects).await?;
+        let reserved = self.reserved(subjects).await?;
         let holds = if held { self.active_holds().await? } else { Vec::new() };
         let entry = |subject: &Subject| {
             let person = found.get(subject.patient.as_str());
-            let patient = person.and_then(|p| p.patient.clone());
+            let proxies: Vec<Option<&Person>> = person.map_or_else(Vec::new, |p| {
+                p.proxy_ids().map(|id| id.and_then(|id| found.get(id.as_str()))).collect()
+            });
+            let everybody = || person.into_iter().chain(proxies.iter().copied().flatten());
+            let all: BTreeSet<&Phi> =
+                everybody().flat_map(Person::addresses).chain(&subject.inline_addresses).collect();
             DirectoryEntry {
-                state: self.state(subject, person, &states),
-                address_consents: consents_at(subject, patient.as_deref(), &said),
-                patient,
+                state: self.state(subject, person, &proxies, &states),
+                address_consents: all.iter().filter_map(|a| said.get(*a)).flatten().cloned().collect(),
+                patient: person.and_then(|p| p.patient.clone()),
+                recent: std::iter::once(person)
+                    .chain(proxies.iter().copied())
+                    .map(|p| p.and_then(|p| p.recent.clone()))
+                    .collect(),
+                proxies: proxies.iter().map(|p| p.and_then(|p| p.patient.clone())).collect(),
                 tried: tried.get(&subject.message.0).cloned().unwrap_or_default(),
+                addresses: all.iter().filter_map(|a| addresses.get(*a)).cloned().collect(),
+                reserved: reserved.get(subject.patient.as_str()).copied().unwrap_or_default(),
             }
         };
         Ok(Directory { entries: subjects.iter().map(entry).collect(), holds, now })
     }
 
-    /// What `begin` will compare: the patient's own row, and one for each address of a snapshot.
+    /// Patients by the ids that were asked for; the clock, and whether any hold is in force.
+    async fn people(&self, ids: &[&str]) -> Result<(HashMap<String, Person>, Option<(Timestamp, bool)>)> {
+        let rows = self.engine.read(PATIENTS, Args::none().batch(vec![subjects_column(ids)])).await?;
+        let head = rows.first().map(|row| Ok::<_, StoreError>((row.time(4)?, row.flag(6)?))).transpose()?;
+        let people = rows.iter().map(|row| Ok((row.text(0)?.to_owned(), self.person(row)?)));
+        Ok((people.collect::<Result<_>>()?, head))
+    }
+
+    /// What `begin` will compare: the patient's own row, one for each proxy, and one for each address of a snapshot.
     fn state(
         &self,
         subject: &Subject,
         person: Option<&Person>,
+        proxies: &[Option<&Person>],
         addresses: &HashMap<String, i64>,
     ) -> PatientState {
         let own = person.map_or_else(|| subject.patient.as_str().to_owned(), |p| p.subject.clone());
         let inline: BTreeSet<String> =
             subject.inline_addresses.iter().map(|a| self.sealer.address_subject(a)).collect();
-        let revision =
-            person.map_or(0, |p| p.revision) + inline.iter().filter_map(|a| addresses.get(a)).sum::<i64>();
-        PatientState { subjects: std::iter::once(own).chain(inline).collect(), revision }
+        let stand_in: HashMap<&str, i64> = proxies
+            .iter()
+            .flatten()
+            .map(|p| (p.subject.as_str(), p.revision))
+            .filter(|(s, _)| *s != own)
+            .collect();
+        let revision = person.map_or(0, |p| p.revision)
+            + inline.iter().filter_map(|a| addresses.get(a)).sum::<i64>()
+            + stand_in.values().sum::<i64>();
+        let others = stand_in.into_keys().map(str::to_owned).chain(inline);
+        PatientState { subjects: std::iter::once(own).chain(others).collect(), revision }
     }
 
     fn person(&self, row: &E::Row) -> Result<Person> {
         let patient = row.maybe_bytes(2)?.map(|d| self.document(d).map(Arc::new)).transpose()?;
-        Ok(Person { subject: row.text(1)?.to_owned(), patient, revision: row.int(3)? })
+        Ok(Person {
+            subject: row.text(1)?.to_owned(),
+            patient,
+            revision: row.int(3)?,
+            spoken_for: row.flag(5)?,
+            recent: row.maybe_text(7)?.map(str::to_owned),
+        })
     }
 
     pub(super) fn document(&self, sealed: &[u8]) -> Result<Patient> {
@@ -134,6 +173,21 @@ impl<E: Engine> Ledger<E> {
         Ok(said)
     }
 
+    /// A snapshot's patient and addresses may be new to the ledger; the caps count on rows of theirs all the same.
+    async fn make_inline_states(&self, subjects: &[Subject]) -> Result<()> {
+        let inline: Vec<&Subject> = subjects.iter().filter(|s| !s.inline_addresses.is_empty()).collect();
+        if inline.is_empty() {
+            return Ok(());
+        }
+        let addresses =
+            inline.iter().flat_map(|s| &s.inline_addresses).map(|a| self.sealer.address_subject(a));
+        let people = inline.iter().map(|s| s.patient.as_str().to_owned());
+        let rows: BTreeSet<String> = addresses.chain(people).collect();
+        let mut tx = self.engine.begin().await?;
+        Self::make_states(&mut tx, rows.iter().map(String::as_str).collect()).await?;
+        E::commit(tx).await
+    }
+
     /// The revisions of the addresses of inline snapshots, which have no patient row of their own.
     async fn address_revisions(&self, subjects: &[Subject]) -> Result<HashMap<String, i64>> {
         let wanted: Vec<String> = subjects
@@ -150,6 +204,57 @@ impl<E: Engine> Ledger<E> {
             .read("SELECT subject, revision FROM patient_state WHERE subject = ANY($1)", args![asked])
             .await?;
         rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.int(1)?))).collect()
+    }
+
+    /// Who else stands behind these addresses, and what was sent to them.
+    async fn address_states(&self, addresses: BTreeSet<&Phi>) -> Result<HashMap<Phi, AddressState>> {
+        if addresses.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let asked: Vec<(&Phi, Vec<u8>, String)> = addresses
+            .into_iter()
+            .map(|a| (a, self.sealer.index(a), self.sealer.address_subject(a)))
+            .collect();
+        let places: Vec<usize> = (0..asked.len()).collect();
+        let batch = vec![
+            ints("place", &places, |n| i64::try_from(*n).unwrap_or(i64::MAX)),
+            bytes("address_index", &asked, |(_, index, _)| index.clone()),
+            texts("subject", &asked, |(_, _, subject)| subject),
+        ];
+        let rows = self.engine.read(ADDRESSES, Args::none().batch(batch)).await?;
+        let mut states = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let place = usize::try_from(row.int(0)?).unwrap_or(usize::MAX);
+            let Some((address, _, subject)) = asked.get(place) else { continue };
+            let state = AddressState {
+                address: (*address).clone(),
+                subject: subject.clone(),
+                shared: row.int(1)? > 1,
+                recent: row.maybe_text(2)?.map(str::to_owned),
+            };
+            states.insert((*address).clone(), state);
+        }
+        Ok(states)
+    }
+
+    /// How many messages of higher rank are due within a day, for the patients of those that yield.
+    async fn reserved(&self, subjects: &[Subject]) -> Result<HashMap<String, u32>> {
+        let yielding: BTreeSet<&str> =
+            subjects.iter().filter(|s| s.yields).map(|s| s.patient.as_str()).collect();
+        if yielding.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = self
+            .engine
+            .read(
+                "SELECT patient_id, count(*) FROM messages
+                 WHERE patient_id = ANY($1) AND priority < 2 AND status IN ('accepted', 'scheduled', 'held')
+                   AND due_at < now() + $2 * {us}
+                 GROUP BY patient_id",
+                args![yielding.into_iter().collect::<Vec<_>>(), micros(SignedDuration::from_hours(24))],
+            )
+            .await?;
+        rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.count::<u32>(1)?))).collect()
     }
 
     /// The routes that earlier steps gave up, each with the failure of its last attempt.
@@ -184,19 +289,43 @@ impl<E: Engine> Ledger<E> {
     }
 }
 
+/// Rows of `patient_state` beside who stands behind an address: two are as good as many.
+const ADDRESSES: &str = "
+SELECT input.place,
+    (SELECT count(*) FROM (SELECT 1 FROM patient_addresses pa WHERE pa.address_index = input.address_index LIMIT 2) few),
+    s.recent_sends
+FROM {input} LEFT JOIN patient_state s ON s.subject = input.subject";
+
 struct Person {
     /// The id after aliases.
     subject: String,
     patient: Option<Arc<Patient>>,
     revision: i64,
+    /// Somebody behind one of their addresses has spoken for them.
+    spoken_for: bool,
+    recent: Option<String>,
 }
 
-fn consents_at(
-    subject: &Subject,
-    patient: Option<&Patient>,
-    said: &HashMap<Phi, Vec<Consent>>,
-) -> Vec<Consent> {
-    let stored = patient.into_iter().flat_map(|p| p.contacts.iter().map(|c| &c.address));
-    let addresses: BTreeSet<&Phi> = stored.chain(&subject.inline_addresses).collect();
-    addresses.into_iter().filter_map(|a| said.get(a)).flatten().cloned().collect()
+impl Person {
+    /// The patients among their proxies, by place.
+    fn proxy_ids(&self) -> impl Iterator<Item = Option<&PatientId>> {
+        self.patient.iter().flat_map(|p| &p.proxies).map(|proxy| match &proxy.person {
+            ProxyPerson::Patient(id) => Some(id),
+            ProxyPerson::Person(_) => None,
+        })
+    }
+
+    fn proxies(&self) -> impl Iterator<Item = String> {
+        self.proxy_ids().flatten().map(|id| id.as_str().to_owned())
+    }
+
+    /// Their own addresses, and those of proxies who are no patients.
+    fn addresses(&self) -> impl Iterator<Item = &Phi> {
+        let own = self.patient.iter().flat_map(|p| &p.contacts);
+        let persons = self.patient.iter().flat_map(|p| &p.proxies).filter_map(|proxy| match &proxy.person {
+            ProxyPerson::Person(person) => Some(&person.contacts),
+            ProxyPerson::Patient(_) => None,
+        });
+        own.chain(persons.flatten()).map(|contact| &contact.address)
+    }
 }

@@ -170,6 +170,9 @@ impl<E: Engine> Store for Ledger<E> {
     async fn spend(&self, entries: &[Spend]) -> Result<Vec<bool>> {
         self.spend_budgets(entries).await
     }
+    async fn uncount(&self, count: &Count) -> Result<()> {
+        self.take_back_count(count).await
+    }
     async fn heartbeat(&self, worker: WorkerId, name: &str, state: &str) -> Result<Timestamp> {
         self.beat(worker, name, state).await
     }

@@ -9,7 +9,7 @@ use super::{Ledger, subjects_column, unfit};
 use crate::domain::consent::{Merged, merge_patient};
 use crate::domain::ids::PatientId;
 use crate::domain::merge::combine;
-use crate::domain::patient::{Consent, ConsentSource, Contact, Patient};
+use crate::domain::patient::{Consent, ConsentSource, Contact, Patient, ProxyPerson};
 use crate::domain::words::Purpose;
 use crate::store::Result;
 use crate::store::columns::Columns;
@@ -132,17 +132,24 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         let ids: Vec<&str> = patients.iter().map(|p| p.id.as_str()).collect();
-        let mut behind: Vec<(&str, Vec<u8>)> = Vec::new();
+        let mut behind: Vec<(&str, Vec<u8>, String)> = Vec::new();
         for patient in &patients {
-            let unique: BTreeSet<Vec<u8>> =
-                patient.contacts.iter().map(|c| self.sealer.index(&c.address)).collect();
-            behind.extend(unique.into_iter().map(|index| (patient.id.as_str(), index)));
+            let persons = patient.proxies.iter().filter_map(|proxy| match &proxy.person {
+                ProxyPerson::Person(person) => Some(&person.contacts),
+                ProxyPerson::Patient(_) => None,
+            });
+            let contacts = patient.contacts.iter().chain(persons.flatten());
+            let unique: BTreeMap<Vec<u8>, String> = contacts
+                .map(|c| (self.sealer.index(&c.address), self.sealer.address_subject(&c.address)))
+                .collect();
+            behind.extend(unique.into_iter().map(|(index, subject)| (patient.id.as_str(), index, subject)));
         }
+        Self::make_states(tx, behind.iter().map(|(.., subject)| subject.as_str()).collect()).await?;
         E::run(tx, "DELETE FROM patient_addresses WHERE patient_id = ANY($1)", args![ids.clone()]).await?;
         if !behind.is_empty() {
             let batch = vec![
-                bytes("address_index", &behind, |(_, index)| index.clone()),
-                texts("patient_id", &behind, |(id, _)| id),
+                bytes("address_index", &behind, |(_, index, _)| index.clone()),
+                texts("patient_id", &behind, |(id, ..)| id),
             ];
             E::run(
                 tx,
@@ -152,6 +159,22 @@ impl<E: Engine> Ledger<E> {
             .await?;
         }
         Self::bump(tx, &ids).await
+    }
+
+    /// Makes the rows that caps are counted on, where there are none: a row that does not exist cannot be locked.
+    pub(super) async fn make_states(tx: &mut E::Tx, subjects: BTreeSet<&str>) -> Result<()> {
+        if subjects.is_empty() {
+            return Ok(());
+        }
+        let unique: Vec<&str> = subjects.into_iter().collect();
+        E::run(
+            tx,
+            "INSERT INTO patient_state (subject, revision) SELECT subject, 0 FROM {input} WHERE true ORDER BY subject
+             ON CONFLICT (subject) DO NOTHING",
+            Args::none().batch(vec![subjects_column(&unique)]),
+        )
+        .await?;
+        Ok(())
     }
 
     /// Raises revisions: whatever was planned on the old one is planned anew before it goes out.

@@ -28,7 +28,10 @@ pub struct PostgresEngine {
     pool: PgPool,
 }
 
-const MIGRATIONS: Migrations = &[(1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
+const MIGRATIONS: Migrations = &[
+    (1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql")),
+    (5, "recipients", include_str!("../../../migrations/postgres/0005_recipients.sql")),
+];
 
 impl PostgresStore {
     /// Makes a pool for `url`; connects on first use.

@@ -2,9 +2,9 @@
 
 use crate::store::engine::Statements;
 use crate::store::words::{
-    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, decided, decision_is_legal,
+    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, counted, decided, decision_is_legal,
     decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises,
-    settled, tombstone,
+    settled, tombstone, within_caps,
 };
 
 /// Due messages of one source, in the words of their index.
@@ -99,18 +99,30 @@ pub(super) const STATEMENTS: Statements = Statements {
          SELECT shard, id, seq, event_key, event_body FROM moved WHERE event_key IS NOT NULL AND changed_at = now()"
     ),
 
+    // The rows that the caps count on are locked first, in one order; a row that somebody else has changed meanwhile is
+    // seen as it stands once the lock is ours, and only through `state`.
     begin: concat!(
         "WITH input AS (SELECT * FROM {input}),
          stops AS MATERIALIZED (
              SELECT scope, value FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
+         ), state AS MATERIALIZED (
+             SELECT c.subject, c.recent_sends FROM patient_state c
+             WHERE c.subject IN (SELECT person FROM input UNION SELECT addressed FROM input)
+             ORDER BY c.subject FOR UPDATE
          ), i AS (
              UPDATE messages m SET ",
         begun!(),
         "FROM input i WHERE m.id = i.id AND ",
         may_begin!("SELECT jsonb_array_elements_text(i.others::jsonb)"),
         " AND ",
+        within_caps!("state"),
+        " AND ",
         not_stopped!(),
         " RETURNING i.*
+         ), counted AS (
+             UPDATE patient_state c SET recent_sends = n.recent FROM (",
+        counted!(),
+        ") n WHERE c.subject = n.subject
          ) ",
         attempts!(),
         "FROM i RETURNING id, now()"

@@ -3,9 +3,9 @@
 
 use crate::store::engine::Statements;
 use crate::store::words::{
-    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, decided, decision_is_legal,
+    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, counted, decided, decision_is_legal,
     decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises,
-    settled, tombstone,
+    settled, tombstone, within_caps,
 };
 
 /// The keys of the gate with what is free of them.
@@ -91,12 +91,20 @@ pub(super) const STATEMENTS: Statements = Statements {
         "FROM i JOIN messages m ON m.id = i.id WHERE ",
         may_begin!("SELECT value FROM json_each(i.others)"),
         " AND ",
+        within_caps!("patient_state"),
+        " AND ",
         not_stopped!(),
         " RETURNING id, now();
          WITH i AS MATERIALIZED (SELECT * FROM {input})
          UPDATE messages AS m SET ",
         begun!(),
-        "FROM i WHERE m.id = i.id AND EXISTS (SELECT 1 FROM attempts a WHERE a.id = i.attempt)"
+        "FROM i WHERE m.id = i.id AND EXISTS (SELECT 1 FROM attempts a WHERE a.id = i.attempt);
+         WITH i AS MATERIALIZED (
+             SELECT * FROM {input} WHERE EXISTS (SELECT 1 FROM attempts a WHERE a.id = input.attempt)
+         )
+         UPDATE patient_state AS c SET recent_sends = n.recent FROM (",
+        counted!(),
+        ") n WHERE c.subject = n.subject"
     ),
 
     settle: concat!(

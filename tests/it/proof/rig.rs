@@ -264,6 +264,10 @@ fn configuration(plan: &Plan, simulator: &Simulator, database: &str, amqp: &str,
         dir = "{templates}"
         [security]
         key = "{key}"
+        # One patient gets hundreds here.
+        [policy.cap]
+        per_day = 0
+        per_week = 0
         [log]
         level = "{level}"
         {more}

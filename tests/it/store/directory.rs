@@ -135,5 +135,6 @@ fn asking(patient: &str) -> Subject {
         patient: patient_id(patient),
         inline_addresses: Vec::new(),
         step: 0,
+        yields: false,
     }
 }

@@ -329,6 +329,7 @@ pub(super) fn subject(hand: &InHand) -> Subject {
         patient: hand.facts.patient_id.clone(),
         inline_addresses: Vec::new(),
         step: hand.work.step,
+        yields: false,
     }
 }
 

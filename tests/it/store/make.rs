@@ -11,7 +11,7 @@ use outreachd::domain::patient::{Consent, ConsentSource, Contact, Patient};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::problem::Problem;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
-use outreachd::domain::words::{Channel, ContactStatus, Priority, Purpose, Reason};
+use outreachd::domain::words::{Channel, ContactStatus, Priority, Purpose, Reason, Recipient};
 use outreachd::store::rows::{
     AddressConsent, Admission, Begin, Decided, Failure, Hold, HoldScope, JobBody, MessageFacts, OnRelease,
     PatientState, Reject, Release, Settlement, Then,
@@ -187,6 +187,8 @@ pub(super) fn begin_of(hand: &InHand, state: PatientState, valid_until: Timestam
         state,
         valid_until,
         explanation: "{\"verdict\":\"send\"}".to_owned(),
+        recipient: Recipient::Patient,
+        count: None,
     }
 }
 
@@ -212,6 +214,7 @@ pub(super) fn settlement(
         provider_ref: (status == AttemptStatus::Sent).then(|| "SM1".to_owned()),
         failure,
         code: None,
+        recipient: Recipient::Patient,
         then,
         at,
     }
@@ -230,6 +233,7 @@ pub(super) fn decided(
         reason,
         due_at: None,
         channel: None,
+        recipient: Recipient::Patient,
         explanation: "{}".to_owned(),
         at: now,
     }

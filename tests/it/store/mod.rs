@@ -4,6 +4,7 @@ mod ledger;
 mod make;
 
 mod begin;
+mod caps;
 mod claim;
 mod decide;
 mod directory;
@@ -124,6 +125,14 @@ contract! {
         an_unknown_outcome_is_not_sent_again_blindly
         an_unknown_outcome_is_sent_again_where_repeats_are_recognised
         one_refusal_does_not_stop_the_others
+    }
+    caps {
+        what_was_counted_is_seen
+        of_two_that_saw_the_same_the_second_is_refused
+        a_household_shares_its_number_and_its_cap
+        what_was_not_sent_is_forgotten
+        what_is_due_within_a_day_is_known_to_those_that_yield
+        many_at_once_never_cross_a_cap
     }
     settle {
         sent_is_on_record_and_told

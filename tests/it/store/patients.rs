@@ -208,7 +208,13 @@ async fn revision(ledger: &Ledger, name: &str) -> i64 {
 
 fn asking(name: &str) -> Subject {
     let facts = job("q").facts;
-    Subject { message: facts.id, patient: patient_id(name), inline_addresses: Vec::new(), step: 0 }
+    Subject {
+        message: facts.id,
+        patient: patient_id(name),
+        inline_addresses: Vec::new(),
+        step: 0,
+        yields: false,
+    }
 }
 
 fn is_revoked(directory: &Directory) -> bool {

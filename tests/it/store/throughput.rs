@@ -156,6 +156,7 @@ async fn deep_backlog(ledger: &Ledger) {
         patient: super::make::patient_id("nobody"),
         inline_addresses: vec![Phi::new(unknown.to_string())],
         step: 0,
+        yields: false,
     };
     watch.time("directory of one", 1, ledger.directory(&[nobody])).await.unwrap();
     watch.time("take over", 1, ledger.take_over(ROOM)).await.unwrap();

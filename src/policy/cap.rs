@@ -1,0 +1,263 @@
+//! How often somebody may be disturbed: so many messages a day and so many a week, over all sources and campaigns.
+//!
+//! A message counts once, however many attempts and steps it takes. Counted are the person and the address apart:
+//! whoever answers the phone of a household is one person too.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::ids::MessageId;
+use crate::domain::words::Channel;
+
+const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// How much is too much. The defaults are those of the health-care exemption: one message a day and three a week,
+/// calls and texts together (47 CFR 64.1200(a)(9)(iv)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapRules {
+    /// In one calendar day where the recipient lives; 0 is no limit.
+    pub per_day: u32,
+    /// In any seven days; 0 is no limit.
+    pub per_week: u32,
+    /// What counts, all of them together.
+    pub channels: Vec<Channel>,
+}
+
+impl CapRules {
+    /// Whether a message over `channel` counts.
+    #[must_use]
+    pub fn counts(&self, channel: Channel) -> bool {
+        (self.per_day > 0 || self.per_week > 0) && self.channels.contains(&channel)
+    }
+}
+
+/// The messages of the last seven days that count, as the ledger keeps them with a person or an address:
+/// `<milliseconds since 1970>/<message id>`, a space between two.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    sent: Vec<(Timestamp, MessageId)>,
+    kept: Option<String>,
+}
+
+impl Recent {
+    /// Reads what the ledger keeps. What is not of this form counts for nothing.
+    #[must_use]
+    pub fn parse(kept: Option<&str>) -> Self {
+        let one = |entry: &str| {
+            let (at, id) = entry.split_once('/')?;
+            let at = Timestamp::from_millisecond(at.parse().ok()?).ok()?;
+            Some((at, MessageId(uuid::Uuid::try_parse(id).ok()?)))
+        };
+        let sent = kept.unwrap_or_default().split(' ').filter_map(one).collect();
+        Self { sent, kept: kept.map(str::to_owned) }
+    }
+
+    /// The text it was read from, by which the ledger sees whether it still stands.
+    #[must_use]
+    pub fn kept(&self) -> Option<&str> {
+        self.kept.as_deref()
+    }
+
+    /// The entry of one message.
+    #[must_use]
+    pub fn entry(at: Timestamp, message: MessageId) -> String {
+        format!("{}/{}", at.as_millisecond(), message.0.simple())
+    }
+
+    /// What the ledger shall keep once `message` is sent at `now`: it, and what is not too old to matter.
+    #[must_use]
+    pub fn with(&self, message: MessageId, now: Timestamp) -> String {
+        let kept = self.others(message).filter(|at| *at > now - WEEK).count();
+        let mut text = String::with_capacity(47 * (kept + 1));
+        for (at, id) in self.sent.iter().filter(|(at, id)| *id != message && *at > now - WEEK) {
+            text.push_str(&Self::entry(*at, *id));
+            text.push(' ');
+        }
+        text.push_str(&Self::entry(now, message));
+        text
+    }
+
+    /// Whether the message is among them: then it may go on, whatever else there is.
+    #[must_use]
+    pub fn has(&self, message: MessageId) -> bool {
+        self.sent.iter().any(|(_, id)| *id == message)
+    }
+
+    fn others(&self, message: MessageId) -> impl Iterator<Item = Timestamp> {
+        self.sent.iter().filter(move |(_, id)| *id != message).map(|(at, _)| *at)
+    }
+
+    /// How many there were on the day of `now` in `zone`, and in the seven days before it.
+    #[must_use]
+    pub fn used(&self, now: Timestamp, zone: &TimeZone) -> Used {
+        let today = now.to_zoned(zone.clone()).date();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Used {
+            day: count(self.sent.iter().filter(|(at, _)| at.to_zoned(zone.clone()).date() == today).count()),
+            week: count(self.sent.iter().filter(|(at, _)| *at > now - WEEK).count()),
+        }
+    }
+}
+
+/// How much of a cap is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    pub day: u32,
+    pub week: u32,
+}
+
+/// The first instant at or after `now` at which one more would be within the cap. `reserved` places are kept for
+/// others that are due within a day.
+#[must_use]
+pub fn next_allowed(
+    rules: &CapRules,
+    recent: &Recent,
+    message: MessageId,
+    reserved: u32,
+    zone: &TimeZone,
+    now: Timestamp,
+) -> Timestamp {
+    if recent.has(message) {
+        return now;
+    }
+    let mut at = now;
+    // A day further each time: more than a week is never asked for, because nothing older counts.
+    for _ in 0..9 {
+        let used = recent.used(at, zone);
+        // What is reserved takes its place in the first day only: by the next one it was sent, and counts itself.
+        let reserved = if at == now { reserved } else { 0 };
+        let day_full = rules.per_day > 0 && used.day.saturating_add(reserved) >= rules.per_day;
+        let week_full = rules.per_week > 0 && used.week.saturating_add(reserved) >= rules.per_week;
+        if !day_full && !week_full {
+            return at;
+        }
+        let from = at;
+        if week_full {
+            at = leaves_the_week(rules, recent, from);
+        }
+        // Where only a reserved place fills the week, it is asked again the next day.
+        if day_full || at == from {
+            at = at.max(midnight_after(from, zone));
+        }
+    }
+    at
+}
+
+/// When so many have become older than a week that one more is within the cap.
+fn leaves_the_week(rules: &CapRules, recent: &Recent, at: Timestamp) -> Timestamp {
+    let mut within: Vec<Timestamp> =
+        recent.sent.iter().map(|(sent, _)| *sent).filter(|s| *s > at - WEEK).collect();
+    within.sort_unstable();
+    let too_many = (within.len() + 1).saturating_sub(usize::try_from(rules.per_week).unwrap_or(usize::MAX));
+    let last = too_many.checked_sub(1).and_then(|n| within.get(n));
+    last.map_or(at, |sent| (*sent + WEEK).max(at))
+}
+
+fn midnight_after(at: Timestamp, zone: &TimeZone) -> Timestamp {
+    let day = at.to_zoned(zone.clone()).date();
+    let next = day.tomorrow().ok().and_then(|tomorrow| tomorrow.to_zoned(zone.clone()).ok());
+    next.map_or(at + SignedDuration::from_hours(24), |midnight| midnight.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> CapRules {
+        CapRules { per_day: 1, per_week: 3, channels: vec![Channel::Sms, Channel::Voice] }
+    }
+
+    fn chicago() -> TimeZone {
+        TimeZone::get("America/Chicago").unwrap()
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn recent(times: &[&str]) -> Recent {
+        let entries: Vec<String> =
+            times.iter().map(|t| Recent::entry(at(t), MessageId::generate())).collect();
+        Recent::parse(Some(&entries.join(" ")))
+    }
+
+    fn next(times: &[&str], reserved: u32) -> Timestamp {
+        let now = at("2026-12-02T18:00:00Z");
+        next_allowed(&rules(), &recent(times), MessageId::generate(), reserved, &chicago(), now)
+    }
+
+    #[test]
+    fn one_a_day_and_three_a_week() {
+        let now = at("2026-12-02T18:00:00Z");
+        let midnight = at("2026-12-03T06:00:00Z");
+        for (why, times, expected) in [
+            ("nothing was sent", &[][..], now),
+            ("one yesterday evening, by the clock of Chicago", &["2026-12-02T05:59:00Z"], now),
+            ("one this morning", &["2026-12-02T06:01:00Z"], midnight),
+            (
+                "three this week, none today",
+                &["2026-11-27T15:00:00Z", "2026-11-28T15:00:00Z", "2026-11-29T15:00:00Z"],
+                at("2026-12-04T15:00:00Z"),
+            ),
+            (
+                "three this week, one of them today",
+                &["2026-11-26T12:00:00Z", "2026-11-29T15:00:00Z", "2026-12-02T15:00:00Z"],
+                at("2026-12-03T12:00:00Z"),
+            ),
+            (
+                "older ones do not count",
+                &["2026-11-20T15:00:00Z", "2026-11-21T15:00:00Z", "2026-11-22T15:00:00Z"],
+                now,
+            ),
+        ] {
+            assert_eq!(next(times, 0), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn what_is_due_soon_keeps_its_place() {
+        assert_eq!(next(&[], 1), at("2026-12-03T06:00:00Z"));
+    }
+
+    #[test]
+    fn a_message_counts_once() {
+        let now = at("2026-12-02T18:00:00Z");
+        let message = MessageId::generate();
+        let sent = Recent::parse(Some(&Recent::default().with(message, now)));
+        assert!(sent.has(message));
+        assert_eq!(next_allowed(&rules(), &sent, message, 0, &chicago(), now), now, "its second step may go");
+        assert_eq!(
+            Recent::parse(Some(&sent.with(message, now + SignedDuration::from_hours(1)))).sent.len(),
+            1
+        );
+    }
+
+    #[test]
+    fn what_is_kept_does_not_grow() {
+        let mut now = at("2026-12-02T18:00:00Z");
+        let mut text = None;
+        for _ in 0..100 {
+            now += SignedDuration::from_hours(12);
+            text = Some(Recent::parse(text.as_deref()).with(MessageId::generate(), now));
+        }
+        assert_eq!(Recent::parse(text.as_deref()).sent.len(), 14);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_answer_is_within_the_cap_and_never_early(
+            hours in proptest::collection::vec(0_i64..300, 0..8), per_day in 0_u32..3, per_week in 0_u32..5,
+        ) {
+            let now = at("2026-12-02T18:00:00Z");
+            let entries: Vec<String> = hours.iter()
+                .map(|h| Recent::entry(now - SignedDuration::from_hours(*h), MessageId::generate())).collect();
+            let recent = Recent::parse(Some(&entries.join(" ")));
+            let rules = CapRules { per_day, per_week, ..rules() };
+            let answer = next_allowed(&rules, &recent, MessageId::generate(), 0, &chicago(), now);
+            let used = recent.used(answer, &chicago());
+            proptest::prop_assert!(answer >= now);
+            proptest::prop_assert!(per_day == 0 || used.day < per_day);
+            proptest::prop_assert!(per_week == 0 || used.week < per_week);
+        }
+    }
+}

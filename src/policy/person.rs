@@ -1,0 +1,191 @@
+//! Whom a message is for, and who reads it in their place.
+
+use jiff::civil::Date;
+
+use crate::domain::ids::{PatientId, SiteId};
+use crate::domain::patient::{
+    Consent, Contact, Name, Patient, PostalAddress, Preference, Proxy, ProxyPerson, QuietHours,
+};
+use crate::domain::words::{Authority, Channel, ProxyMode, Purpose, Recipient};
+
+/// The one who is written to: the patient, or a proxy, who may be a patient or just a person.
+#[derive(Clone, Debug)]
+pub struct Addressee<'a> {
+    pub recipient: Recipient,
+    /// Under which their wishes and their history stand in the directory; a person who is no patient has none.
+    pub id: Option<&'a PatientId>,
+    pub name: Option<&'a Name>,
+    pub language: Option<&'a str>,
+    pub timezone: Option<&'a str>,
+    pub address: Option<&'a PostalAddress>,
+    pub site: Option<&'a SiteId>,
+    pub quiet_hours: Option<QuietHours>,
+    pub contacts: &'a [Contact],
+    pub consents: &'a [Consent],
+    pub preferences: &'a [Preference],
+    pub preferred_channels: &'a [Channel],
+}
+
+impl<'a> Addressee<'a> {
+    /// The patient themselves.
+    #[must_use]
+    pub fn patient(patient: &'a Patient) -> Self {
+        Self {
+            recipient: Recipient::Patient,
+            id: Some(&patient.id),
+            name: patient.name.as_ref(),
+            language: patient.language.as_deref(),
+            timezone: patient.timezone.as_deref(),
+            address: patient.address.as_ref(),
+            site: patient.site.as_ref(),
+            quiet_hours: patient.quiet_hours,
+            contacts: &patient.contacts,
+            consents: &patient.consents,
+            preferences: &patient.preferences,
+            preferred_channels: &patient.preferred_channels,
+        }
+    }
+
+    /// A proxy; `known` is their own record where they are a patient. `None`: they cannot be written to at all.
+    #[must_use]
+    pub fn proxy(proxy: &'a Proxy, known: Option<&'a Patient>) -> Option<Self> {
+        match &proxy.person {
+            ProxyPerson::Patient(_) => {
+                let known = known.filter(|p| p.active && !p.deceased && p.do_not_contact.is_none())?;
+                Some(Self { recipient: Recipient::Proxy, ..Self::patient(known) })
+            }
+            ProxyPerson::Person(person) => Some(Self {
+                recipient: Recipient::Proxy,
+                id: None,
+                name: person.name.as_ref(),
+                language: person.language.as_deref(),
+                timezone: person.timezone.as_deref(),
+                address: None,
+                site: None,
+                quiet_hours: None,
+                contacts: &person.contacts,
+                consents: &[],
+                preferences: &[],
+                preferred_channels: &[],
+            }),
+        }
+    }
+
+    /// Whether they said that they want nothing for this purpose.
+    #[must_use]
+    pub fn wants_none(&self, purpose: Purpose) -> bool {
+        self.preferences.iter().any(|p| p.purpose == purpose && p.channels.is_empty())
+    }
+}
+
+/// Whether a proxy stands in for `patient` in `mode` on this day, for this purpose. A guardian's word ends when the
+/// patient comes of age, whatever their record says.
+#[must_use]
+pub fn stands_in(
+    proxy: &Proxy,
+    patient: &Patient,
+    mode: ProxyMode,
+    purpose: Purpose,
+    today: Date,
+    majority: &MajorityAge,
+) -> bool {
+    let in_time =
+        proxy.from.is_none_or(|from| from <= today) && proxy.until.is_none_or(|until| today < until);
+    let of_age =
+        patient.birth_date.is_some_and(|born| majority.reached(born, patient.address.as_ref(), today));
+    proxy.mode == mode
+        && proxy.purposes.as_ref().is_none_or(|purposes| purposes.contains(&purpose))
+        && in_time
+        && !(proxy.authority == Authority::Guardian && of_age)
+}
+
+/// The age from which people decide for themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MajorityAge {
+    pub years: i16,
+    /// Where it differs, by state.
+    pub by_state: Vec<(String, i16)>,
+}
+
+impl MajorityAge {
+    /// Whether somebody born on `born` has reached it by `today`. Born on 29 February, they do on 1 March.
+    #[must_use]
+    pub fn reached(&self, born: Date, address: Option<&PostalAddress>, today: Date) -> bool {
+        let state = address.and_then(|a| a.state.as_deref());
+        let years =
+            self.by_state.iter().find(|(name, _)| Some(name.as_str()) == state).map_or(self.years, |s| s.1);
+        (born.year() + years, born.month(), born.day()) <= (today.year(), today.month(), today.day())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::phone::Region;
+    use crate::domain::reader::{Expect, ParseDefaults};
+
+    fn child(json: &str) -> Patient {
+        let text = format!(r#"{{"id":"P1","updated_at":"2026-11-20T08:00:00Z"{json}}}"#);
+        let defaults = ParseDefaults::new(None, Region::US);
+        Patient::parse(text.as_bytes(), &defaults, Expect { id: None, updated_at: true }).unwrap()
+    }
+
+    fn mother(more: &str, born: &str, state: &str) -> Patient {
+        let more =
+            if more.contains("purposes") { more.to_owned() } else { format!(r#"{more},"purposes":["*"]"#) };
+        child(&format!(
+            r#","birth_date":"{born}","address":{{"state":"{state}","country":"US"}},"proxies":[{{"patient_id":"P2","authority":"guardian","mode":"instead"{more}}}]"#
+        ))
+    }
+
+    #[test]
+    fn a_guardian_stands_in_until_the_child_is_of_age() {
+        let on = |patient: &Patient, day: &str, purpose| {
+            let majority = MajorityAge { years: 18, by_state: vec![("NE".to_owned(), 19)] };
+            stands_in(
+                &patient.proxies[0],
+                patient,
+                ProxyMode::Instead,
+                purpose,
+                day.parse().unwrap(),
+                &majority,
+            )
+        };
+        let care = Purpose::Care;
+        for (why, patient, day, expected) in [
+            ("a child", mother("", "2016-05-01", "IL"), "2026-12-01", true),
+            ("the day before", mother("", "2008-12-02", "IL"), "2026-12-01", true),
+            ("the birthday", mother("", "2008-12-01", "IL"), "2026-12-01", false),
+            ("in Nebraska a year later", mother("", "2008-12-01", "NE"), "2026-12-01", true),
+            ("born on a leap day", mother("", "2008-02-29", "IL"), "2026-02-28", true),
+            ("born on a leap day, the day after", mother("", "2008-02-29", "IL"), "2026-03-01", false),
+            ("not yet", mother(r#","from":"2027-01-01""#, "2016-05-01", "IL"), "2026-12-01", false),
+            ("no longer", mother(r#","until":"2026-12-01""#, "2016-05-01", "IL"), "2026-12-01", false),
+            (
+                "for other matters",
+                mother(r#","purposes":["billing"]"#, "2016-05-01", "IL"),
+                "2026-12-01",
+                false,
+            ),
+        ] {
+            assert_eq!(on(&patient, day, care), expected, "{why}");
+        }
+        assert!(on(
+            &mother(r#","purposes":["billing"]"#, "2016-05-01", "IL"),
+            "2026-12-01",
+            Purpose::Billing
+        ));
+    }
+
+    #[test]
+    fn a_proxy_who_has_died_or_left_cannot_be_written_to() {
+        let patient = mother("", "2016-05-01", "IL");
+        let proxy = &patient.proxies[0];
+        let theirs = child("");
+        assert!(Addressee::proxy(proxy, Some(&theirs)).is_some());
+        assert!(Addressee::proxy(proxy, None).is_none());
+        for gone in [r#","deceased":true"#, r#","active":false"#, r#","do_not_contact":"asked""#] {
+            assert!(Addressee::proxy(proxy, Some(&child(gone))).is_none());
+        }
+    }
+}

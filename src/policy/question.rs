@@ -1,0 +1,185 @@
+//! What a decision rests on, and the configured part of the rules.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::cap::{CapRules, Recent};
+use super::person::MajorityAge;
+use crate::domain::ids::MessageId;
+use crate::domain::job::When;
+use crate::domain::outbound::Route;
+use crate::domain::patient::{Consent, Patient};
+use crate::domain::phi::Phi;
+use crate::domain::words::{Channel, PhiClass, Priority, Purpose, Reason};
+
+/// Everything the decision rests on.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    pub message: MessageView<'a>,
+    /// `None`: not in the directory (and no inline snapshot).
+    pub patient: Option<&'a Patient>,
+    /// Proxies' own records, in the order of the patient's proxies; `None`: no patient of ours.
+    pub proxies: &'a [Option<&'a Patient>],
+    /// What was said at addresses, by whomever stands behind them.
+    pub address_consents: &'a [Consent],
+    /// What is known of addresses; one that is missing is nobody else's and was not written to.
+    pub addresses: &'a [AddressSeen],
+    /// The messages of this week that were sent to the patient, then to each proxy, in the order of `proxies`.
+    pub recent: &'a [Recent],
+    /// Messages to them that are due within a day and go before this one.
+    pub reserved: u32,
+    pub template: TemplateView<'a>,
+    /// What something can be sent over at all: a provider is configured.
+    pub served: &'a [Served],
+    /// The end of the hold that covers this message, if one does.
+    pub hold: Option<HoldView>,
+    /// Routes given up in earlier steps.
+    pub tried: &'a [Tried],
+    pub rules: &'a Rules,
+    /// The recipient's zone, or the organisation's.
+    pub zone: &'a jiff::tz::TimeZone,
+    /// The database's clock.
+    pub now: Timestamp,
+}
+
+impl Question<'_> {
+    /// Whether a message over this channel counts towards the caps.
+    #[must_use]
+    pub fn counts(&self, channel: Channel) -> bool {
+        self.message.counts
+            && self.rules.purpose(self.message.purpose).capped
+            && self.rules.cap.counts(channel)
+    }
+}
+
+/// What the decision needs of the message.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageView<'a> {
+    pub id: MessageId,
+    pub purpose: Purpose,
+    pub priority: Priority,
+    /// The caller's narrowing of channels.
+    pub channels: Option<&'a [Channel]>,
+    pub accepted_at: Timestamp,
+    pub not_before: Option<When>,
+    pub expires_at: When,
+    /// A cancel has come for it.
+    pub cancelled: Option<Reason>,
+    /// It disturbs somebody: a test does not.
+    pub counts: bool,
+}
+
+/// What the decision needs of the template.
+#[derive(Clone, Copy, Debug)]
+pub struct TemplateView<'a> {
+    /// Its channels, in its own order.
+    pub channels: &'a [Channel],
+    /// What its text reveals, for each of these channels.
+    pub classes: &'a [(Channel, PhiClass)],
+    /// Only to contacts that are the patient's own.
+    pub confidential: bool,
+    /// May go to an address that several patients share.
+    pub shared_address: bool,
+}
+
+impl TemplateView<'_> {
+    /// What the text for `channel` reveals.
+    #[must_use]
+    pub fn class(&self, channel: Channel) -> PhiClass {
+        self.classes.iter().find(|(c, _)| *c == channel).map_or(PhiClass::Sensitive, |(_, class)| *class)
+    }
+}
+
+/// A channel, and whether somebody who carries it has signed an agreement to keep health information.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    pub channel: Channel,
+    pub baa: bool,
+}
+
+/// What is known of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressSeen {
+    pub address: Phi,
+    /// Several patients stand behind it.
+    pub shared: bool,
+    /// The messages of this week that were sent to it, whoever they were for.
+    pub recent: Recent,
+}
+
+/// A hold placed by a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldView {
+    /// `None`: until it is released.
+    pub until: Option<Timestamp>,
+}
+
+/// A route that an earlier step gave up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    pub route: Route,
+    pub reason: Reason,
+}
+
+/// The configured part of the rules.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How long a job waits for its patient to be told to us.
+    pub patient_grace: SignedDuration,
+    /// ISO 3166-1 codes of countries that phone messages may go to; empty is all.
+    pub countries: Vec<String>,
+    pub purposes: Vec<(Purpose, PurposeRule)>,
+    pub cap: CapRules,
+    pub phi: PhiRules,
+    pub majority: MajorityAge,
+}
+
+impl Rules {
+    /// What holds for a purpose.
+    #[must_use]
+    pub fn purpose(&self, purpose: Purpose) -> PurposeRule {
+        self.purposes.iter().find(|(p, _)| *p == purpose).map_or(PurposeRule::STRICT, |(_, rule)| *rule)
+    }
+}
+
+/// What one purpose is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PurposeRule {
+    /// Nothing is sent without their word.
+    pub needs_grant: bool,
+    /// A machine may call without their word.
+    pub voice_allowed: bool,
+    /// Another way may be tried after one has failed.
+    pub fallback_allowed: bool,
+    /// Held back by the caps.
+    pub capped: bool,
+}
+
+impl PurposeRule {
+    /// Where nothing is said.
+    const STRICT: Self =
+        Self { needs_grant: true, voice_allowed: false, fallback_allowed: false, capped: true };
+}
+
+/// What may be revealed where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhiRules {
+    pub sms: PhiClass,
+    pub email: PhiClass,
+    pub voice: PhiClass,
+    pub portal: PhiClass,
+    /// From this class on a contact must be verified as theirs; a portal knows who reads.
+    pub verified_from: PhiClass,
+}
+
+impl PhiRules {
+    /// The most that may go over a channel.
+    #[must_use]
+    pub const fn most(&self, channel: Channel) -> PhiClass {
+        match channel {
+            Channel::Sms => self.sms,
+            Channel::Email => self.email,
+            Channel::Voice => self.voice,
+            Channel::Portal => self.portal,
+        }
+    }
+}

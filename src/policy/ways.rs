@@ -1,0 +1,203 @@
+//! One way to reach somebody: which gates it passes, and since when it may be used.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+
+use super::cap::{self, Recent};
+use super::decide::Gate;
+use super::explanation::WaySeen;
+use super::person::Addressee;
+use super::question::{Question, Served};
+use crate::domain::consent::{Answer, answer};
+use crate::domain::patient::{Consent, Contact};
+use crate::domain::words::{Channel, ContactStatus, PhiClass, Purpose, Reason};
+
+/// A contact, and what came of asking about it.
+#[derive(Clone, Debug)]
+pub(super) struct Way<'a> {
+    pub(super) contact: &'a Contact,
+    pub(super) state: State,
+}
+
+/// Whether a way may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Now, until this instant.
+    Open(Timestamp),
+    /// Not before this instant.
+    Later { gate: Gate, reason: Reason, opens: Timestamp, because: Option<String> },
+    /// Not for this message.
+    Never { gate: Gate, reason: Reason, because: Option<String> },
+}
+
+impl Way<'_> {
+    /// What is kept of it.
+    pub(super) fn seen(&self) -> WaySeen {
+        let (gate, reason, until, because) = match &self.state {
+            State::Open(_) => (None, None, None, None),
+            State::Later { gate, reason, opens, because } => {
+                (Some(*gate), Some(*reason), Some(*opens), because.clone())
+            }
+            State::Never { gate, reason, because } => (Some(*gate), Some(*reason), None, because.clone()),
+        };
+        let address = self.contact.address.masked();
+        WaySeen { channel: self.contact.channel, address, gate, reason, until, because }
+    }
+}
+
+/// What is asked of every way of one message.
+pub(super) struct Asked<'q, 'a> {
+    pub(super) q: &'q Question<'a>,
+    pub(super) to: &'q Addressee<'a>,
+    /// What was sent to them this week.
+    pub(super) recent: &'q Recent,
+    pub(super) said: Cow<'q, [Consent]>,
+    pub(super) expires_at: Timestamp,
+}
+
+impl<'a> Asked<'_, 'a> {
+    /// Asks the gates of one contact, in their order.
+    pub(super) fn way(&self, contact: &'a Contact) -> Way<'a> {
+        let state = match self.stop(contact) {
+            Some((gate, reason)) => State::Never { gate, reason, because: None },
+            None => self.when(contact),
+        };
+        Way { contact, state }
+    }
+
+    fn stop(&self, contact: &Contact) -> Option<(Gate, Reason)> {
+        let (q, purpose) = (self.q, self.q.message.purpose);
+        let emergency = purpose == Purpose::Emergency;
+        if self.to.wants_none(purpose) && !emergency {
+            return Some((Gate::OptOut, Reason::OptedOut));
+        }
+        let rule = q.rules.purpose(purpose);
+        match answer(&self.said, purpose, contact.channel, &contact.address, q.now) {
+            Answer::Revoked(_) => return Some((Gate::OptOut, Reason::OptedOut)),
+            Answer::Granted(_) => {}
+            Answer::Unsaid | Answer::Expired(_) => {
+                if rule.needs_grant || (contact.channel == Channel::Voice && !rule.voice_allowed) {
+                    return Some((Gate::Consent, Reason::NoConsent));
+                }
+            }
+        }
+        self.confidential(contact)
+            .map(|reason| (Gate::Confidential, reason))
+            .or_else(|| contact_fault(contact, q).map(|reason| (Gate::ValidContact, reason)))
+            .or_else(|| self.content(contact).map(|reason| (Gate::Content, reason)))
+    }
+
+    /// What somebody asked to be kept to one contact stays there; what a template marks as confidential goes to the
+    /// patient's own contact alone; and what names nobody's family does not go where a family reads it.
+    fn confidential(&self, contact: &Contact) -> Option<Reason> {
+        let only = self.to.contacts.iter().any(|c| c.only);
+        if only && !contact.only {
+            return Some(Reason::ConfidentialContact);
+        }
+        let shared = self.q.addresses.iter().any(|seen| seen.address == contact.address && seen.shared);
+        if self.q.template.confidential && (!contact.private || shared) {
+            return Some(Reason::ConfidentialContact);
+        }
+        (shared && !self.q.template.shared_address).then_some(Reason::SharedContact)
+    }
+
+    /// Whether the channel, and somebody who carries it, may see what the text reveals.
+    fn content(&self, contact: &Contact) -> Option<Reason> {
+        let (q, channel) = (self.q, contact.channel);
+        let class = q.template.class(channel);
+        if class > q.rules.phi.most(channel) {
+            return Some(Reason::SensitiveContent);
+        }
+        if channel != Channel::Portal && class >= q.rules.phi.verified_from && contact.verified_at.is_none() {
+            return Some(Reason::ContactUnverified);
+        }
+        let trusted = |s: &&Served| s.channel == channel && (s.baa || class == PhiClass::Minimal);
+        q.served.iter().find(trusted).is_none().then_some(Reason::SensitiveContent)
+    }
+
+    /// The gates that answer with a time: how often, and when in the day.
+    fn when(&self, contact: &Contact) -> State {
+        let q = self.q;
+        if q.tried.iter().any(|t| t.route.channel == contact.channel && t.route.address == contact.address) {
+            return State::Never { gate: Gate::Route, reason: Reason::PlanExhausted, because: None };
+        }
+        let until = contact.valid_until.map_or(self.expires_at, |until| until.min(self.expires_at));
+        let capped = self.capped(contact);
+        match capped {
+            Some((opens, because)) if opens < until => {
+                State::Later { gate: Gate::Cap, reason: Reason::FrequencyCap, opens, because: Some(because) }
+            }
+            Some((_, because)) => {
+                State::Never { gate: Gate::Cap, reason: Reason::FrequencyCap, because: Some(because) }
+            }
+            None => State::Open(until),
+        }
+    }
+
+    /// When the caps of person and address allow one more, if not now; and how much is used.
+    fn capped(&self, contact: &Contact) -> Option<(Timestamp, String)> {
+        let q = self.q;
+        let rules = &q.rules.cap;
+        if !q.counts(contact.channel) {
+            return None;
+        }
+        let nobody = Recent::default();
+        let at_address = q.addresses.iter().find(|a| a.address == contact.address);
+        let (own, theirs) = (self.recent, at_address.map_or(&nobody, |a| &a.recent));
+        let message = q.message.id;
+        let next = |recent: &Recent, from: Timestamp| {
+            cap::next_allowed(rules, recent, message, q.reserved, q.zone, from)
+        };
+        let mut at = next(own, q.now).max(next(theirs, q.now));
+        if at <= q.now {
+            return None;
+        }
+        // Each may move the other on; both look at seven days.
+        for _ in 0..4 {
+            at = next(own, at).max(next(theirs, at));
+        }
+        let (own, theirs) = (own.used(q.now, q.zone), theirs.used(q.now, q.zone));
+        let used = if (theirs.week, theirs.day) > (own.week, own.day) { theirs } else { own };
+        let of = |limit: u32| if limit == 0 { "any".to_owned() } else { limit.to_string() };
+        let because = format!(
+            "{} of {} today, {} of {} in seven days",
+            used.day,
+            of(rules.per_day),
+            used.week,
+            of(rules.per_week)
+        );
+        Some((at, because))
+    }
+}
+
+fn contact_fault(contact: &Contact, q: &Question<'_>) -> Option<Reason> {
+    match contact.status {
+        ContactStatus::Bad => return Some(Reason::InvalidAddress),
+        ContactStatus::Wrong => return Some(Reason::WrongNumber),
+        ContactStatus::Reassigned => return Some(Reason::Reassigned),
+        ContactStatus::Ok => {}
+    }
+    if contact.valid_until.is_some_and(|until| until <= q.now) {
+        return Some(Reason::InvalidAddress);
+    }
+    if contact.channel == Channel::Sms && matches!(contact.kind.as_deref(), Some("landline" | "fixed_line")) {
+        return Some(Reason::Landline);
+    }
+    if matches!(contact.channel, Channel::Sms | Channel::Voice) && !q.rules.countries.is_empty() {
+        let region = crate::domain::phone::region_of(contact.address.expose());
+        if !region.is_some_and(|r| q.rules.countries.iter().any(|allowed| allowed == r.as_str())) {
+            return Some(Reason::CountryNotAllowed);
+        }
+    }
+    let served = q.served.iter().any(|s| s.channel == contact.channel);
+    (!served).then_some(Reason::ProviderUnavailable)
+}
+
+/// What they said, and what anybody behind one of their addresses said.
+pub(super) fn said<'q>(to: &Addressee<'q>, at_addresses: &'q [Consent]) -> Cow<'q, [Consent]> {
+    if at_addresses.is_empty() {
+        return Cow::Borrowed(to.consents);
+    }
+    Cow::Owned(to.consents.iter().chain(at_addresses).cloned().collect())
+}
