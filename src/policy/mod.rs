@@ -2,5 +2,7 @@
 //! nothing here knows a store, a clock or a source of chance.
 
 pub mod decide;
+pub mod hours;
 pub mod retry;
 pub mod routes;
+pub mod zones;
