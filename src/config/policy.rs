@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::fault::Broken;
+use super::hours;
 use super::kind::{Flag, Int, Span, one_of, word};
 use super::read::Section;
+use crate::domain::hours::HoursTable;
 use crate::domain::words::{Purpose, words};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -34,6 +36,8 @@ pub struct PolicySection {
     /// How long a receipt is awaited before `sent` is final.
     pub receipt_deadline: Duration,
     pub retry: RetryPolicy,
+    /// When recipients may be disturbed.
+    pub hours: HoursTable,
     purposes: [PurposePolicy; 8],
 }
 
@@ -72,6 +76,7 @@ impl PolicySection {
             unknown_deadline: s.or("unknown_deadline", span(Duration::from_secs(60), 7 * DAY), 4 * HOUR),
             receipt_deadline: s.or("receipt_deadline", span(Duration::from_secs(60), 14 * DAY), 72 * HOUR),
             retry: s.section("retry", RetryPolicy::read),
+            hours: s.section("hours", hours::read),
             purposes: s.section("purpose", |s| {
                 let mut read = |purpose: Purpose| {
                     s.section(purpose.as_str(), |s| {
