@@ -103,6 +103,9 @@ enum Command {
     /// Count the segments of text messages
     #[command(subcommand)]
     Sms(oracle::SmsCommand),
+    /// Ask when quiet hours let a message through
+    #[command(subcommand)]
+    Policy(oracle::PolicyCommand),
 }
 
 /// Runs the command that the process was started with.
@@ -150,6 +153,7 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Simulate(options) => simulate::run(desk, options).await,
         Command::Phone(command) => oracle::phone(desk, command),
         Command::Sms(command) => oracle::sms(desk, command),
+        Command::Policy(command) => oracle::policy(desk, command),
     }
 }
 

@@ -27,6 +27,7 @@ pub mod templates;
 pub mod worker;
 
 mod context;
+mod hours;
 mod kind;
 mod load;
 mod read;

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use toml::Value;
+
 use super::fault::Broken;
+use super::hours;
 use super::kind::{Flag, Int, Span, one_of, word};
 use super::read::Section;
+use crate::domain::hours::HoursTable;
 use crate::domain::words::{Channel, PhiClass, Purpose, words};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -37,6 +41,8 @@ pub struct PolicySection {
     pub cap: CapPolicy,
     pub phi: PhiPolicy,
     pub majority: MajorityPolicy,
+    /// When recipients may be disturbed.
+    pub hours: HoursTable,
     purposes: [PurposePolicy; 8],
 }
 
@@ -110,6 +116,7 @@ impl PolicySection {
             cap: s.section("cap", CapPolicy::read),
             phi: s.section("phi", PhiPolicy::read),
             majority: s.section("majority", MajorityPolicy::read),
+            hours: s.section("hours", hours::read),
             purposes: s.section("purpose", |s| {
                 let mut read = |purpose: Purpose| {
                     s.section(purpose.as_str(), |s| {
@@ -203,10 +210,13 @@ impl CapPolicy {
     /// One message a day and three a week, calls and texts together: the terms on which health care may call and text
     /// without asking first (47 CFR 64.1200(a)(9)(iv)).
     fn read(s: &mut Section<'_>) -> Self {
+        let channels = s.list("channels", one_of());
+        let channels: Vec<Channel> = channels.unwrap_or_else(|| vec![Channel::Sms, Channel::Voice]);
+        s.show("channels", channels.iter().map(|channel| Value::from(channel.as_str())).collect());
         Self {
             per_day: s.or("per_day", Int(0..=100), 1),
             per_week: s.or("per_week", Int(0..=700), 3),
-            channels: s.list("channels", one_of()).unwrap_or_else(|| vec![Channel::Sms, Channel::Voice]),
+            channels,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::domain::words::{Channel, PhiClass, Priority, Reason, Recipient};
 use crate::policy::cap::Recent;
 use crate::policy::decide::{Decision, Gate, Verdict, decide};
 use crate::policy::person::Addressee;
-use crate::policy::question::{AddressSeen, HoldView, MessageView, Question, TemplateView, Tried};
+use crate::policy::question::{AddressSeen, HoldView, MessageView, Question, SiteView, TemplateView, Tried};
 use crate::store::rows::{
     AddressState, Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, Release, Subject,
 };
@@ -211,7 +211,7 @@ fn judge(
             not_before: hand.body.not_before,
             expires_at: hand.body.expires_at,
             cancelled: hand.work.cancelled,
-            counts: !hand.facts.test,
+            disturbs: !hand.facts.test,
         },
         patient,
         proxies: &proxies,
@@ -230,6 +230,8 @@ fn judge(
         tried: &tried,
         rules: &corridor.rules,
         zone: &zone,
+        site: site(corridor, hand, patient),
+        jitter: rand::random::<f64>(),
         now: directory.now,
     };
     let decision = decide(&question);
@@ -310,6 +312,16 @@ fn person(hand: &InHand, entry: &DirectoryEntry) -> Option<Arc<Patient>> {
         Some(inline) => Some(Arc::new(narrow(entry.patient.as_deref(), inline))),
         None => entry.patient.clone(),
     }
+}
+
+/// The place that writes: the job's, else the patient's own.
+fn site<'c>(corridor: &'c Corridor, hand: &InHand, patient: Option<&Patient>) -> SiteView<'c> {
+    let id = hand.facts.site.as_ref().or_else(|| patient.and_then(|p| p.site.as_ref()));
+    id.and_then(|id| corridor.config.site(id)).map_or_else(SiteView::default, |site| SiteView {
+        zone: Some(&site.timezone),
+        quiet_hours: site.quiet_hours,
+        holidays: &site.holidays,
+    })
 }
 
 fn zone(corridor: &Corridor, hand: &InHand, patient: Option<&Patient>) -> TimeZone {

@@ -45,6 +45,9 @@ pub(super) fn decisions(config: &Config) -> Rules {
             years: policy.majority.years.into(),
             by_state: policy.majority.states.iter().map(|(s, age)| (s.clone(), (*age).into())).collect(),
         },
+        hours: policy.hours.clone(),
+        home: config.organisation.timezone.clone(),
+        country: config.organisation.default_region.clone(),
     }
 }
 

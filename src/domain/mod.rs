@@ -4,6 +4,7 @@
 
 pub mod consent;
 pub mod event;
+pub mod hours;
 pub mod ids;
 pub mod job;
 pub mod merge;

@@ -239,8 +239,8 @@ fn weigh(q: &Question<'_>, to: &Addressee<'_>, ways: &[Way<'_>]) -> (Gate, Verdi
         return (Gate::Route, Verdict::GiveUp(reason));
     }
     let usable = || ways.iter().filter(|way| !matches!(way.state, State::Never { .. }));
-    let opens = |way: &Way<'_>| match &way.state {
-        State::Later { opens, .. } => *opens,
+    let opens = |way: &Way<'_>| match way.state {
+        State::Later { opens, .. } => opens,
         State::Open(_) | State::Never { .. } => q.now,
     };
     let chosen = if q.message.priority == Priority::Urgent {
@@ -248,17 +248,17 @@ fn weigh(q: &Question<'_>, to: &Addressee<'_>, ways: &[Way<'_>]) -> (Gate, Verdi
     } else {
         usable().next()
     };
-    match chosen.map(|way| (way.contact, &way.state)) {
+    match chosen.map(|way| (way.contact, way.state)) {
         Some((contact, State::Open(valid_until))) => {
             let route = Route {
                 channel: contact.channel,
                 address: contact.address.clone(),
                 extension: contact.extension.clone(),
             };
-            (Gate::Route, Verdict::Send { route, of_routes: usable().count(), valid_until: *valid_until })
+            (Gate::Route, Verdict::Send { route, of_routes: usable().count(), valid_until })
         }
-        Some((_, State::Later { gate, reason, opens, .. })) => {
-            (*gate, Verdict::Hold { until: Some(*opens), reason: Some(*reason) })
+        Some((_, State::Later { gate, reason, opens })) => {
+            (gate, Verdict::Hold { until: Some(opens), reason: Some(reason) })
         }
         // The way that came furthest says why there is none.
         _ => match (ways.iter().rev().filter_map(stopped).max_by_key(|(gate, _)| *gate), gave_up) {
@@ -273,8 +273,8 @@ fn weigh(q: &Question<'_>, to: &Addressee<'_>, ways: &[Way<'_>]) -> (Gate, Verdi
 }
 
 fn stopped(way: &Way<'_>) -> Option<(Gate, Reason)> {
-    match &way.state {
-        State::Never { gate, reason, .. } => Some((*gate, *reason)),
+    match way.state {
+        State::Never { gate, reason } => Some((gate, reason)),
         State::Open(_) | State::Later { .. } => None,
     }
 }
@@ -293,6 +293,7 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
+    use crate::domain::hours::{HoursRule, HoursTable, WeekHours};
     use crate::domain::ids::{MessageId, PatientId};
     use crate::domain::patient::{Consent, ConsentSource, Preference};
     use crate::domain::phi::Phi;
@@ -303,7 +304,8 @@ mod tests {
     use crate::policy::cap::CapRules;
     use crate::policy::person::MajorityAge;
     use crate::policy::question::{
-        AddressSeen, HoldView, MessageView, PhiRules, PurposeRule, Rules, Served, TemplateView, Tried,
+        AddressSeen, HoldView, MessageView, PhiRules, PurposeRule, Rules, Served, SiteView, TemplateView,
+        Tried,
     };
 
     const ALL: &[Channel] = &[Channel::Sms, Channel::Email, Channel::Voice, Channel::Portal];
@@ -361,6 +363,27 @@ mod tests {
                 verified_from: PhiClass::Sensitive,
             },
             majority: MajorityAge { years: 18, by_state: Vec::new() },
+            hours: day_hours(),
+            home: TimeZone::get("America/Chicago").unwrap(),
+            country: "US".to_owned(),
+        }
+    }
+
+    /// Eight to nine in the evening.
+    fn day_hours() -> HoursTable {
+        let everywhere = HoursRule {
+            id: "everywhere".to_owned(),
+            areas: Vec::new(),
+            purposes: Vec::new(),
+            channels: Vec::new(),
+            open: WeekHours::parse("08:00-21:00").unwrap(),
+            source: None,
+        };
+        HoursTable {
+            rules: vec![everywhere],
+            holidays: Vec::new(),
+            disturbing: vec![Channel::Sms, Channel::Voice],
+            spread: std::time::Duration::from_secs(600),
         }
     }
 
@@ -374,11 +397,11 @@ mod tests {
                 purpose: Purpose::Appointment,
                 priority: Priority::Normal,
                 channels: None,
-                accepted_at: at("2026-12-01T11:00:00Z"),
+                accepted_at: at("2026-12-01T17:00:00Z"),
                 not_before: None,
-                expires_at: When::At(at("2026-12-01T18:00:00Z")),
+                expires_at: When::At(at("2026-12-02T00:00:00Z")),
                 cancelled: None,
-                counts: true,
+                disturbs: true,
             },
             patient,
             proxies: &[],
@@ -397,7 +420,9 @@ mod tests {
             tried: &[],
             rules,
             zone,
-            now: at("2026-12-01T12:00:00Z"),
+            site: SiteView::default(),
+            jitter: 0.0,
+            now: at("2026-12-01T18:00:00Z"),
         };
         change(&mut question);
         decide(&question)
@@ -508,11 +533,11 @@ mod tests {
     fn the_order_of_gates_decides_the_reason() {
         let mut wrong = ana(SMS);
         let mut rows: Vec<(Gate, Reason)> = Vec::new();
-        let full = Recent::parse(Some(&Recent::entry(at("2026-12-01T10:00:00Z"), MessageId::generate())));
+        let full = Recent::parse(Some(&Recent::entry(at("2026-12-01T16:00:00Z"), MessageId::generate())));
         let full = [full];
         let mut stop = |wrong: &Patient, change: &dyn Fn(&mut Question<'_>)| {
             let decision = ask(Some(wrong), |q| change(q));
-            rows.push((decision.gate, decision.explanation(at("2026-12-01T12:00:00Z")).reason.unwrap()));
+            rows.push((decision.gate, decision.explanation(at("2026-12-01T18:00:00Z")).reason.unwrap()));
         };
         let capped = |q: &mut Question<'_>| q.recent = full.as_slice().to_vec().leak();
         stop(&wrong, &capped);
@@ -543,7 +568,7 @@ mod tests {
         stop(&wrong, &held);
         let late = |q: &mut Question<'_>| {
             held(q);
-            q.now = at("2026-12-01T18:00:00Z");
+            q.now = at("2026-12-02T00:00:00Z");
         };
         stop(&wrong, &late);
         let cancelled = |q: &mut Question<'_>| {
@@ -642,7 +667,7 @@ mod tests {
 
     #[test]
     fn who_was_disturbed_today_waits_or_gets_what_does_not_disturb() {
-        let recent = [Recent::parse(Some(&Recent::entry(at("2026-12-01T10:00:00Z"), MessageId::generate())))];
+        let recent = [Recent::parse(Some(&Recent::entry(at("2026-12-01T16:00:00Z"), MessageId::generate())))];
         let (sms, both) = (ana(SMS), ana(BOTH));
         let asked = |patient: &'static Patient, expires: &str, change: &dyn Fn(&mut Question<'_>)| {
             let expires = at(expires);
@@ -655,7 +680,7 @@ mod tests {
         };
         let (sms, both): (&'static Patient, &'static Patient) =
             (Box::leak(Box::new(sms)), Box::leak(Box::new(both)));
-        let tomorrow = Some(at("2026-12-02T06:00:00Z"));
+        let tomorrow = Some(at("2026-12-02T14:00:00Z"));
         let hold = Verdict::Hold { until: tomorrow, reason: Some(Reason::FrequencyCap) };
         assert_eq!(asked(sms, "2026-12-03T00:00:00Z", &|_| {}).verdict, hold);
         assert_eq!(
@@ -670,8 +695,57 @@ mod tests {
         assert_eq!(said_by(urgent).1, Ok(Channel::Email), "what is urgent takes the way that is open");
         let emergency = asked(sms, today, &|q| q.message.purpose = Purpose::Emergency);
         assert_eq!(said_by(emergency).1, Ok(Channel::Sms));
-        let test = asked(sms, today, &|q| q.message.counts = false);
+        let test = asked(sms, today, &|q| q.message.disturbs = false);
         assert_eq!(said_by(test).1, Ok(Channel::Sms));
+    }
+
+    #[test]
+    fn nobody_is_disturbed_at_night() {
+        let (sms, both) = (ana(SMS), ana(BOTH));
+        let night = at("2026-12-02T05:00:00Z");
+        let asked = |patient: &Patient, expires: &str, priority, jitter| {
+            let patient: &'static Patient = Box::leak(Box::new(patient.clone()));
+            let expires = at(expires);
+            ask(Some(patient), |q| {
+                q.now = night;
+                q.jitter = jitter;
+                q.message.expires_at = When::At(expires);
+                q.message.priority = priority;
+            })
+        };
+        let (normal, later) = (Priority::Normal, "2026-12-03T00:00:00Z");
+        let morning = |minutes: i64| {
+            let until = at("2026-12-02T14:00:00Z") + SignedDuration::from_mins(minutes);
+            Verdict::Hold { until: Some(until), reason: Some(Reason::QuietHours) }
+        };
+        assert_eq!(asked(&sms, later, normal, 0.0).verdict, morning(0));
+        assert_eq!(
+            asked(&sms, later, normal, 0.5).verdict,
+            morning(5),
+            "not all of them on the stroke of eight"
+        );
+        assert_eq!(
+            asked(&both, later, normal, 0.0).verdict,
+            morning(0),
+            "she prefers texts, and it can wait"
+        );
+        let early = "2026-12-02T13:00:00Z";
+        assert_eq!(asked(&sms, early, normal, 0.0).verdict, Verdict::Suppress(Reason::QuietHours));
+        assert_eq!(said_by(asked(&both, early, normal, 0.0)).1, Ok(Channel::Email), "a mail wakes nobody");
+        assert_eq!(said_by(asked(&both, later, Priority::Urgent, 0.0)).1, Ok(Channel::Email));
+        let own = ana(&format!(r#"{SMS},"quiet_hours":{{"start":"21:00","end":"10:00"}}"#));
+        assert_eq!(asked(&own, later, normal, 0.0).verdict, morning(120), "her own hours come on top");
+        let sent = asked(&sms, later, normal, 0.0);
+        let note = sent.explanation(night).ways[0].hours.clone().unwrap();
+        assert_eq!(note.by.unwrap().rule, "everywhere");
+    }
+
+    #[test]
+    fn an_answer_holds_no_longer_than_the_hours() {
+        let ana = ana(SMS);
+        let late = ask(Some(&ana), |q| q.message.expires_at = When::At(at("2026-12-03T00:00:00Z")));
+        let Verdict::Send { valid_until, .. } = late.verdict else { panic!() };
+        assert_eq!(valid_until, at("2026-12-02T03:00:00Z"), "nine in the evening");
     }
 
     #[test]
@@ -723,8 +797,8 @@ mod tests {
 
     #[test]
     fn an_unknown_patient_is_waited_for_and_then_given_up() {
-        let early = ask(None, |q| q.now = at("2026-12-01T11:01:00Z"));
-        let until = Some(at("2026-12-01T11:02:00Z"));
+        let early = ask(None, |q| q.now = at("2026-12-01T17:01:00Z"));
+        let until = Some(at("2026-12-01T17:02:00Z"));
         assert_eq!(early.verdict, Verdict::Hold { until, reason: Some(Reason::UnknownPatient) });
         assert_eq!(ask(None, |_| {}).verdict, Verdict::Suppress(Reason::UnknownPatient));
     }
@@ -732,9 +806,9 @@ mod tests {
     #[test]
     fn a_local_time_is_meant_where_the_recipient_lives_and_never_read_early() {
         let ana = ana(SMS);
-        let nine = When::Local("2026-12-01T09:00".parse().unwrap());
-        let early = ask(Some(&ana), |q| q.message.not_before = Some(nine));
-        let until = Some(at("2026-12-01T15:00:00Z"));
+        let three = When::Local("2026-12-01T15:00".parse().unwrap());
+        let early = ask(Some(&ana), |q| q.message.not_before = Some(three));
+        let until = Some(at("2026-12-01T21:00:00Z"));
         assert_eq!(early.verdict, Verdict::Hold { until, reason: None });
         // 02:30 does not exist on this night in Chicago; what is meant is half an hour after two o'clock had come.
         let gap = When::Local("2026-03-08T02:30".parse().unwrap());

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::decide::Gate;
+use super::hours::HoursNote;
 use crate::domain::words::{Channel, Reason, Recipient};
 
 /// The order of gates and what they ask; raised whenever either changes, so that an old explanation is read
@@ -42,7 +43,10 @@ pub struct WaySeen {
     /// When it may be used, where it may not yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// What that gate weighed, such as `1 of 1 today, 2 of 3 this week`.
+    /// What that gate weighed, such as `1 of 1 today, 2 of 3 in seven days`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
+    /// The clocks that were asked whether it may disturb now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<HoursNote>,
 }

@@ -4,8 +4,10 @@
 pub mod cap;
 pub mod decide;
 pub mod explanation;
+pub mod hours;
 pub mod person;
 pub mod question;
 pub mod retry;
 pub mod routes;
 mod ways;
+pub mod zones;

@@ -1,13 +1,16 @@
 //! What a decision rests on, and the configured part of the rules.
 
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::cap::{CapRules, Recent};
 use super::person::MajorityAge;
+use crate::domain::hours::HoursTable;
 use crate::domain::ids::MessageId;
 use crate::domain::job::When;
 use crate::domain::outbound::Route;
-use crate::domain::patient::{Consent, Patient};
+use crate::domain::patient::{Consent, Patient, QuietHours};
 use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, PhiClass, Priority, Purpose, Reason};
 
@@ -35,8 +38,11 @@ pub struct Question<'a> {
     /// Routes given up in earlier steps.
     pub tried: &'a [Tried],
     pub rules: &'a Rules,
-    /// The recipient's zone, or the organisation's.
-    pub zone: &'a jiff::tz::TimeZone,
+    /// The recipient's zone, or the site's, or the organisation's: days and local times are counted in it.
+    pub zone: &'a TimeZone,
+    pub site: SiteView<'a>,
+    /// From 0 up to 1: what opens for many at once is let go over a while.
+    pub jitter: f64,
     /// The database's clock.
     pub now: Timestamp,
 }
@@ -45,7 +51,7 @@ impl Question<'_> {
     /// Whether a message over this channel counts towards the caps.
     #[must_use]
     pub fn counts(&self, channel: Channel) -> bool {
-        self.message.counts
+        self.message.disturbs
             && self.rules.purpose(self.message.purpose).capped
             && self.rules.cap.counts(channel)
     }
@@ -65,7 +71,18 @@ pub struct MessageView<'a> {
     /// A cancel has come for it.
     pub cancelled: Option<Reason>,
     /// It disturbs somebody: a test does not.
-    pub counts: bool,
+    pub disturbs: bool,
+}
+
+/// What the decision needs of the place that writes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SiteView<'a> {
+    /// Its zone, where it is configured.
+    pub zone: Option<&'a TimeZone>,
+    /// When its patients are not disturbed.
+    pub quiet_hours: Option<QuietHours>,
+    /// Days on which it is closed.
+    pub holidays: &'a [Date],
 }
 
 /// What the decision needs of the template.
@@ -131,6 +148,11 @@ pub struct Rules {
     pub cap: CapRules,
     pub phi: PhiRules,
     pub majority: MajorityAge,
+    /// When recipients may be disturbed.
+    pub hours: HoursTable,
+    /// The organisation's zone and country: of those of whom nothing else is known.
+    pub home: TimeZone,
+    pub country: String,
 }
 
 impl Rules {

@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use super::cap::{self, Recent};
 use super::decide::Gate;
 use super::explanation::WaySeen;
+use super::hours::{self, Answer as Hours, HoursNote, Window};
 use super::person::Addressee;
 use super::question::{Question, Served};
+use super::zones::{self, Known, Place};
 use crate::domain::consent::{Answer, answer};
 use crate::domain::patient::{Consent, Contact};
 use crate::domain::words::{Channel, ContactStatus, PhiClass, Purpose, Reason};
@@ -18,31 +20,38 @@ use crate::domain::words::{Channel, ContactStatus, PhiClass, Purpose, Reason};
 pub(super) struct Way<'a> {
     pub(super) contact: &'a Contact,
     pub(super) state: State,
+    because: Option<String>,
+    hours: Option<HoursNote>,
 }
 
 /// Whether a way may be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Now, until this instant.
     Open(Timestamp),
     /// Not before this instant.
-    Later { gate: Gate, reason: Reason, opens: Timestamp, because: Option<String> },
+    Later { gate: Gate, reason: Reason, opens: Timestamp },
     /// Not for this message.
-    Never { gate: Gate, reason: Reason, because: Option<String> },
+    Never { gate: Gate, reason: Reason },
 }
 
 impl Way<'_> {
     /// What is kept of it.
     pub(super) fn seen(&self) -> WaySeen {
-        let (gate, reason, until, because) = match &self.state {
-            State::Open(_) => (None, None, None, None),
-            State::Later { gate, reason, opens, because } => {
-                (Some(*gate), Some(*reason), Some(*opens), because.clone())
-            }
-            State::Never { gate, reason, because } => (Some(*gate), Some(*reason), None, because.clone()),
+        let (gate, reason, until) = match self.state {
+            State::Open(_) => (None, None, None),
+            State::Later { gate, reason, opens } => (Some(gate), Some(reason), Some(opens)),
+            State::Never { gate, reason } => (Some(gate), Some(reason), None),
         };
-        let address = self.contact.address.masked();
-        WaySeen { channel: self.contact.channel, address, gate, reason, until, because }
+        WaySeen {
+            channel: self.contact.channel,
+            address: self.contact.address.masked(),
+            gate,
+            reason,
+            until,
+            because: self.because.clone(),
+            hours: self.hours.clone(),
+        }
     }
 }
 
@@ -59,11 +68,12 @@ pub(super) struct Asked<'q, 'a> {
 impl<'a> Asked<'_, 'a> {
     /// Asks the gates of one contact, in their order.
     pub(super) fn way(&self, contact: &'a Contact) -> Way<'a> {
-        let state = match self.stop(contact) {
-            Some((gate, reason)) => State::Never { gate, reason, because: None },
+        match self.stop(contact) {
+            Some((gate, reason)) => {
+                Way { contact, state: State::Never { gate, reason }, because: None, hours: None }
+            }
             None => self.when(contact),
-        };
-        Way { contact, state }
+        }
     }
 
     fn stop(&self, contact: &Contact) -> Option<(Gate, Reason)> {
@@ -116,27 +126,93 @@ impl<'a> Asked<'_, 'a> {
         q.served.iter().find(trusted).is_none().then_some(Reason::SensitiveContent)
     }
 
-    /// The gates that answer with a time: how often, and when in the day.
-    fn when(&self, contact: &Contact) -> State {
+    /// The gates that answer with a time: how often, and when in the day. Each may move the other on.
+    fn when(&self, contact: &'a Contact) -> Way<'a> {
         let q = self.q;
+        let never = |gate, reason| State::Never { gate, reason };
+        let mut way =
+            Way { contact, state: never(Gate::Route, Reason::PlanExhausted), because: None, hours: None };
         if q.tried.iter().any(|t| t.route.channel == contact.channel && t.route.address == contact.address) {
-            return State::Never { gate: Gate::Route, reason: Reason::PlanExhausted, because: None };
+            return way;
         }
         let until = contact.valid_until.map_or(self.expires_at, |until| until.min(self.expires_at));
-        let capped = self.capped(contact);
-        match capped {
-            Some((opens, because)) if opens < until => {
-                State::Later { gate: Gate::Cap, reason: Reason::FrequencyCap, opens, because: Some(because) }
+        let capped = self.capped(contact, q.now);
+        let place = q.message.disturbs.then(|| self.place(contact));
+        let (mut at, mut window) = (q.now, None);
+        let mut quiet = false;
+        for _ in 0..8 {
+            let before = at;
+            at = self.capped(contact, at).map_or(at, |(next, _)| next);
+            let answer = place.as_ref().map(|place| (self.hours(contact, place, at), place));
+            match answer {
+                None => {}
+                Some((answer @ Hours::Open { closes, .. }, place)) => {
+                    way.hours.get_or_insert_with(|| answer.note(place));
+                    window = Some(Window { opens: at, closes });
+                }
+                Some((answer @ Hours::Closed { opens, .. }, place)) => {
+                    way.hours.get_or_insert_with(|| answer.note(place));
+                    quiet |= at == q.now;
+                    let Some(next) = opens else {
+                        way.state = never(Gate::QuietHours, Reason::QuietHours);
+                        return way;
+                    };
+                    at = next.opens;
+                    window = Some(next);
+                }
             }
-            Some((_, because)) => {
-                State::Never { gate: Gate::Cap, reason: Reason::FrequencyCap, because: Some(because) }
+            if at == before {
+                break;
             }
-            None => State::Open(until),
         }
+        let (gate, reason) = match capped {
+            Some((_, because)) => {
+                way.because = Some(because);
+                (Gate::Cap, Reason::FrequencyCap)
+            }
+            None => (Gate::QuietHours, Reason::QuietHours),
+        };
+        way.state = if at <= q.now {
+            State::Open(window.and_then(|w| w.closes).map_or(until, |closes| closes.min(until)))
+        } else if at >= until {
+            never(gate, reason)
+        } else {
+            let spread = |w: Window| w.release(q.rules.hours.spread, until, q.jitter);
+            let opens = if quiet || at != q.now { window.map_or(at, spread) } else { at };
+            State::Later { gate, reason, opens }
+        };
+        way
     }
 
-    /// When the caps of person and address allow one more, if not now; and how much is used.
-    fn capped(&self, contact: &Contact) -> Option<(Timestamp, String)> {
+    /// Where the reader may be, by all that is known of them.
+    fn place(&self, contact: &Contact) -> Place {
+        let is_number = |c: &&Contact| matches!(c.channel, Channel::Sms | Channel::Voice);
+        let number = Some(contact).filter(is_number).or_else(|| self.to.contacts.iter().find(is_number));
+        zones::place(&Known {
+            timezone: self.to.timezone,
+            address: self.to.address,
+            phone: number.map(|c| c.address.expose()),
+            site: self.q.site.zone,
+            organisation: &self.q.rules.home,
+            country: &self.q.rules.country,
+        })
+    }
+
+    fn hours(&self, contact: &Contact, place: &Place, at: Timestamp) -> Hours {
+        hours::hours(&hours::Question {
+            table: &self.q.rules.hours,
+            purpose: self.q.message.purpose,
+            channel: contact.channel,
+            place,
+            site_quiet: self.q.site.quiet_hours,
+            site_holidays: self.q.site.holidays,
+            own_quiet: self.to.quiet_hours,
+            at,
+        })
+    }
+
+    /// When, after `from`, the caps of person and address allow one more, if not then; and how much is used.
+    fn capped(&self, contact: &Contact, from: Timestamp) -> Option<(Timestamp, String)> {
         let q = self.q;
         let rules = &q.rules.cap;
         if !q.counts(contact.channel) {
@@ -147,10 +223,12 @@ impl<'a> Asked<'_, 'a> {
         let (own, theirs) = (self.recent, at_address.map_or(&nobody, |a| &a.recent));
         let message = q.message.id;
         let next = |recent: &Recent, from: Timestamp| {
-            cap::next_allowed(rules, recent, message, q.reserved, q.zone, from)
+            // What is reserved today counts itself by tomorrow.
+            let reserved = if from == q.now { q.reserved } else { 0 };
+            cap::next_allowed(rules, recent, message, reserved, q.zone, from)
         };
-        let mut at = next(own, q.now).max(next(theirs, q.now));
-        if at <= q.now {
+        let mut at = next(own, from).max(next(theirs, from));
+        if at <= from {
             return None;
         }
         // Each may move the other on; both look at seven days.

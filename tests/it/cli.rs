@@ -473,6 +473,46 @@ async fn oracles_answer_line_by_line() {
     let answers = office.feed(&["sms", "segments", "-"], "{\"text\":\"hi €\"}\n").json_lines();
     assert_eq!(answers[0], json!({ "encoding": "gsm7", "units": 5, "segments": 1 }));
     assert_eq!(office.feed(&["sms", "segments", "-"], "hi\n").code, Some(1));
+    let asked = [
+        json!({ "zone": "America/Chicago", "at": "2026-03-08T06:00:00Z", "start": "21:00", "end": "02:30" }),
+        json!({ "zone": "Asia/Kathmandu", "at": "2026-12-01T20:00:00.5Z", "start": "21:00:30", "end": "21:00" }),
+        json!({ "zone": "UTC", "at": "2026-12-01T20:00:00.5+00:00", "start": "21:00", "end": "08:00" }),
+        json!({ "zone": "Mars/Base", "at": "2026-12-01T20:00:00Z", "start": "21:00", "end": "08:00" }),
+        json!({ "zone": "UTC", "at": "2026-12-01T20:00:00", "start": "21:00", "end": "08:00" }),
+    ];
+    let lines = asked.map(|question| format!("{question}\n")).concat();
+    let answers = office.feed(&["policy", "next-allowed", "-"], &lines).json_lines();
+    assert_eq!(answers[0], json!({ "next_allowed": "2026-03-08T08:00:00Z" }));
+    assert_eq!(answers[1], json!({ "next_allowed": "2026-12-02T15:15:00Z" }));
+    assert_eq!(answers[2], json!({ "next_allowed": "2026-12-01T20:00:00.5Z" }));
+    assert!(answers[3]["error"].as_str().unwrap().starts_with("zone: must be a zone"));
+    assert!(answers[4]["error"].as_str().unwrap().starts_with("at: a time needs its offset"));
+}
+
+/// A program that asks, reads the answer and asks again must not wait for a buffer to fill.
+#[tokio::test]
+async fn an_oracle_answers_each_line_before_the_next_is_asked() {
+    let mut oracle = Command::new(env!("CARGO_BIN_EXE_outreachd"))
+        .args(["policy", "next-allowed", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut asks, answers) = (oracle.stdin.take().unwrap(), oracle.stdout.take().unwrap());
+    let mut answers = BufReader::new(answers).lines();
+    for _ in 0..3 {
+        let question =
+            json!({ "zone": "UTC", "at": "2026-12-01T22:00:00Z", "start": "21:00", "end": "08:00" });
+        // The line, and half of one more: it is no reason to keep the answer back.
+        let (head, tail) =
+            ("{\"zone\":\"UTC\",\"at\":\"2026-12-01T22:", "00:00Z\",\"start\":\"21:00\",\"end\":\"08:00\"}");
+        write!(asks, "{question}\n{head}").unwrap();
+        assert_eq!(answers.next().unwrap().unwrap(), "{\"next_allowed\":\"2026-12-02T08:00:00Z\"}");
+        writeln!(asks, "{tail}").unwrap();
+        assert_eq!(answers.next().unwrap().unwrap(), "{\"next_allowed\":\"2026-12-02T08:00:00Z\"}");
+    }
+    drop(asks);
+    assert!(oracle.wait().unwrap().success());
 }
 
 #[tokio::test]
@@ -520,6 +560,7 @@ async fn every_command_explains_itself_with_an_example() {
         "simulate",
         "phone parse",
         "sms segments",
+        "policy next-allowed",
     ] {
         let mut args: Vec<&str> = command.split(' ').collect();
         args.push("--help");

@@ -11,6 +11,7 @@ use outreachd::config::policy::ConsentDefault;
 use outreachd::config::provider::{OptOutReply, ProviderSettings};
 use outreachd::config::store::StoreKind;
 use outreachd::config::{Config, ConfigFault, LoadOptions};
+use outreachd::domain::hours::Area;
 use outreachd::domain::ids::{SiteId, SourceName, TemplateName};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::MessageStatus;
@@ -278,6 +279,23 @@ const FAULTY: &[(&str, &[(&str, &str)])] = &[
         "[policy.purpose.marketting]\n[policy.retry]\nfirst_delay = \"1h\"",
         &[("policy.retry.first_delay", "max_delay"), ("policy.purpose.marketting", "marketing")],
     ),
+    (
+        "[policy.hours]\nspread = \"1d\"\nchannels = [\"fax\"]\nholidays = [\"xmas\"]\nrule = [{ id = \"patient\", open = \"always\" }, { id = \"a\" }, { id = \"b\", open = \"21:00-08:00\", areas = [\"Texas\"], purposes = [], channels = [\"fax\"] }, { id = \"c\", open = \"mon-fri 08:00-21:00\", purposes = [\"emergency\"], until = 1 }]",
+        &[
+            ("policy.hours.spread", "its unit"),
+            ("policy.hours.channels[0]", "choose"),
+            ("policy.hours.holidays[0]", "4th thu nov"),
+            ("policy.hours.rule[patient].id", "rename"),
+            ("policy.hours.rule[a].open", "set `open`"),
+            ("policy.hours.rule[b].open", "08:00-21:00"),
+            ("policy.hours.rule[b].areas[0]", "US-TX"),
+            ("policy.hours.rule[b].purposes", "leave it out"),
+            ("policy.hours.rule[b].channels[0]", "choose"),
+            ("policy.hours.rule[c].open", "sun closed"),
+            ("policy.hours.rule[c].purposes", "remove it"),
+            ("policy.hours.rule[c].until", "known here"),
+        ],
+    ),
     ("[provider]\nname = \"x\"", &[("provider", "[[provider]]")]),
     (
         "[[provider]]\nkind = \"smtp\"\n[[provider]]\nname = \"A B\"",
@@ -373,6 +391,54 @@ fn every_fault_is_told_in_one_go_with_its_cure() {
             assert!(told, "{path} should be cured by {cure}: {faults:#?}");
         }
     }
+}
+
+#[test]
+fn a_rule_of_hours_takes_the_place_of_the_shipped_one_and_the_others_stay() {
+    let text = "[policy.hours]\nrule = [{ id = \"us-tx\", open = \"always\" }, { id = \"surveys\", purposes = [\"survey\"], open = \"mon-fri 09:00-17:00, sat-sun closed\" }]";
+    let shipped = Config::from_toml("").unwrap().policy.hours;
+    let hours = Config::from_toml(text).unwrap().policy.hours;
+    assert_eq!(hours.rules.len(), shipped.rules.len() + 1);
+    let rule = |id: &str| hours.rules.iter().find(|rule| rule.id == id).unwrap();
+    assert_eq!(rule("us-tx").open.to_string(), "always");
+    assert!(rule("us-tx").areas.is_empty(), "the whole rule is the file's");
+    assert_eq!(rule("surveys").purposes, [Purpose::Survey]);
+    assert_eq!(rule("us-fl"), shipped.rules.iter().find(|rule| rule.id == "us-fl").unwrap());
+    let changed = with_env(text, &[("OUTREACHD_POLICY__HOURS__RULE__US_TX__OPEN", "10:00-20:00")]).unwrap();
+    assert!(changed.redacted_toml().contains("10:00-20:00"));
+}
+
+/// What the law of each state and the federal rule leave open, as a nurse manager would check it.
+#[test]
+fn the_shipped_hours_are_those_of_the_law() {
+    let table = Config::from_toml("").unwrap().policy.hours;
+    let rule = |id: &str| {
+        let rule = table.rules.iter().find(|rule| rule.id == id).unwrap_or_else(|| panic!("{id}"));
+        (rule.open.to_string(), rule.source.is_some())
+    };
+    for (id, open) in [
+        ("everywhere", "08:00-21:00"),
+        ("us-fl", "08:00-20:00"),
+        ("us-md", "08:00-20:00"),
+        ("us-ms", "08:00-20:00"),
+        ("us-nj", "08:00-20:00"),
+        ("us-ok", "08:00-20:00"),
+        ("us-ct", "09:00-20:00"),
+        ("us-tx", "mon-sat 09:00-21:00, sun 12:00-21:00"),
+        ("us-ri", "mon-fri 09:00-18:00, sat-sun 10:00-17:00"),
+    ] {
+        assert_eq!(rule(id), (open.to_owned(), true), "{id}");
+    }
+    // Federal hours hold wherever a state says nothing, and with it where it does.
+    assert!(table.rules.iter().all(|rule| rule.areas.is_empty() == (rule.id == "everywhere")));
+    let ids = |purpose, channel| {
+        let areas = [Area::parse("US-UT").unwrap()];
+        table.applying(&areas, purpose, channel).map(|rule| rule.id.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(Purpose::Care, Channel::Sms), ["everywhere"]);
+    assert_eq!(ids(Purpose::Marketing, Channel::Voice), ["everywhere", "us-sundays", "us-holidays"]);
+    assert!(ids(Purpose::Marketing, Channel::Email).is_empty());
+    assert!(ids(Purpose::Emergency, Channel::Sms).is_empty());
 }
 
 #[test]

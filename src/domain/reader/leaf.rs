@@ -75,8 +75,11 @@ pub(super) fn date(text: &str) -> Result<Date, Fault> {
     text.parse().map_err(|_| Fault::malformed("there is no such day", CURE))
 }
 
-/// A wall-clock time of day: `20:00`.
-pub(super) fn time_of_day(text: &str) -> Result<Time, Fault> {
+/// A wall-clock time of day: `20:00` or `20:00:30`.
+///
+/// # Errors
+/// Another form, or a time that no day has.
+pub fn time_of_day(text: &str) -> Result<Time, Fault> {
     const CURE: &str = "write it as 20:00, from 00:00 to 23:59";
     if !has_shape(text, "dd:dd") && !has_shape(text, "dd:dd:dd") {
         return Err(Fault::malformed("must be a time of day", CURE));

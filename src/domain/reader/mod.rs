@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub(crate) use decode::object;
 pub use decode::{MAX_DEPTH, identify, items};
 pub use job::{CANCEL_REASON, DATA_FIELDS, OVERRIDE_REASON};
-pub use leaf::{email, language, portal_reference, timestamp, zone};
+pub use leaf::{email, language, portal_reference, time_of_day, timestamp, zone};
 pub use patient::{Expect, PatientMerge};
 pub use place::Fault;
 pub(crate) use slot::{Fields, Slot, fields, flag, instant};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::drain::{Drain, Fault, drain};
 use super::rig::Plan;
-use super::{bad, canary, limits, orders, safety};
+use super::{bad, canary, hours, limits, orders, safety};
 
 const PRIVATE: Plan = Plan {
     private: true,
@@ -69,4 +69,14 @@ async fn canaries_in_everything_that_is_said() {
 #[ignore = "heavy: tests/proof"]
 async fn stops_while_thousands_wait() {
     safety::stops("stops", Plan { sms_limits: &["200/s"], ..PRIVATE }, 6_000).await;
+}
+
+#[test]
+#[ignore = "heavy: tests/proof"]
+fn hours_by_a_foreign_clock_in_every_zone() {
+    let years = hours::Years { first: 2020, until: 2038, each: 4, zones: &[] };
+    let compared = hours::compare("hours", &years);
+    assert!(compared.apart.is_empty(), "the databases differ, nothing is shown of: {:?}", compared.apart);
+    assert!(compared.cases > 400_000, "{} cases", compared.cases);
+    assert!(compared.wrong.is_empty(), "{:#?}", compared.wrong.iter().take(20).collect::<Vec<_>>());
 }

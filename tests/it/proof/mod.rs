@@ -7,6 +7,7 @@ mod canary;
 mod drain;
 mod foreign;
 mod heavy;
+mod hours;
 mod limits;
 mod orders;
 mod rig;

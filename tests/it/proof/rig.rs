@@ -264,7 +264,9 @@ fn configuration(plan: &Plan, simulator: &Simulator, database: &str, amqp: &str,
         dir = "{templates}"
         [security]
         key = "{key}"
-        # One patient gets hundreds here.
+        # One patient gets hundreds here, at whatever hour.
+        [policy.hours]
+        channels = []
         [policy.cap]
         per_day = 0
         per_week = 0

@@ -162,7 +162,9 @@ fn toml(database: &str, prefix: &str, more: &str) -> String {
         dir = "{templates}"
         [security]
         key = "{key}"
-        # One patient gets hundreds here.
+        # One patient gets hundreds here, at whatever hour.
+        [policy.hours]
+        channels = []
         [policy.cap]
         per_day = 0
         per_week = 0
