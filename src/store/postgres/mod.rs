@@ -28,7 +28,10 @@ pub struct PostgresEngine {
     pool: PgPool,
 }
 
-const MIGRATIONS: Migrations = &[(1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
+const MIGRATIONS: Migrations = &[
+    (1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql")),
+    (3, "page", include_str!("../../../migrations/postgres/0003_page.sql")),
+];
 
 impl PostgresStore {
     /// Makes a pool for `url`; connects on first use.

@@ -55,7 +55,10 @@ pub struct SqliteTx {
     now: Timestamp,
 }
 
-const MIGRATIONS: Migrations = &[(1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
+const MIGRATIONS: Migrations = &[
+    (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
+    (3, "page", include_str!("../../../migrations/sqlite/0003_page.sql")),
+];
 
 const READERS: u32 = 4;
 
