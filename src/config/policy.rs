@@ -212,7 +212,7 @@ impl CapPolicy {
     fn read(s: &mut Section<'_>) -> Self {
         let channels = s.list("channels", one_of());
         let channels: Vec<Channel> = channels.unwrap_or_else(|| vec![Channel::Sms, Channel::Voice]);
-        s.show("channels", channels.iter().map(|channel| Value::from(channel.as_str())).collect());
+        s.show("channels", Value::Array(channels.iter().map(|c| Value::from(c.as_str())).collect()));
         Self {
             per_day: s.or("per_day", Int(0..=100), 1),
             per_week: s.or("per_week", Int(0..=700), 3),

@@ -13,6 +13,7 @@ use super::{Corridor, Planned, render};
 use crate::config::Config;
 use crate::config::provider::{Limit, Period};
 use crate::domain::ids::AttemptId;
+use crate::domain::page::PageHash;
 use crate::domain::phi::Phi;
 use crate::domain::status::AttemptStatus;
 use crate::domain::words::{Channel, PhiClass, SafetyMode};
@@ -389,6 +390,7 @@ fn row(lane: &Lane, planned: &Planned, rendered: &Rendered, hash: &str) -> Begin
         segments: u16::try_from(rendered.segments).unwrap_or(u16::MAX),
         template_hash: hash.to_owned(),
         locale: rendered.locale.clone(),
+        page: rendered.unsubscribe_url.as_deref().map(PageHash::in_link),
         state: planned.state.clone(),
         valid_until: planned.valid_until,
         explanation: planned.explanation.clone(),

@@ -7,8 +7,9 @@ use crate::config::Config;
 use crate::config::site::SiteSection;
 use crate::domain::ids::SiteId;
 use crate::domain::outbound::{Content, Sender};
+use crate::domain::page::PageToken;
 use crate::domain::phi::Phi;
-use crate::domain::words::Channel;
+use crate::domain::words::{Channel, Recipient};
 use crate::template::{RecipientContext, RenderError, RenderRequest, Rendered, SiteContext};
 
 /// The configured places, as texts speak of them.
@@ -33,7 +34,8 @@ fn context(site: &SiteSection) -> SiteContext {
     }
 }
 
-/// Renders the planned message for its route's channel.
+/// Renders the planned message for its route's channel, with a link of its own to the recipient's page where there is
+/// a public address.
 pub(super) fn render(corridor: &Corridor, planned: &Planned) -> Result<Rendered, RenderError> {
     let (facts, body) = (&planned.hand.facts, &planned.hand.body);
     let place = facts.site.as_ref().or(planned.patient.site.as_ref());
@@ -41,6 +43,10 @@ pub(super) fn render(corridor: &Corridor, planned: &Planned) -> Result<Rendered,
     let fallback = section.map_or(corridor.config.organisation.language.as_str(), |s| s.language.as_str());
     let languages: Vec<&str> = planned.reader.language.as_deref().into_iter().chain([fallback]).collect();
     let region = section.map_or(corridor.config.organisation.default_region.as_str(), |s| s.region.as_str());
+    // The page speaks for the patient's own record: a proxy's wishes stand in theirs.
+    let own = planned.reader.recipient == Recipient::Patient;
+    let public_url = corridor.config.http.public_url.as_deref().filter(|_| own);
+    let link = public_url.map(|public_url| PageToken::from_bits(rand::random()).link(public_url));
     corridor.catalogue.current().render(&RenderRequest {
         template: &facts.template,
         channel: planned.route.channel,
@@ -60,7 +66,7 @@ pub(super) fn render(corridor: &Corridor, planned: &Planned) -> Result<Rendered,
         test: facts.test,
         drafts: facts.test,
         keypad: false,
-        unsubscribe_url: None,
+        unsubscribe_url: link.as_deref(),
         region: Some(region),
     })
 }

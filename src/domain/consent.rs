@@ -21,7 +21,8 @@ pub struct Merged {
 
 /// Joins an upsert with what is stored.
 ///
-/// Directory fields that the sender mentions are replaced, those it leaves out stay. Consents follow [`merge`];
+/// Directory fields that the sender mentions are replaced, those it leaves out stay, and so do those that the patient
+/// set later than the sender. Consents follow [`merge`];
 /// preferences hold per purpose, the latest statement wins, at the same time an opt-out. Absent never deletes.
 #[must_use]
 pub fn merge_patient(stored: &Patient, incoming: Patient) -> Merged {
@@ -277,6 +278,18 @@ fn replaced(stored: &Patient, incoming: Patient) -> Patient {
         pause_until: PauseUntil, preferred_channels: PreferredChannels, quiet_hours: QuietHours,
         contacts: Contacts, proxies: Proxies,
     }
+    // What the patient set after the sender's last change is newer than what the sender knows.
+    macro_rules! keep_own_words {
+        ($($field:ident: $bit:ident),+ $(,)?) => {
+            $(if let Some(at) = stored.own_words.$field
+                && (unsaid.has(DirectoryField::$bit) || patient.updated_at.is_none_or(|sent| sent < at))
+            {
+                patient.$field.clone_from(&stored.$field);
+                patient.own_words.$field = Some(at);
+            })+
+        };
+    }
+    keep_own_words! { language: Language, preferred_channels: PreferredChannels, quiet_hours: QuietHours }
     if !unsaid.has(DirectoryField::Contacts) {
         let kept = stored.contacts.iter().filter(|c| unsaid.has(DirectoryField::contacts_of(c.channel)));
         patient.contacts.extend(kept.cloned());

@@ -51,6 +51,9 @@ pub struct Patient {
     pub consents: Vec<Consent>,
     /// Who may stand in.
     pub proxies: Vec<Proxy>,
+    /// Which fields they last set themselves: an upsert that its sender changed before that leaves those alone.
+    #[serde(default, skip_serializing_if = "OwnWords::is_empty")]
+    pub own_words: OwnWords,
     /// Directory fields that the sender did not mention: an upsert leaves those as they are. Empty in the
     /// directory itself.
     #[serde(skip)]
@@ -82,6 +85,7 @@ impl Patient {
             contacts: Vec::new(),
             consents: Vec::new(),
             proxies: Vec::new(),
+            own_words: OwnWords::default(),
             unsaid: Unsaid::default(),
         }
     }
@@ -148,6 +152,26 @@ impl Unsaid {
     #[must_use]
     pub const fn has(self, field: DirectoryField) -> bool {
         self.0 & field as u32 != 0
+    }
+}
+
+/// When the patient set a field on their own page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OwnWords {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preferred_channels: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiet_hours: Option<Timestamp>,
+}
+
+impl OwnWords {
+    /// Whether they set none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -12,6 +12,8 @@ use crate::domain::ids::SourceName;
 /// Who asks.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
+    /// Whoever: nobody was asked.
+    Nobody,
     /// Somebody on this machine, where nobody else can come.
     Local,
     Token(Box<ApiToken>),
@@ -21,6 +23,7 @@ impl Caller {
     /// For the record of who did what.
     pub(super) fn name(&self) -> &str {
         match self {
+            Self::Nobody => "nobody",
             Self::Local => "local",
             Self::Token(token) => &token.name,
         }
@@ -28,6 +31,7 @@ impl Caller {
 
     pub(super) fn allows(&self, scope: Scope) -> bool {
         match self {
+            Self::Nobody => false,
             Self::Local => true,
             Self::Token(token) => token.allows(scope),
         }
@@ -36,6 +40,7 @@ impl Caller {
     /// The sources it is bound to; `None`: every one.
     pub(super) fn sources(&self) -> Option<&[SourceName]> {
         match self {
+            Self::Nobody => Some(&[]),
             Self::Local => None,
             Self::Token(token) => token.sources.as_deref(),
         }

@@ -14,6 +14,10 @@ pub(super) enum Media {
     Json,
     Ndjson,
     Csv,
+    /// What a page in a browser sends.
+    Form,
+    /// The same in parts.
+    Multipart,
 }
 
 impl Media {
@@ -22,6 +26,8 @@ impl Media {
             Self::Json => "application/json",
             Self::Ndjson => "application/x-ndjson",
             Self::Csv => "text/csv",
+            Self::Form => "application/x-www-form-urlencoded",
+            Self::Multipart => "multipart/form-data",
         }
     }
 

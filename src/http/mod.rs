@@ -1,4 +1,4 @@
-//! The API: jobs in, results and explanations out, JSON over HTTP.
+//! The API: jobs in, results and explanations out, JSON over HTTP; and the page where patients choose.
 //!
 //! Every route stands in one table ([`table::ROUTES`]) with its scopes, its bodies and its answers; the router, the
 //! guard at each door and `/openapi.json` are made from it, so none can say something else than the others. Whatever
@@ -15,6 +15,7 @@ mod listen;
 mod messages;
 mod observe;
 mod openapi;
+mod page;
 mod patients;
 mod problem;
 mod query;
@@ -57,6 +58,7 @@ struct Shared {
     in_flight: Arc<Semaphore>,
     metrics: PrometheusHandle,
     counts: health::CountsCache,
+    page: page::Desk,
 }
 
 /// The running listener.
@@ -79,10 +81,11 @@ pub fn serve(listener: TcpListener, parts: HttpState) -> std::io::Result<HttpSer
         in_flight: Arc::new(Semaphore::new(http.max_in_flight)),
         metrics: observe::recorder(),
         counts: health::CountsCache::default(),
+        page: page::Desk::new(),
         parts,
     });
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    tasks.spawn(observe::upkeep(shared.metrics.clone(), stop.clone()));
+    tasks.spawn(observe::upkeep(Arc::clone(&shared), stop.clone()));
     tasks.spawn(listen::run(listener, route::router(&shared), stop.clone(), tasks.clone()));
     Ok(HttpServer { address, stop, tasks })
 }

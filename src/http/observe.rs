@@ -1,6 +1,6 @@
 //! What is measured and logged of every request, and the headers of every answer.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
@@ -12,6 +12,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
+
+use super::Shared;
 
 /// Upper bounds of what is measured in seconds.
 const SECONDS: [f64; 14] =
@@ -39,12 +41,16 @@ pub(super) fn recorder() -> PrometheusHandle {
         .clone()
 }
 
-/// Folds in what was measured, so that samples do not pile up between two scrapes.
-pub(super) async fn upkeep(handle: PrometheusHandle, stop: CancellationToken) {
+/// Folds in what was measured, so that samples do not pile up between two scrapes, and lets go of callers of the
+/// patients' page who have not come for a while.
+pub(super) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(Duration::from_secs(5));
     loop {
         tokio::select! {
-            _ = tick.tick() => handle.run_upkeep(),
+            _ = tick.tick() => {
+                shared.metrics.run_upkeep();
+                shared.page.upkeep();
+            }
             () = stop.cancelled() => return,
         }
     }
@@ -83,10 +89,10 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
-    );
+    // A page for people says itself which style it has.
+    headers
+        .entry(CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     response

@@ -1,6 +1,7 @@
 //! From the table of routes to a router: every request passes the same door.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::auth::{Caller, authenticate, authorize};
@@ -83,15 +85,23 @@ impl Verb {
 pub(super) enum Door {
     /// Everybody: probes and the description of the API.
     Open,
+    /// Everybody, as far as there is room: patients, who show their link. The handler limits who comes too often.
+    Public,
     /// Callers with one of these scopes.
     AnyOf(&'static [Scope]),
 }
+
+/// The address that a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// One request on its way to its handler.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) shared: Arc<Shared>,
     pub(super) caller: Caller,
+    /// The other end of the connection, which may be a proxy.
+    pub(super) peer: Option<IpAddr>,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     /// Of the types that the route takes; JSON where it takes none.
@@ -201,14 +211,12 @@ async fn admit(
 ) -> Answer {
     let (parts, body) = request.into_parts();
     let (caller, _room) = match route.door {
-        Door::Open => (Caller::Local, None),
+        Door::Open => (Caller::Nobody, None),
+        Door::Public => (Caller::Nobody, Some(room(&shared)?)),
         Door::AnyOf(scopes) => {
             let caller = authenticate(&shared, &parts.headers, &parts.uri)?;
             authorize(&caller, scopes)?;
-            let room = Arc::clone(&shared.in_flight).try_acquire_owned().map_err(|_| {
-                Fail::new(Kind::Busy, "too many requests are under way; send this one again in a moment")
-            })?;
-            (caller, Some(room))
+            (caller, Some(room(&shared)?))
         }
     };
     let media = match route.takes {
@@ -219,6 +227,7 @@ async fn admit(
     let call = Call {
         shared,
         caller,
+        peer: parts.extensions.get::<Peer>().map(|peer| peer.0),
         uri: parts.uri,
         headers: parts.headers,
         media,
@@ -232,6 +241,12 @@ async fn admit(
         return work.await;
     }
     in_time(whole, work).await
+}
+
+fn room(shared: &Shared) -> Result<OwnedSemaphorePermit, Fail> {
+    Arc::clone(&shared.in_flight).try_acquire_owned().map_err(|_| {
+        Fail::new(Kind::Busy, "too many requests are under way; send this one again in a moment")
+    })
 }
 
 async fn in_time(limit: Duration, work: BoxFuture<'static, Answer>) -> Answer {

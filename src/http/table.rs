@@ -2,7 +2,7 @@
 
 use super::body::Media;
 use super::route::{Doc, Door, Route, Verb};
-use super::{dead, health, holds, import, jobs, messages, patients, templates};
+use super::{dead, health, holds, import, jobs, messages, page, patients, templates};
 use crate::config::api::Scope;
 
 /// All of them.
@@ -330,6 +330,46 @@ pub(super) const ROUTES: &[Route] = &[
             query: &[],
             body: "",
             answers: &[(200, "text", "")],
+        },
+    },
+    Route {
+        method: Verb::Get,
+        path: "/u/{token}",
+        door: Door::Public,
+        takes: &[],
+        streams: false,
+        run: |call| Box::pin(page::show(call)),
+        doc: Doc {
+            summary: "A patient's page, by the link in a message; HTML, and nothing is changed by it",
+            query: &[("lang", "the language of the page: en, es or zh-Hans")],
+            body: "",
+            answers: &[
+                (200, "the page", ""),
+                (404, "no message has such a link", ""),
+                (410, "the link is older than 60 days: the page offers to stop messages only", ""),
+                (429, "too often", ""),
+            ],
+        },
+    },
+    Route {
+        method: Verb::Post,
+        path: "/u/{token}",
+        door: Door::Public,
+        takes: &[Media::Form, Media::Multipart],
+        streams: false,
+        run: |call| Box::pin(page::act(call)),
+        doc: Doc {
+            summary: "A button of that page, or one-click unsubscribe (RFC 8058)",
+            query: &[("lang", "the language of the page: en, es or zh-Hans")],
+            body: "",
+            answers: &[
+                (200, "the page as it stands now; for one-click a line of text", ""),
+                (404, "no message has such a link", ""),
+                (409, "the choices were changed elsewhere: nothing was done", ""),
+                (410, "the link is older than 60 days, and this is more than stopping", ""),
+                (422, "not what the page sends", ""),
+                (429, "too often", ""),
+            ],
         },
     },
     Route {

@@ -49,23 +49,21 @@ impl Emitter {
     /// The event, whether or not this status is one that is told.
     #[must_use]
     pub fn always(facts: &MessageFacts, to: &Move<'_>) -> NewEvent {
-        let mut event = Event::new(uuid::Uuid::now_v7(), EventKind::Message(to.status), to.at);
+        let mut event = about(facts, EventKind::Message(to.status), to.at);
         event.is_final = to.status.is_final() || to.status == MessageStatus::Sent;
-        event.message_id = Some(facts.id);
-        event.job_id = Some(facts.job_id.clone());
-        event.about.clone_from(&facts.about);
-        event.source = Some(facts.source.clone());
-        event.site.clone_from(&facts.site);
-        event.patient_id = Some(facts.patient_id.clone());
         event.recipient = Some(to.recipient);
         event.channel = to.channel;
         event.provider = to.provider.cloned();
         event.reason = to.reason;
         event.attempt = to.attempt.map(u32::from);
-        event.campaign_id.clone_from(&facts.campaign_id);
-        event.correlation_id.clone_from(&facts.correlation_id);
-        event.retry_of = facts.retry_of;
-        event.test = facts.test;
+        written(&event)
+    }
+
+    /// The event for a change that a patient made on the page that this message led to, over this channel.
+    #[must_use]
+    pub fn preference_changed(facts: &MessageFacts, channel: Channel, at: Timestamp) -> NewEvent {
+        let mut event = about(facts, EventKind::PreferenceChanged, at);
+        event.channel = Some(channel);
         written(&event)
     }
 
@@ -83,6 +81,23 @@ impl Emitter {
         event.correlation_id.clone_from(&reject.correlation_id);
         written(&event)
     }
+}
+
+/// An event with the facts of its message.
+fn about(facts: &MessageFacts, kind: EventKind, at: Timestamp) -> Event {
+    let mut event = Event::new(uuid::Uuid::now_v7(), kind, at);
+    event.message_id = Some(facts.id);
+    event.job_id = Some(facts.job_id.clone());
+    event.about.clone_from(&facts.about);
+    event.source = Some(facts.source.clone());
+    event.site.clone_from(&facts.site);
+    event.patient_id = Some(facts.patient_id.clone());
+    event.recipient = Some(Recipient::Patient);
+    event.campaign_id.clone_from(&facts.campaign_id);
+    event.correlation_id.clone_from(&facts.correlation_id);
+    event.retry_of = facts.retry_of;
+    event.test = facts.test;
+    event
 }
 
 fn written(event: &Event) -> NewEvent {

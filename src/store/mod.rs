@@ -20,13 +20,15 @@ use jiff::Timestamp;
 
 use crate::domain::ids::{HoldId, MessageId, ParkedId, PatientId, WorkerId};
 use crate::domain::job::Cancel;
+use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
 use crate::domain::problem::Problem;
 use crate::domain::words::Reason;
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CancelOutcome, Claim, Claimed, Count,
-    Counts, Decided, Directory, EventRow, Hold, MessageFilter, MessageRow, OutboxEvent, ParkedFilter,
-    ParkedRow, Release, Reserve, Reserved, Settlement, Spend, Subject, TakenOver, UpsertOutcome, WorkerRow,
+    Counts, Decided, Directory, EventRow, Hold, MessageFilter, MessageRow, OutboxEvent, PageRow, PageWish,
+    ParkedFilter, ParkedRow, Release, Reserve, Reserved, Settlement, Spend, Subject, TakenOver,
+    UpsertOutcome, WishOutcome, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -139,6 +141,17 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Removes one patient from the directory; what was said at their addresses stays, as keyed hashes.
     async fn erase_patient(&self, id: &PatientId) -> Result<bool>;
+
+    // For patients, who come by the link in a message.
+
+    /// Whose page a link leads to, as they stand now; `None`: no message has such a link.
+    async fn page(&self, link: &PageHash) -> Result<Option<PageRow>>;
+
+    /// Grants what a patient asks for on their page: their record, its revision, the history of changes, the message's
+    /// status and the events, in one transaction.
+    async fn wish(&self, ask: &PageWish) -> Result<WishOutcome>;
+
+    // For people, again.
 
     /// Parked bodies that wait for repair, oldest first.
     async fn parked(&self, filter: &ParkedFilter) -> Result<Vec<ParkedRow>>;

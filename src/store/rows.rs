@@ -9,10 +9,12 @@ use crate::domain::ids::{
 };
 use crate::domain::job::When;
 use crate::domain::outbound::Route;
+use crate::domain::page::PageHash;
 use crate::domain::patient::{Consent, ConsentSource, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
 use crate::domain::status::{AttemptStatus, MessageStatus};
+use crate::domain::wish::Wish;
 use crate::domain::words::{Channel, Priority, Purpose, Reason, Recipient, words};
 
 /// The ledger's clocks, by configuration.
@@ -315,6 +317,8 @@ pub struct Begin {
     pub segments: u16,
     pub template_hash: String,
     pub locale: String,
+    /// The text holds a link to the patient's page: by this it is found again.
+    pub page: Option<PageHash>,
     pub state: PatientState,
     pub valid_until: Timestamp,
     pub explanation: String,
@@ -558,6 +562,47 @@ pub struct AttemptRow {
     pub code: Option<String>,
     pub begun_at: Timestamp,
     pub settled_at: Option<Timestamp>,
+}
+
+/// A patient's page: the message whose link leads to it, and what is on record of whom it was for.
+#[derive(Clone, Debug)]
+pub struct PageRow {
+    pub facts: MessageFacts,
+    /// Over which the link came.
+    pub channel: Channel,
+    pub address: Phi,
+    /// In which the text around the link was written.
+    pub locale: String,
+    pub begun_at: Timestamp,
+    /// An alias followed; `None`: not in the directory.
+    pub patient: Option<Patient>,
+    pub revision: i64,
+    /// What was said at the address, by whomever stands behind it.
+    pub said: Vec<Consent>,
+    pub now: Timestamp,
+}
+
+/// What somebody asks for on the page that a link leads to.
+#[derive(Clone, Debug)]
+pub struct PageWish {
+    pub link: PageHash,
+    pub wish: Wish,
+    /// Purposes that nothing is sent for until the patient agrees.
+    pub opt_in: Vec<Purpose>,
+    /// The revision that they saw; `None`: it does not matter what they saw.
+    pub seen: Option<i64>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WishOutcome {
+    /// No message has such a link.
+    Unknown,
+    /// The record is no longer what they saw; nothing was done.
+    Outdated,
+    /// It was so already.
+    Unchanged,
+    Changed,
 }
 
 /// Which parked bodies.

@@ -167,9 +167,9 @@ macro_rules! attempts {
     () => {
         concat!(
             "INSERT INTO attempts (id, message_id, step, number, status, provider, channel, address, address_index, dedupes, ",
-            "segments, template_hash, locale, recipient, worker, begun_at) ",
+            "segments, template_hash, locale, recipient, page_hash, worker, begun_at) ",
             "SELECT i.attempt, i.id, i.step, i.number, 'sending', i.provider, i.channel, i.address, i.address_index, i.dedupes, ",
-            "i.segments, i.template_hash, i.locale, i.recipient, $1, now() "
+            "i.segments, i.template_hash, i.locale, i.recipient, i.page_hash, $1, now() "
         )
     };
 }

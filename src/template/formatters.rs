@@ -102,6 +102,13 @@ pub(super) fn tongue(tag: &str) -> Option<Rc<Tongue>> {
     })
 }
 
+/// Whether a reader of `wish` reads texts in `locale`: the same language in the same script (both BCP-47).
+#[must_use]
+pub fn reads(wish: &str, locale: &str) -> bool {
+    let (wish, locale) = (tongue(wish), tongue(locale));
+    wish.zip(locale).is_some_and(|(a, b)| a.language == b.language && a.script == b.script)
+}
+
 fn read_tongue(tag: &str) -> Option<Tongue> {
     let mut id = tag.parse::<Locale>().ok()?.id;
     let right_to_left = LocaleDirectionality::new_common().is_right_to_left(&id);

@@ -213,8 +213,9 @@ thread_local! {
     static NUMBERS: RefCell<HashMap<(String, String), String>> = RefCell::new(HashMap::new());
 }
 
-/// A number as people of `region` write it; what is no phone number stays as it is.
-pub(super) fn show_phone(number: &str, region: Option<&str>) -> String {
+/// A number as people of `region` (ISO 3166-1) write it; what is no phone number stays as it is.
+#[must_use]
+pub fn show_phone(number: &str, region: Option<&str>) -> String {
     let key = (number.to_owned(), region.unwrap_or_default().to_owned());
     NUMBERS.with_borrow_mut(|kept| {
         if let Some(shown) = kept.get(&key) {

@@ -34,6 +34,8 @@ mod variable;
 pub use alphabet::Alphabet;
 pub use catalogue::{Catalogue, SharedCatalogue, Template};
 pub use finding::{Finding, Severity};
+pub use formatters::reads;
+pub use helpers::show_phone;
 pub use lint::{LintOptions, lint};
 pub use manifest::{ChannelLimits, Manifest, OnMissingLocale};
 pub use part::Part;

@@ -53,7 +53,7 @@ pub struct RenderRequest<'a> {
     pub drafts: bool,
     /// Keys pressed during a call reach us: 9 ends such calls. Without it no text offers a key.
     pub keypad: bool,
-    /// The one-click unsubscribe page, https.
+    /// The link to the recipient's own page, where messages can be ended and chosen; https.
     pub unsubscribe_url: Option<&'a str>,
     /// ISO 3166-1 alpha-2 of the place: phone numbers and, where the recipient's tag has no region, dates are
     /// written as there.
@@ -84,6 +84,9 @@ pub struct Rendered {
     pub segments: u32,
     /// `sms.short` stood in for `sms`.
     pub shortened: bool,
+    /// [`RenderRequest::unsubscribe_url`], where the recipient is given it: by email always, because it stands in the
+    /// headers; elsewhere where the text shows it.
+    pub unsubscribe_url: Option<String>,
 }
 
 /// Why there is no message. Holds no value of the data.
@@ -134,7 +137,18 @@ impl Catalogue {
             Channel::Portal => (page.portal()?, false),
         };
         let segments = if let Content::Sms { segments, .. } = content { segments } else { 0 };
-        Ok(Rendered { content, locale: locale.to_owned(), segments, shortened })
+        let unsubscribe_url = request.unsubscribe_url.filter(|url| shows(&content, url)).map(str::to_owned);
+        Ok(Rendered { content, locale: locale.to_owned(), segments, shortened, unsubscribe_url })
+    }
+}
+
+/// Whether whoever gets `content` gets `url` with it.
+fn shows(content: &Content, url: &str) -> bool {
+    match content {
+        Content::Email { unsubscribe_url, .. } => unsubscribe_url.is_some(),
+        Content::Sms { text, .. } | Content::Portal { text, .. } => text.expose().contains(url),
+        // Nobody can type what a voice reads out.
+        Content::Voice { .. } => false,
     }
 }
 

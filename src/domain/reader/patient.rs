@@ -10,7 +10,7 @@ use super::{ParseDefaults, decode, leaf};
 use crate::domain::consent;
 use crate::domain::ids::{PatientId, SiteId};
 use crate::domain::job::MAX_JOB_BYTES;
-use crate::domain::patient::{DirectoryField, Patient, Preference, QuietHours, Unsaid};
+use crate::domain::patient::{DirectoryField, OwnWords, Patient, Preference, QuietHours, Unsaid};
 use crate::domain::phone::Region;
 use crate::domain::problem::Problem;
 use crate::domain::words::{Channel, Purpose};
@@ -129,6 +129,7 @@ pub(super) fn read(
         proxies: fields
             .read("proxies", |slot| slot.list(PROXIES, |slot| proxy(slot, id.as_ref(), region)))
             .unwrap_or_default(),
+        own_words: OwnWords::default(),
         unsaid,
         id: id?,
     };

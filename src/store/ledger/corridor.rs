@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::{Ledger, unfit};
 use crate::domain::ids::{AttemptId, WorkerId};
+use crate::domain::page::PageHash;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
 use crate::store::Result;
@@ -87,6 +88,7 @@ impl<E: Engine> Ledger<E> {
             ints("segments", batch, |b| i64::from(b.segments)),
             texts("template_hash", batch, |b| &b.template_hash),
             texts("locale", batch, |b| &b.locale),
+            maybe_texts("page_hash", batch, |b| b.page.as_ref().map(PageHash::as_str)),
             maybe_texts("subject", batch, |b| b.state.subjects.first().map(String::as_str)),
             Column { name: "others", data: Data::Text(others.iter().map(Option::as_deref).collect()) },
             ints("revision", batch, |b| b.state.revision),

@@ -134,7 +134,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// What was said at these addresses, by address.
-    async fn said_at(&self, addresses: &[Phi]) -> Result<HashMap<Phi, Vec<Consent>>> {
+    pub(super) async fn said_at(&self, addresses: &[Phi]) -> Result<HashMap<Phi, Vec<Consent>>> {
         if addresses.is_empty() {
             return Ok(HashMap::new());
         }

@@ -7,6 +7,7 @@ mod corridor;
 mod directory;
 mod gate;
 mod operate;
+mod page;
 mod patients;
 mod read;
 mod take_back;
@@ -25,6 +26,7 @@ use super::sealer::Sealer;
 use super::{Result, Store, StoreError};
 use crate::domain::ids::{HoldId, MessageId, ParkedId, PatientId, WorkerId};
 use crate::domain::job::Cancel;
+use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
 
 /// The ledger in one database.
@@ -199,6 +201,12 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn erase_patient(&self, id: &PatientId) -> Result<bool> {
         self.erase(id).await
+    }
+    async fn page(&self, link: &PageHash) -> Result<Option<PageRow>> {
+        self.one_page(link).await
+    }
+    async fn wish(&self, ask: &PageWish) -> Result<WishOutcome> {
+        self.grant_wish(ask).await
     }
     async fn parked(&self, filter: &ParkedFilter) -> Result<Vec<ParkedRow>> {
         self.list_parked(filter).await

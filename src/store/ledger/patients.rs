@@ -74,7 +74,7 @@ impl<E: Engine> Ledger<E> {
 
     /// Reads and locks patients by id, and those whose aliases they are. Rows that do not exist yet are guarded by
     /// their key.
-    async fn lock_patients(&self, tx: &mut E::Tx, asked: &[PatientId]) -> Result<Stored> {
+    pub(super) async fn lock_patients(&self, tx: &mut E::Tx, asked: &[PatientId]) -> Result<Stored> {
         let mut wanted: BTreeSet<PatientId> = asked.iter().cloned().collect();
         loop {
             let ids: Vec<&str> = wanted.iter().map(|id| id.as_str()).collect();
@@ -109,7 +109,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// Writes documents and addresses, and raises the revisions.
-    async fn write_patients(&self, tx: &mut E::Tx, patients: Vec<Patient>) -> Result<()> {
+    pub(super) async fn write_patients(&self, tx: &mut E::Tx, patients: Vec<Patient>) -> Result<()> {
         if patients.is_empty() {
             return Ok(());
         }
@@ -247,7 +247,7 @@ impl<E: Engine> Ledger<E> {
         E::commit(tx).await
     }
 
-    async fn write_consents(&self, tx: &mut E::Tx, consents: &[AddressConsent]) -> Result<()> {
+    pub(super) async fn write_consents(&self, tx: &mut E::Tx, consents: &[AddressConsent]) -> Result<()> {
         if consents.is_empty() {
             return Ok(());
         }
@@ -289,13 +289,13 @@ impl<E: Engine> Ledger<E> {
 
 /// Patients that were read under lock.
 #[derive(Default)]
-struct Stored {
+pub(super) struct Stored {
     aliases: HashMap<PatientId, PatientId>,
-    patients: HashMap<PatientId, Patient>,
+    pub(super) patients: HashMap<PatientId, Patient>,
 }
 
 impl Stored {
-    fn resolve(&self, id: &PatientId) -> PatientId {
+    pub(super) fn resolve(&self, id: &PatientId) -> PatientId {
         self.aliases.get(id).unwrap_or(id).clone()
     }
 }

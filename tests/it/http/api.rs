@@ -1,5 +1,6 @@
 //! A running API and a client for it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,7 +70,19 @@ impl Api {
 
     /// The same, reaching the database by another address.
     pub(super) async fn open_at(database: TestDatabase, url: &str, http: &str, more: &str) -> Self {
-        let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
+        let templates = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/templates"));
+        Self::with(database, url, http, more, templates).await
+    }
+
+    /// The same with templates of its own.
+    pub(super) async fn open_templates(http: &str, more: &str, templates: &Path) -> Self {
+        let database = TestDatabase::create().await;
+        let url = database.url();
+        Self::with(database, &url, http, more, templates).await
+    }
+
+    async fn with(database: TestDatabase, url: &str, http: &str, more: &str, templates: &Path) -> Self {
+        let templates = templates.display();
         let text = format!(
             r#"
             [store]
@@ -161,6 +174,15 @@ impl Api {
         let mut connection = PgConnection::connect(&self.database.url()).await.unwrap();
         sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
+    }
+
+    /// A number straight from the database.
+    pub(super) async fn count(&self, query: &str) -> i64 {
+        let mut connection = PgConnection::connect(&self.database.url()).await.unwrap();
+        let query = sqlx::query_scalar(sqlx::AssertSqlSafe(query.to_owned()));
+        let count = query.fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        count
     }
 
     /// Tells a patient with a mobile number.

@@ -64,7 +64,7 @@ async fn routes(api: &Api) -> Vec<Route> {
             let content = operation["requestBody"]["content"].as_object();
             routes.push(Route {
                 method: Method::from_bytes(method.to_uppercase().as_bytes()).unwrap(),
-                path: path.replace("{id}", "x").replace("{name}", "x"),
+                path: path.replace("{id}", "x").replace("{name}", "x").replace("{token}", "x"),
                 scopes,
                 media: content.map(|types| types.keys().next().unwrap().clone()),
             });
@@ -171,6 +171,7 @@ async fn the_description_and_the_routes_are_the_same() {
         "/v1/patients/import",
         "/v1/holds",
         "/v1/templates/{name}/preview",
+        "/u/{token}",
         "/healthz",
         "/readyz",
         "/metrics",

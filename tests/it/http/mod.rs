@@ -8,4 +8,5 @@ mod jobs;
 mod limits;
 mod messages;
 mod operations;
+mod page;
 mod patients;

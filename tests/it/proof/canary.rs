@@ -263,6 +263,7 @@ async fn in_the_open(rig: &Rig) -> Vec<Said> {
         ("explanation", "SELECT COALESCE(explanation, '') FROM messages"),
         ("parked problems", "SELECT problems || ' ' || field || ' ' || reason FROM parked"),
         ("events", "SELECT routing_key || ' ' || body FROM events"),
+        ("preference changes", "SELECT what || ' ' || evidence FROM preference_changes"),
         ("worker state", "SELECT state FROM workers"),
         ("attempt", "SELECT COALESCE(code, '') || ' ' || COALESCE(provider_ref, '') FROM attempts"),
     ] {

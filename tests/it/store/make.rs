@@ -184,6 +184,7 @@ pub(super) fn begin_of(hand: &InHand, state: PatientState, valid_until: Timestam
         segments: 1,
         template_hash: "hash".to_owned(),
         locale: "en".to_owned(),
+        page: None,
         state,
         valid_until,
         explanation: "{\"verdict\":\"send\"}".to_owned(),

@@ -14,6 +14,7 @@ mod intake;
 mod lists;
 mod operate;
 mod outbox;
+mod page;
 mod patients;
 mod schema;
 mod settle;
@@ -185,6 +186,19 @@ contract! {
         an_upsert_under_an_old_name_reaches_the_kept_record
         an_erased_patient_is_gone_and_their_wishes_stay
         upserts_at_once_lose_nothing
+    }
+    page {
+        a_link_leads_to_its_message_and_patient
+        looking_changes_nothing
+        a_wish_is_kept_counted_as_read_and_told
+        a_history_is_not_rewritten
+        an_opt_out_on_the_page_begins_nothing
+        choices_made_on_an_old_page_are_not_taken
+        the_page_binds_the_patient_and_nobody_else_at_the_address
+        a_merged_patient_is_reached_by_an_older_link
+        somebody_who_is_not_on_record_stops_their_address
+        an_act_while_the_send_is_under_way_ends_the_message
+        wishes_at_once_lose_nothing
     }
     operate {
         a_hold_is_listed_until_it_is_released

@@ -1,0 +1,213 @@
+//! The patient's page: whose it is, and what they change there.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Ledger, Numbered};
+use crate::domain::ids::{AttemptId, PatientId};
+use crate::domain::page::PageHash;
+use crate::domain::patient::{ConsentSource, Patient};
+use crate::domain::phi::Phi;
+use crate::domain::status::MessageStatus;
+use crate::domain::wish::{Terms, Wish};
+use crate::domain::words::{Channel, Recipient};
+use crate::store::Result;
+use crate::store::columns::{Columns, facts};
+use crate::store::emit::{Emitter, Move};
+use crate::store::engine::{Args, Engine, args, ids, texts};
+use crate::store::rows::{AddressConsent, MessageFacts, PageRow, PageWish, WishOutcome};
+use crate::store::words;
+
+/// Whoever spoke, spoke here.
+const PLACE: &str = "preference page";
+
+const PAGE: &str = concat!(
+    "SELECT ",
+    words::facts!("m."),
+    ", a.channel, a.address, a.locale, a.begun_at, COALESCE(t.document, p.document), COALESCE(s.revision, 0), now() ",
+    "FROM attempts a JOIN messages m ON m.id = a.message_id ",
+    "LEFT JOIN patients p ON p.id = m.patient_id LEFT JOIN patients t ON t.id = p.alias_of ",
+    "LEFT JOIN patient_state s ON s.subject = COALESCE(p.alias_of, p.id, m.patient_id) ",
+    "WHERE a.page_hash = $1"
+);
+
+const SUBJECT: &str = concat!(
+    "SELECT ",
+    words::facts!("m."),
+    ", a.channel, a.address, a.id, now() FROM attempts a JOIN messages m ON m.id = a.message_id WHERE a.page_hash = $1"
+);
+
+/// Whom a wish is about, as the link says.
+struct Asker {
+    facts: MessageFacts,
+    attempt: AttemptId,
+    channel: Channel,
+    address: Phi,
+    now: Timestamp,
+}
+
+impl<E: Engine> Ledger<E> {
+    pub(super) async fn one_page(&self, link: &PageHash) -> Result<Option<PageRow>> {
+        let rows = self.engine.read(PAGE, args![link.as_str()]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let address = self.sealer.open_text(row.bytes(15)?)?;
+        let mut said = self.said_at(std::slice::from_ref(&address)).await?;
+        Ok(Some(PageRow {
+            facts: facts(row)?,
+            channel: row.word(14, Channel::from_word)?,
+            locale: row.text(16)?.to_owned(),
+            begun_at: row.time(17)?,
+            patient: row.maybe_bytes(18)?.map(|document| self.document(document)).transpose()?,
+            revision: row.int(19)?,
+            said: said.remove(&address).unwrap_or_default(),
+            address,
+            now: row.time(20)?,
+        }))
+    }
+
+    /// Grants the wish, keeps it for the record, and counts it as an answer to the message: all or nothing.
+    pub(super) async fn grant_wish(&self, ask: &PageWish) -> Result<WishOutcome> {
+        let mut tx = self.engine.begin().await?;
+        let rows = E::run(&mut tx, SUBJECT, args![ask.link.as_str()]).await?;
+        let Some(row) = rows.first() else { return Ok(WishOutcome::Unknown) };
+        let asker = Asker {
+            facts: facts(row)?,
+            channel: row.word(14, Channel::from_word)?,
+            address: self.sealer.open_text(row.bytes(15)?)?,
+            attempt: AttemptId(row.id(16)?),
+            now: row.time(17)?,
+        };
+        let stored = self.lock_patients(&mut tx, std::slice::from_ref(&asker.facts.patient_id)).await?;
+        let id = stored.resolve(&asker.facts.patient_id);
+        let changes = match stored.patients.get(&id) {
+            Some(_) if self.has_moved_on(&mut tx, &id, ask.seen).await? => return Ok(WishOutcome::Outdated),
+            Some(patient) => self.grant_to(&mut tx, patient, ask, &asker).await?,
+            None => self.stop_at_address(&mut tx, &ask.wish, &asker).await?,
+        };
+        self.keep_changes(&mut tx, &id, &changes, &evidence(&asker.facts)).await?;
+        self.answered(&mut tx, &asker, !changes.is_empty()).await?;
+        E::commit(tx).await?;
+        Ok(if changes.is_empty() { WishOutcome::Unchanged } else { WishOutcome::Changed })
+    }
+
+    async fn has_moved_on(&self, tx: &mut E::Tx, id: &PatientId, seen: Option<i64>) -> Result<bool> {
+        let Some(seen) = seen else { return Ok(false) };
+        let rows =
+            E::run(tx, "SELECT revision FROM patient_state WHERE subject = $1", args![id.as_str()]).await?;
+        Ok(rows.first().map(|row| row.int(0)).transpose()? != Some(seen))
+    }
+
+    async fn grant_to(
+        &self,
+        tx: &mut E::Tx,
+        patient: &Patient,
+        ask: &PageWish,
+        asker: &Asker,
+    ) -> Result<Vec<String>> {
+        let evidence = evidence(&asker.facts);
+        let terms = Terms { opt_in: &ask.opt_in, now: asker.now, evidence: &evidence };
+        let granted = ask.wish.grant(patient, &terms);
+        if !granted.changes.is_empty() {
+            self.write_patients(tx, vec![granted.patient]).await?;
+        }
+        Ok(granted.changes)
+    }
+
+    /// Somebody who is not in the directory has no record to write it into, only the address that the message went
+    /// to. What can be kept there is a stop.
+    async fn stop_at_address(&self, tx: &mut E::Tx, wish: &Wish, asker: &Asker) -> Result<Vec<String>> {
+        let &Wish::Stop { purpose, channel } = wish else { return Ok(Vec::new()) };
+        if channel.is_some_and(|asked| asked != asker.channel) {
+            return Ok(Vec::new());
+        }
+        let stop = AddressConsent {
+            channel: asker.channel,
+            address: asker.address.clone(),
+            purpose,
+            granted: false,
+            at: asker.now,
+            source: ConsentSource::Patient,
+            by: None,
+            evidence: Some(evidence(&asker.facts)),
+        };
+        self.write_consents(tx, &[stop]).await?;
+        Ok(vec![Wish::Stop { purpose, channel: Some(asker.channel) }.words()])
+    }
+
+    async fn keep_changes(
+        &self,
+        tx: &mut E::Tx,
+        id: &PatientId,
+        changes: &[String],
+        evidence: &str,
+    ) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let batch = vec![
+            ids("id", changes, |_| Uuid::now_v7()),
+            texts("patient_id", changes, |_| id.as_str()),
+            texts("changed_by", changes, |_| ConsentSource::Patient.as_str()),
+            texts("what", changes, |what| what),
+            texts("evidence", changes, |_| evidence),
+        ];
+        E::run(
+            tx,
+            "INSERT INTO preference_changes (id, patient_id, changed_at, changed_by, what, evidence)
+             SELECT id, patient_id, now(), changed_by, what, evidence FROM {input}",
+            Args::none().batch(batch),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Who acts on the page has read the message: nothing more of it is sent, and both are told.
+    async fn answered(&self, tx: &mut E::Tx, asker: &Asker, changed: bool) -> Result<()> {
+        let id = asker.facts.id;
+        E::run(
+            tx,
+            "UPDATE attempts SET status = 'read', settled_at = COALESCE(settled_at, now())
+             WHERE id = $1 AND status <> 'read'",
+            args![asker.attempt.0],
+        )
+        .await?;
+        let raised = E::run(
+            tx,
+            "UPDATE messages
+             SET status = 'read', reason = NULL, due_at = NULL, lease_token = NULL, lease_owner = NULL,
+                 lease_until = NULL, changed_at = now(), seq = seq + 1
+             WHERE id = $1 AND status IN ('sending', 'unknown', 'sent', 'failed', 'delivered') RETURNING seq",
+            args![id.0],
+        )
+        .await?;
+        let mut events = Vec::new();
+        if let Some(row) = raised.first() {
+            let read = Move {
+                status: MessageStatus::Read,
+                reason: None,
+                channel: Some(asker.channel),
+                provider: None,
+                attempt: None,
+                recipient: Recipient::Patient,
+                at: asker.now,
+            };
+            let event = Emitter::always(&asker.facts, &read);
+            events.push(Numbered { message: Some(id), seq: row.count(0)?, event });
+        }
+        if changed {
+            let told =
+                E::run(tx, "UPDATE messages SET seq = seq + 1 WHERE id = $1 RETURNING seq", args![id.0])
+                    .await?;
+            if let Some(row) = told.first() {
+                let event = Emitter::preference_changed(&asker.facts, asker.channel, asker.now);
+                events.push(Numbered { message: Some(id), seq: row.count(0)?, event });
+            }
+        }
+        Self::insert_events(tx, &events).await
+    }
+}
+
+/// Where it was said, and the message that led there.
+fn evidence(facts: &MessageFacts) -> String {
+    format!("{PLACE} {}", facts.id)
+}
