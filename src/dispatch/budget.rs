@@ -72,8 +72,8 @@ fn spend(corridor: &Corridor, planned: &Planned, segments: u32) -> Option<Spend>
         return None;
     }
     // Only now: reading a number's country costs more than all of the above.
-    let region = crate::domain::phone::region_of(planned.route.address.expose());
-    let cost = limits.cost_to(region.as_ref().map_or("", |r| r.as_str()));
+    let country = crate::policy::zones::country_of(planned.route.address.expose());
+    let cost = limits.cost_to(country.as_deref().unwrap_or_default());
     let amount = match planned.route.channel {
         Channel::Sms => whole(cost.per_segment.micros).saturating_mul(i64::from(segments.max(1))),
         Channel::Voice => whole(cost.per_minute.micros),

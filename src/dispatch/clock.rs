@@ -43,6 +43,12 @@ impl Clock {
         if ahead.is_negative() { best.here.checked_sub(far).unwrap_or(best.here) } else { best.here + far }
     }
 
+    /// What the database's clock shows now; `None` before the first reading.
+    #[must_use]
+    pub(super) fn now(&self) -> Option<Timestamp> {
+        self.best().map(|_| self.timestamp(Instant::now()))
+    }
+
     /// What the database's clock shows at `here`.
     #[must_use]
     pub(super) fn timestamp(&self, here: Instant) -> Timestamp {

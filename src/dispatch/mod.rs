@@ -213,6 +213,12 @@ impl Dispatcher {
         Self { corridor, tasks }
     }
 
+    /// What the ledger's clock shows, once it has been read.
+    #[must_use]
+    pub fn now(&self) -> Option<Timestamp> {
+        self.corridor.clock.now()
+    }
+
     /// How many more messages this worker can take in hand now.
     #[must_use]
     pub fn room(&self) -> usize {

@@ -62,7 +62,7 @@ impl Intake {
     /// # Errors
     /// The ledger is away: nothing was written that will be forgotten, and the same call may be made again.
     pub async fn submit(&self, items: Vec<Incoming>) -> Result<Vec<Outcome>, StoreError> {
-        let now = self.store.ping().await?;
+        let now = self.now().await?;
         let mut outcomes: Vec<Option<Outcome>> = Vec::new();
         outcomes.resize_with(items.len(), || None);
         let mut jobs = Jobs::default();
@@ -98,6 +98,14 @@ impl Intake {
         Ok(outcomes.into_iter().map(|o| o.unwrap_or_else(lost)).collect())
     }
 
+    /// The ledger's clock, as this process last read it; asked for where no worker runs.
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        match self.dispatcher.as_ref().and_then(Dispatcher::now) {
+            Some(now) => Ok(now),
+            None => self.store.ping().await,
+        }
+    }
+
     /// Takes back what one cancel names.
     ///
     /// # Errors
@@ -118,10 +126,10 @@ impl Intake {
         }
         let mut stack = vec![jobs];
         while let Some(jobs) = stack.pop() {
-            match self.admit(&jobs, outcomes).await {
-                Ok(()) => {}
+            let Err((error, jobs)) = self.admit(jobs, outcomes).await else { continue };
+            match error {
                 // One of the rows is more than the database takes: halve until it stands alone, and park it.
-                Err(StoreError::Data(code)) if jobs.len() > 1 => {
+                StoreError::Data(code) if jobs.len() > 1 => {
                     tracing::warn!(
                         code,
                         rows = jobs.len(),
@@ -131,7 +139,7 @@ impl Intake {
                     stack.push(right);
                     stack.push(left);
                 }
-                Err(StoreError::Data(code)) => {
+                StoreError::Data(code) => {
                     let Some((place, reject)) = jobs.as_reject(&code) else {
                         return Err(StoreError::Data(code));
                     };
@@ -140,24 +148,28 @@ impl Intake {
                     set(outcomes, place, Some(refused));
                     stack.push(Jobs { admissions: Vec::new(), rejects: vec![reject] });
                 }
-                Err(other) => return Err(other),
+                other => return Err(other),
             }
         }
         Ok(())
     }
 
-    async fn admit(&self, jobs: &Jobs, outcomes: &mut [Option<Outcome>]) -> Result<(), StoreError> {
+    /// Writes the jobs, and gives them back where the ledger would not have them.
+    async fn admit(&self, jobs: Jobs, outcomes: &mut [Option<Outcome>]) -> Result<(), (StoreError, Jobs)> {
         let urgent = jobs.admissions.first().is_some_and(|(_, a)| a.facts.priority == Priority::Urgent);
         let room = |d: &Dispatcher| if urgent { d.urgent_room().max(d.room()) } else { d.room() };
-        let batch = AdmitBatch {
-            worker: self.worker,
-            admissions: jobs.admissions.iter().map(|(_, a)| a.clone()).collect(),
-            rejects: jobs.rejects.clone(),
-            room: self.dispatcher.as_ref().map_or(0, room),
-        };
+        let (places, admissions): (Vec<usize>, Vec<Admission>) = jobs.admissions.into_iter().unzip();
+        let room = self.dispatcher.as_ref().map_or(0, room);
+        let batch = AdmitBatch { worker: self.worker, admissions, rejects: jobs.rejects, room };
         let asked = Instant::now();
-        let report = self.retry(|| self.store.admit(&batch)).await?;
-        for ((place, admission), outcome) in jobs.admissions.iter().zip(&report.outcomes) {
+        let report = match self.retry(|| self.store.admit(&batch)).await {
+            Ok(report) => report,
+            Err(error) => {
+                let admissions = places.into_iter().zip(batch.admissions).collect();
+                return Err((error, Jobs { admissions, rejects: batch.rejects }));
+            }
+        };
+        for ((place, admission), outcome) in places.iter().zip(&batch.admissions).zip(&report.outcomes) {
             count(outcome);
             set(outcomes, *place, Some(answer(admission, outcome)));
         }

@@ -263,8 +263,8 @@ fn contact_fault(contact: &Contact, q: &Question<'_>) -> Option<Reason> {
         return Some(Reason::Landline);
     }
     if matches!(contact.channel, Channel::Sms | Channel::Voice) && !q.rules.countries.is_empty() {
-        let region = crate::domain::phone::region_of(contact.address.expose());
-        if !region.is_some_and(|r| q.rules.countries.iter().any(|allowed| allowed == r.as_str())) {
+        let country = zones::country_of(contact.address.expose());
+        if !country.is_some_and(|country| q.rules.countries.contains(&country)) {
             return Some(Reason::CountryNotAllowed);
         }
     }

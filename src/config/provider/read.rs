@@ -39,7 +39,7 @@ impl ProviderSection {
             limits: read_limits(s),
             weight: s.or("weight", Int(1..=1_000), 100),
             baa: s.or("baa", Flag, false),
-            max_in_flight: s.or("max_in_flight", Int(1..=4_096), 64),
+            max_in_flight: s.or("max_in_flight", Int(1..=4_096), 256),
             timeout: s.or("timeout", SECONDS, Duration::from_secs(15)),
             opt_out_reply: s.or("opt_out_reply", one_of(), OptOutReply::Provider),
             settings: ProviderSettings::Capture(CaptureSettings {

@@ -79,6 +79,16 @@ pub fn place(known: &Known<'_>) -> Place {
     place
 }
 
+/// The country (ISO 3166-1 alpha-2) that an E.164 number belongs to, where the numbering plan tells.
+#[must_use]
+pub fn country_of(e164: &str) -> Option<String> {
+    // Reading a number by all rules of all plans takes longer than the rest of a decision; an area code is enough.
+    if let Some(area) = tables::area_code(e164) {
+        return Some(area.country().to_owned());
+    }
+    Some(crate::domain::phone::region_of(e164)?.as_str().to_owned())
+}
+
 impl Place {
     fn add<'z>(&mut self, from: ZoneSource, zones: impl IntoIterator<Item = &'z TimeZone>) {
         let mut zones = zones.into_iter().peekable();

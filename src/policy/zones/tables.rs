@@ -62,6 +62,12 @@ pub(super) fn zones_of(area: &Area) -> &'static [TimeZone] {
     TABLES.zones.get(area).map(Vec::as_slice).unwrap_or_default()
 }
 
+/// The first area of a number's North American area code.
+pub(super) fn area_code(e164: &str) -> Option<&'static Area> {
+    let code = e164.strip_prefix("+1")?.get(..3)?;
+    TABLES.lines.get(*TABLES.codes.get(code)?)?.areas.first()
+}
+
 /// Where an E.164 number belongs; `None` for toll-free and unknown ones.
 pub(super) fn phone(e164: &str) -> Option<PhoneArea> {
     if let Some(national) = e164.strip_prefix("+1") {
