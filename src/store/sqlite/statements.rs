@@ -3,7 +3,7 @@
 
 use crate::store::engine::Statements;
 use crate::store::words::{
-    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, decided, decision_is_legal,
+    admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, decided, decision_is_legal,
     decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises,
     settled, tombstone,
 };
@@ -65,7 +65,9 @@ pub(super) const STATEMENTS: Statements = Statements {
          RETURNING ",
         claimed!(""),
         ", ",
-        tombstone!("messages")
+        tombstone!("messages"),
+        ", ",
+        bound_to!("messages")
     ),
 
     decide: concat!(
