@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerOptions, ConsumeOptions, Prefix};
 use crate::config::Config;
-use crate::config::provider::{CaptureSettings, ProviderSection, ProviderSettings};
+use crate::config::provider::{BreakerSettings, CaptureSettings, ProviderSection, ProviderSettings};
 use crate::config::store::StoreKind;
 use crate::dispatch::{Carrier, Dispatcher, Parts, Setting};
 use crate::domain::ids::{ProviderName, WorkerId};
@@ -226,6 +226,7 @@ fn carrier(section: &ProviderSection, setting: Setting) -> Result<Carrier, AppEr
         weight: section.weight,
         max_in_flight: section.max_in_flight,
         senders,
+        breaker: section.breaker,
     })
 }
 
@@ -238,6 +239,7 @@ fn capture(channel: Channel) -> Option<Carrier> {
         weight: 1,
         max_in_flight: 256,
         senders: Vec::new(),
+        breaker: BreakerSettings::default(),
     })
 }
 

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use super::failover::Guard;
 use super::gate::Gate;
 use super::queue::Queue;
 use super::send::{self, Written};
 use super::{Corridor, Planned, render};
 use crate::config::Config;
-use crate::config::provider::{Limit, Period};
+use crate::config::provider::{BreakerSettings, Limit, Period};
 use crate::domain::ids::AttemptId;
 use crate::domain::phi::Phi;
 use crate::domain::status::AttemptStatus;
@@ -44,6 +45,8 @@ pub struct Carrier {
     pub max_in_flight: usize,
     /// Numbers it sends from, where it has several.
     pub senders: Vec<String>,
+    /// When it is left alone.
+    pub breaker: BreakerSettings,
 }
 
 /// A lane. A provider has one, or one for each sender where a limit counts senders apart.
@@ -53,8 +56,10 @@ pub(super) struct Lane {
     pub(super) channel: Channel,
     pub(super) sender: Option<String>,
     pub(super) queue: Queue<Planned>,
+    /// Of its provider; the provider's other lanes have the same.
+    pub(super) guard: Arc<Guard>,
+    pub(super) setting: Setting,
     senders: Vec<String>,
-    setting: Setting,
     limits: Vec<Limit>,
     weight: u32,
     max_in_flight: usize,
@@ -72,13 +77,27 @@ impl Lane {
     pub(super) fn in_flight(&self) -> usize {
         self.max_in_flight.saturating_sub(self.wire.available_permits())
     }
+
+    /// How many more messages find room here and may be sent.
+    pub(super) fn room(&self) -> usize {
+        self.guard.room(self.queue.room())
+    }
+
+    /// Whether the two carry the same messages.
+    pub(super) fn serves_as(&self, other: &Self) -> bool {
+        self.channel == other.channel && self.setting == other.setting
+    }
 }
 
 /// The lanes of these carriers.
 pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
     let mut lanes = Vec::new();
+    let served: Vec<(Channel, Setting)> =
+        carriers.iter().map(|carrier| (carrier.provider.channel(), carrier.setting)).collect();
     for carrier in carriers {
         let channel = carrier.provider.channel();
+        let alone = served.iter().filter(|other| **other == (channel, carrier.setting)).count() == 1;
+        let guard = Guard::new(carrier.provider.name(), channel, carrier.breaker, alone);
         let apart = carrier.limits.iter().any(|l| l.per_sender);
         let senders = if apart { all_senders(&carrier, config) } else { Vec::new() };
         let each: Vec<Option<String>> =
@@ -89,8 +108,9 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 channel,
                 sender,
                 queue: Queue::new(capacity(&carrier.limits, config)),
-                senders: carrier.senders.clone(),
+                guard: guard.clone(),
                 setting: carrier.setting,
+                senders: carrier.senders.clone(),
                 limits: carrier.limits.clone(),
                 weight: carrier.weight.max(1),
                 max_in_flight: carrier.max_in_flight.max(1),
@@ -157,30 +177,89 @@ pub(super) fn channels_served(corridor: &Corridor, facts: &MessageFacts) -> Vec<
     Channel::ALL.iter().copied().filter(|c| serves(*c)).collect()
 }
 
-/// The lane for a plan: a provider by weight, always the same for the same message, and the lane of its sender.
-pub(super) fn choose<'a>(corridor: &'a Corridor, planned: &Planned) -> Option<&'a Arc<Lane>> {
+/// Who is to carry a plan.
+#[derive(Debug)]
+pub(super) enum Choice<'a> {
+    Lane(&'a Arc<Lane>),
+    /// Every provider that could is left alone; one may be probed after so long.
+    Later(Duration),
+    /// There is no such provider.
+    Nobody,
+}
+
+/// The lane for a plan: a provider by weight, always the same for the same address as long as all are well, and the
+/// lane of its sender. One that is left alone gets nothing, one that has just come back a part of what is its own,
+/// and one that is being probed a few; one whose lane is full is passed over if another has room.
+pub(super) fn choose<'a>(corridor: &'a Corridor, planned: &mut Planned) -> Choice<'a> {
     let setting = setting(corridor, &planned.hand.facts, Some(&planned.route.address));
-    let fits = |lane: &&Arc<Lane>| lane.channel == planned.route.channel && lane.setting == setting;
+    let bound = planned.hand.work.bound_to.as_ref();
+    let fits = |lane: &&Arc<Lane>| {
+        let same = lane.channel == planned.route.channel && lane.setting == setting;
+        same && bound.is_none_or(|provider| provider == lane.provider.name())
+    };
     let mut firsts: Vec<&Arc<Lane>> = Vec::new();
     for lane in corridor.lanes.iter().filter(fits) {
         if !firsts.iter().any(|f| f.provider.name() == lane.provider.name()) {
             firsts.push(lane);
         }
     }
-    let total: u128 = firsts.iter().map(|l| u128::from(l.weight)).sum();
-    let mut ticket = planned.hand.facts.id.0.as_u128().checked_rem(total)?;
-    let first = firsts.into_iter().find(|lane| {
-        let weight = u128::from(lane.weight);
-        let hit = ticket < weight;
-        ticket = ticket.saturating_sub(weight);
-        hit
-    })?;
+    let mark = render::mark(&planned.route.address);
+    let lanes: Vec<&Arc<Lane>> =
+        by_weight(firsts, mark).into_iter().map(|first| of_sender(corridor, planned, first)).collect();
+    let Some(own) = lanes.first() else { return Choice::Nobody };
+    if own.queue.room() > 0
+        && let Some(probe) = own.guard.probe()
+    {
+        planned.probe = Some(probe);
+        return Choice::Lane(own);
+    }
+    // The more of its share is back, the more of its own it gets.
+    let ready = |lane: &Lane| u64::from(lane.guard.share()) > (mark >> 32) % 100;
+    let closed = |lane: &Lane| lane.guard.share() > 0;
+    let choices: [&dyn Fn(&Lane) -> bool; 4] = [
+        &|lane| ready(lane) && lane.queue.room() > 0,
+        &|lane| closed(lane) && lane.queue.room() > 0,
+        &ready,
+        &closed,
+    ];
+    let found = choices.iter().find_map(|fits| lanes.iter().find(|lane| fits(lane)));
+    if let Some(lane) = found {
+        return Choice::Lane(lane);
+    }
+    for lane in &lanes {
+        if let Some(probe) = lane.guard.probe() {
+            planned.probe = Some(probe);
+            return Choice::Lane(lane);
+        }
+    }
+    Choice::Later(lanes.iter().map(|lane| lane.guard.cool_down_left()).min().unwrap_or_default())
+}
+
+/// All of them, drawn by their weights; `mark` decides, so that the same one comes first every time.
+fn by_weight(mut lanes: Vec<&Arc<Lane>>, mark: u64) -> Vec<&Arc<Lane>> {
+    let mut drawn = Vec::with_capacity(lanes.len());
+    while !lanes.is_empty() {
+        let total: u64 = lanes.iter().map(|lane| u64::from(lane.weight)).sum();
+        let mut ticket = mark.checked_rem(total).unwrap_or_default();
+        let hit = lanes.iter().position(|lane| {
+            let weight = u64::from(lane.weight);
+            let hit = ticket < weight;
+            ticket = ticket.saturating_sub(weight);
+            hit
+        });
+        drawn.push(lanes.remove(hit.unwrap_or_default()));
+    }
+    drawn
+}
+
+/// The provider's lane for the sender of this plan.
+fn of_sender<'a>(corridor: &'a Corridor, planned: &Planned, first: &'a Arc<Lane>) -> &'a Arc<Lane> {
     if first.sender.is_none() {
-        return Some(first);
+        return first;
     }
     let sender = render::sender(corridor, planned, &first.senders).map(|s| s.address);
     let same = |lane: &&Arc<Lane>| lane.provider.name() == first.provider.name() && lane.sender == sender;
-    corridor.lanes.iter().find(same).or(Some(first))
+    corridor.lanes.iter().find(same).unwrap_or(first)
 }
 
 pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTracker) {
@@ -233,7 +312,7 @@ async fn chunk(
     let mut ready: Vec<(Planned, Rendered, Instant)> = Vec::new();
     while !slots.is_empty() {
         let Some(planned) = lane.queue.take() else { break };
-        if planned.hand.deadline <= Instant::now() {
+        if planned.hand.deadline <= Instant::now() || !lane.guard.admits(planned.probe.as_ref()) {
             corridor.release(vec![super::plan::release(&planned.hand, Some(lane.channel))]).await;
             continue;
         }
@@ -260,6 +339,11 @@ async fn chunk(
         }
     }
     gate.put_back(slots.into_iter());
+    // The provider may have begun to fail while slots were waited for.
+    let (ready, back): (Vec<_>, Vec<_>) =
+        ready.into_iter().partition(|(planned, _, _)| lane.guard.admits(planned.probe.as_ref()));
+    let back = back.iter().map(|(planned, _, _)| super::plan::release(&planned.hand, Some(lane.channel)));
+    corridor.release(back.collect()).await;
     let allowed = super::send::afford(corridor, ready).await;
     begin(corridor, lane, gate, allowed, wire, tasks).await;
 }
@@ -320,7 +404,7 @@ async fn begin(
             committed,
             walls: gate.walls(),
         };
-        tasks.spawn(send::carry(corridor.clone(), lane.provider.clone(), written, wire));
+        tasks.spawn(send::carry(corridor.clone(), lane.clone(), written, wire));
     }
     corridor.release(refused).await;
 }

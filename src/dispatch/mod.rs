@@ -2,9 +2,11 @@
 //! gate, is written down as begun, is sent, and is settled. Each stage is a type, so that a wrong order does not
 //! compile: [`InHand`] -> [`Planned`] -> `Rendered` -> `Written` -> `Settlement`.
 
+mod breaker;
 mod clock;
 mod due;
 mod explain;
+mod failover;
 mod gate;
 mod lane;
 mod life;
@@ -118,6 +120,8 @@ struct Planned {
     state: PatientState,
     valid_until: Timestamp,
     explanation: String,
+    /// Where it is to show whether its provider is back.
+    probe: Option<failover::Ticket>,
 }
 
 /// Something to plan, as intake and claims hand it over.
@@ -186,6 +190,12 @@ impl Dispatcher {
     #[must_use]
     pub fn urgent_room(&self) -> usize {
         if self.corridor.stopping.is_cancelled() { 0 } else { self.corridor.urgent_room.available_permits() }
+    }
+
+    /// The channels of patients none of whose providers can be used now: their messages wait.
+    #[must_use]
+    pub fn channels_out(&self) -> Vec<Channel> {
+        failover::channels_out(&self.corridor)
     }
 
     /// Takes a leased message in hand. One that finds no room goes back to the ledger by its lease's end at the

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
+use super::lane::Choice;
 use super::{Corridor, InHand, Planned};
 use crate::domain::consent::narrow;
 use crate::domain::job::When;
@@ -106,11 +107,17 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
     else {
         return Outcome::Decided(Box::new(row(&hand, &decision, directory.now, explanation)));
     };
-    let planned = Planned { hand, route, patient, state: entry.state.clone(), valid_until, explanation };
-    let Some(lane) = super::lane::choose(corridor, &planned) else {
-        let none = Decision { gate: Gate::Route, verdict: Verdict::Suppress(Reason::ProviderUnavailable) };
-        let explanation = kept(&none, directory.now);
-        return Outcome::Decided(Box::new(row(&planned.hand, &none, directory.now, explanation)));
+    let mut planned =
+        Planned { hand, route, patient, state: entry.state.clone(), valid_until, explanation, probe: None };
+    let lane = match super::lane::choose(corridor, &mut planned) {
+        Choice::Lane(lane) => lane,
+        Choice::Later(pause) => return later(&planned, pause, directory.now),
+        Choice::Nobody => {
+            let none =
+                Decision { gate: Gate::Route, verdict: Verdict::Suppress(Reason::ProviderUnavailable) };
+            let explanation = kept(&none, directory.now);
+            return Outcome::Decided(Box::new(row(&planned.hand, &none, directory.now, explanation)));
+        }
     };
     let facts = &planned.hand.facts;
     let stop =
@@ -127,6 +134,23 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         Ok(()) => Outcome::Queued,
         Err(planned) => Outcome::NoRoom(release(&planned.hand, Some(channel))),
     }
+}
+
+/// Held until a provider of the channel may be probed, and at most five seconds longer, so that they do not all come
+/// back to ask at once.
+fn later(planned: &Planned, pause: Duration, now: Timestamp) -> Outcome {
+    let pause = pause.max(Duration::from_secs(1));
+    let pause = pause + pause.min(Duration::from_secs(5)).mul_f64(rand::random::<f64>());
+    let until = now.checked_add(super::span(pause)).unwrap_or(Timestamp::MAX).min(planned.valid_until);
+    // What may have reached somebody waits for the one provider that would recognise it.
+    let unknown = planned.hand.work.status == MessageStatus::Unknown;
+    let reason = if unknown { Reason::OutcomeUnknown } else { Reason::ProviderUnavailable };
+    let held =
+        Decision { gate: Gate::Route, verdict: Verdict::Hold { until: Some(until), reason: Some(reason) } };
+    let explanation = kept(&held, now);
+    let mut row = row(&planned.hand, &held, now, explanation);
+    row.channel = Some(planned.route.channel);
+    Outcome::Decided(Box::new(row))
 }
 
 fn judge(
