@@ -12,7 +12,7 @@ use crate::domain::words::{Channel, Priority};
 use crate::store::rows::Claim;
 
 /// A channel that is out is looked at so often, one batch of each class, for what has run out of time meanwhile.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(corridor: Arc<Corridor>) {
     let mut looked = HashMap::new();

@@ -26,7 +26,8 @@ pub(super) struct Guard {
 #[derive(Debug)]
 pub(super) struct Ticket {
     guard: Arc<Guard>,
-    call: Call,
+    /// Taken once its result is recorded.
+    call: Option<Call>,
 }
 
 impl Guard {
@@ -68,24 +69,26 @@ impl Guard {
     /// A message that shows whether the provider is back, where it is time and not enough are under way.
     pub(super) fn probe(self: &Arc<Self>) -> Option<Ticket> {
         let call = self.watched(|breaker| breaker.take_probe(Instant::now()))?;
-        Some(Ticket { guard: self.clone(), call })
+        Some(Ticket { guard: self.clone(), call: Some(call) })
     }
 
     /// Whether a message may go on, as a probe or, without `probe`, as any other.
     pub(super) fn admits(&self, probe: Option<&Ticket>) -> bool {
         let breaker = self.lock();
-        probe.map_or_else(|| breaker.call().is_some(), |ticket| breaker.stands(ticket.call))
+        probe.map_or_else(
+            || breaker.call().is_some(),
+            |ticket| ticket.call.is_some_and(|call| breaker.stands(call)),
+        )
     }
 
     /// The last word before the wire.
     pub(super) fn start(self: &Arc<Self>, probe: Option<Ticket>) -> Option<Ticket> {
-        match probe {
-            Some(ticket) => self.lock().stands(ticket.call).then_some(ticket),
-            None => {
-                let call = self.lock().call()?;
-                Some(Ticket { guard: self.clone(), call })
-            }
+        if let Some(ticket) = probe {
+            let stands = self.admits(Some(&ticket));
+            return stands.then_some(ticket);
         }
+        let call = self.lock().call()?;
+        Some(Ticket { guard: self.clone(), call: Some(call) })
     }
 
     /// Does something with the breaker, and tells where its condition has changed.
@@ -123,11 +126,12 @@ impl Guard {
 
 impl Ticket {
     /// Takes note of what the call came to; whether that has opened the breaker.
-    pub(super) fn record(self, result: &Result<Accepted, SendError>, took: Duration) -> bool {
+    pub(super) fn record(mut self, result: &Result<Accepted, SendError>, took: Duration) -> bool {
+        let Some(call) = self.call.take() else { return false };
         self.guard.watched(|breaker| {
             let now = Instant::now();
             let before = breaker.condition(now);
-            breaker.record(self.call, Answer::of(result), took, now);
+            breaker.record(call, Answer::of(result), took, now);
             before != Condition::Open && breaker.condition(now) == Condition::Open
         })
     }
@@ -135,7 +139,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.guard.lock().put_back(self.call);
+        if let Some(call) = self.call.take() {
+            self.guard.lock().put_back(call);
+        }
     }
 }
 
@@ -220,5 +226,46 @@ impl Alarm {
         } else {
             tracing::warn!(%channel, providers, "running on a backup: these providers fail");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::outbound::FailureKind;
+
+    /// Fails until it is left alone; probed at once.
+    fn failing(probes: u32) -> Arc<Guard> {
+        let name = ProviderName::parse("sms").unwrap();
+        let settings = BreakerSettings { cool_down: Duration::ZERO, probes, ..BreakerSettings::default() };
+        let guard = Guard::new(&name, Channel::Sms, settings, false);
+        while let Some(ticket) = guard.start(None) {
+            ticket.record(&Err(SendError::new(FailureKind::Transient, "x")), Duration::ZERO);
+        }
+        guard
+    }
+
+    #[test]
+    fn a_probe_has_one_place_however_it_ends() {
+        let guard = failing(3);
+        let probes: Vec<Ticket> = std::iter::from_fn(|| guard.probe()).collect();
+        assert_eq!((probes.len(), guard.room(100)), (3, 0));
+        let mut probes = probes.into_iter().map(|probe| guard.start(Some(probe)).unwrap());
+        probes.next().unwrap().record(&Ok(Accepted::default()), Duration::ZERO);
+        assert_eq!(guard.room(100), 1, "one has its answer");
+        drop(probes.next());
+        assert_eq!(guard.room(100), 2, "one was not sent");
+        drop(probes);
+        assert_eq!(guard.room(100), 3);
+    }
+
+    #[test]
+    fn a_probe_of_an_earlier_term_is_not_sent() {
+        let guard = failing(2);
+        let (one, two) = (guard.probe().unwrap(), guard.probe().unwrap());
+        one.record(&Err(SendError::new(FailureKind::Ambiguous, "x")), Duration::ZERO);
+        assert!(!guard.admits(Some(&two)));
+        assert!(guard.start(Some(two)).is_none());
+        assert_eq!(guard.room(100), 2, "it takes no place of the next ones");
     }
 }

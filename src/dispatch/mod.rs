@@ -3,6 +3,7 @@
 //! compile: [`InHand`] -> [`Planned`] -> `Rendered` -> `Written` -> `Settlement`.
 
 mod breaker;
+mod choice;
 mod clock;
 mod due;
 mod explain;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
-use super::lane::Choice;
+use super::choice::{Choice, choose};
 use super::{Corridor, InHand, Planned};
 use crate::domain::consent::narrow;
 use crate::domain::job::When;
@@ -109,7 +109,7 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
     };
     let mut planned =
         Planned { hand, route, patient, state: entry.state.clone(), valid_until, explanation, probe: None };
-    let lane = match super::lane::choose(corridor, &mut planned) {
+    let lane = match choose(corridor, &mut planned) {
         Choice::Lane(lane) => lane,
         Choice::Later(pause) => return later(&planned, pause, directory.now),
         Choice::Nobody => {
