@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerOptions, ConsumeOptions, Prefix};
 use crate::config::Config;
-use crate::config::provider::{CaptureSettings, ProviderSection, ProviderSettings};
+use crate::config::provider::{BreakerSettings, CaptureSettings, ProviderSection, ProviderSettings};
 use crate::config::store::StoreKind;
 use crate::dispatch::{Carrier, Dispatcher, Parts, Setting};
 use crate::domain::ids::{ProviderName, WorkerId};
@@ -230,6 +230,7 @@ fn carrier(section: &ProviderSection, setting: Setting) -> Result<Carrier, AppEr
         // The simulator is us: what goes there stays here.
         baa: section.baa || setting != Setting::Live,
         senders,
+        breaker: section.breaker,
     })
 }
 
@@ -243,6 +244,7 @@ fn capture(channel: Channel) -> Option<Carrier> {
         max_in_flight: 256,
         baa: true,
         senders: Vec::new(),
+        breaker: BreakerSettings::default(),
     })
 }
 

@@ -20,8 +20,8 @@
 //! ```
 //!
 //! To follow one message, read in this order: [`intake::queue`], [`intake::submit`], [`intake::gatekeeper`],
-//! [`store::Store::admit`], then [`dispatch`]: `plan.rs` (asks [`policy::decide`]), `lane.rs`, `gate.rs`, `send.rs`,
-//! `settle.rs`, `outbox.rs`.
+//! [`store::Store::admit`], then [`dispatch`]: `plan.rs` (asks [`policy::decide`]), `choice.rs`, `lane.rs`, `gate.rs`,
+//! `send.rs`, `settle.rs`, `outbox.rs`.
 //!
 //! # What always holds
 //!

@@ -10,7 +10,9 @@ use crate::store::rows::WorkerRow;
 
 /// Shows the workers that were seen within a day, and what each of their lanes holds and sends now.
 ///
-/// A worker that has not been seen for ten seconds is dead or cut off; its work is taken over.
+/// A worker that has not been seen for ten seconds is dead or cut off; its work is taken over. The state is what that
+/// worker makes of the provider: closed (all is well), open (it fails, and is left alone), half_open (a few messages
+/// show whether it is back), recovering (its share comes back step by step).
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  outreachd providers")]
 pub(super) struct Options {}
@@ -24,7 +26,7 @@ pub(super) async fn run(desk: &mut Desk) -> Result<(), Failure> {
         return Ok(workers.iter().try_for_each(|worker| desk.out.json(worker))?);
     }
     let stale = i64::try_from(config.worker.heartbeat_stale.as_secs()).unwrap_or(i64::MAX);
-    let mut table = Table::new(&["worker", "seen", "provider", "channel", "waiting", "in flight"]);
+    let mut table = Table::new(&["worker", "seen", "provider", "channel", "state", "waiting", "in flight"]);
     for worker in &workers {
         rows(&mut table, worker, now, stale);
     }
@@ -48,7 +50,7 @@ fn rows(table: &mut Table, worker: &WorkerRow, now: Timestamp, stale: i64) {
         return;
     }
     for lane in lanes {
-        let cells = ["provider", "channel", "waiting", "in_flight"].map(|key| text(lane, key));
+        let cells = ["provider", "channel", "breaker", "waiting", "in_flight"].map(|key| text(lane, key));
         table.row([tame(&worker.name), seen.clone()].into_iter().chain(cells));
     }
 }

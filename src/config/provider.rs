@@ -1,8 +1,10 @@
 //! `[[provider]]`: who carries messages, how fast, with which account.
 
+mod breaker;
 mod limit;
 mod read;
 
+pub use breaker::BreakerSettings;
 #[cfg(test)]
 pub(in crate::config) use read::KINDS;
 pub(in crate::config) use read::provider_name;
@@ -30,6 +32,8 @@ pub struct ProviderSection {
     pub timeout: Duration,
     /// Who answers a patient's STOP.
     pub opt_out_reply: OptOutReply,
+    /// When it is left alone.
+    pub breaker: BreakerSettings,
 }
 
 words! {

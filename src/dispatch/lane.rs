@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use super::failover::Guard;
 use super::gate::Gate;
 use super::queue::Queue;
 use super::send::{self, Written};
 use super::{Corridor, Planned, render};
 use crate::config::Config;
-use crate::config::provider::{Limit, Period};
+use crate::config::provider::{BreakerSettings, Limit, Period};
 use crate::domain::ids::AttemptId;
 use crate::domain::page::PageHash;
 use crate::domain::phi::Phi;
 use crate::domain::status::AttemptStatus;
-use crate::domain::words::{Channel, PhiClass, SafetyMode};
+use crate::domain::words::{Channel, SafetyMode};
 use crate::policy::question::Served;
 use crate::provider::Provider;
 use crate::store::rows::{Begin, Failure, MessageFacts, Settlement, Spend, Then};
@@ -48,6 +49,8 @@ pub struct Carrier {
     pub baa: bool,
     /// Numbers it sends from, where it has several.
     pub senders: Vec<String>,
+    /// When it is left alone.
+    pub breaker: BreakerSettings,
 }
 
 /// A message that is rendered and has its slot.
@@ -67,12 +70,14 @@ pub(super) struct Lane {
     pub(super) channel: Channel,
     pub(super) sender: Option<String>,
     pub(super) queue: Queue<Planned>,
-    senders: Vec<String>,
-    setting: Setting,
+    /// Of its provider; the provider's other lanes have the same.
+    pub(super) guard: Arc<Guard>,
+    pub(super) setting: Setting,
+    pub(super) senders: Vec<String>,
+    pub(super) weight: u32,
     limits: Vec<Limit>,
-    weight: u32,
     max_in_flight: usize,
-    baa: bool,
+    pub(super) baa: bool,
     wire: Arc<Semaphore>,
 }
 
@@ -87,13 +92,27 @@ impl Lane {
     pub(super) fn in_flight(&self) -> usize {
         self.max_in_flight.saturating_sub(self.wire.available_permits())
     }
+
+    /// How many more messages find room here and may be sent.
+    pub(super) fn room(&self) -> usize {
+        self.guard.room(self.queue.room())
+    }
+
+    /// Whether the two carry the same messages.
+    pub(super) fn serves_as(&self, other: &Self) -> bool {
+        self.channel == other.channel && self.setting == other.setting
+    }
 }
 
 /// The lanes of these carriers.
 pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
     let mut lanes = Vec::new();
+    let served: Vec<(Channel, Setting)> =
+        carriers.iter().map(|carrier| (carrier.provider.channel(), carrier.setting)).collect();
     for carrier in carriers {
         let channel = carrier.provider.channel();
+        let alone = served.iter().filter(|other| **other == (channel, carrier.setting)).count() == 1;
+        let guard = Guard::new(carrier.provider.name(), channel, carrier.breaker, alone);
         let apart = carrier.limits.iter().any(|l| l.per_sender);
         let senders = if apart { all_senders(&carrier, config) } else { Vec::new() };
         let each: Vec<Option<String>> =
@@ -104,8 +123,9 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 channel,
                 sender,
                 queue: Queue::new(capacity(&carrier.limits, config)),
-                senders: carrier.senders.clone(),
+                guard: guard.clone(),
                 setting: carrier.setting,
+                senders: carrier.senders.clone(),
                 limits: carrier.limits.clone(),
                 weight: carrier.weight.max(1),
                 max_in_flight: carrier.max_in_flight.max(1),
@@ -155,7 +175,7 @@ fn capacity(limits: &[Limit], config: &Config) -> usize {
 }
 
 /// What carries this message to this address.
-fn setting(corridor: &Corridor, facts: &MessageFacts, address: Option<&Phi>) -> Setting {
+pub(super) fn setting(corridor: &Corridor, facts: &MessageFacts, address: Option<&Phi>) -> Setting {
     let safety = &corridor.config.safety;
     match safety.mode {
         _ if facts.test => Setting::Test,
@@ -176,34 +196,6 @@ pub(super) fn served(corridor: &Corridor, facts: &MessageFacts) -> Vec<Served> {
         }
     }
     served
-}
-
-/// The lane for a plan: a provider by weight, always the same for the same message, and the lane of its sender.
-pub(super) fn choose<'a>(corridor: &'a Corridor, planned: &Planned) -> Option<&'a Arc<Lane>> {
-    let setting = setting(corridor, &planned.hand.facts, Some(&planned.route.address));
-    let may_see = |lane: &Lane| lane.baa || planned.class == PhiClass::Minimal;
-    let fits =
-        |lane: &&Arc<Lane>| lane.channel == planned.route.channel && lane.setting == setting && may_see(lane);
-    let mut firsts: Vec<&Arc<Lane>> = Vec::new();
-    for lane in corridor.lanes.iter().filter(fits) {
-        if !firsts.iter().any(|f| f.provider.name() == lane.provider.name()) {
-            firsts.push(lane);
-        }
-    }
-    let total: u128 = firsts.iter().map(|l| u128::from(l.weight)).sum();
-    let mut ticket = planned.hand.facts.id.0.as_u128().checked_rem(total)?;
-    let first = firsts.into_iter().find(|lane| {
-        let weight = u128::from(lane.weight);
-        let hit = ticket < weight;
-        ticket = ticket.saturating_sub(weight);
-        hit
-    })?;
-    if first.sender.is_none() {
-        return Some(first);
-    }
-    let sender = render::sender(corridor, planned, &first.senders).map(|s| s.address);
-    let same = |lane: &&Arc<Lane>| lane.provider.name() == first.provider.name() && lane.sender == sender;
-    corridor.lanes.iter().find(same).or(Some(first))
 }
 
 pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTracker) {
@@ -254,7 +246,7 @@ async fn chunk(
     let mut ready: Vec<Ready> = Vec::new();
     while !slots.is_empty() {
         let Some(planned) = lane.queue.take() else { break };
-        if planned.hand.deadline <= Instant::now() {
+        if planned.hand.deadline <= Instant::now() || !lane.guard.admits(planned.probe.as_ref()) {
             corridor.release(vec![planned.release()]).await;
             continue;
         }
@@ -281,6 +273,10 @@ async fn chunk(
         }
     }
     gate.put_back(slots.into_iter());
+    // The provider may have begun to fail while slots were waited for.
+    let (ready, back): (Vec<_>, Vec<_>) =
+        ready.into_iter().partition(|one| lane.guard.admits(one.planned.probe.as_ref()));
+    corridor.release(back.iter().map(|one| one.planned.release()).collect()).await;
     let allowed = super::budget::afford(corridor, ready).await;
     begin(corridor, lane, gate, allowed, wire, tasks).await;
 }
@@ -342,7 +338,7 @@ async fn begin(
             committed,
             walls: gate.walls(),
         };
-        tasks.spawn(send::carry(corridor.clone(), lane.provider.clone(), written, wire));
+        tasks.spawn(send::carry(corridor.clone(), lane.clone(), written, wire));
     }
     corridor.release(refused).await;
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::Corridor;
+use super::failover::Alarm;
 use crate::store::StoreError;
 
 /// Leases taken over in one go.
@@ -14,6 +15,7 @@ const AT_ONCE: u32 = 500;
 pub(super) async fn run(corridor: Arc<Corridor>) {
     let mut beat = tokio::time::interval(corridor.config.worker.heartbeat);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut alarm = Alarm::default();
     loop {
         tokio::select! {
             _ = beat.tick() => {}
@@ -24,6 +26,7 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
                 }
             }
         }
+        alarm.look(&corridor);
         if let Err(error) = live(&corridor).await {
             tracing::warn!(%error, "no sign of life could be given");
         }
@@ -57,6 +60,8 @@ async fn live(corridor: &Corridor) -> Result<(), StoreError> {
                 "sender": lane.sender,
                 "waiting": lane.queue.len(),
                 "in_flight": lane.in_flight(),
+                "breaker": lane.guard.condition().as_str(),
+                "share_percent": lane.guard.share(),
             })
         })
         .collect();

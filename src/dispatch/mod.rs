@@ -2,10 +2,13 @@
 //! gate, is written down as begun, is sent, and is settled. Each stage is a type, so that a wrong order does not
 //! compile: [`InHand`] -> [`Planned`] -> `Rendered` -> `Written` -> `Settlement`.
 
+mod breaker;
 mod budget;
+mod choice;
 mod clock;
 mod due;
 mod explain;
+mod failover;
 mod gate;
 mod lane;
 mod life;
@@ -130,6 +133,8 @@ struct Planned {
     /// What the caps count it for.
     count: Option<Count>,
     explanation: String,
+    /// Where it is to show whether its provider is back.
+    probe: Option<failover::Ticket>,
 }
 
 /// Who reads it: the patient, or a proxy in their place.
@@ -229,6 +234,12 @@ impl Dispatcher {
     #[must_use]
     pub fn urgent_room(&self) -> usize {
         if self.corridor.stopping.is_cancelled() { 0 } else { self.corridor.urgent_room.available_permits() }
+    }
+
+    /// The channels of patients none of whose providers can be used now: their messages wait.
+    #[must_use]
+    pub fn channels_out(&self) -> Vec<Channel> {
+        failover::channels_out(&self.corridor)
     }
 
     /// Takes a leased message in hand. One that finds no room goes back to the ledger by its lease's end at the

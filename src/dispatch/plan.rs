@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
+use super::choice::{Choice, choose};
 use super::{Corridor, InHand, Planned, Reader};
 use crate::domain::consent::narrow;
 use crate::domain::job::When;
@@ -121,13 +122,17 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         let recent = entry.recent.get(decision.proxy.map_or(0, |place| place + 1));
         count(&hand, &reader, &route.address, recent.and_then(Option::as_deref), entry, directory.now)
     });
-    let class = judged.class(route.channel);
-    let state = entry.state.clone();
-    let planned = Planned { hand, route, class, patient, reader, state, valid_until, count, explanation };
-    let Some(lane) = super::lane::choose(corridor, &planned) else {
-        let none = Decision::plain(Gate::Route, Verdict::Suppress(Reason::ProviderUnavailable));
-        let explanation = kept(&none, directory.now);
-        return Outcome::Decided(Box::new(row(&planned.hand, &none, directory.now, explanation)));
+    let (class, state) = (judged.class(route.channel), entry.state.clone());
+    let mut planned =
+        Planned { hand, route, class, patient, reader, state, valid_until, count, explanation, probe: None };
+    let lane = match choose(corridor, &mut planned) {
+        Choice::Lane(lane) => lane,
+        Choice::Later(pause) => return later(&planned, pause, directory.now),
+        Choice::Nobody => {
+            let none = Decision::plain(Gate::Route, Verdict::Suppress(Reason::ProviderUnavailable));
+            let explanation = kept(&none, directory.now);
+            return Outcome::Decided(Box::new(row(&planned.hand, &none, directory.now, explanation)));
+        }
     };
     let facts = &planned.hand.facts;
     let stop =
@@ -163,6 +168,22 @@ impl Judged {
         let class = self.classes.iter().find(|(c, _)| *c == channel);
         class.map_or(PhiClass::Sensitive, |(_, class)| *class)
     }
+}
+
+/// Held until a provider of the channel may be probed, and at most five seconds longer, so that they do not all come
+/// back to ask at once.
+fn later(planned: &Planned, pause: Duration, now: Timestamp) -> Outcome {
+    let pause = pause.max(Duration::from_secs(1));
+    let pause = pause + pause.min(Duration::from_secs(5)).mul_f64(rand::random::<f64>());
+    let until = now.checked_add(super::rules::span(pause)).unwrap_or(Timestamp::MAX).min(planned.valid_until);
+    // What may have reached somebody waits for the one provider that would recognise it.
+    let unknown = planned.hand.work.status == MessageStatus::Unknown;
+    let reason = if unknown { Reason::OutcomeUnknown } else { Reason::ProviderUnavailable };
+    let held = Decision::plain(Gate::Route, Verdict::Hold { until: Some(until), reason: Some(reason) });
+    let explanation = kept(&held, now);
+    let mut row = row(&planned.hand, &held, now, explanation);
+    row.channel = Some(planned.route.channel);
+    Outcome::Decided(Box::new(row))
 }
 
 fn judge(

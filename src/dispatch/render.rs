@@ -101,10 +101,14 @@ pub(super) fn sender(corridor: &Corridor, planned: &Planned, own: &[String]) -> 
 
 /// The same one of `list` for the same address, always.
 fn pick<'a>(list: &'a [String], address: &Phi) -> Option<&'a String> {
-    // FNV-1a: stable over releases and machines, which the standard hasher is not.
-    let hash = address.expose().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
     let count = u64::try_from(list.len()).unwrap_or(u64::MAX);
-    list.get(usize::try_from(hash.checked_rem(count)?).ok()?)
+    list.get(usize::try_from(mark(address).checked_rem(count)?).ok()?)
+}
+
+/// A number that is the same for the same address, always.
+pub(super) fn mark(address: &Phi) -> u64 {
+    // FNV-1a: stable over releases and machines, which the standard hasher is not.
+    address.expose().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }

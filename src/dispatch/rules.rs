@@ -64,6 +64,7 @@ pub(super) fn retries(config: &Config) -> RetryRules {
     }
 }
 
-fn span(duration: Duration) -> SignedDuration {
+/// A span of time as arithmetic with instants takes it.
+pub(super) fn span(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }

@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::gate::Wall;
-use super::{Corridor, Planned, budget};
+use super::lane::Lane;
+use super::{Corridor, Planned, budget, failover};
 use crate::domain::ids::{AttemptId, SendKey};
 use crate::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError, Sender};
 use crate::domain::status::AttemptStatus;
 use crate::domain::words::Channel;
 use crate::policy::retry::{Next, after_failure};
-use crate::provider::Provider;
 use crate::store::rows::{Failure, Settlement, Spend, Then};
 
 /// An attempt that stands in the ledger and may go out.
@@ -47,10 +47,11 @@ enum Outcome {
 /// Sends at its slot, and hands the result to be settled.
 pub(super) async fn carry(
     corridor: Arc<Corridor>,
-    provider: Arc<dyn Provider>,
-    written: Written,
+    lane: Arc<Lane>,
+    mut written: Written,
     wire: OwnedSemaphorePermit,
 ) {
+    let provider = lane.provider.as_ref();
     tokio::time::sleep_until(written.at.into()).await;
     for wall in &written.walls {
         for _ in 0..written.segments.max(1) {
@@ -58,7 +59,9 @@ pub(super) async fn carry(
         }
     }
     let started = Instant::now();
-    let outcome = if started > written.committed + corridor.config.worker.first_byte {
+    let late = started > written.committed + corridor.config.worker.first_byte;
+    let ticket = lane.guard.start(written.planned.probe.take());
+    let outcome = if late || ticket.is_none() {
         Outcome::NotSent
     } else {
         let message = outbound(&corridor, &written);
@@ -68,10 +71,14 @@ pub(super) async fn carry(
         }
     };
     drop(wire);
+    let opened = match (&outcome, ticket) {
+        (Outcome::Answer(answer), Some(ticket)) => ticket.record(answer, started.elapsed()),
+        _ => false,
+    };
     let channel = written.planned.route.channel;
     metrics::histogram!("outreachd_send_seconds", "provider" => provider.name().to_string())
         .record(started.elapsed().as_secs_f64());
-    let settlement = settle(&corridor, provider.as_ref(), &written, outcome);
+    let settlement = settle(&corridor, &lane, &written, outcome);
     count(&settlement, channel);
     if settlement.status == AttemptStatus::Failed {
         budget::give_back(&corridor, written.spend).await;
@@ -80,6 +87,9 @@ pub(super) async fn carry(
     let room = written.planned.hand.room;
     // The settler outlives every send.
     let _ = corridor.to_settle.send((settlement, room)).await;
+    if opened {
+        failover::empty(&corridor, provider.name()).await;
+    }
 }
 
 /// Nobody was disturbed: the caps forget it. Should the ledger be away they remember too much, never too little.
@@ -109,14 +119,14 @@ fn outbound(corridor: &Corridor, written: &Written) -> OutboundMessage {
     }
 }
 
-fn settle(corridor: &Corridor, provider: &dyn Provider, written: &Written, outcome: Outcome) -> Settlement {
+fn settle(corridor: &Corridor, lane: &Lane, written: &Written, outcome: Outcome) -> Settlement {
     let now = corridor.clock.timestamp(Instant::now());
     let settled = |status, provider_ref, failure, code, then| Settlement {
         facts: written.planned.hand.facts.clone(),
         attempt: written.attempt,
         number: written.number,
         channel: written.planned.route.channel,
-        provider: provider.name().clone(),
+        provider: lane.provider.name().clone(),
         status,
         provider_ref,
         failure,
@@ -130,7 +140,7 @@ fn settle(corridor: &Corridor, provider: &dyn Provider, written: &Written, outco
             settled(AttemptStatus::Sent, accepted.reference, None, None, Then::Sent)
         }
         Outcome::Answer(Err(error)) => {
-            let next = next(corridor, provider, written, error.kind, now);
+            let next = next(corridor, lane, written, error.kind, now);
             let status = if error.kind == FailureKind::Ambiguous {
                 AttemptStatus::Unknown
             } else {
@@ -145,16 +155,12 @@ fn settle(corridor: &Corridor, provider: &dyn Provider, written: &Written, outco
     }
 }
 
-fn next(
-    corridor: &Corridor,
-    provider: &dyn Provider,
-    written: &Written,
-    kind: FailureKind,
-    now: Timestamp,
-) -> Then {
+fn next(corridor: &Corridor, lane: &Lane, written: &Written, kind: FailureKind, now: Timestamp) -> Then {
     let jitter = rand::random::<f64>();
-    match after_failure(kind, written.number, provider.dedupes(), &corridor.retry, now, jitter) {
+    match after_failure(kind, written.number, lane.provider.dedupes(), &corridor.retry, now, jitter) {
         Next::Retry(at) if kind == FailureKind::Ambiguous => Then::UnknownRetry(at),
+        // The pause is for the provider, not for the patient: where another can carry the message it does so now.
+        Next::Retry(_) if failover::another_carries(corridor, lane, &written.planned) => Then::Retry(now),
         Next::Retry(at) => Then::Retry(at.min(written.planned.valid_until)),
         Next::NextRoute(reason) => Then::NextStep(reason),
         Next::Unknown => Then::Unknown,

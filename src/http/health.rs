@@ -14,6 +14,7 @@ use super::problem::Answer;
 use super::route::{Call, json as answer};
 use super::{Shared, openapi};
 use crate::broker::BrokerState;
+use crate::dispatch::Dispatcher;
 use crate::store::rows::Counts;
 
 /// How long a dependency may take to answer.
@@ -49,6 +50,11 @@ pub(super) async fn ready(call: Call) -> Answer {
     let mut checks = json!({"ledger": word(ledger), "templates": word(templates)});
     if let (Some(up), Value::Object(checks)) = (broker, &mut checks) {
         checks.insert("broker".to_owned(), word(up).into());
+    }
+    // Jobs are taken all the same, and wait: an outside outage is no reason to turn callers away.
+    let out = parts.intake.dispatcher.as_ref().map(Dispatcher::channels_out).unwrap_or_default();
+    if let (false, Value::Object(checks)) = (out.is_empty(), &mut checks) {
+        checks.insert("channels_without_provider".to_owned(), json!(out));
     }
     if ledger && templates && broker.unwrap_or(true) {
         return answer(StatusCode::OK, &json!({"status": "ready", "checks": checks}));

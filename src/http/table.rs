@@ -394,7 +394,7 @@ pub(super) const ROUTES: &[Route] = &[
         streams: false,
         run: |call| Box::pin(health::ready(call)),
         doc: Doc {
-            summary: "Whether everything that is needed answers",
+            summary: "Whether everything that is needed answers; channels that wait for a provider are named",
             query: &[],
             body: "",
             answers: &[(200, "it does", "Ready"), (503, "what does not, by name", "Ready")],

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Simulator, SimulatorError};
 use crate::config::provider::{
-    FhirPortalSettings, JwtAlgorithm, On5xx, OptOutReply, ProviderSection, ProviderSettings, SmtpSettings,
-    SmtpTls, TwilioSettings,
+    BreakerSettings, FhirPortalSettings, JwtAlgorithm, On5xx, OptOutReply, ProviderSection, ProviderSettings,
+    SmtpSettings, SmtpTls, TwilioSettings,
 };
 use crate::config::secret::Secret;
 use crate::domain::ids::ProviderName;
@@ -73,6 +73,7 @@ fn section(prefix: &str, word: &str, settings: ProviderSettings) -> Option<Provi
         max_in_flight: 64,
         timeout: Duration::from_secs(15),
         opt_out_reply: OptOutReply::Ours,
+        breaker: BreakerSettings::default(),
     })
 }
 

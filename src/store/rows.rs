@@ -162,6 +162,8 @@ pub struct Work {
     pub accepted_at: Timestamp,
     /// A tombstone stands for it.
     pub cancelled: Option<Reason>,
+    /// The provider that may have this step already and would recognise it: no other one is given it.
+    pub bound_to: Option<ProviderName>,
 }
 
 /// A leased message.

@@ -43,6 +43,21 @@ macro_rules! tombstone {
     };
 }
 
+/// The provider that may have the current step of a message already.
+macro_rules! bound_to {
+    ($row:literal) => {
+        concat!(
+            "(CASE WHEN ",
+            $row,
+            ".status = 'unknown' THEN (SELECT a.provider FROM attempts a WHERE a.message_id = ",
+            $row,
+            ".id AND a.step = ",
+            $row,
+            ".step AND a.status = 'unknown' LIMIT 1) END)"
+        )
+    };
+}
+
 /// Columns, in the order in which `admit` gives them, and what becomes of a row.
 macro_rules! admitted {
     () => {
@@ -111,7 +126,8 @@ macro_rules! may_begin {
         concat!(
             "m.lease_token = i.token AND m.lease_until - $2 * {us} > now() AND now() < i.valid_until AND (",
             rank!("m.status"), " = 0 OR (m.status IN ('sending', 'unknown') AND NOT EXISTS (",
-            "SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.status IN ('sending', 'unknown') AND NOT a.dedupes))) ",
+            "SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.status IN ('sending', 'unknown') ",
+            "AND (NOT a.dedupes OR (a.step = i.step AND a.provider <> i.provider))))) ",
             "AND i.revision = COALESCE((SELECT s.revision FROM patient_state s WHERE s.subject = i.subject), 0) ",
             "+ CASE WHEN i.others IS NULL THEN 0 ELSE COALESCE((SELECT sum(s.revision) FROM patient_state s ",
             "WHERE s.subject IN (", $others, ")), 0) END AND ", tombstone!("m"), " IS NULL"
@@ -299,7 +315,7 @@ macro_rules! claimed {
 }
 
 pub(super) use {
-    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, counted, decided, decision_is_legal,
-    decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises,
-    settled, tombstone, within_caps,
+    admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
+    decision_is_legal, decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open,
+    result_raises, settled, tombstone, within_caps,
 };

@@ -344,6 +344,14 @@ const FAULTY: &[(&str, &[(&str, &str)])] = &[
         &[("provider[c].timeout", "lease")],
     ),
     (
+        "[[provider]]\nname = \"c\"\nkind = \"capture\"\nchannel = \"sms\"\n[provider.breaker]\nprobes = 0\ncool_down = \"2m\"\ncooldown = \"5s\"",
+        &[
+            ("provider[c].breaker.probes", "without quotes"),
+            ("provider[c].breaker.cool_down_max", "raise it"),
+            ("provider[c].breaker.cooldown", "did you mean `cool_down`?"),
+        ],
+    ),
+    (
         "[[source]]\nname = \"ehr\"\nsite = \"norht\"\namqp_user = \"u\"\ncallback_url = \"http://10.0.0.1/\"\n[[source]]\nname = \"lab\"\namqp_user = \"u\"\npurposes = [\"lab\"]\n[[site]]\nid = \"north\"\nname = \"North\"",
         &[
             ("source[ehr].callback_url", "https://"),

@@ -1,7 +1,12 @@
 //! One message's walk through the whole house: RabbitMQ in, PostgreSQL, a provider on the wire, and an event out.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
+use outreachd::domain::phi::Phi;
 use outreachd::domain::status::MessageStatus;
-use outreachd::simulator::{ProviderKind, SimulatorConfig, measure};
+use outreachd::domain::words::Reason;
+use outreachd::simulator::{Faults, NumberRule, ProviderKind, Simulator, SimulatorConfig, measure};
 use serde_json::json;
 
 use crate::support::house::{House, job, of, patient};
@@ -103,5 +108,75 @@ async fn a_limit_is_kept_at_the_wire() {
     assert!(worst <= 52, "{worst} in one second");
     let took = (times.iter().max().unwrap() - times.iter().min().unwrap()) as f64 / 1e6;
     assert!(took < 250.0 / 50.0 * 1.5, "used too little of the limit: {took} s");
+    house.close().await;
+}
+
+/// A house with two providers for each channel, each with an outside of its own.
+async fn with_backups(settings: SimulatorConfig) -> (House, Simulator) {
+    let backup = Simulator::start(settings.clone()).await.unwrap();
+    let more = backup.providers("backup").unwrap();
+    let house = House::open_with(settings, |config| {
+        config.providers.extend(more);
+        config.policy.retry.first_delay = Duration::from_millis(200);
+        for provider in &mut config.providers {
+            provider.breaker.cool_down = Duration::from_millis(500);
+            provider.breaker.cool_down_max = Duration::from_secs(1);
+        }
+    })
+    .await;
+    (house, backup)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_one_recipient_is_tried_over_no_other_provider() {
+    let refuse = |code| NumberRule { refuse: Some(code), ..NumberRule::default() };
+    // Said STOP; a landline.
+    let numbers = [(Phi::new("+13125550142"), refuse(21610)), (Phi::new("+13125550143"), refuse(21614))];
+    let (house, backup) =
+        with_backups(SimulatorConfig { numbers: numbers.into(), ..SimulatorConfig::default() }).await;
+    let landline = json!({
+        "id": "P2", "updated_at": "2026-11-20T08:00:00Z", "language": "en", "preferred_channels": ["sms", "email"],
+        "contacts": [{"channel": "sms", "address": "+13125550143"}, {"channel": "email", "address": "ana@example.org"}],
+    });
+    house.publish("patient.upsert", &[patient("P1", "sms", "+13125550142"), landline]).await;
+    let jobs: Vec<_> = (0..40).map(|n| job(&format!("j{n}"), if n < 20 { "P1" } else { "P2" })).collect();
+    house.publish("job", &jobs).await;
+    let done = |counts: &outreachd::store::rows::Counts| {
+        of(counts, MessageStatus::Failed) == 20 && of(counts, MessageStatus::Sent) == 20
+    };
+    let counts = house.until("20 failed, 20 sent by mail", done).await;
+    let failed = counts.messages.iter().find(|m| m.status == MessageStatus::Failed).unwrap();
+    assert_eq!(failed.reason, Some(Reason::OptedOut));
+    let hits = |kind| house.simulator.stats().of(kind).hits + backup.stats().of(kind).hits;
+    assert_eq!((hits(ProviderKind::TwilioSms), hits(ProviderKind::Smtp)), (40, 20), "each tried once");
+    for worker in house.store.workers().await.unwrap() {
+        for lane in worker.state["lanes"].as_array().unwrap() {
+            assert_eq!(lane["breaker"], "closed", "no fault of the provider: {lane}");
+        }
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_portal_may_have_waits_for_that_portal() {
+    let (house, backup) = with_backups(SimulatorConfig::default()).await;
+    let people: Vec<_> =
+        (0..60).map(|n| patient(&format!("P{n}"), "portal", &format!("Patient/{n}"))).collect();
+    house.publish("patient.upsert", &people).await;
+    let lost = Faults { lost: 1.0, ..Faults::default() };
+    house.simulator.set_faults(Some(ProviderKind::FhirPortal), &lost).unwrap();
+    let jobs: Vec<_> = (0..60).map(|n| job(&format!("j{n}"), &format!("P{n}"))).collect();
+    house.publish("job", &jobs).await;
+    house.until_status(MessageStatus::Unknown, 10).await;
+    house.until_status(MessageStatus::Sent, 25).await;
+    house.simulator.set_faults(Some(ProviderKind::FhirPortal), &Faults::default()).unwrap();
+    house.until_status(MessageStatus::Sent, 60).await;
+    let keys = |hits: Vec<outreachd::simulator::Hit>| -> HashSet<String> {
+        hits.iter().map(|hit| hit.send_key.as_ref().unwrap().as_str().to_owned()).collect()
+    };
+    let (own, other) = (keys(house.simulator.hits()), keys(backup.hits()));
+    assert!(own.len() >= 10, "{} went out over the portal that fails", own.len());
+    assert!(own.is_disjoint(&other), "a message was given to both portals");
+    assert_eq!(own.len() + other.len(), 60);
     house.close().await;
 }

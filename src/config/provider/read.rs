@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::limit::read_limits;
 use super::{
-    CaptureSettings, DkimAlgorithm, DkimSettings, FhirPortalSettings, JwtAlgorithm, On5xx, OptOutReply,
-    ProviderSection, ProviderSettings, SmtpSettings, SmtpTls, TwilioSettings,
+    BreakerSettings, CaptureSettings, DkimAlgorithm, DkimSettings, FhirPortalSettings, JwtAlgorithm, On5xx,
+    OptOutReply, ProviderSection, ProviderSettings, SmtpSettings, SmtpTls, TwilioSettings,
 };
 use crate::config::fault::{Broken, closest};
 use crate::config::kind::{Flag, Int, Parsed, Span, one_of, text, word};
@@ -42,6 +42,7 @@ impl ProviderSection {
             max_in_flight: s.or("max_in_flight", Int(1..=4_096), 256),
             timeout: s.or("timeout", SECONDS, Duration::from_secs(15)),
             opt_out_reply: s.or("opt_out_reply", one_of(), OptOutReply::Provider),
+            breaker: s.section("breaker", BreakerSettings::read),
             settings: ProviderSettings::Capture(CaptureSettings {
                 channel: crate::domain::words::Channel::Sms,
             }),

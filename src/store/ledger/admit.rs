@@ -80,8 +80,15 @@ impl<E: Engine> Ledger<E> {
                     AdmitOutcome::TakenBack(facts.id, reason)
                 }
                 Some(Written { token, status, accepted_at, .. }) => {
-                    let work =
-                        |token| Work { token, status, step: 0, tries: 0, accepted_at, cancelled: None };
+                    let work = |token| Work {
+                        token,
+                        status,
+                        step: 0,
+                        tries: 0,
+                        accepted_at,
+                        cancelled: None,
+                        bound_to: None,
+                    };
                     let leased =
                         token.map(|token| LeasedAdmission { place, is_change: false, work: work(token) });
                     report.leased.extend(leased);

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::{Ledger, Numbered};
-use crate::domain::ids::WorkerId;
+use crate::domain::ids::{ProviderName, WorkerId};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason, Recipient};
 use crate::store::columns::{Columns, facts};
@@ -27,7 +27,8 @@ WHERE messages.id = input.id AND messages.lease_token = input.token";
 
 impl<E: Engine> Ledger<E> {
     /// Takes channel, priority, room, worker and lease; answers the facts, `body, status, step, tries, accepted_at,
-    /// lease_token, now` and the reason of a tombstone.
+    /// lease_token, now`, the reason of a tombstone, and
+    /// the provider that may have it.
     pub(super) async fn claim_due(&self, ask: &Claim) -> Result<Claimed> {
         let args = args![
             ask.channel.map_or("", Channel::as_str),
@@ -53,6 +54,7 @@ impl<E: Engine> Ledger<E> {
             tries: row.count(17)?,
             accepted_at: row.time(18)?,
             cancelled: row.maybe_word(21, Reason::from_word)?,
+            bound_to: row.maybe_word(22, ProviderName::parse)?,
         };
         Ok(LeasedMessage { facts: facts(row)?, body: self.job_body(row, 14)?, work })
     }

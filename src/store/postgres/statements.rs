@@ -2,9 +2,9 @@
 
 use crate::store::engine::Statements;
 use crate::store::words::{
-    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, counted, decided, decision_is_legal,
-    decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises,
-    settled, tombstone, within_caps,
+    admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
+    decision_is_legal, decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open,
+    result_raises, settled, tombstone, within_caps,
 };
 
 /// Due messages of one source, in the words of their index.
@@ -83,7 +83,9 @@ pub(super) const STATEMENTS: Statements = Statements {
          RETURNING ",
         claimed!("m."),
         ", ",
-        tombstone!("m")
+        tombstone!("m"),
+        ", ",
+        bound_to!("m")
     ),
 
     // `changed_at = now()` marks the rows that this statement moved; only those are told.

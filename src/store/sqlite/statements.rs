@@ -3,9 +3,9 @@
 
 use crate::store::engine::Statements;
 use crate::store::words::{
-    admitted, attempt_rises, attempt_settled, attempts, begun, claimed, counted, decided, decision_is_legal,
-    decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open, result_raises,
-    settled, tombstone, within_caps,
+    admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
+    decision_is_legal, decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open,
+    result_raises, settled, tombstone, within_caps,
 };
 
 /// The keys of the gate with what is free of them.
@@ -65,7 +65,9 @@ pub(super) const STATEMENTS: Statements = Statements {
          RETURNING ",
         claimed!(""),
         ", ",
-        tombstone!("messages")
+        tombstone!("messages"),
+        ", ",
+        bound_to!("messages")
     ),
 
     decide: concat!(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::drain::{Drain, Fault, drain};
+use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
 use super::{bad, canary, hours, limits, orders, safety};
 
@@ -10,6 +11,8 @@ const PRIVATE: Plan = Plan {
     private: true,
     sms_limits: &["50000/s"],
     voice_limits: &[],
+    sms_backup: false,
+    breaker: "",
     more: "",
     log_level: "info",
     audit_every: 100,
@@ -80,3 +83,25 @@ fn hours_by_a_foreign_clock_in_every_zone() {
     assert!(compared.cases > 400_000, "{} cases", compared.cases);
     assert!(compared.wrong.is_empty(), "{:#?}", compared.wrong.iter().take(20).collect::<Vec<_>>());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn failover_while_the_primary_is_unavailable() {
+    failover("failover, 503", Plan { sms_backup: true, ..PRIVATE }, MINUTE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn failover_while_the_primary_breaks_off() {
+    let outing = Outing { trouble: Trouble::Errors, ..MINUTE };
+    failover("failover, 500", Plan { sms_backup: true, ..PRIVATE }, outing).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn failover_has_nowhere_to_go() {
+    waits("all providers down", PRIVATE, 10_000, 20).await;
+}
+
+const MINUTE: Outing =
+    Outing { per_second: 200, before: 10, outage: 60, after: 90, trouble: Trouble::Unavailable };

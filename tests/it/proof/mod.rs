@@ -5,6 +5,7 @@ mod auditor;
 mod bad;
 mod canary;
 mod drain;
+mod failover;
 mod foreign;
 mod heavy;
 mod hours;

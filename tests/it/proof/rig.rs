@@ -28,6 +28,10 @@ pub(crate) struct Plan {
     /// The limits of the SMS and of the voice provider, such as `"50/s"`.
     pub(crate) sms_limits: &'static [&'static str],
     pub(crate) voice_limits: &'static [&'static str],
+    /// A second SMS provider, with an outside of its own: one message in ten is its.
+    pub(crate) sms_backup: bool,
+    /// The SMS providers' `[provider.breaker]`.
+    pub(crate) breaker: &'static str,
     /// More sections.
     pub(crate) more: &'static str,
     pub(crate) log_level: &'static str,
@@ -41,6 +45,8 @@ impl Default for Plan {
             private: false,
             sms_limits: &[],
             voice_limits: &[],
+            sms_backup: false,
+            breaker: "",
             more: "",
             log_level: "info",
             audit_every: 1,
@@ -51,6 +57,8 @@ impl Default for Plan {
 /// Everything but the workers. Fields are dropped in order: the database before its server.
 pub(crate) struct Rig {
     pub(crate) simulator: Simulator,
+    /// The outside of the second SMS provider.
+    pub(crate) backup: Option<Simulator>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) sql: PgPool,
     pub(crate) tap: Tap,
@@ -82,9 +90,14 @@ impl Rig {
             ..SimulatorConfig::default()
         };
         let auditor = Arc::new(LedgerAuditor::new(sql.clone()));
-        let simulator = Simulator::start_audited(settings, auditor).await.unwrap();
+        let simulator = Simulator::start_audited(settings.clone(), auditor.clone()).await.unwrap();
+        let backup = match plan.sms_backup {
+            true => Some(Simulator::start_audited(settings, auditor).await.unwrap()),
+            false => None,
+        };
         let dir = tempfile::tempdir().unwrap();
-        let text = configuration(&plan, &simulator, &database.url(), &amqp, &prefix);
+        let providers = providers(&plan, &simulator, backup.as_ref());
+        let text = configuration(&plan, &providers, &database.url(), &amqp, &prefix);
         std::fs::write(dir.path().join("outreachd.toml"), &text).unwrap();
         let config = Config::from_toml(&text).unwrap();
         let store = app::open_store(&config).await.unwrap();
@@ -96,6 +109,7 @@ impl Rig {
         assert!(producer.wait_until_up(Duration::from_secs(20)).await);
         Self {
             simulator,
+            backup,
             store,
             sql,
             tap,
@@ -223,10 +237,11 @@ async fn durable_postgres() -> Postgres {
     postgres
 }
 
-fn configuration(plan: &Plan, simulator: &Simulator, database: &str, amqp: &str, prefix: &str) -> String {
-    let account = &simulator.config().twilio;
-    let (sid, token, url) = (&account.account_sid, account.auth_token.expose(), simulator.twilio_url());
-    let provider = |name: &str, kind: &str, limits: &[&str]| {
+fn providers(plan: &Plan, simulator: &Simulator, backup: Option<&Simulator>) -> String {
+    let provider = |name: &str, kind: &str, outside: &Simulator, limits: &[&str], more: &str| {
+        let account = &outside.config().twilio;
+        let (sid, token) = (&account.account_sid, account.auth_token.expose());
+        let url = outside.twilio_url();
         format!(
             r#"
             [[provider]]
@@ -239,11 +254,21 @@ fn configuration(plan: &Plan, simulator: &Simulator, database: &str, amqp: &str,
             status_callback = "http://127.0.0.1:9/webhooks/{name}"
             limits = {limits:?}
             baa = true
+            {more}
             "#
         )
     };
-    let providers = provider("sms", "twilio_sms", plan.sms_limits)
-        + &provider("voice", "twilio_voice", plan.voice_limits);
+    let breaker = plan.breaker;
+    let sms = |name: &str, outside: &Simulator, weight: u32| {
+        let more = format!("weight = {weight}\n[provider.breaker]\n{breaker}");
+        provider(name, "twilio_sms", outside, plan.sms_limits, &more)
+    };
+    let primary = sms("sms", simulator, 90);
+    let second = backup.map(|outside| sms("sms-backup", outside, 10)).unwrap_or_default();
+    primary + &second + &provider("voice", "twilio_voice", simulator, plan.voice_limits, "")
+}
+
+fn configuration(plan: &Plan, providers: &str, database: &str, amqp: &str, prefix: &str) -> String {
     let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
     let (level, more, key) = (plan.log_level, plan.more, "5a1b2c3d".repeat(8));
     format!(

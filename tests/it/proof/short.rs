@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::drain::{Drain, Fault, drain};
+use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
 use super::{bad, canary, hours, orders, safety, spool};
 
@@ -71,4 +72,28 @@ fn quiet_hours_end_when_a_foreign_clock_says_so() {
     assert!(compared.apart.len() <= 2, "{:?}", compared.apart);
     assert!(compared.cases > 500, "{} cases", compared.cases);
     assert!(compared.wrong.is_empty(), "{:#?}", compared.wrong);
+}
+
+/// A breaker in a hurry.
+const QUICK: &str = "cool_down = \"500ms\"\ncool_down_max = \"1s\"\nrecovery = \"3s\"";
+
+const SECONDS: Outing =
+    Outing { per_second: 100, before: 2, outage: 4, after: 8, trouble: Trouble::Unavailable };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_carries_what_an_unavailable_provider_does_not() {
+    let plan = Plan { sms_backup: true, breaker: QUICK, ..Plan::default() };
+    failover("failover, 503, short", plan, SECONDS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_unknown_is_sent_again_over_a_backup() {
+    let plan = Plan { sms_backup: true, breaker: QUICK, ..Plan::default() };
+    failover("failover, 500, short", plan, Outing { trouble: Trouble::Errors, ..SECONDS }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_provider_can_take_waits_without_haste() {
+    let plan = Plan { breaker: "cool_down = \"2s\"\ncool_down_max = \"2s\"", ..Plan::default() };
+    waits("all providers down, short", plan, 1_500, 5).await;
 }

@@ -89,6 +89,13 @@ impl WorkerProcess {
         reqwest::get(url).await.unwrap().error_for_status().unwrap().text().await.unwrap()
     }
 
+    /// What it says to a probe that asks whether it is ready.
+    pub(crate) async fn ready(&self) -> serde_json::Value {
+        let url = format!("http://127.0.0.1:{}/readyz", self.port);
+        let text = reqwest::get(url).await.unwrap().error_for_status().unwrap().text().await.unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
     fn tail(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();

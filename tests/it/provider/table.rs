@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use outreachd::config::provider::{Limit, OptOutReply, Period, ProviderSection, ProviderSettings};
+use outreachd::config::provider::{
+    BreakerSettings, Limit, OptOutReply, Period, ProviderSection, ProviderSettings,
+};
 use outreachd::domain::ids::{AttemptId, MessageId, ProviderName, SendKey};
 use outreachd::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError};
 use outreachd::domain::patient::Name;
@@ -165,6 +167,7 @@ pub(super) fn section(settings: ProviderSettings) -> ProviderSection {
         max_in_flight: 10,
         timeout: Duration::from_millis(800),
         opt_out_reply: OptOutReply::Provider,
+        breaker: BreakerSettings::default(),
     }
 }
 

@@ -209,8 +209,11 @@ pub(super) async fn an_unknown_outcome_is_sent_again_where_repeats_are_recognise
     let now = ledger.now().await;
     ledger.settle_one(&hand, attempt, AttemptStatus::Unknown, Then::UnknownRetry(now)).await;
     let hand = claimed(&ledger).await;
-    let row = Begin { dedupes: true, ..ledger.plan(&hand).await };
-    assert!(ledger.try_begin(row).await);
+    assert_eq!(hand.work.bound_to, Some(provider("portal")));
+    let elsewhere = Begin { dedupes: true, provider: provider("portal-2"), ..ledger.plan(&hand).await };
+    refused(&ledger, elsewhere).await;
+    let row = Begin { dedupes: true, provider: provider("portal"), ..ledger.plan(&hand).await };
+    assert!(ledger.try_begin(row).await, "only its own provider recognises the repeat");
     let row = ledger.row(hand.facts.id).await;
     assert_eq!(
         (row.status, row.tries),

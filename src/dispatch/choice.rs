@@ -1,0 +1,94 @@
+//! Which provider carries a message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lane::Lane;
+use super::{Corridor, Planned, render};
+use crate::domain::words::PhiClass;
+
+/// Who is to carry a plan.
+#[derive(Debug)]
+pub(super) enum Choice<'a> {
+    Lane(&'a Arc<Lane>),
+    /// Every provider that could is left alone; one may be probed after so long.
+    Later(Duration),
+    /// There is no such provider.
+    Nobody,
+}
+
+/// The lane for a plan: a provider by weight, always the same for the same address as long as all are well, and the
+/// lane of its sender. One that is left alone gets nothing, one that has just come back a part of what is its own,
+/// and one that is being probed a few; one whose lane is full is passed over if another has room.
+pub(super) fn choose<'a>(corridor: &'a Corridor, planned: &mut Planned) -> Choice<'a> {
+    let setting = super::lane::setting(corridor, &planned.hand.facts, Some(&planned.route.address));
+    let bound = planned.hand.work.bound_to.as_ref();
+    let fits = |lane: &&Arc<Lane>| {
+        let same = lane.channel == planned.route.channel && lane.setting == setting;
+        let may_see = lane.baa || planned.class == PhiClass::Minimal;
+        same && may_see && bound.is_none_or(|provider| provider == lane.provider.name())
+    };
+    let mut firsts: Vec<&Arc<Lane>> = Vec::new();
+    for lane in corridor.lanes.iter().filter(fits) {
+        if !firsts.iter().any(|f| f.provider.name() == lane.provider.name()) {
+            firsts.push(lane);
+        }
+    }
+    let mark = render::mark(&planned.route.address);
+    let lanes: Vec<&Arc<Lane>> =
+        by_weight(firsts, mark).into_iter().map(|first| of_sender(corridor, planned, first)).collect();
+    let Some(own) = lanes.first() else { return Choice::Nobody };
+    if own.queue.room() > 0
+        && let Some(probe) = own.guard.probe()
+    {
+        planned.probe = Some(probe);
+        return Choice::Lane(own);
+    }
+    // The more of its share is back, the more of its own it gets.
+    let ready = |lane: &Lane| u64::from(lane.guard.share()) > (mark >> 32) % 100;
+    let closed = |lane: &Lane| lane.guard.share() > 0;
+    let choices: [&dyn Fn(&Lane) -> bool; 4] = [
+        &|lane| ready(lane) && lane.queue.room() > 0,
+        &|lane| closed(lane) && lane.queue.room() > 0,
+        &ready,
+        &closed,
+    ];
+    let found = choices.iter().find_map(|fits| lanes.iter().find(|lane| fits(lane)));
+    if let Some(lane) = found {
+        return Choice::Lane(lane);
+    }
+    for lane in &lanes {
+        if let Some(probe) = lane.guard.probe() {
+            planned.probe = Some(probe);
+            return Choice::Lane(lane);
+        }
+    }
+    Choice::Later(lanes.iter().map(|lane| lane.guard.cool_down_left()).min().unwrap_or_default())
+}
+
+/// All of them, drawn by their weights; `mark` decides, so that the same one comes first every time.
+fn by_weight(mut lanes: Vec<&Arc<Lane>>, mark: u64) -> Vec<&Arc<Lane>> {
+    let mut drawn = Vec::with_capacity(lanes.len());
+    while !lanes.is_empty() {
+        let total: u64 = lanes.iter().map(|lane| u64::from(lane.weight)).sum();
+        let mut ticket = mark.checked_rem(total).unwrap_or_default();
+        let hit = lanes.iter().position(|lane| {
+            let weight = u64::from(lane.weight);
+            let hit = ticket < weight;
+            ticket = ticket.saturating_sub(weight);
+            hit
+        });
+        drawn.push(lanes.remove(hit.unwrap_or_default()));
+    }
+    drawn
+}
+
+/// The provider's lane for the sender of this plan.
+fn of_sender<'a>(corridor: &'a Corridor, planned: &Planned, first: &'a Arc<Lane>) -> &'a Arc<Lane> {
+    if first.sender.is_none() {
+        return first;
+    }
+    let sender = render::sender(corridor, planned, &first.senders).map(|s| s.address);
+    let same = |lane: &&Arc<Lane>| lane.provider.name() == first.provider.name() && lane.sender == sender;
+    corridor.lanes.iter().find(same).unwrap_or(first)
+}

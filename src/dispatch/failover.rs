@@ -1,0 +1,271 @@
+//! What breakers mean for the lanes: who may be given a message, who is emptied, who hears of it.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::breaker::{Answer, Breaker, Call, Condition};
+use super::lane::{Lane, Setting};
+use super::{Corridor, Planned};
+use crate::config::provider::BreakerSettings;
+use crate::domain::ids::ProviderName;
+use crate::domain::outbound::{Accepted, SendError};
+use crate::domain::words::Channel;
+
+/// While a channel runs on a backup, or not at all, it is said again so often.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+
+/// A provider's breaker, as all of its lanes share it.
+#[derive(Debug)]
+pub(super) struct Guard {
+    provider: ProviderName,
+    channel: Channel,
+    breaker: Mutex<Breaker>,
+}
+
+/// A call that the guard allows. Dropped without a result, its place is free again.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    guard: Arc<Guard>,
+    /// Taken once its result is recorded.
+    call: Option<Call>,
+}
+
+impl Guard {
+    /// `alone`: no other provider serves the channel, so that a slow one is better than none.
+    pub(super) fn new(
+        provider: &ProviderName,
+        channel: Channel,
+        settings: BreakerSettings,
+        alone: bool,
+    ) -> Arc<Self> {
+        let breaker = Mutex::new(Breaker::new(settings, !alone, Instant::now()));
+        Arc::new(Self { provider: provider.clone(), channel, breaker })
+    }
+
+    pub(super) fn condition(&self) -> Condition {
+        self.lock().condition(Instant::now())
+    }
+
+    /// How much of its weight counts now, in percent; 0 unless it is closed.
+    pub(super) fn share(&self) -> u32 {
+        self.lock().share(Instant::now())
+    }
+
+    /// How many messages it may be given now, where its lane has `room`.
+    pub(super) fn room(&self, room: usize) -> usize {
+        let (breaker, now) = (self.lock(), Instant::now());
+        match breaker.condition(now) {
+            Condition::Closed | Condition::Recovering => room,
+            Condition::HalfOpen => room.min(usize::try_from(breaker.free_probes(now)).unwrap_or(room)),
+            Condition::Open => 0,
+        }
+    }
+
+    /// How long until it may be probed.
+    pub(super) fn cool_down_left(&self) -> Duration {
+        self.lock().cool_down_left(Instant::now())
+    }
+
+    /// A message that shows whether the provider is back, where it is time and not enough are under way.
+    pub(super) fn probe(self: &Arc<Self>) -> Option<Ticket> {
+        let call = self.watched(|breaker| breaker.take_probe(Instant::now()))?;
+        Some(Ticket { guard: self.clone(), call: Some(call) })
+    }
+
+    /// Whether a message may go on, as a probe or, without `probe`, as any other.
+    pub(super) fn admits(&self, probe: Option<&Ticket>) -> bool {
+        let breaker = self.lock();
+        probe.map_or_else(
+            || breaker.call().is_some(),
+            |ticket| ticket.call.is_some_and(|call| breaker.stands(call)),
+        )
+    }
+
+    /// The last word before the wire.
+    pub(super) fn start(self: &Arc<Self>, probe: Option<Ticket>) -> Option<Ticket> {
+        if let Some(ticket) = probe {
+            let stands = self.admits(Some(&ticket));
+            return stands.then_some(ticket);
+        }
+        let call = self.lock().call()?;
+        Some(Ticket { guard: self.clone(), call: Some(call) })
+    }
+
+    /// Does something with the breaker, and tells where its condition has changed.
+    fn watched<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
+        let mut breaker = self.lock();
+        let before = breaker.condition(Instant::now());
+        let result = act(&mut breaker);
+        let now = Instant::now();
+        let (after, pause) = (breaker.condition(now), breaker.cool_down_left(now));
+        drop(breaker);
+        if before != after {
+            self.tell(after, pause);
+        }
+        result
+    }
+
+    fn tell(&self, condition: Condition, pause: Duration) {
+        let (provider, channel) = (&self.provider, self.channel);
+        metrics::counter!("outreachd_breaker_transitions_total", "provider" => provider.to_string(),
+            "to" => condition.as_str())
+        .increment(1);
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        match condition {
+            Condition::Open => tracing::warn!(%provider, %channel, pause_ms, "provider left alone: it fails"),
+            Condition::HalfOpen => tracing::info!(%provider, %channel, "provider is probed"),
+            Condition::Recovering => tracing::info!(%provider, %channel, "provider is back: its share grows"),
+            Condition::Closed => tracing::info!(%provider, %channel, "provider has its share again"),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Ticket {
+    /// Takes note of what the call came to; whether that has opened the breaker.
+    pub(super) fn record(mut self, result: &Result<Accepted, SendError>, took: Duration) -> bool {
+        let Some(call) = self.call.take() else { return false };
+        self.guard.watched(|breaker| {
+            let now = Instant::now();
+            let before = breaker.condition(now);
+            breaker.record(call, Answer::of(result), took, now);
+            before != Condition::Open && breaker.condition(now) == Condition::Open
+        })
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            self.guard.lock().put_back(call);
+        }
+    }
+}
+
+/// Whether another provider than that of `lane`, which is left alone, can carry the message at once.
+pub(super) fn another_carries(corridor: &Corridor, lane: &Lane, planned: &Planned) -> bool {
+    let carries = |other: &Arc<Lane>| {
+        other.serves_as(lane) && other.provider.name() != lane.provider.name() && other.guard.share() > 0
+    };
+    lane.guard.share() == 0 && planned.hand.work.bound_to.is_none() && corridor.lanes.iter().any(carries)
+}
+
+/// Gives what waits for a provider back to the ledger, so that another provider, or another worker, carries it.
+pub(super) async fn empty(corridor: &Corridor, provider: &ProviderName) {
+    for lane in corridor.lanes.iter().filter(|lane| lane.provider.name() == provider) {
+        let waiting = lane.queue.drain();
+        let leases = waiting.iter().map(Planned::release).collect();
+        corridor.release(leases).await;
+    }
+}
+
+/// Whether no provider may be given a message of the channel, but for probes.
+pub(super) fn is_out(corridor: &Corridor, channel: Channel) -> bool {
+    let mut lanes = live(corridor, channel).peekable();
+    lanes.peek().is_some() && lanes.all(|lane| lane.guard.share() == 0)
+}
+
+/// The channels of patients none of whose providers can be used.
+pub(super) fn channels_out(corridor: &Corridor) -> Vec<Channel> {
+    Channel::ALL.iter().copied().filter(|channel| is_out(corridor, *channel)).collect()
+}
+
+fn live(corridor: &Corridor, channel: Channel) -> impl Iterator<Item = &Arc<Lane>> {
+    corridor.lanes.iter().filter(move |lane| lane.channel == channel && lane.setting == Setting::Live)
+}
+
+/// Says what runs on a backup or not at all: as a measure each time, in the log once a minute.
+#[derive(Debug, Default)]
+pub(super) struct Alarm {
+    said: Vec<(Channel, Instant)>,
+}
+
+impl Alarm {
+    pub(super) fn look(&mut self, corridor: &Corridor) {
+        for lane in &corridor.lanes {
+            let provider = lane.provider.name().to_string();
+            let state = match lane.guard.condition() {
+                Condition::Closed => 0.0,
+                Condition::Recovering => 1.0,
+                Condition::HalfOpen => 2.0,
+                Condition::Open => 3.0,
+            };
+            metrics::gauge!("outreachd_provider_state", "provider" => provider).set(state);
+        }
+        for channel in Channel::ALL {
+            self.look_at(corridor, *channel);
+        }
+    }
+
+    fn look_at(&mut self, corridor: &Corridor, channel: Channel) {
+        let mut bad: Vec<&str> = live(corridor, channel)
+            .filter(|lane| lane.guard.share() == 0)
+            .map(|lane| lane.provider.name().as_str())
+            .collect();
+        bad.dedup();
+        let out = is_out(corridor, channel);
+        let flag = |on: bool| if on { 1.0 } else { 0.0 };
+        let word = channel.as_str();
+        metrics::gauge!("outreachd_channel_on_backup", "channel" => word).set(flag(!bad.is_empty() && !out));
+        metrics::gauge!("outreachd_channel_out", "channel" => word).set(flag(out));
+        if bad.is_empty() {
+            self.said.retain(|(said, _)| *said != channel);
+            return;
+        }
+        if self.said.iter().any(|(said, at)| *said == channel && at.elapsed() < SAID_EVERY) {
+            return;
+        }
+        self.said.retain(|(said, _)| *said != channel);
+        self.said.push((channel, Instant::now()));
+        let providers = bad.join(", ");
+        if out {
+            tracing::warn!(%channel, providers, "no provider can be used: messages of this channel wait");
+        } else {
+            tracing::warn!(%channel, providers, "running on a backup: these providers fail");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::outbound::FailureKind;
+
+    /// Fails until it is left alone; probed at once.
+    fn failing(probes: u32) -> Arc<Guard> {
+        let name = ProviderName::parse("sms").unwrap();
+        let settings = BreakerSettings { cool_down: Duration::ZERO, probes, ..BreakerSettings::default() };
+        let guard = Guard::new(&name, Channel::Sms, settings, false);
+        while let Some(ticket) = guard.start(None) {
+            ticket.record(&Err(SendError::new(FailureKind::Transient, "x")), Duration::ZERO);
+        }
+        guard
+    }
+
+    #[test]
+    fn a_probe_has_one_place_however_it_ends() {
+        let guard = failing(3);
+        let probes: Vec<Ticket> = std::iter::from_fn(|| guard.probe()).collect();
+        assert_eq!((probes.len(), guard.room(100)), (3, 0));
+        let mut probes = probes.into_iter().map(|probe| guard.start(Some(probe)).unwrap());
+        probes.next().unwrap().record(&Ok(Accepted::default()), Duration::ZERO);
+        assert_eq!(guard.room(100), 1, "one has its answer");
+        drop(probes.next());
+        assert_eq!(guard.room(100), 2, "one was not sent");
+        drop(probes);
+        assert_eq!(guard.room(100), 3);
+    }
+
+    #[test]
+    fn a_probe_of_an_earlier_term_is_not_sent() {
+        let guard = failing(2);
+        let (one, two) = (guard.probe().unwrap(), guard.probe().unwrap());
+        one.record(&Err(SendError::new(FailureKind::Ambiguous, "x")), Duration::ZERO);
+        assert!(!guard.admits(Some(&two)));
+        assert!(guard.start(Some(two)).is_none());
+        assert_eq!(guard.room(100), 2, "it takes no place of the next ones");
+    }
+}
