@@ -34,6 +34,7 @@ pub struct PolicySection {
     /// How long a receipt is awaited before `sent` is final.
     pub receipt_deadline: Duration,
     pub retry: RetryPolicy,
+    pub surge: SurgePolicy,
     purposes: [PurposePolicy; 8],
 }
 
@@ -50,6 +51,20 @@ pub struct RetryPolicy {
     pub jitter_percent: u8,
     /// The longest pause that a provider's Retry-After may ask for.
     pub retry_after_max: Duration,
+}
+
+/// The guard against sources and templates that suddenly ask for far more than ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SurgePolicy {
+    pub enabled: bool,
+    /// How many times the busiest hour is too much.
+    pub factor: u32,
+    /// So many jobs in an hour are never too many.
+    pub floor: u64,
+    /// How many days are looked back.
+    pub days: u16,
+    /// For how long a source or template must have been known before it is judged.
+    pub learning: Duration,
 }
 
 /// What one purpose is allowed.
@@ -72,6 +87,7 @@ impl PolicySection {
             unknown_deadline: s.or("unknown_deadline", span(Duration::from_secs(60), 7 * DAY), 4 * HOUR),
             receipt_deadline: s.or("receipt_deadline", span(Duration::from_secs(60), 14 * DAY), 72 * HOUR),
             retry: s.section("retry", RetryPolicy::read),
+            surge: s.section("surge", SurgePolicy::read),
             purposes: s.section("purpose", |s| {
                 let mut read = |purpose: Purpose| {
                     s.section(purpose.as_str(), |s| {
@@ -124,6 +140,18 @@ impl RetryPolicy {
             s.fault("first_delay", Broken::new(rule, "lower it, or raise `max_delay`"));
         }
         retry
+    }
+}
+
+impl SurgePolicy {
+    fn read(s: &mut Section<'_>) -> Self {
+        Self {
+            enabled: s.or("enabled", Flag, true),
+            factor: s.or("factor", Int(1..=1_000), 5),
+            floor: s.or("floor", Int(1..=1_000_000_000), 500),
+            days: s.or("days", Int(1..=90), 14),
+            learning: s.or("learning", span(Duration::ZERO, 14 * DAY), DAY),
+        }
     }
 }
 

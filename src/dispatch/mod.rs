@@ -6,6 +6,7 @@ mod clock;
 mod due;
 mod explain;
 mod gate;
+mod keep;
 mod lane;
 mod life;
 mod outbox;
@@ -167,6 +168,7 @@ impl Dispatcher {
         tasks.spawn(settle::run(corridor.clone(), settled));
         tasks.spawn(due::run(corridor.clone()));
         tasks.spawn(life::run(corridor.clone()));
+        tasks.spawn(keep::run(corridor.clone()));
         tasks.spawn(outbox::run(corridor.clone(), parts.publisher));
         for lane in &corridor.lanes {
             for _ in 0..lane.runners() {

@@ -26,7 +26,7 @@ words! {
         Expired = "expired",
         /// Its time has come.
         Due = "due",
-        /// No person has put a hold on it.
+        /// Nobody has put a hold on it.
         Hold = "hold",
         /// The patient is in the directory.
         Known = "known",
@@ -83,11 +83,13 @@ pub struct MessageView<'a> {
     pub cancelled: Option<Reason>,
 }
 
-/// A hold placed by a person.
+/// A hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HoldView {
     /// `None`: until it is released.
     pub until: Option<Timestamp>,
+    /// What placed it: a person, or the guard against surges.
+    pub cause: Reason,
 }
 
 /// A route that an earlier step gave up.
@@ -178,7 +180,7 @@ pub fn decide(q: &Question<'_>) -> Decision {
     }
     if let Some(hold) = q.hold {
         let until = hold.until.map_or(expires_at, |u| u.min(expires_at));
-        return stop(Gate::Hold, Verdict::Hold { until: Some(until), reason: Some(Reason::OperatorHold) });
+        return stop(Gate::Hold, Verdict::Hold { until: Some(until), reason: Some(hold.cause) });
     }
     let Some(patient) = q.patient else { return unknown_patient(q) };
     if let Some(decision) = person_gates(q, patient, expires_at) {

@@ -4,3 +4,4 @@
 pub mod decide;
 pub mod retry;
 pub mod routes;
+pub mod surge;

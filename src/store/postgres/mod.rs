@@ -28,7 +28,10 @@ pub struct PostgresEngine {
     pool: PgPool,
 }
 
-const MIGRATIONS: Migrations = &[(1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
+const MIGRATIONS: Migrations = &[
+    (1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql")),
+    (4, "work", include_str!("../../../migrations/postgres/0004_work.sql")),
+];
 
 impl PostgresStore {
     /// Makes a pool for `url`; connects on first use.

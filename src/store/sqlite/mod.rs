@@ -55,7 +55,10 @@ pub struct SqliteTx {
     now: Timestamp,
 }
 
-const MIGRATIONS: Migrations = &[(1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
+const MIGRATIONS: Migrations = &[
+    (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
+    (4, "work", include_str!("../../../migrations/sqlite/0004_work.sql")),
+];
 
 const READERS: u32 = 4;
 
