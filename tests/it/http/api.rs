@@ -69,7 +69,25 @@ impl Api {
 
     /// The same, reaching the database by another address.
     pub(super) async fn open_at(database: TestDatabase, url: &str, http: &str, more: &str) -> Self {
-        let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
+        let templates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+        Self::open_in(database, url, &templates, http, more).await
+    }
+
+    /// Opens with other templates.
+    pub(super) async fn open_with_templates(templates: &std::path::Path, more: &str) -> Self {
+        let database = TestDatabase::create().await;
+        let url = database.url();
+        Self::open_in(database, &url, templates, "", more).await
+    }
+
+    async fn open_in(
+        database: TestDatabase,
+        url: &str,
+        templates: &std::path::Path,
+        http: &str,
+        more: &str,
+    ) -> Self {
+        let templates = templates.display();
         let text = format!(
             r#"
             [store]

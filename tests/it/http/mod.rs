@@ -9,3 +9,4 @@ mod limits;
 mod messages;
 mod operations;
 mod patients;
+mod work;
