@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::drain::{Drain, Fault, drain};
 use super::rig::Plan;
-use super::{bad, canary, limits, orders, safety};
+use super::{bad, canary, limits, orders, safety, surge};
 
 const PRIVATE: Plan = Plan {
     private: true,
@@ -70,4 +70,10 @@ async fn canaries_in_everything_that_is_said() {
 #[ignore = "heavy: tests/proof"]
 async fn stops_while_thousands_wait() {
     safety::stops("stops", Plan { sms_limits: &["200/s"], ..PRIVATE }, 6_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn surge_of_a_source() {
+    surge::surge("surge", PRIVATE, 40_000, 800, 4_000).await;
 }

@@ -12,5 +12,6 @@ mod orders;
 mod rig;
 mod safety;
 mod short;
+mod surge;
 mod tap;
 mod worker;

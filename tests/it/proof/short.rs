@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::drain::{Drain, Fault, drain};
 use super::rig::Plan;
-use super::{bad, canary, orders, safety};
+use super::{bad, canary, orders, safety, surge};
 
 const SMALL: Drain = Drain { jobs: 300, times: 1, fault: Fault::None, foreign: false };
 
@@ -44,4 +44,10 @@ async fn a_stop_holds_for_what_is_queued() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_outlives_older_upserts_and_snapshots() {
     safety::stop_stands("STOP stands", Plan::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_in_surge_is_held_and_everything_else_flows() {
+    let more = "[policy.surge]\nfloor = 50\n[worker]\nbatch = 50";
+    surge::surge("surge, short", Plan { more, ..Plan::default() }, 2_000, 20, 100).await;
 }
