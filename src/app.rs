@@ -13,18 +13,22 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Broker, BrokerOptions, ConsumeOptions, Prefix};
 use crate::config::Config;
 use crate::config::provider::{BreakerSettings, CaptureSettings, ProviderSection, ProviderSettings};
+use crate::config::source::SourceSection;
 use crate::config::store::StoreKind;
+use crate::config::work::DueTimes;
 use crate::dispatch::{Carrier, Dispatcher, Parts, Setting};
 use crate::domain::ids::{ProviderName, WorkerId};
 use crate::domain::words::{Channel, SafetyMode};
 use crate::http::{HttpServer, HttpState};
 use crate::intake::{Gatekeeper, Intake, queue};
+use crate::policy::surge::SurgeRules;
 use crate::provider::capture::Capture;
 use crate::provider::registry;
 use crate::simulator::{Simulator, SimulatorConfig, SimulatorError};
 use crate::store::emit::Emitter;
 use crate::store::postgres::PostgresStore;
 use crate::store::rows::Timings;
+use crate::store::rules::{ByPriority, LedgerRules, WorkDue};
 use crate::store::sealer::Sealer;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
@@ -60,13 +64,15 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
     let sealer = Sealer::new(key)?;
     let emitter = Emitter { statuses: config.events.statuses.clone() };
     let url = config.store.url.expose();
+    let (timings, rules) = (timings(config), ledger_rules(config));
     Ok(match config.store.kind {
-        StoreKind::Postgres => {
-            Arc::new(PostgresStore::new(url, config.store.pool_size, sealer, emitter, timings(config))?)
-        }
+        StoreKind::Postgres => Arc::new(
+            PostgresStore::new(url, config.store.pool_size, sealer, emitter, timings)?.with_rules(rules),
+        ),
         StoreKind::Sqlite => {
             // The machine's own clock: a single file is used by the processes of one machine.
-            Arc::new(SqliteStore::new(url, sealer, emitter, timings(config), Arc::new(wall_clock))?)
+            let store = SqliteStore::new(url, sealer, emitter, timings, Arc::new(wall_clock))?;
+            Arc::new(store.with_rules(rules))
         }
     })
 }
@@ -248,8 +254,42 @@ fn capture(channel: Channel) -> Option<Carrier> {
     })
 }
 
+fn ledger_rules(config: &Config) -> LedgerRules {
+    let hours = |d: Duration| i64::try_from(d.as_secs().div_ceil(3_600)).unwrap_or(i64::MAX);
+    let surge = config.policy.surge;
+    let rules = SurgeRules {
+        factor: surge.factor,
+        floor: surge.floor,
+        window_hours: i64::from(surge.days) * 24,
+        learning_hours: hours(surge.learning),
+    };
+    let by_priority = |due: &DueTimes| ByPriority {
+        urgent: span(due.urgent),
+        normal: span(due.normal),
+        bulk: span(due.bulk.unwrap_or(due.normal)),
+    };
+    let work = &config.work;
+    let limited = |source: &SourceSection| Some((source.name.clone(), source.per_day?));
+    LedgerRules {
+        surge: surge.enabled.then_some(rules),
+        per_day: config.sources.iter().filter_map(limited).collect(),
+        zone: config.organisation.timezone.clone(),
+        unknown_deadline: span(config.policy.unknown_deadline),
+        work: WorkDue {
+            plan_exhausted: by_priority(&work.plan_exhausted),
+            outcome_unknown: by_priority(&work.outcome_unknown),
+            unacknowledged: span(work.unacknowledged),
+            surge_hold: span(work.surge_hold),
+            hold_review: span(work.hold_review),
+        },
+    }
+}
+
+fn span(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
 fn timings(config: &Config) -> Timings {
-    let span = |d: Duration| SignedDuration::try_from(d).unwrap_or(SignedDuration::MAX);
     let longest = config.providers.iter().map(|p| p.timeout).max().unwrap_or(Duration::from_secs(15));
     Timings {
         lease: span(config.worker.lease),

@@ -21,7 +21,8 @@
 //!
 //! To follow one message, read in this order: [`intake::queue`], [`intake::submit`], [`intake::gatekeeper`],
 //! [`store::Store::admit`], then [`dispatch`]: `plan.rs` (asks [`policy::decide`]), `choice.rs`, `lane.rs`, `gate.rs`,
-//! `send.rs`, `settle.rs`, `outbox.rs`.
+//! `send.rs`, `settle.rs`, `outbox.rs`. What nobody drives is driven by `keep.rs`: holds that end, people who must be
+//! called.
 //!
 //! # What always holds
 //!

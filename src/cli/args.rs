@@ -4,10 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::domain::ids::{
-    About, HoldId, JobId, MessageId, ParkedId, PatientId, SiteId, SourceName, TemplateName,
+    About, HoldId, JobId, MessageId, ParkedId, PatientId, SiteId, SourceName, TemplateName, WorkItemId,
 };
 use crate::domain::status::MessageStatus;
-use crate::domain::words::{Channel, Reason};
+use crate::domain::words::{Channel, Reason, WorkKind, WorkOutcome, WorkState};
 use crate::store::rows::{HoldScope, OnRelease};
 use crate::template::Sample;
 
@@ -24,7 +24,7 @@ macro_rules! words {
 
 words! {
     status: MessageStatus, reason: Reason, channel: Channel, scope: HoldScope, on_release: OnRelease,
-    sample: Sample,
+    sample: Sample, work_kind: WorkKind, work_state: WorkState, work_outcome: WorkOutcome,
 }
 
 macro_rules! names {
@@ -47,7 +47,7 @@ macro_rules! row_ids {
     };
 }
 
-row_ids! { message: MessageId, parked: ParkedId, hold: HoldId }
+row_ids! { message: MessageId, parked: ParkedId, hold: HoldId, work: WorkItemId }
 
 /// An instant, or a time from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use super::args::{self, Until};
 use super::out::{Table, or_dash, tame};
 use super::{Desk, Failure, operator};
 use crate::domain::ids::HoldId;
-use crate::domain::words::{Channel, Purpose};
-use crate::store::rows::{Hold, HoldScope, OnRelease};
+use crate::domain::words::{Channel, Purpose, Reason};
+use crate::store::rows::{Hold, HoldScope, HoldState, HoldThen, OnRelease};
 
 /// Stops sending within two seconds on every worker. What is held stays in the ledger; what is on the wire is not
 /// called back.
@@ -33,23 +33,42 @@ pub(super) struct HoldOptions {
     /// When it ends by itself: an instant with its offset, or a span such as 2h
     #[arg(long, value_parser = args::until)]
     until: Option<Until>,
-    /// What becomes of the held messages at its end: `send`
+    /// What becomes of the held messages at its end: `send`, `expire`, or `review` (they wait until a person says)
     #[arg(long, value_parser = args::on_release, default_value = "send")]
     on_release: OnRelease,
 }
 
-/// Lists the holds in force.
+/// Lists the holds in force, and those that have ended and whose messages wait for your word.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  outreachd holds")]
 pub(super) struct ListOptions {}
 
-/// Ends a hold; what it held is decided upon anew.
+/// Ends a hold. What it held goes as the hold says (`outreachd holds`, column THEN), or as you say here.
+///
+/// Where the hold has ended already and its messages wait for review, say --send or --drop.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  outreachd release 0196f3c0-0000-7000-8000-000000000001")]
+#[command(after_help = "Examples:\n  outreachd release 0196f3c0-0000-7000-8000-000000000001\n  \
+    outreachd release 0196f3c0-0000-7000-8000-000000000001 --drop")]
 pub(super) struct ReleaseOptions {
     /// The hold's id, as `outreachd holds` shows it
     #[arg(value_parser = args::hold)]
     id: HoldId,
+    /// What it held goes out, as far as it is still allowed and not expired
+    #[arg(long, conflicts_with = "drop")]
+    send: bool,
+    /// What it held is dropped: those messages end as expired
+    #[arg(long)]
+    drop: bool,
+}
+
+impl ReleaseOptions {
+    fn then(&self) -> Option<HoldThen> {
+        match (self.send, self.drop) {
+            (true, _) => Some(HoldThen::Send),
+            (_, true) => Some(HoldThen::Drop),
+            _ => None,
+        }
+    }
 }
 
 pub(super) async fn hold(desk: &mut Desk, options: HoldOptions) -> Result<(), Failure> {
@@ -61,13 +80,13 @@ pub(super) async fn hold(desk: &mut Desk, options: HoldOptions) -> Result<(), Fa
         id: HoldId::generate(),
         scope: options.scope,
         value,
+        cause: Reason::OperatorHold,
         reason: tame(&options.reason),
         placed_by: operator(),
         placed_at: now,
         until: until(options.until, now)?,
         on_release: options.on_release,
     };
-    hold.check().map_err(|problem| Failure::Input(vec![problem]))?;
     store.place_hold(&hold).await?;
     if desk.json {
         return Ok(desk.out.pretty(&hold)?);
@@ -90,14 +109,22 @@ pub(super) async fn list(desk: &mut Desk) -> Result<(), Failure> {
     if holds.is_empty() {
         return Ok(desk.out.line("nothing is held")?);
     }
-    let mut table = Table::new(&["id", "scope", "value", "until", "then", "placed by", "reason"]);
-    for hold in &holds {
+    let mut table = Table::new(&["id", "scope", "value", "until", "then", "held", "placed by", "reason"]);
+    for row in &holds {
+        let hold = &row.hold;
         table.row([
             hold.id.to_string(),
             hold.scope.to_string(),
             or_dash(Some(&hold.value).filter(|v| !v.is_empty())),
-            or_dash_until(hold.until),
-            hold.on_release.to_string(),
+            match row.state {
+                HoldState::InForce => or_dash_until(hold.until),
+                HoldState::Review => "ended".to_owned(),
+            },
+            match row.state {
+                HoldState::InForce => hold.on_release.to_string(),
+                HoldState::Review => "waits: --send or --drop".to_owned(),
+            },
+            row.held.to_string(),
             tame(&hold.placed_by),
             tame(&hold.reason),
         ]);
@@ -107,12 +134,26 @@ pub(super) async fn list(desk: &mut Desk) -> Result<(), Failure> {
 
 pub(super) async fn release(desk: &mut Desk, options: &ReleaseOptions) -> Result<(), Failure> {
     let config = desk.config()?;
-    let released = Desk::store(&config).await?.release_hold(options.id, &operator()).await?;
-    if !released {
-        let what = format!("no hold {} is in force", options.id);
-        return Err(Failure::said(what, "look at `outreachd holds`"));
+    let store = Desk::store(&config).await?;
+    let missing = || {
+        let what = format!("no hold {} is in force, and none of that id waits for review", options.id);
+        Failure::said(what, "look at `outreachd holds`")
+    };
+    let row = store.holds().await?.into_iter().find(|row| row.hold.id == options.id).ok_or_else(missing)?;
+    let then = options.then();
+    if row.state == HoldState::Review && then.is_none() {
+        let what = format!("the hold has ended, and {} messages wait for your word", row.held);
+        return Err(Failure::said(what, "say --send or --drop"));
     }
-    Ok(desk.out.line("released")?)
+    if !store.release_hold(options.id, &operator(), then).await? {
+        return Err(missing());
+    }
+    let end = match (then, row.hold.on_release) {
+        (Some(HoldThen::Send), _) | (None, OnRelease::Send) => "go out as far as they are still allowed",
+        (Some(HoldThen::Drop), _) | (None, OnRelease::Expire) => "are dropped",
+        (None, OnRelease::Review) => "wait for your word: outreachd release ID --send, or --drop",
+    };
+    Ok(desk.out.line(format!("released; the {} messages it held {end}", row.held))?)
 }
 
 fn or_dash_until(until: Option<Timestamp>) -> String {

@@ -21,6 +21,7 @@ mod providers;
 mod run;
 mod simulate;
 mod templates;
+mod work;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -83,10 +84,13 @@ enum Command {
     Explain(explain::Options),
     /// Stop sending: everything, or one source, site, template, purpose, channel or provider
     Hold(holds::HoldOptions),
-    /// List the holds in force
+    /// List the holds in force, and those whose messages wait for review
     Holds(holds::ListOptions),
     /// End a hold
     Release(holds::ReleaseOptions),
+    /// Show, claim and close what people have to do
+    #[command(subcommand)]
+    Work(work::Command),
     /// List, check and preview templates
     #[command(subcommand)]
     Template(templates::Command),
@@ -147,6 +151,7 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Hold(options) => holds::hold(desk, options).await,
         Command::Holds(_) => holds::list(desk).await,
         Command::Release(options) => holds::release(desk, &options).await,
+        Command::Work(command) => work::run(desk, command).await,
         Command::Template(command) => templates::run(desk, command),
         Command::Dead(command) => dead::run(desk, command).await,
         Command::Providers(_) => providers::run(desk).await,

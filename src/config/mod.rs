@@ -24,6 +24,7 @@ pub mod site;
 pub mod source;
 pub mod store;
 pub mod templates;
+pub mod work;
 pub mod worker;
 
 mod context;
@@ -60,6 +61,7 @@ pub struct Config {
     pub events: events::EventsSection,
     pub limits: limits::LimitsSection,
     pub log: log::LogSection,
+    pub work: work::WorkSection,
     pub worker: worker::WorkerSection,
     /// None: every local caller may use everything.
     pub sources: Vec<SourceSection>,
@@ -147,6 +149,7 @@ impl Config {
             events: root.section("events", events::EventsSection::read),
             limits: root.section("limits", |s| limits::LimitsSection::read(s, &organisation.default_region)),
             log: root.section("log", log::LogSection::read),
+            work: root.section("work", work::WorkSection::read),
             worker: root.section("worker", worker::WorkerSection::read),
             sites: root.items("site", "id", site::site_id, |id, s| SiteSection::read(id, s, &organisation)),
             providers: root

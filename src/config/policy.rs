@@ -43,6 +43,7 @@ pub struct PolicySection {
     pub majority: MajorityPolicy,
     /// When recipients may be disturbed.
     pub hours: HoursTable,
+    pub surge: SurgePolicy,
     purposes: [PurposePolicy; 8],
 }
 
@@ -59,6 +60,20 @@ pub struct RetryPolicy {
     pub jitter_percent: u8,
     /// The longest pause that a provider's Retry-After may ask for.
     pub retry_after_max: Duration,
+}
+
+/// The guard against sources and templates that suddenly ask for far more than ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SurgePolicy {
+    pub enabled: bool,
+    /// How many times the busiest hour is too much.
+    pub factor: u32,
+    /// So many jobs in an hour are never too many.
+    pub floor: u64,
+    /// How many days are looked back.
+    pub days: u16,
+    /// For how long a source or template must have been known before it is judged.
+    pub learning: Duration,
 }
 
 /// What one purpose is allowed.
@@ -117,6 +132,7 @@ impl PolicySection {
             phi: s.section("phi", PhiPolicy::read),
             majority: s.section("majority", MajorityPolicy::read),
             hours: s.section("hours", hours::read),
+            surge: s.section("surge", SurgePolicy::read),
             purposes: s.section("purpose", |s| {
                 let mut read = |purpose: Purpose| {
                     s.section(purpose.as_str(), |s| {
@@ -169,6 +185,18 @@ impl RetryPolicy {
             s.fault("first_delay", Broken::new(rule, "lower it, or raise `max_delay`"));
         }
         retry
+    }
+}
+
+impl SurgePolicy {
+    fn read(s: &mut Section<'_>) -> Self {
+        Self {
+            enabled: s.or("enabled", Flag, true),
+            factor: s.or("factor", Int(1..=1_000), 5),
+            floor: s.or("floor", Int(1..=1_000_000_000), 500),
+            days: s.or("days", Int(1..=90), 14),
+            learning: s.or("learning", span(Duration::ZERO, 14 * DAY), DAY),
+        }
     }
 }
 

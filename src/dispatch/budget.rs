@@ -112,6 +112,7 @@ fn over_budget(corridor: &Corridor, planned: &Planned) -> Decided {
         reason: Some(Reason::OverBudget),
         due_at: Some(tomorrow.min(planned.valid_until)),
         channel: Some(planned.route.channel),
+        held_by: None,
         recipient: planned.reader.recipient,
         explanation: planned.explanation.clone(),
         at: now,

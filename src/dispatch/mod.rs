@@ -10,6 +10,7 @@ mod due;
 mod explain;
 mod failover;
 mod gate;
+mod keep;
 mod lane;
 mod life;
 mod outbox;
@@ -209,6 +210,7 @@ impl Dispatcher {
         tasks.spawn(settle::replay(corridor.clone()));
         tasks.spawn(due::run(corridor.clone()));
         tasks.spawn(life::run(corridor.clone()));
+        tasks.spawn(keep::run(corridor.clone()));
         tasks.spawn(outbox::run(corridor.clone(), parts.publisher));
         for lane in &corridor.lanes {
             for _ in 0..lane.runners() {

@@ -106,12 +106,15 @@ enum Outcome {
 
 fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directory: &Directory) -> Outcome {
     let patient = person(&hand, entry);
-    let judged = judge(corridor, &hand, patient.as_deref(), entry, directory);
+    let hold = covering(&hand, directory);
+    let judged = judge(corridor, &hand, patient.as_deref(), entry, directory, hold);
     let decision = &judged.decision;
     let explanation = kept(decision, directory.now);
     let (Verdict::Send { route, valid_until, .. }, Some(patient)) = (decision.verdict.clone(), patient)
     else {
-        return Outcome::Decided(Box::new(row(&hand, decision, directory.now, explanation)));
+        let mut row = row(&hand, decision, directory.now, explanation);
+        row.held_by = hold.filter(|_| decision.gate == Gate::Hold).map(|hold| hold.id);
+        return Outcome::Decided(Box::new(row));
     };
     let Some(reader) = reader(decision, &patient, entry) else {
         let none = Decision::plain(Gate::Proxy, Verdict::Suppress(Reason::NoProxy));
@@ -142,6 +145,7 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         let explanation = kept(&held, directory.now);
         let mut row = row(&planned.hand, &held, directory.now, explanation);
         row.channel = Some(lane.channel);
+        row.held_by = Some(hold.id);
         return Outcome::Decided(Box::new(row));
     }
     let priority = facts.priority;
@@ -192,6 +196,7 @@ fn judge(
     patient: Option<&Patient>,
     entry: &DirectoryEntry,
     directory: &Directory,
+    hold: Option<&Hold>,
 ) -> Judged {
     let catalogue = corridor.catalogue.current();
     let Some(template) = catalogue.get(&hand.facts.template) else {
@@ -209,13 +214,7 @@ fn judge(
     }
     let classes: Vec<(Channel, PhiClass)> = fitting.iter().map(|c| (*c, manifest.phi(*c))).collect();
     let served = super::lane::served(corridor, &hand.facts);
-    let hold = directory
-        .holds
-        .iter()
-        .find(|h| {
-            !matches!(h.scope, HoldScope::Channel | HoldScope::Provider) && h.covers(&hand.facts, None, None)
-        })
-        .map(|h| HoldView { until: h.until });
+    let hold = hold.map(|h| HoldView { until: h.asks_again(), cause: h.cause });
     let tried: Vec<Tried> =
         entry.tried.iter().map(|(route, reason)| Tried { route: route.clone(), reason: *reason }).collect();
     let proxies: Vec<Option<&Patient>> = entry.proxies.iter().map(Option::as_deref).collect();
@@ -313,6 +312,13 @@ fn count(
     }
 }
 
+/// The hold that stops the message whichever way it would go.
+fn covering<'d>(hand: &InHand, directory: &'d Directory) -> Option<&'d Hold> {
+    directory.holds.iter().find(|h| {
+        !matches!(h.scope, HoldScope::Channel | HoldScope::Provider) && h.covers(&hand.facts, None, None)
+    })
+}
+
 /// What is kept of a decision with its message. Words, numbers and times always serialise.
 fn kept(decision: &Decision, now: Timestamp) -> String {
     serde_json::to_string(&decision.explanation(now)).unwrap_or_default()
@@ -323,8 +329,8 @@ fn held_by(hold: &Hold, hand: &InHand) -> Decision {
         When::At(at) => at,
         When::Local(_) => Timestamp::MAX,
     };
-    let until = hold.until.map_or(expires, |until| until.min(expires));
-    Decision::plain(Gate::Hold, Verdict::Hold { until: Some(until), reason: Some(Reason::OperatorHold) })
+    let until = hold.asks_again().map_or(expires, |until| until.min(expires));
+    Decision::plain(Gate::Hold, Verdict::Hold { until: Some(until), reason: Some(hold.cause) })
 }
 
 /// The patient as this message may see them: an inline snapshot narrows, and never widens.
@@ -390,6 +396,7 @@ fn row(hand: &InHand, decision: &Decision, now: Timestamp, explanation: String) 
         due_at,
         channel: None,
         recipient: if decision.proxy.is_some() { Recipient::Proxy } else { Recipient::Patient },
+        held_by: None,
         explanation,
         at: now,
     }

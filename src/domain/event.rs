@@ -8,7 +8,7 @@ use super::ids::{
     About, CampaignId, JobId, MessageId, ParkedId, PatientId, ProviderName, SiteId, SourceName,
 };
 use super::status::MessageStatus;
-use super::words::{Channel, ContactStatus, Reason, Recipient};
+use super::words::{Channel, ContactStatus, Reason, Recipient, WorkEvent};
 
 /// One event, but for its `seq`, which the ledger gives out. Fields that do not apply are left out of the JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -213,6 +213,12 @@ impl Word {
     }
 }
 
+impl From<WorkEvent> for Word {
+    fn from(told: WorkEvent) -> Self {
+        Self(told.as_str().to_owned())
+    }
+}
+
 /// Money in millionths of the organisation's currency; in JSON a number of whole units, such as `0.0079`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cost {
@@ -263,6 +269,7 @@ mod tests {
     #[test]
     fn routing_keys_are_those_of_the_contract() {
         let word = |text| Word::parse(text).unwrap();
+        assert!(WorkEvent::ALL.iter().all(|told| Word::from(*told) == word(told.as_str())));
         let source = SourceName::parse("lakeside-ehr");
         for (kind, source, key) in [
             (EventKind::Message(MessageStatus::Delivered), source.clone(), "message.delivered.lakeside-ehr"),

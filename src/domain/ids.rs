@@ -123,8 +123,12 @@ row_id!(
     ParkedId
 );
 row_id!(
-    /// A stop that a person put in place.
+    /// A stop that a person or the guard against surges put in place.
     HoldId
+);
+row_id!(
+    /// Something that a person has to do.
+    WorkItemId
 );
 row_id!(
     /// One run of one process.

@@ -128,3 +128,71 @@ words! {
         AwaitingApproval = "awaiting_approval", SafetyMode = "safety_mode",
     }
 }
+
+words! {
+    /// What a person has to look after.
+    WorkKind {
+        /// Every route to the patient was tried, or none was left.
+        PlanExhausted = "plan_exhausted",
+        /// Nobody knows whether it arrived, and no news came in time.
+        OutcomeUnknown = "outcome_unknown",
+        /// An urgent message was not acknowledged by its template's deadline.
+        Unacknowledged = "unacknowledged",
+        /// A source or a template asked for far more than it ever does; what it asks for is held.
+        SurgeHold = "surge_hold",
+        /// A hold has ended, and what it held waits for a person's word.
+        HoldReview = "hold_review",
+    }
+}
+
+impl WorkKind {
+    /// What its events give as the reason.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::PlanExhausted => Reason::PlanExhausted,
+            Self::OutcomeUnknown => Reason::OutcomeUnknown,
+            Self::Unacknowledged => Reason::NoAnswer,
+            Self::SurgeHold => Reason::SurgeHold,
+            Self::HoldReview => Reason::OperatorHold,
+        }
+    }
+}
+
+words! {
+    /// Where a work item stands.
+    WorkState {
+        /// Nobody has it.
+        Open = "open",
+        /// Somebody looks after it.
+        Claimed = "claimed",
+        /// It is done.
+        Closed = "closed",
+    }
+}
+
+words! {
+    /// What is told of a work item.
+    WorkEvent {
+        Opened = "opened", Claimed = "claimed", Released = "released",
+        /// Nobody has claimed it in time.
+        Overdue = "overdue",
+        Closed = "closed",
+    }
+}
+
+words! {
+    /// What became of a work item. A closed list, so that nothing about a patient is written here.
+    WorkOutcome {
+        /// The patient was reached in another way.
+        Reached = "reached",
+        /// A new message was sent.
+        Resent = "resent",
+        /// There is no need any more.
+        NotNeeded = "not_needed",
+        /// Nobody could be reached.
+        Unreachable = "unreachable",
+        /// It has settled itself, or its cause is gone.
+        Resolved = "resolved",
+    }
+}

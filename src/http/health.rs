@@ -121,6 +121,12 @@ fn write_counts(out: &mut String, counts: Option<&Counts>) -> fmt::Result {
     gauge("outreachd_outbox", "Events not yet confirmed by the broker.", whole(counts.outbox))?;
     let help = "How long the oldest due message has waited.";
     gauge("outreachd_oldest_due_seconds", help, counts.oldest_due_seconds)?;
+    writeln!(out, "# HELP outreachd_work_open Work items that are not closed, by kind.")?;
+    writeln!(out, "# TYPE outreachd_work_open gauge")?;
+    for kind in crate::domain::words::WorkKind::ALL {
+        let open = counts.work.iter().find(|(counted, _)| counted == kind).map_or(0, |(_, open)| *open);
+        writeln!(out, "outreachd_work_open{{kind=\"{kind}\"}} {open}")?;
+    }
     writeln!(out, "# HELP outreachd_messages Messages by channel, status and reason.")?;
     writeln!(out, "# TYPE outreachd_messages gauge")?;
     for group in &counts.messages {

@@ -7,12 +7,13 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::problem::{Answer, Fail, Kind};
+use super::query::query;
 use super::route::{Call, json as answer, to_the_end};
 use crate::domain::ids::{HoldId, ProviderName, SiteId, SourceName, TemplateName};
 use crate::domain::problem::Problem;
 use crate::domain::reader::{Fault, Fields, Slot, instant};
 use crate::domain::words::{Channel, Purpose, Reason};
-use crate::store::rows::{Hold, HoldScope, OnRelease};
+use crate::store::rows::{Hold, HoldRow, HoldScope, HoldState, HoldThen, OnRelease};
 
 /// Characters of a hold's reason.
 const REASON: usize = 200;
@@ -21,7 +22,7 @@ const REASON: usize = 200;
 pub(super) async fn list(call: Call) -> Answer {
     let mut holds = call.shared.parts.intake.store.holds().await?;
     // What stops everybody concerns everybody; another source's holds do not.
-    holds.retain(|hold| hold.scope != HoldScope::Source || may(&call.caller, hold));
+    holds.retain(|row| row.hold.scope != HoldScope::Source || may(&call.caller, &row.hold));
     answer(StatusCode::OK, &json!({"holds": holds}))
 }
 
@@ -38,35 +39,47 @@ pub(super) async fn place(mut call: Call) -> Answer {
             let on_release = fields.read("on_release", |slot| slot.word(OnRelease::ALL, OnRelease::as_str));
             let on_release = on_release.unwrap_or(OnRelease::Send);
             let id = HoldId::generate();
-            Some(Hold { id, scope, value, reason, placed_by: by, placed_at: now, until, on_release })
+            let cause = Reason::OperatorHold;
+            Some(Hold { id, scope, value, cause, reason, placed_by: by, placed_at: now, until, on_release })
         })
         .await?;
     if hold.until.is_some_and(|until| until <= now) {
         let cure = "give a later instant, or leave it out: then it lasts until it is released";
         return Err(Fail::invalid(vec![Problem::new("until", Reason::BadData, "has passed", cure)]));
     }
-    hold.check().map_err(|problem| Fail::invalid(vec![problem]))?;
     if !may(&call.caller, &hold) {
         return Err(Fail::new(Kind::Forbidden, "this token may hold its own sources only: scope \"source\""));
     }
-    let placed = hold.clone();
+    let placed = HoldRow { hold: hold.clone(), state: HoldState::InForce, held: 0 };
     to_the_end(async move { store.place_hold(&hold).await }).await??;
     answer(StatusCode::CREATED, &placed)
 }
 
-/// `DELETE /v1/holds/{id}`.
+/// What the end of a hold may say, for its description.
+pub(super) const ENDS: &[(&str, &str)] =
+    &[("then", "send or drop what it held, whatever the hold says; a hold in review needs it")];
+
+/// `DELETE /v1/holds/{id}`: what it held goes as the hold says, or as `then` says.
 pub(super) async fn release(call: Call) -> Answer {
     let missing = || Fail::not_found("hold in force");
     let id = HoldId(Uuid::try_parse(call.param("id")).map_err(|_| missing())?);
     let store = call.shared.parts.intake.store.clone();
-    let hold = store.holds().await?.into_iter().find(|hold| hold.id == id).ok_or_else(missing)?;
-    if !may(&call.caller, &hold) {
+    let then = query(&call.uri, |fields| {
+        Some(fields.read("then", |slot| slot.word(HoldThen::ALL, HoldThen::as_str)))
+    })?;
+    let row = store.holds().await?.into_iter().find(|row| row.hold.id == id).ok_or_else(missing)?;
+    if row.state == HoldState::Review && then.is_none() {
+        let rule = "is needed: the hold has ended, and what it held waits for a person's word";
+        let problem = Problem::new("then", Reason::BadData, rule, "say `then=send` or `then=drop`");
+        return Err(Fail::invalid(vec![problem]));
+    }
+    if !may(&call.caller, &row.hold) {
         return Err(Fail::new(Kind::Forbidden, "this token may release holds of its own sources only"));
     }
     let by = call.caller.name().to_owned();
     let intake = call.shared.parts.intake.clone();
     let released = to_the_end(async move {
-        let released = store.release_hold(id, &by).await;
+        let released = store.release_hold(id, &by, then).await;
         if let Some(dispatcher) = &intake.dispatcher {
             dispatcher.nudge();
         }

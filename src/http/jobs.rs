@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
+use jiff::SignedDuration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -49,7 +50,7 @@ pub(super) async fn cancel(mut call: Call) -> Answer {
     };
     match first(intake, item).await? {
         Outcome::Cancel(outcome) => cancelled(&outcome),
-        Outcome::Refused { problems, .. } => Err(refused(problems)),
+        Outcome::Refused { problems, wait, .. } => Err(refused(problems, wait)),
         _ => Err(Fail::new(Kind::Internal, "the cancel was not answered")),
     }
 }
@@ -91,7 +92,7 @@ async fn one(caller: &Caller, intake: Intake, body: Vec<u8>) -> Answer {
     let status = match &outcome {
         Outcome::Accepted(_) | Outcome::TakenBack(..) => StatusCode::ACCEPTED,
         Outcome::Cancel(outcome) => return cancelled(outcome),
-        Outcome::Refused { problems, .. } => return Err(refused(problems.clone())),
+        Outcome::Refused { problems, wait, .. } => return Err(refused(problems.clone(), *wait)),
         _ => StatusCode::OK,
     };
     let result = result(id, &outcome);
@@ -186,15 +187,18 @@ fn result(id: Option<JobId>, outcome: &Outcome) -> ItemResult {
             ItemResult { problem: Some(too_late().to_json()), ..result(None, "conflict") }
         }
         Outcome::Cancel(_) | Outcome::Patient(_) | Outcome::Merged => result(None, "accepted"),
-        Outcome::Refused { problems, .. } => {
-            let fail = refused(problems.clone());
+        Outcome::Refused { problems, wait, .. } => {
+            let fail = refused(problems.clone(), *wait);
             let word = if fail.kind() == Kind::Conflict { "conflict" } else { "refused" };
             ItemResult { problem: Some(fail.to_json()), ..result(None, word) }
         }
     }
 }
 
-fn refused(problems: Vec<Problem>) -> Fail {
+fn refused(problems: Vec<Problem>, wait: Option<SignedDuration>) -> Fail {
+    if let (Some(wait), [one]) = (wait, problems.as_slice()) {
+        return Fail::too_many(one.clone(), wait);
+    }
     match problems.as_slice() {
         [one] if one.reason == Reason::Conflict => Fail::because(Kind::Conflict, one.clone()),
         [one] if one.field == "source" && one.reason == Reason::SourceNotAllowed => {

@@ -22,6 +22,7 @@ mod query;
 mod route;
 mod table;
 mod templates;
+mod work;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

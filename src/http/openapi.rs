@@ -9,9 +9,9 @@ use super::problem::Kind;
 use super::route::{Door, Route, Verb};
 use super::table::ROUTES;
 use crate::domain::status::{AttemptStatus, MessageStatus};
-use crate::domain::words::{Channel, Priority, Purpose, Reason};
+use crate::domain::words::{Channel, Priority, Purpose, Reason, WorkKind, WorkOutcome, WorkState};
 use crate::policy::decide::Gate;
-use crate::store::rows::{HoldScope, OnRelease};
+use crate::store::rows::{HoldScope, HoldState, OnRelease};
 use crate::template::Sample;
 
 /// The whole description (OpenAPI 3.1).
@@ -151,7 +151,7 @@ fn strict(fields: &[(&str, Value)]) -> Value {
 
 fn schemas() -> Value {
     let mut all = Map::new();
-    for part in [problems(), jobs(), messages(), patients(), operations()] {
+    for part in [problems(), jobs(), messages(), patients(), operations(), work()] {
         all.extend(part.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
     }
     Value::Object(all)
@@ -346,7 +346,14 @@ fn operations() -> Vec<(&'static str, Value)> {
         ("on_release?", word(OnRelease::ALL)),
     ];
     let mut placed = hold.to_vec();
-    placed.extend([("id", id()), ("placed_by", text()), ("placed_at", time())]);
+    placed.extend([
+        ("id", id()),
+        ("cause", word(&[Reason::OperatorHold, Reason::SurgeHold])),
+        ("placed_by", text()),
+        ("placed_at", time()),
+        ("state", word(HoldState::ALL)),
+        ("held", whole()),
+    ]);
     let dead = object(&[
         ("id", id()),
         ("reason", word(Reason::ALL)),
@@ -390,6 +397,38 @@ fn operations() -> Vec<(&'static str, Value)> {
             ]),
         ),
         ("Ready", object(&[("status", text()), ("checks", json!({"type": "object"}))])),
+    ]
+}
+
+fn work() -> Vec<(&'static str, Value)> {
+    let item = object(&[
+        ("id", id()),
+        ("kind", word(WorkKind::ALL)),
+        ("state", word(WorkState::ALL)),
+        ("priority", word(Priority::ALL)),
+        ("source", json!({"type": ["string", "null"]})),
+        ("site", json!({"type": ["string", "null"]})),
+        ("message_id", json!({"type": ["string", "null"]})),
+        ("patient_id", json!({"type": ["string", "null"]})),
+        ("hold_id", json!({"type": ["string", "null"]})),
+        ("opened_at", time()),
+        ("due_at", time()),
+        ("claimed_by", json!({"type": ["string", "null"]})),
+        ("closed_by", json!({"type": ["string", "null"]})),
+        ("outcome", json!({"type": ["string", "null"]})),
+        ("alerts", whole()),
+    ]);
+    vec![
+        ("WorkItem", item),
+        (
+            "WorkItems",
+            object(&[
+                ("work_items", list(reference("WorkItem"))),
+                ("next", json!({"type": ["string", "null"]})),
+            ]),
+        ),
+        ("Nothing", strict(&[])),
+        ("CloseWork", strict(&[("outcome", word(WorkOutcome::ALL))])),
     ]
 }
 

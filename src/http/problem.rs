@@ -3,6 +3,7 @@
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
 use crate::domain::problem::Problem;
@@ -42,13 +43,14 @@ pub(super) enum Kind {
     TooLarge,
     MediaType,
     Invalid,
+    TooMany,
     Internal,
     Busy,
     Unavailable,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Malformed,
         Self::Unauthorized,
         Self::Forbidden,
@@ -60,6 +62,7 @@ impl Kind {
         Self::TooLarge,
         Self::MediaType,
         Self::Invalid,
+        Self::TooMany,
         Self::Internal,
         Self::Busy,
         Self::Unavailable,
@@ -82,6 +85,7 @@ impl Kind {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "The body is of another type")
             }
             Self::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request breaks a rule"),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", "The limit of the day is reached"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of this program"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many requests at once"),
             Self::Unavailable => {
@@ -128,6 +132,14 @@ impl Fail {
     /// One fault of one field, of a kind of its own.
     pub(super) fn because(kind: Kind, problem: Problem) -> Self {
         Self::new(kind, problem.to_string()).about(vec![problem])
+    }
+
+    /// One fault that time will cure: 429, with the seconds until then.
+    pub(super) fn too_many(problem: Problem, wait: SignedDuration) -> Self {
+        let seconds = wait.as_secs().saturating_add(1).max(1);
+        let mut fail = Self::because(Kind::TooMany, problem).with("retry_after", seconds);
+        fail.0.header = Some((RETRY_AFTER, HeaderValue::from(seconds)));
+        fail
     }
 
     /// 401, with the challenge of RFC 6750.

@@ -2,7 +2,7 @@
 
 use super::body::Media;
 use super::route::{Doc, Door, Route, Verb};
-use super::{dead, health, holds, import, jobs, messages, page, patients, templates};
+use super::{dead, health, holds, import, jobs, messages, page, patients, templates, work};
 use crate::config::api::Scope;
 
 /// All of them.
@@ -23,6 +23,7 @@ pub(super) const ROUTES: &[Route] = &[
                 (202, "accepted", "JobResult"),
                 (409, "the id was used for a job with other content", "Problem"),
                 (422, "rules that the job breaks", "Problem"),
+                (429, "the source has sent as many today as it may; see Retry-After", "Problem"),
             ],
         },
     },
@@ -243,7 +244,82 @@ pub(super) const ROUTES: &[Route] = &[
         takes: &[],
         streams: false,
         run: |call| Box::pin(holds::release(call)),
-        doc: Doc { summary: "End a hold", query: &[], body: "", answers: &[(204, "ended", "")] },
+        doc: Doc {
+            summary: "End a hold; what it held goes as the hold says, or as you say",
+            query: holds::ENDS,
+            body: "",
+            answers: &[(204, "ended", ""), (422, "it has ended and needs your word", "Problem")],
+        },
+    },
+    Route {
+        method: Verb::Get,
+        path: "/v1/work-items",
+        door: Door::AnyOf(&[Scope::WorkWrite, Scope::MessagesRead]),
+        takes: &[],
+        streams: false,
+        run: |call| Box::pin(work::list(call)),
+        doc: Doc {
+            summary: "What people have to do, newest first",
+            query: work::FILTERS,
+            body: "",
+            answers: &[(200, "a page", "WorkItems")],
+        },
+    },
+    Route {
+        method: Verb::Get,
+        path: "/v1/work-items/{id}",
+        door: Door::AnyOf(&[Scope::WorkWrite, Scope::MessagesRead]),
+        takes: &[],
+        streams: false,
+        run: |call| Box::pin(work::show(call)),
+        doc: Doc {
+            summary: "One work item",
+            query: &[],
+            body: "",
+            answers: &[(200, "as it stands", "WorkItem")],
+        },
+    },
+    Route {
+        method: Verb::Post,
+        path: "/v1/work-items/{id}/claim",
+        door: Door::AnyOf(&[Scope::WorkWrite]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(work::claim(call)),
+        doc: Doc {
+            summary: "Take a work item upon yourself",
+            query: &[],
+            body: "Nothing",
+            answers: &[(200, "yours", "WorkItem"), (409, "somebody has it, or it is closed", "Problem")],
+        },
+    },
+    Route {
+        method: Verb::Post,
+        path: "/v1/work-items/{id}/release",
+        door: Door::AnyOf(&[Scope::WorkWrite]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(work::release(call)),
+        doc: Doc {
+            summary: "Give a claimed work item back",
+            query: &[],
+            body: "Nothing",
+            answers: &[(200, "open again", "WorkItem"), (409, "nobody has it, or it is closed", "Problem")],
+        },
+    },
+    Route {
+        method: Verb::Post,
+        path: "/v1/work-items/{id}/close",
+        door: Door::AnyOf(&[Scope::WorkWrite]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(work::close(call)),
+        doc: Doc {
+            summary: "Close a work item with what became of it",
+            query: &[],
+            body: "CloseWork",
+            answers: &[(200, "closed", "WorkItem"), (409, "it is closed", "Problem")],
+        },
     },
     Route {
         method: Verb::Get,

@@ -106,6 +106,8 @@ fn admission(message: &MessageRow) -> Admission {
         replaces: None,
         due_at: None,
         expires_at: message.expires_at,
+        // Whoever tries it again looks after it.
+        ack_by: None,
         raw: None,
         origin: "retry".to_owned(),
     }

@@ -110,7 +110,10 @@ impl Gatekeeper {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(admission(job, arrival, purpose, priority, expires_at))
+        let ack_by = template.manifest.urgent_deadline.filter(|_| priority == Priority::Urgent).map(|span| {
+            job.not_before.map_or(now, earliest).max(now).checked_add(span).unwrap_or(Timestamp::MAX)
+        });
+        Ok(Admission { ack_by, ..admission(job, arrival, purpose, priority, expires_at) })
     }
 
     fn check_source(&self, job: &Job, arrival: &Arrival, problems: &mut Vec<Problem>) {
@@ -248,6 +251,7 @@ fn admission(
         replaces: job.replaces,
         due_at: job.not_before.map(earliest),
         expires_at: latest(expires_at),
+        ack_by: None,
         body: JobBody {
             data: job.data,
             channels: job.channels,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::gatekeeper::{Arrival, Gatekeeper};
 use crate::dispatch::{Dispatcher, Handover};
@@ -43,6 +43,8 @@ pub enum Outcome {
     Refused {
         parked: Option<ParkedId>,
         problems: Vec<Problem>,
+        /// After how long it may be sent again as it is; `None`: not at all.
+        wait: Option<SignedDuration>,
     },
 }
 
@@ -143,8 +145,7 @@ impl Intake {
                     let Some((place, reject)) = jobs.as_reject(&code) else {
                         return Err(StoreError::Data(code));
                     };
-                    let refused =
-                        Outcome::Refused { parked: Some(reject.id), problems: reject.problems.clone() };
+                    let refused = refusal(Some(reject.id), reject.problems.clone());
                     set(outcomes, place, Some(refused));
                     stack.push(Jobs { admissions: Vec::new(), rejects: vec![reject] });
                 }
@@ -299,7 +300,7 @@ fn refuse(item: Incoming, problems: Vec<Problem>) -> Refused {
         "reason" => problems.first().map_or(Reason::Malformed, |p| p.reason).as_str())
     .increment(1);
     if !item.park {
-        return Refused { reject: None, outcome: Outcome::Refused { parked: None, problems } };
+        return Refused { reject: None, outcome: refusal(None, problems) };
     }
     let (source, job_id): (Option<SourceName>, Option<JobId>) = identify(&item.body);
     let reject = Reject {
@@ -312,7 +313,7 @@ fn refuse(item: Incoming, problems: Vec<Problem>) -> Refused {
         body: item.body,
         redelivered: item.redelivered,
     };
-    Refused { outcome: Outcome::Refused { parked: Some(reject.id), problems }, reject: Some(reject) }
+    Refused { outcome: refusal(Some(reject.id), problems), reject: Some(reject) }
 }
 
 /// A source takes back its own jobs only.
@@ -330,11 +331,19 @@ fn answer(admission: &Admission, outcome: &AdmitOutcome) -> Outcome {
         AdmitOutcome::Accepted(id) => Outcome::Accepted(*id),
         AdmitOutcome::Duplicate(id) => Outcome::Duplicate(*id),
         AdmitOutcome::TakenBack(id, reason) => Outcome::TakenBack(*id, *reason),
-        AdmitOutcome::Conflict(id) => Outcome::Refused {
-            parked: admission.raw.is_some().then_some(*id),
-            problems: vec![crate::store::conflict()],
+        AdmitOutcome::Conflict(id) => {
+            refusal(admission.raw.is_some().then_some(*id), vec![crate::store::conflict()])
+        }
+        AdmitOutcome::OverLimit { parked, wait } => Outcome::Refused {
+            parked: admission.raw.is_some().then_some(*parked),
+            problems: vec![crate::store::over_limit()],
+            wait: Some(*wait),
         },
     }
+}
+
+fn refusal(parked: Option<ParkedId>, problems: Vec<Problem>) -> Outcome {
+    Outcome::Refused { parked, problems, wait: None }
 }
 
 fn merged(known: bool) -> Outcome {
@@ -344,7 +353,7 @@ fn merged(known: bool) -> Outcome {
     let cure = "send both patients first";
     let problem =
         Problem::new("id", Reason::UnknownPatient, "one of the two patients is not in the directory", cure);
-    Outcome::Refused { parked: None, problems: vec![problem] }
+    refusal(None, vec![problem])
 }
 
 fn count(outcome: &AdmitOutcome) {
@@ -353,6 +362,7 @@ fn count(outcome: &AdmitOutcome) {
         AdmitOutcome::Duplicate(_) => "duplicate",
         AdmitOutcome::Conflict(_) => "conflict",
         AdmitOutcome::TakenBack(..) => "taken_back",
+        AdmitOutcome::OverLimit { .. } => "over_limit",
     };
     metrics::counter!("outreachd_jobs_total", "result" => word).increment(1);
 }
@@ -366,5 +376,5 @@ fn set(outcomes: &mut [Option<Outcome>], place: usize, outcome: Option<Outcome>)
 /// Every item gets an outcome above; should one not, its sender hears of it.
 fn lost() -> Outcome {
     let problem = Problem::new("", Reason::Malformed, "was not answered", "send it again and report this");
-    Outcome::Refused { parked: None, problems: vec![problem] }
+    refusal(None, vec![problem])
 }

@@ -31,7 +31,7 @@ words! {
         Cancelled = "cancelled",
         /// Its time has not passed.
         Expired = "expired",
-        /// No person has put a hold on it.
+        /// Nobody has put a hold on it.
         Hold = "hold",
         /// Somebody may be written to in the patient's place, where the patient is not to be.
         Proxy = "proxy",
@@ -181,7 +181,7 @@ fn message_gates(q: &Question<'_>, expires_at: Timestamp) -> Option<Decision> {
     }
     q.hold.map(|hold| {
         let until = hold.until.map_or(expires_at, |u| u.min(expires_at));
-        let reason = Some(Reason::OperatorHold);
+        let reason = Some(hold.cause);
         Decision::plain(Gate::Hold, Verdict::Hold { until: Some(until), reason })
     })
 }
@@ -563,7 +563,7 @@ mod tests {
         stop(&wrong, &marketing);
         let held = |q: &mut Question<'_>| {
             marketing(q);
-            q.hold = Some(HoldView { until: None });
+            q.hold = Some(HoldView { until: None, cause: Reason::OperatorHold });
         };
         stop(&wrong, &held);
         let late = |q: &mut Question<'_>| {

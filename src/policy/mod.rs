@@ -9,5 +9,6 @@ pub mod person;
 pub mod question;
 pub mod retry;
 pub mod routes;
+pub mod surge;
 mod ways;
 pub mod zones;

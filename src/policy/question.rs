@@ -123,11 +123,13 @@ pub struct AddressSeen {
     pub recent: Recent,
 }
 
-/// A hold placed by a person.
+/// A hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HoldView {
     /// `None`: until it is released.
     pub until: Option<Timestamp>,
+    /// What placed it: a person, or the guard against surges.
+    pub cause: Reason,
 }
 
 /// A route that an earlier step gave up.

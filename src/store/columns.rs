@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::rows::{Hold, HoldScope, MessageFacts, OnRelease, OutboxEvent};
+use super::rows::{Hold, HoldScope, MessageFacts, OnRelease, OutboxEvent, WorkItem};
 use super::{Result, StoreError};
 use crate::domain::ids::{
-    About, CampaignId, HoldId, JobId, MessageId, PatientId, SiteId, SourceName, TemplateName,
+    About, CampaignId, HoldId, JobId, MessageId, PatientId, SiteId, SourceName, TemplateName, WorkItemId,
 };
-use crate::domain::words::{Priority, Purpose};
+use crate::domain::words::{Priority, Purpose, Reason, WorkKind, WorkOutcome, WorkState};
 
 /// A row whose columns are read by their place.
 pub trait Columns: Send + Sync + Sized {
@@ -142,9 +142,14 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
+/// A priority by its number.
+fn priority(row: &impl Columns, column: usize) -> Result<Priority> {
+    let number: usize = row.count(column)?;
+    there(column, Priority::ALL.get(number).copied())
+}
+
 /// Reads the first 14 columns.
 pub(super) fn facts(row: &impl Columns) -> Result<MessageFacts> {
-    let priority: usize = row.count(6)?;
     Ok(MessageFacts {
         id: MessageId(row.id(0)?),
         source: row.word(1, SourceName::parse)?,
@@ -152,7 +157,7 @@ pub(super) fn facts(row: &impl Columns) -> Result<MessageFacts> {
         patient_id: row.word(3, PatientId::parse)?,
         template: row.word(4, TemplateName::parse)?,
         purpose: row.word(5, Purpose::from_word)?,
-        priority: there(6, Priority::ALL.get(priority).copied())?,
+        priority: priority(row, 6)?,
         about: row.maybe_word(7, About::parse)?,
         site: row.maybe_word(8, SiteId::parse)?,
         campaign_id: row.maybe_word(9, CampaignId::parse)?,
@@ -163,17 +168,50 @@ pub(super) fn facts(row: &impl Columns) -> Result<MessageFacts> {
     })
 }
 
-/// `id, scope, value, reason, placed_by, placed_at, until, on_release`.
+/// `id, scope, value, cause, reason, placed_by, placed_at, until, on_release`.
 pub(super) fn hold(row: &impl Columns) -> Result<Hold> {
     Ok(Hold {
         id: HoldId(row.id(0)?),
         scope: row.word(1, HoldScope::from_word)?,
         value: row.text(2)?.to_owned(),
-        reason: row.text(3)?.to_owned(),
-        placed_by: row.text(4)?.to_owned(),
-        placed_at: row.time(5)?,
-        until: row.maybe_time(6)?,
-        on_release: row.word(7, OnRelease::from_word)?,
+        cause: row.word(3, Reason::from_word)?,
+        reason: row.text(4)?.to_owned(),
+        placed_by: row.text(5)?.to_owned(),
+        placed_at: row.time(6)?,
+        until: row.maybe_time(7)?,
+        on_release: row.word(8, OnRelease::from_word)?,
+    })
+}
+
+/// The columns of [`work_item`], in their order.
+pub(super) const WORK_ITEM: &str = "id, kind, priority, source, site, message_id, patient_id, hold_id, opened_at, \
+    due_at, claimed_by, claimed_at, closed_at, closed_by, outcome, alerts";
+
+/// [`WORK_ITEM`].
+pub(super) fn work_item(row: &impl Columns) -> Result<WorkItem> {
+    let (claimed_at, closed_at) = (row.maybe_time(11)?, row.maybe_time(12)?);
+    Ok(WorkItem {
+        id: WorkItemId(row.id(0)?),
+        kind: row.word(1, WorkKind::from_word)?,
+        state: match (closed_at, claimed_at) {
+            (Some(_), _) => WorkState::Closed,
+            (None, Some(_)) => WorkState::Claimed,
+            (None, None) => WorkState::Open,
+        },
+        priority: priority(row, 2)?,
+        source: row.maybe_word(3, SourceName::parse)?,
+        site: row.maybe_word(4, SiteId::parse)?,
+        message_id: row.maybe_id(5)?.map(MessageId),
+        patient_id: row.maybe_word(6, PatientId::parse)?,
+        hold_id: row.maybe_id(7)?.map(HoldId),
+        opened_at: row.time(8)?,
+        due_at: row.time(9)?,
+        claimed_by: row.maybe_text(10)?.map(str::to_owned),
+        claimed_at,
+        closed_at,
+        closed_by: row.maybe_text(13)?.map(str::to_owned),
+        outcome: row.maybe_word(14, WorkOutcome::from_word)?,
+        alerts: row.count(15)?,
     })
 }
 

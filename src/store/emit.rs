@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::rows::{MessageFacts, Reject};
+use super::rows::{MessageFacts, Reject, WorkItem};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::ids::{MessageId, ProviderName};
 use crate::domain::status::MessageStatus;
-use crate::domain::words::{Channel, Reason, Recipient};
+use crate::domain::words::{Channel, Reason, Recipient, WorkEvent};
 
 /// In how many lanes events leave; those of one message share one, so that their order holds.
 pub const SHARDS: u8 = 16;
@@ -79,6 +79,20 @@ impl Emitter {
         event.field = first.map(|p| p.field.clone());
         event.parked_id = Some(reject.id);
         event.correlation_id.clone_from(&reject.correlation_id);
+        written(&event)
+    }
+
+    /// The event for a work item.
+    #[must_use]
+    pub fn work(item: &WorkItem, told: WorkEvent, at: Timestamp) -> NewEvent {
+        let mut event = Event::new(uuid::Uuid::now_v7(), EventKind::Work(told.into()), at);
+        event.is_final = told == WorkEvent::Closed;
+        event.work_item_id = Some(item.id.0);
+        event.message_id = item.message_id;
+        event.source.clone_from(&item.source);
+        event.site.clone_from(&item.site);
+        event.patient_id.clone_from(&item.patient_id);
+        event.reason = Some(item.kind.reason());
         written(&event)
     }
 }

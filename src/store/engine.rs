@@ -82,6 +82,7 @@ pub struct Statements {
     pub settle: &'static str,
     pub reserve: &'static str,
     pub outbox: &'static str,
+    pub count_arrivals: &'static str,
 }
 
 /// The parameters of a statement.

@@ -8,17 +8,20 @@ pub mod columns;
 pub mod emit;
 pub mod engine;
 mod fault;
+pub mod holds;
 pub mod ledger;
 pub mod postgres;
 pub mod rows;
+pub mod rules;
 pub mod sealer;
 pub mod sqlite;
 mod words;
+pub mod work;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::ids::{HoldId, MessageId, ParkedId, PatientId, WorkerId};
+use crate::domain::ids::{HoldId, MessageId, ParkedId, PatientId, WorkItemId, WorkerId};
 use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
@@ -26,9 +29,9 @@ use crate::domain::problem::Problem;
 use crate::domain::words::Reason;
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CancelOutcome, Claim, Claimed, Count,
-    Counts, Decided, Directory, EventRow, Hold, MessageFilter, MessageRow, OutboxEvent, PageRow, PageWish,
-    ParkedFilter, ParkedRow, Release, Reserve, Reserved, Settlement, Spend, Subject, TakenOver,
-    UpsertOutcome, WishOutcome, WorkerRow,
+    Counts, Decided, Directory, EventRow, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, OutboxEvent,
+    PageRow, PageWish, ParkedFilter, ParkedRow, Release, Reserve, Reserved, Settlement, Spend, Subject,
+    TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -66,7 +69,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     // What comes in.
 
     /// Writes accepted jobs and parked rejects, supersedes what they replace, and leases what `worker` has room
-    /// for. Answers one outcome per admission, in order.
+    /// for. Counts what comes in: a source beyond its day's limit is refused, a surge is put under a hold. Answers
+    /// one outcome per admission, in order.
     async fn admit(&self, batch: &AdmitBatch) -> Result<AdmitReport>;
 
     /// Takes jobs back; a cancel that comes before its job leaves a tombstone. One outcome per cancel.
@@ -89,7 +93,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// What decisions rest on, for a batch of messages; one entry each, in order.
     async fn directory(&self, subjects: &[Subject]) -> Result<Directory>;
 
-    /// Writes what was decided other than to send.
+    /// Writes what was decided other than to send. What has failed and is not bulk becomes a work item.
     async fn decide(&self, decisions: &[Decided]) -> Result<()>;
 
     /// Writes the attempts of those messages whose decision still holds; answers which.
@@ -121,6 +125,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Marks `done` as published and reads on, in order, from the shards that `worker` holds or can take.
     async fn outbox(&self, worker: WorkerId, done: &[i64], room: u32) -> Result<Vec<OutboxEvent>>;
+
+    /// Lets go what holds held that have ended, as each says, `limit` messages of each at most. Answers how many.
+    async fn settle_holds(&self, limit: u32) -> Result<u32>;
+
+    /// Opens work items for what people must look after by now, tells of new and of overdue ones, and closes those
+    /// whose cause is gone; `limit` of each at most.
+    async fn sweep_work(&self, limit: u32) -> Result<WorkSwept>;
+
+    /// Forgets counts of jobs that no measure needs any more, `limit` at most. Answers how many.
+    async fn prune_arrivals(&self, limit: u32) -> Result<u32>;
 
     // For people and callers.
 
@@ -162,11 +176,21 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Puts a hold in place.
     async fn place_hold(&self, hold: &Hold) -> Result<()>;
 
-    /// Ends a hold and lets what it held go as it says. False: no such hold is active.
-    async fn release_hold(&self, id: HoldId, by: &str) -> Result<bool>;
+    /// Ends a hold; what it held goes as `then` says, else as the hold itself says. A hold that has ended and whose
+    /// messages wait for review needs `then`. False: there is no such hold.
+    async fn release_hold(&self, id: HoldId, by: &str, then: Option<HoldThen>) -> Result<bool>;
 
-    /// Holds in force.
-    async fn holds(&self) -> Result<Vec<Hold>>;
+    /// Holds in force, and those whose messages wait for review.
+    async fn holds(&self) -> Result<Vec<HoldRow>>;
+
+    /// Work items by filter, newest first.
+    async fn work_items(&self, filter: &WorkFilter) -> Result<Vec<WorkItem>>;
+
+    /// One work item.
+    async fn work_item(&self, id: WorkItemId) -> Result<Option<WorkItem>>;
+
+    /// Claims, releases or closes a work item for `by`.
+    async fn move_work(&self, id: WorkItemId, by: &str, to: WorkMove) -> Result<WorkMoved>;
 
     /// Every worker that was seen within a day.
     async fn workers(&self) -> Result<Vec<WorkerRow>>;
@@ -236,5 +260,16 @@ pub fn conflict() -> Problem {
         Reason::Conflict,
         "this source has used the id for a job with other content",
         "give the changed job an id of its own, and name the old one in `replaces`",
+    )
+}
+
+/// What is wrong with a job whose source has sent as many as it may.
+#[must_use]
+pub fn over_limit() -> Problem {
+    Problem::new(
+        "source",
+        Reason::OverBudget,
+        "has sent as many jobs today as `per_day` allows",
+        "send it after midnight in the organisation's zone, or raise `per_day` of the source",
     )
 }

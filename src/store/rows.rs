@@ -15,7 +15,10 @@ use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::wish::Wish;
-use crate::domain::words::{Channel, Priority, Purpose, Reason, Recipient, words};
+use crate::domain::words::{Channel, Priority, Purpose, Reason, Recipient, WorkKind, words};
+
+pub use super::holds::{Hold, HoldRow, HoldScope, HoldState, HoldThen, OnRelease};
+pub use super::work::{WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept};
 
 /// The ledger's clocks, by configuration.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +90,8 @@ pub struct Admission {
     pub due_at: Option<Timestamp>,
     /// The latest reading of the body's `expires_at`.
     pub expires_at: Timestamp,
+    /// Urgent ones: people are called unless it is acknowledged by then.
+    pub ack_by: Option<Timestamp>,
     /// The job as it came, to be parked and reported should its name be taken; `None`: its sender waits for the
     /// answer and is told directly.
     pub raw: Option<Vec<u8>>,
@@ -130,6 +135,12 @@ pub enum AdmitOutcome {
     Conflict(ParkedId),
     /// A cancel or a replacement had come first; on record as cancelled.
     TakenBack(MessageId, Reason),
+    /// Its source has sent as many jobs today as it may; parked and reported.
+    OverLimit {
+        parked: ParkedId,
+        /// Until the day ends.
+        wait: SignedDuration,
+    },
 }
 
 /// The outcomes, and the leases of those in hand.
@@ -299,6 +310,8 @@ pub struct Decided {
     pub due_at: Option<Timestamp>,
     pub channel: Option<Channel>,
     pub recipient: Recipient,
+    /// The hold that it waits for.
+    pub held_by: Option<HoldId>,
     /// JSON, as `explain` reads it.
     pub explanation: String,
     /// When it was decided, by the database's clock.
@@ -631,67 +644,6 @@ pub struct ParkedRow {
     pub body: Vec<u8>,
 }
 
-words! {
-    /// What a hold covers.
-    HoldScope {
-        All = "all", Source = "source", Site = "site", Template = "template", Purpose = "purpose",
-        Channel = "channel", Provider = "provider",
-    }
-}
-
-words! {
-    /// What becomes of the held when the hold ends.
-    OnRelease { Send = "send", Expire = "expire", Review = "review" }
-}
-
-/// A stop that a person put in place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Hold {
-    pub id: HoldId,
-    pub scope: HoldScope,
-    /// Which source, site ...; empty for `all`.
-    pub value: String,
-    pub reason: String,
-    pub placed_by: String,
-    pub placed_at: Timestamp,
-    pub until: Option<Timestamp>,
-    pub on_release: OnRelease,
-}
-
-impl Hold {
-    /// What is wrong with a hold that a person asks for.
-    ///
-    /// # Errors
-    /// What was held would go out on release although something else was asked for: that is refused, not ignored.
-    pub fn check(&self) -> Result<(), Problem> {
-        if self.on_release == OnRelease::Send {
-            return Ok(());
-        }
-        let rule = "only `send` is known to this release: what was held goes out when the hold ends";
-        let cure = "leave it out; to drop what is held, cancel it before the release";
-        Err(Problem::new("on_release", Reason::BadData, rule, cure))
-    }
-
-    /// Whether it covers a message that would go over `channel` by `provider`.
-    #[must_use]
-    pub fn covers(
-        &self,
-        facts: &MessageFacts,
-        channel: Option<Channel>,
-        provider: Option<&ProviderName>,
-    ) -> bool {
-        match self.scope {
-            HoldScope::All => true,
-            HoldScope::Source => facts.source.as_str() == self.value,
-            HoldScope::Site => facts.site.as_ref().is_some_and(|s| s.as_str() == self.value),
-            HoldScope::Template => facts.template.as_str() == self.value,
-            HoldScope::Purpose => facts.purpose.as_str() == self.value,
-            HoldScope::Channel => channel.is_some_and(|c| c.as_str() == self.value),
-            HoldScope::Provider => provider.is_some_and(|p| p.as_str() == self.value),
-        }
-    }
-}
-
 /// One worker.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkerRow {
@@ -717,6 +669,8 @@ pub struct Counts {
     pub oldest_due_seconds: f64,
     /// Something was said at some address, such as a STOP, or a list of them was imported.
     pub address_consents_known: bool,
+    /// Work items that are not closed, by kind.
+    pub work: Vec<(WorkKind, u64)>,
 }
 
 /// How many messages stand alike.

@@ -64,13 +64,13 @@ macro_rules! admitted {
         concat!(
             "INSERT INTO messages (id, source, job_id, patient_id, template, purpose, priority, about, site, campaign_id, ",
             "correlation_id, test, retry_of, body, accepted_at, changed_at, expires_at, status, reason, due_at, lease_token, ",
-            "lease_owner, lease_until) ",
+            "lease_owner, lease_until, ack_by) ",
             "SELECT i.id, i.source, i.job_id, i.patient_id, i.template, i.purpose, i.priority, i.about, i.site, i.campaign_id, ",
             "i.correlation_id, i.test, i.retry_of, i.body, now(), now(), i.expires_at, ",
             "CASE WHEN i.gone IS NOT NULL THEN 'cancelled' WHEN i.due_at > now() THEN 'scheduled' ELSE 'accepted' END, i.gone, ",
             "CASE WHEN i.gone IS NULL THEN COALESCE(i.due_at, now()) END, ",
             "CASE WHEN i.lease THEN lease.token END, CASE WHEN i.lease THEN $1 END, ",
-            "CASE WHEN i.lease THEN now() + $2 * {us} END "
+            "CASE WHEN i.lease THEN now() + $2 * {us} END, CASE WHEN i.gone IS NULL THEN i.ack_by END "
         )
     };
 }
@@ -82,7 +82,11 @@ macro_rules! decided {
             "status = CASE WHEN ", decision_is_legal!(), " THEN i.status ELSE m.status END, reason = i.reason, ",
             // The patient may have come between the decision and this statement.
             "due_at = CASE WHEN i.reason = 'unknown_patient' AND i.due_at IS NOT NULL ",
-            "AND EXISTS (SELECT 1 FROM patients p WHERE p.id = m.patient_id) THEN now() ELSE i.due_at END, ",
+            "AND EXISTS (SELECT 1 FROM patients p WHERE p.id = m.patient_id) THEN now() ",
+            // So may the end of the hold.
+            "WHEN i.held_by IS NOT NULL AND i.due_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = i.held_by ",
+            "AND h.released_at IS NULL AND (h.until IS NULL OR h.until > now())) THEN now() ELSE i.due_at END, ",
+            "held_by = i.held_by, ",
             "channel = COALESCE(i.channel, m.channel), explanation = i.explanation, lease_token = NULL, lease_owner = NULL, ",
             "lease_until = NULL, changed_at = CASE WHEN ", decision_is_told!(), " THEN now() ELSE m.changed_at END, ",
             "seq = m.seq + CASE WHEN i.event_key IS NOT NULL AND ", decision_is_told!(), " THEN 1 ELSE 0 END "
@@ -154,14 +158,16 @@ macro_rules! counted {
     };
 }
 
-/// No hold in force covers the row `m` as `i` would send it.
+/// No hold in force covers the row `m` as `i` would send it. What the guard against surges leaves alone is said in
+/// [`crate::store::rows::Hold::covers`].
 macro_rules! not_stopped {
     () => {
         concat!(
-            "NOT EXISTS (SELECT 1 FROM stops h WHERE h.scope = 'all' OR (h.scope = 'source' AND h.value = m.source) ",
+            "NOT EXISTS (SELECT 1 FROM stops h WHERE (h.cause <> 'surge_hold' OR (m.priority > 0 ",
+            "AND m.purpose <> 'emergency' AND m.campaign_id IS NULL)) AND (h.scope = 'all' OR (h.scope = 'source' AND h.value = m.source) ",
             "OR (h.scope = 'site' AND h.value = m.site) OR (h.scope = 'template' AND h.value = m.template) ",
             "OR (h.scope = 'purpose' AND h.value = m.purpose) OR (h.scope = 'channel' AND h.value = i.channel) ",
-            "OR (h.scope = 'provider' AND h.value = i.provider))"
+            "OR (h.scope = 'provider' AND h.value = i.provider)))"
         )
     };
 }
@@ -172,7 +178,7 @@ macro_rules! begun {
         concat!(
             "status = CASE WHEN ",
             rank!("m.status"),
-            " = 0 THEN 'sending' ELSE m.status END, reason = NULL, ",
+            " = 0 THEN 'sending' ELSE m.status END, reason = NULL, held_by = NULL, ",
             "channel = i.channel, tries = i.number, last_attempt = i.attempt, explanation = i.explanation "
         )
     };

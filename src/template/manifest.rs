@@ -47,7 +47,8 @@ pub struct Manifest {
     pub expires_from: Option<String>,
     /// The boolean variable that says the visit is remote: times are then shown in the recipient's zone.
     pub remote_from: Option<String>,
-    /// For urgent ones: how long after its due time it must be on the wire.
+    /// For urgent ones: people are called unless it is acknowledged so long after it was accepted, or after the time
+    /// before which it may not be sent.
     pub urgent_deadline: Option<SignedDuration>,
     /// May be put together with others of one day for one recipient.
     pub digest: bool,

@@ -273,6 +273,78 @@ async fn holds_are_placed_listed_and_released() {
     assert!(office.run(&["holds"]).good().contains("nothing is held"));
 }
 
+/// Runs the worker until `done` says so.
+fn run_until(office: &Office, what: &str, done: impl Fn() -> bool) {
+    let mut worker = office.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+}
+
+#[tokio::test]
+async fn what_a_hold_held_waits_for_a_persons_word() {
+    let office = Office::migrated().await;
+    let file = office.file("p.csv", "id,given,sms,language\nP1,Canarissima,+13125550142,en\n");
+    office.run(&["patients", "import", &file]).good();
+    let hold = office.run(&["hold", "all", "--on-release", "review", "--reason", "wrong text", "--json"]);
+    let hold: Value = serde_json::from_str(&hold.good()).unwrap();
+    let id = hold["id"].as_str().unwrap();
+    office.feed(&["enqueue", "-"], &job("h-1", "P1").to_string()).good();
+    run_until(&office, "a held message", || {
+        office.run(&["messages", "list", "--status", "held"]).good().contains("h-1")
+    });
+    let told = office.run(&["release", id]).good();
+    assert!(told.contains("1 messages") && told.contains("--send") && told.contains("--drop"), "{told}");
+    let listed = office.run(&["holds"]).good();
+    assert!(listed.contains("ended") && listed.contains("waits: --send or --drop"), "{listed}");
+    assert!(office.run(&["release", id]).bad().contains("wait for your word"));
+    assert_eq!(office.run(&["release", id, "--send", "--drop"]).code, Some(2));
+    assert!(office.run(&["release", id, "--drop"]).good().contains("are dropped"));
+    let shown = office.run(&["messages", "show", "ehr:h-1"]).good();
+    assert!(shown.contains("expired") && shown.contains("operator_hold"), "{shown}");
+    assert!(office.run(&["holds"]).good().contains("nothing is held"));
+}
+
+#[tokio::test]
+async fn what_nobody_was_reached_with_is_work_for_people() {
+    let office = Office::migrated().await;
+    assert!(office.run(&["work", "list"]).good().contains("nothing to do"));
+    // A provider that refuses every connection, once, and no other channel.
+    office.configure(
+        "[safety]\nmode = \"live\"\n[organisation]\nname = \"Clinic\"\ntimezone = \"America/Chicago\"\n\
+        [security]\nkey = \"5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d\"\n\
+        [policy.retry]\nmax_attempts = 1\n[[provider]]\nname = \"relay\"\nkind = \"smtp\"\nhost = \"127.0.0.1\"\n\
+        port = 1\ntls = \"none\"\nfrom = \"Clinic <c@example.org>\"\nbaa = true\n",
+    );
+    let csv = "id,given,email,language\nP1,Canarissima,canary.person@example.org,en\n";
+    office.run(&["patients", "import", &office.file("p.csv", csv)]).good();
+    office.feed(&["enqueue", "-"], &job("w-1", "P1").to_string()).good();
+    run_until(&office, "a work item", || !office.run(&["work", "list", "--json"]).good().is_empty());
+
+    let items = office.run(&["work", "list", "--kind", "plan_exhausted", "--json"]).json_lines();
+    let id = items[0]["id"].as_str().unwrap();
+    assert_eq!((items.len(), &items[0]["state"], &items[0]["patient_id"]), (1, &json!("open"), &json!("P1")));
+    let listed = office.run(&["work", "list"]).good();
+    assert!(listed.contains("plan_exhausted") && listed.contains("ehr"), "{listed}");
+    assert!(office.run(&["work", "release", id]).bad().contains("nobody has claimed it"));
+    assert!(office.run(&["work", "claim", id]).good().contains("claimed"));
+    let shown = office.run(&["work", "show", id]).good();
+    assert!(shown.contains("patient   P1"), "{shown}");
+    assert!(CANARIES.iter().all(|canary| !shown.contains(canary)), "{shown}");
+    assert_eq!(office.run(&["work", "close", id]).code, Some(2), "it wants an outcome");
+    assert!(office.run(&["work", "close", id, "--outcome", "reached"]).good().contains("reached"));
+    assert!(office.run(&["work", "close", id, "--outcome", "reached"]).bad().contains("it is closed"));
+    assert!(office.run(&["work", "list"]).good().contains("nothing to do"));
+    assert_eq!(office.run(&["work", "list", "--state", "closed", "--json"]).json_lines().len(), 1);
+    assert!(
+        office.run(&["work", "show", "0196f3c0-0000-7000-8000-000000000001"]).bad().contains("no work item")
+    );
+}
+
 #[tokio::test]
 async fn patients_and_opt_outs_come_from_files_and_bad_rows_come_back() {
     let office = Office::migrated().await;
@@ -550,6 +622,11 @@ async fn every_command_explains_itself_with_an_example() {
         "hold",
         "holds",
         "release",
+        "work list",
+        "work show",
+        "work claim",
+        "work release",
+        "work close",
         "template list",
         "template lint",
         "template preview",

@@ -41,22 +41,33 @@ impl<E: Engine> Ledger<E> {
 
     async fn try_admit(&self, batch: &AdmitBatch) -> Result<AdmitReport> {
         let mut tx = self.engine.begin().await?;
-        let mut report = self.insert_admissions(&mut tx, batch).await?;
+        let beyond = self.beyond_the_day(&mut tx, batch).await?;
+        let mut report = self.insert_admissions(&mut tx, batch, &beyond).await?;
         self.supersede(&mut tx, batch, &mut report).await?;
-        let conflicts = conflicts(batch, &report.outcomes);
-        let rejects: Vec<&Reject> = batch.rejects.iter().chain(&conflicts).collect();
+        let refused = refused(batch, &report.outcomes);
+        let rejects: Vec<&Reject> = batch.rejects.iter().chain(&refused).collect();
         self.park(&mut tx, &rejects, report.now).await?;
+        self.count_day(&mut tx, batch, &report).await?;
+        self.count_arrivals(&mut tx, batch, &report).await?;
         E::commit(tx).await?;
         Ok(report)
     }
 
-    async fn insert_admissions(&self, tx: &mut E::Tx, batch: &AdmitBatch) -> Result<AdmitReport> {
+    /// Writes all of them but those at the places `beyond`.
+    async fn insert_admissions(
+        &self,
+        tx: &mut E::Tx,
+        batch: &AdmitBatch,
+        beyond: &HashSet<usize>,
+    ) -> Result<AdmitReport> {
         if batch.admissions.is_empty() {
             return Ok(AdmitReport { outcomes: Vec::new(), leased: Vec::new(), now: Self::now(tx).await? });
         }
         self.know_sources(tx, &batch.admissions).await?;
         // Keys are taken in one order everywhere, so that two batches cannot wait for each other in a ring.
-        let mut order: Vec<(usize, &Admission)> = batch.admissions.iter().enumerate().collect();
+        let within = |(place, _): &(usize, &Admission)| !beyond.contains(place);
+        let mut order: Vec<(usize, &Admission)> =
+            batch.admissions.iter().enumerate().filter(within).collect();
         order.sort_by(|(_, a), (_, b)| {
             (&a.facts.source, &a.facts.job_id).cmp(&(&b.facts.source, &b.facts.job_id))
         });
@@ -93,6 +104,9 @@ impl<E: Engine> Ledger<E> {
                         token.map(|token| LeasedAdmission { place, is_change: false, work: work(token) });
                     report.leased.extend(leased);
                     AdmitOutcome::Accepted(facts.id)
+                }
+                None if beyond.contains(&place) => {
+                    AdmitOutcome::OverLimit { parked: ParkedId::generate(), wait: self.left_of_day(now) }
                 }
                 None => match known.get(&(facts.source.as_str(), facts.job_id.as_str())) {
                     Some((id, hash)) if hash.as_slice() == admission.content_hash => {
@@ -148,6 +162,7 @@ impl<E: Engine> Ledger<E> {
             Column { name: "body", data: Data::Bytes(bodies) },
             times("expires_at", order, |(_, a)| Some(a.expires_at)),
             times("due_at", order, |(_, a)| a.due_at),
+            times("ack_by", order, |(_, a)| a.ack_by),
             flags("wanted", order, |(place, _)| *place < batch.room),
         ];
         let args = args![batch.worker.0, micros(self.timings.lease)].batch(columns);
@@ -166,7 +181,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// Who holds these names, with what content.
-    async fn known_keys<'a>(
+    pub(super) async fn known_keys<'a>(
         tx: &mut E::Tx,
         asked: &[&'a Admission],
     ) -> Result<HashMap<(&'a str, &'a str), (MessageId, Vec<u8>)>> {
@@ -241,21 +256,26 @@ impl<E: Engine> Ledger<E> {
     }
 }
 
-fn conflicts(batch: &AdmitBatch, outcomes: &[AdmitOutcome]) -> Vec<Reject> {
-    let conflict = |(admission, outcome): (&Admission, &AdmitOutcome)| match outcome {
-        AdmitOutcome::Conflict(id) => admission.raw.as_ref().map(|raw| Reject {
-            id: *id,
-            problems: vec![crate::store::conflict()],
+/// What only the ledger could refuse, as far as nobody waits for the answer.
+fn refused(batch: &AdmitBatch, outcomes: &[AdmitOutcome]) -> Vec<Reject> {
+    let reject = |(admission, outcome): (&Admission, &AdmitOutcome)| {
+        let (id, problem) = match outcome {
+            AdmitOutcome::Conflict(id) => (*id, crate::store::conflict()),
+            AdmitOutcome::OverLimit { parked, .. } => (*parked, crate::store::over_limit()),
+            _ => return None,
+        };
+        Some(Reject {
+            id,
+            problems: vec![problem],
             source: Some(admission.facts.source.clone()),
             job_id: Some(admission.facts.job_id.clone()),
             origin: admission.origin.clone(),
             correlation_id: admission.facts.correlation_id.clone(),
-            body: raw.clone(),
+            body: admission.raw.clone()?,
             redelivered: true,
-        }),
-        _ => None,
+        })
     };
-    batch.admissions.iter().zip(outcomes).filter_map(conflict).collect()
+    batch.admissions.iter().zip(outcomes).filter_map(reject).collect()
 }
 
 /// A move that no attempt brought about.

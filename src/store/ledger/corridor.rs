@@ -6,12 +6,12 @@ use super::{Ledger, unfit};
 use crate::domain::ids::{AttemptId, WorkerId};
 use crate::domain::page::PageHash;
 use crate::domain::status::MessageStatus;
-use crate::domain::words::{Channel, Reason};
+use crate::domain::words::{Channel, Priority, Reason};
 use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::emit::{Move, NewEvent, shard};
 use crate::store::engine::{
-    Args, Column, Data, Engine, args, bytes, flags, ids, ints, maybe_texts, micros, texts, times,
+    Args, Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
 };
 use crate::store::rows::{Begin, Begun, Count, Counted, Decided, Failure, Settlement, Then};
 
@@ -42,12 +42,21 @@ impl<E: Engine> Ledger<E> {
             maybe_texts("reason", decisions, |d| d.reason.map(Reason::as_str)),
             times("due_at", decisions, |d| d.due_at),
             maybe_texts("channel", decisions, |d| d.channel.map(Channel::as_str)),
+            maybe_ids("held_by", decisions, |d| d.held_by.map(|id| id.0)),
             texts("explanation", decisions, |d| &d.explanation),
             ints("shard", decisions, |d| i64::from(shard(d.facts.id))),
         ];
         batch.extend(event_columns(&events));
-        self.engine.write(E::STATEMENTS.decide, Args::none().batch(batch)).await?;
-        Ok(())
+        let args = Args::none().batch(batch);
+        let failed: Vec<&Decided> = decisions.iter().filter(|d| is_for_people(d)).collect();
+        if failed.is_empty() {
+            self.engine.write(E::STATEMENTS.decide, args).await?;
+            return Ok(());
+        }
+        let mut tx = self.engine.begin().await?;
+        E::run(&mut tx, E::STATEMENTS.decide, args).await?;
+        self.open_exhausted(&mut tx, &failed).await?;
+        E::commit(tx).await
     }
 
     /// Writes the attempts of those messages for which every reason to send still stands: our lease with time left, a
@@ -181,6 +190,12 @@ impl<E: Engine> Ledger<E> {
 
 fn person<'b>(begin: &&'b Begin) -> Option<&'b Counted> {
     begin.count.as_ref()?.person.as_ref()
+}
+
+/// Nobody was reached, and somebody should have been.
+fn is_for_people(decided: &Decided) -> bool {
+    let facts = &decided.facts;
+    decided.status == MessageStatus::Failed && facts.priority != Priority::Bulk && !facts.test
 }
 
 fn event_columns(events: &[Option<NewEvent>]) -> [Column<'_>; 2] {

@@ -2,15 +2,18 @@
 //! the words of some statements are a database's own.
 
 mod admit;
+mod arrivals;
 mod claim;
 mod corridor;
 mod directory;
 mod gate;
+mod holds;
 mod operate;
 mod page;
 mod patients;
 mod read;
 mod take_back;
+mod work;
 
 use std::collections::HashSet;
 use std::sync::{PoisonError, RwLock};
@@ -22,9 +25,10 @@ use super::columns::Columns;
 use super::emit::{Emitter, NewEvent, shard};
 use super::engine::{Args, Engine, ints, maybe_ids, texts};
 use super::rows::*;
+use super::rules::LedgerRules;
 use super::sealer::Sealer;
 use super::{Result, Store, StoreError};
-use crate::domain::ids::{HoldId, MessageId, ParkedId, PatientId, WorkerId};
+use crate::domain::ids::{HoldId, MessageId, ParkedId, PatientId, WorkItemId, WorkerId};
 use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
@@ -36,6 +40,9 @@ pub struct Ledger<E> {
     sealer: Sealer,
     emitter: Emitter,
     timings: Timings,
+    rules: LedgerRules,
+    /// How many jobs of the present hour are too many, as far as it was asked.
+    lines: RwLock<arrivals::Lines>,
     /// Sources that are known to stand in the table of sources.
     sources: RwLock<HashSet<String>>,
     /// Keys that are known to stand in the rate gate.
@@ -52,7 +59,22 @@ struct Numbered {
 impl<E: Engine> Ledger<E> {
     /// A ledger over a database.
     pub(super) fn over(engine: E, sealer: Sealer, emitter: Emitter, timings: Timings) -> Self {
-        Self { engine, sealer, emitter, timings, sources: RwLock::default(), gate_keys: RwLock::default() }
+        Self {
+            engine,
+            sealer,
+            emitter,
+            timings,
+            rules: LedgerRules::default(),
+            lines: RwLock::default(),
+            sources: RwLock::default(),
+            gate_keys: RwLock::default(),
+        }
+    }
+
+    /// The same ledger under these rules; without them it has no limits.
+    #[must_use]
+    pub fn with_rules(self, rules: LedgerRules) -> Self {
+        Self { rules, ..self }
     }
 
     async fn check_schema(&self) -> Result<Timestamp> {
@@ -184,6 +206,15 @@ impl<E: Engine> Store for Ledger<E> {
     async fn outbox(&self, worker: WorkerId, done: &[i64], room: u32) -> Result<Vec<OutboxEvent>> {
         self.next_events(worker, done, room).await
     }
+    async fn settle_holds(&self, limit: u32) -> Result<u32> {
+        self.settle_ended_holds(limit).await
+    }
+    async fn sweep_work(&self, limit: u32) -> Result<WorkSwept> {
+        self.sweep_items(limit).await
+    }
+    async fn prune_arrivals(&self, limit: u32) -> Result<u32> {
+        self.forget_arrivals(limit).await
+    }
     async fn messages(&self, filter: &MessageFilter) -> Result<Vec<MessageRow>> {
         self.list_messages(filter).await
     }
@@ -217,11 +248,20 @@ impl<E: Engine> Store for Ledger<E> {
     async fn place_hold(&self, hold: &Hold) -> Result<()> {
         self.insert_hold(hold).await
     }
-    async fn release_hold(&self, id: HoldId, by: &str) -> Result<bool> {
-        self.end_hold(id, by).await
+    async fn release_hold(&self, id: HoldId, by: &str, then: Option<HoldThen>) -> Result<bool> {
+        self.end_hold(id, by, then).await
     }
-    async fn holds(&self) -> Result<Vec<Hold>> {
-        self.active_holds().await
+    async fn holds(&self) -> Result<Vec<HoldRow>> {
+        self.standing_holds().await
+    }
+    async fn work_items(&self, filter: &WorkFilter) -> Result<Vec<WorkItem>> {
+        self.list_work(filter).await
+    }
+    async fn work_item(&self, id: WorkItemId) -> Result<Option<WorkItem>> {
+        self.one_work_item(id).await
+    }
+    async fn move_work(&self, id: WorkItemId, by: &str, to: WorkMove) -> Result<WorkMoved> {
+        self.move_item(id, by, to).await
     }
     async fn workers(&self) -> Result<Vec<WorkerRow>> {
         self.list_workers().await

@@ -1,14 +1,14 @@
-//! What people do to the ledger: holds, and the repair of parked bodies.
+//! What people do to the ledger: the repair of parked bodies.
 
 use uuid::Uuid;
 
 use super::Ledger;
 use super::read::Query;
-use crate::domain::ids::{HoldId, JobId, ParkedId, SourceName};
+use crate::domain::ids::{JobId, ParkedId, SourceName};
 use crate::domain::words::Reason;
-use crate::store::columns::{Columns, hold};
-use crate::store::engine::{Args, Engine, args};
-use crate::store::rows::{Hold, ParkedFilter, ParkedRow};
+use crate::store::columns::Columns;
+use crate::store::engine::{Engine, args};
+use crate::store::rows::{ParkedFilter, ParkedRow};
 use crate::store::{Result, StoreError};
 
 impl<E: Engine> Ledger<E> {
@@ -48,56 +48,5 @@ impl<E: Engine> Ledger<E> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         self.engine.write("UPDATE parked SET replayed_at = now() WHERE id = ANY($1)", args![ids]).await?;
         Ok(())
-    }
-
-    pub(super) async fn insert_hold(&self, hold: &Hold) -> Result<()> {
-        self.engine
-            .write(
-                "INSERT INTO holds (id, scope, value, reason, placed_by, placed_at, until, on_release)
-                 VALUES ($1, $2, $3, $4, $5, now(), $6, $7)",
-                args![
-                    hold.id.0,
-                    hold.scope.as_str(),
-                    hold.value.as_str(),
-                    hold.reason.as_str(),
-                    hold.placed_by.as_str(),
-                    hold.until,
-                    hold.on_release.as_str(),
-                ],
-            )
-            .await?;
-        Ok(())
-    }
-
-    /// Everything that was held is asked about again: what another hold covers is held anew.
-    pub(super) async fn end_hold(&self, id: HoldId, by: &str) -> Result<bool> {
-        let mut tx = self.engine.begin().await?;
-        let ended = E::run(
-            &mut tx,
-            "UPDATE holds SET released_at = now(), released_by = $2 WHERE id = $1 AND released_at IS NULL RETURNING id",
-            args![id.0, by],
-        )
-        .await?;
-        E::run(
-            &mut tx,
-            "UPDATE messages SET due_at = now()
-             WHERE status = 'held' AND reason = 'operator_hold' AND due_at > now() AND lease_until IS NULL",
-            Args::none(),
-        )
-        .await?;
-        E::commit(tx).await?;
-        Ok(!ended.is_empty())
-    }
-
-    pub(super) async fn active_holds(&self) -> Result<Vec<Hold>> {
-        let rows = self
-            .engine
-            .read(
-                "SELECT id, scope, value, reason, placed_by, placed_at, until, on_release FROM holds
-                 WHERE released_at IS NULL AND (until IS NULL OR until > now()) ORDER BY placed_at, id",
-                Args::none(),
-            )
-            .await?;
-        rows.iter().map(hold).collect()
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::Ledger;
 use crate::domain::ids::{AttemptId, MessageId, ProviderName, WorkerId};
 use crate::domain::status::{AttemptStatus, MessageStatus};
-use crate::domain::words::{Channel, Reason};
+use crate::domain::words::{Channel, Reason, WorkKind};
 use crate::store::columns::{Columns, facts};
 use crate::store::engine::{Args, Engine, Value, args};
 use crate::store::rows::{
@@ -231,6 +231,11 @@ impl<E: Engine> Ledger<E> {
             counts.parked = row.count(3)?;
             counts.outbox = row.count(4)?;
             counts.address_consents_known = row.count::<u64>(5)? > 0;
+        }
+        let open =
+            "SELECT kind, count(*) FROM work_items WHERE closed_at IS NULL GROUP BY kind ORDER BY kind";
+        for row in &self.engine.read(open, Args::none()).await? {
+            counts.work.push((row.word(0, WorkKind::from_word)?, row.count(1)?));
         }
         Ok(counts)
     }

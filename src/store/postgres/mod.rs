@@ -31,6 +31,7 @@ pub struct PostgresEngine {
 const MIGRATIONS: Migrations = &[
     (1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql")),
     (3, "page", include_str!("../../../migrations/postgres/0003_page.sql")),
+    (4, "work", include_str!("../../../migrations/postgres/0004_work.sql")),
     (5, "recipients", include_str!("../../../migrations/postgres/0005_recipients.sql")),
 ];
 

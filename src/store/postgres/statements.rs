@@ -106,7 +106,7 @@ pub(super) const STATEMENTS: Statements = Statements {
     begin: concat!(
         "WITH input AS (SELECT * FROM {input}),
          stops AS MATERIALIZED (
-             SELECT scope, value FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
+             SELECT scope, value, cause FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
          ), state AS MATERIALIZED (
              SELECT c.subject, c.recent_sends FROM patient_state c
              WHERE c.subject IN (SELECT person FROM input UNION SELECT addressed FROM input)
@@ -191,4 +191,25 @@ pub(super) const STATEMENTS: Statements = Statements {
         FROM events e
         WHERE e.published_at IS NULL AND e.shard IN (SELECT shard FROM mine) AND NOT (e.ord = ANY($2))
         ORDER BY e.ord LIMIT $3",
+
+    // The rows of the hour as they were before this statement, and in place of those it touches what it made of them.
+    count_arrivals: "
+        WITH i AS (SELECT * FROM {input}),
+        counted AS (
+            INSERT INTO arrivals AS a (hour, source, template, count)
+            SELECT $1, source, template, n FROM i ORDER BY source, template
+            ON CONFLICT (hour, source, template) DO UPDATE SET count = a.count + excluded.count
+            RETURNING a.source, a.template, a.count
+        ), hour AS (
+            SELECT source, template, count FROM counted
+            UNION ALL
+            SELECT a.source, a.template, a.count FROM arrivals a
+            WHERE a.hour = $1
+              AND NOT EXISTS (SELECT 1 FROM counted c WHERE c.source = a.source AND c.template = a.template)
+        )
+        SELECT 'source', source, sum(count)::bigint FROM hour
+        WHERE source IN (SELECT source FROM i) GROUP BY source HAVING sum(count) > $2
+        UNION ALL
+        SELECT 'template', template, sum(count)::bigint FROM hour
+        WHERE template IN (SELECT template FROM i) GROUP BY template HAVING sum(count) > $2",
 };

@@ -58,6 +58,7 @@ pub struct SqliteTx {
 const MIGRATIONS: Migrations = &[
     (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
     (3, "page", include_str!("../../../migrations/sqlite/0003_page.sql")),
+    (4, "work", include_str!("../../../migrations/sqlite/0004_work.sql")),
     (5, "recipients", include_str!("../../../migrations/sqlite/0005_recipients.sql")),
 ];
 

@@ -87,7 +87,7 @@ pub(super) const STATEMENTS: Statements = Statements {
     begin: concat!(
         "WITH i AS MATERIALIZED (SELECT * FROM {input}),
          stops AS MATERIALIZED (
-             SELECT scope, value FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
+             SELECT scope, value, cause FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
          ) ",
         attempts!(),
         "FROM i JOIN messages m ON m.id = i.id WHERE ",
@@ -152,4 +152,15 @@ pub(super) const STATEMENTS: Statements = Statements {
         FROM events e
         WHERE e.published_at IS NULL AND e.shard IN (SELECT shard FROM outbox_shards WHERE owner = $1)
         ORDER BY e.ord LIMIT $3",
+
+    count_arrivals: "
+        INSERT INTO arrivals (hour, source, template, count)
+        SELECT $1, source, template, n FROM {input} WHERE true
+        ON CONFLICT (hour, source, template) DO UPDATE SET count = arrivals.count + excluded.count;
+        WITH i AS MATERIALIZED (SELECT * FROM {input})
+        SELECT 'source', source, sum(count) FROM arrivals
+        WHERE hour = $1 AND source IN (SELECT source FROM i) GROUP BY source HAVING sum(count) > $2
+        UNION ALL
+        SELECT 'template', template, sum(count) FROM arrivals
+        WHERE hour = $1 AND template IN (SELECT template FROM i) GROUP BY template HAVING sum(count) > $2",
 };

@@ -10,3 +10,4 @@ mod messages;
 mod operations;
 mod page;
 mod patients;
+mod work;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
-use super::{bad, canary, hours, limits, orders, safety};
+use super::{bad, canary, hours, limits, orders, safety, surge};
 
 const PRIVATE: Plan = Plan {
     private: true,
@@ -105,3 +105,9 @@ async fn failover_has_nowhere_to_go() {
 
 const MINUTE: Outing =
     Outing { per_second: 200, before: 10, outage: 60, after: 90, trouble: Trouble::Unavailable };
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn surge_of_a_source() {
+    surge::surge("surge", PRIVATE, 40_000, 800, 4_000).await;
+}

@@ -15,5 +15,6 @@ mod rig;
 mod safety;
 mod short;
 mod spool;
+mod surge;
 mod tap;
 mod worker;

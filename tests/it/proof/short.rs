@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
-use super::{bad, canary, hours, orders, safety, spool};
+use super::{bad, canary, hours, orders, safety, spool, surge};
 
 const SMALL: Drain = Drain { jobs: 300, times: 1, fault: Fault::None, foreign: false };
 
@@ -96,4 +96,10 @@ async fn nothing_unknown_is_sent_again_over_a_backup() {
 async fn what_no_provider_can_take_waits_without_haste() {
     let plan = Plan { breaker: "cool_down = \"2s\"\ncool_down_max = \"2s\"", ..Plan::default() };
     waits("all providers down, short", plan, 1_500, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_in_surge_is_held_and_everything_else_flows() {
+    let more = "[policy.surge]\nfloor = 50\n[worker]\nbatch = 50";
+    surge::surge("surge, short", Plan { more, ..Plan::default() }, 2_000, 20, 100).await;
 }

@@ -136,7 +136,7 @@ pub(super) async fn every_scope_of_hold_begins_nothing(ledger: Ledger) {
         let placed = hold(scope, value);
         ledger.place_hold(&placed).await.unwrap();
         refused(&ledger, ledger.plan(&hand).await).await;
-        assert!(ledger.release_hold(placed.id, "u1").await.unwrap());
+        assert!(ledger.release_hold(placed.id, "u1", None).await.unwrap());
     }
     assert!(ledger.try_begin(ledger.plan(&hand).await).await);
 }

@@ -16,6 +16,7 @@ use outreachd::store::rows::{
     Admission, AdmitBatch, AdmitOutcome, AdmitReport, Begin, Claim, Claimed, Decided, LeasedMessage,
     MessageFacts, MessageRow, Reject, Settlement, Subject, Then, Timings, Work,
 };
+use outreachd::store::rules::LedgerRules;
 use outreachd::store::sealer::Sealer;
 use outreachd::store::sqlite::SqliteStore;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -90,6 +91,11 @@ impl Ledger {
         self.base.store(Emitter::default(), timings)
     }
 
+    /// The same ledger under other rules.
+    pub(super) fn ruled(&self, rules: LedgerRules) -> Arc<dyn Store> {
+        self.base.ruled(Emitter::default(), Timings::default(), rules)
+    }
+
     /// So much time passes for everything that is on record.
     pub(super) async fn pass(&self, time: SignedDuration) {
         match &self.base {
@@ -97,11 +103,15 @@ impl Ledger {
                 let by = format!("interval '{} microseconds'", time.as_micros());
                 let back = |column: &str| format!("{column} = {column} - {by}");
                 for (table, columns) in [
-                    ("messages", &["accepted_at", "due_at", "lease_until", "changed_at"] as &[&str]),
+                    (
+                        "messages",
+                        &["accepted_at", "due_at", "lease_until", "changed_at", "ack_by"] as &[&str],
+                    ),
                     ("workers", &["seen_at"]),
                     ("tombstones", &["until"]),
                     ("outbox_shards", &["until"]),
-                    ("holds", &["until"]),
+                    ("holds", &["until", "released_at"]),
+                    ("work_items", &["due_at"]),
                     ("parked", &["parked_at"]),
                     ("rate_gate", &["tat"]),
                 ] {
@@ -278,9 +288,15 @@ impl Ledger {
 
 impl Base {
     fn store(&self, emitter: Emitter, timings: Timings) -> Arc<dyn Store> {
+        self.ruled(emitter, timings, LedgerRules::default())
+    }
+
+    fn ruled(&self, emitter: Emitter, timings: Timings, rules: LedgerRules) -> Arc<dyn Store> {
         match self {
             Self::Postgres(database) => Arc::new(
-                PostgresStore::new(&database.url(), 8, sealer(), emitter, timings).expect("a PostgreSQL URL"),
+                PostgresStore::new(&database.url(), 8, sealer(), emitter, timings)
+                    .expect("a PostgreSQL URL")
+                    .with_rules(rules),
             ),
             Self::Sqlite(file) => {
                 let path = file.path();
@@ -291,7 +307,9 @@ impl Base {
                     Timestamp::from_microsecond(now + ahead_us.load(Ordering::SeqCst)).expect("a time")
                 };
                 Arc::new(
-                    SqliteStore::new(&path, sealer(), emitter, timings, Arc::new(clock)).expect("a file"),
+                    SqliteStore::new(&path, sealer(), emitter, timings, Arc::new(clock))
+                        .expect("a file")
+                        .with_rules(rules),
                 )
             }
         }

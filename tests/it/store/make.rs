@@ -79,6 +79,7 @@ pub(super) fn job(id: &str) -> Admission {
         replaces: None,
         due_at: None,
         expires_at,
+        ack_by: None,
         raw: Some(format!("raw {id}").into_bytes()),
         origin: "outreach.jobs".to_owned(),
     }
@@ -235,6 +236,7 @@ pub(super) fn decided(
         due_at: None,
         channel: None,
         recipient: Recipient::Patient,
+        held_by: None,
         explanation: "{}".to_owned(),
         at: now,
     }
@@ -304,6 +306,7 @@ pub(super) fn hold(scope: HoldScope, value: &str) -> Hold {
         id: HoldId::generate(),
         scope,
         value: value.to_owned(),
+        cause: Reason::OperatorHold,
         reason: "drill".to_owned(),
         placed_by: "u17".to_owned(),
         placed_at: at("2026-01-01T00:00:00Z"),

@@ -10,6 +10,8 @@ mod decide;
 mod directory;
 mod file;
 mod gate;
+mod guard;
+mod holds;
 mod intake;
 mod lists;
 mod operate;
@@ -21,6 +23,7 @@ mod settle;
 mod take_back;
 mod take_over;
 mod throughput;
+mod work;
 
 /// Makes `postgres::NAME` and `sqlite::NAME` of every `area::NAME`.
 macro_rules! contract {
@@ -206,6 +209,40 @@ contract! {
         releasing_a_hold_wakes_what_it_held
         parked_bodies_are_listed_and_marked
         a_worker_is_seen
+    }
+    holds {
+        a_hold_that_expires_what_it_held_ends_it
+        a_hold_that_asks_for_review_keeps_what_it_held
+        what_waits_for_review_can_be_dropped
+        a_word_given_on_release_counts_for_any_hold
+        a_hold_whose_time_passes_ends_as_it_says
+        a_decision_that_comes_after_the_end_holds_nothing
+        what_is_under_way_is_woken_and_never_called_expired_if_it_may_have_arrived
+        many_held_messages_go_in_batches
+    }
+    work {
+        a_plan_that_is_exhausted_calls_people
+        an_urgent_message_that_nobody_acknowledges_calls_people
+        an_outcome_that_stays_unknown_calls_people
+        news_closes_what_was_unknown
+        nobody_in_time_and_people_are_called_again
+        one_at_a_time_has_a_work_item
+        work_items_are_found_by_every_filter
+        many_workers_call_people_once
+    }
+    guard {
+        a_source_in_surge_is_held_and_its_template_is_not
+        a_template_in_surge_is_held
+        what_is_new_is_not_judged
+        what_is_urgent_or_a_campaign_is_neither_counted_nor_held
+        a_surge_that_was_released_is_not_held_again
+        a_surge_that_was_dropped_is_held_again_and_is_no_measure
+        workers_that_see_the_same_surge_place_one_hold
+        a_duplicate_is_not_counted
+        old_counts_are_forgotten_but_not_since_when
+        a_source_sends_what_it_may_in_a_day
+        the_limit_of_a_day_is_exact_over_many_workers
+        a_day_ends_at_the_organisations_midnight
     }
     lists {
         messages_are_found_by_every_filter

@@ -12,13 +12,13 @@ pub(super) async fn a_hold_is_listed_until_it_is_released(ledger: Ledger) {
     let (one, other) = (hold(HoldScope::Site, "north"), hold(HoldScope::All, ""));
     ledger.place_hold(&one).await.unwrap();
     ledger.place_hold(&other).await.unwrap();
-    let placed: Vec<HoldId> = ledger.holds().await.unwrap().iter().map(|h| h.id).collect();
+    let placed: Vec<HoldId> = ledger.holds().await.unwrap().iter().map(|h| h.hold.id).collect();
     assert_eq!(placed, [one.id, other.id]);
-    assert!(ledger.release_hold(one.id, "u1").await.unwrap());
-    assert!(!ledger.release_hold(one.id, "u1").await.unwrap(), "it is over");
-    assert!(!ledger.release_hold(HoldId::generate(), "u1").await.unwrap());
+    assert!(ledger.release_hold(one.id, "u1", None).await.unwrap());
+    assert!(!ledger.release_hold(one.id, "u1", None).await.unwrap(), "it is over");
+    assert!(!ledger.release_hold(HoldId::generate(), "u1", None).await.unwrap());
     let left = ledger.holds().await.unwrap();
-    assert_eq!((left.len(), left[0].id, left[0].scope), (1, other.id, HoldScope::All));
+    assert_eq!((left.len(), left[0].hold.id, left[0].hold.scope), (1, other.id, HoldScope::All));
 }
 
 pub(super) async fn a_hold_ends_by_itself(ledger: Ledger) {
@@ -39,12 +39,13 @@ pub(super) async fn releasing_a_hold_wakes_what_it_held(ledger: Ledger) {
     for (hand, reason) in [(&held, Reason::OperatorHold), (&quiet, Reason::QuietHours)] {
         let wait = Decided {
             due_at: Some(jiff::Timestamp::MAX),
+            held_by: (reason == Reason::OperatorHold).then_some(placed.id),
             ..decided(hand, MessageStatus::Held, Some(reason), now)
         };
         ledger.decide_one(wait).await;
     }
     assert!(ledger.claim_new(10).await.is_empty());
-    assert!(ledger.release_hold(placed.id, "u1").await.unwrap());
+    assert!(ledger.release_hold(placed.id, "u1", None).await.unwrap());
     let woken = ledger.claim_new(10).await;
     assert_eq!(woken.iter().map(|m| m.facts.id).collect::<Vec<_>>(), [held.facts.id]);
 }

@@ -8,7 +8,9 @@ use outreachd::domain::ids::AttemptId;
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::AttemptStatus;
 use outreachd::domain::words::{Channel, Priority};
+use outreachd::policy::surge::SurgeRules;
 use outreachd::store::rows::{Begin, Claim, Settlement, Subject, Then};
+use outreachd::store::rules::LedgerRules;
 
 use super::ledger::{InHand, Ledger, batch, subject, worker};
 use super::make::{Shape, begin_of, contact, job, patient, seconds, settlement};
@@ -69,9 +71,37 @@ pub(super) async fn throughput(ledger: Ledger) {
     }
     ledger.outbox(worker(), &published, ROOM).await.unwrap();
     assert_eq!(ledger.counts().await.unwrap().outbox, 0);
+    guarded(&ledger, &mut watch).await;
     println!("{}", watch.report());
     side_by_side(&ledger).await;
     deep_backlog(&ledger).await;
+}
+
+/// The same intake counted by the guard against surges, whose sources have a busy past.
+async fn guarded(ledger: &Ledger, watch: &mut Watch) {
+    let surge = SurgeRules { factor: 5, floor: 500, window_hours: 14 * 24, learning_hours: 24 };
+    let store = ledger.ruled(LedgerRules { surge: Some(surge), ..LedgerRules::default() });
+    let hour = ledger.now().await.as_second() / 3600 - 30;
+    for n in 0..SOURCES {
+        let seed = format!(
+            "INSERT INTO arrivals (hour, source, template, count) VALUES ({hour}, 's{n}', 'appointment-reminder', 100000)"
+        );
+        ledger.execute(&seed).await.unwrap();
+    }
+    for chunk in (0..MESSAGES).collect::<Vec<_>>().chunks(AT_ONCE) {
+        let jobs = chunk.iter().map(|n| {
+            job(&format!("g{n}"))
+                .patient(&format!("P{}", n % PATIENTS))
+                .asked_by(&format!("s{}", n % SOURCES))
+                .about(&format!("visit-{n}"))
+                .priority(Priority::Bulk)
+        });
+        let batch = batch(jobs.collect(), 0);
+        watch.time("admit, guarded", AT_ONCE, store.admit(&batch)).await.unwrap();
+    }
+    assert!(ledger.holds().await.unwrap().is_empty());
+    // Nothing of it may stand in the way of what is measured next.
+    ledger.execute("UPDATE messages SET due_at = NULL WHERE job_id LIKE 'g%'").await.unwrap();
 }
 
 /// The corridor as it runs: intake and four workers at the same time, new jobs in hand at once.

@@ -1,0 +1,200 @@
+//! `outreachd work`: what people have to do, and who does it.
+
+use clap::{Args, Subcommand};
+
+use super::messages::short;
+use super::out::{Table, or_dash, tame};
+use super::{Desk, Failure, args, operator};
+use crate::domain::ids::{MessageId, SiteId, SourceName, WorkItemId};
+use crate::domain::words::{WorkKind, WorkOutcome, WorkState};
+use crate::store::rows::{WorkFilter, WorkItem, WorkMove, WorkMoved};
+
+/// The most rows that one question to the ledger answers.
+const PAGE: u32 = 1_000;
+
+/// What people have to do. Patients appear by their ids.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List what is to do, newest first
+    #[command(after_help = "Example:\n  outreachd work list --kind unacknowledged")]
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        limit: u32,
+    },
+    /// Show one
+    #[command(after_help = "Example:\n  outreachd work show 0196f3c0-0000-7000-8000-000000000001")]
+    Show {
+        #[arg(value_parser = args::work)]
+        id: WorkItemId,
+    },
+    /// Take one upon yourself, so that nobody is called a second time
+    #[command(after_help = "Example:\n  outreachd work claim 0196f3c0-0000-7000-8000-000000000001")]
+    Claim {
+        #[arg(value_parser = args::work)]
+        id: WorkItemId,
+    },
+    /// Give back one that was claimed
+    #[command(after_help = "Example:\n  outreachd work release 0196f3c0-0000-7000-8000-000000000001")]
+    Release {
+        #[arg(value_parser = args::work)]
+        id: WorkItemId,
+    },
+    /// Close one with what became of it
+    #[command(
+        after_help = "Example:\n  outreachd work close 0196f3c0-0000-7000-8000-000000000001 --outcome reached"
+    )]
+    Close {
+        #[arg(value_parser = args::work)]
+        id: WorkItemId,
+        /// reached (in another way), resent, not_needed, unreachable or resolved
+        #[arg(long, value_parser = args::work_outcome)]
+        outcome: WorkOutcome,
+    },
+}
+
+/// Which ones.
+#[derive(Debug, Args)]
+pub(super) struct Filter {
+    /// open, claimed or closed [default: all that are not closed]
+    #[arg(long, value_parser = args::work_state)]
+    state: Option<WorkState>,
+    /// plan_exhausted, outcome_unknown, unacknowledged, surge_hold or hold_review
+    #[arg(long, value_parser = args::work_kind)]
+    kind: Option<WorkKind>,
+    #[arg(long, value_parser = args::source)]
+    source: Option<SourceName>,
+    #[arg(long, value_parser = args::site)]
+    site: Option<SiteId>,
+    /// About this message
+    #[arg(long, value_parser = args::message)]
+    message: Option<MessageId>,
+}
+
+pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::List { filter, limit } => list(desk, filter, limit).await,
+        Command::Show { id } => show(desk, id).await,
+        Command::Claim { id } => change(desk, id, WorkMove::Claim).await,
+        Command::Release { id } => change(desk, id, WorkMove::Release).await,
+        Command::Close { id, outcome } => change(desk, id, WorkMove::Close(outcome)).await,
+    }
+}
+
+async fn list(desk: &mut Desk, filter: Filter, limit: u32) -> Result<(), Failure> {
+    let config = desk.config()?;
+    let store = Desk::store(&config).await?;
+    let mut filter = WorkFilter {
+        state: filter.state,
+        kind: filter.kind,
+        site: filter.site,
+        sources: filter.source.into_iter().collect(),
+        message: filter.message,
+        ..WorkFilter::default()
+    };
+    let mut table = Table::new(&["id", "kind", "state", "due", "claimed by", "source", "about"]);
+    let (mut left, mut count) = (limit, 0_u32);
+    while left > 0 {
+        filter.limit = left.min(PAGE);
+        let items = store.work_items(&filter).await?;
+        for item in &items {
+            count += 1;
+            if desk.json {
+                desk.out.json(item)?;
+            } else {
+                table.row(cells(item));
+            }
+        }
+        filter.before = items.last().map(|item| item.id);
+        let got = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        if got < filter.limit {
+            break;
+        }
+        left = left.saturating_sub(got);
+    }
+    if count == 0 && !desk.json {
+        desk.out.line("there is nothing to do")?;
+    }
+    Ok(table.write(&mut desk.out)?)
+}
+
+fn cells(item: &WorkItem) -> [String; 7] {
+    [
+        item.id.to_string(),
+        item.kind.to_string(),
+        item.state.to_string(),
+        short(item.due_at),
+        or_dash(item.claimed_by.as_deref().map(tame)),
+        or_dash(item.source.as_ref()),
+        about(item),
+    ]
+}
+
+/// The message, or the hold.
+fn about(item: &WorkItem) -> String {
+    match (item.message_id, item.hold_id) {
+        (Some(message), _) => message.to_string(),
+        (None, Some(hold)) => format!("hold {hold}"),
+        (None, None) => or_dash(None::<u8>),
+    }
+}
+
+async fn show(desk: &mut Desk, id: WorkItemId) -> Result<(), Failure> {
+    let config = desk.config()?;
+    let item = Desk::store(&config).await?.work_item(id).await?.ok_or_else(|| missing(id))?;
+    write(desk, &item)
+}
+
+fn write(desk: &mut Desk, item: &WorkItem) -> Result<(), Failure> {
+    if desk.json {
+        return Ok(desk.out.pretty(item)?);
+    }
+    for (name, value) in [
+        ("id", item.id.to_string()),
+        ("kind", item.kind.to_string()),
+        ("state", item.state.to_string()),
+        ("priority", item.priority.to_string()),
+        ("source", or_dash(item.source.as_ref())),
+        ("site", or_dash(item.site.as_ref())),
+        ("about", about(item)),
+        ("patient", or_dash(item.patient_id.as_ref())),
+        ("opened", short(item.opened_at)),
+        ("due", short(item.due_at)),
+        ("called", format!("{} times", item.alerts)),
+        ("claimed", or_dash(item.claimed_by.as_deref().map(tame))),
+        ("closed", or_dash(item.closed_by.as_deref().map(tame))),
+        ("outcome", or_dash(item.outcome)),
+    ] {
+        desk.out.line(format!("{name:<9} {value}"))?;
+    }
+    Ok(())
+}
+
+async fn change(desk: &mut Desk, id: WorkItemId, to: WorkMove) -> Result<(), Failure> {
+    let config = desk.config()?;
+    match Desk::store(&config).await?.move_work(id, &operator(), to).await? {
+        WorkMoved::Done(item) => write(desk, &item),
+        WorkMoved::Refused(item) => Err(refusal(&item)),
+        WorkMoved::Unknown => Err(missing(id)),
+    }
+}
+
+fn refusal(item: &WorkItem) -> Failure {
+    match item.state {
+        WorkState::Open => Failure::said("nobody has claimed it", "claim it first, or close it"),
+        WorkState::Claimed => {
+            let who = tame(item.claimed_by.as_deref().unwrap_or_default());
+            Failure::said(
+                format!("{who} has claimed it"),
+                "ask them, or take it over: outreachd work release ID",
+            )
+        }
+        WorkState::Closed => Failure::said("it is closed", "see `outreachd work show ID`"),
+    }
+}
+
+fn missing(id: WorkItemId) -> Failure {
+    Failure::said(format!("there is no work item {id}"), "look at `outreachd work list`")
+}

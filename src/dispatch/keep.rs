@@ -1,0 +1,88 @@
+//! Housekeeping: what ended holds held goes as they say, people are called, old counts are forgotten. Every worker does
+//! it; the ledger gives each row to one of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Corridor;
+use crate::store::StoreError;
+use crate::store::rows::WorkItem;
+
+/// A hold that ends by itself lets go within this time.
+const TICK: Duration = Duration::from_secs(1);
+/// Rows of each kind in one go.
+const AT_ONCE: u32 = 500;
+/// Held messages in one go.
+const HELD_AT_ONCE: u32 = 2_000;
+/// How often old counts are looked for.
+const FORGET_EVERY: u32 = 600;
+
+pub(super) async fn run(corridor: Arc<Corridor>) {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut round = 0_u32;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = corridor.stopping.cancelled() => return,
+        }
+        let kept = tokio::select! {
+            kept = keep(&corridor, round) => kept,
+            // A round that is cut is rolled back, and made again by whoever is next.
+            () = corridor.stopping.cancelled() => return,
+        };
+        if let Err(error) = kept {
+            tracing::warn!(%error, "housekeeping waits for the ledger");
+        }
+        round = round.wrapping_add(1);
+    }
+}
+
+async fn keep(corridor: &Corridor, round: u32) -> Result<(), StoreError> {
+    while corridor.store.settle_holds(HELD_AT_ONCE).await? > 0 {
+        corridor.told.notify_one();
+        corridor.due.notify_one();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    loop {
+        let swept = corridor.store.sweep_work(AT_ONCE).await?;
+        if swept.is_empty() {
+            break;
+        }
+        swept.opened.iter().for_each(opened);
+        swept.overdue.iter().for_each(overdue);
+        for item in &swept.resolved {
+            count(item, "resolved");
+        }
+        corridor.told.notify_one();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    if round.is_multiple_of(FORGET_EVERY) {
+        corridor.store.prune_arrivals(AT_ONCE * 10).await?;
+    }
+    Ok(())
+}
+
+fn opened(item: &WorkItem) {
+    count(item, "opened");
+    let (id, kind, due_at) = (item.id, item.kind, item.due_at);
+    match (item.message_id, item.hold_id) {
+        (Some(message), _) => {
+            tracing::warn!(work_item = %id, %kind, %message, %due_at, "a person has to look after a message");
+        }
+        (None, Some(hold)) => {
+            tracing::warn!(work_item = %id, %kind, %hold, %due_at, "a person has to look after a hold");
+        }
+        (None, None) => tracing::warn!(work_item = %id, %kind, %due_at, "there is work for a person"),
+    }
+}
+
+fn overdue(item: &WorkItem) {
+    count(item, "overdue");
+    tracing::error!(work_item = %item.id, kind = %item.kind, due_at = %item.due_at, "nobody has claimed a work item in time");
+}
+
+fn count(item: &WorkItem, what: &'static str) {
+    metrics::counter!("outreachd_work_items_total", "kind" => item.kind.as_str(), "what" => what)
+        .increment(1);
+}

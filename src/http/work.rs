@@ -1,0 +1,127 @@
+//! What people have to do: found, claimed, given back, closed.
+
+use axum::http::StatusCode;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::problem::{Answer, Fail, Kind};
+use super::query::{Cursor, limit, query};
+use super::route::{Call, json as answer, to_the_end};
+use crate::domain::ids::{MessageId, SiteId, SourceName, WorkItemId};
+use crate::domain::reader::Fields;
+use crate::domain::words::{WorkKind, WorkOutcome, WorkState};
+use crate::store::rows::{WorkFilter, WorkItem, WorkMove, WorkMoved};
+
+/// `GET /v1/work-items`: newest first.
+pub(super) async fn list(call: Call) -> Answer {
+    let mut filter = query(&call.uri, filter)?;
+    if let Some(bound) = call.caller.sources() {
+        if !filter.sources.iter().all(|named| bound.contains(named)) {
+            return Err(Fail::new(Kind::Forbidden, "this token does not stand for that source"));
+        }
+        if filter.sources.is_empty() {
+            filter.sources = bound.to_vec();
+        }
+        if filter.sources.is_empty() {
+            return answer(StatusCode::OK, &json!({"work_items": [], "next": null}));
+        }
+    }
+    let rows = call.shared.parts.intake.store.work_items(&filter).await?;
+    let full = rows.len() >= usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let next = rows.last().filter(|_| full).map(|row| Cursor { id: row.id.0, at: None }.write());
+    answer(StatusCode::OK, &json!({"work_items": rows, "next": next}))
+}
+
+/// The filters of `GET /v1/work-items`, for its description.
+pub(super) const FILTERS: &[(&str, &str)] = &[
+    ("state", "open, claimed or closed; left out: all that are not closed"),
+    ("kind", "plan_exhausted, outcome_unknown, unacknowledged, surge_hold or hold_review"),
+    ("site", "of messages of this site"),
+    ("source", "of this source"),
+    ("message_id", "about this message"),
+    ("limit", "rows of a page, 1 to 1000 (100)"),
+    ("cursor", "`next` of the page before"),
+];
+
+fn filter(fields: &mut Fields<'_>) -> Option<WorkFilter> {
+    let source = fields.read("source", |slot| slot.name(SourceName::parse, SourceName::RULE));
+    Some(WorkFilter {
+        state: fields.read("state", |slot| slot.word(WorkState::ALL, WorkState::as_str)),
+        kind: fields.read("kind", |slot| slot.word(WorkKind::ALL, WorkKind::as_str)),
+        site: fields.read("site", |slot| slot.name(SiteId::parse, SiteId::RULE)),
+        sources: source.into_iter().collect(),
+        message: fields.read("message_id", |slot| {
+            slot.name(|text| Uuid::try_parse(text).ok().map(MessageId), "an id as the lists give it")
+        }),
+        before: Cursor::read(fields).map(|cursor| WorkItemId(cursor.id)),
+        limit: limit(fields),
+    })
+}
+
+/// `GET /v1/work-items/{id}`.
+pub(super) async fn show(call: Call) -> Answer {
+    answer(StatusCode::OK, &one(&call).await?)
+}
+
+/// `POST /v1/work-items/{id}/claim`.
+pub(super) async fn claim(mut call: Call) -> Answer {
+    call.form(|_| Some(())).await?;
+    change(&call, WorkMove::Claim).await
+}
+
+/// `POST /v1/work-items/{id}/release`.
+pub(super) async fn release(mut call: Call) -> Answer {
+    call.form(|_| Some(())).await?;
+    change(&call, WorkMove::Release).await
+}
+
+/// `POST /v1/work-items/{id}/close`.
+pub(super) async fn close(mut call: Call) -> Answer {
+    let outcome = call
+        .form(|fields| fields.need("outcome", |slot| slot.word(WorkOutcome::ALL, WorkOutcome::as_str)))
+        .await?;
+    change(&call, WorkMove::Close(outcome)).await
+}
+
+async fn change(call: &Call, to: WorkMove) -> Answer {
+    let id = one(call).await?.id;
+    let by = call.caller.name().to_owned();
+    let intake = call.shared.parts.intake.clone();
+    let moved = to_the_end(async move {
+        let moved = intake.store.move_work(id, &by, to).await;
+        if let Some(dispatcher) = &intake.dispatcher {
+            dispatcher.nudge();
+        }
+        moved
+    })
+    .await??;
+    match moved {
+        WorkMoved::Done(item) => answer(StatusCode::OK, &item),
+        WorkMoved::Refused(item) => Err(refusal(&item)),
+        WorkMoved::Unknown => Err(missing()),
+    }
+}
+
+fn refusal(item: &WorkItem) -> Fail {
+    let detail = match item.state {
+        WorkState::Open => "nobody has claimed it",
+        WorkState::Claimed => "somebody else has claimed it; they, or you for them, can release it",
+        WorkState::Closed => "it is closed",
+    };
+    Fail::new(Kind::Conflict, detail).with("state", item.state.as_str())
+}
+
+fn missing() -> Fail {
+    Fail::not_found("work item")
+}
+
+/// The item of the path, if it concerns the caller.
+async fn one(call: &Call) -> Result<WorkItem, Fail> {
+    let id = WorkItemId(Uuid::try_parse(call.param("id")).map_err(|_| missing())?);
+    let item = call.shared.parts.intake.store.work_item(id).await?.ok_or_else(missing)?;
+    let concerned = match &item.source {
+        Some(source) => call.caller.speaks_for(source),
+        None => call.caller.sources().is_none(),
+    };
+    concerned.then_some(item).ok_or_else(missing)
+}

@@ -1,0 +1,249 @@
+//! Holds are placed, end, and let go what they held, as each says. The end itself is one row: from then on nothing more
+//! is held. What was held follows in batches, so that a million messages block nobody.
+
+use std::collections::HashSet;
+
+use jiff::SignedDuration;
+use uuid::Uuid;
+
+use super::admit::bare_move;
+use super::work::NewItem;
+use super::{Ledger, Numbered};
+use crate::domain::ids::HoldId;
+use crate::domain::status::MessageStatus;
+use crate::domain::words::{Priority, Reason, WorkKind};
+use crate::store::columns::{Columns, facts, hold};
+use crate::store::engine::{Args, Engine, args, micros};
+use crate::store::rows::{Hold, HoldRow, HoldScope, HoldState, HoldThen, MessageFacts, OnRelease};
+use crate::store::{Result, words};
+
+/// Messages that go in one transaction.
+const AT_ONCE: u32 = 2_000;
+/// Transactions that whoever ends a hold waits for; the workers do the rest.
+const ROUNDS: u32 = 10;
+/// A decision that was under way when a hold ended has been written by then: no statement takes longer.
+const STRAGGLERS: SignedDuration = SignedDuration::from_secs(90);
+
+const END: &str = "
+UPDATE holds
+SET released_at = COALESCE(released_at, now()), released_by = $2, ended_as = COALESCE($3, ended_as, on_release)
+WHERE id = $1 AND settled_at IS NULL
+  AND ((released_at IS NULL AND (until IS NULL OR until > now()))
+       OR ($3 IS NOT NULL AND COALESCE(ended_as, on_release) = 'review'))
+RETURNING ended_as, cause, scope, value, placed_at";
+
+/// Held by the hold, and in nobody's hands.
+macro_rules! held {
+    ($columns:expr) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM messages m WHERE m.held_by = $1 AND m.due_at IS NOT NULL AND m.lease_until IS NULL ",
+            "LIMIT $2 {skip locked}"
+        )
+    };
+}
+
+const WAKE: &str = concat!(
+    "UPDATE messages SET due_at = now(), held_by = NULL WHERE id IN (",
+    held!("m.id"),
+    ") RETURNING id"
+);
+
+/// Those of which no attempt may have reached anybody, as a cancel would take them back.
+const DROP: &str = "
+UPDATE messages SET status = 'expired', due_at = NULL, held_by = NULL, changed_at = now(), seq = seq + 1
+WHERE id = ANY($1) AND status IN ('accepted', 'scheduled', 'held', 'sending')
+  AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.status <> 'failed')
+RETURNING id";
+
+impl<E: Engine> Ledger<E> {
+    pub(super) async fn insert_hold(&self, hold: &Hold) -> Result<()> {
+        let mut tx = self.engine.begin().await?;
+        Self::write_hold(&mut tx, hold).await?;
+        E::commit(tx).await
+    }
+
+    /// False: the same surge is held already.
+    pub(super) async fn write_hold(tx: &mut E::Tx, hold: &Hold) -> Result<bool> {
+        let rows = E::run(
+            tx,
+            "INSERT INTO holds (id, scope, value, cause, reason, placed_by, placed_at, until, on_release)
+             VALUES ($1, $2, $3, $4, $5, $6, now(), $7, $8) ON CONFLICT DO NOTHING RETURNING id",
+            args![
+                hold.id.0,
+                hold.scope.as_str(),
+                hold.value.as_str(),
+                hold.cause.as_str(),
+                hold.reason.as_str(),
+                hold.placed_by.as_str(),
+                hold.until,
+                hold.on_release.as_str(),
+            ],
+        )
+        .await?;
+        Ok(!rows.is_empty())
+    }
+
+    pub(super) async fn end_hold(&self, id: HoldId, by: &str, then: Option<HoldThen>) -> Result<bool> {
+        let said = then.map(|then| match then {
+            HoldThen::Send => OnRelease::Send.as_str(),
+            HoldThen::Drop => OnRelease::Expire.as_str(),
+        });
+        let mut tx = self.engine.begin().await?;
+        let rows = E::run(&mut tx, END, args![id.0, by, said]).await?;
+        let Some(row) = rows.first() else { return Ok(false) };
+        let end = row.word(0, OnRelease::from_word)?;
+        if row.word(1, Reason::from_word)? == Reason::SurgeHold && end == OnRelease::Expire {
+            let scope = row.word(2, HoldScope::from_word)?;
+            Self::discount_surge(&mut tx, scope, row.text(3)?, row.time(4)?).await?;
+        }
+        if end != OnRelease::Review {
+            self.close_items_of_hold(&mut tx, id.0, by).await?;
+        }
+        E::commit(tx).await?;
+        for _ in 0..ROUNDS {
+            if self.let_go(id.0, end, AT_ONCE).await? < AT_ONCE {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) async fn settle_ended_holds(&self, limit: u32) -> Result<u32> {
+        let ended = self
+            .engine
+            .read(
+                "SELECT id, COALESCE(ended_as, on_release), COALESCE(released_at, until) < now() - $1 * {us} FROM holds
+                 WHERE settled_at IS NULL AND (released_at IS NOT NULL OR until <= now())
+                 ORDER BY placed_at LIMIT 100",
+                args![micros(STRAGGLERS)],
+            )
+            .await?;
+        let mut total = 0;
+        for row in &ended {
+            let (id, end) = (row.id(0)?, row.word(1, OnRelease::from_word)?);
+            let moved = self.let_go(id, end, limit.min(AT_ONCE)).await?;
+            total += moved;
+            if moved == 0 && row.flag(2)? {
+                self.settle_if_empty(id).await?;
+            }
+        }
+        Ok(total)
+    }
+
+    /// One batch of what a hold that has ended held.
+    async fn let_go(&self, hold: Uuid, end: OnRelease, limit: u32) -> Result<u32> {
+        let moved = match end {
+            OnRelease::Send => self.engine.write(WAKE, args![hold, i64::from(limit)]).await?.len(),
+            OnRelease::Expire => self.drop_held(hold, limit).await?,
+            OnRelease::Review => {
+                self.ask_for_review(hold).await?;
+                0
+            }
+        };
+        Ok(u32::try_from(moved).unwrap_or(u32::MAX))
+    }
+
+    /// What may have reached somebody is not called expired: it is only not sent again.
+    async fn drop_held(&self, hold: Uuid, limit: u32) -> Result<usize> {
+        const HELD: &str = held!(concat!(words::facts!("m."), ", m.reason, m.seq"));
+        let mut tx = self.engine.begin().await?;
+        let rows = E::run(&mut tx, HELD, args![hold, i64::from(limit)]).await?;
+        let ids = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
+        let dropped = E::run(&mut tx, DROP, args![ids.clone()]).await?;
+        let dropped = dropped.iter().map(|row| row.id(0)).collect::<Result<HashSet<Uuid>>>()?;
+        let now = Self::now(&mut tx).await?;
+        let mut events = Vec::with_capacity(dropped.len());
+        for row in &rows {
+            let facts: MessageFacts = facts(row)?;
+            if !dropped.contains(&facts.id.0) {
+                continue;
+            }
+            let reason = row.maybe_word(14, Reason::from_word)?.unwrap_or(Reason::OperatorHold);
+            let event = self.emitter.message(&facts, &bare_move(MessageStatus::Expired, reason, now));
+            let seq = row.count::<u32>(15)?.saturating_add(1);
+            events.extend(event.map(|event| Numbered { message: Some(facts.id), seq, event }));
+        }
+        Self::insert_events(&mut tx, &events).await?;
+        let under_way: Vec<Uuid> = ids.into_iter().filter(|id| !dropped.contains(id)).collect();
+        E::run(
+            &mut tx,
+            "UPDATE messages SET held_by = NULL, due_at = CASE WHEN status <> 'unknown' THEN now() END,
+                 reason = CASE WHEN status = 'unknown' THEN 'outcome_unknown' ELSE reason END
+             WHERE id = ANY($1)",
+            args![under_way],
+        )
+        .await?;
+        E::commit(tx).await?;
+        Ok(rows.len())
+    }
+
+    async fn ask_for_review(&self, hold: Uuid) -> Result<()> {
+        let waiting = self
+            .engine
+            .read("SELECT 1 FROM messages WHERE held_by = $1 AND due_at IS NOT NULL LIMIT 1", args![hold])
+            .await?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.engine.begin().await?;
+        let item = NewItem { hold: Some(hold), ..NewItem::bare(WorkKind::HoldReview, Priority::Normal) };
+        self.open_items(&mut tx, &[item]).await?;
+        E::commit(tx).await
+    }
+
+    async fn settle_if_empty(&self, hold: Uuid) -> Result<()> {
+        let mut tx = self.engine.begin().await?;
+        let settled = E::run(
+            &mut tx,
+            "UPDATE holds SET settled_at = now() WHERE id = $1 AND settled_at IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM messages WHERE held_by = $1 AND due_at IS NOT NULL)
+             RETURNING id",
+            args![hold],
+        )
+        .await?;
+        if !settled.is_empty() {
+            self.close_items_of_hold(&mut tx, hold, super::work::ITSELF).await?;
+        }
+        E::commit(tx).await
+    }
+
+    pub(super) async fn active_holds(&self) -> Result<Vec<Hold>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT id, scope, value, cause, reason, placed_by, placed_at, until, on_release FROM holds
+                 WHERE released_at IS NULL AND (until IS NULL OR until > now()) ORDER BY placed_at, id",
+                Args::none(),
+            )
+            .await?;
+        rows.iter().map(hold).collect()
+    }
+
+    /// Holds in force, and those that have ended and left something for review.
+    pub(super) async fn standing_holds(&self) -> Result<Vec<HoldRow>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT h.id, h.scope, h.value, h.cause, h.reason, h.placed_by, h.placed_at, h.until, h.on_release,
+                     h.released_at IS NULL AND (h.until IS NULL OR h.until > now()),
+                     (SELECT count(*) FROM messages m WHERE m.held_by = h.id AND m.due_at IS NOT NULL)
+                 FROM holds h
+                 WHERE h.settled_at IS NULL AND ((h.released_at IS NULL AND (h.until IS NULL OR h.until > now()))
+                     OR COALESCE(h.ended_as, h.on_release) = 'review')
+                 ORDER BY h.placed_at, h.id",
+                Args::none(),
+            )
+            .await?;
+        let mut holds = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let state = if row.flag(9)? { HoldState::InForce } else { HoldState::Review };
+            let standing = HoldRow { hold: hold(row)?, state, held: row.count(10)? };
+            if state == HoldState::InForce || standing.held > 0 {
+                holds.push(standing);
+            }
+        }
+        Ok(holds)
+    }
+}

@@ -1,0 +1,272 @@
+//! Work items: opened with what causes them or when a deadline passes, told, claimed, closed. A round may run in several
+//! workers at once: each row is taken by one of them, and a message or a hold calls people once for one thing.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::read::Query;
+use super::{Ledger, Numbered};
+use crate::domain::ids::WorkItemId;
+use crate::domain::status::MessageStatus;
+use crate::domain::words::{Priority, WorkEvent, WorkKind, WorkOutcome, WorkState};
+use crate::store::columns::{Columns, WORK_ITEM, facts, work_item};
+use crate::store::emit::Emitter;
+use crate::store::engine::{Args, Engine, args, ids, ints, maybe_ids, maybe_texts, micros, texts, times};
+use crate::store::rows::{Decided, MessageFacts, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept};
+use crate::store::{Result, words};
+
+/// Who closes what has settled itself.
+pub(super) const ITSELF: &str = "outreachd";
+
+const UNACKNOWLEDGED: &str = concat!(
+    "SELECT ",
+    words::facts!("m."),
+    ", m.status FROM messages m WHERE m.ack_by <= now() ORDER BY m.ack_by LIMIT $1 {skip locked}"
+);
+
+const UNKNOWN: &str = concat!(
+    "SELECT ",
+    words::facts!("m."),
+    " FROM messages m WHERE m.status = 'unknown' AND m.changed_at <= now() - $2 * {us} AND NOT m.test ",
+    "AND NOT EXISTS (SELECT 1 FROM work_items w WHERE w.message_id = m.id AND w.kind = 'outcome_unknown') ",
+    "LIMIT $1 {skip locked}"
+);
+
+const NEW: &str = "SELECT m.id FROM work_items m WHERE m.alerts = 0 ORDER BY m.id LIMIT $1 {skip locked}";
+
+const OVERDUE: &str = "
+SELECT m.id FROM work_items m
+WHERE m.closed_at IS NULL AND m.claimed_at IS NULL AND m.alerts = 1 AND m.due_at <= now()
+ORDER BY m.due_at LIMIT $1 {skip locked}";
+
+/// Whose message has come so far that nobody need look after it.
+const RESOLVED: &str = "
+SELECT m.id FROM work_items m JOIN messages x ON x.id = m.message_id
+WHERE m.closed_at IS NULL AND m.alerts > 0 AND (x.status IN ('delivered', 'read')
+    OR (m.kind = 'unacknowledged' AND x.status = 'cancelled')
+    OR (m.kind = 'outcome_unknown' AND x.status <> 'unknown'))
+LIMIT $1 {skip locked}";
+
+/// An item that is about to be opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewItem<'a> {
+    pub(super) kind: WorkKind,
+    pub(super) priority: Priority,
+    pub(super) source: Option<&'a str>,
+    pub(super) site: Option<&'a str>,
+    pub(super) message: Option<Uuid>,
+    pub(super) patient: Option<&'a str>,
+    pub(super) hold: Option<Uuid>,
+}
+
+impl<'a> NewItem<'a> {
+    /// About nothing yet.
+    pub(super) const fn bare(kind: WorkKind, priority: Priority) -> Self {
+        Self { kind, priority, source: None, site: None, message: None, patient: None, hold: None }
+    }
+
+    fn about(kind: WorkKind, facts: &'a MessageFacts) -> Self {
+        Self {
+            source: Some(facts.source.as_str()),
+            site: facts.site.as_ref().map(|site| site.as_str()),
+            message: Some(facts.id.0),
+            patient: Some(facts.patient_id.as_str()),
+            ..Self::bare(kind, facts.priority)
+        }
+    }
+}
+
+impl<E: Engine> Ledger<E> {
+    /// What is open already, or was, is left as it is.
+    pub(super) async fn open_items(&self, tx: &mut E::Tx, items: &[NewItem<'_>]) -> Result<()> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let now = Self::now(tx).await?;
+        let batch = vec![
+            ids("id", items, |_| WorkItemId::generate().0),
+            texts("kind", items, |i| i.kind.as_str()),
+            ints("priority", items, |i| i.priority as i64),
+            maybe_texts("source", items, |i| i.source),
+            maybe_texts("site", items, |i| i.site),
+            maybe_ids("message_id", items, |i| i.message),
+            maybe_texts("patient_id", items, |i| i.patient),
+            maybe_ids("hold_id", items, |i| i.hold),
+            times("due_at", items, |i| Some(self.rules.work.at(i.kind, i.priority, now))),
+        ];
+        E::run(
+            tx,
+            "INSERT INTO work_items (id, kind, priority, source, site, message_id, patient_id, hold_id, opened_at, due_at)
+             SELECT id, kind, priority, source, site, message_id, patient_id, hold_id, now(), due_at FROM {input}
+             WHERE true ON CONFLICT DO NOTHING",
+            Args::none().batch(batch),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Of these decisions, those that have ended a message with nobody reached.
+    pub(super) async fn open_exhausted(&self, tx: &mut E::Tx, failed: &[&Decided]) -> Result<()> {
+        let asked: Vec<Uuid> = failed.iter().map(|d| d.facts.id.0).collect();
+        let rows = E::run(
+            tx,
+            "SELECT id FROM messages WHERE id = ANY($1) AND status = 'failed' AND changed_at = now()",
+            args![asked],
+        )
+        .await?;
+        let moved = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
+        let items: Vec<NewItem<'_>> = failed
+            .iter()
+            .filter(|d| moved.contains(&d.facts.id.0))
+            .map(|d| NewItem::about(WorkKind::PlanExhausted, &d.facts))
+            .collect();
+        self.open_items(tx, &items).await
+    }
+
+    pub(super) async fn sweep_items(&self, limit: u32) -> Result<WorkSwept> {
+        let limit = i64::from(limit);
+        let mut tx = self.engine.begin().await?;
+        self.open_unacknowledged(&mut tx, limit).await?;
+        self.open_unknown(&mut tx, limit).await?;
+        let now = Self::now(&mut tx).await?;
+        let mut swept = WorkSwept {
+            opened: Self::change(&mut tx, "alerts = 1", NEW, args![limit]).await?,
+            overdue: Self::change(&mut tx, "alerts = 2", OVERDUE, args![limit]).await?,
+            resolved: Vec::new(),
+        };
+        Self::tell(&mut tx, WorkEvent::Opened, &swept.opened, now).await?;
+        Self::tell(&mut tx, WorkEvent::Overdue, &swept.overdue, now).await?;
+        swept.resolved = Self::close(&mut tx, RESOLVED, limit).await?;
+        Self::tell(&mut tx, WorkEvent::Closed, &swept.resolved, now).await?;
+        E::commit(tx).await?;
+        Ok(swept)
+    }
+
+    /// Each message is looked at once, at its deadline. One that has failed has an item already, and one that was taken
+    /// back needs none.
+    async fn open_unacknowledged(&self, tx: &mut E::Tx, limit: i64) -> Result<()> {
+        let rows = E::run(tx, UNACKNOWLEDGED, args![limit]).await?;
+        let mut late = Vec::new();
+        let mut looked_at = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let facts: MessageFacts = facts(row)?;
+            looked_at.push(facts.id.0);
+            let status = row.word(14, MessageStatus::from_word)?;
+            use MessageStatus::{Cancelled, Delivered, Failed, Read};
+            if !facts.test && !matches!(status, Delivered | Read | Failed | Cancelled) {
+                late.push(facts);
+            }
+        }
+        if looked_at.is_empty() {
+            return Ok(());
+        }
+        E::run(tx, "UPDATE messages SET ack_by = NULL WHERE id = ANY($1)", args![looked_at]).await?;
+        let items: Vec<NewItem<'_>> =
+            late.iter().map(|facts| NewItem::about(WorkKind::Unacknowledged, facts)).collect();
+        self.open_items(tx, &items).await
+    }
+
+    async fn open_unknown(&self, tx: &mut E::Tx, limit: i64) -> Result<()> {
+        let rows = E::run(tx, UNKNOWN, args![limit, micros(self.rules.unknown_deadline)]).await?;
+        let lost = rows.iter().map(facts).collect::<Result<Vec<MessageFacts>>>()?;
+        let items: Vec<NewItem<'_>> =
+            lost.iter().map(|facts| NewItem::about(WorkKind::OutcomeUnknown, facts)).collect();
+        self.open_items(tx, &items).await
+    }
+
+    /// Changes the items that `which` finds.
+    async fn change(tx: &mut E::Tx, what: &str, which: &str, args: Args<'_>) -> Result<Vec<WorkItem>> {
+        let sql = format!("UPDATE work_items SET {what} WHERE id IN ({which}) RETURNING {WORK_ITEM}");
+        E::run(tx, sql, args).await?.iter().map(work_item).collect()
+    }
+
+    async fn close(tx: &mut E::Tx, which: &str, limit: i64) -> Result<Vec<WorkItem>> {
+        let what = "closed_at = now(), closed_by = $2, outcome = $3";
+        Self::change(tx, what, which, args![limit, ITSELF, WorkOutcome::Resolved.as_str()]).await
+    }
+
+    /// The hold has ended, and with it what people had to look after.
+    pub(super) async fn close_items_of_hold(&self, tx: &mut E::Tx, hold: Uuid, by: &str) -> Result<()> {
+        let what = "closed_at = now(), closed_by = $2, outcome = $3, alerts = CASE alerts WHEN 0 THEN 1 ELSE alerts END";
+        let which = "SELECT m.id FROM work_items m WHERE m.hold_id = $1 AND m.closed_at IS NULL";
+        let closed = Self::change(tx, what, which, args![hold, by, WorkOutcome::Resolved.as_str()]).await?;
+        let now = Self::now(tx).await?;
+        Self::tell(tx, WorkEvent::Closed, &closed, now).await
+    }
+
+    /// What is about a message takes its place in that message's sequence of events.
+    async fn tell(tx: &mut E::Tx, told: WorkEvent, items: &[WorkItem], now: Timestamp) -> Result<()> {
+        let mut items: Vec<&WorkItem> = items.iter().collect();
+        // Rows are locked in one order everywhere.
+        items.sort_by_key(|item| (item.message_id, item.id));
+        let mut events = Vec::with_capacity(items.len());
+        for item in items {
+            let mut seq = 0;
+            if let Some(message) = item.message_id {
+                let next = "UPDATE messages SET seq = seq + 1 WHERE id = $1 RETURNING seq";
+                let rows = E::run(tx, next, args![message.0]).await?;
+                seq = rows.first().map_or(Ok(0), |row| row.count(0))?;
+            }
+            let event = Emitter::work(item, told, now);
+            events.push(Numbered { message: item.message_id, seq, event });
+        }
+        Self::insert_events(tx, &events).await
+    }
+
+    pub(super) async fn move_item(&self, id: WorkItemId, by: &str, to: WorkMove) -> Result<WorkMoved> {
+        let mut tx = self.engine.begin().await?;
+        let find = format!("SELECT {WORK_ITEM} FROM work_items WHERE id = $1 {{for update}}");
+        let rows = E::run(&mut tx, find, args![id.0]).await?;
+        let Some(item) = rows.first().map(work_item).transpose()? else { return Ok(WorkMoved::Unknown) };
+        let (what, told, args) = match (to, item.state) {
+            (WorkMove::Claim, WorkState::Claimed) if item.claimed_by.as_deref() == Some(by) => {
+                return Ok(WorkMoved::Done(item));
+            }
+            (WorkMove::Claim, WorkState::Open) => {
+                ("claimed_by = $2, claimed_at = now()", WorkEvent::Claimed, args![id.0, by])
+            }
+            (WorkMove::Release, WorkState::Claimed) => {
+                ("claimed_by = NULL, claimed_at = NULL", WorkEvent::Released, args![id.0])
+            }
+            (WorkMove::Close(outcome), WorkState::Open | WorkState::Claimed) => {
+                let what = "closed_by = $2, closed_at = now(), outcome = $3";
+                (what, WorkEvent::Closed, args![id.0, by, outcome.as_str()])
+            }
+            _ => return Ok(WorkMoved::Refused(item)),
+        };
+        let now = Self::now(&mut tx).await?;
+        // Whoever takes it before the first round has told of it is the first to know.
+        if item.alerts == 0 {
+            Self::change(&mut tx, "alerts = 1", "$1", args![id.0]).await?;
+            Self::tell(&mut tx, WorkEvent::Opened, std::slice::from_ref(&item), now).await?;
+        }
+        let moved = Self::change(&mut tx, what, "$1", args).await?;
+        Self::tell(&mut tx, told, &moved, now).await?;
+        E::commit(tx).await?;
+        Ok(moved.into_iter().next().map_or(WorkMoved::Unknown, WorkMoved::Done))
+    }
+
+    pub(super) async fn list_work(&self, filter: &WorkFilter) -> Result<Vec<WorkItem>> {
+        let stands = match filter.state {
+            None => "closed_at IS NULL",
+            Some(WorkState::Open) => "closed_at IS NULL AND claimed_at IS NULL",
+            Some(WorkState::Claimed) => "closed_at IS NULL AND claimed_at IS NOT NULL",
+            Some(WorkState::Closed) => "closed_at IS NOT NULL",
+        };
+        let mut q = Query::new(format!("SELECT {WORK_ITEM} FROM work_items WHERE {stands}"));
+        q.and_if("kind = ?", filter.kind.map(WorkKind::as_str));
+        q.and_if("site = ?", filter.site.as_ref().map(|site| site.as_str()));
+        let sources: Vec<&str> = filter.sources.iter().map(|source| source.as_str()).collect();
+        q.and_if("source = ANY(?)", Some(sources).filter(|sources| !sources.is_empty()));
+        q.and_if("message_id = ?", filter.message.map(|id| id.0));
+        q.and_if("id < ?", filter.before.map(|id| id.0));
+        q.limit("ORDER BY id DESC", filter.limit);
+        let (sql, args) = q.parts();
+        self.engine.read(sql, args).await?.iter().map(work_item).collect()
+    }
+
+    pub(super) async fn one_work_item(&self, id: WorkItemId) -> Result<Option<WorkItem>> {
+        let sql = format!("SELECT {WORK_ITEM} FROM work_items WHERE id = $1");
+        self.engine.read(sql, args![id.0]).await?.first().map(work_item).transpose()
+    }
+}

@@ -1,0 +1,87 @@
+//! What the configuration says to the ledger beyond its clocks: how many jobs may come in, and when people are called.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::ids::SourceName;
+use crate::domain::words::{Priority, WorkKind};
+use crate::policy::surge::SurgeRules;
+
+/// Rules that hold for everything that comes in and everything that goes wrong, by whatever way.
+#[derive(Clone, Debug)]
+pub struct LedgerRules {
+    /// `None`: surges are not looked for.
+    pub surge: Option<SurgeRules>,
+    /// Jobs that a source may send in one calendar day; a source that is not named has no limit.
+    pub per_day: BTreeMap<SourceName, u64>,
+    /// Whose midnight ends the day.
+    pub zone: TimeZone,
+    /// An outcome unknown for so long becomes a work item.
+    pub unknown_deadline: SignedDuration,
+    pub work: WorkDue,
+}
+
+/// After how long a work item that nobody has claimed is called out a second time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkDue {
+    pub plan_exhausted: ByPriority,
+    pub outcome_unknown: ByPriority,
+    pub unacknowledged: SignedDuration,
+    pub surge_hold: SignedDuration,
+    pub hold_review: SignedDuration,
+}
+
+/// A length of time for each priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByPriority {
+    pub urgent: SignedDuration,
+    pub normal: SignedDuration,
+    pub bulk: SignedDuration,
+}
+
+impl ByPriority {
+    const fn of(&self, priority: Priority) -> SignedDuration {
+        match priority {
+            Priority::Urgent => self.urgent,
+            Priority::Normal => self.normal,
+            Priority::Bulk => self.bulk,
+        }
+    }
+}
+
+impl WorkDue {
+    /// When an item that is opened `now` is due.
+    #[must_use]
+    pub fn at(&self, kind: WorkKind, priority: Priority, now: Timestamp) -> Timestamp {
+        let span = match kind {
+            WorkKind::PlanExhausted => self.plan_exhausted.of(priority),
+            WorkKind::OutcomeUnknown => self.outcome_unknown.of(priority),
+            WorkKind::Unacknowledged => self.unacknowledged,
+            WorkKind::SurgeHold => self.surge_hold,
+            WorkKind::HoldReview => self.hold_review,
+        };
+        now.checked_add(span).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl Default for LedgerRules {
+    /// No limits; the deadlines that the configuration has by default.
+    fn default() -> Self {
+        let (minutes, hours) = (SignedDuration::from_mins, SignedDuration::from_hours);
+        Self {
+            surge: None,
+            per_day: BTreeMap::new(),
+            zone: TimeZone::UTC,
+            unknown_deadline: hours(4),
+            work: WorkDue {
+                plan_exhausted: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },
+                outcome_unknown: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },
+                unacknowledged: minutes(10),
+                surge_hold: minutes(15),
+                hold_review: hours(4),
+            },
+        }
+    }
+}
