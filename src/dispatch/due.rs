@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::lane::Setting;
+use super::lane::{Lane, Setting};
 use super::{Corridor, Handover, failover};
 use crate::domain::words::{Channel, Priority};
 use crate::store::rows::Claim;
@@ -14,10 +14,22 @@ use crate::store::rows::Claim;
 /// A channel that is out is looked at so often, one batch of each class, for what has run out of time meanwhile.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// A queue of the ledger: a channel (`None`: never planned) and a class.
+type Line = (Option<Channel>, Priority);
+
+/// Where nothing was found it is not looked again at once.
+#[derive(Default)]
+struct Looks {
+    /// Lines that were empty, and when they are looked at again.
+    empty_until: HashMap<Line, Instant>,
+    /// Channels that are out, and when they were looked at.
+    out: HashMap<Channel, Instant>,
+}
+
 pub(super) async fn run(corridor: Arc<Corridor>) {
-    let mut looked = HashMap::new();
+    let mut looks = Looks::default();
     loop {
-        let busy = round(&corridor, &mut looked).await;
+        let busy = round(&corridor, &mut looks).await;
         if corridor.stopping.is_cancelled() {
             return;
         }
@@ -25,25 +37,43 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
             continue;
         }
         tokio::select! {
+            // What has just come was never planned.
+            () = corridor.due.notified() => looks.empty_until.retain(|(channel, _), _| channel.is_some()),
+            () = corridor.freed.notified() => {}
             () = tokio::time::sleep(corridor.config.worker.poll) => {}
             () = corridor.stopping.cancelled() => return,
         }
     }
 }
 
-/// One look at every queue of the ledger; whether anything was found.
-async fn round(corridor: &Corridor, looked: &mut HashMap<Channel, Instant>) -> bool {
+/// One look at every line that may hold something; whether anything was found.
+async fn round(corridor: &Corridor, looks: &mut Looks) -> bool {
     let mut found = false;
     let channels = Channel::ALL.iter().copied().filter(|c| corridor.lanes.iter().any(|l| l.channel == *c));
     for channel in std::iter::once(None).chain(channels.map(Some)) {
-        let looks = channel.is_some_and(|channel| is_looked_at(corridor, channel, looked));
+        let out = channel.is_some_and(|channel| is_looked_at(corridor, channel, &mut looks.out));
         for priority in Priority::ALL {
-            let lanes = channel.filter(|_| !looks);
-            let room = room(corridor, lanes, *priority);
-            found |= claim(corridor, channel, *priority, room).await;
+            let line = (channel, *priority);
+            let room = room(corridor, channel.filter(|_| !out), *priority);
+            let empty = looks.empty_until.get(&line).is_some_and(|until| *until > Instant::now());
+            if empty || room < least(corridor, channel, *priority) {
+                continue;
+            }
+            if claim(corridor, line, room).await {
+                found = true;
+            } else {
+                looks.empty_until.insert(line, Instant::now() + corridor.config.worker.poll);
+            }
         }
     }
     found
+}
+
+/// Fewer than this are not worth a statement: more will find room in a moment. What is urgent waits for no company.
+fn least(corridor: &Corridor, channel: Option<Channel>, priority: Priority) -> usize {
+    let batch = usize::try_from(corridor.config.worker.batch).unwrap_or(500);
+    let whole = channel.map_or(batch, |channel| lanes_sum(corridor, channel, Lane::whole));
+    if priority == Priority::Urgent { 1 } else { (whole.min(batch) / 4).max(1) }
 }
 
 fn is_looked_at(corridor: &Corridor, channel: Channel, looked: &mut HashMap<Channel, Instant>) -> bool {
@@ -56,7 +86,7 @@ fn is_looked_at(corridor: &Corridor, channel: Channel, looked: &mut HashMap<Chan
     due
 }
 
-async fn claim(corridor: &Corridor, channel: Option<Channel>, priority: Priority, room: usize) -> bool {
+async fn claim(corridor: &Corridor, (channel, priority): Line, room: usize) -> bool {
     if room == 0 || corridor.stopping.is_cancelled() {
         return false;
     }
@@ -81,7 +111,7 @@ async fn claim(corridor: &Corridor, channel: Option<Channel>, priority: Priority
         }
         Err(error) => {
             tracing::warn!(%error, "due messages could not be claimed");
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
             false
         }
     }
@@ -102,10 +132,19 @@ fn room(corridor: &Corridor, lanes: Option<Channel>, priority: Priority) -> usiz
 /// What finds room whatever it is: the ledger does not tell test jobs from others, and what is claimed for a lane that
 /// has no room would be given back at once, and claimed again.
 fn lane_room(corridor: &Corridor, channel: Channel) -> usize {
-    let of = |setting: Setting| {
+    lanes_sum(corridor, channel, Lane::room)
+}
+
+/// Over the lanes of a channel, for the setting that has the least.
+fn lanes_sum(corridor: &Corridor, channel: Channel, of: impl Fn(&Lane) -> usize) -> usize {
+    let of_setting = |setting: Setting| {
         let mut lanes =
             corridor.lanes.iter().filter(|l| l.channel == channel && l.setting == setting).peekable();
-        lanes.peek().is_some().then(|| lanes.map(|lane| lane.room()).sum::<usize>())
+        lanes.peek().is_some().then(|| lanes.map(|lane| of(lane)).sum::<usize>())
     };
-    [Setting::Live, Setting::Test, Setting::Capture].into_iter().filter_map(of).min().unwrap_or_default()
+    [Setting::Live, Setting::Test, Setting::Capture]
+        .into_iter()
+        .filter_map(of_setting)
+        .min()
+        .unwrap_or_default()
 }

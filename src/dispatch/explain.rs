@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::domain::ids::MessageId;
-use crate::domain::words::{Reason, words};
+use crate::domain::words::{Reason, Recipient, words};
 use crate::policy::decide::Gate;
-use crate::policy::explanation::Explanation;
+use crate::policy::explanation::{Explanation, WaySeen};
 use crate::store::rows::{AttemptRow, EventRow, MessageRow};
 use crate::store::{Store, StoreError};
 
@@ -180,6 +180,12 @@ impl Explained {
             write!(out, "stopped  {}", stop.gate)?;
             writeln!(out, "{}", because(decision.reason))?;
         }
+        if decision.recipient == Some(Recipient::Proxy) {
+            writeln!(out, "reader   a proxy, in the patient's place")?;
+        }
+        for way in &decision.ways {
+            write_way(out, way)?;
+        }
         write!(out, "decided  {} by rules {}", decision.at, decision.rules)?;
         match decision.until {
             Some(until) if until < Timestamp::MAX => writeln!(out, ", good until {until}"),
@@ -206,6 +212,29 @@ impl Explained {
         }
         Ok(())
     }
+}
+
+/// One contact that was weighed: what spoke against it, and which clocks were asked.
+fn write_way(out: &mut String, way: &WaySeen) -> fmt::Result {
+    write!(out, "way      {} to {}: ", way.channel, way.address)?;
+    match way.gate {
+        None => write!(out, "open")?,
+        Some(gate) => write!(out, "{gate}{}", because(way.reason))?,
+    }
+    if let Some(weighed) = &way.because {
+        write!(out, ", {weighed}")?;
+    }
+    if let Some(until) = way.until {
+        write!(out, ", opens {until}")?;
+    }
+    if let Some(hours) = &way.hours {
+        let from: Vec<&str> = hours.from.iter().map(|from| from.as_str()).collect();
+        write!(out, "; by the clock of {} ({})", hours.zones.join(", "), from.join(", "))?;
+        if let Some(by) = &hours.by {
+            write!(out, ", rule {}", by.rule)?;
+        }
+    }
+    writeln!(out)
 }
 
 fn because(reason: Option<Reason>) -> String {
@@ -235,6 +264,23 @@ mod tests {
         assert_eq!(stopped, [Gate::Deceased]);
         assert!(steps.iter().any(|s| s.gate == Gate::Active && s.passed));
         assert!(!steps.iter().any(|s| s.gate == Gate::ValidContact), "later gates were not asked");
+    }
+
+    #[test]
+    fn a_way_says_what_spoke_against_it() {
+        let way: WaySeen = serde_json::from_str(
+            r#"{"channel":"sms","address":"***42","gate":"quiet_hours","reason":"quiet_hours",
+                "until":"2026-12-02T14:03:00Z","hours":{"zones":["America/Chicago"],"from":["stated"],
+                "by":{"rule":"us-tx","zone":"America/Chicago"}}}"#,
+        )
+        .unwrap();
+        let mut text = String::new();
+        write_way(&mut text, &way).unwrap();
+        assert_eq!(
+            text,
+            "way      sms to ***42: quiet_hours (quiet_hours), opens 2026-12-02T14:03:00Z; by the clock of \
+             America/Chicago (stated), rule us-tx\n"
+        );
     }
 
     #[test]

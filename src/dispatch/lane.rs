@@ -93,6 +93,11 @@ impl Lane {
         self.max_in_flight.saturating_sub(self.wire.available_permits())
     }
 
+    /// How many messages find room here and may be sent, when nothing waits.
+    pub(super) fn whole(&self) -> usize {
+        self.guard.room(self.queue.capacity())
+    }
+
     /// How many more messages find room here and may be sent.
     pub(super) fn room(&self) -> usize {
         self.guard.room(self.queue.room())
@@ -223,7 +228,10 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTra
             () = corridor.stopping.cancelled() => break,
         };
         match slots {
-            Ok(slots) => chunk(&corridor, &lane, &mut gate, slots, wire, &tasks).await,
+            Ok(slots) => {
+                chunk(&corridor, &lane, &mut gate, slots, wire, &tasks).await;
+                corridor.freed.notify_one();
+            }
             Err(error) => {
                 tracing::warn!(%error, provider = %lane.provider.name(), "no slots from the rate gate");
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -258,15 +266,9 @@ async fn chunk(
             }
         };
         // An SMS takes a slot for each segment and leaves with its last one.
-        let weight = usize::try_from(rendered.segments).unwrap_or(1).max(1);
+        let weight = weight(rendered.segments);
         while slots.len() < weight {
-            match gate.take(weight - slots.len(), corridor.store.as_ref(), &corridor.clock).await {
-                Ok(more) => slots.extend(more),
-                Err(error) => {
-                    tracing::warn!(%error, provider = %lane.provider.name(), "no slots from the rate gate");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-            }
+            slots.extend(more_slots(corridor, lane, gate, weight - slots.len()).await);
         }
         if let Some(at) = slots.drain(..weight).next_back() {
             ready.push(Ready { planned, rendered, at, spend: None });
@@ -281,6 +283,33 @@ async fn chunk(
     begin(corridor, lane, gate, allowed, wire, tasks).await;
 }
 
+fn weight(segments: u32) -> usize {
+    usize::try_from(segments).unwrap_or(1).max(1)
+}
+
+/// Slots for one message, at the time of the last.
+async fn slot(corridor: &Corridor, lane: &Lane, gate: &mut Gate, segments: u32) -> Instant {
+    let (mut left, mut at) = (weight(segments), Instant::now());
+    while left > 0 {
+        let slots = more_slots(corridor, lane, gate, left).await;
+        left = left.saturating_sub(slots.len());
+        at = slots.last().copied().unwrap_or(at);
+    }
+    at
+}
+
+/// Up to so many slots; none where the ledger is away.
+async fn more_slots(corridor: &Corridor, lane: &Lane, gate: &mut Gate, want: usize) -> Vec<Instant> {
+    match gate.take(want, corridor.store.as_ref(), &corridor.clock).await {
+        Ok(slots) => slots,
+        Err(error) => {
+            tracing::warn!(%error, provider = %lane.provider.name(), "no slots from the rate gate");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Vec::new()
+        }
+    }
+}
+
 /// A channel that cannot carry the message is passed over: the next one may fit.
 async fn unfit(corridor: &Corridor, planned: Planned, reason: crate::domain::words::Reason) {
     let mut hand = planned.hand;
@@ -293,7 +322,7 @@ async fn unfit(corridor: &Corridor, planned: Planned, reason: crate::domain::wor
 async fn begin(
     corridor: &Arc<Corridor>,
     lane: &Arc<Lane>,
-    gate: &Gate,
+    gate: &mut Gate,
     ready: Vec<Ready>,
     mut wire: OwnedSemaphorePermit,
     tasks: &TaskTracker,
@@ -324,6 +353,11 @@ async fn begin(
         }
         let Ready { planned, rendered, at, spend } = one;
         let Some(wire) = wire.split(1) else { break };
+        let at = match gate.is_missed(at) {
+            // Writing it down took longer than its slot waits: what is late is never made up for in a bunch.
+            true => slot(corridor, lane, gate, rendered.segments).await,
+            false => at,
+        };
         let sender = render::sender(corridor, &planned, &lane.senders);
         let written = Written {
             attempt: begin.attempt,

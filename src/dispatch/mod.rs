@@ -96,6 +96,8 @@ struct Corridor {
     told: Notify,
     /// Something may be due.
     due: Notify,
+    /// Something has left: others find room.
+    freed: Notify,
     /// No new work is begun.
     stopping: CancellationToken,
     /// What is still on the wire is settled as unknown.
@@ -200,6 +202,7 @@ impl Dispatcher {
             to_settle,
             told: Notify::new(),
             due: Notify::new(),
+            freed: Notify::new(),
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
             last: CancellationToken::new(),

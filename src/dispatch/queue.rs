@@ -85,6 +85,11 @@ impl<T> Queue<T> {
         self.lock().len()
     }
 
+    /// How many find room in all.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// How many more find room.
     pub(super) fn room(&self) -> usize {
         self.capacity.saturating_sub(self.len())

@@ -40,7 +40,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Se
         batch.clear();
         rooms.clear();
         corridor.told.notify_one();
-        corridor.due.notify_one();
+        corridor.freed.notify_one();
     }
 }
 

@@ -95,6 +95,12 @@ impl Gatekeeper {
             problems.extend(more);
         }
         let purpose = self.purpose(&job, template, &mut problems);
+        if purpose == Purpose::Emergency && job.override_reason.as_deref().is_none_or(|r| r.trim().is_empty())
+        {
+            let rule = "is required for purpose `emergency`, which passes quiet hours, caps and preferences";
+            let cure = "say why in a sentence that stands up to questions later; it is kept with the message";
+            problems.push(Problem::new("override_reason", Reason::BadData, rule, cure));
+        }
         let priority = self.priority(&job, template, arrival, &mut problems);
         let expires_at = job.expires_at.unwrap_or_else(|| self.expiry(&job, template, purpose, now));
         if latest(expires_at) <= now {

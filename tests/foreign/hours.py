@@ -142,6 +142,25 @@ def stamp(second, fraction=""):
     return instant(second).strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
 
 
+def of_a_clock(zone, name, first, last, each):
+    """The changes of one clock and its cases, without the zone's name."""
+    margin = 5 * DAY
+    wide = changes(zone, first - margin, last + margin)
+    known = (offset(zone, first - margin), tuple(wide))
+    if known not in CLOCKS:
+        dice = random.Random(name)
+        of_zone = [(change, after) for change, after in wide if first <= change < last]
+        # A clock that never changes is asked on ordinary days.
+        around = [change for change, _ in of_zone] or [first + dice.randrange(0, last - first) for _ in range(4)]
+        asked = [case for change in around for case in cases(dice, zone, change, wide, each)]
+        CLOCKS[known] = of_zone, asked
+    return CLOCKS[known]
+
+
+# Zones whose clocks have shown the same at every instant of these years are looked at once, and all asked about.
+CLOCKS = {}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--from", dest="first", type=int, default=2020)
@@ -152,19 +171,16 @@ def main():
     say = lambda line: print(json.dumps(line))
     say({"database": database()})
     first, last = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (asked.first, asked.last))
-    for name in asked.zones or sorted(zoneinfo.available_timezones()):
-        zone, dice = zoneinfo.ZoneInfo(name), random.Random(name)
-        of_zone = changes(zone, first, last)
+    # `Factory` stands for a clock that nobody has set.
+    for name in asked.zones or sorted(zoneinfo.available_timezones() - {"Factory"}):
+        of_zone, asked_of_it = of_a_clock(zoneinfo.ZoneInfo(name), name, first, last, asked.each)
         say({"zone": name, "changes": of_zone})
-        # A clock that never changes is asked on ordinary days.
-        around = [change for change, _ in of_zone] or [first + dice.randrange(0, last - first) for _ in range(4)]
-        for change in around:
-            for number, (at, start, end, answer) in enumerate(cases(dice, zone, change, of_zone, asked.each)):
-                # Now and then a fraction of a second: it is kept where nothing is waited for, else gone.
-                fraction = ".25" if number % 7 == 0 else ""
-                answer = stamp(at, fraction) if answer == at else stamp(answer)
-                line = {"zone": name, "at": stamp(at, fraction), "start": clock(start), "end": clock(end)}
-                say(line | {"next_allowed": answer})
+        for number, (at, start, end, answer) in enumerate(asked_of_it):
+            # Now and then a fraction of a second: it is kept where nothing is waited for, else gone.
+            fraction = ".25" if number % 7 == 0 else ""
+            answer = stamp(at, fraction) if answer == at else stamp(answer)
+            line = {"zone": name, "at": stamp(at, fraction), "start": clock(start), "end": clock(end)}
+            say(line | {"next_allowed": answer})
 
 
 try:

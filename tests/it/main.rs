@@ -17,6 +17,7 @@ mod broker;
 mod cli;
 mod config;
 mod corridor;
+mod decisions;
 mod harness;
 mod http;
 mod import;

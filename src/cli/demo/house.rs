@@ -82,6 +82,12 @@ language = "en"
 listen = "127.0.0.1:0"
 [limits]
 countries = ["US"]
+# A demo is looked at when there is time for it, and its patients get more in a minute than others in a month.
+[policy.hours]
+channels = []
+[policy.cap]
+per_day = 0
+per_week = 0
 [[site]]
 id = "lakeside-north"
 name = { en = "Lakeside Health North", es = "Lakeside Health Norte", zh-Hans = "湖畔医疗北院" }

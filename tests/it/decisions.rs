@@ -1,0 +1,92 @@
+//! The right person at the right time, walked through the whole house.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use outreachd::domain::status::MessageStatus;
+use outreachd::domain::words::{Channel, Reason};
+use outreachd::simulator::SimulatorConfig;
+use outreachd::store::rows::{MessageFilter, MessageRow};
+use serde_json::{Value, json};
+
+use crate::support::house::{House, job, patient};
+
+/// A house that counts and keeps hours, by no rule but the patients' own.
+async fn house() -> House {
+    House::open_with(SimulatorConfig::default(), |config| {
+        config.policy.cap.per_day = 1;
+        config.policy.cap.per_week = 3;
+        config.policy.hours.disturbing = vec![Channel::Sms, Channel::Voice];
+        config.policy.hours.rules.clear();
+    })
+    .await
+}
+
+async fn row(house: &House, id: &str) -> MessageRow {
+    let filter = MessageFilter { limit: 100, ..MessageFilter::default() };
+    let rows = house.store.messages(&filter).await.unwrap();
+    rows.into_iter().find(|row| row.facts.job_id.as_str() == id).unwrap()
+}
+
+/// Quiet since an hour ago and for two more, by her own clock.
+fn asleep(id: &str) -> Value {
+    let clock = |hours: i64| {
+        let at = Timestamp::now() + SignedDuration::from_hours(hours);
+        at.to_zoned(TimeZone::get("America/Chicago").unwrap()).strftime("%H:%M").to_string()
+    };
+    let mut patient = patient(id, "sms", "+13125550142");
+    patient["quiet_hours"] = json!({ "start": clock(-1), "end": clock(2) });
+    patient
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_text_of_a_day_waits_and_a_mail_does_not_count() {
+    let house = house().await;
+    let mut mailed = patient("P2", "email", "ana@example.org");
+    mailed["contacts"] = json!([{"channel": "email", "address": "ana@example.org"}]);
+    house.publish("patient.upsert", &[patient("P1", "sms", "+13125550142"), mailed]).await;
+    house.publish("job", &[job("a", "P1")]).await;
+    house.until_status(MessageStatus::Sent, 1).await;
+    house.publish("job", &[job("b", "P1"), job("c", "P2"), job("d", "P2")]).await;
+    house.until_status(MessageStatus::Sent, 3).await;
+    house.until_status(MessageStatus::Held, 1).await;
+    let held = row(&house, "b").await;
+    assert_eq!((held.status, held.reason), (MessageStatus::Held, Some(Reason::FrequencyCap)));
+    let told = held.explanation.unwrap();
+    assert!(told.contains("1 of 1 today, 1 of 3 in seven days"), "{told}");
+    assert!(held.due_at.unwrap() > Timestamp::now(), "until tomorrow");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sleeps_is_not_woken() {
+    let house = house().await;
+    house.publish("patient.upsert", &[asleep("P1")]).await;
+    house.publish("job", &[job("a", "P1")]).await;
+    house.until_status(MessageStatus::Held, 1).await;
+    let held = row(&house, "a").await;
+    assert_eq!(held.reason, Some(Reason::QuietHours));
+    let wait = held.due_at.unwrap().duration_since(Timestamp::now());
+    assert!(wait > SignedDuration::from_mins(110) && wait < SignedDuration::from_mins(135), "{wait}");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mother_reads_what_is_about_her_child() {
+    let house = house().await;
+    let mut child = patient("P1", "sms", "+13125550142");
+    child["birth_date"] = json!("2019-05-01");
+    child["proxies"] = json!([{"patient_id": "P2", "relationship": "mother", "authority": "guardian",
+        "mode": "instead", "purposes": ["*"]}]);
+    let mut mother = patient("P2", "email", "mother@example.org");
+    mother["name"] = json!({"given": "Rosa", "family": "López"});
+    mother["language"] = json!("es");
+    house.publish("patient.upsert", &[mother, child]).await;
+    house.publish("job", &[job("a", "P1")]).await;
+    house.until_status(MessageStatus::Sent, 1).await;
+    let sent = row(&house, "a").await;
+    assert_eq!(sent.channel, Some(Channel::Email), "hers, not the child's number");
+    assert!(sent.explanation.unwrap().contains(r#""recipient":"proxy""#));
+    let events = house.store.attempts(sent.facts.id).await.unwrap();
+    assert_eq!(events[0].locale, "es", "in her language");
+    house.close().await;
+}
