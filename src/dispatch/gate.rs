@@ -19,9 +19,9 @@ const HORIZON: Duration = Duration::from_millis(200);
 /// Slots are given out this early, so that there is time to begin.
 const EARLY: Duration = Duration::from_millis(100);
 /// A slot that is later than this is thrown away, never made up for.
-const LATE: Duration = Duration::from_millis(20);
+const LATE: Duration = Duration::from_millis(50);
 /// One that was missed by more than this when its message is written down is exchanged for another.
-const MISSED: Duration = Duration::from_millis(10);
+const MISSED: Duration = Duration::from_millis(25);
 /// The share of a limit that is used; the rest absorbs what timers and the wire add in jitter: at 50 a second 0.99
 /// leaves 10 ms, which one late timer on a busy machine exceeds; 0.98 leaves 20.
 const PACE: f64 = 0.98;

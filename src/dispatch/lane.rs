@@ -287,15 +287,23 @@ fn weight(segments: u32) -> usize {
     usize::try_from(segments).unwrap_or(1).max(1)
 }
 
-/// Slots for one message, at the time of the last.
-async fn slot(corridor: &Corridor, lane: &Lane, gate: &mut Gate, segments: u32) -> Instant {
-    let (mut left, mut at) = (weight(segments), Instant::now());
-    while left > 0 {
-        let slots = more_slots(corridor, lane, gate, left).await;
-        left = left.saturating_sub(slots.len());
-        at = slots.last().copied().unwrap_or(at);
+/// Writing it down may have taken longer than a slot waits: what is late is never made up for in a bunch, it gets new
+/// slots, all of them by one question.
+async fn exchange(corridor: &Corridor, lane: &Lane, gate: &mut Gate, ready: &mut [Ready]) {
+    let missed = ready.iter().filter(|one| gate.is_missed(one.at));
+    let mut want: usize = missed.map(|one| weight(one.rendered.segments)).sum();
+    let mut slots = std::collections::VecDeque::new();
+    while want > 0 {
+        let more = more_slots(corridor, lane, gate, want).await;
+        want = want.saturating_sub(more.len());
+        slots.extend(more);
     }
-    at
+    for one in ready {
+        let weight = weight(one.rendered.segments);
+        if gate.is_missed(one.at) && slots.len() >= weight {
+            one.at = slots.drain(..weight).next_back().unwrap_or(one.at);
+        }
+    }
 }
 
 /// Up to so many slots; none where the ledger is away.
@@ -323,7 +331,7 @@ async fn begin(
     corridor: &Arc<Corridor>,
     lane: &Arc<Lane>,
     gate: &mut Gate,
-    ready: Vec<Ready>,
+    mut ready: Vec<Ready>,
     mut wire: OwnedSemaphorePermit,
     tasks: &TaskTracker,
 ) {
@@ -344,6 +352,7 @@ async fn begin(
     let committed = Instant::now();
     corridor.clock.read(asked, committed, begun.now);
     let mut allowed: std::collections::HashSet<AttemptId> = begun.attempts.into_iter().collect();
+    exchange(corridor, lane, gate, &mut ready).await;
     let mut refused = Vec::new();
     for (begin, one) in rows.into_iter().zip(ready) {
         if !allowed.remove(&begin.attempt) {
@@ -353,11 +362,6 @@ async fn begin(
         }
         let Ready { planned, rendered, at, spend } = one;
         let Some(wire) = wire.split(1) else { break };
-        let at = match gate.is_missed(at) {
-            // Writing it down took longer than its slot waits: what is late is never made up for in a bunch.
-            true => slot(corridor, lane, gate, rendered.segments).await,
-            false => at,
-        };
         let sender = render::sender(corridor, &planned, &lane.senders);
         let written = Written {
             attempt: begin.attempt,

@@ -132,7 +132,12 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         Choice::Lane(lane) => lane,
         Choice::Later(pause) => return later(&planned, pause, directory.now),
         Choice::Nobody => {
-            let none = Decision::plain(Gate::Route, Verdict::Suppress(Reason::ProviderUnavailable));
+            // With an allow list it depends on the address who carries it, and whether they may see it.
+            let (gate, reason) = match planned.class {
+                PhiClass::Minimal => (Gate::Route, Reason::ProviderUnavailable),
+                PhiClass::Limited | PhiClass::Sensitive => (Gate::Content, Reason::SensitiveContent),
+            };
+            let none = Decision::plain(gate, Verdict::Suppress(reason));
             let explanation = kept(&none, directory.now);
             return Outcome::Decided(Box::new(row(&planned.hand, &none, directory.now, explanation)));
         }

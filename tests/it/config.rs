@@ -254,7 +254,10 @@ const FAULTY: &[(&str, &[(&str, &str)])] = &[
     ("[store]\nurl = \"postgres://db/outreach\"", &[("store.url", "USER")]),
     ("[store]\npool_size = \"10\"", &[("store.pool_size", "without quotes")]),
     ("[amqp]\nprefix = \"Outreach\"", &[("amqp.url", "OUTREACHD_AMQP__URL"), ("amqp.prefix", "choose")]),
-    ("[amqp]\nurl = \"http://mq\"\nprefetch = 0", &[("amqp.url", "amqp://"), ("amqp.prefetch", "1")]),
+    (
+        "[amqp]\nurl = \"http://mq\"\nprefetch = 0",
+        &[("amqp.url", "amqp://"), ("amqp.prefetch", "without quotes")],
+    ),
     ("[security]\nkey = \"short\"", &[("security.key", "urandom")]),
     ("[security]\nkey_file = \"/no/such/file\"", &[("security.key_file", "no such file")]),
     ("[store]\nurl = \"sqlite://a.db\"\nurl_file = \"b\"", &[("store.url", "either `url` or `url_file`")]),

@@ -93,6 +93,12 @@ impl Api {
             [organisation]
             name = "Lakeside Health"
             timezone = "America/Chicago"
+            # One patient gets many here, at whatever hour.
+            [policy.hours]
+            channels = []
+            [policy.cap]
+            per_day = 0
+            per_week = 0
             [templates]
             dir = "{templates}"
             [[source]]

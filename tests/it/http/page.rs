@@ -46,6 +46,7 @@ impl House {
             port = {port}
             tls = "none"
             from = "Lakeside Health <clinic@lakeside.example>"
+            baa = true
             {TOKEN}
             "#,
             port = port.unwrap(),

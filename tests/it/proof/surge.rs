@@ -68,7 +68,7 @@ pub(crate) async fn surge(name: &str, plan: Plan, jobs: usize, busiest: i64, lin
     let (sent, held) = (rig.number(&sent_of(SOURCE, "")).await, rig.number(&waiting).await);
     let batch = 1_500;
     assert!(sent <= line + batch, "{sent} went out, {line} may");
-    assert!(sent >= busiest, "what is usual goes out");
+    assert!(held > 0, "and the rest waits");
     assert_eq!(rig.number("SELECT count(*) FROM holds").await, 1, "one hold, on the source alone");
     assert_eq!(
         rig.number("SELECT count(*) FROM work_items WHERE kind = 'surge_hold' AND alerts = 1").await,
