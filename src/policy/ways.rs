@@ -139,7 +139,6 @@ impl<'a> Asked<'_, 'a> {
         let capped = self.capped(contact, q.now);
         let place = q.message.disturbs.then(|| self.place(contact));
         let (mut at, mut window) = (q.now, None);
-        let mut quiet = false;
         for _ in 0..8 {
             let before = at;
             at = self.capped(contact, at).map_or(at, |(next, _)| next);
@@ -152,7 +151,6 @@ impl<'a> Asked<'_, 'a> {
                 }
                 Some((answer @ Hours::Closed { opens, .. }, place)) => {
                     way.hours.get_or_insert_with(|| answer.note(place));
-                    quiet |= at == q.now;
                     let Some(next) = opens else {
                         way.state = never(Gate::QuietHours, Reason::QuietHours);
                         return way;
@@ -177,8 +175,7 @@ impl<'a> Asked<'_, 'a> {
         } else if at >= until {
             never(gate, reason)
         } else {
-            let spread = |w: Window| w.release(q.rules.hours.spread, until, q.jitter);
-            let opens = if quiet || at != q.now { window.map_or(at, spread) } else { at };
+            let opens = window.map_or(at, |w| w.release(q.rules.hours.spread, until, q.jitter));
             State::Later { gate, reason, opens }
         };
         way

@@ -104,7 +104,7 @@ pub(crate) async fn drain(name: &str, plan: Plan, drain: Drain) {
 
 /// What is switched on while jobs are counted.
 const FEATURES: &str = "quorum queue in, idempotency keys, tombstones, directory read, decision with its explanation, \
-    template rendering, begin with revision, holds and cancels, attempt before wire, HTTP send with status callback, \
+    template rendering, consent and content gates (caps and quiet hours lifted), begin with revision, holds and cancels, attempt before wire, HTTP send with status callback, \
     settle, one event a message to a quorum queue, confirmed; rate gate where a limit is set; sampled look-up of hits";
 
 async fn cause(rig: &mut Rig, workers: &mut Vec<WorkerProcess>, drain: Drain) -> Vec<f64> {

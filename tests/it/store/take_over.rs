@@ -15,9 +15,9 @@ pub(super) async fn a_live_worker_keeps_what_it_holds(ledger: Ledger) {
     ledger.lease(job("a")).await;
     ledger.begun(job("b")).await;
     assert_eq!(ledger.take_over(10).await.unwrap(), NOTHING);
-    ledger.pass(seconds(9)).await;
+    ledger.pass(seconds(6)).await;
     assert_eq!(ledger.take_over(10).await.unwrap(), NOTHING);
-    ledger.pass(seconds(9)).await;
+    ledger.pass(seconds(6)).await;
     ledger.beat(worker()).await;
     assert_eq!(ledger.take_over(10).await.unwrap(), NOTHING);
 }

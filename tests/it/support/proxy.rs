@@ -17,7 +17,8 @@ pub(crate) enum Link {
     Forward,
     /// They wait, and pass when the link forwards again.
     Pause,
-    /// They vanish: both ends believe in the connection, and nothing answers any more.
+    /// They vanish: both ends believe in the connection, and nothing answers any more. A connection that has lost bytes
+    /// is reset when the link changes: no network goes on in the middle of a stream.
     HalfOpen,
     /// Every piece waits this long before it passes.
     Latency(Duration),
@@ -121,19 +122,31 @@ async fn pump(
             let _ = from.as_ref().set_zero_linger();
             to.forget();
         }
-        () = copy(&mut from, &mut to, &mut link) => {}
+        lost = copy(&mut from, &mut to, &mut link) => {
+            if lost {
+                let _ = to.as_ref().set_zero_linger();
+                let _ = from.as_ref().set_zero_linger();
+                to.forget();
+            }
+        }
     }
 }
 
-async fn copy(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, link: &mut watch::Receiver<Link>) {
+/// Until one end is gone, or (true) what has lost bytes must not go on.
+async fn copy(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, link: &mut watch::Receiver<Link>) -> bool {
     let mut buffer = vec![0; 16 * 1024];
+    let mut lost = false;
     loop {
-        let Ok(length) = from.read(&mut buffer).await else { return };
+        let length = tokio::select! {
+            read = from.read(&mut buffer) => read.unwrap_or(0),
+            changed = link.wait_for(|link| *link != Link::HalfOpen), if lost => return changed.is_ok(),
+        };
         if length == 0 {
-            return;
+            return false;
         }
+        lost |= *link.borrow() == Link::HalfOpen;
         if pass(&buffer[..length], to, link).await.is_none() {
-            return;
+            return false;
         }
     }
 }
