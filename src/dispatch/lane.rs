@@ -290,19 +290,16 @@ fn weight(segments: u32) -> usize {
 /// Writing it down may have taken longer than a slot waits: what is late is never made up for in a bunch, it gets new
 /// slots, all of them by one question.
 async fn exchange(corridor: &Corridor, lane: &Lane, gate: &mut Gate, ready: &mut [Ready]) {
-    let missed = ready.iter().filter(|one| gate.is_missed(one.at));
-    let mut want: usize = missed.map(|one| weight(one.rendered.segments)).sum();
+    let missed: Vec<&mut Ready> = ready.iter_mut().filter(|one| gate.is_missed(one.at)).collect();
+    let mut want: usize = missed.iter().map(|one| weight(one.rendered.segments)).sum();
     let mut slots = std::collections::VecDeque::new();
     while want > 0 {
         let more = more_slots(corridor, lane, gate, want).await;
         want = want.saturating_sub(more.len());
         slots.extend(more);
     }
-    for one in ready {
-        let weight = weight(one.rendered.segments);
-        if gate.is_missed(one.at) && slots.len() >= weight {
-            one.at = slots.drain(..weight).next_back().unwrap_or(one.at);
-        }
+    for one in missed {
+        one.at = slots.drain(..weight(one.rendered.segments)).next_back().unwrap_or(one.at);
     }
 }
 

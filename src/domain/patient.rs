@@ -91,6 +91,17 @@ impl Patient {
     }
 }
 
+impl Patient {
+    /// Every address behind which this patient may be spoken for: their own, and those of proxies who are no patients.
+    pub fn addresses(&self) -> impl Iterator<Item = &Phi> {
+        let persons = self.proxies.iter().filter_map(|proxy| match &proxy.person {
+            ProxyPerson::Person(person) => Some(&person.contacts),
+            ProxyPerson::Patient(_) => None,
+        });
+        self.contacts.iter().chain(persons.flatten()).map(|contact| &contact.address)
+    }
+}
+
 impl std::fmt::Debug for Patient {
     /// The id and nothing else: most of a patient is nobody's business.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

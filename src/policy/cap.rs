@@ -67,24 +67,16 @@ impl Recent {
     /// What the ledger shall keep once `message` is sent at `now`: it, and what is not too old to matter.
     #[must_use]
     pub fn with(&self, message: MessageId, now: Timestamp) -> String {
-        let kept = self.others(message).filter(|at| *at > now - WEEK).count();
-        let mut text = String::with_capacity(47 * (kept + 1));
-        for (at, id) in self.sent.iter().filter(|(at, id)| *id != message && *at > now - WEEK) {
-            text.push_str(&Self::entry(*at, *id));
-            text.push(' ');
-        }
-        text.push_str(&Self::entry(now, message));
-        text
+        let others = self.sent.iter().filter(|(at, id)| *id != message && *at > now - WEEK);
+        let mut entries: Vec<String> = others.map(|(at, id)| Self::entry(*at, *id)).collect();
+        entries.push(Self::entry(now, message));
+        entries.join(" ")
     }
 
     /// Whether the message is among them: then it may go on, whatever else there is.
     #[must_use]
     pub fn has(&self, message: MessageId) -> bool {
         self.sent.iter().any(|(_, id)| *id == message)
-    }
-
-    fn others(&self, message: MessageId) -> impl Iterator<Item = Timestamp> {
-        self.sent.iter().filter(move |(_, id)| *id != message).map(|(at, _)| *at)
     }
 
     /// How many there were on the day of `now` in `zone`, and in the seven days before it.

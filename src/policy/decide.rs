@@ -12,7 +12,7 @@ use super::ways::{Asked, State, Way, said};
 use crate::domain::job::When;
 use crate::domain::outbound::Route;
 use crate::domain::patient::Patient;
-use crate::domain::words::{Channel, Priority, ProxyMode, Purpose, Reason, Recipient, words};
+use crate::domain::words::{Channel, Priority, ProxyMode, Reason, Recipient, words};
 
 words! {
     /// The gates, in the order in which they are passed.
@@ -264,7 +264,7 @@ fn weigh(q: &Question<'_>, to: &Addressee<'_>, ways: &[Way<'_>]) -> (Gate, Verdi
         _ => match (ways.iter().rev().filter_map(stopped).max_by_key(|(gate, _)| *gate), gave_up) {
             (_, Some(reason)) => (Gate::Route, Verdict::GiveUp(reason)),
             (Some((gate, reason)), None) => (gate, Verdict::Suppress(reason)),
-            (None, None) if to.wants_none(q.message.purpose) && q.message.purpose != Purpose::Emergency => {
+            (None, None) if to.wants_none(q.message.purpose) => {
                 (Gate::OptOut, Verdict::Suppress(Reason::OptedOut))
             }
             (None, None) => (Gate::ValidContact, Verdict::Suppress(Reason::NoContact)),
@@ -300,7 +300,7 @@ mod tests {
     use crate::domain::phone::Region;
     use crate::domain::problem::Problem;
     use crate::domain::reader::{Expect, ParseDefaults};
-    use crate::domain::words::PhiClass;
+    use crate::domain::words::{PhiClass, Purpose};
     use crate::policy::cap::CapRules;
     use crate::policy::person::MajorityAge;
     use crate::policy::question::{

@@ -71,10 +71,11 @@ impl<'a> Addressee<'a> {
         }
     }
 
-    /// Whether they said that they want nothing for this purpose.
+    /// Whether they said that they want nothing for this purpose. An emergency is nobody's preference.
     #[must_use]
     pub fn wants_none(&self, purpose: Purpose) -> bool {
-        self.preferences.iter().any(|p| p.purpose == purpose && p.channels.is_empty())
+        purpose != Purpose::Emergency
+            && self.preferences.iter().any(|p| p.purpose == purpose && p.channels.is_empty())
     }
 }
 

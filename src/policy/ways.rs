@@ -13,7 +13,7 @@ use super::question::{Question, Served};
 use super::zones::{self, Known, Place};
 use crate::domain::consent::{Answer, answer};
 use crate::domain::patient::{Consent, Contact};
-use crate::domain::words::{Channel, ContactStatus, PhiClass, Purpose, Reason};
+use crate::domain::words::{Channel, ContactStatus, PhiClass, Reason};
 
 /// A contact, and what came of asking about it.
 #[derive(Clone, Debug)]
@@ -78,8 +78,7 @@ impl<'a> Asked<'_, 'a> {
 
     fn stop(&self, contact: &Contact) -> Option<(Gate, Reason)> {
         let (q, purpose) = (self.q, self.q.message.purpose);
-        let emergency = purpose == Purpose::Emergency;
-        if self.to.wants_none(purpose) && !emergency {
+        if self.to.wants_none(purpose) {
             return Some((Gate::OptOut, Reason::OptedOut));
         }
         let rule = q.rules.purpose(purpose);
@@ -136,12 +135,13 @@ impl<'a> Asked<'_, 'a> {
             return way;
         }
         let until = contact.valid_until.map_or(self.expires_at, |until| until.min(self.expires_at));
-        let capped = self.capped(contact, q.now);
         let place = q.message.disturbs.then(|| self.place(contact));
         let (mut at, mut window) = (q.now, None);
+        let mut capped = false;
         for _ in 0..8 {
             let before = at;
-            at = self.capped(contact, at).map_or(at, |(next, _)| next);
+            at = self.cap_opens(contact, at);
+            capped |= before == q.now && at > q.now;
             let answer = place.as_ref().map(|place| (self.hours(contact, place, at), place));
             match answer {
                 None => {}
@@ -163,12 +163,11 @@ impl<'a> Asked<'_, 'a> {
                 break;
             }
         }
-        let (gate, reason) = match capped {
-            Some((_, because)) => {
-                way.because = Some(because);
-                (Gate::Cap, Reason::FrequencyCap)
-            }
-            None => (Gate::QuietHours, Reason::QuietHours),
+        let (gate, reason) = if capped {
+            way.because = Some(self.used(contact));
+            (Gate::Cap, Reason::FrequencyCap)
+        } else {
+            (Gate::QuietHours, Reason::QuietHours)
         };
         way.state = if at <= q.now {
             State::Open(window.and_then(|w| w.closes).map_or(until, |closes| closes.min(until)))
@@ -208,41 +207,44 @@ impl<'a> Asked<'_, 'a> {
         })
     }
 
-    /// When, after `from`, the caps of person and address allow one more, if not then; and how much is used.
-    fn capped(&self, contact: &Contact, from: Timestamp) -> Option<(Timestamp, String)> {
+    /// The first instant from `from` on at which the caps of person and address allow one more.
+    fn cap_opens(&self, contact: &Contact, from: Timestamp) -> Timestamp {
         let q = self.q;
-        let rules = &q.rules.cap;
         if !q.counts(contact.channel) {
-            return None;
+            return from;
         }
-        let nobody = Recent::default();
-        let at_address = q.addresses.iter().find(|a| a.address == contact.address);
-        let (own, theirs) = (self.recent, at_address.map_or(&nobody, |a| &a.recent));
-        let message = q.message.id;
+        let theirs = self.at_address(contact);
         let next = |recent: &Recent, from: Timestamp| {
             // What is reserved today counts itself by tomorrow.
             let reserved = if from == q.now { q.reserved } else { 0 };
-            cap::next_allowed(rules, recent, message, reserved, q.zone, from)
+            cap::next_allowed(&q.rules.cap, recent, q.message.id, reserved, q.zone, from)
         };
-        let mut at = next(own, from).max(next(theirs, from));
-        if at <= from {
-            return None;
-        }
+        let mut at = from;
         // Each may move the other on; both look at seven days.
-        for _ in 0..4 {
-            at = next(own, at).max(next(theirs, at));
+        for _ in 0..5 {
+            let before = at;
+            at = next(self.recent, at).max(next(&theirs, at));
+            if at == before {
+                break;
+            }
         }
-        let (own, theirs) = (own.used(q.now, q.zone), theirs.used(q.now, q.zone));
+        at
+    }
+
+    /// How much of the caps is used: of the person's or the address's, whichever is more.
+    fn used(&self, contact: &Contact) -> String {
+        let (q, rules) = (self.q, &self.q.rules.cap);
+        let (own, theirs) = (self.recent.used(q.now, q.zone), self.at_address(contact).used(q.now, q.zone));
         let used = if (theirs.week, theirs.day) > (own.week, own.day) { theirs } else { own };
         let of = |limit: u32| if limit == 0 { "any".to_owned() } else { limit.to_string() };
-        let because = format!(
-            "{} of {} today, {} of {} in seven days",
-            used.day,
-            of(rules.per_day),
-            used.week,
-            of(rules.per_week)
-        );
-        Some((at, because))
+        let (day, week) = (of(rules.per_day), of(rules.per_week));
+        format!("{} of {day} today, {} of {week} in seven days", used.day, used.week)
+    }
+
+    /// What was sent to the address this week, whoever it was for.
+    fn at_address(&self, contact: &Contact) -> Cow<'_, Recent> {
+        let seen = self.q.addresses.iter().find(|a| a.address == contact.address);
+        seen.map_or_else(|| Cow::Owned(Recent::default()), |seen| Cow::Borrowed(&seen.recent))
     }
 }
 

@@ -319,13 +319,7 @@ impl Person {
         self.proxy_ids().flatten().map(|id| id.as_str().to_owned())
     }
 
-    /// Their own addresses, and those of proxies who are no patients.
     fn addresses(&self) -> impl Iterator<Item = &Phi> {
-        let own = self.patient.iter().flat_map(|p| &p.contacts);
-        let persons = self.patient.iter().flat_map(|p| &p.proxies).filter_map(|proxy| match &proxy.person {
-            ProxyPerson::Person(person) => Some(&person.contacts),
-            ProxyPerson::Patient(_) => None,
-        });
-        own.chain(persons.flatten()).map(|contact| &contact.address)
+        self.patient.iter().flat_map(|patient| patient.addresses())
     }
 }

@@ -9,7 +9,7 @@ use super::{Ledger, subjects_column, unfit};
 use crate::domain::consent::{Merged, merge_patient};
 use crate::domain::ids::PatientId;
 use crate::domain::merge::combine;
-use crate::domain::patient::{Consent, ConsentSource, Contact, Patient, ProxyPerson};
+use crate::domain::patient::{Consent, ConsentSource, Contact, Patient};
 use crate::domain::words::Purpose;
 use crate::store::Result;
 use crate::store::columns::Columns;
@@ -134,14 +134,8 @@ impl<E: Engine> Ledger<E> {
         let ids: Vec<&str> = patients.iter().map(|p| p.id.as_str()).collect();
         let mut behind: Vec<(&str, Vec<u8>, String)> = Vec::new();
         for patient in &patients {
-            let persons = patient.proxies.iter().filter_map(|proxy| match &proxy.person {
-                ProxyPerson::Person(person) => Some(&person.contacts),
-                ProxyPerson::Patient(_) => None,
-            });
-            let contacts = patient.contacts.iter().chain(persons.flatten());
-            let unique: BTreeMap<Vec<u8>, String> = contacts
-                .map(|c| (self.sealer.index(&c.address), self.sealer.address_subject(&c.address)))
-                .collect();
+            let unique: BTreeMap<Vec<u8>, String> =
+                patient.addresses().map(|a| (self.sealer.index(a), self.sealer.address_subject(a))).collect();
             behind.extend(unique.into_iter().map(|(index, subject)| (patient.id.as_str(), index, subject)));
         }
         Self::make_states(tx, behind.iter().map(|(.., subject)| subject.as_str()).collect()).await?;
