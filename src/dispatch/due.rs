@@ -90,12 +90,13 @@ async fn claim(corridor: &Corridor, (channel, priority): Line, room: usize) -> b
     if room == 0 || corridor.stopping.is_cancelled() {
         return false;
     }
-    let ask = Claim {
-        worker: corridor.worker,
-        channel,
-        priority,
-        room: u32::try_from(room).unwrap_or(u32::MAX).min(corridor.config.worker.batch),
+    let room = room.min(usize::try_from(corridor.config.worker.batch).unwrap_or(500));
+    let places = match priority {
+        Priority::Urgent => corridor.room.reserve(room, 0),
+        Priority::Normal | Priority::Bulk => corridor.room.reserve(0, room),
     };
+    let room = u32::try_from(places.count()).unwrap_or(u32::MAX);
+    let ask = Claim { worker: corridor.worker, channel, priority, room };
     let asked = Instant::now();
     match corridor.store.claim(&ask).await {
         Ok(claimed) => {
@@ -106,7 +107,7 @@ async fn claim(corridor: &Corridor, (channel, priority): Line, room: usize) -> b
                 .into_iter()
                 .map(|m| Handover { facts: m.facts, body: m.body, work: m.work, asked })
                 .collect();
-            corridor.take(messages).await;
+            corridor.take(messages, places).await;
             found
         }
         Err(error) => {
@@ -120,9 +121,9 @@ async fn claim(corridor: &Corridor, (channel, priority): Line, room: usize) -> b
 /// What this process can take, and the lanes of the channel, where one is named. Bulk leaves a tenth of the room to the
 /// normal class.
 fn room(corridor: &Corridor, lanes: Option<Channel>, priority: Priority) -> usize {
-    let free = corridor.room.available_permits();
+    let free = corridor.room.free();
     let hands = match priority {
-        Priority::Urgent => corridor.urgent_room.available_permits().max(free),
+        Priority::Urgent => corridor.room.free_for_urgent(),
         Priority::Normal => free,
         Priority::Bulk => free.saturating_sub(super::IN_HAND / 10),
     };

@@ -43,10 +43,7 @@ async fn drained_or_tick(corridor: &Corridor, beat: &mut tokio::time::Interval) 
 /// Resolves when this worker is stopping and holds nothing any more.
 pub(super) async fn drained(corridor: &Corridor) {
     corridor.stopping.cancelled().await;
-    let all = u32::try_from(super::IN_HAND - super::URGENT_ROOM).unwrap_or(u32::MAX);
-    let urgent = u32::try_from(super::URGENT_ROOM).unwrap_or(u32::MAX);
-    // Every place is free: nothing is in hand. The semaphores are never closed.
-    let _ = tokio::join!(corridor.room.acquire_many(all), corridor.urgent_room.acquire_many(urgent));
+    corridor.room.all_free().await;
 }
 
 async fn live(corridor: &Corridor) -> Result<(), StoreError> {
@@ -65,7 +62,7 @@ async fn live(corridor: &Corridor) -> Result<(), StoreError> {
             })
         })
         .collect();
-    let state = json!({ "lanes": lanes, "room": corridor.room.available_permits() }).to_string();
+    let state = json!({ "lanes": lanes, "room": corridor.room.free() }).to_string();
     let asked = Instant::now();
     let now = corridor.store.heartbeat(corridor.worker, &corridor.name, &state).await?;
     corridor.clock.read(asked, Instant::now(), now);

@@ -14,6 +14,7 @@ mod keep;
 mod lane;
 mod life;
 mod outbox;
+mod places;
 mod plan;
 mod queue;
 mod render;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,12 +46,13 @@ use crate::template::{SharedCatalogue, SiteContext};
 pub use explain::{Explained, ExplainedAttempt, GateStep, Next, NextAction, explain};
 use lane::Lane;
 pub use lane::{Carrier, Setting};
+pub use places::Places;
+use places::{IN_HAND, Place, Room};
 pub use render::site_context;
 
-/// Messages that one process holds at once, over all stages. What does not fit waits in the ledger.
-const IN_HAND: usize = 6_000;
-/// Of these, kept free for urgent ones.
-const URGENT_ROOM: usize = 500;
+/// How long what has just come in waits for a place: where the corridor moves, one is free in a moment, and the
+/// message is leased as it is written down. Where it does not, the backlog goes to the ledger at this pace.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(50);
 /// How long the ledger, and after it the spool, may take to note what was cut.
 const LAST_CALL: std::time::Duration = std::time::Duration::from_millis(750);
 
@@ -87,11 +89,10 @@ struct Corridor {
     worker: WorkerId,
     name: String,
     clock: clock::Clock,
-    room: Arc<Semaphore>,
-    urgent_room: Arc<Semaphore>,
+    room: Room,
     to_plan: mpsc::Sender<InHand>,
     to_plan_urgent: mpsc::Sender<InHand>,
-    to_settle: mpsc::Sender<(Settlement, Room)>,
+    to_settle: mpsc::Sender<(Settlement, Place)>,
     /// Something was committed that the outbox may have to tell.
     told: Notify,
     /// Something may be due.
@@ -106,9 +107,6 @@ struct Corridor {
     last: CancellationToken,
 }
 
-/// A place in hand; free again when dropped.
-type Room = OwnedSemaphorePermit;
-
 /// A message leased to this worker.
 #[derive(Debug)]
 struct InHand {
@@ -119,7 +117,7 @@ struct InHand {
     deadline: Instant,
     /// Channels over which this message turned out not to fit.
     unfit: Vec<(Channel, Reason)>,
-    room: Room,
+    place: Place,
 }
 
 /// A message with a decision to send it.
@@ -195,8 +193,7 @@ impl Dispatcher {
             worker: parts.worker,
             name: parts.name,
             clock: clock::Clock::default(),
-            room: Arc::new(Semaphore::new(IN_HAND - URGENT_ROOM)),
-            urgent_room: Arc::new(Semaphore::new(URGENT_ROOM)),
+            room: Room::new(),
             to_plan,
             to_plan_urgent,
             to_settle,
@@ -229,16 +226,13 @@ impl Dispatcher {
         self.corridor.clock.now()
     }
 
-    /// How many more messages this worker can take in hand now.
-    #[must_use]
-    pub fn room(&self) -> usize {
-        if self.corridor.stopping.is_cancelled() { 0 } else { self.corridor.room.available_permits() }
-    }
-
-    /// How many more urgent ones.
-    #[must_use]
-    pub fn urgent_room(&self) -> usize {
-        if self.corridor.stopping.is_cancelled() { 0 } else { self.corridor.urgent_room.available_permits() }
+    /// Places for that many messages, as far as there are any; where `patient`, it may take a moment.
+    pub async fn reserve(&self, urgent: usize, others: usize, patient: bool) -> Places {
+        match (self.corridor.stopping.is_cancelled(), patient) {
+            (true, _) => self.corridor.room.reserve(0, 0),
+            (false, true) => self.corridor.room.reserve_within(PATIENCE, urgent, others).await,
+            (false, false) => self.corridor.room.reserve(urgent, others),
+        }
     }
 
     /// The channels of patients none of whose providers can be used now: their messages wait.
@@ -247,10 +241,9 @@ impl Dispatcher {
         failover::channels_out(&self.corridor)
     }
 
-    /// Takes a leased message in hand. One that finds no room goes back to the ledger by its lease's end at the
-    /// latest, and is released here at once.
-    pub async fn take(&self, messages: Vec<Handover>) {
-        self.corridor.take(messages).await;
+    /// Takes leased messages in hand. One that has no place is released at once.
+    pub async fn take(&self, messages: Vec<Handover>, places: Places) {
+        self.corridor.take(messages, places).await;
     }
 
     /// Something was committed: events may have to be told, messages may be due.
@@ -277,13 +270,10 @@ impl Dispatcher {
 }
 
 impl Corridor {
-    async fn take(&self, messages: Vec<Handover>) {
+    async fn take(&self, messages: Vec<Handover>, mut places: Places) {
         let mut back = Vec::new();
         for message in messages {
-            let urgent = message.facts.priority == crate::domain::words::Priority::Urgent;
-            let pool = if urgent { &self.urgent_room } else { &self.room };
-            let permit = pool.clone().try_acquire_owned().or_else(|_| self.room.clone().try_acquire_owned());
-            let Ok(room) = permit else {
+            let Some(place) = places.give(message.facts.priority) else {
                 back.push(Release {
                     message: message.facts.id,
                     token: message.work.token,
@@ -298,7 +288,7 @@ impl Corridor {
                 work: message.work,
                 deadline: message.asked + self.config.worker.lease_local,
                 unfit: Vec::new(),
-                room,
+                place,
             };
             self.plan_later(hand).await;
         }

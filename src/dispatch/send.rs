@@ -84,9 +84,9 @@ pub(super) async fn carry(
         budget::give_back(&corridor, written.spend).await;
         uncount(&corridor, &written.planned).await;
     }
-    let room = written.planned.hand.room;
+    let place = written.planned.hand.place;
     // The settler outlives every send.
-    let _ = corridor.to_settle.send((settlement, room)).await;
+    let _ = corridor.to_settle.send((settlement, place)).await;
     if opened {
         failover::empty(&corridor, provider.name()).await;
     }

@@ -7,38 +7,38 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Corridor, Room, spool};
+use super::{Corridor, Place, spool};
 use crate::store::rows::Settlement;
 
 /// How long a batch that is not full waits for more.
-const LINGER: Duration = Duration::from_millis(3);
+const LINGER: Duration = Duration::from_millis(15);
 
-pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Settlement, Room)>) {
+pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Settlement, Place)>) {
     let most = usize::try_from(corridor.config.worker.batch).unwrap_or(500);
     let mut batch = Vec::with_capacity(most);
-    let mut rooms = Vec::with_capacity(most);
+    let mut places = Vec::with_capacity(most);
     loop {
         let first = tokio::select! {
             first = results.recv() => first,
             // Lanes hold senders as long as they run; once everything else is done there is nothing to wait for.
             () = super::life::drained(&corridor) => results.try_recv().ok(),
         };
-        let Some((settlement, room)) = first else { return };
+        let Some((settlement, place)) = first else { return };
         batch.push(settlement);
-        rooms.push(room);
+        places.push(place);
         let until = tokio::time::Instant::now() + LINGER;
         while batch.len() < most {
             match tokio::time::timeout_at(until, results.recv()).await {
-                Ok(Some((settlement, room))) => {
+                Ok(Some((settlement, place))) => {
                     batch.push(settlement);
-                    rooms.push(room);
+                    places.push(place);
                 }
                 Ok(None) | Err(_) => break,
             }
         }
         write(&corridor, &batch).await;
         batch.clear();
-        rooms.clear();
+        places.clear();
         corridor.told.notify_one();
         corridor.freed.notify_one();
     }

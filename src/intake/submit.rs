@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use super::gatekeeper::{Arrival, Gatekeeper};
-use crate::dispatch::{Dispatcher, Handover};
+use crate::dispatch::{Dispatcher, Handover, Places};
 use crate::domain::ids::{JobId, MessageId, ParkedId, SourceName, WorkerId};
 use crate::domain::job::{Cancel, Job};
 use crate::domain::patient::Patient;
@@ -157,10 +157,15 @@ impl Intake {
 
     /// Writes the jobs, and gives them back where the ledger would not have them.
     async fn admit(&self, jobs: Jobs, outcomes: &mut [Option<Outcome>]) -> Result<(), (StoreError, Jobs)> {
-        let urgent = jobs.admissions.first().is_some_and(|(_, a)| a.facts.priority == Priority::Urgent);
-        let room = |d: &Dispatcher| if urgent { d.urgent_room().max(d.room()) } else { d.room() };
+        let mut reserved = None;
+        if let Some(dispatcher) = &self.dispatcher {
+            let urgent = jobs.admissions.iter().filter(|(_, a)| a.facts.priority == Priority::Urgent).count();
+            // Only who waits for no answer can wait for a place.
+            let patient = jobs.admissions.iter().all(|(_, a)| a.raw.is_some());
+            reserved = Some(dispatcher.reserve(urgent, jobs.admissions.len() - urgent, patient).await);
+        }
         let (places, admissions): (Vec<usize>, Vec<Admission>) = jobs.admissions.into_iter().unzip();
-        let room = self.dispatcher.as_ref().map_or(0, room);
+        let room = reserved.as_ref().map_or(0, Places::count);
         let batch = AdmitBatch { worker: self.worker, admissions, rejects: jobs.rejects, room };
         let asked = Instant::now();
         let report = match self.retry(|| self.store.admit(&batch)).await {
@@ -174,7 +179,7 @@ impl Intake {
             count(outcome);
             set(outcomes, *place, Some(answer(admission, outcome)));
         }
-        if let Some(dispatcher) = &self.dispatcher {
+        if let (Some(dispatcher), Some(reserved)) = (&self.dispatcher, reserved) {
             let mut admissions: Vec<Option<Admission>> = batch.admissions.into_iter().map(Some).collect();
             let taken = report.leased.into_iter().filter_map(|leased| {
                 let admission = admissions.get_mut(leased.place)?.take()?;
@@ -182,7 +187,7 @@ impl Intake {
                 facts.is_change = leased.is_change;
                 Some(Handover { facts, body: admission.body, work: leased.work, asked })
             });
-            dispatcher.take(taken.collect()).await;
+            dispatcher.take(taken.collect(), reserved).await;
         }
         Ok(())
     }

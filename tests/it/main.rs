@@ -10,6 +10,10 @@
     reason = "clippy.toml allows them in test functions; in a test binary the helpers are tests too, and they print figures and read the clock"
 )]
 
+/// The same as the program's: the simulator runs in here, and must not be what is measured.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod support;
 
 mod bad_input;

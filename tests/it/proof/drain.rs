@@ -1,5 +1,6 @@
 //! A full queue is drained, with nothing in the way, with the broker restarted, with the worker killed.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::auditor::{Evidence, audit};
 use super::foreign::Publishing;
 use super::rig::{Plan, Rig};
-use super::worker::{WorkerProcess, cpu_ms};
+use super::worker::WorkerProcess;
 use crate::support::house::patient;
 
 /// The source of all jobs of the proofs.
@@ -50,6 +51,7 @@ pub(crate) async fn drain(name: &str, plan: Plan, drain: Drain) {
     }
 
     let started = Instant::now();
+    let before = rig.cpu_ms();
     let mut workers = vec![rig.worker()];
     let faults = cause(&mut rig, &mut workers, drain).await;
     let wanted = i64::try_from(drain.jobs).unwrap();
@@ -63,6 +65,12 @@ pub(crate) async fn drain(name: &str, plan: Plan, drain: Drain) {
         .await;
     rig.until_quiet(wanted, Duration::from_secs(300)).await;
     let seconds = started.elapsed().as_secs_f64();
+    // A server that was started again meanwhile counts from then on.
+    let cpu: BTreeMap<&str, u64> = rig
+        .cpu_ms()
+        .into_iter()
+        .map(|(name, ms)| (name, ms.saturating_sub(before.get(name).copied().unwrap_or_default())))
+        .collect();
 
     workers.last_mut().unwrap().assert_alive();
     let usage = workers.iter().map(WorkerProcess::usage).collect();
@@ -97,7 +105,7 @@ pub(crate) async fn drain(name: &str, plan: Plan, drain: Drain) {
             "jobs_per_second": round(drain.jobs as f64 / seconds), "unknown": unknown, "faults": faults,
             "stop_ms": stopped.as_millis() as u64, "features": FEATURES, "sync_ms": sync_ms(),
             "load": std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim(),
-            "driver_and_sink_cpu_ms": cpu_ms(std::process::id()),
+            "cpu_ms_around": cpu,
         }),
     );
 }

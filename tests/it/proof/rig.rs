@@ -1,5 +1,6 @@
 //! What a proof stands on: servers, a simulator with its raw hits, worker processes, a queue that hears every event.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 
 use super::auditor::LedgerAuditor;
 use super::tap::Tap;
-use super::worker::WorkerProcess;
+use super::worker::{WorkerProcess, cpu_ms, family_cpu_ms};
 use crate::support::servers::{Postgres, RabbitMq};
 use crate::support::shared::{TestDatabase, amqp_url, unique_prefix};
 
@@ -69,7 +70,7 @@ pub(crate) struct Rig {
     workers_started: usize,
     producer: Broker,
     database: TestDatabase,
-    _postgres: Option<Postgres>,
+    postgres: Option<Postgres>,
 }
 
 impl Rig {
@@ -120,7 +121,7 @@ impl Rig {
             workers_started: 0,
             producer,
             database,
-            _postgres: postgres,
+            postgres,
         }
     }
 
@@ -139,6 +140,19 @@ impl Rig {
     /// Where the ledger is.
     pub(crate) fn database_url(&self) -> String {
         self.database.url()
+    }
+
+    /// Processor time so far of what stands around the workers, in milliseconds: servers of its own, and this process,
+    /// which is the outside.
+    pub(crate) fn cpu_ms(&self) -> BTreeMap<&'static str, u64> {
+        let pids = [
+            ("postgresql", self.postgres.as_ref().and_then(Postgres::pid)),
+            ("rabbitmq", self.rabbitmq.as_ref().and_then(RabbitMq::pid)),
+            ("driver_and_sink", Some(std::process::id())),
+        ];
+        let own = std::process::id();
+        let of = |pid| if pid == own { cpu_ms(pid).unwrap_or_default() } else { family_cpu_ms(pid) };
+        pids.into_iter().filter_map(|(name, pid)| Some((name, of(pid?)))).collect()
     }
 
     /// What every worker so far has said.
@@ -254,6 +268,7 @@ fn providers(plan: &Plan, simulator: &Simulator, backup: Option<&Simulator>) -> 
             status_callback = "http://127.0.0.1:9/webhooks/{name}"
             limits = {limits:?}
             baa = true
+            max_in_flight = 400
             {more}
             "#
         )

@@ -131,7 +131,30 @@ fn watch(pid: u32, usage: &Mutex<Usage>, gone: &AtomicBool) {
 
 /// User and system time of `/proc/PID/stat`, which counts in hundredths of a second on Linux.
 pub(crate) fn cpu_ms(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let fields = stat(pid)?;
     Some((fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?) * 10)
+}
+
+/// The same of a process and of all that descend from it and are still there.
+pub(crate) fn family_cpu_ms(pid: u32) -> u64 {
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parents: BTreeMap<u32, u32> =
+        pids.filter_map(|pid| Some((pid, stat(pid)?.get(1)?.parse().ok()?))).collect();
+    let descends = |mut one: u32| {
+        while one != pid {
+            match parents.get(&one) {
+                Some(parent) => one = *parent,
+                None => return false,
+            }
+        }
+        true
+    };
+    parents.keys().filter(|one| descends(**one)).filter_map(|one| cpu_ms(*one)).sum()
+}
+
+/// What stands behind the name, from the state on.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
 }

@@ -31,6 +31,11 @@ impl Postgres {
         self.0.read("url")
     }
 
+    /// The process that all of its others descend from, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.0.process.as_ref().map(Child::id)
+    }
+
     /// Stops it in good order; open connections are terminated.
     pub(crate) fn stop(&mut self) {
         self.0.signal_and_wait("INT");
@@ -78,6 +83,11 @@ impl RabbitMq {
     /// Its AMQP address, as an administrator of the virtual host `/`.
     pub(crate) fn url(&self) -> String {
         self.0.read("url")
+    }
+
+    /// The process that all of its others descend from, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.0.process.as_ref().map(Child::id)
     }
 
     /// The port of [`Self::url`].
