@@ -97,7 +97,7 @@ mod tests {
             }
             for i in 0..k {
                 go(k - 1, items, all);
-                items.swap(if k % 2 == 0 { i } else { 0 }, k - 1);
+                items.swap(if k.is_multiple_of(2) { i } else { 0 }, k - 1);
             }
         }
         go(items.len(), &mut items, &mut all);
