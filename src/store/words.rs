@@ -217,7 +217,7 @@ macro_rules! result_raises {
 /// Told as sent, and it did not arrive after all: its next route is due.
 macro_rules! goes_on {
     () => {
-        "(m.status = 'sent' AND m.due_at IS NOT NULL)"
+        "(m.status = 'sent' AND m.step > 0 AND m.due_at IS NOT NULL)"
     };
 }
 

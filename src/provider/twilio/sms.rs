@@ -147,3 +147,31 @@ fn said(status: &str, code: Option<u32>) -> Option<Said> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_says_what_the_table_says() {
+        let undelivered = |failure| Some(Said::Undelivered(failure));
+        for (status, code, expected) in [
+            ("accepted", None, Some(Said::Sent)),
+            ("queued", None, Some(Said::Sent)),
+            ("sending", None, Some(Said::Sent)),
+            ("sent", None, Some(Said::Sent)),
+            ("delivered", None, Some(Said::Delivered)),
+            ("read", None, Some(Said::Read)),
+            ("undelivered", Some(30005), undelivered(Failure::BadAddress)),
+            ("undelivered", None, undelivered(Failure::Unreachable)),
+            ("failed", Some(30007), undelivered(Failure::Blocked)),
+            ("failed", Some(21610), undelivered(Failure::OptedOut)),
+            ("canceled", None, undelivered(Failure::Rejected)),
+            ("partially_delivered", None, None),
+            ("received", None, None),
+            ("something-new", None, None),
+        ] {
+            assert_eq!(said(status, code), expected, "{status} {code:?}");
+        }
+    }
+}

@@ -253,3 +253,45 @@ fn digits(extension: &str) -> Result<String, SendError> {
     }
     Ok(digits)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_a_call_ended_does_not_say_that_it_was_heard() {
+        let nobody = Some(Said::Undelivered(Failure::NoAnswer));
+        let (sent, there) = (Some(Said::Sent), Some(Said::Delivered));
+        for (fields, machine_door, expected) in [
+            (&[("CallStatus", "queued")][..], true, sent),
+            (&[("CallStatus", "ringing")], true, sent),
+            (&[("CallStatus", "in-progress")], true, sent),
+            (&[("CallStatus", "completed"), ("AnsweredBy", "human"), ("CallDuration", "9")], true, there),
+            (&[("CallStatus", "completed"), ("AnsweredBy", "machine_end_beep")], true, sent),
+            (&[("CallStatus", "completed"), ("AnsweredBy", "machine_end_beep")], false, there),
+            (&[("CallStatus", "completed"), ("AnsweredBy", "fax")], true, nobody),
+            (&[("CallStatus", "completed"), ("AnsweredBy", "unknown"), ("CallDuration", "9")], true, sent),
+            (&[("CallStatus", "completed"), ("CallDuration", "9")], true, sent),
+            (&[("CallStatus", "completed"), ("CallDuration", "0")], true, nobody),
+            (&[("CallStatus", "busy")], true, nobody),
+            (&[("CallStatus", "no-answer")], true, nobody),
+            (
+                &[("CallStatus", "failed"), ("SipResponseCode", "404")],
+                true,
+                Some(Said::Undelivered(Failure::BadAddress)),
+            ),
+            (
+                &[("CallStatus", "failed"), ("SipResponseCode", "503")],
+                true,
+                Some(Said::Undelivered(Failure::Unreachable)),
+            ),
+            (&[("CallStatus", "canceled")], true, Some(Said::Undelivered(Failure::Rejected))),
+            (&[("CallStatus", "something-new")], true, None),
+            (&[], true, None),
+        ] {
+            let fields = Fields::of(fields);
+            let who = fields.get("AnsweredBy").map(str::to_owned);
+            assert_eq!(ended(&fields, who.as_deref(), machine_door), expected);
+        }
+    }
+}

@@ -50,6 +50,11 @@ impl Fields {
         self.get(name).filter(|sid| super::is_sid(sid)).map(str::to_owned).ok_or(Unheard::Unreadable)
     }
 
+    #[cfg(test)]
+    pub(super) fn of(pairs: &[(&str, &str)]) -> Self {
+        Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
     /// A code: at most ten digits.
     pub(super) fn code(&self, name: &str) -> Option<u32> {
         self.get(name).filter(|code| code.len() <= 10)?.parse().ok()

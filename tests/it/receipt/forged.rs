@@ -54,6 +54,10 @@ impl Post {
     }
 
     async fn send(&self, client: &reqwest::Client, house: &House, path: &str) -> u16 {
+        self.try_send(client, house, path).await.unwrap()
+    }
+
+    async fn try_send(&self, client: &reqwest::Client, house: &House, path: &str) -> reqwest::Result<u16> {
         let query = self.query.clone().unwrap_or_else(|| self.url.split_once('?').unwrap().1.to_owned());
         let mut request = client.post(format!("http://{}{path}?{query}", house.config.http.listen));
         if let Some(signature) = &self.signature {
@@ -66,7 +70,7 @@ impl Post {
             Some(body) => request.header("content-type", self.media).body(body.clone()),
             None => request.form(&self.fields),
         };
-        request.send().await.unwrap().status().as_u16()
+        Ok(request.send().await?.status().as_u16())
     }
 }
 
@@ -183,7 +187,9 @@ pub(crate) async fn forgeries(name: &str, count: u64) {
     }
     assert_eq!(good.send(&client, &house, "/webhooks/sim-sms/gather").await, 404, "a text presses no keys");
     let huge = Post { body: Some("x".repeat(house.config.http.max_webhook + 1)), ..good.clone() };
-    assert_eq!(huge.send(&client, &house, "/webhooks/sim-sms").await, 413);
+    // Whoever is refused in the middle of a long body may not hear why.
+    let answer = huge.try_send(&client, &house, "/webhooks/sim-sms").await;
+    assert!(answer.as_ref().map_or(true, |status| *status == 413), "{answer:?}");
 
     assert_eq!(good.send(&client, &house, "/webhooks/sim-sms").await, 204);
     assert_eq!(good.send(&client, &house, "/webhooks/sim-sms").await, 204, "again, as providers do");
