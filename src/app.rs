@@ -24,6 +24,7 @@ use crate::intake::{Gatekeeper, Intake, queue};
 use crate::policy::surge::SurgeRules;
 use crate::provider::capture::Capture;
 use crate::provider::registry;
+use crate::receipt::Desk;
 use crate::simulator::{Simulator, SimulatorConfig, SimulatorError};
 use crate::store::emit::Emitter;
 use crate::store::postgres::PostgresStore;
@@ -132,11 +133,13 @@ impl Worker {
         let simulator = Arc::new(Simulator::start(SimulatorConfig::default()).await?);
         let worker = WorkerId::generate();
         let broker = broker_options(&config)?.map(Broker::start);
+        let carriers = carriers(&config, &simulator)?;
+        let providers: Vec<_> = carriers.iter().map(|carrier| carrier.provider.clone()).collect();
         let dispatcher = Dispatcher::start(Parts {
             store: store.clone(),
             config: config.clone(),
             catalogue: catalogue.clone(),
-            carriers: carriers(&config, &simulator)?,
+            carriers,
             publisher: broker.as_ref().map(Broker::publisher),
             worker,
             name: name_of(worker),
@@ -158,6 +161,7 @@ impl Worker {
             catalogue: catalogue.clone(),
             config: config.clone(),
             broker: broker.clone(),
+            receipts: Desk::open(providers, store.clone(), dispatcher.clone()),
         };
         let address = config.http.listen;
         let server = crate::http::serve(listener, parts)
@@ -275,6 +279,7 @@ fn ledger_rules(config: &Config) -> LedgerRules {
         per_day: config.sources.iter().filter_map(limited).collect(),
         zone: config.organisation.timezone.clone(),
         unknown_deadline: span(config.policy.unknown_deadline),
+        receipt_deadline: span(config.policy.receipt_deadline),
         work: WorkDue {
             plan_exhausted: by_priority(&work.plan_exhausted),
             outcome_unknown: by_priority(&work.outcome_unknown),

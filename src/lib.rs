@@ -13,6 +13,7 @@
 //! 5  app        the one place that builds everything            cli    the command line, the demo
 //! 4  http       API, health, metrics, the patient's page        simulator   the outside, on loopback
 //! 3  intake     parse, ask the gatekeeper, write, acknowledge   dispatch    the corridor
+//!    receipt    what comes back from providers
 //! 2  template   catalogue, strict render, lint, preview         provider    one file a provider
 //!    store      the ledger: one trait, two databases            broker      RabbitMQ
 //! 1  policy     decisions: pure, `now` and jitter are arguments config      one section a file
@@ -21,7 +22,7 @@
 //!
 //! To follow one message, read in this order: [`intake::queue`], [`intake::submit`], [`intake::gatekeeper`],
 //! [`store::Store::admit`], then [`dispatch`]: `plan.rs` (asks [`policy::decide`]), `choice.rs`, `lane.rs`, `gate.rs`,
-//! `send.rs`, `settle.rs`, `outbox.rs`. What nobody drives is driven by `keep.rs`: holds that end, people who must be
+//! `send.rs`, `settle.rs`, `outbox.rs`. What its provider says of it later comes in by [`receipt`]. What nobody drives is driven by `keep.rs`: holds that end, people who must be
 //! called.
 //!
 //! # What always holds
@@ -61,6 +62,7 @@ pub mod http;
 pub mod intake;
 pub mod policy;
 pub mod provider;
+pub mod receipt;
 pub mod simulator;
 pub mod store;
 pub mod template;

@@ -130,7 +130,7 @@ pub struct TwilioSettings {
     /// Numbers to send from; one patient keeps one.
     pub from: Vec<String>,
     pub messaging_service_sid: Option<String>,
-    /// Where the provider reports; derived from `[http] public_url`.
+    /// Where the provider reports, as it calls it: its signature covers this. Derived from `[http] public_url`.
     pub status_callback: Option<String>,
     /// Where a pressed key goes; derived from `[http] public_url`.
     pub gather_action: Option<String>,

@@ -121,7 +121,11 @@ fn next(message: &MessageRow) -> Next {
         (status, _) if status.is_final() => return Next { action: NextAction::Nothing, at: None },
         (Status::Accepted, Some(_)) => NextAction::Plan,
         (Status::Scheduled | Status::Held, _) => NextAction::DecideAgain,
-        (Status::Sent, None) => NextAction::AwaitReceipt,
+        (Status::Sent, None) => {
+            let action =
+                if message.receipt_by.is_some() { NextAction::AwaitReceipt } else { NextAction::Nothing };
+            return Next { action, at: message.receipt_by };
+        }
         (Status::Unknown, None) => NextAction::AwaitPerson,
         (_, Some(_)) => NextAction::Send,
         (_, None) => NextAction::InHand,

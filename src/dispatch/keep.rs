@@ -1,5 +1,6 @@
-//! Housekeeping: what ended holds held goes as they say, people are called, old counts are forgotten. Every worker does
-//! it; the ledger gives each row to one of them.
+//! Housekeeping: what ended holds held goes as they say, people are called, receipts that do not come are no longer
+//! awaited, contacts that do not work are given up, old counts are forgotten. Every worker does it; the ledger gives
+//! each row to one of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,8 @@ const AT_ONCE: u32 = 500;
 const HELD_AT_ONCE: u32 = 2_000;
 /// How often old counts are looked for.
 const FORGET_EVERY: u32 = 600;
+/// How often receipts that found nothing are looked at again.
+const MATCH_EVERY: u32 = 10;
 
 pub(super) async fn run(corridor: Arc<Corridor>) {
     let mut tick = tokio::time::interval(TICK);
@@ -56,6 +59,20 @@ async fn keep(corridor: &Corridor, round: u32) -> Result<(), StoreError> {
         }
         corridor.told.notify_one();
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    while corridor.store.end_receipt_waits(AT_ONCE).await? > 0 {
+        corridor.told.notify_one();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let given_up = corridor.store.judge_contacts(AT_ONCE).await?;
+    if given_up > 0 {
+        tracing::info!(contacts = given_up, "contacts are given up: what is sent there does not arrive");
+        metrics::counter!("outreachd_contacts_given_up_total").increment(u64::from(given_up));
+        corridor.told.notify_one();
+    }
+    if round.is_multiple_of(MATCH_EVERY) && corridor.store.match_receipts(AT_ONCE).await? > 0 {
+        corridor.told.notify_one();
+        corridor.due.notify_one();
     }
     if round.is_multiple_of(FORGET_EVERY) {
         corridor.store.prune_arrivals(AT_ONCE * 10).await?;

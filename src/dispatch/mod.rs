@@ -22,6 +22,7 @@ mod rules;
 mod send;
 mod settle;
 mod spool;
+mod voicemail;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,14 +35,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::broker::Publisher;
 use crate::config::Config;
-use crate::domain::ids::{PatientId, SiteId, WorkerId};
+use crate::domain::ids::{PatientId, SendKey, SiteId, WorkerId};
 use crate::domain::outbound::Route;
-use crate::domain::patient::{Name, Patient};
+use crate::domain::patient::{Name, Patient, Proxy};
 use crate::domain::words::{Authority, Channel, PhiClass, Reason, Recipient};
+use crate::policy::person::Addressee;
 use crate::policy::question::Rules;
 use crate::policy::retry::RetryRules;
-use crate::store::Store;
 use crate::store::rows::{Count, JobBody, MessageFacts, PatientState, Release, Settlement, Work};
+use crate::store::{Store, StoreError};
 use crate::template::{SharedCatalogue, SiteContext};
 pub use explain::{Explained, ExplainedAttempt, GateStep, Next, NextAction, explain};
 use lane::Lane;
@@ -49,6 +51,7 @@ pub use lane::{Carrier, Setting};
 pub use places::Places;
 use places::{IN_HAND, Place, Room};
 pub use render::site_context;
+pub use voicemail::Voicemail;
 
 /// How long what has just come in waits for a place: where the corridor moves, one is free in a moment, and the
 /// message is leased as it is written down. Where it does not, the backlog goes to the ledger at this pace.
@@ -151,6 +154,20 @@ struct Reader {
     authority: Option<Authority>,
 }
 
+impl Reader {
+    fn of(addressee: &Addressee<'_>, proxy: Option<&Proxy>) -> Self {
+        Self {
+            recipient: addressee.recipient,
+            id: addressee.id.cloned(),
+            name: addressee.name.cloned(),
+            language: addressee.language.map(str::to_owned),
+            timezone: addressee.timezone.map(str::to_owned),
+            relationship: proxy.and_then(|p| p.relationship.clone()),
+            authority: proxy.map(|p| p.authority),
+        }
+    }
+}
+
 impl InHand {
     /// Gives the lease back: due again, at its channel if it has one by now.
     fn release(&self, channel: Option<Channel>) -> Release {
@@ -250,6 +267,14 @@ impl Dispatcher {
     pub fn nudge(&self) {
         self.corridor.told.notify_one();
         self.corridor.due.notify_one();
+    }
+
+    /// What a machine that took the call of `key` may be told.
+    ///
+    /// # Errors
+    /// The ledger could not be read.
+    pub async fn voicemail(&self, key: SendKey) -> Result<Voicemail, StoreError> {
+        voicemail::ask(&self.corridor, key).await
     }
 
     /// Stops taking work, lets what is on the wire finish within the grace, settles the rest as unknown, gives

@@ -112,14 +112,14 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
     let explanation = kept(decision, directory.now);
     let (Verdict::Send { route, valid_until, .. }, Some(patient)) = (decision.verdict.clone(), patient)
     else {
-        let mut row = row(&hand, decision, directory.now, explanation);
+        let mut row = row(&hand, decision, tried(entry), directory.now, explanation);
         row.held_by = hold.filter(|_| decision.gate == Gate::Hold).map(|hold| hold.id);
         return Outcome::Decided(Box::new(row));
     };
     let Some(reader) = reader(decision, &patient, entry) else {
         let none = Decision::plain(Gate::Proxy, Verdict::Suppress(Reason::NoProxy));
         let explanation = kept(&none, directory.now);
-        return Outcome::Decided(Box::new(row(&hand, &none, directory.now, explanation)));
+        return Outcome::Decided(Box::new(row(&hand, &none, tried(entry), directory.now, explanation)));
     };
     let count = judged.counted.contains(&route.channel).then(|| {
         let recent = entry.recent.get(decision.proxy.map_or(0, |place| place + 1));
@@ -139,7 +139,13 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
             };
             let none = Decision::plain(gate, Verdict::Suppress(reason));
             let explanation = kept(&none, directory.now);
-            return Outcome::Decided(Box::new(row(&planned.hand, &none, directory.now, explanation)));
+            return Outcome::Decided(Box::new(row(
+                &planned.hand,
+                &none,
+                tried(entry),
+                directory.now,
+                explanation,
+            )));
         }
     };
     let facts = &planned.hand.facts;
@@ -148,7 +154,7 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
     if let Some(hold) = stop {
         let held = held_by(hold, &planned.hand);
         let explanation = kept(&held, directory.now);
-        let mut row = row(&planned.hand, &held, directory.now, explanation);
+        let mut row = row(&planned.hand, &held, None, directory.now, explanation);
         row.channel = Some(lane.channel);
         row.held_by = Some(hold.id);
         return Outcome::Decided(Box::new(row));
@@ -190,7 +196,7 @@ fn later(planned: &Planned, pause: Duration, now: Timestamp) -> Outcome {
     let reason = if unknown { Reason::OutcomeUnknown } else { Reason::ProviderUnavailable };
     let held = Decision::plain(Gate::Route, Verdict::Hold { until: Some(until), reason: Some(reason) });
     let explanation = kept(&held, now);
-    let mut row = row(&planned.hand, &held, now, explanation);
+    let mut row = row(&planned.hand, &held, None, now, explanation);
     row.channel = Some(planned.route.channel);
     Outcome::Decided(Box::new(row))
 }
@@ -280,15 +286,7 @@ fn reader(decision: &Decision, patient: &Patient, entry: &DirectoryEntry) -> Opt
         None => Addressee::patient(patient),
         Some(proxy) => Addressee::proxy(proxy, known)?,
     };
-    Some(Reader {
-        recipient: addressee.recipient,
-        id: addressee.id.cloned(),
-        name: addressee.name.cloned(),
-        language: addressee.language.map(str::to_owned),
-        timezone: addressee.timezone.map(str::to_owned),
-        relationship: proxy.and_then(|p| p.relationship.clone()),
-        authority: proxy.map(|p| p.authority),
-    })
+    Some(Reader::of(&addressee, proxy))
 }
 
 /// What the caps count, should it be sent.
@@ -375,8 +373,19 @@ fn subject(hand: &InHand) -> Subject {
     }
 }
 
+/// Why the last route was given up.
+fn tried(entry: &DirectoryEntry) -> Option<Reason> {
+    entry.tried.last().map(|(_, reason)| *reason)
+}
+
 /// The decision as the ledger keeps it. A message whose status has left rank 0 keeps it: only its due time moves.
-fn row(hand: &InHand, decision: &Decision, now: Timestamp, explanation: String) -> Decided {
+fn row(
+    hand: &InHand,
+    decision: &Decision,
+    tried: Option<Reason>,
+    now: Timestamp,
+    explanation: String,
+) -> Decided {
     let under_way = hand.work.status.rank().is_some_and(|rank| rank > 0);
     let (status, reason, due_at) = match decision.verdict {
         Verdict::Hold { until, reason } => {
@@ -387,6 +396,13 @@ fn row(hand: &InHand, decision: &Decision, now: Timestamp, explanation: String) 
         // What may have reached somebody can no longer be called suppressed.
         _ if hand.work.status == MessageStatus::Unknown => {
             (MessageStatus::Unknown, Some(Reason::OutcomeUnknown), None)
+        }
+        // A provider had it and could not deliver it; whatever forbids another way, that is how it ended.
+        Verdict::Suppress(reason) | Verdict::Cancel(reason) if hand.work.status == MessageStatus::Sent => {
+            (MessageStatus::Failed, tried.or(Some(reason)), None)
+        }
+        Verdict::Expire if hand.work.status == MessageStatus::Sent => {
+            (MessageStatus::Failed, tried.or(Some(Reason::Expired)), None)
         }
         Verdict::Suppress(reason) => (MessageStatus::Suppressed, Some(reason), None),
         Verdict::Cancel(reason) => (MessageStatus::Cancelled, Some(reason), None),

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Corridor, Planned};
+use super::{Corridor, Planned, Reader};
 use crate::config::Config;
 use crate::config::site::SiteSection;
 use crate::domain::ids::SiteId;
 use crate::domain::outbound::{Content, Sender};
 use crate::domain::page::PageToken;
+use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, Recipient};
+use crate::store::rows::{JobBody, MessageFacts};
 use crate::template::{RecipientContext, RenderError, RenderRequest, Rendered, SiteContext};
 
 /// The configured places, as texts speak of them.
@@ -34,31 +36,53 @@ fn context(site: &SiteSection) -> SiteContext {
     }
 }
 
-/// Renders the planned message for its route's channel, with a link of its own to the recipient's page where there is
-/// a public address.
+/// What a text is made of.
+pub(super) struct Text<'a> {
+    pub(super) facts: &'a MessageFacts,
+    pub(super) body: &'a JobBody,
+    pub(super) patient: &'a Patient,
+    pub(super) reader: &'a Reader,
+    pub(super) channel: Channel,
+}
+
+/// Renders the planned message for its route's channel.
 pub(super) fn render(corridor: &Corridor, planned: &Planned) -> Result<Rendered, RenderError> {
-    let (facts, body) = (&planned.hand.facts, &planned.hand.body);
-    let place = facts.site.as_ref().or(planned.patient.site.as_ref());
+    text(
+        corridor,
+        &Text {
+            facts: &planned.hand.facts,
+            body: &planned.hand.body,
+            patient: &planned.patient,
+            reader: &planned.reader,
+            channel: planned.route.channel,
+        },
+    )
+}
+
+/// Renders, with a link of its own to the recipient's page where there is a public address.
+pub(super) fn text(corridor: &Corridor, of: &Text<'_>) -> Result<Rendered, RenderError> {
+    let (facts, body) = (of.facts, of.body);
+    let place = facts.site.as_ref().or(of.patient.site.as_ref());
     let section = place.and_then(|id| corridor.config.site(id));
     let fallback = section.map_or(corridor.config.organisation.language.as_str(), |s| s.language.as_str());
-    let languages: Vec<&str> = planned.reader.language.as_deref().into_iter().chain([fallback]).collect();
+    let languages: Vec<&str> = of.reader.language.as_deref().into_iter().chain([fallback]).collect();
     let region = section.map_or(corridor.config.organisation.default_region.as_str(), |s| s.region.as_str());
     // The page speaks for the patient's own record: a proxy's wishes stand in theirs.
-    let own = planned.reader.recipient == Recipient::Patient;
+    let own = of.reader.recipient == Recipient::Patient;
     let public_url = corridor.config.http.public_url.as_deref().filter(|_| own);
     let link = public_url.map(|public_url| PageToken::from_bits(rand::random()).link(public_url));
     corridor.catalogue.current().render(&RenderRequest {
         template: &facts.template,
-        channel: planned.route.channel,
+        channel: of.channel,
         languages: &languages,
         data: &body.data,
-        patient: planned.patient.name.as_ref(),
+        patient: of.patient.name.as_ref(),
         recipient: RecipientContext {
-            kind: planned.reader.recipient,
-            name: planned.reader.name.as_ref(),
-            relationship: planned.reader.relationship.as_deref(),
-            authority: planned.reader.authority,
-            timezone: planned.reader.timezone.as_deref(),
+            kind: of.reader.recipient,
+            name: of.reader.name.as_ref(),
+            relationship: of.reader.relationship.as_deref(),
+            authority: of.reader.authority,
+            timezone: of.reader.timezone.as_deref(),
         },
         site: place.and_then(|id| corridor.sites.get(id)),
         organisation: &corridor.config.organisation.name,

@@ -137,7 +137,8 @@ fn settle(corridor: &Corridor, lane: &Lane, written: &Written, outcome: Outcome)
     };
     match outcome {
         Outcome::Answer(Ok(accepted)) => {
-            settled(AttemptStatus::Sent, accepted.reference, None, None, Then::Sent)
+            let then = if lane.provider.reports() { Then::Awaits } else { Then::Sent };
+            settled(AttemptStatus::Sent, accepted.reference, None, None, then)
         }
         Outcome::Answer(Err(error)) => {
             let next = next(corridor, lane, written, error.kind, now);
@@ -146,7 +147,7 @@ fn settle(corridor: &Corridor, lane: &Lane, written: &Written, outcome: Outcome)
             } else {
                 AttemptStatus::Failed
             };
-            settled(status, None, Some(failure(error.kind)), error.code, next)
+            settled(status, None, Some(error.kind.into()), error.code, next)
         }
         Outcome::NotSent => {
             settled(AttemptStatus::Failed, None, Some(Failure::NotSent), None, Then::Retry(now))
@@ -164,18 +165,6 @@ fn next(corridor: &Corridor, lane: &Lane, written: &Written, kind: FailureKind, 
         Next::Retry(at) => Then::Retry(at.min(written.planned.valid_until)),
         Next::NextRoute(reason) => Then::NextStep(reason),
         Next::Unknown => Then::Unknown,
-    }
-}
-
-fn failure(kind: FailureKind) -> Failure {
-    match kind {
-        FailureKind::Transient => Failure::Transient,
-        FailureKind::Throttled { .. } => Failure::Throttled,
-        FailureKind::Ambiguous => Failure::Ambiguous,
-        FailureKind::BadAddress => Failure::BadAddress,
-        FailureKind::OptedOut => Failure::OptedOut,
-        FailureKind::Rejected => Failure::Rejected,
-        FailureKind::Misconfigured => Failure::Misconfigured,
     }
 }
 

@@ -290,6 +290,7 @@ fn replaced(stored: &Patient, incoming: Patient) -> Patient {
         };
     }
     keep_own_words! { language: Language, preferred_channels: PreferredChannels, quiet_hours: QuietHours }
+    keep_found_out(&stored.contacts, &mut patient);
     if !unsaid.has(DirectoryField::Contacts) {
         let kept = stored.contacts.iter().filter(|c| unsaid.has(DirectoryField::contacts_of(c.channel)));
         patient.contacts.extend(kept.cloned());
@@ -297,6 +298,19 @@ fn replaced(stored: &Patient, incoming: Patient) -> Patient {
     patient.updated_at = patient.updated_at.or(stored.updated_at);
     patient.unsaid = stored.unsaid;
     patient
+}
+
+/// What we found out about an address after the sender's last change is newer than what the sender knows.
+fn keep_found_out(stored: &[Contact], patient: &mut Patient) {
+    let sent = patient.updated_at;
+    for known in stored.iter().filter(|c| c.status_at.is_some_and(|at| sent.is_none_or(|sent| sent <= at))) {
+        let same = |c: &&mut Contact| c.channel == known.channel && c.address == known.address;
+        if let Some(contact) =
+            patient.contacts.iter_mut().find(same).filter(|c| c.status == ContactStatus::Ok)
+        {
+            (contact.status, contact.status_at) = (known.status, known.status_at);
+        }
+    }
 }
 
 /// The snapshot's contacts under what is known of them; where the patient asked for confidential communication,

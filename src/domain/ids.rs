@@ -145,6 +145,19 @@ pub struct SendKey {
     pub step: u16,
 }
 
+impl SendKey {
+    /// The way back from text; `None` where it is no send key.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (message, step) = text.split_once('-')?;
+        let is_plain = message.len() == 32 && step.bytes().all(|b| b.is_ascii_digit());
+        let message = MessageId(is_plain.then(|| Uuid::try_parse(message).ok())??);
+        // The ledger keeps steps in 16 bits with a sign.
+        let step = step.parse::<u16>().ok().filter(|step| i16::try_from(*step).is_ok())?;
+        Some(Self { message, step })
+    }
+}
+
 impl std::fmt::Display for SendKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}-{}", self.message.0.simple(), self.step)
@@ -154,6 +167,25 @@ impl std::fmt::Display for SendKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_send_key_reads_back() {
+        let key = SendKey { message: MessageId::generate(), step: 12 };
+        assert_eq!(SendKey::parse(&key.to_string()), Some(key));
+        let message = key.message.0.simple();
+        for bad in [
+            String::new(),
+            message.to_string(),
+            format!("{message}-"),
+            format!("{message}-x"),
+            format!("{message}-+1"),
+            format!("{message}-40000"),
+            format!("{}-1", key.message),
+            format!("{message}-1-1"),
+        ] {
+            assert_eq!(SendKey::parse(&bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn names_keep_to_their_alphabet() {

@@ -4,6 +4,7 @@
 
 pub mod consent;
 pub mod event;
+pub mod failure;
 pub mod hours;
 pub mod ids;
 pub mod job;
@@ -15,6 +16,7 @@ pub mod phi;
 pub mod phone;
 pub mod problem;
 pub mod reader;
+pub mod receipt;
 pub mod status;
 pub mod wish;
 pub mod words;

@@ -240,6 +240,9 @@ pub struct Contact {
     /// What the number is: mobile, landline, voip ...
     pub kind: Option<String>,
     pub status: ContactStatus,
+    /// When we found the status out ourselves; `None` where the sender of the record said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_at: Option<Timestamp>,
     pub verified_at: Option<Timestamp>,
     pub valid_until: Option<Timestamp>,
     /// The patient's own and nobody else's.

@@ -1,4 +1,5 @@
-//! The API: jobs in, results and explanations out, JSON over HTTP; and the page where patients choose.
+//! The API: jobs in, results and explanations out, JSON over HTTP; the webhooks of providers; and the page where patients
+//! choose.
 //!
 //! Every route stands in one table ([`table::ROUTES`]) with its scopes, its bodies and its answers; the router, the
 //! guard at each door and `/openapi.json` are made from it, so none can say something else than the others. Whatever
@@ -22,6 +23,7 @@ mod query;
 mod route;
 mod table;
 mod templates;
+mod webhooks;
 mod work;
 
 use std::net::SocketAddr;
@@ -37,6 +39,7 @@ use tokio_util::task::TaskTracker;
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::intake::Intake;
+use crate::receipt::Desk;
 use crate::template::SharedCatalogue;
 
 /// What the API is made of.
@@ -48,6 +51,8 @@ pub struct HttpState {
     pub config: Arc<Config>,
     /// `None` where none is configured.
     pub broker: Option<Broker>,
+    /// Where webhooks go.
+    pub receipts: Desk,
 }
 
 /// What every request sees.

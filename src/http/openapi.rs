@@ -238,6 +238,7 @@ fn messages() -> Vec<(&'static str, Value)> {
         ("accepted_at", time()),
         ("changed_at", time()),
         ("expires_at", time()),
+        ("receipt_by?", time()),
     ]);
     let gate = object(&[("gate", word(Gate::ALL)), ("passed", flag())]);
     let attempt = object(&[
@@ -249,6 +250,8 @@ fn messages() -> Vec<(&'static str, Value)> {
         ("begun_at", time()),
     ]);
     vec![
+        // Whatever the provider sends; what is not known is let be.
+        ("Webhook", json!({"type": "object"})),
         ("Message", message),
         (
             "Messages",

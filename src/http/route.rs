@@ -85,7 +85,8 @@ impl Verb {
 pub(super) enum Door {
     /// Everybody: probes and the description of the API.
     Open,
-    /// Everybody, as far as there is room: patients, who show their link. The handler limits who comes too often.
+    /// Everybody, as far as there is room: patients, who show their link, and providers, who sign. The handler judges
+    /// both.
     Public,
     /// Callers with one of these scopes.
     AnyOf(&'static [Scope]),

@@ -2,7 +2,7 @@
 
 use super::body::Media;
 use super::route::{Doc, Door, Route, Verb};
-use super::{dead, health, holds, import, jobs, messages, page, patients, templates, work};
+use super::{dead, health, holds, import, jobs, messages, page, patients, templates, webhooks, work};
 use crate::config::api::Scope;
 
 /// All of them.
@@ -445,6 +445,55 @@ pub(super) const ROUTES: &[Route] = &[
                 (410, "the link is older than 60 days, and this is more than stopping", ""),
                 (422, "not what the page sends", ""),
                 (429, "too often", ""),
+            ],
+        },
+    },
+    Route {
+        method: Verb::Post,
+        path: "/webhooks/{provider}",
+        door: Door::Public,
+        takes: &[Media::Form, Media::Json],
+        streams: false,
+        run: |call| Box::pin(webhooks::status(call)),
+        doc: Doc {
+            summary: "What a provider says became of a message or a call; signed by the provider",
+            query: &[(
+                "send_key",
+                "of the step that it is about; the URL that the provider is given carries it",
+            )],
+            body: "Webhook",
+            answers: &[
+                (204, "on record", ""),
+                (403, "the signature does not fit", "Problem"),
+                (
+                    404,
+                    "this provider has no webhook: it is not configured, or has no secret or public address",
+                    "Problem",
+                ),
+                (503, "the ledger is away: send it again", "Problem"),
+            ],
+        },
+    },
+    Route {
+        method: Verb::Post,
+        path: "/webhooks/{provider}/gather",
+        door: Door::Public,
+        takes: &[Media::Form, Media::Json],
+        streams: false,
+        run: |call| Box::pin(webhooks::gather(call)),
+        doc: Doc {
+            summary: "Who picked up a call, or which key was pressed; signed by the provider",
+            query: &[
+                ("send_key", "of the step that it is about"),
+                ("event", "machine: who picked up; key: a key was pressed"),
+            ],
+            body: "Webhook",
+            answers: &[
+                (200, "on record; what the call does next, in the provider's language", ""),
+                (204, "on record", ""),
+                (403, "the signature does not fit", "Problem"),
+                (404, "this provider has no such webhook", "Problem"),
+                (503, "the ledger is away: send it again", "Problem"),
             ],
         },
     },

@@ -4,6 +4,7 @@
 pub mod cap;
 pub mod decide;
 pub mod explanation;
+pub mod health;
 pub mod hours;
 pub mod person;
 pub mod question;

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use crate::domain::ids::ProviderName;
 use crate::domain::outbound::{Accepted, Content, OutboundMessage, SendError};
 use crate::domain::words::Channel;
+use webhook::{Heard, Unheard, Webhook};
 
 pub mod capture;
 pub mod fhir_portal;
@@ -18,6 +19,7 @@ pub mod http;
 pub mod registry;
 pub mod smtp;
 pub mod twilio;
+pub mod webhook;
 
 /// Carries one message to one address.
 #[async_trait]
@@ -36,6 +38,20 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 
     /// Whether it can be reached and knows us, without sending anything.
     async fn check(&self) -> Result<(), SendError>;
+
+    /// Whether it reports what becomes of messages, so that to have been sent is not the last word.
+    fn reports(&self) -> bool {
+        false
+    }
+
+    /// Verifies and reads what claims to come from it. One that is given no secret, or no address of ours, hears
+    /// nothing.
+    ///
+    /// # Errors
+    /// It is not the provider's, or cannot be read; nothing of its content goes into the error.
+    fn hear(&self, _call: &Webhook<'_>) -> Result<Heard, Unheard> {
+        Err(Unheard::NoWebhook)
+    }
 
     /// A machine took the call `reference`: says what may be left on it, or hangs up. Only voice has machines.
     async fn machine_answered(

@@ -6,7 +6,7 @@ use super::rows::{MessageFacts, Reject, WorkItem};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::ids::{MessageId, ProviderName};
 use crate::domain::status::MessageStatus;
-use crate::domain::words::{Channel, Reason, Recipient, WorkEvent};
+use crate::domain::words::{Channel, ContactStatus, Reason, Recipient, WorkEvent};
 
 /// In how many lanes events leave; those of one message share one, so that their order holds.
 pub const SHARDS: u8 = 16;
@@ -34,6 +34,8 @@ pub struct Move<'a> {
     pub provider: Option<&'a ProviderName>,
     pub attempt: Option<u16>,
     pub recipient: Recipient,
+    /// Something is still to come, though the status alone may be the last.
+    pub awaits: bool,
     pub at: Timestamp,
 }
 
@@ -50,7 +52,7 @@ impl Emitter {
     #[must_use]
     pub fn always(facts: &MessageFacts, to: &Move<'_>) -> NewEvent {
         let mut event = about(facts, EventKind::Message(to.status), to.at);
-        event.is_final = to.status.is_final() || to.status == MessageStatus::Sent;
+        event.is_final = to.status.is_final() || (to.status == MessageStatus::Sent && !to.awaits);
         event.recipient = Some(to.recipient);
         event.channel = to.channel;
         event.provider = to.provider.cloned();
@@ -64,6 +66,20 @@ impl Emitter {
     pub fn preference_changed(facts: &MessageFacts, channel: Channel, at: Timestamp) -> NewEvent {
         let mut event = about(facts, EventKind::PreferenceChanged, at);
         event.channel = Some(channel);
+        written(&event)
+    }
+
+    /// The event for a contact of the message's patient that turned out not to work.
+    #[must_use]
+    pub fn contact(
+        facts: &MessageFacts,
+        status: ContactStatus,
+        (channel, reason): (Channel, Reason),
+        at: Timestamp,
+    ) -> NewEvent {
+        let mut event = about(facts, EventKind::Contact(status), at);
+        event.channel = Some(channel);
+        event.reason = Some(reason);
         written(&event)
     }
 

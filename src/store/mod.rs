@@ -26,12 +26,14 @@ use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
 use crate::domain::problem::Problem;
+use crate::domain::receipt::Receipt;
 use crate::domain::words::Reason;
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CancelOutcome, Claim, Claimed, Count,
     Counts, Decided, Directory, EventRow, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, OutboxEvent,
-    PageRow, PageWish, ParkedFilter, ParkedRow, Release, Reserve, Reserved, Settlement, Spend, Subject,
-    TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
+    PageRow, PageWish, ParkedFilter, ParkedRow, Received, Release, Reserve, Reserved, Settlement, Spend,
+    Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept,
+    WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -114,6 +116,23 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Takes back what the caps counted of a message that was not sent.
     async fn uncount(&self, count: &Count) -> Result<()>;
+
+    // What comes back.
+
+    /// Writes what providers say of attempts, and moves their messages on: in whatever order receipts come, and however
+    /// often, an attempt keeps the furthest progress, and what follows happens once. One that finds no attempt is
+    /// kept for a while.
+    async fn receive(&self, batch: &[Receipt]) -> Result<Received>;
+
+    /// Looks again at receipts that found no attempt, `limit` at most. Answers how many have found theirs.
+    async fn match_receipts(&self, limit: u32) -> Result<u32>;
+
+    /// Makes `sent` final, and tells it, where no receipt came in time; `limit` messages at most. Answers how many.
+    async fn end_receipt_waits(&self, limit: u32) -> Result<u32>;
+
+    /// Gives up contacts whose failures prove that they do not work: marks them in the directory, keeps the change, and
+    /// tells it. `limit` failures at most; answers how many contacts.
+    async fn judge_contacts(&self, limit: u32) -> Result<u32>;
 
     // Housekeeping.
 

@@ -15,7 +15,9 @@ use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::wish::Wish;
-use crate::domain::words::{Channel, Priority, Purpose, Reason, Recipient, WorkKind, words};
+use crate::domain::words::{Channel, Priority, Purpose, Reason, Recipient, WorkKind};
+
+pub use crate::domain::failure::Failure;
 
 pub use super::holds::{Hold, HoldRow, HoldScope, HoldState, HoldThen, OnRelease};
 pub use super::work::{WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept};
@@ -373,31 +375,6 @@ pub struct Begun {
     pub now: Timestamp,
 }
 
-words! {
-    /// Why an attempt did not get through, as the ledger keeps it.
-    Failure {
-        Transient = "transient", Throttled = "throttled", Ambiguous = "ambiguous", BadAddress = "bad_address",
-        OptedOut = "opted_out", Rejected = "rejected", Misconfigured = "misconfigured",
-        /// Began, but the first byte did not leave in time; nothing was sent.
-        NotSent = "not_sent",
-    }
-}
-
-impl Failure {
-    /// What it says of the route that was given up.
-    #[must_use]
-    pub const fn reason(self) -> Reason {
-        match self {
-            Self::BadAddress => Reason::InvalidAddress,
-            Self::OptedOut => Reason::OptedOut,
-            Self::Rejected => Reason::ProviderRejected,
-            Self::Misconfigured => Reason::ProviderMisconfigured,
-            Self::Ambiguous => Reason::OutcomeUnknown,
-            Self::Transient | Self::Throttled | Self::NotSent => Reason::ProviderUnavailable,
-        }
-    }
-}
-
 /// What became of one attempt, and what follows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Settlement {
@@ -422,6 +399,12 @@ pub struct Settlement {
 pub enum Then {
     /// The provider has it.
     Sent,
+    /// The provider has it, and will say what became of it.
+    Awaits,
+    /// It arrived.
+    Delivered,
+    /// It was opened, or answered.
+    Read,
     /// Nobody knows, and nothing is sent again before somebody does.
     Unknown,
     /// Nobody knows, but the provider recognises a repeat: same route again.
@@ -552,6 +535,9 @@ pub struct MessageRow {
     pub changed_at: Timestamp,
     pub expires_at: Timestamp,
     pub due_at: Option<Timestamp>,
+    /// Sent, and a receipt is awaited until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt_by: Option<Timestamp>,
     #[serde(skip)]
     pub explanation: Option<String>,
     #[serde(skip)]
@@ -567,6 +553,7 @@ pub struct AttemptRow {
     pub status: AttemptStatus,
     pub provider: ProviderName,
     pub channel: Channel,
+    pub recipient: Recipient,
     #[serde(skip)]
     pub address: Phi,
     pub segments: u16,
@@ -577,6 +564,17 @@ pub struct AttemptRow {
     pub code: Option<String>,
     pub begun_at: Timestamp,
     pub settled_at: Option<Timestamp>,
+}
+
+/// What came of a batch of receipts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Attempts whose status rose.
+    pub moved: u32,
+    /// Receipts that say what is known already, or less.
+    pub known: u32,
+    /// Receipts for which there is no attempt: kept, and looked at again.
+    pub parked: u32,
 }
 
 /// A patient's page: the message whose link leads to it, and what is on record of whom it was for.

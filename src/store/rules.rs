@@ -20,6 +20,8 @@ pub struct LedgerRules {
     pub zone: TimeZone,
     /// An outcome unknown for so long becomes a work item.
     pub unknown_deadline: SignedDuration,
+    /// A receipt is awaited for so long.
+    pub receipt_deadline: SignedDuration,
     pub work: WorkDue,
 }
 
@@ -75,6 +77,7 @@ impl Default for LedgerRules {
             per_day: BTreeMap::new(),
             zone: TimeZone::UTC,
             unknown_deadline: hours(4),
+            receipt_deadline: hours(72),
             work: WorkDue {
                 plan_exhausted: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },
                 outcome_unknown: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },

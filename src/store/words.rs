@@ -49,7 +49,7 @@ macro_rules! bound_to {
         concat!(
             "(CASE WHEN ",
             $row,
-            ".status = 'unknown' THEN (SELECT a.provider FROM attempts a WHERE a.message_id = ",
+            ".status IN ('unknown', 'sent') THEN (SELECT a.provider FROM attempts a WHERE a.message_id = ",
             $row,
             ".id AND a.step = ",
             $row,
@@ -129,9 +129,10 @@ macro_rules! may_begin {
     ($others:literal) => {
         concat!(
             "m.lease_token = i.token AND m.lease_until - $2 * {us} > now() AND now() < i.valid_until AND (",
-            rank!("m.status"), " = 0 OR (m.status IN ('sending', 'unknown') AND NOT EXISTS (",
-            "SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.status IN ('sending', 'unknown') ",
-            "AND (NOT a.dedupes OR (a.step = i.step AND a.provider <> i.provider))))) ",
+            rank!("m.status"), " = 0 OR ((m.status IN ('sending', 'unknown') OR ", goes_on!(), ") AND NOT EXISTS (",
+            "SELECT 1 FROM attempts a WHERE a.message_id = m.id AND (a.status IN ('sent', 'delivered', 'read') ",
+            "OR (a.status IN ('sending', 'unknown') ",
+            "AND (NOT a.dedupes OR (a.step = i.step AND a.provider <> i.provider))))))) ",
             "AND i.revision = COALESCE((SELECT s.revision FROM patient_state s WHERE s.subject = i.subject), 0) ",
             "+ CASE WHEN i.others IS NULL THEN 0 ELSE COALESCE((SELECT sum(s.revision) FROM patient_state s ",
             "WHERE s.subject IN (", $others, ")), 0) END AND ", tombstone!("m"), " IS NULL"
@@ -213,15 +214,47 @@ macro_rules! result_raises {
     };
 }
 
-/// Whether, after the result, it is still ours to send.
+/// Told as sent, and it did not arrive after all: its next route is due.
+macro_rules! goes_on {
+    () => {
+        "(m.status = 'sent' AND m.step > 0 AND m.due_at IS NOT NULL)"
+    };
+}
+
+/// Whether, after the result, it is still ours to send. What a provider has taken and not delivered is ours again.
 macro_rules! result_leaves_open {
     () => {
-        concat!("COALESCE(", rank!("m.status"), " < 3 AND COALESCE(", rank!("i.status"), ", 0) < 3, false)")
+        concat!(
+            "(((COALESCE(",
+            rank!("m.status"),
+            " < 3, false) OR ",
+            goes_on!(),
+            ") AND COALESCE(",
+            rank!("i.status"),
+            ", 0) < 3) OR (i.attempt_status = 'undelivered' AND COALESCE(",
+            rank!("m.status"),
+            " <= 3, false)))"
+        )
+    };
+}
+
+/// Whether it is sent once more, over a later route.
+macro_rules! sent_again {
+    () => {
+        "(m.status = 'sent' AND m.step > 0 AND i.attempt_status = 'sent' AND m.last_attempt = i.attempt)"
+    };
+}
+
+/// Whether the result is told.
+macro_rules! result_is_told {
+    () => {
+        concat!("(", result_raises!(), " OR ", sent_again!(), ")")
     };
 }
 
 /// What a result does to its message `m`: the status only rises, the work state follows its latest attempt, and
-/// what somebody has is due no more.
+/// what somebody has is due no more. A receipt is awaited by what is sent; of a later route also while nobody knows
+/// whether it was.
 macro_rules! settled {
     () => {
         concat!(
@@ -229,13 +262,13 @@ macro_rules! settled {
             result_raises!(),
             " THEN i.status ELSE m.status END, ",
             "changed_at = CASE WHEN ",
-            result_raises!(),
+            result_is_told!(),
             " THEN now() ELSE m.changed_at END, ",
             "seq = m.seq + CASE WHEN i.event_key IS NOT NULL AND ",
-            result_raises!(),
+            result_is_told!(),
             " THEN 1 ELSE 0 END, ",
             "reason = CASE WHEN ",
-            result_raises!(),
+            result_is_told!(),
             " OR (m.last_attempt = i.attempt AND ",
             result_leaves_open!(),
             ") THEN i.reason ELSE m.reason END, ",
@@ -243,6 +276,9 @@ macro_rules! settled {
             result_leaves_open!(),
             " THEN NULL WHEN m.last_attempt = i.attempt THEN i.due_at ",
             "ELSE m.due_at END, ",
+            "receipt_by = CASE WHEN i.status = 'unknown' AND m.status <> 'sent' THEN NULL WHEN ",
+            result_raises!(),
+            " OR (m.status = 'sent' AND m.last_attempt = i.attempt) THEN i.receipt_by ELSE m.receipt_by END, ",
             "step = CASE WHEN ",
             next_step!(),
             " THEN m.step + 1 ELSE m.step END, ",
@@ -322,6 +358,6 @@ macro_rules! claimed {
 
 pub(super) use {
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open,
-    result_raises, settled, tombstone, within_caps,
+    decision_is_legal, decision_is_told, facts, goes_on, may_begin, next_step, not_stopped, rank,
+    result_is_told, result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
 };

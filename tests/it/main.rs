@@ -28,6 +28,7 @@ mod import;
 mod input;
 mod proof;
 mod provider;
+mod receipt;
 mod rooms;
 mod simulator;
 mod store;

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["domain"],
     &["policy", "config"],
     &["template", "provider", "store", "broker"],
-    &["intake", "dispatch"],
+    &["intake", "dispatch", "receipt"],
     &["http", "simulator"],
     &["app", "cli", "main"],
 ];
@@ -18,6 +18,8 @@ const FLOORS: &[&[&str]] = &[
 const ALLOWED: &[(&str, &str)] = &[
     // A job that is accepted is handed over at once.
     ("intake", "dispatch"),
+    // What came back is told at once, and goes on at once; a machine is told what dispatch renders.
+    ("receipt", "dispatch"),
     // The command line and the program start what the app builds.
     ("cli", "app"),
     ("main", "cli"),

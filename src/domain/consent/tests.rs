@@ -160,6 +160,7 @@ fn a_snapshot_may_narrow_and_never_widen() {
         usage: None,
         kind: None,
         status: ContactStatus::Ok,
+        status_at: None,
         verified_at: Some(at(0)),
         valid_until: None,
         private: true,
@@ -193,6 +194,39 @@ fn a_snapshot_may_narrow_and_never_widen() {
     snapshot.deceased = true;
     assert!(narrow(Some(&stored), &snapshot).deceased);
     assert_eq!(narrow(None, &snapshot), snapshot);
+}
+
+#[test]
+fn what_we_found_out_of_a_contact_stands_until_its_sender_knows_better() {
+    let contact = |status, found: Option<i64>| Contact {
+        channel: Channel::Sms,
+        address: Phi::new("+13125550142"),
+        rank: None,
+        usage: None,
+        kind: None,
+        status,
+        status_at: found.map(at),
+        verified_at: None,
+        valid_until: None,
+        private: false,
+        only: false,
+        leave_message: None,
+        extension: None,
+    };
+    let sent = |when, status| {
+        let mut patient = patient(when);
+        patient.contacts = vec![contact(status, None)];
+        patient
+    };
+    let mut stored = patient(10);
+    stored.contacts = vec![contact(ContactStatus::Bad, Some(20))];
+    let after = |incoming: Patient| merge_patient(&stored, incoming).patient.contacts;
+    assert_eq!(after(sent(15, ContactStatus::Ok)), stored.contacts, "sent before we found out");
+    assert_eq!(after(sent(21, ContactStatus::Ok))[0].status, ContactStatus::Ok);
+    assert_eq!(after(sent(15, ContactStatus::Wrong))[0].status, ContactStatus::Wrong, "the sender says more");
+    let mut moved = sent(15, ContactStatus::Ok);
+    moved.contacts[0].address = Phi::new("+13125550143");
+    assert_eq!(after(moved)[0].status, ContactStatus::Ok, "another address");
 }
 
 fn any_consent() -> impl Strategy<Value = Consent> {

@@ -72,6 +72,7 @@ fn contact(fields: &mut Fields<'_>, region: Region) -> Option<Contact> {
         usage,
         kind: kind.or(known_kind).map(|kind| kind.as_str().to_owned()),
         status: status.unwrap_or(ContactStatus::Ok),
+        status_at: None,
         verified_at,
         valid_until,
         private: private.unwrap_or(false),

@@ -25,6 +25,7 @@ fn contact(channel: Channel, address: &str) -> Contact {
         usage: None,
         kind: None,
         status: ContactStatus::Ok,
+        status_at: None,
         verified_at: None,
         valid_until: None,
         private: false,

@@ -12,6 +12,9 @@
 //! | 400, 404, 409, 410, 422 with an issue `not-found` or `deleted` | `BadAddress`: the patient is not there |
 //! | all else | the table of [`super::http`] |
 //!
+//! There is no webhook: R4 has no receipt for a Communication, and a server that knows whether it was read says so on
+//! the resource itself. What was created is `sent`, and that is final.
+//!
 //! `check` also reads the CapabilityStatement and fails where it says that conditional create is not honoured.
 //! Of an OperationOutcome only the code of its first issue is kept, and only where it is one of R4's own.
 

@@ -6,6 +6,7 @@
 pub mod sms;
 mod twiml;
 pub mod voice;
+mod webhook;
 
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::http::{self, Answer};
+use super::webhook::{Unheard, Webhook};
 use crate::config::provider::{On5xx, TwilioSettings};
 use crate::config::secret::Secret;
+use crate::domain::failure::Failure;
 use crate::domain::ids::{ProviderName, SendKey};
 use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
 use crate::domain::problem::Problem;
@@ -80,6 +83,12 @@ impl Account {
             Some(sid) => Ok(Accepted { reference: Some(sid) }),
             None => Err(SendError::new(FailureKind::Ambiguous, "no_sid")),
         }
+    }
+
+    /// Verifies what was posted to the URL `given`, and reads it.
+    fn asked(&self, given: Option<&String>, call: &Webhook<'_>) -> Result<webhook::Asked, Unheard> {
+        let given = given.filter(|_| !self.token.expose().is_empty()).ok_or(Unheard::NoWebhook)?;
+        webhook::read(given, &self.token, call)
     }
 
     /// Reads the account: reaches Twilio and proves the credentials.
@@ -170,6 +179,20 @@ fn meaning(code: u32) -> Option<FailureKind> {
     })
 }
 
+/// Why something that was taken did not arrive, by the code of its receipt. Unlike [`meaning`] this is the end of it:
+/// nothing here is worth another try over the same route.
+fn undelivered(code: Option<u32>) -> Failure {
+    match code {
+        // landline or unreachable carrier; landline
+        Some(30006 | 21635) => Failure::Landline,
+        // blocked; filtered by a carrier
+        Some(30004 | 30007) => Failure::Blocked,
+        // unreachable handset; unknown error
+        Some(30003 | 30008) | None => Failure::Unreachable,
+        Some(code) => meaning(code).map_or(Failure::Unreachable, Failure::from),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,6 +214,30 @@ mod tests {
         assert!((900..1_100).contains(&moved), "a third moves: {moved}");
         let first = people.iter().filter(|person| sender_for(&two, person).unwrap() == two[0]).count();
         assert!((1_400..1_600).contains(&first), "half each: {first}");
+    }
+
+    #[test]
+    fn what_is_not_delivered_has_its_reason() {
+        use crate::domain::words::Reason::{
+            CarrierBlocked, InvalidAddress, Landline, OptedOut, ProviderMisconfigured, ProviderUnavailable,
+            Unreachable,
+        };
+        for (code, reason) in [
+            (Some(30003), Unreachable),
+            (Some(30004), CarrierBlocked),
+            (Some(30005), InvalidAddress),
+            (Some(30006), Landline),
+            (Some(30007), CarrierBlocked),
+            (Some(30008), Unreachable),
+            (Some(21610), OptedOut),
+            (Some(21614), InvalidAddress),
+            (Some(30001), ProviderUnavailable),
+            (Some(30034), ProviderMisconfigured),
+            (Some(99999), Unreachable),
+            (None, Unreachable),
+        ] {
+            assert_eq!(undelivered(code).reason(), reason, "{code:?}");
+        }
     }
 
     #[test]

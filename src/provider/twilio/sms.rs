@@ -3,17 +3,29 @@
 //! `POST /2010-04-01/Accounts/{sid}/Messages.json`, a form, HTTP Basic. The sender is the message's own,
 //! else the messaging service (which keeps one number per recipient by itself), else one of `from`, chosen
 //! by the recipient's address. What is no longer of use is dropped by Twilio after `ValidityPeriod`.
+//!
+//! **Receipts** come to `status_callback`, in any order and more than once:
+//!
+//! | `MessageStatus` | says |
+//! |---|---|
+//! | accepted, scheduled, queued, sending, sent | taken, on its way. Some carriers never say more |
+//! | delivered, read | arrived, opened |
+//! | undelivered, failed, canceled | it did not arrive, for the reason of `ErrorCode` |
+//! | partially_delivered, receiving, received, anything new | nothing |
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Account, Form, sender};
+use super::{Account, Form, sender, undelivered};
 use crate::config::provider::TwilioSettings;
+use crate::domain::failure::Failure;
 use crate::domain::ids::ProviderName;
 use crate::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError};
 use crate::domain::problem::Problem;
+use crate::domain::receipt::{Receipt, Said};
 use crate::domain::words::Channel;
+use crate::provider::webhook::{Door, Heard, News, Unheard, Webhook};
 use crate::provider::{Provider, http};
 
 /// Characters of a body that Twilio takes.
@@ -101,5 +113,65 @@ impl Provider for TwilioSms {
 
     async fn check(&self) -> Result<(), SendError> {
         self.account.check().await
+    }
+
+    fn reports(&self) -> bool {
+        self.status_callback.is_some()
+    }
+
+    fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
+        if call.door != Door::Status {
+            return Err(Unheard::NoWebhook);
+        }
+        let asked = self.account.asked(self.status_callback.as_ref(), call)?;
+        let code = asked.fields.code("ErrorCode");
+        let Some(said) = said(asked.fields.get("MessageStatus").ok_or(Unheard::Unreadable)?, code) else {
+            return Ok(Heard::of(News::Nothing));
+        };
+        let reference = Some(asked.fields.sid("MessageSid")?);
+        let code = code.filter(|_| said.failure().is_some()).map(|code| code.to_string());
+        let provider = self.name.clone();
+        Ok(Heard::of(News::Receipt(Receipt { provider, key: asked.key, reference, said, code })))
+    }
+}
+
+/// The table above.
+fn said(status: &str, code: Option<u32>) -> Option<Said> {
+    Some(match status {
+        "accepted" | "scheduled" | "queued" | "sending" | "sent" => Said::Sent,
+        "delivered" => Said::Delivered,
+        "read" => Said::Read,
+        "undelivered" | "failed" => Said::Undelivered(undelivered(code)),
+        // Nobody here takes back what Twilio has; somebody at its console may.
+        "canceled" => Said::Undelivered(Failure::Rejected),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_says_what_the_table_says() {
+        let undelivered = |failure| Some(Said::Undelivered(failure));
+        for (status, code, expected) in [
+            ("accepted", None, Some(Said::Sent)),
+            ("queued", None, Some(Said::Sent)),
+            ("sending", None, Some(Said::Sent)),
+            ("sent", None, Some(Said::Sent)),
+            ("delivered", None, Some(Said::Delivered)),
+            ("read", None, Some(Said::Read)),
+            ("undelivered", Some(30005), undelivered(Failure::BadAddress)),
+            ("undelivered", None, undelivered(Failure::Unreachable)),
+            ("failed", Some(30007), undelivered(Failure::Blocked)),
+            ("failed", Some(21610), undelivered(Failure::OptedOut)),
+            ("canceled", None, undelivered(Failure::Rejected)),
+            ("partially_delivered", None, None),
+            ("received", None, None),
+            ("something-new", None, None),
+        ] {
+            assert_eq!(said(status, code), expected, "{status} {code:?}");
+        }
     }
 }

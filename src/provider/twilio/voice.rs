@@ -15,18 +15,36 @@
 //! record a piece of the person's text, and the rest of it while the webhook is down. A text that must never
 //! be on a machine does not belong in a call. `gather_action` is to be set only where a webhook answers.
 //!
-//! `completed` says that the call ended, not that it was heard: read `AnsweredBy` and the key pressed.
+//! **Receipts.** `completed` says that the call ended, not that it was heard:
+//!
+//! | told | says |
+//! |---|---|
+//! | queued, initiated, ringing, in-progress | on its way |
+//! | a key was pressed | it was answered (`read`) |
+//! | answered by a person | it arrived: they hear the text from the first moment on |
+//! | answered by a machine, `gather_action` set | nothing yet: the text that may be left is spoken (then it arrived), or there is none (then nobody answered) |
+//! | completed, by a machine, `gather_action` not set | it arrived: everybody hears the text that is fit for a machine, after the beep |
+//! | completed, by a fax | nobody answered |
+//! | completed after 0 s, by nobody that is named | nobody answered |
+//! | completed, by `unknown` or nobody that is named | that it ended. Whether it was heard nobody knows: it stays sent |
+//! | busy, no-answer | nobody answered |
+//! | failed | by the SIP code: 404, 484, 604 there is no such number; else it was not reachable |
+//! | canceled | it was taken back at Twilio |
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Account, Form, is_sid, sender, twiml, with_key};
+use super::webhook::Fields;
+use super::{Account, Form, is_sid, sender, twiml, undelivered, with_key};
 use crate::config::provider::TwilioSettings;
+use crate::domain::failure::Failure;
 use crate::domain::ids::ProviderName;
 use crate::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError};
 use crate::domain::problem::Problem;
+use crate::domain::receipt::{Receipt, Said};
 use crate::domain::words::Channel;
+use crate::provider::webhook::{Door, Heard, News, Unheard, Webhook};
 use crate::provider::{Provider, http};
 
 /// Seconds after which a call is ended whatever happens: a stuck line costs money.
@@ -35,6 +53,8 @@ const TIME_LIMIT_SECONDS: &str = "300";
 const MAX_DIGITS: usize = 32;
 /// Waits (half a second each) before an extension is dialled: the far end must pick up first.
 const BEFORE_EXTENSION: &str = "wwww";
+/// What the caller of a key hears: nothing more.
+const GOODBYE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response><Hangup/></Response>";
 
 /// Makes calls.
 pub struct TwilioVoice {
@@ -141,6 +161,36 @@ impl Provider for TwilioVoice {
         self.account.check().await
     }
 
+    fn reports(&self) -> bool {
+        self.status_callback.is_some()
+    }
+
+    fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
+        let given = match call.door {
+            Door::Status => self.status_callback.as_ref(),
+            Door::Gather => self.gather_action.as_ref(),
+        };
+        let asked = self.account.asked(given, call)?;
+        let (key, reference) = (asked.key, asked.fields.sid("CallSid")?);
+        let who = asked.fields.get("AnsweredBy");
+        let said = match (call.door, asked.event.as_deref()) {
+            (Door::Status, _) => ended(&asked.fields, who, self.gather_action.is_some()),
+            (Door::Gather, Some("machine")) if who.is_some_and(|who| who.starts_with("machine")) => {
+                return Ok(Heard::of(News::Machine { key, reference }));
+            }
+            (Door::Gather, Some("machine")) => answered(who),
+            (Door::Gather, Some("key")) => asked.fields.get("Digits").map(|_| Said::Read),
+            (Door::Gather, _) => return Err(Unheard::Unreadable),
+        };
+        let answer = if asked.event.as_deref() == Some("key") { GOODBYE } else { "" };
+        let Some(said) = said else { return Ok(Heard { news: News::Nothing, answer }) };
+        let failed = || asked.fields.code("ErrorCode").or_else(|| asked.fields.code("SipResponseCode"));
+        let code = said.failure().and_then(|_| failed()).map(|code| code.to_string());
+        let provider = self.name.clone();
+        let receipt = Receipt { provider, key, reference: Some(reference), said, code };
+        Ok(Heard { news: News::Receipt(receipt), answer })
+    }
+
     async fn machine_answered(
         &self,
         reference: &str,
@@ -160,6 +210,40 @@ impl Provider for TwilioVoice {
     }
 }
 
+/// What the call's progress says, by the table above.
+fn ended(fields: &Fields, who: Option<&str>, others_tell: bool) -> Option<Said> {
+    let nobody = Some(Said::Undelivered(Failure::NoAnswer));
+    match fields.get("CallStatus")? {
+        "queued" | "initiated" | "ringing" | "in-progress" => Some(Said::Sent),
+        "completed" => match who {
+            Some("human" | "fax") => answered(who),
+            Some(who) if who.starts_with("machine") && !others_tell => Some(Said::Delivered),
+            Some(who) if who.starts_with("machine") => Some(Said::Sent),
+            _ if fields.code("CallDuration") == Some(0) => nobody,
+            _ => Some(Said::Sent),
+        },
+        "busy" | "no-answer" => nobody,
+        "failed" => {
+            Some(Said::Undelivered(match (fields.code("ErrorCode"), fields.code("SipResponseCode")) {
+                (Some(code), _) => undelivered(Some(code)),
+                (None, Some(404 | 484 | 604)) => Failure::BadAddress,
+                (None, _) => Failure::Unreachable,
+            }))
+        }
+        "canceled" => Some(Said::Undelivered(Failure::Rejected)),
+        _ => None,
+    }
+}
+
+/// Who picked up, where that alone decides.
+fn answered(who: Option<&str>) -> Option<Said> {
+    match who? {
+        "human" => Some(Said::Delivered),
+        "fax" => Some(Said::Undelivered(Failure::NoAnswer)),
+        _ => None,
+    }
+}
+
 /// What `SendDigits` gets for an extension: digits, `#`, `*`, and `w` or `W` to wait.
 fn digits(extension: &str) -> Result<String, SendError> {
     let digits = format!("{BEFORE_EXTENSION}{extension}");
@@ -168,4 +252,46 @@ fn digits(extension: &str) -> Result<String, SendError> {
         return Err(SendError::new(FailureKind::BadAddress, "extension"));
     }
     Ok(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_a_call_ended_does_not_say_that_it_was_heard() {
+        let nobody = Some(Said::Undelivered(Failure::NoAnswer));
+        let (sent, there) = (Some(Said::Sent), Some(Said::Delivered));
+        for (fields, machine_door, expected) in [
+            (&[("CallStatus", "queued")][..], true, sent),
+            (&[("CallStatus", "ringing")], true, sent),
+            (&[("CallStatus", "in-progress")], true, sent),
+            (&[("CallStatus", "completed"), ("AnsweredBy", "human"), ("CallDuration", "9")], true, there),
+            (&[("CallStatus", "completed"), ("AnsweredBy", "machine_end_beep")], true, sent),
+            (&[("CallStatus", "completed"), ("AnsweredBy", "machine_end_beep")], false, there),
+            (&[("CallStatus", "completed"), ("AnsweredBy", "fax")], true, nobody),
+            (&[("CallStatus", "completed"), ("AnsweredBy", "unknown"), ("CallDuration", "9")], true, sent),
+            (&[("CallStatus", "completed"), ("CallDuration", "9")], true, sent),
+            (&[("CallStatus", "completed"), ("CallDuration", "0")], true, nobody),
+            (&[("CallStatus", "busy")], true, nobody),
+            (&[("CallStatus", "no-answer")], true, nobody),
+            (
+                &[("CallStatus", "failed"), ("SipResponseCode", "404")],
+                true,
+                Some(Said::Undelivered(Failure::BadAddress)),
+            ),
+            (
+                &[("CallStatus", "failed"), ("SipResponseCode", "503")],
+                true,
+                Some(Said::Undelivered(Failure::Unreachable)),
+            ),
+            (&[("CallStatus", "canceled")], true, Some(Said::Undelivered(Failure::Rejected))),
+            (&[("CallStatus", "something-new")], true, None),
+            (&[], true, None),
+        ] {
+            let fields = Fields::of(fields);
+            let who = fields.get("AnsweredBy").map(str::to_owned);
+            assert_eq!(ended(&fields, who.as_deref(), machine_door), expected);
+        }
+    }
 }

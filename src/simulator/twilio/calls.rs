@@ -180,6 +180,17 @@ pub(super) async fn fetch(
     super::fetch(&twilio, &peer, KIND, (&sid, &call), request.headers(), show).await
 }
 
+/// `POST .../Calls/{CallSid}.json`: other words for a call under way, or its end. The call's story is decided when it
+/// is taken, so that this only answers as Twilio would.
+pub(super) async fn update(
+    state: State<Twilio>,
+    peer: ConnectInfo<Peer>,
+    path: Path<(String, String)>,
+    request: Request<Body>,
+) -> Response {
+    fetch(state, peer, path, request).await
+}
+
 /// `GET .../Calls.json?To=&From=&StartTime>=`.
 pub(super) async fn list(
     State(twilio): State<Twilio>,

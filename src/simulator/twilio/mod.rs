@@ -57,7 +57,7 @@ pub(super) fn routes(desk: Arc<Desk>) -> Router {
         .route("/2010-04-01/Accounts/{sid}/Messages.json", get(messages::list).post(messages::create))
         .route("/2010-04-01/Accounts/{sid}/Messages/{message}", get(messages::fetch))
         .route("/2010-04-01/Accounts/{sid}/Calls.json", get(calls::list).post(calls::create))
-        .route("/2010-04-01/Accounts/{sid}/Calls/{call}", get(calls::fetch))
+        .route("/2010-04-01/Accounts/{sid}/Calls/{call}", get(calls::fetch).post(calls::update))
         .route("/2010-04-01/Accounts/{account}", get(fetch_account))
         .with_state(state)
 }

@@ -287,6 +287,7 @@ pub(super) fn bare_move(status: MessageStatus, reason: Reason, at: Timestamp) ->
         provider: None,
         attempt: None,
         recipient: Recipient::Patient,
+        awaits: false,
         at,
     }
 }

@@ -21,7 +21,7 @@ const RELEASE: &str = "
 UPDATE messages
 SET lease_token = NULL, lease_owner = NULL, lease_until = NULL, channel = COALESCE(input.channel, messages.channel),
     due_at = CASE WHEN messages.status IN ('accepted', 'scheduled', 'held', 'sending', 'unknown')
-        THEN COALESCE(input.due_at, now()) END
+        OR (messages.status = 'sent' AND messages.due_at IS NOT NULL) THEN COALESCE(input.due_at, now()) END
 FROM {input}
 WHERE messages.id = input.id AND messages.lease_token = input.token";
 
@@ -134,7 +134,7 @@ impl<E: Engine> Ledger<E> {
             &mut tx,
             "UPDATE messages SET lease_token = NULL, lease_owner = NULL, lease_until = NULL,
                  due_at = CASE WHEN status IN ('accepted', 'scheduled', 'held', 'sending', 'unknown')
-                     THEN COALESCE(due_at, now()) END
+                     THEN COALESCE(due_at, now()) WHEN status = 'sent' THEN due_at END
              WHERE id = ANY($1)",
             args![idle],
         )
@@ -164,6 +164,7 @@ impl<E: Engine> Ledger<E> {
                 provider: None,
                 attempt: Some(message.tries),
                 recipient: left.recipient,
+                awaits: false,
                 at: now,
             };
             let event = (message.status == MessageStatus::Sending)
@@ -176,9 +177,17 @@ impl<E: Engine> Ledger<E> {
                      status = CASE WHEN status = 'sending' THEN 'unknown' ELSE status END,
                      changed_at = CASE WHEN status = 'sending' THEN now() ELSE changed_at END,
                      reason = CASE WHEN status IN ('sending', 'unknown') THEN 'outcome_unknown' ELSE reason END,
-                     due_at = CASE WHEN status IN ('sending', 'unknown') AND $2 THEN now() END
+                     due_at = CASE WHEN (status IN ('sending', 'unknown') OR (status = 'sent' AND due_at IS NOT NULL))
+                         AND $2 THEN now() END,
+                     receipt_by = CASE WHEN status = 'sent' AND due_at IS NOT NULL AND NOT $2 THEN now() + $4 * {us}
+                         ELSE receipt_by END
                  WHERE id = $1",
-                args![left.message, left.dedupes, i64::from(event.is_some())],
+                args![
+                    left.message,
+                    left.dedupes,
+                    i64::from(event.is_some()),
+                    micros(self.rules.receipt_deadline)
+                ],
             )
             .await?;
             let seq = message.seq.saturating_add(1);

@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
+
 use super::{Ledger, unfit};
 use crate::domain::ids::{AttemptId, WorkerId};
 use crate::domain::page::PageHash;
-use crate::domain::status::MessageStatus;
+use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Priority, Reason};
+use crate::policy::health::sign;
 use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::emit::{Move, NewEvent, shard};
@@ -30,9 +33,11 @@ impl<E: Engine> Ledger<E> {
                 provider: None,
                 attempt: None,
                 recipient: d.recipient,
+                awaits: false,
                 at: d.at,
             };
-            self.emitter.message(&d.facts, &to)
+            // Nothing is sent by a decision: what was told as sent and waits for its next route stays that.
+            if d.status == MessageStatus::Sent { None } else { self.emitter.message(&d.facts, &to) }
         };
         let events: Vec<_> = decisions.iter().map(event).collect();
         let mut batch = vec![
@@ -155,8 +160,30 @@ impl<E: Engine> Ledger<E> {
     /// Results by attempt. The message's status follows only upwards; its work state only where this attempt is still
     /// its latest and nobody has it yet.
     async fn settle_distinct(&self, batch: &[Settlement]) -> Result<()> {
-        let follow: Vec<Follow> = batch.iter().map(Follow::of).collect();
-        let event = |(s, f): (&Settlement, &Follow)| {
+        // Receipts lock attempts in this order too: two batches never wait for each other in a ring.
+        let mut batch: Vec<&Settlement> = batch.iter().collect();
+        batch.sort_unstable_by_key(|s| s.attempt);
+        if !batch.iter().any(|s| blames_address(s)) {
+            let results = self.results(&batch);
+            self.engine.write(E::STATEMENTS.settle, results.args(&batch)).await?;
+            return Ok(());
+        }
+        let mut tx = self.engine.begin().await?;
+        self.settle_in(&mut tx, &batch).await?;
+        E::commit(tx).await
+    }
+
+    /// Results, one a message at most, and what they say of addresses.
+    pub(super) async fn settle_in(&self, tx: &mut E::Tx, batch: &[&Settlement]) -> Result<()> {
+        let results = self.results(batch);
+        E::run(tx, E::STATEMENTS.settle, results.args(batch)).await?;
+        let faults: Vec<&Settlement> = batch.iter().copied().filter(|s| blames_address(s)).collect();
+        Self::keep_faults(tx, &faults).await
+    }
+
+    fn results(&self, batch: &[&Settlement]) -> Results {
+        let follow: Vec<Follow> = batch.iter().map(|s| self.follow(s)).collect();
+        let event = |(s, f): (&&Settlement, &Follow)| {
             let to = Move {
                 status: f.status?,
                 reason: f.reason,
@@ -164,28 +191,43 @@ impl<E: Engine> Ledger<E> {
                 provider: Some(&s.provider),
                 attempt: Some(s.number),
                 recipient: s.recipient,
+                awaits: f.receipt_by.is_some() || f.next_step,
                 at: s.at,
             };
             self.emitter.message(&s.facts, &to)
         };
-        let events: Vec<_> = batch.iter().zip(&follow).map(event).collect();
-        let mut columns = vec![
-            ids("attempt", batch, |s| s.attempt.0),
-            texts("attempt_status", batch, |s| s.status.as_str()),
-            maybe_texts("provider_ref", batch, |s| s.provider_ref.as_deref()),
-            maybe_texts("failure", batch, |s| s.failure.map(Failure::as_str)),
-            maybe_texts("code", batch, |s| s.code.as_deref()),
-            ids("message", batch, |s| s.facts.id.0),
-            maybe_texts("status", &follow, |f| f.status.map(MessageStatus::as_str)),
-            maybe_texts("reason", &follow, |f| f.reason.map(Reason::as_str)),
-            times("due_at", &follow, |f| f.due_at),
-            flags("next_step", &follow, |f| f.next_step),
-            ints("shard", batch, |s| i64::from(shard(s.facts.id))),
-        ];
-        columns.extend(event_columns(&events));
-        self.engine.write(E::STATEMENTS.settle, Args::none().batch(columns)).await?;
-        Ok(())
+        let events = batch.iter().zip(&follow).map(event).collect();
+        Results { follow, events }
     }
+
+    /// [`Then`] as columns.
+    fn follow(&self, settlement: &Settlement) -> Follow {
+        let follow =
+            |status, reason, due_at| Follow { status, reason, due_at, receipt_by: None, next_step: false };
+        let (sent, unknown) = (Some(MessageStatus::Sent), Some(MessageStatus::Unknown));
+        let lost = Some(Reason::OutcomeUnknown);
+        let receipt_by = settlement.at.checked_add(self.rules.receipt_deadline).ok();
+        match settlement.then {
+            Then::Sent => follow(sent, None, None),
+            Then::Awaits => Follow { receipt_by, ..follow(sent, None, None) },
+            Then::Delivered => follow(Some(MessageStatus::Delivered), None, None),
+            Then::Read => follow(Some(MessageStatus::Read), None, None),
+            Then::Unknown => Follow { receipt_by, ..follow(unknown, lost, None) },
+            Then::UnknownRetry(at) => follow(unknown, lost, Some(at)),
+            Then::Retry(at) => follow(None, None, Some(at)),
+            Then::NextStep(reason) => {
+                // What came back as undelivered had been taken, whatever was known of it until now.
+                let status = sent.filter(|_| settlement.status == AttemptStatus::Undelivered);
+                Follow { next_step: true, ..follow(status, Some(reason), Some(settlement.at)) }
+            }
+        }
+    }
+}
+
+/// Whether the failure says something of the address. Tests go to no real one.
+fn blames_address(settlement: &Settlement) -> bool {
+    let sign = settlement.failure.and_then(|failure| sign(failure, settlement.code.as_deref()));
+    sign.is_some() && !settlement.facts.test
 }
 
 fn person<'b>(begin: &&'b Begin) -> Option<&'b Counted> {
@@ -205,27 +247,40 @@ fn event_columns(events: &[Option<NewEvent>]) -> [Column<'_>; 2] {
     ]
 }
 
-/// [`Then`] as columns.
+/// What follows from results, and is told of them.
+struct Results {
+    follow: Vec<Follow>,
+    events: Vec<Option<NewEvent>>,
+}
+
+impl Results {
+    /// The parameters of the statement that writes them.
+    fn args<'a>(&'a self, batch: &'a [&'a Settlement]) -> Args<'a> {
+        let follow = self.follow.as_slice();
+        let mut columns = vec![
+            ids("attempt", batch, |s| s.attempt.0),
+            texts("attempt_status", batch, |s| s.status.as_str()),
+            maybe_texts("provider_ref", batch, |s| s.provider_ref.as_deref()),
+            maybe_texts("failure", batch, |s| s.failure.map(Failure::as_str)),
+            maybe_texts("code", batch, |s| s.code.as_deref()),
+            ids("message", batch, |s| s.facts.id.0),
+            maybe_texts("status", follow, |f| f.status.map(MessageStatus::as_str)),
+            maybe_texts("reason", follow, |f| f.reason.map(Reason::as_str)),
+            times("due_at", follow, |f| f.due_at),
+            times("receipt_by", follow, |f| f.receipt_by),
+            flags("next_step", follow, |f| f.next_step),
+            ints("shard", batch, |s| i64::from(shard(s.facts.id))),
+        ];
+        columns.extend(event_columns(&self.events));
+        Args::none().batch(columns)
+    }
+}
+
+/// What follows for one message.
 struct Follow {
     status: Option<MessageStatus>,
     reason: Option<Reason>,
-    due_at: Option<jiff::Timestamp>,
+    due_at: Option<Timestamp>,
+    receipt_by: Option<Timestamp>,
     next_step: bool,
-}
-
-impl Follow {
-    fn of(settlement: &Settlement) -> Self {
-        let follow = |status, reason, due_at| Self { status, reason, due_at, next_step: false };
-        let unknown = Some(MessageStatus::Unknown);
-        let lost = Some(Reason::OutcomeUnknown);
-        match settlement.then {
-            Then::Sent => follow(Some(MessageStatus::Sent), None, None),
-            Then::Unknown => follow(unknown, lost, None),
-            Then::UnknownRetry(at) => follow(unknown, lost, Some(at)),
-            Then::Retry(at) => follow(None, None, Some(at)),
-            Then::NextStep(reason) => {
-                Self { next_step: true, ..follow(None, Some(reason), Some(settlement.at)) }
-            }
-        }
-    }
 }

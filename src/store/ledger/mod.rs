@@ -4,6 +4,7 @@
 mod admit;
 mod arrivals;
 mod claim;
+mod contacts;
 mod corridor;
 mod directory;
 mod gate;
@@ -12,6 +13,7 @@ mod operate;
 mod page;
 mod patients;
 mod read;
+mod receipts;
 mod take_back;
 mod work;
 
@@ -32,6 +34,7 @@ use crate::domain::ids::{HoldId, MessageId, ParkedId, PatientId, WorkItemId, Wor
 use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
+use crate::domain::receipt::Receipt;
 
 /// The ledger in one database.
 #[derive(Debug)]
@@ -214,6 +217,18 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn prune_arrivals(&self, limit: u32) -> Result<u32> {
         self.forget_arrivals(limit).await
+    }
+    async fn receive(&self, batch: &[Receipt]) -> Result<Received> {
+        self.receive_batch(batch).await
+    }
+    async fn match_receipts(&self, limit: u32) -> Result<u32> {
+        self.match_kept(limit).await
+    }
+    async fn end_receipt_waits(&self, limit: u32) -> Result<u32> {
+        self.end_waits(limit).await
+    }
+    async fn judge_contacts(&self, limit: u32) -> Result<u32> {
+        self.judge_faults(limit).await
     }
     async fn messages(&self, filter: &MessageFilter) -> Result<Vec<MessageRow>> {
         self.list_messages(filter).await

@@ -84,7 +84,8 @@ impl<E: Engine> Ledger<E> {
             Some(patient) => self.grant_to(&mut tx, patient, ask, &asker).await?,
             None => self.stop_at_address(&mut tx, &ask.wish, &asker).await?,
         };
-        self.keep_changes(&mut tx, &id, &changes, &evidence(&asker.facts)).await?;
+        let by = ConsentSource::Patient.as_str();
+        Self::keep_changes(&mut tx, &id, by, &changes, &evidence(&asker.facts)).await?;
         self.answered(&mut tx, &asker, !changes.is_empty()).await?;
         E::commit(tx).await?;
         Ok(if changes.is_empty() { WishOutcome::Unchanged } else { WishOutcome::Changed })
@@ -134,10 +135,11 @@ impl<E: Engine> Ledger<E> {
         Ok(vec![Wish::Stop { purpose, channel: Some(asker.channel) }.words()])
     }
 
-    async fn keep_changes(
-        &self,
+    /// Adds to the history of a patient's record what `by` changed, in words.
+    pub(super) async fn keep_changes(
         tx: &mut E::Tx,
         id: &PatientId,
+        by: &str,
         changes: &[String],
         evidence: &str,
     ) -> Result<()> {
@@ -147,7 +149,7 @@ impl<E: Engine> Ledger<E> {
         let batch = vec![
             ids("id", changes, |_| Uuid::now_v7()),
             texts("patient_id", changes, |_| id.as_str()),
-            texts("changed_by", changes, |_| ConsentSource::Patient.as_str()),
+            texts("changed_by", changes, |_| by),
             texts("what", changes, |what| what),
             texts("evidence", changes, |_| evidence),
         ];
@@ -174,7 +176,7 @@ impl<E: Engine> Ledger<E> {
         let raised = E::run(
             tx,
             "UPDATE messages
-             SET status = 'read', reason = NULL, due_at = NULL, lease_token = NULL, lease_owner = NULL,
+             SET status = 'read', reason = NULL, due_at = NULL, receipt_by = NULL, lease_token = NULL, lease_owner = NULL,
                  lease_until = NULL, changed_at = now(), seq = seq + 1
              WHERE id = $1 AND status IN ('sending', 'unknown', 'sent', 'failed', 'delivered') RETURNING seq",
             args![id.0],
@@ -189,6 +191,7 @@ impl<E: Engine> Ledger<E> {
                 provider: None,
                 attempt: None,
                 recipient: Recipient::Patient,
+                awaits: false,
                 at: asker.now,
             };
             let event = Emitter::always(&asker.facts, &read);

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::Ledger;
 use crate::domain::ids::{AttemptId, MessageId, ProviderName, WorkerId};
 use crate::domain::status::{AttemptStatus, MessageStatus};
-use crate::domain::words::{Channel, Reason, WorkKind};
+use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
 use crate::store::engine::{Args, Engine, Value, args};
 use crate::store::rows::{
@@ -118,6 +118,7 @@ impl<E: Engine> Ledger<E> {
             due_at: row.maybe_time(23)?,
             explanation: row.maybe_text(24)?.map(str::to_owned),
             body: self.job_body(row, 25)?,
+            receipt_by: row.maybe_time(26)?,
         })
     }
 
@@ -126,7 +127,7 @@ impl<E: Engine> Ledger<E> {
             .engine
             .read(
                 "SELECT id, step, number, status, provider, channel, address, segments, locale, template_hash,
-                     provider_ref, failure, code, begun_at, settled_at
+                     provider_ref, failure, code, begun_at, settled_at, recipient
                  FROM attempts WHERE message_id = $1 ORDER BY begun_at, id",
                 args![id.0],
             )
@@ -149,6 +150,7 @@ impl<E: Engine> Ledger<E> {
                     code: row.maybe_text(12)?.map(str::to_owned),
                     begun_at: row.time(13)?,
                     settled_at: row.maybe_time(14)?,
+                    recipient: row.word(15, Recipient::from_word)?,
                 })
             })
             .collect()
@@ -247,7 +249,7 @@ fn select_messages(condition: &str) -> String {
         "SELECT ",
         words::facts!("m."),
         ", m.status, m.reason, m.channel, m.step, m.tries, m.seq, m.accepted_at, m.changed_at, m.expires_at, m.due_at, ",
-        "m.explanation, m.body FROM messages m WHERE "
+        "m.explanation, m.body, m.receipt_by FROM messages m WHERE "
     );
     format!("{SELECT}{condition}")
 }

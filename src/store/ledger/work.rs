@@ -44,7 +44,8 @@ const RESOLVED: &str = "
 SELECT m.id FROM work_items m JOIN messages x ON x.id = m.message_id
 WHERE m.closed_at IS NULL AND m.alerts > 0 AND (x.status IN ('delivered', 'read')
     OR (m.kind = 'unacknowledged' AND x.status = 'cancelled')
-    OR (m.kind = 'outcome_unknown' AND x.status <> 'unknown'))
+    OR (m.kind = 'outcome_unknown' AND x.status <> 'unknown'
+        AND NOT (x.status = 'sent' AND COALESCE(x.reason, '') = 'outcome_unknown')))
 LIMIT $1 {skip locked}";
 
 /// An item that is about to be opened.
@@ -65,7 +66,7 @@ impl<'a> NewItem<'a> {
         Self { kind, priority, source: None, site: None, message: None, patient: None, hold: None }
     }
 
-    fn about(kind: WorkKind, facts: &'a MessageFacts) -> Self {
+    pub(super) fn about(kind: WorkKind, facts: &'a MessageFacts) -> Self {
         Self {
             source: Some(facts.source.as_str()),
             site: facts.site.as_ref().map(|site| site.as_str()),

@@ -3,8 +3,8 @@
 use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open,
-    result_raises, settled, tombstone, within_caps,
+    decision_is_legal, decision_is_told, facts, goes_on, may_begin, next_step, not_stopped, rank,
+    result_is_told, result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
 };
 
 /// Due messages of one source, in the words of their index.

@@ -4,8 +4,8 @@
 use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, may_begin, next_step, not_stopped, rank, result_leaves_open,
-    result_raises, settled, tombstone, within_caps,
+    decision_is_legal, decision_is_told, facts, goes_on, may_begin, next_step, not_stopped, rank,
+    result_is_told, result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
 };
 
 /// The keys of the gate with what is free of them.
@@ -117,7 +117,7 @@ pub(super) const STATEMENTS: Statements = Statements {
          WHERE i.event_key IS NOT NULL AND ",
         attempt_rises!(),
         " AND ",
-        result_raises!(),
+        result_is_told!(),
         ";
          WITH i AS MATERIALIZED (SELECT * FROM {input})
          UPDATE messages AS m SET ",

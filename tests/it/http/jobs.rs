@@ -27,7 +27,7 @@ async fn a_job_is_accepted_sent_and_explained() {
         &json!({"gate": "route", "passed": true})
     );
     assert_eq!(explained["events"][0]["routing_key"], "message.sent.lakeside-ehr");
-    assert_eq!(explained["next"]["action"], "await_receipt");
+    assert_eq!(explained["next"]["action"], "nothing");
 
     assert_eq!(api.post("/v1/jobs", &job("j1", "P1")).await.expect(200)["result"], "duplicate");
     let mut other = job("j1", "P1");

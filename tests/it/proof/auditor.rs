@@ -160,7 +160,7 @@ async fn every_publish_has_its_row(sql: &PgPool, evidence: &Evidence, report: &m
     report.figures.insert("parked", json!(evidence.bad.len()));
 }
 
-/// I2. `sent` is final as long as no receipt is awaited. What is unknown waits for a person.
+/// I2. `sent` is final where no receipt is awaited, and then it was told as that. What is unknown waits for a person.
 async fn every_row_has_a_future(sql: &PgPool, report: &mut Report) {
     let stuck = sqlx::query(
         "SELECT id::text, status FROM messages
@@ -174,6 +174,17 @@ async fn every_row_has_a_future(sql: &PgPool, report: &mut Report) {
         let example = stuck.first().map(|row| row.get::<String, _>(0));
         format!("I2: {} rows have no future, such as {example:?}", stuck.len())
     });
+    let unsaid: i64 = sqlx::query(
+        "SELECT count(*) FROM messages m
+         WHERE m.status = 'sent' AND m.due_at IS NULL AND m.receipt_by IS NULL AND NOT EXISTS (
+             SELECT 1 FROM events e WHERE e.message_id = m.id AND e.routing_key LIKE 'message.sent.%'
+                 AND e.body LIKE '%\"final\":true%')",
+    )
+    .fetch_one(sql)
+    .await
+    .unwrap()
+    .get(0);
+    report.check(unsaid == 0, || format!("I2: {unsaid} messages are sent for good, and nobody was told so"));
     let mut statuses = BTreeMap::new();
     let rows = sqlx::query("SELECT status, COALESCE(reason, ''), count(*) FROM messages GROUP BY 1, 2")
         .fetch_all(sql);

@@ -6,6 +6,7 @@ use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
 use super::{bad, canary, hours, limits, orders, safety, surge};
+use crate::receipt::{forged, lost, outage};
 
 const PRIVATE: Plan = Plan {
     private: true,
@@ -105,6 +106,25 @@ async fn failover_has_nowhere_to_go() {
 
 const MINUTE: Outing =
     Outing { per_second: 200, before: 10, outage: 60, after: 90, trouble: Trouble::Unavailable };
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn receipts_forged_or_altered() {
+    forged::forgeries("forgeries", 10_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn receipts_after_lost_answers() {
+    lost::lost_answers("lost answers", 20_000, Duration::from_secs(300)).await;
+}
+
+/// 500 receipts a second, two for each message.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn receipts_while_the_database_is_stopped() {
+    outage::stopped("database stopped", 15_000, Duration::from_secs(60), Duration::from_secs(30)).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: tests/proof"]

@@ -105,8 +105,11 @@ impl Ledger {
                 for (table, columns) in [
                     (
                         "messages",
-                        &["accepted_at", "due_at", "lease_until", "changed_at", "ack_by"] as &[&str],
+                        &["accepted_at", "due_at", "lease_until", "changed_at", "ack_by", "receipt_by"]
+                            as &[&str],
                     ),
+                    ("contact_faults", &["at"]),
+                    ("receipts", &["received_at"]),
                     ("workers", &["seen_at"]),
                     ("tombstones", &["until"]),
                     ("outbox_shards", &["until"]),

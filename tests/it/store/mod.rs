@@ -18,6 +18,7 @@ mod operate;
 mod outbox;
 mod page;
 mod patients;
+mod receive;
 mod schema;
 mod settle;
 mod take_back;
@@ -150,6 +151,23 @@ contract! {
         a_result_twice_is_told_once
         what_was_sent_is_not_tried_again
         a_late_result_of_an_earlier_attempt_leaves_the_later_one_in_hand
+    }
+    receive {
+        a_receipt_moves_its_message_and_is_told
+        a_receipt_that_comes_before_the_answer_lands
+        an_unknown_outcome_is_settled_by_a_receipt
+        all_orders_of_six_receipts_end_alike
+        receipts_with_an_undelivered_one_end_alike_in_all_orders
+        what_is_undelivered_goes_its_next_way
+        a_message_whose_last_way_is_gone_has_failed
+        a_second_way_that_is_lost_calls_people
+        what_goes_on_survives_its_worker
+        one_that_finds_nothing_is_kept_and_matched
+        no_receipt_in_time_and_sent_is_final
+        what_does_not_report_is_final_at_once
+        a_contact_that_fails_again_is_given_up
+        what_arrives_wipes_the_slate
+        receipts_and_answers_at_once_lose_nothing
     }
     take_over {
         a_live_worker_keeps_what_it_holds

@@ -38,8 +38,16 @@ impl House {
 
     /// Opens with a configuration that was changed by hand.
     pub(crate) async fn open_with(simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
+        Self::open_on(simulator, TestDatabase::create().await, change).await
+    }
+
+    /// The same on a database of the test's own.
+    pub(crate) async fn open_on(
+        simulator: SimulatorConfig,
+        database: TestDatabase,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let simulator = Simulator::start(simulator).await.unwrap();
-        let database = TestDatabase::create().await;
         let prefix = unique_prefix();
         let mut config = Config::from_toml(&toml(&database.url(), &prefix, "")).unwrap();
         config.providers = simulator.providers("sim").unwrap();

@@ -1,0 +1,155 @@
+//! What a provider later says of an attempt. Ids, words and codes: nothing of what a webhook brings goes further.
+
+use super::failure::Failure;
+use super::ids::{ProviderName, SendKey};
+use super::status::AttemptStatus;
+
+/// One receipt, verified and read. It says nothing about time: receipts come in any order, and more than once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    pub provider: ProviderName,
+    /// Of the step that it is about; several attempts may share it.
+    pub key: SendKey,
+    /// The provider's own id of the attempt.
+    pub reference: Option<String>,
+    pub said: Said,
+    /// The provider's own code, such as `30005`.
+    pub code: Option<String>,
+}
+
+/// What became of the attempt. Whatever it is, the provider had taken it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Said {
+    /// It is on its way.
+    Sent,
+    /// It did not arrive, and will not.
+    Undelivered(Failure),
+    /// It arrived.
+    Delivered,
+    /// It was opened, or answered by a key.
+    Read,
+}
+
+impl Said {
+    /// The status that the attempt has at least.
+    #[must_use]
+    pub const fn status(self) -> AttemptStatus {
+        match self {
+            Self::Sent => AttemptStatus::Sent,
+            Self::Undelivered(_) => AttemptStatus::Undelivered,
+            Self::Delivered => AttemptStatus::Delivered,
+            Self::Read => AttemptStatus::Read,
+        }
+    }
+
+    /// Why it did not arrive.
+    #[must_use]
+    pub const fn failure(self) -> Option<Failure> {
+        match self {
+            Self::Undelivered(failure) => Some(failure),
+            Self::Sent | Self::Delivered | Self::Read => None,
+        }
+    }
+
+    /// The way back from the words in which it is kept; `None` where they are no receipt's.
+    #[must_use]
+    pub const fn of(status: AttemptStatus, failure: Option<Failure>) -> Option<Self> {
+        match (status, failure) {
+            (AttemptStatus::Sent, _) => Some(Self::Sent),
+            (AttemptStatus::Undelivered, Some(failure)) => Some(Self::Undelivered(failure)),
+            (AttemptStatus::Delivered, _) => Some(Self::Delivered),
+            (AttemptStatus::Read, _) => Some(Self::Read),
+            _ => None,
+        }
+    }
+}
+
+/// The one of several receipts for one attempt that counts: the furthest progress, and of equals the first.
+#[must_use]
+pub fn furthest<'r>(receipts: impl IntoIterator<Item = &'r Receipt>) -> Option<&'r Receipt> {
+    receipts
+        .into_iter()
+        .reduce(|best, next| if next.said.status() > best.said.status() { next } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::MessageId;
+
+    fn receipt(said: Said, code: Option<&str>) -> Receipt {
+        Receipt {
+            provider: ProviderName::parse("sms").unwrap(),
+            key: SendKey { message: MessageId(uuid::Uuid::nil()), step: 0 },
+            reference: Some("SM1".to_owned()),
+            said,
+            code: code.map(str::to_owned),
+        }
+    }
+
+    /// Every order of `items` (Heap's algorithm).
+    fn orders<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+        let mut all = Vec::new();
+        let mut items = items.to_vec();
+        fn go<T: Clone>(k: usize, items: &mut Vec<T>, all: &mut Vec<Vec<T>>) {
+            if k <= 1 {
+                return all.push(items.clone());
+            }
+            for i in 0..k {
+                go(k - 1, items, all);
+                items.swap(if k.is_multiple_of(2) { i } else { 0 }, k - 1);
+            }
+        }
+        go(items.len(), &mut items, &mut all);
+        all
+    }
+
+    #[test]
+    fn all_orders_of_six_receipts_come_to_the_same() {
+        let undelivered = Said::Undelivered(Failure::Unreachable);
+        for (said, expected) in [
+            ([Said::Sent, Said::Sent, Said::Sent, Said::Sent, Said::Sent, Said::Sent], AttemptStatus::Sent),
+            (
+                [Said::Sent, Said::Sent, undelivered, Said::Sent, undelivered, Said::Sent],
+                AttemptStatus::Undelivered,
+            ),
+            (
+                [Said::Sent, undelivered, Said::Delivered, Said::Sent, Said::Delivered, undelivered],
+                AttemptStatus::Delivered,
+            ),
+            (
+                [Said::Sent, undelivered, Said::Delivered, Said::Read, Said::Sent, Said::Delivered],
+                AttemptStatus::Read,
+            ),
+        ] {
+            let receipts: Vec<Receipt> = said.iter().map(|s| receipt(*s, None)).collect();
+            let orders = orders(&receipts);
+            assert_eq!(orders.len(), 720);
+            for order in &orders {
+                // One after the other, and all at once.
+                let walked = order.iter().fold(AttemptStatus::Sending, |now, r| now.after(r.said.status()));
+                assert_eq!(walked, expected);
+                assert_eq!(furthest(order).map(|r| r.said.status()), Some(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn of_equals_the_first_counts() {
+        let two = [
+            receipt(Said::Undelivered(Failure::Landline), Some("30006")),
+            receipt(Said::Undelivered(Failure::BadAddress), Some("30005")),
+        ];
+        assert_eq!(furthest(&two).and_then(|r| r.code.as_deref()), Some("30006"));
+        assert_eq!(furthest([]), None);
+    }
+
+    #[test]
+    fn what_is_kept_reads_back() {
+        for said in [Said::Sent, Said::Undelivered(Failure::Blocked), Said::Delivered, Said::Read] {
+            assert_eq!(Said::of(said.status(), said.failure()), Some(said));
+        }
+        assert_eq!(Said::of(AttemptStatus::Unknown, None), None);
+        assert_eq!(Said::of(AttemptStatus::Undelivered, None), None);
+    }
+}

@@ -1,0 +1,109 @@
+//! Receipts of a moment go to the ledger in one transaction. A provider is told that it was heard only once they are
+//! on record; where the ledger is away it is told so at once, and comes again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{Refusal, Shared, Waiting};
+use crate::domain::receipt::Receipt;
+use crate::store::rows::Received;
+use crate::store::{Result, StoreError};
+
+/// Receipts in one transaction.
+const MOST: usize = 500;
+/// How long a batch that is not full waits for more.
+const LINGER: Duration = Duration::from_millis(3);
+/// How long the ledger may take. Providers wait 15 s (Twilio) and come again.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// After a failure nobody waits for the ledger for so long.
+const AWAY: Duration = Duration::from_millis(500);
+/// Transactions that met are tried again so often.
+const TRIES: u32 = 5;
+
+pub(super) async fn run(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Waiting>) {
+    let mut batch = Vec::with_capacity(MOST);
+    while let Some(first) = waiting.recv().await {
+        batch.push(first);
+        let until = Instant::now() + LINGER;
+        while batch.len() < MOST {
+            match timeout_at(until, waiting.recv()).await {
+                Ok(Some(next)) => batch.push(next),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        let receipts: Vec<Receipt> = batch.iter().map(|w| w.receipt.clone()).collect();
+        let answers = write(&shared, &receipts).await;
+        let away = answers.contains(&Err(Refusal::Later));
+        for (one, answer) in batch.drain(..).zip(answers) {
+            // Whoever has hung up comes again, and it changes nothing.
+            let _ = one.written.send(answer);
+        }
+        if away {
+            refuse(&mut waiting).await;
+        }
+    }
+}
+
+/// One answer a receipt. A row that the ledger will not take is found by halves, and does not sink the others.
+async fn write(shared: &Shared, receipts: &[Receipt]) -> Vec<Result<(), Refusal>> {
+    let received = timeout(PATIENCE, received(shared, receipts)).await;
+    let error = match received {
+        Ok(Ok(received)) => {
+            count(received);
+            if received.moved > 0 {
+                shared.dispatcher.nudge();
+            }
+            return vec![Ok(()); receipts.len()];
+        }
+        Ok(Err(error)) => error,
+        Err(_) => StoreError::Unavailable("no answer in time".to_owned()),
+    };
+    match error {
+        StoreError::Data(_) if receipts.len() > 1 => {
+            let (first, second) = receipts.split_at(receipts.len() / 2);
+            let mut answers = Box::pin(write(shared, first)).await;
+            answers.extend(Box::pin(write(shared, second)).await);
+            answers
+        }
+        StoreError::Data(_) => {
+            tracing::error!(%error, "the ledger refuses a receipt; it is let go");
+            vec![Err(Refusal::Unreadable)]
+        }
+        error => {
+            tracing::warn!(%error, receipts = receipts.len(), "receipts wait for the ledger: their senders come again");
+            vec![Err(Refusal::Later); receipts.len()]
+        }
+    }
+}
+
+async fn received(shared: &Shared, receipts: &[Receipt]) -> Result<Received> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match shared.store.receive(receipts).await {
+            Err(StoreError::Contention) if tries < TRIES => {
+                tokio::time::sleep(Duration::from_millis(5).mul_f64(1.0 + rand::random::<f64>())).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// For a moment nobody waits in vain.
+async fn refuse(waiting: &mut mpsc::Receiver<Waiting>) {
+    let until = Instant::now() + AWAY;
+    while let Ok(Some(one)) = timeout_at(until, waiting.recv()).await {
+        let _ = one.written.send(Err(Refusal::Later));
+    }
+}
+
+fn count(received: Received) {
+    for (what, n) in [("moved", received.moved), ("known", received.known), ("parked", received.parked)] {
+        if n > 0 {
+            metrics::counter!("outreachd_receipts_total", "what" => what).increment(u64::from(n));
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What comes back from providers: verify, read, find the attempt, settle it, move the message, tell it.
+//!
+//! ```text
+//! webhook -> Provider::hear      is it the provider, and what does it say?       403, or 404 where there is none
+//!         -> Desk (here)         receipts of a moment go to the ledger together  503 where it is away
+//!         -> Store::receive      which attempt; does it rise; what follows       one transaction
+//!         -> 2xx                 only now: a provider that hears nothing else comes again
+//! ```
+//!
+//! A receipt may come before the answer to the send that it is about, long after it, twice, or out of order: an attempt
+//! keeps the furthest progress ([`crate::domain::status::AttemptStatus`]), and what follows from a status happens once,
+//! when it is reached. What did not arrive is due again at its next route, or has failed with its reason; what nobody
+//! knew of is known. A machine that takes a call is told what may be left on it.
+//!
+//! **Nothing that a webhook brings is logged**: a forged one is a number, a genuine one ids and words.
+
+mod batch;
+mod machine;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::dispatch::Dispatcher;
+use crate::domain::ids::ProviderName;
+use crate::domain::receipt::Receipt;
+use crate::provider::Provider;
+use crate::provider::webhook::{News, Unheard, Webhook};
+use crate::store::Store;
+
+/// Receipts that wait for the ledger at once; more are answered as if it were away.
+const WAITING: usize = 4_096;
+/// A provider that is refused is named in the log this often at most.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+
+/// Takes webhooks of every provider that has them.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    shared: Arc<Shared>,
+    to_write: mpsc::Sender<Waiting>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    providers: HashMap<ProviderName, Arc<dyn Provider>>,
+    store: Arc<dyn Store>,
+    dispatcher: Dispatcher,
+    refused_at: Mutex<HashMap<ProviderName, Instant>>,
+}
+
+/// A receipt that waits to be written, and who waits for it.
+#[derive(Debug)]
+struct Waiting {
+    receipt: Receipt,
+    written: oneshot::Sender<Result<(), Refusal>>,
+}
+
+/// Why a webhook was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such webhook.
+    NoWebhook,
+    /// It is not the provider's, or was changed on its way.
+    Forged,
+    /// It is the provider's, and of no form that is known.
+    Unreadable,
+    /// The ledger is away, or too much waits for it: it must come again.
+    Later,
+}
+
+impl Refusal {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::NoWebhook => "no_webhook",
+            Self::Forged => "forged",
+            Self::Unreadable => "unreadable",
+            Self::Later => "later",
+        }
+    }
+}
+
+impl From<Unheard> for Refusal {
+    fn from(unheard: Unheard) -> Self {
+        match unheard {
+            Unheard::NoWebhook => Self::NoWebhook,
+            Unheard::Forged => Self::Forged,
+            Unheard::Unreadable => Self::Unreadable,
+        }
+    }
+}
+
+impl Desk {
+    /// Opens it; it closes when the last of its clones is dropped.
+    #[must_use]
+    pub fn open(
+        providers: impl IntoIterator<Item = Arc<dyn Provider>>,
+        store: Arc<dyn Store>,
+        dispatcher: Dispatcher,
+    ) -> Self {
+        let providers = providers.into_iter().map(|p| (p.name().clone(), p)).collect();
+        let shared = Arc::new(Shared { providers, store, dispatcher, refused_at: Mutex::default() });
+        let (to_write, waiting) = mpsc::channel(WAITING);
+        tokio::spawn(batch::run(shared.clone(), waiting));
+        Self { shared, to_write }
+    }
+
+    /// Whether `provider` is one of ours; whether it has a webhook it says itself.
+    #[must_use]
+    pub fn knows(&self, provider: &str) -> bool {
+        self.shared.provider(provider).is_some()
+    }
+
+    /// Takes one webhook of `provider`. What it says is on record when this returns; answers what the provider wants to
+    /// read, empty for nothing.
+    ///
+    /// # Errors
+    /// It was not taken, and nothing of it is on record.
+    pub async fn take(&self, provider: &str, call: &Webhook<'_>) -> Result<&'static str, Refusal> {
+        let Some(provider) = self.shared.provider(provider) else { return Err(Refusal::NoWebhook) };
+        let taken = self.taken(provider, call).await;
+        let result = taken.as_ref().map_or_else(|refusal| refusal.word(), |_| "taken");
+        metrics::counter!("outreachd_webhooks_total", "provider" => provider.name().to_string(), "result" => result)
+            .increment(1);
+        if taken == Err(Refusal::Forged) {
+            self.shared.say_refused(provider.name());
+        }
+        taken
+    }
+
+    async fn taken(&self, provider: &Arc<dyn Provider>, call: &Webhook<'_>) -> Result<&'static str, Refusal> {
+        let heard = provider.hear(call)?;
+        let receipt = match heard.news {
+            News::Nothing => None,
+            News::Receipt(receipt) => Some(receipt),
+            News::Machine { key, reference } => {
+                machine::answered(&self.shared, provider, key, reference).await?
+            }
+        };
+        if let Some(receipt) = receipt {
+            let (written, answer) = oneshot::channel();
+            self.to_write.try_send(Waiting { receipt, written }).map_err(|_| Refusal::Later)?;
+            answer.await.map_err(|_| Refusal::Later)??;
+        }
+        Ok(heard.answer)
+    }
+}
+
+impl Shared {
+    fn provider(&self, name: &str) -> Option<&Arc<dyn Provider>> {
+        self.providers.get(&ProviderName::parse(name)?)
+    }
+
+    /// Forgeries are counted. That every one of a provider's is refused is a wrong setting, and somebody must know.
+    fn say_refused(&self, provider: &ProviderName) {
+        let now = Instant::now();
+        let mut refused_at = self.refused_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = refused_at.get(provider).is_some_and(|at| now.duration_since(*at) < SAY_EVERY);
+        if !silent {
+            refused_at.insert(provider.clone(), now);
+            tracing::warn!(%provider, "a webhook was refused: its signature does not fit. If this is the provider, compare \
+                auth_token and status_callback (or public_url) with what it was given");
+        }
+    }
+}

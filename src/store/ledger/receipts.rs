@@ -1,0 +1,365 @@
+//! Receipts: found their attempt, written as any other result, or kept until they find one. Whatever their order, an
+//! attempt keeps the furthest progress, and what follows from it happens once, when it is reached.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::work::NewItem;
+use super::{Ledger, Numbered};
+use crate::domain::failure::Failure;
+use crate::domain::ids::{AttemptId, MessageId, ProviderName, SendKey};
+use crate::domain::receipt::{Receipt, Said, furthest};
+use crate::domain::status::{AttemptStatus, MessageStatus};
+use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
+use crate::store::columns::{Columns, facts};
+use crate::store::emit::{Emitter, Move};
+use crate::store::engine::{Args, Engine, args, ids, ints, maybe_texts, micros, texts};
+use crate::store::rows::{MessageFacts, Received, Settlement, Then};
+use crate::store::{Result, StoreError, words};
+
+/// Receipts that find no attempt are kept for so long; an attempt is on record before anything is sent, so that what
+/// is older has lost its message.
+const KEPT: SignedDuration = SignedDuration::from_hours(48);
+/// Of these at most; beyond, a receipt that finds nothing is let go.
+const MOST_KEPT: i64 = 100_000;
+
+/// The attempts of the steps that receipts are about, locked: from here on until the end of the transaction nobody
+/// else moves them.
+const ATTEMPTS: &str = concat!(
+    "SELECT ",
+    words::facts!("m."),
+    ", input.place, a.id, a.number, a.status, a.provider_ref, a.channel, a.recipient, ",
+    "EXISTS (SELECT 1 FROM contact_faults f WHERE f.address_index = a.address_index AND f.channel = a.channel), now() ",
+    "FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
+    "AND a.provider = input.provider JOIN messages m ON m.id = a.message_id ORDER BY a.id {for update}"
+);
+
+/// Sent, and nothing more was heard in time.
+const OVERDUE: &str = concat!(
+    "SELECT ",
+    words::facts!("m."),
+    ", m.status, m.channel, m.tries, a.provider, a.recipient, a.status FROM messages m ",
+    "JOIN attempts a ON a.id = m.last_attempt WHERE m.receipt_by <= now() ORDER BY m.receipt_by LIMIT $1 {skip locked}"
+);
+
+/// An attempt that a receipt may be about.
+struct Found {
+    facts: Arc<MessageFacts>,
+    /// Of the key that was asked for.
+    place: usize,
+    attempt: AttemptId,
+    number: u16,
+    status: AttemptStatus,
+    reference: Option<String>,
+    channel: Channel,
+    recipient: Recipient,
+    /// Something sent to its address has failed before.
+    blamed: bool,
+    now: Timestamp,
+}
+
+impl<E: Engine> Ledger<E> {
+    pub(super) async fn receive_batch(&self, batch: &[Receipt]) -> Result<Received> {
+        let mut total = Received::default();
+        let mut rest: Vec<&Receipt> = batch.iter().collect();
+        while !rest.is_empty() {
+            let (now, later) = one_step_a_message(rest);
+            let mut tx = self.engine.begin().await?;
+            let pass = self.receive_in(&mut tx, &now).await?;
+            total.parked += Self::keep_lost(&mut tx, &pass.lost).await?;
+            E::commit(tx).await?;
+            total.moved += pass.moved;
+            rest = later;
+            rest.extend(pass.second);
+        }
+        let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        total.known = count.saturating_sub(total.moved).saturating_sub(total.parked);
+        Ok(total)
+    }
+
+    /// Receipts for one step of each message at most. What rises is settled; what finds nothing is left to the caller.
+    async fn receive_in<'r>(&self, tx: &mut E::Tx, batch: &[&'r Receipt]) -> Result<Pass<'r>> {
+        let mut keys: Vec<(SendKey, &ProviderName)> = batch.iter().map(|r| (r.key, &r.provider)).collect();
+        keys.sort_unstable_by_key(|(key, provider)| (key.message, key.step, *provider));
+        keys.dedup();
+        let found = Self::attempts_of(tx, &keys).await?;
+        let mut pass = Pass::default();
+        let mut settled: Vec<Settlement> = Vec::new();
+        let mut arrived: Vec<Uuid> = Vec::new();
+        for (place, (key, provider)) in keys.iter().enumerate() {
+            let about: Vec<&Found> = found.iter().filter(|f| f.place == place).collect();
+            let mut told: Vec<(&Found, &'r Receipt)> = Vec::new();
+            for receipt in batch.iter().filter(|r| r.key == *key && r.provider == **provider) {
+                match choose(&about, receipt) {
+                    Some(one) => told.push((one, receipt)),
+                    None => pass.lost.push(receipt),
+                }
+            }
+            // Two attempts of one message do not move it in one statement.
+            let Some(one) = told.first().map(|(one, _)| *one) else { continue };
+            let (first, second): (Vec<_>, Vec<_>) =
+                told.into_iter().partition(|(f, _)| f.attempt == one.attempt);
+            pass.second.extend(second.into_iter().map(|(_, receipt)| receipt));
+            let Some(receipt) = furthest(first.into_iter().map(|(_, receipt)| receipt)) else { continue };
+            if receipt.said.status() <= one.status {
+                continue;
+            }
+            if one.blamed && matches!(receipt.said, Said::Delivered | Said::Read) {
+                arrived.push(one.attempt.0);
+            }
+            settled.push(result(one, receipt));
+        }
+        settled.sort_unstable_by_key(|s| s.attempt);
+        if !settled.is_empty() {
+            self.settle_in(tx, &settled.iter().collect::<Vec<_>>()).await?;
+            Self::forget_faults(tx, arrived).await?;
+        }
+        pass.moved = u32::try_from(settled.len()).unwrap_or(u32::MAX);
+        Ok(pass)
+    }
+
+    async fn attempts_of(tx: &mut E::Tx, keys: &[(SendKey, &ProviderName)]) -> Result<Vec<Found>> {
+        let places: Vec<usize> = (0..keys.len()).collect();
+        let columns = vec![
+            ids("message", keys, |(key, _)| key.message.0),
+            ints("step", keys, |(key, _)| i64::from(key.step)),
+            texts("provider", keys, |(_, provider)| provider.as_str()),
+            ints("place", &places, |place| i64::try_from(*place).unwrap_or(i64::MAX)),
+        ];
+        let rows = E::run(tx, ATTEMPTS, Args::none().batch(columns)).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Found {
+                    facts: Arc::new(facts(row)?),
+                    place: row.count(14)?,
+                    attempt: AttemptId(row.id(15)?),
+                    number: row.count(16)?,
+                    status: row.word(17, AttemptStatus::from_word)?,
+                    reference: row.maybe_text(18)?.map(str::to_owned),
+                    channel: row.word(19, Channel::from_word)?,
+                    recipient: row.word(20, Recipient::from_word)?,
+                    blamed: row.flag(21)?,
+                    now: row.time(22)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Keeps receipts that found nothing, as far as there is room. A repeat is kept once.
+    async fn keep_lost(tx: &mut E::Tx, lost: &[&Receipt]) -> Result<u32> {
+        if lost.is_empty() {
+            return Ok(0);
+        }
+        let columns = vec![
+            ids("id", lost, |_| Uuid::now_v7()),
+            texts("provider", lost, |r| r.provider.as_str()),
+            ids("message_id", lost, |r| r.key.message.0),
+            ints("step", lost, |r| i64::from(r.key.step)),
+            texts("provider_ref", lost, |r| r.reference.as_deref().unwrap_or_default()),
+            texts("status", lost, |r| r.said.status().as_str()),
+            maybe_texts("failure", lost, |r| r.said.failure().map(Failure::as_str)),
+            maybe_texts("code", lost, |r| r.code.as_deref()),
+        ];
+        E::run(
+            tx,
+            "INSERT INTO receipts (id, provider, message_id, step, provider_ref, status, failure, code, received_at, looked_at)
+             SELECT id, provider, message_id, step, provider_ref, status, failure, code, now(), now() FROM {input}
+             WHERE (SELECT count(*) FROM (SELECT 1 FROM receipts LIMIT $1) kept) < $1 ON CONFLICT DO NOTHING",
+            args![MOST_KEPT].batch(columns),
+        )
+        .await?;
+        Ok(u32::try_from(lost.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Looks again at what found nothing, those first that were not looked at for longest. Answers how many found
+    /// their attempt.
+    pub(super) async fn match_kept(&self, limit: u32) -> Result<u32> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT id, provider, message_id, step, provider_ref, status, failure, code FROM receipts
+                 ORDER BY looked_at LIMIT $1",
+                args![i64::from(limit)],
+            )
+            .await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let kept = rows.iter().map(kept).collect::<Result<Vec<(Uuid, Receipt)>>>()?;
+        let mut tx = self.engine.begin().await?;
+        let (now, _) = one_step_a_message(kept.iter().map(|(_, receipt)| receipt).collect());
+        let pass = self.receive_in(&mut tx, &now).await?;
+        let again: HashSet<&Receipt> = pass.lost.into_iter().chain(pass.second).collect();
+        let done: Vec<Uuid> = kept
+            .iter()
+            .filter(|(_, receipt)| now.contains(&receipt) && !again.contains(receipt))
+            .map(|(id, _)| *id)
+            .collect();
+        let found = u32::try_from(done.len()).unwrap_or(u32::MAX);
+        let looked: Vec<Uuid> = kept.iter().map(|(id, _)| *id).collect();
+        let gone = "DELETE FROM receipts WHERE id = ANY($1) OR received_at < now() - $2 * {us}";
+        E::run(&mut tx, gone, args![done, micros(KEPT)]).await?;
+        E::run(&mut tx, "UPDATE receipts SET looked_at = now() WHERE id = ANY($1)", args![looked]).await?;
+        E::commit(tx).await?;
+        Ok(found)
+    }
+
+    /// What was sent and of which nothing more came in time is final, and told as that. Where a later route's outcome
+    /// stayed unknown people are called.
+    pub(super) async fn end_waits(&self, limit: u32) -> Result<u32> {
+        let mut tx = self.engine.begin().await?;
+        let rows = E::run(&mut tx, OVERDUE, args![i64::from(limit)]).await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let now = Self::now(&mut tx).await?;
+        let mut waits = rows.iter().map(waiting).collect::<Result<Vec<Waiting>>>()?;
+        waits.sort_unstable_by_key(|w| w.facts.id);
+        let columns = vec![
+            ids("id", &waits, |w| w.facts.id.0),
+            maybe_texts("reason", &waits, |w| w.reason().map(Reason::as_str)),
+        ];
+        let ended = E::run(
+            &mut tx,
+            "UPDATE messages SET receipt_by = NULL, seq = seq + CASE WHEN status = 'sent' THEN 1 ELSE 0 END,
+                 reason = CASE WHEN status = 'sent' THEN input.reason ELSE messages.reason END
+             FROM {input} WHERE messages.id = input.id RETURNING messages.id, messages.seq",
+            Args::none().batch(columns),
+        )
+        .await?;
+        let mut events = Vec::with_capacity(ended.len());
+        for row in &ended {
+            let (id, seq) = (MessageId(row.id(0)?), row.count(1)?);
+            let wait = waits.iter().find(|w| w.facts.id == id && w.status == MessageStatus::Sent);
+            let event = wait.map(|w| Emitter::always(&w.facts, &w.told(now)));
+            events.extend(event.map(|event| Numbered { message: Some(id), seq, event }));
+        }
+        Self::insert_events(&mut tx, &events).await?;
+        let lost: Vec<NewItem<'_>> = waits
+            .iter()
+            .filter(|w| w.status == MessageStatus::Sent && w.reason().is_some() && !w.facts.test)
+            .map(|w| NewItem::about(WorkKind::OutcomeUnknown, &w.facts))
+            .collect();
+        self.open_items(&mut tx, &lost).await?;
+        E::commit(tx).await?;
+        Ok(u32::try_from(ended.len()).unwrap_or(u32::MAX))
+    }
+}
+
+/// What came of one round.
+#[derive(Default)]
+struct Pass<'r> {
+    moved: u32,
+    /// Found no attempt.
+    lost: Vec<&'r Receipt>,
+    /// About another attempt of a message that has just moved.
+    second: Vec<&'r Receipt>,
+}
+
+/// Those for the first step that is named of each message, and the others.
+fn one_step_a_message(batch: Vec<&Receipt>) -> (Vec<&Receipt>, Vec<&Receipt>) {
+    let mut steps: std::collections::HashMap<MessageId, (u16, &ProviderName)> =
+        std::collections::HashMap::new();
+    batch.into_iter().partition(|receipt| {
+        let own = (receipt.key.step, &receipt.provider);
+        *steps.entry(receipt.key.message).or_insert(own) == own
+    })
+}
+
+/// The attempt that the receipt is about: the one that has its reference; else the latest that is under way or
+/// unknown, whose reference is not known yet; else the latest that was held to be not sent. Where all have other
+/// references it is about none of them.
+fn choose<'f>(about: &[&'f Found], receipt: &Receipt) -> Option<&'f Found> {
+    let latest =
+        |those: &dyn Fn(&Found) -> bool| about.iter().copied().filter(|f| those(f)).max_by_key(|f| f.number);
+    let open = |f: &Found| matches!(f.status, AttemptStatus::Sending | AttemptStatus::Unknown);
+    match &receipt.reference {
+        Some(reference) => latest(&|f| f.reference.as_ref() == Some(reference))
+            .or_else(|| latest(&|f| f.reference.is_none() && open(f)))
+            .or_else(|| latest(&|f| f.reference.is_none())),
+        None => latest(&|_| true),
+    }
+}
+
+/// The receipt as the result of its attempt.
+fn result(found: &Found, receipt: &Receipt) -> Settlement {
+    Settlement {
+        facts: found.facts.clone(),
+        attempt: found.attempt,
+        number: found.number,
+        channel: found.channel,
+        provider: receipt.provider.clone(),
+        status: receipt.said.status(),
+        provider_ref: receipt.reference.clone(),
+        failure: receipt.said.failure(),
+        code: receipt.code.clone(),
+        recipient: found.recipient,
+        then: match receipt.said {
+            Said::Sent => Then::Awaits,
+            Said::Undelivered(failure) => Then::NextStep(failure.reason()),
+            Said::Delivered => Then::Delivered,
+            Said::Read => Then::Read,
+        },
+        at: found.now,
+    }
+}
+
+/// `id, provider, message_id, step, provider_ref, status, failure, code`.
+fn kept(row: &impl Columns) -> Result<(Uuid, Receipt)> {
+    let failure = row.maybe_word(6, Failure::from_word)?;
+    let said = Said::of(row.word(5, AttemptStatus::from_word)?, failure);
+    let receipt = Receipt {
+        provider: row.word(1, ProviderName::parse)?,
+        key: SendKey { message: MessageId(row.id(2)?), step: row.count(3)? },
+        reference: row.maybe_text(4)?.filter(|text| !text.is_empty()).map(str::to_owned),
+        said: said.ok_or_else(|| StoreError::Internal("a kept receipt".to_owned()))?,
+        code: row.maybe_text(7)?.map(str::to_owned),
+    };
+    Ok((row.id(0)?, receipt))
+}
+
+/// A message whose receipt did not come.
+struct Waiting {
+    facts: MessageFacts,
+    status: MessageStatus,
+    channel: Option<Channel>,
+    tries: u16,
+    provider: ProviderName,
+    recipient: Recipient,
+    attempt: AttemptStatus,
+}
+
+fn waiting(row: &impl Columns) -> Result<Waiting> {
+    Ok(Waiting {
+        facts: facts(row)?,
+        status: row.word(14, MessageStatus::from_word)?,
+        channel: row.maybe_word(15, Channel::from_word)?,
+        tries: row.count(16)?,
+        provider: row.word(17, ProviderName::parse)?,
+        recipient: row.word(18, Recipient::from_word)?,
+        attempt: row.word(19, AttemptStatus::from_word)?,
+    })
+}
+
+impl Waiting {
+    /// Whether its last route has it nobody knows.
+    fn reason(&self) -> Option<Reason> {
+        (self.attempt == AttemptStatus::Unknown).then_some(Reason::OutcomeUnknown)
+    }
+
+    fn told(&self, at: Timestamp) -> Move<'_> {
+        Move {
+            status: MessageStatus::Sent,
+            reason: self.reason(),
+            channel: self.channel,
+            provider: Some(&self.provider),
+            attempt: Some(self.tries),
+            recipient: self.recipient,
+            awaits: false,
+            at,
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! Receipts land in whatever order they come, however often, and what follows from them happens once.
+
+use outreachd::domain::failure::Failure;
+use outreachd::domain::ids::{AttemptId, MessageId, SendKey};
+use outreachd::domain::patient::Patient;
+use outreachd::domain::receipt::{Receipt, Said};
+use outreachd::domain::status::{AttemptStatus, MessageStatus};
+use outreachd::domain::words::{Channel, ContactStatus, Priority, Reason};
+use outreachd::store::rows::{Begin, Received, Settlement, Then, WorkFilter};
+use serde_json::Value;
+
+use super::ledger::{InHand, Ledger, worker};
+use super::make::{decided, job, patient, provider, release, seconds};
+
+const UNREACHABLE: Said = Said::Undelivered(Failure::Unreachable);
+const GONE: Said = Said::Undelivered(Failure::BadAddress);
+
+fn about(message: MessageId, step: u16, reference: &str, said: Said) -> Receipt {
+    Receipt {
+        provider: provider("twilio-main"),
+        key: SendKey { message, step },
+        reference: Some(reference.to_owned()),
+        said,
+        code: match said {
+            UNREACHABLE => Some("30003".to_owned()),
+            Said::Undelivered(_) => Some("30005".to_owned()),
+            _ => None,
+        },
+    }
+}
+
+impl Ledger {
+    /// One receipt for the first step, with the reference that [`super::make::settlement`] gives.
+    async fn hear(&self, message: MessageId, said: Said) -> Received {
+        self.receive(&[about(message, 0, "SM1", said)]).await.unwrap()
+    }
+
+    /// Sends one job whose provider reports.
+    async fn awaited(&self, id: &str) -> (InHand, AttemptId) {
+        let (hand, attempt) = self.begun(job(id)).await;
+        self.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Awaits).await;
+        (hand, attempt)
+    }
+
+    /// What was told of a message: status and whether it is final.
+    async fn finals(&self, message: MessageId) -> Vec<(String, bool)> {
+        self.told(message).await;
+        let events = self.outbox(worker(), &[], 10_000).await.unwrap();
+        let bodies = events.iter().map(|event| serde_json::from_str::<Value>(&event.body).unwrap());
+        bodies
+            .filter(|body| body["message_id"] == message.to_string())
+            .map(|body| (body["type"].as_str().unwrap().to_owned(), body["final"].as_bool().unwrap()))
+            .collect()
+    }
+
+    async fn claimed(&self) -> Option<InHand> {
+        self.claim_as(Some(Channel::Sms), Priority::Normal, 1).await.messages.pop().map(InHand::from)
+    }
+}
+
+fn told(list: &[(&str, bool)]) -> Vec<(String, bool)> {
+    list.iter().map(|(kind, is_final)| ((*kind).to_owned(), *is_final)).collect()
+}
+
+fn one(moved: u32, known: u32, parked: u32) -> Received {
+    Received { moved, known, parked }
+}
+
+pub(super) async fn a_receipt_moves_its_message_and_is_told(ledger: Ledger) {
+    let (hand, _) = ledger.awaited("a").await;
+    let id = hand.facts.id;
+    let row = ledger.row(id).await;
+    assert_eq!((row.status, row.due_at), (MessageStatus::Sent, None));
+    assert!(row.receipt_by.is_some_and(|by| by > row.changed_at + seconds(71 * 3_600)));
+    assert_eq!(ledger.hear(id, Said::Sent).await, one(0, 1, 0), "known already");
+    assert_eq!(ledger.hear(id, Said::Delivered).await, one(1, 0, 0));
+    let row = ledger.row(id).await;
+    assert_eq!(
+        (row.status, row.reason, row.due_at, row.receipt_by),
+        (MessageStatus::Delivered, None, None, None)
+    );
+    // Again, late, and less: nothing moves.
+    for said in [Said::Delivered, Said::Sent, UNREACHABLE] {
+        assert_eq!(ledger.hear(id, said).await, one(0, 1, 0), "{said:?}");
+    }
+    assert_eq!(ledger.hear(id, Said::Read).await, one(1, 0, 0));
+    assert_eq!(
+        ledger.finals(id).await,
+        told(&[("message.sent", false), ("message.delivered", true), ("message.read", true)])
+    );
+    assert!(ledger.claimed().await.is_none());
+}
+
+pub(super) async fn a_receipt_that_comes_before_the_answer_lands(ledger: Ledger) {
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    let id = hand.facts.id;
+    assert_eq!(ledger.hear(id, Said::Delivered).await, one(1, 0, 0));
+    ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Awaits).await;
+    let row = ledger.row(id).await;
+    assert_eq!((row.status, row.due_at, row.receipt_by), (MessageStatus::Delivered, None, None));
+    let attempts = ledger.attempts(id).await.unwrap();
+    assert_eq!(
+        (attempts[0].status, attempts[0].provider_ref.as_deref()),
+        (AttemptStatus::Delivered, Some("SM1"))
+    );
+    ledger.release(&[release(&hand)]).await.unwrap();
+    assert!(ledger.claimed().await.is_none());
+    assert_eq!(ledger.finals(id).await, told(&[("message.delivered", true)]));
+}
+
+pub(super) async fn an_unknown_outcome_is_settled_by_a_receipt(ledger: Ledger) {
+    for (name, said, status, due) in [
+        ("a", Said::Sent, MessageStatus::Sent, false),
+        ("b", Said::Delivered, MessageStatus::Delivered, false),
+        ("c", GONE, MessageStatus::Sent, true),
+    ] {
+        let (hand, attempt) = ledger.begun(job(name)).await;
+        let id = hand.facts.id;
+        ledger.settle_one(&hand, attempt, AttemptStatus::Unknown, Then::Unknown).await;
+        assert_eq!(ledger.hear(id, said).await, one(1, 0, 0));
+        let row = ledger.row(id).await;
+        assert_eq!((row.status, row.due_at.is_some()), (status, due), "{said:?}");
+        assert_eq!(row.receipt_by.is_some(), said == Said::Sent);
+        assert_eq!(ledger.attempts(id).await.unwrap().len(), 1, "nothing is sent again");
+    }
+}
+
+/// Every order of six things (Heap's algorithm).
+fn orders(six: [Said; 6]) -> Vec<[Said; 6]> {
+    fn go(k: usize, six: &mut [Said; 6], all: &mut Vec<[Said; 6]>) {
+        if k == 1 {
+            return all.push(*six);
+        }
+        for i in 0..k {
+            go(k - 1, six, all);
+            six.swap(if k.is_multiple_of(2) { i } else { 0 }, k - 1);
+        }
+    }
+    let mut all = Vec::new();
+    go(6, &mut six.clone(), &mut all);
+    all
+}
+
+/// One message for each of the 720 orders; the answer to the send comes after `answer_after` receipts, and each
+/// receipt comes twice.
+async fn play(ledger: &Ledger, six: [Said; 6], answer_after: usize, name: &str) -> Vec<MessageId> {
+    let orders = orders(six);
+    assert_eq!(orders.len(), 720);
+    let jobs: Vec<_> = (0..orders.len()).map(|n| job(&format!("{name}-{n}"))).collect();
+    let facts: Vec<_> = jobs.iter().map(|job| std::sync::Arc::new(job.facts.clone())).collect();
+    let report = ledger.admit_all(jobs, orders.len()).await;
+    let hands: Vec<InHand> = report
+        .leased
+        .iter()
+        .map(|l| InHand { facts: facts[l.place].clone(), work: l.work.clone() })
+        .collect();
+    let plan = ledger.plan(&hands[0]).await;
+    let begins: Vec<Begin> = hands
+        .iter()
+        .map(|hand| Begin {
+            facts: hand.facts.clone(),
+            token: hand.work.token,
+            attempt: AttemptId::generate(),
+            ..plan.clone()
+        })
+        .collect();
+    assert_eq!(ledger.begin(worker(), &begins).await.unwrap().attempts.len(), 720);
+    for turn in 0..=6 {
+        if turn == answer_after {
+            let now = ledger.now().await;
+            let answers: Vec<Settlement> = hands
+                .iter()
+                .zip(&begins)
+                .map(|(hand, begin)| {
+                    super::make::settlement(hand, begin.attempt, AttemptStatus::Sent, Then::Awaits, now)
+                })
+                .collect();
+            ledger.settle(&answers).await.unwrap();
+        }
+        if turn < 6 {
+            let receipts: Vec<Receipt> = hands
+                .iter()
+                .zip(&orders)
+                .map(|(hand, order)| about(hand.facts.id, 0, "SM1", order[turn]))
+                .collect();
+            ledger.receive(&receipts).await.unwrap();
+            assert_eq!(ledger.receive(&receipts).await.unwrap().moved, 0, "a repeat moves nothing");
+        }
+    }
+    hands.iter().map(|hand| hand.facts.id).collect()
+}
+
+pub(super) async fn all_orders_of_six_receipts_end_alike(ledger: Ledger) {
+    for answer_after in [0, 3, 6] {
+        let six = [Said::Sent, Said::Sent, UNREACHABLE, Said::Delivered, Said::Delivered, Said::Read];
+        for id in play(&ledger, six, answer_after, &format!("read-{answer_after}")).await {
+            let row = ledger.row(id).await;
+            assert_eq!((row.status, row.reason, row.due_at), (MessageStatus::Read, None, None));
+            assert_eq!(row.receipt_by, None);
+            let attempts = ledger.attempts(id).await.unwrap();
+            assert_eq!(attempts.len(), 1);
+            assert_eq!((attempts[0].status, attempts[0].failure), (AttemptStatus::Read, None));
+            let told = ledger.told(id).await;
+            assert_eq!(told.last().map(String::as_str), Some("message.read.ehr"));
+            assert_eq!(told.iter().filter(|key| *key == "message.read.ehr").count(), 1);
+        }
+    }
+    assert!(ledger.claimed().await.is_none(), "nothing is due");
+}
+
+pub(super) async fn receipts_with_an_undelivered_one_end_alike_in_all_orders(ledger: Ledger) {
+    for answer_after in [0, 2, 6] {
+        let six = [Said::Sent, Said::Sent, Said::Sent, UNREACHABLE, UNREACHABLE, UNREACHABLE];
+        for id in play(&ledger, six, answer_after, &format!("undelivered-{answer_after}")).await {
+            let row = ledger.row(id).await;
+            assert_eq!((row.status, row.reason), (MessageStatus::Sent, Some(Reason::Unreachable)));
+            assert_eq!((row.step, row.tries, row.receipt_by), (1, 0, None), "one step on, once");
+            assert!(row.due_at.is_some());
+            assert_eq!(ledger.told(id).await, ["message.sent.ehr"]);
+        }
+    }
+}
+
+pub(super) async fn what_is_undelivered_goes_its_next_way(ledger: Ledger) {
+    let (hand, _) = ledger.awaited("a").await;
+    let id = hand.facts.id;
+    assert_eq!(ledger.hear(id, UNREACHABLE).await, one(1, 0, 0));
+    let hand = ledger.claimed().await.expect("due at once");
+    assert_eq!((hand.work.status, hand.work.step, hand.work.tries), (MessageStatus::Sent, 1, 0));
+    let directory = ledger.directory(&[super::ledger::subject(&hand)]).await.unwrap();
+    let tried: Vec<Reason> = directory.entries[0].tried.iter().map(|(_, reason)| *reason).collect();
+    assert_eq!(tried, [Reason::Unreachable]);
+    // Held for the night it stays what it is, and is not told as sent again.
+    let until = ledger.now().await + seconds(60);
+    let held = decided(&hand, MessageStatus::Sent, Some(Reason::QuietHours), ledger.now().await);
+    ledger.decide_one(outreachd::store::rows::Decided { due_at: Some(until), ..held }).await;
+    assert!(ledger.claimed().await.is_none());
+    ledger.pass(seconds(61)).await;
+    let hand = ledger.claimed().await.expect("due again");
+    let row = ledger.plan(&hand).await;
+    let attempt = row.attempt;
+    assert!(ledger.try_begin(row).await);
+    let answer = Settlement {
+        provider_ref: Some("SM2".to_owned()),
+        ..ledger.settlement(&hand, attempt, AttemptStatus::Sent, Then::Awaits).await
+    };
+    ledger.settle(&[answer]).await.unwrap();
+    let row = ledger.row(id).await;
+    assert_eq!((row.status, row.reason, row.due_at), (MessageStatus::Sent, None, None));
+    assert!(row.receipt_by.is_some());
+    let receipt = about(id, 1, "SM2", Said::Delivered);
+    assert_eq!(ledger.receive(&[receipt]).await.unwrap(), one(1, 0, 0));
+    assert_eq!(
+        ledger.finals(id).await,
+        told(&[("message.sent", false), ("message.sent", false), ("message.delivered", true)])
+    );
+}
+
+pub(super) async fn a_message_whose_last_way_is_gone_has_failed(ledger: Ledger) {
+    let (hand, _) = ledger.awaited("a").await;
+    let id = hand.facts.id;
+    ledger.hear(id, GONE).await;
+    let hand = ledger.claimed().await.expect("due at once");
+    let failed = decided(&hand, MessageStatus::Failed, Some(Reason::InvalidAddress), ledger.now().await);
+    ledger.decide_one(failed).await;
+    assert_eq!(ledger.standing(id).await, (MessageStatus::Failed, Some(Reason::InvalidAddress)));
+    assert_eq!(ledger.finals(id).await, told(&[("message.sent", false), ("message.failed", true)]));
+    // It had arrived after all.
+    assert_eq!(ledger.hear(id, Said::Delivered).await, one(1, 0, 0));
+    assert_eq!(ledger.standing(id).await, (MessageStatus::Delivered, None));
+}
+
+pub(super) async fn a_second_way_that_is_lost_calls_people(ledger: Ledger) {
+    let (hand, _) = ledger.awaited("a").await;
+    let id = hand.facts.id;
+    ledger.hear(id, UNREACHABLE).await;
+    let hand = ledger.claimed().await.expect("due at once");
+    let row = ledger.plan(&hand).await;
+    let attempt = row.attempt;
+    assert!(ledger.try_begin(row).await);
+    ledger.settle_one(&hand, attempt, AttemptStatus::Unknown, Then::Unknown).await;
+    let row = ledger.row(id).await;
+    assert_eq!((row.status, row.due_at), (MessageStatus::Sent, None));
+    assert!(row.receipt_by.is_some(), "I2: it has a deadline");
+    ledger.pass(seconds(73 * 3_600)).await;
+    assert_eq!(ledger.end_receipt_waits(10).await.unwrap(), 1);
+    assert_eq!(ledger.standing(id).await, (MessageStatus::Sent, Some(Reason::OutcomeUnknown)));
+    assert_eq!(ledger.finals(id).await.last(), Some(&("message.sent".to_owned(), true)));
+    ledger.sweep_work(10).await.unwrap();
+    ledger.sweep_work(10).await.unwrap();
+    let filter = WorkFilter { message: Some(id), limit: 10, ..WorkFilter::default() };
+    assert_eq!(ledger.work_items(&filter).await.unwrap().len(), 1, "open, and not closed by itself");
+}
+
+pub(super) async fn what_goes_on_survives_its_worker(ledger: Ledger) {
+    // Given back, and taken over: still due. Begun and left behind: waits for a receipt of the second way.
+    let (hand, _) = ledger.awaited("a").await;
+    let id = hand.facts.id;
+    ledger.hear(id, UNREACHABLE).await;
+    let hand = ledger.claimed().await.expect("due at once");
+    ledger.release(&[release(&hand)]).await.unwrap();
+    ledger.claimed().await.expect("due again");
+    ledger.pass(seconds(61)).await;
+    assert_eq!(ledger.take_over(10).await.unwrap().released, 1);
+    let hand = ledger.claimed().await.expect("due once more");
+    let row = ledger.plan(&hand).await;
+    assert!(ledger.try_begin(row).await);
+    ledger.pass(seconds(61)).await;
+    assert_eq!(ledger.take_over(10).await.unwrap().unknown, 1);
+    let row = ledger.row(id).await;
+    assert_eq!((row.status, row.due_at), (MessageStatus::Sent, None));
+    assert!(row.receipt_by.is_some());
+    assert!(ledger.claimed().await.is_none(), "not sent again blindly");
+    assert_eq!(ledger.receive(&[about(id, 1, "SM2", Said::Delivered)]).await.unwrap().moved, 1);
+    assert_eq!(ledger.standing(id).await.0, MessageStatus::Delivered);
+}
+
+pub(super) async fn one_that_finds_nothing_is_kept_and_matched(ledger: Ledger) {
+    let admission = job("a");
+    let id = admission.facts.id;
+    // Of a message that is not there, and of an attempt by somebody else.
+    for _ in 0..2 {
+        assert_eq!(ledger.hear(id, Said::Delivered).await, one(0, 0, 1));
+    }
+    assert_eq!(ledger.match_receipts(10).await.unwrap(), 0);
+    assert_eq!(ledger.execute("UPDATE receipts SET step = step").await.unwrap(), 1, "kept once");
+    let (hand, attempt) = ledger.begun(admission).await;
+    ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Awaits).await;
+    assert_eq!(ledger.match_receipts(10).await.unwrap(), 1);
+    assert_eq!(ledger.standing(id).await.0, MessageStatus::Delivered);
+    assert_eq!(ledger.execute("UPDATE receipts SET step = step").await.unwrap(), 0);
+    // Another reference is another attempt's, another provider's key is none of ours.
+    let strange = about(id, 0, "SM9", Said::Read);
+    let other = Receipt { provider: provider("other"), ..about(id, 0, "SM1", Said::Read) };
+    assert_eq!(ledger.receive(&[strange, other]).await.unwrap(), one(0, 0, 2));
+    assert_eq!(ledger.standing(id).await.0, MessageStatus::Delivered);
+    ledger.pass(seconds(49 * 3_600)).await;
+    ledger.match_receipts(10).await.unwrap();
+    assert_eq!(ledger.execute("UPDATE receipts SET step = step").await.unwrap(), 0, "not for ever");
+}
+
+pub(super) async fn no_receipt_in_time_and_sent_is_final(ledger: Ledger) {
+    let (hand, _) = ledger.awaited("a").await;
+    let id = hand.facts.id;
+    assert_eq!(ledger.end_receipt_waits(10).await.unwrap(), 0);
+    ledger.pass(seconds(73 * 3_600)).await;
+    assert_eq!(ledger.end_receipt_waits(10).await.unwrap(), 1);
+    assert_eq!(ledger.end_receipt_waits(10).await.unwrap(), 0);
+    let row = ledger.row(id).await;
+    assert_eq!((row.status, row.reason, row.receipt_by), (MessageStatus::Sent, None, None));
+    assert_eq!(ledger.finals(id).await, told(&[("message.sent", false), ("message.sent", true)]));
+    assert_eq!(ledger.hear(id, Said::Delivered).await, one(1, 0, 0), "late is better than never");
+    assert_eq!(ledger.standing(id).await.0, MessageStatus::Delivered);
+}
+
+pub(super) async fn what_does_not_report_is_final_at_once(ledger: Ledger) {
+    let id = ledger.sent(job("a")).await;
+    assert_eq!(ledger.row(id).await.receipt_by, None);
+    assert_eq!(ledger.finals(id).await, told(&[("message.sent", true)]));
+}
+
+async fn contact(ledger: &Ledger) -> (ContactStatus, Patient) {
+    let patient = ledger.patient(&super::make::patient_id("P1")).await.unwrap().expect("on record");
+    (patient.contacts[0].status, patient)
+}
+
+pub(super) async fn a_contact_that_fails_again_is_given_up(ledger: Ledger) {
+    ledger.upsert_patients(vec![patient("P1", "2026-01-01T00:00:00Z")]).await.unwrap();
+    let (first, _) = ledger.awaited("a").await;
+    ledger.hear(first.facts.id, GONE).await;
+    assert_eq!(ledger.judge_contacts(10).await.unwrap(), 0, "once proves nothing");
+    // Planned on the contact as it was.
+    let waiting = ledger.lease(job("w")).await;
+    let planned = ledger.plan(&waiting).await;
+    ledger.pass(seconds(2 * 3_600)).await;
+    // The second time it is said at once, when it is sent.
+    let (second, attempt) = ledger.begun(job("b")).await;
+    let refused = Settlement {
+        failure: Some(Failure::BadAddress),
+        code: Some("21211".to_owned()),
+        ..ledger
+            .settlement(&second, attempt, AttemptStatus::Failed, Then::NextStep(Reason::InvalidAddress))
+            .await
+    };
+    ledger.settle(&[refused.clone(), refused]).await.unwrap();
+    assert_eq!(contact(&ledger).await.0, ContactStatus::Ok);
+    assert_eq!(ledger.judge_contacts(10).await.unwrap(), 1);
+    assert_eq!(ledger.judge_contacts(10).await.unwrap(), 0);
+    assert_eq!(contact(&ledger).await.0, ContactStatus::Bad);
+    assert_eq!(ledger.told(second.facts.id).await, ["contact.bad.ehr"]);
+    assert!(!ledger.try_begin(planned).await, "what was planned on it is planned anew");
+    let id = second.facts.id;
+    let kept = format!(
+        "UPDATE messages SET about = about WHERE id = '{id}' AND EXISTS (SELECT 1 FROM preference_changes
+         WHERE patient_id = 'P1' AND changed_by = 'outreachd' AND what = 'contact sms bad'
+         AND evidence = 'bad_address, code 21211, message {id}')"
+    );
+    assert_eq!(ledger.execute(&kept).await.unwrap(), 1, "on record in its words");
+    // The same record sent once more knows less than we do; a later one knows better.
+    ledger.upsert_patients(vec![patient("P1", "2026-01-02T00:00:00Z")]).await.unwrap();
+    assert_eq!(contact(&ledger).await.0, ContactStatus::Bad);
+    ledger.upsert_patients(vec![patient("P1", "2098-01-01T00:00:00Z")]).await.unwrap();
+    assert_eq!(contact(&ledger).await.0, ContactStatus::Ok);
+}
+
+pub(super) async fn what_arrives_wipes_the_slate(ledger: Ledger) {
+    ledger.upsert_patients(vec![patient("P1", "2026-01-01T00:00:00Z")]).await.unwrap();
+    for (name, said) in [("a", GONE), ("b", Said::Delivered), ("c", GONE), ("d", Said::Delivered)] {
+        let (hand, _) = ledger.awaited(name).await;
+        ledger.hear(hand.facts.id, said).await;
+        ledger.pass(seconds(2 * 3_600)).await;
+        assert_eq!(ledger.judge_contacts(10).await.unwrap(), 0, "{name}");
+    }
+    assert_eq!(contact(&ledger).await.0, ContactStatus::Ok);
+}
+
+pub(super) async fn receipts_and_answers_at_once_lose_nothing(ledger: Ledger) {
+    let mut begun = Vec::new();
+    for n in 0..60 {
+        begun.push(ledger.begun(job(&format!("j{n}"))).await);
+    }
+    let now = ledger.now().await;
+    let answers: Vec<Settlement> = begun
+        .iter()
+        .map(|(hand, attempt)| {
+            super::make::settlement(hand, *attempt, AttemptStatus::Sent, Then::Awaits, now)
+        })
+        .collect();
+    let of = |said| -> Vec<Receipt> {
+        begun.iter().rev().map(|(hand, _)| about(hand.facts.id, 0, "SM1", said)).collect()
+    };
+    let (sent, delivered) = (of(Said::Sent), of(Said::Delivered));
+    let (one, two, three) = (ledger.another(), ledger.another(), ledger.another());
+    let (a, b, c, d) = tokio::join!(
+        ledger.settle(&answers),
+        one.receive(&sent),
+        two.receive(&delivered),
+        three.receive(&delivered)
+    );
+    a.unwrap();
+    let moved = b.unwrap().moved + c.unwrap().moved + d.unwrap().moved;
+    assert!((60..=120).contains(&moved), "each arrived once: {moved}");
+    for (hand, _) in &begun {
+        assert_eq!(ledger.standing(hand.facts.id).await, (MessageStatus::Delivered, None));
+        let told = ledger.told(hand.facts.id).await;
+        assert_eq!(told.iter().filter(|key| *key == "message.delivered.ehr").count(), 1, "{told:?}");
+    }
+}
