@@ -46,7 +46,7 @@ impl<E: Engine> Ledger<E> {
             texts("explanation", decisions, |d| &d.explanation),
             ints("shard", decisions, |d| i64::from(shard(d.facts.id))),
         ];
-        batch.extend(event_columns(&events));
+        batch.extend(self.event_columns(&events));
         let args = Args::none().batch(batch);
         let failed: Vec<&Decided> = decisions.iter().filter(|d| is_for_people(d)).collect();
         if failed.is_empty() {
@@ -182,9 +182,17 @@ impl<E: Engine> Ledger<E> {
             flags("next_step", &follow, |f| f.next_step),
             ints("shard", batch, |s| i64::from(shard(s.facts.id))),
         ];
-        columns.extend(event_columns(&events));
+        columns.extend(self.event_columns(&events));
         self.engine.write(E::STATEMENTS.settle, Args::none().batch(columns)).await?;
         Ok(())
+    }
+
+    fn event_columns<'e>(&self, events: &'e [Option<NewEvent>]) -> [Column<'e>; 3] {
+        [
+            maybe_texts("event_key", events, |e| e.as_ref().map(|e| e.routing_key.as_str())),
+            maybe_texts("event_body", events, |e| e.as_ref().map(|e| e.body.as_str())),
+            maybe_texts("event_callback", events, |e| e.as_ref().and_then(|e| self.callback(e))),
+        ]
     }
 }
 
@@ -196,13 +204,6 @@ fn person<'b>(begin: &&'b Begin) -> Option<&'b Counted> {
 fn is_for_people(decided: &Decided) -> bool {
     let facts = &decided.facts;
     decided.status == MessageStatus::Failed && facts.priority != Priority::Bulk && !facts.test
-}
-
-fn event_columns(events: &[Option<NewEvent>]) -> [Column<'_>; 2] {
-    [
-        maybe_texts("event_key", events, |e| e.as_ref().map(|e| e.routing_key.as_str())),
-        maybe_texts("event_body", events, |e| e.as_ref().map(|e| e.body.as_str())),
-    ]
 }
 
 /// [`Then`] as columns.

@@ -60,6 +60,7 @@ const MIGRATIONS: Migrations = &[
     (3, "page", include_str!("../../../migrations/sqlite/0003_page.sql")),
     (4, "work", include_str!("../../../migrations/sqlite/0004_work.sql")),
     (5, "recipients", include_str!("../../../migrations/sqlite/0005_recipients.sql")),
+    (7, "callbacks", include_str!("../../../migrations/sqlite/0007_callbacks.sql")),
 ];
 
 const READERS: u32 = 4;
