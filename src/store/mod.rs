@@ -84,8 +84,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Makes `id` an alias of `into`; the strictest of their wishes wins. False: one of them is unknown.
     async fn merge_patients(&self, id: &PatientId, into: &PatientId) -> Result<bool>;
 
-    /// Records what was said at addresses; binds everybody behind them at once.
-    async fn record_address_consents(&self, consents: &[AddressConsent]) -> Result<()>;
+    /// Records what was said at addresses; binds everybody behind them at once. What is on record in the same words, of
+    /// the same time and by the same hand, changes nothing. Answers for each, in order, whether it was new.
+    async fn record_address_consents(&self, consents: &[AddressConsent]) -> Result<Vec<bool>>;
 
     // The corridor.
 

@@ -371,8 +371,10 @@ async fn patients_and_opt_outs_come_from_files_and_bad_rows_come_back() {
         "address,channel,at,reason\n(312) 555-0142,,2026-01-05T09:00:00-06:00,phoned\nnobody,,,\n",
     );
     let told = office.run(&["optouts", "import", &stop]).bad();
-    assert!(told.contains("1 recorded, 1 refused") && told.contains("line 3"), "{told}");
+    assert!(told.contains("1 recorded, 0 known already, 1 refused") && told.contains("line 3"), "{told}");
     assert!(CANARIES.iter().all(|canary| !told.contains(canary)), "{told}");
+    let told = office.run(&["optouts", "import", &stop]).bad();
+    assert!(told.contains("0 recorded, 1 known already, 1 refused"), "{told}");
 }
 
 #[tokio::test]

@@ -169,7 +169,7 @@ impl<E: Engine> Store for Ledger<E> {
     async fn merge_patients(&self, id: &PatientId, into: &PatientId) -> Result<bool> {
         self.merge(id, into).await
     }
-    async fn record_address_consents(&self, consents: &[AddressConsent]) -> Result<()> {
+    async fn record_address_consents(&self, consents: &[AddressConsent]) -> Result<Vec<bool>> {
         self.record_consents(consents).await
     }
     async fn claim(&self, ask: &Claim) -> Result<Claimed> {

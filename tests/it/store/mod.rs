@@ -200,6 +200,7 @@ contract! {
         a_chain_of_merges_leads_to_the_last
         unknown_patients_do_not_merge
         an_upsert_under_an_old_name_reaches_the_kept_record
+        what_was_said_at_an_address_twice_is_on_record_once
         an_erased_patient_is_gone_and_their_wishes_stay
         upserts_at_once_lose_nothing
     }
