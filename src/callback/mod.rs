@@ -159,9 +159,11 @@ impl Courier {
             Ok(address) => vec![address],
             Err(_) => (self.lookup)(host.clone()).await.map_err(|_| Unreachable::Dns)?,
         };
+        for address in &addresses {
+            judge_address(&host, *address, &self.exceptions).map_err(Unreachable::Refused)?;
+        }
         let mut last = Unreachable::Dns;
         for address in addresses {
-            judge_address(&host, address, &self.exceptions).map_err(Unreachable::Refused)?;
             let connected = timeout(self.timeout, TcpStream::connect(SocketAddr::new(address, port))).await;
             if matches!(connected, Ok(Ok(_))) {
                 return Ok(());

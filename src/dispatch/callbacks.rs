@@ -38,17 +38,17 @@ pub(super) async fn run(corridor: Arc<Corridor>, receiver: Receiver) {
     while !corridor.stopping.is_cancelled() {
         let began = Instant::now();
         let claimed = match corridor.store.claim_callbacks(&ask).await {
-            Ok(claimed) => claimed,
+            Ok(Some(claimed)) => claimed,
+            Ok(None) => {
+                rest(&corridor, IDLE).await;
+                continue;
+            }
             Err(error) => {
                 tracing::warn!(%error, source = %receiver.source, "the callbacks could not be read");
                 rest(&corridor, IDLE * 4).await;
                 continue;
             }
         };
-        if claimed.events.is_empty() {
-            rest(&corridor, IDLE).await;
-            continue;
-        }
         let done = post_all(&corridor, &receiver, claimed, began).await;
         report(&receiver.source, &done);
         settle(&corridor, &done).await;
@@ -77,8 +77,7 @@ async fn post_all(
     let mut waiting = claimed.events.into_iter();
     let mut under_way = JoinSet::new();
     loop {
-        while under_way.len() < usize::try_from(settings.in_flight).unwrap_or(1)
-            && round.goes_on()
+        while under_way.len() < usize::try_from(round.room()).unwrap_or(1)
             && began.elapsed() < ROUND
             && !corridor.stopping.is_cancelled()
         {

@@ -102,15 +102,15 @@ impl Round {
         }
     }
 
-    /// Whether another event may be tried: not while as many as go at once have failed in a row, and not after the
-    /// receiver has asked for a pause.
+    /// How many may be under way now: one less for each failure in a row, so that a receiver which goes down is asked
+    /// no more often than as many as go at once; and none after it has asked for a pause.
     #[must_use]
-    pub fn goes_on(&self) -> bool {
-        self.in_a_row < self.at_once && self.retry_after.is_none()
+    pub fn room(&self) -> u32 {
+        if self.retry_after.is_some() { 0 } else { self.at_once.saturating_sub(self.in_a_row) }
     }
 
     fn got_through(&self) -> bool {
-        self.goes_on() && (self.taken > 0 || self.in_a_row == 0)
+        self.room() > 0 && (self.taken > 0 || self.in_a_row == 0)
     }
 }
 
@@ -204,8 +204,9 @@ mod tests {
         ] {
             assert_eq!(after_round(&round(answers), 0, NOW, 0.5).failures, failures, "{answers:?}");
         }
-        assert!(round(&[FAILED, FAILED, FAILED]).goes_on());
-        assert!(!round(&[FAILED, FAILED, FAILED, FAILED]).goes_on());
+        assert_eq!(round(&[FAILED, FAILED, FAILED]).room(), 1);
+        assert_eq!(round(&[FAILED, FAILED, FAILED, FAILED]).room(), 0);
+        assert_eq!(round(&[FAILED, FAILED, FAILED, Taken]).room(), 4);
     }
 
     #[test]
@@ -224,7 +225,7 @@ mod tests {
     fn a_receiver_that_asks_for_a_pause_gets_it_although_others_got_through() {
         let busy = Answer::Failed { retry_after: Some(SignedDuration::from_secs(90)) };
         let round = round(&[Answer::Taken, busy]);
-        assert!(!round.goes_on());
+        assert_eq!(round.room(), 0);
         let health = after_round(&round, 0, NOW, 0.0);
         assert_eq!((health.failures, health.rests_until.unwrap().as_second()), (1, 90));
     }

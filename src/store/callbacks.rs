@@ -19,7 +19,7 @@ pub struct CallbackAsk {
 /// A round in hand: at most one event of each message, the first that has not been taken.
 #[derive(Clone, Debug)]
 pub struct CallbacksClaimed {
-    /// Empty: nothing is due, the receiver rests, or another worker has the round.
+    /// Never empty.
     pub events: Vec<DueCallback>,
     /// Rounds in a row, before this one, in which nothing got through.
     pub failures: u32,

@@ -129,8 +129,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Marks `done` as published and reads on, in order, from the shards that `worker` holds or can take.
     async fn outbox(&self, worker: WorkerId, done: &[i64], room: u32) -> Result<Vec<OutboxEvent>>;
 
-    /// Takes the next round of a source's callbacks in hand, for this worker alone.
-    async fn claim_callbacks(&self, ask: &CallbackAsk) -> Result<CallbacksClaimed>;
+    /// Takes the next round of a source's callbacks in hand, for this worker alone. `None`: nothing is due, the receiver
+    /// rests, or another worker has the round.
+    async fn claim_callbacks(&self, ask: &CallbackAsk) -> Result<Option<CallbacksClaimed>>;
 
     /// Writes what became of a round, and ends it. What was taken is written whoever has the next round by now.
     async fn settle_callbacks(&self, round: &CallbackRound) -> Result<()>;

@@ -28,20 +28,20 @@ use crate::store::engine::{Args, Engine, args, flags, ids, micros, texts, times}
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The first untaken event of each message of a source, where it is due; the least tried first, so that one which
-/// always fails is not what a receiver is judged by.
+/// always fails is not what a receiver is judged by. None while the receiver rests.
 const DUE: &str = "
 FROM callbacks c
 WHERE c.source = $1 AND c.dead_at IS NULL AND c.due_at <= now()
+  AND NOT EXISTS (SELECT 1 FROM callback_sources s WHERE s.source = $1 AND s.rests_until > now())
   AND NOT EXISTS (SELECT 1 FROM callbacks b WHERE b.message_id = c.message_id AND b.ord < c.ord)
 ORDER BY c.tries, c.ord LIMIT $2";
 
 /// A worker that is silent has left its round; that we ask again means that ours is over.
 const TAKE: &str = "
 UPDATE callback_sources SET owner = $2, until = now() + $3 * {us}
-WHERE source = $1 AND (rests_until IS NULL OR rests_until <= now())
-  AND (until IS NULL OR until < now() OR owner = $2 OR EXISTS (
-      SELECT 1 FROM workers w WHERE w.id = callback_sources.owner AND w.seen_at < now() - $4 * {us}))
-RETURNING failures";
+WHERE source = $1 AND (until IS NULL OR until < now() OR owner = $2 OR EXISTS (
+    SELECT 1 FROM workers w WHERE w.id = callback_sources.owner AND w.seen_at < now() - $4 * {us}))
+RETURNING failures, now()";
 
 impl<E: Engine> Ledger<E> {
     /// Whether an event is told by HTTP too: by whose callback.
@@ -49,38 +49,33 @@ impl<E: Engine> Ledger<E> {
         event.source.as_ref().filter(|source| self.rules.callbacks.contains(*source)).map(SourceName::as_str)
     }
 
-    pub(super) async fn claim_round(&self, ask: &CallbackAsk) -> Result<CallbacksClaimed> {
+    pub(super) async fn claim_round(&self, ask: &CallbackAsk) -> Result<Option<CallbacksClaimed>> {
         let source = ask.source.as_str();
         // Looked at without writing: mostly there is nothing.
         let look = format!("SELECT 1 {DUE}");
-        let none = self.engine.read(look, args![source, 1_i64]).await?.is_empty();
-        let mut claimed = CallbacksClaimed { events: Vec::new(), failures: 0, now: self.clock().await? };
-        if none {
-            return Ok(claimed);
+        if self.engine.read(look, args![source, 1_i64]).await?.is_empty() {
+            return Ok(None);
         }
         let mut tx = self.engine.begin().await?;
         let known = "INSERT INTO callback_sources (source) VALUES ($1) ON CONFLICT DO NOTHING";
         E::run(&mut tx, known, args![source]).await?;
         let lease = args![source, ask.worker.0, micros(LEASE), micros(self.timings.stale)];
         let rows = E::run(&mut tx, TAKE, lease).await?;
-        let Some(row) = rows.first() else { return Ok(claimed) };
-        claimed.failures = row.count(0)?;
-        let room = if claimed.failures == 0 { i64::from(ask.room) } else { 1 };
+        let Some(row) = rows.first() else { return Ok(None) };
+        let (failures, now) = (row.count(0)?, row.time(1)?);
+        let room = if failures == 0 { i64::from(ask.room) } else { 1 };
         let read = format!(
             "SELECT c.id, e.seq, e.body, c.tries, c.since FROM (SELECT c.id, c.ord, c.tries, c.since {DUE}) AS c
              JOIN events e ON e.ord = c.ord ORDER BY c.tries, c.ord"
         );
-        for row in &E::run(&mut tx, read, args![source, room]).await? {
-            claimed.events.push(DueCallback {
-                id: EventId(row.id(0)?),
-                seq: row.count(1)?,
-                body: row.text(2)?.to_owned(),
-                tries: row.count(3)?,
-                since: row.time(4)?,
-            });
+        let rows = E::run(&mut tx, read, args![source, room]).await?;
+        let events = rows.iter().map(due).collect::<Result<Vec<DueCallback>>>()?;
+        if events.is_empty() {
+            // Another worker was faster. Nothing is committed: the round is not ours.
+            return Ok(None);
         }
         E::commit(tx).await?;
-        Ok(claimed)
+        Ok(Some(CallbacksClaimed { events, failures, now }))
     }
 
     pub(super) async fn settle_round(&self, round: &CallbackRound) -> Result<()> {
@@ -166,6 +161,16 @@ impl<E: Engine> Ledger<E> {
         };
         self.engine.read(COUNT, Args::none()).await?.iter().map(count).collect()
     }
+}
+
+fn due(row: &impl Columns) -> Result<DueCallback> {
+    Ok(DueCallback {
+        id: EventId(row.id(0)?),
+        seq: row.count(1)?,
+        body: row.text(2)?.to_owned(),
+        tries: row.count(3)?,
+        since: row.time(4)?,
+    })
 }
 
 fn narrow<'f>(q: &mut Query<'f>, filter: &'f CallbackFilter) {

@@ -208,7 +208,7 @@ impl<E: Engine> Store for Ledger<E> {
     async fn outbox(&self, worker: WorkerId, done: &[i64], room: u32) -> Result<Vec<OutboxEvent>> {
         self.next_events(worker, done, room).await
     }
-    async fn claim_callbacks(&self, ask: &CallbackAsk) -> Result<CallbacksClaimed> {
+    async fn claim_callbacks(&self, ask: &CallbackAsk) -> Result<Option<CallbacksClaimed>> {
         self.claim_round(ask).await
     }
     async fn settle_callbacks(&self, round: &CallbackRound) -> Result<()> {
