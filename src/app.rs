@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerOptions, ConsumeOptions, Prefix};
+use crate::callback::{Courier, NoTls};
 use crate::config::Config;
 use crate::config::provider::{BreakerSettings, CaptureSettings, ProviderSection, ProviderSettings};
 use crate::config::source::SourceSection;
@@ -52,6 +53,8 @@ pub enum AppError {
     Amqp(String),
     #[error("[http] listen: {address} cannot be opened ({cause}): use another port, or end what uses it")]
     Listen { address: SocketAddr, cause: std::io::ErrorKind },
+    #[error(transparent)]
+    Callbacks(#[from] NoTls),
     #[error("the built-in simulator: {0}")]
     Simulator(#[from] SimulatorError),
 }
@@ -141,6 +144,7 @@ impl Worker {
             catalogue: catalogue.clone(),
             carriers,
             publisher: broker.as_ref().map(Broker::publisher),
+            courier: Courier::new(&config.events.callbacks)?,
             worker,
             name: name_of(worker),
         });
@@ -273,10 +277,12 @@ fn ledger_rules(config: &Config) -> LedgerRules {
         bulk: span(due.bulk.unwrap_or(due.normal)),
     };
     let work = &config.work;
+    let told = config.sources.iter().filter(|source| source.callback.is_some());
     let limited = |source: &SourceSection| Some((source.name.clone(), source.per_day?));
     LedgerRules {
         surge: surge.enabled.then_some(rules),
         per_day: config.sources.iter().filter_map(limited).collect(),
+        callbacks: told.map(|source| source.name.clone()).collect(),
         zone: config.organisation.timezone.clone(),
         unknown_deadline: span(config.policy.unknown_deadline),
         receipt_deadline: span(config.policy.receipt_deadline),

@@ -16,13 +16,15 @@
 //!    receipt    what comes back from providers
 //! 2  template   catalogue, strict render, lint, preview         provider    one file a provider
 //!    store      the ledger: one trait, two databases            broker      RabbitMQ
+//!    callback   results by HTTP, signed
 //! 1  policy     decisions: pure, `now` and jitter are arguments config      one section a file
 //! 0  domain     nouns, parsed once and valid ever after; protected health information is masked in `Debug`
 //! ```
 //!
 //! To follow one message, read in this order: [`intake::queue`], [`intake::submit`], [`intake::gatekeeper`],
 //! [`store::Store::admit`], then [`dispatch`]: `plan.rs` (asks [`policy::decide`]), `choice.rs`, `lane.rs`, `gate.rs`,
-//! `send.rs`, `settle.rs`, `outbox.rs`. What its provider says of it later comes in by [`receipt`]. What nobody drives is driven by `keep.rs`: holds that end, people who must be
+//! `send.rs`, `settle.rs`, `outbox.rs`, `callbacks.rs`. What its provider says of it later comes in by [`receipt`]. What
+//! nobody drives is driven by `keep.rs`: holds that end, people who must be
 //! called.
 //!
 //! # What always holds
@@ -54,6 +56,7 @@
 
 pub mod app;
 pub mod broker;
+pub mod callback;
 pub mod cli;
 pub mod config;
 pub mod dispatch;

@@ -4,11 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::domain::ids::{
-    About, HoldId, JobId, MessageId, ParkedId, PatientId, SiteId, SourceName, TemplateName, WorkItemId,
+    About, EventId, HoldId, JobId, MessageId, ParkedId, PatientId, SiteId, SourceName, TemplateName,
+    WorkItemId,
 };
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason, WorkKind, WorkOutcome, WorkState};
-use crate::store::rows::{HoldScope, OnRelease};
+use crate::store::rows::{CallbackState, HoldScope, OnRelease};
 use crate::template::Sample;
 
 macro_rules! words {
@@ -24,7 +25,7 @@ macro_rules! words {
 
 words! {
     status: MessageStatus, reason: Reason, channel: Channel, scope: HoldScope, on_release: OnRelease,
-    sample: Sample, work_kind: WorkKind, work_state: WorkState, work_outcome: WorkOutcome,
+    sample: Sample, callback_state: CallbackState, work_kind: WorkKind, work_state: WorkState, work_outcome: WorkOutcome,
 }
 
 macro_rules! names {
@@ -47,7 +48,7 @@ macro_rules! row_ids {
     };
 }
 
-row_ids! { message: MessageId, parked: ParkedId, hold: HoldId, work: WorkItemId }
+row_ids! { message: MessageId, parked: ParkedId, hold: HoldId, work: WorkItemId, event: EventId }
 
 /// An instant, or a time from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use super::failure::store_cure;
 use super::{Desk, Failure, templates};
 use crate::app;
 use crate::broker::{self, DownReason};
+use crate::callback::{Courier, Unreachable};
 use crate::config::Config;
 use crate::config::store::StoreKind;
 use crate::domain::outbound::{FailureKind, SendError};
@@ -27,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(15);
 const SKEW: SignedDuration = SignedDuration::from_secs(2);
 
 /// Tells everything that is wrong, at once: the configuration, the templates, the ledger, the broker, every
-/// provider, the clock. Connects to everything and sends nothing. The exit code is 0 only if nothing failed.
+/// provider, every receiver of results, the clock. Connects to everything and sends nothing. The exit code is 0 only if nothing failed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  outreachd check --config /etc/outreachd/outreachd.toml\n  \
     outreachd check --show          prints every setting in force, secrets masked")]
@@ -103,6 +104,7 @@ pub(super) async fn run(desk: &mut Desk, options: &Options) -> Result<(), Failur
             ledger(&mut report, &config).await?;
             queues(&mut report, &config).await?;
             providers(&mut report, &config).await;
+            receivers(&mut report, &config).await;
         }
         Err(faults) => {
             for fault in faults {
@@ -361,6 +363,46 @@ async fn providers(report: &mut Report, config: &Config) {
     }
     if config.providers.is_empty() {
         report.good("providers", "none is configured: every message is captured");
+    }
+}
+
+/// Those that are told by HTTP. Whether a receiver likes our key shows only at the first result.
+async fn receivers(report: &mut Report, config: &Config) {
+    if config.sources.iter().all(|source| source.callback.is_none()) {
+        return;
+    }
+    let courier = match Courier::new(&config.events.callbacks) {
+        Ok(courier) => courier,
+        Err(error) => {
+            report.bad("callbacks", error, "install the root certificates of this system (ca-certificates)");
+            return;
+        }
+    };
+    let mut asked = JoinSet::new();
+    for source in &config.sources {
+        let Some(callback) = source.callback.clone() else { continue };
+        let (subject, courier) = (format!("callback {}", source.name), courier.clone());
+        asked.spawn(async move { (subject, timeout(LIMIT, courier.check(&callback)).await) });
+    }
+    let mut answers: Vec<_> = asked.join_all().await;
+    answers.sort_by(|a, b| a.0.cmp(&b.0));
+    for (subject, answer) in answers {
+        match answer {
+            Ok(Ok(())) => report.good(&subject, "takes connections, at an address that may be posted to"),
+            Ok(Err(Unreachable::Refused(refusal))) => {
+                report.bad(&subject, format!("callback_url {refusal}"), refusal.cure());
+            }
+            Ok(Err(Unreachable::Dns)) => report.bad(
+                &subject,
+                "the host of callback_url leads nowhere",
+                "correct its name, or look at this machine's name servers",
+            ),
+            Ok(Err(Unreachable::Connect)) | Err(_) => report.bad(
+                &subject,
+                "nobody takes connections there; results wait",
+                "start the receiver, correct callback_url, or look at network and firewall",
+            ),
+        }
     }
 }
 

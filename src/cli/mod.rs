@@ -2,6 +2,7 @@
 //! errors go to standard error with their cure, and the exit code is 0 only when all of it worked.
 
 mod args;
+mod callbacks;
 mod check;
 mod dead;
 mod demo;
@@ -97,6 +98,9 @@ enum Command {
     /// List, show and replay what could not be accepted
     #[command(subcommand)]
     Dead(dead::Command),
+    /// List results that receivers have not taken, and have dead ones posted again
+    #[command(subcommand)]
+    Callbacks(callbacks::Command),
     /// Show the workers and what their providers are doing
     Providers(providers::Options),
     /// Run the simulated providers alone
@@ -154,6 +158,7 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Work(command) => work::run(desk, command).await,
         Command::Template(command) => templates::run(desk, command),
         Command::Dead(command) => dead::run(desk, command).await,
+        Command::Callbacks(command) => callbacks::run(desk, command).await,
         Command::Providers(_) => providers::run(desk).await,
         Command::Simulate(options) => simulate::run(desk, options).await,
         Command::Phone(command) => oracle::phone(desk, command),

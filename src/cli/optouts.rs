@@ -14,6 +14,7 @@ use crate::domain::phone::{self, Region};
 use crate::domain::problem::Problem;
 use crate::domain::reader;
 use crate::domain::words::{Channel, Purpose, Reason};
+use crate::store::Store;
 use crate::store::rows::AddressConsent;
 
 /// Rows written in one transaction.
@@ -27,8 +28,9 @@ pub(super) enum Command {
     /// Columns, named in the first row: `address` (a number, an email address or a portal reference) and, where there
     /// are any, `channel` (left out: every channel of the address), `purpose` (left out: every purpose), `at` (when it
     /// was said, with offset; left out: when the file was written) and `reason`. They count as said by the patient, so
-    /// that no later list lifts them. Importing a file again changes nothing for anybody. Without a header of that name
-    /// the file is refused.
+    /// that no later list lifts them. Importing a file again changes nothing: what is on record already is counted as
+    /// known. (What comes over standard input without `at` counts as said now.) Without a header of that name the file is
+    /// refused.
     #[command(after_help = "Example:\n  outreachd optouts import stop-list.csv")]
     Import {
         /// CSV; `-` is standard input
@@ -52,7 +54,7 @@ pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure
         file: files::name(&file),
     };
     let mut batch = Vec::with_capacity(BATCH);
-    let (mut taken, mut refused) = (0_u64, 0_u64);
+    let mut counts = Counts::default();
     for record in csv.records() {
         let read = match &record {
             Ok(record) => columns.read(record, &defaults),
@@ -64,12 +66,9 @@ pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure
             )),
         };
         match read {
-            Ok(consents) => {
-                taken += 1;
-                batch.extend(consents);
-            }
+            Ok(consents) => batch.push(consents),
             Err(problem) => {
-                refused += 1;
+                counts.refused += 1;
                 let line =
                     record.as_ref().ok().and_then(StringRecord::position).map_or(0, csv::Position::line);
                 bar.suspend(|| {
@@ -81,19 +80,39 @@ pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure
             }
         }
         if batch.len() >= BATCH {
-            store.record_address_consents(&std::mem::take(&mut batch)).await?;
+            counts.record(store.as_ref(), std::mem::take(&mut batch)).await?;
         }
     }
-    if !batch.is_empty() {
-        store.record_address_consents(&batch).await?;
-    }
+    counts.record(store.as_ref(), batch).await?;
     bar.finish_and_clear();
+    let Counts { recorded, known, refused } = counts;
     if desk.json {
-        desk.out.pretty(&json!({ "recorded": taken, "refused": refused }))?;
+        desk.out.pretty(&json!({ "recorded": recorded, "known": known, "refused": refused }))?;
     } else {
-        desk.out.line(format!("{taken} recorded, {refused} refused"))?;
+        desk.out.line(format!("{recorded} recorded, {known} known already, {refused} refused"))?;
     }
     if refused > 0 { Err(Failure::Reported) } else { Ok(()) }
+}
+
+/// What became of the rows.
+#[derive(Default)]
+struct Counts {
+    recorded: u64,
+    known: u64,
+    refused: u64,
+}
+
+impl Counts {
+    /// Records rows, each with its consents. A row is new if any of them is.
+    async fn record(&mut self, store: &dyn Store, rows: Vec<Vec<AddressConsent>>) -> Result<(), Failure> {
+        let consents: Vec<AddressConsent> = rows.iter().flatten().cloned().collect();
+        let mut answers = store.record_address_consents(&consents).await?.into_iter();
+        for row in &rows {
+            let new = answers.by_ref().take(row.len()).fold(false, |any, new| any | new);
+            *(if new { &mut self.recorded } else { &mut self.known }) += 1;
+        }
+        Ok(())
+    }
 }
 
 fn unreadable(file: &Path) -> Failure {

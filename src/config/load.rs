@@ -217,6 +217,7 @@ mod tests {
             ("ledger.key", "07".repeat(32)),
             ("token", "x".repeat(32)),
             ("secret", "s3cret".to_owned()),
+            ("callback", format!("whsec_{}", "YWJj".repeat(8))),
             ("key.pem", "-----BEGIN PRIVATE KEY-----".to_owned()),
             ("ca.pem", "-----BEGIN CERTIFICATE-----".to_owned()),
         ] {

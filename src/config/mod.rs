@@ -8,6 +8,7 @@
 
 pub mod amqp;
 pub mod api;
+pub mod callback;
 pub mod events;
 pub mod fault;
 pub mod http;

@@ -154,11 +154,24 @@ pub(super) fn web_url(text: &str) -> Result<String, Broken> {
     web(text).map(|_| text.to_owned())
 }
 
-fn web(text: &str) -> Result<Url, Broken> {
-    let url = Url::parse(text)
+/// Where results are posted. Whether it may be posted to depends on `[events.callbacks] allow` and is judged with it.
+pub(super) fn callback_url(text: &str) -> Result<String, Broken> {
+    let url = any_web(text)?;
+    if url.fragment().is_some() {
+        return Err(Broken::new("must have no fragment", "remove everything from the # on"));
+    }
+    Ok(url.into())
+}
+
+fn any_web(text: &str) -> Result<Url, Broken> {
+    Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .ok_or_else(|| Broken::new("must be a web address", "write it as \"https://host/path\""))?;
+        .ok_or_else(|| Broken::new("must be a web address", "write it as \"https://host/path\""))
+}
+
+fn web(text: &str) -> Result<Url, Broken> {
+    let url = any_web(text)?;
     if url.scheme() == "http" && !url.host_str().is_some_and(is_loopback) {
         return Err(Broken::new(
             "must be https: patients' data goes there",

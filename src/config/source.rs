@@ -1,5 +1,6 @@
 //! `[[source]]`: a system that asks for outreach, and what it may ask for.
 
+use super::callback::Callback;
 use super::fault::Broken;
 use super::kind::{Flag, Int, Parsed, one_of, text};
 use super::money::{Amount, Money};
@@ -27,8 +28,8 @@ pub struct SourceSection {
     pub per_day: Option<u64>,
     /// In one calendar day; `[limits]` holds where it says nothing.
     pub budget_per_day: Option<Money>,
-    /// Where its results are posted, beside the events.
-    pub callback_url: Option<String>,
+    /// Where its results are posted, beside the events on the broker.
+    pub callback: Option<Callback>,
     /// A job may bring its patient along.
     pub allow_inline: bool,
 }
@@ -61,7 +62,7 @@ impl SourceSection {
             max_priority: s.or("max_priority", one_of(), Priority::Normal),
             per_day: s.optional("per_day", Int(1..=1_000_000_000)),
             budget_per_day: s.optional("budget_per_day", Amount),
-            callback_url: s.optional("callback_url", text(rules::web_url)),
+            callback: Callback::read(s),
             allow_inline: s.or("allow_inline", Flag, false),
         }
     }
@@ -77,7 +78,7 @@ impl SourceSection {
             max_priority: Priority::Urgent,
             per_day: None,
             budget_per_day: None,
-            callback_url: None,
+            callback: None,
             allow_inline: true,
         })
     }

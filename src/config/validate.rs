@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use reqwest::Url;
+
 use super::Config;
 use super::context::Context;
 use super::fault::{Broken, closest};
 use super::read::Section;
+use crate::domain::destination::judge_url;
 use crate::domain::ids::{SiteId, SourceName};
 use crate::domain::words::SafetyMode;
 
@@ -17,6 +20,7 @@ pub(super) fn validate(config: &Config, root: &Section<'_>) {
     live_mode_can_send(config, root);
     references_lead_somewhere(config, context);
     broker_users_are_distinct(config, context);
+    results_go_where_they_may(config, context);
     sends_end_within_their_lease(config, context);
 }
 
@@ -68,6 +72,17 @@ fn broker_users_are_distinct(config: &Config, context: &Context) {
             let path = format!("source[{}].amqp_user", source.name);
             let rule = "must not be another source's";
             context.fault(PLACE, &path, Broken::new(rule, "give each source a broker user of its own"));
+        }
+    }
+}
+
+/// A name can only be judged when it is looked up, at every connection; what is written is judged here already.
+fn results_go_where_they_may(config: &Config, context: &Context) {
+    for source in &config.sources {
+        let url = source.callback.as_ref().and_then(|callback| Url::parse(&callback.url).ok());
+        if let Some(Err(refusal)) = url.map(|url| judge_url(&url, &config.events.callbacks.allow)) {
+            let path = format!("source[{}].callback_url", source.name);
+            context.fault(PLACE, &path, Broken::new(refusal.rule(), refusal.cure()));
         }
     }
 }

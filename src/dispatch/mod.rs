@@ -4,6 +4,7 @@
 
 mod breaker;
 mod budget;
+mod callbacks;
 mod choice;
 mod clock;
 mod due;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::Publisher;
+use crate::callback::Courier;
 use crate::config::Config;
 use crate::domain::ids::{PatientId, SendKey, SiteId, WorkerId};
 use crate::domain::outbound::Route;
@@ -68,6 +70,8 @@ pub struct Parts {
     pub carriers: Vec<Carrier>,
     /// Without a broker events stay on record and are marked as told.
     pub publisher: Option<Publisher>,
+    /// Posts results to the sources that have a callback.
+    pub courier: Courier,
     pub worker: WorkerId,
     pub name: String,
 }
@@ -229,6 +233,13 @@ impl Dispatcher {
         tasks.spawn(life::run(corridor.clone()));
         tasks.spawn(keep::run(corridor.clone()));
         tasks.spawn(outbox::run(corridor.clone(), parts.publisher));
+        for source in &corridor.config.sources {
+            if let Some(callback) = source.callback.clone().map(Arc::new) {
+                let (source, courier) = (source.name.clone(), parts.courier.clone());
+                let receiver = callbacks::Receiver { source, callback, courier };
+                tasks.spawn(callbacks::run(corridor.clone(), receiver));
+            }
+        }
         for lane in &corridor.lanes {
             for _ in 0..lane.runners() {
                 tasks.spawn(lane::run(corridor.clone(), lane.clone(), tasks.clone()));

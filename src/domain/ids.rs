@@ -131,6 +131,10 @@ row_id!(
     WorkItemId
 );
 row_id!(
+    /// An event; a repeat of it is known by this.
+    EventId
+);
+row_id!(
     /// One run of one process.
     WorkerId
 );

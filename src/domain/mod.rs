@@ -3,6 +3,7 @@
 //! Nothing here knows a clock, a database or a wire. What is protected health information is masked in `Debug`.
 
 pub mod consent;
+pub mod destination;
 pub mod event;
 pub mod failure;
 pub mod hours;

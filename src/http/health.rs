@@ -15,7 +15,7 @@ use super::route::{Call, json as answer};
 use super::{Shared, openapi};
 use crate::broker::BrokerState;
 use crate::dispatch::Dispatcher;
-use crate::store::rows::Counts;
+use crate::store::rows::{CallbackCount, Counts};
 
 /// How long a dependency may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -127,6 +127,7 @@ fn write_counts(out: &mut String, counts: Option<&Counts>) -> fmt::Result {
         let open = counts.work.iter().find(|(counted, _)| counted == kind).map_or(0, |(_, open)| *open);
         writeln!(out, "outreachd_work_open{{kind=\"{kind}\"}} {open}")?;
     }
+    write_callbacks(out, &counts.callbacks)?;
     writeln!(out, "# HELP outreachd_messages Messages by channel, status and reason.")?;
     writeln!(out, "# TYPE outreachd_messages gauge")?;
     for group in &counts.messages {
@@ -136,6 +137,22 @@ fn write_counts(out: &mut String, counts: Option<&Counts>) -> fmt::Result {
             out,
             "outreachd_messages{{channel=\"{channel}\",status=\"{status}\",reason=\"{reason}\"}} {count}"
         )?;
+    }
+    Ok(())
+}
+
+fn write_callbacks(out: &mut String, counts: &[CallbackCount]) -> fmt::Result {
+    writeln!(out, "# HELP outreachd_callbacks Results that receivers have not taken, by source and state.")?;
+    writeln!(out, "# TYPE outreachd_callbacks gauge")?;
+    for CallbackCount { source, waiting, dead, .. } in counts {
+        writeln!(out, "outreachd_callbacks{{source=\"{source}\",state=\"waiting\"}} {waiting}")?;
+        writeln!(out, "outreachd_callbacks{{source=\"{source}\",state=\"dead\"}} {dead}")?;
+    }
+    let help = "How long the oldest result that is not dead has waited, by source.";
+    writeln!(out, "# HELP outreachd_callbacks_oldest_seconds {help}")?;
+    writeln!(out, "# TYPE outreachd_callbacks_oldest_seconds gauge")?;
+    for CallbackCount { source, oldest_seconds, .. } in counts {
+        writeln!(out, "outreachd_callbacks_oldest_seconds{{source=\"{source}\"}} {oldest_seconds}")?;
     }
     Ok(())
 }

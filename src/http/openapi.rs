@@ -11,7 +11,7 @@ use super::table::ROUTES;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Priority, Purpose, Reason, WorkKind, WorkOutcome, WorkState};
 use crate::policy::decide::Gate;
-use crate::store::rows::{HoldScope, HoldState, OnRelease};
+use crate::store::rows::{CallbackState, HoldScope, HoldState, OnRelease};
 use crate::template::Sample;
 
 /// The whole description (OpenAPI 3.1).
@@ -151,7 +151,7 @@ fn strict(fields: &[(&str, Value)]) -> Value {
 
 fn schemas() -> Value {
     let mut all = Map::new();
-    for part in [problems(), jobs(), messages(), patients(), operations(), work()] {
+    for part in [problems(), jobs(), messages(), patients(), operations(), work(), callbacks()] {
         all.extend(part.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
     }
     Value::Object(all)
@@ -432,6 +432,28 @@ fn work() -> Vec<(&'static str, Value)> {
         ),
         ("Nothing", strict(&[])),
         ("CloseWork", strict(&[("outcome", word(WorkOutcome::ALL))])),
+    ]
+}
+
+fn callbacks() -> Vec<(&'static str, Value)> {
+    let optional = || json!({"type": ["string", "null"]});
+    let callback = object(&[
+        ("id", id()),
+        ("source", text()),
+        ("state", word(CallbackState::ALL)),
+        ("type", text()),
+        ("message_id", optional()),
+        ("seq", whole()),
+        ("tries", whole()),
+        ("since", time()),
+        ("due_at", time()),
+        ("code", optional()),
+        ("dead_at", optional()),
+    ]);
+    vec![
+        ("Callbacks", object(&[("callbacks", list(callback)), ("next", optional())])),
+        ("RetryCallbacks", strict(&[("ids?", list(id())), ("source?", text())])),
+        ("RetriedCallbacks", object(&[("retried", whole())])),
     ]
 }
 

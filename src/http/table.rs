@@ -2,7 +2,9 @@
 
 use super::body::Media;
 use super::route::{Doc, Door, Route, Verb};
-use super::{dead, health, holds, import, jobs, messages, page, patients, templates, webhooks, work};
+use super::{
+    callbacks, dead, health, holds, import, jobs, messages, page, patients, templates, webhooks, work,
+};
 use crate::config::api::Scope;
 
 /// All of them.
@@ -347,6 +349,34 @@ pub(super) const ROUTES: &[Route] = &[
             query: &[],
             body: "Replay",
             answers: &[(200, "what became of each", "Replayed")],
+        },
+    },
+    Route {
+        method: Verb::Get,
+        path: "/v1/callbacks",
+        door: Door::AnyOf(&[Scope::MessagesRead]),
+        takes: &[],
+        streams: false,
+        run: |call| Box::pin(callbacks::list(call)),
+        doc: Doc {
+            summary: "Results that receivers have not taken yet, oldest first",
+            query: callbacks::FILTERS,
+            body: "",
+            answers: &[(200, "a page", "Callbacks")],
+        },
+    },
+    Route {
+        method: Verb::Post,
+        path: "/v1/callbacks/retry",
+        door: Door::AnyOf(&[Scope::MessagesWrite]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(callbacks::retry(call)),
+        doc: Doc {
+            summary: "Have dead results posted again from the start: by ids, by source, or all",
+            query: &[],
+            body: "RetryCallbacks",
+            answers: &[(200, "how many", "RetriedCallbacks")],
         },
     },
     Route {

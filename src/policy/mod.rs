@@ -1,6 +1,7 @@
 //! Decisions: who, by which channel, may we, may we now. Pure functions: `now` and jitter are arguments, and
 //! nothing here knows a store, a clock or a source of chance.
 
+pub mod callback;
 pub mod cap;
 pub mod decide;
 pub mod explanation;

@@ -1,5 +1,6 @@
 //! What follows a failed attempt.
 
+use jiff::fmt::rfc2822;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::outbound::FailureKind;
@@ -82,21 +83,48 @@ pub fn after_failure(
 }
 
 fn pause(tries: u16, rules: &RetryRules) -> SignedDuration {
-    let doublings = u32::from(tries.saturating_sub(1)).min(20);
-    rules.first_pause.checked_mul(1 << doublings).map_or(rules.longest_pause, |p| p.min(rules.longest_pause))
+    doubled(rules.first_pause, rules.longest_pause, u32::from(tries))
 }
 
 fn later(now: Timestamp, pause: SignedDuration, rules: &RetryRules, jitter: f64) -> Timestamp {
-    let by_chance = spread(pause, rules.jitter_share);
-    add(now, pause - by_chance + spread(by_chance, jitter))
+    add(now, less(pause, rules.jitter_share, jitter))
+}
+
+/// The pause after the `times`-th failure in a row: `first`, and twice as long each time, up to `longest`.
+pub(super) fn doubled(first: SignedDuration, longest: SignedDuration, times: u32) -> SignedDuration {
+    let doublings = times.saturating_sub(1).min(20);
+    first.checked_mul(1 << doublings).map_or(longest, |pause| pause.min(longest))
+}
+
+/// A pause less what chance takes off of it, at most its `share`.
+pub(super) fn less(pause: SignedDuration, share: f64, jitter: f64) -> SignedDuration {
+    let by_chance = spread(pause, share);
+    pause - by_chance + spread(by_chance, jitter)
 }
 
 fn spread(over: SignedDuration, jitter: f64) -> SignedDuration {
     over.mul_f64(jitter.clamp(0.0, 1.0))
 }
 
-fn add(now: Timestamp, pause: SignedDuration) -> Timestamp {
+pub(super) fn add(now: Timestamp, pause: SignedDuration) -> Timestamp {
     now.checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+/// A pause asked for is believed up to this.
+const MAX_RETRY_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
+/// Reads Retry-After, in seconds or as a date; a date counts from the answer's own `date`, so that two clocks never
+/// meet (RFC 9110, 10.2.3). At most a day.
+#[must_use]
+pub fn retry_after(value: &str, date: Option<&str>) -> Option<SignedDuration> {
+    let value = value.trim();
+    let pause = if let Ok(seconds) = value.parse::<u32>() {
+        SignedDuration::from_secs(i64::from(seconds))
+    } else {
+        let until = rfc2822::parse(value).ok()?.timestamp();
+        until.duration_since(rfc2822::parse(date?).ok()?.timestamp())
+    };
+    Some(pause.clamp(SignedDuration::ZERO, MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]

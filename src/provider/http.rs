@@ -19,7 +19,6 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use jiff::fmt::rfc2822;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, StatusCode, Url};
 
@@ -28,6 +27,7 @@ use crate::domain::ids::ProviderName;
 use crate::domain::outbound::{FailureKind, SendError};
 use crate::domain::problem::Problem;
 use crate::domain::words::Reason;
+use crate::policy::retry;
 
 /// A connection that is not up by then is given up, so that its failure is known as "not sent".
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,8 +35,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What is read of an answer; all that we look for is shorter.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// A pause asked for is believed up to this.
-const MAX_RETRY_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 /// What a provider answered.
 pub(super) struct Answer {
@@ -148,18 +146,10 @@ pub(super) fn refusal(answer: &Answer, on_5xx: On5xx) -> SendError {
     SendError::new(kind, format!("http_{}", answer.status.as_u16()))
 }
 
-/// Retry-After in seconds, or as a date counted from the answer's own Date (RFC 9110, 10.2.3): two clocks
-/// never meet. At most a day.
+/// The pause that an answer asks for.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<SignedDuration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let pause = if let Ok(seconds) = text.parse::<u32>() {
-        SignedDuration::from_secs(i64::from(seconds))
-    } else {
-        let until = rfc2822::parse(text).ok()?.timestamp();
-        let now = rfc2822::parse(headers.get(DATE)?.to_str().ok()?).ok()?.timestamp();
-        until.duration_since(now)
-    };
-    Some(pause.clamp(SignedDuration::ZERO, MAX_RETRY_AFTER))
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    retry::retry_after(text(RETRY_AFTER)?, text(DATE))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::rows::{MessageFacts, Reject, WorkItem};
 use crate::domain::event::{Event, EventKind};
-use crate::domain::ids::{MessageId, ProviderName};
+use crate::domain::ids::{MessageId, ProviderName, SourceName};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, ContactStatus, Reason, Recipient, WorkEvent};
 
@@ -21,6 +21,8 @@ pub struct Emitter {
 /// An event as it goes into the ledger, without its sequence number.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
+    /// Whom it concerns.
+    pub source: Option<SourceName>,
     pub routing_key: String,
     pub body: String,
 }
@@ -132,7 +134,11 @@ fn about(facts: &MessageFacts, kind: EventKind, at: Timestamp) -> Event {
 
 fn written(event: &Event) -> NewEvent {
     // Every field is a word, a number or an id: writing them cannot fail.
-    NewEvent { routing_key: event.routing_key(), body: event.to_json().unwrap_or_default() }
+    NewEvent {
+        source: event.source.clone(),
+        routing_key: event.routing_key(),
+        body: event.to_json().unwrap_or_default(),
+    }
 }
 
 /// The lane of a message's events.

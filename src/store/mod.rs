@@ -4,6 +4,7 @@
 //! database's clock, which is the only clock that decisions see. Statuses move and their events are written in
 //! the same transaction; a status never falls in rank, and both the domain and the database check that.
 
+pub mod callbacks;
 pub mod columns;
 pub mod emit;
 pub mod engine;
@@ -29,11 +30,11 @@ use crate::domain::problem::Problem;
 use crate::domain::receipt::Receipt;
 use crate::domain::words::Reason;
 use rows::{
-    AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CancelOutcome, Claim, Claimed, Count,
-    Counts, Decided, Directory, EventRow, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, OutboxEvent,
-    PageRow, PageWish, ParkedFilter, ParkedRow, Received, Release, Reserve, Reserved, Settlement, Spend,
-    Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept,
-    WorkerRow,
+    AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
+    CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Count, Counts, Decided,
+    Directory, EventRow, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, OutboxEvent, PageRow, PageWish,
+    ParkedFilter, ParkedRow, Received, Release, Reserve, Reserved, Settlement, Spend, Subject, TakenOver,
+    UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -84,8 +85,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Makes `id` an alias of `into`; the strictest of their wishes wins. False: one of them is unknown.
     async fn merge_patients(&self, id: &PatientId, into: &PatientId) -> Result<bool>;
 
-    /// Records what was said at addresses; binds everybody behind them at once.
-    async fn record_address_consents(&self, consents: &[AddressConsent]) -> Result<()>;
+    /// Records what was said at addresses; binds everybody behind them at once. What is on record in the same words, of
+    /// the same time and by the same hand, changes nothing. Answers for each, in order, whether it was new.
+    async fn record_address_consents(&self, consents: &[AddressConsent]) -> Result<Vec<bool>>;
 
     // The corridor.
 
@@ -145,6 +147,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Marks `done` as published and reads on, in order, from the shards that `worker` holds or can take.
     async fn outbox(&self, worker: WorkerId, done: &[i64], room: u32) -> Result<Vec<OutboxEvent>>;
 
+    /// Takes the next round of a source's callbacks in hand, for this worker alone. `None`: nothing is due, the receiver
+    /// rests, or another worker has the round.
+    async fn claim_callbacks(&self, ask: &CallbackAsk) -> Result<Option<CallbacksClaimed>>;
+
+    /// Writes what became of a round, and ends it. What was taken is written whoever has the next round by now.
+    async fn settle_callbacks(&self, round: &CallbackRound) -> Result<()>;
+
     /// Lets go what holds held that have ended, as each says, `limit` messages of each at most. Answers how many.
     async fn settle_holds(&self, limit: u32) -> Result<u32>;
 
@@ -191,6 +200,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Marks parked bodies as replayed.
     async fn mark_replayed(&self, ids: &[ParkedId]) -> Result<()>;
+
+    /// Callbacks that were not taken yet, oldest first.
+    async fn callbacks(&self, filter: &CallbackFilter) -> Result<Vec<CallbackRow>>;
+
+    /// Has dead callbacks tried again from the start, at once. Answers how many.
+    async fn retry_callbacks(&self, filter: &CallbackFilter) -> Result<u64>;
 
     /// Puts a hold in place.
     async fn place_hold(&self, hold: &Hold) -> Result<()>;

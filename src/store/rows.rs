@@ -19,6 +19,10 @@ use crate::domain::words::{Channel, Priority, Purpose, Reason, Recipient, WorkKi
 
 pub use crate::domain::failure::Failure;
 
+pub use super::callbacks::{
+    CallbackAsk, CallbackCount, CallbackFilter, CallbackRound, CallbackRow, CallbackState, CallbacksClaimed,
+    DueCallback, FailedCallback,
+};
 pub use super::holds::{Hold, HoldRow, HoldScope, HoldState, HoldThen, OnRelease};
 pub use super::work::{WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept};
 
@@ -663,6 +667,8 @@ pub struct Counts {
     pub parked: u64,
     /// Events not yet confirmed by the broker.
     pub outbox: u64,
+    /// Events not yet taken by the receivers that they are posted to, by source.
+    pub callbacks: Vec<CallbackCount>,
     /// How long the oldest due message has waited, in seconds.
     pub oldest_due_seconds: f64,
     /// Something was said at some address, such as a STOP, or a list of them was imported.

@@ -1,6 +1,6 @@
 //! What the configuration says to the ledger beyond its clocks: how many jobs may come in, and when people are called.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -16,6 +16,8 @@ pub struct LedgerRules {
     pub surge: Option<SurgeRules>,
     /// Jobs that a source may send in one calendar day; a source that is not named has no limit.
     pub per_day: BTreeMap<SourceName, u64>,
+    /// Sources that are told by HTTP what becomes of their jobs.
+    pub callbacks: BTreeSet<SourceName>,
     /// Whose midnight ends the day.
     pub zone: TimeZone,
     /// An outcome unknown for so long becomes a work item.
@@ -75,6 +77,7 @@ impl Default for LedgerRules {
         Self {
             surge: None,
             per_day: BTreeMap::new(),
+            callbacks: BTreeSet::new(),
             zone: TimeZone::UTC,
             unknown_deadline: hours(4),
             receipt_deadline: hours(72),

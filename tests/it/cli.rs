@@ -371,8 +371,10 @@ async fn patients_and_opt_outs_come_from_files_and_bad_rows_come_back() {
         "address,channel,at,reason\n(312) 555-0142,,2026-01-05T09:00:00-06:00,phoned\nnobody,,,\n",
     );
     let told = office.run(&["optouts", "import", &stop]).bad();
-    assert!(told.contains("1 recorded, 1 refused") && told.contains("line 3"), "{told}");
+    assert!(told.contains("1 recorded, 0 known already, 1 refused") && told.contains("line 3"), "{told}");
     assert!(CANARIES.iter().all(|canary| !told.contains(canary)), "{told}");
+    let told = office.run(&["optouts", "import", &stop]).bad();
+    assert!(told.contains("0 recorded, 1 known already, 1 refused"), "{told}");
 }
 
 #[tokio::test]
@@ -388,6 +390,42 @@ async fn check_warns_who_goes_live_without_the_stop_list() {
     office.run(&["optouts", "import", &office.file("stop.csv", "address\n+13125550142\n")]).good();
     let told = office.run(&["check"]).good();
     assert!(!told.contains("optouts import"), "{told}");
+}
+
+#[tokio::test]
+async fn check_says_what_is_wrong_with_a_receiver() {
+    let office = Office::migrated().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let open = listener.local_addr().unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let source = |name: &str, url: String| {
+        let key = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        format!("[[source]]\nname = \"{name}\"\ncallback_url = \"{url}\"\ncallback_secret = \"{key}\"\n")
+    };
+    let receivers = [
+        source("well", format!("http://{open}/results")),
+        source("down", format!("http://{closed}/results")),
+        source("nowhere", "https://receiver.invalid/results".to_owned()),
+    ];
+    office.configure(&format!("[events.callbacks]\nallow = [\"127.0.0.1\"]\n{}", receivers.concat()));
+    let told = office.run(&["--json", "check"]).json_lines();
+    let line = |name: &str| {
+        let subject = format!("callback {name}");
+        told.iter().find(|line| line["subject"] == subject).cloned().unwrap_or_else(|| panic!("{told:?}"))
+    };
+    assert_eq!(line("well")["result"], "ok");
+    assert!(line("down")["what"].as_str().unwrap().contains("nobody takes connections"));
+    assert!(line("nowhere")["what"].as_str().unwrap().contains("leads nowhere"));
+
+    office.configure(&source("inside", format!("https://localhost:{}/results", open.port())));
+    let told = office.run(&["check"]).bad();
+    assert!(
+        told.contains("must not lead to this machine") && told.contains("[events.callbacks] allow"),
+        "{told}"
+    );
+    office.configure(&receivers[0]);
+    let told = office.run(&["check"]).bad();
+    assert!(told.contains("callback_url") && !told.contains("whsec_"), "{told}");
 }
 
 /// A running worker, ended with the test.
@@ -633,6 +671,8 @@ async fn every_command_explains_itself_with_an_example() {
         "dead list",
         "dead show",
         "dead replay",
+        "callbacks list",
+        "callbacks retry",
         "providers",
         "simulate",
         "phone parse",

@@ -357,10 +357,25 @@ const FAULTY: &[(&str, &[(&str, &str)])] = &[
     (
         "[[source]]\nname = \"ehr\"\nsite = \"norht\"\namqp_user = \"u\"\ncallback_url = \"http://10.0.0.1/\"\n[[source]]\nname = \"lab\"\namqp_user = \"u\"\npurposes = [\"lab\"]\n[[site]]\nid = \"north\"\nname = \"North\"",
         &[
-            ("source[ehr].callback_url", "https://"),
+            ("source[ehr].callback_secret", "OUTREACHD_SOURCE__EHR__CALLBACK_SECRET_FILE"),
             ("source[lab].purposes[0]", "choose"),
             ("source[ehr].site", "did you mean \"north\"?"),
             ("source[lab].amqp_user", "of its own"),
+        ],
+    ),
+    (
+        "[events.callbacks]\nallow = [\"10.0.0.0/33\", \"https://ehr\"]\nfirst_pause = \"1m\"\nlongest_pause = \"30s\"\n[[source]]\nname = \"a\"\ncallback_url = \"http://10.0.0.1/\"\ncallback_secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n[[source]]\nname = \"b\"\ncallback_url = \"http://ehr.example.org/\"\ncallback_secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n[[source]]\nname = \"c\"\ncallback_url = \"ftp://ehr.example.org/\"\ncallback_secret = \"whsec_c2hvcnQ=\"\n[[source]]\nname = \"d\"\ncallback_url = \"https://u:p@ehr.example.org/#x\"\ncallback_secret = \"secret\"\ncallback_secret_previous = \"secret\"",
+        &[
+            ("events.callbacks.allow[0]", "10.20.0.0/16"),
+            ("events.callbacks.allow[1]", "without scheme"),
+            ("events.callbacks.longest_pause", "raise it"),
+            ("source[a].callback_url", "[events.callbacks] allow"),
+            ("source[b].callback_url", "https://"),
+            ("source[c].callback_url", "https://host/path"),
+            ("source[c].callback_secret", "head -c 32"),
+            ("source[d].callback_url", "#"),
+            ("source[d].callback_secret", "head -c 32"),
+            ("source[d].callback_secret_previous", "head -c 32"),
         ],
     ),
     (

@@ -18,6 +18,7 @@ mod support;
 
 mod bad_input;
 mod broker;
+mod callbacks;
 mod cli;
 mod config;
 mod corridor;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["domain"],
     &["policy", "config"],
-    &["template", "provider", "store", "broker"],
+    &["template", "provider", "store", "broker", "callback"],
     &["intake", "dispatch", "receipt"],
     &["http", "simulator"],
     &["app", "cli", "main"],

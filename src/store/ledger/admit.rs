@@ -117,7 +117,7 @@ impl<E: Engine> Ledger<E> {
             };
             report.outcomes.push(outcome);
         }
-        Self::number_first(tx, &events).await?;
+        self.number_first(tx, &events).await?;
         Ok(report)
     }
 
@@ -205,13 +205,13 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// The first events of messages that were written a moment ago.
-    async fn number_first(tx: &mut E::Tx, events: &[Numbered]) -> Result<()> {
+    async fn number_first(&self, tx: &mut E::Tx, events: &[Numbered]) -> Result<()> {
         if events.is_empty() {
             return Ok(());
         }
         let ids: Vec<Uuid> = events.iter().filter_map(|e| e.message.map(|id| id.0)).collect();
         E::run(tx, "UPDATE messages SET seq = 1 WHERE id = ANY($1)", args![ids]).await?;
-        Self::insert_events(tx, events).await
+        self.insert_events(tx, events).await
     }
 
     async fn park(&self, tx: &mut E::Tx, rejects: &[&Reject], now: Timestamp) -> Result<()> {
@@ -252,7 +252,7 @@ impl<E: Engine> Ledger<E> {
             .filter(|r| parked.contains(&r.id.0))
             .map(|r| Numbered { message: None, seq: 0, event: Emitter::rejected(r, now) })
             .collect();
-        Self::insert_events(tx, &events).await
+        self.insert_events(tx, &events).await
     }
 }
 

@@ -193,7 +193,7 @@ impl<E: Engine> Ledger<E> {
             let seq = message.seq.saturating_add(1);
             events.extend(event.map(|event| Numbered { message: Some(message.facts.id), seq, event }));
         }
-        Self::insert_events(tx, &events).await
+        self.insert_events(tx, &events).await
     }
 
     /// Events leave in order, and are marked only once the broker has confirmed them. A lane belongs to the worker

@@ -164,7 +164,7 @@ impl<E: Engine> Ledger<E> {
         let seq = rows.first().map_or(Ok(0), |row| row.count(0))?;
         let why = (one.channel, one.failure.reason());
         let event = Emitter::contact(&one.facts, ContactStatus::Bad, why, now);
-        Self::insert_events(tx, &[Numbered { message: Some(one.facts.id), seq, event }]).await?;
+        self.insert_events(tx, &[Numbered { message: Some(one.facts.id), seq, event }]).await?;
         Ok(true)
     }
 

@@ -51,7 +51,7 @@ impl<E: Engine> Ledger<E> {
             texts("explanation", decisions, |d| &d.explanation),
             ints("shard", decisions, |d| i64::from(shard(d.facts.id))),
         ];
-        batch.extend(event_columns(&events));
+        batch.extend(self.event_columns(&events));
         let args = Args::none().batch(batch);
         let failed: Vec<&Decided> = decisions.iter().filter(|d| is_for_people(d)).collect();
         if failed.is_empty() {
@@ -165,7 +165,7 @@ impl<E: Engine> Ledger<E> {
         batch.sort_unstable_by_key(|s| s.attempt);
         if !batch.iter().any(|s| blames_address(s)) {
             let results = self.results(&batch);
-            self.engine.write(E::STATEMENTS.settle, results.args(&batch)).await?;
+            self.engine.write(E::STATEMENTS.settle, self.settled(&batch, &results)).await?;
             return Ok(());
         }
         let mut tx = self.engine.begin().await?;
@@ -176,7 +176,7 @@ impl<E: Engine> Ledger<E> {
     /// Results, one a message at most, and what they say of addresses.
     pub(super) async fn settle_in(&self, tx: &mut E::Tx, batch: &[&Settlement]) -> Result<()> {
         let results = self.results(batch);
-        E::run(tx, E::STATEMENTS.settle, results.args(batch)).await?;
+        E::run(tx, E::STATEMENTS.settle, self.settled(batch, &results)).await?;
         let faults: Vec<&Settlement> = batch.iter().copied().filter(|s| blames_address(s)).collect();
         Self::keep_faults(tx, &faults).await
     }
@@ -222,6 +222,35 @@ impl<E: Engine> Ledger<E> {
             }
         }
     }
+
+    /// The parameters of the statement that writes results.
+    fn settled<'a>(&'a self, batch: &'a [&'a Settlement], results: &'a Results) -> Args<'a> {
+        let follow = results.follow.as_slice();
+        let mut columns = vec![
+            ids("attempt", batch, |s| s.attempt.0),
+            texts("attempt_status", batch, |s| s.status.as_str()),
+            maybe_texts("provider_ref", batch, |s| s.provider_ref.as_deref()),
+            maybe_texts("failure", batch, |s| s.failure.map(Failure::as_str)),
+            maybe_texts("code", batch, |s| s.code.as_deref()),
+            ids("message", batch, |s| s.facts.id.0),
+            maybe_texts("status", follow, |f| f.status.map(MessageStatus::as_str)),
+            maybe_texts("reason", follow, |f| f.reason.map(Reason::as_str)),
+            times("due_at", follow, |f| f.due_at),
+            times("receipt_by", follow, |f| f.receipt_by),
+            flags("next_step", follow, |f| f.next_step),
+            ints("shard", batch, |s| i64::from(shard(s.facts.id))),
+        ];
+        columns.extend(self.event_columns(&results.events));
+        Args::none().batch(columns)
+    }
+
+    fn event_columns<'e>(&self, events: &'e [Option<NewEvent>]) -> [Column<'e>; 3] {
+        [
+            maybe_texts("event_key", events, |e| e.as_ref().map(|e| e.routing_key.as_str())),
+            maybe_texts("event_body", events, |e| e.as_ref().map(|e| e.body.as_str())),
+            maybe_texts("event_callback", events, |e| e.as_ref().and_then(|e| self.callback(e))),
+        ]
+    }
 }
 
 /// Whether the failure says something of the address. Tests go to no real one.
@@ -240,40 +269,10 @@ fn is_for_people(decided: &Decided) -> bool {
     decided.status == MessageStatus::Failed && facts.priority != Priority::Bulk && !facts.test
 }
 
-fn event_columns(events: &[Option<NewEvent>]) -> [Column<'_>; 2] {
-    [
-        maybe_texts("event_key", events, |e| e.as_ref().map(|e| e.routing_key.as_str())),
-        maybe_texts("event_body", events, |e| e.as_ref().map(|e| e.body.as_str())),
-    ]
-}
-
 /// What follows from results, and is told of them.
 struct Results {
     follow: Vec<Follow>,
     events: Vec<Option<NewEvent>>,
-}
-
-impl Results {
-    /// The parameters of the statement that writes them.
-    fn args<'a>(&'a self, batch: &'a [&'a Settlement]) -> Args<'a> {
-        let follow = self.follow.as_slice();
-        let mut columns = vec![
-            ids("attempt", batch, |s| s.attempt.0),
-            texts("attempt_status", batch, |s| s.status.as_str()),
-            maybe_texts("provider_ref", batch, |s| s.provider_ref.as_deref()),
-            maybe_texts("failure", batch, |s| s.failure.map(Failure::as_str)),
-            maybe_texts("code", batch, |s| s.code.as_deref()),
-            ids("message", batch, |s| s.facts.id.0),
-            maybe_texts("status", follow, |f| f.status.map(MessageStatus::as_str)),
-            maybe_texts("reason", follow, |f| f.reason.map(Reason::as_str)),
-            times("due_at", follow, |f| f.due_at),
-            times("receipt_by", follow, |f| f.receipt_by),
-            flags("next_step", follow, |f| f.next_step),
-            ints("shard", batch, |s| i64::from(shard(s.facts.id))),
-        ];
-        columns.extend(event_columns(&self.events));
-        Args::none().batch(columns)
-    }
 }
 
 /// What follows for one message.

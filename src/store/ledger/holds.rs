@@ -165,7 +165,7 @@ impl<E: Engine> Ledger<E> {
             let seq = row.count::<u32>(15)?.saturating_add(1);
             events.extend(event.map(|event| Numbered { message: Some(facts.id), seq, event }));
         }
-        Self::insert_events(&mut tx, &events).await?;
+        self.insert_events(&mut tx, &events).await?;
         let under_way: Vec<Uuid> = ids.into_iter().filter(|id| !dropped.contains(id)).collect();
         E::run(
             &mut tx,

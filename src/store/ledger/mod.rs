@@ -3,6 +3,7 @@
 
 mod admit;
 mod arrivals;
+mod callbacks;
 mod claim;
 mod contacts;
 mod corridor;
@@ -25,7 +26,7 @@ use jiff::Timestamp;
 
 use super::columns::Columns;
 use super::emit::{Emitter, NewEvent, shard};
-use super::engine::{Args, Engine, ints, maybe_ids, texts};
+use super::engine::{Args, Engine, ints, maybe_ids, maybe_texts, texts};
 use super::rows::*;
 use super::rules::LedgerRules;
 use super::sealer::Sealer;
@@ -97,7 +98,7 @@ impl<E: Engine> Ledger<E> {
         only_time(&E::run(tx, "SELECT now()", Args::none()).await?)
     }
 
-    async fn insert_events(tx: &mut E::Tx, events: &[Numbered]) -> Result<()> {
+    async fn insert_events(&self, tx: &mut E::Tx, events: &[Numbered]) -> Result<()> {
         if events.is_empty() {
             return Ok(());
         }
@@ -107,11 +108,12 @@ impl<E: Engine> Ledger<E> {
             ints("seq", events, |e| i64::from(e.seq)),
             texts("routing_key", events, |e| &e.event.routing_key),
             texts("body", events, |e| &e.event.body),
+            maybe_texts("callback", events, |e| self.callback(&e.event)),
         ];
         E::run(
             tx,
-            "INSERT INTO events (shard, message_id, seq, routing_key, body, created_at)
-             SELECT shard, message_id, seq, routing_key, body, now() FROM {input}",
+            "INSERT INTO events (shard, message_id, seq, routing_key, body, callback, created_at)
+             SELECT shard, message_id, seq, routing_key, body, callback, now() FROM {input}",
             Args::none().batch(batch),
         )
         .await?;
@@ -170,7 +172,7 @@ impl<E: Engine> Store for Ledger<E> {
     async fn merge_patients(&self, id: &PatientId, into: &PatientId) -> Result<bool> {
         self.merge(id, into).await
     }
-    async fn record_address_consents(&self, consents: &[AddressConsent]) -> Result<()> {
+    async fn record_address_consents(&self, consents: &[AddressConsent]) -> Result<Vec<bool>> {
         self.record_consents(consents).await
     }
     async fn claim(&self, ask: &Claim) -> Result<Claimed> {
@@ -208,6 +210,12 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn outbox(&self, worker: WorkerId, done: &[i64], room: u32) -> Result<Vec<OutboxEvent>> {
         self.next_events(worker, done, room).await
+    }
+    async fn claim_callbacks(&self, ask: &CallbackAsk) -> Result<Option<CallbacksClaimed>> {
+        self.claim_round(ask).await
+    }
+    async fn settle_callbacks(&self, round: &CallbackRound) -> Result<()> {
+        self.settle_round(round).await
     }
     async fn settle_holds(&self, limit: u32) -> Result<u32> {
         self.settle_ended_holds(limit).await
@@ -259,6 +267,12 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn mark_replayed(&self, ids: &[ParkedId]) -> Result<()> {
         self.mark_parked_replayed(ids).await
+    }
+    async fn callbacks(&self, filter: &CallbackFilter) -> Result<Vec<CallbackRow>> {
+        self.list_callbacks(filter).await
+    }
+    async fn retry_callbacks(&self, filter: &CallbackFilter) -> Result<u64> {
+        self.revive_callbacks(filter).await
     }
     async fn place_hold(&self, hold: &Hold) -> Result<()> {
         self.insert_hold(hold).await

@@ -206,7 +206,7 @@ impl<E: Engine> Ledger<E> {
                 events.push(Numbered { message: Some(id), seq: row.count(0)?, event });
             }
         }
-        Self::insert_events(tx, &events).await
+        self.insert_events(tx, &events).await
     }
 }
 

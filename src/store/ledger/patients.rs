@@ -1,6 +1,6 @@
 //! Patients are merged into the directory, and leave it; whatever changes of them raises their revision.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -235,19 +235,28 @@ impl<E: Engine> Ledger<E> {
         Ok(true)
     }
 
-    pub(super) async fn record_consents(&self, consents: &[AddressConsent]) -> Result<()> {
+    pub(super) async fn record_consents(&self, consents: &[AddressConsent]) -> Result<Vec<bool>> {
         let mut tx = self.engine.begin().await?;
-        self.write_consents(&mut tx, consents).await?;
-        E::commit(tx).await
+        let new = self.write_consents(&mut tx, consents).await?;
+        E::commit(tx).await?;
+        Ok(new)
     }
 
-    pub(super) async fn write_consents(&self, tx: &mut E::Tx, consents: &[AddressConsent]) -> Result<()> {
+    /// Writes what was not said before in the same words, at the same time and by the same hand, and has everything
+    /// behind those addresses planned anew. Answers for each whether it was new. Evidence does not tell two apart: a
+    /// line of a list may have moved.
+    pub(super) async fn write_consents(
+        &self,
+        tx: &mut E::Tx,
+        consents: &[AddressConsent],
+    ) -> Result<Vec<bool>> {
         if consents.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let indexes: Vec<Vec<u8>> = consents.iter().map(|c| self.sealer.index(&c.address)).collect();
+        let names: Vec<Uuid> = consents.iter().map(|_| Uuid::now_v7()).collect();
         let batch = vec![
-            ids("id", consents, |_| Uuid::now_v7()),
+            ids("id", &names, |id| *id),
             bytes("address_index", &indexes, Clone::clone),
             texts("channel", consents, |c| c.channel.as_str()),
             maybe_texts("purpose", consents, |c| c.purpose.map(Purpose::as_str)),
@@ -257,27 +266,43 @@ impl<E: Engine> Ledger<E> {
             maybe_texts("recorded_by", consents, |c| c.by.as_deref()),
             maybe_texts("evidence", consents, |c| c.evidence.as_deref()),
         ];
-        E::run(
+        let rows = E::run(
             tx,
             "INSERT INTO address_consents (id, address_index, channel, purpose, granted, at, source, recorded_by, evidence,
                  recorded_at)
-             SELECT id, address_index, channel, purpose, granted, at, source, recorded_by, evidence, now() FROM {input}",
+             SELECT id, address_index, channel, purpose, granted, at, source, recorded_by, evidence, now() FROM (
+                 SELECT input.*, row_number() OVER (
+                     PARTITION BY address_index, channel, purpose, granted, at, source, recorded_by ORDER BY id) AS nth
+                 FROM {input}) AS said
+             WHERE nth = 1 AND NOT EXISTS (
+                 SELECT 1 FROM address_consents c
+                 WHERE c.address_index = said.address_index AND c.channel = said.channel
+                   AND c.purpose IS NOT DISTINCT FROM said.purpose AND c.granted = said.granted AND c.at = said.at
+                   AND c.source = said.source AND c.recorded_by IS NOT DISTINCT FROM said.recorded_by)
+             RETURNING id",
             Args::none().batch(batch),
         )
         .await?;
+        let written = rows.iter().map(|row| row.id(0)).collect::<Result<HashSet<Uuid>>>()?;
+        let new: Vec<bool> = names.iter().map(|id| written.contains(id)).collect();
+        let pairs = || consents.iter().zip(&indexes).zip(&new).filter(|(_, new)| **new).map(|(pair, _)| pair);
+        let indexes: Vec<&Vec<u8>> = pairs().map(|(_, index)| index).collect();
+        if indexes.is_empty() {
+            return Ok(new);
+        }
         let rows = E::run(
             tx,
             "SELECT DISTINCT pa.patient_id FROM {input} JOIN patient_addresses pa ON pa.address_index = input.address_index",
-            Args::none().batch(vec![bytes("address_index", &indexes, Clone::clone)]),
+            Args::none().batch(vec![bytes("address_index", &indexes, |index| (*index).clone())]),
         )
         .await?;
-        let addresses: Vec<String> =
-            consents.iter().map(|c| self.sealer.address_subject(&c.address)).collect();
+        let addresses: Vec<String> = pairs().map(|(c, _)| self.sealer.address_subject(&c.address)).collect();
         let mut subjects: Vec<&str> = addresses.iter().map(String::as_str).collect();
         for row in &rows {
             subjects.push(row.text(0)?);
         }
-        Self::bump(tx, &subjects).await
+        Self::bump(tx, &subjects).await?;
+        Ok(new)
     }
 }
 

@@ -239,6 +239,7 @@ impl<E: Engine> Ledger<E> {
         for row in &self.engine.read(open, Args::none()).await? {
             counts.work.push((row.word(0, WorkKind::from_word)?, row.count(1)?));
         }
+        counts.callbacks = self.count_callbacks().await?;
         Ok(counts)
     }
 }

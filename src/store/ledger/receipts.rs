@@ -237,7 +237,7 @@ impl<E: Engine> Ledger<E> {
             let event = wait.map(|w| Emitter::always(&w.facts, &w.told(now)));
             events.extend(event.map(|event| Numbered { message: Some(id), seq, event }));
         }
-        Self::insert_events(&mut tx, &events).await?;
+        self.insert_events(&mut tx, &events).await?;
         let lost: Vec<NewItem<'_>> = waits
             .iter()
             .filter(|w| w.status == MessageStatus::Sent && w.reason().is_some() && !w.facts.test)

@@ -216,7 +216,7 @@ impl<E: Engine> Ledger<E> {
                 taken.over.push(facts.id);
             }
         }
-        Self::insert_events(tx, &events).await?;
+        self.insert_events(tx, &events).await?;
         Ok(taken)
     }
 
@@ -250,6 +250,6 @@ impl<E: Engine> Ledger<E> {
             let event = Emitter::always(&message.facts, &to);
             events.push(Numbered { message: Some(*id), seq: message.seq, event });
         }
-        Self::insert_events(tx, &events).await
+        self.insert_events(tx, &events).await
     }
 }

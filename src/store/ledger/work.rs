@@ -135,10 +135,10 @@ impl<E: Engine> Ledger<E> {
             overdue: Self::change(&mut tx, "alerts = 2", OVERDUE, args![limit]).await?,
             resolved: Vec::new(),
         };
-        Self::tell(&mut tx, WorkEvent::Opened, &swept.opened, now).await?;
-        Self::tell(&mut tx, WorkEvent::Overdue, &swept.overdue, now).await?;
+        self.tell(&mut tx, WorkEvent::Opened, &swept.opened, now).await?;
+        self.tell(&mut tx, WorkEvent::Overdue, &swept.overdue, now).await?;
         swept.resolved = Self::close(&mut tx, RESOLVED, limit).await?;
-        Self::tell(&mut tx, WorkEvent::Closed, &swept.resolved, now).await?;
+        self.tell(&mut tx, WorkEvent::Closed, &swept.resolved, now).await?;
         E::commit(tx).await?;
         Ok(swept)
     }
@@ -192,11 +192,11 @@ impl<E: Engine> Ledger<E> {
         let which = "SELECT m.id FROM work_items m WHERE m.hold_id = $1 AND m.closed_at IS NULL";
         let closed = Self::change(tx, what, which, args![hold, by, WorkOutcome::Resolved.as_str()]).await?;
         let now = Self::now(tx).await?;
-        Self::tell(tx, WorkEvent::Closed, &closed, now).await
+        self.tell(tx, WorkEvent::Closed, &closed, now).await
     }
 
     /// What is about a message takes its place in that message's sequence of events.
-    async fn tell(tx: &mut E::Tx, told: WorkEvent, items: &[WorkItem], now: Timestamp) -> Result<()> {
+    async fn tell(&self, tx: &mut E::Tx, told: WorkEvent, items: &[WorkItem], now: Timestamp) -> Result<()> {
         let mut items: Vec<&WorkItem> = items.iter().collect();
         // Rows are locked in one order everywhere.
         items.sort_by_key(|item| (item.message_id, item.id));
@@ -211,7 +211,7 @@ impl<E: Engine> Ledger<E> {
             let event = Emitter::work(item, told, now);
             events.push(Numbered { message: item.message_id, seq, event });
         }
-        Self::insert_events(tx, &events).await
+        self.insert_events(tx, &events).await
     }
 
     pub(super) async fn move_item(&self, id: WorkItemId, by: &str, to: WorkMove) -> Result<WorkMoved> {
@@ -239,10 +239,10 @@ impl<E: Engine> Ledger<E> {
         // Whoever takes it before the first round has told of it is the first to know.
         if item.alerts == 0 {
             Self::change(&mut tx, "alerts = 1", "$1", args![id.0]).await?;
-            Self::tell(&mut tx, WorkEvent::Opened, std::slice::from_ref(&item), now).await?;
+            self.tell(&mut tx, WorkEvent::Opened, std::slice::from_ref(&item), now).await?;
         }
         let moved = Self::change(&mut tx, what, "$1", args).await?;
-        Self::tell(&mut tx, told, &moved, now).await?;
+        self.tell(&mut tx, told, &moved, now).await?;
         E::commit(tx).await?;
         Ok(moved.into_iter().next().map_or(WorkMoved::Unknown, WorkMoved::Done))
     }

@@ -34,6 +34,7 @@ const MIGRATIONS: Migrations = &[
     (4, "work", include_str!("../../../migrations/postgres/0004_work.sql")),
     (5, "recipients", include_str!("../../../migrations/postgres/0005_recipients.sql")),
     (6, "receipts", include_str!("../../../migrations/postgres/0006_receipts.sql")),
+    (7, "callbacks", include_str!("../../../migrations/postgres/0007_callbacks.sql")),
 ];
 
 impl PostgresStore {

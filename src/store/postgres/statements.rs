@@ -95,10 +95,10 @@ pub(super) const STATEMENTS: Statements = Statements {
              UPDATE messages m SET ",
         decided!(),
         "FROM i WHERE m.id = i.id AND m.lease_token = i.token
-             RETURNING m.id, m.seq, m.changed_at, i.shard, i.event_key, i.event_body
+             RETURNING m.id, m.seq, m.changed_at, i.shard, i.event_key, i.event_body, i.event_callback
          )
-         INSERT INTO events (shard, message_id, seq, routing_key, body)
-         SELECT shard, id, seq, event_key, event_body FROM moved WHERE event_key IS NOT NULL AND changed_at = now()"
+         INSERT INTO events (shard, message_id, seq, routing_key, body, callback)
+         SELECT shard, id, seq, event_key, event_body, event_callback FROM moved WHERE event_key IS NOT NULL AND changed_at = now()"
     ),
 
     // The rows that the caps count on are locked first, in one order; a row that somebody else has changed meanwhile is
@@ -142,10 +142,10 @@ pub(super) const STATEMENTS: Statements = Statements {
              UPDATE messages m SET ",
         settled!(),
         "FROM input i JOIN settled ON settled.id = i.attempt WHERE m.id = i.message
-             RETURNING m.id, m.seq, m.changed_at, i.shard, i.event_key, i.event_body
+             RETURNING m.id, m.seq, m.changed_at, i.shard, i.event_key, i.event_body, i.event_callback
          )
-         INSERT INTO events (shard, message_id, seq, routing_key, body)
-         SELECT shard, id, seq, event_key, event_body FROM moved WHERE event_key IS NOT NULL AND changed_at = now()"
+         INSERT INTO events (shard, message_id, seq, routing_key, body, callback)
+         SELECT shard, id, seq, event_key, event_body, event_callback FROM moved WHERE event_key IS NOT NULL AND changed_at = now()"
     ),
 
     // The rows are locked in key order, read, and moved on in one statement.

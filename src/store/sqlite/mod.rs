@@ -61,6 +61,7 @@ const MIGRATIONS: Migrations = &[
     (4, "work", include_str!("../../../migrations/sqlite/0004_work.sql")),
     (5, "recipients", include_str!("../../../migrations/sqlite/0005_recipients.sql")),
     (6, "receipts", include_str!("../../../migrations/sqlite/0006_receipts.sql")),
+    (7, "callbacks", include_str!("../../../migrations/sqlite/0007_callbacks.sql")),
 ];
 
 const READERS: u32 = 4;

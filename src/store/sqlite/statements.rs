@@ -72,8 +72,8 @@ pub(super) const STATEMENTS: Statements = Statements {
 
     decide: concat!(
         "WITH i AS MATERIALIZED (SELECT * FROM {input})
-         INSERT INTO events (shard, message_id, seq, routing_key, body, created_at)
-         SELECT i.shard, m.id, m.seq + 1, i.event_key, i.event_body, now()
+         INSERT INTO events (shard, message_id, seq, routing_key, body, callback, created_at)
+         SELECT i.shard, m.id, m.seq + 1, i.event_key, i.event_body, i.event_callback, now()
          FROM i JOIN messages m ON m.id = i.id
          WHERE m.lease_token = i.token AND i.event_key IS NOT NULL AND ",
         decision_is_told!(),
@@ -111,8 +111,8 @@ pub(super) const STATEMENTS: Statements = Statements {
 
     settle: concat!(
         "WITH i AS MATERIALIZED (SELECT * FROM {input})
-         INSERT INTO events (shard, message_id, seq, routing_key, body, created_at)
-         SELECT i.shard, m.id, m.seq + 1, i.event_key, i.event_body, now()
+         INSERT INTO events (shard, message_id, seq, routing_key, body, callback, created_at)
+         SELECT i.shard, m.id, m.seq + 1, i.event_key, i.event_body, i.event_callback, now()
          FROM i JOIN attempts a ON a.id = i.attempt JOIN messages m ON m.id = i.message
          WHERE i.event_key IS NOT NULL AND ",
         attempt_rises!(),

@@ -115,6 +115,7 @@ async fn no_answer_repeats_what_was_sent() {
         "/v1/messages/lookup",
         "/v1/holds",
         "/v1/dead/replay",
+        "/v1/callbacks/retry",
         "/v1/patients/P1/merge",
         "/v1/templates/appointment-reminder/preview",
     ];

@@ -131,3 +131,9 @@ async fn receipts_while_the_database_is_stopped() {
 async fn surge_of_a_source() {
     surge::surge("surge", PRIVATE, 40_000, 800, 4_000).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn callbacks_of_a_receiver_that_is_down() {
+    crate::callbacks::down("callbacks down", 5_000, Duration::from_secs(30)).await;
+}

@@ -17,4 +17,4 @@ mod short;
 mod spool;
 mod surge;
 mod tap;
-mod worker;
+pub(crate) mod worker;

@@ -113,6 +113,8 @@ impl Ledger {
                     ("workers", &["seen_at"]),
                     ("tombstones", &["until"]),
                     ("outbox_shards", &["until"]),
+                    ("callbacks", &["since", "due_at"]),
+                    ("callback_sources", &["until", "rests_until"]),
                     ("holds", &["until", "released_at"]),
                     ("work_items", &["due_at"]),
                     ("parked", &["parked_at"]),

@@ -4,6 +4,7 @@ mod ledger;
 mod make;
 
 mod begin;
+mod callbacks;
 mod caps;
 mod claim;
 mod decide;
@@ -195,6 +196,18 @@ contract! {
         two_workers_never_share_a_lane
         a_dead_workers_lanes_are_taken_over
     }
+    callbacks {
+        every_event_of_a_source_with_a_callback_waits_to_be_posted
+        a_source_without_a_callback_has_nothing_to_be_posted
+        events_of_a_message_are_posted_one_after_the_other
+        a_dead_event_holds_back_its_message_until_it_is_tried_again
+        callbacks_are_found_by_every_filter
+        a_round_belongs_to_one_worker
+        a_round_that_nobody_ended_ends_by_itself
+        a_receiver_that_is_away_is_asked_with_one_event_after_its_rest
+        many_workers_post_each_event_once
+        an_unknown_outcome_and_its_news_are_told_in_order
+    }
     patients {
         an_upsert_creates_then_updates_then_changes_nothing
         an_older_upsert_is_stale_and_its_consents_count
@@ -205,6 +218,7 @@ contract! {
         a_chain_of_merges_leads_to_the_last
         unknown_patients_do_not_merge
         an_upsert_under_an_old_name_reaches_the_kept_record
+        what_was_said_at_an_address_twice_is_on_record_once
         an_erased_patient_is_gone_and_their_wishes_stay
         upserts_at_once_lose_nothing
     }

@@ -6,7 +6,7 @@ use outreachd::domain::phi::Phi;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Channel, Purpose, Reason};
 use outreachd::store::StoreError;
-use outreachd::store::rows::{Decided, Directory, Subject, UpsertOutcome};
+use outreachd::store::rows::{AddressConsent, Decided, Directory, Subject, UpsertOutcome};
 
 use super::ledger::Ledger;
 use super::make::{PHONE, Shape, at, contact, decided, job, patient, patient_id, revocation, seconds, stop};
@@ -224,4 +224,24 @@ fn is_revoked(directory: &Directory) -> bool {
     let asked =
         answer(&said, Purpose::Appointment, Channel::Sms, &Phi::new(PHONE), at("2026-11-01T00:00:00Z"));
     matches!(asked, Answer::Revoked(_))
+}
+
+pub(super) async fn what_was_said_at_an_address_twice_is_on_record_once(ledger: Ledger) {
+    ledger.upsert_patients(vec![patient("P1", "2026-01-01T00:00:00Z")]).await.unwrap();
+    let hand = ledger.lease(job("j1")).await;
+    let said = |at| AddressConsent { by: Some("import".to_owned()), ..stop(at) };
+    let first = said("2026-03-01T00:00:00Z");
+    let marketing = AddressConsent { purpose: Some(Purpose::Marketing), ..first.clone() };
+    let batch = [first.clone(), marketing.clone(), first.clone()];
+    assert_eq!(ledger.record_address_consents(&batch).await.unwrap(), [true, true, false]);
+
+    let planned = ledger.plan(&hand).await;
+    let moved = AddressConsent { evidence: Some("stop.csv line 9".to_owned()), ..first.clone() };
+    assert_eq!(ledger.record_address_consents(&[moved, marketing]).await.unwrap(), [false, false]);
+    assert_eq!(ledger.plan(&hand).await.state.revision, planned.state.revision, "nothing is planned anew");
+
+    let news = [said("2026-04-01T00:00:00Z"), AddressConsent { by: None, ..first.clone() }, first];
+    assert_eq!(ledger.record_address_consents(&news).await.unwrap(), [true, true, false]);
+    assert!(ledger.plan(&hand).await.state.revision > planned.state.revision);
+    assert_eq!(ledger.execute("UPDATE address_consents SET channel = channel").await.unwrap(), 4);
 }
