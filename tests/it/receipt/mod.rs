@@ -37,9 +37,14 @@ pub(crate) fn with_webhooks(config: &mut Config, listen: SocketAddr) {
     }
 }
 
-/// A port that nobody has at this moment.
+/// A port that nobody has at this moment, and that the system gives to nobody by itself.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    loop {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 10_000 + rand::random::<u16>() % 10_000));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// A running house whose simulator reports.
