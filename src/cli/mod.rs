@@ -120,7 +120,9 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // Timers are looked at after so many turns of tasks: slots of the rate gate are a matter of milliseconds.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().event_interval(16).build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             let what = format!("no threads can be started ({})", error.kind());

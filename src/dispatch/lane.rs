@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::failover::Guard;
-use super::gate::Gate;
+use super::gate::{Gate, Wall, is_missed};
 use super::queue::Queue;
 use super::send::{self, Written};
 use super::{Corridor, Planned, render};
@@ -75,7 +75,10 @@ pub(super) struct Lane {
     pub(super) setting: Setting,
     pub(super) senders: Vec<String>,
     pub(super) weight: u32,
-    limits: Vec<Limit>,
+    /// What every send passes last.
+    pub(super) walls: Vec<Wall>,
+    gate: Mutex<Gate>,
+    limited: bool,
     max_in_flight: usize,
     pub(super) baa: bool,
     wire: Arc<Semaphore>,
@@ -85,7 +88,7 @@ impl Lane {
     /// How many chunks of the queue are taken at once. While one is written down another is rendered; a lane with a
     /// limit has one, because its slots are given out in order.
     pub(super) fn runners(&self) -> usize {
-        if self.limits.is_empty() { UNLIMITED_RUNNERS } else { 1 }
+        if self.limited { 1 } else { UNLIMITED_RUNNERS }
     }
 
     /// How many sends are under way.
@@ -101,6 +104,37 @@ impl Lane {
     /// How many more messages find room here and may be sent.
     pub(super) fn room(&self) -> usize {
         self.guard.room(self.queue.room())
+    }
+
+    /// Whether a message with this slot needs another.
+    pub(super) fn has_missed(&self, slot: Instant) -> bool {
+        self.limited && is_missed(slot)
+    }
+
+    /// When a message of so many segments leaves, with slots of its own for all of them; waits until there are some.
+    pub(super) async fn slot(&self, corridor: &Corridor, segments: u32) -> Instant {
+        let mut want = weight(segments);
+        loop {
+            let slots = self.slots(corridor, want).await;
+            want = want.saturating_sub(slots.len());
+            match slots.last() {
+                Some(last) if want == 0 => return *last,
+                _ => {}
+            }
+        }
+    }
+
+    /// Up to so many slots; none where the ledger is away.
+    async fn slots(&self, corridor: &Corridor, want: usize) -> Vec<Instant> {
+        let mut gate = self.gate.lock().await;
+        match gate.take(want, corridor.store.as_ref(), &corridor.clock).await {
+            Ok(slots) => slots,
+            Err(error) => {
+                tracing::warn!(%error, provider = %self.provider.name(), "no slots from the rate gate");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                Vec::new()
+            }
+        }
     }
 
     /// Whether the two carry the same messages.
@@ -123,6 +157,7 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
         let each: Vec<Option<String>> =
             if senders.is_empty() { vec![None] } else { senders.into_iter().map(Some).collect() };
         for sender in each {
+            let gate = Gate::new(carrier.provider.name().as_str(), sender.as_deref(), &carrier.limits);
             lanes.push(Arc::new(Lane {
                 provider: carrier.provider.clone(),
                 channel,
@@ -131,7 +166,9 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 guard: guard.clone(),
                 setting: carrier.setting,
                 senders: carrier.senders.clone(),
-                limits: carrier.limits.clone(),
+                walls: Wall::all(&carrier.limits),
+                gate: Mutex::new(gate),
+                limited: !carrier.limits.is_empty(),
                 weight: carrier.weight.max(1),
                 max_in_flight: carrier.max_in_flight.max(1),
                 baa: carrier.baa,
@@ -204,7 +241,6 @@ pub(super) fn served(corridor: &Corridor, facts: &MessageFacts) -> Vec<Served> {
 }
 
 pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTracker) {
-    let mut gate = Gate::new(lane.provider.name().as_str(), lane.sender.as_deref(), &lane.limits);
     let most = usize::try_from(corridor.config.worker.batch).unwrap_or(500);
     loop {
         let (waiting, urgent) = tokio::select! {
@@ -224,18 +260,12 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTra
         // No more is begun than has its place on the wire: its first byte leaves soon after.
         let many = wire.num_permits();
         let slots = tokio::select! {
-            slots = gate.take(many, corridor.store.as_ref(), &corridor.clock) => slots,
+            slots = lane.slots(&corridor, many) => slots,
             () = corridor.stopping.cancelled() => break,
         };
-        match slots {
-            Ok(slots) => {
-                chunk(&corridor, &lane, &mut gate, slots, wire, &tasks).await;
-                corridor.freed.notify_one();
-            }
-            Err(error) => {
-                tracing::warn!(%error, provider = %lane.provider.name(), "no slots from the rate gate");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+        if !slots.is_empty() {
+            chunk(&corridor, &lane, slots, wire, &tasks).await;
+            corridor.freed.notify_one();
         }
     }
     corridor.release(lane.queue.drain().iter().map(Planned::release).collect()).await;
@@ -245,7 +275,6 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTra
 async fn chunk(
     corridor: &Arc<Corridor>,
     lane: &Arc<Lane>,
-    gate: &mut Gate,
     slots: Vec<Instant>,
     wire: OwnedSemaphorePermit,
     tasks: &TaskTracker,
@@ -253,6 +282,7 @@ async fn chunk(
     let mut slots = slots.into_iter().collect::<std::collections::VecDeque<_>>();
     let mut ready: Vec<Ready> = Vec::new();
     while !slots.is_empty() {
+        super::breathe(ready.len()).await;
         let Some(planned) = lane.queue.take() else { break };
         if planned.hand.deadline <= Instant::now() || !lane.guard.admits(planned.probe.as_ref()) {
             corridor.release(vec![planned.release()]).await;
@@ -268,19 +298,19 @@ async fn chunk(
         // An SMS takes a slot for each segment and leaves with its last one.
         let weight = weight(rendered.segments);
         while slots.len() < weight {
-            slots.extend(more_slots(corridor, lane, gate, weight - slots.len()).await);
+            slots.extend(lane.slots(corridor, weight - slots.len()).await);
         }
         if let Some(at) = slots.drain(..weight).next_back() {
             ready.push(Ready { planned, rendered, at, spend: None });
         }
     }
-    gate.put_back(slots.into_iter());
+    lane.gate.lock().await.put_back(slots.into_iter());
     // The provider may have begun to fail while slots were waited for.
     let (ready, back): (Vec<_>, Vec<_>) =
         ready.into_iter().partition(|one| lane.guard.admits(one.planned.probe.as_ref()));
     corridor.release(back.iter().map(|one| one.planned.release()).collect()).await;
     let allowed = super::budget::afford(corridor, ready).await;
-    begin(corridor, lane, gate, allowed, wire, tasks).await;
+    begin(corridor, lane, allowed, wire, tasks).await;
 }
 
 fn weight(segments: u32) -> usize {
@@ -289,29 +319,17 @@ fn weight(segments: u32) -> usize {
 
 /// Writing it down may have taken longer than a slot waits: what is late is never made up for in a bunch, it gets new
 /// slots, all of them by one question.
-async fn exchange(corridor: &Corridor, lane: &Lane, gate: &mut Gate, ready: &mut [Ready]) {
-    let missed: Vec<&mut Ready> = ready.iter_mut().filter(|one| gate.is_missed(one.at)).collect();
+async fn exchange(corridor: &Corridor, lane: &Lane, ready: &mut [Ready]) {
+    let missed: Vec<&mut Ready> = ready.iter_mut().filter(|one| lane.has_missed(one.at)).collect();
     let mut want: usize = missed.iter().map(|one| weight(one.rendered.segments)).sum();
     let mut slots = std::collections::VecDeque::new();
     while want > 0 {
-        let more = more_slots(corridor, lane, gate, want).await;
+        let more = lane.slots(corridor, want).await;
         want = want.saturating_sub(more.len());
         slots.extend(more);
     }
     for one in missed {
         one.at = slots.drain(..weight(one.rendered.segments)).next_back().unwrap_or(one.at);
-    }
-}
-
-/// Up to so many slots; none where the ledger is away.
-async fn more_slots(corridor: &Corridor, lane: &Lane, gate: &mut Gate, want: usize) -> Vec<Instant> {
-    match gate.take(want, corridor.store.as_ref(), &corridor.clock).await {
-        Ok(slots) => slots,
-        Err(error) => {
-            tracing::warn!(%error, provider = %lane.provider.name(), "no slots from the rate gate");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            Vec::new()
-        }
     }
 }
 
@@ -327,7 +345,6 @@ async fn unfit(corridor: &Corridor, planned: Planned, reason: crate::domain::wor
 async fn begin(
     corridor: &Arc<Corridor>,
     lane: &Arc<Lane>,
-    gate: &mut Gate,
     mut ready: Vec<Ready>,
     mut wire: OwnedSemaphorePermit,
     tasks: &TaskTracker,
@@ -349,7 +366,7 @@ async fn begin(
     let committed = Instant::now();
     corridor.clock.read(asked, committed, begun.now);
     let mut allowed: std::collections::HashSet<AttemptId> = begun.attempts.into_iter().collect();
-    exchange(corridor, lane, gate, &mut ready).await;
+    exchange(corridor, lane, &mut ready).await;
     let mut refused = Vec::new();
     for (begin, one) in rows.into_iter().zip(ready) {
         if !allowed.remove(&begin.attempt) {
@@ -371,7 +388,6 @@ async fn begin(
             sender,
             at,
             committed,
-            walls: gate.walls(),
         };
         tasks.spawn(send::carry(corridor.clone(), lane.clone(), written, wire));
     }

@@ -61,7 +61,8 @@ async fn plan(corridor: &Corridor, batch: Vec<InHand>) {
     };
     let mut decided = Vec::new();
     let mut back = Vec::new();
-    for (hand, entry) in batch.into_iter().zip(&directory.entries) {
+    for (n, (hand, entry)) in batch.into_iter().zip(&directory.entries).enumerate() {
+        super::breathe(n).await;
         match settle_one(corridor, hand, entry, &directory) {
             Outcome::Queued => {}
             Outcome::Decided(row) => decided.push(*row),

@@ -6,7 +6,6 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::gate::Wall;
 use super::lane::Lane;
 use super::{Corridor, Planned, budget, failover};
 use crate::domain::ids::{AttemptId, SendKey};
@@ -32,7 +31,6 @@ pub(super) struct Written {
     pub(super) at: Instant,
     /// When the ledger had it.
     pub(super) committed: Instant,
-    pub(super) walls: Vec<Arc<Wall>>,
 }
 
 /// What came of it.
@@ -52,16 +50,12 @@ pub(super) async fn carry(
     wire: OwnedSemaphorePermit,
 ) {
     let provider = lane.provider.as_ref();
-    tokio::time::sleep_until(written.at.into()).await;
-    for wall in &written.walls {
-        for _ in 0..written.segments.max(1) {
-            wall.pass().await;
-        }
-    }
+    let latest = written.committed + corridor.config.worker.first_byte;
+    let leave = tokio::time::timeout_at(latest.into(), leave(&corridor, &lane, &written));
+    let in_time = leave.await.is_ok();
     let started = Instant::now();
-    let late = started > written.committed + corridor.config.worker.first_byte;
     let ticket = lane.guard.start(written.planned.probe.take());
-    let outcome = if late || ticket.is_none() {
+    let outcome = if !in_time || started > latest || ticket.is_none() {
         Outcome::NotSent
     } else {
         let message = outbound(&corridor, &written);
@@ -89,6 +83,25 @@ pub(super) async fn carry(
     let _ = corridor.to_settle.send((settlement, place)).await;
     if opened {
         failover::empty(&corridor, provider.name()).await;
+    }
+}
+
+/// Waits for the slot, or for another one should it be missed on a busy machine, and for the walls.
+async fn leave(corridor: &Corridor, lane: &Lane, written: &Written) {
+    let mut at = written.at;
+    loop {
+        if at > Instant::now() {
+            tokio::time::sleep_until(at.into()).await;
+        }
+        if !lane.has_missed(at) {
+            break;
+        }
+        at = lane.slot(corridor, written.segments).await;
+    }
+    for wall in &lane.walls {
+        for _ in 0..written.segments.max(1) {
+            wall.pass().await;
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use super::gatekeeper::{Arrival, Gatekeeper};
-use crate::dispatch::{Dispatcher, Handover, Places};
+use crate::dispatch::{Dispatcher, Handover, Places, breathe};
 use crate::domain::ids::{JobId, MessageId, ParkedId, SourceName, WorkerId};
 use crate::domain::job::{Cancel, Job};
 use crate::domain::patient::Patient;
@@ -70,6 +70,7 @@ impl Intake {
         let mut jobs = Jobs::default();
         let mut patients: Vec<(usize, Patient)> = Vec::new();
         for (place, item) in items.into_iter().enumerate() {
+            breathe(place).await;
             match self.read(item, now) {
                 Read::Job(admission) => jobs.admissions.push((place, *admission)),
                 Read::Patient(patient) => patients.push((place, *patient)),

@@ -59,7 +59,11 @@ pub(crate) async fn limits(name: &str, plan: Plan, seconds: u64, hang: u64) {
         figures.insert(word.to_owned(), json!({ "limit": limit, "worst_second": worst, "use": round(used) }));
         // Short runs lose a share to the start of the workers that long ones do not notice.
         let least = if seconds >= 60 { 0.97 } else { 0.80 };
-        assert!(used >= least, "{word}: only {used:.3} of the limit was used");
+        let each: Vec<usize> = (begin..hung)
+            .step_by(SECOND_US as usize)
+            .map(|from| of(kind, from, hung.min(from + SECOND_US)).len())
+            .collect();
+        assert!(used >= least, "{word}: only {used:.3} of the limit was used; each second {each:?}");
     }
     let beside = of(sms, hung, hung + hang * SECOND_US).len() as f64 / (hang * SMS) as f64;
     figures.insert("sms_use_while_voice_hangs".to_owned(), json!(round(beside)));

@@ -106,7 +106,18 @@ async fn relay(
     let mut pumps = JoinSet::new();
     pumps.spawn(pump(client_read, server_write, link.clone(), resets.clone()));
     pumps.spawn(pump(server_read, client_write, link, resets));
-    while pumps.join_next().await.is_some() {}
+    while let Some(ended) = pumps.join_next().await {
+        // The other direction goes down with the one that lost bytes.
+        if matches!(ended, Ok(End::Lost)) {
+            break;
+        }
+    }
+}
+
+/// How one direction of a connection ended.
+enum End {
+    Closed,
+    Lost,
 }
 
 async fn pump(
@@ -114,22 +125,19 @@ async fn pump(
     mut to: OwnedWriteHalf,
     mut link: watch::Receiver<Link>,
     mut resets: watch::Receiver<u64>,
-) {
-    tokio::select! {
+) -> End {
+    let lost = tokio::select! {
         biased;
-        _ = resets.changed() => {
-            let _ = to.as_ref().set_zero_linger();
-            let _ = from.as_ref().set_zero_linger();
-            to.forget();
-        }
-        lost = copy(&mut from, &mut to, &mut link) => {
-            if lost {
-                let _ = to.as_ref().set_zero_linger();
-                let _ = from.as_ref().set_zero_linger();
-                to.forget();
-            }
-        }
+        _ = resets.changed() => true,
+        lost = copy(&mut from, &mut to, &mut link) => lost,
+    };
+    if !lost {
+        return End::Closed;
     }
+    let _ = to.as_ref().set_zero_linger();
+    let _ = from.as_ref().set_zero_linger();
+    to.forget();
+    End::Lost
 }
 
 /// Until one end is gone, or (true) what has lost bytes must not go on.
