@@ -23,7 +23,7 @@ const LATE: Duration = Duration::from_millis(50);
 /// One that was missed by more than this is exchanged for another, up to the moment of sending. What leaves late comes
 /// on top of what follows it: with [`PACE`], all that leaves within 20 ms of its slot keeps the limit in every second,
 /// whoever sends the rest; what is left of the 20 is for the wire.
-const MISSED: Duration = Duration::from_millis(12);
+const MISSED: Duration = Duration::from_millis(6);
 /// The share of a limit that is used; the rest absorbs what timers and the wire add in jitter: at 50 a second 0.99
 /// leaves 10 ms, which one late timer on a busy machine exceeds; 0.98 leaves 20.
 const PACE: f64 = 0.98;
