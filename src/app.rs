@@ -292,6 +292,9 @@ fn ledger_rules(config: &Config) -> LedgerRules {
             unacknowledged: span(work.unacknowledged),
             surge_hold: span(work.surge_hold),
             hold_review: span(work.hold_review),
+            reply: span(work.reply),
+            safety: span(work.safety),
+            maybe_cancel_visit: span(work.maybe_cancel_visit),
         },
     }
 }
