@@ -165,7 +165,7 @@ impl Worker {
             catalogue: catalogue.clone(),
             config: config.clone(),
             broker: broker.clone(),
-            receipts: Desk::open(providers, store.clone(), dispatcher.clone()),
+            receipts: Desk::open(providers, store.clone(), dispatcher.clone(), config.clone()),
         };
         let address = config.http.listen;
         let server = crate::http::serve(listener, parts)
