@@ -165,7 +165,7 @@ impl Worker {
             catalogue: catalogue.clone(),
             config: config.clone(),
             broker: broker.clone(),
-            receipts: Desk::open(providers, store.clone(), dispatcher.clone()),
+            receipts: Desk::open(providers, store.clone(), dispatcher.clone(), config.clone()),
         };
         let address = config.http.listen;
         let server = crate::http::serve(listener, parts)
@@ -292,6 +292,9 @@ fn ledger_rules(config: &Config) -> LedgerRules {
             unacknowledged: span(work.unacknowledged),
             surge_hold: span(work.surge_hold),
             hold_review: span(work.hold_review),
+            reply: span(work.reply),
+            safety: span(work.safety),
+            maybe_cancel_visit: span(work.maybe_cancel_visit),
         },
     }
 }

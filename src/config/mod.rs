@@ -18,6 +18,7 @@ pub mod money;
 pub mod organisation;
 pub mod policy;
 pub mod provider;
+pub mod replies;
 pub mod safety;
 pub mod secret;
 pub mod security;
@@ -63,6 +64,7 @@ pub struct Config {
     pub limits: limits::LimitsSection,
     pub log: log::LogSection,
     pub work: work::WorkSection,
+    pub replies: replies::RepliesSection,
     pub worker: worker::WorkerSection,
     /// None: every local caller may use everything.
     pub sources: Vec<SourceSection>,
@@ -151,6 +153,7 @@ impl Config {
             limits: root.section("limits", |s| limits::LimitsSection::read(s, &organisation.default_region)),
             log: root.section("log", log::LogSection::read),
             work: root.section("work", work::WorkSection::read),
+            replies: root.section("replies", replies::RepliesSection::read),
             worker: root.section("worker", worker::WorkerSection::read),
             sites: root.items("site", "id", site::site_id, |id, s| SiteSection::read(id, s, &organisation)),
             providers: root

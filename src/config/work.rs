@@ -16,6 +16,11 @@ pub struct WorkSection {
     pub unacknowledged: Duration,
     pub surge_hold: Duration,
     pub hold_review: Duration,
+    /// A patient wrote something that a person must read.
+    pub reply: Duration,
+    /// A patient wrote words of danger.
+    pub safety: Duration,
+    pub maybe_cancel_visit: Duration,
 }
 
 /// One kind's times.
@@ -37,6 +42,9 @@ impl WorkSection {
             unacknowledged: within(s, "unacknowledged", 10 * MINUTE),
             surge_hold: within(s, "surge_hold", 15 * MINUTE),
             hold_review: within(s, "hold_review", 4 * HOUR),
+            reply: within(s, "reply", 4 * HOUR),
+            safety: within(s, "safety", 5 * MINUTE),
+            maybe_cancel_visit: within(s, "maybe_cancel_visit", HOUR),
             plan_exhausted: s.section("plan_exhausted", |s| DueTimes::read(s, false)),
             outcome_unknown: s.section("outcome_unknown", |s| DueTimes::read(s, true)),
         }

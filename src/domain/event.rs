@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::ids::{
     About, CampaignId, JobId, MessageId, ParkedId, PatientId, ProviderName, SiteId, SourceName,
 };
+use super::reply::Intent;
 use super::status::MessageStatus;
 use super::words::{Channel, ContactStatus, Reason, Recipient, WorkEvent};
 
@@ -213,6 +214,12 @@ impl Word {
     }
 }
 
+impl From<Intent> for Word {
+    fn from(intent: Intent) -> Self {
+        Self(intent.as_str().to_owned())
+    }
+}
+
 impl From<WorkEvent> for Word {
     fn from(told: WorkEvent) -> Self {
         Self(told.as_str().to_owned())
@@ -270,6 +277,7 @@ mod tests {
     fn routing_keys_are_those_of_the_contract() {
         let word = |text| Word::parse(text).unwrap();
         assert!(WorkEvent::ALL.iter().all(|told| Word::from(*told) == word(told.as_str())));
+        assert!(Intent::ALL.iter().all(|intent| Word::from(*intent) == word(intent.as_str())));
         let source = SourceName::parse("lakeside-ehr");
         for (kind, source, key) in [
             (EventKind::Message(MessageStatus::Delivered), source.clone(), "message.delivered.lakeside-ehr"),

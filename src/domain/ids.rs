@@ -131,6 +131,10 @@ row_id!(
     WorkItemId
 );
 row_id!(
+    /// Something that a patient sent back.
+    ReplyId
+);
+row_id!(
     /// An event; a repeat of it is known by this.
     EventId
 );

@@ -18,6 +18,7 @@ pub mod phone;
 pub mod problem;
 pub mod reader;
 pub mod receipt;
+pub mod reply;
 pub mod status;
 pub mod wish;
 pub mod words;

@@ -2,6 +2,8 @@
 //!
 //! Each is one enum with one spelling: the word in JSON, in TOML, in the ledger and on screen is the same.
 
+use super::reply::Intent;
+
 /// Declares a closed set of words: the enum, its spelling, and the way back from text.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -142,19 +144,41 @@ words! {
         SurgeHold = "surge_hold",
         /// A hold has ended, and what it held waits for a person's word.
         HoldReview = "hold_review",
+        /// A patient wrote something that a person must read.
+        Reply = "reply",
+        /// A patient wrote words of danger.
+        Safety = "safety",
+        /// A patient wrote, perhaps, that a visit is off.
+        MaybeCancelVisit = "maybe_cancel_visit",
     }
 }
 
 impl WorkKind {
-    /// What its events give as the reason.
+    /// What its events give as the reason; `None`: what a patient wrote, which has an intent instead.
     #[must_use]
-    pub const fn reason(self) -> Reason {
+    pub const fn reason(self) -> Option<Reason> {
         match self {
-            Self::PlanExhausted => Reason::PlanExhausted,
-            Self::OutcomeUnknown => Reason::OutcomeUnknown,
-            Self::Unacknowledged => Reason::NoAnswer,
-            Self::SurgeHold => Reason::SurgeHold,
-            Self::HoldReview => Reason::OperatorHold,
+            Self::PlanExhausted => Some(Reason::PlanExhausted),
+            Self::OutcomeUnknown => Some(Reason::OutcomeUnknown),
+            Self::Unacknowledged => Some(Reason::NoAnswer),
+            Self::SurgeHold => Some(Reason::SurgeHold),
+            Self::HoldReview => Some(Reason::OperatorHold),
+            Self::Reply | Self::Safety | Self::MaybeCancelVisit => None,
+        }
+    }
+
+    /// What its events give as the intent of the reply that it is about.
+    #[must_use]
+    pub const fn intent(self) -> Option<Intent> {
+        match self {
+            Self::Reply => Some(Intent::Text),
+            Self::Safety => Some(Intent::Safety),
+            Self::MaybeCancelVisit => Some(Intent::Cancel),
+            Self::PlanExhausted
+            | Self::OutcomeUnknown
+            | Self::Unacknowledged
+            | Self::SurgeHold
+            | Self::HoldReview => None,
         }
     }
 }

@@ -8,6 +8,7 @@ use super::body::Media;
 use super::problem::Kind;
 use super::route::{Door, Route, Verb};
 use super::table::ROUTES;
+use crate::domain::reply::Intent;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Priority, Purpose, Reason, WorkKind, WorkOutcome, WorkState};
 use crate::policy::decide::Gate;
@@ -414,6 +415,16 @@ fn work() -> Vec<(&'static str, Value)> {
         ("message_id", json!({"type": ["string", "null"]})),
         ("patient_id", json!({"type": ["string", "null"]})),
         ("hold_id", json!({"type": ["string", "null"]})),
+        ("reply_id", json!({"type": ["string", "null"]})),
+        // What the patient wrote; only where one item is asked for.
+        (
+            "reply?",
+            object(&[
+                ("intent", word(Intent::ALL)),
+                ("text", json!({"type": ["string", "null"]})),
+                ("received_at", time()),
+            ]),
+        ),
         ("opened_at", time()),
         ("due_at", time()),
         ("claimed_by", json!({"type": ["string", "null"]})),

@@ -486,13 +486,15 @@ pub(super) const ROUTES: &[Route] = &[
         streams: false,
         run: |call| Box::pin(webhooks::status(call)),
         doc: Doc {
-            summary: "What a provider says became of a message or a call; signed by the provider",
+            summary: "What a provider says became of a message or a call, or what a patient has sent back; signed by the \
+                provider",
             query: &[(
                 "send_key",
-                "of the step that it is about; the URL that the provider is given carries it",
+                "of the step that it is about; the URL that the provider is given carries it. Without it: a patient's message",
             )],
             body: "Webhook",
             answers: &[
+                (200, "a patient's message is on record; what is sent back, in the provider's language", ""),
                 (204, "on record", ""),
                 (403, "the signature does not fit", "Problem"),
                 (

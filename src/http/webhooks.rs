@@ -1,4 +1,4 @@
-//! Providers tell what became of messages and calls. Who may is decided by their signature, by the provider itself;
+//! Providers tell what became of messages and calls, and hand on what patients send back. Who may is decided by their signature, by the provider itself;
 //! nothing is answered with 2xx before it is on record.
 
 use axum::http::StatusCode;
@@ -10,7 +10,7 @@ use super::route::Call;
 use crate::provider::webhook::{Door, Webhook};
 use crate::receipt::Refusal;
 
-/// `POST /webhooks/{provider}`: the progress of a message or a call.
+/// `POST /webhooks/{provider}`: the progress of a message or a call, and what patients send back.
 pub(super) async fn status(call: Call) -> Answer {
     take(call, Door::Status).await
 }
@@ -31,8 +31,8 @@ async fn take(mut call: Call, door: Door) -> Answer {
     let query = call.uri.query().unwrap_or_default();
     let webhook = Webhook { door, query, headers: &call.headers, body: &body };
     match desk.take(&provider, &webhook).await {
-        Ok("") => Ok(StatusCode::NO_CONTENT.into_response()),
-        Ok(answer) => Ok(([(CONTENT_TYPE, "text/xml")], answer).into_response()),
+        Ok(answer) if answer.is_empty() => Ok(StatusCode::NO_CONTENT.into_response()),
+        Ok(answer) => Ok(([(CONTENT_TYPE, "text/xml; charset=utf-8")], answer).into_response()),
         Err(Refusal::NoWebhook) => Err(none()),
         Err(Refusal::Forged) => Err(Fail::new(Kind::Forbidden, "the signature does not fit")),
         Err(Refusal::Unreadable) => Err(Fail::new(Kind::Malformed, "this says nothing that is known here")),

@@ -1,6 +1,7 @@
 //! What people have to do: found, claimed, given back, closed.
 
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -10,7 +11,7 @@ use super::route::{Call, json as answer, to_the_end};
 use crate::domain::ids::{MessageId, SiteId, SourceName, WorkItemId};
 use crate::domain::reader::Fields;
 use crate::domain::words::{WorkKind, WorkOutcome, WorkState};
-use crate::store::rows::{WorkFilter, WorkItem, WorkMove, WorkMoved};
+use crate::store::rows::{ReplyText, WorkFilter, WorkItem, WorkMove, WorkMoved};
 
 /// `GET /v1/work-items`: newest first.
 pub(super) async fn list(call: Call) -> Answer {
@@ -35,7 +36,10 @@ pub(super) async fn list(call: Call) -> Answer {
 /// The filters of `GET /v1/work-items`, for its description.
 pub(super) const FILTERS: &[(&str, &str)] = &[
     ("state", "open, claimed or closed; left out: all that are not closed"),
-    ("kind", "plan_exhausted, outcome_unknown, unacknowledged, surge_hold or hold_review"),
+    (
+        "kind",
+        "plan_exhausted, outcome_unknown, unacknowledged, surge_hold, hold_review, reply, safety or maybe_cancel_visit",
+    ),
     ("site", "of messages of this site"),
     ("source", "of this source"),
     ("message_id", "about this message"),
@@ -58,9 +62,23 @@ fn filter(fields: &mut Fields<'_>) -> Option<WorkFilter> {
     })
 }
 
+/// A work item with what the patient wrote: here and nowhere else.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    item: WorkItem,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply: Option<ReplyText>,
+}
+
 /// `GET /v1/work-items/{id}`.
 pub(super) async fn show(call: Call) -> Answer {
-    answer(StatusCode::OK, &one(&call).await?)
+    let item = one(&call).await?;
+    let reply = match item.reply_id {
+        Some(_) => call.shared.parts.intake.store.reply_text(item.id).await?,
+        None => None,
+    };
+    answer(StatusCode::OK, &Shown { item, reply })
 }
 
 /// `POST /v1/work-items/{id}/claim`.

@@ -9,6 +9,7 @@ pub mod health;
 pub mod hours;
 pub mod person;
 pub mod question;
+pub mod reply;
 pub mod retry;
 pub mod routes;
 pub mod surge;

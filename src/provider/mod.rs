@@ -53,6 +53,11 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
         Err(Unheard::NoWebhook)
     }
 
+    /// What the provider wants to read after a reply: that it is to send `text` back, or `None`, nothing.
+    fn answering(&self, _text: Option<&str>) -> String {
+        String::new()
+    }
+
     /// A machine took the call `reference`: says what may be left on it, or hangs up. Only voice has machines.
     async fn machine_answered(
         &self,

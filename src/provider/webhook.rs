@@ -4,6 +4,7 @@ use reqwest::header::HeaderMap;
 
 use crate::domain::ids::SendKey;
 use crate::domain::receipt::Receipt;
+use crate::domain::reply::Reply;
 
 /// A request that claims to come from a provider. Nothing of it is believed before [`super::Provider::hear`] has
 /// verified it.
@@ -36,7 +37,7 @@ pub enum Door {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     pub news: News,
-    /// What the provider wants to read; empty: nothing.
+    /// What the provider wants to read; empty: nothing. A reply is answered by [`super::Provider::answering`].
     pub answer: &'static str,
 }
 
@@ -55,6 +56,8 @@ pub enum News {
     Receipt(Receipt),
     /// A machine took the call that is known by this reference: it must be told what may be left, or hung up on.
     Machine { key: SendKey, reference: String },
+    /// What a patient sent back.
+    Reply(Reply),
     /// Nothing that moves anything.
     Nothing,
 }

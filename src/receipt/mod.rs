@@ -12,20 +12,28 @@
 //! when it is reached. What did not arrive is due again at its next route, or has failed with its reason; what nobody
 //! knew of is known. A machine that takes a call is told what may be left on it.
 //!
+//! What patients send back comes in by the same door: `replies.rs` has it read ([`crate::policy::reply`]), written
+//! ([`Store::reply`]), and answered with one of the fixed texts, once.
+//!
 //! **Nothing that a webhook brings is logged**: a forged one is a number, a genuine one ids and words.
 
 mod batch;
 mod machine;
+mod replies;
+mod texts;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::domain::ids::ProviderName;
 use crate::domain::receipt::Receipt;
+use crate::policy::reply::More;
 use crate::provider::Provider;
 use crate::provider::webhook::{News, Unheard, Webhook};
 use crate::store::Store;
@@ -47,6 +55,9 @@ struct Shared {
     providers: HashMap<ProviderName, Arc<dyn Provider>>,
     store: Arc<dyn Store>,
     dispatcher: Dispatcher,
+    config: Arc<Config>,
+    /// The words that the configuration adds.
+    more: More,
     refused_at: Mutex<HashMap<ProviderName, Instant>>,
 }
 
@@ -98,9 +109,12 @@ impl Desk {
         providers: impl IntoIterator<Item = Arc<dyn Provider>>,
         store: Arc<dyn Store>,
         dispatcher: Dispatcher,
+        config: Arc<Config>,
     ) -> Self {
         let providers = providers.into_iter().map(|p| (p.name().clone(), p)).collect();
-        let shared = Arc::new(Shared { providers, store, dispatcher, refused_at: Mutex::default() });
+        let more = replies::more(&config);
+        let refused_at = Mutex::default();
+        let shared = Arc::new(Shared { providers, store, dispatcher, config, more, refused_at });
         let (to_write, waiting) = mpsc::channel(WAITING);
         tokio::spawn(batch::run(shared.clone(), waiting));
         Self { shared, to_write }
@@ -117,7 +131,7 @@ impl Desk {
     ///
     /// # Errors
     /// It was not taken, and nothing of it is on record.
-    pub async fn take(&self, provider: &str, call: &Webhook<'_>) -> Result<&'static str, Refusal> {
+    pub async fn take(&self, provider: &str, call: &Webhook<'_>) -> Result<Cow<'static, str>, Refusal> {
         let Some(provider) = self.shared.provider(provider) else { return Err(Refusal::NoWebhook) };
         let taken = self.taken(provider, call).await;
         let result = taken.as_ref().map_or_else(|refusal| refusal.word(), |_| "taken");
@@ -129,10 +143,18 @@ impl Desk {
         taken
     }
 
-    async fn taken(&self, provider: &Arc<dyn Provider>, call: &Webhook<'_>) -> Result<&'static str, Refusal> {
+    async fn taken(
+        &self,
+        provider: &Arc<dyn Provider>,
+        call: &Webhook<'_>,
+    ) -> Result<Cow<'static, str>, Refusal> {
         let heard = provider.hear(call)?;
         let receipt = match heard.news {
             News::Nothing => None,
+            News::Reply(reply) => {
+                let answer = replies::take(&self.shared, reply).await?;
+                return Ok(provider.answering(answer.as_deref()).into());
+            }
             News::Receipt(receipt) => Some(receipt),
             News::Machine { key, reference } => {
                 machine::answered(&self.shared, provider, key, reference).await?
@@ -143,7 +165,7 @@ impl Desk {
             self.to_write.try_send(Waiting { receipt, written }).map_err(|_| Refusal::Later)?;
             answer.await.map_err(|_| Refusal::Later)??;
         }
-        Ok(heard.answer)
+        Ok(heard.answer.into())
     }
 }
 

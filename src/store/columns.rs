@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::rows::{Hold, HoldScope, MessageFacts, OnRelease, OutboxEvent, WorkItem};
 use super::{Result, StoreError};
 use crate::domain::ids::{
-    About, CampaignId, HoldId, JobId, MessageId, PatientId, SiteId, SourceName, TemplateName, WorkItemId,
+    About, CampaignId, HoldId, JobId, MessageId, PatientId, ReplyId, SiteId, SourceName, TemplateName,
+    WorkItemId,
 };
 use crate::domain::words::{Priority, Purpose, Reason, WorkKind, WorkOutcome, WorkState};
 
@@ -185,7 +186,7 @@ pub(super) fn hold(row: &impl Columns) -> Result<Hold> {
 
 /// The columns of [`work_item`], in their order.
 pub(super) const WORK_ITEM: &str = "id, kind, priority, source, site, message_id, patient_id, hold_id, opened_at, \
-    due_at, claimed_by, claimed_at, closed_at, closed_by, outcome, alerts";
+    due_at, claimed_by, claimed_at, closed_at, closed_by, outcome, alerts, reply_id";
 
 /// [`WORK_ITEM`].
 pub(super) fn work_item(row: &impl Columns) -> Result<WorkItem> {
@@ -212,6 +213,7 @@ pub(super) fn work_item(row: &impl Columns) -> Result<WorkItem> {
         closed_by: row.maybe_text(13)?.map(str::to_owned),
         outcome: row.maybe_word(14, WorkOutcome::from_word)?,
         alerts: row.count(15)?,
+        reply_id: row.maybe_id(16)?.map(ReplyId),
     })
 }
 

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::rows::{MessageFacts, Reject, WorkItem};
 use crate::domain::event::{Event, EventKind};
-use crate::domain::ids::{MessageId, ProviderName, SourceName};
+use crate::domain::ids::{MessageId, PatientId, ProviderName, SourceName};
+use crate::domain::reply::Intent;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, ContactStatus, Reason, Recipient, WorkEvent};
 
@@ -85,6 +86,42 @@ impl Emitter {
         written(&event)
     }
 
+    /// The event for a reply; `None`: it follows no message.
+    #[must_use]
+    pub fn reply(
+        facts: Option<&MessageFacts>,
+        intent: Intent,
+        provider: &ProviderName,
+        at: Timestamp,
+    ) -> NewEvent {
+        let kind = EventKind::Reply(intent.into());
+        let mut event = match facts {
+            Some(facts) => about(facts, kind, at),
+            None => Event::new(uuid::Uuid::now_v7(), kind, at),
+        };
+        event.channel = Some(Channel::Sms);
+        event.provider = Some(provider.clone());
+        written(&event)
+    }
+
+    /// The event for what a reply has changed of one of those behind its number, whose message need not be the one that
+    /// it follows: only its source is told of them.
+    #[must_use]
+    pub fn changed_by_reply(
+        source: Option<&SourceName>,
+        patient: &PatientId,
+        kind: EventKind,
+        at: Timestamp,
+    ) -> NewEvent {
+        let mut event = Event::new(uuid::Uuid::now_v7(), kind, at);
+        event.source = source.cloned();
+        event.patient_id = Some(patient.clone());
+        event.channel = Some(Channel::Sms);
+        event.reason =
+            (event.kind == EventKind::Contact(ContactStatus::Wrong)).then_some(Reason::WrongNumber);
+        written(&event)
+    }
+
     /// The event for a job that could not be accepted.
     #[must_use]
     pub fn rejected(reject: &Reject, at: Timestamp) -> NewEvent {
@@ -110,7 +147,8 @@ impl Emitter {
         event.source.clone_from(&item.source);
         event.site.clone_from(&item.site);
         event.patient_id.clone_from(&item.patient_id);
-        event.reason = Some(item.kind.reason());
+        event.reason = item.kind.reason();
+        event.intent = item.kind.intent().map(Into::into);
         written(&event)
     }
 }

@@ -12,6 +12,7 @@ mod fault;
 pub mod holds;
 pub mod ledger;
 pub mod postgres;
+pub mod replies;
 pub mod rows;
 pub mod rules;
 pub mod sealer;
@@ -33,8 +34,9 @@ use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
     CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Count, Counts, Decided,
     Directory, EventRow, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, OutboxEvent, PageRow, PageWish,
-    ParkedFilter, ParkedRow, Received, Release, Reserve, Reserved, Settlement, Spend, Subject, TakenOver,
-    UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
+    ParkedFilter, ParkedRow, Received, Release, ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved,
+    Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove,
+    WorkMoved, WorkSwept, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -125,6 +127,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// often, an attempt keeps the furthest progress, and what follows happens once. One that finds no attempt is
     /// kept for a while.
     async fn receive(&self, batch: &[Receipt]) -> Result<Received>;
+
+    /// Writes a reply, once, and all that follows from what it means, in one transaction: the opt-out and who stands
+    /// behind it, contacts that are wrong, a language, work for people, and the events.
+    async fn reply(&self, ask: &ReplyAsk) -> Result<ReplyOutcome>;
 
     /// Looks again at receipts that found no attempt, `limit` at most. Answers how many have found theirs.
     async fn match_receipts(&self, limit: u32) -> Result<u32>;
@@ -222,6 +228,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// One work item.
     async fn work_item(&self, id: WorkItemId) -> Result<Option<WorkItem>>;
+
+    /// What a patient wrote, where a work item is about that.
+    async fn reply_text(&self, item: WorkItemId) -> Result<Option<ReplyText>>;
 
     /// Claims, releases or closes a work item for `by`.
     async fn move_work(&self, id: WorkItemId, by: &str, to: WorkMove) -> Result<WorkMoved>;

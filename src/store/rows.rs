@@ -24,6 +24,7 @@ pub use super::callbacks::{
     DueCallback, FailedCallback,
 };
 pub use super::holds::{Hold, HoldRow, HoldScope, HoldState, HoldThen, OnRelease};
+pub use super::replies::{ReplyAsk, ReplyOutcome, ReplyText};
 pub use super::work::{WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept};
 
 /// The ledger's clocks, by configuration.

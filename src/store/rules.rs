@@ -35,6 +35,9 @@ pub struct WorkDue {
     pub unacknowledged: SignedDuration,
     pub surge_hold: SignedDuration,
     pub hold_review: SignedDuration,
+    pub reply: SignedDuration,
+    pub safety: SignedDuration,
+    pub maybe_cancel_visit: SignedDuration,
 }
 
 /// A length of time for each priority.
@@ -65,6 +68,9 @@ impl WorkDue {
             WorkKind::Unacknowledged => self.unacknowledged,
             WorkKind::SurgeHold => self.surge_hold,
             WorkKind::HoldReview => self.hold_review,
+            WorkKind::Reply => self.reply,
+            WorkKind::Safety => self.safety,
+            WorkKind::MaybeCancelVisit => self.maybe_cancel_visit,
         };
         now.checked_add(span).unwrap_or(Timestamp::MAX)
     }
@@ -87,6 +93,9 @@ impl Default for LedgerRules {
                 unacknowledged: minutes(10),
                 surge_hold: minutes(15),
                 hold_review: hours(4),
+                reply: hours(4),
+                safety: minutes(5),
+                maybe_cancel_visit: hours(1),
             },
         }
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::domain::ids::{HoldId, MessageId, PatientId, SiteId, SourceName, WorkItemId};
+use crate::domain::ids::{HoldId, MessageId, PatientId, ReplyId, SiteId, SourceName, WorkItemId};
 use crate::domain::words::{Priority, WorkKind, WorkOutcome, WorkState};
 
 /// A work item as it stands.
@@ -21,6 +21,8 @@ pub struct WorkItem {
     pub patient_id: Option<PatientId>,
     /// The hold that it is about.
     pub hold_id: Option<HoldId>,
+    /// The reply that it is about; its text is read with the item alone.
+    pub reply_id: Option<ReplyId>,
     pub opened_at: Timestamp,
     /// Unclaimed until then, it is called out a second time.
     pub due_at: Timestamp,

@@ -12,18 +12,25 @@
 //! | delivered, read | arrived, opened |
 //! | undelivered, failed, canceled | it did not arrive, for the reason of `ErrorCode` |
 //! | partially_delivered, receiving, received, anything new | nothing |
+//!
+//! **What patients send** comes to the same address without a send key, where it is entered at Twilio for the number or
+//! the messaging service ("A message comes in"): `MessageSid`, `From`, `Body`, and with Advanced Opt-Out `OptOutType`
+//! (STOP, START, HELP). Twilio reads the answer as TwiML: one `<Message>` to send back, or an empty `<Response/>`.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Account, Form, sender, undelivered};
+use super::webhook::Fields;
+use super::{Account, Form, sender, twiml, undelivered};
 use crate::config::provider::TwilioSettings;
 use crate::domain::failure::Failure;
 use crate::domain::ids::ProviderName;
 use crate::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError};
+use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
 use crate::domain::receipt::{Receipt, Said};
+use crate::domain::reply::{Keyword, Reply};
 use crate::domain::words::Channel;
 use crate::provider::webhook::{Door, Heard, News, Unheard, Webhook};
 use crate::provider::{Provider, http};
@@ -59,6 +66,26 @@ impl TwilioSms {
             service: settings.messaging_service_sid.clone(),
             status_callback: settings.status_callback.clone(),
         })
+    }
+
+    /// A message that came in. From anything but a number (a short code, a name) nothing follows for anybody.
+    fn reply(&self, fields: &Fields) -> Result<Option<Reply>, Unheard> {
+        if fields.get("MessageStatus").is_some() {
+            // A receipt that has lost its send key.
+            return Err(Unheard::Unreadable);
+        }
+        let reference = fields.sid("MessageSid")?;
+        let from = fields.get("From").ok_or(Unheard::Unreadable)?;
+        if !is_number(from) {
+            return Ok(None);
+        }
+        Ok(Some(Reply {
+            provider: self.name.clone(),
+            reference,
+            from: Phi::new(from),
+            text: Phi::new(fields.get("Body").unwrap_or_default()),
+            keyword: fields.get("OptOutType").and_then(keyword),
+        }))
     }
 
     fn form(&self, message: &OutboundMessage) -> Result<Form, SendError> {
@@ -111,6 +138,10 @@ impl Provider for TwilioSms {
         self.account.post("Messages.json", &self.form(message)?).await
     }
 
+    fn answering(&self, text: Option<&str>) -> String {
+        twiml::message(text)
+    }
+
     async fn check(&self) -> Result<(), SendError> {
         self.account.check().await
     }
@@ -124,6 +155,9 @@ impl Provider for TwilioSms {
             return Err(Unheard::NoWebhook);
         }
         let asked = self.account.asked(self.status_callback.as_ref(), call)?;
+        let Some(key) = asked.key else {
+            return Ok(Heard::of(self.reply(&asked.fields)?.map_or(News::Nothing, News::Reply)));
+        };
         let code = asked.fields.code("ErrorCode");
         let Some(said) = said(asked.fields.get("MessageStatus").ok_or(Unheard::Unreadable)?, code) else {
             return Ok(Heard::of(News::Nothing));
@@ -131,8 +165,13 @@ impl Provider for TwilioSms {
         let reference = Some(asked.fields.sid("MessageSid")?);
         let code = code.filter(|_| said.failure().is_some()).map(|code| code.to_string());
         let provider = self.name.clone();
-        Ok(Heard::of(News::Receipt(Receipt { provider, key: asked.key, reference, said, code })))
+        Ok(Heard::of(News::Receipt(Receipt { provider, key, reference, said, code })))
     }
+}
+
+/// What Twilio's own reading of stop words came to (`OptOutType`).
+fn keyword(word: &str) -> Option<Keyword> {
+    Keyword::from_word(&word.to_ascii_lowercase())
 }
 
 /// The table above.
@@ -148,9 +187,34 @@ fn said(status: &str, code: Option<u32>) -> Option<Said> {
     })
 }
 
+/// A number in E.164.
+fn is_number(text: &str) -> bool {
+    text.strip_prefix('+')
+        .is_some_and(|digits| (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_numbers_write_as_patients() {
+        for (from, expected) in [
+            ("+13125550142", true),
+            ("+442071838750", true),
+            ("13125550142", false),
+            ("72345", false),
+            ("whatsapp:+13125550142", false),
+            ("LAKESIDE", false),
+            ("+1312555014x", false),
+        ] {
+            assert_eq!(is_number(from), expected, "{from}");
+        }
+        assert_eq!(
+            ["STOP", "START", "HELP", "x"].map(keyword),
+            [Some(Keyword::Stop), Some(Keyword::Start), Some(Keyword::Help), None]
+        );
+    }
 
     #[test]
     fn every_status_says_what_the_table_says() {

@@ -56,6 +56,14 @@ pub(super) fn plain(speech: &str, language: &str) -> Result<String, SendError> {
     bounded(format!("<Response>{}<Hangup/></Response>", say(speech, language, 1)?))
 }
 
+/// Has `text` sent back to whoever wrote; `None`: nothing.
+pub(super) fn message(text: Option<&str>) -> String {
+    match text {
+        Some(text) => format!("<Response><Message>{}</Message></Response>", escape(text)),
+        None => "<Response/>".to_owned(),
+    }
+}
+
 /// `speech` is XML already: the template escapes what it fills in, and may hold SSML of its own.
 fn say(speech: &str, language: &str, times: u8) -> Result<String, SendError> {
     let (tag, voice) = voice(language).ok_or_else(|| SendError::new(FailureKind::Rejected, "no_voice"))?;
@@ -108,6 +116,12 @@ mod tests {
         let document = with_keys("Hello &amp; good day", "en", "https://o.example/k?a=1&b=\"<").unwrap();
         assert!(document.contains("action=\"https://o.example/k?a=1&amp;b=&quot;&lt;\""), "{document}");
         assert!(document.contains(">Hello &amp; good day</Say>"), "{document}");
+    }
+
+    #[test]
+    fn what_is_sent_back_is_escaped() {
+        assert_eq!(message(None), "<Response/>");
+        assert_eq!(message(Some("A & B <x>")), "<Response><Message>A &amp; B &lt;x&gt;</Message></Response>");
     }
 
     #[test]

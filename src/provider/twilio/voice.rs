@@ -171,7 +171,7 @@ impl Provider for TwilioVoice {
             Door::Gather => self.gather_action.as_ref(),
         };
         let asked = self.account.asked(given, call)?;
-        let (key, reference) = (asked.key, asked.fields.sid("CallSid")?);
+        let (key, reference) = (asked.key.ok_or(Unheard::Unreadable)?, asked.fields.sid("CallSid")?);
         let who = asked.fields.get("AnsweredBy");
         let said = match (call.door, asked.event.as_deref()) {
             (Door::Status, _) => ended(&asked.fields, who, self.gather_action.is_some()),

@@ -173,7 +173,9 @@ impl<E: Engine> Ledger<E> {
         let mut ids: Vec<PatientId> = vec![one.facts.patient_id.clone()];
         let stored = self.lock_patients(tx, &ids).await?;
         let patient = stored.patients.get(&stored.resolve(&one.facts.patient_id));
-        if let Some(spoilt) = patient.and_then(|patient| spoil(patient, one.channel, &one.address, now)) {
+        if let Some(spoilt) =
+            patient.and_then(|patient| spoil(patient, one.channel, &one.address, (ContactStatus::Bad, now)))
+        {
             return Ok(Some(spoilt));
         }
         if one.recipient == Recipient::Patient {
@@ -185,7 +187,10 @@ impl<E: Engine> Ledger<E> {
             return Ok(None);
         }
         let stored = self.lock_patients(tx, &ids).await?;
-        Ok(stored.patients.values().find_map(|proxy| spoil(proxy, one.channel, &one.address, now)))
+        Ok(stored
+            .patients
+            .values()
+            .find_map(|proxy| spoil(proxy, one.channel, &one.address, (ContactStatus::Bad, now))))
     }
 }
 
@@ -196,19 +201,26 @@ fn proxy_id(proxy: &crate::domain::patient::Proxy) -> Option<&PatientId> {
     }
 }
 
-/// The patient with that contact marked, be it their own or that of a proxy who is no patient; `None` where nothing
+/// The patient with that contact marked so, be it their own or that of a proxy who is no patient; `None` where nothing
 /// changes.
-fn spoil(patient: &Patient, channel: Channel, address: &Phi, now: Timestamp) -> Option<Patient> {
+pub(super) fn spoil(
+    patient: &Patient,
+    channel: Channel,
+    address: &Phi,
+    (status, now): (ContactStatus, Timestamp),
+) -> Option<Patient> {
     let mut patient = patient.clone();
     let persons = patient.proxies.iter_mut().filter_map(|proxy| match &mut proxy.person {
         ProxyPerson::Person(person) => Some(&mut person.contacts),
         ProxyPerson::Patient(_) => None,
     });
     let mut changed = false;
-    let is_it =
-        |c: &&mut Contact| c.channel == channel && c.address == *address && c.status == ContactStatus::Ok;
+    let stands = |c: &Contact| {
+        c.status == ContactStatus::Ok || (c.status == ContactStatus::Bad && status == ContactStatus::Wrong)
+    };
+    let is_it = |c: &&mut Contact| c.channel == channel && c.address == *address && stands(c);
     for contact in persons.flatten().chain(&mut patient.contacts).filter(is_it) {
-        (contact.status, contact.status_at) = (ContactStatus::Bad, Some(now));
+        (contact.status, contact.status_at) = (status, Some(now));
         changed = true;
     }
     changed.then_some(patient)

@@ -15,6 +15,7 @@ mod page;
 mod patients;
 mod read;
 mod receipts;
+mod replies;
 mod take_back;
 mod work;
 
@@ -229,6 +230,9 @@ impl<E: Engine> Store for Ledger<E> {
     async fn receive(&self, batch: &[Receipt]) -> Result<Received> {
         self.receive_batch(batch).await
     }
+    async fn reply(&self, ask: &ReplyAsk) -> Result<ReplyOutcome> {
+        self.take_reply(ask).await
+    }
     async fn match_receipts(&self, limit: u32) -> Result<u32> {
         self.match_kept(limit).await
     }
@@ -288,6 +292,9 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn work_item(&self, id: WorkItemId) -> Result<Option<WorkItem>> {
         self.one_work_item(id).await
+    }
+    async fn reply_text(&self, item: WorkItemId) -> Result<Option<ReplyText>> {
+        self.text_of_reply(item).await
     }
     async fn move_work(&self, id: WorkItemId, by: &str, to: WorkMove) -> Result<WorkMoved> {
         self.move_item(id, by, to).await

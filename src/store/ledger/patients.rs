@@ -228,6 +228,13 @@ impl<E: Engine> Ledger<E> {
         let now = Self::now(&mut tx).await?;
         Self::write_consents(self, &mut tx, &wishes(patient, now)).await?;
         let target = target.as_str();
+        E::run(
+            &mut tx,
+            "UPDATE replies SET body = NULL, address = NULL
+             WHERE patient_id IN (SELECT id FROM patients WHERE id = $1 OR alias_of = $1)",
+            args![target],
+        )
+        .await?;
         E::run(&mut tx, "DELETE FROM patients WHERE id = $1 OR alias_of = $1", args![target]).await?;
         E::run(&mut tx, "DELETE FROM patient_addresses WHERE patient_id = $1", args![target]).await?;
         Self::bump(&mut tx, &[target]).await?;

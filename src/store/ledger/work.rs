@@ -42,7 +42,7 @@ ORDER BY m.due_at LIMIT $1 {skip locked}";
 /// Whose message has come so far that nobody need look after it.
 const RESOLVED: &str = "
 SELECT m.id FROM work_items m JOIN messages x ON x.id = m.message_id
-WHERE m.closed_at IS NULL AND m.alerts > 0 AND (x.status IN ('delivered', 'read')
+WHERE m.closed_at IS NULL AND m.alerts > 0 AND m.reply_id IS NULL AND (x.status IN ('delivered', 'read')
     OR (m.kind = 'unacknowledged' AND x.status = 'cancelled')
     OR (m.kind = 'outcome_unknown' AND x.status <> 'unknown'
         AND NOT (x.status = 'sent' AND COALESCE(x.reason, '') = 'outcome_unknown')))
@@ -58,12 +58,22 @@ pub(super) struct NewItem<'a> {
     pub(super) message: Option<Uuid>,
     pub(super) patient: Option<&'a str>,
     pub(super) hold: Option<Uuid>,
+    pub(super) reply: Option<Uuid>,
 }
 
 impl<'a> NewItem<'a> {
     /// About nothing yet.
     pub(super) const fn bare(kind: WorkKind, priority: Priority) -> Self {
-        Self { kind, priority, source: None, site: None, message: None, patient: None, hold: None }
+        Self {
+            kind,
+            priority,
+            source: None,
+            site: None,
+            message: None,
+            patient: None,
+            hold: None,
+            reply: None,
+        }
     }
 
     pub(super) fn about(kind: WorkKind, facts: &'a MessageFacts) -> Self {
@@ -93,12 +103,14 @@ impl<E: Engine> Ledger<E> {
             maybe_ids("message_id", items, |i| i.message),
             maybe_texts("patient_id", items, |i| i.patient),
             maybe_ids("hold_id", items, |i| i.hold),
+            maybe_ids("reply_id", items, |i| i.reply),
             times("due_at", items, |i| Some(self.rules.work.at(i.kind, i.priority, now))),
         ];
         E::run(
             tx,
-            "INSERT INTO work_items (id, kind, priority, source, site, message_id, patient_id, hold_id, opened_at, due_at)
-             SELECT id, kind, priority, source, site, message_id, patient_id, hold_id, now(), due_at FROM {input}
+            "INSERT INTO work_items (id, kind, priority, source, site, message_id, patient_id, hold_id, reply_id, opened_at,
+                 due_at)
+             SELECT id, kind, priority, source, site, message_id, patient_id, hold_id, reply_id, now(), due_at FROM {input}
              WHERE true ON CONFLICT DO NOTHING",
             Args::none().batch(batch),
         )

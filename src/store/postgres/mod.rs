@@ -35,6 +35,7 @@ const MIGRATIONS: Migrations = &[
     (5, "recipients", include_str!("../../../migrations/postgres/0005_recipients.sql")),
     (6, "receipts", include_str!("../../../migrations/postgres/0006_receipts.sql")),
     (7, "callbacks", include_str!("../../../migrations/postgres/0007_callbacks.sql")),
+    (8, "replies", include_str!("../../../migrations/postgres/0008_replies.sql")),
 ];
 
 impl PostgresStore {

@@ -62,6 +62,7 @@ const MIGRATIONS: Migrations = &[
     (5, "recipients", include_str!("../../../migrations/sqlite/0005_recipients.sql")),
     (6, "receipts", include_str!("../../../migrations/sqlite/0006_receipts.sql")),
     (7, "callbacks", include_str!("../../../migrations/sqlite/0007_callbacks.sql")),
+    (8, "replies", include_str!("../../../migrations/sqlite/0008_replies.sql")),
 ];
 
 const READERS: u32 = 4;

@@ -3,6 +3,7 @@
 pub(crate) mod forged;
 pub(crate) mod lost;
 pub(crate) mod outage;
+mod replies;
 mod stories;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

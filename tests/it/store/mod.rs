@@ -20,6 +20,7 @@ mod outbox;
 mod page;
 mod patients;
 mod receive;
+mod replies;
 mod schema;
 mod settle;
 mod take_back;
@@ -169,6 +170,17 @@ contract! {
         a_contact_that_fails_again_is_given_up
         what_arrives_wipes_the_slate
         receipts_and_answers_at_once_lose_nothing
+    }
+    replies {
+        a_stop_binds_everybody_behind_the_number_once
+        a_start_gives_back_what_a_stop_took_and_no_more
+        a_cancel_after_a_visit_stops_and_calls_people
+        each_free_text_is_work_until_a_person_closes_it
+        danger_is_urgent_and_the_wish_in_it_counts
+        a_wrong_number_is_marked_for_all_behind_it
+        a_language_is_theirs_whose_number_it_is
+        a_number_that_nobody_knows_is_heard_all_the_same
+        of_one_webhook_many_times_at_once_one_counts
     }
     take_over {
         a_live_worker_keeps_what_it_holds

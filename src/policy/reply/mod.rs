@@ -1,0 +1,320 @@
+//! What a reply means. People write as people do: in capitals, with accents or without, politely, with a heart behind
+//! it, with a finger beside the key.
+//!
+//! 1. The whole reply is a stop word, give or take courtesies: it stops, whatever else is configured. Then the words for
+//!    starting again, for help and for a language.
+//! 2. Otherwise it is searched: for danger first, then for a wrong number, for a visit that is off, and for a wish to be
+//!    left alone in plain language ("any reasonable means", 47 CFR 64.1200(a)(10)). Such a wish is granted whatever else
+//!    the reply is, and people read it all the same: plain language can be misread.
+//! 3. Everything else is for people to read.
+//!
+//! **A false alarm costs a call, a missed one a life**: words of safety are found in every position, and "no" before
+//! them takes nothing back. The words stand in `words.rs`, and what becomes of some two hundred replies in `examples.txt`.
+
+mod words;
+
+use crate::domain::reply::{Intent, Keyword};
+use crate::domain::words::{Purpose, WorkKind};
+use words::Words;
+
+/// Of a reply so much is read; an SMS has no more.
+const MAX_CHARS: usize = 1_600;
+/// A reply of more words that speaks of a wrong number may speak of another one.
+const WRONG_MOST_WORDS: usize = 12;
+/// As the first or the last sentence of a longer reply, these say what they say alone.
+const CLEAR: &[&str] =
+    &["stop", "stopall", "stop all", "unsubscribe", "opt out", "optout", "quit", "alto", "basta", "退订"];
+
+/// What a clinic adds to the words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct More {
+    /// The whole reply.
+    pub stop: Vec<String>,
+    /// The whole reply.
+    pub start: Vec<String>,
+    /// The whole reply.
+    pub help: Vec<String>,
+    /// Anywhere in a short reply.
+    pub wrong_number: Vec<String>,
+    /// Anywhere in the reply.
+    pub safety: Vec<String>,
+}
+
+/// What a reply means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meaning {
+    pub intent: Intent,
+    /// Nothing more is to go to this address.
+    pub revokes: bool,
+    /// The word is one that is said of visits, too.
+    is_visits_word: bool,
+    /// How the wish to stop or to start was known.
+    by: By,
+    /// BCP-47: the language it is in, or the one that is asked for; `None` where the words do not tell.
+    pub language: Option<&'static str>,
+}
+
+/// By what a wish was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// The whole reply is a word of the tables.
+    Word,
+    /// Plain language, which can be misread.
+    Plain,
+    /// The provider's word for it.
+    Provider,
+}
+
+impl More {
+    /// These lists, each read as replies are; what has neither letter nor digit is no word.
+    #[must_use]
+    pub fn of([stop, start, help, wrong_number, safety]: [&[String]; 5]) -> Self {
+        let list = |given: &[String]| {
+            given.iter().map(|text| normalised(text)).filter(|text| !text.is_empty()).collect()
+        };
+        Self {
+            stop: list(stop),
+            start: list(start),
+            help: list(help),
+            wrong_number: list(wrong_number),
+            safety: list(safety),
+        }
+    }
+}
+
+impl Meaning {
+    const fn of(intent: Intent, language: Option<&'static str>) -> Self {
+        let revokes = matches!(intent, Intent::Stop);
+        Self { intent, revokes, is_visits_word: false, by: By::Word, language }
+    }
+
+    /// What goes on record as evidence of the wish: the word itself, which is one of the tables; never a text of the
+    /// patient's own.
+    #[must_use]
+    pub fn evidence(self, text: &str) -> String {
+        match self.by {
+            By::Word => bare(&normalised(text)),
+            By::Plain => "in plain language".to_owned(),
+            By::Provider => "as the provider read it".to_owned(),
+        }
+    }
+
+    /// What it means as the answer to a message for this purpose; `None`: no message is known.
+    #[must_use]
+    pub fn after(self, purpose: Option<Purpose>) -> Self {
+        let visit = self.is_visits_word && purpose == Some(Purpose::Appointment);
+        Self { intent: if visit { Intent::Cancel } else { self.intent }, ..self }
+    }
+
+    /// What people have to do about it.
+    #[must_use]
+    pub const fn work(self) -> Option<WorkKind> {
+        match self.intent {
+            Intent::Safety => Some(WorkKind::Safety),
+            Intent::Cancel => Some(WorkKind::MaybeCancelVisit),
+            Intent::Text => Some(WorkKind::Reply),
+            Intent::Stop | Intent::WrongNumber if self.revokes && matches!(self.by, By::Plain) => {
+                Some(WorkKind::Reply)
+            }
+            Intent::Stop | Intent::Start | Intent::Help | Intent::WrongNumber | Intent::Language => None,
+        }
+    }
+}
+
+/// Reads a reply. `keyword` is what its provider took it for: a provider that has stopped a number will not carry
+/// anything there, whatever we make of the words.
+#[must_use]
+pub fn read(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
+    let meaning = by_words(text, more);
+    let told = |intent| Meaning { by: By::Provider, ..Meaning::of(intent, meaning.language) };
+    match (keyword, meaning.intent) {
+        (Some(Keyword::Stop), _) if meaning.revokes => meaning,
+        (Some(Keyword::Stop), Intent::Text | Intent::Start | Intent::Help | Intent::Language) => {
+            told(Intent::Stop)
+        }
+        (Some(Keyword::Stop), _) => Meaning { revokes: true, by: By::Provider, ..meaning },
+        (Some(Keyword::Start), Intent::Text) => told(Intent::Start),
+        (Some(Keyword::Help), Intent::Text) => told(Intent::Help),
+        _ => meaning,
+    }
+}
+
+fn by_words(text: &str, more: &More) -> Meaning {
+    let text: String = text.chars().take(MAX_CHARS).collect();
+    let read = normalised(&text);
+    whole(&bare(&read), more).unwrap_or_else(|| within(&text, &read, more))
+}
+
+/// The reply is one word, or one of the known pairs and phrases.
+fn whole(bare: &str, more: &More) -> Option<Meaning> {
+    let says = |added: &[String]| added.iter().any(|word| word == bare);
+    let known = |list: fn(&Words) -> &'static [&'static str]| {
+        words::ALL.iter().find(|w| list(w).contains(&bare)).map(|w| Some(w.tag))
+    };
+    if let Some(tag) = known(|w| w.stop).or_else(|| says(&more.stop).then_some(None)) {
+        return Some(Meaning::of(Intent::Stop, tag));
+    }
+    if let Some(tag) = known(|w| w.cancel) {
+        return Some(Meaning { is_visits_word: true, ..Meaning::of(Intent::Stop, tag) });
+    }
+    if let Some(tag) = all_stop(bare) {
+        return Some(Meaning::of(Intent::Stop, tag));
+    }
+    if let Some(tag) = known(|w| w.start).or_else(|| says(&more.start).then_some(None)) {
+        return Some(Meaning::of(Intent::Start, tag));
+    }
+    if let Some(tag) = known(|w| w.help).or_else(|| says(&more.help).then_some(None)) {
+        return Some(Meaning::of(Intent::Help, tag));
+    }
+    known(|w| w.language).map(|tag| Meaning::of(Intent::Language, tag))
+}
+
+/// Several stop words and nothing else, in whatever languages.
+fn all_stop(bare: &str) -> Option<Option<&'static str>> {
+    let mut said = bare.split(' ');
+    let stops = |word: &str| words::ALL.iter().find(|w| w.stop.contains(&word) || w.cancel.contains(&word));
+    let first = stops(said.next()?)?;
+    said.all(|word| stops(word).is_some()).then_some(Some(first.tag))
+}
+
+/// What is found in a reply that is no word by itself.
+fn within(text: &str, read: &str, more: &More) -> Meaning {
+    let harmless = |text: String, w: &Words| w.harmless.iter().fold(text, |text, calm| without(&text, calm));
+    let wary = words::ALL.iter().fold(read.to_owned(), harmless);
+    let any = |list: fn(&Words) -> &'static [&'static str]| {
+        words::ALL.iter().find(|w| list(w).iter().any(|said| is_said(read, said))).map(|w| Some(w.tag))
+    };
+    let danger =
+        words::ALL.iter().find(|w| w.safety.iter().any(|said| holds(&wary, said))).map(|w| Some(w.tag));
+    let danger = danger.or_else(|| more.safety.iter().any(|said| holds(&wary, said)).then_some(None));
+    let short = read.split(' ').count() <= WRONG_MOST_WORDS;
+    let wrong =
+        any(|w| w.wrong).or_else(|| more.wrong_number.iter().any(|s| is_said(read, s)).then_some(None));
+    let wrong = wrong.filter(|_| short);
+    let visit = any(|w| w.visit).or_else(|| sentence(text, false, |s| tag_of(s, |w| w.cancel)));
+    let revoking = any(|w| w.revoking)
+        .or_else(|| sentence(text, true, |s| CLEAR.contains(&s).then(|| tag_of(s, |w| w.stop))?));
+    let found = [
+        (Intent::Safety, danger),
+        (Intent::WrongNumber, wrong),
+        (Intent::Cancel, visit),
+        (Intent::Stop, revoking),
+    ];
+    let first = found.into_iter().find_map(|(intent, tag)| tag.map(|tag| Meaning::of(intent, tag)));
+    let meaning = first.unwrap_or_else(|| Meaning::of(Intent::Text, None));
+    Meaning { revokes: revoking.is_some(), by: By::Plain, ..meaning }
+}
+
+fn tag_of(said: &str, list: fn(&Words) -> &'static [&'static str]) -> Option<Option<&'static str>> {
+    words::ALL.iter().find(|w| list(w).contains(&said)).map(|w| Some(w.tag))
+}
+
+/// What the first sentence says by itself, and where `or_last` the last one.
+fn sentence(
+    text: &str,
+    or_last: bool,
+    says: impl Fn(&str) -> Option<Option<&'static str>>,
+) -> Option<Option<&'static str>> {
+    let sentences: Vec<String> = text
+        .split(['.', '!', '?', ',', ';', ':', '\n', '\u{2014}', '\u{3002}', '\u{ff0c}', '\u{ff01}'])
+        .map(|part| bare(&normalised(part)))
+        .filter(|part| !part.is_empty())
+        .collect();
+    let first = sentences.first().and_then(|s| says(s));
+    first.or_else(|| sentences.last().filter(|_| or_last).and_then(|s| says(s)))
+}
+
+/// Whether `said` stands in `text`, whole words only. Chinese has no spaces between words.
+fn holds(text: &str, said: &str) -> bool {
+    if said.is_ascii() {
+        format!(" {text} ").contains(&format!(" {said} "))
+    } else {
+        text.replace(' ', "").contains(said)
+    }
+}
+
+fn without(text: &str, said: &str) -> String {
+    let cut = format!(" {text} ").replace(&format!(" {said} "), " ");
+    cut.trim().to_owned()
+}
+
+/// Whether `said` stands in `text` and no "not" before it.
+fn is_said(text: &str, said: &str) -> bool {
+    if !said.is_ascii() {
+        return holds(text, said);
+    }
+    let (text, said) = (format!(" {text} "), format!(" {said} "));
+    text.match_indices(&said).any(|(at, _)| {
+        let before = text.get(..at).unwrap_or_default().rsplit(' ').next().unwrap_or_default();
+        !words::ALL.iter().any(|w| w.not.contains(&before))
+    })
+}
+
+/// Small letters and digits without accents, one space between words; apostrophes go ("can't" is "cant"), and so does
+/// everything that is neither letter nor digit.
+fn normalised(text: &str) -> String {
+    let mut read = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\'' | '\u{2018}' | '\u{2019}' | '\u{201b}' | '\u{2bc}' | '`' | '\u{b4}' => {}
+            // Accents by themselves, and what is not seen.
+            '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200f}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}' => {}
+            c => {
+                for plain in full_width(c).to_lowercase().map(without_accent) {
+                    let gap = !plain.is_alphanumeric();
+                    if !gap {
+                        read.push(plain);
+                    } else if !read.is_empty() && !read.ends_with(' ') {
+                        read.push(' ');
+                    }
+                }
+            }
+        }
+    }
+    read.truncate(read.trim_end().len());
+    read
+}
+
+/// Letters as East Asian keyboards write them are those of ASCII.
+fn full_width(c: char) -> char {
+    match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        c => c,
+    }
+}
+
+const fn without_accent(c: char) -> char {
+    match c {
+        'á' | 'à' | 'â' | 'ä' | 'ã' | 'å' => 'a',
+        'é' | 'è' | 'ê' | 'ë' => 'e',
+        'í' | 'ì' | 'î' | 'ï' => 'i',
+        'ó' | 'ò' | 'ô' | 'ö' | 'õ' => 'o',
+        'ú' | 'ù' | 'û' | 'ü' => 'u',
+        'ñ' => 'n',
+        'ç' => 'c',
+        c => c,
+    }
+}
+
+/// Without courtesies around it, and said once where it is said twice.
+fn bare(read: &str) -> String {
+    let around = |word: &&str| words::ALL.iter().any(|w| w.around.contains(word));
+    let mut said: Vec<&str> = read.split(' ').collect();
+    while said.len() > 1 && said.first().is_some_and(around) {
+        said.remove(0);
+    }
+    while said.len() > 1 && said.last().is_some_and(around) {
+        said.pop();
+    }
+    said.dedup();
+    let times = |n: &usize| {
+        let mut parts = said.chunks(*n);
+        parts.next().is_some_and(|first| parts.all(|part| part == first))
+    };
+    let once = (1..=said.len()).find(times).unwrap_or(said.len());
+    said.truncate(once);
+    said.join(" ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! Replies: on record once, and with them all that follows: who stands behind the number, what they want, what people
+//! have to do. One transaction: an answer to the patient is an answer to what lasts.
+
+use jiff::Timestamp;
+
+use super::contacts::spoil;
+use super::work::NewItem;
+use super::{Ledger, Numbered};
+use crate::domain::event::EventKind;
+use crate::domain::ids::{PatientId, ReplyId, WorkItemId};
+use crate::domain::patient::{ConsentSource, Patient};
+use crate::domain::reply::{Intent, Reply};
+use crate::domain::wish::{Terms, Wish};
+use crate::domain::words::{Channel, ContactStatus, Priority, Purpose, WorkKind};
+use crate::policy::reply::Meaning;
+use crate::store::Result;
+use crate::store::columns::{Columns, facts};
+use crate::store::emit::Emitter;
+use crate::store::engine::{Args, Engine, args, bytes, ids, maybe_ids, maybe_texts, texts};
+use crate::store::rows::{AddressConsent, MessageFacts, ReplyAsk, ReplyOutcome, ReplyText};
+use crate::store::words;
+
+/// Records that one reply changes at most. A number behind which more stand is a switchboard's, not a household's.
+const MOST_BEHIND: usize = 200;
+
+/// The last message to a number. `'sms'` is written out because the index has it so.
+const FOLLOWS: &str = concat!(
+    "SELECT ",
+    words::facts!("m."),
+    ", a.locale FROM {input} JOIN attempts a ON a.address_index = input.address_index JOIN messages m ON m.id = a.message_id ",
+    "WHERE a.channel = 'sms' AND a.status <> 'failed' ORDER BY a.begun_at DESC LIMIT 1"
+);
+
+/// What a reply follows, and when.
+struct Context {
+    id: ReplyId,
+    /// `None`: nothing was ever sent to that number.
+    facts: Option<MessageFacts>,
+    locale: Option<String>,
+    meaning: Meaning,
+    /// Kept with what follows from it.
+    evidence: String,
+    now: Timestamp,
+}
+
+impl<E: Engine> Ledger<E> {
+    pub(super) async fn take_reply(&self, ask: &ReplyAsk) -> Result<ReplyOutcome> {
+        let mut tx = self.engine.begin().await?;
+        let context = self.context(&mut tx, ask).await?;
+        if !self.keep_reply(&mut tx, &ask.reply, &context).await? {
+            return Ok(ReplyOutcome::Known);
+        }
+        let meaning = context.meaning;
+        let mut changes = Vec::new();
+        match meaning.intent {
+            Intent::WrongNumber => self.mark_wrong(&mut tx, &ask.reply, &context, &mut changes).await?,
+            Intent::Language => self.change_language(&mut tx, &ask.reply, &context, &mut changes).await?,
+            Intent::Start => {
+                let free = |purpose: &&Purpose| !ask.opt_in.contains(purpose);
+                let grants: Vec<AddressConsent> = Purpose::ALL
+                    .iter()
+                    .filter(free)
+                    .map(|purpose| said(&ask.reply, &context, true, Some(*purpose)))
+                    .collect();
+                self.write_consents(&mut tx, &grants).await?;
+            }
+            Intent::Stop | Intent::Cancel | Intent::Help | Intent::Safety | Intent::Text => {}
+        }
+        if meaning.revokes {
+            self.write_consents(&mut tx, &[said(&ask.reply, &context, false, None)]).await?;
+        }
+        self.tell_reply(&mut tx, &ask.reply, &context, &changes).await?;
+        if let Some(kind) = meaning.work() {
+            self.open_items(&mut tx, &[item(kind, &context)]).await?;
+        }
+        E::commit(tx).await?;
+        let site = context.facts.and_then(|facts| facts.site);
+        Ok(ReplyOutcome::New { meaning, locale: context.locale, site })
+    }
+
+    async fn context(&self, tx: &mut E::Tx, ask: &ReplyAsk) -> Result<Context> {
+        let index = [self.sealer.index(&ask.reply.from)];
+        let columns = vec![bytes("address_index", &index, Clone::clone)];
+        let rows = E::run(tx, FOLLOWS, Args::none().batch(columns)).await?;
+        let facts: Option<MessageFacts> = rows.first().map(facts).transpose()?;
+        let locale = rows.first().map(|row| row.text(14)).transpose()?.map(str::to_owned);
+        let meaning = ask.meaning.after(facts.as_ref().map(|facts| facts.purpose));
+        let (provider, reference) = (&ask.reply.provider, &ask.reply.reference);
+        let word = meaning.evidence(ask.reply.text.expose());
+        Ok(Context {
+            id: ReplyId::generate(),
+            evidence: format!("reply {provider} {reference}: {word}"),
+            now: Self::now(tx).await?,
+            facts,
+            locale,
+            meaning,
+        })
+    }
+
+    /// False: it is on record already.
+    async fn keep_reply(&self, tx: &mut E::Tx, reply: &Reply, context: &Context) -> Result<bool> {
+        let one = [reply];
+        let facts = context.facts.as_ref();
+        let batch = vec![
+            ids("id", &one, |_| context.id.0),
+            texts("provider", &one, |r| r.provider.as_str()),
+            texts("provider_ref", &one, |r| &r.reference),
+            bytes("address_index", &one, |r| self.sealer.index(&r.from)),
+            bytes("address", &one, |r| self.sealer.seal_text(&r.from)),
+            maybe_ids("message_id", &one, |_| facts.map(|facts| facts.id.0)),
+            maybe_texts("patient_id", &one, |_| facts.map(|facts| facts.patient_id.as_str())),
+            texts("intent", &one, |_| context.meaning.intent.as_str()),
+            bytes("body", &one, |r| self.sealer.seal_text(&r.text)),
+        ];
+        let rows = E::run(
+            tx,
+            "INSERT INTO replies (id, provider, provider_ref, address_index, address, message_id, patient_id, intent, body,
+                 received_at)
+             SELECT id, provider, provider_ref, address_index, address, message_id, patient_id, intent, body, now()
+             FROM {input} WHERE true ON CONFLICT (provider, provider_ref) DO NOTHING RETURNING id",
+            Args::none().batch(batch),
+        )
+        .await?;
+        Ok(!rows.is_empty())
+    }
+
+    /// Everybody who stands behind the number, locked.
+    async fn behind(&self, tx: &mut E::Tx, reply: &Reply) -> Result<Vec<Patient>> {
+        let index = [self.sealer.index(&reply.from)];
+        let rows = E::run(
+            tx,
+            "SELECT pa.patient_id FROM {input} JOIN patient_addresses pa ON pa.address_index = input.address_index
+             ORDER BY pa.patient_id",
+            Args::none().batch(vec![bytes("address_index", &index, Clone::clone)]),
+        )
+        .await?;
+        let ids = rows.iter().take(MOST_BEHIND).map(|row| row.word(0, PatientId::parse));
+        let ids = ids.collect::<Result<Vec<PatientId>>>()?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut patients: Vec<Patient> = self.lock_patients(tx, &ids).await?.patients.into_values().collect();
+        patients.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(patients)
+    }
+
+    /// A number that is wrong for texts is wrong for calls.
+    async fn mark_wrong(
+        &self,
+        tx: &mut E::Tx,
+        reply: &Reply,
+        context: &Context,
+        changes: &mut Vec<(PatientId, EventKind)>,
+    ) -> Result<()> {
+        let to = (ContactStatus::Wrong, context.now);
+        for patient in self.behind(tx, reply).await? {
+            let mut marked: Option<Patient> = None;
+            let mut what = Vec::new();
+            for channel in [Channel::Sms, Channel::Voice] {
+                if let Some(spoilt) = spoil(marked.as_ref().unwrap_or(&patient), channel, &reply.from, to) {
+                    marked = Some(spoilt);
+                    what.push(format!("contact {channel} {}", ContactStatus::Wrong));
+                }
+            }
+            if let Some(marked) = marked {
+                self.write_patients(tx, vec![marked]).await?;
+                self.keep_told(tx, &patient.id, &what, context).await?;
+                changes.push((patient.id, EventKind::Contact(ContactStatus::Wrong)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Those whose own number it is read the new language from now on, as if they had chosen it on their page.
+    async fn change_language(
+        &self,
+        tx: &mut E::Tx,
+        reply: &Reply,
+        context: &Context,
+        changes: &mut Vec<(PatientId, EventKind)>,
+    ) -> Result<()> {
+        let Some(tag) = context.meaning.language else { return Ok(()) };
+        let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
+        let terms = Terms { opt_in: &[], now: context.now, evidence: &context.evidence };
+        for patient in self.behind(tx, reply).await? {
+            let own = patient.contacts.iter().any(|contact| contact.address == reply.from);
+            // Theirs may say more: es-US is Spanish already.
+            let reads = patient.language.as_deref().is_some_and(|known| primary(known) == primary(tag));
+            if !own || reads {
+                continue;
+            }
+            let granted = Wish::Language(tag.to_owned()).grant(&patient, &terms);
+            self.write_patients(tx, vec![granted.patient]).await?;
+            self.keep_told(tx, &patient.id, &granted.changes, context).await?;
+            changes.push((patient.id, EventKind::PreferenceChanged));
+        }
+        Ok(())
+    }
+
+    async fn keep_told(
+        &self,
+        tx: &mut E::Tx,
+        patient: &PatientId,
+        what: &[String],
+        context: &Context,
+    ) -> Result<()> {
+        Self::keep_changes(tx, patient, ConsentSource::Patient.as_str(), what, &context.evidence).await
+    }
+
+    /// The reply takes its place among the events of the message that it follows.
+    async fn tell_reply(
+        &self,
+        tx: &mut E::Tx,
+        reply: &Reply,
+        context: &Context,
+        changes: &[(PatientId, EventKind)],
+    ) -> Result<()> {
+        let facts = context.facts.as_ref();
+        let mut seq = 0;
+        if let Some(facts) = facts {
+            let next = "UPDATE messages SET seq = seq + 1 WHERE id = $1 RETURNING seq";
+            let rows = E::run(tx, next, args![facts.id.0]).await?;
+            seq = rows.first().map_or(Ok(0), |row| row.count(0))?;
+        }
+        let event = Emitter::reply(facts, context.meaning.intent, &reply.provider, context.now);
+        let mut events = vec![Numbered { message: facts.map(|facts| facts.id), seq, event }];
+        let source = facts.map(|facts| &facts.source);
+        events.extend(changes.iter().map(|(patient, kind)| {
+            let event = Emitter::changed_by_reply(source, patient, kind.clone(), context.now);
+            Numbered { message: None, seq: 0, event }
+        }));
+        self.insert_events(tx, &events).await
+    }
+
+    pub(super) async fn text_of_reply(&self, item: WorkItemId) -> Result<Option<ReplyText>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT r.intent, r.body, r.received_at FROM work_items w JOIN replies r ON r.id = w.reply_id WHERE w.id = $1",
+                args![item.0],
+            )
+            .await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(Some(ReplyText {
+            intent: row.word(0, Intent::from_word)?,
+            text: row.maybe_bytes(1)?.map(|body| self.sealer.open_text(body)).transpose()?,
+            received_at: row.time(2)?,
+        }))
+    }
+}
+
+/// What was said, binding everybody behind the number.
+fn said(reply: &Reply, context: &Context, granted: bool, purpose: Option<Purpose>) -> AddressConsent {
+    AddressConsent {
+        channel: Channel::Sms,
+        address: reply.from.clone(),
+        purpose,
+        granted,
+        at: context.now,
+        source: ConsentSource::Patient,
+        by: None,
+        evidence: Some(context.evidence.clone()),
+    }
+}
+
+fn item(kind: WorkKind, context: &Context) -> NewItem<'_> {
+    let item = context
+        .facts
+        .as_ref()
+        .map_or_else(|| NewItem::bare(kind, Priority::Normal), |facts| NewItem::about(kind, facts));
+    let priority = if kind == WorkKind::Safety { Priority::Urgent } else { item.priority };
+    NewItem { reply: Some(context.id.0), priority, ..item }
+}

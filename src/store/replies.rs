@@ -1,0 +1,44 @@
+//! Replies as they go into the ledger, and what became of them.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::domain::ids::SiteId;
+use crate::domain::phi::Phi;
+use crate::domain::reply::{Intent, Reply};
+use crate::domain::words::Purpose;
+use crate::policy::reply::Meaning;
+
+/// A reply, and what it was read as.
+#[derive(Clone, Debug)]
+pub struct ReplyAsk {
+    pub reply: Reply,
+    pub meaning: Meaning,
+    /// Purposes that nothing is sent for until the patient agrees: a START is no such agreement.
+    pub opt_in: Vec<Purpose>,
+}
+
+/// What became of a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyOutcome {
+    /// It is on record already, and nothing has changed.
+    Known,
+    /// It is on record, and all that follows from it.
+    New {
+        /// As the answer to the message that it follows.
+        meaning: Meaning,
+        /// Of that message's text, BCP-47; `None`: nothing was ever sent to that number.
+        locale: Option<String>,
+        /// That message's.
+        site: Option<SiteId>,
+    },
+}
+
+/// What a patient wrote, for those who look after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplyText {
+    pub intent: Intent,
+    /// `None` where the patient was erased since.
+    pub text: Option<Phi>,
+    pub received_at: Timestamp,
+}

@@ -1,0 +1,245 @@
+//! What patients send back: on record once, and with it all that follows.
+
+use outreachd::domain::consent::{Answer, answer};
+use outreachd::domain::patient::Patient;
+use outreachd::domain::phi::Phi;
+use outreachd::domain::reply::{Intent, Reply};
+use outreachd::domain::words::{Channel, ContactStatus, Priority, Purpose, WorkKind, WorkOutcome};
+use outreachd::policy::reply::{More, read};
+use outreachd::store::rows::{ReplyAsk, ReplyOutcome, Subject, WorkFilter, WorkItem, WorkMove};
+
+use super::ledger::{Ledger, worker};
+use super::make::{PHONE, Shape, at, contact, job, patient, patient_id, provider, seconds};
+
+fn ask(reference: &str, text: &str) -> ReplyAsk {
+    let reply = Reply {
+        provider: provider("twilio"),
+        reference: reference.to_owned(),
+        from: Phi::new(PHONE),
+        text: Phi::new(text),
+        keyword: None,
+    };
+    ReplyAsk { reply, meaning: read(text, None, &More::default()), opt_in: vec![Purpose::Marketing] }
+}
+
+/// Takes a new reply; answers what it was taken for.
+async fn reply(ledger: &Ledger, reference: &str, text: &str) -> Intent {
+    ledger.pass(seconds(1)).await;
+    match ledger.reply(&ask(reference, text)).await.unwrap() {
+        ReplyOutcome::New { meaning, .. } => meaning.intent,
+        ReplyOutcome::Known => panic!("{reference} is new"),
+    }
+}
+
+async fn household(ledger: &Ledger) {
+    let both = ["P1", "P2"].map(|name| patient(name, "2026-01-01T00:00:00Z"));
+    ledger.upsert_patients(both.to_vec()).await.unwrap();
+}
+
+async fn items(ledger: &Ledger) -> Vec<WorkItem> {
+    ledger.work_items(&WorkFilter { limit: 100, ..WorkFilter::default() }).await.unwrap()
+}
+
+async fn wrote(ledger: &Ledger, item: &WorkItem) -> Option<String> {
+    let reply = ledger.reply_text(item.id).await.unwrap().expect("a reply");
+    reply.text.map(|text| text.expose().to_owned())
+}
+
+/// What was said at the number, of this purpose.
+async fn says(ledger: &Ledger, name: &str, purpose: Purpose) -> &'static str {
+    let subject = Subject {
+        message: job("q").facts.id,
+        patient: patient_id(name),
+        inline_addresses: Vec::new(),
+        step: 0,
+        yields: false,
+    };
+    let directory = ledger.directory(&[subject]).await.unwrap();
+    let said = &directory.entries[0].address_consents;
+    match answer(said, purpose, Channel::Sms, &Phi::new(PHONE), at("2098-01-01T00:00:00Z")) {
+        Answer::Revoked(_) => "no",
+        Answer::Granted(_) => "yes",
+        Answer::Unsaid | Answer::Expired(_) => "nothing",
+    }
+}
+
+async fn stored(ledger: &Ledger, name: &str) -> Patient {
+    ledger.patient(&patient_id(name)).await.unwrap().expect("a patient")
+}
+
+pub(super) async fn a_stop_binds_everybody_behind_the_number_once(ledger: Ledger) {
+    household(&ledger).await;
+    let sent = ledger.sent(job("a")).await;
+    let hand = ledger.lease(job("b").patient("P2")).await;
+    let planned = ledger.plan(&hand).await;
+    assert_eq!(reply(&ledger, "SM1", "Stop, please!").await, Intent::Stop);
+    assert!(!ledger.try_begin(planned).await, "what was planned before it goes nowhere");
+    for name in ["P1", "P2"] {
+        assert_eq!(says(&ledger, name, Purpose::Appointment).await, "no", "{name}");
+    }
+    let kept = "UPDATE address_consents SET channel = channel WHERE NOT granted AND purpose IS NULL AND channel = 'sms'
+        AND source = 'patient' AND evidence = 'reply twilio SM1: stop'";
+    assert_eq!(ledger.execute(kept).await.unwrap(), 1, "with its evidence");
+    assert_eq!(ledger.told(sent).await, ["message.sent.ehr", "reply.stop.ehr"]);
+    let plan = ledger.plan(&hand).await;
+    // The webhook comes again: nothing has changed.
+    assert_eq!(ledger.reply(&ask("SM1", "Stop, please!")).await.unwrap(), ReplyOutcome::Known);
+    assert_eq!(ledger.told(sent).await, ["message.sent.ehr", "reply.stop.ehr"]);
+    assert!(ledger.try_begin(plan).await, "nobody's revision was raised by the repeat");
+    assert_eq!(items(&ledger).await, []);
+}
+
+pub(super) async fn a_start_gives_back_what_a_stop_took_and_no_more(ledger: Ledger) {
+    household(&ledger).await;
+    ledger.sent(job("a")).await;
+    reply(&ledger, "SM1", "STOP").await;
+    assert_eq!(reply(&ledger, "SM2", "start").await, Intent::Start);
+    for name in ["P1", "P2"] {
+        assert_eq!(says(&ledger, name, Purpose::Appointment).await, "yes", "{name}");
+        assert_eq!(says(&ledger, name, Purpose::Emergency).await, "yes", "{name}");
+        assert_eq!(
+            says(&ledger, name, Purpose::Marketing).await,
+            "no",
+            "a word is no agreement to marketing"
+        );
+    }
+    reply(&ledger, "SM3", "alto").await;
+    assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "no");
+}
+
+pub(super) async fn a_cancel_after_a_visit_stops_and_calls_people(ledger: Ledger) {
+    household(&ledger).await;
+    let visit = ledger.sent(job("a").site("north")).await;
+    assert_eq!(reply(&ledger, "SM1", "CANCEL").await, Intent::Cancel);
+    assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "no");
+    let open = items(&ledger).await;
+    assert_eq!(open.len(), 1);
+    assert_eq!((open[0].kind, open[0].message_id), (WorkKind::MaybeCancelVisit, Some(visit)));
+    assert_eq!(open[0].site.as_ref().unwrap().as_str(), "north");
+    assert_eq!(open[0].due_at.duration_since(open[0].opened_at), seconds(3_600));
+    assert_eq!(wrote(&ledger, &open[0]).await.as_deref(), Some("CANCEL"));
+    // After anything else it is a stop and nothing besides.
+    ledger.pass(seconds(1)).await;
+    let mut other = job("b");
+    other.facts.purpose = Purpose::Care;
+    ledger.sent(other).await;
+    assert_eq!(reply(&ledger, "SM2", "cancel").await, Intent::Stop);
+    assert_eq!(items(&ledger).await.len(), 1);
+}
+
+pub(super) async fn each_free_text_is_work_until_a_person_closes_it(ledger: Ledger) {
+    household(&ledger).await;
+    let message = ledger.sent(job("a")).await;
+    assert_eq!(reply(&ledger, "SM1", "Can I bring my son?").await, Intent::Text);
+    assert_eq!(reply(&ledger, "SM2", "He is 4").await, Intent::Text);
+    let open = items(&ledger).await;
+    let kinds: Vec<_> = open.iter().map(|item| (item.kind, item.message_id)).collect();
+    assert_eq!(kinds, [(WorkKind::Reply, Some(message)); 2], "the second is not lost behind the first");
+    let mut texts = Vec::new();
+    for item in &open {
+        texts.push(wrote(&ledger, item).await.unwrap());
+        assert!(!format!("{item:?} {:?}", ledger.reply_text(item.id).await.unwrap()).contains("son"));
+    }
+    texts.sort();
+    assert_eq!(texts, ["Can I bring my son?", "He is 4"]);
+    assert_eq!(ledger.sweep_work(10).await.unwrap().opened.len(), 2);
+    ledger.execute("UPDATE messages SET status = 'delivered' WHERE job_id = 'a'").await.unwrap();
+    let swept = ledger.sweep_work(10).await.unwrap();
+    assert!(swept.resolved.is_empty(), "that the message arrived answers nobody: {swept:?}");
+    ledger.move_work(open[0].id, "ana", WorkMove::Close(WorkOutcome::Reached)).await.unwrap();
+    assert_eq!(items(&ledger).await.len(), 1);
+    for event in ledger.outbox(worker(), &[], 100).await.unwrap() {
+        assert!(!event.body.contains("son") && !event.body.contains("He is"), "{}", event.body);
+    }
+    // Erased, the patient has written nothing.
+    ledger.erase_patient(&patient_id("P1")).await.unwrap();
+    assert_eq!(wrote(&ledger, &open[1]).await, None);
+}
+
+pub(super) async fn danger_is_urgent_and_the_wish_in_it_counts(ledger: Ledger) {
+    household(&ledger).await;
+    ledger.sent(job("a").priority(Priority::Bulk)).await;
+    assert_eq!(reply(&ledger, "SM1", "stop texting me, I have chest pain").await, Intent::Safety);
+    let open = items(&ledger).await;
+    assert_eq!((open[0].kind, open[0].priority), (WorkKind::Safety, Priority::Urgent));
+    assert_eq!(open[0].due_at.duration_since(open[0].opened_at), seconds(300));
+    assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "no");
+}
+
+pub(super) async fn a_wrong_number_is_marked_for_all_behind_it(ledger: Ledger) {
+    let mut both = ["P1", "P2"].map(|name| patient(name, "2026-01-01T00:00:00Z"));
+    both[0].contacts.push(contact(Channel::Voice, PHONE));
+    both[0].contacts.push(contact(Channel::Email, "ana@example.org"));
+    ledger.upsert_patients(both.to_vec()).await.unwrap();
+    let message = ledger.sent(job("a")).await;
+    let hand = ledger.lease(job("b").patient("P2")).await;
+    let planned = ledger.plan(&hand).await;
+    assert_eq!(reply(&ledger, "SM1", "Wrong number!").await, Intent::WrongNumber);
+    assert!(!ledger.try_begin(planned).await);
+    for name in ["P1", "P2"] {
+        for contact in stored(&ledger, name).await.contacts {
+            let expected =
+                if contact.channel == Channel::Email { ContactStatus::Ok } else { ContactStatus::Wrong };
+            assert_eq!(contact.status, expected, "{name} {}", contact.channel);
+        }
+    }
+    assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "nothing", "nobody has opted out");
+    assert_eq!(ledger.told(message).await, ["message.sent.ehr", "reply.wrong_number.ehr"]);
+    let told = ledger.outbox(worker(), &[], 100).await.unwrap();
+    let wrong: Vec<_> = told.iter().filter(|event| event.routing_key == "contact.wrong.ehr").collect();
+    assert_eq!(wrong.len(), 2);
+    assert!(
+        wrong[0].body.contains("\"patient_id\":\"P1\"") && wrong[1].body.contains("\"patient_id\":\"P2\"")
+    );
+    // A record that the EHR changes after that is believed.
+    ledger.upsert_patients(vec![patient("P2", "2098-01-01T00:00:00Z")]).await.unwrap();
+    assert_eq!(stored(&ledger, "P2").await.contacts[0].status, ContactStatus::Ok);
+}
+
+pub(super) async fn a_language_is_theirs_whose_number_it_is(ledger: Ledger) {
+    let mut both = ["P1", "P2"].map(|name| patient(name, "2026-01-01T00:00:00Z"));
+    both[0].language = Some("en".to_owned());
+    both[1].language = Some("es-US".to_owned());
+    ledger.upsert_patients(both.to_vec()).await.unwrap();
+    ledger.sent(job("a")).await;
+    assert_eq!(reply(&ledger, "SM1", "Español por favor").await, Intent::Language);
+    assert_eq!(stored(&ledger, "P1").await.language.as_deref(), Some("es"));
+    assert_eq!(stored(&ledger, "P2").await.language.as_deref(), Some("es-US"), "it was Spanish already");
+    let told = ledger.outbox(worker(), &[], 100).await.unwrap();
+    let keys: Vec<&str> = told.iter().map(|event| event.routing_key.as_str()).collect();
+    assert_eq!(keys, ["message.sent.ehr", "reply.language.ehr", "preference.changed"]);
+    // The sender's older word does not undo the patient's own.
+    let mut again = patient("P1", "2026-01-02T00:00:00Z");
+    again.language = Some("en".to_owned());
+    ledger.upsert_patients(vec![again]).await.unwrap();
+    assert_eq!(stored(&ledger, "P1").await.language.as_deref(), Some("es"));
+}
+
+pub(super) async fn a_number_that_nobody_knows_is_heard_all_the_same(ledger: Ledger) {
+    assert_eq!(reply(&ledger, "SM1", "STOP").await, Intent::Stop);
+    assert_eq!(reply(&ledger, "SM2", "Who are you?").await, Intent::Text);
+    let open = items(&ledger).await;
+    assert_eq!((open[0].message_id, &open[0].source, &open[0].patient_id), (None, &None, &None));
+    let told = ledger.outbox(worker(), &[], 100).await.unwrap();
+    let keys: Vec<&str> = told.iter().map(|event| event.routing_key.as_str()).collect();
+    assert_eq!(keys, ["reply.stop.unknown", "reply.text.unknown"]);
+    household(&ledger).await;
+    assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "no", "it binds those who come later");
+}
+
+pub(super) async fn of_one_webhook_many_times_at_once_one_counts(ledger: Ledger) {
+    household(&ledger).await;
+    let message = ledger.sent(job("a")).await;
+    let mut callers = Vec::new();
+    for _ in 0..8 {
+        let store = ledger.another();
+        callers.push(tokio::spawn(async move { store.reply(&ask("SM1", "hello there")).await }));
+    }
+    let mut new = 0;
+    for caller in callers {
+        new += usize::from(caller.await.unwrap().unwrap() != ReplyOutcome::Known);
+    }
+    assert_eq!(new, 1);
+    assert_eq!(items(&ledger).await.len(), 1);
+    assert_eq!(ledger.told(message).await, ["message.sent.ehr", "reply.text.ehr"]);
+}
