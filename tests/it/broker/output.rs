@@ -87,10 +87,10 @@ async fn without_a_connection_the_answer_is_quick() {
 }
 
 /// Not a benchmark of the machine, but a guard against losing the pipeline: one message per round trip would take
-/// minutes.
+/// half a minute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_go_out_and_in_again() {
-    const COUNT: usize = 100_000;
+async fn twenty_thousand_go_out_and_in_again() {
+    const COUNT: usize = 20_000;
     let (broker, _) = on_shared_broker().await;
     let publisher = broker.publisher();
     let started = Instant::now();
@@ -101,8 +101,6 @@ async fn a_hundred_thousand_go_out_and_in_again() {
 
     let (mut deliveries, acks) = broker.consume(QueueRole::Jobs, ConsumeOptions::default());
     let started = Instant::now();
-    // A window that grows replaces the consumer, and the broker then hands out anew what was on its way: each
-    // number comes, but not strictly in order, and a few may come twice.
     let mut seen = BTreeSet::new();
     while seen.len() < COUNT {
         let mut batch = Vec::new();
@@ -116,7 +114,7 @@ async fn a_hundred_thousand_go_out_and_in_again() {
     let rate = |elapsed: Duration| COUNT as f64 / elapsed.as_secs_f64();
     println!("published {:.0}/s with confirms, consumed {:.0}/s", rate(published), rate(consumed));
     assert!(
-        published < Duration::from_secs(60) && consumed < Duration::from_secs(60),
+        published < Duration::from_secs(15) && consumed < Duration::from_secs(15),
         "{published:?} {consumed:?}"
     );
 }
