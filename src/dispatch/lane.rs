@@ -113,15 +113,13 @@ impl Lane {
 
     /// When a message of so many segments leaves, with slots of its own for all of them; waits until there are some.
     pub(super) async fn slot(&self, corridor: &Corridor, segments: u32) -> Instant {
-        let mut want = weight(segments);
-        loop {
+        let (mut want, mut at) = (weight(segments), Instant::now());
+        while want > 0 {
             let slots = self.slots(corridor, want).await;
             want = want.saturating_sub(slots.len());
-            match slots.last() {
-                Some(last) if want == 0 => return *last,
-                _ => {}
-            }
+            at = slots.last().copied().unwrap_or(at);
         }
+        at
     }
 
     /// Up to so many slots; none where the ledger is away.
@@ -317,22 +315,6 @@ fn weight(segments: u32) -> usize {
     usize::try_from(segments).unwrap_or(1).max(1)
 }
 
-/// Writing it down may have taken longer than a slot waits: what is late is never made up for in a bunch, it gets new
-/// slots, all of them by one question.
-async fn exchange(corridor: &Corridor, lane: &Lane, ready: &mut [Ready]) {
-    let missed: Vec<&mut Ready> = ready.iter_mut().filter(|one| lane.has_missed(one.at)).collect();
-    let mut want: usize = missed.iter().map(|one| weight(one.rendered.segments)).sum();
-    let mut slots = std::collections::VecDeque::new();
-    while want > 0 {
-        let more = lane.slots(corridor, want).await;
-        want = want.saturating_sub(more.len());
-        slots.extend(more);
-    }
-    for one in missed {
-        one.at = slots.drain(..weight(one.rendered.segments)).next_back().unwrap_or(one.at);
-    }
-}
-
 /// A channel that cannot carry the message is passed over: the next one may fit.
 async fn unfit(corridor: &Corridor, planned: Planned, reason: crate::domain::words::Reason) {
     let mut hand = planned.hand;
@@ -345,7 +327,7 @@ async fn unfit(corridor: &Corridor, planned: Planned, reason: crate::domain::wor
 async fn begin(
     corridor: &Arc<Corridor>,
     lane: &Arc<Lane>,
-    mut ready: Vec<Ready>,
+    ready: Vec<Ready>,
     mut wire: OwnedSemaphorePermit,
     tasks: &TaskTracker,
 ) {
@@ -366,7 +348,6 @@ async fn begin(
     let committed = Instant::now();
     corridor.clock.read(asked, committed, begun.now);
     let mut allowed: std::collections::HashSet<AttemptId> = begun.attempts.into_iter().collect();
-    exchange(corridor, lane, &mut ready).await;
     let mut refused = Vec::new();
     for (begin, one) in rows.into_iter().zip(ready) {
         if !allowed.remove(&begin.attempt) {

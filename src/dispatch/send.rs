@@ -33,6 +33,10 @@ pub(super) struct Written {
     pub(super) committed: Instant,
 }
 
+/// A slot that is missed is exchanged so often. Where the ledger answers more slowly than a slot is good for, every one
+/// is missed; a message must leave all the same.
+const EXCHANGES: u32 = 3;
+
 /// What came of it.
 enum Outcome {
     Answer(Result<Accepted, SendError>),
@@ -89,15 +93,14 @@ pub(super) async fn carry(
 /// Waits for the slot, or for another one should it be missed on a busy machine, and for the walls.
 async fn leave(corridor: &Corridor, lane: &Lane, written: &Written) {
     let mut at = written.at;
-    loop {
-        if at > Instant::now() {
-            tokio::time::sleep_until(at.into()).await;
-        }
+    for _ in 0..EXCHANGES {
+        tokio::time::sleep_until(at.into()).await;
         if !lane.has_missed(at) {
             break;
         }
         at = lane.slot(corridor, written.segments).await;
     }
+    tokio::time::sleep_until(at.into()).await;
     for wall in &lane.walls {
         for _ in 0..written.segments.max(1) {
             wall.pass().await;
