@@ -7,10 +7,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::Corridor;
+use super::rules::span;
 use crate::callback::{Courier, Letter, Posted};
 use crate::config::callback::Callback;
 use crate::config::events::CallbacksSection;
@@ -154,7 +155,6 @@ fn report(source: &SourceName, round: &CallbackRound) {
 }
 
 fn rules(settings: &CallbacksSection) -> CallbackRules {
-    let span = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
     CallbackRules {
         first_pause: span(settings.first_pause),
         longest_pause: span(settings.longest_pause),

@@ -155,13 +155,7 @@ impl<E: Engine> Ledger<E> {
         let code = one.code.as_deref().unwrap_or("none");
         let evidence = format!("{}, code {code}, message {}", one.failure, one.facts.id);
         Self::keep_changes(tx, &id, JUDGE, &[what], &evidence).await?;
-        let rows = E::run(
-            tx,
-            "UPDATE messages SET seq = seq + 1 WHERE id = $1 RETURNING seq",
-            args![one.facts.id.0],
-        )
-        .await?;
-        let seq = rows.first().map_or(Ok(0), |row| row.count(0))?;
+        let seq = Self::next_seq(tx, one.facts.id).await?;
         let why = (one.channel, one.failure.reason());
         let event = Emitter::contact(&one.facts, ContactStatus::Bad, why, now);
         self.insert_events(tx, &[Numbered { message: Some(one.facts.id), seq, event }]).await?;

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 
 use super::columns::Columns;
 use super::emit::{Emitter, NewEvent, shard};
-use super::engine::{Args, Engine, ints, maybe_ids, maybe_texts, texts};
+use super::engine::{Args, Engine, args, ints, maybe_ids, maybe_texts, texts};
 use super::rows::*;
 use super::rules::LedgerRules;
 use super::sealer::Sealer;
@@ -97,6 +97,12 @@ impl<E: Engine> Ledger<E> {
     /// The clock of a transaction.
     async fn now(tx: &mut E::Tx) -> Result<Timestamp> {
         only_time(&E::run(tx, "SELECT now()", Args::none()).await?)
+    }
+
+    /// The place of one more event among those of a message; 0 where there is no such message.
+    async fn next_seq(tx: &mut E::Tx, message: MessageId) -> Result<u32> {
+        let next = "UPDATE messages SET seq = seq + 1 WHERE id = $1 RETURNING seq";
+        E::run(tx, next, args![message.0]).await?.first().map_or(Ok(0), |row| row.count(0))
     }
 
     async fn insert_events(&self, tx: &mut E::Tx, events: &[Numbered]) -> Result<()> {

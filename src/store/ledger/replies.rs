@@ -163,8 +163,7 @@ impl<E: Engine> Ledger<E> {
                 }
             }
             if let Some(marked) = marked {
-                self.write_patients(tx, vec![marked]).await?;
-                self.keep_told(tx, &patient.id, &what, context).await?;
+                self.rewrite(tx, marked, &what, context).await?;
                 changes.push((patient.id, EventKind::Contact(ContactStatus::Wrong)));
             }
         }
@@ -190,21 +189,23 @@ impl<E: Engine> Ledger<E> {
                 continue;
             }
             let granted = Wish::Language(tag.to_owned()).grant(&patient, &terms);
-            self.write_patients(tx, vec![granted.patient]).await?;
-            self.keep_told(tx, &patient.id, &granted.changes, context).await?;
+            self.rewrite(tx, granted.patient, &granted.changes, context).await?;
             changes.push((patient.id, EventKind::PreferenceChanged));
         }
         Ok(())
     }
 
-    async fn keep_told(
+    /// Writes the record as it stands from now on, and keeps what has changed.
+    async fn rewrite(
         &self,
         tx: &mut E::Tx,
-        patient: &PatientId,
+        patient: Patient,
         what: &[String],
         context: &Context,
     ) -> Result<()> {
-        Self::keep_changes(tx, patient, ConsentSource::Patient.as_str(), what, &context.evidence).await
+        let id = patient.id.clone();
+        self.write_patients(tx, vec![patient]).await?;
+        Self::keep_changes(tx, &id, ConsentSource::Patient.as_str(), what, &context.evidence).await
     }
 
     /// The reply takes its place among the events of the message that it follows.
@@ -218,9 +219,7 @@ impl<E: Engine> Ledger<E> {
         let facts = context.facts.as_ref();
         let mut seq = 0;
         if let Some(facts) = facts {
-            let next = "UPDATE messages SET seq = seq + 1 WHERE id = $1 RETURNING seq";
-            let rows = E::run(tx, next, args![facts.id.0]).await?;
-            seq = rows.first().map_or(Ok(0), |row| row.count(0))?;
+            seq = Self::next_seq(tx, facts.id).await?;
         }
         let event = Emitter::reply(facts, context.meaning.intent, &reply.provider, context.now);
         let mut events = vec![Numbered { message: facts.map(|facts| facts.id), seq, event }];

@@ -216,9 +216,7 @@ impl<E: Engine> Ledger<E> {
         for item in items {
             let mut seq = 0;
             if let Some(message) = item.message_id {
-                let next = "UPDATE messages SET seq = seq + 1 WHERE id = $1 RETURNING seq";
-                let rows = E::run(tx, next, args![message.0]).await?;
-                seq = rows.first().map_or(Ok(0), |row| row.count(0))?;
+                seq = Self::next_seq(tx, message).await?;
             }
             let event = Emitter::work(item, told, now);
             events.push(Numbered { message: item.message_id, seq, event });
