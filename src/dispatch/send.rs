@@ -29,6 +29,8 @@ pub(super) struct Written {
     pub(super) sender: Option<Sender>,
     /// Its slot of the rate gate.
     pub(super) at: Instant,
+    /// When it got the slot.
+    pub(super) taken: Instant,
     /// When the ledger had it.
     pub(super) committed: Instant,
 }
@@ -92,6 +94,7 @@ pub(super) async fn carry(
 
 /// Waits for the slot, or for another one should it be missed on a busy machine, and for the walls.
 async fn leave(corridor: &Corridor, lane: &Lane, written: &Written) {
+    lane.lag.note(written.taken.elapsed());
     let mut at = written.at;
     for _ in 0..EXCHANGES {
         tokio::time::sleep_until(at.into()).await;

@@ -436,6 +436,8 @@ pub struct Reserve {
     /// All of them hold at once.
     pub keys: Vec<GateKey>,
     pub want: u32,
+    /// No slot lies nearer: it takes so long to make use of one.
+    pub lead: SignedDuration,
     /// No slot lies further ahead.
     pub horizon: SignedDuration,
 }
@@ -460,6 +462,9 @@ pub enum GateLimit {
 #[derive(Debug)]
 pub struct Reserved {
     pub slots: Vec<Timestamp>,
+    /// For each key that was asked for, in order: how many slots were handed out in this second and the one before,
+    /// to whomever.
+    pub recent: Vec<u64>,
     /// The day's share is used up: nothing before this instant.
     pub closed_until: Option<Timestamp>,
     pub now: Timestamp,

@@ -152,8 +152,10 @@ pub(super) const STATEMENTS: Statements = Statements {
     reserve: "
         WITH ask AS (SELECT * FROM {input}),
         held AS (
-            SELECT g.key, a.each, a.per_day, GREATEST(g.tat, now()) AS tat,
-                CASE WHEN g.day = {today} THEN g.used ELSE 0 END AS used
+            SELECT g.key, a.each, a.per_day, GREATEST(g.tat, now() + $3 * {us}) AS tat,
+                CASE WHEN g.day = {today} THEN g.used ELSE 0 END AS used,
+                CASE WHEN g.second = {second} THEN g.in_second ELSE 0 END AS in_second,
+                CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
             FROM rate_gate g JOIN ask a USING (key)
             ORDER BY g.key
             FOR UPDATE OF g
@@ -165,11 +167,14 @@ pub(super) const STATEMENTS: Statements = Statements {
         ), moved AS (
             UPDATE rate_gate g
             SET tat = CASE WHEN h.each > 0 AND room.granted > 0 THEN h.tat + room.granted * h.each * {us} ELSE g.tat END,
-                day = {today}, used = h.used + room.granted
+                day = {today}, used = h.used + room.granted,
+                second = {second}, in_second = h.in_second + room.granted, in_previous = h.in_previous
             FROM held h, room
             WHERE g.key = h.key
         )
-        SELECT h.each, h.tat, room.granted, now(), h.per_day > 0 AND h.used >= h.per_day FROM held h, room",
+        SELECT h.each, h.tat, room.granted, now(), h.per_day > 0 AND h.used >= h.per_day, h.key,
+            h.in_previous + h.in_second + room.granted
+        FROM held h, room",
 
     // What is marked by this very statement is still unpublished in its snapshot, hence the last condition. A lease
     // is renewed only when half of it is over.

@@ -12,8 +12,10 @@ use crate::store::words::{
 macro_rules! gate {
     () => {
         "WITH held AS MATERIALIZED (
-             SELECT g.key, input.each, input.per_day, max(g.tat, now()) AS tat,
-                 CASE WHEN g.day = {today} THEN g.used ELSE 0 END AS used
+             SELECT g.key, input.each, input.per_day, max(g.tat, now() + $3) AS tat,
+                 CASE WHEN g.day = {today} THEN g.used ELSE 0 END AS used,
+                 CASE WHEN g.second = {second} THEN g.in_second ELSE 0 END AS in_second,
+                 CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
              FROM {input} JOIN rate_gate g ON g.key = input.key
          ), room AS MATERIALIZED (
              SELECT min($1, min(CASE
@@ -134,11 +136,13 @@ pub(super) const STATEMENTS: Statements = Statements {
 
     reserve: concat!(
         gate!(),
-        "SELECT each, tat, granted, now(), per_day > 0 AND used >= per_day FROM held CROSS JOIN room;",
+        "SELECT each, tat, granted, now(), per_day > 0 AND used >= per_day, key, in_previous + in_second + granted
+         FROM held CROSS JOIN room;",
         gate!(),
         "UPDATE rate_gate AS g
          SET tat = CASE WHEN held.each > 0 AND room.granted > 0 THEN held.tat + room.granted * held.each ELSE g.tat END,
-             day = {today}, used = held.used + room.granted
+             day = {today}, used = held.used + room.granted,
+             second = {second}, in_second = held.in_second + room.granted, in_previous = held.in_previous
          FROM held CROSS JOIN room
          WHERE g.key = held.key"
     ),

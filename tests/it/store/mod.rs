@@ -195,6 +195,7 @@ contract! {
         slots_lie_an_interval_apart
         two_callers_share_one_rate
         the_slowest_key_sets_the_pace
+        no_slot_lies_nearer_than_the_lead
         no_slot_lies_beyond_the_horizon
         unused_time_is_not_saved_up
         a_day_has_its_share
