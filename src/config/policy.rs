@@ -99,6 +99,8 @@ pub struct CapPolicy {
     pub per_week: u32,
     /// What counts, all of them together.
     pub channels: Vec<Channel>,
+    /// Each step of a message's plan counts, not the message once.
+    pub each_step: bool,
 }
 
 /// The most that may be revealed over each channel, and to whom.
@@ -245,6 +247,7 @@ impl CapPolicy {
             per_day: s.or("per_day", Int(0..=100), 1),
             per_week: s.or("per_week", Int(0..=700), 3),
             channels,
+            each_step: s.or("each_step", Flag, false),
         }
     }
 }

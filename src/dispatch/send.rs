@@ -149,6 +149,7 @@ fn settle(corridor: &Corridor, lane: &Lane, written: &Written, outcome: Outcome)
         code,
         recipient: written.planned.reader.recipient,
         then,
+        patience: written.planned.patience,
         at: now,
     };
     match outcome {

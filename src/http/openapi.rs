@@ -280,7 +280,10 @@ fn messages() -> Vec<(&'static str, Value)> {
                     "events",
                     list(object(&[("seq", whole()), ("routing_key", text()), ("created_at", time())])),
                 ),
-                ("next", object(&[("action", text()), ("at?", time())])),
+                (
+                    "next",
+                    object(&[("action", text()), ("at?", time()), ("unless?", text()), ("channel?", text())]),
+                ),
             ]),
         ),
         ("CancelOne", strict(&[("reason?", text())])),

@@ -99,6 +99,8 @@ impl<E: Engine> Ledger<E> {
                         accepted_at,
                         cancelled: None,
                         bound_to: None,
+                        reached: false,
+                        awaits: false,
                     };
                     let leased =
                         token.map(|token| LeasedAdmission { place, is_change: false, work: work(token) });

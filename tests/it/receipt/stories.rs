@@ -10,18 +10,18 @@ use serde_json::json;
 use super::{message, open};
 use crate::support::house::{House, job, of, patient};
 
-fn ruled(rules: &[(&str, NumberRule)]) -> SimulatorConfig {
+pub(super) fn ruled(rules: &[(&str, NumberRule)]) -> SimulatorConfig {
     SimulatorConfig {
         numbers: rules.iter().map(|(number, rule)| (Phi::new(*number), rule.clone())).collect(),
         ..SimulatorConfig::default()
     }
 }
 
-fn sms(end: SmsEnd, code: u32) -> NumberRule {
+pub(super) fn sms(end: SmsEnd, code: u32) -> NumberRule {
     NumberRule { sms: Some(end), error_code: Some(code), ..NumberRule::default() }
 }
 
-fn call(end: CallEnd, keys: &str) -> NumberRule {
+pub(super) fn call(end: CallEnd, keys: &str) -> NumberRule {
     NumberRule { call: Some(end), keys: Some(keys.to_owned()), ..NumberRule::default() }
 }
 

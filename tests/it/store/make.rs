@@ -191,6 +191,7 @@ pub(super) fn begin_of(hand: &InHand, state: PatientState, valid_until: Timestam
         explanation: "{\"verdict\":\"send\"}".to_owned(),
         recipient: Recipient::Patient,
         count: None,
+        patience: None,
     }
 }
 
@@ -218,6 +219,7 @@ pub(super) fn settlement(
         code: None,
         recipient: Recipient::Patient,
         then,
+        patience: None,
         at,
     }
 }
@@ -237,6 +239,7 @@ pub(super) fn decided(
         channel: None,
         recipient: Recipient::Patient,
         held_by: None,
+        over: None,
         explanation: "{}".to_owned(),
         at: now,
     }

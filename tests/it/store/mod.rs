@@ -19,6 +19,7 @@ mod operate;
 mod outbox;
 mod page;
 mod patients;
+mod plans;
 mod receive;
 mod replies;
 mod schema;
@@ -181,6 +182,11 @@ contract! {
         a_language_is_theirs_whose_number_it_is
         a_number_that_nobody_knows_is_heard_all_the_same
         of_one_webhook_many_times_at_once_one_counts
+    }
+    plans {
+        the_next_step_is_due_after_its_wait_and_the_end_is_told_once
+        what_ends_a_plan_and_what_does_not
+        a_late_cancel_drops_what_has_not_begun_and_an_unknown_step_is_followed
     }
     take_over {
         a_live_worker_keeps_what_it_holds
