@@ -18,6 +18,7 @@ mod outbox;
 mod places;
 mod plan;
 mod queue;
+mod receipts;
 mod render;
 mod rules;
 mod send;

@@ -591,6 +591,15 @@ pub struct AttemptRow {
     pub settled_at: Option<Timestamp>,
 }
 
+/// What an attempt has come to, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub attempt: AttemptId,
+    pub status: AttemptStatus,
+    pub failure: Option<Failure>,
+    pub code: Option<String>,
+}
+
 /// What came of a batch of receipts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Received {

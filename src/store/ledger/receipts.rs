@@ -18,7 +18,7 @@ use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{Args, Engine, args, ids, ints, maybe_texts, micros, texts};
-use crate::store::rows::{MessageFacts, Received, Settlement, Then};
+use crate::store::rows::{Heard, MessageFacts, Received, Settlement, Then};
 use crate::store::{Result, StoreError, words};
 
 /// Receipts that find no attempt are kept for so long; an attempt is on record before anything is sent, so that what
@@ -210,6 +210,22 @@ impl<E: Engine> Ledger<E> {
         E::run(&mut tx, "UPDATE receipts SET looked_at = now() WHERE id = ANY($1)", args![looked]).await?;
         E::commit(tx).await?;
         Ok(found)
+    }
+
+    pub(super) async fn results_of(&self, attempts: &[AttemptId]) -> Result<Vec<Heard>> {
+        let asked: Vec<Uuid> = attempts.iter().map(|attempt| attempt.0).collect();
+        let sql = "SELECT id, status, failure, code FROM attempts WHERE id = ANY($1)";
+        let rows = self.engine.read(sql, args![asked]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Heard {
+                    attempt: AttemptId(row.id(0)?),
+                    status: row.word(1, AttemptStatus::from_word)?,
+                    failure: row.maybe_word(2, Failure::from_word)?,
+                    code: row.maybe_text(3)?.map(str::to_owned),
+                })
+            })
+            .collect()
     }
 
     /// What was sent and of which nothing more came in time is final, and told as that; while its plan goes on it is only
