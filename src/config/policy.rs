@@ -44,6 +44,8 @@ pub struct PolicySection {
     /// When recipients may be disturbed.
     pub hours: HoursTable,
     pub surge: SurgePolicy,
+    /// Emergencies of a source for more recipients in an hour wait for a second person.
+    pub second_person_above: u64,
     purposes: [PurposePolicy; 8],
 }
 
@@ -135,6 +137,7 @@ impl PolicySection {
             majority: s.section("majority", MajorityPolicy::read),
             hours: s.section("hours", hours::read),
             surge: s.section("surge", SurgePolicy::read),
+            second_person_above: s.or("second_person_above", Int(0..=1_000_000_000), 50),
             purposes: s.section("purpose", |s| {
                 let mut read = |purpose: Purpose| {
                     s.section(purpose.as_str(), |s| {

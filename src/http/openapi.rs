@@ -355,11 +355,12 @@ fn operations() -> Vec<(&'static str, Value)> {
     let mut placed = hold.to_vec();
     placed.extend([
         ("id", id()),
-        ("cause", word(&[Reason::OperatorHold, Reason::SurgeHold])),
+        ("cause", word(&[Reason::OperatorHold, Reason::SurgeHold, Reason::AwaitingApproval])),
         ("placed_by", text()),
         ("placed_at", time()),
         ("state", word(HoldState::ALL)),
         ("held", whole()),
+        ("asked_by?", list(text())),
     ]);
     let dead = object(&[
         ("id", id()),

@@ -105,6 +105,8 @@ pub struct Admission {
     pub raw: Option<Vec<u8>>,
     /// The queue, `http` or `file`.
     pub origin: String,
+    /// Who asked, where more than the source is known: the token, the broker's user, the user of the command line.
+    pub asked_by: Option<String>,
 }
 
 /// A body that cannot become a message.

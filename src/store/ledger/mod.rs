@@ -8,6 +8,7 @@ mod claim;
 mod contacts;
 mod corridor;
 mod directory;
+mod emergencies;
 mod gate;
 mod holds;
 mod operate;

@@ -82,6 +82,7 @@ pub(super) fn job(id: &str) -> Admission {
         ack_by: None,
         raw: Some(format!("raw {id}").into_bytes()),
         origin: "outreach.jobs".to_owned(),
+        asked_by: None,
     }
 }
 

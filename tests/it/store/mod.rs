@@ -293,6 +293,7 @@ contract! {
         a_source_sends_what_it_may_in_a_day
         the_limit_of_a_day_is_exact_over_many_workers
         a_day_ends_at_the_organisations_midnight
+        emergencies_for_many_wait_for_a_second_person
     }
     lists {
         messages_are_found_by_every_filter
