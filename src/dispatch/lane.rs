@@ -431,6 +431,7 @@ async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
             code: None,
             recipient: begin.recipient,
             then: Then::Retry(at),
+            patience: None,
             at,
         })
         .collect();
@@ -462,5 +463,6 @@ fn row(lane: &Lane, planned: &Planned, rendered: &Rendered, hash: &str) -> Begin
         explanation: planned.explanation.clone(),
         recipient: planned.reader.recipient,
         count: planned.count.clone(),
+        patience: planned.patience,
     }
 }

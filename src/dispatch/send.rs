@@ -75,6 +75,9 @@ pub(super) async fn carry(
         (Outcome::Answer(answer), Some(ticket)) => ticket.record(answer, started.elapsed()),
         _ => false,
     };
+    if provider.reports() && matches!(outcome, Outcome::Answer(Ok(_))) {
+        lane.guard.taken(written.attempt);
+    }
     let channel = written.planned.route.channel;
     metrics::histogram!("outreachd_send_seconds", "provider" => provider.name().to_string())
         .record(started.elapsed().as_secs_f64());
@@ -152,6 +155,7 @@ fn settle(corridor: &Corridor, lane: &Lane, written: &Written, outcome: Outcome)
         code,
         recipient: written.planned.reader.recipient,
         then,
+        patience: written.planned.patience,
         at: now,
     };
     match outcome {

@@ -37,6 +37,7 @@ const MIGRATIONS: Migrations = &[
     (7, "callbacks", include_str!("../../../migrations/postgres/0007_callbacks.sql")),
     (8, "replies", include_str!("../../../migrations/postgres/0008_replies.sql")),
     (9, "gate_use", include_str!("../../../migrations/postgres/0009_gate_use.sql")),
+    (10, "plans", include_str!("../../../migrations/postgres/0010_plans.sql")),
 ];
 
 impl PostgresStore {

@@ -3,8 +3,9 @@
 use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, goes_on, may_begin, next_step, not_stopped, rank,
-    result_is_told, result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
+    decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_waited_for_no_longer, may_begin,
+    next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises, sent_again,
+    settled, tombstone, within_caps,
 };
 
 /// Due messages of one source, in the words of their index.
@@ -85,7 +86,10 @@ pub(super) const STATEMENTS: Statements = Statements {
         ", ",
         tombstone!("m"),
         ", ",
-        bound_to!("m")
+        bound_to!("m"),
+        ", ",
+        reached!("m"),
+        ", m.receipt_by IS NOT NULL"
     ),
 
     // `changed_at = now()` marks the rows that this statement moved; only those are told.
@@ -137,11 +141,11 @@ pub(super) const STATEMENTS: Statements = Statements {
         attempt_settled!(),
         "FROM input i WHERE a.id = i.attempt AND ",
         attempt_rises!(),
-        " RETURNING a.id
+        " RETURNING a.id, a.step
          ), moved AS (
              UPDATE messages m SET ",
         settled!(),
-        "FROM input i JOIN settled ON settled.id = i.attempt WHERE m.id = i.message
+        "FROM input i JOIN settled a ON a.id = i.attempt WHERE m.id = i.message
              RETURNING m.id, m.seq, m.changed_at, i.shard, i.event_key, i.event_body, i.event_callback
          )
          INSERT INTO events (shard, message_id, seq, routing_key, body, callback)

@@ -4,8 +4,9 @@
 use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, goes_on, may_begin, next_step, not_stopped, rank,
-    result_is_told, result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
+    decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_waited_for_no_longer, may_begin,
+    next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises, sent_again,
+    settled, tombstone, within_caps,
 };
 
 /// The keys of the gate with what is free of them.
@@ -69,7 +70,10 @@ pub(super) const STATEMENTS: Statements = Statements {
         ", ",
         tombstone!("messages"),
         ", ",
-        bound_to!("messages")
+        bound_to!("messages"),
+        ", ",
+        reached!("messages"),
+        ", receipt_by IS NOT NULL"
     ),
 
     decide: concat!(

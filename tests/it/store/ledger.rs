@@ -107,6 +107,7 @@ impl Ledger {
                             as &[&str],
                     ),
                     ("contact_faults", &["at"]),
+                    ("emergencies", &["accepted_at"]),
                     ("receipts", &["received_at"]),
                     ("workers", &["seen_at"]),
                     ("tombstones", &["until"]),
