@@ -11,11 +11,13 @@ use async_trait::async_trait;
 use crate::domain::ids::ProviderName;
 use crate::domain::outbound::{Accepted, Content, OutboundMessage, SendError};
 use crate::domain::words::Channel;
-use webhook::{Heard, Unheard, Webhook};
+use mail::IncomingMail;
+use webhook::{Heard, News, Unheard, Webhook};
 
 pub mod capture;
 pub mod fhir_portal;
 pub mod http;
+pub mod mail;
 pub mod registry;
 pub mod smtp;
 pub mod twilio;
@@ -50,6 +52,14 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// It is not the provider's, or cannot be read; nothing of its content goes into the error.
     fn hear(&self, _call: &Webhook<'_>) -> Result<Heard, Unheard> {
+        Err(Unheard::NoWebhook)
+    }
+
+    /// Reads a mail that was handed to us: whether it comes back from one of its own, and what it says.
+    ///
+    /// # Errors
+    /// It is about nothing that this provider sent, pretends to be, or cannot be read.
+    fn hear_mail(&self, _mail: &IncomingMail<'_>) -> Result<News, Unheard> {
         Err(Unheard::NoWebhook)
     }
 

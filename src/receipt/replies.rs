@@ -10,8 +10,8 @@ use crate::config::policy::ConsentDefault;
 use crate::config::provider::OptOutReply;
 use crate::domain::ids::SiteId;
 use crate::domain::reply::{Intent, Reply};
-use crate::domain::words::Purpose;
-use crate::policy::reply::{Meaning, More, read};
+use crate::domain::words::{Channel, Purpose};
+use crate::policy::reply::{Meaning, More, read, read_mail};
 use crate::store::StoreError;
 use crate::store::rows::{ReplyAsk, ReplyOutcome};
 
@@ -24,6 +24,8 @@ const TRIES: u32 = 5;
 pub(super) async fn take(shared: &Shared, reply: Reply) -> Result<Option<String>, Refusal> {
     let config = &shared.config;
     let ours = config.provider(&reply.provider).is_some_and(|p| p.opt_out_reply == OptOutReply::Ours);
+    let by_mail = reply.channel == Channel::Email;
+    let read = if by_mail { read_mail } else { read };
     let meaning = read(reply.text.expose(), reply.keyword, &shared.more);
     let needs = |purpose: &Purpose| config.policy.purpose(*purpose).consent_default == ConsentDefault::None;
     let opt_in = Purpose::ALL.iter().copied().filter(needs).collect();
@@ -33,7 +35,11 @@ pub(super) async fn take(shared: &Shared, reply: Reply) -> Result<Option<String>
         .increment(1);
     let ReplyOutcome::New { meaning, locale, site } = outcome else { return Ok(None) };
     // Whoever was planned for is planned anew, and people are called.
-    shared.dispatcher.nudge();
+    shared.nudge();
+    if by_mail {
+        // A mail is answered by people.
+        return Ok(None);
+    }
     Ok(answer(shared, meaning, ours, locale.as_deref(), site.as_ref()))
 }
 

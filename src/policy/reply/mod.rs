@@ -95,6 +95,7 @@ impl Meaning {
         match self.by {
             By::Word => bare(&normalised(text)),
             By::Plain => "in plain language".to_owned(),
+            By::Provider if self.intent == Intent::Complaint => "a complaint".to_owned(),
             By::Provider => "as the provider read it".to_owned(),
         }
     }
@@ -116,7 +117,12 @@ impl Meaning {
             Intent::Stop | Intent::WrongNumber if self.revokes && matches!(self.by, By::Plain) => {
                 Some(WorkKind::Reply)
             }
-            Intent::Stop | Intent::Start | Intent::Help | Intent::WrongNumber | Intent::Language => None,
+            Intent::Stop
+            | Intent::Start
+            | Intent::Help
+            | Intent::WrongNumber
+            | Intent::Complaint
+            | Intent::Language => None,
         }
     }
 }
@@ -128,6 +134,7 @@ pub fn read(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
     let meaning = by_words(text, more);
     let told = |intent| Meaning { by: By::Provider, ..Meaning::of(intent, meaning.language) };
     match (keyword, meaning.intent) {
+        (Some(Keyword::Complaint), _) => told(Intent::Complaint),
         (Some(Keyword::Stop), _) if meaning.revokes => meaning,
         (Some(Keyword::Stop), Intent::Text | Intent::Start | Intent::Help | Intent::Language) => {
             told(Intent::Stop)
@@ -137,6 +144,14 @@ pub fn read(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
         (Some(Keyword::Help), Intent::Text) => told(Intent::Help),
         _ => meaning,
     }
+}
+
+/// Reads a mail. Below what somebody wants there often is who they are: a stop word on the first line is one by itself.
+#[must_use]
+pub fn read_mail(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let first = read(first, keyword, more);
+    if first.revokes && first.intent == Intent::Stop { first } else { read(text, keyword, more) }
 }
 
 fn by_words(text: &str, more: &More) -> Meaning {

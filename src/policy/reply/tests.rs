@@ -26,6 +26,7 @@ fn outcome(meaning: Meaning) -> String {
         Intent::Help => "who we are, how to stop",
         Intent::Language => meaning.language.unwrap_or("?"),
         Intent::Safety => "told to call for help",
+        Intent::Complaint => "no more of this purpose",
         Intent::Stop | Intent::Cancel | Intent::Text => "",
     };
     let stop = if meaning.revokes { "no more texts" } else { "" };

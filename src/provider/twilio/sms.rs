@@ -81,8 +81,10 @@ impl TwilioSms {
         }
         Ok(Some(Reply {
             provider: self.name.clone(),
+            channel: Channel::Sms,
             reference,
             from: Phi::new(from),
+            about: None,
             text: Phi::new(fields.get("Body").unwrap_or_default()),
             keyword: fields.get("OptOutType").and_then(keyword),
         }))

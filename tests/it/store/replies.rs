@@ -14,8 +14,10 @@ use super::make::{PHONE, Shape, at, contact, job, patient, patient_id, provider,
 fn ask(reference: &str, text: &str) -> ReplyAsk {
     let reply = Reply {
         provider: provider("twilio"),
+        channel: Channel::Sms,
         reference: reference.to_owned(),
         from: Phi::new(PHONE),
+        about: None,
         text: Phi::new(text),
         keyword: None,
     };
