@@ -11,6 +11,7 @@ pub(in crate::config) use read::provider_name;
 
 use std::time::Duration;
 
+use crate::config::callback::SigningKey;
 use crate::config::secret::Secret;
 use crate::config::security::Key;
 use crate::domain::ids::ProviderName;
@@ -95,6 +96,8 @@ pub struct SmtpSettings {
     pub reply_address: Option<String>,
     /// Marks are signed under a key that is derived from this one: `[security] key`.
     pub mark_key: Option<Key>,
+    /// Verifies what the relay reports by webhook; `None`: it reports nothing.
+    pub webhook_secret: Option<SigningKey>,
     pub dkim: Option<DkimSettings>,
     pub pool_size: u32,
     /// PEM of an extra root to trust, beside the public ones.

@@ -23,8 +23,9 @@ pub struct Reply {
 }
 
 words! {
-    /// What a provider has taken a reply for: one that reads stop words itself, or the recipient's own mail provider.
-    Keyword { Stop = "stop", Start = "start", Help = "help", Complaint = "complaint" }
+    /// What a provider has taken a reply for: one that reads stop words itself, the recipient's own mail provider, or
+    /// one that tells of calls and keys.
+    Keyword { Stop = "stop", Start = "start", Help = "help", Complaint = "complaint", Call = "call" }
 }
 
 words! {
@@ -44,6 +45,10 @@ words! {
         Safety = "safety",
         /// The recipient has told their mail provider that this is not wanted.
         Complaint = "complaint",
+        /// The number that we call and write from was called.
+        Call = "call",
+        /// Another way, please: by telephone, by mail, by text.
+        Channel = "channel",
         /// Another language, please.
         Language = "language",
         /// Everything else, for people to read.

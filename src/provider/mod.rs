@@ -12,7 +12,7 @@ use crate::domain::ids::ProviderName;
 use crate::domain::outbound::{Accepted, Content, OutboundMessage, SendError};
 use crate::domain::words::Channel;
 use mail::IncomingMail;
-use webhook::{Heard, News, Unheard, Webhook};
+use webhook::{Answer, Heard, News, Unheard, Webhook};
 
 pub mod capture;
 pub mod fhir_portal;
@@ -63,8 +63,8 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
         Err(Unheard::NoWebhook)
     }
 
-    /// What the provider wants to read after a reply: that it is to send `text` back, or `None`, nothing.
-    fn answering(&self, _text: Option<&str>) -> String {
+    /// What the provider wants to read after a reply: that it is to send this back or say it, or `None`, nothing.
+    fn answering(&self, _answer: Option<&Answer>) -> String {
         String::new()
     }
 

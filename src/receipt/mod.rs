@@ -166,7 +166,7 @@ impl Desk {
             match provider.hear_mail(mail) {
                 Ok(News::Receipt(receipt)) => return self.written(receipt).await,
                 Ok(News::Reply(reply)) => return replies::take(&self.shared, reply).await.map(drop),
-                Ok(News::Machine { .. } | News::Nothing) => answer = Ok(()),
+                Ok(News::Machine { .. } | News::Key { .. } | News::Nothing) => answer = Ok(()),
                 Err(Unheard::NoWebhook) => {}
                 Err(unheard) => answer = answer.or(Err(unheard.into())),
             }
@@ -191,7 +191,12 @@ impl Desk {
             News::Nothing => None,
             News::Reply(reply) => {
                 let answer = replies::take(&self.shared, reply).await?;
-                return Ok(provider.answering(answer.as_deref()).into());
+                return Ok(provider.answering(answer.as_ref()).into());
+            }
+            News::Key { receipt, reply } => {
+                self.written(receipt).await?;
+                let answer = replies::take(&self.shared, reply).await?;
+                return Ok(provider.answering(answer.as_ref()).into());
             }
             News::Receipt(receipt) => Some(receipt),
             News::Machine { key, reference } => {

@@ -42,6 +42,7 @@ impl Simulator {
             bounce_address: None,
             reply_address: None,
             mark_key: None,
+            webhook_secret: None,
             dkim: None,
             pool_size: 8,
             ca_file: None,

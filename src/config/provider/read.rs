@@ -7,6 +7,7 @@ use super::{
     BreakerSettings, CaptureSettings, DkimAlgorithm, DkimSettings, FhirPortalSettings, JwtAlgorithm, On5xx,
     OptOutReply, ProviderSection, ProviderSettings, SmtpSettings, SmtpTls, TwilioSettings,
 };
+use crate::config::callback::SigningKey;
 use crate::config::fault::{Broken, closest};
 use crate::config::kind::{Flag, Int, Parsed, Span, one_of, text, word};
 use crate::config::read::Section;
@@ -113,6 +114,7 @@ impl SmtpSettings {
             bounce_address,
             reply_address,
             mark_key: key.cloned(),
+            webhook_secret: SigningKey::read(s, "webhook_secret"),
             dkim: s.section("dkim", DkimSettings::read),
             pool_size: s.or("pool_size", Int(1..=256), 8),
             ca_file: read_ca_file(s),

@@ -10,7 +10,8 @@
 //! | a 4xx or 5xx reply at any stage, to the final dot as well | see `reply.rs`: not sent |
 //! | loss, time-out or nonsense after the final dot | `Ambiguous` |
 //!
-//! What comes back by mail is told in [`incoming`], which mail it is about in [`token`].
+//! What comes back by mail is told in [`incoming`], which mail it is about in [`token`], what a relay reports in
+//! [`webhook`].
 
 mod dkim;
 mod incoming;
@@ -18,6 +19,7 @@ mod mail;
 mod pool;
 mod reply;
 mod token;
+mod webhook;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -34,8 +36,9 @@ use self::mail::Identity;
 use self::pool::Pool;
 use self::token::Tokens;
 use super::mail::IncomingMail;
-use super::webhook::{News, Unheard};
+use super::webhook::{Door, Heard, News, Unheard, Webhook};
 use super::{Provider, http};
+use crate::config::callback::SigningKey;
 use crate::config::provider::{SmtpSettings, SmtpTls};
 use crate::domain::ids::ProviderName;
 use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
@@ -48,6 +51,7 @@ pub struct Smtp {
     identity: Identity,
     pool: Pool,
     timeout: Duration,
+    webhook_secret: Option<SigningKey>,
 }
 
 impl Smtp {
@@ -80,6 +84,7 @@ impl Smtp {
             ),
             name,
             timeout,
+            webhook_secret: settings.webhook_secret.clone(),
         })
     }
 }
@@ -113,6 +118,16 @@ impl Provider for Smtp {
             Err(_) if dot.load(Ordering::SeqCst) => Err(SendError::new(FailureKind::Ambiguous, "timeout")),
             Err(_) => Err(SendError::new(FailureKind::Transient, "timeout")),
         }
+    }
+
+    fn reports(&self) -> bool {
+        self.webhook_secret.is_some()
+    }
+
+    fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
+        let key = self.webhook_secret.as_ref().filter(|_| call.door == Door::Status);
+        let tokens = self.identity.incoming.as_ref().map(|incoming| &incoming.tokens);
+        webhook::hear(&self.name, key.ok_or(Unheard::NoWebhook)?, tokens, call)
     }
 
     fn hear_mail(&self, mail: &IncomingMail<'_>) -> Result<News, Unheard> {

@@ -24,13 +24,22 @@ use crate::store::words;
 /// Records that one reply changes at most. A number behind which more stand is a switchboard's, not a household's.
 const MOST_BEHIND: usize = 200;
 
-/// The last message to a number. `'sms'` is written out because the index has it so.
-const FOLLOWS: &str = concat!(
-    "SELECT ",
-    words::facts!("m."),
-    ", a.locale, a.address FROM {input} JOIN attempts a ON a.address_index = input.address_index JOIN messages m ON m.id = a.message_id ",
-    "WHERE a.channel = 'sms' AND a.status <> 'failed' ORDER BY a.begun_at DESC LIMIT 1"
-);
+/// The last message to a number over a channel, which is written out because the index has it so.
+macro_rules! last_over {
+    ($channel:literal) => {
+        concat!(
+            "SELECT ",
+            words::facts!("m."),
+            ", a.locale, a.address FROM {input} JOIN attempts a ON a.address_index = input.address_index ",
+            "JOIN messages m ON m.id = a.message_id ",
+            "WHERE a.channel = '",
+            $channel,
+            "' AND a.status <> 'failed' ORDER BY a.begun_at DESC LIMIT 1"
+        )
+    };
+}
+const LAST_TEXT: &str = last_over!("sms");
+const LAST_CALL: &str = last_over!("voice");
 
 /// The message whose step a reply answers.
 const ANSWERED: &str = concat!(
@@ -66,7 +75,7 @@ impl<E: Engine> Ledger<E> {
         let mut changes = Vec::new();
         match meaning.intent {
             Intent::WrongNumber => self.mark_wrong(&mut tx, &ask.reply, &context, &mut changes).await?,
-            Intent::Language => self.change_language(&mut tx, &context, &mut changes).await?,
+            Intent::Language | Intent::Channel => self.prefer(&mut tx, &context, &mut changes).await?,
             Intent::Start => {
                 let free = |purpose: &&Purpose| !ask.opt_in.contains(purpose);
                 let grants: Vec<AddressConsent> = Purpose::ALL
@@ -83,7 +92,7 @@ impl<E: Engine> Ledger<E> {
                     self.write_consents(&mut tx, &[no]).await?;
                 }
             }
-            Intent::Stop | Intent::Cancel | Intent::Help | Intent::Safety | Intent::Text => {}
+            Intent::Stop | Intent::Cancel | Intent::Help | Intent::Safety | Intent::Call | Intent::Text => {}
         }
         if meaning.revokes {
             self.write_consents(&mut tx, &[said(&ask.reply, &context, false, None)]).await?;
@@ -110,8 +119,17 @@ impl<E: Engine> Ledger<E> {
             }
             None => {
                 let index = [self.sealer.index(&ask.reply.from)];
-                let columns = vec![bytes("address_index", &index, Clone::clone)];
-                E::run(tx, FOLLOWS, Args::none().batch(columns)).await?
+                let columns = || vec![bytes("address_index", &index, Clone::clone)];
+                // Whoever calls back was called, or has read the number in a text.
+                let called = match ask.reply.channel {
+                    Channel::Voice => E::run(tx, LAST_CALL, Args::none().batch(columns())).await?,
+                    _ => Vec::new(),
+                };
+                if called.is_empty() {
+                    E::run(tx, LAST_TEXT, Args::none().batch(columns())).await?
+                } else {
+                    called
+                }
             }
         };
         let sent_to = rows.first().map(|row| row.maybe_bytes(15)).transpose()?.flatten();
@@ -209,24 +227,22 @@ impl<E: Engine> Ledger<E> {
         Ok(())
     }
 
-    /// Those whose own number it is read the new language from now on, as if they had chosen it on their page.
-    async fn change_language(
+    /// Those whose own address it is read another language from now on, or are reached by another way first, as if they
+    /// had chosen it on their page.
+    async fn prefer(
         &self,
         tx: &mut E::Tx,
         context: &Context,
         changes: &mut Vec<(PatientId, EventKind)>,
     ) -> Result<()> {
-        let Some(tag) = context.meaning.language else { return Ok(()) };
-        let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
         let terms = Terms { opt_in: &[], now: context.now, evidence: &context.evidence };
         for patient in self.behind(tx, context).await? {
             let own = patient.contacts.iter().any(|contact| contact.address == context.address);
-            // Theirs may say more: es-US is Spanish already.
-            let reads = patient.language.as_deref().is_some_and(|known| primary(known) == primary(tag));
-            if !own || reads {
+            let Some(wish) = wish(&context.meaning, &patient).filter(|_| own) else { continue };
+            let granted = wish.grant(&patient, &terms);
+            if granted.changes.is_empty() {
                 continue;
             }
-            let granted = Wish::Language(tag.to_owned()).grant(&patient, &terms);
             self.rewrite(tx, granted.patient, &granted.changes, context).await?;
             changes.push((patient.id, EventKind::PreferenceChanged));
         }
@@ -285,6 +301,19 @@ impl<E: Engine> Ledger<E> {
             text: row.maybe_bytes(1)?.map(|body| self.sealer.open_text(body)).transpose()?,
             received_at: row.time(2)?,
         }))
+    }
+}
+
+/// What the reply asks for that is not so already. A language may say more than is asked for: es-US is Spanish.
+fn wish(meaning: &Meaning, patient: &Patient) -> Option<Wish> {
+    let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
+    match meaning.intent {
+        Intent::Channel => meaning.channel.map(|channel| Wish::First(Some(channel))),
+        _ => {
+            let tag = meaning.language?;
+            let reads = patient.language.as_deref().is_some_and(|known| primary(known) == primary(tag));
+            (!reads).then(|| Wish::Language(tag.to_owned()))
+        }
     }
 }
 

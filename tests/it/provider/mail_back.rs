@@ -2,8 +2,11 @@
 //! for this table after the RFCs and what the servers of that name send.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use outreachd::config::Config;
+use outreachd::config::callback::SigningKey;
+use outreachd::config::provider::{ProviderSection, ProviderSettings};
 use outreachd::domain::failure::Failure;
 use outreachd::domain::ids::SendKey;
 use outreachd::domain::outbound::{Content, OutboundMessage};
@@ -12,8 +15,10 @@ use outreachd::domain::receipt::Said;
 use outreachd::domain::reply::Keyword;
 use outreachd::domain::words::Channel;
 use outreachd::provider::mail::IncomingMail;
-use outreachd::provider::webhook::{News, Unheard};
+use outreachd::provider::webhook::{Door, News, Unheard, Webhook};
 use outreachd::provider::{Provider, registry};
+
+use reqwest::header::HeaderMap;
 
 use super::smtp_server::SmtpServer;
 use super::table::{KEY, message};
@@ -24,6 +29,10 @@ const BARE: &str = "bounces@mail.clinic.example";
 const ELSEWHERE: &str = "abuse@clinic.example";
 
 fn provider(port: u16, name: &str, key: &str) -> Arc<dyn Provider> {
+    registry::build(&relay_section(port, name, key)).unwrap()
+}
+
+fn relay_section(port: u16, name: &str, key: &str) -> ProviderSection {
     let key = key.repeat(8);
     let config = Config::from_toml(&format!(
         r#"
@@ -40,7 +49,7 @@ fn provider(port: u16, name: &str, key: &str) -> Arc<dyn Provider> {
         reply_address = "reply@mail.clinic.example"
         "#
     ));
-    registry::build(&config.unwrap().providers[0]).unwrap()
+    config.unwrap().providers.remove(0)
 }
 
 fn letter() -> OutboundMessage {
@@ -183,4 +192,58 @@ async fn a_forged_bounce_is_refused_whatever_it_says() {
     let again = [b"Received: from x\r\n".as_slice(), &bytes].concat();
     assert_eq!(reply(&bytes), reply(&again));
     assert!(!reply(&bytes).contains("example"));
+}
+
+#[test]
+fn a_relay_reports_by_signed_webhook() {
+    let key = SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let mut section = relay_section(1, "mail", "5a1b2c3d");
+    let silent = registry::build(&section).unwrap();
+    let ProviderSettings::Smtp(smtp) = &mut section.settings else { panic!("a mail provider") };
+    smtp.webhook_secret = Some(key.clone());
+    let ours = registry::build(&section).unwrap();
+    assert!(ours.reports() && !silent.reports());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let now = i64::try_from(now).unwrap();
+    let hear = |provider: &Arc<dyn Provider>, seconds: i64, signed: &str, body: &str| {
+        let mut headers = HeaderMap::new();
+        let signature = key.sign("r1", seconds, signed.as_bytes()).unwrap();
+        for (name, value) in [
+            ("webhook-id", "r1"),
+            ("webhook-timestamp", &seconds.to_string()),
+            ("webhook-signature", &signature),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        let call = Webhook { door: Door::Status, query: "", headers: &headers, body: body.as_bytes() };
+        provider.hear(&call).map(|heard| heard.news)
+    };
+    let report = |status: &str, code: &str| {
+        format!(
+            "{{\"send_key\":\"{KEY}\",\"status\":\"{status}\",\"code\":\"{code}\",\"at\":\"2026-12-01T15:00:00Z\"}}"
+        )
+    };
+    for (status, code, expected) in [
+        ("sent", "", "sent".to_owned()),
+        ("deferred", "4.4.1", "sent".to_owned()),
+        ("delivered", "250", "delivered".to_owned()),
+        ("bounced", "5.1.1", format!("{} 5.1.1", Failure::BadAddress)),
+        ("failed", "552 5.2.2", format!("{} 5.2.2", Failure::MailboxFull)),
+        ("undelivered", "", format!("{} no code", Failure::Unreachable)),
+        ("complained", "", "complaint".to_owned()),
+        ("opened", "", "Unreadable".to_owned()),
+    ] {
+        let body = report(status, code);
+        assert_eq!(said(&hear(&ours, now, &body, &body)), expected, "{status}");
+        assert_eq!(hear(&silent, now, &body, &body), Err(Unheard::NoWebhook));
+        assert_eq!(hear(&ours, now - 301, &body, &body), Err(Unheard::Forged), "late");
+        assert_eq!(hear(&ours, now + 310, &body, &body), Err(Unheard::Forged), "early");
+        assert_eq!(hear(&ours, now, &report("delivered", "1"), &body), Err(Unheard::Forged), "altered");
+    }
+    let by_id = format!("{{\"message_id\":\"<{KEY}@clinic.example>\",\"status\":\"delivered\"}}");
+    assert_eq!(
+        hear(&ours, now, &by_id, &by_id),
+        Err(Unheard::Unreadable),
+        "without its mark it is none of ours"
+    );
 }

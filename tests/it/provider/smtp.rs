@@ -31,6 +31,7 @@ pub(super) fn relay(port: u16) -> SmtpSettings {
         bounce_address: None,
         reply_address: None,
         mark_key: None,
+        webhook_secret: None,
         dkim: None,
         pool_size: 2,
         ca_file: None,

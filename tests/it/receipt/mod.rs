@@ -1,6 +1,7 @@
 //! What comes back, over the wire: the simulator's signed callbacks against a running worker.
 
 pub(crate) mod bounces;
+mod calls;
 pub(crate) mod forged;
 mod lmtp;
 pub(crate) mod lost;
