@@ -2,6 +2,7 @@
 //! errors go to standard error with their cure, and the exit code is 0 only when all of it worked.
 
 mod args;
+mod bounce;
 mod callbacks;
 mod check;
 mod dead;
@@ -101,6 +102,8 @@ enum Command {
     /// List results that receivers have not taken, and have dead ones posted again
     #[command(subcommand)]
     Callbacks(callbacks::Command),
+    /// Take a mail that has come back: a bounce, a complaint, an answer
+    Bounce(bounce::Options),
     /// Show the workers and what their providers are doing
     Providers(providers::Options),
     /// Run the simulated providers alone
@@ -161,6 +164,7 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Template(command) => templates::run(desk, command),
         Command::Dead(command) => dead::run(desk, command).await,
         Command::Callbacks(command) => callbacks::run(desk, command).await,
+        Command::Bounce(options) => bounce::run(desk, options).await,
         Command::Providers(_) => providers::run(desk).await,
         Command::Simulate(options) => simulate::run(desk, options).await,
         Command::Phone(command) => oracle::phone(desk, command),

@@ -6,7 +6,7 @@ use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
 use super::{bad, canary, hours, limits, orders, safety, surge};
-use crate::receipt::{forged, lost, outage};
+use crate::receipt::{bounces, forged, lost, outage};
 
 const PRIVATE: Plan = Plan {
     private: true,
@@ -117,6 +117,13 @@ async fn receipts_forged_or_altered() {
 #[ignore = "heavy: tests/proof"]
 async fn receipts_after_lost_answers() {
     lost::lost_answers("lost answers", 20_000, Duration::from_secs(300)).await;
+}
+
+/// Postfix on loopback, by LMTP and by a pipe, the database away for some of them.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn bounces_of_a_real_mail_server() {
+    bounces::real_server("bounces", 40).await;
 }
 
 /// 500 receipts a second, two for each message.
