@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerOptions, ConsumeOptions, Prefix};
 use crate::callback::{Courier, NoTls};
+use crate::campaign::{self, Office};
 use crate::config::Config;
 use crate::config::provider::{BreakerSettings, CaptureSettings, ProviderSection, ProviderSettings};
 use crate::config::source::SourceSection;
@@ -117,6 +118,7 @@ pub struct Worker {
     server: HttpServer,
     dispatcher: Dispatcher,
     consumers: Option<JoinHandle<()>>,
+    campaigns: JoinHandle<()>,
     stop: CancellationToken,
 }
 
@@ -160,8 +162,17 @@ impl Worker {
             let batch = usize::try_from(config.worker.batch).unwrap_or(500);
             tokio::spawn(queue::run(intake.clone(), broker, options, batch, stop.clone()))
         });
+        let office = Office {
+            store: store.clone(),
+            config: config.clone(),
+            catalogue: catalogue.clone(),
+            gatekeeper: intake.gatekeeper.clone(),
+            dispatcher: Some(dispatcher.clone()),
+        };
+        let campaigns = tokio::spawn(campaign::run(office.clone(), worker, stop.clone()));
         let parts = HttpState {
             intake: intake.clone(),
+            campaigns: office,
             catalogue: catalogue.clone(),
             config: config.clone(),
             broker: broker.clone(),
@@ -182,6 +193,7 @@ impl Worker {
             server,
             dispatcher,
             consumers,
+            campaigns,
             stop,
         })
     }
@@ -195,6 +207,7 @@ impl Worker {
             if let Some(consumers) = self.consumers.take() {
                 let _ = tokio::time::timeout(Duration::from_secs(2), consumers).await;
             }
+            let _ = tokio::time::timeout(Duration::from_secs(2), self.campaigns).await;
         };
         tokio::join!(intake, self.dispatcher.stop());
         if let Some(broker) = &self.broker {

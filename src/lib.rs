@@ -13,7 +13,7 @@
 //! 5  app        the one place that builds everything            cli    the command line, the demo
 //! 4  http       API, health, metrics, the patient's page        simulator   the outside, on loopback
 //! 3  intake     parse, ask the gatekeeper, write, acknowledge   dispatch    the corridor
-//!    receipt    what comes back from providers
+//!    receipt    what comes back from providers                 campaign    one message to many people
 //! 2  template   catalogue, strict render, lint, preview         provider    one file a provider
 //!    store      the ledger: one trait, two databases            broker      RabbitMQ
 //!    callback   results by HTTP, signed
@@ -64,6 +64,7 @@
 pub mod app;
 pub mod broker;
 pub mod callback;
+pub mod campaign;
 pub mod cli;
 pub mod config;
 pub mod dispatch;

@@ -244,6 +244,7 @@ fn judge(
             expires_at: hand.body.expires_at,
             cancelled: hand.work.cancelled,
             disturbs: !hand.facts.test,
+            lifts_cap: hand.body.lifts_cap,
         },
         patient,
         proxies: &proxies,

@@ -402,6 +402,7 @@ mod tests {
                 expires_at: When::At(at("2026-12-02T00:00:00Z")),
                 cancelled: None,
                 disturbs: true,
+                lifts_cap: false,
             },
             patient,
             proxies: &[],

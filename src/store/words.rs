@@ -168,7 +168,7 @@ macro_rules! not_stopped {
             "AND m.purpose <> 'emergency' AND m.campaign_id IS NULL)) AND (h.scope = 'all' OR (h.scope = 'source' AND h.value = m.source) ",
             "OR (h.scope = 'site' AND h.value = m.site) OR (h.scope = 'template' AND h.value = m.template) ",
             "OR (h.scope = 'purpose' AND h.value = m.purpose) OR (h.scope = 'channel' AND h.value = i.channel) ",
-            "OR (h.scope = 'provider' AND h.value = i.provider)))"
+            "OR (h.scope = 'provider' AND h.value = i.provider) OR (h.scope = 'campaign' AND h.value = m.campaign_id)))"
         )
     };
 }

@@ -120,7 +120,7 @@ impl<E: Engine> Ledger<E> {
         Ok(outcomes)
     }
 
-    async fn take_back(
+    pub(super) async fn take_back(
         &self,
         tx: &mut E::Tx,
         source: &SourceName,
@@ -185,7 +185,7 @@ impl<E: Engine> Ledger<E> {
         Ok(())
     }
 
-    async fn take_back_messages(
+    pub(super) async fn take_back_messages(
         &self,
         tx: &mut E::Tx,
         ids: &[Uuid],
