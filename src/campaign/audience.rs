@@ -46,8 +46,7 @@ impl Office {
         }
     }
 
-    /// Reads a file and hands its rows on in batches; ends early when nobody takes them any more. Answers the names of the
-    /// columns. It blocks.
+    /// Reads a file and hands its rows on in batches; ends early when nobody takes them any more. It blocks.
     ///
     /// # Errors
     /// What is wrong with the file as a whole.
@@ -56,11 +55,16 @@ impl Office {
         options: AudienceOptions,
         to: &mpsc::Sender<Vec<Row<Member>>>,
     ) -> Result<(), Vec<Problem>> {
-        let mut rows = Audience::open(input, options)?;
+        Self::read_rows(Audience::open(input, options)?, to);
+        Ok(())
+    }
+
+    /// The same with a file that is open already.
+    pub fn read_rows(mut rows: Audience<impl Read>, to: &mpsc::Sender<Vec<Row<Member>>>) {
         loop {
             let batch: Vec<Row<Member>> = rows.by_ref().take(BATCH).collect();
             if batch.is_empty() || to.blocking_send(batch).is_err() {
-                return Ok(());
+                return;
             }
         }
     }

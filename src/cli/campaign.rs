@@ -18,7 +18,7 @@ use crate::domain::ids::{CampaignId, PatientId, SiteId, SourceName, TemplateName
 use crate::domain::job::{MAX_JOB_BYTES, When};
 use crate::domain::reader::campaign_start;
 use crate::intake::Gatekeeper;
-use crate::intake::import::{RefusedFile, Row, neutral};
+use crate::intake::import::{Audience, RefusedFile, Row, neutral};
 use crate::store::campaigns::{CampaignFilter, CampaignRow};
 
 /// Campaigns: one message to many people. Patients appear by their ids.
@@ -364,14 +364,16 @@ async fn bring(
     let bar = files::progress(file);
     let input = bar.wrap_read(files::open(file)?);
     let options = office.audience_options(plan, None);
+    let rows = Audience::open(input, options).map_err(Failure::Input)?;
+    let columns = rows.columns();
     let (to, mut batches) = mpsc::channel(2);
-    let reading = tokio::task::spawn_blocking(move || Office::read_file(input, options, &to));
+    let reading = tokio::task::spawn_blocking(move || Office::read_rows(rows, &to));
     let mut tally = Brought::default();
     let mut out = match refused {
         Some(path) => {
             let failed = |error| Failure::file(path, &error);
             let to = BufWriter::new(private_file(path).map_err(failed)?);
-            Some((path, RefusedFile::new(to, &["row".to_owned()]).map_err(failed)?))
+            Some((path, RefusedFile::new(to, &columns).map_err(failed)?))
         }
         None => None,
     };
@@ -381,17 +383,13 @@ async fn bring(
         for row in refusals {
             tell(desk, &bar, &row)?;
             if let Some((path, out)) = &mut out {
-                // As one cell: the row as it came.
-                let text =
-                    row.original.iter().map(crate::domain::phi::Phi::expose).collect::<Vec<_>>().join(";");
-                let row = Row { original: vec![crate::domain::phi::Phi::new(&*text)], ..row };
                 out.write(&row).map_err(|error| Failure::file(path, &error))?;
             }
         }
     }
     bar.finish_and_clear();
     let lost = |_| Failure::said("the file could not be read", "look at the log, and try again");
-    reading.await.map_err(lost)?.map_err(Failure::Input)?;
+    reading.await.map_err(lost)?;
     if let Some((path, out)) = out {
         out.finish().map_err(|error| Failure::file(path, &error))?;
     }

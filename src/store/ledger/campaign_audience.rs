@@ -17,7 +17,7 @@ use crate::store::engine::{Column, Data, Engine, args, ints, maybe_ids, maybe_te
 use crate::store::{Result, StoreError};
 
 /// Due messages are counted up to here.
-const COUNTED: i64 = 50_000;
+const COUNTED: i64 = 20_000;
 
 fn number(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
