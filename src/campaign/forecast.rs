@@ -57,7 +57,8 @@ struct Walk {
     micros: u64,
     /// Of each channel and language the one with the most text in its data.
     longest: BTreeMap<(Channel, String), (usize, Admission)>,
-    next_turn: Timestamp,
+    /// By when they may be written to: those who may at the same time come one after the other.
+    next_turns: BTreeMap<Timestamp, Timestamp>,
     waves: BTreeSet<u16>,
 }
 
@@ -78,7 +79,7 @@ impl Office {
             },
             micros: 0,
             longest: BTreeMap::new(),
-            next_turn: row.next_turn.max(now),
+            next_turns: BTreeMap::new(),
             waves: BTreeSet::new(),
         };
         let mut after = 0;
@@ -118,10 +119,11 @@ impl Office {
             walk.waves.insert(wave_of(&row.plan.waves, known, today));
             let ready = ready_at(row.plan.start, known, &home);
             let pace = row.plan.pace.as_ref();
-            let (turn, next) =
-                turns(pace, &booking.line(), walk.next_turn.max(ready.min(now)), Timestamp::MAX, 1);
-            let at = turn.first().copied().unwrap_or(Timestamp::MAX).max(ready);
-            walk.next_turn = next;
+            let from =
+                walk.next_turns.get(&ready).copied().unwrap_or_else(|| ready.max(row.next_turn).max(now));
+            let (turn, next) = turns(pace, &booking.line(), from, Timestamp::MAX, 1);
+            walk.next_turns.insert(ready, next);
+            let at = turn.first().copied().unwrap_or(Timestamp::MAX);
             let job = row.plan.job(recipient.ordinal, &recipient.patient, &recipient.body, Some(ready));
             let arrival = Arrival { origin: "campaign".to_owned(), ..Arrival::default() };
             let admitted = job
@@ -162,6 +164,15 @@ impl Office {
             .forecast
             .last_send_at
             .map(|at| at.checked_add(SignedDuration::from_mins(gaps)).unwrap_or(Timestamp::MAX));
+        // Those of one zone may still be under way when the next one begins: all of them together take their time.
+        let count = usize::try_from(walk.forecast.would_get).unwrap_or(usize::MAX);
+        if let (Some(first), Some(last), true) =
+            (walk.forecast.first_send_at, walk.forecast.last_send_at, count > 1)
+        {
+            let booking = self.booking(&row.plan);
+            let (_, end) = turns(row.plan.pace.as_ref(), &booking.line(), first, Timestamp::MAX, count - 1);
+            walk.forecast.last_send_at = Some(last.max(end));
+        }
         walk.forecast.cost = crate::config::money::Money::from_micros(walk.micros).to_string();
         let name =
             Name { given: Some(Phi::new("Maximiliano")), family: Some(Phi::new("Fernández-Castellanos")) };

@@ -185,15 +185,9 @@ impl<E: Engine> Ledger<E> {
         for row in &rows {
             sum = sum.wrapping_sub(member(row.count(0)?, row.text(1)?, b"left out"));
         }
-        let asked = E::run(
-            &mut tx,
-            "SELECT ordinal FROM campaign_recipients WHERE campaign_id = $1 AND patient_id = ANY($2) AND state IN (1, 2)",
-            args![id.as_str(), patients.iter().map(PatientId::as_str).collect::<Vec<_>>()],
-        )
-        .await?;
-        for row in &asked {
-            let job = job_of(id, row.count(0)?)?;
-            self.take_back(&mut tx, &source, &job, Reason::NoLongerNeeded, now).await?;
+        // Of one that has not begun there are no jobs to be taken back.
+        if begun {
+            self.take_back_jobs(&mut tx, id, &source, patients, now).await?;
         }
         // Who needs nothing any more makes no approval void once it has begun: fewer are written to, and no others.
         let audience = if begun { head.text(1)?.to_owned() } else { format!("{sum:032x}") };
@@ -205,6 +199,27 @@ impl<E: Engine> Ledger<E> {
         .await?;
         E::commit(tx).await?;
         Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
+    }
+
+    async fn take_back_jobs(
+        &self,
+        tx: &mut E::Tx,
+        id: &CampaignId,
+        source: &SourceName,
+        patients: &[PatientId],
+        now: Timestamp,
+    ) -> Result<()> {
+        let asked = E::run(
+            tx,
+            "SELECT ordinal FROM campaign_recipients WHERE campaign_id = $1 AND patient_id = ANY($2) AND state IN (1, 2)",
+            args![id.as_str(), patients.iter().map(PatientId::as_str).collect::<Vec<_>>()],
+        )
+        .await?;
+        for row in &asked {
+            let job = job_of(id, row.count(0)?)?;
+            self.take_back(tx, source, &job, Reason::NoLongerNeeded, now).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn without_place(&self, id: &CampaignId, limit: u32) -> Result<Vec<Recipient>> {

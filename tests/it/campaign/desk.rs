@@ -43,7 +43,7 @@ fn a_coordinator_and_a_colleague_send_a_campaign_by_command() {
         (Some(598), Some(598))
     );
     assert_eq!(forecast["first_send_at"], "2036-11-28T16:00:00Z", "ten o'clock in Chicago");
-    assert!(forecast["samples"][0]["text"].as_str().unwrap().contains("Chen"), "{forecast}");
+    assert!(forecast["samples"][0]["text"].as_str().unwrap().contains("Lakeside"), "{forecast}");
     let (good, text) = run("ann", "campaign start visit");
     assert!(!good && text.contains("--recipients 598"), "{text}");
     assert!(!run("ann", "campaign approve visit --recipients 598").0, "not one's own");

@@ -150,5 +150,5 @@ fn rss_kb(process: u32) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_and_its_expansion_are_killed_and_reach_each_once() {
-    million("campaign, short", 20_000, 1).await;
+    million("campaign, short", 9_000, 1).await;
 }

@@ -172,6 +172,8 @@ pub(super) fn settings(url: &str, mode: &str) -> String {
         key = "{key}"
         [policy.hours]
         channels = []
+        [policy.cap]
+        per_day = 1
         [[source]]
         name = "lakeside-ehr"
         allow_inline = true
