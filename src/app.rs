@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerOptions, ConsumeOptions, Prefix};
 use crate::callback::{Courier, NoTls};
+use crate::campaign::{self, Office};
 use crate::config::Config;
 use crate::config::provider::{BreakerSettings, CaptureSettings, ProviderSection, ProviderSettings};
 use crate::config::source::SourceSection;
@@ -122,6 +123,7 @@ pub struct Worker {
     server: HttpServer,
     dispatcher: Dispatcher,
     consumers: Option<JoinHandle<()>>,
+    campaigns: JoinHandle<()>,
     stop: CancellationToken,
 }
 
@@ -176,8 +178,17 @@ impl Worker {
         let mailbox = mailbox.map(|listener| Mailbox::open(listener, receipts.clone())).transpose();
         let mailbox =
             mailbox.map_err(unopened("bounces", config.bounces.listen.unwrap_or(config.http.listen)))?;
+        let office = Office {
+            store: store.clone(),
+            config: config.clone(),
+            catalogue: catalogue.clone(),
+            gatekeeper: intake.gatekeeper.clone(),
+            dispatcher: Some(dispatcher.clone()),
+        };
+        let campaigns = tokio::spawn(campaign::run(office.clone(), worker, stop.clone()));
         let parts = HttpState {
             intake: intake.clone(),
+            campaigns: office,
             catalogue: catalogue.clone(),
             config: config.clone(),
             broker: broker.clone(),
@@ -197,6 +208,7 @@ impl Worker {
             server,
             dispatcher,
             consumers,
+            campaigns,
             stop,
         })
     }
@@ -213,6 +225,7 @@ impl Worker {
             if let Some(consumers) = self.consumers.take() {
                 let _ = tokio::time::timeout(Duration::from_secs(2), consumers).await;
             }
+            let _ = tokio::time::timeout(Duration::from_secs(2), self.campaigns).await;
         };
         tokio::join!(intake, self.dispatcher.stop());
         if let Some(broker) = &self.broker {

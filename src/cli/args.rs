@@ -4,8 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::domain::ids::{
-    About, EventId, HoldId, JobId, MessageId, ParkedId, PatientId, SiteId, SourceName, TemplateName,
-    WorkItemId,
+    About, CampaignId, EventId, HoldId, JobId, MessageId, ParkedId, PatientId, SiteId, SourceName,
+    TemplateName, WorkItemId,
 };
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason, WorkKind, WorkOutcome, WorkState};
@@ -38,6 +38,7 @@ macro_rules! names {
 
 names! {
     source: SourceName, site: SiteId, template: TemplateName, job: JobId, patient: PatientId, about: About,
+    campaign: CampaignId,
 }
 
 macro_rules! row_ids {

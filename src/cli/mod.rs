@@ -4,6 +4,7 @@
 mod args;
 mod bounce;
 mod callbacks;
+mod campaign;
 mod check;
 mod dead;
 mod demo;
@@ -90,6 +91,9 @@ enum Command {
     Holds(holds::ListOptions),
     /// End a hold
     Release(holds::ReleaseOptions),
+    /// One message to many people: plan it, look at it, have it approved, start it, stop it
+    #[command(subcommand)]
+    Campaign(campaign::Command),
     /// Show, claim and close what people have to do
     #[command(subcommand)]
     Work(work::Command),
@@ -160,6 +164,7 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Hold(options) => holds::hold(desk, options).await,
         Command::Holds(_) => holds::list(desk).await,
         Command::Release(options) => holds::release(desk, &options).await,
+        Command::Campaign(command) => campaign::run(desk, command).await,
         Command::Work(command) => work::run(desk, command).await,
         Command::Template(command) => templates::run(desk, command),
         Command::Dead(command) => dead::run(desk, command).await,

@@ -10,6 +10,7 @@ mod clock;
 mod due;
 mod explain;
 mod failover;
+mod foresee;
 mod gate;
 mod keep;
 mod lane;
@@ -50,6 +51,7 @@ use crate::store::rows::{Count, JobBody, MessageFacts, PatientState, Release, Se
 use crate::store::{Store, StoreError};
 use crate::template::{SharedCatalogue, SiteContext};
 pub use explain::{Explained, ExplainedAttempt, GateStep, Next, NextAction, explain};
+pub use foresee::{Foreseen, Foresight, Sent};
 use lane::Lane;
 pub use lane::{Carrier, Setting};
 pub use places::Places;

@@ -8,6 +8,7 @@
 mod auth;
 mod body;
 mod callbacks;
+mod campaigns;
 mod dead;
 mod health;
 mod holds;
@@ -38,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
+use crate::campaign::Office;
 use crate::config::Config;
 use crate::intake::Intake;
 use crate::receipt::Desk;
@@ -48,6 +50,8 @@ use crate::template::SharedCatalogue;
 pub struct HttpState {
     /// The way in, and through it the ledger.
     pub intake: Intake,
+    /// Where campaigns are looked after.
+    pub campaigns: Office,
     pub catalogue: Arc<SharedCatalogue>,
     pub config: Arc<Config>,
     /// `None` where none is configured.

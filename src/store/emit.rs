@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use super::rows::{MessageFacts, Reject, WorkItem};
+use crate::domain::campaign::CampaignState;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::ids::{MessageId, PatientId, ProviderName, SourceName};
+use crate::domain::ids::{CampaignId, MessageId, PatientId, ProviderName, SourceName};
 use crate::domain::reply::Intent;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, ContactStatus, Reason, Recipient, WorkEvent};
@@ -150,6 +151,16 @@ impl Emitter {
         event.patient_id.clone_from(&item.patient_id);
         event.reason = item.kind.reason();
         event.intent = item.kind.intent().map(Into::into);
+        written(&event)
+    }
+
+    /// The event for where a campaign stands now.
+    #[must_use]
+    pub fn campaign(id: &CampaignId, source: &SourceName, state: CampaignState, at: Timestamp) -> NewEvent {
+        let mut event = Event::new(uuid::Uuid::now_v7(), EventKind::Campaign(state.into()), at);
+        event.is_final = state.is_over();
+        event.source = Some(source.clone());
+        event.campaign_id = Some(id.clone());
         written(&event)
     }
 }

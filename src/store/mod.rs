@@ -5,6 +5,7 @@
 //! the same transaction; a status never falls in rank, and both the domain and the database check that.
 
 pub mod callbacks;
+pub mod campaigns;
 pub mod columns;
 pub mod emit;
 pub mod engine;
@@ -64,7 +65,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// The ledger.
 #[async_trait]
-pub trait Store: Send + Sync + std::fmt::Debug {
+pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
     /// Brings the schema up to this program's version; safe to run from several processes at once.
     async fn migrate(&self) -> Result<()>;
 

@@ -4,6 +4,9 @@
 mod admit;
 mod arrivals;
 mod callbacks;
+mod campaign_audience;
+mod campaign_report;
+mod campaigns;
 mod claim;
 mod contacts;
 mod corridor;

@@ -39,6 +39,7 @@ const MIGRATIONS: Migrations = &[
     (9, "gate_use", include_str!("../../../migrations/postgres/0009_gate_use.sql")),
     (10, "plans", include_str!("../../../migrations/postgres/0010_plans.sql")),
     (12, "calls_back", include_str!("../../../migrations/postgres/0012_calls_back.sql")),
+    (13, "campaigns", include_str!("../../../migrations/postgres/0013_campaigns.sql")),
 ];
 
 impl PostgresStore {

@@ -66,6 +66,7 @@ const MIGRATIONS: Migrations = &[
     (9, "gate_use", include_str!("../../../migrations/sqlite/0009_gate_use.sql")),
     (10, "plans", include_str!("../../../migrations/sqlite/0010_plans.sql")),
     (12, "calls_back", include_str!("../../../migrations/sqlite/0012_calls_back.sql")),
+    (13, "campaigns", include_str!("../../../migrations/sqlite/0013_campaigns.sql")),
 ];
 
 const READERS: u32 = 4;

@@ -144,3 +144,15 @@ async fn surge_of_a_source() {
 async fn callbacks_of_a_receiver_that_is_down() {
     crate::callbacks::down("callbacks down", 5_000, Duration::from_secs(30)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn campaign_million() {
+    crate::campaign::million::million("campaign of a million", 1_000_000, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn campaign_blast() {
+    crate::campaign::blast::blast("blast with pauses and kills", PRIVATE, 100_000, 120_000, 20, 5).await;
+}
