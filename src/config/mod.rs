@@ -9,6 +9,7 @@
 pub mod amqp;
 pub mod api;
 pub mod callback;
+pub mod console;
 pub mod events;
 pub mod fault;
 pub mod http;
@@ -58,6 +59,7 @@ pub struct Config {
     pub http: http::HttpSection,
     pub templates: templates::TemplatesSection,
     pub api: api::ApiSection,
+    pub console: console::ConsoleSection,
     pub security: security::SecuritySection,
     pub policy: policy::PolicySection,
     pub events: events::EventsSection,
@@ -147,6 +149,7 @@ impl Config {
             amqp: root.section("amqp", amqp::AmqpSection::read),
             templates: root.section("templates", templates::TemplatesSection::read),
             api: root.section("api", api::ApiSection::read),
+            console: root.section("console", console::ConsoleSection::read),
             security: root.section("security", |s| security::SecuritySection::read(s, mode)),
             policy: root.section("policy", policy::PolicySection::read),
             events: root.section("events", events::EventsSection::read),

@@ -3,6 +3,7 @@
 //! Nothing here knows a clock, a database or a wire. What is protected health information is masked in `Debug`.
 
 pub mod consent;
+pub mod credential;
 pub mod destination;
 pub mod event;
 pub mod failure;
@@ -13,6 +14,7 @@ pub mod merge;
 pub mod outbound;
 pub mod page;
 pub mod patient;
+pub mod people;
 pub mod phi;
 pub mod phone;
 pub mod problem;

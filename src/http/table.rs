@@ -3,12 +3,18 @@
 use super::body::Media;
 use super::route::{Doc, Door, Route, Verb};
 use super::{
-    callbacks, dead, health, holds, import, jobs, messages, page, patients, templates, webhooks, work,
+    callbacks, console, dead, health, holds, import, jobs, messages, page, patients, templates, webhooks,
+    work,
 };
 use crate::config::api::Scope;
 
 /// All of them.
-pub(super) const ROUTES: &[Route] = &[
+pub(super) fn all() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().chain(console::ROUTES)
+}
+
+/// Those of programs, patients and providers.
+const ROUTES: &[Route] = &[
     Route {
         method: Verb::Post,
         path: "/v1/jobs",
@@ -160,7 +166,7 @@ pub(super) const ROUTES: &[Route] = &[
         run: |call| Box::pin(patients::show(call)),
         doc: Doc {
             summary: "One patient; masked without the scope patients:read",
-            query: &[],
+            query: work::MASKED,
             body: "",
             answers: &[(200, "the patient", "Patient")],
         },
@@ -276,7 +282,7 @@ pub(super) const ROUTES: &[Route] = &[
         run: |call| Box::pin(work::show(call)),
         doc: Doc {
             summary: "One work item",
-            query: &[],
+            query: work::MASKED,
             body: "",
             answers: &[(200, "as it stands", "WorkItem")],
         },

@@ -36,6 +36,8 @@ const MIGRATIONS: Migrations = &[
     (6, "receipts", include_str!("../../../migrations/postgres/0006_receipts.sql")),
     (7, "callbacks", include_str!("../../../migrations/postgres/0007_callbacks.sql")),
     (8, "replies", include_str!("../../../migrations/postgres/0008_replies.sql")),
+    (15, "people", include_str!("../../../migrations/postgres/0015_people.sql")),
+    (16, "pulse", include_str!("../../../migrations/postgres/0016_pulse.sql")),
 ];
 
 impl PostgresStore {

@@ -63,6 +63,8 @@ const MIGRATIONS: Migrations = &[
     (6, "receipts", include_str!("../../../migrations/sqlite/0006_receipts.sql")),
     (7, "callbacks", include_str!("../../../migrations/sqlite/0007_callbacks.sql")),
     (8, "replies", include_str!("../../../migrations/sqlite/0008_replies.sql")),
+    (15, "people", include_str!("../../../migrations/sqlite/0015_people.sql")),
+    (16, "pulse", include_str!("../../../migrations/sqlite/0016_pulse.sql")),
 ];
 
 const READERS: u32 = 4;
