@@ -108,6 +108,7 @@ fn act(method: Verb, path: &str) -> Option<String> {
         (_, "/v1/session") => return None,
         (Verb::Post, "/v1/messages/{id}/cancel") => "message.cancel",
         (Verb::Post, "/v1/messages/{id}/retry") => "message.retry",
+        (Verb::Post, "/v1/messages/{id}/next-route") => "message.next_route",
         (Verb::Post, "/v1/messages/actions") => "message.bulk",
         (Verb::Post, "/v1/holds") => "hold.place",
         (Verb::Delete, "/v1/holds/{id}") => "hold.release",

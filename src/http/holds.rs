@@ -53,7 +53,7 @@ pub(super) async fn place(mut call: Call) -> Answer {
             "you may hold your own sources or sites only: scope \"source\" or \"site\"",
         ));
     }
-    call.note.say(format!("{} {}: {}", hold.scope, hold.value, hold.reason));
+    call.note.say(format!("{} {} ({}): {}", hold.scope, hold.value, hold.id, hold.reason));
     let placed = HoldRow { hold: hold.clone(), state: HoldState::InForce, held: 0 };
     to_the_end(async move { store.place_hold(&hold).await }).await??;
     answer(StatusCode::CREATED, &placed)

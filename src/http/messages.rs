@@ -114,6 +114,23 @@ pub(super) async fn retry(mut call: Call) -> Answer {
     }
 }
 
+/// `POST /v1/messages/{id}/next-route`: no more patience with the way that fails.
+pub(super) async fn next_route(mut call: Call) -> Answer {
+    let id = one(&call).await?.facts.id;
+    call.form(|_| Some(())).await?;
+    let intake = call.shared.parts.intake.clone();
+    let moved = to_the_end(async move {
+        let moved = intake.store.next_route(id).await;
+        intake.dispatcher.iter().for_each(crate::dispatch::Dispatcher::nudge);
+        moved
+    })
+    .await??;
+    if moved {
+        return answer(StatusCode::OK, &json!({"message_id": id, "result": "given_up"}));
+    }
+    Err(Fail::new(Kind::Conflict, "it does not wait for another try over a way that has failed"))
+}
+
 /// The message of the path, if the caller may know of it.
 pub(super) async fn one(call: &Call) -> Result<MessageRow, Fail> {
     let missing = || Fail::not_found("message");

@@ -1,7 +1,8 @@
-//! The API: jobs in, results and explanations out, JSON over HTTP; the webhooks of providers; and the page where patients
+//! The API: jobs in, results and explanations out, JSON over HTTP; the webhooks of providers; the console, which is the API's
+//! first user, and people's rights in it (`session.rs`, `rights.rs`, `reveal.rs`, `audit.rs`); and the page where patients
 //! choose.
 //!
-//! Every route stands in one table ([`table::ROUTES`]) with its scopes, its bodies and its answers; the router, the
+//! Every route stands in one table ([`table::all`]) with its scopes, its bodies and its answers; the router, the
 //! guard at each door and `/openapi.json` are made from it, so none can say something else than the others. Whatever
 //! goes wrong is answered as problem details (RFC 9457) that name the field, the rule and the cure, never the value.
 

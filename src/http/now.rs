@@ -14,7 +14,7 @@ use super::route::{Call, json as answer};
 use crate::broker::BrokerState;
 use crate::domain::words::Priority;
 use crate::store::pulse::OldestDue;
-use crate::store::rows::{Counts, WorkerRow};
+use crate::store::rows::{Counts, HoldScope, HoldState, WorkerRow};
 
 /// The charts show so many minutes ...
 const MINUTES: u32 = 6 * 60;
@@ -82,6 +82,15 @@ pub(super) async fn now(call: Call) -> Answer {
     for channel in out.unwrap_or_default() {
         let what = format!("No provider can be used for {channel}: its messages wait.");
         findings.push(finding(Level::Bad, "providers", what));
+    }
+    for row in store
+        .holds()
+        .await?
+        .iter()
+        .filter(|row| row.hold.scope == HoldScope::All && row.state == HoldState::InForce)
+    {
+        let what = format!("Everything is stopped, by {}: {}", row.hold.placed_by, row.hold.reason);
+        findings.push(finding(Level::Bad, "holds", what));
     }
     of_waiting(&oldest, &mut findings);
     if let Some(counts) = counts {

@@ -142,6 +142,23 @@ const ROUTES: &[Route] = &[
     },
     Route {
         method: Verb::Post,
+        path: "/v1/messages/{id}/next-route",
+        door: Door::AnyOf(&[Scope::MessagesWrite]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(messages::next_route(call)),
+        doc: Doc {
+            summary: "Give up the way that fails, and take the next one at once",
+            query: &[],
+            body: "Nothing",
+            answers: &[
+                (200, "it is decided upon anew", ""),
+                (409, "it does not wait for another try", "Problem"),
+            ],
+        },
+    },
+    Route {
+        method: Verb::Post,
         path: "/v1/patients/import",
         door: Door::AnyOf(&[Scope::PatientsWrite]),
         takes: &[Media::Csv, Media::Ndjson],

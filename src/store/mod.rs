@@ -207,6 +207,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     // For people, again.
 
+    /// Gives up the route that a message waits to try again: it is decided upon anew, at once, without that route. False:
+    /// it does not wait for such a try.
+    async fn next_route(&self, id: MessageId) -> Result<bool>;
+
     /// Parked bodies that wait for repair, oldest first.
     async fn parked(&self, filter: &ParkedFilter) -> Result<Vec<ParkedRow>>;
 

@@ -278,6 +278,9 @@ impl<E: Engine> Store for Ledger<E> {
     async fn wish(&self, ask: &PageWish) -> Result<WishOutcome> {
         self.grant_wish(ask).await
     }
+    async fn next_route(&self, id: MessageId) -> Result<bool> {
+        self.give_up_route(id).await
+    }
     async fn parked(&self, filter: &ParkedFilter) -> Result<Vec<ParkedRow>> {
         self.list_parked(filter).await
     }

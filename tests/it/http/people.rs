@@ -82,6 +82,7 @@ const MATRIX: &[(&str, &str)] = &[
     ("GET /v1/messages/{id}/explain", "vocaA"),
     ("POST /v1/messages/{id}/cancel", ".o..A"),
     ("POST /v1/messages/{id}/retry", ".o..A"),
+    ("POST /v1/messages/{id}/next-route", ".o..A"),
     ("POST /v1/messages/{id}/reveal", ".ocaA"),
     ("GET /v1/stream", "vocaA"),
     ("GET /v1/now", "vocaA"),
@@ -366,11 +367,12 @@ async fn nothing_of_a_patient_is_shown_without_a_reason_and_of_other_sites_nothi
         .iter()
         .map(|row| (row["act"].as_str().unwrap(), row["detail"].as_str().unwrap()))
         .collect();
+    let placed = format!("site lakeside-north ({}): wrong text", hold["id"].as_str().unwrap());
     assert_eq!(
         acts,
         [
             ("hold.release", ""),
-            ("hold.place", "site lakeside-north: wrong text"),
+            ("hold.place", placed.as_str()),
             ("patient.reveal", "patient called back"),
             ("message.reveal", "patient called back"),
         ]

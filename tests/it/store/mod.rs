@@ -122,6 +122,7 @@ contract! {
         a_session_ends_when_nobody_asks_for_it
         the_audit_log_shows_what_was_altered
         what_happens_is_counted_by_the_minute
+        a_route_that_fails_is_given_up_by_a_persons_word
     }
     begin {
         an_attempt_is_on_record_before_it_is_sent

@@ -6,8 +6,10 @@ use outreachd::domain::credential::{PasswordHash, TotpSecret};
 use outreachd::domain::ids::{SiteId, UserName};
 use outreachd::domain::people::Role;
 use outreachd::domain::phi::Phi;
+use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::store::audit::{AuditEntry, AuditFilter, verify};
 use outreachd::store::people::{SessionHash, SessionLimits, User, UserChange};
+use outreachd::store::rows::Then;
 
 use super::ledger::{Ledger, rejects};
 use super::make::{job, reject};
@@ -151,4 +153,20 @@ pub(super) async fn what_happens_is_counted_by_the_minute(ledger: Ledger) {
     let oldest = ledger.oldest_due().await.unwrap();
     assert_eq!(oldest.len(), 1, "{oldest:?}");
     assert!((89.0..100.0).contains(&oldest[0].seconds), "{oldest:?}");
+}
+
+pub(super) async fn a_route_that_fails_is_given_up_by_a_persons_word(ledger: Ledger) {
+    let (hand, attempt) = ledger.begun(job("j1")).await;
+    let id = hand.facts.id;
+    assert!(!ledger.next_route(id).await.unwrap(), "on the wire");
+    let later = ledger.now().await.checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
+    ledger.settle_one(&hand, attempt, AttemptStatus::Failed, Then::Retry(later)).await;
+    assert_eq!((ledger.row(id).await.step, ledger.row(id).await.tries), (0, 1));
+    assert!(ledger.next_route(id).await.unwrap());
+    let row = ledger.row(id).await;
+    assert_eq!((row.step, row.tries, row.status), (1, 0, MessageStatus::Sending));
+    assert!(row.due_at.unwrap() <= ledger.now().await, "at once");
+    assert!(!ledger.next_route(id).await.unwrap(), "once");
+    let other = ledger.sent(job("j2")).await;
+    assert!(!ledger.next_route(other).await.unwrap(), "it was sent");
 }

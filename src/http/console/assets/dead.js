@@ -38,7 +38,7 @@ export function deadPage(root, params, shell) {
       groups.size === 0 && h("p", { class: "sheet empty" }, "There are none."),
       [...groups.values()].sort((a, b) => b.rows.length - a.rows.length).map((group) => h("section", { class: "sheet" },
         h("h2", null, `${words(group.reason)}: ${count(group.rows.length)}`), h("p", null, group.field && [h("code", null, group.field), " "], `${group.rule}; ${group.cure}`),
-        h("details", { open: groups.size < 4 }, h("summary", null, "Which ones"), table(["", "Parked", "Source", "Job", "Came by", ["Bytes", "num"], ""], group.rows.slice(0, 100).map((row) => line(row, may)), "Bodies")))));
+        h("details", { open: groups.size < 4 }, h("summary", null, "Which ones"), table(["Choose", "Parked", "Source", "Job", "Came by", ["Bytes", "num"], ""], group.rows.slice(0, 100).map((row) => line(row, may)), "Bodies")))));
   }
 
   function line(row, may) {

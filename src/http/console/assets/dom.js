@@ -76,7 +76,7 @@ export function table(columns, rows, caption) {
   const names = columns.map((column) => (Array.isArray(column) ? column : [column, ""]));
   return h("div", { class: "scroll" }, h("table", { class: "cards" },
     caption && h("caption", { class: "sr" }, caption),
-    h("thead", null, h("tr", null, names.map(([name, kind]) => h("th", { scope: "col", class: kind }, name)))),
+    h("thead", null, h("tr", null, names.map(([name, kind]) => h("th", { scope: "col", class: kind }, name || h("span", { class: "sr" }, "To do"))))),
     h("tbody", null, rows.map((cells) => h("tr", null, cells.map((cell, n) => td(cell, names[n] ?? ["", ""])))))));
 }
 

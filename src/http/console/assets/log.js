@@ -7,7 +7,7 @@ import { say } from "./shell.js";
 const STATUSES = ["", "accepted", "scheduled", "held", "sending", "unknown", "sent", "failed", "delivered", "read", "suppressed", "expired", "cancelled"];
 const KEPT = 400;
 const FLUSH = 250;
-const COLUMNS = [["Time", ""], ["Status", ""], ["Why", "wide"], ["Channel", ""], ["Provider", ""], ["Template", ""], ["Job", ""], ["Patient", ""], ["Site", ""]];
+const COLUMNS = [["Time", ""], ["Status", ""], ["Why", "wide"], ["Channel", ""], ["Template", ""], ["Job", ""], ["Patient", ""], ["Site", ""]];
 const FIELDS = ["status", "reason", "channel", "provider", "template", "campaign_id", "source", "site", "patient_id", "job_id", "about", "since", "until"];
 
 export function logPage(root, params, shell) {
@@ -33,10 +33,10 @@ export function logPage(root, params, shell) {
   show(root,
     h("div", { class: "titled" }, h("h1", null, "Log"), rate, h("span", { class: "grow" }), pauseButton,
       h("button", { class: "small", on: { click: share } }, "Copy link"),
-      h("a", { class: "button", href: exportUrl(filter), download: "messages.csv" }, "Export CSV")),
+      h("a", { class: "button small", href: exportUrl(filter), download: "messages.csv" }, "Export CSV")),
     h("details", { class: "sheet", open: used > 0 || innerWidth > 720 }, h("summary", null, used ? `Filter: ${Object.entries(filter).map(([name, value]) => `${words(name)} ${words(value)}`).join(", ")}` : "Filter"), form),
     fault,
-    h("div", { class: "row" }, h("div", { class: "grow" }, search), bulk(filter, shell)),
+    h("div", { class: "row tools" }, h("div", { class: "grow" }, search), bulk(filter, shell)),
     h("section", { class: "sheet log", "aria-label": "Messages" }, h("div", { class: "scroll" }, h("table", { class: "cards" },
       h("thead", null, h("tr", null, COLUMNS.map(([name]) => h("th", { scope: "col" }, name)))), body)), more));
   label();
@@ -151,7 +151,7 @@ function fromEvent(event) {
 }
 
 function row(line) {
-  const cells = [link(`message/${line.id}`, {}, when(line.at)), [chip(line.status), line.test ? chip("test") : null], words(line.reason), line.channel, line.provider, line.template,
+  const cells = [link(`message/${line.id}`, {}, when(line.at)), [chip(line.status), line.test ? chip("test") : null], words(line.reason), line.channel && [line.channel, line.provider && h("span", { class: "quiet" }, ` ${line.provider}`)], line.template,
     h("span", { title: line.source }, line.job), line.patient && link(`patients/${encodeURIComponent(line.patient)}`, {}, line.patient), line.site];
   return h("tr", { "data-id": line.id }, cells.map((cell, n) => td(cell, COLUMNS[n])));
 }

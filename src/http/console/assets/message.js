@@ -92,6 +92,7 @@ export function messagePage(root, { id }, shell) {
     const open = ["accepted", "scheduled", "held", "sending"].includes(message.status);
     return [
       again && h("button", { class: "main", id: "retry", on: { click: () => retry(message) } }, "Try again …"),
+      message.status === "sending" && h("button", { id: "next", on: { click: () => nextRoute(message) } }, "Next way …"),
       open && h("button", { id: "cancel", on: { click: () => cancel(message) } }, "Cancel …")];
   }
 
@@ -107,6 +108,14 @@ export function messagePage(root, { id }, shell) {
       say(done.result === "duplicate" ? "It was tried again before; this is that message." : "It is on its way as a new message.");
       location.hash = `#/message/${done.message_id}`;
     }
+  }
+
+  async function nextRoute(message) {
+    const done = await ask({
+      title: "Take the next way", text: "The way that fails is not waited for any longer. The message is decided upon anew, without it; where no other is left, it ends as failed.", yes: "Take the next way",
+      check: () => post(`messages/${message.id}/next-route`, {}),
+    });
+    if (done) { say("It is decided upon anew."); draw(); }
   }
 
   async function cancel(message) {

@@ -39,7 +39,7 @@ function page(now) {
 function state(now) {
   const level = now.healthy ? (now.findings.length ? "look" : "") : "bad";
   const title = now.healthy ? (now.findings.length ? "It runs; something wants a look" : "All is well") : "Something is wrong";
-  return h("section", { class: `state ${level}`, "aria-label": "State" }, h("div", null, h("h2", { role: "status" }, title),
+  return h("section", { class: `state ${level}`, "aria-label": "State" }, h("div", null, h("div", { role: "status" }, h("h2", null, title)),
     now.findings.length > 0 && h("ul", null, now.findings.map((one) => h("li", { class: one.level }, one.page === "now" ? one.what : h("a", { href: pageOf(one) }, one.what))))));
 }
 
@@ -75,6 +75,7 @@ function tiles(now) {
     tile("Dead jobs", count(counts?.parked), to("dead"), counts?.parked ? "look" : ""),
     tile("Work for people", count(work), to("work"), work ? "look" : ""),
     tile("Opt-outs per 1,000 sent, 6 h", sent ? ((left / sent) * 1000).toFixed(1) : "–", null),
+    tile("Failed or unknown, 6 h", count(sum(rows, (row) => TONE[row.what] === "bad")), to("log", { status: "failed" })),
     tile("Stopped as opted out, 6 h", count(stopped), to("log", { status: "suppressed", reason: "opted_out" })));
 }
 
@@ -87,7 +88,8 @@ function charts(now) {
     const spans = spread(own.filter((row) => !["delivered", "read"].includes(row.what)), now.at, now.pulse.minutes, now.pulse.step_minutes, (row) => TONE[row.what]);
     const [sent, failed, stopped] = [sum(own, (row) => row.what === "sent"), sum(own, (row) => TONE[row.what] === "bad"), sum(own, (row) => TONE[row.what] === "warn")];
     const label = `${channel}, last 6 hours: ${sent} sent, ${failed} failed or unknown, ${stopped} stopped`;
-    return h("section", { class: "sheet" }, h("h2", null, channel), bars(spans, ["good", "warn", "bad"], label),
+    const [drawing, scale, most] = bars(spans, ["good", "warn", "bad"], label);
+    return h("section", { class: "sheet" }, h("div", { class: "titled" }, h("h2", null, channel), h("span", { class: "quiet" }, `${count(most)} at most in 5 min`)), drawing, scale,
       h("p", { class: "legend" }, h("span", null, h("i"), `${count(sent)} sent`), h("span", null, h("i", { class: "bad" }), `${count(failed)} failed or unknown`),
         h("span", null, h("i", { class: "warn" }), `${count(stopped)} stopped by a rule`)));
   });

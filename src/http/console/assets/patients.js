@@ -35,9 +35,9 @@ export function patientsPage(root, { id }, shell) {
         facts([["Language", patient.language], ["Zone", patient.timezone], ["Site", patient.site], ["Prefers", (patient.preferred_channels ?? []).join(", ")],
           ["For each purpose", Object.entries(patient.preferences ?? {}).map(([purpose, channels]) => `${purpose}: ${channels.length ? channels.join(", ") : "nothing"}`).join("; ")],
           ["Changed", when(patient.updated_at, true)]]),
-        shell.may("patients:read") && h("p", null, h("button", { on: { click: () => open(box) } }, "Show the whole record …")), box),
+        shell.may("patients:read") && h("p", { class: "tools" }, h("button", { on: { click: () => open(box) } }, "Show the whole record …")), box),
       h("section", { class: "sheet" }, h("h2", null, "Contacts"), (patient.contacts ?? []).length === 0 ? h("p", { class: "empty" }, "None.") :
-        table(["Channel", "Address", "State", ""], patient.contacts.map((one) => [one.channel, one.address, chip(one.status), [one.only && chip("only here", "warn"), one.private === false && chip("shared", "warn")]]), "Contacts"))),
+        table(["Channel", "Address", "State", ""], patient.contacts.map((one) => [one.channel, one.address, chip(one.status), [one.only && chip("only here", "warn"), one.private && chip("private", "wait")]]), "Contacts"))),
     h("section", { class: "sheet" }, h("h2", null, "Consents, as they were said"), (patient.consents ?? []).length === 0 ? h("p", { class: "empty" }, "None is on record.") :
       table(["When", "What", "Purpose", "Channel", "Address", "Said by"], [...patient.consents].sort((a, b) => new Date(b.at) - new Date(a.at)).map((one) => [
         when(one.at, true), one.granted ? chip("agreed", "good") : chip("refused", "bad"), one.purpose ?? "every purpose", one.channel ?? "every channel", one.address, words(one.source)]), "Consents"))];

@@ -27,16 +27,16 @@ export class Shell {
     this.held = h("a", { class: "mode held", href: "#/holds", hidden: true });
     const [mode, meaning] = MODES[me.mode] ?? [me.mode, ""];
     this.nav = h("nav", { class: "pages", "aria-label": "Pages" },
-      pages.filter((page) => page.name && (!page.needs || this.may(page.needs))).map((page) => h("a", { href: `#/${page.path}` }, page.name)));
+      pages.filter((page) => page.name && (!page.needs || this.may(page.needs))).map((page) => h("a", { href: `#/${page.path}` }, page.name)),
+      h("span", { class: "leave" }, h("span", { class: "quiet who" }, me.local ? "this machine" : `${me.name}, ${me.role}`),
+        me.local ? null : h("button", { class: "small", on: { click: leave } }, "Sign out")));
     this.main = h("main", { id: "main", tabindex: -1 });
     const skip = h("a", { class: "skip", href: "#/", on: { click: (event) => { event.preventDefault(); this.main.focus(); } } }, "Skip to the page");
-    this.node = [skip,
-      h("header", { class: "head" },
+    this.node = [
+      h("header", { class: "head" }, skip,
         h("div", { class: "bar" },
-          h("a", { class: "brand", href: "#/now", "aria-label": "outreachd, to the first page" }, h("img", { src: "console/icon.svg", alt: "" }), h("span", null, me.organisation)),
+          h("a", { class: "brand", href: "#/now" }, h("img", { src: "console/icon.svg", alt: "outreachd" }), h("span", null, me.organisation)),
           h("span", { class: `mode ${me.mode}`, title: meaning }, mode), this.held, h("span", { class: "grow" }),
-          h("span", { class: "quiet who" }, me.local ? "this machine" : `${me.name}, ${me.role}`),
-          me.local ? null : h("button", { class: "small", on: { click: leave } }, "Sign out"),
           this.may("holds:write") && h("button", { class: "stop", id: "stop", on: { click: () => this.stop() } }, "Stop …")),
         this.nav),
       me.local && h("p", { class: "note" }, "Nobody has an account yet, so whoever sits at this machine may do everything. ",
@@ -45,7 +45,7 @@ export class Shell {
   }
 
   at(path) {
-    for (const a of this.nav.children) {
+    for (const a of this.nav.querySelectorAll("a")) {
       if (a.getAttribute("href") === `#/${path}`) a.setAttribute("aria-current", "page");
       else a.removeAttribute("aria-current");
     }

@@ -33,7 +33,7 @@ export function templatesPage(root, { id }) {
           h("h3", null, "Variables"), table(["Name", "Type", ""], Object.entries(template.variables).map(([name, variable]) => [h("code", null, name), variable.type, variable.required ? "needed" : ""]), "Variables")), faults)));
     preview();
     get(`templates/${id}/lint`).then(({ findings }) => show(faults, h("h2", null, "Findings"), findings.length === 0 ? h("p", { class: "empty" }, "None: it reads as it should.") :
-      findings.map((found) => h("p", null, chip(found.severity, found.severity === "error" ? "bad" : "warn"), " ", h("code", null, `${found.file}${found.line ? `:${found.line}` : ""}`), ` ${found.message}; ${found.cure}`)))).catch((problem) => show(faults, problem.message));
+      findings.map((found) => h("p", null, chip(found.severity, { error: "bad", warning: "warn" }[found.severity] ?? ""), " ", h("code", null, `${found.file}${found.line ? `:${found.line}` : ""}`), ` ${found.message}; ${found.cure}`)))).catch((problem) => show(faults, problem.message));
 
     async function preview() {
       const values = Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
