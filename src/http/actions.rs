@@ -6,17 +6,20 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use serde_json::json;
 
+use super::audit;
 use super::messages::{filter, of_own_sources};
 use super::problem::{Answer, Fail, Kind};
 use super::query::{MAX_PAGE, query};
 use super::route::{Call, json as answer, to_the_end};
 use crate::domain::job::{Cancel, CancelTarget};
+use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
 use crate::domain::reader::flag;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::Reason;
 use crate::intake::Intake;
 use crate::intake::again::Again;
+use crate::store::audit::AuditEntry;
 use crate::store::rows::{CancelOutcome, MessageFilter, MessageRow};
 
 /// Messages that one request acts upon; the next request goes on with what is left.
@@ -154,6 +157,14 @@ pub(super) async fn export(call: Call) -> Answer {
     let (mut filter, _) = query(&call.uri, filter)?;
     filter.changed_since = None;
     filter.limit = MAX_PAGE;
+    // Ids of many patients leave at once: on record before they do.
+    let entry = AuditEntry {
+        who: call.caller.name().to_owned(),
+        act: "message.export".to_owned(),
+        subject: String::new(),
+        detail: Phi::new(call.uri.query().unwrap_or_default()),
+    };
+    audit::write(call.shared.parts.intake.store.as_ref(), &entry).await?;
     let mut out = csv::Writer::from_writer(Vec::new());
     let fault = |_| Fail::new(Kind::Internal, "the table could not be written");
     out.write_record([

@@ -373,6 +373,7 @@ async fn nothing_of_a_patient_is_shown_without_a_reason_and_of_other_sites_nothi
         [
             ("hold.release", ""),
             ("hold.place", placed.as_str()),
+            ("message.export", ""),
             ("patient.reveal", "patient called back"),
             ("message.reveal", "patient called back"),
         ]

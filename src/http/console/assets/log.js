@@ -5,7 +5,9 @@ import { get, post } from "./api.js";
 import { say } from "./shell.js";
 
 const STATUSES = ["", "accepted", "scheduled", "held", "sending", "unknown", "sent", "failed", "delivered", "read", "suppressed", "expired", "cancelled"];
-const KEPT = 400;
+// So many rows are kept while lines come in, and so many new ones are shown at once: more than that nobody reads.
+const KEPT = 200;
+const AT_ONCE = 20;
 const FLUSH = 250;
 const COLUMNS = [["Time", ""], ["Status", ""], ["Why", "wide"], ["Channel", ""], ["Template", ""], ["Job", ""], ["Patient", ""], ["Site", ""]];
 const FIELDS = ["status", "reason", "channel", "provider", "template", "campaign_id", "source", "site", "patient_id", "job_id", "about", "since", "until"];
@@ -87,14 +89,14 @@ export function logPage(root, params, shell) {
     flushing = null;
     show(rate, paused ? "" : told > 4 ? `${count(Math.round((told * 1000) / FLUSH))} a second` : "");
     told = 0;
-    const newest = [...waiting.values()].slice(-60);
+    const newest = [...waiting.values()].slice(-AT_ONCE);
     waiting.clear();
-    requestAnimationFrame(() => { for (const line of newest) put(fromEvent(line), true); sift(); });
+    requestAnimationFrame(() => { for (const line of newest) put(fromEvent(line), true, newest.length < 5); if (search.value) sift(); });
     if (newest.length) flushing = setTimeout(flush, FLUSH);
     else show(rate);
   }
 
-  function put(line, fresh) {
+  function put(line, live, fresh) {
     body.querySelector(".none")?.remove();
     rows.get(line.id)?.remove();
     const node = row(line);
@@ -102,7 +104,7 @@ export function logPage(root, params, shell) {
     rows.delete(line.id);
     rows.set(line.id, node);
     body.prepend(node);
-    while (body.children.length > KEPT && fresh) {
+    while (body.children.length > KEPT && live) {
       rows.delete(body.lastChild.dataset.id);
       body.lastChild.remove();
     }

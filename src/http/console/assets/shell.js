@@ -58,7 +58,7 @@ export class Shell {
     const inForce = holds.filter((hold) => hold.state === "in_force");
     const all = inForce.some((hold) => hold.scope === "all");
     this.held.hidden = holds.length === 0;
-    show(this.held, all ? "STOPPED: nothing is sent" : `${holds.length} ${holds.length === 1 ? "hold" : "holds"}`);
+    show(this.held, all ? "STOPPED" : `${holds.length} ${holds.length === 1 ? "hold" : "holds"}`);
   }
 
   /** The stop button: everything, unless something narrower is chosen. */
