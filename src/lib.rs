@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! 5  app        the one place that builds everything            cli    the command line, the demo
-//! 4  http       API, health, metrics, the patient's page        simulator   the outside, on loopback
+//! 4  http       API, metrics, console, the patient's page       simulator   the outside, on loopback
 //!    mailbox    mail that comes back, by LMTP
 //! 3  intake     parse, ask the gatekeeper, write, acknowledge   dispatch    the corridor
 //!    receipt    what comes back from providers                 campaign    one message to many people

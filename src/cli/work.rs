@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::audit::record;
 use super::messages::short;
 use super::out::{Table, or_dash, tame};
 use super::{Desk, Failure, args, operator};
@@ -195,8 +196,17 @@ fn write(desk: &mut Desk, item: &WorkItem) -> Result<(), Failure> {
 
 async fn change(desk: &mut Desk, id: WorkItemId, to: WorkMove) -> Result<(), Failure> {
     let config = desk.config()?;
-    match Desk::store(&config).await?.move_work(id, &operator(), to).await? {
-        WorkMoved::Done(item) => write(desk, &item),
+    let store = Desk::store(&config).await?;
+    match store.move_work(id, &operator(), to).await? {
+        WorkMoved::Done(item) => {
+            let act = match to {
+                WorkMove::Claim => "work.claim",
+                WorkMove::Release => "work.release",
+                WorkMove::Close(_) => "work.close",
+            };
+            record(store.as_ref(), act, id, "").await?;
+            write(desk, &item)
+        }
         WorkMoved::Refused(item) => Err(refusal(&item)),
         WorkMoved::Unknown => Err(missing(id)),
     }

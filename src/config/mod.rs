@@ -10,6 +10,7 @@ pub mod amqp;
 pub mod api;
 pub mod bounces;
 pub mod callback;
+pub mod console;
 pub mod events;
 pub mod fault;
 pub mod http;
@@ -59,6 +60,7 @@ pub struct Config {
     pub http: http::HttpSection,
     pub templates: templates::TemplatesSection,
     pub api: api::ApiSection,
+    pub console: console::ConsoleSection,
     pub security: security::SecuritySection,
     pub policy: policy::PolicySection,
     pub events: events::EventsSection,
@@ -150,6 +152,7 @@ impl Config {
             amqp: root.section("amqp", amqp::AmqpSection::read),
             templates: root.section("templates", templates::TemplatesSection::read),
             api: root.section("api", api::ApiSection::read),
+            console: root.section("console", console::ConsoleSection::read),
             policy: root.section("policy", policy::PolicySection::read),
             events: root.section("events", events::EventsSection::read),
             limits: root.section("limits", |s| limits::LimitsSection::read(s, &organisation.default_region)),

@@ -6,6 +6,7 @@ use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
 use super::{bad, canary, hours, limits, orders, safety, surge};
+use crate::http::million;
 use crate::receipt::{bounces, forged, lost, outage};
 
 const PRIVATE: Plan = Plan {
@@ -155,4 +156,20 @@ async fn campaign_million() {
 #[ignore = "heavy: tests/proof"]
 async fn campaign_blast() {
     crate::campaign::blast::blast("blast with pauses and kills", PRIVATE, 100_000, 120_000, 20, 5).await;
+}
+
+/// In a browser: `tests/console` clicks through, takes pictures, and tells how the live log bears 1,000 lines a second.
+#[test]
+#[ignore = "heavy: tests/proof"]
+fn console_in_a_browser() {
+    let (root, pictures) = (env!("CARGO_MANIFEST_DIR"), concat!(env!("CARGO_TARGET_TMPDIR"), "/console"));
+    let script = format!("{root}/tests/console");
+    let ended = std::process::Command::new(script).args([env!("CARGO_BIN_EXE_outreachd"), pictures]).status();
+    assert!(ended.unwrap().success(), "its pictures are in {pictures}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn console_beside_a_million_messages() {
+    million::million("console beside a million messages").await;
 }

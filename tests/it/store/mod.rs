@@ -19,6 +19,7 @@ mod operate;
 mod outbox;
 mod page;
 mod patients;
+mod people;
 mod plans;
 mod receive;
 mod replies;
@@ -116,6 +117,13 @@ contract! {
         a_hold_is_due_again_when_it_says
         a_message_under_way_keeps_its_status_while_it_waits
         the_same_decision_again_is_not_told_again
+    }
+    people {
+        an_account_is_made_once_and_changed
+        a_session_ends_when_nobody_asks_for_it
+        the_audit_log_shows_what_was_altered
+        what_happens_is_counted_by_the_minute
+        a_route_that_fails_is_given_up_by_a_persons_word
     }
     begin {
         an_attempt_is_on_record_before_it_is_sent
