@@ -10,4 +10,5 @@ mod messages;
 mod operations;
 mod page;
 mod patients;
+mod second_person;
 mod work;
