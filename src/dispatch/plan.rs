@@ -409,9 +409,12 @@ fn row(
     explanation: String,
 ) -> Decided {
     let under_way = hand.work.status.rank().is_some_and(|rank| rank > 0);
-    let over = hand.work.reached && !matches!(decision.verdict, Verdict::Hold { .. });
+    let ends = hand.work.reached && !matches!(decision.verdict, Verdict::Hold { .. });
+    let over = ends && hand.work.status != MessageStatus::Unknown;
     let (status, reason, due_at) = match decision.verdict {
         _ if over => (hand.work.status, Some(over_because(&decision.verdict)), None),
+        // Followed up, because nobody knows whether it got through: nor does anybody now.
+        _ if ends => (MessageStatus::Unknown, Some(Reason::OutcomeUnknown), None),
         Verdict::Hold { until, reason } => {
             let status = if reason.is_none() { MessageStatus::Scheduled } else { MessageStatus::Held };
             (if under_way { hand.work.status } else { status }, reason, Some(until.unwrap_or(Timestamp::MAX)))
