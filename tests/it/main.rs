@@ -34,3 +34,4 @@ mod rooms;
 mod simulator;
 mod store;
 mod templates;
+mod tour;
