@@ -265,6 +265,7 @@ fn admission(
             expires_at,
             override_reason: job.override_reason,
             patient: job.patient,
+            copy: None,
         },
         raw: None,
         origin: arrival.origin.clone(),

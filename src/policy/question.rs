@@ -72,6 +72,8 @@ pub struct MessageView<'a> {
     pub cancelled: Option<Reason>,
     /// It disturbs somebody: a test does not.
     pub disturbs: bool,
+    /// Of a copy: the key of the proxy that it is for.
+    pub copy_for: Option<&'a Phi>,
 }
 
 /// What the decision needs of the place that writes.
@@ -119,6 +121,8 @@ pub struct AddressSeen {
     pub address: Phi,
     /// Several patients stand behind it.
     pub shared: bool,
+    /// Several patients have it as a contact of their own. A proxy of several patients has it once.
+    pub of_several: bool,
     /// The messages of this week that were sent to it, whoever they were for.
     pub recent: Recent,
 }

@@ -33,10 +33,10 @@ use crate::domain::words::Reason;
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
     CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Count, Counts, Decided,
-    Directory, EventRow, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, OutboxEvent, PageRow, PageWish,
-    ParkedFilter, ParkedRow, Received, Release, ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved,
-    Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove,
-    WorkMoved, WorkSwept, WorkerRow,
+    Directory, EventRow, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, NewCopy, OutboxEvent, PageRow,
+    PageWish, ParkedFilter, ParkedRow, Received, Release, ReplyAsk, ReplyOutcome, ReplyText, Reserve,
+    Reserved, Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem,
+    WorkMove, WorkMoved, WorkSwept, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -98,6 +98,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// What decisions rest on, for a batch of messages; one entry each, in order.
     async fn directory(&self, subjects: &[Subject]) -> Result<Directory>;
+
+    /// Writes copies of messages for those who are written to beside the patient: once for each of them however often it
+    /// is asked, and only while the message is in the hand that asks and nothing of it was sent.
+    async fn copy(&self, copies: &[NewCopy]) -> Result<()>;
 
     /// Writes what was decided other than to send. What has failed and is not bulk becomes a work item.
     async fn decide(&self, decisions: &[Decided]) -> Result<()>;

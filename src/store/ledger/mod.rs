@@ -6,6 +6,7 @@ mod arrivals;
 mod callbacks;
 mod claim;
 mod contacts;
+mod copies;
 mod corridor;
 mod directory;
 mod gate;
@@ -190,6 +191,9 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn decide(&self, decisions: &[Decided]) -> Result<()> {
         self.decide_batch(decisions).await
+    }
+    async fn copy(&self, copies: &[NewCopy]) -> Result<()> {
+        self.write_copies(copies).await
     }
     async fn begin(&self, worker: WorkerId, batch: &[Begin]) -> Result<Begun> {
         self.begin_batch(worker, batch).await

@@ -36,6 +36,7 @@ const MIGRATIONS: Migrations = &[
     (6, "receipts", include_str!("../../../migrations/postgres/0006_receipts.sql")),
     (7, "callbacks", include_str!("../../../migrations/postgres/0007_callbacks.sql")),
     (8, "replies", include_str!("../../../migrations/postgres/0008_replies.sql")),
+    (11, "copies", include_str!("../../../migrations/postgres/0011_copies.sql")),
 ];
 
 impl PostgresStore {

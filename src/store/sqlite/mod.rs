@@ -63,6 +63,7 @@ const MIGRATIONS: Migrations = &[
     (6, "receipts", include_str!("../../../migrations/sqlite/0006_receipts.sql")),
     (7, "callbacks", include_str!("../../../migrations/sqlite/0007_callbacks.sql")),
     (8, "replies", include_str!("../../../migrations/sqlite/0008_replies.sql")),
+    (11, "copies", include_str!("../../../migrations/sqlite/0011_copies.sql")),
 ];
 
 const READERS: u32 = 4;
