@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cli::demo::house::SOURCE;
 use crate::domain::status::MessageStatus;
-use crate::domain::words::Reason;
+use crate::domain::words::{Channel, Reason};
 
 /// A carrier keeps texts to it back.
 pub(super) const BLOCKED: &str = "+17735550111";
@@ -18,8 +18,13 @@ pub(super) const UNREGISTERED: &str = "+17735550113";
 pub(super) const WRONG: &str = "+17735550114";
 /// Nobody picks up.
 pub(super) const NO_ANSWER: &str = "+17735550115";
+/// Texts to it are taken, and nothing more is heard of them.
+pub(super) const SILENT: &str = "+17735550117";
 /// The number of a household.
 const SHARED: &str = "+17735550116";
+
+/// The job of the plan that waits for a step and takes the next.
+pub(super) const PLAN: &str = "plan";
 
 /// Reasons that the tour cannot come to, and why.
 pub(super) const NOT_SHOWN: &[(Reason, &str)] = &[
@@ -27,7 +32,6 @@ pub(super) const NOT_SHOWN: &[(Reason, &str)] = &[
     (Reason::Complaint, "complaints about mail are not read yet"),
     (Reason::Paced, "campaigns are not built yet"),
     (Reason::CampaignPaused, "campaigns are not built yet"),
-    (Reason::AwaitingApproval, "campaigns are not built yet"),
     (Reason::NoLongerNeeded, "nothing but a caller's cancel ends a need yet"),
     (Reason::Merged, "digests are not built yet"),
     (Reason::SafetyMode, "in the modes capture and allow_list messages are kept here, not refused"),
@@ -48,13 +52,16 @@ pub(super) enum Step {
 pub(super) enum Proof {
     /// The message of this job stands so.
     Message { job: &'static str, status: MessageStatus },
+    /// The message of this job was sent once more, over this channel.
+    Step { job: &'static str, channel: Channel },
     /// The answer to what came in last.
     Answer,
 }
 
 /// One stop of the tour.
 pub(super) struct Scene {
-    pub(super) reason: Reason,
+    /// `None`: a plan that takes its next step has none.
+    pub(super) reason: Option<Reason>,
     /// What happens, in a sentence.
     pub(super) why: &'static str,
     pub(super) steps: Vec<Step>,
@@ -129,12 +136,12 @@ impl Cast {
             ("job.normal", self.job(reason, job).to_string()),
         ];
         let proof = Proof::Message { job: reason.as_str(), status };
-        Scene { reason, why, steps: vec![Step::Bring(bodies)], proof }
+        Scene { reason: Some(reason), why, steps: vec![Step::Bring(bodies)], proof }
     }
 
     /// A job that is not accepted.
     fn refused(reason: Reason, why: &'static str, job: &Value) -> Scene {
-        Scene { reason, why, steps: vec![one("job.normal", job)], proof: Proof::Answer }
+        Scene { reason: Some(reason), why, steps: vec![one("job.normal", job)], proof: Proof::Answer }
     }
 
     /// Everything but what needs a provider that has gone bad.
@@ -147,6 +154,7 @@ impl Cast {
         scenes.extend(self.texts());
         scenes.extend(self.at_the_door());
         scenes.extend(self.taken_back());
+        scenes.push(self.plan());
         scenes
     }
 
@@ -167,7 +175,7 @@ impl Cast {
             self.message(reason, MessageStatus::Suppressed, why, &patient, &json!({}))
         };
         let unknown = Scene {
-            reason: Reason::UnknownPatient,
+            reason: Some(Reason::UnknownPatient),
             why: "Nobody of that id came within the time that a job waits for its patient.",
             steps: vec![one("job.normal", &self.job(Reason::UnknownPatient, &json!({})))],
             proof: Proof::Message { job: Reason::UnknownPatient.as_str(), status: MessageStatus::Suppressed },
@@ -316,6 +324,12 @@ impl Cast {
             ),
             capped,
             stopped,
+            held(
+                Reason::AwaitingApproval,
+                "An emergency passes hours and caps; this source's wait for a second person.",
+                json!({ "contacts": sms(&number(14)) }),
+                json!({ "source": "demo-alarm", "template": "tour-alarm", "data": {}, "override_reason": "burst pipe" }),
+            ),
             self.flood(),
         ]
     }
@@ -332,7 +346,7 @@ impl Cast {
             bodies.push(("job.normal", with(self.job(reason, &job), &json!({ "id": name })).to_string()));
         }
         Scene {
-            reason,
+            reason: Some(reason),
             why: "A source asks for far more than it ever did; a person looks first.",
             steps: vec![Step::Bring(bodies)],
             proof: Proof::Message { job: reason.as_str(), status: MessageStatus::Held },
@@ -384,6 +398,29 @@ impl Cast {
         ]
     }
 
+    /// A text of which nothing is heard in time, and the mail that follows it.
+    fn plan(&self) -> Scene {
+        let patient = json!({
+            "id": "TOUR-plan", "updated_at": self.now.to_string(), "language": "en", "timezone": "America/Chicago",
+            "contacts": [
+                { "channel": "sms", "address": SILENT },
+                { "channel": "email", "address": "plan@patients.example.org" },
+            ],
+        });
+        let job = json!({
+            "id": PLAN, "source": SOURCE, "patient_id": "TOUR-plan", "template": "tour-steps", "data": {},
+        });
+        Scene {
+            reason: None,
+            why: "The text was not reported as delivered in time, so a mail follows; it waits for an answer to that.",
+            steps: vec![Step::Bring(vec![
+                ("patient.upsert", patient.to_string()),
+                ("job.normal", job.to_string()),
+            ])],
+            proof: Proof::Step { job: PLAN, channel: Channel::Email },
+        }
+    }
+
     fn texts(&self) -> Vec<Scene> {
         let text = |reason, why, place, template: &str, data: Value| {
             let patient = json!({ "contacts": sms(&number(place)) });
@@ -418,7 +455,7 @@ impl Cast {
         let patient = |reason, place| {
             one("patient.upsert", &self.patient(reason, &json!({ "contacts": sms(&number(place)) })))
         };
-        let answer = |reason, why, steps| Scene { reason, why, steps, proof: Proof::Answer };
+        let answer = |reason, why, steps| Scene { reason: Some(reason), why, steps, proof: Proof::Answer };
         vec![
             answer(
                 Reason::Duplicate,
@@ -523,7 +560,7 @@ mod tests {
         let cast = Cast { now: "2026-11-22T18:00:00Z".parse().unwrap() };
         let mut scenes = cast.first_act();
         scenes.extend(cast.second_act());
-        let mut named: Vec<Reason> = scenes.iter().map(|scene| scene.reason).collect();
+        let mut named: Vec<Reason> = scenes.iter().filter_map(|scene| scene.reason).collect();
         named.extend(NOT_SHOWN.iter().map(|(reason, _)| *reason));
         let once: BTreeSet<Reason> = named.iter().copied().collect();
         assert_eq!(once.len(), named.len(), "one scene each");

@@ -52,10 +52,16 @@ pub(super) async fn run(desk: &mut Desk) -> Result<(), Failure> {
 
 /// A reason that was come to, as people read it, and as programs do.
 struct Shown {
-    reason: Reason,
+    reason: Option<Reason>,
     why: &'static str,
     /// `None`: it was not come to.
     story: Option<(String, Value)>,
+}
+
+impl Shown {
+    fn name(&self) -> &'static str {
+        self.reason.map_or(cast::PLAN, Reason::as_str)
+    }
 }
 
 async fn play(store: &dyn Store, worker: &Worker, simulator: &Simulator) -> Result<Vec<Shown>, Failure> {
@@ -73,7 +79,7 @@ async fn play(store: &dyn Store, worker: &Worker, simulator: &Simulator) -> Resu
     for scene in cast.second_act() {
         shown.push(stage.play(scene).await?);
     }
-    shown.sort_by_key(|shown| shown.reason);
+    shown.sort_by_key(|shown| (shown.reason.is_none(), shown.reason));
     Ok(shown)
 }
 
@@ -98,13 +104,18 @@ impl Stage<'_> {
         }
         let story = match scene.proof {
             Proof::Message { job, status } => {
-                let reason = Some(scene.reason);
-                match self.until(job, |row| row.status == status && row.reason == reason).await? {
-                    Some(row) => Some(self.explained(row.facts.id).await?),
-                    None => None,
-                }
+                let found = self.until(job, |row| row.status == status && row.reason == scene.reason);
+                self.story(found.await?).await?
             }
-            Proof::Answer => self.answered(scene.reason, last).await?,
+            Proof::Step { job, channel } => {
+                let sent = |row: &MessageRow| row.step > 1 && row.status == MessageStatus::Sent;
+                let found = self.until(job, |row| sent(row) && row.channel == Some(channel));
+                self.story(found.await?).await?
+            }
+            Proof::Answer => match scene.reason {
+                Some(reason) => self.answered(reason, last).await?,
+                None => None,
+            },
         };
         Ok(Shown { reason: scene.reason, why: scene.why, story })
     }
@@ -160,6 +171,13 @@ impl Stage<'_> {
         }
     }
 
+    async fn story(&self, found: Option<MessageRow>) -> Result<Option<(String, Value)>, Failure> {
+        match found {
+            Some(row) => Ok(Some(self.explained(row.facts.id).await?)),
+            None => Ok(None),
+        }
+    }
+
     async fn explained(&self, id: MessageId) -> Result<(String, Value), Failure> {
         let gone = || Failure::said("a message of the tour is gone", "report this");
         let explained = explain(self.store, id).await?.ok_or_else(gone)?;
@@ -199,12 +217,12 @@ const fn is_out(status: MessageStatus) -> bool {
 }
 
 fn show(desk: &mut Desk, shown: &[Shown]) -> Result<(), Failure> {
-    let missing: Vec<Reason> = shown.iter().filter(|s| s.story.is_none()).map(|s| s.reason).collect();
+    let missing: Vec<&str> = shown.iter().filter(|s| s.story.is_none()).map(Shown::name).collect();
     if desk.json {
         let reasons: Vec<Value> = shown
             .iter()
             .map(|s| {
-                json!({ "reason": s.reason, "why": s.why, "text": s.story.as_ref().map(|(text, _)| text),
+                json!({ "reason": s.name(), "why": s.why, "text": s.story.as_ref().map(|(text, _)| text),
                 "explained": s.story.as_ref().map(|(_, value)| value) })
             })
             .collect();
@@ -214,17 +232,17 @@ fn show(desk: &mut Desk, shown: &[Shown]) -> Result<(), Failure> {
             "ok": missing.is_empty(), "reasons": reasons, "missing": missing, "not_shown": not_shown,
         }))?;
     } else {
-        for Shown { reason, why, story } in shown {
-            let title = desk.out.strong(reason.as_str());
-            desk.out.line(format!("{title}: {why}\n"))?;
-            let text = story.as_ref().map_or("it was not come to\n", |(text, _)| text);
+        for stop in shown {
+            let title = desk.out.strong(stop.name());
+            desk.out.line(format!("{title}: {}\n", stop.why))?;
+            let text = stop.story.as_ref().map_or("it was not come to\n", |(text, _)| text);
             desk.out.line(text.lines().map(|line| format!("    {line}\n")).collect::<String>())?;
         }
         for (reason, why) in NOT_SHOWN {
             desk.out.line(format!("not shown: {reason} ({why})"))?;
         }
         let seen = shown.len() - missing.len();
-        desk.out.line(format!("{seen} of {} reasons were come to", shown.len()))?;
+        desk.out.line(format!("{seen} of {} stops were come to", shown.len()))?;
     }
     desk.out.flush()?;
     if missing.is_empty() { Ok(()) } else { Err(Failure::Reported) }

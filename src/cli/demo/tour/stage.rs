@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
-use super::cast::{BLOCKED, NO_ANSWER, NOBODY_THERE, UNREGISTERED, WRONG};
+use super::cast::{BLOCKED, NO_ANSWER, NOBODY_THERE, SILENT, UNREGISTERED, WRONG};
 use crate::cli::Failure;
 use crate::cli::demo::house::{Home, KEY, quoted};
 use crate::config::Config;
@@ -33,6 +33,7 @@ pub(super) fn simulator(listen: SocketAddr) -> SimulatorConfig {
         (UNREGISTERED, ends(SmsEnd::Failed, 30034)),
         (WRONG, NumberRule { refuse: Some(21211), call: Some(CallEnd::Busy), ..NumberRule::default() }),
         (NO_ANSWER, call(CallEnd::NoAnswer)),
+        (SILENT, NumberRule { sms: Some(SmsEnd::Silent), ..NumberRule::default() }),
     ];
     SimulatorConfig {
         receipts: Receipts {
@@ -112,6 +113,9 @@ name = "demo-billing"
 templates = ["preferences-changed"]
 [[source]]
 name = "demo-flood"
+[[source]]
+name = "demo-alarm"
+second_person_above = 0
 [[site]]
 id = "lakeside-north"
 name = "Lakeside Health North"
@@ -143,6 +147,19 @@ approved = ["en"]
 "#,
     ),
     ("tour-offer/en/sms.hbs", "{{site.name}}: Yoga on Thursdays. {{> opt_out}}\n"),
+    (
+        "tour-alarm/template.toml",
+        r#"
+title = "Alarm"
+purposes = ["emergency"]
+priority = "normal"
+phi = "minimal"
+channels = ["sms"]
+default_locale = "en"
+approved = ["en"]
+"#,
+    ),
+    ("tour-alarm/en/sms.hbs", "{{site.name}}: Closed today. Please {{> call_us}}. {{> opt_out}}\n"),
     (
         "tour-finding/template.toml",
         r#"
@@ -176,6 +193,26 @@ approved = ["en"]
 "#,
     ),
     ("tour-private/en/sms.hbs", "{{site.name}}: Please {{> call_us}}. {{> opt_out}}\n"),
+    (
+        "tour-steps/template.toml",
+        r#"
+title = "Steps"
+purposes = ["care"]
+priority = "normal"
+phi = "minimal"
+channels = ["sms", "email"]
+default_locale = "en"
+approved = ["en"]
+
+[plan]
+sms = { wait = "1s", until = "delivered" }
+email = { wait = "24h", until = "answered" }
+"#,
+    ),
+    ("tour-steps/en/sms.hbs", "{{site.name}}: Please {{> call_us}}. {{> opt_out}}\n"),
+    ("tour-steps/en/email.subject.hbs", "News from {{site.name}}\n"),
+    ("tour-steps/en/email.txt.hbs", "Please {{> call_us}}.\n\n{{> email_footer_text}}\n"),
+    ("tour-steps/en/email.html.hbs", "{{#> email_page}}\n<p>Please {{> call_us}}.</p>\n{{/email_page}}\n"),
     (
         "tour-aviso/template.toml",
         r#"
