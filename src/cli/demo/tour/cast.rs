@@ -28,11 +28,11 @@ pub(super) const PLAN: &str = "plan";
 
 /// Reasons that the tour cannot come to, and why.
 pub(super) const NOT_SHOWN: &[(Reason, &str)] = &[
-    (Reason::MailboxFull, "mail that comes back is not read yet"),
-    (Reason::Complaint, "complaints about mail are not read yet"),
-    (Reason::Paced, "campaigns are not built yet"),
-    (Reason::CampaignPaused, "campaigns are not built yet"),
-    (Reason::NoLongerNeeded, "nothing but a caller's cancel ends a need yet"),
+    (Reason::MailboxFull, "comes of mail, long after it was sent"),
+    (Reason::Complaint, "comes with reports of a mail provider; the tour has none"),
+    (Reason::Paced, "is a campaign's; the tour has none"),
+    (Reason::CampaignPaused, "is a campaign's; the tour has none"),
+    (Reason::NoLongerNeeded, "is a campaign's; the tour has none"),
     (Reason::Merged, "digests are not built yet"),
     (Reason::SafetyMode, "in the modes capture and allow_list messages are kept here, not refused"),
     (Reason::DeliveryLimit, "RabbitMQ alone gives a message up; the tour runs without it"),
