@@ -54,4 +54,5 @@ ALTER TABLE holds DROP CONSTRAINT holds_scope_check;
 ALTER TABLE holds ADD CONSTRAINT holds_scope_check
     CHECK (scope IN ('all', 'source', 'site', 'template', 'purpose', 'channel', 'provider', 'campaign'));
 ALTER TABLE holds DROP CONSTRAINT holds_cause_check;
-ALTER TABLE holds ADD CONSTRAINT holds_cause_check CHECK (cause IN ('operator_hold', 'surge_hold', 'campaign_paused'));
+ALTER TABLE holds ADD CONSTRAINT holds_cause_check
+    CHECK (cause IN ('operator_hold', 'surge_hold', 'awaiting_approval', 'campaign_paused'));

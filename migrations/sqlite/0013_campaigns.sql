@@ -63,7 +63,8 @@ CREATE TABLE holds_anew (
     on_release  TEXT NOT NULL CHECK (on_release IN ('send', 'expire', 'review')),
     released_at INTEGER,
     released_by TEXT,
-    cause       TEXT NOT NULL DEFAULT 'operator_hold' CHECK (cause IN ('operator_hold', 'surge_hold', 'campaign_paused')),
+    cause       TEXT NOT NULL DEFAULT 'operator_hold'
+                    CHECK (cause IN ('operator_hold', 'surge_hold', 'awaiting_approval', 'campaign_paused')),
     ended_as    TEXT CHECK (ended_as IN ('send', 'expire', 'review')),
     settled_at  INTEGER                                -- nothing is left of what it held
 ) STRICT;
