@@ -68,7 +68,7 @@ async fn a_blast_is_approved_tried_out_paused_and_done() {
         town.wish("flu", "ann", Wish::Resume).await.unwrap();
         town.until("flu", CampaignState::Done).await;
         let hits = town.simulator.hits();
-        let keys: BTreeSet<_> = hits.iter().map(|hit| format!("{:?}", hit.send_key)).collect();
+        let keys: BTreeSet<_> = hits.iter().map(|hit| serde_json::to_string(&hit.to).unwrap()).collect();
         assert_eq!((hits.len(), keys.len()), (511, 511), "each once, and not who has booked");
         town.close().await;
     }
