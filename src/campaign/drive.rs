@@ -25,6 +25,8 @@ const WINDOW: SignedDuration = SignedDuration::from_mins(2);
 const BATCH: u32 = 500;
 /// How often a campaign's figures are looked at; longer where that takes long.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// No campaign goes on longer without a look at its figures.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Drives every campaign that this worker gets hold of, until `stop`.
 pub async fn run(office: Office, worker: WorkerId, stop: CancellationToken) {
@@ -77,7 +79,7 @@ impl Driver {
         if needs_approval(row) && !stands(row.approval.as_ref(), &hash, true, now) {
             return self.pause(row, PauseReason::ApprovalVoid).await;
         }
-        if let Some(reason) = self.check(row).await? {
+        if let Some(reason) = self.check(row, false).await? {
             return self.pause(row, reason).await;
         }
         if self.office.is_past(&row.plan, now) {
@@ -92,15 +94,15 @@ impl Driver {
         self.expand(row, now).await
     }
 
-    /// What came of it so far, from time to time.
-    async fn check(&mut self, row: &CampaignRow) -> Result<Option<PauseReason>, StoreError> {
+    /// What came of it since a person last had it go on, from time to time; where `last`, before it is over.
+    async fn check(&mut self, row: &CampaignRow, last: bool) -> Result<Option<PauseReason>, StoreError> {
         let began = Instant::now();
-        if self.checks.get(&row.plan.id).is_some_and(|at| began < *at) {
+        if !last && self.checks.get(&row.plan.id).is_some_and(|at| began < *at) {
             return Ok(None);
         }
-        let health = self.office.store.campaign_health(&row.plan.id).await?;
+        let health = self.office.store.campaign_health(&row.plan.id, row.changed_at).await?;
         // Looking must not become the work: of its time it takes a twentieth at most.
-        let pause = CHECK_EVERY.max(began.elapsed() * 20);
+        let pause = (began.elapsed() * 20).clamp(CHECK_EVERY, LONGEST_PAUSE);
         self.checks.insert(row.plan.id.clone(), Instant::now() + pause);
         Ok(alarm(&row.plan.auto_pause, &health))
     }
@@ -162,8 +164,8 @@ impl Driver {
         Ok(true)
     }
 
-    async fn expand(&self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
-        let (plan, store) = (&row.plan, &self.office.store);
+    async fn expand(&mut self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
+        let (plan, store) = (&row.plan, self.office.store.clone());
         let canary = u64::from(plan.canary);
         let on_canary = canary > 0 && !row.canary_passed && size(row) > canary;
         let most =
@@ -206,7 +208,7 @@ impl Driver {
     }
 
     /// Nobody of the waves so far waits: the next one opens, or it is over.
-    async fn next_wave(&self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
+    async fn next_wave(&mut self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
         let left = self.office.store.outstanding(&row.plan.id).await?;
         match left.next_wave {
             Some(wave) if wave > row.wave => {
@@ -219,7 +221,11 @@ impl Driver {
                 self.office.store.move_campaign(&ask).await?;
                 Ok(true)
             }
-            None if !left.open && !left.unsorted => self.to(row, CampaignState::Done).await,
+            None if !left.open && !left.unsorted => match self.check(row, true).await? {
+                // It is told all the same: those who failed are to be looked after.
+                Some(reason) => self.pause(row, reason).await,
+                None => self.to(row, CampaignState::Done).await,
+            },
             _ => Ok(false),
         }
     }

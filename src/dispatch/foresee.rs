@@ -179,6 +179,8 @@ impl Foresight {
                 expires_at: admission.body.expires_at,
                 cancelled: None,
                 disturbs: !facts.test,
+                step: 0,
+                reached: false,
                 lifts_cap: admission.body.lifts_cap,
                 step: 0,
                 reached: false,

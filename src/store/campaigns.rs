@@ -72,8 +72,8 @@ pub trait Campaigns {
     /// many messages.
     async fn sweep_campaign(&self, id: &CampaignId, limit: u32) -> Result<u32>;
 
-    /// What has come of it so far, as far as it can stop it.
-    async fn campaign_health(&self, id: &CampaignId) -> Result<Health>;
+    /// What has come of it since then, as far as it can stop it.
+    async fn campaign_health(&self, id: &CampaignId, since: Timestamp) -> Result<Health>;
 
     /// What has come of it, in numbers.
     async fn campaign_report(&self, id: &CampaignId) -> Result<CampaignReport>;

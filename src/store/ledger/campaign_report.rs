@@ -13,21 +13,22 @@ use crate::store::campaigns::{CampaignReport, ReportLine};
 use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args};
 
-/// What people answered to a campaign's messages, each once an intent.
+/// What people answered to a campaign's messages since $2, each once an intent.
 const REPLIES: &str = "
 SELECT r.intent, count(DISTINCT r.message_id)
 FROM replies r JOIN messages m ON m.id = r.message_id
-WHERE m.campaign_id = $1 GROUP BY r.intent ORDER BY r.intent";
+WHERE m.campaign_id = $1 AND r.received_at >= $2 GROUP BY r.intent ORDER BY r.intent";
 
 impl<E: Engine> Ledger<E> {
-    pub(super) async fn health_of(&self, id: &CampaignId) -> Result<Health> {
+    pub(super) async fn health_of(&self, id: &CampaignId, since: Timestamp) -> Result<Health> {
         let rows = self
             .engine
             .read(
                 "SELECT status, reason, count(*) FROM messages
                  WHERE campaign_id = $1 AND status IN ('unknown', 'sent', 'failed', 'delivered', 'read')
+                     AND changed_at >= $2
                  GROUP BY status, reason",
-                args![id.as_str()],
+                args![id.as_str(), since],
             )
             .await?;
         let mut health = Health::default();
@@ -41,7 +42,7 @@ impl<E: Engine> Ledger<E> {
                 health.complained += count;
             }
         }
-        for (intent, count) in self.replies_of(id).await? {
+        for (intent, count) in self.replies_of(id, since).await? {
             if intent == Intent::Stop {
                 health.opted_out += count;
             }
@@ -49,8 +50,8 @@ impl<E: Engine> Ledger<E> {
         Ok(health)
     }
 
-    async fn replies_of(&self, id: &CampaignId) -> Result<Vec<(Intent, u64)>> {
-        let rows = self.engine.read(REPLIES, args![id.as_str()]).await?;
+    async fn replies_of(&self, id: &CampaignId, since: Timestamp) -> Result<Vec<(Intent, u64)>> {
+        let rows = self.engine.read(REPLIES, args![id.as_str(), since]).await?;
         rows.iter().map(|row| Ok((row.word(0, Intent::from_word)?, row.count(1)?))).collect()
     }
 
@@ -79,6 +80,6 @@ impl<E: Engine> Ledger<E> {
             .iter()
             .map(|row| Ok((row.maybe_word(0, Reason::from_word)?.unwrap_or(Reason::BadData), row.count(1)?)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(CampaignReport { lines, replies: self.replies_of(id).await?, refused })
+        Ok(CampaignReport { lines, replies: self.replies_of(id, Timestamp::UNIX_EPOCH).await?, refused })
     }
 }

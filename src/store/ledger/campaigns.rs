@@ -361,8 +361,8 @@ impl<E: Engine> Campaigns for Ledger<E> {
     async fn sweep_campaign(&self, id: &CampaignId, limit: u32) -> Result<u32> {
         self.sweep(id, limit).await
     }
-    async fn campaign_health(&self, id: &CampaignId) -> Result<Health> {
-        self.health_of(id).await
+    async fn campaign_health(&self, id: &CampaignId, since: Timestamp) -> Result<Health> {
+        self.health_of(id, since).await
     }
     async fn campaign_report(&self, id: &CampaignId) -> Result<CampaignReport> {
         self.report_of(id).await

@@ -95,10 +95,3 @@ pub(crate) async fn blast(title: &str, rig: Plan, count: u32, per_minute: u32, p
         "{reached} and {unknown} unknown"
     );
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_blast_is_paused_and_killed_and_nobody_has_two() {
-    let more = "[worker]\nheartbeat = \"200ms\"\nheartbeat_stale = \"1s\"";
-    let rig = Plan { sms_limits: &["5000/s"], more, ..Plan::default() };
-    blast("blast, short", rig, 1_200, 60_000, 1, 1).await;
-}

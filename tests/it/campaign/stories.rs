@@ -68,7 +68,7 @@ async fn a_blast_is_approved_tried_out_paused_and_done() {
         town.wish("flu", "ann", Wish::Resume).await.unwrap();
         town.until("flu", CampaignState::Done).await;
         let hits = town.simulator.hits();
-        let keys: BTreeSet<_> = hits.iter().map(|hit| format!("{:?}", hit.send_key)).collect();
+        let keys: BTreeSet<_> = hits.iter().map(|hit| serde_json::to_string(&hit.to).unwrap()).collect();
         assert_eq!((hits.len(), keys.len()), (511, 511), "each once, and not who has booked");
         town.close().await;
     }
@@ -123,10 +123,11 @@ async fn the_pace_is_kept_and_changed_under_way() {
     town.office.create(&plan("slow", more), "ann").await.unwrap();
     town.bring("slow", &people(1, 400)).await;
     town.wish("slow", "ann", Wish::Start).await.unwrap();
-    town.until_hits(21).await;
+    town.until_hits(61).await;
     let hits = town.simulator.hits();
-    let span = hits[20].at_us - hits[0].at_us;
-    assert!(span >= 700_000, "20 a second: 21 took {span} us");
+    let span = hits[60].at_us - hits[0].at_us;
+    // Whoever is late on a busy machine goes out at once, so that the whole keeps its time.
+    assert!(span >= 2_000_000, "20 a second: 61 took {span} us");
     let pace = Pace { count: 60, per: PaceUnit::Minute, hours: None };
     town.wish("slow", "ann", Wish::Pace(Some(pace))).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
