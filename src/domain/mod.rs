@@ -13,6 +13,7 @@ pub mod job;
 pub mod merge;
 pub mod outbound;
 pub mod page;
+pub mod patience;
 pub mod patient;
 pub mod people;
 pub mod phi;

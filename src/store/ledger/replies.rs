@@ -7,9 +7,10 @@ use super::contacts::spoil;
 use super::work::NewItem;
 use super::{Ledger, Numbered};
 use crate::domain::event::EventKind;
-use crate::domain::ids::{PatientId, ReplyId, WorkItemId};
+use crate::domain::ids::{AttemptId, PatientId, ReplyId, WorkItemId};
 use crate::domain::patient::{ConsentSource, Patient};
 use crate::domain::reply::{Intent, Reply};
+use crate::domain::status::AttemptStatus;
 use crate::domain::wish::{Terms, Wish};
 use crate::domain::words::{Channel, ContactStatus, Priority, Purpose, WorkKind};
 use crate::policy::reply::Meaning;
@@ -27,7 +28,7 @@ const MOST_BEHIND: usize = 200;
 const FOLLOWS: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    ", a.locale FROM {input} JOIN attempts a ON a.address_index = input.address_index JOIN messages m ON m.id = a.message_id ",
+    ", a.locale, a.id, a.status FROM {input} JOIN attempts a ON a.address_index = input.address_index JOIN messages m ON m.id = a.message_id ",
     "WHERE a.channel = 'sms' AND a.status <> 'failed' ORDER BY a.begun_at DESC LIMIT 1"
 );
 
@@ -37,6 +38,8 @@ struct Context {
     /// `None`: nothing was ever sent to that number.
     facts: Option<MessageFacts>,
     locale: Option<String>,
+    /// That brought it; `None` also while it is on the wire: nobody answers what they do not have.
+    attempt: Option<AttemptId>,
     meaning: Meaning,
     /// Kept with what follows from it.
     evidence: String,
@@ -51,9 +54,18 @@ impl<E: Engine> Ledger<E> {
             return Ok(ReplyOutcome::Known);
         }
         let meaning = context.meaning;
+        // Whoever answers has read it, whatever they say; a stranger has read what was meant for somebody else.
+        if let (Some(facts), Some(attempt)) = (&context.facts, context.attempt)
+            && meaning.intent != Intent::WrongNumber
+        {
+            self.has_read(&mut tx, facts, (attempt, Channel::Sms), context.now).await?;
+        }
         let mut changes = Vec::new();
         match meaning.intent {
-            Intent::WrongNumber => self.mark_wrong(&mut tx, &ask.reply, &context, &mut changes).await?,
+            Intent::WrongNumber => {
+                self.mark_wrong(&mut tx, &ask.reply, &context, &mut changes).await?;
+                Self::hurry(&mut tx, &context).await?;
+            }
             Intent::Language => self.change_language(&mut tx, &ask.reply, &context, &mut changes).await?,
             Intent::Start => {
                 let free = |purpose: &&Purpose| !ask.opt_in.contains(purpose);
@@ -84,6 +96,11 @@ impl<E: Engine> Ledger<E> {
         let rows = E::run(tx, FOLLOWS, Args::none().batch(columns)).await?;
         let facts: Option<MessageFacts> = rows.first().map(facts).transpose()?;
         let locale = rows.first().map(|row| row.text(14)).transpose()?.map(str::to_owned);
+        let mut attempt = None;
+        if let Some(row) = rows.first() {
+            let on_the_wire = row.word(16, AttemptStatus::from_word)? == AttemptStatus::Sending;
+            attempt = (!on_the_wire).then_some(AttemptId(row.id(15)?));
+        }
         let meaning = ask.meaning.after(facts.as_ref().map(|facts| facts.purpose));
         let (provider, reference) = (&ask.reply.provider, &ask.reply.reference);
         let word = meaning.evidence(ask.reply.text.expose());
@@ -93,6 +110,7 @@ impl<E: Engine> Ledger<E> {
             now: Self::now(tx).await?,
             facts,
             locale,
+            attempt,
             meaning,
         })
     }
@@ -166,6 +184,20 @@ impl<E: Engine> Ledger<E> {
                 self.rewrite(tx, marked, &what, context).await?;
                 changes.push((patient.id, EventKind::Contact(ContactStatus::Wrong)));
             }
+        }
+        Ok(())
+    }
+
+    /// A plan does not wait for an answer from somebody else: its next step is due.
+    async fn hurry(tx: &mut E::Tx, context: &Context) -> Result<()> {
+        if let Some(attempt) = context.attempt {
+            E::run(
+                tx,
+                "UPDATE messages SET due_at = now() WHERE last_attempt = $1 AND status IN ('unknown', 'sent', 'delivered')
+                     AND step > 0 AND due_at > now() AND lease_until IS NULL AND id = $2",
+                args![attempt.0, context.facts.as_ref().map(|facts| facts.id.0)],
+            )
+            .await?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 pub(crate) mod forged;
 pub(crate) mod lost;
 pub(crate) mod outage;
+mod plans;
 mod replies;
 mod stories;
 
