@@ -11,7 +11,8 @@
 //!
 //! ```text
 //! 5  app        the one place that builds everything            cli    the command line, the demo
-//! 4  http       API, health, metrics, the patient's page        simulator   the outside, on loopback
+//! 4  http       API, metrics, console, the patient's page       simulator   the outside, on loopback
+//!    mailbox    mail that comes back, by LMTP
 //! 3  intake     parse, ask the gatekeeper, write, acknowledge   dispatch    the corridor
 //!    receipt    what comes back from providers                 campaign    one message to many people
 //! 2  template   catalogue, strict render, lint, preview         provider    one file a provider
@@ -74,6 +75,7 @@ pub mod dispatch;
 pub mod domain;
 pub mod http;
 pub mod intake;
+pub mod mailbox;
 pub mod policy;
 pub mod provider;
 pub mod receipt;

@@ -4,9 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::domain::ids::{
-    About, CampaignId, EventId, HoldId, JobId, MessageId, ParkedId, PatientId, SiteId, SourceName,
-    TemplateName, WorkItemId,
+    About, CampaignId, EventId, HoldId, JobId, MessageId, ParkedId, PatientId, ProviderName, SiteId,
+    SourceName, TemplateName, UserName, WorkItemId,
 };
+use crate::domain::people::Role;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason, WorkKind, WorkOutcome, WorkState};
 use crate::store::rows::{CallbackState, HoldScope, OnRelease};
@@ -25,7 +26,7 @@ macro_rules! words {
 
 words! {
     status: MessageStatus, reason: Reason, channel: Channel, scope: HoldScope, on_release: OnRelease,
-    sample: Sample, callback_state: CallbackState, work_kind: WorkKind, work_state: WorkState, work_outcome: WorkOutcome,
+    sample: Sample, role: Role, callback_state: CallbackState, work_kind: WorkKind, work_state: WorkState, work_outcome: WorkOutcome,
 }
 
 macro_rules! names {
@@ -37,8 +38,7 @@ macro_rules! names {
 }
 
 names! {
-    source: SourceName, site: SiteId, template: TemplateName, job: JobId, patient: PatientId, about: About,
-    campaign: CampaignId,
+    source: SourceName, site: SiteId, user: UserName, provider: ProviderName, campaign: CampaignId, template: TemplateName, job: JobId, patient: PatientId, about: About,
 }
 
 macro_rules! row_ids {

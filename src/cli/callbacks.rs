@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::audit::record;
 use super::messages::short;
 use super::out::{Table, or_dash};
 use super::{Desk, Failure, args};
@@ -127,6 +128,9 @@ async fn retry(desk: &mut Desk, filter: &CallbackFilter) -> Result<(), Failure> 
     let config = desk.config()?;
     let store = Desk::store(&config).await?;
     let retried = store.retry_callbacks(filter).await?;
+    if retried > 0 {
+        record(store.as_ref(), "callback.retry", "", &format!("{retried} results")).await?;
+    }
     if retried == 0 && !filter.ids.is_empty() {
         let cure = "look at `outreachd callbacks list --state dead`";
         return Err(Failure::said("nothing under that id is dead", cure));

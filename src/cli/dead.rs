@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::audit::record;
 use super::enqueue::words;
 use super::messages::short;
 use super::out::{Table, or_dash};
@@ -173,6 +174,7 @@ async fn show(desk: &mut Desk, id: ParkedId, raw: bool) -> Result<(), Failure> {
         return Err(Failure::said(format!("nothing waits for repair under {id}"), cure));
     };
     if raw {
+        record(store.as_ref(), "dead.reveal", id, "").await?;
         return Ok(desk.out.raw(&row.body)?);
     }
     if desk.json {
@@ -215,6 +217,9 @@ async fn replay(
             bad += left;
         }
         filter.after = Some(last);
+    }
+    if good > 0 && !dry_run {
+        record(store.as_ref(), "dead.replay", "", &format!("{good} bodies")).await?;
     }
     if good + bad == 0 && !filter.ids.is_empty() {
         let cure = "look at `outreachd dead list`; what was replayed is not shown any more";

@@ -4,6 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::args::{self, Until};
+use super::audit::record;
 use super::out::{Table, or_dash, tame};
 use super::{Desk, Failure, operator};
 use crate::domain::ids::HoldId;
@@ -88,6 +89,8 @@ pub(super) async fn hold(desk: &mut Desk, options: HoldOptions) -> Result<(), Fa
         on_release: options.on_release,
     };
     store.place_hold(&hold).await?;
+    let told = format!("{} {}: {}", hold.scope, hold.value, hold.reason);
+    record(store.as_ref(), "hold.place", hold.id, &told).await?;
     if desk.json {
         return Ok(desk.out.pretty(&hold)?);
     }
@@ -156,6 +159,7 @@ pub(super) async fn release(desk: &mut Desk, options: &ReleaseOptions) -> Result
     if !store.release_hold(options.id, &operator(), then).await? {
         return Err(missing());
     }
+    record(store.as_ref(), "hold.release", options.id, "").await?;
     let end = match (then, row.hold.on_release) {
         (Some(HoldThen::Send), _) | (None, OnRelease::Send) => "go out as far as they are still allowed",
         (Some(HoldThen::Drop), _) | (None, OnRelease::Expire) => "are dropped",

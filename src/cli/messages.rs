@@ -10,7 +10,9 @@ use serde_json::json;
 use super::args::{self, Until, Which};
 use super::out::{Out, Table, or_dash};
 use super::{Desk, Failure};
-use crate::domain::ids::{About, JobId, MessageId, PatientId, SiteId, SourceName, TemplateName};
+use crate::domain::ids::{
+    About, CampaignId, JobId, MessageId, PatientId, ProviderName, SiteId, SourceName, TemplateName,
+};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
 use crate::store::Store;
@@ -71,6 +73,11 @@ pub(super) struct Filter {
     /// sms, email, portal or voice
     #[arg(long, value_parser = args::channel)]
     channel: Option<Channel>,
+    /// Given to this provider, whatever came of it
+    #[arg(long, value_parser = args::provider)]
+    provider: Option<ProviderName>,
+    #[arg(long, value_parser = args::campaign)]
+    campaign: Option<CampaignId>,
     #[arg(long, value_parser = args::template)]
     template: Option<TemplateName>,
     #[arg(long, value_parser = args::source)]
@@ -97,6 +104,8 @@ impl Filter {
             status: self.status,
             reason: self.reason,
             channel: self.channel,
+            provider: self.provider,
+            campaign_id: self.campaign,
             template: self.template,
             site: self.site,
             patient_id: self.patient,

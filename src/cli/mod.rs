@@ -2,6 +2,8 @@
 //! errors go to standard error with their cure, and the exit code is 0 only when all of it worked.
 
 mod args;
+mod audit;
+mod bounce;
 mod callbacks;
 mod campaign;
 mod check;
@@ -23,6 +25,7 @@ mod providers;
 mod run;
 mod simulate;
 mod templates;
+mod users;
 mod work;
 
 use std::path::PathBuf;
@@ -105,8 +108,16 @@ enum Command {
     /// List results that receivers have not taken, and have dead ones posted again
     #[command(subcommand)]
     Callbacks(callbacks::Command),
+    /// Take a mail that has come back: a bounce, a complaint, an answer
+    Bounce(bounce::Options),
     /// Show the workers and what their providers are doing
     Providers(providers::Options),
+    /// Make, list, disable and reset the accounts of people who sign in to the console
+    #[command(subcommand)]
+    Users(users::Command),
+    /// List who did what, and verify that nothing of it was altered
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Run the simulated providers alone
     Simulate(simulate::Options),
     /// Read telephone numbers as outreachd reads them
@@ -166,7 +177,10 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Template(command) => templates::run(desk, command),
         Command::Dead(command) => dead::run(desk, command).await,
         Command::Callbacks(command) => callbacks::run(desk, command).await,
+        Command::Bounce(options) => bounce::run(desk, options).await,
         Command::Providers(_) => providers::run(desk).await,
+        Command::Users(command) => users::run(desk, command).await,
+        Command::Audit(command) => audit::run(desk, &command).await,
         Command::Simulate(options) => simulate::run(desk, options).await,
         Command::Phone(command) => oracle::phone(desk, command),
         Command::Sms(command) => oracle::sms(desk, command),

@@ -8,7 +8,9 @@
 
 pub mod amqp;
 pub mod api;
+pub mod bounces;
 pub mod callback;
+pub mod console;
 pub mod events;
 pub mod fault;
 pub mod http;
@@ -58,6 +60,7 @@ pub struct Config {
     pub http: http::HttpSection,
     pub templates: templates::TemplatesSection,
     pub api: api::ApiSection,
+    pub console: console::ConsoleSection,
     pub security: security::SecuritySection,
     pub policy: policy::PolicySection,
     pub events: events::EventsSection,
@@ -65,6 +68,7 @@ pub struct Config {
     pub log: log::LogSection,
     pub work: work::WorkSection,
     pub replies: replies::RepliesSection,
+    pub bounces: bounces::BouncesSection,
     pub worker: worker::WorkerSection,
     /// None: every local caller may use everything.
     pub sources: Vec<SourceSection>,
@@ -141,24 +145,26 @@ impl Config {
         let http = root.section("http", http::HttpSection::read);
         let public_url = http.public_url.clone();
         let sources = root.items("source", "name", source::source_name, SourceSection::read);
+        let security = root.section("security", |s| security::SecuritySection::read(s, mode));
         let given_sources = root.in_file("source").is_some();
         Self {
             store: root.section("store", store::StoreSection::read),
             amqp: root.section("amqp", amqp::AmqpSection::read),
             templates: root.section("templates", templates::TemplatesSection::read),
             api: root.section("api", api::ApiSection::read),
-            security: root.section("security", |s| security::SecuritySection::read(s, mode)),
+            console: root.section("console", console::ConsoleSection::read),
             policy: root.section("policy", policy::PolicySection::read),
             events: root.section("events", events::EventsSection::read),
             limits: root.section("limits", |s| limits::LimitsSection::read(s, &organisation.default_region)),
             log: root.section("log", log::LogSection::read),
             work: root.section("work", work::WorkSection::read),
             replies: root.section("replies", replies::RepliesSection::read),
+            bounces: root.section("bounces", bounces::BouncesSection::read),
             worker: root.section("worker", worker::WorkerSection::read),
             sites: root.items("site", "id", site::site_id, |id, s| SiteSection::read(id, s, &organisation)),
             providers: root
                 .items("provider", "name", provider::provider_name, |name, s| {
-                    ProviderSection::read(name, s, public_url.as_deref())
+                    ProviderSection::read(name, s, public_url.as_deref(), security.key.as_ref())
                 })
                 .into_iter()
                 .flatten()
@@ -168,6 +174,7 @@ impl Config {
             safety,
             organisation,
             http,
+            security,
             sources,
         }
     }

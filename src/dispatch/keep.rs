@@ -15,6 +15,8 @@ const TICK: Duration = Duration::from_secs(1);
 const AT_ONCE: u32 = 500;
 /// Held messages in one go.
 const HELD_AT_ONCE: u32 = 2_000;
+/// Events that are counted into their minutes in one go.
+const COUNTED_AT_ONCE: u32 = 2_000;
 /// How often old counts are looked for.
 const FORGET_EVERY: u32 = 600;
 /// How often receipts that found nothing are looked at again.
@@ -73,6 +75,9 @@ async fn keep(corridor: &Corridor, round: u32) -> Result<(), StoreError> {
     if round.is_multiple_of(MATCH_EVERY) && corridor.store.match_receipts(AT_ONCE).await? > 0 {
         corridor.told.notify_one();
         corridor.due.notify_one();
+    }
+    while corridor.store.count_pulse(COUNTED_AT_ONCE).await? == COUNTED_AT_ONCE {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     if round.is_multiple_of(FORGET_EVERY) {
         corridor.store.prune_arrivals(AT_ONCE * 10).await?;

@@ -2,6 +2,7 @@
 //! gate, is written down as begun, is sent, and is settled. Each stage is a type, so that a wrong order does not
 //! compile: [`InHand`] -> [`Planned`] -> `Rendered` -> `Written` -> `Settlement`.
 
+mod again;
 mod breaker;
 mod budget;
 mod callbacks;
@@ -50,6 +51,7 @@ use crate::policy::retry::RetryRules;
 use crate::store::rows::{Count, JobBody, MessageFacts, PatientState, Release, Settlement, Work};
 use crate::store::{Store, StoreError};
 use crate::template::{SharedCatalogue, SiteContext};
+pub use again::{Texts, rendered_again};
 pub use explain::{Explained, ExplainedAttempt, GateStep, Next, NextAction, explain};
 pub use foresee::{Foreseen, Foresight, Sent};
 use lane::Lane;

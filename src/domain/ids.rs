@@ -48,6 +48,13 @@ fn is_slug(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }
 
+fn is_account(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'@' | b'-'))
+}
+
 fn is_reference(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
@@ -72,6 +79,10 @@ name!(
 name!(
     /// A configured provider.
     ProviderName, is_slug, "1 to 64 of a-z 0-9 _ -"
+);
+name!(
+    /// Somebody who signs in. Stands in the audit log.
+    UserName, is_account, "1 to 64 of a-z 0-9 . _ @ -"
 );
 name!(
     /// The caller's own name for a job; with the source it is the idempotency key.

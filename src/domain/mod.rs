@@ -4,6 +4,7 @@
 
 pub mod campaign;
 pub mod consent;
+pub mod credential;
 pub mod destination;
 pub mod event;
 pub mod failure;
@@ -15,6 +16,7 @@ pub mod outbound;
 pub mod page;
 pub mod patience;
 pub mod patient;
+pub mod people;
 pub mod phi;
 pub mod phone;
 pub mod problem;

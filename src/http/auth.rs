@@ -6,8 +6,10 @@ use jiff::Timestamp;
 
 use super::Shared;
 use super::problem::{Fail, Kind};
+use super::{rights, session};
 use crate::config::api::{ApiToken, Scope};
-use crate::domain::ids::SourceName;
+use crate::domain::ids::{SiteId, SourceName, UserName};
+use crate::domain::people::Role;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -17,6 +19,17 @@ pub(super) enum Caller {
     /// Somebody on this machine, where nobody else can come.
     Local,
     Token(Box<ApiToken>),
+    /// Somebody who has signed in.
+    Person(Box<Person>),
+}
+
+/// Somebody who has signed in.
+#[derive(Clone, Debug)]
+pub(super) struct Person {
+    pub(super) name: UserName,
+    pub(super) role: Role,
+    /// What they see is limited to these; none: to nothing.
+    pub(super) sites: Vec<SiteId>,
 }
 
 impl Caller {
@@ -26,6 +39,7 @@ impl Caller {
             Self::Nobody => "nobody",
             Self::Local => "local",
             Self::Token(token) => &token.name,
+            Self::Person(person) => person.name.as_str(),
         }
     }
 
@@ -34,6 +48,7 @@ impl Caller {
             Self::Nobody => false,
             Self::Local => true,
             Self::Token(token) => token.allows(scope),
+            Self::Person(person) => rights::scopes(person.role).contains(&scope),
         }
     }
 
@@ -41,8 +56,35 @@ impl Caller {
     pub(super) fn sources(&self) -> Option<&[SourceName]> {
         match self {
             Self::Nobody => Some(&[]),
-            Self::Local => None,
+            Self::Local | Self::Person(_) => None,
             Self::Token(token) => token.sources.as_deref(),
+        }
+    }
+
+    pub(super) fn is_person(&self) -> bool {
+        matches!(self, Self::Person(_))
+    }
+
+    /// The sites that it is limited to; `None`: every one, and what belongs to none.
+    pub(super) fn sites(&self) -> Option<&[SiteId]> {
+        match self {
+            Self::Person(person) if !person.sites.is_empty() => Some(&person.sites),
+            _ => None,
+        }
+    }
+
+    /// Whether it may know of what belongs to this site, or to none.
+    pub(super) fn sees(&self, site: Option<&SiteId>) -> bool {
+        self.sites().is_none_or(|sites| site.is_some_and(|site| sites.contains(site)))
+    }
+
+    /// Refuses whoever is limited to sites where `what` belongs to none.
+    pub(super) fn needs_every_site(&self, what: &str) -> Result<(), Fail> {
+        match self.sites() {
+            None => Ok(()),
+            Some(_) => {
+                Err(Fail::new(Kind::Forbidden, format!("{what}: for people who are not limited to sites")))
+            }
         }
     }
 
@@ -51,14 +93,27 @@ impl Caller {
     }
 }
 
-/// Who asks, by token; without one only where nobody but this machine can have asked.
-pub(super) fn authenticate(shared: &Shared, headers: &HeaderMap, uri: &Uri) -> Result<Caller, Fail> {
+/// Who asks, by token or by the cookie of a session; without either only where nobody but this machine can have asked,
+/// and nobody has an account yet. `changes`: the request is one that changes something.
+pub(super) async fn authenticate(
+    shared: &Shared,
+    headers: &HeaderMap,
+    uri: &Uri,
+    changes: bool,
+) -> Result<Caller, Fail> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let Some(first) = given.next() else {
-        if shared.local_only && is_local(headers, uri) {
+        if let Some(person) = session::person(shared, headers, changes).await? {
+            return Ok(Caller::Person(Box::new(person)));
+        }
+        let store = shared.parts.intake.store.as_ref();
+        if shared.local_only && is_local(headers, uri) && !shared.people.knows_anybody(store).await {
             return Ok(Caller::Local);
         }
-        return Err(Fail::unauthorized("Bearer", "send a token: `Authorization: Bearer ...`"));
+        return Err(Fail::unauthorized(
+            "Bearer",
+            "send a token (`Authorization: Bearer ...`), or sign in at /",
+        ));
     };
     let invalid = || {
         let challenge = "Bearer error=\"invalid_token\"";

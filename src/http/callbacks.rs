@@ -75,6 +75,7 @@ fn event_id(slot: Slot<'_>) -> Option<EventId> {
 
 /// The filter, narrowed to what concerns the caller. `None`: nothing does.
 fn of_own_sources(call: &Call, mut filter: CallbackFilter) -> Result<Option<CallbackFilter>, Fail> {
+    call.caller.needs_every_site("results belong to no site")?;
     let Some(bound) = call.caller.sources() else { return Ok(Some(filter)) };
     if !filter.sources.iter().all(|named| bound.contains(named)) {
         return Err(Fail::new(Kind::Forbidden, "this token does not stand for that source"));

@@ -56,6 +56,7 @@ pub(super) async fn replay(mut call: Call) -> Answer {
         .await?;
     let rows = of_own_sources(&call, &filter).await?;
     if dry_run {
+        call.note.nothing();
         let shown: Vec<Value> = rows.iter().map(show).collect();
         return answer(StatusCode::OK, &json!({"dry_run": true, "dead": shown}));
     }
@@ -67,6 +68,7 @@ pub(super) async fn replay(mut call: Call) -> Answer {
         limit: AT_ONCE,
         ..ParkedFilter::default()
     };
+    call.note.say(format!("{} bodies", rows.len()));
     let intake = call.shared.parts.intake.clone();
     let replayed = to_the_end(async move { intake.replay(&filter).await }).await??;
     let refused = replayed.iter().filter(|r| matches!(r.outcome, Outcome::Refused { .. })).count();
@@ -87,6 +89,7 @@ fn narrowed(fields: &mut Fields<'_>) -> ParkedFilter {
 
 /// The bodies that the caller may know of; those whose source cannot be told are for callers bound to none.
 async fn of_own_sources(call: &Call, filter: &ParkedFilter) -> Result<Vec<ParkedRow>, Fail> {
+    call.caller.needs_every_site("bodies that could not be accepted belong to no site")?;
     let store = &call.shared.parts.intake.store;
     let Some(bound) = call.caller.sources() else { return Ok(store.parked(filter).await?) };
     let mut rows = Vec::new();

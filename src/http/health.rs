@@ -26,7 +26,19 @@ const COUNTS_SHARE: u32 = 20;
 
 /// The ledger's numbers as they were last counted.
 #[derive(Debug, Default)]
-pub(super) struct CountsCache(Mutex<Option<Counted>>);
+pub(super) struct CountsCache {
+    latest: Mutex<Option<Counted>>,
+    /// The last that were to be had, and when; read without waiting for a count that is under way.
+    seen: std::sync::Mutex<Option<(Counts, Instant)>>,
+}
+
+impl CountsCache {
+    /// The last counts that were to be had, and their age.
+    pub(super) fn seen(&self) -> Option<(Counts, Duration)> {
+        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.as_ref().map(|(counts, at)| (counts.clone(), at.elapsed()))
+    }
+}
 
 #[derive(Debug)]
 struct Counted {
@@ -90,8 +102,8 @@ pub(super) async fn described(_call: Call) -> Answer {
 }
 
 /// The ledger's numbers, a little old; `None`: it does not answer.
-async fn counted(shared: &Shared) -> Option<Counts> {
-    let mut cache = shared.counts.0.lock().await;
+pub(super) async fn counted(shared: &Shared) -> Option<Counts> {
+    let mut cache = shared.counts.latest.lock().await;
     if let Some(counted) = cache.as_ref().filter(|counted| Instant::now() < counted.until) {
         return counted.counts.clone();
     }
@@ -104,6 +116,10 @@ async fn counted(shared: &Shared) -> Option<Counts> {
         }
         Err(_) => None,
     };
+    if let Some(counts) = &counts {
+        let mut seen = shared.counts.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *seen = Some((counts.clone(), Instant::now()));
+    }
     let keep = COUNTS_KEEP.max(started.elapsed().saturating_mul(COUNTS_SHARE));
     *cache = Some(Counted { counts: counts.clone(), until: Instant::now() + keep });
     counts

@@ -48,8 +48,12 @@ pub(super) async fn place(mut call: Call) -> Answer {
         return Err(Fail::invalid(vec![Problem::new("until", Reason::BadData, "has passed", cure)]));
     }
     if !may(&call.caller, &hold) {
-        return Err(Fail::new(Kind::Forbidden, "this token may hold its own sources only: scope \"source\""));
+        return Err(Fail::new(
+            Kind::Forbidden,
+            "you may hold your own sources or sites only: scope \"source\" or \"site\"",
+        ));
     }
+    call.note.say(format!("{} {} ({}): {}", hold.scope, hold.value, hold.id, hold.reason));
     let placed = HoldRow { hold: hold.clone(), state: HoldState::InForce, held: 0, asked_by: Vec::new() };
     to_the_end(async move { store.place_hold(&hold).await }).await??;
     answer(StatusCode::CREATED, &placed)
@@ -77,7 +81,7 @@ pub(super) async fn release(call: Call) -> Answer {
         return Err(Fail::new(Kind::Conflict, "a campaign's hold ends with POST /v1/campaigns/{id}/resume"));
     }
     if !may(&call.caller, &row.hold) {
-        return Err(Fail::new(Kind::Forbidden, "this token may release holds of its own sources only"));
+        return Err(Fail::new(Kind::Forbidden, "you may release holds of your own sources or sites only"));
     }
     let by = call.caller.name().to_owned();
     // A token of the source is the source. Nobody needs a second person to take back what they asked for.
@@ -101,6 +105,9 @@ pub(super) async fn release(call: Call) -> Answer {
 
 /// A caller that is bound to sources stops and releases those only.
 fn may(caller: &Caller, hold: &Hold) -> bool {
+    if let Some(sites) = caller.sites() {
+        return hold.scope == HoldScope::Site && sites.iter().any(|site| site.as_str() == hold.value);
+    }
     caller.sources().is_none()
         || (hold.scope == HoldScope::Source
             && SourceName::parse(&hold.value).is_some_and(|source| caller.speaks_for(&source)))

@@ -10,7 +10,9 @@ use super::problem::{Answer, Fail, Kind};
 use super::query::{Cursor, MAX_PAGE, limit, query};
 use super::route::{Call, json as answer, to_the_end};
 use crate::dispatch::explain;
-use crate::domain::ids::{About, CampaignId, JobId, MessageId, PatientId, SiteId, SourceName, TemplateName};
+use crate::domain::ids::{
+    About, CampaignId, JobId, MessageId, PatientId, ProviderName, SiteId, SourceName, TemplateName,
+};
 use crate::domain::job::{Cancel, CancelTarget};
 use crate::domain::reader::{CANCEL_REASON, Fields, Slot, flag, instant};
 use crate::domain::status::MessageStatus;
@@ -112,17 +114,43 @@ pub(super) async fn retry(mut call: Call) -> Answer {
     }
 }
 
+/// `POST /v1/messages/{id}/next-route`: no more patience with the way that fails.
+pub(super) async fn next_route(mut call: Call) -> Answer {
+    let id = one(&call).await?.facts.id;
+    call.form(|_| Some(())).await?;
+    let intake = call.shared.parts.intake.clone();
+    let moved = to_the_end(async move {
+        let moved = intake.store.next_route(id).await;
+        intake.dispatcher.iter().for_each(crate::dispatch::Dispatcher::nudge);
+        moved
+    })
+    .await??;
+    if moved {
+        return answer(StatusCode::OK, &json!({"message_id": id, "result": "given_up"}));
+    }
+    Err(Fail::new(Kind::Conflict, "it does not wait for another try over a way that has failed"))
+}
+
 /// The message of the path, if the caller may know of it.
-async fn one(call: &Call) -> Result<MessageRow, Fail> {
+pub(super) async fn one(call: &Call) -> Result<MessageRow, Fail> {
     let missing = || Fail::not_found("message");
     let id = Uuid::try_parse(call.param("id")).map_err(|_| missing())?;
     let row = call.shared.parts.intake.store.message(MessageId(id)).await?.ok_or_else(missing)?;
-    if call.caller.speaks_for(&row.facts.source) { Ok(row) } else { Err(missing()) }
+    let known = call.caller.speaks_for(&row.facts.source) && call.caller.sees(row.facts.site.as_ref());
+    if known { Ok(row) } else { Err(missing()) }
 }
 
 /// Lists messages of the sources that the caller is bound to.
-async fn of_own_sources(call: &Call, filter: &MessageFilter) -> Result<Vec<MessageRow>, Fail> {
+pub(super) async fn of_own_sources(call: &Call, filter: &MessageFilter) -> Result<Vec<MessageRow>, Fail> {
     let store = &call.shared.parts.intake.store;
+    let of_sites;
+    let filter = match call.caller.sites() {
+        None => filter,
+        Some(sites) => {
+            of_sites = MessageFilter { sites: sites.to_vec(), ..filter.clone() };
+            &of_sites
+        }
+    };
     let bound = match (call.caller.sources(), &filter.source) {
         (None, _) => return Ok(store.messages(filter).await?),
         (Some(_), Some(named)) => {
@@ -152,7 +180,7 @@ fn may_ask_for(caller: &Caller, source: &SourceName) -> Result<(), Fail> {
     Err(Fail::new(Kind::Forbidden, "this token does not stand for that source"))
 }
 
-fn filter(fields: &mut Fields<'_>) -> Option<(MessageFilter, Option<Cursor>)> {
+pub(super) fn filter(fields: &mut Fields<'_>) -> Option<(MessageFilter, Option<Cursor>)> {
     let cursor = Cursor::read(fields);
     let filter = MessageFilter {
         source: fields.read("source", |slot| slot.name(SourceName::parse, SourceName::RULE)),
@@ -161,11 +189,15 @@ fn filter(fields: &mut Fields<'_>) -> Option<(MessageFilter, Option<Cursor>)> {
         status: fields.read("status", |slot| slot.word(MessageStatus::ALL, MessageStatus::as_str)),
         reason: fields.read("reason", |slot| slot.word(Reason::ALL, Reason::as_str)),
         channel: fields.read("channel", |slot: Slot<'_>| slot.word(Channel::ALL, Channel::as_str)),
+        provider: fields.read("provider", |slot| slot.name(ProviderName::parse, ProviderName::RULE)),
         template: fields.read("template", |slot| slot.name(TemplateName::parse, TemplateName::RULE)),
+        sites: Vec::new(),
         site: fields.read("site", |slot| slot.name(SiteId::parse, SiteId::RULE)),
         campaign_id: fields.read("campaign_id", |slot| slot.name(CampaignId::parse, CampaignId::RULE)),
         patient_id: fields.read("patient_id", |slot| slot.name(PatientId::parse, PatientId::RULE)),
         before: None,
+        since: fields.read("since", instant),
+        until: fields.read("until", instant),
         changed_since: fields.read("changed_since", instant),
         limit: limit(fields),
     };
@@ -180,10 +212,13 @@ pub(super) const FILTERS: &[(&str, &str)] = &[
     ("status", "in this status"),
     ("reason", "for this reason"),
     ("channel", "over this channel"),
+    ("provider", "given to this provider, whatever came of it"),
     ("template", "with this template"),
     ("site", "of this site"),
     ("campaign_id", "of this campaign"),
     ("patient_id", "to this patient"),
+    ("since", "accepted at or after this instant"),
+    ("until", "accepted before this instant"),
     ("changed_since", "changed at or after this instant; oldest change first"),
     ("limit", "rows of a page, 1 to 1000 (100)"),
     ("cursor", "`next` of the page before"),

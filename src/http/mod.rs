@@ -1,14 +1,18 @@
-//! The API: jobs in, results and explanations out, JSON over HTTP; the webhooks of providers; and the page where patients
+//! The API: jobs in, results and explanations out, JSON over HTTP; the webhooks of providers; the console, which is the API's
+//! first user, and people's rights in it (`session.rs`, `rights.rs`, `reveal.rs`, `audit.rs`); and the page where patients
 //! choose.
 //!
-//! Every route stands in one table ([`table::ROUTES`]) with its scopes, its bodies and its answers; the router, the
+//! Every route stands in one table ([`table::all`]) with its scopes, its bodies and its answers; the router, the
 //! guard at each door and `/openapi.json` are made from it, so none can say something else than the others. Whatever
 //! goes wrong is answered as problem details (RFC 9457) that name the field, the rule and the cure, never the value.
 
+mod actions;
+mod audit;
 mod auth;
 mod body;
 mod callbacks;
 mod campaigns;
+mod console;
 mod dead;
 mod health;
 mod holds;
@@ -16,13 +20,18 @@ mod import;
 mod jobs;
 mod listen;
 mod messages;
+mod now;
 mod observe;
 mod openapi;
 mod page;
 mod patients;
 mod problem;
 mod query;
+mod reveal;
+mod rights;
 mod route;
+mod session;
+mod stream;
 mod table;
 mod templates;
 mod webhooks;
@@ -70,6 +79,9 @@ struct Shared {
     metrics: PrometheusHandle,
     counts: health::CountsCache,
     page: page::Desk,
+    people: session::Doorman,
+    live: stream::Hub,
+    stop: CancellationToken,
 }
 
 /// The running listener.
@@ -87,15 +99,18 @@ pub struct HttpServer {
 pub fn serve(listener: TcpListener, parts: HttpState) -> std::io::Result<HttpServer> {
     let address = listener.local_addr()?;
     let http = &parts.config.http;
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let shared = Arc::new(Shared {
         local_only: address.ip().is_loopback() && !http.token_needed(),
         in_flight: Arc::new(Semaphore::new(http.max_in_flight)),
         metrics: observe::recorder(),
         counts: health::CountsCache::default(),
         page: page::Desk::new(),
+        people: session::Doorman::new(),
+        live: stream::Hub::new(),
+        stop: stop.clone(),
         parts,
     });
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     tasks.spawn(observe::upkeep(Arc::clone(&shared), stop.clone()));
     tasks.spawn(listen::run(listener, route::router(&shared), stop.clone(), tasks.clone()));
     Ok(HttpServer { address, stop, tasks })

@@ -50,6 +50,7 @@ pub(super) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) {
             _ = tick.tick() => {
                 shared.metrics.run_upkeep();
                 shared.page.upkeep();
+                shared.people.upkeep();
             }
             () = stop.cancelled() => return,
         }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::body::Media;
 use super::problem::Kind;
 use super::route::{Door, Route, Verb};
-use super::table::ROUTES;
+use super::table;
 use crate::domain::campaign::{CampaignState, PauseReason};
 use crate::domain::reply::Intent;
 use crate::domain::status::{AttemptStatus, MessageStatus};
@@ -19,7 +19,7 @@ use crate::template::Sample;
 /// The whole description (OpenAPI 3.1).
 pub(super) fn document() -> Value {
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
-    for route in ROUTES {
+    for route in table::all() {
         let operations = paths.entry(route.path).or_default();
         operations.insert(route.method.word().to_ascii_lowercase(), operation(route));
     }
@@ -153,7 +153,17 @@ fn strict(fields: &[(&str, Value)]) -> Value {
 
 fn schemas() -> Value {
     let mut all = Map::new();
-    for part in [problems(), jobs(), messages(), patients(), campaigns(), operations(), work(), callbacks()] {
+    for part in [
+        problems(),
+        jobs(),
+        messages(),
+        patients(),
+        campaigns(),
+        operations(),
+        work(),
+        callbacks(),
+        console(),
+    ] {
         all.extend(part.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
     }
     Value::Object(all)
@@ -544,6 +554,23 @@ fn callbacks() -> Vec<(&'static str, Value)> {
         ("Callbacks", object(&[("callbacks", list(callback)), ("next", optional())])),
         ("RetryCallbacks", strict(&[("ids?", list(id())), ("source?", text())])),
         ("RetriedCallbacks", object(&[("retried", whole())])),
+    ]
+}
+
+fn console() -> Vec<(&'static str, Value)> {
+    let filter = json!({"type": "object", "additionalProperties": text()});
+    vec![
+        ("SignIn", strict(&[("name", text()), ("password", text()), ("code", text())])),
+        ("Reveal", strict(&[("reason", text())])),
+        (
+            "Actions",
+            strict(&[
+                ("action", word(&["cancel", "retry"])),
+                ("filter", filter),
+                ("dry_run?", flag()),
+                ("accept_duplicate?", flag()),
+            ]),
+        ),
     ]
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::problem::{Answer, Fail, Kind};
 use super::route::{Call, json as answer, to_the_end};
+use super::work::is_masked;
 use crate::config::api::Scope;
 use crate::domain::ids::PatientId;
 use crate::domain::job::MAX_JOB_BYTES;
@@ -22,7 +23,12 @@ pub(super) async fn show(call: Call) -> Answer {
     let id = path_id(&call)?;
     let found = call.shared.parts.intake.store.patient(&id).await?;
     let patient = found.ok_or_else(|| Fail::not_found("patient"))?;
-    let shown = if call.caller.allows(Scope::PatientsRead) { patient.to_json() } else { masked(&patient) };
+    if !call.caller.sees(patient.site.as_ref()) {
+        return Err(Fail::not_found("patient"));
+    }
+    // People say why they read it: `reveal`.
+    let whole = call.caller.allows(Scope::PatientsRead) && !call.caller.is_person() && !is_masked(&call)?;
+    let shown = if whole { patient.to_json() } else { masked(&patient) };
     answer(StatusCode::OK, &shown)
 }
 
@@ -91,7 +97,7 @@ fn stamp(patient: &mut Patient, now: Timestamp) {
     }
 }
 
-fn path_id(call: &Call) -> Result<PatientId, Fail> {
+pub(super) fn path_id(call: &Call) -> Result<PatientId, Fail> {
     PatientId::parse(call.param("id")).ok_or_else(|| Fail::not_found("patient"))
 }
 

@@ -16,10 +16,11 @@ use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::audit::{Note, Pending};
 use super::auth::{Caller, authenticate, authorize};
 use super::body::{self, Media};
 use super::problem::{Answer, Fail, Kind};
-use super::table::ROUTES;
+use super::table;
 use super::{Shared, observe};
 use crate::config::api::Scope;
 use crate::domain::job::MAX_JOB_BYTES;
@@ -105,6 +106,8 @@ pub(super) struct Call {
     pub(super) peer: Option<IpAddr>,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
+    /// What the audit log says of it.
+    pub(super) note: Note,
     /// Of the types that the route takes; JSON where it takes none.
     pub(super) media: Media,
     /// Never locked: a body alone may not be looked at from two threads, and a handler may change threads.
@@ -163,7 +166,7 @@ pub(super) fn json(status: StatusCode, body: &impl serde::Serialize) -> Answer {
 /// The router of all routes.
 pub(super) fn router(shared: &Arc<Shared>) -> Router {
     let mut router = Router::new();
-    for route in ROUTES {
+    for route in table::all() {
         let shared = Arc::clone(shared);
         let handler = move |params: RawPathParams, request: Request| enter(shared, route, params, request);
         router = router.route(route.path, on(route.method.filter(), handler));
@@ -181,7 +184,7 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
 /// The methods of each path, as `Allow` lists them.
 fn methods() -> BTreeMap<&'static str, String> {
     let mut by_path: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for route in ROUTES {
+    for route in table::all() {
         let words = by_path.entry(route.path).or_default();
         words.insert(route.method.word());
         if route.method == Verb::Get {
@@ -215,7 +218,8 @@ async fn admit(
         Door::Open => (Caller::Nobody, None),
         Door::Public => (Caller::Nobody, Some(room(&shared)?)),
         Door::AnyOf(scopes) => {
-            let caller = authenticate(&shared, &parts.headers, &parts.uri)?;
+            let changes = route.method != Verb::Get;
+            let caller = authenticate(&shared, &parts.headers, &parts.uri, changes).await?;
             authorize(&caller, scopes)?;
             (caller, Some(room(&shared)?))
         }
@@ -225,23 +229,33 @@ async fn admit(
         accepted => Media::of(&parts.headers, accepted)?,
     };
     let whole = shared.parts.config.http.request_timeout;
+    let params: Vec<(String, String)> =
+        params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let note = Note::default();
+    let pending = Pending::of(route, &caller, &params, &note);
+    let store = Arc::clone(&shared.parts.intake.store);
     let call = Call {
         shared,
         caller,
+        note,
         peer: parts.extensions.get::<Peer>().map(|peer| peer.0),
         uri: parts.uri,
         headers: parts.headers,
         media,
         body: Mutex::new(body),
-        params: params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        params,
         // Something of the time is left to answer in.
         deadline: Instant::now() + whole.mul_f32(0.8),
     };
     let work = (route.run)(call);
-    if route.streams {
-        return work.await;
+    let answer = if route.streams { work.await } else { in_time(whole, work).await };
+    match (answer, pending) {
+        (Ok(answer), Some(pending)) if answer.status().is_success() => {
+            to_the_end(async move { pending.write(store.as_ref()).await }).await??;
+            Ok(answer)
+        }
+        (answer, _) => answer,
     }
-    in_time(whole, work).await
 }
 
 fn room(shared: &Shared) -> Result<OwnedSemaphorePermit, Fail> {

@@ -3,15 +3,20 @@
 use super::body::Media;
 use super::route::{Doc, Door, Route, Verb};
 use super::{
-    callbacks, campaigns, dead, health, holds, import, jobs, messages, page, patients, templates, webhooks,
-    work,
+    callbacks, campaigns, console, dead, health, holds, import, jobs, messages, page, patients, templates,
+    webhooks, work,
 };
 use crate::campaign::Wish;
 use crate::config::api::Scope;
 use crate::domain::campaign::FollowUp;
 
 /// All of them.
-pub(super) const ROUTES: &[Route] = &[
+pub(super) fn all() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().chain(console::ROUTES)
+}
+
+/// Those of programs, patients and providers.
+const ROUTES: &[Route] = &[
     Route {
         method: Verb::Post,
         path: "/v1/jobs",
@@ -139,6 +144,23 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         method: Verb::Post,
+        path: "/v1/messages/{id}/next-route",
+        door: Door::AnyOf(&[Scope::MessagesWrite]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(messages::next_route(call)),
+        doc: Doc {
+            summary: "Give up the way that fails, and take the next one at once",
+            query: &[],
+            body: "Nothing",
+            answers: &[
+                (200, "it is decided upon anew", ""),
+                (409, "it does not wait for another try", "Problem"),
+            ],
+        },
+    },
+    Route {
+        method: Verb::Post,
         path: "/v1/patients/import",
         door: Door::AnyOf(&[Scope::PatientsWrite]),
         takes: &[Media::Csv, Media::Ndjson],
@@ -163,7 +185,7 @@ pub(super) const ROUTES: &[Route] = &[
         run: |call| Box::pin(patients::show(call)),
         doc: Doc {
             summary: "One patient; masked without the scope patients:read",
-            query: &[],
+            query: work::MASKED,
             body: "",
             answers: &[(200, "the patient", "Patient")],
         },
@@ -525,7 +547,7 @@ pub(super) const ROUTES: &[Route] = &[
         run: |call| Box::pin(work::show(call)),
         doc: Doc {
             summary: "One work item",
-            query: &[],
+            query: work::MASKED,
             body: "",
             answers: &[(200, "as it stands", "WorkItem")],
         },

@@ -9,7 +9,7 @@ use crate::dispatch::site_context;
 use crate::domain::ids::{SiteId, TemplateName};
 use crate::domain::problem::Problem;
 use crate::domain::words::{Channel, Reason};
-use crate::template::{Preview, Sample, SiteContext, Template, preview as render};
+use crate::template::{LintOptions, Preview, Sample, SiteContext, Template, lint, preview as render};
 
 /// `GET /v1/templates`.
 pub(super) async fn list(call: Call) -> Answer {
@@ -48,6 +48,29 @@ pub(super) async fn preview(mut call: Call) -> Answer {
         .map(shown)
         .collect();
     answer(StatusCode::OK, &json!({"template": template.name, "sample": sample, "previews": previews}))
+}
+
+/// `GET /v1/templates/{name}/lint`.
+pub(super) async fn linted(call: Call) -> Answer {
+    let catalogue = call.shared.parts.catalogue.current();
+    let template = TemplateName::parse(call.param("name"))
+        .and_then(|name| catalogue.get(&name).map(|template| template.name.clone()))
+        .ok_or_else(|| Fail::not_found("template"))?;
+    // Every text is rendered for it, which takes a while.
+    let found = tokio::task::spawn_blocking(move || lint(&catalogue, &LintOptions::default())).await;
+    let found = found.map_err(|_| Fail::new(Kind::Internal, "the log of this program says more"))?;
+    let folder = format!("{template}/");
+    let findings: Vec<Value> = found
+        .iter()
+        .filter(|finding| finding.file.starts_with(&folder))
+        .map(|finding| {
+            json!({
+                "file": finding.file, "line": finding.line, "severity": finding.severity.as_str(), "rule": finding.rule,
+                "message": finding.message, "cure": finding.cure,
+            })
+        })
+        .collect();
+    answer(StatusCode::OK, &json!({"template": template, "findings": findings}))
 }
 
 fn show(template: &Template) -> Value {

@@ -27,6 +27,9 @@ pub(super) async fn list(call: Call) -> Answer {
             return answer(StatusCode::OK, &json!({"work_items": [], "next": null}));
         }
     }
+    if let Some(sites) = call.caller.sites() {
+        filter.sites = sites.to_vec();
+    }
     let rows = call.shared.parts.intake.store.work_items(&filter).await?;
     let full = rows.len() >= usize::try_from(filter.limit).unwrap_or(usize::MAX);
     let next = rows.last().filter(|_| full).map(|row| Cursor { id: row.id.0, at: None }.write());
@@ -53,6 +56,7 @@ fn filter(fields: &mut Fields<'_>) -> Option<WorkFilter> {
         state: fields.read("state", |slot| slot.word(WorkState::ALL, WorkState::as_str)),
         kind: fields.read("kind", |slot| slot.word(WorkKind::ALL, WorkKind::as_str)),
         site: fields.read("site", |slot| slot.name(SiteId::parse, SiteId::RULE)),
+        sites: Vec::new(),
         sources: source.into_iter().collect(),
         message: fields.read("message_id", |slot| {
             slot.name(|text| Uuid::try_parse(text).ok().map(MessageId), "an id as the lists give it")
@@ -75,11 +79,34 @@ struct Shown {
 pub(super) async fn show(call: Call) -> Answer {
     let item = one(&call).await?;
     let reply = match item.reply_id {
-        Some(_) => call.shared.parts.intake.store.reply_text(item.id).await?,
-        None => None,
+        // People say why they read it: `reveal`.
+        Some(_) if !call.caller.is_person() && !is_masked(&call)? => {
+            call.shared.parts.intake.store.reply_text(item.id).await?
+        }
+        _ => None,
     };
     answer(StatusCode::OK, &Shown { item, reply })
 }
+
+/// `?masked=true`: without what the patient wrote, whoever asks.
+pub(super) fn is_masked(call: &Call) -> Result<bool, Fail> {
+    query(&call.uri, |fields| {
+        let word = |slot: crate::domain::reader::Slot<'_>| {
+            slot.parsed(|text| match text {
+                "true" => Ok(true),
+                "false" => Ok(false),
+                _ => Err(crate::domain::reader::Fault::malformed(
+                    "must be true or false",
+                    "leave it out for false",
+                )),
+            })
+        };
+        Some(fields.read("masked", word).unwrap_or(false))
+    })
+}
+
+/// What may stand in its query, for the description.
+pub(super) const MASKED: &[(&str, &str)] = &[("masked", "true: without what only those who must should see")];
 
 /// `POST /v1/work-items/{id}/claim`.
 pub(super) async fn claim(mut call: Call) -> Answer {
@@ -134,12 +161,12 @@ fn missing() -> Fail {
 }
 
 /// The item of the path, if it concerns the caller.
-async fn one(call: &Call) -> Result<WorkItem, Fail> {
+pub(super) async fn one(call: &Call) -> Result<WorkItem, Fail> {
     let id = WorkItemId(Uuid::try_parse(call.param("id")).map_err(|_| missing())?);
     let item = call.shared.parts.intake.store.work_item(id).await?.ok_or_else(missing)?;
     let concerned = match &item.source {
         Some(source) => call.caller.speaks_for(source),
         None => call.caller.sources().is_none(),
     };
-    concerned.then_some(item).ok_or_else(missing)
+    (concerned && call.caller.sees(item.site.as_ref())).then_some(item).ok_or_else(missing)
 }

@@ -92,7 +92,7 @@ impl Emitter {
     pub fn reply(
         facts: Option<&MessageFacts>,
         intent: Intent,
-        provider: &ProviderName,
+        (channel, provider): (Channel, &ProviderName),
         at: Timestamp,
     ) -> NewEvent {
         let kind = EventKind::Reply(intent.into());
@@ -100,8 +100,9 @@ impl Emitter {
             Some(facts) => about(facts, kind, at),
             None => Event::new(uuid::Uuid::now_v7(), kind, at),
         };
-        event.channel = Some(Channel::Sms);
+        event.channel = Some(channel);
         event.provider = Some(provider.clone());
+        event.reason = (intent == Intent::Complaint).then_some(Reason::Complaint);
         written(&event)
     }
 
@@ -109,7 +110,7 @@ impl Emitter {
     /// it follows: only its source is told of them.
     #[must_use]
     pub fn changed_by_reply(
-        source: Option<&SourceName>,
+        (source, channel): (Option<&SourceName>, Channel),
         patient: &PatientId,
         kind: EventKind,
         at: Timestamp,
@@ -117,7 +118,7 @@ impl Emitter {
         let mut event = Event::new(uuid::Uuid::now_v7(), kind, at);
         event.source = source.cloned();
         event.patient_id = Some(patient.clone());
-        event.channel = Some(Channel::Sms);
+        event.channel = Some(channel);
         event.reason =
             (event.kind == EventKind::Contact(ContactStatus::Wrong)).then_some(Reason::WrongNumber);
         written(&event)

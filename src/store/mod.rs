@@ -4,6 +4,7 @@
 //! database's clock, which is the only clock that decisions see. Statuses move and their events are written in
 //! the same transaction; a status never falls in rank, and both the domain and the database check that.
 
+pub mod audit;
 pub mod callbacks;
 pub mod campaigns;
 pub mod columns;
@@ -12,7 +13,9 @@ pub mod engine;
 mod fault;
 pub mod holds;
 pub mod ledger;
+pub mod people;
 pub mod postgres;
+pub mod pulse;
 pub mod replies;
 pub mod rows;
 pub mod rules;
@@ -24,13 +27,16 @@ pub mod work;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::ids::{AttemptId, HoldId, MessageId, ParkedId, PatientId, WorkItemId, WorkerId};
+use crate::domain::ids::{AttemptId, HoldId, MessageId, ParkedId, PatientId, UserName, WorkItemId, WorkerId};
 use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
 use crate::domain::problem::Problem;
 use crate::domain::receipt::Receipt;
 use crate::domain::words::Reason;
+use audit::{AuditEntry, AuditFilter, AuditRow};
+use people::{Session, SessionHash, SessionLimits, User, UserChange};
+use pulse::{OldestDue, PulseRow, StreamEvent};
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
     CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Count, Counts, Decided,
@@ -205,6 +211,10 @@ pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
 
     // For people, again.
 
+    /// Gives up the route that a message waits to try again: it is decided upon anew, at once, without that route. False:
+    /// it does not wait for such a try.
+    async fn next_route(&self, id: MessageId) -> Result<bool>;
+
     /// Parked bodies that wait for repair, oldest first.
     async fn parked(&self, filter: &ParkedFilter) -> Result<Vec<ParkedRow>>;
 
@@ -238,6 +248,58 @@ pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
 
     /// Claims, releases or closes a work item for `by`.
     async fn move_work(&self, id: WorkItemId, by: &str, to: WorkMove) -> Result<WorkMoved>;
+
+    // Who signs in, and what they do.
+
+    /// Makes an account. False: there is one of that name.
+    async fn add_user(&self, user: &User) -> Result<bool>;
+
+    /// Every account, by name.
+    async fn users(&self) -> Result<Vec<User>>;
+
+    /// One account.
+    async fn user(&self, name: &UserName) -> Result<Option<User>>;
+
+    /// Changes an account, and ends its sessions. False: there is none.
+    async fn change_user(&self, name: &UserName, change: &UserChange) -> Result<bool>;
+
+    /// Takes the code of a step. False: it, or one after it, was taken before.
+    async fn use_code(&self, name: &UserName, step: i64) -> Result<bool>;
+
+    /// Opens a session, and forgets those that have ended.
+    async fn open_session(&self, token: &SessionHash, user: &UserName, limits: SessionLimits) -> Result<()>;
+
+    /// Whose session it is, if it stands; that it was asked for keeps it open.
+    async fn session(&self, token: &SessionHash, limits: SessionLimits) -> Result<Option<Session>>;
+
+    /// Ends a session.
+    async fn close_session(&self, token: &SessionHash) -> Result<()>;
+
+    /// Writes who did what at the end of the audit log.
+    async fn record(&self, entry: &AuditEntry) -> Result<()>;
+
+    /// The audit log, oldest first.
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>>;
+
+    /// Where the audit log ends: the number of its last entry, and its hash.
+    async fn audit_end(&self) -> Result<(i64, String)>;
+
+    // What happens now.
+
+    /// Counts events into their minutes, `limit` at most. Answers how many. One worker at a time does it.
+    async fn count_pulse(&self, limit: u32) -> Result<u32>;
+
+    /// What happened in each span of `step` minutes of the last `minutes`.
+    async fn pulse(&self, minutes: u32, step: u32) -> Result<Vec<PulseRow>>;
+
+    /// The oldest due message that nobody has in hand, by channel and priority.
+    async fn oldest_due(&self) -> Result<Vec<OldestDue>>;
+
+    /// Events after `after`, and those of `gaps` that are there by now; oldest first, `limit` at most.
+    async fn stream(&self, after: i64, gaps: &[i64], limit: u32) -> Result<Vec<StreamEvent>>;
+
+    /// The number of the newest event.
+    async fn stream_end(&self) -> Result<i64>;
 
     /// Every worker that was seen within a day.
     async fn workers(&self) -> Result<Vec<WorkerRow>>;

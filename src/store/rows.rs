@@ -545,8 +545,16 @@ pub struct MessageFilter {
     pub channel: Option<Channel>,
     pub template: Option<TemplateName>,
     pub site: Option<SiteId>,
+    /// Of one of these sites; none given: of any, or of none.
+    pub sites: Vec<SiteId>,
+    /// Given to this provider, whatever came of it.
+    pub provider: Option<ProviderName>,
     pub campaign_id: Option<CampaignId>,
     pub patient_id: Option<PatientId>,
+    /// Accepted at or after this instant.
+    pub since: Option<Timestamp>,
+    /// Accepted before this instant.
+    pub until: Option<Timestamp>,
     /// Those older than this one.
     pub before: Option<MessageId>,
     /// Those that changed at or after this instant, oldest change first.

@@ -38,6 +38,8 @@ pub struct WorkItem {
 /// Which work items.
 #[derive(Clone, Debug, Default)]
 pub struct WorkFilter {
+    /// Of one of these sites; none given: of any, or of none.
+    pub sites: Vec<SiteId>,
     /// `None`: those that are not closed.
     pub state: Option<WorkState>,
     pub kind: Option<WorkKind>,

@@ -713,3 +713,31 @@ fn the_services_unit_names_settings_that_exist() {
     assert_eq!(config.store.kind, StoreKind::Postgres);
     assert!(config.security.key.is_some());
 }
+
+/// What the alert rules and the dashboard ask for is measured somewhere.
+#[test]
+fn every_measure_that_deploy_names_is_there() {
+    fn sources(folder: &std::path::Path, all: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, all);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                all.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut source = String::new();
+    sources(&root.join("src"), &mut source);
+    for file in ["deploy/alerts.yml", "deploy/grafana.json"] {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        let names = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+        let named: Vec<&str> = names.filter(|name| name.starts_with("outreachd_")).collect();
+        assert!(named.len() > 10, "{file}");
+        for name in named {
+            let name = name.trim_end_matches("_bucket");
+            assert!(source.contains(name), "{file}: {name} is measured nowhere");
+        }
+    }
+}

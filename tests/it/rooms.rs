@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["policy", "config"],
     &["template", "provider", "store", "broker", "callback"],
     &["intake", "dispatch", "receipt", "campaign"],
-    &["http", "simulator"],
+    &["http", "simulator", "mailbox"],
     &["app", "cli", "main"],
 ];
 

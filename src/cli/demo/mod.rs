@@ -170,6 +170,7 @@ fn welcome(
     desk.out.line(title)?;
     desk.out.line(format!("ledger     {ledger}; jobs come {way}"))?;
     let api = format!("http://{}", worker.http);
+    desk.out.line(format!("console    {api}/"))?;
     desk.out.line(format!("API        {api}/v1/messages   {api}/metrics   {api}/openapi.json"))?;
     desk.out.line(format!("simulator  {} (counts of what the providers got)", simulator.control_url()))?;
     desk.out.line("")?;

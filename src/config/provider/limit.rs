@@ -33,16 +33,20 @@ const LIMIT: Parsed<Limit> = Parsed {
             )
         })
     },
-    show: |limit| {
-        let per = match limit.per {
+    show: Limit::to_string,
+};
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let per = match self.per {
             Period::Second => "s",
             Period::Minute => "min",
             Period::Hour => "h",
             Period::Day => "day",
         };
-        format!("{}/{per}{}", limit.count, if limit.per_sender { " per sender" } else { "" })
-    },
-};
+        write!(f, "{}/{per}{}", self.count, if self.per_sender { " per sender" } else { "" })
+    }
+}
 
 fn parse_limit(text: &str) -> Option<Limit> {
     let (rate, per_sender) = match text.trim().strip_suffix("per sender") {

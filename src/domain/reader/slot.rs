@@ -120,7 +120,7 @@ impl Slot<'_> {
     }
 
     /// An object, read by `read`; fields that it does not ask for are refused.
-    pub(super) fn object<T>(self, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Option<T> {
+    pub(crate) fn object<T>(self, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Option<T> {
         let Self { value, path, faults } = self;
         let Value::Object(map) = value else {
             faults.add(&path, Fault::malformed("must be an object", "put the fields between { and }"));

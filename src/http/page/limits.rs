@@ -55,7 +55,7 @@ impl Limits {
 
 /// Who asks. Behind a proxy, which is on this machine or in a private network, its last entry in X-Forwarded-For: that
 /// one the proxy wrote itself; those before it anybody can have written.
-pub(super) fn caller(peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+pub(in crate::http) fn caller(peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
     let peer = peer?;
     let forwarded = || {
         let last = headers.get_all("x-forwarded-for").iter().next_back()?;
@@ -72,7 +72,7 @@ fn is_private(address: IpAddr) -> bool {
 }
 
 /// A household or a machine has a whole /64 of IPv6 to come from.
-fn network(address: IpAddr) -> IpAddr {
+pub(in crate::http) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

@@ -17,6 +17,7 @@ use jiff::SignedDuration;
 
 use self::form::Posted;
 use self::limits::Limits;
+pub(super) use self::limits::{caller, network};
 use self::view::{Notice, Sight, Views};
 use super::problem::{Answer, Kind};
 use super::route::{Call, to_the_end};
@@ -166,7 +167,7 @@ fn is_expired(row: &PageRow) -> bool {
 /// A form that some other site shows must not be sent off here. The token is what protects the patient; this only
 /// keeps a link that was found elsewhere from being used behind somebody's back. Our pages send no Referer, so a
 /// browser that knows no Sec-Fetch-Site says `Origin: null`.
-fn from_our_page(call: &Call) -> bool {
+pub(super) fn from_our_page(call: &Call) -> bool {
     let text = |name: &str| call.headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(site) = text("sec-fetch-site") {
         return matches!(site, "same-origin" | "none");

@@ -3,6 +3,7 @@
 
 mod admit;
 mod arrivals;
+mod audit;
 mod callbacks;
 mod campaign_audience;
 mod campaign_report;
@@ -17,6 +18,8 @@ mod holds;
 mod operate;
 mod page;
 mod patients;
+mod people;
+mod pulse;
 mod read;
 mod receipts;
 mod replies;
@@ -29,14 +32,17 @@ use std::sync::{PoisonError, RwLock};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use super::audit::{AuditEntry, AuditFilter, AuditRow};
 use super::columns::Columns;
 use super::emit::{Emitter, NewEvent, shard};
 use super::engine::{Args, Engine, args, ints, maybe_ids, maybe_texts, texts};
+use super::people::{Session, SessionHash, SessionLimits, User, UserChange};
+use super::pulse::{OldestDue, PulseRow, StreamEvent};
 use super::rows::*;
 use super::rules::LedgerRules;
 use super::sealer::Sealer;
 use super::{Result, Store, StoreError};
-use crate::domain::ids::{AttemptId, HoldId, MessageId, ParkedId, PatientId, WorkItemId, WorkerId};
+use crate::domain::ids::{AttemptId, HoldId, MessageId, ParkedId, PatientId, UserName, WorkItemId, WorkerId};
 use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
@@ -279,6 +285,9 @@ impl<E: Engine> Store for Ledger<E> {
     async fn wish(&self, ask: &PageWish) -> Result<WishOutcome> {
         self.grant_wish(ask).await
     }
+    async fn next_route(&self, id: MessageId) -> Result<bool> {
+        self.give_up_route(id).await
+    }
     async fn parked(&self, filter: &ParkedFilter) -> Result<Vec<ParkedRow>> {
         self.list_parked(filter).await
     }
@@ -311,6 +320,54 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn move_work(&self, id: WorkItemId, by: &str, to: WorkMove) -> Result<WorkMoved> {
         self.move_item(id, by, to).await
+    }
+    async fn add_user(&self, user: &User) -> Result<bool> {
+        self.insert_user(user).await
+    }
+    async fn users(&self) -> Result<Vec<User>> {
+        self.list_users().await
+    }
+    async fn user(&self, name: &UserName) -> Result<Option<User>> {
+        self.one_user(name).await
+    }
+    async fn change_user(&self, name: &UserName, change: &UserChange) -> Result<bool> {
+        self.alter_user(name, change).await
+    }
+    async fn use_code(&self, name: &UserName, step: i64) -> Result<bool> {
+        self.take_step(name, step).await
+    }
+    async fn open_session(&self, token: &SessionHash, user: &UserName, limits: SessionLimits) -> Result<()> {
+        self.insert_session(token, user, limits).await
+    }
+    async fn session(&self, token: &SessionHash, limits: SessionLimits) -> Result<Option<Session>> {
+        self.standing_session(token, limits).await
+    }
+    async fn close_session(&self, token: &SessionHash) -> Result<()> {
+        self.delete_session(token).await
+    }
+    async fn record(&self, entry: &AuditEntry) -> Result<()> {
+        self.append_audit(entry).await
+    }
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>> {
+        self.list_audit(filter).await
+    }
+    async fn audit_end(&self) -> Result<(i64, String)> {
+        self.end_of_audit().await
+    }
+    async fn count_pulse(&self, limit: u32) -> Result<u32> {
+        self.count_events(limit).await
+    }
+    async fn pulse(&self, minutes: u32, step: u32) -> Result<Vec<PulseRow>> {
+        self.list_pulse(minutes, step).await
+    }
+    async fn oldest_due(&self) -> Result<Vec<OldestDue>> {
+        self.list_oldest_due().await
+    }
+    async fn stream(&self, after: i64, gaps: &[i64], limit: u32) -> Result<Vec<StreamEvent>> {
+        self.next_of_stream(after, gaps, limit).await
+    }
+    async fn stream_end(&self) -> Result<i64> {
+        self.newest_event().await
     }
     async fn workers(&self) -> Result<Vec<WorkerRow>> {
         self.list_workers().await

@@ -1,10 +1,10 @@
-//! What people do to the ledger: the repair of parked bodies.
+//! What people do to the ledger: the repair of parked bodies, and the end of patience with a route.
 
 use uuid::Uuid;
 
 use super::Ledger;
 use super::read::Query;
-use crate::domain::ids::{JobId, ParkedId, SourceName};
+use crate::domain::ids::{JobId, MessageId, ParkedId, SourceName};
 use crate::domain::words::Reason;
 use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args};
@@ -12,6 +12,22 @@ use crate::store::rows::{ParkedFilter, ParkedRow};
 use crate::store::{Result, StoreError};
 
 impl<E: Engine> Ledger<E> {
+    /// Only where the last try is known to have failed, and nobody has the message in hand.
+    pub(super) async fn give_up_route(&self, id: MessageId) -> Result<bool> {
+        let moved = self
+            .engine
+            .write(
+                "UPDATE messages SET step = step + 1, tries = 0, due_at = now()
+                 WHERE id = $1 AND status = 'sending' AND due_at IS NOT NULL AND lease_until IS NULL AND EXISTS (
+                     SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.step = messages.step
+                         AND a.id = messages.last_attempt AND a.status = 'failed')
+                 RETURNING id",
+                args![id.0],
+            )
+            .await?;
+        Ok(!moved.is_empty())
+    }
+
     pub(super) async fn list_parked(&self, filter: &ParkedFilter) -> Result<Vec<ParkedRow>> {
         let mut q = Query::new(
             "SELECT id, problems, source, job_id, origin, correlation_id, parked_at, body FROM parked

@@ -42,6 +42,11 @@ impl<'a> Query<'a> {
         }
     }
 
+    /// Adds text that is ours.
+    pub(super) fn text(&mut self, text: &str) {
+        self.sql.push_str(text);
+    }
+
     /// Ends it: in which order, and at most 1,000 rows.
     pub(super) fn limit(&mut self, order: &str, limit: u32) {
         self.push(&format!(" {order} LIMIT ?"), Value::Int(i64::from(limit.clamp(1, 1000))));
@@ -74,14 +79,26 @@ impl<E: Engine> Ledger<E> {
             _ => q.and_if("m.source = ?", source),
         }
         q.and_if("m.about = ?", filter.about.as_ref().map(|x| x.as_str()));
-        q.and_if("m.status = ?", filter.status.map(MessageStatus::as_str));
+        // The word itself, so that the index of those that people look for can be used.
+        if let Some(status) = filter.status {
+            q.text(&format!(" AND m.status = '{status}'"));
+        }
         q.and_if("m.reason = ?", filter.reason.map(Reason::as_str));
         q.and_if("m.channel = ?", filter.channel.map(Channel::as_str));
         q.and_if("m.template = ?", filter.template.as_ref().map(|x| x.as_str()));
         q.and_if("m.site = ?", filter.site.as_ref().map(|x| x.as_str()));
+        let sites: Vec<&str> = filter.sites.iter().map(|site| site.as_str()).collect();
+        q.and_if("m.site = ANY(?)", Some(sites).filter(|sites| !sites.is_empty()));
+        q.and_if(
+            "EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.provider = ?)",
+            filter.provider.as_ref().map(|x| x.as_str()),
+        );
         q.and_if("m.campaign_id = ?", filter.campaign_id.as_ref().map(|x| x.as_str()));
         q.and_if("m.patient_id = ?", filter.patient_id.as_ref().map(|x| x.as_str()));
         q.and_if("m.id < ?", filter.before.map(|id| id.0));
+        // By the time in the id: no index on the time of acceptance is needed.
+        q.and_if("m.id >= ?", filter.since.map(first_id_of));
+        q.and_if("m.id < ?", filter.until.map(first_id_of));
         q.and_if("m.changed_at >= ?", filter.changed_since);
         let order = match filter.changed_since {
             Some(_) => "ORDER BY m.changed_at, m.id",
@@ -242,6 +259,12 @@ impl<E: Engine> Ledger<E> {
         counts.callbacks = self.count_callbacks().await?;
         Ok(counts)
     }
+}
+
+/// The least id that is given out in the millisecond of an instant (RFC 9562, 5.7).
+fn first_id_of(at: jiff::Timestamp) -> Uuid {
+    let millis = u128::try_from(at.as_millisecond().max(0)).unwrap_or_default();
+    Uuid::from_u128(millis << 80)
 }
 
 /// The facts, and how the message stands.

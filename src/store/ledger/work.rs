@@ -269,6 +269,8 @@ impl<E: Engine> Ledger<E> {
         let mut q = Query::new(format!("SELECT {WORK_ITEM} FROM work_items WHERE {stands}"));
         q.and_if("kind = ?", filter.kind.map(WorkKind::as_str));
         q.and_if("site = ?", filter.site.as_ref().map(|site| site.as_str()));
+        let sites: Vec<&str> = filter.sites.iter().map(|site| site.as_str()).collect();
+        q.and_if("site = ANY(?)", Some(sites).filter(|sites| !sites.is_empty()));
         let sources: Vec<&str> = filter.sources.iter().map(|source| source.as_str()).collect();
         q.and_if("source = ANY(?)", Some(sources).filter(|sources| !sources.is_empty()));
         q.and_if("message_id = ?", filter.message.map(|id| id.0));

@@ -6,7 +6,8 @@ use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
 use super::{bad, canary, hours, limits, orders, safety, surge};
-use crate::receipt::{forged, lost, outage};
+use crate::http::million;
+use crate::receipt::{bounces, forged, lost, outage};
 
 const PRIVATE: Plan = Plan {
     private: true,
@@ -119,6 +120,13 @@ async fn receipts_after_lost_answers() {
     lost::lost_answers("lost answers", 20_000, Duration::from_secs(300)).await;
 }
 
+/// Postfix on loopback, by LMTP and by a pipe, the database away for some of them.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn bounces_of_a_real_mail_server() {
+    bounces::real_server("bounces", 40).await;
+}
+
 /// 500 receipts a second, two for each message.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: tests/proof"]
@@ -148,4 +156,20 @@ async fn campaign_million() {
 #[ignore = "heavy: tests/proof"]
 async fn campaign_blast() {
     crate::campaign::blast::blast("blast with pauses and kills", PRIVATE, 100_000, 120_000, 20, 5).await;
+}
+
+/// In a browser: `tests/console` clicks through, takes pictures, and tells how the live log bears 1,000 lines a second.
+#[test]
+#[ignore = "heavy: tests/proof"]
+fn console_in_a_browser() {
+    let (root, pictures) = (env!("CARGO_MANIFEST_DIR"), concat!(env!("CARGO_TARGET_TMPDIR"), "/console"));
+    let script = format!("{root}/tests/console");
+    let ended = std::process::Command::new(script).args([env!("CARGO_BIN_EXE_outreachd"), pictures]).status();
+    assert!(ended.unwrap().success(), "its pictures are in {pictures}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn console_beside_a_million_messages() {
+    million::million("console beside a million messages").await;
 }

@@ -19,6 +19,7 @@ mod operate;
 mod outbox;
 mod page;
 mod patients;
+mod people;
 mod plans;
 mod receive;
 mod replies;
@@ -117,6 +118,13 @@ contract! {
         a_message_under_way_keeps_its_status_while_it_waits
         the_same_decision_again_is_not_told_again
     }
+    people {
+        an_account_is_made_once_and_changed
+        a_session_ends_when_nobody_asks_for_it
+        the_audit_log_shows_what_was_altered
+        what_happens_is_counted_by_the_minute
+        a_route_that_fails_is_given_up_by_a_persons_word
+    }
     begin {
         an_attempt_is_on_record_before_it_is_sent
         a_lost_lease_begins_nothing
@@ -182,6 +190,9 @@ contract! {
         a_language_is_theirs_whose_number_it_is
         a_number_that_nobody_knows_is_heard_all_the_same
         of_one_webhook_many_times_at_once_one_counts
+        a_carriers_stop_is_on_record_once_until_it_is_lifted
+        another_way_is_theirs_whose_number_it_is
+        an_answer_counts_where_the_mail_went
     }
     plans {
         the_next_step_is_due_after_its_wait_and_the_end_is_told_once

@@ -1,0 +1,114 @@
+// From the address to a page. What stands behind the # never leaves the browser, so no log of a proxy holds a patient's id.
+
+import { h, show } from "./dom.js";
+import { post, remove, session } from "./api.js";
+import { Shell, holdsPage, say } from "./shell.js";
+import { nowPage } from "./now.js";
+import { logPage } from "./log.js";
+import { messagePage } from "./message.js";
+import { workPage } from "./work.js";
+import { deadPage } from "./dead.js";
+import { providersPage } from "./providers.js";
+import { patientsPage } from "./patients.js";
+import { templatesPage } from "./templates.js";
+import { auditPage } from "./audit.js";
+
+const PAGES = [
+  { path: "now", name: "Now", run: nowPage },
+  { path: "log", name: "Log", run: logPage },
+  { path: "work", name: "Work", run: workPage },
+  { path: "dead", name: "Dead jobs", run: deadPage },
+  { path: "providers", name: "Providers", run: providersPage },
+  { path: "patients", name: "Patients", run: patientsPage },
+  { path: "templates", name: "Templates", run: templatesPage, needs: "templates:read" },
+  { path: "holds", name: "Holds", run: holdsPage },
+  { path: "audit", name: "Audit", run: auditPage, needs: "admin" },
+  { path: "message", run: messagePage },
+];
+
+let shell = null;
+let leave = null;
+let touched = Date.now();
+let idle = null;
+
+function route() {
+  if (!shell || !location.hash.startsWith("#/")) {
+    if (shell) location.replace("#/now");
+    return;
+  }
+  const [path, query] = location.hash.slice(2).split("?");
+  const [name, ...rest] = path.split("/");
+  const page = PAGES.find((one) => one.path === name) ?? PAGES[0];
+  leave?.();
+  leave = null;
+  shell.at(page.path);
+  const root = h("div");
+  show(shell.main, root);
+  const params = Object.fromEntries(new URLSearchParams(query ?? ""));
+  document.title = `${page.name ?? "Message"} · outreachd`;
+  leave = page.run(root, { ...params, id: rest.map(decodeURIComponent).join("/") || params.id }, shell) ?? null;
+  if (!firstTime) shell.main.focus();
+  firstTime = false;
+}
+let firstTime = true;
+
+async function begin() {
+  clearInterval(idle);
+  leave?.();
+  leave = null;
+  shell = null;
+  let me;
+  try {
+    me = await session();
+  } catch (problem) {
+    show(document.body, h("main", { class: "door" }, h("h1", null, "outreachd cannot be reached"), h("p", null, problem.message),
+      h("button", { class: "main", on: { click: begin } }, "Try again")));
+    return;
+  }
+  if (!me.signed_in) return door();
+  shell = new Shell(me, PAGES, async () => { await remove("session").catch(() => {}); begin(); });
+  show(document.body, shell.node);
+  firstTime = true;
+  route();
+  const refresh = () => { if (!document.hidden) shell?.refresh().catch(() => {}); };
+  refresh();
+  idle = setInterval(() => {
+    refresh();
+    // Who does nothing is signed out here as well, so that nothing stays on the screen.
+    if (!me.local && Date.now() - touched > me.idle_seconds * 1000) { remove("session").catch(() => {}); begin(); }
+  }, 5000);
+}
+
+function door(text) {
+  const error = h("p", { class: "error", role: "alert" }, text);
+  const field = (name, label, more) => h("label", null, label, h("input", { name, required: true, ...more }));
+  const form = h("form", { on: { submit: enter } },
+    field("name", "Name", { autocomplete: "username", autocapitalize: "none", autofocus: true }),
+    field("password", "Password", { type: "password", autocomplete: "current-password" }),
+    field("code", "Code from your authenticator", { inputmode: "numeric", autocomplete: "one-time-code", maxlength: 7 }),
+    error, h("button", { class: "main" }, "Sign in"));
+  async function enter(event) {
+    event.preventDefault();
+    const button = form.querySelector("button");
+    button.disabled = true;
+    try {
+      await post("session", Object.fromEntries(new FormData(form)));
+      touched = Date.now();
+      await begin();
+    } catch (problem) {
+      show(error, problem.message);
+      form.elements.code.value = "";
+      button.disabled = false;
+    }
+  }
+  document.title = "Sign in · outreachd";
+  show(document.body, h("main", { class: "door" },
+    h("p", { class: "brand" }, h("img", { src: "console/icon.svg", alt: "" }), "outreachd"), h("h1", { class: "sr" }, "Sign in"), form,
+    h("p", { class: "quiet" }, "No account, or the code does not work? An administrator makes new ones: ", h("code", null, "outreachd users reset NAME"))));
+  form.elements.name.focus();
+}
+
+for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, () => { touched = Date.now(); }, { passive: true });
+addEventListener("hashchange", route);
+addEventListener("signed-out", () => { if (shell) { begin().then(() => say("You were signed out.")); } });
+begin();

@@ -1,0 +1,76 @@
+// Dead jobs: what could not be accepted, why, and another try once that is put right.
+
+import { ask, count, h, show, table, when, words } from "./dom.js";
+import { get, post } from "./api.js";
+import { reveal, say } from "./shell.js";
+
+export function deadPage(root, params, shell) {
+  const { reason, source } = params;
+  const chosen = new Set();
+  let gone = false;
+  draw();
+  return () => { gone = true; };
+
+  async function draw() {
+    chosen.clear();
+    let page;
+    try {
+      page = await get("dead", { reason, source, limit: 500 });
+    } catch (problem) {
+      show(root, h("h1", null, "Dead jobs"), h("p", { class: "error", role: "alert" }, problem.message));
+      return;
+    }
+    if (gone) return;
+    const groups = new Map();
+    for (const row of page.dead) {
+      const first = row.errors[0] ?? {};
+      const key = [row.reason, row.field, first.rule].join("|");
+      const group = groups.get(key) ?? { ...first, reason: row.reason, rows: [] };
+      group.rows.push(row);
+      groups.set(key, group);
+    }
+    const may = shell.may("messages:write");
+    show(root,
+      h("div", { class: "titled" }, h("h1", null, "Dead jobs"), h("span", { class: "quiet" }, `${count(page.dead.length)}${page.next ? " and more" : ""}`), h("span", { class: "grow" }),
+        (reason || source) && h("a", { class: "button", href: "#/dead" }, "Show all"),
+        may && page.dead.length > 0 && h("button", { class: "main", id: "replay", on: { click: () => replay() } }, "Replay …")),
+      h("p", { class: "quiet" }, "Put right what is wrong (a template, a source, the sender), then replay: what is still wrong stays here."),
+      groups.size === 0 && h("p", { class: "sheet empty" }, "There are none."),
+      [...groups.values()].sort((a, b) => b.rows.length - a.rows.length).map((group) => h("section", { class: "sheet" },
+        h("h2", null, `${words(group.reason)}: ${count(group.rows.length)}`), h("p", null, group.field && [h("code", null, group.field), " "], `${group.rule}; ${group.cure}`),
+        h("details", { open: groups.size < 4 }, h("summary", null, "Which ones"), table(["Choose", "Parked", "Source", "Job", "Came by", ["Bytes", "num"], ""], group.rows.slice(0, 100).map((row) => line(row, may)), "Bodies")))));
+  }
+
+  function line(row, may) {
+    const box = h("div");
+    const tick = h("input", { type: "checkbox", "aria-label": `Choose ${row.job_id ?? row.id}`, on: { change: () => (tick.checked ? chosen.add(row.id) : chosen.delete(row.id)) } });
+    return [may ? h("label", { class: "tick" }, tick) : "", when(row.parked_at), row.source ?? "not to be read", [row.job_id ?? "not to be read", box], row.origin, count(row.bytes),
+      shell.may("patients:read") && h("button", { class: "small", on: { click: () => open(row, box) } }, "Body …")];
+  }
+
+  async function open(row, box) {
+    const shown = await reveal(`dead/${row.id}/reveal`, "this body, which may name a patient");
+    if (shown) show(box, h("div", { class: "secret" }, h("div", { class: "text mono" }, pretty(shown.body)), h("button", { class: "small", on: { click: () => show(box) } }, "Hide")));
+  }
+
+  async function replay() {
+    const body = chosen.size ? { ids: [...chosen] } : { ...(reason && { reason }), ...(source && { source }) };
+    let dry;
+    try {
+      dry = await post("dead/replay", { ...body, dry_run: true });
+    } catch (problem) {
+      say(problem.message);
+      return;
+    }
+    const done = await ask({
+      title: `Replay ${count(dry.dead.length)} ${dry.dead.length === 1 ? "body" : "bodies"}`,
+      text: `${chosen.size ? "The chosen ones" : reason || source ? "All that are shown, 500 at most," : "All of them, 500 at most,"} are judged again. What is accepted now is sent, as far as it is still allowed and not expired; what is not stays here.`,
+      yes: "Replay", check: () => post("dead/replay", body),
+    });
+    if (done) { say(`${count(done.replayed)} accepted, ${count(done.refused)} still refused.`); draw(); }
+  }
+}
+
+function pretty(text) {
+  try { return JSON.stringify(JSON.parse(text), null, 2); } catch { return text; }
+}

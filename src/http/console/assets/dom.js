@@ -1,0 +1,147 @@
+// Nodes are built, text stays text: nothing that comes from outside is ever read as markup.
+
+/** An element. `props`: `class`, `on` (events), anything else is an attribute; null and false are left out. */
+export function h(tag, props, ...children) {
+  return filled(document.createElement(tag), props, children);
+}
+
+/** An element of a drawing. */
+export function s(tag, props, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), props, children);
+}
+
+function filled(node, props, children) {
+  for (const [name, value] of Object.entries(props ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "on") for (const [event, run] of Object.entries(value)) node.addEventListener(event, run);
+    else if (name === "value") node.value = value;
+    else node.setAttribute(name, value === true ? "" : String(value));
+  }
+  node.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+/** Puts `children` in the place of whatever `node` held. */
+export function show(node, ...children) {
+  node.replaceChildren(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+const GOOD = ["sent", "delivered", "read", "closed", "resolved", "ok"];
+const BAD = ["failed", "unknown", "bad", "wrong", "undelivered", "open_breaker"];
+const WARN = ["suppressed", "expired", "cancelled", "half_open", "recovering", "reassigned"];
+const WAIT = ["accepted", "scheduled", "held", "sending", "claimed"];
+
+/** The tone of a status. */
+export function tone(word) {
+  return GOOD.includes(word) ? "good" : BAD.includes(word) ? "bad" : WARN.includes(word) ? "warn" : WAIT.includes(word) ? "wait" : "";
+}
+
+export function chip(word, kind) {
+  return h("span", { class: `chip ${kind ?? tone(word)}` }, String(word ?? "").replaceAll("_", " "));
+}
+
+/** Words as people read them. */
+export function words(text) {
+  return String(text ?? "").replaceAll("_", " ");
+}
+
+/** A time, short, in the zone of whoever reads; the whole of it on demand. */
+export function when(iso, withDate) {
+  if (!iso) return h("span", { class: "quiet" }, "–");
+  const at = new Date(iso);
+  const today = at.toDateString() === new Date().toDateString();
+  const clock = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+  const day = at.toLocaleDateString([], { month: "short", day: "numeric", year: at.getFullYear() === new Date().getFullYear() ? undefined : "numeric" });
+  return h("time", { datetime: iso, title: iso, class: "nowrap" }, today && !withDate ? clock : `${day}, ${clock}`);
+}
+
+/** A length of time. */
+export function span(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const n = Math.max(0, seconds);
+  if (n < 1) return "< 1 s";
+  if (n < 120) return `${Math.round(n)} s`;
+  if (n < 7200) return `${Math.round(n / 60)} min`;
+  if (n < 172800) return `${Math.round(n / 3600)} h`;
+  return `${Math.round(n / 86400)} d`;
+}
+
+export function count(n) {
+  return n === null || n === undefined ? "–" : n.toLocaleString("en-US");
+}
+
+/** A table whose rows become cards on a telephone. `columns`: [name, class]. */
+export function table(columns, rows, caption) {
+  const names = columns.map((column) => (Array.isArray(column) ? column : [column, ""]));
+  return h("div", { class: "scroll" }, h("table", { class: "cards" },
+    caption && h("caption", { class: "sr" }, caption),
+    h("thead", null, h("tr", null, names.map(([name, kind]) => h("th", { scope: "col", class: kind }, name || h("span", { class: "sr" }, "To do"))))),
+    h("tbody", null, rows.map((cells) => h("tr", null, cells.map((cell, n) => td(cell, names[n] ?? ["", ""])))))));
+}
+
+export function td(cell, [name, kind]) {
+  const empty = cell === null || cell === undefined || cell === "";
+  return h("td", { class: kind, "data-name": !empty && name && kind !== "bare" ? name.toLowerCase() : null }, empty ? null : cell);
+}
+
+export function facts(pairs) {
+  return h("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "")
+    .map(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
+}
+
+/** A link within the console. */
+export function link(page, params, ...children) {
+  return h("a", { href: to(page, params) }, ...children);
+}
+
+export function to(page, params) {
+  const query = new URLSearchParams(Object.entries(params ?? {}).filter(([, value]) => value)).toString();
+  return `#/${page}${query ? `?${query}` : ""}`;
+}
+
+export function pick(name, options, value, label) {
+  return h("label", null, label, h("select", { name }, options.map((option) => {
+    const [word, text] = Array.isArray(option) ? option : [option, words(option)];
+    return h("option", { value: word, selected: word === (value ?? "") }, text);
+  })));
+}
+
+let busy = null;
+
+/** Asks for a confirmation, a reason or more. Resolves to the form's values, or to null. */
+export function ask({ title, text, fields, yes, danger, check }) {
+  busy?.close();
+  return new Promise((resolve) => {
+    const error = h("p", { class: "error", role: "alert" });
+    const form = h("form", { method: "dialog", on: { submit } },
+      h("h2", null, title), text && h("div", null, text), fields, error,
+      h("div", { class: "row" },
+        h("button", { type: "button", on: { click: () => dialog.close() } }, "Back"),
+        h("button", { class: danger ? "stop" : "main", type: "submit" }, yes)));
+    const dialog = h("dialog", { "aria-label": title, on: { close } }, form);
+    let answer = null;
+    async function submit(event) {
+      event.preventDefault();
+      const values = Object.fromEntries(new FormData(form));
+      const buttons = form.querySelectorAll("button");
+      buttons.forEach((button) => { button.disabled = true; });
+      try {
+        answer = check ? await check(values) : values;
+        dialog.close();
+      } catch (problem) {
+        show(error, problem.message);
+      }
+      buttons.forEach((button) => { button.disabled = false; });
+    }
+    function close() {
+      busy = null;
+      dialog.remove();
+      resolve(answer);
+    }
+    document.body.append(dialog);
+    busy = dialog;
+    dialog.showModal();
+    (form.querySelector("input, select, textarea") ?? form.querySelector("button.main, button.stop")).focus();
+  });
+}

@@ -1,0 +1,175 @@
+// One message: what was asked, what was decided and why, what was tried, what became of it.
+
+import { ask, chip, facts, h, link, show, table, when, words } from "./dom.js";
+import { get, post } from "./api.js";
+import { reveal, say } from "./shell.js";
+
+/** What a reason means, and what helps. */
+export const MEANS = {
+  unknown_patient: "The patient is not in the directory. The source must send them before the job.",
+  inactive: "The patient is not with us any more.",
+  deceased: "The patient has died. Nothing is sent.",
+  do_not_contact: "The record says not to contact this patient.",
+  paused: "The patient asked for a pause.",
+  opted_out: "The patient said stop. Only they, or staff with evidence, can lift that.",
+  no_consent: "This purpose needs an agreement that is not on record.",
+  no_contact: "There is no address over which this message may go. Ask the patient for one; the record is corrected at the source.",
+  no_proxy: "The patient does not read themselves, and nobody is named who may.",
+  confidential_contact: "It may only go to one contact, which cannot be used.",
+  shared_contact: "Others share the address, and the text is too private for it.",
+  invalid_address: "The address does not exist. Correct it in the record, then try again.",
+  landline: "The number cannot take texts. Add a mobile number, or let it go by voice.",
+  wrong_number: "Somebody else answers at this number.",
+  unreachable: "The device could not be reached, on any try. Call the patient, or try again later.",
+  no_answer: "Nobody picked up.",
+  carrier_blocked: "The carrier refused it, mostly as unwanted. Ask the provider before trying again.",
+  provider_rejected: "The provider refused it. The code in the attempt says why.",
+  provider_unavailable: "The provider did not answer, on any try. Look at Providers; try again once it is well.",
+  provider_misconfigured: "Our account or settings at the provider are wrong. Mend them, then try again.",
+  outcome_unknown: "The provider may or may not have taken it. Look it up there; trying again may tell the patient twice.",
+  quiet_hours: "It waits for a decent hour by the patient's clock.",
+  frequency_cap: "The patient was written to often enough; it waits for the next window.",
+  operator_hold: "Somebody has put a hold in place. See Holds.",
+  surge_hold: "Far more than usual was asked for. See Holds: let it go, or drop it.",
+  expired: "Its time had passed before it could be sent.",
+  plan_exhausted: "Every way to the patient was tried.",
+  template_error: "The text could not be made. Mend the template, then try again.",
+  bad_data: "The job's data do not fit the template. The source must send it anew.",
+  no_translation: "The template has no text in a language that may be used.",
+  over_budget: "The budget of the day is used up.",
+  superseded: "A newer job took its place.",
+  cancelled: "Its source, or staff, took it back.",
+  country_not_allowed: "We do not send to that country.",
+  sensitive_content: "The text is too private for the channels that are left.",
+  too_late: "It was on its way already.",
+};
+
+export function messagePage(root, { id }, shell) {
+  let gone = false;
+  draw();
+  window.addEventListener("changed", draw);
+  return () => { gone = true; window.removeEventListener("changed", draw); };
+
+  async function draw() {
+    try {
+      const [told, { work_items: items }] = await Promise.all([get(`messages/${id}/explain`), get("work-items", { message_id: id })]);
+      if (!gone) page(told, items);
+    } catch (problem) {
+      show(root, h("h1", null, "Message"), h("p", { class: "error", role: "alert" }, problem.status === 404 ? "There is no such message, or it is none of your sites'." : problem.message));
+    }
+  }
+
+  function page(told, items) {
+    const message = told.message;
+    const box = h("div");
+    const failed = ["failed", "suppressed", "expired", "unknown", "held", "cancelled"].includes(message.status);
+    show(root,
+      h("div", { class: "titled" }, h("h1", null, words(message.template)), chip(message.status), message.reason && h("b", null, words(message.reason)), message.test && chip("test"),
+        h("span", { class: "grow" }), h("div", { class: "row" }, actions(message))),
+      failed && message.reason && h("p", { class: "sheet", id: "why" }, MEANS[message.reason] ?? `Reason: ${words(message.reason)}.`),
+      h("div", { class: "two" },
+        h("div", null,
+          h("section", { class: "sheet" }, h("h2", null, "What happened"), timeline(told)),
+          h("section", { class: "sheet" }, h("h2", null, "What was decided"), decision(told)),
+          told.attempts.length > 0 && h("section", { class: "sheet" }, h("h2", null, "Attempts"), attempts(told.attempts))),
+        h("div", null,
+          h("section", { class: "sheet" }, facts([
+            ["Patient", link(`patients/${encodeURIComponent(message.patient_id)}`, {}, message.patient_id)], ["Job", message.job_id], ["Source", message.source], ["Site", message.site],
+            ["About", message.about && link("log", { about: message.about, source: message.source }, message.about)], ["Purpose", message.purpose], ["Priority", message.priority],
+            ["Accepted", when(message.accepted_at, true)], ["Expires", when(message.expires_at, true)],
+            ["Next", nextOf(told.next)],
+            ["Second try of", message.retry_of && link(`message/${message.retry_of}`, {}, "the first message")], ["Message id", h("code", null, message.id)]])),
+          h("section", { class: "sheet" }, h("h2", null, "Content"), shell.may("patients:read") ?
+            [h("p", { class: "quiet" }, "Name, address and text are not shown unless somebody needs them."), h("button", { id: "reveal", on: { click: () => open(box) } }, "Show content …"), box] :
+            h("p", { class: "quiet" }, "Your role does not show names, addresses and texts.")),
+          items.length > 0 && h("section", { class: "sheet" }, h("h2", null, "Work about it"), items.map((item) =>
+            h("p", null, link("work", {}, words(item.kind)), " ", chip(item.state), item.claimed_by && ` by ${item.claimed_by}`))))));
+  }
+
+  function actions(message) {
+    if (!shell.may("messages:write")) return null;
+    const again = ["failed", "suppressed", "cancelled", "expired", "unknown"].includes(message.status);
+    const open = ["accepted", "scheduled", "held", "sending"].includes(message.status);
+    return [
+      again && h("button", { class: "main", id: "retry", on: { click: () => retry(message) } }, "Try again …"),
+      message.status === "sending" && h("button", { id: "next", on: { click: () => nextRoute(message) } }, "Next way …"),
+      open && h("button", { id: "cancel", on: { click: () => cancel(message) } }, "Cancel …")];
+  }
+
+  async function retry(message) {
+    const unknown = message.status === "unknown";
+    const done = await ask({
+      title: "Try this message again",
+      text: ["It becomes a new message, and passes consent, caps and hours anew. ", unknown && h("b", null, "It may have arrived: the patient may get it twice.")],
+      yes: "Try again", danger: unknown,
+      check: () => post(`messages/${message.id}/retry`, { accept_duplicate: unknown }),
+    });
+    if (done) {
+      say(done.result === "duplicate" ? "It was tried again before; this is that message." : "It is on its way as a new message.");
+      location.hash = `#/message/${done.message_id}`;
+    }
+  }
+
+  async function nextRoute(message) {
+    const done = await ask({
+      title: "Take the next way", text: "The way that fails is not waited for any longer. The message is decided upon anew, without it; where no other is left, it ends as failed.", yes: "Take the next way",
+      check: () => post(`messages/${message.id}/next-route`, {}),
+    });
+    if (done) { say("It is decided upon anew."); draw(); }
+  }
+
+  async function cancel(message) {
+    const done = await ask({
+      title: "Cancel this message", text: "It is not sent, and its source is told.", yes: "Cancel it", danger: true,
+      check: () => post(`messages/${message.id}/cancel`, {}),
+    });
+    if (done) { say("It was taken back."); draw(); }
+  }
+
+  async function open(box) {
+    const shown = await reveal(`messages/${id}/reveal`, "the content of this message");
+    if (!shown) return;
+    const name = shown.patient.name ? [shown.patient.name.given, shown.patient.name.family].filter(Boolean).join(" ") : "no name on record";
+    const content = shown.content;
+    show(box, h("div", { class: "secret", id: "secret" },
+      facts([["Patient", name], ...shown.attempts.map((one) => [`Sent to (${one.channel})`, one.address])]),
+      content.problem ? h("p", null, `No text: ${content.problem}`) : [
+        h("p", { class: "quiet" }, `As the templates say it now, ${content.channel}, ${content.locale}.`, content.templates_changed ? " They have changed since it was sent." : ""),
+        Object.entries(content.texts).map(([part, text]) => [h("h3", null, part), h("div", { class: "text" }, text)])],
+      h("button", { class: "small", on: { click: () => show(box) } }, "Hide")));
+  }
+}
+
+function nextOf(next) {
+  const text = { plan: "it is decided upon", decide_again: "it is decided upon again", send: "the next try", in_hand: "a worker has it in hand", await_receipt: "the provider may say more", await_person: "a person decides", nothing: "nothing; it has ended" }[next.action] ?? words(next.action);
+  return next.at ? [text, " ", when(next.at)] : text;
+}
+
+function timeline(told) {
+  const steps = [{ at: told.message.accepted_at, tone: "", text: "Accepted", more: `from ${told.message.source}` }];
+  if (told.decision) steps.push({ at: told.decision.at, tone: told.decision.reason ? "warn" : "", text: told.decision.reason ? `Decided: ${words(told.decision.reason)}` : "Decided: it may go", more: `by rules ${told.decision.rules}` });
+  for (const one of told.attempts) {
+    steps.push({ at: one.begun_at, tone: "wait", text: `Attempt ${one.step + 1}.${one.number} by ${one.channel}`, more: `${one.provider} to ${one.address}` });
+    if (one.settled_at) steps.push({ at: one.settled_at, tone: { sent: "good", delivered: "good", read: "good" }[one.status] ?? "bad", text: `Attempt: ${words(one.status)}`, more: [one.failure && words(one.failure), one.code].filter(Boolean).join(", ") });
+  }
+  for (const event of told.events) {
+    const [kind, what] = event.routing_key.split(".");
+    const tone = { sent: "good", delivered: "good", read: "good", failed: "bad", unknown: "bad", suppressed: "warn", expired: "warn", cancelled: "warn" }[what] ?? "";
+    steps.push({ at: event.created_at, tone, text: kind === "message" ? `Told: ${words(what)}` : `${words(kind)}: ${words(what)}`, more: event.published_at ? "" : "not yet published" });
+  }
+  steps.sort((a, b) => new Date(a.at) - new Date(b.at));
+  return h("ol", { class: "time" }, steps.map((one) => h("li", { class: one.tone }, h("span", { class: "quiet" }, when(one.at)), h("span", { class: "dot" }), h("div", null, h("p", null, one.text), one.more && h("p", { class: "quiet" }, one.more)))));
+}
+
+function decision(told) {
+  if (!told.decision) return h("p", { class: "empty" }, "Nothing yet.");
+  const ways = told.decision.ways ?? [];
+  return [h("ul", { class: "gates", "aria-label": "Gates" }, told.gates.map((gate) => h("li", null, chip(gate.passed ? `${words(gate.gate)} ✓` : `${words(gate.gate)} ✕`, gate.passed ? "" : "bad"), h("span", { class: "sr" }, gate.passed ? " passed" : " stopped it")))),
+    ways.length > 0 && table(["Contact", "May it be used", "What was weighed", "Opens"], ways.map((way) => [
+      `${way.channel} ${way.address}`, way.gate ? `no: ${words(way.reason ?? way.gate)}` : "yes", way.because ?? (way.hours ? `clock of ${way.hours.zones.join(", ")}` : ""), way.until ? when(way.until) : ""]), "Contacts that were weighed")];
+}
+
+function attempts(list) {
+  return table(["Begun", "Way", "Result", "Why", "Provider's reference"], list.map((one) => [
+    when(one.begun_at), `${one.channel} ${one.address}, ${one.provider}`, chip(one.status), [one.failure && words(one.failure), one.code && ` (${one.code})`], one.provider_ref && h("code", null, one.provider_ref)]), "Attempts");
+}

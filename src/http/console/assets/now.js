@@ -1,0 +1,146 @@
+// Now: is it well, and if not, why.
+
+import { chip, count, h, link, show, span, table, to, when, words } from "./dom.js";
+import { get } from "./api.js";
+import { bars, spread } from "./chart.js";
+
+const EVERY = 5000;
+const TONE = { sent: "good", delivered: "good", read: "good", failed: "bad", unknown: "bad", suppressed: "warn", expired: "warn", cancelled: "warn" };
+
+export function nowPage(root) {
+  let timer = null;
+  let gone = false;
+  const body = h("div");
+  const fault = h("p", { class: "error", role: "alert" });
+  show(root, h("h1", { class: "sr" }, "Now"), fault, body);
+  async function draw() {
+    if (gone) return;
+    try {
+      if (!document.hidden || !body.firstChild) {
+        const now = await get("now", {}, true);
+        if (gone) return;
+        show(fault);
+        show(body, page(now));
+      }
+    } catch (problem) {
+      show(fault, `${problem.message} What you see is from before.`);
+    }
+    timer = setTimeout(draw, EVERY);
+  }
+  draw();
+  return () => { gone = true; clearTimeout(timer); };
+}
+
+function page(now) {
+  return [state(now), tiles(now), h("div", { class: "grid" }, charts(now)), errors(now), providersOf(now),
+    h("p", { class: "quiet" }, "As of ", when(now.at), ". ", now.counts ? `Counted ${span(now.counted_seconds_ago)} ago. ` : "The first count is under way. ", "Charts lag by some seconds.")];
+}
+
+function state(now) {
+  const level = now.healthy ? (now.findings.length ? "look" : "") : "bad";
+  const title = now.healthy ? (now.findings.length ? "It runs; something wants a look" : "All is well") : "Something is wrong";
+  return h("section", { class: `state ${level}`, "aria-label": "State" }, h("div", null, h("div", { role: "status" }, h("h2", null, title)),
+    now.findings.length > 0 && h("ul", null, now.findings.map((one) => h("li", { class: one.level }, one.page === "now" ? one.what : h("a", { href: pageOf(one) }, one.what))))));
+}
+
+function pageOf(finding) {
+  if (finding.page === "log" && finding.what.includes("outcome")) return to("log", { status: "unknown" });
+  return to(finding.page);
+}
+
+function sum(rows, want) {
+  return rows.filter(want).reduce((all, row) => all + row.count, 0);
+}
+
+function tiles(now) {
+  const rows = now.pulse.rows;
+  const recent = rows.filter((row) => new Date(now.at) - new Date(row.at) < 10 * 60000);
+  const sent = sum(rows, (row) => row.what === "sent");
+  const stopped = sum(rows, (row) => row.what === "suppressed" && row.reason === "opted_out");
+  const left = sum(rows, (row) => row.what === "reply.stop" || row.what === "preference.changed");
+  const urgent = Math.max(0, ...now.oldest.filter((due) => due.priority === "urgent").map((due) => due.seconds));
+  const oldest = Math.max(0, ...now.oldest.map((due) => due.seconds));
+  const counts = now.counts;
+  const unknown = counts && sum(counts.messages, (group) => group.status === "unknown");
+  const work = counts && counts.work.reduce((all, [, n]) => all + n, 0);
+  const minutes = Math.max(1, Math.min(10, 5 + (new Date(now.at).getMinutes() % now.pulse.step_minutes)));
+  const rate = sum(recent, (row) => row.what === "sent") / minutes;
+  const tile = (name, value, page, level) => h(page ? "a" : "div", { class: `tile ${level ?? ""}`, href: page }, h("span", null, name), h("b", null, value));
+  return h("section", { class: "tiles", "aria-label": "Figures" },
+    tile("Sent a minute", rate >= 10 ? count(Math.round(rate)) : rate.toFixed(1), to("log", { status: "sent" })),
+    tile("Oldest urgent in queue", urgent ? span(urgent) : "none", to("log"), urgent > 60 ? "bad" : ""),
+    tile("Oldest in queue", oldest ? span(oldest) : "none", to("log"), oldest > 900 ? "look" : ""),
+    tile("Due, not in hand", count(counts?.backlog), to("log")),
+    tile("Outcome unknown", count(unknown), to("log", { status: "unknown" }), unknown ? "bad" : ""),
+    tile("Dead jobs", count(counts?.parked), to("dead"), counts?.parked ? "look" : ""),
+    tile("Work for people", count(work), to("work"), work ? "look" : ""),
+    tile("Opt-outs per 1,000 sent, 6 h", sent ? ((left / sent) * 1000).toFixed(1) : "–", null),
+    tile("Failed or unknown, 6 h", count(sum(rows, (row) => TONE[row.what] === "bad")), to("log", { status: "failed" })),
+    tile("Stopped as opted out, 6 h", count(stopped), to("log", { status: "suppressed", reason: "opted_out" })));
+}
+
+function charts(now) {
+  const rows = now.pulse.rows.filter((row) => TONE[row.what]);
+  const channels = [...new Set(["sms", "email", ...rows.map((row) => row.channel).filter(Boolean)])].sort();
+  return channels.map((channel) => {
+    const own = rows.filter((row) => row.channel === channel);
+    // A message is counted when it is sent; that it arrived, which is told later, is no second one.
+    const spans = spread(own.filter((row) => !["delivered", "read"].includes(row.what)), now.at, now.pulse.minutes, now.pulse.step_minutes, (row) => TONE[row.what]);
+    const [sent, failed, stopped] = [sum(own, (row) => row.what === "sent"), sum(own, (row) => TONE[row.what] === "bad"), sum(own, (row) => TONE[row.what] === "warn")];
+    const label = `${channel}, last 6 hours: ${sent} sent, ${failed} failed or unknown, ${stopped} stopped`;
+    const [drawing, scale, most] = bars(spans, ["good", "warn", "bad"], label);
+    return h("section", { class: "sheet" }, h("div", { class: "titled" }, h("h2", null, channel), h("span", { class: "quiet" }, `${count(most)} at most in 5 min`)), drawing, scale,
+      h("p", { class: "legend" }, h("span", null, h("i"), `${count(sent)} sent`), h("span", null, h("i", { class: "bad" }), `${count(failed)} failed or unknown`),
+        h("span", null, h("i", { class: "warn" }), `${count(stopped)} stopped by a rule`)));
+  });
+}
+
+function errors(now) {
+  const groups = new Map();
+  for (const row of now.pulse.rows.filter((one) => TONE[one.what] === "bad" || one.what === "job.rejected")) {
+    const key = [row.what, row.reason, row.channel, row.provider].join("|");
+    const group = groups.get(key) ?? { ...row, count: 0 };
+    group.count += row.count;
+    group.at = row.at;
+    groups.set(key, group);
+  }
+  const rows = [...groups.values()].sort((a, b) => new Date(b.at) - new Date(a.at) || b.count - a.count).slice(0, 12);
+  return h("section", { class: "sheet" }, h("h2", null, "What failed in the last 6 hours"), rows.length === 0 ? h("p", { class: "empty" }, "Nothing.") :
+    table(["Last", "What", "Reason", "Channel", "Provider", ["How many", "num"]], rows.map((row) => [
+      when(row.at), row.what === "job.rejected" ? link("dead", { reason: row.reason }, "refused job") : chip(row.what),
+      row.what === "job.rejected" ? words(row.reason) : link("log", { status: row.what, reason: row.reason, channel: row.channel }, words(row.reason) || "–"),
+      row.channel, row.provider, count(row.count)]), "What failed"));
+}
+
+/** The lanes of all workers that live, by provider. */
+export function lanesOf(now) {
+  const alive = now.workers.filter((worker) => new Date(now.at) - new Date(worker.seen_at) <= now.stale_seconds * 1000);
+  return now.providers.map((provider) => {
+    const lanes = alive.flatMap((worker) => (worker.state?.lanes ?? []).filter((lane) => lane.provider === provider.name));
+    const states = [...new Set(lanes.map((lane) => lane.breaker))];
+    const total = (name) => lanes.reduce((all, lane) => all + (lane[name] ?? 0), 0);
+    return { ...provider, states, waiting: total("waiting"), inFlight: total("in_flight"), lanes: lanes.length };
+  });
+}
+
+export function breaker(states) {
+  if (states.length === 0) return chip("no worker", "bad");
+  return states.map((state) => chip({ closed: "well", open: "left alone", half_open: "on trial", recovering: "recovering" }[state] ?? state, state === "closed" ? "good" : state === "open" ? "bad" : "warn"));
+}
+
+/** Sent by a provider in the last five to ten minutes, each second, and how much of its limit that is. */
+export function use(now, provider) {
+  const recent = now.pulse.rows.filter((row) => row.provider === provider.name && row.what === "sent" && new Date(now.at) - new Date(row.at) < 10 * 60000);
+  const rate = recent.reduce((all, row) => all + row.count, 0) / 450;
+  const perSecond = provider.limits.map((text) => /^([\d.]+)\/s$/.exec(text)).find(Boolean);
+  const share = perSecond ? `, ${Math.round((rate / Number(perSecond[1])) * 100)} %` : "";
+  return `${rate < 10 ? rate.toFixed(1) : Math.round(rate)}/s${share}`;
+}
+
+function providersOf(now) {
+  return h("section", { class: "sheet" }, h("h2", null, link("providers", {}, "Providers")),
+    now.providers.length === 0 ? h("p", { class: "empty" }, "None is configured.") :
+    table(["Provider", "Channel", "State", ["Waiting", "num"], ["In flight", "num"], ["Sends, of its limit", "num"]], lanesOf(now).map((provider) => [
+      provider.name, provider.channel, breaker(provider.states), count(provider.waiting), count(provider.inFlight), use(now, provider)]), "Providers"));
+}
+

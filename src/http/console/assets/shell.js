@@ -1,0 +1,137 @@
+// What stands on every page: mode, holds, the stop button, and the way to the other pages.
+
+import { ask, chip, h, link, pick, show, table, when, words } from "./dom.js";
+import { get, post, remove } from "./api.js";
+
+const MODES = {
+  capture: ["Capture: nothing leaves", "Messages are kept to be looked at; no patient is written to."],
+  allow_list: ["Allow list", "Only the addresses on the list are written to."],
+  live: ["Live", "Patients are written to."],
+};
+
+const said = h("div", { class: "said", role: "status", "aria-live": "polite" });
+let quiet = null;
+
+/** Says something in a few words, to eyes and to screen readers. */
+export function say(text) {
+  show(said, text);
+  clearTimeout(quiet);
+  quiet = setTimeout(() => show(said), 6000);
+}
+
+export class Shell {
+  constructor(me, pages, leave) {
+    this.me = me;
+    this.may = (scope) => me.scopes.includes(scope);
+    this.holds = [];
+    this.held = h("a", { class: "mode held", href: "#/holds", hidden: true });
+    const [mode, meaning] = MODES[me.mode] ?? [me.mode, ""];
+    this.nav = h("nav", { class: "pages", "aria-label": "Pages" },
+      pages.filter((page) => page.name && (!page.needs || this.may(page.needs))).map((page) => h("a", { href: `#/${page.path}` }, page.name)),
+      h("span", { class: "leave" }, h("span", { class: "quiet who" }, me.local ? "this machine" : `${me.name}, ${me.role}`),
+        me.local ? null : h("button", { class: "small", on: { click: leave } }, "Sign out")));
+    this.main = h("main", { id: "main", tabindex: -1 });
+    const skip = h("a", { class: "skip", href: "#/", on: { click: (event) => { event.preventDefault(); this.main.focus(); } } }, "Skip to the page");
+    this.node = [
+      h("header", { class: "head" }, skip,
+        h("div", { class: "bar" },
+          h("a", { class: "brand", href: "#/now" }, h("img", { src: "console/icon.svg", alt: "outreachd" }), h("span", null, me.organisation)),
+          h("span", { class: `mode ${me.mode}`, title: meaning }, mode), this.held, h("span", { class: "grow" }),
+          this.may("holds:write") && h("button", { class: "stop", id: "stop", on: { click: () => this.stop() } }, "Stop …")),
+        this.nav),
+      me.local && h("p", { class: "note" }, "Nobody has an account yet, so whoever sits at this machine may do everything. ",
+        "Make the first account with ", h("code", null, "outreachd users add NAME --role admin"), "; from then on everybody signs in."),
+      this.main, said];
+  }
+
+  at(path) {
+    for (const a of this.nav.querySelectorAll("a")) {
+      if (a.getAttribute("href") === `#/${path}`) a.setAttribute("aria-current", "page");
+      else a.removeAttribute("aria-current");
+    }
+  }
+
+  /** Holds in force, on every page. */
+  async refresh() {
+    const { holds } = await get("holds", {}, true);
+    this.holds = holds;
+    const inForce = holds.filter((hold) => hold.state === "in_force");
+    const all = inForce.some((hold) => hold.scope === "all");
+    this.held.hidden = holds.length === 0;
+    show(this.held, all ? "STOPPED" : `${holds.length} ${holds.length === 1 ? "hold" : "holds"}`);
+  }
+
+  /** The stop button: everything, unless something narrower is chosen. */
+  async stop(scope, value) {
+    const own = this.me.sites?.length ? "site" : scope ?? "all";
+    const fields = [
+      scope ? null : pick("scope", this.me.sites?.length ? ["site"] : ["all", "channel", "provider", "site", "source", "template", "purpose"], own, "What"),
+      scope ? null : h("label", null, "Which one (nothing for all)", h("input", { name: "value", autocomplete: "off", value: this.me.sites?.[0] ?? "" })),
+      h("label", null, "Why, for colleagues; no names of patients", h("input", { name: "reason", required: true, minlength: 4, maxlength: 200, autocomplete: "off" })),
+      pick("hours", [["", "until somebody ends it"], ["1", "for one hour"], ["4", "for four hours"], ["12", "for twelve hours"]], "", "How long"),
+      pick("on_release", [["send", "go out, as far as they are still allowed"], ["review", "wait for somebody's word"], ["expire", "are dropped"]], "review", "At the end, held messages"),
+    ];
+    const done = await ask({
+      title: scope ? `Take ${value} out of service` : "Stop sending",
+      text: "Within two seconds no worker begins another message of these. What is on the wire is not called back; what is held stays in the ledger.",
+      fields, yes: "Stop", danger: true,
+      check: (form) => {
+        const body = { scope: scope ?? form.scope, reason: form.reason, on_release: form.on_release };
+        if (body.scope !== "all") body.value = value ?? form.value;
+        if (form.hours) body.until = new Date(Date.now() + form.hours * 3600000).toISOString();
+        return post("holds", body);
+      },
+    });
+    if (done) {
+      say("Stopped.");
+      await this.refresh();
+      window.dispatchEvent(new Event("changed"));
+    }
+  }
+
+  async release(hold) {
+    const done = await ask({
+      title: "End this hold",
+      text: `${words(hold.scope)} ${hold.value}: ${hold.held} messages are held. Placed by ${hold.placed_by}: ${hold.reason}`,
+      fields: pick("then", [["send", "Let them go out, as far as they are still allowed"], ["drop", "Drop them: they end as expired"]], hold.on_release === "expire" ? "drop" : "send", "What becomes of them"),
+      yes: "End the hold",
+      check: (form) => remove(`holds/${hold.id}?then=${form.then}`),
+    });
+    if (done) {
+      say("The hold has ended.");
+      await this.refresh();
+      window.dispatchEvent(new Event("changed"));
+    }
+  }
+}
+
+/** What a reveal asks for, and what it writes. */
+export async function reveal(path, what) {
+  return ask({
+    title: `Show ${what}`,
+    text: "Who looked and why is written to the audit log.",
+    fields: [
+      pick("usual", [["", "another reason …"], "patient called back", "answering the patient", "checking a failed message", "repairing a job"], "", "Reason"),
+      h("label", null, "In your words", h("input", { name: "reason", maxlength: 200, autocomplete: "off" })),
+    ],
+    yes: "Show",
+    check: (form) => post(path, { reason: [form.usual, form.reason].filter(Boolean).join(": ") }),
+  });
+}
+
+/** Page: holds. */
+export function holdsPage(root, _params, shell) {
+  async function draw() {
+    await shell.refresh();
+    show(root, h("div", { class: "titled" }, h("h1", null, "Holds")),
+      h("section", { class: "sheet" }, shell.holds.length === 0 ? h("p", { class: "empty" }, "Nothing is held.") :
+        table(["What", "Why", "By", "Since", "Until", ["Held", "num"], ""], shell.holds.map((hold) => [
+          h("b", null, hold.scope === "all" ? "everything" : `${words(hold.scope)} ${hold.value}`), hold.reason, hold.placed_by, when(hold.placed_at),
+          hold.state === "review" ? chip("waits for your word", "warn") : hold.until ? when(hold.until) : "ended by hand",
+          String(hold.held), shell.may("holds:write") && h("button", { class: "small", on: { click: () => shell.release(hold) } }, "End …")]), "Holds")),
+      h("p", null, link("log", { status: "held" }, "Messages that are held")));
+  }
+  window.addEventListener("changed", draw);
+  draw();
+  return () => window.removeEventListener("changed", draw);
+}

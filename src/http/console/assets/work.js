@@ -1,0 +1,97 @@
+// Work: what people have to look after, by site.
+
+import { ask, chip, h, link, pick, show, table, when, words } from "./dom.js";
+import { get, post } from "./api.js";
+import { reveal, say } from "./shell.js";
+
+const KINDS = ["plan_exhausted", "outcome_unknown", "unacknowledged", "surge_hold", "hold_review", "reply", "safety", "maybe_cancel_visit"];
+const ASKS = {
+  plan_exhausted: "Nobody was reached: call, or correct the address",
+  outcome_unknown: "Nobody knows whether it arrived: look it up at the provider",
+  unacknowledged: "Urgent, and not acknowledged: call",
+  surge_hold: "Far more than usual was asked for: let it go or drop it",
+  hold_review: "A hold has ended: say what becomes of its messages",
+  reply: "A patient wrote: read it and answer",
+  safety: "A patient wrote words of danger: read it now",
+  maybe_cancel_visit: "A visit may be off: tell the desk",
+};
+const OUTCOMES = [["reached", "the patient was reached in another way"], ["resent", "a new message was sent"], ["not_needed", "there is no need any more"], ["unreachable", "nobody could be reached"], ["resolved", "it has settled itself"]];
+
+export function workPage(root, params, shell) {
+  let gone = false;
+  const list = h("div");
+  const form = h("form", { class: "fields", on: { change: apply, submit: (event) => { event.preventDefault(); apply(); } } },
+    pick("state", [["", "not closed"], "open", "claimed", "closed"], params.state, "State"),
+    pick("kind", [["", "any"], ...KINDS], params.kind, "What"),
+    h("label", null, "Site", h("input", { name: "site", value: params.site ?? "", autocomplete: "off" })));
+  show(root, h("div", { class: "titled" }, h("h1", null, "Work for people")), h("div", { class: "sheet" }, form), list);
+  draw();
+  const timer = setInterval(() => { if (!document.hidden && !document.querySelector("dialog")) draw(true); }, 15000);
+  return () => { gone = true; clearInterval(timer); };
+
+  function apply() {
+    const values = Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
+    location.hash = `#/work?${new URLSearchParams(values)}`;
+  }
+
+  async function draw(byItself) {
+    if (byItself && list.querySelector(".secret")) return;
+    const { state, kind, site } = params;
+    try {
+      const page = await get("work-items", { state, kind, site, limit: 200 }, byItself);
+      if (gone) return;
+      const sites = [...new Set(page.work_items.map((item) => item.site ?? ""))].sort();
+      show(list, page.work_items.length === 0 ? h("p", { class: "sheet empty" }, "Nothing is to do here.") :
+        sites.map((one) => h("section", { class: "sheet" }, h("h2", null, one || "no site"), items(page.work_items.filter((item) => (item.site ?? "") === one)))));
+    } catch (problem) {
+      show(list, h("p", { class: "error", role: "alert" }, problem.message));
+    }
+  }
+
+  function items(rows) {
+    const rank = (item) => [item.kind === "safety" ? 0 : 1, new Date(item.due_at)];
+    rows.sort((a, b) => rank(a)[0] - rank(b)[0] || rank(a)[1] - rank(b)[1]);
+    return table(["Due", "What", "About", "State", "", ""], rows.map((item) => {
+      const box = h("div");
+      const late = item.state === "open" && new Date(item.due_at) < Date.now();
+      return [[when(item.due_at), late && [" ", chip("late", "bad")]],
+        [h("b", null, words(item.kind)), h("div", { class: "quiet" }, ASKS[item.kind]), box],
+        [item.message_id && link(`message/${item.message_id}`, {}, "message"), item.patient_id && [" ", link(`patients/${encodeURIComponent(item.patient_id)}`, {}, item.patient_id)], item.hold_id && link("holds", {}, "hold")],
+        [chip(item.state), item.claimed_by && item.state === "claimed" ? ` ${item.claimed_by}` : "", item.outcome ? ` ${words(item.outcome)}` : ""],
+        item.reply_id && shell.may("work:write") && h("button", { class: "small", on: { click: () => read(item, box) } }, "Read …"),
+        buttons(item)];
+    }), "Work items");
+  }
+
+  function buttons(item) {
+    if (!shell.may("work:write") || item.state === "closed") return null;
+    return h("div", { class: "row" },
+      item.state === "open" ? h("button", { class: "small main", on: { click: () => move(item, "claim", "It is yours.") } }, "Claim") :
+        h("button", { class: "small", on: { click: () => move(item, "release", "It is open again.") } }, "Give back"),
+      h("button", { class: "small", on: { click: () => close(item) } }, "Close …"));
+  }
+
+  async function move(item, what, text) {
+    try {
+      await post(`work-items/${item.id}/${what}`, {});
+      say(text);
+    } catch (problem) {
+      say(problem.message);
+    }
+    draw();
+  }
+
+  async function close(item) {
+    const done = await ask({
+      title: `Close: ${words(item.kind)}`, fields: pick("outcome", OUTCOMES, "reached", "What became of it"), yes: "Close it",
+      check: (form) => post(`work-items/${item.id}/close`, { outcome: form.outcome }),
+    });
+    if (done) { say("Closed."); draw(); }
+  }
+
+  async function read(item, box) {
+    const shown = await reveal(`work-items/${item.id}/reveal`, "what the patient wrote");
+    if (shown) show(box, h("div", { class: "secret" }, h("p", null, when(shown.reply.received_at, true), `, read as ${words(shown.reply.intent)}:`), h("div", { class: "text" }, shown.reply.text ?? "erased"),
+      h("button", { class: "small", on: { click: () => show(box) } }, "Hide")));
+  }
+}

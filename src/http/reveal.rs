@@ -1,0 +1,128 @@
+//! What is masked everywhere else, one at a time: to whom may see it, who says why, and only once that is on record.
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::problem::{Answer, Fail};
+use super::route::{Call, json as answer};
+use super::{audit, messages, patients, work};
+use crate::dispatch::rendered_again;
+use crate::domain::ids::ParkedId;
+use crate::domain::phi::Phi;
+use crate::domain::reader::Fault;
+use crate::store::audit::AuditEntry;
+use crate::store::rows::{AttemptRow, MessageRow, ParkedFilter};
+
+/// Characters of a reason.
+const REASON: usize = 200;
+/// ... and at least so many: "x" is none.
+const LEAST: usize = 4;
+
+/// `POST /v1/messages/{id}/reveal`: whom it was for, where it went, and what it says.
+pub(super) async fn message(mut call: Call) -> Answer {
+    let message = messages::one(&call).await?;
+    let reason = reason(&mut call).await?;
+    record(&call, "message.reveal", message.facts.id.to_string(), &reason).await?;
+    let store = &call.shared.parts.intake.store;
+    let attempts = store.attempts(message.facts.id).await?;
+    let patient = store.patient(&message.facts.patient_id).await?;
+    let of_job = message.body.patient.as_deref();
+    let name = of_job.or(patient.as_ref()).and_then(|patient| patient.name.clone());
+    let sent: Vec<Value> = attempts
+        .iter()
+        .map(|attempt| json!({"id": attempt.id, "channel": attempt.channel, "address": attempt.address}))
+        .collect();
+    answer(
+        StatusCode::OK,
+        &json!({
+            "patient": {"id": message.facts.patient_id, "name": name}, "data": message.body.data,
+            "attempts": sent, "content": content(&call, &message, attempts.last(), of_job.or(patient.as_ref())),
+        }),
+    )
+}
+
+/// The text as the templates of today render it: what was sent is not kept.
+fn content(
+    call: &Call,
+    message: &MessageRow,
+    last: Option<&AttemptRow>,
+    patient: Option<&crate::domain::patient::Patient>,
+) -> Value {
+    let Some(patient) = patient else { return json!({"problem": "the patient is not in the directory"}) };
+    let parts = &call.shared.parts;
+    let catalogue = parts.catalogue.current();
+    let changed = last.is_some_and(|attempt| attempt.template_hash != catalogue.bundle_hash());
+    match rendered_again(&parts.config, &catalogue, message, last, patient) {
+        Ok((channel, locale, texts)) => {
+            let texts: Map<String, Value> =
+                texts.into_iter().map(|(part, text)| (part.to_owned(), json!(text))).collect();
+            json!({"channel": channel, "locale": locale, "texts": texts, "templates_changed": changed})
+        }
+        Err(why) => json!({"problem": why}),
+    }
+}
+
+/// `POST /v1/patients/{id}/reveal`: the whole record.
+pub(super) async fn patient(mut call: Call) -> Answer {
+    let id = patients::path_id(&call)?;
+    let found = call.shared.parts.intake.store.patient(&id).await?;
+    let patient = found
+        .filter(|patient| call.caller.sees(patient.site.as_ref()))
+        .ok_or_else(|| Fail::not_found("patient"))?;
+    let reason = reason(&mut call).await?;
+    record(&call, "patient.reveal", id.to_string(), &reason).await?;
+    answer(StatusCode::OK, &patient.to_json())
+}
+
+/// `POST /v1/work-items/{id}/reveal`: what the patient wrote.
+pub(super) async fn work_item(mut call: Call) -> Answer {
+    let item = work::one(&call).await?;
+    let reason = reason(&mut call).await?;
+    record(&call, "work.reveal", item.id.to_string(), &reason).await?;
+    let reply = call.shared.parts.intake.store.reply_text(item.id).await?;
+    answer(StatusCode::OK, &json!({"reply": reply.ok_or_else(|| Fail::not_found("reply"))?}))
+}
+
+/// `POST /v1/dead/{id}/reveal`: the body that could not be accepted.
+pub(super) async fn dead(mut call: Call) -> Answer {
+    let missing = || Fail::not_found("parked body");
+    call.caller.needs_every_site("bodies that could not be accepted belong to no site")?;
+    let id = ParkedId(Uuid::try_parse(call.param("id")).map_err(|_| missing())?);
+    let filter = ParkedFilter { ids: vec![id], limit: 1, ..ParkedFilter::default() };
+    let row = call.shared.parts.intake.store.parked(&filter).await?.pop().ok_or_else(missing)?;
+    let own = match &row.source {
+        Some(source) => call.caller.speaks_for(source),
+        None => call.caller.sources().is_none(),
+    };
+    if !own {
+        return Err(missing());
+    }
+    let reason = reason(&mut call).await?;
+    record(&call, "dead.reveal", id.to_string(), &reason).await?;
+    answer(StatusCode::OK, &json!({"id": id, "body": String::from_utf8_lossy(&row.body)}))
+}
+
+async fn reason(call: &mut Call) -> Result<Phi, Fail> {
+    let read = |slot: crate::domain::reader::Slot<'_>| {
+        slot.parsed(|text| {
+            let text = text.trim();
+            let length = text.chars().count();
+            let cure = "say what you need it for, such as \"patient called back\"";
+            let rule = format!("must be a reason of {LEAST} to {REASON} characters");
+            if (LEAST..=REASON).contains(&length) {
+                Ok(Phi::new(text))
+            } else {
+                Err(Fault::malformed(rule, cure))
+            }
+        })
+    };
+    call.form(|fields| fields.need("reason", read)).await
+}
+
+/// On record before anything is shown.
+async fn record(call: &Call, act: &str, subject: String, reason: &Phi) -> Result<(), Fail> {
+    let (who, act) = (call.caller.name().to_owned(), act.to_owned());
+    let entry = AuditEntry { who, act, subject, detail: reason.clone() };
+    audit::write(call.shared.parts.intake.store.as_ref(), &entry).await
+}

@@ -1,0 +1,308 @@
+//! Signing in and out: a password and a code for a cookie that only this listener reads.
+//!
+//! The cookie goes with every request that the browser makes here, so what changes something must also show the
+//! session's second token, which only a page of this listener can have read. While nobody has an account, whoever sits
+//! at this machine needs none, as callers of the API on loopback need no token.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::http::header::{COOKIE, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::IntoResponse;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+
+use super::Shared;
+use super::auth::{Caller, Person};
+use super::page::{caller, from_our_page, network};
+use super::problem::{Answer, Fail, Kind};
+use super::route::{Call, json as answer, to_the_end};
+use crate::config::Config;
+use crate::config::api::Scope;
+use crate::domain::credential::{MAX_PASSWORD, PasswordHash, same};
+use crate::domain::ids::UserName;
+use crate::domain::phi::Phi;
+use crate::store::Store;
+use crate::store::audit::AuditEntry;
+use crate::store::people::{SessionHash, SessionLimits, User};
+
+const COOKIE_NAME: &str = "outreachd";
+/// What a page shows beside the cookie, in whatever changes something.
+const CSRF_HEADER: &str = "x-csrf-token";
+/// What a page asks without anybody touching it carries this, and does not keep the session open.
+const BY_ITSELF: &str = "x-by-itself";
+/// Whether there is any account is asked so often, until there is one.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// ... and so long: without a ledger the answer of before holds.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Passwords that are hashed at once: each takes 19 MiB.
+const HASHED_AT_ONCE: usize = 2;
+
+/// One network: a few who mistype, and then one try each 10 s.
+const NETWORK_PAUSE: Duration = Duration::from_secs(10);
+const NETWORK_AT_ONCE: NonZeroU32 = NonZeroU32::new(20).unwrap();
+/// One account, from wherever: guessing takes for ever, and its owner is hardly kept out.
+const ACCOUNT_PAUSE: Duration = Duration::from_secs(15);
+const ACCOUNT_AT_ONCE: NonZeroU32 = NonZeroU32::new(8).unwrap();
+/// What somebody who tried too often is told to wait, in seconds.
+const WAIT: i64 = 15;
+
+/// What signing in needs beside the ledger.
+#[derive(Debug)]
+pub(super) struct Doorman {
+    networks: DefaultKeyedRateLimiter<IpAddr>,
+    accounts: DefaultKeyedRateLimiter<UserName>,
+    hashing: Semaphore,
+    /// Whether there is an account, as of when.
+    known: Mutex<(bool, Option<Instant>)>,
+}
+
+impl Doorman {
+    pub(super) fn new() -> Self {
+        let quota = |pause, at_once| {
+            let quota = Quota::with_period(pause).unwrap_or(Quota::per_second(NonZeroU32::MIN));
+            quota.allow_burst(at_once)
+        };
+        Self {
+            networks: RateLimiter::keyed(quota(NETWORK_PAUSE, NETWORK_AT_ONCE)),
+            accounts: RateLimiter::keyed(quota(ACCOUNT_PAUSE, ACCOUNT_AT_ONCE)),
+            hashing: Semaphore::new(HASHED_AT_ONCE),
+            known: Mutex::default(),
+        }
+    }
+
+    /// Forgets whoever has not come for a while.
+    pub(super) fn upkeep(&self) {
+        self.networks.retain_recent();
+        self.accounts.retain_recent();
+    }
+
+    /// Whether anybody has an account: from then on even this machine's own people sign in.
+    pub(super) async fn knows_anybody(&self, store: &dyn Store) -> bool {
+        let (known, asked) = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known || asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
+            return known;
+        }
+        let users = tokio::time::timeout(PATIENCE, store.users()).await;
+        let known = matches!(users, Ok(Ok(users)) if !users.is_empty());
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (known, Some(Instant::now()));
+        known
+    }
+
+    fn allows(&self, from: Option<IpAddr>, name: &UserName) -> bool {
+        from.is_none_or(|from| self.networks.check_key(&network(from)).is_ok())
+            && self.accounts.check_key(name).is_ok()
+    }
+}
+
+/// Whose session the request's cookie opens. What changes something must show the session's second token.
+///
+/// # Errors
+/// 403 without that token; the ledger is away.
+pub(super) async fn person(
+    shared: &Shared,
+    headers: &HeaderMap,
+    changes: bool,
+) -> Result<Option<Person>, Fail> {
+    let Some(token) = cookie(headers) else { return Ok(None) };
+    let asked_by_itself = headers.contains_key(BY_ITSELF);
+    let limits = SessionLimits { touches: !asked_by_itself, ..limits(&shared.parts.config) };
+    let session = shared.parts.intake.store.session(&SessionHash::of(token), limits).await?;
+    let Some(session) = session else { return Ok(None) };
+    if changes {
+        let shown = headers.get(CSRF_HEADER).map_or(&[] as &[u8], HeaderValue::as_bytes);
+        if !same(shown, csrf(token).as_bytes()) {
+            let detail = "the header X-CSRF-Token is missing or of another session: load the page again";
+            return Err(Fail::new(Kind::Forbidden, detail));
+        }
+    }
+    Ok(Some(Person { name: session.user, role: session.role, sites: session.sites }))
+}
+
+/// Whether the session that opened a stream still stands; where there was none, there is none to end.
+pub(super) async fn still_stands(shared: &Shared, headers: &HeaderMap) -> bool {
+    let Some(token) = cookie(headers) else { return true };
+    let limits = SessionLimits { touches: false, ..limits(&shared.parts.config) };
+    // Without a ledger nothing is streamed anyway.
+    !matches!(shared.parts.intake.store.session(&SessionHash::of(token), limits).await, Ok(None))
+}
+
+/// `GET /v1/session`: who asks, and what they may do here.
+pub(super) async fn show(call: Call) -> Answer {
+    let caller = super::auth::authenticate(&call.shared, &call.headers, &call.uri, false).await;
+    let caller = match caller {
+        Ok(caller) => caller,
+        Err(fail) if fail.kind() == Kind::Unauthorized => Caller::Nobody,
+        Err(fail) => return Err(fail),
+    };
+    let csrf = cookie(&call.headers).map(csrf);
+    answer(StatusCode::OK, &told(&caller, csrf.as_deref(), &call.shared.parts.config))
+}
+
+fn told(caller: &Caller, csrf: Option<&str>, config: &Config) -> Value {
+    let person = match caller {
+        Caller::Nobody => return json!({"signed_in": false}),
+        Caller::Person(person) => Some(person),
+        Caller::Local | Caller::Token(_) => None,
+    };
+    let scopes: Vec<&str> =
+        Scope::ALL.iter().filter(|scope| caller.allows(**scope)).map(|scope| scope.as_str()).collect();
+    json!({
+        "signed_in": true, "name": caller.name(), "role": person.map(|person| person.role),
+        "sites": person.map(|person| &person.sites), "scopes": scopes, "csrf": person.and(csrf),
+        "local": matches!(caller, Caller::Local), "mode": config.safety.mode,
+        "organisation": config.organisation.name, "version": env!("CARGO_PKG_VERSION"),
+        "idle_seconds": config.console.idle.as_secs(),
+    })
+}
+
+/// `POST /v1/session`: a name, a password and a code for a cookie.
+pub(super) async fn open(mut call: Call) -> Answer {
+    if !from_our_page(&call) {
+        return Err(Fail::new(Kind::Forbidden, "sign in on the console's own page"));
+    }
+    let (name, password, code) = call
+        .form(|fields| {
+            let name = fields.need("name", |slot| slot.name(UserName::parse, UserName::RULE));
+            let password = fields.need("password", |slot| slot.text(MAX_PASSWORD).map(Phi::new));
+            let code = fields.need("code", |slot| slot.text(16));
+            Some((name?, password?, code?))
+        })
+        .await?;
+    let from = caller(call.peer, &call.headers);
+    if !call.shared.people.allows(from, &name) {
+        let rule = "was tried too often";
+        let cure = "wait a little; an administrator can give new credentials: outreachd users reset";
+        let problem =
+            crate::domain::problem::Problem::new("name", crate::domain::words::Reason::Paced, rule, cure);
+        return Err(Fail::too_many(problem, jiff::SignedDuration::from_secs(WAIT)));
+    }
+    let shared = call.shared.clone();
+    let user = to_the_end(async move { prove(&shared, &name, &password, &code).await }).await??;
+    let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+    let config = &call.shared.parts.config;
+    let store = &call.shared.parts.intake.store;
+    store.open_session(&SessionHash::of(&token), &user.name, limits(config)).await?;
+    record(store.as_ref(), &user.name, "session.open").await?;
+    let person = Caller::Person(Box::new(Person { name: user.name, role: user.role, sites: user.sites }));
+    let mut response = answer(StatusCode::OK, &told(&person, Some(&csrf(&token)), config))?;
+    set_cookie(&mut response, config, &token, None)?;
+    Ok(response)
+}
+
+/// `DELETE /v1/session`: signs out, here and in the ledger.
+pub(super) async fn close(call: Call) -> Answer {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if let Some(token) = cookie(&call.headers) {
+        let store = &call.shared.parts.intake.store;
+        store.close_session(&SessionHash::of(token)).await?;
+        if let Caller::Person(person) = &call.caller {
+            record(store.as_ref(), &person.name, "session.close").await?;
+        }
+        set_cookie(&mut response, &call.shared.parts.config, "", Some(0))?;
+    }
+    Ok(response)
+}
+
+/// The account, if password and code are right. An unknown name takes as long, and is answered as a wrong password is.
+async fn prove(shared: &Shared, name: &UserName, password: &Phi, code: &str) -> Result<User, Fail> {
+    let store = &shared.parts.intake.store;
+    let user = store.user(name).await?;
+    let hash = user.as_ref().map_or_else(|| PasswordHash::stored(NOBODY), |user| user.password.clone());
+    let given = password.clone();
+    // Never closed.
+    let _room = shared.people.hashing.acquire().await.ok();
+    let fits = tokio::task::spawn_blocking(move || hash.fits(given.expose())).await.unwrap_or(false);
+    let now = store.ping().await?;
+    if let Some(user) = user.filter(|user| fits && user.disabled_at.is_none())
+        && let Some(step) = user.totp.step_of(code, now)
+        && store.use_code(&user.name, step).await?
+    {
+        return Ok(user);
+    }
+    metrics::counter!("outreachd_sign_ins_refused_total").increment(1);
+    record(store.as_ref(), name, "session.refused").await?;
+    Err(Fail::unauthorized("Bearer", "the name, the password or the code is wrong; each code counts once"))
+}
+
+/// A hash that fits no password, at the cost of one that does.
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+async fn record(store: &dyn Store, who: &UserName, act: &str) -> Result<(), Fail> {
+    let entry = AuditEntry {
+        who: who.to_string(),
+        act: act.to_owned(),
+        subject: String::new(),
+        detail: Phi::default(),
+    };
+    Ok(store.record(&entry).await?)
+}
+
+fn limits(config: &Config) -> SessionLimits {
+    SessionLimits { idle: config.console.idle, whole: config.console.session, touches: true }
+}
+
+/// Of the cookies, ours.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|header| header.to_str().ok())
+        .flat_map(|header| header.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, value)| *name == COOKIE_NAME && !value.is_empty())
+        .map(|(_, value)| value)
+}
+
+/// The token that a session's pages show beside its cookie: derived from it, so that nobody need keep it.
+fn csrf(token: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(format!("csrf:{token}")))
+}
+
+fn set_cookie(
+    response: &mut axum::response::Response,
+    config: &Config,
+    token: &str,
+    max_age: Option<u32>,
+) -> Result<(), Fail> {
+    let public = config.http.public_url.as_deref().unwrap_or_default();
+    let secure = if public.starts_with("https://") { "; Secure" } else { "" };
+    // Below the public address's path, where there is one: another program may live beside it.
+    let path =
+        public.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+    let age = max_age.map(|age| format!("; Max-Age={age}")).unwrap_or_default();
+    let cookie = format!("{COOKIE_NAME}={token}; Path=/{path}; HttpOnly; SameSite=Strict{secure}{age}");
+    let value = HeaderValue::from_str(&cookie)
+        .map_err(|_| Fail::new(Kind::Internal, "the public address cannot stand in a cookie"))?;
+    response.headers_mut().insert(SET_COOKIE, value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_cookies_ours_is_found() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(cookie(&headers), None);
+        headers.append(COOKIE, "a=b; outreachdx=1; outreachd=".parse().unwrap());
+        assert_eq!(cookie(&headers), None);
+        headers.append(COOKIE, "x=y; outreachd=tok_en-1".parse().unwrap());
+        assert_eq!(cookie(&headers), Some("tok_en-1"));
+        assert_ne!(csrf("one"), csrf("other"));
+    }
+
+    #[test]
+    fn the_hash_of_nobody_is_one() {
+        assert!(!PasswordHash::stored(NOBODY).fits("anything at all"));
+    }
+}

@@ -1,0 +1,161 @@
+//! Accounts and their sessions.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Ledger;
+use crate::domain::credential::{PasswordHash, TotpSecret};
+use crate::domain::ids::{SiteId, UserName};
+use crate::domain::people::Role;
+use crate::store::columns::Columns;
+use crate::store::engine::{Args, Engine, args, bytes, micros, texts};
+use crate::store::people::{Session, SessionHash, SessionLimits, User, UserChange};
+use crate::store::{Result, StoreError};
+
+/// A session is written to at most so often.
+const TOUCH: SignedDuration = SignedDuration::from_secs(30);
+
+const USERS: &str = "SELECT name, role, sites, password, totp, created_at, disabled_at FROM users";
+
+impl<E: Engine> Ledger<E> {
+    pub(super) async fn insert_user(&self, user: &User) -> Result<bool> {
+        let sites = serde_json::to_string(&user.sites).map_err(|_| super::unfit("a list of sites"))?;
+        let rows = std::slice::from_ref(user);
+        let batch = vec![
+            texts("name", rows, |u| u.name.as_str()),
+            texts("role", rows, |u| u.role.as_str()),
+            texts("sites", rows, |_| &sites),
+            texts("password", rows, |u| u.password.as_str()),
+            bytes("totp", rows, |u| self.sealer.seal(u.totp.expose())),
+        ];
+        let made = self
+            .engine
+            .write(
+                "INSERT INTO users (name, role, sites, password, totp, created_at)
+                 SELECT name, role, sites, password, totp, now() FROM {input}
+                 WHERE true ON CONFLICT DO NOTHING RETURNING name",
+                Args::none().batch(batch),
+            )
+            .await?;
+        Ok(!made.is_empty())
+    }
+
+    pub(super) async fn list_users(&self) -> Result<Vec<User>> {
+        let rows = self.engine.read(format!("{USERS} ORDER BY name"), Args::none()).await?;
+        rows.iter().map(|row| self.user_row(row)).collect()
+    }
+
+    pub(super) async fn one_user(&self, name: &UserName) -> Result<Option<User>> {
+        let rows = self.engine.read(format!("{USERS} WHERE name = $1"), args![name.as_str()]).await?;
+        rows.first().map(|row| self.user_row(row)).transpose()
+    }
+
+    fn user_row(&self, row: &E::Row) -> Result<User> {
+        let bits = <[u8; 20]>::try_from(self.sealer.open(row.bytes(4)?)?);
+        Ok(User {
+            name: row.word(0, UserName::parse)?,
+            role: row.word(1, Role::from_word)?,
+            sites: sites(row.text(2)?)?,
+            password: PasswordHash::stored(row.text(3)?),
+            totp: TotpSecret::from_bits(
+                bits.map_err(|_| StoreError::Internal("an account's secret".to_owned()))?,
+            ),
+            created_at: row.time(5)?,
+            disabled_at: row.maybe_time(6)?,
+        })
+    }
+
+    pub(super) async fn alter_user(&self, name: &UserName, change: &UserChange) -> Result<bool> {
+        let mut tx = self.engine.begin().await?;
+        let changed = match change {
+            UserChange::Disable => {
+                let sql = "UPDATE users SET disabled_at = COALESCE(disabled_at, now()) WHERE name = $1 RETURNING name";
+                E::run(&mut tx, sql, args![name.as_str()]).await?
+            }
+            UserChange::Enable => {
+                let sql = "UPDATE users SET disabled_at = NULL WHERE name = $1 RETURNING name";
+                E::run(&mut tx, sql, args![name.as_str()]).await?
+            }
+            UserChange::Credentials(password, totp) => {
+                let rows = [(password, totp)];
+                let batch = vec![
+                    texts("password", &rows, |(password, _)| password.as_str()),
+                    bytes("totp", &rows, |(_, totp)| self.sealer.seal(totp.expose())),
+                ];
+                E::run(
+                    &mut tx,
+                    "UPDATE users SET password = input.password, totp = input.totp, totp_step = 0 FROM {input}
+                     WHERE users.name = $1 RETURNING users.name",
+                    args![name.as_str()].batch(batch),
+                )
+                .await?
+            }
+        };
+        E::run(&mut tx, "DELETE FROM sessions WHERE user_name = $1", args![name.as_str()]).await?;
+        E::commit(tx).await?;
+        Ok(!changed.is_empty())
+    }
+
+    pub(super) async fn take_step(&self, name: &UserName, step: i64) -> Result<bool> {
+        let sql = "UPDATE users SET totp_step = $2 WHERE name = $1 AND totp_step < $2 RETURNING name";
+        Ok(!self.engine.write(sql, args![name.as_str(), step]).await?.is_empty())
+    }
+
+    pub(super) async fn insert_session(
+        &self,
+        token: &SessionHash,
+        user: &UserName,
+        limits: SessionLimits,
+    ) -> Result<()> {
+        let mut tx = self.engine.begin().await?;
+        E::run(
+            &mut tx,
+            "DELETE FROM sessions WHERE seen_at < now() - $1 * {us} OR opened_at < now() - $2 * {us}",
+            args![span(limits.idle), span(limits.whole)],
+        )
+        .await?;
+        let sql =
+            "INSERT INTO sessions (token_hash, user_name, opened_at, seen_at) VALUES ($1, $2, now(), now())";
+        E::run(&mut tx, sql, args![token.as_str(), user.as_str()]).await?;
+        E::commit(tx).await
+    }
+
+    pub(super) async fn standing_session(
+        &self,
+        token: &SessionHash,
+        limits: SessionLimits,
+    ) -> Result<Option<Session>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT u.name, u.role, u.sites, s.seen_at, now() FROM sessions s JOIN users u ON u.name = s.user_name
+                 WHERE s.token_hash = $1 AND u.disabled_at IS NULL
+                   AND s.seen_at >= now() - $2 * {us} AND s.opened_at >= now() - $3 * {us}",
+                args![token.as_str(), span(limits.idle), span(limits.whole)],
+            )
+            .await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let (seen, now): (Timestamp, Timestamp) = (row.time(3)?, row.time(4)?);
+        if limits.touches && now.duration_since(seen) > TOUCH {
+            let sql = "UPDATE sessions SET seen_at = now() WHERE token_hash = $1";
+            self.engine.write(sql, args![token.as_str()]).await?;
+        }
+        Ok(Some(Session {
+            user: row.word(0, UserName::parse)?,
+            role: row.word(1, Role::from_word)?,
+            sites: sites(row.text(2)?)?,
+        }))
+    }
+
+    pub(super) async fn delete_session(&self, token: &SessionHash) -> Result<()> {
+        self.engine.write("DELETE FROM sessions WHERE token_hash = $1", args![token.as_str()]).await?;
+        Ok(())
+    }
+}
+
+fn span(length: std::time::Duration) -> i64 {
+    micros(SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX))
+}
+
+fn sites(json: &str) -> Result<Vec<SiteId>> {
+    serde_json::from_str(json).map_err(|_| StoreError::Internal("an account's sites".to_owned()))
+}

@@ -1,0 +1,187 @@
+//! What happened in each minute is counted from the events, a little later, by one worker at a time: the corridor has no
+//! statement of its own for it, and the pages of the console need not walk the messages.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+
+use super::Ledger;
+use crate::domain::ids::{SiteId, SourceName, TemplateName};
+use crate::domain::words::{Channel, Priority};
+use crate::store::columns::Columns;
+use crate::store::engine::{Args, Engine, args, ints, micros, texts};
+use crate::store::pulse::{OldestDue, PulseRow, StreamEvent};
+use crate::store::{Result, StoreError};
+
+/// An event is counted once it is so old: those with lower numbers have been committed by then. A statement that takes
+/// longer is missing in the charts, and nowhere else.
+const SETTLED: SignedDuration = SignedDuration::from_secs(5);
+/// So long the counts are kept.
+const KEPT_MINUTES: i64 = 48 * 60;
+const MINUTE_US: i64 = 60_000_000;
+
+/// What is counted of an event.
+#[derive(Debug, Deserialize)]
+struct Counted<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    channel: Option<&'a str>,
+    provider: Option<&'a str>,
+    reason: Option<&'a str>,
+}
+
+/// Minute, channel, provider, what, reason.
+type Key = (i64, String, String, String, String);
+
+impl<E: Engine> Ledger<E> {
+    pub(super) async fn count_events(&self, limit: u32) -> Result<u32> {
+        // Looked at without writing: mostly there is nothing.
+        let next = "SELECT created_at <= now() - $1 * {us} FROM events
+            WHERE ord > (SELECT ord FROM pulse_mark) ORDER BY ord LIMIT 1";
+        let next = self.engine.read(next, args![micros(SETTLED)]).await?;
+        if !next.first().map_or(Ok(false), |row| row.flag(0))? {
+            return Ok(0);
+        }
+        let mut tx = self.engine.begin().await?;
+        let mark = E::run(&mut tx, "SELECT ord FROM pulse_mark {for update}", Args::none()).await?;
+        let mark = mark.first().ok_or_else(|| StoreError::Internal("pulse_mark".to_owned()))?.int(0)?;
+        let rows = E::run(
+            &mut tx,
+            "SELECT ord, created_at, body, created_at > now() - $2 * {us} FROM events WHERE ord > $1 ORDER BY ord LIMIT $3",
+            args![mark, micros(SETTLED), i64::from(limit)],
+        )
+        .await?;
+        let mut counts: BTreeMap<Key, i64> = BTreeMap::new();
+        let (mut seen, mut last) = (0_u32, mark);
+        for row in &rows {
+            if row.flag(3)? {
+                break;
+            }
+            last = row.int(0)?;
+            seen += 1;
+            let minute = row.time(1)?.as_microsecond().div_euclid(MINUTE_US);
+            if let Ok(event) = serde_json::from_str::<Counted<'_>>(row.text(2)?) {
+                let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+                let what = event.kind.strip_prefix("message.").unwrap_or(event.kind).to_owned();
+                let key = (minute, text(event.channel), text(event.provider), what, text(event.reason));
+                *counts.entry(key).or_default() += 1;
+            }
+        }
+        if seen == 0 {
+            return Ok(0);
+        }
+        self.add_counts(&mut tx, &counts.into_iter().collect::<Vec<_>>()).await?;
+        E::run(&mut tx, "UPDATE pulse_mark SET ord = $1", args![last]).await?;
+        E::commit(tx).await?;
+        Ok(seen)
+    }
+
+    async fn add_counts(&self, tx: &mut E::Tx, counts: &[(Key, i64)]) -> Result<()> {
+        let batch = vec![
+            ints("minute", counts, |(key, _)| key.0),
+            texts("channel", counts, |(key, _)| &key.1),
+            texts("provider", counts, |(key, _)| &key.2),
+            texts("what", counts, |(key, _)| &key.3),
+            texts("reason", counts, |(key, _)| &key.4),
+            ints("count", counts, |(_, count)| *count),
+        ];
+        E::run(
+            tx,
+            "INSERT INTO pulse (minute, channel, provider, what, reason, count)
+             SELECT minute, channel, provider, what, reason, count FROM {input}
+             WHERE true ON CONFLICT (minute, channel, provider, what, reason)
+             DO UPDATE SET count = pulse.count + excluded.count",
+            Args::none().batch(batch),
+        )
+        .await?;
+        let newest = counts.iter().map(|(key, _)| key.0).max().unwrap_or_default();
+        E::run(tx, "DELETE FROM pulse WHERE minute < $1", args![newest - KEPT_MINUTES]).await?;
+        Ok(())
+    }
+
+    pub(super) async fn list_pulse(&self, minutes: u32, step: u32) -> Result<Vec<PulseRow>> {
+        let now = self.clock().await?.as_microsecond().div_euclid(MINUTE_US);
+        let step = i64::from(step.max(1));
+        let rows = self
+            .engine
+            .read(
+                "SELECT minute - minute % $2, channel, provider, what, reason, CAST(sum(count) AS BIGINT) FROM pulse
+                 WHERE minute > $1 GROUP BY 1, 2, 3, 4, 5 ORDER BY 1",
+                args![now - i64::from(minutes), step],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let at = Timestamp::from_microsecond(row.int(0)?.saturating_mul(MINUTE_US));
+                Ok(PulseRow {
+                    at: at.map_err(|_| StoreError::Internal("a minute".to_owned()))?,
+                    channel: row.text(1)?.to_owned(),
+                    provider: row.text(2)?.to_owned(),
+                    what: row.text(3)?.to_owned(),
+                    reason: row.text(4)?.to_owned(),
+                    count: row.count(5)?,
+                })
+            })
+            .collect()
+    }
+
+    /// One look into the index of due messages for each channel, source and priority.
+    pub(super) async fn list_oldest_due(&self) -> Result<Vec<OldestDue>> {
+        let now = self.clock().await?;
+        let mut found = Vec::new();
+        for channel in std::iter::once("").chain(Channel::ALL.iter().map(|channel| channel.as_str())) {
+            for (number, priority) in (0_i64..).zip(Priority::ALL) {
+                let rows = self
+                    .engine
+                    .read(
+                        "SELECT min((SELECT m.due_at FROM messages m WHERE m.channel = $1 AND m.source = s.name
+                             AND m.priority = $2 AND m.due_at IS NOT NULL AND m.lease_until IS NULL
+                             ORDER BY m.due_at LIMIT 1)) FROM sources s",
+                        args![channel, number],
+                    )
+                    .await?;
+                let oldest = rows.first().map(|row| row.maybe_time(0)).transpose()?.flatten();
+                if let Some(due) = oldest.filter(|due| *due <= now) {
+                    let seconds = now.duration_since(due).as_secs_f64();
+                    found.push(OldestDue { channel: channel.to_owned(), priority: *priority, seconds });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn next_of_stream(
+        &self,
+        after: i64,
+        gaps: &[i64],
+        limit: u32,
+    ) -> Result<Vec<StreamEvent>> {
+        const SELECT: &str = "SELECT e.ord, e.seq, e.body, m.source, m.site, m.template FROM events e \
+            LEFT JOIN messages m ON m.id = e.message_id WHERE ";
+        let mut rows = Vec::new();
+        if !gaps.is_empty() {
+            let sql = format!("{SELECT} e.ord = ANY($1) ORDER BY e.ord");
+            rows = self.engine.read(sql, args![gaps.to_vec()]).await?;
+        }
+        let sql = format!("{SELECT} e.ord > $1 ORDER BY e.ord LIMIT $2");
+        rows.extend(self.engine.read(sql, args![after, i64::from(limit)]).await?);
+        rows.iter()
+            .map(|row| {
+                Ok(StreamEvent {
+                    ord: row.int(0)?,
+                    seq: row.count(1)?,
+                    body: row.text(2)?.to_owned(),
+                    source: row.maybe_word(3, SourceName::parse)?,
+                    site: row.maybe_word(4, SiteId::parse)?,
+                    template: row.maybe_word(5, TemplateName::parse)?,
+                })
+            })
+            .collect()
+    }
+
+    pub(super) async fn newest_event(&self) -> Result<i64> {
+        let rows = self.engine.read("SELECT COALESCE(max(ord), 0) FROM events", Args::none()).await?;
+        rows.first().map_or(Ok(0), |row| row.int(0))
+    }
+}
