@@ -217,11 +217,17 @@ async fn show(desk: &mut Desk, store: &dyn Store, which: &Which) -> Result<(), F
     let row = find(store, which).await?;
     let attempts = store.attempts(row.facts.id).await?;
     let events = store.events(row.facts.id).await?;
+    let of_it = MessageFilter { copies_of: vec![row.facts.id], limit: PAGE, ..MessageFilter::default() };
+    let copies = store.messages(&of_it).await?;
     if desk.json {
         let attempts: Vec<_> = attempts.iter().map(attempt_json).collect();
-        return Ok(desk.out.pretty(&json!({ "message": row, "attempts": attempts, "events": events }))?);
+        let shown = json!({ "message": row, "copies": copies, "attempts": attempts, "events": events });
+        return Ok(desk.out.pretty(&shown)?);
     }
     write_facts(&mut desk.out, &row)?;
+    for copy in &copies {
+        desk.out.line(format!("copy      {}  {}", copy.facts.id, standing(copy)))?;
+    }
     let mut table =
         Table::new(&["attempt", "status", "channel", "provider", "address", "begun", "reference"]);
     for attempt in &attempts {
@@ -284,6 +290,7 @@ fn write_facts(out: &mut Out, row: &MessageRow) -> Result<(), Failure> {
     lines.extend(facts.about.as_ref().map(|about| ("about", about.to_string())));
     lines.extend(row.due_at.filter(|at| *at < Timestamp::MAX).map(|at| ("due", short(at))));
     lines.extend(facts.retry_of.map(|id| ("retry of", id.to_string())));
+    lines.extend(row.copy_of.map(|id| ("copy of", id.to_string())));
     lines.extend(facts.test.then(|| ("test", "yes: the built-in simulator takes it".to_owned())));
     Ok(lines.into_iter().try_for_each(|(name, value)| out.line(format!("{name:<9} {value}")))?)
 }

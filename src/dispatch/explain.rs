@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use crate::domain::ids::MessageId;
 use crate::domain::patience::{Patience, Until};
-use crate::domain::status::AttemptStatus;
+use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Reason, Recipient, words};
 use crate::policy::decide::Gate;
 use crate::policy::explanation::{Explanation, WaySeen};
-use crate::store::rows::{AttemptRow, EventRow, MessageRow};
+use crate::store::rows::{AttemptRow, EventRow, MessageFilter, MessageRow};
 use crate::store::{Store, StoreError};
 
 /// Everything that is known of how a message came to its status. Ids, words and masked addresses; no name, no
@@ -20,6 +20,9 @@ use crate::store::{Store, StoreError};
 #[derive(Clone, Debug, Serialize)]
 pub struct Explained {
     pub message: MessageRow,
+    /// What became of its copies for proxies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<ExplainedCopy>,
     /// `None`: nothing was decided yet.
     pub decision: Option<Explanation>,
     /// The gates in their order, as far as the last decision came.
@@ -29,6 +32,14 @@ pub struct Explained {
     /// In order of `seq`.
     pub events: Vec<EventRow>,
     pub next: Next,
+}
+
+/// A copy for a proxy, which is a message with an explanation of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ExplainedCopy {
+    pub id: MessageId,
+    pub status: MessageStatus,
+    pub reason: Option<Reason>,
 }
 
 /// One gate of the last decision.
@@ -90,6 +101,9 @@ impl Next {
     }
 }
 
+/// A patient has few proxies.
+const COPIES: u32 = 100;
+
 /// Explains a message; `None` where there is none of that id.
 ///
 /// # Errors
@@ -98,6 +112,8 @@ pub async fn explain(store: &dyn Store, id: MessageId) -> Result<Option<Explaine
     let Some(message) = store.message(id).await? else { return Ok(None) };
     let attempts = store.attempts(id).await?;
     let events = store.events(id).await?;
+    let of_it = MessageFilter { copies_of: vec![id], limit: COPIES, ..MessageFilter::default() };
+    let copies = store.messages(&of_it).await?;
     let decision = match message.explanation.as_deref() {
         None => None,
         Some(text) => Some(
@@ -109,6 +125,10 @@ pub async fn explain(store: &dyn Store, id: MessageId) -> Result<Option<Explaine
         gates: decision.as_ref().map(gates).unwrap_or_default(),
         next: next(&message, decision.as_ref(), &attempts),
         attempts: attempts.into_iter().map(masked).collect(),
+        copies: copies
+            .iter()
+            .map(|copy| ExplainedCopy { id: copy.facts.id, status: copy.status, reason: copy.reason })
+            .collect(),
         message,
         decision,
         events,
@@ -131,7 +151,7 @@ fn masked(attempt: AttemptRow) -> ExplainedAttempt {
 }
 
 fn next(message: &MessageRow, decision: Option<&Explanation>, attempts: &[AttemptRow]) -> Next {
-    use crate::domain::status::MessageStatus as Status;
+    use MessageStatus as Status;
     let at = message.due_at.filter(|at| *at < Timestamp::MAX);
     if let (Some(_), Some(next)) = (at, decision.and_then(|d| next_step(message, d, attempts))) {
         return Next { at, ..next };
@@ -193,6 +213,12 @@ impl Explained {
         if let Some(first) = facts.retry_of {
             writeln!(out, "retry of {first}")?;
         }
+        if let Some(first) = message.copy_of {
+            writeln!(out, "copy of  {first}")?;
+        }
+        for copy in &self.copies {
+            writeln!(out, "copy     {}  {}{}", copy.id, copy.status, because(copy.reason))?;
+        }
         writeln!(out, "accepted {}, expires {}", message.accepted_at, message.expires_at)?;
         self.write_decision(out)?;
         self.write_attempts(out)?;
@@ -224,7 +250,9 @@ impl Explained {
             writeln!(out, "{}", because(decision.reason))?;
         }
         if decision.recipient == Some(Recipient::Proxy) {
-            writeln!(out, "reader   a proxy, in the patient's place")?;
+            let how =
+                if self.message.copy_of.is_some() { "beside the patient" } else { "in the patient's place" };
+            writeln!(out, "reader   a proxy, {how}")?;
         }
         for way in &decision.ways {
             write_way(out, way)?;

@@ -8,6 +8,7 @@ mod budget;
 mod callbacks;
 mod choice;
 mod clock;
+mod copies;
 mod due;
 mod explain;
 mod failover;
@@ -52,7 +53,7 @@ use crate::store::rows::{Count, JobBody, MessageFacts, PatientState, Release, Se
 use crate::store::{Store, StoreError};
 use crate::template::{SharedCatalogue, SiteContext};
 pub use again::{Texts, rendered_again};
-pub use explain::{Explained, ExplainedAttempt, GateStep, Next, NextAction, explain};
+pub use explain::{Explained, ExplainedAttempt, ExplainedCopy, GateStep, Next, NextAction, explain};
 pub use foresee::{Foreseen, Foresight, Sent};
 use lane::Lane;
 pub use lane::{Carrier, Setting};

@@ -16,7 +16,7 @@ use crate::domain::phi::Phi;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, PhiClass, Priority, Reason, Recipient};
 use crate::policy::cap::{Outreach, Recent};
-use crate::policy::decide::{Decision, Gate, Verdict, decide};
+use crate::policy::decide::{Decision, Gate, Verdict, copies, decide};
 use crate::policy::person::Addressee;
 use crate::policy::question::{AddressSeen, HoldView, MessageView, Question, SiteView, TemplateView, Tried};
 use crate::store::rows::{
@@ -61,8 +61,13 @@ async fn plan(corridor: &Corridor, batch: Vec<InHand>) {
     };
     let mut decided = Vec::new();
     let mut back = Vec::new();
+    let uncopied = super::copies::write(corridor, &batch, &directory).await;
     for (n, (hand, entry)) in batch.into_iter().zip(&directory.entries).enumerate() {
         super::breathe(n).await;
+        if uncopied.contains(&hand.facts.id) {
+            back.push(hand.release(None));
+            continue;
+        }
         match settle_one(corridor, hand, entry, &directory) {
             Outcome::Queued => {}
             Outcome::Decided(row) => decided.push(*row),
@@ -183,8 +188,10 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
 }
 
 /// A decision, and what of the question is needed further on.
-struct Judged {
+pub(super) struct Judged {
     decision: Decision,
+    /// Proxies who get a copy.
+    pub(super) copies: Vec<Phi>,
     /// The channels over which this message counts towards the caps.
     counted: Vec<Channel>,
     classes: Vec<(Channel, PhiClass)>,
@@ -192,7 +199,8 @@ struct Judged {
 
 impl Judged {
     fn plain(gate: Gate, verdict: Verdict) -> Self {
-        Self { decision: Decision::plain(gate, verdict), counted: Vec::new(), classes: Vec::new() }
+        let decision = Decision::plain(gate, verdict);
+        Self { decision, copies: Vec::new(), counted: Vec::new(), classes: Vec::new() }
     }
 
     fn class(&self, channel: Channel) -> PhiClass {
@@ -217,7 +225,7 @@ fn later(planned: &Planned, pause: Duration, now: Timestamp) -> Outcome {
     Outcome::Decided(Box::new(row))
 }
 
-fn judge(
+pub(super) fn judge(
     corridor: &Corridor,
     hand: &InHand,
     patient: Option<&Patient>,
@@ -263,6 +271,7 @@ fn judge(
             reached: hand.work.reached,
             disturbs: !hand.facts.test,
             lifts_cap: hand.body.lifts_cap,
+            copy_for: hand.body.copy.as_ref().map(|copy| &copy.proxy),
         },
         patient,
         proxies: &proxies,
@@ -287,14 +296,16 @@ fn judge(
         now: directory.now,
     };
     let decision = decide(&question);
+    let copies = copies(&question, &decision);
     let counted = Channel::ALL.iter().copied().filter(|c| question.counts(*c)).collect();
-    Judged { decision, counted, classes }
+    Judged { decision, copies, counted, classes }
 }
 
 fn seen(state: &AddressState) -> AddressSeen {
     AddressSeen {
         address: state.address.clone(),
         shared: state.shared,
+        of_several: state.of_several,
         recent: Recent::parse(state.recent.as_deref()),
     }
 }
@@ -337,7 +348,7 @@ fn count(
 }
 
 /// The hold that stops the message whichever way it would go.
-fn covering<'d>(hand: &InHand, directory: &'d Directory) -> Option<&'d Hold> {
+pub(super) fn covering<'d>(hand: &InHand, directory: &'d Directory) -> Option<&'d Hold> {
     directory.holds.iter().find(|h| {
         !matches!(h.scope, HoldScope::Channel | HoldScope::Provider) && h.covers(&hand.facts, None, None)
     })
@@ -358,7 +369,7 @@ fn held_by(hold: &Hold, hand: &InHand) -> Decision {
 }
 
 /// The patient as this message may see them: an inline snapshot narrows, and never widens.
-fn person(hand: &InHand, entry: &DirectoryEntry) -> Option<Arc<Patient>> {
+pub(super) fn person(hand: &InHand, entry: &DirectoryEntry) -> Option<Arc<Patient>> {
     match &hand.body.patient {
         Some(inline) => Some(Arc::new(narrow(entry.patient.as_deref(), inline))),
         None => entry.patient.clone(),
@@ -409,9 +420,12 @@ fn row(
     explanation: String,
 ) -> Decided {
     let under_way = hand.work.status.rank().is_some_and(|rank| rank > 0);
-    let over = hand.work.reached && !matches!(decision.verdict, Verdict::Hold { .. });
+    let ends = hand.work.reached && !matches!(decision.verdict, Verdict::Hold { .. });
+    let over = ends && hand.work.status != MessageStatus::Unknown;
     let (status, reason, due_at) = match decision.verdict {
         _ if over => (hand.work.status, Some(over_because(&decision.verdict)), None),
+        // Followed up, because nobody knows whether it got through: nor does anybody now.
+        _ if ends => (MessageStatus::Unknown, Some(Reason::OutcomeUnknown), None),
         Verdict::Hold { until, reason } => {
             let status = if reason.is_none() { MessageStatus::Scheduled } else { MessageStatus::Held };
             (if under_way { hand.work.status } else { status }, reason, Some(until.unwrap_or(Timestamp::MAX)))
@@ -440,7 +454,11 @@ fn row(
         reason,
         due_at,
         channel: None,
-        recipient: if decision.proxy.is_some() { Recipient::Proxy } else { Recipient::Patient },
+        recipient: if decision.proxy.is_some() || hand.body.copy.is_some() {
+            Recipient::Proxy
+        } else {
+            Recipient::Patient
+        },
         held_by: None,
         over: over.then_some(Over { awaits: hand.work.awaits }),
         explanation,

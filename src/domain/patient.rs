@@ -318,6 +318,27 @@ pub struct Proxy {
     pub evidence: Option<String>,
 }
 
+impl Proxy {
+    /// By which one of a patient's proxies is known again, whatever else of them changes: who is a patient by their id,
+    /// anybody else by their name, or by their contacts where the record has no name.
+    #[must_use]
+    pub fn key(&self) -> Phi {
+        let person = match &self.person {
+            ProxyPerson::Patient(id) => return Phi::new(format!("patient:{id}")),
+            ProxyPerson::Person(person) => person,
+        };
+        let part = |part: &Option<Phi>| part.as_ref().map_or("", |part| part.expose()).to_owned();
+        match &person.name {
+            Some(name) => Phi::new(format!("name:{}\n{}", part(&name.given), part(&name.family))),
+            None => {
+                let mut addresses: Vec<&str> = person.contacts.iter().map(|c| c.address.expose()).collect();
+                addresses.sort_unstable();
+                Phi::new(format!("at:{}", addresses.join("\n")))
+            }
+        }
+    }
+}
+
 impl std::fmt::Debug for Proxy {
     /// Without `relationship` and `evidence`, which people write freely.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

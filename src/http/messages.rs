@@ -1,5 +1,7 @@
 //! What became of jobs: lists, look-ups, explanations; taking back and trying again.
 
+use std::collections::HashMap;
+
 use axum::http::StatusCode;
 use serde_json::json;
 use uuid::Uuid;
@@ -44,6 +46,9 @@ pub(super) async fn list(call: Call) -> Answer {
         .last()
         .filter(|_| more)
         .map(|last| Cursor { id: last.facts.id.0, at: by_change.then_some(last.changed_at) }.write());
+    if !filter.job_ids.is_empty() {
+        rows = with_copies(&call, rows).await?;
+    }
     answer(StatusCode::OK, &json!({"messages": rows, "next": next}))
 }
 
@@ -63,6 +68,7 @@ pub(super) async fn lookup(mut call: Call) -> Answer {
     let rows = if ids.is_empty() { Vec::new() } else { of_own_sources(&call, &filter).await? };
     let missing: Vec<&JobId> =
         ids.iter().filter(|id| !rows.iter().any(|row| row.facts.job_id == **id)).collect();
+    let rows = with_copies(&call, rows).await?;
     answer(StatusCode::OK, &json!({"messages": rows, "missing": missing}))
 }
 
@@ -173,6 +179,35 @@ pub(super) async fn of_own_sources(call: &Call, filter: &MessageFilter) -> Resul
     Ok(rows)
 }
 
+/// Messages, each followed by its copies for proxies.
+async fn with_copies(call: &Call, rows: Vec<MessageRow>) -> Result<Vec<MessageRow>, Fail> {
+    if rows.is_empty() {
+        return Ok(rows);
+    }
+    let mut filter = MessageFilter {
+        copies_of: rows.iter().map(|row| row.facts.id).collect(),
+        limit: MAX_PAGE,
+        ..MessageFilter::default()
+    };
+    let mut copies: HashMap<MessageId, Vec<MessageRow>> = HashMap::new();
+    loop {
+        let page = call.shared.parts.intake.store.messages(&filter).await?;
+        let full = page.len() >= usize::try_from(MAX_PAGE).unwrap_or(usize::MAX);
+        filter.before = page.last().map(|row| row.facts.id);
+        for copy in page {
+            copies.entry(copy.copy_of.unwrap_or(copy.facts.id)).or_default().push(copy);
+        }
+        if !full {
+            break;
+        }
+    }
+    let each = rows.into_iter().flat_map(|row| {
+        let theirs = copies.remove(&row.facts.id).unwrap_or_default();
+        std::iter::once(row).chain(theirs)
+    });
+    Ok(each.collect())
+}
+
 fn may_ask_for(caller: &Caller, source: &SourceName) -> Result<(), Fail> {
     if caller.speaks_for(source) {
         return Ok(());
@@ -195,6 +230,7 @@ pub(super) fn filter(fields: &mut Fields<'_>) -> Option<(MessageFilter, Option<C
         site: fields.read("site", |slot| slot.name(SiteId::parse, SiteId::RULE)),
         campaign_id: fields.read("campaign_id", |slot| slot.name(CampaignId::parse, CampaignId::RULE)),
         patient_id: fields.read("patient_id", |slot| slot.name(PatientId::parse, PatientId::RULE)),
+        copies_of: Vec::new(),
         before: None,
         since: fields.read("since", instant),
         until: fields.read("until", instant),

@@ -251,6 +251,7 @@ fn messages() -> Vec<(&'static str, Value)> {
         ("changed_at", time()),
         ("expires_at", time()),
         ("receipt_by?", time()),
+        ("copy_of?", id()),
     ]);
     let gate = object(&[("gate", word(Gate::ALL)), ("passed", flag())]);
     let attempt = object(&[
@@ -284,6 +285,7 @@ fn messages() -> Vec<(&'static str, Value)> {
             "Explained",
             object(&[
                 ("message", reference("Message")),
+                ("copies?", list(object(&[("id", id()), ("status", word(MessageStatus::ALL))]))),
                 ("decision", json!({"type": ["object", "null"]})),
                 ("gates", list(gate)),
                 ("attempts", list(attempt)),

@@ -306,6 +306,7 @@ fn admission(
             override_reason: job.override_reason,
             patient: job.patient,
             lifts_cap: false,
+            copy: None,
         },
         raw: None,
         origin: arrival.origin.clone(),

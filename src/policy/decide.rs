@@ -12,7 +12,8 @@ use super::ways::{Asked, State, Way, said};
 use crate::domain::job::When;
 use crate::domain::outbound::Route;
 use crate::domain::patience::Patience;
-use crate::domain::patient::Patient;
+use crate::domain::patient::{Patient, Proxy};
+use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, Priority, ProxyMode, Reason, Recipient, words};
 
 words! {
@@ -133,8 +134,9 @@ pub fn decide(q: &Question<'_>) -> Decision {
     if let Some(decision) = person_gates(q, patient, expires_at).or_else(|| message_gates(q, expires_at)) {
         return decision;
     }
-    let Some((proxy, to)) = addressee(q, patient) else {
-        return Decision::plain(Gate::Proxy, Verdict::Suppress(Reason::NoProxy));
+    let (proxy, to) = match addressee(q, patient) {
+        Ok(found) => found,
+        Err((gate, reason)) => return Decision::plain(gate, Verdict::Suppress(reason)),
     };
     let nobody = Recent::default();
     let recent = q.recent.get(proxy.map_or(0, |place| place + 1)).unwrap_or(&nobody);
@@ -193,24 +195,77 @@ fn message_gates(q: &Question<'_>, expires_at: Timestamp) -> Option<Decision> {
     })
 }
 
-/// Who is written to: the first proxy who stands in for the patient, else the patient. What is confidential, or what
-/// the patient wants kept to one contact, goes to nobody else. `None`: somebody stands in, and nobody can be reached.
-fn addressee<'a>(q: &Question<'a>, patient: &'a Patient) -> Option<(Option<usize>, Addressee<'a>)> {
-    let own = || Some((None, Addressee::patient(patient)));
-    if q.template.confidential || patient.contacts.iter().any(|c| c.only) {
+/// Who is written to: of a copy the proxy that it is for; else the first proxy who stands in for the patient, else the
+/// patient. What is confidential, or what the patient wants kept to one contact, goes to nobody else.
+///
+/// # Errors
+/// Nobody: somebody stands in, and nobody can be reached; or the proxy may not be written to any more.
+fn addressee<'a>(
+    q: &Question<'a>,
+    patient: &'a Patient,
+) -> Result<(Option<usize>, Addressee<'a>), (Gate, Reason)> {
+    let own = || Ok((None, Addressee::patient(patient)));
+    let nobody = || (Gate::Proxy, Reason::NoProxy);
+    if let Some(key) = q.message.copy_for {
+        if stays_with(q, patient) {
+            return Err((Gate::Confidential, Reason::ConfidentialContact));
+        }
+        let mut also = reached(q, patient, ProxyMode::Also);
+        return also
+            .find(|(_, proxy, _)| proxy.key() == *key)
+            .and_then(|(place, _, to)| Some((Some(place), to?)))
+            .ok_or_else(nobody);
+    }
+    if stays_with(q, patient) {
         return own();
     }
-    let today = q.now.to_zoned(q.zone.clone()).date();
-    let mut stand_in = patient.proxies.iter().enumerate().filter(|(_, proxy)| {
-        stands_in(proxy, patient, ProxyMode::Instead, q.message.purpose, today, &q.rules.majority)
-    });
     let mut any = false;
-    let found = stand_in.find_map(|(place, proxy)| {
+    let found = reached(q, patient, ProxyMode::Instead).find_map(|(place, _, to)| {
         any = true;
-        let known = q.proxies.get(place).copied().flatten();
-        Some((Some(place), Addressee::proxy(proxy, known)?))
+        Some((Some(place), to?))
     });
-    if any { found } else { own() }
+    if any { found.ok_or_else(nobody) } else { own() }
+}
+
+/// Whether nobody but the patient is written to.
+fn stays_with(q: &Question<'_>, patient: &Patient) -> bool {
+    q.template.confidential || patient.contacts.iter().any(|c| c.only)
+}
+
+/// The proxies who stand in for the patient in this mode today, with their places; `None`: one who cannot be reached.
+fn reached<'a>(
+    q: &Question<'a>,
+    patient: &'a Patient,
+    mode: ProxyMode,
+) -> impl Iterator<Item = (usize, &'a Proxy, Option<Addressee<'a>>)> {
+    let today = q.now.to_zoned(q.zone.clone()).date();
+    let (purpose, majority, known) = (q.message.purpose, &q.rules.majority, q.proxies);
+    let proxies = patient.proxies.iter().enumerate();
+    proxies.filter(move |(_, proxy)| stands_in(proxy, patient, mode, purpose, today, majority)).map(
+        move |(place, proxy)| {
+            let theirs = known.get(place).copied().flatten();
+            (place, proxy, Addressee::proxy(proxy, theirs))
+        },
+    )
+}
+
+/// The proxies who get a copy of the message about which `decision` was made, by their keys: those who are written to
+/// beside the patient, can be reached, and are not whom the message itself goes to. What the patient has said of
+/// themselves binds the patient; a copy passes all gates for whoever reads it. Nobody gets one before the message's
+/// time has come, or of one that nobody may write about.
+#[must_use]
+pub fn copies(q: &Question<'_>, decision: &Decision) -> Vec<Phi> {
+    let Some(patient) = q.patient.filter(|_| decision.gate >= Gate::Proxy) else { return Vec::new() };
+    if q.message.copy_for.is_some() || stays_with(q, patient) {
+        return Vec::new();
+    }
+    let reader = decision.proxy.and_then(|place| patient.proxies.get(place)).map(Proxy::key);
+    let also = reached(q, patient, ProxyMode::Also).filter(|(.., to)| to.is_some());
+    let mut keys: Vec<Phi> =
+        also.map(|(_, proxy, _)| proxy.key()).filter(|key| Some(key) != reader.as_ref()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 fn route_gates(q: &Question<'_>, to: &Addressee<'_>, recent: &Recent, expires_at: Timestamp) -> Decision {
@@ -312,7 +367,6 @@ mod tests {
     use crate::domain::ids::{MessageId, PatientId};
     use crate::domain::patience::Until;
     use crate::domain::patient::{Consent, ConsentSource, Preference};
-    use crate::domain::phi::Phi;
     use crate::domain::phone::Region;
     use crate::domain::problem::Problem;
     use crate::domain::reader::{Expect, ParseDefaults};
@@ -426,6 +480,7 @@ mod tests {
                 reached: false,
                 disturbs: true,
                 lifts_cap: false,
+                copy_for: None,
             },
             patient,
             proxies: &[],
@@ -662,8 +717,12 @@ mod tests {
         let own = r#","contacts":[{"channel":"sms","address":"+13125550142","private":true}]"#;
         assert_eq!(kept(SMS), (Gate::Confidential, Err(Some(Reason::ConfidentialContact))));
         assert_eq!(kept(own), (Gate::Route, Ok(Channel::Sms)));
-        let shared =
-            [AddressSeen { address: Phi::new("+13125550142"), shared: true, recent: Recent::default() }];
+        let shared = [AddressSeen {
+            address: Phi::new("+13125550142"),
+            shared: true,
+            of_several: true,
+            recent: Recent::default(),
+        }];
         let ana = ana(own);
         let at_home = ask(Some(&ana), |q| {
             q.template.confidential = true;
@@ -804,6 +863,106 @@ mod tests {
         }];
         let known = [Some(&stopped)];
         assert_eq!(ask(Some(&child), |q| q.proxies = &known).verdict, Verdict::Suppress(Reason::OptedOut));
+    }
+
+    /// A patient with a caregiver who is written to as well, under these terms, and with these other fields.
+    fn cared_for(terms: &str, more: &str) -> Patient {
+        ana(&format!(
+            r#"{SMS},"birth_date":"1949-03-02","proxies":[{{"person":{{"name":{{"given":"Luis"}},"contacts":[
+                {{"channel":"sms","address":"+13125550177"}}]}},"authority":"caregiver","mode":"also"{terms}}}]{more}"#
+        ))
+    }
+
+    #[test]
+    fn who_is_written_to_as_well_gets_a_copy() {
+        let all = r#","purposes":["*"]"#;
+        type Change = fn(&mut Question<'_>);
+        let plain: Change = |_| {};
+        let no = r#","do_not_contact":"asked""#;
+        let stopped = r#","consents":[{"granted":false,"at":"2026-10-01T12:00:00Z","source":"patient"}]"#;
+        for (why, patient, change, expected) in [
+            ("as the record says", cared_for(all, ""), plain, 1),
+            ("for this purpose", cared_for(r#","purposes":["appointment"]"#, ""), plain, 1),
+            ("not for others", cared_for(r#","purposes":["care"]"#, ""), plain, 0),
+            ("not yet", cared_for(&format!(r#"{all},"from":"2027-01-01""#), ""), plain, 0),
+            ("no longer", cared_for(&format!(r#"{all},"until":"2026-12-01""#), ""), plain, 0),
+            ("nothing that is confidential", cared_for(all, ""), |q| q.template.confidential = true, 0),
+            (
+                "not before its time",
+                cared_for(all, ""),
+                |q| q.message.not_before = Some(q.message.expires_at),
+                0,
+            ),
+            (
+                "not of what was taken back",
+                cared_for(all, ""),
+                |q| q.message.cancelled = Some(Reason::Cancelled),
+                0,
+            ),
+            (
+                "not of what is held",
+                cared_for(all, ""),
+                |q| q.hold = Some(HoldView { until: None, cause: Reason::OperatorHold }),
+                0,
+            ),
+            ("not about whom nobody may write of", cared_for(all, no), plain, 0),
+            ("also where the patient said stop", cared_for(all, stopped), plain, 1),
+        ] {
+            let mut wanted = Vec::new();
+            let decision = ask(Some(&patient), change);
+            ask(Some(&patient), |q| {
+                change(q);
+                wanted = copies(q, &decision);
+            });
+            assert_eq!(wanted.len(), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_copy_goes_to_its_proxy_as_the_record_stands() {
+        let all = r#","purposes":["*"]"#;
+        let key = cared_for(all, "").proxies[0].key();
+        let copy = |patient: &Patient, change: fn(&mut Question<'_>)| {
+            ask(Some(patient), |q| {
+                q.message.copy_for = Some(&key);
+                change(q);
+            })
+        };
+        let sent = copy(&cared_for(all, ""), |_| {});
+        assert_eq!(sent.proxy, Some(0));
+        let Verdict::Send { route, .. } = sent.verdict else { panic!() };
+        assert_eq!(route.address, Phi::new("+13125550177"), "their own contact");
+        let nobody = Verdict::Suppress(Reason::NoProxy);
+        assert_eq!(copy(&ana(SMS), |_| {}).verdict, nobody, "they are no proxy any more");
+        let until = format!(r#"{all},"until":"2026-12-01""#);
+        assert_eq!(copy(&cared_for(&until, ""), |_| {}).verdict, nobody);
+        let private = copy(&cared_for(all, ""), |q| q.template.confidential = true);
+        assert_eq!(private.verdict, Verdict::Suppress(Reason::ConfidentialContact));
+        let gone = copy(&cared_for(all, ""), |q| q.message.cancelled = Some(Reason::Superseded));
+        assert_eq!(gone.verdict, Verdict::Cancel(Reason::Superseded));
+    }
+
+    #[test]
+    fn the_proxy_of_two_patients_is_written_to_about_each() {
+        let seen = |of_several| {
+            [AddressSeen {
+                address: Phi::new("+13125550177"),
+                shared: true,
+                of_several,
+                recent: Recent::default(),
+            }]
+        };
+        let patient = cared_for(r#","purposes":["*"]"#, "");
+        let key = patient.proxies[0].key();
+        for (of_several, expected) in [(false, Ok(Channel::Sms)), (true, Err(Some(Reason::SharedContact)))] {
+            let addresses = seen(of_several);
+            let decision = ask(Some(&patient), |q| {
+                q.message.copy_for = Some(&key);
+                q.template.shared_address = false;
+                q.addresses = &addresses;
+            });
+            assert_eq!(said_by(decision).1, expected);
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub struct MessageView<'a> {
     pub disturbs: bool,
     /// A correction that was approved as one: the caps neither count it nor hold it back.
     pub lifts_cap: bool,
+    /// Of a copy: the key of the proxy that it is for.
+    pub copy_for: Option<&'a Phi>,
 }
 
 /// What the decision needs of the place that writes.
@@ -135,6 +137,8 @@ pub struct AddressSeen {
     pub address: Phi,
     /// Several patients stand behind it.
     pub shared: bool,
+    /// Several patients have it as a contact of their own. A proxy of several patients has it once.
+    pub of_several: bool,
     /// The messages of this week that were sent to it, whoever they were for.
     pub recent: Recent,
 }

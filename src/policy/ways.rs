@@ -104,11 +104,14 @@ impl<'a> Asked<'_, 'a> {
         if only && !contact.only {
             return Some(Reason::ConfidentialContact);
         }
-        let shared = self.q.addresses.iter().any(|seen| seen.address == contact.address && seen.shared);
+        let seen = self.q.addresses.iter().find(|seen| seen.address == contact.address);
+        let shared = seen.is_some_and(|seen| seen.shared);
         if self.q.template.confidential && (!contact.private || shared) {
             return Some(Reason::ConfidentialContact);
         }
-        (shared && !self.q.template.shared_address).then_some(Reason::SharedContact)
+        // Whoever is a proxy of several reads alone what is about each of them.
+        let of_several = seen.is_some_and(|seen| seen.of_several);
+        (of_several && !self.q.template.shared_address).then_some(Reason::SharedContact)
     }
 
     /// Whether the channel, and somebody who carries it, may see what the text reveals.

@@ -40,10 +40,10 @@ use pulse::{OldestDue, PulseRow, StreamEvent};
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
     CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Count, Counts, Decided,
-    Directory, EventRow, Heard, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, OutboxEvent, PageRow,
-    PageWish, ParkedFilter, ParkedRow, Received, Release, ReplyAsk, ReplyOutcome, ReplyText, Reserve,
-    Reserved, Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem,
-    WorkMove, WorkMoved, WorkSwept, WorkerRow,
+    Directory, EventRow, Heard, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, NewCopy, OutboxEvent,
+    PageRow, PageWish, ParkedFilter, ParkedRow, Received, Release, ReplyAsk, ReplyOutcome, ReplyText,
+    Reserve, Reserved, Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter,
+    WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -105,6 +105,10 @@ pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
 
     /// What decisions rest on, for a batch of messages; one entry each, in order.
     async fn directory(&self, subjects: &[Subject]) -> Result<Directory>;
+
+    /// Writes copies of messages for those who are written to beside the patient: once for each of them however often it
+    /// is asked, and only while the message is in the hand that asks and nothing of it was sent.
+    async fn copy(&self, copies: &[NewCopy]) -> Result<()>;
 
     /// Writes what was decided other than to send. What has failed and is not bulk becomes a work item.
     async fn decide(&self, decisions: &[Decided]) -> Result<()>;

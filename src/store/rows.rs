@@ -88,6 +88,28 @@ pub struct JobBody {
     /// A correction that was approved as one: the caps do not hold it back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lifts_cap: bool,
+    /// Of a copy: what it is a copy of, and for whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyFor>,
+}
+
+/// A copy of a message goes to a proxy who is written to beside the patient.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CopyFor {
+    pub message: MessageId,
+    /// [`crate::domain::patient::Proxy::key`].
+    pub proxy: Phi,
+}
+
+/// A copy to be written, of a message that is in hand and of which nothing was sent.
+#[derive(Clone, Debug)]
+pub struct NewCopy {
+    pub id: MessageId,
+    pub of: MessageId,
+    /// The lease of the message that it is a copy of.
+    pub token: i64,
+    /// The job, with [`JobBody::copy`].
+    pub body: JobBody,
 }
 
 /// A job that passed validation, on its way in.
@@ -295,6 +317,8 @@ pub struct AddressState {
     pub subject: String,
     /// Several patients stand behind it.
     pub shared: bool,
+    /// Several patients have it as a contact of their own; a proxy of several has it once.
+    pub of_several: bool,
     /// What was sent to it this week, as the caps count it.
     pub recent: Option<String>,
 }
@@ -555,6 +579,8 @@ pub struct MessageFilter {
     pub since: Option<Timestamp>,
     /// Accepted before this instant.
     pub until: Option<Timestamp>,
+    /// The copies of these messages.
+    pub copies_of: Vec<MessageId>,
     /// Those older than this one.
     pub before: Option<MessageId>,
     /// Those that changed at or after this instant, oldest change first.
@@ -581,10 +607,21 @@ pub struct MessageRow {
     /// Sent, and a receipt is awaited until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt_by: Option<Timestamp>,
+    /// The message that it is a copy of, for a proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<MessageId>,
     #[serde(skip)]
     pub explanation: Option<String>,
     #[serde(skip)]
     pub body: JobBody,
+}
+
+impl MessageRow {
+    /// Whom it is for, as far as the message alone says it.
+    #[must_use]
+    pub fn recipient(&self) -> Recipient {
+        self.copy_of.map_or(Recipient::Patient, |_| Recipient::Proxy)
+    }
 }
 
 /// An attempt as it stands.

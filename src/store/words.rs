@@ -67,7 +67,9 @@ macro_rules! reached {
             ".status WHEN 'delivered' THEN true WHEN 'sent' THEN EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = ",
             $row,
             ".id AND (a.status IN ('sent', 'delivered', 'read') OR (a.status = 'unknown' AND a.awaits IS NOT NULL))) ",
-            "ELSE false END)"
+            "WHEN 'unknown' THEN EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = ",
+            $row,
+            ".id AND a.status = 'unknown' AND a.awaits IS NOT NULL) ELSE false END)"
         )
     };
 }

@@ -2,8 +2,9 @@
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use outreachd::dispatch::explain;
 use outreachd::domain::status::MessageStatus;
-use outreachd::domain::words::{Channel, Reason};
+use outreachd::domain::words::{Channel, Reason, Recipient};
 use outreachd::simulator::SimulatorConfig;
 use outreachd::store::rows::{Counts, MessageFilter, MessageRow};
 use serde_json::{Value, json};
@@ -90,5 +91,50 @@ async fn a_mother_reads_what_is_about_her_child() {
     assert!(sent.explanation.unwrap().contains(r#""recipient":"proxy""#));
     let events = house.store.attempts(sent.facts.id).await.unwrap();
     assert_eq!(events[0].locale, "es", "in her language");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cares_for_somebody_reads_along() {
+    let house = house().await;
+    let mut mother = patient("P1", "sms", "+13125550142");
+    let luis = json!({"name": {"given": "Luis"}, "language": "es", "timezone": "America/Chicago",
+        "contacts": [{"channel": "email", "address": "luis@example.org"}]});
+    mother["proxies"] = json!([
+        {"person": luis, "authority": "caregiver", "mode": "also", "purposes": ["appointment"]},
+        {"patient_id": "P2", "authority": "caregiver", "mode": "also", "purposes": ["*"]},
+        {"patient_id": "P3", "authority": "caregiver", "mode": "also", "purposes": ["billing"]},
+    ]);
+    // One of them sleeps.
+    let mut daughter = asleep("P2");
+    daughter["contacts"] = json!([{"channel": "sms", "address": "+13125550177"}]);
+    house.publish("patient.upsert", &[daughter, patient("P3", "sms", "+13125550178"), mother]).await;
+    house.publish("job", &[job("a", "P1")]).await;
+    house.until_status(MessageStatus::Sent, 2).await;
+    house.until_status(MessageStatus::Held, 1).await;
+
+    let filter = MessageFilter { limit: 100, ..MessageFilter::default() };
+    let rows = house.store.messages(&filter).await.unwrap();
+    assert_eq!(rows.len(), 3, "nobody else");
+    let original = rows.iter().find(|row| row.copy_of.is_none()).unwrap();
+    let explained = explain(house.store.as_ref(), original.facts.id).await.unwrap().unwrap();
+    assert_eq!((original.channel, explained.copies.len()), (Some(Channel::Sms), 2));
+    assert!(explained.to_text().contains("held (quiet_hours)"), "{}", explained.to_text());
+    for copy in rows.iter().filter(|row| row.copy_of == Some(original.facts.id)) {
+        let told = explain(house.store.as_ref(), copy.facts.id).await.unwrap().unwrap().to_text();
+        assert!(told.contains("a proxy, beside the patient") && told.contains("copy of"), "{told}");
+        match copy.status {
+            MessageStatus::Sent => {
+                let attempts = house.store.attempts(copy.facts.id).await.unwrap();
+                let to = (attempts[0].channel, attempts[0].recipient, attempts[0].locale.as_str());
+                assert_eq!(to, (Channel::Email, Recipient::Proxy, "es"), "his mail, in his language");
+            }
+            _ => assert_eq!(copy.reason, Some(Reason::QuietHours), "she is asleep"),
+        }
+    }
+    // What is taken back is taken back from whoever has not read it yet.
+    let cancel = json!({"action": "cancel", "source": "lakeside-ehr", "id": "a", "reason": "visit moved"});
+    house.publish("job.cancel", &[cancel]).await;
+    house.until_status(MessageStatus::Cancelled, 1).await;
     house.close().await;
 }

@@ -35,3 +35,4 @@ mod rooms;
 mod simulator;
 mod store;
 mod templates;
+mod tour;

@@ -18,7 +18,7 @@ pub(super) const SOURCE: &str = "demo";
 /// Every name on a broker begins with it, so that no queue of anybody else is touched.
 const PREFIX: &str = "outreach-demo";
 /// Known to everybody, as the demo's patients are.
-const KEY: &[u8; 32] = b"outreachd demo: no real patients";
+pub(super) const KEY: &[u8; 32] = b"outreachd demo: no real patients";
 
 /// A folder of the demo's own, removed with this value.
 pub(super) struct Home(PathBuf);
@@ -64,7 +64,8 @@ pub(super) fn config(home: &Home, templates: &Path, options: &Options) -> Result
     Config::from_toml(&text).map_err(Failure::Config)
 }
 
-fn quoted(text: &str) -> String {
+/// As TOML writes it.
+pub(super) fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
 

@@ -4,6 +4,7 @@ mod clinic;
 mod house;
 mod report;
 mod texts;
+mod tour;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -44,7 +45,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Nothing leaves this machine: all providers are simulated, on loopback.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  outreachd demo\n  outreachd demo --jobs 500 --exit --json      for scripts"
+    after_help = "Examples:\n  outreachd demo\n  outreachd demo --jobs 500 --exit --json      for scripts\n  \
+                  outreachd demo --tour                        every reason, explained"
 )]
 pub(super) struct Options {
     /// How many jobs arrive
@@ -65,10 +67,16 @@ pub(super) struct Options {
     /// Let one request in ten fail in a way that can be tried again
     #[arg(long)]
     faults: bool,
+    /// Instead: one message for each reason for which a message can be where it is, explained; ends by itself
+    #[arg(long, conflicts_with_all = ["jobs", "exit", "database", "amqp", "seed", "faults"])]
+    tour: bool,
 }
 
 pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure> {
     logging::start(LogSection { format: LogFormat::Pretty, level: LogLevel::Error })?;
+    if options.tour {
+        return tour::run(desk).await;
+    }
     // From here on a signal is kept until the house can be left in order.
     let mut ended = pin!(asked_to_end());
     let home = house::Home::make().map_err(|error| folder(&error))?;

@@ -21,15 +21,26 @@ pub(super) fn folder(home: &Path) -> io::Result<PathBuf> {
     if SETS.iter().all(|set| near.join(set).join("template.toml").exists()) {
         return Ok(near.to_owned());
     }
+    with(home, &[])
+}
+
+/// The shipped ones and `more`, by their paths, written into `home`: a show that must look the same wherever it is given.
+pub(super) fn with(home: &Path, more: &[(&str, &str)]) -> io::Result<PathBuf> {
     let own = home.join("templates");
-    for (path, text) in SHIPPED {
-        let file = own.join(path);
+    write(&own, SHIPPED)?;
+    write(&own, more)?;
+    Ok(own)
+}
+
+fn write(to: &Path, files: &[(&str, &str)]) -> io::Result<()> {
+    for (path, text) in files {
+        let file = to.join(path);
         if let Some(folder) = file.parent() {
             house::private_folder(folder)?;
         }
         std::fs::write(file, text)?;
     }
-    Ok(own)
+    Ok(())
 }
 
 macro_rules! shipped {

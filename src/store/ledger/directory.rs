@@ -231,7 +231,8 @@ impl<E: Engine> Ledger<E> {
                 address: (*address).clone(),
                 subject: subject.clone(),
                 shared: row.int(1)? > 1,
-                recent: row.maybe_text(2)?.map(str::to_owned),
+                of_several: row.int(2)? > 1,
+                recent: row.maybe_text(3)?.map(str::to_owned),
             };
             states.insert((*address).clone(), state);
         }
@@ -250,7 +251,7 @@ impl<E: Engine> Ledger<E> {
             .read(
                 "SELECT patient_id, count(*) FROM messages
                  WHERE patient_id = ANY($1) AND priority < 2 AND status IN ('accepted', 'scheduled', 'held')
-                   AND due_at < now() + $2 * {us}
+                   AND copy_of IS NULL AND due_at < now() + $2 * {us}
                  GROUP BY patient_id",
                 args![yielding.into_iter().collect::<Vec<_>>(), micros(SignedDuration::from_hours(24))],
             )
@@ -298,6 +299,8 @@ impl<E: Engine> Ledger<E> {
 const ADDRESSES: &str = "
 SELECT input.place,
     (SELECT count(*) FROM (SELECT 1 FROM patient_addresses pa WHERE pa.address_index = input.address_index LIMIT 2) few),
+    (SELECT count(*) FROM (SELECT 1 FROM patient_addresses pa WHERE pa.address_index = input.address_index AND pa.own
+        LIMIT 2) owners),
     s.recent_sends
 FROM {input} LEFT JOIN patient_state s ON s.subject = input.subject";
 

@@ -11,8 +11,9 @@ use super::work::NewItem;
 use super::{Ledger, Numbered};
 use crate::domain::ids::HoldId;
 use crate::domain::status::MessageStatus;
-use crate::domain::words::{Priority, Reason, WorkKind};
+use crate::domain::words::{Priority, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts, hold};
+use crate::store::emit::Move;
 use crate::store::engine::{Args, Engine, args, micros};
 use crate::store::rows::{Hold, HoldRow, HoldScope, HoldState, HoldThen, MessageFacts, OnRelease};
 use crate::store::{Result, words};
@@ -151,7 +152,7 @@ impl<E: Engine> Ledger<E> {
 
     /// What may have reached somebody is not called expired: it is only not sent again.
     async fn drop_held(&self, hold: Uuid, limit: u32) -> Result<usize> {
-        const HELD: &str = held!(concat!(words::facts!("m."), ", m.reason, m.seq"));
+        const HELD: &str = held!(concat!(words::facts!("m."), ", m.reason, m.seq, m.copy_of"));
         let mut tx = self.engine.begin().await?;
         let rows = E::run(&mut tx, HELD, args![hold, i64::from(limit)]).await?;
         let ids = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
@@ -165,7 +166,9 @@ impl<E: Engine> Ledger<E> {
                 continue;
             }
             let reason = row.maybe_word(14, Reason::from_word)?.unwrap_or(Reason::OperatorHold);
-            let event = self.emitter.message(&facts, &bare_move(MessageStatus::Expired, reason, now));
+            let recipient = row.maybe_id(16)?.map_or(Recipient::Patient, |_| Recipient::Proxy);
+            let to = Move { recipient, ..bare_move(MessageStatus::Expired, reason, now) };
+            let event = self.emitter.message(&facts, &to);
             let seq = row.count::<u32>(15)?.saturating_add(1);
             events.extend(event.map(|event| Numbered { message: Some(facts.id), seq, event }));
         }

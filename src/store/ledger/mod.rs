@@ -10,6 +10,7 @@ mod campaign_report;
 mod campaigns;
 mod claim;
 mod contacts;
+mod copies;
 mod corridor;
 mod directory;
 mod emergencies;
@@ -200,6 +201,9 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn decide(&self, decisions: &[Decided]) -> Result<()> {
         self.decide_batch(decisions).await
+    }
+    async fn copy(&self, copies: &[NewCopy]) -> Result<()> {
+        self.write_copies(copies).await
     }
     async fn begin(&self, worker: WorkerId, batch: &[Begin]) -> Result<Begun> {
         self.begin_batch(worker, batch).await

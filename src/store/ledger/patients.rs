@@ -10,11 +10,21 @@ use crate::domain::consent::{Merged, merge_patient};
 use crate::domain::ids::PatientId;
 use crate::domain::merge::combine;
 use crate::domain::patient::{Consent, ConsentSource, Contact, Patient};
+use crate::domain::phi::Phi;
 use crate::domain::words::Purpose;
 use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Column, Data, Engine, args, bytes, flags, ids, maybe_texts, texts, times};
 use crate::store::rows::{AddressConsent, UpsertOutcome};
+
+/// Somebody behind an address.
+struct Behind<'p> {
+    patient: &'p str,
+    index: Vec<u8>,
+    subject: String,
+    /// It is a contact of their own, not one of their proxy's.
+    own: bool,
+}
 
 impl<E: Engine> Ledger<E> {
     pub(super) async fn upsert_batch(&self, patients: Vec<Patient>) -> Result<Vec<UpsertOutcome>> {
@@ -132,22 +142,28 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         let ids: Vec<&str> = patients.iter().map(|p| p.id.as_str()).collect();
-        let mut behind: Vec<(&str, Vec<u8>, String)> = Vec::new();
+        let mut behind: Vec<Behind<'_>> = Vec::new();
         for patient in &patients {
-            let unique: BTreeMap<Vec<u8>, String> =
-                patient.addresses().map(|a| (self.sealer.index(a), self.sealer.address_subject(a))).collect();
-            behind.extend(unique.into_iter().map(|(index, subject)| (patient.id.as_str(), index, subject)));
+            let own: HashSet<&Phi> = patient.contacts.iter().map(|contact| &contact.address).collect();
+            let unique: HashSet<&Phi> = patient.addresses().collect();
+            behind.extend(unique.into_iter().map(|address| Behind {
+                patient: patient.id.as_str(),
+                index: self.sealer.index(address),
+                subject: self.sealer.address_subject(address),
+                own: own.contains(address),
+            }));
         }
-        Self::make_states(tx, behind.iter().map(|(.., subject)| subject.as_str()).collect()).await?;
+        Self::make_states(tx, behind.iter().map(|b| b.subject.as_str()).collect()).await?;
         E::run(tx, "DELETE FROM patient_addresses WHERE patient_id = ANY($1)", args![ids.clone()]).await?;
         if !behind.is_empty() {
             let batch = vec![
-                bytes("address_index", &behind, |(_, index, _)| index.clone()),
-                texts("patient_id", &behind, |(id, ..)| id),
+                bytes("address_index", &behind, |b| b.index.clone()),
+                texts("patient_id", &behind, |b| b.patient),
+                flags("own", &behind, |b| b.own),
             ];
             E::run(
                 tx,
-                "INSERT INTO patient_addresses (address_index, patient_id) SELECT address_index, patient_id FROM {input}",
+                "INSERT INTO patient_addresses (address_index, patient_id, own) SELECT address_index, patient_id, own FROM {input}",
                 Args::none().batch(batch),
             )
             .await?;

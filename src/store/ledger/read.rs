@@ -95,6 +95,10 @@ impl<E: Engine> Ledger<E> {
         );
         q.and_if("m.campaign_id = ?", filter.campaign_id.as_ref().map(|x| x.as_str()));
         q.and_if("m.patient_id = ?", filter.patient_id.as_ref().map(|x| x.as_str()));
+        if !filter.copies_of.is_empty() {
+            let of: Vec<Uuid> = filter.copies_of.iter().map(|id| id.0).collect();
+            q.and("m.copy_of = ANY(?)", of);
+        }
         q.and_if("m.id < ?", filter.before.map(|id| id.0));
         // By the time in the id: no index on the time of acceptance is needed.
         q.and_if("m.id >= ?", filter.since.map(first_id_of));
@@ -121,6 +125,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     fn message_row(&self, row: &E::Row) -> Result<MessageRow> {
+        let body = self.job_body(row, 25)?;
         Ok(MessageRow {
             facts: facts(row)?,
             status: row.word(14, MessageStatus::from_word)?,
@@ -134,7 +139,8 @@ impl<E: Engine> Ledger<E> {
             expires_at: row.time(22)?,
             due_at: row.maybe_time(23)?,
             explanation: row.maybe_text(24)?.map(str::to_owned),
-            body: self.job_body(row, 25)?,
+            copy_of: body.copy.as_ref().map(|copy| copy.message),
+            body,
             receipt_by: row.maybe_time(26)?,
         })
     }

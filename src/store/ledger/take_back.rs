@@ -188,7 +188,8 @@ impl<E: Engine> Ledger<E> {
         now: Timestamp,
     ) -> Result<()> {
         for id in ids {
-            if let Some(message) = self.message_in(tx, id.0).await? {
+            // A copy goes by the job's name, and its end is not the patient's.
+            if let Some(message) = self.message_in(tx, id.0).await?.filter(|m| m.copy_of.is_none()) {
                 let name = ("job", message.facts.job_id.as_str());
                 self.bury(tx, source, name, Reason::Cancelled, now).await?;
             }
@@ -206,18 +207,29 @@ impl<E: Engine> Ledger<E> {
         if ids.is_empty() {
             return Ok(TakenBack::default());
         }
-        let rows = E::run(tx, TAKE_BACK, args![ids.to_vec(), reason.as_str()]).await?;
+        let mut rows = E::run(tx, TAKE_BACK, args![ids.to_vec(), reason.as_str()]).await?;
+        // Asked for only now that the messages are ours: none of them is given a copy any more.
+        let mut ids = ids.to_vec();
+        let copies: Vec<Uuid> =
+            Self::copies_of(tx, &ids).await?.into_iter().filter(|id| !ids.contains(id)).collect();
+        if !copies.is_empty() {
+            rows.extend(E::run(tx, TAKE_BACK, args![copies.clone(), reason.as_str()]).await?);
+            ids.extend(copies);
+        }
         let mut taken = TakenBack::default();
         for row in &rows {
             taken.cancelled.push(MessageId(row.id(0)?));
         }
         let mut events = Vec::new();
         for id in ids {
-            let Some(message) = self.message_in(tx, *id).await? else { continue };
+            let Some(message) = self.message_in(tx, id).await? else { continue };
             let facts = &message.facts;
             if taken.cancelled.contains(&facts.id) {
                 taken.was_change |= facts.is_change;
-                let to = bare_move(MessageStatus::Cancelled, reason, now);
+                let to = Move {
+                    recipient: message.recipient(),
+                    ..bare_move(MessageStatus::Cancelled, reason, now)
+                };
                 let event = self.emitter.message(facts, &to);
                 let seq = message.seq;
                 events.extend(event.map(|event| Numbered { message: Some(facts.id), seq, event }));
@@ -261,7 +273,8 @@ impl<E: Engine> Ledger<E> {
             E::run(tx, "UPDATE messages SET seq = seq + 1 WHERE id = $1", args![id.0]).await?;
             let Some(message) = self.message_in(tx, id.0).await? else { continue };
             let awaits = message.due_at.is_some() || message.receipt_by.is_some();
-            let to = Move { awaits, ..bare_move(message.status, Reason::TooLate, now) };
+            let bare = bare_move(message.status, Reason::TooLate, now);
+            let to = Move { awaits, recipient: message.recipient(), ..bare };
             let event = Emitter::always(&message.facts, &to);
             events.push(Numbered { message: Some(*id), seq: message.seq, event });
         }

@@ -12,4 +12,5 @@ mod operations;
 mod page;
 mod patients;
 mod people;
+mod second_person;
 mod work;

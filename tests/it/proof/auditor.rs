@@ -121,7 +121,7 @@ pub(crate) async fn audit(sql: &PgPool, evidence: &Evidence) -> Report {
 /// I1.
 async fn every_publish_has_its_row(sql: &PgPool, evidence: &Evidence, report: &mut Report) {
     let mut messages: HashMap<(String, String), u32> = HashMap::new();
-    for row in sqlx::query("SELECT source, job_id FROM messages WHERE retry_of IS NULL")
+    for row in sqlx::query("SELECT source, job_id FROM messages WHERE retry_of IS NULL AND copy_of IS NULL")
         .fetch_all(sql)
         .await
         .unwrap()

@@ -193,7 +193,7 @@ async fn a_provider_whose_messages_do_not_arrive_is_left_alone_while_another_del
         of(c, MessageStatus::Sent) == taken() && of(c, MessageStatus::Delivered) + taken() == 180
     };
     house.until("what the backup took has arrived", arrived).await;
-    assert!((20..=150).contains(&taken()), "{} were taken by the one that delivers none", taken());
+    assert!((5..=150).contains(&taken()), "{} were taken by the one that delivers none", taken());
     house.close().await;
     backup.shutdown().await.unwrap();
 }

@@ -1,9 +1,10 @@
 //! What decisions rest on.
 
 use outreachd::domain::ids::AttemptId;
+use outreachd::domain::patient::{Person, Proxy, ProxyPerson};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::AttemptStatus;
-use outreachd::domain::words::{Channel, Priority, Purpose, Reason};
+use outreachd::domain::words::{Authority, Channel, Priority, ProxyMode, Purpose, Reason};
 use outreachd::store::rows::{
     AddressConsent, Begin, Failure, HoldScope, OnRelease, Settlement, Subject, Then,
 };
@@ -26,6 +27,36 @@ pub(super) async fn a_patient_is_found_under_every_name(ledger: Ledger) {
     }
     assert_ne!(before.entries[0].state, after.entries[0].state);
     assert_ne!(before.entries[1].state, after.entries[1].state);
+}
+
+pub(super) async fn a_number_is_of_those_whose_own_it_is(ledger: Ledger) {
+    // Two children, whose mother has a number that is also the own one of so many.
+    let child = |id: &str| {
+        let mut child = patient(id, "2026-01-01T00:00:00Z");
+        let contacts = std::mem::take(&mut child.contacts);
+        let mother = Person { name: None, language: None, timezone: None, contacts };
+        child.proxies = vec![Proxy {
+            person: ProxyPerson::Person(Box::new(mother)),
+            relationship: None,
+            authority: Authority::Guardian,
+            mode: ProxyMode::Also,
+            purposes: None,
+            from: None,
+            until: None,
+            evidence: None,
+        }];
+        child
+    };
+    ledger.upsert_patients(vec![child("P1"), child("P2")]).await.unwrap();
+    for (others, shared, of_several) in
+        [(&[] as &[&str], true, false), (&["P3"], true, false), (&["P4"], true, true)]
+    {
+        let others = others.iter().map(|id| patient(id, "2026-01-01T00:00:00Z"));
+        ledger.upsert_patients(others.collect()).await.unwrap();
+        let directory = ledger.directory(&[asking("P1")]).await.unwrap();
+        let seen = &directory.entries[0].addresses[0];
+        assert_eq!((seen.shared, seen.of_several), (shared, of_several));
+    }
 }
 
 pub(super) async fn an_unknown_patient_has_a_revision_all_the_same(ledger: Ledger) {

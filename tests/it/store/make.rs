@@ -75,6 +75,7 @@ pub(super) fn job(id: &str) -> Admission {
             override_reason: None,
             patient: None,
             lifts_cap: false,
+            copy: None,
         },
         content_hash,
         replaces: None,

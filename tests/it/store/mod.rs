@@ -7,6 +7,7 @@ mod begin;
 mod callbacks;
 mod caps;
 mod claim;
+mod copies;
 mod decide;
 mod directory;
 mod file;
@@ -101,6 +102,12 @@ contract! {
         a_stale_lease_gives_nothing_back
         a_claimed_job_that_was_cancelled_meanwhile_says_so
     }
+    copies {
+        a_proxy_gets_one_copy_however_often_it_is_asked_for
+        whoever_takes_a_job_back_takes_its_copies_back
+        a_copy_that_waits_is_taken_back_though_the_patient_has_theirs
+        a_cancel_and_a_copy_at_once_leave_nothing_to_send
+    }
     directory {
         a_patient_is_found_under_every_name
         an_unknown_patient_has_a_revision_all_the_same
@@ -108,6 +115,7 @@ contract! {
         what_was_said_at_a_snapshots_address_is_found
         routes_that_were_given_up_are_remembered
         holds_in_force_are_seen
+        a_number_is_of_those_whose_own_it_is
         answers_come_in_the_order_of_the_questions
     }
     decide {

@@ -265,6 +265,7 @@ pub(super) async fn a_late_cancel_drops_what_has_not_begun_and_an_unknown_step_i
     ledger.pass(seconds(4 * HOUR)).await;
     for _ in 0..2 {
         let second = ledger.due().await.expect("the second step");
+        assert!(second.work.reached, "it may have been");
         let attempt = ledger.step(&second, Until::Delivered).await.expect("begins");
         ledger.answer(&second, attempt, (AttemptStatus::Sent, Then::Awaits), Until::Delivered).await;
         ledger.hear_of(second.facts.id, 1, Said::Delivered).await;

@@ -1,0 +1,72 @@
+//! Emergencies for many: whoever asked does not let them go.
+
+use std::path::Path;
+use std::process::Command;
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::api::{Answer, Api, send};
+
+/// A template for emergencies beside the product's.
+fn templates(dir: &Path) {
+    let product = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+    let storm = dir.join("storm");
+    assert!(Command::new("cp").arg("-r").arg(product.join("_partials")).arg(dir).status().unwrap().success());
+    assert!(Command::new("cp").arg("-r").arg(product.join("_layouts")).arg(dir).status().unwrap().success());
+    let copied = Command::new("cp").arg("-r").arg(product.join("preferences-changed")).arg(&storm).status();
+    assert!(copied.unwrap().success());
+    let text = std::fs::read_to_string(storm.join("template.toml")).unwrap();
+    let text = text.replace("purposes = [\"care\"]", "purposes = [\"emergency\"]");
+    std::fs::write(storm.join("template.toml"), text).unwrap();
+}
+
+fn token(who: &str) -> String {
+    format!("token-of-{who}-0123456789abcdef")
+}
+
+async fn release(api: &Api, who: &str, path: &str) -> Answer {
+    send(api.request(&Method::DELETE, path).bearer_auth(token(who))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asked_for_an_emergency_for_many_does_not_let_it_go() {
+    let dir = tempfile::tempdir().unwrap();
+    templates(dir.path());
+    let mut more = "[policy]\nsecond_person_above = 1\n".to_owned();
+    for (name, bound) in [("nurse", ""), ("doctor", ""), ("machine", "sources = [\"lakeside-ehr\"]")] {
+        let token = token(name);
+        more += &format!(
+            "[[api.tokens]]\nname = \"{name}\"\ntoken = \"{token}\"\nscopes = [\"admin\"]\n{bound}\n"
+        );
+    }
+    let api = Api::open_templates("", &more, dir.path()).await;
+    for id in ["P1", "P2"] {
+        api.patient(id).await;
+    }
+    let storm = |patient: &str| {
+        json!({"id": format!("storm-{patient}"), "source": "lakeside-ehr", "patient_id": patient, "template": "storm",
+            "data": {}, "purpose": "emergency", "override_reason": "The clinic is closed by the storm"})
+    };
+    let asked = json!([storm("P1"), storm("P2")]);
+    let asking = api.request(&Method::POST, "/v1/jobs").bearer_auth(token("nurse")).json(&asked);
+    let told = send(asking).await.expect(200);
+    let ids: Vec<&str> =
+        told.as_array().unwrap().iter().map(|item| item["message_id"].as_str().unwrap()).collect();
+    for id in &ids {
+        assert_eq!(api.until(id, "held").await["reason"], "awaiting_approval");
+    }
+    let listed = api.get("/v1/holds").await.expect(200);
+    let hold = &listed["holds"][0];
+    assert_eq!((&hold["cause"], &hold["value"]), (&json!("awaiting_approval"), &json!("lakeside-ehr")));
+    assert_eq!(hold["asked_by"], json!(["lakeside-ehr", "nurse"]));
+    let path = format!("/v1/holds/{}", hold["id"].as_str().unwrap());
+    for who in ["nurse", "machine"] {
+        release(&api, who, &path).await.problem(403);
+    }
+    release(&api, "doctor", &path).await.expect(204);
+    for id in &ids {
+        api.until(id, "sent").await;
+    }
+    api.close().await;
+}
