@@ -182,8 +182,6 @@ impl Foresight {
                 step: 0,
                 reached: false,
                 lifts_cap: admission.body.lifts_cap,
-                step: 0,
-                reached: false,
             },
             patient,
             proxies: &proxies,
