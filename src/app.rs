@@ -31,7 +31,7 @@ use crate::simulator::{Simulator, SimulatorConfig, SimulatorError};
 use crate::store::emit::Emitter;
 use crate::store::postgres::PostgresStore;
 use crate::store::rows::Timings;
-use crate::store::rules::{ByPriority, LedgerRules, WorkDue};
+use crate::store::rules::{ByPriority, Emergencies, LedgerRules, WorkDue};
 use crate::store::sealer::Sealer;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
@@ -298,6 +298,7 @@ fn ledger_rules(config: &Config) -> LedgerRules {
     let work = &config.work;
     let told = config.sources.iter().filter(|source| source.callback.is_some());
     let limited = |source: &SourceSection| Some((source.name.clone(), source.per_day?));
+    let watched = |source: &SourceSection| Some((source.name.clone(), source.second_person_above?));
     LedgerRules {
         surge: surge.enabled.then_some(rules),
         per_day: config.sources.iter().filter_map(limited).collect(),
@@ -305,6 +306,10 @@ fn ledger_rules(config: &Config) -> LedgerRules {
         zone: config.organisation.timezone.clone(),
         unknown_deadline: span(config.policy.unknown_deadline),
         receipt_deadline: span(config.policy.receipt_deadline),
+        emergencies: Emergencies {
+            above: config.policy.second_person_above,
+            by_source: config.sources.iter().filter_map(watched).collect(),
+        },
         work: WorkDue {
             plan_exhausted: by_priority(&work.plan_exhausted),
             outcome_unknown: by_priority(&work.outcome_unknown),

@@ -277,6 +277,7 @@ fn again(row: &ParkedRow, repaired: Option<&[u8]>) -> Incoming {
             priority: (row.origin == "jobs.urgent").then_some(Priority::Urgent),
             correlation_id: row.correlation_id.clone(),
             origin: row.origin.clone(),
+            asked_by: Some(super::operator()),
         },
         key: (row.origin == "patients").then(|| "patient".to_owned()),
         redelivered: false,

@@ -45,7 +45,12 @@ pub(super) async fn run(desk: &mut Desk, options: &Options) -> Result<(), Failur
     let catalogue = Desk::catalogue(&config)?;
     let store = Desk::store(&config).await?;
     let intake = Desk::intake(&config, store, catalogue);
-    let arrival = Arrival { source: options.source.clone(), origin: "file".to_owned(), ..Arrival::default() };
+    let arrival = Arrival {
+        source: options.source.clone(),
+        origin: "file".to_owned(),
+        asked_by: Some(super::operator()),
+        ..Arrival::default()
+    };
     let mut tally = Tally::default();
     for chunk in bodies.chunks(BATCH) {
         let outcomes = submit(&intake, chunk, &arrival).await?;

@@ -145,6 +145,10 @@ pub(super) async fn release(desk: &mut Desk, options: &ReleaseOptions) -> Result
         let what = format!("the hold has ended, and {} messages wait for your word", row.held);
         return Err(Failure::said(what, "say --send or --drop"));
     }
+    if row.asked_by.contains(&operator()) && then != Some(HoldThen::Drop) {
+        let what = "these emergencies wait for a second person, and you asked for them";
+        return Err(Failure::said(what, "let somebody else release them, or drop them with --drop"));
+    }
     if !store.release_hold(options.id, &operator(), then).await? {
         return Err(missing());
     }

@@ -44,6 +44,8 @@ pub struct PolicySection {
     /// When recipients may be disturbed.
     pub hours: HoursTable,
     pub surge: SurgePolicy,
+    /// Emergencies of a source for more recipients in an hour wait for a second person.
+    pub second_person_above: u64,
     purposes: [PurposePolicy; 8],
 }
 
@@ -99,6 +101,8 @@ pub struct CapPolicy {
     pub per_week: u32,
     /// What counts, all of them together.
     pub channels: Vec<Channel>,
+    /// Each step of a message's plan counts, not the message once.
+    pub each_step: bool,
 }
 
 /// The most that may be revealed over each channel, and to whom.
@@ -133,6 +137,7 @@ impl PolicySection {
             majority: s.section("majority", MajorityPolicy::read),
             hours: s.section("hours", hours::read),
             surge: s.section("surge", SurgePolicy::read),
+            second_person_above: s.or("second_person_above", Int(0..=1_000_000_000), 50),
             purposes: s.section("purpose", |s| {
                 let mut read = |purpose: Purpose| {
                     s.section(purpose.as_str(), |s| {
@@ -245,6 +250,7 @@ impl CapPolicy {
             per_day: s.or("per_day", Int(0..=100), 1),
             per_week: s.or("per_week", Int(0..=700), 3),
             channels,
+            each_step: s.or("each_step", Flag, false),
         }
     }
 }

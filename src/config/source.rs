@@ -26,6 +26,8 @@ pub struct SourceSection {
     pub max_priority: Priority,
     /// Messages in one calendar day of the organisation's zone. `None`: no limit.
     pub per_day: Option<u64>,
+    /// Emergencies for more recipients in an hour wait for a second person. `None`: as `[policy]` says.
+    pub second_person_above: Option<u64>,
     /// In one calendar day; `[limits]` holds where it says nothing.
     pub budget_per_day: Option<Money>,
     /// Where its results are posted, beside the events on the broker.
@@ -61,6 +63,7 @@ impl SourceSection {
             purposes: s.list("purposes", one_of()),
             max_priority: s.or("max_priority", one_of(), Priority::Normal),
             per_day: s.optional("per_day", Int(1..=1_000_000_000)),
+            second_person_above: s.optional("second_person_above", Int(0..=1_000_000_000)),
             budget_per_day: s.optional("budget_per_day", Amount),
             callback: Callback::read(s),
             allow_inline: s.or("allow_inline", Flag, false),
@@ -77,6 +80,7 @@ impl SourceSection {
             purposes: None,
             max_priority: Priority::Urgent,
             per_day: None,
+            second_person_above: None,
             budget_per_day: None,
             callback: None,
             allow_inline: true,

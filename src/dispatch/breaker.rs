@@ -9,7 +9,8 @@
 //! What counts against a provider: what may be worth another try (`Transient`), what may have been sent (`Ambiguous`),
 //! our account being refused (`Misconfigured`), and, where another provider could take over, a slow answer. Being
 //! asked to slow down is no failure until nothing else is heard for long. What is wrong with one message or one
-//! recipient (`BadAddress`, `OptedOut`, `Rejected`) says nothing about the provider.
+//! recipient (`BadAddress`, `OptedOut`, `Rejected`) says nothing about the provider. What was taken and does not arrive
+//! is watched apart (`receipts.rs`), and opens it by [`Breaker::leave_alone`].
 //!
 //! **Each process has a breaker of its own.** Nothing is shared over the ledger: a provider that is down for one worker
 //! is seen to be down by every other one within as many calls as it takes, a provider that is cut off from one machine
@@ -217,6 +218,19 @@ impl Breaker {
             State::HalfOpen { .. } => self.probed(answer, now),
             State::Open { .. } => {}
         }
+    }
+
+    /// Opens a closed one for what is known of the provider beside its answers; for `least` at least. False: it is not
+    /// closed.
+    pub(super) fn leave_alone(&mut self, least: Duration, now: Instant) -> bool {
+        if !matches!(self.state, State::Closed { .. }) {
+            return false;
+        }
+        self.open(now);
+        if let State::Open { until } = &mut self.state {
+            *until = (*until).max(now + least);
+        }
+        true
     }
 
     fn count(&mut self, answer: Answer, now: Instant) {

@@ -113,6 +113,7 @@ fn over_budget(corridor: &Corridor, planned: &Planned) -> Decided {
         due_at: Some(tomorrow.min(planned.valid_until)),
         channel: Some(planned.route.channel),
         held_by: None,
+        over: None,
         recipient: planned.reader.recipient,
         explanation: planned.explanation.clone(),
         at: now,

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::domain::ids::MessageId;
-use crate::domain::words::{Reason, Recipient, words};
+use crate::domain::patience::{Patience, Until};
+use crate::domain::status::AttemptStatus;
+use crate::domain::words::{Channel, Reason, Recipient, words};
 use crate::policy::decide::Gate;
 use crate::policy::explanation::{Explanation, WaySeen};
 use crate::store::rows::{AttemptRow, EventRow, MessageRow};
@@ -54,6 +56,8 @@ words! {
         DecideAgain = "decide_again",
         /// The same route is tried again, or the next one is.
         Send = "send",
+        /// It got through; the plan's next way is taken as well, unless what it waits for comes first.
+        NextStep = "next_step",
         /// A worker has it in hand.
         InHand = "in_hand",
         /// The provider may say more; nothing is sent.
@@ -72,6 +76,18 @@ pub struct Next {
     /// `None`: not tied to a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// Of a next step: what would end the plan before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unless: Option<Until>,
+    /// Of a next step: the channel it would take, as things stood at the last decision; all is decided anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
+}
+
+impl Next {
+    const fn plain(action: NextAction, at: Option<Timestamp>) -> Self {
+        Self { action, at, unless: None, channel: None }
+    }
 }
 
 /// Explains a message; `None` where there is none of that id.
@@ -91,7 +107,7 @@ pub async fn explain(store: &dyn Store, id: MessageId) -> Result<Option<Explaine
     };
     Ok(Some(Explained {
         gates: decision.as_ref().map(gates).unwrap_or_default(),
-        next: next(&message),
+        next: next(&message, decision.as_ref(), &attempts),
         attempts: attempts.into_iter().map(masked).collect(),
         message,
         decision,
@@ -114,23 +130,40 @@ fn masked(attempt: AttemptRow) -> ExplainedAttempt {
     ExplainedAttempt { address: attempt.address.masked(), attempt }
 }
 
-fn next(message: &MessageRow) -> Next {
+fn next(message: &MessageRow, decision: Option<&Explanation>, attempts: &[AttemptRow]) -> Next {
     use crate::domain::status::MessageStatus as Status;
     let at = message.due_at.filter(|at| *at < Timestamp::MAX);
+    if let (Some(_), Some(next)) = (at, decision.and_then(|d| next_step(message, d, attempts))) {
+        return Next { at, ..next };
+    }
     let action = match (message.status, at) {
-        (status, _) if status.is_final() => return Next { action: NextAction::Nothing, at: None },
+        (Status::Delivered, Some(_)) => NextAction::NextStep,
+        (status, _) if status.is_final() => return Next::plain(NextAction::Nothing, None),
         (Status::Accepted, Some(_)) => NextAction::Plan,
         (Status::Scheduled | Status::Held, _) => NextAction::DecideAgain,
         (Status::Sent, None) => {
             let action =
                 if message.receipt_by.is_some() { NextAction::AwaitReceipt } else { NextAction::Nothing };
-            return Next { action, at: message.receipt_by };
+            return Next::plain(action, message.receipt_by);
         }
         (Status::Unknown, None) => NextAction::AwaitPerson,
         (_, Some(_)) => NextAction::Send,
         (_, None) => NextAction::InHand,
     };
-    Next { action, at }
+    Next::plain(action, at)
+}
+
+/// What follows the step that the decision sent, where its plan waits for something.
+fn next_step(message: &MessageRow, decision: &Explanation, attempts: &[AttemptRow]) -> Option<Next> {
+    let patience = decision.patience?;
+    let last = attempts.last().filter(|last| last.step < message.step)?;
+    if !matches!(last.status, AttemptStatus::Sent | AttemptStatus::Delivered | AttemptStatus::Unknown) {
+        return None;
+    }
+    let taken = |way: &&WaySeen| way.channel == last.channel && way.address == last.address.masked();
+    let usable = |way: &&WaySeen| way.gate.is_none() || way.until.is_some();
+    let channel = decision.ways.iter().filter(usable).find(|way| !taken(way)).map(|way| way.channel);
+    Some(Next { action: NextAction::NextStep, at: None, unless: Some(patience.until), channel })
 }
 
 impl Explained {
@@ -168,8 +201,14 @@ impl Explained {
             writeln!(out, "{}", if event.published_at.is_some() { "" } else { ", not yet published" })?;
         }
         write!(out, "next     {}", self.next.action)?;
-        match self.next.at {
-            Some(at) => writeln!(out, " at {at}"),
+        if let Some(channel) = self.next.channel {
+            write!(out, " over {channel}")?;
+        }
+        if let Some(at) = self.next.at {
+            write!(out, " at {at}")?;
+        }
+        match self.next.unless {
+            Some(until) => writeln!(out, ", unless {until} before"),
             None => writeln!(out),
         }
     }
@@ -192,9 +231,13 @@ impl Explained {
         }
         write!(out, "decided  {} by rules {}", decision.at, decision.rules)?;
         match decision.until {
-            Some(until) if until < Timestamp::MAX => writeln!(out, ", good until {until}"),
-            _ => writeln!(out),
+            Some(until) if until < Timestamp::MAX => writeln!(out, ", good until {until}")?,
+            _ => writeln!(out)?,
         }
+        if let Some(Patience { wait, until }) = decision.patience {
+            writeln!(out, "plan     the next way is taken unless it is {until} within {wait:#}")?;
+        }
+        Ok(())
     }
 
     fn write_attempts(&self, out: &mut String) -> fmt::Result {
@@ -257,6 +300,7 @@ mod tests {
             reason,
             until: None,
             recipient: None,
+            patience: None,
             ways: Vec::new(),
         }
     }

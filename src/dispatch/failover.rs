@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::breaker::{Answer, Breaker, Call, Condition};
 use super::lane::{Lane, Setting};
+use super::receipts::Receipts;
 use super::{Corridor, Planned};
 use crate::config::provider::BreakerSettings;
-use crate::domain::ids::ProviderName;
+use crate::domain::ids::{AttemptId, ProviderName};
 use crate::domain::outbound::{Accepted, SendError};
 use crate::domain::words::Channel;
+use crate::store::StoreError;
+use crate::store::rows::Heard;
 
 /// While a channel runs on a backup, or not at all, it is said again so often.
 const SAID_EVERY: Duration = Duration::from_secs(60);
@@ -20,6 +23,8 @@ pub(super) struct Guard {
     provider: ProviderName,
     channel: Channel,
     breaker: Mutex<Breaker>,
+    /// What became of what it took.
+    receipts: Mutex<Receipts>,
 }
 
 /// A call that the guard allows. Dropped without a result, its place is free again.
@@ -39,7 +44,10 @@ impl Guard {
         alone: bool,
     ) -> Arc<Self> {
         let breaker = Mutex::new(Breaker::new(settings, !alone, Instant::now()));
-        Arc::new(Self { provider: provider.clone(), channel, breaker })
+        // One that nobody could take over from is better than none.
+        let within = if alone { Duration::ZERO } else { settings.receipt_within };
+        let receipts = Mutex::new(Receipts::new(&BreakerSettings { receipt_within: within, ..settings }));
+        Arc::new(Self { provider: provider.clone(), channel, breaker, receipts })
     }
 
     pub(super) fn condition(&self) -> Condition {
@@ -89,6 +97,34 @@ impl Guard {
         }
         let call = self.lock().call()?;
         Some(Ticket { guard: self.clone(), call: Some(call) })
+    }
+
+    /// The provider has taken a message, and will say what became of it.
+    pub(super) fn taken(&self, attempt: AttemptId) {
+        self.followed().taken(attempt, Instant::now());
+    }
+
+    /// Looks at what was heard of what it took; whether too little of that arrives.
+    fn hear(&self, heard: &[Heard]) -> bool {
+        let mut receipts = self.followed();
+        receipts.judge(heard, Instant::now());
+        #[expect(clippy::cast_precision_loss, reason = "a percentage")]
+        let percent = receipts.bad_percent() as f64;
+        metrics::gauge!("outreachd_receipts_bad_percent", "provider" => self.provider.to_string())
+            .set(percent);
+        receipts.are_bad()
+    }
+
+    /// Leaves the provider alone for its receipts; false: it is already.
+    fn leave_alone(&self) -> bool {
+        let least = self.followed().within();
+        let left = self.watched(|breaker| breaker.leave_alone(least, Instant::now()));
+        self.followed().forget();
+        left
+    }
+
+    fn followed(&self) -> MutexGuard<'_, Receipts> {
+        self.receipts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Does something with the breaker, and tells where its condition has changed.
@@ -151,6 +187,36 @@ pub(super) fn another_carries(corridor: &Corridor, lane: &Lane, planned: &Planne
         other.serves_as(lane) && other.provider.name() != lane.provider.name() && other.guard.share() > 0
     };
     lane.guard.share() == 0 && planned.hand.work.bound_to.is_none() && corridor.lanes.iter().any(carries)
+}
+
+/// Looks up what became of what providers took. One whose messages do not arrive is left alone, unless it is the last
+/// that can be used: where nobody's receipts come, the fault may be our own.
+pub(super) async fn listen(corridor: &Corridor) -> Result<(), StoreError> {
+    let mut seen: Vec<&ProviderName> = Vec::new();
+    for lane in &corridor.lanes {
+        let name = lane.provider.name();
+        let waiting = lane.guard.followed().waiting();
+        if seen.contains(&name) || waiting.is_empty() {
+            continue;
+        }
+        seen.push(name);
+        let heard = corridor.store.heard_of(&waiting).await?;
+        if lane.guard.hear(&heard) && could_take_over(corridor, lane) && lane.guard.leave_alone() {
+            tracing::warn!(provider = %name, channel = %lane.channel, "what this provider takes does not arrive");
+            empty(corridor, name).await;
+        }
+    }
+    Ok(())
+}
+
+/// Whether another provider is in use whose own messages arrive.
+fn could_take_over(corridor: &Corridor, lane: &Lane) -> bool {
+    corridor.lanes.iter().any(|other| {
+        other.serves_as(lane)
+            && other.provider.name() != lane.provider.name()
+            && other.guard.share() > 0
+            && !other.guard.followed().are_bad()
+    })
 }
 
 /// Gives what waits for a provider back to the ledger, so that another provider, or another worker, carries it.

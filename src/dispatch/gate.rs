@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -14,16 +15,16 @@ use crate::config::provider::{Limit, Period};
 use crate::store::rows::{GateKey, GateLimit, Reserve};
 use crate::store::{Result, Store};
 
-/// No slot is reserved further ahead: what a dying worker holds is soon past.
-const HORIZON: Duration = Duration::from_millis(200);
-/// Slots are given out this early, so that there is time to begin.
-const EARLY: Duration = Duration::from_millis(100);
-/// A slot that is later than this is thrown away, never made up for.
-const LATE: Duration = Duration::from_millis(50);
-/// One that was missed by more than this is exchanged for another, up to the moment of sending. What leaves late comes
-/// on top of what follows it: with [`PACE`], all that leaves within 20 ms of its slot keeps the limit in every second,
-/// whoever sends the rest; what is left of the 20 is for the wire.
-const MISSED: Duration = Duration::from_millis(6);
+/// No slot is reserved further ahead than the lead and this: what a dying worker holds is soon past.
+const HORIZON: Duration = Duration::from_millis(100);
+/// Slots are given out this early, or earlier by the lead, so that what leaves together is written down together.
+const EARLY: Duration = Duration::from_millis(80);
+/// A slot of a full limit that was missed by more than this share of the limit's span (6 ms of a second) is thrown away,
+/// up to the moment of sending. What leaves late comes on top of what follows it: with [`PACE`], all that leaves within
+/// 20 ms of its slot keeps the limit in every second, whoever sends the rest; what is left of the 20 is for the wire.
+const MISSED: f64 = 0.006;
+/// However empty the limit, what is later than this is late.
+const LATEST: Duration = Duration::from_millis(300);
 /// The share of a limit that is used; the rest absorbs what timers and the wire add in jitter: at 50 a second 0.99
 /// leaves 10 ms, which one late timer on a busy machine exceeds; 0.98 leaves 20.
 const PACE: f64 = 0.98;
@@ -32,11 +33,23 @@ const PACE: f64 = 0.98;
 #[derive(Debug)]
 pub(super) struct Gate {
     keys: Vec<GateKey>,
+    /// Of each key, how many a second.
+    rates: Vec<Option<Rate>>,
     slots: VecDeque<Instant>,
     /// The last slot that was handed to this lane: a correction of the clock never brings the next one nearer.
     last: Option<Instant>,
     /// The distance between two slots.
     spacing: Duration,
+    /// How long the ledger takes to answer.
+    answers: Lag,
+    patience: Arc<Patience>,
+}
+
+/// A limit as a rate: so many in so long.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    count: f64,
+    seconds: f64,
 }
 
 impl Gate {
@@ -45,7 +58,20 @@ impl Gate {
         let keys = limits.iter().map(|limit| key(provider, sender, *limit)).collect();
         let spacing = limits.iter().filter_map(|limit| interval(*limit)).max();
         let spacing = spacing.and_then(|each| Duration::try_from(each).ok()).unwrap_or_default();
-        Self { keys, slots: VecDeque::new(), last: None, spacing }
+        Self {
+            keys,
+            rates: limits.iter().map(|limit| rate(*limit)).collect(),
+            slots: VecDeque::new(),
+            last: None,
+            spacing,
+            answers: Lag::default(),
+            patience: Arc::default(),
+        }
+    }
+
+    /// How late a slot of this gate may be met.
+    pub(super) fn patience(&self) -> Arc<Patience> {
+        self.patience.clone()
     }
 
     /// Whether nothing limits this lane.
@@ -53,10 +79,13 @@ impl Gate {
         self.keys.is_empty()
     }
 
-    /// Waits for at least one slot and gives up to `want`, none of them far ahead.
+    /// Waits for at least one slot and gives up to `want`, none of them far ahead. Where slots have to be reserved it
+    /// does so for `demand`, which is everybody's who waits, and none nearer than `lead` from then.
     pub(super) async fn take(
         &mut self,
         want: usize,
+        demand: usize,
+        lead: Duration,
         store: &dyn Store,
         clock: &Clock,
     ) -> Result<Vec<Instant>> {
@@ -64,19 +93,21 @@ impl Gate {
             return Ok(vec![Instant::now(); want]);
         }
         loop {
-            let now = Instant::now();
-            while self.slots.front().is_some_and(|slot| *slot + LATE < now) {
+            while self.slots.front().is_some_and(|slot| self.patience.is_lost(*slot)) {
                 self.slots.pop_front();
             }
-            let ready = self.slots.iter().take(want).take_while(|slot| **slot <= now + EARLY).count();
+            let lead = lead + self.answers.lead();
+            let early = lead + EARLY;
+            let near = Instant::now() + early;
+            let ready = self.slots.iter().take(want).take_while(|slot| **slot <= near).count();
             if ready > 0 {
                 return Ok(self.slots.drain(..ready).collect());
             }
             if let Some(next) = self.slots.front() {
-                tokio::time::sleep_until((*next - EARLY).into()).await;
+                tokio::time::sleep_until((*next - early).into()).await;
                 continue;
             }
-            self.reserve(want, store, clock).await?;
+            self.reserve(want.max(demand), lead, store, clock).await?;
         }
     }
 
@@ -89,15 +120,18 @@ impl Gate {
         }
     }
 
-    async fn reserve(&mut self, want: usize, store: &dyn Store, clock: &Clock) -> Result<()> {
+    async fn reserve(&mut self, want: usize, lead: Duration, store: &dyn Store, clock: &Clock) -> Result<()> {
         let ask = Reserve {
             keys: self.keys.clone(),
             want: u32::try_from(want).unwrap_or(u32::MAX).max(1),
-            horizon: SignedDuration::try_from(HORIZON).unwrap_or_default(),
+            lead: SignedDuration::try_from(lead).unwrap_or_default(),
+            horizon: SignedDuration::try_from(lead + HORIZON).unwrap_or_default(),
         };
         let asked = Instant::now();
         let reserved = store.reserve(&ask).await?;
         clock.read(asked, Instant::now(), reserved.now);
+        self.answers.note(asked.elapsed());
+        self.patience.set(allowed(&self.rates, &reserved.recent));
         for slot in &reserved.slots {
             let at =
                 clock.instant(*slot).max(self.last.map_or_else(Instant::now, |last| last + self.spacing));
@@ -116,9 +150,57 @@ impl Gate {
     }
 }
 
-/// Whether a slot is so far past that sending now would come on top of what follows it.
-pub(super) fn is_missed(slot: Instant) -> bool {
-    slot + MISSED < Instant::now()
+/// How long something takes: from getting a slot to sending, with rendering, `begin` and a machine that is busy. A worse time counts at once, a better one little by little.
+#[derive(Debug, Default)]
+pub(super) struct Lag(AtomicU64);
+
+impl Lag {
+    /// A ledger that hangs is no measure.
+    const MOST: Duration = Duration::from_millis(80);
+
+    pub(super) fn note(&self, took: Duration) {
+        let took = u64::try_from(took.min(Self::MOST).as_micros()).unwrap_or(u64::MAX);
+        let known = self.0.load(Ordering::Relaxed);
+        // Two at once may lose one another's little: the next one makes up for it.
+        self.0.store(took.max(known - known.saturating_sub(took) / 64), Ordering::Relaxed);
+    }
+
+    /// How far ahead a slot must lie to be met: what was seen, and a quarter of it.
+    pub(super) fn lead(&self) -> Duration {
+        let known = self.0.load(Ordering::Relaxed);
+        Duration::from_micros(known + known / 4)
+    }
+}
+
+/// How late a slot may be met, in microseconds: the fuller the limit, the less.
+#[derive(Debug, Default)]
+pub(super) struct Patience(AtomicU64);
+
+impl Patience {
+    fn set(&self, most: Duration) {
+        self.0.store(u64::try_from(most.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether a slot is so far past that sending now would come on top of what follows it.
+    pub(super) fn is_lost(&self, slot: Instant) -> bool {
+        slot + Duration::from_micros(self.0.load(Ordering::Relaxed)) < Instant::now()
+    }
+}
+
+/// How late is not too late, where so many slots of each key were handed out in the last two seconds. Of a limit that is
+/// half full only half as many come on top of what follows.
+fn allowed(rates: &[Option<Rate>], recent: &[u64]) -> Duration {
+    let most = rates.iter().zip(recent).filter_map(|(rate, recent)| {
+        let Rate { count, seconds } = (*rate)?;
+        #[expect(clippy::cast_precision_loss, reason = "a count, far below 2^53")]
+        let full = (*recent as f64 * seconds / count).min(1.0);
+        Duration::try_from_secs_f64(MISSED * seconds / full).ok()
+    });
+    most.fold(LATEST, Duration::min)
+}
+
+fn rate(limit: Limit) -> Option<Rate> {
+    span(limit.per).map(|seconds| Rate { count: f64::from(limit.count.max(1)), seconds })
 }
 
 fn key(provider: &str, sender: Option<&str>, limit: Limit) -> GateKey {
@@ -141,13 +223,18 @@ fn key(provider: &str, sender: Option<&str>, limit: Limit) -> GateKey {
 
 /// The distance between two sends; none for a limit that counts whole days.
 fn interval(limit: Limit) -> Option<SignedDuration> {
-    let span = match limit.per {
-        Period::Second => 1.0,
-        Period::Minute => 60.0,
-        Period::Hour => 3600.0,
-        Period::Day => return None,
-    };
-    SignedDuration::try_from_secs_f64(span / (f64::from(limit.count.max(1)) * PACE)).ok()
+    let Rate { count, seconds } = rate(limit)?;
+    SignedDuration::try_from_secs_f64(seconds / (count * PACE)).ok()
+}
+
+/// In seconds; none for a limit that counts whole days.
+fn span(period: Period) -> Option<f64> {
+    match period {
+        Period::Second => Some(1.0),
+        Period::Minute => Some(60.0),
+        Period::Hour => Some(3600.0),
+        Period::Day => None,
+    }
 }
 
 /// The second wall, inside this process: whatever the ledger said and however late a timer was, no more than the
@@ -242,6 +329,44 @@ mod tests {
         for (n, first) in passed.iter().enumerate() {
             let within = passed[n..].iter().take_while(|at| **at < *first + Duration::from_secs(1)).count();
             assert!(within <= 5, "{within}");
+        }
+    }
+
+    #[test]
+    fn what_takes_longer_counts_at_once_and_what_is_faster_little_by_little() {
+        let lag = Lag::default();
+        let ms = Duration::from_millis;
+        assert_eq!(lag.lead(), Duration::ZERO);
+        lag.note(ms(40));
+        assert_eq!(lag.lead(), ms(50));
+        lag.note(ms(8));
+        assert!(lag.lead() > ms(48) && lag.lead() < ms(50), "{:?}", lag.lead());
+        for _ in 0..1_000 {
+            lag.note(ms(8));
+        }
+        assert!(lag.lead() < ms(11), "{:?}", lag.lead());
+        lag.note(Duration::from_secs(30));
+        assert_eq!(lag.lead(), ms(100), "a ledger that hangs is no measure");
+    }
+
+    #[test]
+    fn the_fuller_a_limit_is_the_less_late_a_slot_may_be_met() {
+        let limit = |count, per| rate(Limit { count, per, per_sender: false });
+        let ms = Duration::from_millis;
+        let (second, minute) = (limit(500, Period::Second), limit(600, Period::Minute));
+        for (rates, recent, most) in [
+            (vec![second], vec![1_000], ms(6)),
+            (vec![second], vec![500], ms(6)),
+            (vec![second], vec![250], ms(12)),
+            (vec![second], vec![25], ms(120)),
+            (vec![second], vec![1], LATEST),
+            (vec![second], vec![0], LATEST),
+            (vec![minute], vec![20], LATEST),
+            (vec![second, minute], vec![250, 20], ms(12)),
+            (vec![limit(1, Period::Day)], vec![1], LATEST),
+            (vec![], vec![], LATEST),
+        ] {
+            assert_eq!(allowed(&rates, &recent), most, "{recent:?}");
         }
     }
 

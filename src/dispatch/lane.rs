@@ -1,13 +1,14 @@
 //! One provider's lane: a bounded queue, a gate, and as many sends at once as the provider bears.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::failover::Guard;
-use super::gate::{Gate, Wall, is_missed};
+use super::gate::{Gate, Lag, Patience, Wall};
 use super::queue::Queue;
 use super::send::{self, Written};
 use super::{Corridor, Planned, render};
@@ -59,6 +60,8 @@ pub(super) struct Ready {
     pub(super) planned: Planned,
     pub(super) rendered: Rendered,
     pub(super) at: Instant,
+    /// When it got the slot.
+    pub(super) taken: Instant,
     /// What was taken from budgets for it.
     pub(super) spend: Option<Spend>,
 }
@@ -77,7 +80,12 @@ pub(super) struct Lane {
     pub(super) weight: u32,
     /// What every send passes last.
     pub(super) walls: Vec<Wall>,
+    /// How long it takes to make use of a slot.
+    pub(super) lag: Lag,
     gate: Mutex<Gate>,
+    patience: Arc<Patience>,
+    /// How many slots are waited for.
+    wanted: AtomicUsize,
     limited: bool,
     max_in_flight: usize,
     pub(super) baa: bool,
@@ -108,24 +116,26 @@ impl Lane {
 
     /// Whether a message with this slot needs another.
     pub(super) fn has_missed(&self, slot: Instant) -> bool {
-        self.limited && is_missed(slot)
+        self.limited && self.patience.is_lost(slot)
     }
 
-    /// When a message of so many segments leaves, with slots of its own for all of them; waits until there are some.
+    /// When a message of so many segments leaves that is ready to, with slots of its own for all of them; waits until there are some.
     pub(super) async fn slot(&self, corridor: &Corridor, segments: u32) -> Instant {
         let (mut want, mut at) = (weight(segments), Instant::now());
         while want > 0 {
-            let slots = self.slots(corridor, want).await;
+            let slots = self.slots(corridor, want, Duration::ZERO).await;
             want = want.saturating_sub(slots.len());
             at = slots.last().copied().unwrap_or(at);
         }
         at
     }
 
-    /// Up to so many slots; none where the ledger is away.
-    async fn slots(&self, corridor: &Corridor, want: usize) -> Vec<Instant> {
+    /// Up to so many slots for what takes `lead` until it is ready; none where the ledger is away.
+    async fn slots(&self, corridor: &Corridor, want: usize, lead: Duration) -> Vec<Instant> {
+        let wanted = Wanted::add(&self.wanted, want);
         let mut gate = self.gate.lock().await;
-        match gate.take(want, corridor.store.as_ref(), &corridor.clock).await {
+        let demand = wanted.everybody();
+        match gate.take(want, demand, lead, corridor.store.as_ref(), &corridor.clock).await {
             Ok(slots) => slots,
             Err(error) => {
                 tracing::warn!(%error, provider = %self.provider.name(), "no slots from the rate gate");
@@ -138,6 +148,29 @@ impl Lane {
     /// Whether the two carry the same messages.
     pub(super) fn serves_as(&self, other: &Self) -> bool {
         self.channel == other.channel && self.setting == other.setting
+    }
+}
+
+/// So many slots are waited for, as long as this lives: whoever asks the ledger asks for everybody.
+struct Wanted<'a> {
+    all: &'a AtomicUsize,
+    mine: usize,
+}
+
+impl<'a> Wanted<'a> {
+    fn add(all: &'a AtomicUsize, mine: usize) -> Self {
+        all.fetch_add(mine, Ordering::Relaxed);
+        Self { all, mine }
+    }
+
+    fn everybody(&self) -> usize {
+        self.all.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.mine, Ordering::Relaxed);
     }
 }
 
@@ -165,7 +198,10 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 setting: carrier.setting,
                 senders: carrier.senders.clone(),
                 walls: Wall::all(&carrier.limits),
+                lag: Lag::default(),
+                patience: gate.patience(),
                 gate: Mutex::new(gate),
+                wanted: AtomicUsize::new(0),
                 limited: !carrier.limits.is_empty(),
                 weight: carrier.weight.max(1),
                 max_in_flight: carrier.max_in_flight.max(1),
@@ -258,7 +294,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTra
         // No more is begun than has its place on the wire: its first byte leaves soon after.
         let many = wire.num_permits();
         let slots = tokio::select! {
-            slots = lane.slots(&corridor, many) => slots,
+            slots = lane.slots(&corridor, many, lane.lag.lead()) => slots,
             () = corridor.stopping.cancelled() => break,
         };
         if !slots.is_empty() {
@@ -277,6 +313,7 @@ async fn chunk(
     wire: OwnedSemaphorePermit,
     tasks: &TaskTracker,
 ) {
+    let taken = Instant::now();
     let mut slots = slots.into_iter().collect::<std::collections::VecDeque<_>>();
     let mut ready: Vec<Ready> = Vec::new();
     while !slots.is_empty() {
@@ -296,10 +333,10 @@ async fn chunk(
         // An SMS takes a slot for each segment and leaves with its last one.
         let weight = weight(rendered.segments);
         while slots.len() < weight {
-            slots.extend(lane.slots(corridor, weight - slots.len()).await);
+            slots.extend(lane.slots(corridor, weight - slots.len(), lane.lag.lead()).await);
         }
         if let Some(at) = slots.drain(..weight).next_back() {
-            ready.push(Ready { planned, rendered, at, spend: None });
+            ready.push(Ready { planned, rendered, at, taken, spend: None });
         }
     }
     lane.gate.lock().await.put_back(slots.into_iter());
@@ -355,7 +392,7 @@ async fn begin(
             super::budget::give_back(corridor, one.spend).await;
             continue;
         }
-        let Ready { planned, rendered, at, spend } = one;
+        let Ready { planned, rendered, at, taken, spend } = one;
         let Some(wire) = wire.split(1) else { break };
         let sender = render::sender(corridor, &planned, &lane.senders);
         let written = Written {
@@ -368,6 +405,7 @@ async fn begin(
             planned,
             sender,
             at,
+            taken,
             committed,
         };
         tasks.spawn(send::carry(corridor.clone(), lane.clone(), written, wire));
@@ -393,6 +431,7 @@ async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
             code: None,
             recipient: begin.recipient,
             then: Then::Retry(at),
+            patience: None,
             at,
         })
         .collect();
@@ -424,5 +463,6 @@ fn row(lane: &Lane, planned: &Planned, rendered: &Rendered, hash: &str) -> Begin
         explanation: planned.explanation.clone(),
         recipient: planned.reader.recipient,
         count: planned.count.clone(),
+        patience: planned.patience,
     }
 }

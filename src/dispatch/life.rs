@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::Corridor;
 use super::failover::Alarm;
+use super::{Corridor, failover};
 use crate::store::StoreError;
 
 /// Leases taken over in one go.
@@ -27,6 +27,9 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
             }
         }
         alarm.look(&corridor);
+        if let Err(error) = failover::listen(&corridor).await {
+            tracing::warn!(%error, "receipts could not be looked at");
+        }
         if let Err(error) = live(&corridor).await {
             tracing::warn!(%error, "no sign of life could be given");
         }

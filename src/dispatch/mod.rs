@@ -18,6 +18,7 @@ mod outbox;
 mod places;
 mod plan;
 mod queue;
+mod receipts;
 mod render;
 mod rules;
 mod send;
@@ -39,6 +40,7 @@ use crate::callback::Courier;
 use crate::config::Config;
 use crate::domain::ids::{PatientId, SendKey, SiteId, WorkerId};
 use crate::domain::outbound::Route;
+use crate::domain::patience::Patience;
 use crate::domain::patient::{Name, Patient, Proxy};
 use crate::domain::words::{Authority, Channel, PhiClass, Reason, Recipient};
 use crate::policy::person::Addressee;
@@ -148,6 +150,8 @@ struct Planned {
     valid_until: Timestamp,
     /// What the caps count it for.
     count: Option<Count>,
+    /// How long it is waited for before the next step is taken as well.
+    patience: Option<Patience>,
     explanation: String,
     /// Where it is to show whether its provider is back.
     probe: Option<failover::Ticket>,

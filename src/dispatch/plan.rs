@@ -15,12 +15,12 @@ use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, PhiClass, Priority, Reason, Recipient};
-use crate::policy::cap::Recent;
+use crate::policy::cap::{Outreach, Recent};
 use crate::policy::decide::{Decision, Gate, Verdict, decide};
 use crate::policy::person::Addressee;
 use crate::policy::question::{AddressSeen, HoldView, MessageView, Question, SiteView, TemplateView, Tried};
 use crate::store::rows::{
-    AddressState, Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, Release, Subject,
+    AddressState, Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, Over, Release, Subject,
 };
 
 pub(super) async fn run(
@@ -111,7 +111,8 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
     let judged = judge(corridor, &hand, patient.as_deref(), entry, directory, hold);
     let decision = &judged.decision;
     let explanation = kept(decision, directory.now);
-    let (Verdict::Send { route, valid_until, .. }, Some(patient)) = (decision.verdict.clone(), patient)
+    let (Verdict::Send { route, valid_until, patience, .. }, Some(patient)) =
+        (decision.verdict.clone(), patient)
     else {
         let mut row = row(&hand, decision, tried(entry), directory.now, explanation);
         row.held_by = hold.filter(|_| decision.gate == Gate::Hold).map(|hold| hold.id);
@@ -122,13 +123,27 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         let explanation = kept(&none, directory.now);
         return Outcome::Decided(Box::new(row(&hand, &none, tried(entry), directory.now, explanation)));
     };
-    let count = judged.counted.contains(&route.channel).then(|| {
+    let counts = judged.counted.contains(&route.channel);
+    let count = counts.then(|| {
         let recent = entry.recent.get(decision.proxy.map_or(0, |place| place + 1));
-        count(&hand, &reader, &route.address, recent.and_then(Option::as_deref), entry, directory.now)
+        let of = corridor.rules.cap.outreach(hand.facts.id, hand.work.step);
+        count(of, &reader, &route.address, recent.and_then(Option::as_deref), entry, directory.now)
     });
+    let count = count.flatten();
     let (class, state) = (judged.class(route.channel), entry.state.clone());
-    let mut planned =
-        Planned { hand, route, class, patient, reader, state, valid_until, count, explanation, probe: None };
+    let mut planned = Planned {
+        hand,
+        route,
+        class,
+        patient,
+        reader,
+        state,
+        valid_until,
+        count,
+        patience,
+        explanation,
+        probe: None,
+    };
     let lane = match choose(corridor, &mut planned) {
         Choice::Lane(lane) => lane,
         Choice::Later(pause) => return later(&planned, pause, directory.now),
@@ -225,6 +240,7 @@ fn judge(
         return Judged::plain(Gate::Content, Verdict::GiveUp(*reason));
     }
     let classes: Vec<(Channel, PhiClass)> = fitting.iter().map(|c| (*c, manifest.phi(*c))).collect();
+    let waits: Vec<_> = fitting.iter().filter_map(|c| Some((*c, manifest.plan.patience(*c)?))).collect();
     let served = super::lane::served(corridor, &hand.facts);
     let hold = hold.map(|h| HoldView { until: h.asks_again(), cause: h.cause });
     let tried: Vec<Tried> =
@@ -243,6 +259,8 @@ fn judge(
             not_before: hand.body.not_before,
             expires_at: hand.body.expires_at,
             cancelled: hand.work.cancelled,
+            step: hand.work.step,
+            reached: hand.work.reached,
             disturbs: !hand.facts.test,
         },
         patient,
@@ -256,6 +274,7 @@ fn judge(
             classes: &classes,
             confidential: manifest.confidential,
             shared_address: manifest.shared_address,
+            waits: &waits,
         },
         served: &served,
         hold,
@@ -290,30 +309,30 @@ fn reader(decision: &Decision, patient: &Patient, entry: &DirectoryEntry) -> Opt
     Some(Reader::of(&addressee, proxy))
 }
 
-/// What the caps count, should it be sent.
+/// What the caps count, should it be sent. What an earlier step or attempt counted stays as it is: a failure of this
+/// one does not take it back.
 fn count(
-    hand: &InHand,
+    of: Outreach,
     reader: &Reader,
     address: &Phi,
     recent: Option<&str>,
     entry: &DirectoryEntry,
     now: Timestamp,
-) -> Count {
-    let message = hand.facts.id;
-    let counted = |subject: String, before: Option<&str>| Counted {
-        subject,
-        before: before.map(str::to_owned),
-        after: Recent::parse(before).with(message, now),
+) -> Option<Count> {
+    let counted = |subject: String, before: Option<&str>| {
+        let recent = Recent::parse(before);
+        let new = !recent.has(of);
+        new.then(|| Counted { subject, before: before.map(str::to_owned), after: recent.with(of, now) })
     };
     let at_address = entry.addresses.iter().find(|state| state.address == *address);
-    Count {
-        person: reader.id.as_ref().map(|id| counted(id.as_str().to_owned(), recent)),
+    Some(Count {
         address: counted(
             at_address.map_or_else(String::new, |state| state.subject.clone()),
             at_address.and_then(|state| state.recent.as_deref()),
-        ),
-        entry: Recent::entry(now, message),
-    }
+        )?,
+        person: reader.id.as_ref().and_then(|id| counted(id.as_str().to_owned(), recent)),
+        entry: Recent::entry(now, of),
+    })
 }
 
 /// The hold that stops the message whichever way it would go.
@@ -379,7 +398,8 @@ fn tried(entry: &DirectoryEntry) -> Option<Reason> {
     entry.tried.last().map(|(_, reason)| *reason)
 }
 
-/// The decision as the ledger keeps it. A message whose status has left rank 0 keeps it: only its due time moves.
+/// The decision as the ledger keeps it. A message whose status has left rank 0 keeps it: only its due time moves. One
+/// that got through keeps it whatever forbids another step: its plan is over.
 fn row(
     hand: &InHand,
     decision: &Decision,
@@ -388,7 +408,9 @@ fn row(
     explanation: String,
 ) -> Decided {
     let under_way = hand.work.status.rank().is_some_and(|rank| rank > 0);
+    let over = hand.work.reached && !matches!(decision.verdict, Verdict::Hold { .. });
     let (status, reason, due_at) = match decision.verdict {
+        _ if over => (hand.work.status, Some(over_because(&decision.verdict)), None),
         Verdict::Hold { until, reason } => {
             let status = if reason.is_none() { MessageStatus::Scheduled } else { MessageStatus::Held };
             (if under_way { hand.work.status } else { status }, reason, Some(until.unwrap_or(Timestamp::MAX)))
@@ -419,7 +441,18 @@ fn row(
         channel: None,
         recipient: if decision.proxy.is_some() { Recipient::Proxy } else { Recipient::Patient },
         held_by: None,
+        over: over.then_some(Over { awaits: hand.work.awaits }),
         explanation,
         at: now,
+    }
+}
+
+/// Why a message that got through is followed up no more.
+fn over_because(verdict: &Verdict) -> Reason {
+    match verdict {
+        Verdict::Suppress(reason) | Verdict::GiveUp(reason) => *reason,
+        Verdict::Cancel(_) => Reason::TooLate,
+        Verdict::Expire => Reason::Expired,
+        Verdict::Send { .. } | Verdict::Hold { .. } => Reason::PlanExhausted,
     }
 }

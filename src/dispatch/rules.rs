@@ -33,6 +33,7 @@ pub(super) fn decisions(config: &Config) -> Rules {
             per_day: policy.cap.per_day,
             per_week: policy.cap.per_week,
             channels: policy.cap.channels.clone(),
+            each_step: policy.cap.each_step,
         },
         phi: PhiRules {
             sms: policy.phi.sms,

@@ -29,6 +29,8 @@ pub(super) struct Written {
     pub(super) sender: Option<Sender>,
     /// Its slot of the rate gate.
     pub(super) at: Instant,
+    /// When it got the slot.
+    pub(super) taken: Instant,
     /// When the ledger had it.
     pub(super) committed: Instant,
 }
@@ -73,6 +75,9 @@ pub(super) async fn carry(
         (Outcome::Answer(answer), Some(ticket)) => ticket.record(answer, started.elapsed()),
         _ => false,
     };
+    if provider.reports() && matches!(outcome, Outcome::Answer(Ok(_))) {
+        lane.guard.taken(written.attempt);
+    }
     let channel = written.planned.route.channel;
     metrics::histogram!("outreachd_send_seconds", "provider" => provider.name().to_string())
         .record(started.elapsed().as_secs_f64());
@@ -92,6 +97,7 @@ pub(super) async fn carry(
 
 /// Waits for the slot, or for another one should it be missed on a busy machine, and for the walls.
 async fn leave(corridor: &Corridor, lane: &Lane, written: &Written) {
+    lane.lag.note(written.taken.elapsed());
     let mut at = written.at;
     for _ in 0..EXCHANGES {
         tokio::time::sleep_until(at.into()).await;
@@ -149,6 +155,7 @@ fn settle(corridor: &Corridor, lane: &Lane, written: &Written, outcome: Outcome)
         code,
         recipient: written.planned.reader.recipient,
         then,
+        patience: written.planned.patience,
         at: now,
     };
     match outcome {

@@ -12,6 +12,7 @@ pub mod job;
 pub mod merge;
 pub mod outbound;
 pub mod page;
+pub mod patience;
 pub mod patient;
 pub mod phi;
 pub mod phone;

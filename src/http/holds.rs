@@ -50,7 +50,7 @@ pub(super) async fn place(mut call: Call) -> Answer {
     if !may(&call.caller, &hold) {
         return Err(Fail::new(Kind::Forbidden, "this token may hold its own sources only: scope \"source\""));
     }
-    let placed = HoldRow { hold: hold.clone(), state: HoldState::InForce, held: 0 };
+    let placed = HoldRow { hold: hold.clone(), state: HoldState::InForce, held: 0, asked_by: Vec::new() };
     to_the_end(async move { store.place_hold(&hold).await }).await??;
     answer(StatusCode::CREATED, &placed)
 }
@@ -77,6 +77,13 @@ pub(super) async fn release(call: Call) -> Answer {
         return Err(Fail::new(Kind::Forbidden, "this token may release holds of its own sources only"));
     }
     let by = call.caller.name().to_owned();
+    // A token of the source is the source. Nobody needs a second person to take back what they asked for.
+    let first = row.asked_by.contains(&by) || call.caller.sources().is_some();
+    if row.hold.cause == Reason::AwaitingApproval && first && then != Some(HoldThen::Drop) {
+        let detail = "these emergencies wait for a second person: somebody else than whoever asked for them, and than \
+                      their source, must release them; `then=drop` drops them";
+        return Err(Fail::new(Kind::Forbidden, detail));
+    }
     let intake = call.shared.parts.intake.clone();
     let released = to_the_end(async move {
         let released = store.release_hold(id, &by, then).await;

@@ -142,7 +142,8 @@ fn incoming(
     body: Vec<u8>,
     key: &str,
 ) -> Result<Incoming, (Problem, Vec<u8>)> {
-    let mut arrival = Arrival { origin: ORIGIN.to_owned(), ..Arrival::default() };
+    let mut arrival =
+        Arrival { origin: ORIGIN.to_owned(), asked_by: Some(caller.name().to_owned()), ..Arrival::default() };
     if let Some(own) = caller.sources() {
         let (named, _) = identify(&body);
         let meant = named.or_else(|| intake.gatekeeper.defaults(&arrival).source).or_else(|| only(own));

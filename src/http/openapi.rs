@@ -280,7 +280,10 @@ fn messages() -> Vec<(&'static str, Value)> {
                     "events",
                     list(object(&[("seq", whole()), ("routing_key", text()), ("created_at", time())])),
                 ),
-                ("next", object(&[("action", text()), ("at?", time())])),
+                (
+                    "next",
+                    object(&[("action", text()), ("at?", time()), ("unless?", text()), ("channel?", text())]),
+                ),
             ]),
         ),
         ("CancelOne", strict(&[("reason?", text())])),
@@ -352,11 +355,12 @@ fn operations() -> Vec<(&'static str, Value)> {
     let mut placed = hold.to_vec();
     placed.extend([
         ("id", id()),
-        ("cause", word(&[Reason::OperatorHold, Reason::SurgeHold])),
+        ("cause", word(&[Reason::OperatorHold, Reason::SurgeHold, Reason::AwaitingApproval])),
         ("placed_by", text()),
         ("placed_at", time()),
         ("state", word(HoldState::ALL)),
         ("held", whole()),
+        ("asked_by?", list(text())),
     ]);
     let dead = object(&[
         ("id", id()),

@@ -110,5 +110,6 @@ fn admission(message: &MessageRow) -> Admission {
         ack_by: None,
         raw: None,
         origin: "retry".to_owned(),
+        asked_by: None,
     }
 }

@@ -36,6 +36,8 @@ pub struct Arrival {
     pub correlation_id: Option<String>,
     /// The queue, `http` or `file`.
     pub origin: String,
+    /// Who asks, where more than the source is known: the token, the broker's user, the user of the command line.
+    pub asked_by: Option<String>,
 }
 
 impl Gatekeeper {
@@ -268,6 +270,7 @@ fn admission(
         },
         raw: None,
         origin: arrival.origin.clone(),
+        asked_by: arrival.asked_by.clone(),
     }
 }
 

@@ -93,6 +93,7 @@ fn incoming(intake: &Intake, queue: QueueRole, delivery: &Delivery) -> Incoming 
             priority,
             correlation_id: delivery.correlation_id.clone(),
             origin: queue.word().to_owned(),
+            asked_by: delivery.user_id.clone(),
         },
         key: Some(delivery.routing_key.clone()),
         redelivered: delivery.redelivered,

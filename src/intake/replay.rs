@@ -48,6 +48,7 @@ fn incoming(row: ParkedRow) -> Incoming {
             priority: None,
             correlation_id: row.correlation_id,
             origin: row.origin,
+            asked_by: None,
         },
         key: Some(key.to_owned()),
         redelivered: false,

@@ -21,6 +21,21 @@ pub struct CapRules {
     pub per_week: u32,
     /// What counts, all of them together.
     pub channels: Vec<Channel>,
+    /// Each step of a message's plan counts, not the message once.
+    pub each_step: bool,
+}
+
+/// What counts once: a message, whatever its steps; or, where each of them counts, one step of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outreach {
+    message: MessageId,
+    step: u16,
+}
+
+impl From<MessageId> for Outreach {
+    fn from(message: MessageId) -> Self {
+        Self { message, step: 0 }
+    }
 }
 
 impl CapRules {
@@ -29,13 +44,19 @@ impl CapRules {
     pub fn counts(&self, channel: Channel) -> bool {
         (self.per_day > 0 || self.per_week > 0) && self.channels.contains(&channel)
     }
+
+    /// As what the step of a message counts.
+    #[must_use]
+    pub fn outreach(&self, message: MessageId, step: u16) -> Outreach {
+        Outreach { message, step: if self.each_step { step } else { 0 } }
+    }
 }
 
 /// The messages of the last seven days that count, as the ledger keeps them with a person or an address:
-/// `<milliseconds since 1970>/<message id>`, a space between two.
+/// `<milliseconds since 1970>/<message id>`, a space between two; behind the id of a later step that counts, `+<step>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recent {
-    sent: Vec<(Timestamp, MessageId)>,
+    sent: Vec<(Timestamp, Outreach)>,
     kept: Option<String>,
 }
 
@@ -46,7 +67,9 @@ impl Recent {
         let one = |entry: &str| {
             let (at, id) = entry.split_once('/')?;
             let at = Timestamp::from_millisecond(at.parse().ok()?).ok()?;
-            Some((at, MessageId(uuid::Uuid::try_parse(id).ok()?)))
+            let (id, step) = id.split_once('+').unwrap_or((id, "0"));
+            let message = MessageId(uuid::Uuid::try_parse(id).ok()?);
+            Some((at, Outreach { message, step: step.parse().ok()? }))
         };
         let sent = kept.unwrap_or_default().split(' ').filter_map(one).collect();
         Self { sent, kept: kept.map(str::to_owned) }
@@ -60,23 +83,27 @@ impl Recent {
 
     /// The entry of one message.
     #[must_use]
-    pub fn entry(at: Timestamp, message: MessageId) -> String {
-        format!("{}/{}", at.as_millisecond(), message.0.simple())
+    pub fn entry(at: Timestamp, of: impl Into<Outreach>) -> String {
+        let Outreach { message, step } = of.into();
+        let entry = format!("{}/{}", at.as_millisecond(), message.0.simple());
+        if step == 0 { entry } else { format!("{entry}+{step}") }
     }
 
-    /// What the ledger shall keep once `message` is sent at `now`: it, and what is not too old to matter.
+    /// What the ledger shall keep once it is sent at `now`: it, and what is not too old to matter.
     #[must_use]
-    pub fn with(&self, message: MessageId, now: Timestamp) -> String {
-        let others = self.sent.iter().filter(|(at, id)| *id != message && *at > now - WEEK);
+    pub fn with(&self, of: impl Into<Outreach>, now: Timestamp) -> String {
+        let new = of.into();
+        let others = self.sent.iter().filter(|(at, id)| *id != new && *at > now - WEEK);
         let mut entries: Vec<String> = others.map(|(at, id)| Self::entry(*at, *id)).collect();
-        entries.push(Self::entry(now, message));
+        entries.push(Self::entry(now, new));
         entries.join(" ")
     }
 
-    /// Whether the message is among them: then it may go on, whatever else there is.
+    /// Whether it is among them: then it may go on, whatever else there is.
     #[must_use]
-    pub fn has(&self, message: MessageId) -> bool {
-        self.sent.iter().any(|(_, id)| *id == message)
+    pub fn has(&self, of: impl Into<Outreach>) -> bool {
+        let asked = of.into();
+        self.sent.iter().any(|(_, id)| *id == asked)
     }
 
     /// How many there were on the day of `now` in `zone`, and in the seven days before it.
@@ -104,12 +131,12 @@ pub struct Used {
 pub fn next_allowed(
     rules: &CapRules,
     recent: &Recent,
-    message: MessageId,
+    of: impl Into<Outreach>,
     reserved: u32,
     zone: &TimeZone,
     now: Timestamp,
 ) -> Timestamp {
-    if recent.has(message) {
+    if recent.has(of) {
         return now;
     }
     let mut at = now;
@@ -156,7 +183,7 @@ mod tests {
     use super::*;
 
     fn rules() -> CapRules {
-        CapRules { per_day: 1, per_week: 3, channels: vec![Channel::Sms, Channel::Voice] }
+        CapRules { per_day: 1, per_week: 3, channels: vec![Channel::Sms, Channel::Voice], each_step: false }
     }
 
     fn chicago() -> TimeZone {
@@ -222,6 +249,23 @@ mod tests {
             Recent::parse(Some(&sent.with(message, now + SignedDuration::from_hours(1)))).sent.len(),
             1
         );
+    }
+
+    #[test]
+    fn the_steps_of_one_message_count_once_or_each() {
+        let now = at("2026-12-02T18:00:00Z");
+        let message = MessageId::generate();
+        for (each_step, expected) in [(false, now), (true, at("2026-12-03T06:00:00Z"))] {
+            let rules = CapRules { each_step, ..rules() };
+            let first = Recent::default().with(rules.outreach(message, 0), now);
+            let sent = Recent::parse(Some(&first));
+            assert!(sent.has(message), "as it was always kept");
+            let second = rules.outreach(message, 1);
+            assert_eq!(next_allowed(&rules, &sent, second, 0, &chicago(), now), expected);
+            let both = Recent::parse(Some(&sent.with(second, now)));
+            assert_eq!(both.sent.len(), if each_step { 2 } else { 1 });
+            assert!(both.has(second) && both.has(message));
+        }
     }
 
     #[test]

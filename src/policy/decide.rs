@@ -11,6 +11,7 @@ use super::routes;
 use super::ways::{Asked, State, Way, said};
 use crate::domain::job::When;
 use crate::domain::outbound::Route;
+use crate::domain::patience::Patience;
 use crate::domain::patient::Patient;
 use crate::domain::words::{Channel, Priority, ProxyMode, Reason, Recipient, words};
 
@@ -57,8 +58,9 @@ words! {
 /// What to do with the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Send over `route`, unless the answer could have changed by `valid_until`.
-    Send { route: Route, of_routes: usize, valid_until: Timestamp },
+    /// Send over `route`, unless the answer could have changed by `valid_until`; where there is `patience`, and it ends,
+    /// the next way is taken as well.
+    Send { route: Route, of_routes: usize, valid_until: Timestamp, patience: Option<Patience> },
     /// Ask again at `until` (`None`: when a person releases it).
     Hold { until: Option<Timestamp>, reason: Option<Reason> },
     /// A rule forbids it.
@@ -91,6 +93,10 @@ impl Decision {
     /// What is kept of it.
     #[must_use]
     pub fn explanation(&self, now: Timestamp) -> Explanation {
+        let patience = match &self.verdict {
+            Verdict::Send { patience, .. } => *patience,
+            _ => None,
+        };
         let (reason, until) = match &self.verdict {
             Verdict::Send { valid_until, .. } => (None, Some(*valid_until)),
             Verdict::Hold { until, reason } => (*reason, *until),
@@ -106,6 +112,7 @@ impl Decision {
             reason,
             until,
             recipient: self.proxy.map(|_| Recipient::Proxy),
+            patience,
             ways: self.ways.clone(),
         }
     }
@@ -228,13 +235,20 @@ fn route_gates(q: &Question<'_>, to: &Addressee<'_>, recent: &Recent, expires_at
 /// The first way that is open; one that opens later is waited for where it comes first in their own order, unless the
 /// matter is urgent.
 fn weigh(q: &Question<'_>, to: &Addressee<'_>, ways: &[Way<'_>]) -> (Gate, Verdict) {
+    let fallback = q.rules.purpose(q.message.purpose).fallback_allowed;
+    // Whoever has it already is written to again only because the plan says so.
+    if q.message.reached
+        && !(fallback && ways.iter().any(|way| q.template.patience(way.contact.channel).is_some()))
+    {
+        return (Gate::Route, Verdict::GiveUp(Reason::PlanExhausted));
+    }
     let gave_up = q.tried.last().map(|last| match q.tried {
         [one] => one.reason,
-        _ if q.rules.purpose(q.message.purpose).fallback_allowed => Reason::PlanExhausted,
+        _ if fallback => Reason::PlanExhausted,
         _ => last.reason,
     });
     if let Some(reason) = gave_up
-        && !q.rules.purpose(q.message.purpose).fallback_allowed
+        && !fallback
     {
         return (Gate::Route, Verdict::GiveUp(reason));
     }
@@ -255,7 +269,8 @@ fn weigh(q: &Question<'_>, to: &Addressee<'_>, ways: &[Way<'_>]) -> (Gate, Verdi
                 address: contact.address.clone(),
                 extension: contact.extension.clone(),
             };
-            (Gate::Route, Verdict::Send { route, of_routes: usable().count(), valid_until })
+            let patience = q.template.patience(contact.channel).filter(|_| fallback);
+            (Gate::Route, Verdict::Send { route, of_routes: usable().count(), valid_until, patience })
         }
         Some((_, State::Later { gate, reason, opens })) => {
             (gate, Verdict::Hold { until: Some(opens), reason: Some(reason) })
@@ -295,6 +310,7 @@ mod tests {
     use super::*;
     use crate::domain::hours::{HoursRule, HoursTable, WeekHours};
     use crate::domain::ids::{MessageId, PatientId};
+    use crate::domain::patience::Until;
     use crate::domain::patient::{Consent, ConsentSource, Preference};
     use crate::domain::phi::Phi;
     use crate::domain::phone::Region;
@@ -354,7 +370,12 @@ mod tests {
                 (Purpose::Marketing, asked),
                 (Purpose::Emergency, PurposeRule { capped: false, ..care }),
             ],
-            cap: CapRules { per_day: 1, per_week: 3, channels: vec![Channel::Sms, Channel::Voice] },
+            cap: CapRules {
+                per_day: 1,
+                per_week: 3,
+                channels: vec![Channel::Sms, Channel::Voice],
+                each_step: false,
+            },
             phi: PhiRules {
                 sms: PhiClass::Limited,
                 email: PhiClass::Limited,
@@ -401,6 +422,8 @@ mod tests {
                 not_before: None,
                 expires_at: When::At(at("2026-12-02T00:00:00Z")),
                 cancelled: None,
+                step: 0,
+                reached: false,
                 disturbs: true,
             },
             patient,
@@ -414,6 +437,7 @@ mod tests {
                 classes: REVEALS,
                 confidential: false,
                 shared_address: true,
+                waits: &[],
             },
             served: SERVED,
             hold: None,
@@ -793,6 +817,55 @@ mod tests {
             q.tried = &tried;
         });
         assert_eq!(decision.verdict, Verdict::GiveUp(Reason::InvalidAddress));
+    }
+
+    #[test]
+    fn a_plan_waits_by_channel_in_the_patients_own_order() {
+        let wait = |hours, until| Patience { wait: SignedDuration::from_hours(hours), until };
+        let waits = [
+            (Channel::Sms, wait(4, Until::Delivered)),
+            (Channel::Email, wait(24, Until::Answered)),
+            (Channel::Voice, wait(24, Until::Answered)),
+        ];
+        let patient = ana(&format!(r#"{BOTH},"preferred_channels":["email","sms"]"#));
+        let email = Route { channel: Channel::Email, address: Phi::new("ana@example.org"), extension: None };
+        let sms = Route { channel: Channel::Sms, address: Phi::new("+13125550142"), extension: None };
+        let sent = |route: &Route| Tried { route: route.clone(), reason: Reason::PlanExhausted };
+        let (first, both) = ([sent(&email)], [sent(&email), sent(&sms)]);
+        let next = |tried: &[Tried], change: &dyn Fn(&mut Question<'_>)| {
+            let decision = ask(Some(&patient), |q| {
+                q.template.waits = waits.to_vec().leak();
+                q.tried = tried.to_vec().leak();
+                q.message.step = u16::try_from(tried.len()).unwrap();
+                q.message.reached = !tried.is_empty();
+                change(q);
+            });
+            match decision.verdict {
+                Verdict::Send { route, patience, .. } => Ok((route.channel, patience)),
+                other => Err(other),
+            }
+        };
+        assert_eq!(next(&[], &|_| {}), Ok((Channel::Email, Some(waits[1].1))));
+        assert_eq!(next(&first, &|_| {}), Ok((Channel::Sms, Some(waits[0].1))));
+        let over = Err(Verdict::GiveUp(Reason::PlanExhausted));
+        assert_eq!(next(&both, &|_| {}), over);
+        assert_eq!(next(&first, &|q| q.message.channels = Some(&[Channel::Email])), over, "the job narrows");
+        assert_eq!(next(&first, &|q| q.template.waits = &[]), over, "the template has no plan any more");
+        let stopped = next(&first, &|q| q.message.cancelled = Some(Reason::Cancelled));
+        assert_eq!(stopped, Err(Verdict::Cancel(Reason::Cancelled)), "every gate is asked again");
+        let night = next(&first, &|q| {
+            q.now = at("2026-12-02T05:00:00Z");
+            q.message.expires_at = When::At(at("2026-12-03T00:00:00Z"));
+        });
+        assert!(matches!(night, Err(Verdict::Hold { .. })), "{night:?}");
+        let granted = r#","consents":[{"purpose":"marketing","granted":true,"at":"2026-10-01T12:00:00Z","source":"patient"}]"#;
+        let asked = ana(&format!("{BOTH}{granted}"));
+        let decision = ask(Some(&asked), |q| {
+            q.template.waits = waits.to_vec().leak();
+            q.message.purpose = Purpose::Marketing;
+        });
+        let Verdict::Send { patience, .. } = decision.verdict else { panic!() };
+        assert_eq!(patience, None, "the purpose allows one way only");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::Gate;
 use super::hours::HoursNote;
+use crate::domain::patience::Patience;
 use crate::domain::words::{Channel, Reason, Recipient};
 
 /// The order of gates and what they ask; raised whenever either changes, so that an old explanation is read
@@ -24,6 +25,9 @@ pub struct Explanation {
     /// Who is written to, where that is not the patient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<Recipient>,
+    /// How long it is waited for, once sent, before the next way is taken as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<Patience>,
     /// The contacts that were weighed, first choice first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ways: Vec<WaySeen>,

@@ -10,6 +10,7 @@ use crate::domain::hours::HoursTable;
 use crate::domain::ids::MessageId;
 use crate::domain::job::When;
 use crate::domain::outbound::Route;
+use crate::domain::patience::Patience;
 use crate::domain::patient::{Consent, Patient, QuietHours};
 use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, PhiClass, Priority, Purpose, Reason};
@@ -35,7 +36,7 @@ pub struct Question<'a> {
     pub served: &'a [Served],
     /// The end of the hold that covers this message, if one does.
     pub hold: Option<HoldView>,
-    /// Routes given up in earlier steps.
+    /// Routes of earlier steps.
     pub tried: &'a [Tried],
     pub rules: &'a Rules,
     /// The recipient's zone, or the site's, or the organisation's: days and local times are counted in it.
@@ -70,6 +71,10 @@ pub struct MessageView<'a> {
     pub expires_at: When,
     /// A cancel has come for it.
     pub cancelled: Option<Reason>,
+    /// Of its plan, from 0.
+    pub step: u16,
+    /// An earlier step got through, or may have: another is taken only because the plan says so.
+    pub reached: bool,
     /// It disturbs somebody: a test does not.
     pub disturbs: bool,
 }
@@ -96,9 +101,17 @@ pub struct TemplateView<'a> {
     pub confidential: bool,
     /// May go to an address that several patients share.
     pub shared_address: bool,
+    /// How long each channel is waited for before the next way is taken as well; empty: until it has failed.
+    pub waits: &'a [(Channel, Patience)],
 }
 
 impl TemplateView<'_> {
+    /// How long a message over `channel` is waited for.
+    #[must_use]
+    pub fn patience(&self, channel: Channel) -> Option<Patience> {
+        self.waits.iter().find(|(c, _)| *c == channel).map(|(_, patience)| *patience)
+    }
+
     /// What the text for `channel` reveals.
     #[must_use]
     pub fn class(&self, channel: Channel) -> PhiClass {
@@ -132,7 +145,7 @@ pub struct HoldView {
     pub cause: Reason,
 }
 
-/// A route that an earlier step gave up.
+/// A route that an earlier step gave up, or does not wait for any longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tried {
     pub route: Route,

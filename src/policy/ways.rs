@@ -217,7 +217,8 @@ impl<'a> Asked<'_, 'a> {
         let next = |recent: &Recent, from: Timestamp| {
             // What is reserved today counts itself by tomorrow.
             let reserved = if from == q.now { q.reserved } else { 0 };
-            cap::next_allowed(&q.rules.cap, recent, q.message.id, reserved, q.zone, from)
+            let of = q.rules.cap.outreach(q.message.id, q.message.step);
+            cap::next_allowed(&q.rules.cap, recent, of, reserved, q.zone, from)
         };
         let mut at = from;
         // Each may move the other on; both look at seven days.

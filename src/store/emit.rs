@@ -55,7 +55,7 @@ impl Emitter {
     #[must_use]
     pub fn always(facts: &MessageFacts, to: &Move<'_>) -> NewEvent {
         let mut event = about(facts, EventKind::Message(to.status), to.at);
-        event.is_final = to.status.is_final() || (to.status == MessageStatus::Sent && !to.awaits);
+        event.is_final = (to.status.is_final() || to.status == MessageStatus::Sent) && !to.awaits;
         event.recipient = Some(to.recipient);
         event.channel = to.channel;
         event.provider = to.provider.cloned();

@@ -10,6 +10,7 @@
 //! | `{input}` | `unnest` of one array a column, named `input` | `json_each` of one array of rows, named `input` |
 //! | `{us}` | `interval '1 microsecond'` | `1` |
 //! | `{today}` | the day of `now()` in UTC, counted from 1970-01-01 | the same |
+//! | `{second}` | the second of `now()`, counted from 1970-01-01 | the same |
 //! | `{for update}`, `{skip locked}` | row locks, the second one on `m` | nothing: there is one writer |
 //!
 //! Parameters come in this order: the single values `$1` and on, then the batch. Statements that only one database

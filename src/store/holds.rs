@@ -50,7 +50,7 @@ pub struct Hold {
     pub scope: HoldScope,
     /// Which source, site ...; empty for `all`.
     pub value: String,
-    /// What its messages give as their reason: `operator_hold` or `surge_hold`.
+    /// What its messages give as their reason: `operator_hold`, `surge_hold` or `awaiting_approval`.
     pub cause: Reason,
     pub reason: String,
     pub placed_by: String,
@@ -67,11 +67,14 @@ pub struct HoldRow {
     pub state: HoldState,
     /// How many messages wait for it.
     pub held: u64,
+    /// Of emergencies: the source, and whoever asked for them. Somebody else lets them go.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asked_by: Vec<String>,
 }
 
 impl Hold {
     /// Whether it covers a message that would go over `channel` by `provider`. A surge leaves alone what is urgent or
-    /// an emergency, and campaigns, which have a control of their own.
+    /// an emergency, and campaigns, which have a control of their own; what waits for a second person is emergencies.
     #[must_use]
     pub fn covers(
         &self,
@@ -80,6 +83,9 @@ impl Hold {
         provider: Option<&ProviderName>,
     ) -> bool {
         if self.cause == Reason::SurgeHold && !is_guarded(facts) {
+            return false;
+        }
+        if self.cause == Reason::AwaitingApproval && (facts.purpose != Purpose::Emergency || facts.test) {
             return false;
         }
         match self.scope {

@@ -23,7 +23,7 @@ pub mod work;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::ids::{HoldId, MessageId, ParkedId, PatientId, WorkItemId, WorkerId};
+use crate::domain::ids::{AttemptId, HoldId, MessageId, ParkedId, PatientId, WorkItemId, WorkerId};
 use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
@@ -33,10 +33,10 @@ use crate::domain::words::Reason;
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
     CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Count, Counts, Decided,
-    Directory, EventRow, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, OutboxEvent, PageRow, PageWish,
-    ParkedFilter, ParkedRow, Received, Release, ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved,
-    Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove,
-    WorkMoved, WorkSwept, WorkerRow,
+    Directory, EventRow, Heard, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, OutboxEvent, PageRow,
+    PageWish, ParkedFilter, ParkedRow, Received, Release, ReplyAsk, ReplyOutcome, ReplyText, Reserve,
+    Reserved, Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem,
+    WorkMove, WorkMoved, WorkSwept, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -141,6 +141,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Gives up contacts whose failures prove that they do not work: marks them in the directory, keeps the change, and
     /// tells it. `limit` failures at most; answers how many contacts.
     async fn judge_contacts(&self, limit: u32) -> Result<u32>;
+
+    /// What these attempts have come to, in no order; those that are not on record are left out.
+    async fn heard_of(&self, attempts: &[AttemptId]) -> Result<Vec<Heard>>;
 
     // Housekeeping.
 

@@ -10,6 +10,7 @@ use crate::domain::ids::{
 use crate::domain::job::When;
 use crate::domain::outbound::Route;
 use crate::domain::page::PageHash;
+use crate::domain::patience::Patience;
 use crate::domain::patient::{Consent, ConsentSource, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
@@ -104,6 +105,8 @@ pub struct Admission {
     pub raw: Option<Vec<u8>>,
     /// The queue, `http` or `file`.
     pub origin: String,
+    /// Who asked, where more than the source is known: the token, the broker's user, the user of the command line.
+    pub asked_by: Option<String>,
 }
 
 /// A body that cannot become a message.
@@ -182,6 +185,10 @@ pub struct Work {
     pub cancelled: Option<Reason>,
     /// The provider that may have this step already and would recognise it: no other one is given it.
     pub bound_to: Option<ProviderName>,
+    /// An earlier step got through, or may have: what is left of the plan may end, and never fails the message.
+    pub reached: bool,
+    /// A receipt is awaited.
+    pub awaits: bool,
 }
 
 /// A leased message.
@@ -267,7 +274,7 @@ pub struct DirectoryEntry {
     pub state: PatientState,
     /// What was said at the addresses of the patient and the snapshot.
     pub address_consents: Vec<Consent>,
-    /// Routes that earlier steps gave up, with the reason.
+    /// Routes of earlier steps, with the reason for which they were given up, or followed up.
     pub tried: Vec<(Route, Reason)>,
     /// What was sent this week to the patient, then to each proxy, as the caps count it.
     pub recent: Vec<Option<String>>,
@@ -319,10 +326,19 @@ pub struct Decided {
     pub recipient: Recipient,
     /// The hold that it waits for.
     pub held_by: Option<HoldId>,
+    /// The plan ends with a message that got through; its status stays.
+    pub over: Option<Over>,
     /// JSON, as `explain` reads it.
     pub explanation: String,
     /// When it was decided, by the database's clock.
     pub at: Timestamp,
+}
+
+/// How a plan ended that got through. What was seen of the message must still hold: else it is decided upon again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// A receipt is awaited, which will make its status final.
+    pub awaits: bool,
 }
 
 /// A message about to be sent.
@@ -347,9 +363,12 @@ pub struct Begin {
     pub recipient: Recipient,
     /// What the caps count it for.
     pub count: Option<Count>,
+    /// How long it is waited for before the next step is taken as well; `None`: until it has failed.
+    pub patience: Option<Patience>,
 }
 
-/// A message that the caps count: once for the person, where they are known, and once for the address.
+/// A message that the caps count: once for the person, where they are known and it is new to them, and once for the
+/// address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Count {
     pub person: Option<Counted>,
@@ -394,6 +413,9 @@ pub struct Settlement {
     pub code: Option<String>,
     pub recipient: Recipient,
     pub then: Then,
+    /// How long the step is waited for, where the plan goes on after it.
+    #[serde(default)]
+    pub patience: Option<Patience>,
     /// When the answer came, by the database's clock.
     pub at: Timestamp,
 }
@@ -436,6 +458,8 @@ pub struct Reserve {
     /// All of them hold at once.
     pub keys: Vec<GateKey>,
     pub want: u32,
+    /// No slot lies nearer: it takes so long to make use of one.
+    pub lead: SignedDuration,
     /// No slot lies further ahead.
     pub horizon: SignedDuration,
 }
@@ -460,6 +484,9 @@ pub enum GateLimit {
 #[derive(Debug)]
 pub struct Reserved {
     pub slots: Vec<Timestamp>,
+    /// For each key that was asked for, in order: how many slots were handed out in this second and the one before,
+    /// to whomever.
+    pub recent: Vec<u64>,
     /// The day's share is used up: nothing before this instant.
     pub closed_until: Option<Timestamp>,
     pub now: Timestamp,
@@ -569,6 +596,15 @@ pub struct AttemptRow {
     pub code: Option<String>,
     pub begun_at: Timestamp,
     pub settled_at: Option<Timestamp>,
+}
+
+/// What an attempt has come to, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub attempt: AttemptId,
+    pub status: AttemptStatus,
+    pub failure: Option<Failure>,
+    pub code: Option<String>,
 }
 
 /// What came of a batch of receipts.

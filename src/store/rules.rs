@@ -25,6 +25,23 @@ pub struct LedgerRules {
     /// A receipt is awaited for so long.
     pub receipt_deadline: SignedDuration,
     pub work: WorkDue,
+    pub emergencies: Emergencies,
+}
+
+/// Recipients of emergencies in an hour above which a second person is needed, for each source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emergencies {
+    pub above: u64,
+    /// Where it differs.
+    pub by_source: BTreeMap<SourceName, u64>,
+}
+
+impl Emergencies {
+    /// For this source.
+    #[must_use]
+    pub fn of(&self, source: &SourceName) -> u64 {
+        self.by_source.get(source).copied().unwrap_or(self.above)
+    }
 }
 
 /// After how long a work item that nobody has claimed is called out a second time.
@@ -87,6 +104,7 @@ impl Default for LedgerRules {
             zone: TimeZone::UTC,
             unknown_deadline: hours(4),
             receipt_deadline: hours(72),
+            emergencies: Emergencies { above: 50, by_source: BTreeMap::new() },
             work: WorkDue {
                 plan_exhausted: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },
                 outcome_unknown: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },

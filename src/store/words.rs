@@ -49,11 +49,25 @@ macro_rules! bound_to {
         concat!(
             "(CASE WHEN ",
             $row,
-            ".status IN ('unknown', 'sent') THEN (SELECT a.provider FROM attempts a WHERE a.message_id = ",
+            ".status IN ('unknown', 'sent', 'delivered') THEN (SELECT a.provider FROM attempts a WHERE a.message_id = ",
             $row,
             ".id AND a.step = ",
             $row,
             ".step AND a.status = 'unknown' LIMIT 1) END)"
+        )
+    };
+}
+
+/// Whether an earlier step of a message got through, or may have and was not waited for any longer.
+macro_rules! reached {
+    ($row:literal) => {
+        concat!(
+            "(CASE ",
+            $row,
+            ".status WHEN 'delivered' THEN true WHEN 'sent' THEN EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = ",
+            $row,
+            ".id AND (a.status IN ('sent', 'delivered', 'read') OR (a.status = 'unknown' AND a.awaits IS NOT NULL))) ",
+            "ELSE false END)"
         )
     };
 }
@@ -79,9 +93,11 @@ macro_rules! admitted {
 macro_rules! decided {
     () => {
         concat!(
-            "status = CASE WHEN ", decision_is_legal!(), " THEN i.status ELSE m.status END, reason = i.reason, ",
+            "status = CASE WHEN ", decision_is_legal!(), " THEN i.status ELSE m.status END, ",
+            "reason = CASE WHEN ", has_moved_on!(), " THEN m.reason ELSE i.reason END, ",
+            "due_at = CASE WHEN ", has_moved_on!(), " THEN now() ",
             // The patient may have come between the decision and this statement.
-            "due_at = CASE WHEN i.reason = 'unknown_patient' AND i.due_at IS NOT NULL ",
+            "WHEN i.reason = 'unknown_patient' AND i.due_at IS NOT NULL ",
             "AND EXISTS (SELECT 1 FROM patients p WHERE p.id = m.patient_id) THEN now() ",
             // So may the end of the hold.
             "WHEN i.held_by IS NOT NULL AND i.due_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = i.held_by ",
@@ -112,12 +128,31 @@ macro_rules! decision_is_legal {
     };
 }
 
+/// A plan was decided to be over, and something was heard meanwhile: that is decided upon again.
+macro_rules! has_moved_on {
+    () => {
+        "(i.plan_over AND (m.status <> i.status OR i.awaits <> (m.receipt_by IS NOT NULL)))"
+    };
+}
+
 macro_rules! decision_is_told {
     () => {
         concat!(
-            "((m.status = i.status AND m.reason IS DISTINCT FROM i.reason) OR (m.status <> i.status AND ",
+            "(CASE WHEN i.plan_over THEN NOT ",
+            has_moved_on!(),
+            " ELSE (m.status = i.status AND m.reason IS DISTINCT FROM i.reason) OR (m.status <> i.status AND ",
             decision_is_legal!(),
-            "))"
+            ") END)"
+        )
+    };
+}
+
+/// Whether the attempt `a` of an earlier step lets `i` be sent: its plan does not wait for what it has come to.
+macro_rules! is_waited_for_no_longer {
+    () => {
+        concat!(
+            "(a.step < i.step AND COALESCE((a.awaits = 'answered' AND a.status IN ('unknown', 'sent', 'delivered')) ",
+            "OR (a.awaits = 'delivered' AND a.status IN ('unknown', 'sent')), false))"
         )
     };
 }
@@ -130,8 +165,8 @@ macro_rules! may_begin {
         concat!(
             "m.lease_token = i.token AND m.lease_until - $2 * {us} > now() AND now() < i.valid_until AND (",
             rank!("m.status"), " = 0 OR ((m.status IN ('sending', 'unknown') OR ", goes_on!(), ") AND NOT EXISTS (",
-            "SELECT 1 FROM attempts a WHERE a.message_id = m.id AND (a.status IN ('sent', 'delivered', 'read') ",
-            "OR (a.status IN ('sending', 'unknown') ",
+            "SELECT 1 FROM attempts a WHERE a.message_id = m.id AND NOT ", is_waited_for_no_longer!(),
+            " AND (a.status IN ('sent', 'delivered', 'read') OR (a.status IN ('sending', 'unknown') ",
             "AND (NOT a.dedupes OR (a.step = i.step AND a.provider <> i.provider))))))) ",
             "AND i.revision = COALESCE((SELECT s.revision FROM patient_state s WHERE s.subject = i.subject), 0) ",
             "+ CASE WHEN i.others IS NULL THEN 0 ELSE COALESCE((SELECT sum(s.revision) FROM patient_state s ",
@@ -165,7 +200,8 @@ macro_rules! not_stopped {
     () => {
         concat!(
             "NOT EXISTS (SELECT 1 FROM stops h WHERE (h.cause <> 'surge_hold' OR (m.priority > 0 ",
-            "AND m.purpose <> 'emergency' AND m.campaign_id IS NULL)) AND (h.scope = 'all' OR (h.scope = 'source' AND h.value = m.source) ",
+            "AND m.purpose <> 'emergency' AND m.campaign_id IS NULL)) ",
+            "AND (h.cause <> 'awaiting_approval' OR (m.purpose = 'emergency' AND NOT m.test)) AND (h.scope = 'all' OR (h.scope = 'source' AND h.value = m.source) ",
             "OR (h.scope = 'site' AND h.value = m.site) OR (h.scope = 'template' AND h.value = m.template) ",
             "OR (h.scope = 'purpose' AND h.value = m.purpose) OR (h.scope = 'channel' AND h.value = i.channel) ",
             "OR (h.scope = 'provider' AND h.value = i.provider)))"
@@ -190,9 +226,9 @@ macro_rules! attempts {
     () => {
         concat!(
             "INSERT INTO attempts (id, message_id, step, number, status, provider, channel, address, address_index, dedupes, ",
-            "segments, template_hash, locale, recipient, page_hash, worker, begun_at) ",
+            "segments, template_hash, locale, recipient, page_hash, worker, begun_at, wait_us, awaits) ",
             "SELECT i.attempt, i.id, i.step, i.number, 'sending', i.provider, i.channel, i.address, i.address_index, i.dedupes, ",
-            "i.segments, i.template_hash, i.locale, i.recipient, i.page_hash, $1, now() "
+            "i.segments, i.template_hash, i.locale, i.recipient, i.page_hash, $1, now(), i.wait_us, i.awaits "
         )
     };
 }
@@ -214,14 +250,15 @@ macro_rules! result_raises {
     };
 }
 
-/// Told as sent, and it did not arrive after all: its next route is due.
+/// Told as sent or delivered, and its next step is due, or will be: it did not arrive after all, or its plan goes on.
 macro_rules! goes_on {
     () => {
-        "(m.status = 'sent' AND m.step > 0 AND m.due_at IS NOT NULL)"
+        "(m.status IN ('sent', 'delivered') AND m.step > 0 AND m.due_at IS NOT NULL)"
     };
 }
 
-/// Whether, after the result, it is still ours to send. What a provider has taken and not delivered is ours again.
+/// Whether, after the result, it is still ours to send. What a provider has taken and not delivered is ours again; what
+/// it has taken is so where the plan goes on, unless that has ended meanwhile.
 macro_rules! result_leaves_open {
     () => {
         concat!(
@@ -231,9 +268,11 @@ macro_rules! result_leaves_open {
             goes_on!(),
             ") AND COALESCE(",
             rank!("i.status"),
-            ", 0) < 3) OR (i.attempt_status = 'undelivered' AND COALESCE(",
+            ", 0) < 3) OR (i.attempt_status = 'undelivered' AND (COALESCE(",
             rank!("m.status"),
-            " <= 3, false)))"
+            " <= 3, false) OR ",
+            goes_on!(),
+            ")) OR (i.next_step AND m.due_at IS NOT NULL AND m.status IN ('sending', 'unknown', 'sent', 'delivered')))"
         )
     };
 }
@@ -253,7 +292,8 @@ macro_rules! result_is_told {
 }
 
 /// What a result does to its message `m`: the status only rises, the work state follows its latest attempt, and
-/// what somebody has is due no more. A receipt is awaited by what is sent; of a later route also while nobody knows
+/// what somebody has is due no more, unless its plan goes on. The next step of a plan may wait already when the
+/// attempt before it fails: then it is due at once. A receipt is awaited by what is sent; of a later route also while nobody knows
 /// whether it was.
 macro_rules! settled {
     () => {
@@ -274,7 +314,9 @@ macro_rules! settled {
             ") THEN i.reason ELSE m.reason END, ",
             "due_at = CASE WHEN NOT ",
             result_leaves_open!(),
-            " THEN NULL WHEN m.last_attempt = i.attempt THEN i.due_at ",
+            " THEN NULL WHEN m.last_attempt = i.attempt AND (a.step = m.step OR i.attempt_status IN ('failed', 'undelivered')) ",
+            // What was taken back meanwhile is followed by nothing: that is decided at once.
+            "THEN CASE WHEN i.next_step AND ", tombstone!("m"), " IS NOT NULL THEN now() ELSE i.due_at END ",
             "ELSE m.due_at END, ",
             "receipt_by = CASE WHEN i.status = 'unknown' AND m.status <> 'sent' THEN NULL WHEN ",
             result_raises!(),
@@ -294,7 +336,7 @@ macro_rules! settled {
 
 macro_rules! next_step {
     () => {
-        concat!("i.next_step AND m.last_attempt = i.attempt AND ", result_leaves_open!())
+        concat!("i.next_step AND m.last_attempt = i.attempt AND a.step = m.step AND ", result_leaves_open!())
     };
 }
 
@@ -358,6 +400,7 @@ macro_rules! claimed {
 
 pub(super) use {
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, goes_on, may_begin, next_step, not_stopped, rank,
-    result_is_told, result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
+    decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_waited_for_no_longer, may_begin,
+    next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises, sent_again,
+    settled, tombstone, within_caps,
 };

@@ -11,6 +11,7 @@ use crate::domain::words::{Channel, PhiClass, Priority, Purpose, words};
 use super::alphabet::Alphabet;
 use super::finding::Finding;
 use super::formatters::tongue;
+use super::plan::Plan;
 use super::section::{Section, Source, count};
 use super::variable::Variable;
 
@@ -56,6 +57,8 @@ pub struct Manifest {
     pub shared_address: bool,
     /// Each text must say how to opt out.
     pub opt_out_line: bool,
+    /// What follows while nothing has failed.
+    pub plan: Plan,
     pub variables: BTreeMap<String, Variable>,
     limits: BTreeMap<Channel, ChannelLimits>,
 }
@@ -143,6 +146,7 @@ fn read(top: &Section<'_, '_>) -> Manifest {
     let manifest = Manifest {
         opt_out_line: opt_out_line.unwrap_or_else(|| purposes.iter().any(|p| OPT_OUT_PURPOSES.contains(p))),
         title,
+        plan: Plan::read(top, &purposes, &channels),
         description: top.text("description").unwrap_or_default(),
         purposes,
         priority: word(top, "priority", Priority::from_word, Priority::ALL).unwrap_or(Priority::Normal),
@@ -200,7 +204,7 @@ fn required_list<T: Copy + PartialEq + std::fmt::Display>(
     list
 }
 
-fn word<T: std::fmt::Display>(
+pub(super) fn word<T: std::fmt::Display>(
     top: &Section<'_, '_>,
     key: &'static str,
     parse: impl Fn(&str) -> Option<T>,

@@ -117,6 +117,16 @@ impl<'s, 'a> Section<'s, 'a> {
         })
     }
 
+    /// The table under `key`.
+    pub(super) fn table(&self, key: &'static str) -> Option<Section<'s, 'a>> {
+        let (value, line) = self.get(key)?;
+        let Some(table) = value.as_table() else {
+            self.fault(key, "must be a table", format!("write a section [{}{key}]", self.path));
+            return None;
+        };
+        Some(Section::new(self.source, table, format!("{}{key}.", self.path), line))
+    }
+
     /// The tables under `key`, by name.
     pub(super) fn tables(&self, key: &'static str) -> Vec<(String, Section<'s, 'a>)> {
         let Some((value, _)) = self.get(key) else { return Vec::new() };

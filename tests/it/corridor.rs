@@ -3,13 +3,18 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use outreachd::config::secret::Secret;
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::Reason;
 use outreachd::simulator::{Faults, NumberRule, ProviderKind, Simulator, SimulatorConfig, measure};
+use reqwest::Url;
 use serde_json::json;
+use sqlx::PgPool;
 
 use crate::support::house::{House, job, of, patient};
+use crate::support::proxy::{Link, TcpProxy};
+use crate::support::shared::TestDatabase;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_becomes_a_message_on_the_preferred_channel() {
@@ -108,6 +113,40 @@ async fn a_limit_is_kept_at_the_wire() {
     assert!(worst <= 52, "{worst} in one second");
     let took = (times.iter().max().unwrap() - times.iter().min().unwrap()) as f64 / 1e6;
     assert!(took < 250.0 / 50.0 * 1.5, "used too little of the limit: {took} s");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_ledger_costs_no_message_its_slot() {
+    let database = TestDatabase::migrated().await;
+    let url = Url::parse(&database.url()).unwrap();
+    let proxy = TcpProxy::start(([127, 0, 0, 1], url.port().unwrap()).into()).await;
+    let mut through = url.clone();
+    through.set_port(Some(proxy.address().port())).unwrap();
+    let house = House::open_on(SimulatorConfig::default(), database, |config| {
+        config.store.url = Secret::new(through.as_str());
+        for provider in &mut config.providers {
+            provider.limits = vec![outreachd::config::provider::Limit {
+                count: 50_000,
+                per: outreachd::config::provider::Period::Second,
+                per_sender: false,
+            }];
+        }
+    })
+    .await;
+    house.publish("patient.upsert", &[patient("P1", "sms", "+13125550142")]).await;
+    house.publish("job", &[job("first", "P1")]).await;
+    house.until_status(MessageStatus::Sent, 1).await;
+    // An answer takes longer than a slot is good for.
+    proxy.set(Link::Latency(Duration::from_millis(8)));
+    let jobs: Vec<_> = (0..400).map(|n| job(&format!("j{n}"), "P1")).collect();
+    house.publish("job", &jobs).await;
+    house.until_status(MessageStatus::Sent, 401).await;
+    proxy.set(Link::Forward);
+    let sql = PgPool::connect(url.as_str()).await.unwrap();
+    let attempts: i64 = sqlx::query_scalar("SELECT count(*) FROM attempts").fetch_one(&sql).await.unwrap();
+    assert_eq!(attempts, 401, "some were written down and did not leave in time");
+    sql.close().await;
     house.close().await;
 }
 

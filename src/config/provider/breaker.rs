@@ -21,6 +21,12 @@ pub struct BreakerSettings {
     pub slow_after: Duration,
     /// Requests to slow down count as failures once nothing else has been heard for so long.
     pub throttled_after: Duration,
+    /// A message of which its provider has said nothing final for so long counts as not delivered, where another provider
+    /// serves the channel and this one reports; nothing: receipts are not looked at.
+    pub receipt_within: Duration,
+    /// The share of the last `receipt_last` that did not arrive that opens it, in percent.
+    pub receipt_percent: u32,
+    pub receipt_last: u32,
     /// Nothing is sent for so long; twice as long each time it opens again before it was wholly back.
     pub cool_down: Duration,
     pub cool_down_max: Duration,
@@ -41,6 +47,9 @@ impl Default for BreakerSettings {
             in_a_row: 10,
             slow_after: Duration::from_secs(8),
             throttled_after: Duration::from_secs(30),
+            receipt_within: Duration::from_secs(900),
+            receipt_percent: 50,
+            receipt_last: 50,
             cool_down: Duration::from_secs(5),
             cool_down_max: Duration::from_secs(60),
             probes: 2,
@@ -60,6 +69,9 @@ impl BreakerSettings {
             in_a_row: s.or("in_a_row", Int(1..=10_000), default.in_a_row),
             slow_after: s.or("slow_after", span(100, 30_000), default.slow_after),
             throttled_after: s.or("throttled_after", span(1_000, 3_600_000), default.throttled_after),
+            receipt_within: s.or("receipt_within", span(0, 86_400_000), default.receipt_within),
+            receipt_percent: s.or("receipt_percent", Int(1..=100), default.receipt_percent),
+            receipt_last: s.or("receipt_last", Int(1..=1_000), default.receipt_last),
             cool_down: s.or("cool_down", span(100, 600_000), default.cool_down),
             cool_down_max: s.or("cool_down_max", span(100, 3_600_000), default.cool_down_max),
             probes: s.or("probes", Int(1..=100), default.probes),

@@ -67,6 +67,18 @@ fn what_an_answer_says_of_the_provider() {
 }
 
 #[test]
+fn one_whose_receipts_do_not_come_is_left_alone_for_as_long_as_they_may_take() {
+    let mut bench = Bench::new(true);
+    let least = 10 * settings().cool_down_max;
+    assert!(bench.breaker.leave_alone(least, bench.now));
+    assert!(!bench.breaker.leave_alone(least, bench.now), "it is open already");
+    bench.pass(least - MS);
+    assert_eq!(bench.condition(), Condition::Open);
+    bench.pass(MS);
+    assert_eq!(bench.condition(), Condition::HalfOpen);
+}
+
+#[test]
 fn what_opens_it() {
     use Answer::{Failed, Good, Mute, Refused, Throttled};
     let many = |answer, count| vec![(answer, QUICK); count];

@@ -48,6 +48,7 @@ impl<E: Engine> Ledger<E> {
         let rejects: Vec<&Reject> = batch.rejects.iter().chain(&refused).collect();
         self.park(&mut tx, &rejects, report.now).await?;
         self.count_day(&mut tx, batch, &report).await?;
+        self.count_emergencies(&mut tx, batch, &report).await?;
         self.count_arrivals(&mut tx, batch, &report).await?;
         E::commit(tx).await?;
         Ok(report)
@@ -99,6 +100,8 @@ impl<E: Engine> Ledger<E> {
                         accepted_at,
                         cancelled: None,
                         bound_to: None,
+                        reached: false,
+                        awaits: false,
                     };
                     let leased =
                         token.map(|token| LeasedAdmission { place, is_change: false, work: work(token) });

@@ -379,6 +379,7 @@ impl<E: Engine> Ledger<E> {
         let gone = self.engine.write(FORGET, args![before, i64::from(limit)]).await?.len();
         let day = self.day(now.checked_sub(DAYS_KEPT).unwrap_or(Timestamp::MIN));
         self.engine.write("DELETE FROM source_days WHERE day < $1", args![day.as_str()]).await?;
+        self.forget_emergencies(now).await?;
         Ok(u32::try_from(gone).unwrap_or(u32::MAX))
     }
 }

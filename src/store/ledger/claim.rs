@@ -21,14 +21,14 @@ const RELEASE: &str = "
 UPDATE messages
 SET lease_token = NULL, lease_owner = NULL, lease_until = NULL, channel = COALESCE(input.channel, messages.channel),
     due_at = CASE WHEN messages.status IN ('accepted', 'scheduled', 'held', 'sending', 'unknown')
-        OR (messages.status = 'sent' AND messages.due_at IS NOT NULL) THEN COALESCE(input.due_at, now()) END
+        OR (messages.status IN ('sent', 'delivered') AND messages.due_at IS NOT NULL) THEN COALESCE(input.due_at, now()) END
 FROM {input}
 WHERE messages.id = input.id AND messages.lease_token = input.token";
 
 impl<E: Engine> Ledger<E> {
     /// Takes channel, priority, room, worker and lease; answers the facts, `body, status, step, tries, accepted_at,
-    /// lease_token, now`, the reason of a tombstone, and
-    /// the provider that may have it.
+    /// lease_token, now`, the reason of a tombstone,
+    /// the provider that may have it, whether an earlier step got through, and whether a receipt is awaited.
     pub(super) async fn claim_due(&self, ask: &Claim) -> Result<Claimed> {
         let args = args![
             ask.channel.map_or("", Channel::as_str),
@@ -55,6 +55,8 @@ impl<E: Engine> Ledger<E> {
             accepted_at: row.time(18)?,
             cancelled: row.maybe_word(21, Reason::from_word)?,
             bound_to: row.maybe_word(22, ProviderName::parse)?,
+            reached: row.flag(23)?,
+            awaits: row.flag(24)?,
         };
         Ok(LeasedMessage { facts: facts(row)?, body: self.job_body(row, 14)?, work })
     }
@@ -110,7 +112,7 @@ impl<E: Engine> Ledger<E> {
         // Asked only now that the messages are ours: an attempt that began a moment ago is seen too.
         let rows = E::run(
             &mut tx,
-            "SELECT m.id, a.id, a.dedupes, a.recipient FROM messages m JOIN attempts a ON a.id = m.last_attempt
+            "SELECT m.id, a.id, a.dedupes, a.recipient, a.awaits IS NOT NULL, a.wait_us FROM messages m JOIN attempts a ON a.id = m.last_attempt
              WHERE m.id = ANY($1) AND a.status = 'sending'",
             args![all.clone()],
         )
@@ -123,6 +125,8 @@ impl<E: Engine> Ledger<E> {
                     attempt: row.id(1)?,
                     dedupes: row.flag(2)?,
                     recipient: row.word(3, Recipient::from_word)?,
+                    waits: row.flag(4)?,
+                    wait_us: row.int(5)?,
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -134,7 +138,7 @@ impl<E: Engine> Ledger<E> {
             &mut tx,
             "UPDATE messages SET lease_token = NULL, lease_owner = NULL, lease_until = NULL,
                  due_at = CASE WHEN status IN ('accepted', 'scheduled', 'held', 'sending', 'unknown')
-                     THEN COALESCE(due_at, now()) WHEN status = 'sent' THEN due_at END
+                     THEN COALESCE(due_at, now()) WHEN status IN ('sent', 'delivered') THEN due_at END
              WHERE id = ANY($1)",
             args![idle],
         )
@@ -170,15 +174,18 @@ impl<E: Engine> Ledger<E> {
             let event = (message.status == MessageStatus::Sending)
                 .then(|| self.emitter.message(&message.facts, &to))
                 .flatten();
-            // Where the provider recognises a repeat by our key the same step is simply sent again.
+            // Where the provider recognises a repeat by our key the same step is simply sent again; else a plan waits
+            // for its next step as if it had been sent.
+            let next = left.waits && !left.dedupes;
             E::run(
                 tx,
                 "UPDATE messages SET lease_token = NULL, lease_owner = NULL, lease_until = NULL, seq = seq + $3,
                      status = CASE WHEN status = 'sending' THEN 'unknown' ELSE status END,
                      changed_at = CASE WHEN status = 'sending' THEN now() ELSE changed_at END,
                      reason = CASE WHEN status IN ('sending', 'unknown') THEN 'outcome_unknown' ELSE reason END,
-                     due_at = CASE WHEN (status IN ('sending', 'unknown') OR (status = 'sent' AND due_at IS NOT NULL))
-                         AND $2 THEN now() END,
+                     due_at = CASE WHEN (status IN ('sending', 'unknown') OR (status IN ('sent', 'delivered') AND due_at IS NOT NULL))
+                         AND ($2 OR $5) THEN now() + $6 * {us} END,
+                     step = step + CASE WHEN $5 THEN 1 ELSE 0 END, tries = CASE WHEN $5 THEN 0 ELSE tries END,
                      receipt_by = CASE WHEN status = 'sent' AND due_at IS NOT NULL AND NOT $2 THEN now() + $4 * {us}
                          ELSE receipt_by END
                  WHERE id = $1",
@@ -186,7 +193,9 @@ impl<E: Engine> Ledger<E> {
                     left.message,
                     left.dedupes,
                     i64::from(event.is_some()),
-                    micros(self.rules.receipt_deadline)
+                    micros(self.rules.receipt_deadline),
+                    next,
+                    if next { left.wait_us } else { 0 }
                 ],
             )
             .await?;
@@ -217,4 +226,7 @@ struct Left {
     attempt: Uuid,
     dedupes: bool,
     recipient: Recipient,
+    /// Its plan takes the next step after a while.
+    waits: bool,
+    wait_us: i64,
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{Ledger, unfit};
 use crate::domain::ids::{AttemptId, WorkerId};
 use crate::domain::page::PageHash;
+use crate::domain::patience::Until;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Priority, Reason};
 use crate::policy::health::sign;
@@ -36,8 +37,13 @@ impl<E: Engine> Ledger<E> {
                 awaits: false,
                 at: d.at,
             };
-            // Nothing is sent by a decision: what was told as sent and waits for its next route stays that.
-            if d.status == MessageStatus::Sent { None } else { self.emitter.message(&d.facts, &to) }
+            // Nothing is sent by a decision: what was told as sent or delivered and waits for its next step stays that,
+            // until its plan is over; where a receipt is awaited that will be told.
+            let is_told = match d.status {
+                MessageStatus::Sent | MessageStatus::Delivered => d.over.is_some_and(|over| !over.awaits),
+                _ => true,
+            };
+            is_told.then(|| self.emitter.message(&d.facts, &to)).flatten()
         };
         let events: Vec<_> = decisions.iter().map(event).collect();
         let mut batch = vec![
@@ -48,6 +54,8 @@ impl<E: Engine> Ledger<E> {
             times("due_at", decisions, |d| d.due_at),
             maybe_texts("channel", decisions, |d| d.channel.map(Channel::as_str)),
             maybe_ids("held_by", decisions, |d| d.held_by.map(|id| id.0)),
+            flags("plan_over", decisions, |d| d.over.is_some()),
+            flags("awaits", decisions, |d| d.over.is_some_and(|over| over.awaits)),
             texts("explanation", decisions, |d| &d.explanation),
             ints("shard", decisions, |d| i64::from(shard(d.facts.id))),
         ];
@@ -109,6 +117,8 @@ impl<E: Engine> Ledger<E> {
             times("valid_until", batch, |b| Some(b.valid_until)),
             texts("explanation", batch, |b| &b.explanation),
             texts("recipient", batch, |b| b.recipient.as_str()),
+            ints("wait_us", batch, |b| b.patience.map_or(0, |p| micros(p.wait))),
+            maybe_texts("awaits", batch, |b| b.patience.map(|p| p.until.as_str())),
             maybe_texts("person", batch, |b| person(b).map(|c| c.subject.as_str())),
             maybe_texts("person_before", batch, |b| person(b).and_then(|c| c.before.as_deref())),
             maybe_texts("person_after", batch, |b| person(b).map(|c| c.after.as_str())),
@@ -209,12 +219,18 @@ impl<E: Engine> Ledger<E> {
         let (sent, unknown) = (Some(MessageStatus::Sent), Some(MessageStatus::Unknown));
         let lost = Some(Reason::OutcomeUnknown);
         let receipt_by = settlement.at.checked_add(self.rules.receipt_deadline).ok();
+        // When the next step of the plan is taken, unless what ends it comes first.
+        let patience =
+            settlement.patience.filter(|p| settlement.then != Then::Delivered || p.until == Until::Answered);
+        let next_at = patience.and_then(|p| settlement.at.checked_add(p.wait).ok());
+        let waits =
+            |status, reason| Follow { next_step: next_at.is_some(), ..follow(status, reason, next_at) };
         match settlement.then {
-            Then::Sent => follow(sent, None, None),
-            Then::Awaits => Follow { receipt_by, ..follow(sent, None, None) },
-            Then::Delivered => follow(Some(MessageStatus::Delivered), None, None),
+            Then::Sent => waits(sent, None),
+            Then::Awaits => Follow { receipt_by, ..waits(sent, None) },
+            Then::Delivered => waits(Some(MessageStatus::Delivered), None),
             Then::Read => follow(Some(MessageStatus::Read), None, None),
-            Then::Unknown => Follow { receipt_by, ..follow(unknown, lost, None) },
+            Then::Unknown => Follow { receipt_by, ..waits(unknown, lost) },
             Then::UnknownRetry(at) => follow(unknown, lost, Some(at)),
             Then::Retry(at) => follow(None, None, Some(at)),
             Then::NextStep(reason) => {

@@ -11,6 +11,7 @@ use crate::domain::ids::PatientId;
 use crate::domain::outbound::Route;
 use crate::domain::patient::{Consent, ConsentSource, Patient, ProxyPerson};
 use crate::domain::phi::Phi;
+use crate::domain::status::AttemptStatus;
 use crate::domain::words::{Channel, Purpose, Reason};
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, bytes, ints, micros, texts};
@@ -257,7 +258,7 @@ impl<E: Engine> Ledger<E> {
         rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.count::<u32>(1)?))).collect()
     }
 
-    /// The routes that earlier steps gave up, each with the failure of its last attempt.
+    /// The routes of earlier steps, each with the failure of its last attempt, where there was one.
     async fn tried(&self, subjects: &[Subject]) -> Result<HashMap<Uuid, Vec<(Route, Reason)>>> {
         let ids: Vec<Uuid> = subjects.iter().filter(|s| s.step > 0).map(|s| s.message.0).collect();
         if ids.is_empty() {
@@ -266,7 +267,7 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT a.message_id, a.channel, a.address, a.failure
+                "SELECT a.message_id, a.channel, a.address, a.failure, a.status
                  FROM attempts a JOIN messages m ON m.id = a.message_id
                  WHERE a.message_id = ANY($1) AND a.step < m.step
                    AND a.number = (SELECT max(n.number) FROM attempts n WHERE n.message_id = a.message_id AND n.step = a.step)
@@ -282,7 +283,11 @@ impl<E: Engine> Ledger<E> {
                 extension: None,
             };
             let failure = row.maybe_word(3, Failure::from_word)?;
-            let reason = failure.map_or(Reason::ProviderUnavailable, Failure::reason);
+            // What got through is waited for no longer.
+            let reason = match row.word(4, AttemptStatus::from_word)? {
+                AttemptStatus::Sent | AttemptStatus::Delivered | AttemptStatus::Read => Reason::PlanExhausted,
+                _ => failure.map_or(Reason::ProviderUnavailable, Failure::reason),
+            };
             tried.entry(row.id(0)?).or_default().push((route, reason));
         }
         Ok(tried)

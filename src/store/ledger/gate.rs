@@ -14,12 +14,17 @@ const DAY_SECONDS: i64 = 86_400;
 
 impl<E: Engine> Ledger<E> {
     /// Slots of one key lie one interval apart, counted on from its theoretical arrival time (GCRA without burst); a
-    /// grant is what every key has room for. Takes want, horizon and the keys; answers `each, tat, granted, now,
-    /// is_closed` for each key, and moves the keys on.
+    /// grant is what every key has room for. Takes want, horizon, lead and the keys; answers `each, tat, granted, now,
+    /// is_closed, key, recent` for each key, and moves the keys on.
     pub(super) async fn reserve_slots(&self, ask: &Reserve) -> Result<Reserved> {
         let keys = ask.keys.as_slice();
         if keys.is_empty() {
-            return Ok(Reserved { slots: Vec::new(), closed_until: None, now: self.clock().await? });
+            return Ok(Reserved {
+                slots: Vec::new(),
+                recent: Vec::new(),
+                closed_until: None,
+                now: self.clock().await?,
+            });
         }
         self.know_keys(keys.iter().map(|k| k.key.as_str())).await?;
         let each = |k: &GateKey| match k.limit {
@@ -32,7 +37,7 @@ impl<E: Engine> Ledger<E> {
         };
         let batch =
             vec![texts("key", keys, |k| &k.key), ints("each", keys, each), ints("per_day", keys, per_day)];
-        let args = args![i64::from(ask.want), micros(ask.horizon)].batch(batch);
+        let args = args![i64::from(ask.want), micros(ask.horizon), micros(ask.lead)].batch(batch);
         let rows = self.engine.write(E::STATEMENTS.reserve, args).await?;
         let Some(first) = rows.first().filter(|_| rows.len() == keys.len()) else {
             // The rows are gone, as after a restore of the database: they are written down again.
@@ -42,15 +47,18 @@ impl<E: Engine> Ledger<E> {
         let (granted, now) = (first.int(2)?, first.time(3)?);
         let mut spaced = Vec::with_capacity(rows.len());
         let mut is_closed = false;
+        let mut recent = BTreeMap::new();
         for row in &rows {
             let each = row.int(0)?;
             if each > 0 {
                 spaced.push((row.time(1)?, each));
             }
             is_closed |= row.flag(4)?;
+            recent.insert(row.text(5)?, u64::try_from(row.int(6)?).unwrap_or_default());
         }
+        let recent = keys.iter().map(|k| recent.get(k.key.as_str()).copied().unwrap_or_default()).collect();
         let slots = (0..granted).map(|n| slot(&spaced, n, now)).collect();
-        Ok(Reserved { slots, closed_until: is_closed.then(|| next_day(now)), now })
+        Ok(Reserved { slots, recent, closed_until: is_closed.then(|| next_day(now)), now })
     }
 
     async fn know_keys(&self, keys: impl Iterator<Item = &str> + Send) -> Result<()> {

@@ -24,12 +24,16 @@ const ROUNDS: u32 = 10;
 /// A decision that was under way when a hold ended has been written by then: no statement takes longer.
 const STRAGGLERS: SignedDuration = SignedDuration::from_secs(90);
 
+/// Emergencies are let go by somebody else than whoever asked for them; anybody may drop them.
 const END: &str = "
 UPDATE holds
 SET released_at = COALESCE(released_at, now()), released_by = $2, ended_as = COALESCE($3, ended_as, on_release)
 WHERE id = $1 AND settled_at IS NULL
   AND ((released_at IS NULL AND (until IS NULL OR until > now()))
        OR ($3 IS NOT NULL AND COALESCE(ended_as, on_release) = 'review'))
+  AND (cause <> 'awaiting_approval' OR COALESCE($3, on_release) = 'expire' OR (value <> $2 AND NOT EXISTS (
+      SELECT 1 FROM emergencies e WHERE e.source = holds.value AND e.asked_by = $2
+          AND e.accepted_at > holds.placed_at - 3600000000 * {us})))
 RETURNING ended_as, cause, scope, value, placed_at";
 
 /// Held by the hold, and in nobody's hands.
@@ -239,7 +243,9 @@ impl<E: Engine> Ledger<E> {
         let mut holds = Vec::with_capacity(rows.len());
         for row in &rows {
             let state = if row.flag(9)? { HoldState::InForce } else { HoldState::Review };
-            let standing = HoldRow { hold: hold(row)?, state, held: row.count(10)? };
+            let hold = hold(row)?;
+            let asked_by = self.askers(&hold).await?;
+            let standing = HoldRow { hold, state, held: row.count(10)?, asked_by };
             if state == HoldState::InForce || standing.held > 0 {
                 holds.push(standing);
             }

@@ -8,6 +8,7 @@ mod claim;
 mod contacts;
 mod corridor;
 mod directory;
+mod emergencies;
 mod gate;
 mod holds;
 mod operate;
@@ -32,7 +33,7 @@ use super::rows::*;
 use super::rules::LedgerRules;
 use super::sealer::Sealer;
 use super::{Result, Store, StoreError};
-use crate::domain::ids::{HoldId, MessageId, ParkedId, PatientId, WorkItemId, WorkerId};
+use crate::domain::ids::{AttemptId, HoldId, MessageId, ParkedId, PatientId, WorkItemId, WorkerId};
 use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
@@ -244,6 +245,9 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn end_receipt_waits(&self, limit: u32) -> Result<u32> {
         self.end_waits(limit).await
+    }
+    async fn heard_of(&self, attempts: &[AttemptId]) -> Result<Vec<Heard>> {
+        self.results_of(attempts).await
     }
     async fn judge_contacts(&self, limit: u32) -> Result<u32> {
         self.judge_faults(limit).await

@@ -166,37 +166,8 @@ impl<E: Engine> Ledger<E> {
     /// Who acts on the page has read the message: nothing more of it is sent, and both are told.
     async fn answered(&self, tx: &mut E::Tx, asker: &Asker, changed: bool) -> Result<()> {
         let id = asker.facts.id;
-        E::run(
-            tx,
-            "UPDATE attempts SET status = 'read', settled_at = COALESCE(settled_at, now())
-             WHERE id = $1 AND status <> 'read'",
-            args![asker.attempt.0],
-        )
-        .await?;
-        let raised = E::run(
-            tx,
-            "UPDATE messages
-             SET status = 'read', reason = NULL, due_at = NULL, receipt_by = NULL, lease_token = NULL, lease_owner = NULL,
-                 lease_until = NULL, changed_at = now(), seq = seq + 1
-             WHERE id = $1 AND status IN ('sending', 'unknown', 'sent', 'failed', 'delivered') RETURNING seq",
-            args![id.0],
-        )
-        .await?;
+        self.has_read(tx, &asker.facts, (asker.attempt, asker.channel), asker.now).await?;
         let mut events = Vec::new();
-        if let Some(row) = raised.first() {
-            let read = Move {
-                status: MessageStatus::Read,
-                reason: None,
-                channel: Some(asker.channel),
-                provider: None,
-                attempt: None,
-                recipient: Recipient::Patient,
-                awaits: false,
-                at: asker.now,
-            };
-            let event = Emitter::always(&asker.facts, &read);
-            events.push(Numbered { message: Some(id), seq: row.count(0)?, event });
-        }
         if changed {
             let told =
                 E::run(tx, "UPDATE messages SET seq = seq + 1 WHERE id = $1 RETURNING seq", args![id.0])
@@ -207,6 +178,45 @@ impl<E: Engine> Ledger<E> {
             }
         }
         self.insert_events(tx, &events).await
+    }
+
+    /// The recipient has read what an attempt brought them: nothing more of the message is sent, and its caller is told.
+    pub(super) async fn has_read(
+        &self,
+        tx: &mut E::Tx,
+        facts: &MessageFacts,
+        (attempt, channel): (AttemptId, Channel),
+        now: Timestamp,
+    ) -> Result<()> {
+        E::run(
+            tx,
+            "UPDATE attempts SET status = 'read', settled_at = COALESCE(settled_at, now())
+             WHERE id = $1 AND status <> 'read'",
+            args![attempt.0],
+        )
+        .await?;
+        let raised = E::run(
+            tx,
+            "UPDATE messages
+             SET status = 'read', reason = NULL, due_at = NULL, receipt_by = NULL, lease_token = NULL, lease_owner = NULL,
+                 lease_until = NULL, changed_at = now(), seq = seq + 1
+             WHERE id = $1 AND status IN ('sending', 'unknown', 'sent', 'failed', 'delivered') RETURNING seq",
+            args![facts.id.0],
+        )
+        .await?;
+        let Some(row) = raised.first() else { return Ok(()) };
+        let read = Move {
+            status: MessageStatus::Read,
+            reason: None,
+            channel: Some(channel),
+            provider: None,
+            attempt: None,
+            recipient: Recipient::Patient,
+            awaits: false,
+            at: now,
+        };
+        let event = Emitter::always(facts, &read);
+        self.insert_events(tx, &[Numbered { message: Some(facts.id), seq: row.count(0)?, event }]).await
     }
 }
 

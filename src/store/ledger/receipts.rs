@@ -11,13 +11,14 @@ use super::work::NewItem;
 use super::{Ledger, Numbered};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{AttemptId, MessageId, ProviderName, SendKey};
+use crate::domain::patience::{Patience, Until};
 use crate::domain::receipt::{Receipt, Said, furthest};
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{Args, Engine, args, ids, ints, maybe_texts, micros, texts};
-use crate::store::rows::{MessageFacts, Received, Settlement, Then};
+use crate::store::rows::{Heard, MessageFacts, Received, Settlement, Then};
 use crate::store::{Result, StoreError, words};
 
 /// Receipts that find no attempt are kept for so long; an attempt is on record before anything is sent, so that what
@@ -32,7 +33,8 @@ const ATTEMPTS: &str = concat!(
     "SELECT ",
     words::facts!("m."),
     ", input.place, a.id, a.number, a.status, a.provider_ref, a.channel, a.recipient, ",
-    "EXISTS (SELECT 1 FROM contact_faults f WHERE f.address_index = a.address_index AND f.channel = a.channel), now() ",
+    "EXISTS (SELECT 1 FROM contact_faults f WHERE f.address_index = a.address_index AND f.channel = a.channel), now(), ",
+    "a.awaits, a.wait_us, m.due_at IS NOT NULL ",
     "FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
     "AND a.provider = input.provider JOIN messages m ON m.id = a.message_id ORDER BY a.id {for update}"
 );
@@ -41,8 +43,8 @@ const ATTEMPTS: &str = concat!(
 const OVERDUE: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    ", m.status, m.channel, m.tries, a.provider, a.recipient, a.status FROM messages m ",
-    "JOIN attempts a ON a.id = m.last_attempt WHERE m.receipt_by <= now() ORDER BY m.receipt_by LIMIT $1 {skip locked}"
+    ", m.status, m.channel, m.tries, a.provider, a.recipient, a.status, m.due_at IS NOT NULL FROM messages m ",
+    "JOIN attempts a ON a.id = m.last_attempt WHERE m.receipt_by <= now() AND m.lease_until IS NULL ORDER BY m.receipt_by LIMIT $1 {skip locked}"
 );
 
 /// An attempt that a receipt may be about.
@@ -59,6 +61,8 @@ struct Found {
     /// Something sent to its address has failed before.
     blamed: bool,
     now: Timestamp,
+    /// How long it is waited for, where its plan has not ended.
+    patience: Option<Patience>,
 }
 
 impl<E: Engine> Ledger<E> {
@@ -143,6 +147,7 @@ impl<E: Engine> Ledger<E> {
                     recipient: row.word(20, Recipient::from_word)?,
                     blamed: row.flag(21)?,
                     now: row.time(22)?,
+                    patience: patience(row)?,
                 })
             })
             .collect()
@@ -207,7 +212,24 @@ impl<E: Engine> Ledger<E> {
         Ok(found)
     }
 
-    /// What was sent and of which nothing more came in time is final, and told as that. Where a later route's outcome
+    pub(super) async fn results_of(&self, attempts: &[AttemptId]) -> Result<Vec<Heard>> {
+        let asked: Vec<Uuid> = attempts.iter().map(|attempt| attempt.0).collect();
+        let sql = "SELECT id, status, failure, code FROM attempts WHERE id = ANY($1)";
+        let rows = self.engine.read(sql, args![asked]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Heard {
+                    attempt: AttemptId(row.id(0)?),
+                    status: row.word(1, AttemptStatus::from_word)?,
+                    failure: row.maybe_word(2, Failure::from_word)?,
+                    code: row.maybe_text(3)?.map(str::to_owned),
+                })
+            })
+            .collect()
+    }
+
+    /// What was sent and of which nothing more came in time is final, and told as that; while its plan goes on it is only
+    /// no longer awaited. Where a later route's outcome
     /// stayed unknown people are called.
     pub(super) async fn end_waits(&self, limit: u32) -> Result<u32> {
         let mut tx = self.engine.begin().await?;
@@ -224,8 +246,8 @@ impl<E: Engine> Ledger<E> {
         ];
         let ended = E::run(
             &mut tx,
-            "UPDATE messages SET receipt_by = NULL, seq = seq + CASE WHEN status = 'sent' THEN 1 ELSE 0 END,
-                 reason = CASE WHEN status = 'sent' THEN input.reason ELSE messages.reason END
+            "UPDATE messages SET receipt_by = NULL, seq = seq + CASE WHEN status = 'sent' AND due_at IS NULL THEN 1 ELSE 0 END,
+                 reason = CASE WHEN status = 'sent' AND due_at IS NULL THEN input.reason ELSE messages.reason END
              FROM {input} WHERE messages.id = input.id RETURNING messages.id, messages.seq",
             Args::none().batch(columns),
         )
@@ -233,14 +255,14 @@ impl<E: Engine> Ledger<E> {
         let mut events = Vec::with_capacity(ended.len());
         for row in &ended {
             let (id, seq) = (MessageId(row.id(0)?), row.count(1)?);
-            let wait = waits.iter().find(|w| w.facts.id == id && w.status == MessageStatus::Sent);
+            let wait = waits.iter().find(|w| w.facts.id == id && w.ends());
             let event = wait.map(|w| Emitter::always(&w.facts, &w.told(now)));
             events.extend(event.map(|event| Numbered { message: Some(id), seq, event }));
         }
         self.insert_events(&mut tx, &events).await?;
         let lost: Vec<NewItem<'_>> = waits
             .iter()
-            .filter(|w| w.status == MessageStatus::Sent && w.reason().is_some() && !w.facts.test)
+            .filter(|w| w.ends() && w.reason().is_some() && !w.facts.test)
             .map(|w| NewItem::about(WorkKind::OutcomeUnknown, &w.facts))
             .collect();
         self.open_items(&mut tx, &lost).await?;
@@ -303,8 +325,16 @@ fn result(found: &Found, receipt: &Receipt) -> Settlement {
             Said::Delivered => Then::Delivered,
             Said::Read => Then::Read,
         },
+        patience: found.patience,
         at: found.now,
     }
+}
+
+/// From `awaits, wait_us` and whether something is due.
+fn patience(row: &impl Columns) -> Result<Option<Patience>> {
+    let until = row.maybe_word(23, Until::from_word)?.filter(|_| row.flag(25).unwrap_or(false));
+    let wait = SignedDuration::from_micros(row.int(24)?);
+    Ok(until.map(|until| Patience { wait, until }))
 }
 
 /// `id, provider, message_id, step, provider_ref, status, failure, code`.
@@ -330,6 +360,8 @@ struct Waiting {
     provider: ProviderName,
     recipient: Recipient,
     attempt: AttemptStatus,
+    /// Its plan goes on.
+    pending: bool,
 }
 
 fn waiting(row: &impl Columns) -> Result<Waiting> {
@@ -341,10 +373,16 @@ fn waiting(row: &impl Columns) -> Result<Waiting> {
         provider: row.word(17, ProviderName::parse)?,
         recipient: row.word(18, Recipient::from_word)?,
         attempt: row.word(19, AttemptStatus::from_word)?,
+        pending: row.flag(20)?,
     })
 }
 
 impl Waiting {
+    /// Whether nothing more comes of it by itself.
+    fn ends(&self) -> bool {
+        self.status == MessageStatus::Sent && !self.pending
+    }
+
     /// Whether its last route has it nobody knows.
     fn reason(&self) -> Option<Reason> {
         (self.attempt == AttemptStatus::Unknown).then_some(Reason::OutcomeUnknown)

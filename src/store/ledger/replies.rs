@@ -7,10 +7,11 @@ use super::contacts::spoil;
 use super::work::NewItem;
 use super::{Ledger, Numbered};
 use crate::domain::event::EventKind;
-use crate::domain::ids::{PatientId, ReplyId, WorkItemId};
+use crate::domain::ids::{AttemptId, PatientId, ReplyId, WorkItemId};
 use crate::domain::patient::{ConsentSource, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::reply::{Intent, Reply};
+use crate::domain::status::AttemptStatus;
 use crate::domain::wish::{Terms, Wish};
 use crate::domain::words::{Channel, ContactStatus, Priority, Purpose, WorkKind};
 use crate::policy::reply::Meaning;
@@ -30,7 +31,7 @@ macro_rules! last_over {
         concat!(
             "SELECT ",
             words::facts!("m."),
-            ", a.locale, a.address FROM {input} JOIN attempts a ON a.address_index = input.address_index ",
+            ", a.locale, a.id, a.status, a.address, a.channel FROM {input} JOIN attempts a ON a.address_index = input.address_index ",
             "JOIN messages m ON m.id = a.message_id ",
             "WHERE a.channel = '",
             $channel,
@@ -45,7 +46,7 @@ const LAST_CALL: &str = last_over!("voice");
 const ANSWERED: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    ", a.locale, a.address FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
+    ", a.locale, a.id, a.status, a.address, a.channel FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
     "AND a.provider = input.provider JOIN messages m ON m.id = a.message_id ",
     "WHERE a.status <> 'failed' ORDER BY a.begun_at DESC LIMIT 1"
 );
@@ -58,6 +59,8 @@ struct Context {
     /// `None`: nothing was ever sent to that number.
     facts: Option<MessageFacts>,
     locale: Option<String>,
+    /// That brought it; `None` also while it is on the wire: nobody answers what they do not have.
+    attempt: Option<(AttemptId, Channel)>,
     meaning: Meaning,
     /// Kept with what follows from it.
     evidence: String,
@@ -72,9 +75,19 @@ impl<E: Engine> Ledger<E> {
             return Ok(ReplyOutcome::Known);
         }
         let meaning = context.meaning;
+        // Whoever answers has read it, whatever they say; a stranger has read what was meant for somebody else.
+        // Whoever calls back, or complains, need not have.
+        if let (Some(facts), Some(attempt)) = (&context.facts, context.attempt)
+            && !matches!(meaning.intent, Intent::WrongNumber | Intent::Call | Intent::Complaint)
+        {
+            self.has_read(&mut tx, facts, attempt, context.now).await?;
+        }
         let mut changes = Vec::new();
         match meaning.intent {
-            Intent::WrongNumber => self.mark_wrong(&mut tx, &ask.reply, &context, &mut changes).await?,
+            Intent::WrongNumber => {
+                self.mark_wrong(&mut tx, &ask.reply, &context, &mut changes).await?;
+                Self::hurry(&mut tx, &context).await?;
+            }
             Intent::Language | Intent::Channel => self.prefer(&mut tx, &context, &mut changes).await?,
             Intent::Start => {
                 let free = |purpose: &&Purpose| !ask.opt_in.contains(purpose);
@@ -132,11 +145,17 @@ impl<E: Engine> Ledger<E> {
                 }
             }
         };
-        let sent_to = rows.first().map(|row| row.maybe_bytes(15)).transpose()?.flatten();
+        let sent_to = rows.first().map(|row| row.maybe_bytes(17)).transpose()?.flatten();
         let address =
             sent_to.filter(|_| ask.reply.about.is_some()).map(|sealed| self.sealer.open_text(sealed));
         let facts: Option<MessageFacts> = rows.first().map(facts).transpose()?;
         let locale = rows.first().map(|row| row.text(14)).transpose()?.map(str::to_owned);
+        let mut attempt = None;
+        if let Some(row) = rows.first() {
+            let on_the_wire = row.word(16, AttemptStatus::from_word)? == AttemptStatus::Sending;
+            let channel = row.word(18, Channel::from_word)?;
+            attempt = (!on_the_wire).then_some((AttemptId(row.id(15)?), channel));
+        }
         let meaning = ask.meaning.after(facts.as_ref().map(|facts| facts.purpose));
         let (provider, reference) = (&ask.reply.provider, &ask.reply.reference);
         let word = meaning.evidence(ask.reply.text.expose());
@@ -147,6 +166,7 @@ impl<E: Engine> Ledger<E> {
             now: Self::now(tx).await?,
             facts,
             locale,
+            attempt,
             meaning,
         })
     }
@@ -223,6 +243,20 @@ impl<E: Engine> Ledger<E> {
                 self.rewrite(tx, marked, &what, context).await?;
                 changes.push((patient.id, EventKind::Contact(ContactStatus::Wrong)));
             }
+        }
+        Ok(())
+    }
+
+    /// A plan does not wait for an answer from somebody else: its next step is due.
+    async fn hurry(tx: &mut E::Tx, context: &Context) -> Result<()> {
+        if let Some((attempt, _)) = context.attempt {
+            E::run(
+                tx,
+                "UPDATE messages SET due_at = now() WHERE last_attempt = $1 AND status IN ('unknown', 'sent', 'delivered')
+                     AND step > 0 AND due_at > now() AND lease_until IS NULL AND id = $2",
+                args![attempt.0, context.facts.as_ref().map(|facts| facts.id.0)],
+            )
+            .await?;
         }
         Ok(())
     }

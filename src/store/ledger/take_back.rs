@@ -13,7 +13,7 @@ use crate::domain::status::MessageStatus;
 use crate::domain::words::Reason;
 use crate::store::Result;
 use crate::store::columns::Columns;
-use crate::store::emit::Emitter;
+use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{Engine, args};
 use crate::store::rows::{AdmitBatch, AdmitOutcome, AdmitReport, CancelOutcome};
 
@@ -28,6 +28,17 @@ WHERE id = ANY($1) AND status IN ('accepted', 'scheduled', 'held', 'sending')
   AND (last_attempt IS NULL
        OR EXISTS (SELECT 1 FROM attempts a WHERE a.id = messages.last_attempt AND a.status = 'failed'))
   AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.status <> 'failed')
+RETURNING id";
+
+/// Drops the steps of a plan that have not begun, of what was sent already; the status stays. What is on the wire right
+/// now is left: a name that was taken back begins nothing more.
+const DROP_STEPS: &str = "
+UPDATE messages SET due_at = NULL, lease_token = NULL, lease_owner = NULL, lease_until = NULL
+WHERE id = ANY($1) AND due_at IS NOT NULL
+  AND EXISTS (SELECT 1 FROM attempts a WHERE a.id = messages.last_attempt AND a.status <> 'sending')
+  AND (status IN ('unknown', 'delivered') OR (status = 'sent' AND EXISTS (
+      SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND (a.status IN ('sent', 'delivered', 'read')
+          OR (a.status = 'unknown' AND a.awaits IS NOT NULL)))))
 RETURNING id";
 
 /// What a cancel or a replacement found.
@@ -243,10 +254,14 @@ impl<E: Engine> Ledger<E> {
     /// The caller learns that the cancel came too late; the status stays.
     async fn tell_too_late(&self, tx: &mut E::Tx, ids: &[MessageId], now: Timestamp) -> Result<()> {
         let mut events = Vec::new();
+        if !ids.is_empty() {
+            E::run(tx, DROP_STEPS, args![ids.iter().map(|id| id.0).collect::<Vec<Uuid>>()]).await?;
+        }
         for id in ids {
             E::run(tx, "UPDATE messages SET seq = seq + 1 WHERE id = $1", args![id.0]).await?;
             let Some(message) = self.message_in(tx, id.0).await? else { continue };
-            let to = bare_move(message.status, Reason::TooLate, now);
+            let awaits = message.due_at.is_some() || message.receipt_by.is_some();
+            let to = Move { awaits, ..bare_move(message.status, Reason::TooLate, now) };
             let event = Emitter::always(&message.facts, &to);
             events.push(Numbered { message: Some(*id), seq: message.seq, event });
         }

@@ -21,7 +21,7 @@ pub(super) const ITSELF: &str = "outreachd";
 const UNACKNOWLEDGED: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    ", m.status FROM messages m WHERE m.ack_by <= now() ORDER BY m.ack_by LIMIT $1 {skip locked}"
+    ", m.status, m.due_at IS NOT NULL FROM messages m WHERE m.ack_by <= now() ORDER BY m.ack_by LIMIT $1 {skip locked}"
 );
 
 const UNKNOWN: &str = concat!(
@@ -42,7 +42,7 @@ ORDER BY m.due_at LIMIT $1 {skip locked}";
 /// Whose message has come so far that nobody need look after it.
 const RESOLVED: &str = "
 SELECT m.id FROM work_items m JOIN messages x ON x.id = m.message_id
-WHERE m.closed_at IS NULL AND m.alerts > 0 AND m.reply_id IS NULL AND (x.status IN ('delivered', 'read')
+WHERE m.closed_at IS NULL AND m.alerts > 0 AND m.reply_id IS NULL AND (x.status = 'read' OR (x.status = 'delivered' AND x.due_at IS NULL)
     OR (m.kind = 'unacknowledged' AND x.status = 'cancelled')
     OR (m.kind = 'outcome_unknown' AND x.status <> 'unknown'
         AND NOT (x.status = 'sent' AND COALESCE(x.reason, '') = 'outcome_unknown')))
@@ -165,8 +165,10 @@ impl<E: Engine> Ledger<E> {
             let facts: MessageFacts = facts(row)?;
             looked_at.push(facts.id.0);
             let status = row.word(14, MessageStatus::from_word)?;
+            // What arrived is acknowledged, unless its plan waits for an answer.
+            let waits = status == MessageStatus::Delivered && row.flag(15)?;
             use MessageStatus::{Cancelled, Delivered, Failed, Read};
-            if !facts.test && !matches!(status, Delivered | Read | Failed | Cancelled) {
+            if !facts.test && (waits || !matches!(status, Delivered | Read | Failed | Cancelled)) {
                 late.push(facts);
             }
         }

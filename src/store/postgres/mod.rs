@@ -36,6 +36,8 @@ const MIGRATIONS: Migrations = &[
     (6, "receipts", include_str!("../../../migrations/postgres/0006_receipts.sql")),
     (7, "callbacks", include_str!("../../../migrations/postgres/0007_callbacks.sql")),
     (8, "replies", include_str!("../../../migrations/postgres/0008_replies.sql")),
+    (9, "gate_use", include_str!("../../../migrations/postgres/0009_gate_use.sql")),
+    (10, "plans", include_str!("../../../migrations/postgres/0010_plans.sql")),
     (12, "calls_back", include_str!("../../../migrations/postgres/0012_calls_back.sql")),
 ];
 
@@ -151,6 +153,7 @@ fn text(sql: &str, values: usize, batch: &[Column<'_>]) -> String {
     sql.replace("{input}", &input)
         .replace("{us}", "interval '1 microsecond'")
         .replace("{today}", "floor(EXTRACT(EPOCH FROM now()) / 86400)::bigint")
+        .replace("{second}", "floor(EXTRACT(EPOCH FROM now()))::bigint")
         .replace("{for update}", "FOR UPDATE")
         .replace("{skip locked}", "FOR UPDATE OF m SKIP LOCKED")
 }

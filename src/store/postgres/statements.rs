@@ -3,8 +3,9 @@
 use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, goes_on, may_begin, next_step, not_stopped, rank,
-    result_is_told, result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
+    decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_waited_for_no_longer, may_begin,
+    next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises, sent_again,
+    settled, tombstone, within_caps,
 };
 
 /// Due messages of one source, in the words of their index.
@@ -85,7 +86,10 @@ pub(super) const STATEMENTS: Statements = Statements {
         ", ",
         tombstone!("m"),
         ", ",
-        bound_to!("m")
+        bound_to!("m"),
+        ", ",
+        reached!("m"),
+        ", m.receipt_by IS NOT NULL"
     ),
 
     // `changed_at = now()` marks the rows that this statement moved; only those are told.
@@ -137,11 +141,11 @@ pub(super) const STATEMENTS: Statements = Statements {
         attempt_settled!(),
         "FROM input i WHERE a.id = i.attempt AND ",
         attempt_rises!(),
-        " RETURNING a.id
+        " RETURNING a.id, a.step
          ), moved AS (
              UPDATE messages m SET ",
         settled!(),
-        "FROM input i JOIN settled ON settled.id = i.attempt WHERE m.id = i.message
+        "FROM input i JOIN settled a ON a.id = i.attempt WHERE m.id = i.message
              RETURNING m.id, m.seq, m.changed_at, i.shard, i.event_key, i.event_body, i.event_callback
          )
          INSERT INTO events (shard, message_id, seq, routing_key, body, callback)
@@ -152,8 +156,10 @@ pub(super) const STATEMENTS: Statements = Statements {
     reserve: "
         WITH ask AS (SELECT * FROM {input}),
         held AS (
-            SELECT g.key, a.each, a.per_day, GREATEST(g.tat, now()) AS tat,
-                CASE WHEN g.day = {today} THEN g.used ELSE 0 END AS used
+            SELECT g.key, a.each, a.per_day, GREATEST(g.tat, now() + $3 * {us}) AS tat,
+                CASE WHEN g.day = {today} THEN g.used ELSE 0 END AS used,
+                CASE WHEN g.second = {second} THEN g.in_second ELSE 0 END AS in_second,
+                CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
             FROM rate_gate g JOIN ask a USING (key)
             ORDER BY g.key
             FOR UPDATE OF g
@@ -165,11 +171,14 @@ pub(super) const STATEMENTS: Statements = Statements {
         ), moved AS (
             UPDATE rate_gate g
             SET tat = CASE WHEN h.each > 0 AND room.granted > 0 THEN h.tat + room.granted * h.each * {us} ELSE g.tat END,
-                day = {today}, used = h.used + room.granted
+                day = {today}, used = h.used + room.granted,
+                second = {second}, in_second = h.in_second + room.granted, in_previous = h.in_previous
             FROM held h, room
             WHERE g.key = h.key
         )
-        SELECT h.each, h.tat, room.granted, now(), h.per_day > 0 AND h.used >= h.per_day FROM held h, room",
+        SELECT h.each, h.tat, room.granted, now(), h.per_day > 0 AND h.used >= h.per_day, h.key,
+            h.in_previous + h.in_second + room.granted
+        FROM held h, room",
 
     // What is marked by this very statement is still unpublished in its snapshot, hence the last condition. A lease
     // is renewed only when half of it is over.

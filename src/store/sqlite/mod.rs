@@ -63,6 +63,8 @@ const MIGRATIONS: Migrations = &[
     (6, "receipts", include_str!("../../../migrations/sqlite/0006_receipts.sql")),
     (7, "callbacks", include_str!("../../../migrations/sqlite/0007_callbacks.sql")),
     (8, "replies", include_str!("../../../migrations/sqlite/0008_replies.sql")),
+    (9, "gate_use", include_str!("../../../migrations/sqlite/0009_gate_use.sql")),
+    (10, "plans", include_str!("../../../migrations/sqlite/0010_plans.sql")),
     (12, "calls_back", include_str!("../../../migrations/sqlite/0012_calls_back.sql")),
 ];
 
@@ -201,6 +203,7 @@ fn text(sql: &str, values: usize, batch: &[Column<'_>]) -> String {
         .replace("{input}", &input)
         .replace("{us}", "1")
         .replace("{today}", "(now() / 86400000000)")
+        .replace("{second}", "(now() / 1000000)")
         .replace("{for update}", "")
         .replace("{skip locked}", "")
         .replace("now()", &format!("${clock}"));

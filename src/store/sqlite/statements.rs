@@ -4,16 +4,19 @@
 use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, goes_on, may_begin, next_step, not_stopped, rank,
-    result_is_told, result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
+    decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_waited_for_no_longer, may_begin,
+    next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises, sent_again,
+    settled, tombstone, within_caps,
 };
 
 /// The keys of the gate with what is free of them.
 macro_rules! gate {
     () => {
         "WITH held AS MATERIALIZED (
-             SELECT g.key, input.each, input.per_day, max(g.tat, now()) AS tat,
-                 CASE WHEN g.day = {today} THEN g.used ELSE 0 END AS used
+             SELECT g.key, input.each, input.per_day, max(g.tat, now() + $3) AS tat,
+                 CASE WHEN g.day = {today} THEN g.used ELSE 0 END AS used,
+                 CASE WHEN g.second = {second} THEN g.in_second ELSE 0 END AS in_second,
+                 CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
              FROM {input} JOIN rate_gate g ON g.key = input.key
          ), room AS MATERIALIZED (
              SELECT min($1, min(CASE
@@ -67,7 +70,10 @@ pub(super) const STATEMENTS: Statements = Statements {
         ", ",
         tombstone!("messages"),
         ", ",
-        bound_to!("messages")
+        bound_to!("messages"),
+        ", ",
+        reached!("messages"),
+        ", receipt_by IS NOT NULL"
     ),
 
     decide: concat!(
@@ -134,11 +140,13 @@ pub(super) const STATEMENTS: Statements = Statements {
 
     reserve: concat!(
         gate!(),
-        "SELECT each, tat, granted, now(), per_day > 0 AND used >= per_day FROM held CROSS JOIN room;",
+        "SELECT each, tat, granted, now(), per_day > 0 AND used >= per_day, key, in_previous + in_second + granted
+         FROM held CROSS JOIN room;",
         gate!(),
         "UPDATE rate_gate AS g
          SET tat = CASE WHEN held.each > 0 AND room.granted > 0 THEN held.tat + room.granted * held.each ELSE g.tat END,
-             day = {today}, used = held.used + room.granted
+             day = {today}, used = held.used + room.granted,
+             second = {second}, in_second = held.in_second + room.granted, in_previous = held.in_previous
          FROM held CROSS JOIN room
          WHERE g.key = held.key"
     ),

@@ -63,7 +63,7 @@ impl Answer {
 impl Api {
     /// Opens with two sources, more lines for `[http]`, and more sections.
     pub(super) async fn open(http: &str, more: &str) -> Self {
-        let database = TestDatabase::create().await;
+        let database = TestDatabase::migrated().await;
         let url = database.url();
         Self::open_at(database, &url, http, more).await
     }
@@ -76,7 +76,7 @@ impl Api {
 
     /// The same with templates of its own.
     pub(super) async fn open_templates(http: &str, more: &str, templates: &Path) -> Self {
-        let database = TestDatabase::create().await;
+        let database = TestDatabase::migrated().await;
         let url = database.url();
         Self::with(database, &url, http, more, templates).await
     }

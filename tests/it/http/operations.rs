@@ -141,7 +141,7 @@ async fn templates_are_listed_and_previewed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_names_what_is_away_and_callers_are_told_to_wait() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::migrated().await;
     let url = database.url();
     let port: u16 = url.rsplit_once('/').unwrap().0.rsplit_once(':').unwrap().1.parse().unwrap();
     let proxy = TcpProxy::start(([127, 0, 0, 1], port).into()).await;

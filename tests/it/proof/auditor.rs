@@ -185,6 +185,39 @@ async fn every_row_has_a_future(sql: &PgPool, report: &mut Report) {
     .unwrap()
     .get(0);
     report.check(unsaid == 0, || format!("I2: {unsaid} messages are sent for good, and nobody was told so"));
+    // A plan may go on after `sent` and `delivered`. Once it does not, its end was told; what has ended has nothing due.
+    let untold: i64 = sqlx::query(
+        "SELECT count(*) FROM messages m
+         WHERE m.status = 'delivered' AND m.due_at IS NULL AND NOT EXISTS (
+             SELECT 1 FROM events e WHERE e.message_id = m.id AND e.routing_key LIKE 'message.delivered.%'
+                 AND e.body LIKE '%\"final\":true%')",
+    )
+    .fetch_one(sql)
+    .await
+    .unwrap()
+    .get(0);
+    report.check(untold == 0, || format!("I2: {untold} plans are over, and nobody was told so"));
+    let restless: i64 = sqlx::query(
+        "SELECT count(*) FROM messages m
+         WHERE m.due_at IS NOT NULL AND (m.status IN ('read', 'failed', 'suppressed', 'expired', 'cancelled')
+             OR (m.status = 'delivered' AND NOT EXISTS (
+                 SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.awaits IS NOT NULL)))",
+    )
+    .fetch_one(sql)
+    .await
+    .unwrap()
+    .get(0);
+    report
+        .check(restless == 0, || format!("I2: {restless} messages have ended, and something is due of them"));
+    let again: i64 = sqlx::query(
+        "SELECT count(*) FROM attempts b JOIN attempts a ON a.message_id = b.message_id AND a.step < b.step
+         WHERE a.awaits = 'delivered' AND a.status = 'delivered' AND a.settled_at < b.begun_at - interval '1 second'",
+    )
+    .fetch_one(sql)
+    .await
+    .unwrap()
+    .get(0);
+    report.check(again == 0, || format!("I2: {again} steps were begun after what their plan waited for"));
     let mut statuses = BTreeMap::new();
     let rows = sqlx::query("SELECT status, COALESCE(reason, ''), count(*) FROM messages GROUP BY 1, 2")
         .fetch_all(sql);

@@ -79,7 +79,7 @@ impl Rig {
         let rabbitmq = if plan.private { Some(RabbitMq::start().await) } else { None };
         let database = match &postgres {
             Some(postgres) => TestDatabase::create_on(&postgres.url()).await,
-            None => TestDatabase::create().await,
+            None => TestDatabase::migrated().await,
         };
         let sql = PgPoolOptions::new().max_connections(4).connect(&database.url()).await.unwrap();
         let amqp = rabbitmq.as_ref().map_or_else(amqp_url, RabbitMq::url);

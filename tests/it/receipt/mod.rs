@@ -7,6 +7,7 @@ mod lmtp;
 pub(crate) mod lost;
 mod mail;
 pub(crate) mod outage;
+mod plans;
 mod replies;
 mod stories;
 

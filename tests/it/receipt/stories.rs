@@ -1,27 +1,31 @@
 //! Messages and calls with everything that their receipts do to them.
 
+use std::time::Duration;
+
+use outreachd::config::provider::{Limit, Period};
 use outreachd::domain::failure::Failure;
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Reason};
-use outreachd::simulator::{CallEnd, NumberRule, ProviderKind, Receipts, SimulatorConfig, SmsEnd};
+use outreachd::simulator::{CallEnd, NumberRule, ProviderKind, Receipts, Simulator, SimulatorConfig, SmsEnd};
+use outreachd::store::rows::Counts;
 use serde_json::json;
 
-use super::{message, open};
+use super::{calling_back, free_address, message, open, with_webhooks};
 use crate::support::house::{House, job, of, patient};
 
-fn ruled(rules: &[(&str, NumberRule)]) -> SimulatorConfig {
+pub(super) fn ruled(rules: &[(&str, NumberRule)]) -> SimulatorConfig {
     SimulatorConfig {
         numbers: rules.iter().map(|(number, rule)| (Phi::new(*number), rule.clone())).collect(),
         ..SimulatorConfig::default()
     }
 }
 
-fn sms(end: SmsEnd, code: u32) -> NumberRule {
+pub(super) fn sms(end: SmsEnd, code: u32) -> NumberRule {
     NumberRule { sms: Some(end), error_code: Some(code), ..NumberRule::default() }
 }
 
-fn call(end: CallEnd, keys: &str) -> NumberRule {
+pub(super) fn call(end: CallEnd, keys: &str) -> NumberRule {
     NumberRule { call: Some(end), keys: Some(keys.to_owned()), ..NumberRule::default() }
 }
 
@@ -154,4 +158,42 @@ async fn a_call_is_what_its_answer_makes_it() {
         assert_eq!((row.status, row.reason), (status, reason), "j{n}: {attempts:?}");
     }
     house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_whose_messages_do_not_arrive_is_left_alone_while_another_delivers() {
+    let listen = free_address();
+    let silent = Receipts { silent: 1.0, ..Receipts::default() };
+    let (mute, good) =
+        (SimulatorConfig { receipts: silent, ..SimulatorConfig::default() }, SimulatorConfig::default());
+    let backup = Simulator::start(calling_back(good, listen)).await.unwrap();
+    let house = House::open_with(calling_back(mute, listen), |config| {
+        let other = backup.providers("backup").unwrap().into_iter();
+        config.providers.extend(other.filter(|provider| provider.name.as_str() == "backup-sms"));
+        for provider in &mut config.providers {
+            provider.breaker.receipt_within = Duration::from_secs(1);
+            provider.breaker.receipt_last = 5;
+            if provider.name.as_str() == "sim-sms" {
+                provider.weight = 1_000;
+                provider.limits = vec![Limit { count: 60, per: Period::Second, per_sender: false }];
+            }
+        }
+        config.worker.heartbeat = Duration::from_millis(200);
+        with_webhooks(config, listen);
+    })
+    .await;
+    let people: Vec<_> =
+        (0..180).map(|n| patient(&format!("P{n}"), "sms", &format!("+1312555{:04}", 1_000 + n))).collect();
+    house.publish("patient.upsert", &people).await;
+    let jobs: Vec<_> = (0..180).map(|n| job(&format!("j{n}"), &format!("P{n}"))).collect();
+    house.publish("job", &jobs).await;
+    house.until("the backup delivers", |c| of(c, MessageStatus::Delivered) >= 30).await;
+    let taken = || house.simulator.stats().of(ProviderKind::TwilioSms).taken;
+    let arrived = |c: &Counts| {
+        of(c, MessageStatus::Sent) == taken() && of(c, MessageStatus::Delivered) + taken() == 180
+    };
+    house.until("what the backup took has arrived", arrived).await;
+    assert!((20..=150).contains(&taken()), "{} were taken by the one that delivers none", taken());
+    house.close().await;
+    backup.shutdown().await.unwrap();
 }

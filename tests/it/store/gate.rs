@@ -39,9 +39,23 @@ pub(super) async fn the_slowest_key_sets_the_pace(ledger: Ledger) {
     for pair in reserved.slots.windows(2) {
         assert!(pair[1].duration_since(pair[0]) >= SignedDuration::from_millis(100));
     }
+    assert_eq!(reserved.recent, [5, 5]);
     // What was granted counts for both.
     let fast = ledger.reserve(&ask(&[every("fast", 10)], 1, 1000)).await.unwrap();
     assert!(fast.slots[0].duration_since(reserved.slots[0]) >= SignedDuration::from_millis(50));
+}
+
+pub(super) async fn no_slot_lies_nearer_than_the_lead(ledger: Ledger) {
+    let lead = SignedDuration::from_millis(500);
+    let ask = Reserve { lead, ..ask(&[every("a", 20)], 3, 1000) };
+    let first = ledger.reserve(&ask).await.unwrap();
+    assert_eq!(first.slots[0].duration_since(first.now), lead);
+    assert_eq!(first.recent, [3]);
+    // Where others wait already the lead costs nothing.
+    let next = ledger.reserve(&ask).await.unwrap();
+    assert!(next.slots[0].duration_since(first.slots[2]) >= SignedDuration::from_millis(20));
+    let none = Reserve { horizon: SignedDuration::from_millis(499), ..ask };
+    assert!(ledger.reserve(&none).await.unwrap().slots.is_empty(), "the lead is beyond the horizon");
 }
 
 pub(super) async fn no_slot_lies_beyond_the_horizon(ledger: Ledger) {
@@ -149,5 +163,10 @@ fn every(key: &str, millis: i64) -> GateKey {
 }
 
 fn ask(keys: &[GateKey], want: u32, horizon_ms: i64) -> Reserve {
-    Reserve { keys: keys.to_vec(), want, horizon: SignedDuration::from_millis(horizon_ms) }
+    Reserve {
+        keys: keys.to_vec(),
+        want,
+        lead: SignedDuration::ZERO,
+        horizon: SignedDuration::from_millis(horizon_ms),
+    }
 }

@@ -295,3 +295,72 @@ pub(super) async fn a_day_ends_at_the_organisations_midnight(ledger: Ledger) {
     assert_eq!(moved.unwrap(), 1);
     admit(&store, jobs("b", "ehr", "reminder", 1)).await;
 }
+
+/// Emergencies for so many people, the first of them `from`.
+fn emergencies(name: &str, from: usize, count: usize, by: Option<&str>) -> Vec<Admission> {
+    let one = |n: usize| {
+        let mut admission = job(&format!("{name}-{n}")).patient(&format!("E{n}")).priority(Priority::Urgent);
+        admission.facts.purpose = Purpose::Emergency;
+        admission.asked_by = by.map(str::to_owned);
+        admission
+    };
+    (from..from + count).map(one).collect()
+}
+
+pub(super) async fn emergencies_for_many_wait_for_a_second_person(ledger: Ledger) {
+    let store = ledger.ruled(LedgerRules::default());
+    // Fifty people pass, however often each of them is written to.
+    admit(&store, emergencies("a", 0, 30, Some("nurse"))).await;
+    admit(&store, emergencies("b", 0, 50, None)).await;
+    admit(&store, jobs("c", "ehr", "reminder", 100)).await;
+    let mut test = emergencies("t", 900, 60, Some("nurse"));
+    test.iter_mut().for_each(|one| one.facts.test = true);
+    admit(&store, test).await;
+    assert!(holds(&ledger).await.is_empty());
+    let early = ledger.lease(emergencies("early", 0, 1, Some("nurse")).remove(0)).await;
+    let planned = ledger.plan(&early).await;
+    // Two workers bring the fifty-first at once.
+    let (one, other) = (ledger.another(), ledger.another());
+    let (left, right) =
+        (batch(emergencies("d", 50, 1, Some("nurse")), 0), batch(emergencies("e", 51, 1, Some("nurse")), 0));
+    let (left, right) = tokio::join!(one.admit(&left), other.admit(&right));
+    assert!(left.is_ok() && right.is_ok());
+    let standing = ledger.holds().await.unwrap();
+    assert_eq!(standing.len(), 1, "{standing:?}");
+    let (hold, asked_by) = (&standing[0].hold, &standing[0].asked_by);
+    assert_eq!(
+        (hold.scope, hold.value.as_str(), hold.cause),
+        (HoldScope::Source, "ehr", Reason::AwaitingApproval)
+    );
+    assert_eq!(asked_by, &["ehr", "nurse"]);
+    assert!(!ledger.try_begin(planned).await, "what has not left waits with the others");
+    let other = ledger.lease(job("reminder")).await;
+    assert!(ledger.try_begin(ledger.plan(&other).await).await, "what is no emergency goes on");
+    let items = ledger.work_items(&WorkFilter { limit: 10, ..WorkFilter::default() }).await.unwrap();
+    assert_eq!((items.len(), items[0].kind, items[0].hold_id), (1, WorkKind::HoldReview, Some(hold.id)));
+    // Whoever asked, and the source, let nothing go.
+    for by in ["nurse", "ehr"] {
+        assert!(!store.release_hold(hold.id, by, None).await.unwrap(), "{by}");
+        assert!(!store.release_hold(hold.id, by, Some(HoldThen::Send)).await.unwrap(), "{by}");
+    }
+    ledger.pass(SignedDuration::from_secs(1)).await;
+    assert!(store.release_hold(hold.id, "doctor", None).await.unwrap());
+    assert!(ledger.holds().await.unwrap().is_empty());
+    let again = ledger.lease(emergencies("again", 0, 1, Some("nurse")).remove(0)).await;
+    assert!(ledger.try_begin(ledger.plan(&again).await).await);
+    // What was approved is done with: the next fifty pass, the next fifty-one do not, and may be dropped by anybody.
+    ledger.pass(SignedDuration::from_secs(1)).await;
+    admit(&store, emergencies("f", 100, 49, Some("nurse"))).await;
+    assert!(holds(&ledger).await.is_empty());
+    admit(&store, emergencies("g", 200, 2, Some("nurse"))).await;
+    let held = holds(&ledger).await;
+    assert_eq!(held.len(), 1);
+    assert!(store.release_hold(held[0].id, "nurse", Some(HoldThen::Drop)).await.unwrap());
+    // A source has a line of its own where it is said.
+    let mut rules = LedgerRules::default();
+    rules.emergencies.by_source.insert(source("lab"), 0);
+    let strict = ledger.ruled(rules);
+    let from_lab = emergencies("l", 0, 1, None).into_iter().map(|one| one.asked_by("lab")).collect();
+    admit(&strict, from_lab).await;
+    assert_eq!(holds(&ledger).await.len(), 1);
+}

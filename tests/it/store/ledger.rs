@@ -53,9 +53,7 @@ impl Deref for Ledger {
 
 /// An empty ledger in PostgreSQL.
 pub(super) async fn postgres() -> Ledger {
-    let ledger = Ledger::over(Base::Postgres(TestDatabase::create().await));
-    ledger.migrate().await.expect("the schema is made");
-    ledger
+    Ledger::over(Base::Postgres(TestDatabase::migrated().await))
 }
 
 /// An empty ledger in SQLite.
@@ -109,6 +107,7 @@ impl Ledger {
                             as &[&str],
                     ),
                     ("contact_faults", &["at"]),
+                    ("emergencies", &["accepted_at"]),
                     ("receipts", &["received_at"]),
                     ("workers", &["seen_at"]),
                     ("tombstones", &["until"]),

@@ -82,6 +82,7 @@ pub(super) fn job(id: &str) -> Admission {
         ack_by: None,
         raw: Some(format!("raw {id}").into_bytes()),
         origin: "outreach.jobs".to_owned(),
+        asked_by: None,
     }
 }
 
@@ -191,6 +192,7 @@ pub(super) fn begin_of(hand: &InHand, state: PatientState, valid_until: Timestam
         explanation: "{\"verdict\":\"send\"}".to_owned(),
         recipient: Recipient::Patient,
         count: None,
+        patience: None,
     }
 }
 
@@ -218,6 +220,7 @@ pub(super) fn settlement(
         code: None,
         recipient: Recipient::Patient,
         then,
+        patience: None,
         at,
     }
 }
@@ -237,6 +240,7 @@ pub(super) fn decided(
         channel: None,
         recipient: Recipient::Patient,
         held_by: None,
+        over: None,
         explanation: "{}".to_owned(),
         at: now,
     }

@@ -19,6 +19,7 @@ mod operate;
 mod outbox;
 mod page;
 mod patients;
+mod plans;
 mod receive;
 mod replies;
 mod schema;
@@ -185,6 +186,11 @@ contract! {
         another_way_is_theirs_whose_number_it_is
         an_answer_counts_where_the_mail_went
     }
+    plans {
+        the_next_step_is_due_after_its_wait_and_the_end_is_told_once
+        what_ends_a_plan_and_what_does_not
+        a_late_cancel_drops_what_has_not_begun_and_an_unknown_step_is_followed
+    }
     take_over {
         a_live_worker_keeps_what_it_holds
         a_silent_worker_loses_what_it_holds
@@ -198,6 +204,7 @@ contract! {
         slots_lie_an_interval_apart
         two_callers_share_one_rate
         the_slowest_key_sets_the_pace
+        no_slot_lies_nearer_than_the_lead
         no_slot_lies_beyond_the_horizon
         unused_time_is_not_saved_up
         a_day_has_its_share
@@ -290,6 +297,7 @@ contract! {
         a_source_sends_what_it_may_in_a_day
         the_limit_of_a_day_is_exact_over_many_workers
         a_day_ends_at_the_organisations_midnight
+        emergencies_for_many_wait_for_a_second_person
     }
     lists {
         messages_are_found_by_every_filter

@@ -29,7 +29,7 @@ impl House {
     /// Opens with a simulator of these settings, and `more` configuration.
     pub(crate) async fn open(simulator: SimulatorConfig, more: &str) -> Self {
         let simulator = Simulator::start(simulator).await.unwrap();
-        let database = TestDatabase::create().await;
+        let database = TestDatabase::migrated().await;
         let prefix = unique_prefix();
         let mut config = Config::from_toml(&toml(&database.url(), &prefix, more)).unwrap();
         config.providers = simulator.providers("sim").unwrap();
@@ -38,7 +38,7 @@ impl House {
 
     /// Opens with a configuration that was changed by hand.
     pub(crate) async fn open_with(simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
-        Self::open_on(simulator, TestDatabase::create().await, change).await
+        Self::open_on(simulator, TestDatabase::migrated().await, change).await
     }
 
     /// The same on a database of the test's own.
