@@ -157,6 +157,7 @@ impl Foresight {
             .map(|state| AddressSeen {
                 address: state.address.clone(),
                 shared: state.shared,
+                of_several: state.of_several,
                 recent: Recent::parse(state.recent.as_deref()),
             })
             .collect();

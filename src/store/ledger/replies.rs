@@ -31,7 +31,7 @@ macro_rules! last_over {
         concat!(
             "SELECT ",
             words::facts!("m."),
-            ", a.locale, a.address, a.id, a.status FROM {input} JOIN attempts a ON a.address_index = input.address_index ",
+            ", a.locale, a.id, a.status, a.address, a.channel FROM {input} JOIN attempts a ON a.address_index = input.address_index ",
             "JOIN messages m ON m.id = a.message_id ",
             "WHERE a.channel = '",
             $channel,
@@ -46,8 +46,8 @@ const LAST_CALL: &str = last_over!("voice");
 const ANSWERED: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    ", a.locale, a.address, a.id, a.status FROM {input} JOIN attempts a ON a.message_id = input.message ",
-    "AND a.step = input.step AND a.provider = input.provider JOIN messages m ON m.id = a.message_id ",
+    ", a.locale, a.id, a.status, a.address, a.channel FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
+    "AND a.provider = input.provider JOIN messages m ON m.id = a.message_id ",
     "WHERE a.status <> 'failed' ORDER BY a.begun_at DESC LIMIT 1"
 );
 
@@ -60,7 +60,7 @@ struct Context {
     facts: Option<MessageFacts>,
     locale: Option<String>,
     /// That brought it; `None` also while it is on the wire: nobody answers what they do not have.
-    attempt: Option<AttemptId>,
+    attempt: Option<(AttemptId, Channel)>,
     meaning: Meaning,
     /// Kept with what follows from it.
     evidence: String,
@@ -75,12 +75,12 @@ impl<E: Engine> Ledger<E> {
             return Ok(ReplyOutcome::Known);
         }
         let meaning = context.meaning;
-        // Whoever answers has read it, whatever they say; a stranger has read what was meant for somebody else, and who
-        // calls a mail unwanted need not have opened it.
+        // Whoever answers has read it, whatever they say; a stranger has read what was meant for somebody else.
+        // Whoever calls back, or complains, need not have.
         if let (Some(facts), Some(attempt)) = (&context.facts, context.attempt)
-            && !matches!(meaning.intent, Intent::WrongNumber | Intent::Complaint)
+            && !matches!(meaning.intent, Intent::WrongNumber | Intent::Call | Intent::Complaint)
         {
-            self.has_read(&mut tx, facts, (attempt, ask.reply.channel), context.now).await?;
+            self.has_read(&mut tx, facts, attempt, context.now).await?;
         }
         let mut changes = Vec::new();
         match meaning.intent {
@@ -145,15 +145,16 @@ impl<E: Engine> Ledger<E> {
                 }
             }
         };
-        let sent_to = rows.first().map(|row| row.maybe_bytes(15)).transpose()?.flatten();
+        let sent_to = rows.first().map(|row| row.maybe_bytes(17)).transpose()?.flatten();
         let address =
             sent_to.filter(|_| ask.reply.about.is_some()).map(|sealed| self.sealer.open_text(sealed));
         let facts: Option<MessageFacts> = rows.first().map(facts).transpose()?;
         let locale = rows.first().map(|row| row.text(14)).transpose()?.map(str::to_owned);
         let mut attempt = None;
         if let Some(row) = rows.first() {
-            let on_the_wire = row.word(17, AttemptStatus::from_word)? == AttemptStatus::Sending;
-            attempt = (!on_the_wire).then_some(AttemptId(row.id(16)?));
+            let on_the_wire = row.word(16, AttemptStatus::from_word)? == AttemptStatus::Sending;
+            let channel = row.word(18, Channel::from_word)?;
+            attempt = (!on_the_wire).then_some((AttemptId(row.id(15)?), channel));
         }
         let meaning = ask.meaning.after(facts.as_ref().map(|facts| facts.purpose));
         let (provider, reference) = (&ask.reply.provider, &ask.reply.reference);
@@ -248,7 +249,7 @@ impl<E: Engine> Ledger<E> {
 
     /// A plan does not wait for an answer from somebody else: its next step is due.
     async fn hurry(tx: &mut E::Tx, context: &Context) -> Result<()> {
-        if let Some(attempt) = context.attempt {
+        if let Some((attempt, _)) = context.attempt {
             E::run(
                 tx,
                 "UPDATE messages SET due_at = now() WHERE last_attempt = $1 AND status IN ('unknown', 'sent', 'delivered')

@@ -208,10 +208,11 @@ fn a_relay_reports_by_signed_webhook() {
     let hear = |provider: &Arc<dyn Provider>, seconds: i64, signed: &str, body: &str| {
         let mut headers = HeaderMap::new();
         let signature = key.sign("r1", seconds, signed.as_bytes()).unwrap();
+        let at = seconds.to_string();
         for (name, value) in [
             ("webhook-id", "r1"),
-            ("webhook-timestamp", &seconds.to_string()),
-            ("webhook-signature", &signature),
+            ("webhook-timestamp", at.as_str()),
+            ("webhook-signature", signature.as_str()),
         ] {
             headers.insert(name, value.parse().unwrap());
         }

@@ -2,7 +2,7 @@
 
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::Reason;
-use outreachd::simulator::{SimulatorConfig, twilio_signature};
+use outreachd::simulator::{ProviderKind, SimulatorConfig, twilio_signature};
 use serde_json::{Value, json};
 
 use super::{PUBLIC, calling_back, free_address, message, with_webhooks};
@@ -23,6 +23,10 @@ async fn keys(house: &House, job: &str) -> Vec<String> {
     let (row, _) = message(house, job).await;
     let events = house.store.events(row.facts.id).await.unwrap();
     events.into_iter().map(|event| event.routing_key).filter(|key| key.starts_with("reply.")).collect()
+}
+
+fn taken(house: &House, kind: ProviderKind) -> u64 {
+    house.simulator.stats().of(kind).taken
 }
 
 fn person(id: &str, contacts: &[(&str, &str)]) -> Value {
@@ -51,7 +55,7 @@ async fn a_call_back_is_told_who_calls_and_nine_ends_the_calls() {
     }
     house.publish("patient.upsert", &both).await;
     house.publish("job", &[job("j1", "P1"), job("j2", "P2")]).await;
-    house.until("both called", |c| c.backlog == 0).await;
+    house.until("both called", |_| taken(&house, ProviderKind::TwilioVoice) == 2).await;
     for name in ["j1", "j2"] {
         assert_eq!(message(&house, name).await.1[0].provider.as_str(), "sim-voice");
     }
@@ -92,13 +96,22 @@ async fn a_call_back_is_told_who_calls_and_nine_ends_the_calls() {
     let (_, said) = post(&house, gather, &pressed("9")).await;
     assert!(said.contains("No recibirá más llamadas"), "{said}");
     house.publish("job", &[job("k1", "P1"), job("k2", "P2")]).await;
-    house.until("sent", |c| c.backlog == 0).await;
+    house
+        .until("a text and a call", |_| {
+            taken(&house, ProviderKind::TwilioVoice) == 3 && taken(&house, ProviderKind::TwilioSms) == 1
+        })
+        .await;
     assert_eq!(message(&house, "k1").await.1[0].provider.as_str(), "sim-sms", "texts go on");
     assert_eq!(message(&house, "k2").await.1[0].provider.as_str(), "sim-voice", "the others are called");
 
     // Nine during a call of ours: it was heard, and it is the last one.
-    let (row, _) = message(&house, "k2").await;
-    let call = message(&house, "k2").await.1[0].provider_ref.clone().unwrap();
+    let (row, call) = loop {
+        let (row, attempts) = message(&house, "k2").await;
+        if let Some(call) = attempts[0].provider_ref.clone() {
+            break (row, call);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
     let own = format!("/webhooks/sim-voice/gather?send_key={}-0&event=key", row.facts.id.0.simple());
     let fields =
         [("CallSid", call.as_str()), ("From", "+13125550100"), ("To", "+13125550199"), ("Digits", "9")];

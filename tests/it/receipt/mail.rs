@@ -59,6 +59,10 @@ async fn keys(house: &House, job: &str) -> Vec<String> {
     house.store.events(row.facts.id).await.unwrap().into_iter().map(|event| event.routing_key).collect()
 }
 
+async fn replies(house: &House, job: &str) -> Vec<String> {
+    keys(house, job).await.into_iter().filter(|key| key.starts_with("reply.")).collect()
+}
+
 async fn status(house: &House, job: &str, expected: (MessageStatus, Option<Reason>)) {
     let job_ids = vec![JobId::parse(job).unwrap()];
     let filter = MessageFilter { job_ids, limit: 1, ..MessageFilter::default() };
@@ -125,7 +129,7 @@ async fn bounces_complaints_and_answers_end_where_they_belong() {
     // Somebody answers: people read it. Then they want no more mail.
     assert_eq!(give("ana@example.net", to("reply", 3), "reply", 3).await, ok);
     assert_eq!(give("ana@example.net", to("reply", 3), "fresh", 3).await, ok);
-    assert_eq!(keys(&house, "j3").await[1..], ["reply.text.lakeside-ehr", "reply.stop.lakeside-ehr"]);
+    assert_eq!(replies(&house, "j3").await, ["reply.text.lakeside-ehr", "reply.stop.lakeside-ehr"]);
     house.publish("job", &[care("k3", "P3")]).await;
     status(&house, "k3", (MessageStatus::Suppressed, Some(Reason::OptedOut))).await;
     // Whoever writes without having been written to is told that nobody reads it.
@@ -136,7 +140,7 @@ async fn bounces_complaints_and_answers_end_where_they_belong() {
     for _ in 0..2 {
         assert_eq!(give("", "abuse@clinic.example".to_owned(), "arf", 4).await, ok);
     }
-    assert_eq!(keys(&house, "j4").await[1..], ["reply.complaint.lakeside-ehr"]);
+    assert_eq!(replies(&house, "j4").await, ["reply.complaint.lakeside-ehr"]);
     house.publish("job", &[job("k4", "P4"), care("k4b", "P4"), job("k5", "P5")]).await;
     status(&house, "k4", (MessageStatus::Suppressed, Some(Reason::OptedOut))).await;
     status(&house, "k4b", (MessageStatus::Sent, None)).await;

@@ -313,5 +313,7 @@ pub(super) async fn an_answer_counts_where_the_mail_went(ledger: Ledger) {
     assert!(matches!(ledger.reply(&asked).await.unwrap(), ReplyOutcome::New { .. }));
     assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "no");
     assert_eq!(says(&ledger, "P1", Purpose::Care).await, "yes");
-    assert_eq!(ledger.told(message).await[1..], ["reply.stop.ehr", "reply.start.ehr", "reply.complaint.ehr"]);
+    let told = ledger.told(message).await;
+    let replies: Vec<&String> = told.iter().filter(|key| key.starts_with("reply.")).collect();
+    assert_eq!(replies, ["reply.stop.ehr", "reply.start.ehr", "reply.complaint.ehr"]);
 }
