@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerOptions, ConsumeOptions, Prefix};
 use crate::callback::{Courier, NoTls};
+use crate::campaign::{self, Office};
 use crate::config::Config;
 use crate::config::provider::{BreakerSettings, CaptureSettings, ProviderSection, ProviderSettings};
 use crate::config::source::SourceSection;
@@ -22,6 +23,7 @@ use crate::domain::ids::{ProviderName, WorkerId};
 use crate::domain::words::{Channel, SafetyMode};
 use crate::http::{HttpServer, HttpState};
 use crate::intake::{Gatekeeper, Intake, queue};
+use crate::mailbox::Mailbox;
 use crate::policy::surge::SurgeRules;
 use crate::provider::capture::Capture;
 use crate::provider::registry;
@@ -51,8 +53,10 @@ pub enum AppError {
     Templates(Vec<Finding>),
     #[error("[amqp] {0}")]
     Amqp(String),
-    #[error("[http] listen: {address} cannot be opened ({cause}): use another port, or end what uses it")]
-    Listen { address: SocketAddr, cause: std::io::ErrorKind },
+    #[error(
+        "[{section}] listen: {address} cannot be opened ({cause}): use another port, or end what uses it"
+    )]
+    Listen { section: &'static str, address: SocketAddr, cause: std::io::ErrorKind },
     #[error(transparent)]
     Callbacks(#[from] NoTls),
     #[error("the built-in simulator: {0}")]
@@ -114,9 +118,12 @@ pub struct Worker {
     pub simulator: Arc<Simulator>,
     /// Where the API listens.
     pub http: SocketAddr,
+    /// Where mail that comes back is taken.
+    pub mailbox: Option<Mailbox>,
     server: HttpServer,
     dispatcher: Dispatcher,
     consumers: Option<JoinHandle<()>>,
+    campaigns: JoinHandle<()>,
     stop: CancellationToken,
 }
 
@@ -132,7 +139,11 @@ impl Worker {
         catalogue: Arc<SharedCatalogue>,
     ) -> Result<Self, AppError> {
         // First, so that a taken port stops the start before anything else has begun.
-        let listener = listen(config.http.listen).await?;
+        let listener = listen("http", config.http.listen).await?;
+        let mailbox = match config.bounces.listen {
+            Some(address) => Some(listen("bounces", address).await?),
+            None => None,
+        };
         let simulator = Arc::new(Simulator::start(SimulatorConfig::default()).await?);
         let worker = WorkerId::generate();
         let broker = broker_options(&config)?.map(Broker::start);
@@ -160,16 +171,30 @@ impl Worker {
             let batch = usize::try_from(config.worker.batch).unwrap_or(500);
             tokio::spawn(queue::run(intake.clone(), broker, options, batch, stop.clone()))
         });
+        let receipts = Desk::open(providers, store.clone(), Some(dispatcher.clone()), config.clone());
+        let unopened = |section, address| {
+            move |error: std::io::Error| AppError::Listen { section, address, cause: error.kind() }
+        };
+        let mailbox = mailbox.map(|listener| Mailbox::open(listener, receipts.clone())).transpose();
+        let mailbox =
+            mailbox.map_err(unopened("bounces", config.bounces.listen.unwrap_or(config.http.listen)))?;
+        let office = Office {
+            store: store.clone(),
+            config: config.clone(),
+            catalogue: catalogue.clone(),
+            gatekeeper: intake.gatekeeper.clone(),
+            dispatcher: Some(dispatcher.clone()),
+        };
+        let campaigns = tokio::spawn(campaign::run(office.clone(), worker, stop.clone()));
         let parts = HttpState {
             intake: intake.clone(),
+            campaigns: office,
             catalogue: catalogue.clone(),
             config: config.clone(),
             broker: broker.clone(),
-            receipts: Desk::open(providers, store.clone(), dispatcher.clone(), config.clone()),
+            receipts,
         };
-        let address = config.http.listen;
-        let server = crate::http::serve(listener, parts)
-            .map_err(|error| AppError::Listen { address, cause: error.kind() })?;
+        let server = crate::http::serve(listener, parts).map_err(unopened("http", config.http.listen))?;
         let http = server.address();
         Ok(Self {
             intake,
@@ -179,9 +204,11 @@ impl Worker {
             broker,
             simulator,
             http,
+            mailbox,
             server,
             dispatcher,
             consumers,
+            campaigns,
             stop,
         })
     }
@@ -189,12 +216,16 @@ impl Worker {
     /// Stops consuming, lets what is on the wire finish, gives the rest back.
     pub async fn stop(mut self) {
         self.stop.cancel();
+        if let Some(mailbox) = &self.mailbox {
+            mailbox.close();
+        }
         // A batch that waits for a ledger that is away is not acknowledged: the broker keeps it.
         let intake = async {
             self.server.stop(Duration::from_secs(2)).await;
             if let Some(consumers) = self.consumers.take() {
                 let _ = tokio::time::timeout(Duration::from_secs(2), consumers).await;
             }
+            let _ = tokio::time::timeout(Duration::from_secs(2), self.campaigns).await;
         };
         tokio::join!(intake, self.dispatcher.stop());
         if let Some(broker) = &self.broker {
@@ -203,8 +234,9 @@ impl Worker {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address).await.map_err(|error| AppError::Listen { address, cause: error.kind() })
+async fn listen(section: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    let opened = TcpListener::bind(address).await;
+    opened.map_err(|error| AppError::Listen { section, address, cause: error.kind() })
 }
 
 /// Everything that can carry a message: the configured providers, the simulator for test jobs, and what captures

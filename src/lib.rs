@@ -12,8 +12,9 @@
 //! ```text
 //! 5  app        the one place that builds everything            cli    the command line, the demo
 //! 4  http       API, metrics, console, the patient's page       simulator   the outside, on loopback
+//!    mailbox    mail that comes back, by LMTP
 //! 3  intake     parse, ask the gatekeeper, write, acknowledge   dispatch    the corridor
-//!    receipt    what comes back from providers
+//!    receipt    what comes back from providers                 campaign    one message to many people
 //! 2  template   catalogue, strict render, lint, preview         provider    one file a provider
 //!    store      the ledger: one trait, two databases            broker      RabbitMQ
 //!    callback   results by HTTP, signed
@@ -25,7 +26,7 @@
 //! [`store::Store::admit`], then [`dispatch`]: `plan.rs` (asks [`policy::decide`]), `choice.rs`, `lane.rs`, `gate.rs`,
 //! `send.rs`, `settle.rs`, `outbox.rs`, `callbacks.rs`. What its provider says of it later comes in by [`receipt`]. What
 //! nobody drives is driven by `keep.rs`: holds that end, people who must be
-//! called.
+//! called. Campaigns become jobs by [`campaign`]: `drive.rs`, on one worker at a time.
 //!
 //! # What always holds
 //!
@@ -67,12 +68,14 @@
 pub mod app;
 pub mod broker;
 pub mod callback;
+pub mod campaign;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
 pub mod http;
 pub mod intake;
+pub mod mailbox;
 pub mod policy;
 pub mod provider;
 pub mod receipt;

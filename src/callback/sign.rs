@@ -1,9 +1,4 @@
-//! Signatures as Standard Webhooks has them: HMAC-SHA256 over `id.timestamp.body`, in Base64, behind `v1,`.
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+//! What signs a result: one signature for each key.
 
 use crate::config::callback::SigningKey;
 
@@ -11,18 +6,15 @@ use crate::config::callback::SigningKey;
 /// `seconds` since 1970 stand in `webhook-timestamp`.
 #[must_use]
 pub fn signature(keys: &[SigningKey], id: &str, seconds: i64, body: &str) -> String {
-    let signed = format!("{id}.{seconds}.{body}");
-    let one = |key: &SigningKey| {
-        // A key of any length is good for HMAC.
-        let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).ok()?;
-        mac.update(signed.as_bytes());
-        Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
-    };
+    let one = |key: &SigningKey| key.sign(id, seconds, body.as_bytes());
     keys.iter().filter_map(one).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     /// The vector of the Standard Webhooks libraries.
@@ -32,6 +24,10 @@ mod tests {
         let body = r#"{"test": 2432232314}"#;
         let one = signature(std::slice::from_ref(&key), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
         assert_eq!(one, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+        assert!(key.fits(id, 1_614_265_330, body.as_bytes(), &one));
+        assert!(!key.fits(id, 1_614_265_331, body.as_bytes(), &one));
+        assert!(!key.fits(id, 1_614_265_330, body.as_bytes(), one.trim_start_matches("v1,")));
         let other = SigningKey::parse(&format!("whsec_{}", STANDARD.encode([7; 32]))).unwrap();
         let both = signature(&[other, key], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
         assert_eq!(both.split(' ').count(), 2);

@@ -23,6 +23,8 @@ pub(super) enum Failure {
     Input(Vec<Problem>),
     /// The command's output has said what failed.
     Reported,
+    /// For a caller that knows what went wrong by the exit code.
+    Coded(ExitCode, Box<Failure>),
     /// The output could not be written.
     Output(io::Error),
 }
@@ -52,7 +54,7 @@ impl Failure {
         let mut to = io::stderr().lock();
         // There is nobody left to tell should standard error be closed.
         let _ = self.write(&mut to);
-        ExitCode::FAILURE
+        if let Self::Coded(code, _) = self { *code } else { ExitCode::FAILURE }
     }
 
     fn write(&self, to: &mut impl Write) -> io::Result<()> {
@@ -71,6 +73,7 @@ impl Failure {
                 problems.iter().try_for_each(|problem| writeln!(to, "  {problem}"))
             }
             Self::Reported => Ok(()),
+            Self::Coded(_, failure) => failure.write(to),
             Self::Output(error) => writeln!(to, "outreachd: the output cannot be written ({})", error.kind()),
         }
     }

@@ -143,6 +143,10 @@ pub(super) async fn release(desk: &mut Desk, options: &ReleaseOptions) -> Result
         Failure::said(what, "look at `outreachd holds`")
     };
     let row = store.holds().await?.into_iter().find(|row| row.hold.id == options.id).ok_or_else(missing)?;
+    if row.hold.scope == HoldScope::Campaign {
+        let cure = format!("use `outreachd campaign resume {}`", row.hold.value);
+        return Err(Failure::said("this hold belongs to a campaign", cure));
+    }
     let then = options.then();
     if row.state == HoldState::Review && then.is_none() {
         let what = format!("the hold has ended, and {} messages wait for your word", row.held);
@@ -186,6 +190,8 @@ fn checked(scope: HoldScope, value: String) -> Result<String, Failure> {
         HoldScope::Source | HoldScope::Site | HoldScope::Template | HoldScope::Provider => {
             (slug(&value), "the value must be 1 to 64 of a-z 0-9 _ -")
         }
+        // Campaigns have a control of their own.
+        HoldScope::Campaign => (false, "a campaign is paused, not held: outreachd campaign pause ID"),
     };
     if good { Ok(value) } else { Err(Failure::said(rule, "see `outreachd hold --help`")) }
 }

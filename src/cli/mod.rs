@@ -3,7 +3,9 @@
 
 mod args;
 mod audit;
+mod bounce;
 mod callbacks;
+mod campaign;
 mod check;
 mod dead;
 mod demo;
@@ -91,6 +93,9 @@ enum Command {
     Holds(holds::ListOptions),
     /// End a hold
     Release(holds::ReleaseOptions),
+    /// One message to many people: plan it, look at it, have it approved, start it, stop it
+    #[command(subcommand)]
+    Campaign(campaign::Command),
     /// Show, claim and close what people have to do
     #[command(subcommand)]
     Work(work::Command),
@@ -103,6 +108,8 @@ enum Command {
     /// List results that receivers have not taken, and have dead ones posted again
     #[command(subcommand)]
     Callbacks(callbacks::Command),
+    /// Take a mail that has come back: a bounce, a complaint, an answer
+    Bounce(bounce::Options),
     /// Show the workers and what their providers are doing
     Providers(providers::Options),
     /// Make, list, disable and reset the accounts of people who sign in to the console
@@ -165,10 +172,12 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Hold(options) => holds::hold(desk, options).await,
         Command::Holds(_) => holds::list(desk).await,
         Command::Release(options) => holds::release(desk, &options).await,
+        Command::Campaign(command) => campaign::run(desk, command).await,
         Command::Work(command) => work::run(desk, command).await,
         Command::Template(command) => templates::run(desk, command),
         Command::Dead(command) => dead::run(desk, command).await,
         Command::Callbacks(command) => callbacks::run(desk, command).await,
+        Command::Bounce(options) => bounce::run(desk, options).await,
         Command::Providers(_) => providers::run(desk).await,
         Command::Users(command) => users::run(desk, command).await,
         Command::Audit(command) => audit::run(desk, &command).await,

@@ -25,11 +25,14 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         limit: u32,
     },
-    /// Show one
-    #[command(after_help = "Example:\n  outreachd work show 0196f3c0-0000-7000-8000-000000000001")]
+    /// Show one; `--text` shows what the patient wrote, with its digits masked
+    #[command(after_help = "Example:\n  outreachd work show 0196f3c0-0000-7000-8000-000000000001 --text")]
     Show {
         #[arg(value_parser = args::work)]
         id: WorkItemId,
+        /// What the patient wrote, which is health information: look to who stands behind you
+        #[arg(long)]
+        text: bool,
     },
     /// Take one upon yourself, so that nobody is called a second time
     #[command(after_help = "Example:\n  outreachd work claim 0196f3c0-0000-7000-8000-000000000001")]
@@ -77,7 +80,7 @@ pub(super) struct Filter {
 pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     match command {
         Command::List { filter, limit } => list(desk, filter, limit).await,
-        Command::Show { id } => show(desk, id).await,
+        Command::Show { id, text } => show(desk, id, text).await,
         Command::Claim { id } => change(desk, id, WorkMove::Claim).await,
         Command::Release { id } => change(desk, id, WorkMove::Release).await,
         Command::Close { id, outcome } => change(desk, id, WorkMove::Close(outcome)).await,
@@ -142,10 +145,28 @@ fn about(item: &WorkItem) -> String {
     }
 }
 
-async fn show(desk: &mut Desk, id: WorkItemId) -> Result<(), Failure> {
+async fn show(desk: &mut Desk, id: WorkItemId, text: bool) -> Result<(), Failure> {
     let config = desk.config()?;
-    let item = Desk::store(&config).await?.work_item(id).await?.ok_or_else(|| missing(id))?;
-    write(desk, &item)
+    let store = Desk::store(&config).await?;
+    let item = store.work_item(id).await?.ok_or_else(|| missing(id))?;
+    let reply = if text { store.reply_text(id).await? } else { None };
+    write(desk, &item)?;
+    if !text {
+        return Ok(());
+    }
+    let Some(reply) = reply else {
+        return Err(Failure::said("no patient has written this one", "show it without --text"));
+    };
+    // Numbers that people write are theirs or their family's; nothing that is to be done needs them here.
+    let wrote = reply.text.as_ref().map_or("", |text| text.expose());
+    let wrote: String = wrote.chars().map(|c| if c.is_numeric() { '*' } else { c }).collect();
+    if desk.json {
+        let body =
+            serde_json::json!({ "intent": reply.intent, "text": wrote, "received_at": reply.received_at });
+        return Ok(desk.out.pretty(&body)?);
+    }
+    let gone = if reply.text.is_none() { "(erased)" } else { "" };
+    Ok(desk.out.line(format!("{:<9} {}{gone}", "wrote", tame(&wrote)))?)
 }
 
 fn write(desk: &mut Desk, item: &WorkItem) -> Result<(), Failure> {

@@ -2,6 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 
 use super::fault::Broken;
 use super::kind::text;
@@ -11,6 +13,8 @@ use super::secret::Secret;
 
 /// How a key is written, as in Standard Webhooks: this, and the bytes in Base64.
 const KEY_PREFIX: &str = "whsec_";
+/// How a signature says by which rules it was made.
+const VERSION: &str = "v1,";
 
 /// Where a source's results are posted, and signed by what.
 #[derive(Clone, Debug)]
@@ -32,10 +36,39 @@ impl SigningKey {
         (24..=64).contains(&bytes.len()).then_some(Self(bytes))
     }
 
-    /// The bytes, for the signature only.
+    /// The bytes, for tests that know them.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The signature of Standard Webhooks: HMAC-SHA256 over `id.seconds.body`, in Base64, behind `v1,`.
+    #[must_use]
+    pub fn sign(&self, id: &str, seconds: i64, body: &[u8]) -> Option<String> {
+        let mac = self.mac(id, seconds, body)?.finalize().into_bytes();
+        Some(format!("{VERSION}{}", STANDARD.encode(mac)))
+    }
+
+    /// Whether this is such a signature; compared in constant time.
+    #[must_use]
+    pub fn fits(&self, id: &str, seconds: i64, body: &[u8], signature: &str) -> bool {
+        let signature = signature.strip_prefix(VERSION).and_then(|text| STANDARD.decode(text).ok());
+        let mac = self.mac(id, seconds, body);
+        signature.zip(mac).is_some_and(|(signature, mac)| mac.verify_slice(&signature).is_ok())
+    }
+
+    fn mac(&self, id: &str, seconds: i64, body: &[u8]) -> Option<Hmac<Sha256>> {
+        // A key of any length is good for HMAC.
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
+        mac.update(format!("{id}.{seconds}.").as_bytes());
+        mac.update(body);
+        Some(mac)
+    }
+
+    /// Reads the key of a section, where it has one.
+    pub(super) fn read(s: &mut Section<'_>, name: &'static str) -> Option<Self> {
+        let secret = s.secret(name);
+        key(s, name, secret)
     }
 }
 
@@ -52,9 +85,8 @@ impl Callback {
         let given = s.raw("callback_url").is_some();
         let url = s.optional("callback_url", text(rules::callback_url));
         let secret = if given { s.required_secret("callback_secret") } else { s.secret("callback_secret") };
-        let previous = s.secret("callback_secret_previous");
         let present = key(s, "callback_secret", secret);
-        let former = key(s, "callback_secret_previous", previous);
+        let former = SigningKey::read(s, "callback_secret_previous");
         Some(Self { url: url?, keys: std::iter::once(present?).chain(former).collect() })
     }
 }

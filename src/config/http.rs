@@ -28,7 +28,7 @@ pub struct HttpSection {
 impl HttpSection {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
         Self {
-            listen: s.or("listen", LISTEN, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)),
+            listen: s.or("listen", ADDRESS, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)),
             public_url: s.optional("public_url", text(rules::web_base)),
             max_body: s.or("max_body", Size((256 << 10)..=(256 << 20)), 16 << 20),
             max_import: s.or("max_import", Size((1 << 20)..=(4 << 30)), 512 << 20),
@@ -48,7 +48,8 @@ impl HttpSection {
 
 const SECONDS: Span = Span(Duration::from_secs(1)..=Duration::from_secs(600));
 
-const LISTEN: Parsed<SocketAddr> = Parsed {
+/// Where to listen.
+pub(super) const ADDRESS: Parsed<SocketAddr> = Parsed {
     parse: |text| {
         text.parse().map_err(|_| {
             Broken::new("must be an IP address and a port", "write it as \"127.0.0.1:8080\" or \"[::]:8080\"")

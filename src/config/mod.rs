@@ -8,6 +8,7 @@
 
 pub mod amqp;
 pub mod api;
+pub mod bounces;
 pub mod callback;
 pub mod console;
 pub mod events;
@@ -67,6 +68,7 @@ pub struct Config {
     pub log: log::LogSection,
     pub work: work::WorkSection,
     pub replies: replies::RepliesSection,
+    pub bounces: bounces::BouncesSection,
     pub worker: worker::WorkerSection,
     /// None: every local caller may use everything.
     pub sources: Vec<SourceSection>,
@@ -143,6 +145,7 @@ impl Config {
         let http = root.section("http", http::HttpSection::read);
         let public_url = http.public_url.clone();
         let sources = root.items("source", "name", source::source_name, SourceSection::read);
+        let security = root.section("security", |s| security::SecuritySection::read(s, mode));
         let given_sources = root.in_file("source").is_some();
         Self {
             store: root.section("store", store::StoreSection::read),
@@ -150,18 +153,18 @@ impl Config {
             templates: root.section("templates", templates::TemplatesSection::read),
             api: root.section("api", api::ApiSection::read),
             console: root.section("console", console::ConsoleSection::read),
-            security: root.section("security", |s| security::SecuritySection::read(s, mode)),
             policy: root.section("policy", policy::PolicySection::read),
             events: root.section("events", events::EventsSection::read),
             limits: root.section("limits", |s| limits::LimitsSection::read(s, &organisation.default_region)),
             log: root.section("log", log::LogSection::read),
             work: root.section("work", work::WorkSection::read),
             replies: root.section("replies", replies::RepliesSection::read),
+            bounces: root.section("bounces", bounces::BouncesSection::read),
             worker: root.section("worker", worker::WorkerSection::read),
             sites: root.items("site", "id", site::site_id, |id, s| SiteSection::read(id, s, &organisation)),
             providers: root
                 .items("provider", "name", provider::provider_name, |name, s| {
-                    ProviderSection::read(name, s, public_url.as_deref())
+                    ProviderSection::read(name, s, public_url.as_deref(), security.key.as_ref())
                 })
                 .into_iter()
                 .flatten()
@@ -171,6 +174,7 @@ impl Config {
             safety,
             organisation,
             http,
+            security,
             sources,
         }
     }

@@ -11,7 +11,9 @@ pub(in crate::config) use read::provider_name;
 
 use std::time::Duration;
 
+use crate::config::callback::SigningKey;
 use crate::config::secret::Secret;
+use crate::config::security::Key;
 use crate::domain::ids::ProviderName;
 use crate::domain::words::{Channel, words};
 
@@ -87,6 +89,15 @@ pub struct SmtpSettings {
     /// The envelope sender (return path); the From address when absent.
     pub return_path: Option<String>,
     pub reply_to: Option<String>,
+    /// Before `return_path`: each mail's return path is this address with a mark of its own (VERP), so that a bounce
+    /// finds its mail.
+    pub bounce_address: Option<String>,
+    /// Before `reply_to`: each mail's Reply-To is this address with its mark, so that an answer finds its mail.
+    pub reply_address: Option<String>,
+    /// Marks are signed under a key that is derived from this one: `[security] key`.
+    pub mark_key: Option<Key>,
+    /// Verifies what the relay reports by webhook; `None`: it reports nothing.
+    pub webhook_secret: Option<SigningKey>,
     pub dkim: Option<DkimSettings>,
     pub pool_size: u32,
     /// PEM of an extra root to trust, beside the public ones.

@@ -11,6 +11,8 @@ use super::kind::Parsed;
 
 /// The longest line that a setting may hold, in characters.
 const MAX_LINE: usize = 512;
+/// The name before the @ has 64 octets (RFC 5321, 4.5.3.1.1), of which a mark takes 56.
+const MAX_SHORT_NAME: usize = 8;
 
 /// One line of text, not empty, without control characters.
 pub(super) fn line(text: &str) -> Result<String, Broken> {
@@ -103,6 +105,19 @@ pub(super) fn email(text: &str) -> Result<String, Broken> {
     text.parse::<lettre::Address>().map(|_| text.to_owned()).map_err(|_| {
         Broken::new("must be a bare email address", "write it without a name, such as \"a@example.org\"")
     })
+}
+
+/// A bare email address, in ASCII, whose name leaves room for a mark behind it.
+pub(super) fn short_email(text: &str) -> Result<String, Broken> {
+    let address = email(text)?;
+    let name = text.rsplit_once('@').map_or("", |(name, _)| name);
+    if name.len() <= MAX_SHORT_NAME
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    {
+        return Ok(address);
+    }
+    let rule = format!("must have a name of 1 to {MAX_SHORT_NAME} letters and digits before the @");
+    Err(Broken::new(rule, "a mark is put behind it: write it as \"bounces@example.org\""))
 }
 
 /// A FHIR reference, such as `Organization/7`.

@@ -20,7 +20,7 @@ pub struct SecuritySection {
 pub struct Key([u8; 32]);
 
 impl Key {
-    /// The bytes, for the sealer only.
+    /// The bytes, for the sealer, and for what derives a key of its own from them.
     #[must_use]
     pub const fn expose(&self) -> &[u8; 32] {
         &self.0

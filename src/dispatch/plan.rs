@@ -262,6 +262,7 @@ fn judge(
             step: hand.work.step,
             reached: hand.work.reached,
             disturbs: !hand.facts.test,
+            lifts_cap: hand.body.lifts_cap,
         },
         patient,
         proxies: &proxies,

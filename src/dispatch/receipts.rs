@@ -60,6 +60,7 @@ fn is_to_blame(failure: Failure, code: Option<&str>) -> bool {
         | Failure::OptedOut
         | Failure::NotSent
         | Failure::Landline
+        | Failure::MailboxFull
         | Failure::NoAnswer => false,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Corridor, Planned, Reader};
 use crate::config::Config;
+use crate::config::provider::{ProviderSection, ProviderSettings};
 use crate::config::site::SiteSection;
 use crate::domain::ids::SiteId;
 use crate::domain::outbound::{Content, Sender};
@@ -89,10 +90,20 @@ pub(super) fn text(corridor: &Corridor, of: &Text<'_>) -> Result<Rendered, Rende
         is_change: facts.is_change,
         test: facts.test,
         drafts: facts.test,
-        keypad: false,
+        keypad: hears_keys(&corridor.config),
         unsubscribe_url: link.as_deref(),
         region: Some(region),
     })
+}
+
+/// Whether keys that are pressed in calls reach us, whoever carries them: only then may a text speak of keys.
+fn hears_keys(config: &Config) -> bool {
+    let mut callers = config.providers_for(Channel::Voice).peekable();
+    let hears = |provider: &ProviderSection| match &provider.settings {
+        ProviderSettings::TwilioVoice(twilio) => twilio.gather_action.is_some(),
+        _ => false,
+    };
+    callers.peek().is_some() && callers.all(hears)
 }
 
 /// The rendered content with what only the contact knows.

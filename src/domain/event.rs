@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+use super::campaign::CampaignState;
 use super::ids::{
     About, CampaignId, JobId, MessageId, ParkedId, PatientId, ProviderName, SiteId, SourceName,
 };
@@ -226,6 +227,12 @@ impl From<WorkEvent> for Word {
     }
 }
 
+impl From<CampaignState> for Word {
+    fn from(state: CampaignState) -> Self {
+        Self(state.as_str().to_owned())
+    }
+}
+
 /// Money in millionths of the organisation's currency; in JSON a number of whole units, such as `0.0079`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cost {
@@ -277,6 +284,7 @@ mod tests {
     fn routing_keys_are_those_of_the_contract() {
         let word = |text| Word::parse(text).unwrap();
         assert!(WorkEvent::ALL.iter().all(|told| Word::from(*told) == word(told.as_str())));
+        assert!(CampaignState::ALL.iter().all(|state| Word::from(*state) == word(state.as_str())));
         assert!(Intent::ALL.iter().all(|intent| Word::from(*intent) == word(intent.as_str())));
         let source = SourceName::parse("lakeside-ehr");
         for (kind, source, key) in [

@@ -17,6 +17,8 @@ words! {
         Landline = "landline",
         /// Taken, and a carrier kept it back.
         Blocked = "blocked",
+        /// Taken, and the mailbox had no room.
+        MailboxFull = "mailbox_full",
         /// The call was not answered by anybody who could hear it.
         NoAnswer = "no_answer",
     }
@@ -36,6 +38,7 @@ impl Failure {
             Self::Unreachable => Reason::Unreachable,
             Self::Landline => Reason::Landline,
             Self::Blocked => Reason::CarrierBlocked,
+            Self::MailboxFull => Reason::MailboxFull,
             Self::NoAnswer => Reason::NoAnswer,
         }
     }

@@ -1,25 +1,31 @@
 //! What a patient sends back: the reply as it came, and what it was taken for.
 
-use super::ids::ProviderName;
+use super::ids::{ProviderName, SendKey};
 use super::phi::Phi;
-use super::words::words;
+use super::words::{Channel, words};
 
-/// One reply by SMS, verified and read.
+/// One reply, verified and read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub provider: ProviderName,
+    /// What it came over.
+    pub channel: Channel,
     /// The provider's own id of it, by which a repeat is known.
     pub reference: String,
-    /// Whose it is: the number that it came from.
+    /// The number or address that it came from.
     pub from: Phi,
+    /// The step that it answers, where that is known for certain. Then the address that the step went to is the one
+    /// that counts, whatever it came from: anybody can write any From into a mail.
+    pub about: Option<SendKey>,
     pub text: Phi,
     /// What the provider took it for, where it reads stop words itself.
     pub keyword: Option<Keyword>,
 }
 
 words! {
-    /// What a provider that reads stop words itself has taken a reply for.
-    Keyword { Stop = "stop", Start = "start", Help = "help" }
+    /// What a provider has taken a reply for: one that reads stop words itself, the recipient's own mail provider, or
+    /// one that tells of calls and keys.
+    Keyword { Stop = "stop", Start = "start", Help = "help", Complaint = "complaint", Call = "call" }
 }
 
 words! {
@@ -37,6 +43,12 @@ words! {
         WrongNumber = "wrong_number",
         /// Somebody may be in danger.
         Safety = "safety",
+        /// The recipient has told their mail provider that this is not wanted.
+        Complaint = "complaint",
+        /// The number that we call and write from was called.
+        Call = "call",
+        /// Another way, please: by telephone, by mail, by text.
+        Channel = "channel",
         /// Another language, please.
         Language = "language",
         /// Everything else, for people to read.

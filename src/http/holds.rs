@@ -77,6 +77,9 @@ pub(super) async fn release(call: Call) -> Answer {
         let problem = Problem::new("then", Reason::BadData, rule, "say `then=send` or `then=drop`");
         return Err(Fail::invalid(vec![problem]));
     }
+    if row.hold.scope == HoldScope::Campaign {
+        return Err(Fail::new(Kind::Conflict, "a campaign's hold ends with POST /v1/campaigns/{id}/resume"));
+    }
     if !may(&call.caller, &row.hold) {
         return Err(Fail::new(Kind::Forbidden, "you may release holds of your own sources or sites only"));
     }
@@ -128,6 +131,11 @@ fn target(fields: &mut Fields<'_>) -> Option<(HoldScope, String)> {
         HoldScope::Provider => slot.name(ProviderName::parse, ProviderName::RULE).map(|x| x.to_string()),
         HoldScope::Purpose => slot.word(Purpose::ALL, Purpose::as_str).map(|x| x.to_string()),
         HoldScope::Channel => slot.word(Channel::ALL, Channel::as_str).map(|x| x.to_string()),
+        // Campaigns have a control of their own.
+        HoldScope::Campaign => {
+            let fault = Fault::malformed("a campaign is paused, not held", "POST /v1/campaigns/{id}/pause");
+            slot.refuse(fault)
+        }
         HoldScope::All => None,
     };
     Some((scope, fields.need("value", text)?))

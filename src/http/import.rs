@@ -25,7 +25,7 @@ const BATCH: usize = 200;
 /// Refused rows that are listed; the others are counted.
 const LISTED: usize = 1_000;
 /// Pieces of the body that wait to be read.
-const PIECES: usize = 8;
+pub(super) const PIECES: usize = 8;
 
 /// `POST /v1/patients/import`: CSV or NDJSON.
 pub(super) async fn import(mut call: Call) -> Answer {
@@ -66,7 +66,7 @@ pub(super) async fn import(mut call: Call) -> Answer {
 type Batch = Vec<(u64, Result<Patient, Vec<Problem>>)>;
 
 /// Brings the body to the reader, piece by piece, within its limits.
-async fn feed(
+pub(super) async fn feed(
     body: Body,
     limit: usize,
     pause: Duration,
@@ -109,9 +109,9 @@ fn read(input: Pieces, options: ImportOptions, to_ledger: &mpsc::Sender<Batch>) 
 }
 
 /// The body as a reader sees it.
-struct Pieces {
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
-    rest: Bytes,
+pub(super) struct Pieces {
+    pub(super) pieces: mpsc::Receiver<io::Result<Bytes>>,
+    pub(super) rest: Bytes,
 }
 
 impl Read for Pieces {

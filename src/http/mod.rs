@@ -11,6 +11,7 @@ mod audit;
 mod auth;
 mod body;
 mod callbacks;
+mod campaigns;
 mod console;
 mod dead;
 mod health;
@@ -47,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
+use crate::campaign::Office;
 use crate::config::Config;
 use crate::intake::Intake;
 use crate::receipt::Desk;
@@ -57,6 +59,8 @@ use crate::template::SharedCatalogue;
 pub struct HttpState {
     /// The way in, and through it the ledger.
     pub intake: Intake,
+    /// Where campaigns are looked after.
+    pub campaigns: Office,
     pub catalogue: Arc<SharedCatalogue>,
     pub config: Arc<Config>,
     /// `None` where none is configured.

@@ -8,6 +8,7 @@ use super::body::Media;
 use super::problem::Kind;
 use super::route::{Door, Route, Verb};
 use super::table;
+use crate::domain::campaign::{CampaignState, PauseReason};
 use crate::domain::reply::Intent;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Priority, Purpose, Reason, WorkKind, WorkOutcome, WorkState};
@@ -152,7 +153,17 @@ fn strict(fields: &[(&str, Value)]) -> Value {
 
 fn schemas() -> Value {
     let mut all = Map::new();
-    for part in [problems(), jobs(), messages(), patients(), operations(), work(), callbacks(), console()] {
+    for part in [
+        problems(),
+        jobs(),
+        messages(),
+        patients(),
+        campaigns(),
+        operations(),
+        work(),
+        callbacks(),
+        console(),
+    ] {
         all.extend(part.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
     }
     Value::Object(all)
@@ -297,6 +308,80 @@ fn messages() -> Vec<(&'static str, Value)> {
                 ("result", word(&["accepted", "duplicate"])),
             ]),
         ),
+    ]
+}
+
+fn campaigns() -> Vec<(&'static str, Value)> {
+    let pace = strict(&[("per_minute?", whole()), ("per_hour?", whole()), ("hours?", text())]);
+    let when = json!({"oneOf": [time(), strict(&[("local", text())])]});
+    let map = || json!({"type": "object"});
+    let plan = strict(&[
+        ("id", text()),
+        ("title?", text()),
+        ("source?", text()),
+        ("template", text()),
+        ("purpose?", word(Purpose::ALL)),
+        ("site?", text()),
+        ("data?", map()),
+        ("channels?", list(word(Channel::ALL))),
+        ("audience?", map()),
+        ("start?", when.clone()),
+        ("end?", when),
+        ("pace?", reference("Pace")),
+        ("waves?", list(map())),
+        ("canary?", whole()),
+        ("auto_pause?", map()),
+    ]);
+    let campaign = object(&[
+        ("plan", map()),
+        ("state", word(CampaignState::ALL)),
+        ("reason?", word(PauseReason::ALL)),
+        ("created_by", text()),
+        ("created_at", time()),
+        ("recipients", whole()),
+        ("size", whole()),
+        ("expanded", whole()),
+        ("refused", whole()),
+        ("no_longer_needed", whole()),
+        ("needs_approval", flag()),
+        ("approval?", map()),
+    ]);
+    vec![
+        ("Empty", strict(&[])),
+        ("Plan", plan),
+        ("Pace", pace),
+        ("Campaign", campaign),
+        ("Campaigns", object(&[("campaigns", list(reference("Campaign")))])),
+        (
+            "Brought",
+            object(&[
+                ("read", whole()),
+                ("added", whole()),
+                ("known", whole()),
+                ("refused", whole()),
+                ("refusals", list(map())),
+            ]),
+        ),
+        ("Approve", strict(&[("recipients", whole())])),
+        ("Done", strict(&[("patient_ids", list(text()))])),
+        ("LeftOut", object(&[("left_out", whole())])),
+        (
+            "Forecast",
+            object(&[
+                ("recipients", whole()),
+                ("would_get", whole()),
+                ("excluded", map()),
+                ("by_channel", map()),
+                ("by_language", map()),
+                ("by_hour", map()),
+                ("segments", whole()),
+                ("cost", text()),
+                ("last_send_at?", time()),
+                ("samples", list(map())),
+            ]),
+        ),
+        ("CampaignReport", object(&[("campaign", reference("Campaign")), ("report", map())])),
+        ("Recipients", object(&[("recipients", list(map()))])),
     ]
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::Config;
-use crate::domain::ids::{MessageId, SourceName};
+use crate::domain::campaign::{Plan, RecipientBody};
+use crate::domain::ids::{MessageId, PatientId, SourceName};
 use crate::domain::job::{Job, When};
 use crate::domain::phone::Region;
 use crate::domain::problem::Problem;
@@ -122,6 +123,43 @@ impl Gatekeeper {
             job.not_before.map_or(now, earliest).max(now).checked_add(span).unwrap_or(Timestamp::MAX)
         });
         Ok(Admission { ack_by, ..admission(job, arrival, purpose, priority, expires_at) })
+    }
+
+    /// What is wrong with a campaign's plan, as far as configuration and templates show. What its recipients bring is
+    /// judged with them.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub fn plan(&self, plan: &Plan) -> Result<(), Vec<Problem>> {
+        let nobody = PatientId::parse("nobody");
+        let Some(job) = nobody.and_then(|id| plan.job(1, &id, &RecipientBody::default(), None)) else {
+            return Ok(());
+        };
+        let (mut problems, arrival) = (Vec::new(), Arrival::default());
+        self.check_source(&job, &arrival, &mut problems);
+        if let Some(site) = plan.site.as_ref().filter(|site| self.config.site(site).is_none()) {
+            let rule = format!("{site} is not configured");
+            problems.push(Problem::new("site", Reason::BadData, rule, "use the id of a `[[site]]`"));
+        }
+        let catalogue = self.catalogue.current();
+        match catalogue.get(&plan.template) {
+            None => {
+                let cure = "use one of `outreachd template list`";
+                problems.push(Problem::new(
+                    "template",
+                    Reason::UnknownTemplate,
+                    "is not in the catalogue",
+                    cure,
+                ));
+            }
+            Some(template) => {
+                self.purpose(&job, template, &mut problems);
+                let faults = template.manifest.check_data(&plan.data).err().unwrap_or_default();
+                // What everybody brings of their own is missing here.
+                problems.extend(faults.into_iter().filter(|fault| fault.rule != "is required"));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
     fn check_source(&self, job: &Job, arrival: &Arrival, problems: &mut Vec<Problem>) {
@@ -267,6 +305,7 @@ fn admission(
             expires_at,
             override_reason: job.override_reason,
             patient: job.patient,
+            lifts_cap: false,
         },
         raw: None,
         origin: arrival.origin.clone(),
@@ -283,7 +322,7 @@ fn earliest(when: When) -> Timestamp {
 }
 
 /// The last instant at which this could be meant anywhere.
-fn latest(when: When) -> Timestamp {
+pub(crate) fn latest(when: When) -> Timestamp {
     match when {
         When::At(at) => at,
         When::Local(local) => in_utc(local).checked_add(ZONES).unwrap_or(Timestamp::MAX),

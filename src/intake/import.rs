@@ -3,6 +3,7 @@
 //! The file is read as it streams: one row is in memory at a time, and a bad row is told with its line and its
 //! column while the others go on. [`RefusedFile`] writes the bad ones down, to be mended and sent again.
 
+mod audience;
 mod cells;
 mod csv_rows;
 mod ndjson_rows;
@@ -12,6 +13,7 @@ use std::io::{self, BufReader, Chain, Cursor, Read};
 
 use jiff::Timestamp;
 
+pub use audience::{Audience, AudienceOptions, Member};
 pub use csv_rows::COLUMNS;
 pub use refused::{RefusedFile, neutral};
 
@@ -19,7 +21,7 @@ use crate::domain::consent;
 use crate::domain::patient::{Consent, ConsentSource, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
-use crate::domain::reader::{Fault, ParseDefaults};
+use crate::domain::reader::{Expect, Fault, ParseDefaults};
 use csv_rows::CsvRows;
 use ndjson_rows::NdjsonRows;
 
@@ -50,11 +52,11 @@ pub enum Format {
 
 /// One row of the file.
 #[derive(Debug)]
-pub struct Row {
+pub struct Row<T = Patient> {
     /// Where it begins, from 1.
     pub line: u64,
-    /// The patient, or all that is wrong; the fields are columns in CSV and JSON paths in NDJSON.
-    pub result: Result<Patient, Vec<Problem>>,
+    /// What it says, or all that is wrong; the fields are columns in CSV and JSON paths in NDJSON.
+    pub result: Result<T, Vec<Problem>>,
     /// The row as it stands in the file, for [`RefusedFile`]; empty where it was accepted.
     pub original: Vec<Phi>,
 }
@@ -80,19 +82,8 @@ impl<R: Read> Import<R> {
     ///
     /// # Errors
     /// What is wrong with the file as a whole: its encoding, its kind, its columns.
-    pub fn open(mut input: R, options: ImportOptions) -> Result<Self, Vec<Problem>> {
-        let mut head = Vec::with_capacity(HEAD);
-        let limit = u64::try_from(HEAD).unwrap_or(u64::MAX);
-        input.by_ref().take(limit).read_to_end(&mut head).map_err(|error| vec![unreadable(&error)])?;
-        let head = readable(head).map_err(|fault| vec![fault.at("")])?;
-        let format = options.format.unwrap_or_else(|| told_by(&head));
-        let source = |head| Cursor::new(head).chain(input);
-        let rows = match format {
-            Format::Csv => Rows::Csv(CsvRows::open(csv_rows::delimiter(&head), source(head))?),
-            Format::Ndjson => {
-                Rows::Ndjson(NdjsonRows::new(BufReader::with_capacity(64 * 1024, source(head))))
-            }
-        };
+    pub fn open(input: R, options: ImportOptions) -> Result<Self, Vec<Problem>> {
+        let rows = opened(input, options.format, csv_rows::patient_columns)?;
         Ok(Self { rows, options })
     }
 
@@ -111,8 +102,10 @@ impl<R: Read> Iterator for Import<R> {
 
     fn next(&mut self) -> Option<Row> {
         let mut row = match &mut self.rows {
-            Rows::Csv(rows) => rows.next(&self.options.defaults),
-            Rows::Ndjson(rows) => rows.next(&self.options.defaults),
+            Rows::Csv(rows) => rows.next(|cells| csv_rows::patient(cells, &self.options.defaults)),
+            Rows::Ndjson(rows) => {
+                rows.next(|line| Patient::parse(line, &self.options.defaults, Expect::default()))
+            }
         }?;
         if let Ok(patient) = &mut row.result {
             imported(patient, self.options.updated_at);
@@ -120,6 +113,24 @@ impl<R: Read> Iterator for Import<R> {
         }
         Some(row)
     }
+}
+
+/// Looks at the beginning and tells the kind of file. `columns` judges the names in the first row of CSV.
+fn opened<R: Read>(
+    mut input: R,
+    format: Option<Format>,
+    columns: impl FnOnce(&[String]) -> Vec<Problem>,
+) -> Result<Rows<R>, Vec<Problem>> {
+    let mut head = Vec::with_capacity(HEAD);
+    let limit = u64::try_from(HEAD).unwrap_or(u64::MAX);
+    input.by_ref().take(limit).read_to_end(&mut head).map_err(|error| vec![unreadable(&error)])?;
+    let head = readable(head).map_err(|fault| vec![fault.at("")])?;
+    let format = format.unwrap_or_else(|| told_by(&head));
+    let source = |head| Cursor::new(head).chain(input);
+    Ok(match format {
+        Format::Csv => Rows::Csv(CsvRows::open(csv_rows::delimiter(&head), source(head), columns)?),
+        Format::Ndjson => Rows::Ndjson(NdjsonRows::new(BufReader::with_capacity(64 * 1024, source(head)))),
+    })
 }
 
 /// A list is no word of the patient: whatever it says of itself, a grant in it counts as imported, so that it
@@ -176,7 +187,7 @@ fn told_by(head: &[u8]) -> Format {
 }
 
 /// The row at which reading the file came to an end.
-fn broken_off(line: u64, problem: Problem) -> Row {
+fn broken_off<T>(line: u64, problem: Problem) -> Row<T> {
     Row { line, result: Err(vec![problem]), original: Vec::new() }
 }
 

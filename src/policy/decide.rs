@@ -425,6 +425,7 @@ mod tests {
                 step: 0,
                 reached: false,
                 disturbs: true,
+                lifts_cap: false,
             },
             patient,
             proxies: &[],

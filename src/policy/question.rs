@@ -53,6 +53,7 @@ impl Question<'_> {
     #[must_use]
     pub fn counts(&self, channel: Channel) -> bool {
         self.message.disturbs
+            && !self.message.lifts_cap
             && self.rules.purpose(self.message.purpose).capped
             && self.rules.cap.counts(channel)
     }
@@ -77,6 +78,8 @@ pub struct MessageView<'a> {
     pub reached: bool,
     /// It disturbs somebody: a test does not.
     pub disturbs: bool,
+    /// A correction that was approved as one: the caps neither count it nor hold it back.
+    pub lifts_cap: bool,
 }
 
 /// What the decision needs of the place that writes.

@@ -11,11 +11,13 @@ use async_trait::async_trait;
 use crate::domain::ids::ProviderName;
 use crate::domain::outbound::{Accepted, Content, OutboundMessage, SendError};
 use crate::domain::words::Channel;
-use webhook::{Heard, Unheard, Webhook};
+use mail::IncomingMail;
+use webhook::{Answer, Heard, News, Unheard, Webhook};
 
 pub mod capture;
 pub mod fhir_portal;
 pub mod http;
+pub mod mail;
 pub mod registry;
 pub mod smtp;
 pub mod twilio;
@@ -53,8 +55,16 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
         Err(Unheard::NoWebhook)
     }
 
-    /// What the provider wants to read after a reply: that it is to send `text` back, or `None`, nothing.
-    fn answering(&self, _text: Option<&str>) -> String {
+    /// Reads a mail that was handed to us: whether it comes back from one of its own, and what it says.
+    ///
+    /// # Errors
+    /// It is about nothing that this provider sent, pretends to be, or cannot be read.
+    fn hear_mail(&self, _mail: &IncomingMail<'_>) -> Result<News, Unheard> {
+        Err(Unheard::NoWebhook)
+    }
+
+    /// What the provider wants to read after a reply: that it is to send this back or say it, or `None`, nothing.
+    fn answering(&self, _answer: Option<&Answer>) -> String {
         String::new()
     }
 

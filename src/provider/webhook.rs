@@ -58,8 +58,20 @@ pub enum News {
     Machine { key: SendKey, reference: String },
     /// What a patient sent back.
     Reply(Reply),
+    /// A key was pressed that asks for something.
+    Key { receipt: Receipt, reply: Reply },
     /// Nothing that moves anything.
     Nothing,
+}
+
+/// What a patient is to be told at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub text: String,
+    /// BCP-47, of the text.
+    pub language: &'static str,
+    /// A key may be pressed while it is said.
+    pub listens: bool,
 }
 
 /// Why nothing was heard.

@@ -54,7 +54,7 @@ async fn write(shared: &Shared, receipts: &[Receipt]) -> Vec<Result<(), Refusal>
         Ok(Ok(received)) => {
             count(received);
             if received.moved > 0 {
-                shared.dispatcher.nudge();
+                shared.nudge();
             }
             return vec![Ok(()); receipts.len()];
         }

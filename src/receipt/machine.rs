@@ -19,7 +19,8 @@ pub(super) async fn answered(
     key: SendKey,
     reference: String,
 ) -> Result<Option<Receipt>, Refusal> {
-    let voicemail = shared.dispatcher.voicemail(key).await.map_err(|error| {
+    let dispatcher = shared.dispatcher.as_ref().ok_or(Refusal::Later)?;
+    let voicemail = dispatcher.voicemail(key).await.map_err(|error| {
         tracing::warn!(%error, message = %key.message, "a machine waits for what may be left on it");
         Refusal::Later
     })?;

@@ -12,6 +12,9 @@
 //! when it is reached. What did not arrive is due again at its next route, or has failed with its reason; what nobody
 //! knew of is known. A machine that takes a call is told what may be left on it.
 //!
+//! Mail that comes back is handed over by a mail server (`mailbox/`, `outreachd bounce`) and goes the same way,
+//! by `Provider::hear_mail`.
+//!
 //! What patients send back comes in by the same door: `replies.rs` has it read ([`crate::policy::reply`]), written
 //! ([`Store::reply`]), and answered with one of the fixed texts, once.
 //!
@@ -35,6 +38,7 @@ use crate::domain::ids::ProviderName;
 use crate::domain::receipt::Receipt;
 use crate::policy::reply::More;
 use crate::provider::Provider;
+use crate::provider::mail::IncomingMail;
 use crate::provider::webhook::{News, Unheard, Webhook};
 use crate::store::Store;
 
@@ -54,7 +58,8 @@ pub struct Desk {
 struct Shared {
     providers: HashMap<ProviderName, Arc<dyn Provider>>,
     store: Arc<dyn Store>,
-    dispatcher: Dispatcher,
+    /// `None`: the corridor runs in another process, which finds what is due by itself.
+    dispatcher: Option<Dispatcher>,
     config: Arc<Config>,
     /// The words that the configuration adds.
     more: More,
@@ -108,7 +113,7 @@ impl Desk {
     pub fn open(
         providers: impl IntoIterator<Item = Arc<dyn Provider>>,
         store: Arc<dyn Store>,
-        dispatcher: Dispatcher,
+        dispatcher: Option<Dispatcher>,
         config: Arc<Config>,
     ) -> Self {
         let providers = providers.into_iter().map(|p| (p.name().clone(), p)).collect();
@@ -143,6 +148,39 @@ impl Desk {
         taken
     }
 
+    /// Takes a mail that somebody handed to us. What it says is on record when this returns.
+    ///
+    /// # Errors
+    /// It was not taken, and nothing of it is on record. [`Refusal::NoWebhook`]: it is about nothing that we sent.
+    pub async fn take_mail(&self, mail: &IncomingMail<'_>) -> Result<(), Refusal> {
+        let taken = self.taken_mail(mail).await;
+        let result = taken.map_or_else(Refusal::word, |()| "taken");
+        metrics::counter!("outreachd_mails_total", "result" => result).increment(1);
+        taken
+    }
+
+    /// Whose mail it was the mark in it tells; several providers may share their addresses.
+    async fn taken_mail(&self, mail: &IncomingMail<'_>) -> Result<(), Refusal> {
+        let mut answer = Err(Refusal::NoWebhook);
+        for provider in self.shared.providers.values() {
+            match provider.hear_mail(mail) {
+                Ok(News::Receipt(receipt)) => return self.written(receipt).await,
+                Ok(News::Reply(reply)) => return replies::take(&self.shared, reply).await.map(drop),
+                Ok(News::Machine { .. } | News::Key { .. } | News::Nothing) => answer = Ok(()),
+                Err(Unheard::NoWebhook) => {}
+                Err(unheard) => answer = answer.or(Err(unheard.into())),
+            }
+        }
+        answer
+    }
+
+    /// Waits until the receipt is on record.
+    async fn written(&self, receipt: Receipt) -> Result<(), Refusal> {
+        let (written, answer) = oneshot::channel();
+        self.to_write.try_send(Waiting { receipt, written }).map_err(|_| Refusal::Later)?;
+        answer.await.map_err(|_| Refusal::Later)?
+    }
+
     async fn taken(
         &self,
         provider: &Arc<dyn Provider>,
@@ -153,7 +191,12 @@ impl Desk {
             News::Nothing => None,
             News::Reply(reply) => {
                 let answer = replies::take(&self.shared, reply).await?;
-                return Ok(provider.answering(answer.as_deref()).into());
+                return Ok(provider.answering(answer.as_ref()).into());
+            }
+            News::Key { receipt, reply } => {
+                self.written(receipt).await?;
+                let answer = replies::take(&self.shared, reply).await?;
+                return Ok(provider.answering(answer.as_ref()).into());
             }
             News::Receipt(receipt) => Some(receipt),
             News::Machine { key, reference } => {
@@ -161,15 +204,19 @@ impl Desk {
             }
         };
         if let Some(receipt) = receipt {
-            let (written, answer) = oneshot::channel();
-            self.to_write.try_send(Waiting { receipt, written }).map_err(|_| Refusal::Later)?;
-            answer.await.map_err(|_| Refusal::Later)??;
+            self.written(receipt).await?;
         }
         Ok(heard.answer.into())
     }
 }
 
 impl Shared {
+    fn nudge(&self) {
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.nudge();
+        }
+    }
+
     fn provider(&self, name: &str) -> Option<&Arc<dyn Provider>> {
         self.providers.get(&ProviderName::parse(name)?)
     }

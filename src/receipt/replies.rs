@@ -10,8 +10,9 @@ use crate::config::policy::ConsentDefault;
 use crate::config::provider::OptOutReply;
 use crate::domain::ids::SiteId;
 use crate::domain::reply::{Intent, Reply};
-use crate::domain::words::Purpose;
-use crate::policy::reply::{Meaning, More, read};
+use crate::domain::words::{Channel, Purpose};
+use crate::policy::reply::{Meaning, More, read, read_mail};
+use crate::provider::webhook::Answer;
 use crate::store::StoreError;
 use crate::store::rows::{ReplyAsk, ReplyOutcome};
 
@@ -21,9 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const TRIES: u32 = 5;
 
 /// Takes a reply; answers what is to be sent back, once: a webhook that comes again is answered with nothing.
-pub(super) async fn take(shared: &Shared, reply: Reply) -> Result<Option<String>, Refusal> {
+pub(super) async fn take(shared: &Shared, reply: Reply) -> Result<Option<Answer>, Refusal> {
     let config = &shared.config;
     let ours = config.provider(&reply.provider).is_some_and(|p| p.opt_out_reply == OptOutReply::Ours);
+    let channel = reply.channel;
+    let by_mail = channel == Channel::Email;
+    let read = if by_mail { read_mail } else { read };
     let meaning = read(reply.text.expose(), reply.keyword, &shared.more);
     let needs = |purpose: &Purpose| config.policy.purpose(*purpose).consent_default == ConsentDefault::None;
     let opt_in = Purpose::ALL.iter().copied().filter(needs).collect();
@@ -31,10 +35,19 @@ pub(super) async fn take(shared: &Shared, reply: Reply) -> Result<Option<String>
     let what = if outcome == ReplyOutcome::Known { "known" } else { "new" };
     metrics::counter!("outreachd_replies_total", "intent" => meaning.intent.as_str(), "what" => what)
         .increment(1);
-    let ReplyOutcome::New { meaning, locale, site } = outcome else { return Ok(None) };
+    let (meaning, locale, site) = match outcome {
+        ReplyOutcome::New { meaning, locale, site } => (meaning, locale, site),
+        // Somebody is on the line, however often we are asked what to say.
+        ReplyOutcome::Known if meaning.intent == Intent::Call => (meaning, None, None),
+        ReplyOutcome::Known => return Ok(None),
+    };
     // Whoever was planned for is planned anew, and people are called.
-    shared.dispatcher.nudge();
-    Ok(answer(shared, meaning, ours, locale.as_deref(), site.as_ref()))
+    shared.nudge();
+    if by_mail {
+        // A mail is answered by people.
+        return Ok(None);
+    }
+    Ok(answer(shared, (channel, meaning), ours, locale.as_deref(), site.as_ref()))
 }
 
 async fn written(shared: &Shared, ask: &ReplyAsk) -> Result<ReplyOutcome, Refusal> {
@@ -59,11 +72,11 @@ async fn written(shared: &Shared, ask: &ReplyAsk) -> Result<ReplyOutcome, Refusa
 /// (`opt_out_reply`), a word of ours would be the second.
 fn answer(
     shared: &Shared,
-    meaning: Meaning,
+    (channel, meaning): (Channel, Meaning),
     ours: bool,
     locale: Option<&str>,
     site: Option<&SiteId>,
-) -> Option<String> {
+) -> Option<Answer> {
     let organisation = &shared.config.organisation;
     // STOP and START are everybody's words: they tell nothing of who wrote them.
     let spoken = meaning
@@ -74,6 +87,9 @@ fn answer(
     let text = match meaning.intent {
         Intent::Safety => texts.safety,
         Intent::Language => texts.language,
+        Intent::Call => texts.called,
+        Intent::Channel => texts.first(meaning.channel?),
+        _ if meaning.revokes && channel == Channel::Voice => texts.no_calls,
         Intent::Cancel if meaning.revokes && ours => texts.stopped_visit,
         _ if meaning.revokes && ours => texts.stopped,
         Intent::Start if ours => texts.started,
@@ -85,7 +101,8 @@ fn answer(
     let phone = site.and_then(|site| site.phone.as_deref());
     let call = phone.map(|phone| texts.call.replace("{phone}", phone)).unwrap_or_default();
     let emergency = &shared.config.replies.emergency_number;
-    Some(text.replace("{call}", &call).replace("{emergency}", emergency).replace("{name}", name))
+    let text = text.replace("{call}", &call).replace("{emergency}", emergency).replace("{name}", name);
+    Some(Answer { text, language: texts.tag, listens: meaning.intent == Intent::Call })
 }
 
 /// The words that the configuration adds.

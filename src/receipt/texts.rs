@@ -1,10 +1,12 @@
 //! What patients are answered, a table a language. Short, so that one SMS holds it; nothing about anybody, for who reads
 //! it is not known; no marketing (47 CFR 64.1200(a)(12)).
 
+use crate::domain::words::Channel;
+
 /// The fixed texts of one language. `{name}` is who writes, `{call}` how to reach them, `{emergency}` whom to call.
 pub(super) struct Texts {
     /// BCP-47.
-    tag: &'static str,
+    pub(super) tag: &'static str,
     pub(super) stopped: &'static str,
     /// The word may have been meant for a visit.
     pub(super) stopped_visit: &'static str,
@@ -12,8 +14,26 @@ pub(super) struct Texts {
     pub(super) help: &'static str,
     pub(super) safety: &'static str,
     pub(super) language: &'static str,
+    /// From now on: by telephone, by mail, by text.
+    first: [&'static str; 3],
+    /// Said to whoever calls us; the key that stops is told.
+    pub(super) called: &'static str,
+    /// Said to whoever has pressed it.
+    pub(super) no_calls: &'static str,
     /// What `{call}` becomes where a phone is known; it ends with a space.
     pub(super) call: &'static str,
+}
+
+impl Texts {
+    /// The confirmation that this channel comes first from now on.
+    pub(super) const fn first(&self, channel: Channel) -> &'static str {
+        let [voice, email, sms] = self.first;
+        match channel {
+            Channel::Voice => voice,
+            Channel::Email => email,
+            Channel::Sms | Channel::Portal => sms,
+        }
+    }
 }
 
 const ALL: [&Texts; 3] = [&ENGLISH, &SPANISH, &CHINESE];
@@ -33,6 +53,14 @@ const ENGLISH: Texts = Texts {
     help: "{name} texts you about visits and care. {call}In an emergency call {emergency}. Reply STOP to stop.",
     safety: "Nobody reads this right now. If you or someone else may be in danger, call {emergency} now.",
     language: "{name}: From now on we write to you in English. Para español, responda ESPAÑOL.",
+    first: [
+        "{name}: From now on we call you first, where we can. Reply TEXT to get texts first, STOP to stop texts.",
+        "{name}: From now on we send you mail first, where we can. Reply TEXT to get texts first, STOP to stop texts.",
+        "{name}: From now on we text you first, where we can. Reply CALL to be called first, STOP to stop texts.",
+    ],
+    called: "Hello. This is {name}. We call and write about visits and care. {call}To stop our calls to your number, \
+        press 9.",
+    no_calls: "You will get no more calls from us at this number. Goodbye.",
     call: "Call us: {phone}. ",
 };
 
@@ -46,6 +74,16 @@ const SPANISH: Texts = Texts {
         no recibir más.",
     safety: "Nadie lee esto ahora mismo. Si usted u otra persona puede estar en peligro, llame al {emergency} ahora.",
     language: "{name}: Desde ahora le escribimos en español. For English, reply ENGLISH.",
+    first: [
+        "{name}: Desde ahora primero le llamamos, si podemos. Responda TEXTO para mensajes, ALTO para no recibir más.",
+        "{name}: Desde ahora primero le enviamos correo, si podemos. Responda TEXTO para mensajes, ALTO para no recibir \
+            más.",
+        "{name}: Desde ahora primero le enviamos mensajes, si podemos. Responda LLAMADA para llamadas, ALTO para no \
+            recibir más.",
+    ],
+    called: "Hola. Le habla {name}. Llamamos y escribimos sobre citas y cuidados. {call}Para no recibir más llamadas en \
+        su número, oprima el 9.",
+    no_calls: "No recibirá más llamadas nuestras en este número. Adiós.",
     call: "Llámenos: {phone}. ",
 };
 
@@ -57,6 +95,13 @@ const CHINESE: Texts = Texts {
     help: "{name}就预约和护理事宜向您发送短信。{call}紧急情况请拨打 {emergency}。回复 STOP 停止接收。",
     safety: "目前无人查看此短信。如果您或他人可能有危险，请立即拨打 {emergency}。",
     language: "{name}：今后我们将用中文给您发短信。For English, reply ENGLISH.",
+    first: [
+        "{name}：今后我们将尽可能先给您打电话。回复 短信 可先收短信，回复 STOP 停止接收短信。",
+        "{name}：今后我们将尽可能先给您发电子邮件。回复 短信 可先收短信，回复 STOP 停止接收短信。",
+        "{name}：今后我们将尽可能先给您发短信。回复 电话 可先接电话，回复 STOP 停止接收短信。",
+    ],
+    called: "您好，这里是{name}。我们就预约和护理事宜联系您。{call}如不希望再接到我们的来电，请按 9。",
+    no_calls: "我们不会再拨打此号码。再见。",
     call: "请致电 {phone}。",
 };
 

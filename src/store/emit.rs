@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use super::rows::{MessageFacts, Reject, WorkItem};
+use crate::domain::campaign::CampaignState;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::ids::{MessageId, PatientId, ProviderName, SourceName};
+use crate::domain::ids::{CampaignId, MessageId, PatientId, ProviderName, SourceName};
 use crate::domain::reply::Intent;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, ContactStatus, Reason, Recipient, WorkEvent};
@@ -91,7 +92,7 @@ impl Emitter {
     pub fn reply(
         facts: Option<&MessageFacts>,
         intent: Intent,
-        provider: &ProviderName,
+        (channel, provider): (Channel, &ProviderName),
         at: Timestamp,
     ) -> NewEvent {
         let kind = EventKind::Reply(intent.into());
@@ -99,8 +100,9 @@ impl Emitter {
             Some(facts) => about(facts, kind, at),
             None => Event::new(uuid::Uuid::now_v7(), kind, at),
         };
-        event.channel = Some(Channel::Sms);
+        event.channel = Some(channel);
         event.provider = Some(provider.clone());
+        event.reason = (intent == Intent::Complaint).then_some(Reason::Complaint);
         written(&event)
     }
 
@@ -108,7 +110,7 @@ impl Emitter {
     /// it follows: only its source is told of them.
     #[must_use]
     pub fn changed_by_reply(
-        source: Option<&SourceName>,
+        (source, channel): (Option<&SourceName>, Channel),
         patient: &PatientId,
         kind: EventKind,
         at: Timestamp,
@@ -116,7 +118,7 @@ impl Emitter {
         let mut event = Event::new(uuid::Uuid::now_v7(), kind, at);
         event.source = source.cloned();
         event.patient_id = Some(patient.clone());
-        event.channel = Some(Channel::Sms);
+        event.channel = Some(channel);
         event.reason =
             (event.kind == EventKind::Contact(ContactStatus::Wrong)).then_some(Reason::WrongNumber);
         written(&event)
@@ -149,6 +151,16 @@ impl Emitter {
         event.patient_id.clone_from(&item.patient_id);
         event.reason = item.kind.reason();
         event.intent = item.kind.intent().map(Into::into);
+        written(&event)
+    }
+
+    /// The event for where a campaign stands now.
+    #[must_use]
+    pub fn campaign(id: &CampaignId, source: &SourceName, state: CampaignState, at: Timestamp) -> NewEvent {
+        let mut event = Event::new(uuid::Uuid::now_v7(), EventKind::Campaign(state.into()), at);
+        event.is_final = state.is_over();
+        event.source = Some(source.clone());
+        event.campaign_id = Some(id.clone());
         written(&event)
     }
 }

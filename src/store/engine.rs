@@ -84,6 +84,7 @@ pub struct Statements {
     pub reserve: &'static str,
     pub outbox: &'static str,
     pub count_arrivals: &'static str,
+    pub campaign_report: &'static str,
 }
 
 /// The parameters of a statement.

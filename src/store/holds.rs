@@ -12,6 +12,8 @@ words! {
     HoldScope {
         All = "all", Source = "source", Site = "site", Template = "template", Purpose = "purpose",
         Channel = "channel", Provider = "provider",
+        /// A campaign that is paused, or was cancelled and has something left to take back.
+        Campaign = "campaign",
     }
 }
 
@@ -42,7 +44,7 @@ words! {
     }
 }
 
-/// A stop that a person, or the guard against surges, put in place. A message belongs to the hold that stopped it
+/// A stop that a person, the guard against surges, or a campaign put in place. A message belongs to the hold that stopped it
 /// first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Hold {
@@ -50,7 +52,7 @@ pub struct Hold {
     pub scope: HoldScope,
     /// Which source, site ...; empty for `all`.
     pub value: String,
-    /// What its messages give as their reason: `operator_hold`, `surge_hold` or `awaiting_approval`.
+    /// What its messages give as their reason: `operator_hold`, `surge_hold`, `awaiting_approval` or `campaign_paused`.
     pub cause: Reason,
     pub reason: String,
     pub placed_by: String,
@@ -96,6 +98,7 @@ impl Hold {
             HoldScope::Purpose => facts.purpose.as_str() == self.value,
             HoldScope::Channel => channel.is_some_and(|c| c.as_str() == self.value),
             HoldScope::Provider => provider.is_some_and(|p| p.as_str() == self.value),
+            HoldScope::Campaign => facts.campaign_id.as_ref().is_some_and(|c| c.as_str() == self.value),
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod callbacks;
+pub mod campaigns;
 pub mod columns;
 pub mod emit;
 pub mod engine;
@@ -70,7 +71,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// The ledger.
 #[async_trait]
-pub trait Store: Send + Sync + std::fmt::Debug {
+pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
     /// Brings the schema up to this program's version; safe to run from several processes at once.
     async fn migrate(&self) -> Result<()>;
 

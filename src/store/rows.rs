@@ -85,6 +85,9 @@ pub struct JobBody {
     pub override_reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patient: Option<Box<Patient>>,
+    /// A correction that was approved as one: the caps do not hold it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lifts_cap: bool,
 }
 
 /// A job that passed validation, on its way in.

@@ -204,7 +204,7 @@ macro_rules! not_stopped {
             "AND (h.cause <> 'awaiting_approval' OR (m.purpose = 'emergency' AND NOT m.test)) AND (h.scope = 'all' OR (h.scope = 'source' AND h.value = m.source) ",
             "OR (h.scope = 'site' AND h.value = m.site) OR (h.scope = 'template' AND h.value = m.template) ",
             "OR (h.scope = 'purpose' AND h.value = m.purpose) OR (h.scope = 'channel' AND h.value = i.channel) ",
-            "OR (h.scope = 'provider' AND h.value = i.provider)))"
+            "OR (h.scope = 'provider' AND h.value = i.provider) OR (h.scope = 'campaign' AND h.value = m.campaign_id)))"
         )
     };
 }

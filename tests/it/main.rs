@@ -19,6 +19,7 @@ mod support;
 mod bad_input;
 mod broker;
 mod callbacks;
+mod campaign;
 mod cli;
 mod config;
 mod corridor;

@@ -9,8 +9,8 @@ const FLOORS: &[&[&str]] = &[
     &["domain"],
     &["policy", "config"],
     &["template", "provider", "store", "broker", "callback"],
-    &["intake", "dispatch", "receipt"],
-    &["http", "simulator"],
+    &["intake", "dispatch", "receipt", "campaign"],
+    &["http", "simulator", "mailbox"],
     &["app", "cli", "main"],
 ];
 
@@ -20,6 +20,9 @@ const ALLOWED: &[(&str, &str)] = &[
     ("intake", "dispatch"),
     // What came back is told at once, and goes on at once; a machine is told what dispatch renders.
     ("receipt", "dispatch"),
+    // Recipients become jobs like any other, by the same gatekeeper; a dry run asks what dispatch would do.
+    ("campaign", "intake"),
+    ("campaign", "dispatch"),
     // The command line and the program start what the app builds.
     ("cli", "app"),
     ("main", "cli"),

@@ -7,11 +7,13 @@ use super::{
     BreakerSettings, CaptureSettings, DkimAlgorithm, DkimSettings, FhirPortalSettings, JwtAlgorithm, On5xx,
     OptOutReply, ProviderSection, ProviderSettings, SmtpSettings, SmtpTls, TwilioSettings,
 };
+use crate::config::callback::SigningKey;
 use crate::config::fault::{Broken, closest};
 use crate::config::kind::{Flag, Int, Parsed, Span, one_of, text, word};
 use crate::config::read::Section;
 use crate::config::rules;
 use crate::config::secret::{Secret, unreadable};
+use crate::config::security::Key;
 use crate::domain::ids::ProviderName;
 
 word!(OptOutReply);
@@ -29,11 +31,12 @@ pub(in crate::config) fn provider_name(text: &str) -> Result<ProviderName, Broke
 }
 
 impl ProviderSection {
-    /// Reads one provider. `public_url` is where its receipts can reach us.
+    /// Reads one provider. `public_url` is where its receipts can reach us, `key` the ledger's.
     pub(in crate::config) fn read(
         name: ProviderName,
         s: &mut Section<'_>,
         public_url: Option<&str>,
+        key: Option<&Key>,
     ) -> Option<Self> {
         let shared = Self {
             limits: read_limits(s),
@@ -50,7 +53,7 @@ impl ProviderSection {
         };
         let kind = s.required("kind", text(kind));
         let settings = match kind.as_deref() {
-            Some("smtp") => ProviderSettings::Smtp(SmtpSettings::read(s)),
+            Some("smtp") => ProviderSettings::Smtp(SmtpSettings::read(s, key)),
             Some("twilio_sms") => {
                 let twilio = TwilioSettings::read(s, &shared.name, public_url, rules::sms_sender);
                 ProviderSettings::TwilioSms(twilio)
@@ -74,7 +77,7 @@ impl ProviderSection {
 }
 
 impl SmtpSettings {
-    fn read(s: &mut Section<'_>) -> Self {
+    fn read(s: &mut Section<'_>, key: Option<&Key>) -> Self {
         let host = s.required("host", text(rules::host)).unwrap_or_default();
         let tls = s.or("tls", TLS, SmtpTls::StartTls);
         if tls == SmtpTls::None && !host.is_empty() && !rules::is_loopback(&host) {
@@ -97,6 +100,8 @@ impl SmtpSettings {
                 Broken::new("is required: user and password go together", format!("set `{missing}`")),
             );
         }
+        let bounce_address = marked(s, "bounce_address", key);
+        let reply_address = marked(s, "reply_address", key);
         Self {
             port: s.or("port", Int(1..=u16::MAX), default_port),
             host,
@@ -106,11 +111,25 @@ impl SmtpSettings {
             from: s.required("from", text(rules::mailbox)).unwrap_or_default(),
             return_path: s.optional("return_path", text(rules::email)),
             reply_to: s.optional("reply_to", text(rules::mailbox)),
+            bounce_address,
+            reply_address,
+            mark_key: key.cloned(),
+            webhook_secret: SigningKey::read(s, "webhook_secret"),
             dkim: s.section("dkim", DkimSettings::read),
             pool_size: s.or("pool_size", Int(1..=256), 8),
             ca_file: read_ca_file(s),
         }
     }
+}
+
+/// An address behind whose name each mail puts its mark.
+fn marked(s: &mut Section<'_>, field: &'static str, key: Option<&Key>) -> Option<String> {
+    let address = s.optional(field, text(rules::short_email))?;
+    if key.is_none() {
+        let rule = "signs what it puts into addresses, and there is no key";
+        s.fault(field, Broken::new(rule, "set `key` in [security]"));
+    }
+    Some(address)
 }
 
 impl DkimSettings {

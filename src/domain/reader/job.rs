@@ -137,7 +137,7 @@ fn source(fields: &mut Fields<'_>, defaults: &ParseDefaults) -> Option<SourceNam
 }
 
 /// Who the job is for: an id, an inline patient, or both in agreement.
-fn recipient(
+pub(super) fn recipient(
     fields: &mut Fields<'_>,
     defaults: &ParseDefaults,
     site: Option<&SiteId>,
@@ -155,7 +155,7 @@ fn recipient(
 }
 
 /// The template's variables: anything, within limits. Their types are the template's affair.
-fn data(mut slot: Slot<'_>) -> Option<Map<String, Value>> {
+pub(super) fn data(mut slot: Slot<'_>) -> Option<Map<String, Value>> {
     let fault = |rule: String, cure: &'static str| Fault {
         reason: Reason::BadData,
         rule: rule.into(),
@@ -171,7 +171,7 @@ fn data(mut slot: Slot<'_>) -> Option<Map<String, Value>> {
     }
 }
 
-fn channels(slot: Slot<'_>) -> Option<Vec<Channel>> {
+pub(super) fn channels(slot: Slot<'_>) -> Option<Vec<Channel>> {
     if slot.value.as_array().is_some_and(Vec::is_empty) {
         let fault = Fault::malformed("must name at least one channel", "leave it out to use any channel");
         return slot.refuse(fault);
@@ -198,7 +198,7 @@ fn span(fields: &mut Fields<'_>) -> (Option<When>, Option<When>) {
 }
 
 /// An instant, or a wall-clock time where the recipient lives: `{"local": "2026-11-28T09:00"}`.
-fn when(slot: Slot<'_>) -> Option<When> {
+pub(super) fn when(slot: Slot<'_>) -> Option<When> {
     if slot.value.is_object() {
         return slot
             .object(|fields| fields.need("local", |slot| slot.parsed(leaf::local_time)))

@@ -4,6 +4,7 @@
 //! [`decode`] makes a tree of the bytes, [`Fields`] and [`Slot`] read it field by field, [`leaf`] holds the rules of
 //! single values, and one file a noun puts them together. Fields that nobody asked for are refused by name.
 
+mod campaign;
 mod contact;
 mod content_hash;
 mod decode;
@@ -18,6 +19,7 @@ mod slot;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use campaign::{is_ambiguous_day, mangled, recipient as campaign_recipient, start as campaign_start};
 pub(crate) use decode::object;
 pub use decode::{MAX_DEPTH, identify, items};
 pub use job::{CANCEL_REASON, DATA_FIELDS, OVERRIDE_REASON};

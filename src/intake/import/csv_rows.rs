@@ -69,8 +69,12 @@ impl<R> std::fmt::Debug for CsvRows<R> {
 }
 
 impl<R: Read> CsvRows<R> {
-    /// Reads the names of the columns.
-    pub(super) fn open(delimiter: u8, input: R) -> Result<Self, Vec<Problem>> {
+    /// Reads the names of the columns; `judge` says what is wrong with them.
+    pub(super) fn open(
+        delimiter: u8,
+        input: R,
+        judge: impl FnOnce(&[String]) -> Vec<Problem>,
+    ) -> Result<Self, Vec<Problem>> {
         let budget = Arc::new(AtomicUsize::new(BUDGET));
         let input = Metered { input, budget: Arc::clone(&budget) };
         let mut reader = csv::ReaderBuilder::new()
@@ -81,7 +85,7 @@ impl<R: Read> CsvRows<R> {
         let mut record = ByteRecord::new();
         reader.read_byte_record(&mut record).map_err(|error| vec![stopped(&error)])?;
         let columns: Vec<_> = record.iter().map(column_name).collect();
-        let faults = column_faults(&columns);
+        let faults = judge(&columns);
         if faults.is_empty() {
             Ok(Self { reader, columns, budget, record, ended: false })
         } else {
@@ -94,8 +98,11 @@ impl<R: Read> CsvRows<R> {
         self.columns.iter().map(String::as_str).filter(|name| !OWN_COLUMNS.contains(name))
     }
 
-    /// The next row.
-    pub(super) fn next(&mut self, defaults: &ParseDefaults) -> Option<Row> {
+    /// The next row, as `read` reads its cells.
+    pub(super) fn next<T>(
+        &mut self,
+        read: impl FnOnce(&[(&str, &str)]) -> Result<T, Vec<Problem>>,
+    ) -> Option<Row<T>> {
         if self.ended {
             return None;
         }
@@ -104,7 +111,7 @@ impl<R: Read> CsvRows<R> {
         match self.reader.read_byte_record(&mut self.record) {
             Ok(true) => {
                 let line = self.record.position().map_or(line, csv::Position::line);
-                let result = self.patient(defaults);
+                let result = self.cells().and_then(|cells| read(&cells));
                 let original = if result.is_err() { self.original() } else { Vec::new() };
                 Some(Row { line, result, original })
             }
@@ -127,7 +134,8 @@ impl<R: Read> CsvRows<R> {
             .collect()
     }
 
-    fn patient(&self, defaults: &ParseDefaults) -> Result<Patient, Vec<Problem>> {
+    /// Names and texts of the row.
+    fn cells(&self) -> Result<Vec<(&str, &str)>, Vec<Problem>> {
         let surplus = self.record.iter().skip(self.columns.len()).any(|cell| !cell.is_empty());
         if self.record.len() < self.columns.len() || surplus {
             let rule =
@@ -139,16 +147,32 @@ impl<R: Read> CsvRows<R> {
             let rule = format!("a row of more than {} KiB", MAX_ROW / 1024);
             return Err(vec![Fault::malformed(rule, "look for a quotation mark that is not closed").at("")]);
         }
-        let mut cells = Cells::default();
+        let mut cells = Vec::with_capacity(self.columns.len());
         let mut faults = Vec::new();
         for (name, cell) in self.columns.iter().zip(self.record.iter()) {
             match std::str::from_utf8(cell) {
-                Ok(text) => cells.put(name, plain(text.trim_matches([' ', '\u{a0}']))),
+                Ok(text) => cells.push((name.as_str(), plain(text.trim_matches([' ', '\u{a0}'])))),
                 Err(_) => faults.push(not_utf8().at(name.as_str())),
             }
         }
-        if faults.is_empty() { cells.into_patient(defaults) } else { Err(faults) }
+        if faults.is_empty() { Ok(cells) } else { Err(faults) }
     }
+}
+
+/// The patient of a row.
+pub(super) fn patient(row: &[(&str, &str)], defaults: &ParseDefaults) -> Result<Patient, Vec<Problem>> {
+    let mut cells = Cells::default();
+    row.iter().for_each(|(name, text)| cells.put(name, text));
+    cells.into_patient(defaults)
+}
+
+/// What is wrong with the names of the columns of a file of patients.
+pub(super) fn patient_columns(columns: &[String]) -> Vec<Problem> {
+    let known = |name: &str| {
+        let purpose = name.strip_prefix("preferences.");
+        COLUMNS.contains(&name) || purpose.is_some_and(|purpose| Purpose::from_word(purpose).is_some())
+    };
+    column_faults(columns, known, &format!("{} and preferences.<purpose>", COLUMNS.join(", ")), &["id"])
 }
 
 /// The separator: the one that the first row holds most of.
@@ -164,20 +188,19 @@ fn column_name(cell: &[u8]) -> String {
     plain(text.trim()).to_ascii_lowercase().replace([' ', '-'], "_")
 }
 
-/// Names are told by their place: a file without a first row of names has a patient there.
-fn column_faults(columns: &[String]) -> Vec<Problem> {
+/// Names are told by their place: a file without a first row of names has a patient there. One of `needed` must be among
+/// them.
+pub(super) fn column_faults(
+    columns: &[String],
+    known: impl Fn(&str) -> bool,
+    all: &str,
+    needed: &[&str],
+) -> Vec<Problem> {
     let mut faults = Vec::new();
     for (index, name) in columns.iter().enumerate() {
         let place = format!("column {}", index + 1);
-        let purpose = name.strip_prefix("preferences.");
-        let known = COLUMNS.contains(&name.as_str())
-            || OWN_COLUMNS.contains(&name.as_str())
-            || purpose.is_some_and(|purpose| Purpose::from_word(purpose).is_some());
-        if !known {
-            let cure = format!(
-                "the first row names the columns; known are {} and preferences.<purpose>",
-                COLUMNS.join(", ")
-            );
+        if !known(name) && !OWN_COLUMNS.contains(&name.as_str()) {
+            let cure = format!("the first row names the columns; known are {all}");
             faults.push(Fault::malformed("unknown column", cure).at(place));
         } else if columns.iter().take(index).any(|earlier| earlier == name) {
             faults.push(
@@ -185,10 +208,10 @@ fn column_faults(columns: &[String]) -> Vec<Problem> {
             );
         }
     }
-    if faults.is_empty() && !columns.iter().any(|name| name == "id") {
-        faults.push(
-            Fault::malformed("the column is required", "name the column with the patient's id: id").at("id"),
-        );
+    if faults.is_empty() && !columns.iter().any(|name| needed.contains(&name.as_str())) {
+        let first = needed.first().copied().unwrap_or_default();
+        let cure = format!("name the column with the patient's id: {first}");
+        faults.push(Fault::malformed("the column is required", cure).at(first));
     }
     faults.truncate(20);
     faults

@@ -3,9 +3,9 @@
 use std::io::{self, BufRead, Read};
 
 use super::{MAX_ROW, Row, broken_off, unreadable};
-use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
-use crate::domain::reader::{Expect, Fault, ParseDefaults};
+use crate::domain::problem::Problem;
+use crate::domain::reader::Fault;
 
 /// The lines of a file.
 pub(super) struct NdjsonRows<R> {
@@ -26,8 +26,8 @@ impl<R: Read> NdjsonRows<R> {
         Self { input, line: 0, buffer: Vec::new(), ended: false }
     }
 
-    /// The next line that is not blank.
-    pub(super) fn next(&mut self, defaults: &ParseDefaults) -> Option<Row> {
+    /// The next line that is not blank, as `read` reads it.
+    pub(super) fn next<T>(&mut self, read: impl FnOnce(&[u8]) -> Result<T, Vec<Problem>>) -> Option<Row<T>> {
         while !self.ended {
             self.line += 1;
             match self.read_line() {
@@ -45,7 +45,7 @@ impl<R: Read> NdjsonRows<R> {
                 }
                 Ok(Line::Text) if self.buffer.iter().all(u8::is_ascii_whitespace) => {}
                 Ok(Line::Text) => {
-                    let result = Patient::parse(&self.buffer, defaults, Expect::default());
+                    let result = read(&self.buffer);
                     let text = String::from_utf8_lossy(&self.buffer);
                     let original = if result.is_err() { vec![Phi::new(text.trim_end())] } else { Vec::new() };
                     return Some(Row { line: self.line, result, original });

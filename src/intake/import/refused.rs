@@ -38,7 +38,7 @@ impl<W: Write> RefusedFile<W> {
     ///
     /// # Errors
     /// What the file system answers.
-    pub fn write(&mut self, row: &Row) -> io::Result<()> {
+    pub fn write<T>(&mut self, row: &Row<T>) -> io::Result<()> {
         let Err(problems) = &row.result else {
             return Ok(());
         };

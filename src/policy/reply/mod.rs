@@ -2,7 +2,7 @@
 //! it, with a finger beside the key.
 //!
 //! 1. The whole reply is a stop word, give or take courtesies: it stops, whatever else is configured. Then the words for
-//!    starting again, for help and for a language.
+//!    starting again, for help, for a language and for another way.
 //! 2. Otherwise it is searched: for danger first, then for a wrong number, for a visit that is off, and for a wish to be
 //!    left alone in plain language ("any reasonable means", 47 CFR 64.1200(a)(10)). Such a wish is granted whatever else
 //!    the reply is, and people read it all the same: plain language can be misread.
@@ -14,7 +14,7 @@
 mod words;
 
 use crate::domain::reply::{Intent, Keyword};
-use crate::domain::words::{Purpose, WorkKind};
+use crate::domain::words::{Channel, Purpose, WorkKind};
 use words::Words;
 
 /// Of a reply so much is read; an SMS has no more.
@@ -50,6 +50,8 @@ pub struct Meaning {
     is_visits_word: bool,
     /// How the wish to stop or to start was known.
     by: By,
+    /// The channel that is asked for.
+    pub channel: Option<Channel>,
     /// BCP-47: the language it is in, or the one that is asked for; `None` where the words do not tell.
     pub language: Option<&'static str>,
 }
@@ -85,7 +87,7 @@ impl More {
 impl Meaning {
     const fn of(intent: Intent, language: Option<&'static str>) -> Self {
         let revokes = matches!(intent, Intent::Stop);
-        Self { intent, revokes, is_visits_word: false, by: By::Word, language }
+        Self { intent, revokes, is_visits_word: false, by: By::Word, channel: None, language }
     }
 
     /// What goes on record as evidence of the wish: the word itself, which is one of the tables; never a text of the
@@ -95,6 +97,7 @@ impl Meaning {
         match self.by {
             By::Word => bare(&normalised(text)),
             By::Plain => "in plain language".to_owned(),
+            By::Provider if self.intent == Intent::Complaint => "a complaint".to_owned(),
             By::Provider => "as the provider read it".to_owned(),
         }
     }
@@ -116,7 +119,14 @@ impl Meaning {
             Intent::Stop | Intent::WrongNumber if self.revokes && matches!(self.by, By::Plain) => {
                 Some(WorkKind::Reply)
             }
-            Intent::Stop | Intent::Start | Intent::Help | Intent::WrongNumber | Intent::Language => None,
+            Intent::Stop
+            | Intent::Start
+            | Intent::Help
+            | Intent::WrongNumber
+            | Intent::Complaint
+            | Intent::Call
+            | Intent::Channel
+            | Intent::Language => None,
         }
     }
 }
@@ -128,15 +138,26 @@ pub fn read(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
     let meaning = by_words(text, more);
     let told = |intent| Meaning { by: By::Provider, ..Meaning::of(intent, meaning.language) };
     match (keyword, meaning.intent) {
+        (Some(Keyword::Complaint), _) => told(Intent::Complaint),
+        (Some(Keyword::Call), _) => told(Intent::Call),
         (Some(Keyword::Stop), _) if meaning.revokes => meaning,
-        (Some(Keyword::Stop), Intent::Text | Intent::Start | Intent::Help | Intent::Language) => {
-            told(Intent::Stop)
-        }
+        (
+            Some(Keyword::Stop),
+            Intent::Text | Intent::Start | Intent::Help | Intent::Channel | Intent::Language,
+        ) => told(Intent::Stop),
         (Some(Keyword::Stop), _) => Meaning { revokes: true, by: By::Provider, ..meaning },
         (Some(Keyword::Start), Intent::Text) => told(Intent::Start),
         (Some(Keyword::Help), Intent::Text) => told(Intent::Help),
         _ => meaning,
     }
+}
+
+/// Reads a mail. Below what somebody wants there often is who they are: a stop word on the first line is one by itself.
+#[must_use]
+pub fn read_mail(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let first = read(first, keyword, more);
+    if first.revokes && first.intent == Intent::Stop { first } else { read(text, keyword, more) }
 }
 
 fn by_words(text: &str, more: &More) -> Meaning {
@@ -166,7 +187,14 @@ fn whole(bare: &str, more: &More) -> Option<Meaning> {
     if let Some(tag) = known(|w| w.help).or_else(|| says(&more.help).then_some(None)) {
         return Some(Meaning::of(Intent::Help, tag));
     }
-    known(|w| w.language).map(|tag| Meaning::of(Intent::Language, tag))
+    if let Some(tag) = known(|w| w.language) {
+        return Some(Meaning::of(Intent::Language, tag));
+    }
+    let way = |channel, tag| Meaning { channel: Some(channel), ..Meaning::of(Intent::Channel, tag) };
+    known(|w| w.voice)
+        .map(|tag| way(Channel::Voice, tag))
+        .or_else(|| known(|w| w.email).map(|tag| way(Channel::Email, tag)))
+        .or_else(|| known(|w| w.sms).map(|tag| way(Channel::Sms, tag)))
 }
 
 /// Several stop words and nothing else, in whatever languages.

@@ -26,6 +26,13 @@ fn outcome(meaning: Meaning) -> String {
         Intent::Help => "who we are, how to stop",
         Intent::Language => meaning.language.unwrap_or("?"),
         Intent::Safety => "told to call for help",
+        Intent::Channel => match meaning.channel {
+            Some(Channel::Voice) => "calls first",
+            Some(Channel::Email) => "mail first",
+            _ => "texts first",
+        },
+        Intent::Call => "told who calls",
+        Intent::Complaint => "no more of this purpose",
         Intent::Stop | Intent::Cancel | Intent::Text => "",
     };
     let stop = if meaning.revokes { "no more texts" } else { "" };
@@ -60,8 +67,8 @@ fn every_reply_of_the_table_has_its_outcome() {
 fn the_lists_are_written_as_replies_are_read() {
     for w in words::ALL {
         let lists = [
-            w.stop, w.cancel, w.start, w.help, w.language, w.revoking, w.visit, w.wrong, w.safety,
-            w.harmless, w.not, w.around,
+            w.stop, w.cancel, w.start, w.help, w.language, w.voice, w.email, w.sms, w.revoking, w.visit,
+            w.wrong, w.safety, w.harmless, w.not, w.around,
         ];
         for said in lists.into_iter().flatten() {
             assert_eq!(normalised(said), *said, "{}", w.tag);

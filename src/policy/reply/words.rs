@@ -15,6 +15,12 @@ pub(super) struct Words {
     pub(super) help: &'static [&'static str],
     /// The whole reply: this language from now on.
     pub(super) language: &'static [&'static str],
+    /// The whole reply: by telephone, please.
+    pub(super) voice: &'static [&'static str],
+    /// The whole reply: by mail, please.
+    pub(super) email: &'static [&'static str],
+    /// The whole reply: by text, please.
+    pub(super) sms: &'static [&'static str],
     /// Anywhere in the reply: no more texts, in plain language.
     pub(super) revoking: &'static [&'static str],
     /// Anywhere in the reply: the visit is off.
@@ -103,6 +109,9 @@ const ENGLISH: Words = Words {
         "start messages",
     ],
     help: &["help", "info", "information", "hlep", "more info", "helpinfo", "help info"],
+    voice: &["call", "calls", "phone"],
+    email: &["email", "e mail", "emails"],
+    sms: &["text", "texts", "sms"],
     language: &["english", "ingles", "in english", "en ingles", "english only", "speak english"],
     revoking: &[
         "stop texting",
@@ -403,6 +412,9 @@ const SPANISH: Words = Words {
         "empesar",
     ],
     help: &["ayuda", "informacion", "alluda", "mas informacion"],
+    voice: &["llamada", "llamadas", "llamar", "telefono"],
+    email: &["correo", "correo electronico"],
+    sms: &["texto", "textos"],
     language: &[
         "espanol",
         "en espanol",
@@ -602,6 +614,9 @@ const CHINESE: Words = Words {
     cancel: &["取消"],
     start: &["开始", "恢复"],
     help: &["帮助"],
+    voice: &["电话"],
+    email: &["邮件", "电子邮件"],
+    sms: &["短信"],
     language: &["中文", "chinese", "简体中文", "普通话", "mandarin"],
     revoking: &["不要再发", "别再发", "不要给我发"],
     visit: &["取消预约", "不能来", "去不了"],

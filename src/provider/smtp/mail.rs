@@ -8,6 +8,8 @@ use lettre::{Address, address::Envelope};
 use reqwest::Url;
 
 use super::dkim::Signer;
+use super::incoming::Incoming;
+use super::token;
 use crate::domain::outbound::{Content, FailureKind, OutboundMessage, SendError};
 use crate::domain::phi::Phi;
 use crate::provider::http::is_loopback;
@@ -24,6 +26,8 @@ pub(super) struct Identity {
     pub(super) from: Mailbox,
     pub(super) return_path: Option<Address>,
     pub(super) reply_to: Option<Mailbox>,
+    /// How mail comes back; `None`: to nobody who reads it here.
+    pub(super) incoming: Option<Incoming>,
     pub(super) signer: Option<Signer>,
 }
 
@@ -48,8 +52,14 @@ pub(super) fn compose(identity: &Identity, message: &OutboundMessage) -> Result<
     if subject.chars().count() > MAX_SUBJECT_CHARS {
         return Err(SendError::new(FailureKind::Rejected, "too_long"));
     }
-    let sender = identity.return_path.clone().unwrap_or_else(|| from.email.clone());
-    let message_id = format!("{}@{}", message.send_key, from.email.domain());
+    let incoming = identity.incoming.as_ref();
+    let key = message.send_key;
+    let sender = incoming
+        .and_then(|incoming| incoming.marked(incoming.bounce.as_ref(), key))
+        .or_else(|| identity.return_path.clone())
+        .unwrap_or_else(|| from.email.clone());
+    let mark = incoming.map_or_else(|| key.to_string(), |incoming| incoming.tokens.mark(key));
+    let message_id = format!("{mark}@{}", from.email.domain());
     let envelope = Envelope::new(Some(sender.clone()), vec![recipient.clone()]).map_err(|_| unbuilt())?;
 
     let mut builder = Message::builder()
@@ -62,8 +72,10 @@ pub(super) fn compose(identity: &Identity, message: &OutboundMessage) -> Result<
         // RFC 3834: no vacation reply is to come back.
         .raw_header(header("Auto-Submitted", "auto-generated"))
         .raw_header(header("Content-Language", &message.language));
-    if let Some(reply_to) = &identity.reply_to {
-        builder = builder.reply_to(reply_to.clone());
+    let answers = incoming.and_then(|incoming| incoming.marked(incoming.reply.as_ref(), key));
+    let answers = answers.map(|address| Mailbox::new(identity.from.name.clone(), address));
+    if let Some(reply_to) = answers.or_else(|| identity.reply_to.clone()) {
+        builder = builder.reply_to(reply_to);
     }
     if let Some(url) = unsubscribe_url {
         builder = builder
@@ -81,6 +93,11 @@ pub(super) fn address(text: &str) -> Option<Address> {
     let plain =
         text.len() <= 254 && text.bytes().all(|b| b.is_ascii_graphic() && !b"<>\",;:\\()[]".contains(&b));
     if plain { text.parse().ok() } else { None }
+}
+
+/// Characters that the name in an address has before `+` and a mark (RFC 5321, 4.5.3.1.1).
+pub(super) const fn room_for_name() -> usize {
+    64 - token::LONGEST
 }
 
 fn from(identity: &Identity, message: &OutboundMessage) -> Result<Mailbox, SendError> {

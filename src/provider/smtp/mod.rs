@@ -9,11 +9,17 @@
 //! | no connection, no TLS, loss or time-out before the final dot | `Transient`: not sent |
 //! | a 4xx or 5xx reply at any stage, to the final dot as well | see `reply.rs`: not sent |
 //! | loss, time-out or nonsense after the final dot | `Ambiguous` |
+//!
+//! What comes back by mail is told in [`incoming`], which mail it is about in [`token`], what a relay reports in
+//! [`webhook`].
 
 mod dkim;
+mod incoming;
 mod mail;
 mod pool;
 mod reply;
+mod token;
+mod webhook;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,9 +31,14 @@ use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use tokio::time::timeout;
 
 use self::dkim::Signer;
+use self::incoming::Incoming;
 use self::mail::Identity;
 use self::pool::Pool;
+use self::token::Tokens;
+use super::mail::IncomingMail;
+use super::webhook::{Door, Heard, News, Unheard, Webhook};
 use super::{Provider, http};
+use crate::config::callback::SigningKey;
 use crate::config::provider::{SmtpSettings, SmtpTls};
 use crate::domain::ids::ProviderName;
 use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
@@ -40,6 +51,7 @@ pub struct Smtp {
     identity: Identity,
     pool: Pool,
     timeout: Duration,
+    webhook_secret: Option<SigningKey>,
 }
 
 impl Smtp {
@@ -72,6 +84,7 @@ impl Smtp {
             ),
             name,
             timeout,
+            webhook_secret: settings.webhook_secret.clone(),
         })
     }
 }
@@ -107,6 +120,20 @@ impl Provider for Smtp {
         }
     }
 
+    fn reports(&self) -> bool {
+        self.webhook_secret.is_some()
+    }
+
+    fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
+        let key = self.webhook_secret.as_ref().filter(|_| call.door == Door::Status);
+        let tokens = self.identity.incoming.as_ref().map(|incoming| &incoming.tokens);
+        webhook::hear(&self.name, key.ok_or(Unheard::NoWebhook)?, tokens, call)
+    }
+
+    fn hear_mail(&self, mail: &IncomingMail<'_>) -> Result<News, Unheard> {
+        self.identity.incoming.as_ref().ok_or(Unheard::NoWebhook)?.hear(mail)
+    }
+
     async fn check(&self) -> Result<(), SendError> {
         let checked = timeout(self.timeout, self.pool.check()).await;
         checked.unwrap_or_else(|_| Err(SendError::new(FailureKind::Transient, "timeout")))
@@ -138,8 +165,31 @@ fn identity(name: &ProviderName, settings: &SmtpSettings) -> Result<Identity, Pr
             .transpose()?
             .map(|mailbox| mailbox.email),
         reply_to: settings.reply_to.as_deref().map(|text| mailbox("reply_to", text)).transpose()?,
+        incoming: incoming(name, settings)?,
         signer,
     })
+}
+
+/// The addresses by which mail comes back, where there are any.
+fn incoming(name: &ProviderName, settings: &SmtpSettings) -> Result<Option<Incoming>, Problem> {
+    let address = |field: &str, text: &Option<String>| {
+        let Some(text) = text else { return Ok(None) };
+        let found = mail::address(text).filter(|address| address.user().len() < mail::room_for_name());
+        let rule = "must be an email address in ASCII whose name is short enough for a mark behind it";
+        let cure = "write it as bounces@example.org";
+        found.map(Some).ok_or_else(|| http::fault(name, field, rule, cure))
+    };
+    let bounce = address("bounce_address", &settings.bounce_address)?;
+    let reply = address("reply_address", &settings.reply_address)?;
+    if bounce.is_none() && reply.is_none() {
+        return Ok(None);
+    }
+    let key = settings.mark_key.as_ref().ok_or_else(|| {
+        let rule = "signs what it puts into addresses, and there is no key";
+        http::fault(name, "bounce_address", rule, "set `key` in [security]")
+    })?;
+    let tokens = Tokens::new(key.expose(), name);
+    Ok(Some(Incoming { provider: name.clone(), bounce, reply, tokens }))
 }
 
 fn tls_parameters(name: &ProviderName, settings: &SmtpSettings) -> Result<Option<TlsParameters>, Problem> {

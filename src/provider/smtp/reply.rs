@@ -16,6 +16,7 @@
 
 use std::error::Error as _;
 
+use crate::domain::failure::Failure;
 use crate::domain::outbound::{FailureKind, SendError};
 
 /// How far the conversation had come.
@@ -46,11 +47,72 @@ impl Reply {
 
     /// The class and the code.
     pub(super) fn error(self, stage: Stage) -> SendError {
-        let code = match self.enhanced {
+        SendError::new(self.kind(stage), self.code_text())
+    }
+
+    /// The code as it is kept: the enhanced one, else the reply's.
+    pub(super) fn code_text(self) -> String {
+        match self.enhanced {
             Some((class, subject, detail)) => format!("{class}.{subject}.{detail}"),
             None => self.code.to_string(),
+        }
+    }
+
+    /// The first refusal that a report of delivery names, in its fields or in a sentence: a reply code, an enhanced
+    /// one, or both side by side.
+    pub(super) fn within(text: &str) -> Option<Self> {
+        let around = |c: char| !c.is_ascii_digit() && c != '.';
+        let mut words = text.split(around).map(|word| word.trim_matches('.')).filter(|word| !word.is_empty());
+        let code =
+            |word: &str| word.parse::<u16>().ok().filter(|code| word.len() == 3 && (400..600).contains(code));
+        while let Some(word) = words.next() {
+            if let Some(found) = enhanced(word) {
+                return Some(Self { code: found.0 * 100 + 50, enhanced: Some(found) });
+            }
+            if let Some(code) = code(word) {
+                return Some(Self { code, enhanced: words.next().and_then(enhanced) });
+            }
+        }
+        None
+    }
+
+    /// Whether it says more than that it failed.
+    pub(super) const fn tells(self) -> bool {
+        !matches!(self.enhanced, None | Some((_, 0, _)))
+    }
+
+    /// With the enhanced code of another where it has none itself.
+    pub(super) fn or_enhanced(self, other: Self) -> Self {
+        Self { enhanced: self.enhanced.or(other.enhanced), ..self }
+    }
+
+    /// Why a mail that had been taken came back. Whatever it says, nothing more will be tried.
+    pub(super) fn bounced(self) -> Failure {
+        let refused = |kind| match kind {
+            FailureKind::Rejected => Failure::Rejected,
+            other => Failure::from(other),
         };
-        SendError::new(self.kind(stage), code)
+        match self.enhanced {
+            Some((_, 2, 2)) => Failure::MailboxFull,
+            Some((4, _, _)) => Failure::Unreachable,
+            Some((_, subject, detail)) => match (subject, permanent_enhanced(subject, detail)) {
+                (7, Some(FailureKind::Rejected)) => Failure::Blocked,
+                (4, Some(FailureKind::Rejected)) => Failure::Unreachable,
+                (_, Some(kind)) => refused(kind),
+                (_, None) => self.bounced_bare(),
+            },
+            None => self.bounced_bare(),
+        }
+    }
+
+    fn bounced_bare(self) -> Failure {
+        match self.code {
+            552 => Failure::MailboxFull,
+            521 | 550 | 551 | 553 | 556 if self.enhanced.is_none() => Failure::BadAddress,
+            code if code < 500 => Failure::Unreachable,
+            554 => Failure::Rejected,
+            _ => Failure::Unreachable,
+        }
     }
 
     fn kind(self, stage: Stage) -> FailureKind {

@@ -115,6 +115,12 @@ pub(super) fn is_sid(text: &str) -> bool {
     (3..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
+/// A number in E.164.
+pub(super) fn is_number(text: &str) -> bool {
+    text.strip_prefix('+')
+        .is_some_and(|digits| (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// The number for `address`: always the same while it is on the list, and adding another moves only the
 /// share of people that the new one takes (rendezvous hashing).
 pub(super) fn sender_for<'a>(from: &'a [String], address: &str) -> Option<&'a str> {

@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::webhook::Fields;
-use super::{Account, Form, sender, twiml, undelivered};
+use super::{Account, Form, is_number, sender, twiml, undelivered};
 use crate::config::provider::TwilioSettings;
 use crate::domain::failure::Failure;
 use crate::domain::ids::ProviderName;
@@ -32,7 +32,7 @@ use crate::domain::problem::Problem;
 use crate::domain::receipt::{Receipt, Said};
 use crate::domain::reply::{Keyword, Reply};
 use crate::domain::words::Channel;
-use crate::provider::webhook::{Door, Heard, News, Unheard, Webhook};
+use crate::provider::webhook::{Answer, Door, Heard, News, Unheard, Webhook};
 use crate::provider::{Provider, http};
 
 /// Characters of a body that Twilio takes.
@@ -81,8 +81,10 @@ impl TwilioSms {
         }
         Ok(Some(Reply {
             provider: self.name.clone(),
+            channel: Channel::Sms,
             reference,
             from: Phi::new(from),
+            about: None,
             text: Phi::new(fields.get("Body").unwrap_or_default()),
             keyword: fields.get("OptOutType").and_then(keyword),
         }))
@@ -138,8 +140,8 @@ impl Provider for TwilioSms {
         self.account.post("Messages.json", &self.form(message)?).await
     }
 
-    fn answering(&self, text: Option<&str>) -> String {
-        twiml::message(text)
+    fn answering(&self, answer: Option<&Answer>) -> String {
+        twiml::message(answer.map(|answer| answer.text.as_str()))
     }
 
     async fn check(&self) -> Result<(), SendError> {
@@ -185,12 +187,6 @@ fn said(status: &str, code: Option<u32>) -> Option<Said> {
         "canceled" => Said::Undelivered(Failure::Rejected),
         _ => return None,
     })
-}
-
-/// A number in E.164.
-fn is_number(text: &str) -> bool {
-    text.strip_prefix('+')
-        .is_some_and(|digits| (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]

@@ -51,6 +51,14 @@ pub(super) fn with_keys(speech: &str, language: &str, action: &str) -> Result<St
     ))
 }
 
+/// Says `text`, which is no XML yet; the key pressed meanwhile goes to `action`, where there is one.
+pub(super) fn answer(text: &str, language: &str, action: Option<&str>) -> Result<String, SendError> {
+    match action {
+        Some(action) => with_keys(&escape(text), language, action),
+        None => plain(&escape(text), language),
+    }
+}
+
 /// Says `speech` and hangs up.
 pub(super) fn plain(speech: &str, language: &str) -> Result<String, SendError> {
     bounded(format!("<Response>{}<Hangup/></Response>", say(speech, language, 1)?))

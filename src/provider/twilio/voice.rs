@@ -30,21 +30,26 @@
 //! | busy, no-answer | nobody answered |
 //! | failed | by the SIP code: 404, 484, 604 there is no such number; else it was not reachable |
 //! | canceled | it was taken back at Twilio |
+//!
+//! **Keys and calls.** `9` during a call, ours or theirs, asks for no more calls to that number. Whoever calls a number of
+//! ours is told who we are ([`Keyword::Call`]), in general words: who is calling is not known.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::webhook::Fields;
-use super::{Account, Form, is_sid, sender, twiml, undelivered, with_key};
+use super::webhook::{Asked, Fields};
+use super::{Account, Form, is_number, is_sid, sender, twiml, undelivered, with_key};
 use crate::config::provider::TwilioSettings;
 use crate::domain::failure::Failure;
-use crate::domain::ids::ProviderName;
+use crate::domain::ids::{ProviderName, SendKey};
 use crate::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError};
+use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
 use crate::domain::receipt::{Receipt, Said};
+use crate::domain::reply::{Keyword, Reply};
 use crate::domain::words::Channel;
-use crate::provider::webhook::{Door, Heard, News, Unheard, Webhook};
+use crate::provider::webhook::{Answer, Door, Heard, News, Unheard, Webhook};
 use crate::provider::{Provider, http};
 
 /// Seconds after which a call is ended whatever happens: a stuck line costs money.
@@ -53,6 +58,10 @@ const TIME_LIMIT_SECONDS: &str = "300";
 const MAX_DIGITS: usize = 32;
 /// Waits (half a second each) before an extension is dialled: the far end must pick up first.
 const BEFORE_EXTENSION: &str = "wwww";
+/// The key that stops the calls, as the texts say it.
+const STOP_KEY: &str = "9";
+/// Whose press it is that comes in: of somebody who has called us.
+const STOP: &str = "stop";
 /// What the caller of a key hears: nothing more.
 const GOODBYE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response><Hangup/></Response>";
 
@@ -81,6 +90,36 @@ impl TwilioVoice {
             status_callback: settings.status_callback.clone(),
             gather_action: settings.gather_action.clone(),
         })
+    }
+
+    /// Somebody calls us, or has pressed a key while they do. Where their number is withheld nothing follows for anybody.
+    fn called(&self, door: Door, asked: &Asked, reference: &str) -> Result<News, Unheard> {
+        let from = asked.fields.get("From").filter(|from| is_number(from));
+        let stops = asked.fields.get("Digits") == Some(STOP_KEY);
+        match (door, asked.event.as_deref()) {
+            (Door::Status, None) if asked.fields.get("Direction") == Some("inbound") => {
+                let begins = matches!(asked.fields.get("CallStatus"), Some("ringing" | "in-progress"));
+                let call = || News::Reply(self.wish(from, None, reference, Keyword::Call));
+                Ok(if begins { call() } else { News::Nothing })
+            }
+            (Door::Gather, Some(STOP)) => {
+                let wish = |from| self.wish(Some(from), None, &format!("{reference}-key"), Keyword::Stop);
+                Ok(from.filter(|_| stops).map_or(News::Nothing, |from| News::Reply(wish(from))))
+            }
+            _ => Err(Unheard::Unreadable),
+        }
+    }
+
+    fn wish(&self, from: Option<&str>, about: Option<SendKey>, reference: &str, keyword: Keyword) -> Reply {
+        Reply {
+            provider: self.name.clone(),
+            channel: Channel::Voice,
+            reference: reference.to_owned(),
+            from: Phi::new(from.unwrap_or_default()),
+            about,
+            text: Phi::new(""),
+            keyword: Some(keyword),
+        }
     }
 
     fn form(&self, message: &OutboundMessage) -> Result<Form, SendError> {
@@ -171,7 +210,10 @@ impl Provider for TwilioVoice {
             Door::Gather => self.gather_action.as_ref(),
         };
         let asked = self.account.asked(given, call)?;
-        let (key, reference) = (asked.key.ok_or(Unheard::Unreadable)?, asked.fields.sid("CallSid")?);
+        let reference = asked.fields.sid("CallSid")?;
+        let Some(key) = asked.key else {
+            return self.called(call.door, &asked, &reference).map(|news| Heard { news, answer: GOODBYE });
+        };
         let who = asked.fields.get("AnsweredBy");
         let said = match (call.door, asked.event.as_deref()) {
             (Door::Status, _) => ended(&asked.fields, who, self.gather_action.is_some()),
@@ -187,8 +229,24 @@ impl Provider for TwilioVoice {
         let failed = || asked.fields.code("ErrorCode").or_else(|| asked.fields.code("SipResponseCode"));
         let code = said.failure().and_then(|_| failed()).map(|code| code.to_string());
         let provider = self.name.clone();
-        let receipt = Receipt { provider, key, reference: Some(reference), said, code };
-        Ok(Heard { news: News::Receipt(receipt), answer })
+        let stop = answer == GOODBYE && asked.fields.get("Digits") == Some(STOP_KEY);
+        let wish =
+            || self.wish(asked.fields.get("To"), Some(key), &format!("{reference}-key"), Keyword::Stop);
+        let reply = stop.then(wish);
+        let receipt = Receipt { provider, key, reference: Some(reference.clone()), said, code };
+        let news = match reply {
+            Some(reply) => News::Key { receipt, reply },
+            None => News::Receipt(receipt),
+        };
+        Ok(Heard { news, answer })
+    }
+
+    fn answering(&self, answer: Option<&Answer>) -> String {
+        let said = answer.and_then(|answer| {
+            let action = self.gather_action.as_deref().filter(|_| answer.listens).map(with_stop);
+            twiml::answer(&answer.text, answer.language, action.as_deref()).ok()
+        });
+        said.unwrap_or_else(|| GOODBYE.to_owned())
     }
 
     async fn machine_answered(
@@ -208,6 +266,12 @@ impl Provider for TwilioVoice {
         };
         self.account.post(&format!("Calls/{reference}.json"), &form).await.map(drop)
     }
+}
+
+/// Where the key goes that is pressed by somebody who has called us.
+fn with_stop(action: &str) -> String {
+    let join = if action.contains('?') { '&' } else { '?' };
+    format!("{action}{join}event={STOP}")
 }
 
 /// What the call's progress says, by the table above.

@@ -68,10 +68,11 @@ pub(super) fn header(mail: &[u8], name: &str) -> Option<String> {
     None
 }
 
-/// The local part of a Message-ID, which carries the send key.
+/// The send key in the local part of a Message-ID, without what signs it.
 pub(super) fn message_key(message_id: &str) -> &str {
     let bare = message_id.trim_start_matches('<').trim_end_matches('>');
-    bare.split_once('@').map_or(bare, |(local, _)| local)
+    let local = bare.split_once('@').map_or(bare, |(local, _)| local);
+    local.split_once('.').map_or(local, |(key, _)| key)
 }
 
 /// The address in `MAIL FROM:<...>` or `RCPT TO:<...>`, and the parameters after it.

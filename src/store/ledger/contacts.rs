@@ -10,14 +10,14 @@ use uuid::Uuid;
 use super::{Ledger, Numbered};
 use crate::domain::failure::Failure;
 use crate::domain::ids::PatientId;
-use crate::domain::patient::{Contact, Patient, ProxyPerson};
+use crate::domain::patient::{ConsentSource, Contact, Patient, ProxyPerson};
 use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, ContactStatus, Recipient};
 use crate::policy::health::{self, Sign};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, bytes, ids, micros};
-use crate::store::rows::{MessageFacts, Settlement};
+use crate::store::rows::{AddressConsent, MessageFacts, Settlement};
 use crate::store::{Result, words};
 
 /// Who marks a contact, as the history of changes has it.
@@ -31,6 +31,17 @@ const NEW: &str = concat!(
     "JOIN attempts a ON a.id = m.attempt_id JOIN messages x ON x.id = a.message_id ",
     "WHERE m.judged_at IS NULL ORDER BY m.at LIMIT $1 {skip locked}"
 );
+
+/// Addresses that were refused for a stop which is not on record, or was lifted there since.
+const NEW_STOPS: &str = "
+SELECT a.address, a.channel, a.provider, a.code, now()
+FROM {input} JOIN attempts a ON a.id = input.attempt
+WHERE a.failure = 'opted_out' AND NOT EXISTS (
+    SELECT 1 FROM address_consents c
+    WHERE c.address_index = a.address_index AND c.channel = a.channel AND c.purpose IS NULL AND NOT c.granted
+      AND NOT EXISTS (SELECT 1 FROM address_consents g WHERE g.address_index = c.address_index
+          AND g.channel = c.channel AND g.granted AND g.at > c.at))
+ORDER BY a.id";
 
 const HISTORY: &str = "
 SELECT f.address_index, f.channel, f.failure, f.code, f.at
@@ -68,6 +79,36 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         Ok(())
+    }
+
+    /// A carrier refuses to carry anything to these addresses, for whoever is there has told it to stop. That is said to
+    /// us as well: it goes on record once, and binds everybody behind the address.
+    pub(super) async fn keep_stops(&self, tx: &mut E::Tx, refused: &[&Settlement]) -> Result<()> {
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let batch = vec![ids("attempt", refused, |s| s.attempt.0)];
+        let rows = E::run(tx, NEW_STOPS, Args::none().batch(batch)).await?;
+        let mut stops: Vec<AddressConsent> = Vec::new();
+        for row in &rows {
+            let (address, channel) =
+                (self.sealer.open_text(row.bytes(0)?)?, row.word(1, Channel::from_word)?);
+            if stops.iter().any(|known| known.address == address && known.channel == channel) {
+                continue;
+            }
+            let code = row.maybe_text(3)?.unwrap_or("none");
+            stops.push(AddressConsent {
+                channel,
+                address,
+                purpose: None,
+                granted: false,
+                at: row.time(4)?,
+                source: ConsentSource::Patient,
+                by: None,
+                evidence: Some(format!("refused by {} with code {code}", row.text(2)?)),
+            });
+        }
+        self.write_consents(tx, &stops).await.map(drop)
     }
 
     /// Something arrived where these attempts went: what failed there before proves nothing any more.

@@ -173,7 +173,7 @@ impl<E: Engine> Ledger<E> {
         // Receipts lock attempts in this order too: two batches never wait for each other in a ring.
         let mut batch: Vec<&Settlement> = batch.iter().collect();
         batch.sort_unstable_by_key(|s| s.attempt);
-        if !batch.iter().any(|s| blames_address(s)) {
+        if !batch.iter().any(|s| blames_address(s) || tells_of_stop(s)) {
             let results = self.results(&batch);
             self.engine.write(E::STATEMENTS.settle, self.settled(&batch, &results)).await?;
             return Ok(());
@@ -188,7 +188,9 @@ impl<E: Engine> Ledger<E> {
         let results = self.results(batch);
         E::run(tx, E::STATEMENTS.settle, self.settled(batch, &results)).await?;
         let faults: Vec<&Settlement> = batch.iter().copied().filter(|s| blames_address(s)).collect();
-        Self::keep_faults(tx, &faults).await
+        Self::keep_faults(tx, &faults).await?;
+        let stops: Vec<&Settlement> = batch.iter().copied().filter(|s| tells_of_stop(s)).collect();
+        self.keep_stops(tx, &stops).await
     }
 
     fn results(&self, batch: &[&Settlement]) -> Results {
@@ -273,6 +275,11 @@ impl<E: Engine> Ledger<E> {
 fn blames_address(settlement: &Settlement) -> bool {
     let sign = settlement.failure.and_then(|failure| sign(failure, settlement.code.as_deref()));
     sign.is_some() && !settlement.facts.test
+}
+
+/// Whether a carrier knows of a stop at the address.
+fn tells_of_stop(settlement: &Settlement) -> bool {
+    settlement.failure == Some(Failure::OptedOut) && !settlement.facts.test
 }
 
 fn person<'b>(begin: &&'b Begin) -> Option<&'b Counted> {

@@ -9,6 +9,7 @@ use super::{Ledger, Numbered};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AttemptId, PatientId, ReplyId, WorkItemId};
 use crate::domain::patient::{ConsentSource, Patient};
+use crate::domain::phi::Phi;
 use crate::domain::reply::{Intent, Reply};
 use crate::domain::status::AttemptStatus;
 use crate::domain::wish::{Terms, Wish};
@@ -17,24 +18,44 @@ use crate::policy::reply::Meaning;
 use crate::store::Result;
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::Emitter;
-use crate::store::engine::{Args, Engine, args, bytes, ids, maybe_ids, maybe_texts, texts};
+use crate::store::engine::{Args, Engine, args, bytes, ids, ints, maybe_ids, maybe_texts, texts};
 use crate::store::rows::{AddressConsent, MessageFacts, ReplyAsk, ReplyOutcome, ReplyText};
 use crate::store::words;
 
 /// Records that one reply changes at most. A number behind which more stand is a switchboard's, not a household's.
 const MOST_BEHIND: usize = 200;
 
-/// The last message to a number. `'sms'` is written out because the index has it so.
-const FOLLOWS: &str = concat!(
+/// The last message to a number over a channel, which is written out because the index has it so.
+macro_rules! last_over {
+    ($channel:literal) => {
+        concat!(
+            "SELECT ",
+            words::facts!("m."),
+            ", a.locale, a.address, a.id, a.status FROM {input} JOIN attempts a ON a.address_index = input.address_index ",
+            "JOIN messages m ON m.id = a.message_id ",
+            "WHERE a.channel = '",
+            $channel,
+            "' AND a.status <> 'failed' ORDER BY a.begun_at DESC LIMIT 1"
+        )
+    };
+}
+const LAST_TEXT: &str = last_over!("sms");
+const LAST_CALL: &str = last_over!("voice");
+
+/// The message whose step a reply answers.
+const ANSWERED: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    ", a.locale, a.id, a.status FROM {input} JOIN attempts a ON a.address_index = input.address_index JOIN messages m ON m.id = a.message_id ",
-    "WHERE a.channel = 'sms' AND a.status <> 'failed' ORDER BY a.begun_at DESC LIMIT 1"
+    ", a.locale, a.address, a.id, a.status FROM {input} JOIN attempts a ON a.message_id = input.message ",
+    "AND a.step = input.step AND a.provider = input.provider JOIN messages m ON m.id = a.message_id ",
+    "WHERE a.status <> 'failed' ORDER BY a.begun_at DESC LIMIT 1"
 );
 
 /// What a reply follows, and when.
 struct Context {
     id: ReplyId,
+    /// The address that counts: what the step that it answers went to, else what it came from.
+    address: Phi,
     /// `None`: nothing was ever sent to that number.
     facts: Option<MessageFacts>,
     locale: Option<String>,
@@ -54,11 +75,12 @@ impl<E: Engine> Ledger<E> {
             return Ok(ReplyOutcome::Known);
         }
         let meaning = context.meaning;
-        // Whoever answers has read it, whatever they say; a stranger has read what was meant for somebody else.
+        // Whoever answers has read it, whatever they say; a stranger has read what was meant for somebody else, and who
+        // calls a mail unwanted need not have opened it.
         if let (Some(facts), Some(attempt)) = (&context.facts, context.attempt)
-            && meaning.intent != Intent::WrongNumber
+            && !matches!(meaning.intent, Intent::WrongNumber | Intent::Complaint)
         {
-            self.has_read(&mut tx, facts, (attempt, Channel::Sms), context.now).await?;
+            self.has_read(&mut tx, facts, (attempt, ask.reply.channel), context.now).await?;
         }
         let mut changes = Vec::new();
         match meaning.intent {
@@ -66,7 +88,7 @@ impl<E: Engine> Ledger<E> {
                 self.mark_wrong(&mut tx, &ask.reply, &context, &mut changes).await?;
                 Self::hurry(&mut tx, &context).await?;
             }
-            Intent::Language => self.change_language(&mut tx, &ask.reply, &context, &mut changes).await?,
+            Intent::Language | Intent::Channel => self.prefer(&mut tx, &context, &mut changes).await?,
             Intent::Start => {
                 let free = |purpose: &&Purpose| !ask.opt_in.contains(purpose);
                 let grants: Vec<AddressConsent> = Purpose::ALL
@@ -76,7 +98,14 @@ impl<E: Engine> Ledger<E> {
                     .collect();
                 self.write_consents(&mut tx, &grants).await?;
             }
-            Intent::Stop | Intent::Cancel | Intent::Help | Intent::Safety | Intent::Text => {}
+            Intent::Complaint => {
+                // What they complain of, and no more: a press of a button beside a mail is no word about the others.
+                if let Some(facts) = &context.facts {
+                    let no = said(&ask.reply, &context, false, Some(facts.purpose));
+                    self.write_consents(&mut tx, &[no]).await?;
+                }
+            }
+            Intent::Stop | Intent::Cancel | Intent::Help | Intent::Safety | Intent::Call | Intent::Text => {}
         }
         if meaning.revokes {
             self.write_consents(&mut tx, &[said(&ask.reply, &context, false, None)]).await?;
@@ -91,21 +120,47 @@ impl<E: Engine> Ledger<E> {
     }
 
     async fn context(&self, tx: &mut E::Tx, ask: &ReplyAsk) -> Result<Context> {
-        let index = [self.sealer.index(&ask.reply.from)];
-        let columns = vec![bytes("address_index", &index, Clone::clone)];
-        let rows = E::run(tx, FOLLOWS, Args::none().batch(columns)).await?;
+        let rows = match ask.reply.about {
+            Some(key) => {
+                let one = [(key, &ask.reply.provider)];
+                let columns = vec![
+                    ids("message", &one, |(key, _)| key.message.0),
+                    ints("step", &one, |(key, _)| i64::from(key.step)),
+                    texts("provider", &one, |(_, provider)| provider.as_str()),
+                ];
+                E::run(tx, ANSWERED, Args::none().batch(columns)).await?
+            }
+            None => {
+                let index = [self.sealer.index(&ask.reply.from)];
+                let columns = || vec![bytes("address_index", &index, Clone::clone)];
+                // Whoever calls back was called, or has read the number in a text.
+                let called = match ask.reply.channel {
+                    Channel::Voice => E::run(tx, LAST_CALL, Args::none().batch(columns())).await?,
+                    _ => Vec::new(),
+                };
+                if called.is_empty() {
+                    E::run(tx, LAST_TEXT, Args::none().batch(columns())).await?
+                } else {
+                    called
+                }
+            }
+        };
+        let sent_to = rows.first().map(|row| row.maybe_bytes(15)).transpose()?.flatten();
+        let address =
+            sent_to.filter(|_| ask.reply.about.is_some()).map(|sealed| self.sealer.open_text(sealed));
         let facts: Option<MessageFacts> = rows.first().map(facts).transpose()?;
         let locale = rows.first().map(|row| row.text(14)).transpose()?.map(str::to_owned);
         let mut attempt = None;
         if let Some(row) = rows.first() {
-            let on_the_wire = row.word(16, AttemptStatus::from_word)? == AttemptStatus::Sending;
-            attempt = (!on_the_wire).then_some(AttemptId(row.id(15)?));
+            let on_the_wire = row.word(17, AttemptStatus::from_word)? == AttemptStatus::Sending;
+            attempt = (!on_the_wire).then_some(AttemptId(row.id(16)?));
         }
         let meaning = ask.meaning.after(facts.as_ref().map(|facts| facts.purpose));
         let (provider, reference) = (&ask.reply.provider, &ask.reply.reference);
         let word = meaning.evidence(ask.reply.text.expose());
         Ok(Context {
             id: ReplyId::generate(),
+            address: address.transpose()?.unwrap_or_else(|| ask.reply.from.clone()),
             evidence: format!("reply {provider} {reference}: {word}"),
             now: Self::now(tx).await?,
             facts,
@@ -123,8 +178,8 @@ impl<E: Engine> Ledger<E> {
             ids("id", &one, |_| context.id.0),
             texts("provider", &one, |r| r.provider.as_str()),
             texts("provider_ref", &one, |r| &r.reference),
-            bytes("address_index", &one, |r| self.sealer.index(&r.from)),
-            bytes("address", &one, |r| self.sealer.seal_text(&r.from)),
+            bytes("address_index", &one, |_| self.sealer.index(&context.address)),
+            bytes("address", &one, |_| self.sealer.seal_text(&context.address)),
             maybe_ids("message_id", &one, |_| facts.map(|facts| facts.id.0)),
             maybe_texts("patient_id", &one, |_| facts.map(|facts| facts.patient_id.as_str())),
             texts("intent", &one, |_| context.meaning.intent.as_str()),
@@ -142,9 +197,9 @@ impl<E: Engine> Ledger<E> {
         Ok(!rows.is_empty())
     }
 
-    /// Everybody who stands behind the number, locked.
-    async fn behind(&self, tx: &mut E::Tx, reply: &Reply) -> Result<Vec<Patient>> {
-        let index = [self.sealer.index(&reply.from)];
+    /// Everybody who stands behind the address, locked.
+    async fn behind(&self, tx: &mut E::Tx, context: &Context) -> Result<Vec<Patient>> {
+        let index = [self.sealer.index(&context.address)];
         let rows = E::run(
             tx,
             "SELECT pa.patient_id FROM {input} JOIN patient_addresses pa ON pa.address_index = input.address_index
@@ -171,11 +226,14 @@ impl<E: Engine> Ledger<E> {
         changes: &mut Vec<(PatientId, EventKind)>,
     ) -> Result<()> {
         let to = (ContactStatus::Wrong, context.now);
-        for patient in self.behind(tx, reply).await? {
+        let channels: &[Channel] =
+            if reply.channel == Channel::Email { &[Channel::Email] } else { &[Channel::Sms, Channel::Voice] };
+        for patient in self.behind(tx, context).await? {
             let mut marked: Option<Patient> = None;
             let mut what = Vec::new();
-            for channel in [Channel::Sms, Channel::Voice] {
-                if let Some(spoilt) = spoil(marked.as_ref().unwrap_or(&patient), channel, &reply.from, to) {
+            for channel in channels {
+                let so_far = marked.as_ref().unwrap_or(&patient);
+                if let Some(spoilt) = spoil(so_far, *channel, &context.address, to) {
                     marked = Some(spoilt);
                     what.push(format!("contact {channel} {}", ContactStatus::Wrong));
                 }
@@ -202,25 +260,22 @@ impl<E: Engine> Ledger<E> {
         Ok(())
     }
 
-    /// Those whose own number it is read the new language from now on, as if they had chosen it on their page.
-    async fn change_language(
+    /// Those whose own address it is read another language from now on, or are reached by another way first, as if they
+    /// had chosen it on their page.
+    async fn prefer(
         &self,
         tx: &mut E::Tx,
-        reply: &Reply,
         context: &Context,
         changes: &mut Vec<(PatientId, EventKind)>,
     ) -> Result<()> {
-        let Some(tag) = context.meaning.language else { return Ok(()) };
-        let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
         let terms = Terms { opt_in: &[], now: context.now, evidence: &context.evidence };
-        for patient in self.behind(tx, reply).await? {
-            let own = patient.contacts.iter().any(|contact| contact.address == reply.from);
-            // Theirs may say more: es-US is Spanish already.
-            let reads = patient.language.as_deref().is_some_and(|known| primary(known) == primary(tag));
-            if !own || reads {
+        for patient in self.behind(tx, context).await? {
+            let own = patient.contacts.iter().any(|contact| contact.address == context.address);
+            let Some(wish) = wish(&context.meaning, &patient).filter(|_| own) else { continue };
+            let granted = wish.grant(&patient, &terms);
+            if granted.changes.is_empty() {
                 continue;
             }
-            let granted = Wish::Language(tag.to_owned()).grant(&patient, &terms);
             self.rewrite(tx, granted.patient, &granted.changes, context).await?;
             changes.push((patient.id, EventKind::PreferenceChanged));
         }
@@ -253,11 +308,13 @@ impl<E: Engine> Ledger<E> {
         if let Some(facts) = facts {
             seq = Self::next_seq(tx, facts.id).await?;
         }
-        let event = Emitter::reply(facts, context.meaning.intent, &reply.provider, context.now);
+        let from = (reply.channel, &reply.provider);
+        let event = Emitter::reply(facts, context.meaning.intent, from, context.now);
         let mut events = vec![Numbered { message: facts.map(|facts| facts.id), seq, event }];
         let source = facts.map(|facts| &facts.source);
         events.extend(changes.iter().map(|(patient, kind)| {
-            let event = Emitter::changed_by_reply(source, patient, kind.clone(), context.now);
+            let event =
+                Emitter::changed_by_reply((source, reply.channel), patient, kind.clone(), context.now);
             Numbered { message: None, seq: 0, event }
         }));
         self.insert_events(tx, &events).await
@@ -280,11 +337,24 @@ impl<E: Engine> Ledger<E> {
     }
 }
 
-/// What was said, binding everybody behind the number.
+/// What the reply asks for that is not so already. A language may say more than is asked for: es-US is Spanish.
+fn wish(meaning: &Meaning, patient: &Patient) -> Option<Wish> {
+    let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
+    match meaning.intent {
+        Intent::Channel => meaning.channel.map(|channel| Wish::First(Some(channel))),
+        _ => {
+            let tag = meaning.language?;
+            let reads = patient.language.as_deref().is_some_and(|known| primary(known) == primary(tag));
+            (!reads).then(|| Wish::Language(tag.to_owned()))
+        }
+    }
+}
+
+/// What was said, binding everybody behind the address.
 fn said(reply: &Reply, context: &Context, granted: bool, purpose: Option<Purpose>) -> AddressConsent {
     AddressConsent {
-        channel: Channel::Sms,
-        address: reply.from.clone(),
+        channel: reply.channel,
+        address: context.address.clone(),
         purpose,
         granted,
         at: context.now,

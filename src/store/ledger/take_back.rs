@@ -131,7 +131,7 @@ impl<E: Engine> Ledger<E> {
         Ok(outcomes)
     }
 
-    async fn take_back(
+    pub(super) async fn take_back(
         &self,
         tx: &mut E::Tx,
         source: &SourceName,
@@ -196,7 +196,7 @@ impl<E: Engine> Ledger<E> {
         Ok(())
     }
 
-    async fn take_back_messages(
+    pub(super) async fn take_back_messages(
         &self,
         tx: &mut E::Tx,
         ids: &[Uuid],

@@ -65,6 +65,8 @@ const MIGRATIONS: Migrations = &[
     (8, "replies", include_str!("../../../migrations/sqlite/0008_replies.sql")),
     (9, "gate_use", include_str!("../../../migrations/sqlite/0009_gate_use.sql")),
     (10, "plans", include_str!("../../../migrations/sqlite/0010_plans.sql")),
+    (12, "calls_back", include_str!("../../../migrations/sqlite/0012_calls_back.sql")),
+    (13, "campaigns", include_str!("../../../migrations/sqlite/0013_campaigns.sql")),
     (15, "people", include_str!("../../../migrations/sqlite/0015_people.sql")),
     (16, "pulse", include_str!("../../../migrations/sqlite/0016_pulse.sql")),
 ];

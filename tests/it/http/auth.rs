@@ -177,6 +177,8 @@ async fn the_description_and_the_routes_are_the_same() {
         "/v1/patients/{id}/merge",
         "/v1/patients/import",
         "/v1/holds",
+        "/v1/campaigns",
+        "/v1/campaigns/{id}/approve",
         "/v1/work-items",
         "/v1/work-items/{id}",
         "/v1/work-items/{id}/claim",

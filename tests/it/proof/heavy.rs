@@ -7,7 +7,7 @@ use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
 use super::{bad, canary, hours, limits, orders, safety, surge};
 use crate::http::million;
-use crate::receipt::{forged, lost, outage};
+use crate::receipt::{bounces, forged, lost, outage};
 
 const PRIVATE: Plan = Plan {
     private: true,
@@ -120,6 +120,13 @@ async fn receipts_after_lost_answers() {
     lost::lost_answers("lost answers", 20_000, Duration::from_secs(300)).await;
 }
 
+/// Postfix on loopback, by LMTP and by a pipe, the database away for some of them.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn bounces_of_a_real_mail_server() {
+    bounces::real_server("bounces", 40).await;
+}
+
 /// 500 receipts a second, two for each message.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: tests/proof"]
@@ -153,4 +160,16 @@ fn console_in_a_browser() {
 #[ignore = "heavy: tests/proof"]
 async fn console_beside_a_million_messages() {
     million::million("console beside a million messages").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn campaign_million() {
+    crate::campaign::million::million("campaign of a million", 1_000_000, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn campaign_blast() {
+    crate::campaign::blast::blast("blast with pauses and kills", PRIVATE, 100_000, 120_000, 20, 5).await;
 }

@@ -11,7 +11,7 @@ mod heavy;
 mod hours;
 mod limits;
 mod orders;
-mod rig;
+pub(crate) mod rig;
 mod safety;
 mod short;
 mod spool;

@@ -5,6 +5,7 @@ mod fhir_portal;
 mod foreign_mail;
 mod http_server;
 mod keys;
+mod mail_back;
 mod registry;
 mod smtp;
 mod smtp_server;

@@ -1,7 +1,11 @@
 //! What comes back, over the wire: the simulator's signed callbacks against a running worker.
 
+pub(crate) mod bounces;
+mod calls;
 pub(crate) mod forged;
+mod lmtp;
 pub(crate) mod lost;
+mod mail;
 pub(crate) mod outage;
 mod plans;
 mod replies;

@@ -129,9 +129,10 @@ pub(super) async fn every_scope_of_hold_begins_nothing(ledger: Ledger) {
         (HoldScope::Purpose, "appointment"),
         (HoldScope::Channel, "sms"),
         (HoldScope::Provider, "twilio-main"),
+        (HoldScope::Campaign, "flu"),
     ];
     assert_eq!(scopes.len(), HoldScope::ALL.len());
-    let hand = ledger.lease(job("a").site("north")).await;
+    let hand = ledger.lease(job("a").site("north").campaign("flu")).await;
     for (scope, value) in scopes {
         let placed = hold(scope, value);
         ledger.place_hold(&placed).await.unwrap();
@@ -152,6 +153,7 @@ pub(super) async fn a_hold_on_others_does_not_matter(ledger: Ledger) {
         (HoldScope::Purpose, "marketing"),
         (HoldScope::Channel, "email"),
         (HoldScope::Provider, "twilio-other"),
+        (HoldScope::Campaign, "other"),
     ] {
         ledger.place_hold(&hold(scope, value)).await.unwrap();
     }

@@ -74,6 +74,7 @@ pub(super) fn job(id: &str) -> Admission {
             expires_at: When::At(expires_at),
             override_reason: None,
             patient: None,
+            lifts_cap: false,
         },
         content_hash,
         replaces: None,

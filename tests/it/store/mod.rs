@@ -190,6 +190,9 @@ contract! {
         a_language_is_theirs_whose_number_it_is
         a_number_that_nobody_knows_is_heard_all_the_same
         of_one_webhook_many_times_at_once_one_counts
+        a_carriers_stop_is_on_record_once_until_it_is_lifted
+        another_way_is_theirs_whose_number_it_is
+        an_answer_counts_where_the_mail_went
     }
     plans {
         the_next_step_is_due_after_its_wait_and_the_end_is_told_once

@@ -215,8 +215,10 @@ pub(super) async fn what_ends_a_plan_and_what_does_not(ledger: Ledger) {
 async fn reply(ledger: &Ledger, reference: &str, text: &str) {
     let reply = Reply {
         provider: provider("twilio-main"),
+        channel: Channel::Sms,
         reference: reference.to_owned(),
         from: Phi::new(PHONE),
+        about: None,
         text: Phi::new(text),
         keyword: None,
     };

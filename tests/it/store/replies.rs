@@ -1,12 +1,16 @@
 //! What patients send back: on record once, and with it all that follows.
 
 use outreachd::domain::consent::{Answer, answer};
+use outreachd::domain::ids::SendKey;
 use outreachd::domain::patient::Patient;
 use outreachd::domain::phi::Phi;
-use outreachd::domain::reply::{Intent, Reply};
-use outreachd::domain::words::{Channel, ContactStatus, Priority, Purpose, WorkKind, WorkOutcome};
+use outreachd::domain::reply::{Intent, Keyword, Reply};
+use outreachd::domain::status::AttemptStatus;
+use outreachd::domain::words::{Channel, ContactStatus, Priority, Purpose, Reason, WorkKind, WorkOutcome};
 use outreachd::policy::reply::{More, read};
-use outreachd::store::rows::{ReplyAsk, ReplyOutcome, Subject, WorkFilter, WorkItem, WorkMove};
+use outreachd::store::rows::{
+    Failure, ReplyAsk, ReplyOutcome, Settlement, Subject, Then, WorkFilter, WorkItem, WorkMove,
+};
 
 use super::ledger::{Ledger, worker};
 use super::make::{PHONE, Shape, at, contact, job, patient, patient_id, provider, seconds};
@@ -14,8 +18,10 @@ use super::make::{PHONE, Shape, at, contact, job, patient, patient_id, provider,
 fn ask(reference: &str, text: &str) -> ReplyAsk {
     let reply = Reply {
         provider: provider("twilio"),
+        channel: Channel::Sms,
         reference: reference.to_owned(),
         from: Phi::new(PHONE),
+        about: None,
         text: Phi::new(text),
         keyword: None,
     };
@@ -242,4 +248,70 @@ pub(super) async fn of_one_webhook_many_times_at_once_one_counts(ledger: Ledger)
     assert_eq!(new, 1);
     assert_eq!(items(&ledger).await.len(), 1);
     assert_eq!(ledger.told(message).await, ["message.sent.ehr", "reply.text.ehr"]);
+}
+
+pub(super) async fn a_carriers_stop_is_on_record_once_until_it_is_lifted(ledger: Ledger) {
+    household(&ledger).await;
+    let refused = async |name: &str| {
+        let (hand, attempt) = ledger.begun(job(name)).await;
+        let then = Then::NextStep(Reason::OptedOut);
+        let row = ledger.settlement(&hand, attempt, AttemptStatus::Failed, then).await;
+        let row = Settlement { failure: Some(Failure::OptedOut), code: Some("21610".to_owned()), ..row };
+        ledger.settle(&[row]).await.unwrap();
+    };
+    refused("a").await;
+    for name in ["P1", "P2"] {
+        assert_eq!(says(&ledger, name, Purpose::Appointment).await, "no", "{name}");
+    }
+    ledger.pass(seconds(1)).await;
+    refused("b").await;
+    let kept =
+        "UPDATE address_consents SET evidence = evidence WHERE evidence LIKE 'refused by % with code 21610'";
+    assert_eq!(ledger.execute(kept).await.unwrap(), 1, "once");
+    reply(&ledger, "SM1", "START").await;
+    assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "yes");
+    ledger.pass(seconds(1)).await;
+    refused("c").await;
+    assert_eq!(
+        says(&ledger, "P1", Purpose::Appointment).await,
+        "no",
+        "they have stopped again, and we did not hear it"
+    );
+    assert_eq!(ledger.execute(kept).await.unwrap(), 2);
+}
+
+pub(super) async fn another_way_is_theirs_whose_number_it_is(ledger: Ledger) {
+    household(&ledger).await;
+    ledger.sent(job("a")).await;
+    assert_eq!(reply(&ledger, "SM1", "Email please").await, Intent::Channel);
+    for name in ["P1", "P2"] {
+        assert_eq!(stored(&ledger, name).await.preferred_channels.first(), Some(&Channel::Email), "{name}");
+    }
+    assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "nothing", "texts may still go");
+    let told = ledger.outbox(worker(), &[], 100).await.unwrap();
+    let changed = told.iter().filter(|event| event.routing_key == "preference.changed").count();
+    assert_eq!(changed, 2);
+}
+
+pub(super) async fn an_answer_counts_where_the_mail_went(ledger: Ledger) {
+    household(&ledger).await;
+    let message = ledger.sent(job("a")).await;
+    let key = SendKey { message, step: 0 };
+    let provider = ledger.attempts(message).await.unwrap()[0].provider.clone();
+    let mut asked = ask("mail-1", "STOP");
+    asked.reply.provider = provider;
+    asked.reply.about = Some(key);
+    asked.reply.from = Phi::new("+13125550999");
+    assert!(matches!(ledger.reply(&asked).await.unwrap(), ReplyOutcome::New { .. }));
+    assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "no", "whatever it came from");
+    // A complaint is about the purpose.
+    ledger.pass(seconds(1)).await;
+    reply(&ledger, "SM2", "START").await;
+    ledger.pass(seconds(1)).await;
+    asked.reply.reference = "mail-2".to_owned();
+    asked.meaning = read("", Some(Keyword::Complaint), &More::default());
+    assert!(matches!(ledger.reply(&asked).await.unwrap(), ReplyOutcome::New { .. }));
+    assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "no");
+    assert_eq!(says(&ledger, "P1", Purpose::Care).await, "yes");
+    assert_eq!(ledger.told(message).await[1..], ["reply.stop.ehr", "reply.start.ehr", "reply.complaint.ehr"]);
 }

@@ -202,3 +202,102 @@ impl Drop for Server {
         self.signal_and_wait("QUIT");
     }
 }
+
+/// A Postfix of one test, ended with this value. It knows one box, `known@example.net`, with any `+suffix`.
+#[derive(Debug)]
+pub(crate) struct Postfix(Server);
+
+impl Postfix {
+    /// Sets one up that hands what comes back to the LMTP listener on this port.
+    pub(crate) fn set_up(lmtp: u16) -> Self {
+        let server = Server::new("postfix");
+        std::fs::write(server.dir.path().join("lmtp"), lmtp.to_string()).expect("a file");
+        let words = ["postfix-set-up".into(), server.dir.path().as_os_str().to_owned()];
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server");
+        let done = Command::new(script).args(words).status().expect("tests/server runs");
+        assert!(
+            done.success(),
+            "Postfix cannot be set up; as root: apt-get install --no-install-recommends postfix, then tests/proof bounces"
+        );
+        Self(server)
+    }
+
+    /// What comes to `pipe.clinic.example` goes to the program, with this configuration.
+    pub(crate) fn pipe_into(&self, program: &Path, config: &str) {
+        // The program runs as nobody, who may not look into the folders of whoever builds it.
+        let dir = self.0.dir.path();
+        std::fs::copy(program, dir.join("outreachd")).expect("a copy");
+        std::fs::write(dir.join("outreachd.toml"), config).expect("a file");
+    }
+
+    /// Starts it; returns once it answers.
+    pub(crate) async fn start(&mut self) {
+        self.0.spawn();
+        let started = Instant::now();
+        loop {
+            self.0.check(started).await;
+            if TcpStream::connect(("127.0.0.1", self.port())).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.0.read("port").parse().expect("a port number")
+    }
+
+    /// Keeps reports back, or lets them go.
+    pub(crate) fn hold_reports(&self, hold: bool) {
+        let deferred = if hold { "defer_transports=lmtp,outreachd" } else { "defer_transports=" };
+        self.ctl("postconf", &["-e", deferred]);
+        self.ctl("postfix", &["reload"]);
+        if !hold {
+            self.ctl("postqueue", &["-f"]);
+        }
+    }
+
+    /// Waits until exactly so many mails wait in its queue.
+    pub(crate) async fn until_queued(&self, count: usize) {
+        self.until(&format!("{count} mails in the queue"), || {
+            self.ctl("postqueue", &["-j"]).lines().count() == count
+        })
+        .await;
+    }
+
+    /// Waits until so many reports were put off because the ledger was away.
+    pub(crate) async fn until_put_off(&self, count: usize) {
+        self.until(&format!("{count} reports put off"), || self.put_off() >= count).await;
+    }
+
+    /// How often a report was put off because the ledger was away.
+    pub(crate) fn put_off(&self) -> usize {
+        let away = |line: &&str| {
+            line.contains("status=deferred")
+                && (line.contains("451 4.3.0") || line.contains("temporary failure"))
+        };
+        self.log().lines().filter(away).count()
+    }
+
+    /// Mails in the one box.
+    pub(crate) fn delivered(&self) -> usize {
+        std::fs::read_dir(self.0.dir.path().join("boxes/known/new")).map_or(0, Iterator::count)
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.0.read_log()
+    }
+
+    async fn until(&self, what: &str, done: impl Fn() -> bool) {
+        let started = Instant::now();
+        while !done() {
+            assert!(started.elapsed() < START_LIMIT, "waited in vain for {what}: {}", self.log());
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn ctl(&self, program: &str, words: &[&str]) -> String {
+        let output = Command::new(program).arg("-c").arg(self.0.dir.path().join("conf")).args(words).output();
+        let output = output.expect("Postfix's programs run");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}

@@ -1,0 +1,294 @@
+//! What makes campaigns go. Every worker looks; one has a campaign in hand for a few seconds, and whoever finds it free
+//! takes it over where it stands. What is written here may be written twice: the names of jobs make one of two.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::{AHEAD, Office, needs_approval, size};
+use crate::domain::campaign::{CampaignState, PauseReason};
+use crate::domain::ids::{CampaignId, MessageId, PatientId, WorkerId};
+use crate::domain::words::Reason;
+use crate::intake::gatekeeper::Arrival;
+use crate::policy::campaign::{alarm, interval, ready_at, stands, turns, wave_of};
+use crate::store::StoreError;
+use crate::store::campaigns::{CampaignMove, CampaignRow, Expanded, Place, Recipient};
+use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, Subject};
+
+/// How often campaigns are looked at while there is nothing to do.
+const TICK: Duration = Duration::from_millis(250);
+/// Messages are written no further ahead of their turn.
+const WINDOW: SignedDuration = SignedDuration::from_mins(2);
+/// Recipients in one go.
+const BATCH: u32 = 500;
+/// How often a campaign's figures are looked at; longer where that takes long.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// Drives every campaign that this worker gets hold of, until `stop`.
+pub async fn run(office: Office, worker: WorkerId, stop: CancellationToken) {
+    let mut driver = Driver { office, worker, checks: HashMap::new() };
+    while !stop.is_cancelled() {
+        let busy = tokio::select! {
+            busy = driver.round() => busy,
+            // What is cut is rolled back, or found written by whoever is next.
+            () = stop.cancelled() => return,
+        };
+        match busy {
+            Ok(true) => tokio::task::yield_now().await,
+            Ok(false) => tokio::time::sleep(TICK).await,
+            Err(StoreError::Contention) => tokio::time::sleep(TICK / 10).await,
+            Err(error) => {
+                tracing::warn!(%error, "campaigns wait for the ledger");
+                tokio::time::sleep(TICK * 4).await;
+            }
+        }
+    }
+}
+
+struct Driver {
+    office: Office,
+    worker: WorkerId,
+    /// When the figures of a campaign are looked at again.
+    checks: HashMap<CampaignId, Instant>,
+}
+
+impl Driver {
+    /// One step of each campaign. Answers whether there is more to do at once.
+    async fn round(&mut self) -> Result<bool, StoreError> {
+        let (campaigns, now) = self.office.store.lease_campaigns(self.worker).await?;
+        self.checks.retain(|id, _| campaigns.iter().any(|row| row.plan.id == *id));
+        let mut busy = false;
+        for row in &campaigns {
+            busy |= match row.state {
+                CampaignState::Cancelled => self.office.store.sweep_campaign(&row.plan.id, BATCH).await? > 0,
+                _ => self.step(row, now).await?,
+            };
+        }
+        if busy && let Some(dispatcher) = &self.office.dispatcher {
+            dispatcher.nudge();
+        }
+        Ok(busy)
+    }
+
+    async fn step(&mut self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
+        let hash = self.office.hash(row, &row.plan_text);
+        if needs_approval(row) && !stands(row.approval.as_ref(), &hash, true, now) {
+            return self.pause(row, PauseReason::ApprovalVoid).await;
+        }
+        if let Some(reason) = self.check(row).await? {
+            return self.pause(row, reason).await;
+        }
+        if self.office.is_past(&row.plan, now) {
+            return self.to(row, CampaignState::Done).await;
+        }
+        if row.state == CampaignState::CanaryHold {
+            return Ok(false);
+        }
+        if self.sort(row, now).await? {
+            return Ok(true);
+        }
+        self.expand(row, now).await
+    }
+
+    /// What came of it so far, from time to time.
+    async fn check(&mut self, row: &CampaignRow) -> Result<Option<PauseReason>, StoreError> {
+        let began = Instant::now();
+        if self.checks.get(&row.plan.id).is_some_and(|at| began < *at) {
+            return Ok(None);
+        }
+        let health = self.office.store.campaign_health(&row.plan.id).await?;
+        // Looking must not become the work: of its time it takes a twentieth at most.
+        let pause = CHECK_EVERY.max(began.elapsed() * 20);
+        self.checks.insert(row.plan.id.clone(), Instant::now() + pause);
+        Ok(alarm(&row.plan.auto_pause, &health))
+    }
+
+    async fn pause(&self, row: &CampaignRow, reason: PauseReason) -> Result<bool, StoreError> {
+        let ask = CampaignMove { reason: Some(reason), ..self.plain(row, CampaignState::Paused) };
+        if self.office.store.move_campaign(&ask).await? {
+            tracing::warn!(campaign = %row.plan.id, %reason, "a campaign has been paused by itself");
+        }
+        Ok(true)
+    }
+
+    async fn to(&self, row: &CampaignRow, state: CampaignState) -> Result<bool, StoreError> {
+        self.office.store.move_campaign(&self.plain(row, state)).await?;
+        Ok(true)
+    }
+
+    fn plain(&self, row: &CampaignRow, state: CampaignState) -> CampaignMove {
+        CampaignMove {
+            id: row.plan.id.clone(),
+            revision: row.revision,
+            state,
+            reason: None,
+            by: "itself".to_owned(),
+            plan: None,
+            approval: None,
+            canary_passed: false,
+            turns: None,
+            wave: None,
+        }
+    }
+
+    /// Gives places to recipients that have none: by what the directory says of them now. All have theirs before the first
+    /// is written to.
+    async fn sort(&self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
+        let (plan, store) = (&row.plan, &self.office.store);
+        let batch = store.unsorted(&plan.id, BATCH * 2).await?;
+        if batch.is_empty() {
+            return Ok(false);
+        }
+        let subjects: Vec<Subject> = batch.iter().map(subject).collect();
+        let directory = store.directory(&subjects).await?;
+        let today = now.to_zoned(self.office.config.organisation.timezone.clone()).date();
+        let home = self.office.home(plan);
+        let places: Vec<Place> = batch
+            .iter()
+            .zip(&directory.entries)
+            .map(|(recipient, entry)| {
+                let own = recipient.body.patient.as_deref();
+                let known = own.or(entry.patient.as_deref());
+                Place {
+                    ordinal: recipient.ordinal,
+                    wave: wave_of(&plan.waves, known, today),
+                    ready_at: ready_at(plan.start, known, &home),
+                }
+            })
+            .collect();
+        store.sort_recipients(&plan.id, &places).await?;
+        Ok(true)
+    }
+
+    async fn expand(&self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
+        let (plan, store) = (&row.plan, &self.office.store);
+        let canary = u64::from(plan.canary);
+        let on_canary = canary > 0 && !row.canary_passed && size(row) > canary;
+        let most =
+            if on_canary { canary.saturating_sub(row.expanded + row.refused) } else { u64::from(BATCH) };
+        if most == 0 {
+            return self.to(row, CampaignState::CanaryHold).await;
+        }
+        if now < row.wave_opens_at {
+            return Ok(false);
+        }
+        let most = u32::try_from(most).unwrap_or(BATCH).min(BATCH);
+        let window = plan.pace.as_ref().map_or(SignedDuration::ZERO, |pace| {
+            interval(pace)
+                .checked_mul(i32::try_from(AHEAD).unwrap_or(i32::MAX))
+                .map_or(WINDOW, |all| all.min(WINDOW))
+        });
+        let until = now.checked_add(window).unwrap_or(Timestamp::MAX);
+        let booking = self.office.booking(plan);
+        let from = row.next_turn.max(now);
+        let room = usize::try_from(most).unwrap_or(0);
+        let (at, _) = turns(plan.pace.as_ref(), &booking.line(), from, until, room);
+        if at.is_empty() {
+            return Ok(false);
+        }
+        let limit = u32::try_from(at.len()).unwrap_or(most);
+        let batch = store.next_recipients(&plan.id, row.wave, now, limit).await?;
+        if batch.is_empty() {
+            return self.next_wave(row, now).await;
+        }
+        if store.outstanding(&plan.id).await?.due >= u64::from(AHEAD) {
+            // The lanes are slower than the pace: what is written is enough for them.
+            return Ok(false);
+        }
+        // The turn after those that are used.
+        let (_, next_turn) = turns(plan.pace.as_ref(), &booking.line(), from, until, batch.len());
+        let rows = self.write(row, batch, &at, now).await?;
+        let some = !rows.is_empty();
+        store.expanded(&Expanded { id: plan.id.clone(), revision: row.revision, rows, next_turn }).await?;
+        Ok(some)
+    }
+
+    /// Nobody of the waves so far waits: the next one opens, or it is over.
+    async fn next_wave(&self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
+        let left = self.office.store.outstanding(&row.plan.id).await?;
+        match left.next_wave {
+            Some(wave) if wave > row.wave => {
+                let gap = row.plan.waves.get(usize::from(wave)).map_or(0, |w| w.gap_minutes);
+                // Before the first there is nothing to keep a distance from.
+                let gap = if row.expanded == 0 { 0 } else { i64::from(gap) };
+                let opens = row.next_turn.max(now).checked_add(SignedDuration::from_mins(gap));
+                let mut ask = self.plain(row, row.state);
+                ask.wave = Some((wave, opens.unwrap_or(Timestamp::MAX)));
+                self.office.store.move_campaign(&ask).await?;
+                Ok(true)
+            }
+            None if !left.open && !left.unsorted => self.to(row, CampaignState::Done).await,
+            _ => Ok(false),
+        }
+    }
+
+    /// Writes the messages, each due at its turn. Answers what became of each recipient; those of whom nothing is said are
+    /// asked for again.
+    async fn write(
+        &self,
+        row: &CampaignRow,
+        batch: Vec<Recipient>,
+        at: &[Timestamp],
+        now: Timestamp,
+    ) -> Result<Vec<(u64, Result<MessageId, Reason>)>, StoreError> {
+        let mut rows = Vec::with_capacity(batch.len());
+        let (mut admissions, mut ordinals) = (Vec::new(), Vec::new());
+        for (recipient, turn) in batch.iter().zip(at) {
+            match self.admission(row, recipient, *turn, now) {
+                Ok(admission) => {
+                    ordinals.push(recipient.ordinal);
+                    admissions.push(admission);
+                }
+                Err(reason) => rows.push((recipient.ordinal, Err(reason))),
+            }
+        }
+        let batch = AdmitBatch { worker: self.worker, admissions, rejects: Vec::new(), room: 0 };
+        let report = self.office.store.admit(&batch).await?;
+        for (ordinal, outcome) in ordinals.into_iter().zip(report.outcomes) {
+            match outcome {
+                AdmitOutcome::Accepted(id) | AdmitOutcome::Duplicate(id) | AdmitOutcome::TakenBack(id, _) => {
+                    rows.push((ordinal, Ok(id)));
+                }
+                AdmitOutcome::Conflict(_) => rows.push((ordinal, Err(Reason::Conflict))),
+                // The source has sent as many today as it may: they wait for tomorrow.
+                AdmitOutcome::OverLimit { .. } => {}
+            }
+        }
+        Ok(rows)
+    }
+
+    fn admission(
+        &self,
+        row: &CampaignRow,
+        recipient: &Recipient,
+        turn: Timestamp,
+        now: Timestamp,
+    ) -> Result<Admission, Reason> {
+        let ready = (recipient.ready_at > now).then_some(recipient.ready_at);
+        let job = row.plan.job(recipient.ordinal, &recipient.patient, &recipient.body, ready);
+        let job = job.ok_or(Reason::Malformed)?;
+        let arrival = Arrival { origin: "campaign".to_owned(), ..Arrival::default() };
+        let mut admission = self
+            .office
+            .gatekeeper
+            .admit(job, &arrival, now)
+            .map_err(|problems| problems.first().map_or(Reason::Malformed, |p| p.reason))?;
+        admission.due_at = Some(turn);
+        admission.body.lifts_cap = row.plan.lifts_cap();
+        Ok(admission)
+    }
+}
+
+/// A recipient as the directory is asked for them.
+pub(super) fn subject(recipient: &Recipient) -> Subject {
+    let inline = recipient.body.patient.iter().flat_map(|p| p.contacts.iter().map(|c| c.address.clone()));
+    Subject {
+        message: MessageId::generate(),
+        patient: PatientId::clone(&recipient.patient),
+        inline_addresses: inline.collect(),
+        step: 0,
+        yields: true,
+    }
+}

@@ -1,0 +1,218 @@
+//! The dry run: who would get what, over which channel, in which language, when, and what it costs. Nothing is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::drive::subject;
+use super::{Office, Refused, needs_approval, size};
+use crate::dispatch::Foresight;
+use crate::domain::ids::CampaignId;
+use crate::domain::outbound::Content;
+use crate::domain::patient::Name;
+use crate::domain::phi::Phi;
+use crate::domain::words::{Channel, Reason};
+use crate::intake::gatekeeper::Arrival;
+use crate::policy::campaign::{ready_at, turns, wave_of};
+use crate::store::campaigns::{CampaignRow, Recipient};
+use crate::store::rows::{Admission, Subject};
+
+/// Recipients that are looked at in one go.
+const BATCH: u32 = 500;
+
+/// What would come of a campaign.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Forecast {
+    pub recipients: u64,
+    pub needs_approval: bool,
+    pub would_get: u64,
+    /// Reason and how many.
+    pub excluded: BTreeMap<&'static str, u64>,
+    pub by_channel: BTreeMap<&'static str, u64>,
+    pub by_language: BTreeMap<String, u64>,
+    /// Hour in UTC and how many.
+    pub by_hour: BTreeMap<String, u64>,
+    pub segments: u64,
+    /// In the configured currency.
+    pub cost: String,
+    pub currency: String,
+    pub first_send_at: Option<Timestamp>,
+    pub last_send_at: Option<Timestamp>,
+    pub samples: Vec<SampleText>,
+}
+
+/// The longest text of one channel and language, with an invented name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SampleText {
+    pub channel: Channel,
+    pub language: String,
+    pub text: String,
+    pub segments: u32,
+}
+
+/// Where it stands: turns go on from one recipient to the next.
+struct Walk {
+    forecast: Forecast,
+    micros: u64,
+    /// Of each channel and language the one with the most text in its data.
+    longest: BTreeMap<(Channel, String), (usize, Admission)>,
+    /// By when they may be written to: those who may at the same time come one after the other.
+    next_turns: BTreeMap<Timestamp, Timestamp>,
+    waves: BTreeSet<u16>,
+}
+
+impl Office {
+    /// Looks at everybody who still waits, by the directory as of now. The order within a wave is that of the rows.
+    ///
+    /// # Errors
+    /// There is no such campaign, or the ledger is away.
+    pub async fn dry_run(&self, id: &CampaignId) -> Result<Forecast, Refused> {
+        let (row, now) = self.one(id).await?;
+        let foresight = Foresight::new(self.config.clone(), self.catalogue.clone());
+        let mut walk = Walk {
+            forecast: Forecast {
+                recipients: size(&row),
+                needs_approval: needs_approval(&row),
+                currency: self.config.limits.currency.clone(),
+                ..Forecast::default()
+            },
+            micros: 0,
+            longest: BTreeMap::new(),
+            next_turns: BTreeMap::new(),
+            waves: BTreeSet::new(),
+        };
+        let mut after = 0;
+        loop {
+            let page = self.store.recipients(id, after, BATCH).await?;
+            let Some(last) = page.last() else { break };
+            after = last.ordinal;
+            let batch: Vec<Recipient> = page
+                .into_iter()
+                .filter(|r| r.message_id.is_none() && r.reason.is_none())
+                .map(|r| Recipient {
+                    ordinal: r.ordinal,
+                    patient: r.patient_id,
+                    body: r.body,
+                    ready_at: r.ready_at,
+                })
+                .collect();
+            self.look(&row, &batch, &foresight, &mut walk, now).await?;
+        }
+        self.finish(&row, walk, &foresight)
+    }
+
+    async fn look(
+        &self,
+        row: &CampaignRow,
+        batch: &[Recipient],
+        foresight: &Foresight,
+        walk: &mut Walk,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
+        let subjects: Vec<Subject> = batch.iter().map(subject).collect();
+        let directory = self.store.directory(&subjects).await?;
+        let (home, booking) = (self.home(&row.plan), self.booking(&row.plan));
+        let today = now.to_zoned(self.config.organisation.timezone.clone()).date();
+        for (recipient, entry) in batch.iter().zip(&directory.entries) {
+            let known = recipient.body.patient.as_deref().or(entry.patient.as_deref());
+            walk.waves.insert(wave_of(&row.plan.waves, known, today));
+            let ready = ready_at(row.plan.start, known, &home);
+            let pace = row.plan.pace.as_ref();
+            let from =
+                walk.next_turns.get(&ready).copied().unwrap_or_else(|| ready.max(row.next_turn).max(now));
+            let (turn, next) = turns(pace, &booking.line(), from, Timestamp::MAX, 1);
+            walk.next_turns.insert(ready, next);
+            let at = turn.first().copied().unwrap_or(Timestamp::MAX);
+            let job = row.plan.job(recipient.ordinal, &recipient.patient, &recipient.body, Some(ready));
+            let arrival = Arrival { origin: "campaign".to_owned(), ..Arrival::default() };
+            let admitted = job
+                .ok_or(Reason::Malformed)
+                .and_then(|job| {
+                    self.gatekeeper
+                        .admit(job, &arrival, now)
+                        .map_err(|p| p.first().map_or(Reason::Malformed, |p| p.reason))
+                })
+                .map(|mut admission| {
+                    admission.body.lifts_cap = row.plan.lifts_cap();
+                    admission
+                });
+            let outcome = match &admitted {
+                Ok(admission) => foresight.of(admission, entry, at).outcome,
+                Err(reason) => Err(*reason),
+            };
+            match (outcome, admitted) {
+                (Ok(sent), Ok(admission)) => walk.note(&sent, admission),
+                (Err(reason), _) | (_, Err(reason)) => {
+                    *walk.forecast.excluded.entry(reason.as_str()).or_default() += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&self, row: &CampaignRow, mut walk: Walk, foresight: &Foresight) -> Result<Forecast, Refused> {
+        // Waves wait for each other: the last one is later by all the gaps.
+        let gaps: i64 = walk
+            .waves
+            .iter()
+            .skip(1)
+            .filter_map(|wave| row.plan.waves.get(usize::from(*wave)))
+            .map(|wave| i64::from(wave.gap_minutes))
+            .sum();
+        walk.forecast.last_send_at = walk
+            .forecast
+            .last_send_at
+            .map(|at| at.checked_add(SignedDuration::from_mins(gaps)).unwrap_or(Timestamp::MAX));
+        // Those of one zone may still be under way when the next one begins: all of them together take their time.
+        let count = usize::try_from(walk.forecast.would_get).unwrap_or(usize::MAX);
+        if let (Some(first), Some(last), true) =
+            (walk.forecast.first_send_at, walk.forecast.last_send_at, count > 1)
+        {
+            let booking = self.booking(&row.plan);
+            let (_, end) = turns(row.plan.pace.as_ref(), &booking.line(), first, Timestamp::MAX, count - 1);
+            walk.forecast.last_send_at = Some(last.max(end));
+        }
+        walk.forecast.cost = crate::config::money::Money::from_micros(walk.micros).to_string();
+        let name =
+            Name { given: Some(Phi::new("Maximiliano")), family: Some(Phi::new("Fernández-Castellanos")) };
+        for ((channel, language), (_, admission)) in &walk.longest {
+            if let Ok(rendered) = foresight.render(admission, Some(&name), Some(language), *channel) {
+                let text = match &rendered.content {
+                    Content::Sms { text, .. }
+                    | Content::Email { text, .. }
+                    | Content::Portal { text, .. } => text,
+                    Content::Voice { speech, .. } => speech,
+                };
+                walk.forecast.samples.push(SampleText {
+                    channel: *channel,
+                    language: language.clone(),
+                    text: text.expose().to_owned(),
+                    segments: rendered.segments,
+                });
+            }
+        }
+        Ok(walk.forecast)
+    }
+}
+
+impl Walk {
+    fn note(&mut self, sent: &crate::dispatch::Sent, admission: Admission) {
+        let forecast = &mut self.forecast;
+        forecast.would_get += 1;
+        *forecast.by_channel.entry(sent.channel.as_str()).or_default() += 1;
+        *forecast.by_language.entry(sent.locale.clone()).or_default() += 1;
+        let hour = Timestamp::from_second(sent.at.as_second().div_euclid(3_600) * 3_600);
+        *forecast.by_hour.entry(hour.unwrap_or(sent.at).to_string()).or_default() += 1;
+        forecast.segments += u64::from(sent.segments);
+        self.micros = self.micros.saturating_add(sent.cost_micros);
+        forecast.first_send_at = Some(forecast.first_send_at.map_or(sent.at, |at| at.min(sent.at)));
+        forecast.last_send_at = Some(forecast.last_send_at.map_or(sent.at, |at| at.max(sent.at)));
+        let length = serde_json::to_string(&admission.body.data).map_or(0, |text| text.len());
+        let place = self.longest.entry((sent.channel, sent.locale.clone()));
+        let kept = place.or_insert_with(|| (length, admission.clone()));
+        if kept.0 < length {
+            *kept = (length, admission);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Campaigns: one message to many people, which a coordinator can trust.
+//!
+//! ```text
+//! create       the plan is on record                            a draft
+//! add          the audience: a file, or a search of the directory; row by row, in batches, once each
+//! dry run      who would get what, decided by the same policy, and nothing is written
+//! approve      another person, for exactly this plan, audience and texts
+//! start        drive.rs, on every worker: one of them has the campaign in hand for a few seconds and makes messages of its
+//!              next recipients, no further ahead than the pace needs
+//! pause ...    a hold of the campaign's own stops what is written and not begun, at the moment of `begin`
+//! ```
+//!
+//! A recipient's job has the name of the campaign and of the recipient's row, so that nobody is written to twice however
+//! often a worker dies between the message and the note of it. From there on it is a job like any other: it passes the
+//! same gatekeeper, policy, caps, hours and rate gate, and bulk never goes before what others send.
+
+mod audience;
+mod drive;
+mod forecast;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::config::Config;
+use crate::dispatch::Dispatcher;
+use crate::domain::campaign::{Approval, CampaignState, FollowUp, Pace, PauseReason, Plan};
+use crate::domain::hours::WeekHours;
+use crate::domain::ids::{CampaignId, PatientId};
+use crate::domain::problem::Problem;
+use crate::domain::words::Reason;
+use crate::intake::Gatekeeper;
+use crate::policy::campaign::{Command, Home, Line, approval_hash, interval, next, stands, turns};
+use crate::store::campaigns::{CampaignMove, CampaignRow, Turns};
+use crate::store::{Store, StoreError};
+use crate::template::SharedCatalogue;
+pub use audience::{Brought, Refusal};
+pub use drive::run;
+pub use forecast::{Forecast, SampleText};
+
+/// Recipients above which another person has to agree.
+pub const APPROVAL_ABOVE: u64 = 500;
+/// Messages that are written ahead of their turn, at most.
+const AHEAD: u32 = 20_000;
+
+/// Where campaigns are looked after.
+#[derive(Clone, Debug)]
+pub struct Office {
+    pub store: Arc<dyn Store>,
+    pub config: Arc<Config>,
+    pub catalogue: Arc<SharedCatalogue>,
+    pub gatekeeper: Gatekeeper,
+    /// Absent where no worker runs in this process.
+    pub dispatcher: Option<Dispatcher>,
+}
+
+/// What a person wants of a campaign.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    /// With the number of recipients, as they have read it.
+    Approve(u64),
+    Start,
+    Pause,
+    Resume,
+    Cancel,
+    Pace(Option<Pace>),
+}
+
+impl Wish {
+    const fn command(&self) -> Command {
+        match self {
+            Self::Approve(_) => Command::Approve,
+            Self::Start => Command::Start,
+            Self::Pause => Command::Pause,
+            Self::Resume => Command::Resume,
+            Self::Cancel => Command::Cancel,
+            Self::Pace(_) => Command::Pace,
+        }
+    }
+}
+
+/// Why it is not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("there is no such campaign")]
+    Unknown,
+    /// As it stands it cannot be.
+    #[error("{0}")]
+    Not(Problem),
+    #[error("{}", .0.first().map_or_else(String::new, ToString::to_string))]
+    Invalid(Vec<Problem>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn refuse(field: &str, reason: Reason, rule: impl Into<String>, cure: &'static str) -> Refused {
+    Refused::Not(Problem::new(field, reason, rule, cure))
+}
+
+impl Office {
+    /// Puts a plan on record.
+    ///
+    /// # Errors
+    /// The name is taken, the template, the source or the data do not fit, or the ledger is away.
+    pub async fn create(&self, plan: &Plan, by: &str) -> Result<CampaignRow, Refused> {
+        self.gatekeeper.plan(plan).map_err(Refused::Invalid)?;
+        if !self.store.create_campaign(plan, by).await? {
+            let cure = "take another id: the reports of campaigns stay on record under theirs";
+            return Err(refuse("id", Reason::Duplicate, "there is a campaign of that name", cure));
+        }
+        Ok(self.one(&plan.id).await?.0)
+    }
+
+    /// One campaign, and the ledger's clock.
+    ///
+    /// # Errors
+    /// There is none, or the ledger is away.
+    pub async fn one(&self, id: &CampaignId) -> Result<(CampaignRow, Timestamp), Refused> {
+        self.store.campaign(id).await?.ok_or(Refused::Unknown)
+    }
+
+    /// Does what `by` wants. Who is late to a change of somebody else is judged by what stands there then.
+    ///
+    /// # Errors
+    /// It cannot be as the campaign stands, or the ledger is away.
+    pub async fn wish(&self, id: &CampaignId, by: &str, wish: &Wish) -> Result<CampaignRow, Refused> {
+        for _ in 0..10 {
+            let (row, now) = self.one(id).await?;
+            let ask = self.judge(&row, by, wish, now).await?;
+            if self.store.move_campaign(&ask).await? {
+                if let Some(dispatcher) = &self.dispatcher {
+                    dispatcher.nudge();
+                }
+                return Ok(self.one(id).await?.0);
+            }
+        }
+        Err(Refused::Store(StoreError::Contention))
+    }
+
+    async fn judge(
+        &self,
+        row: &CampaignRow,
+        by: &str,
+        wish: &Wish,
+        now: Timestamp,
+    ) -> Result<CampaignMove, Refused> {
+        let needed = needs_approval(row);
+        let hash = self.hash(row, &row.plan_text);
+        let approved = stands(row.approval.as_ref(), &hash, row.started_at.is_some(), now);
+        let state = next(row.state, wish.command(), needed, approved)
+            .map_err(|(rule, cure)| refuse("state", Reason::Conflict, rule, cure))?;
+        let mut ask = CampaignMove {
+            id: row.plan.id.clone(),
+            revision: row.revision,
+            state,
+            reason: None,
+            by: by.to_owned(),
+            plan: None,
+            approval: None,
+            canary_passed: false,
+            turns: None,
+            wave: None,
+        };
+        match wish {
+            Wish::Approve(count) => {
+                check_approver(row, by, *count, needed)?;
+                ask.canary_passed = row.state == CampaignState::CanaryHold;
+                ask.reason = row.reason.filter(|_| state == CampaignState::Paused);
+                ask.approval = Some(Approval { by: by.to_owned(), at: now, hash });
+            }
+            Wish::Start if state == CampaignState::Running => {
+                if size(row) == 0 {
+                    let cure = "add an audience first";
+                    return Err(refuse("audience", Reason::Conflict, "nobody is meant", cure));
+                }
+                if self.is_past(&row.plan, now) {
+                    let cure = "make a new campaign with a later end";
+                    return Err(refuse("end", Reason::Expired, "has passed", cure));
+                }
+                ask.turns = Some(Turns { of: Vec::new(), next: now });
+            }
+            Wish::Pause => ask.reason = Some(PauseReason::Operator),
+            Wish::Resume => ask.turns = Some(self.turns_anew(row, &row.plan, now).await?),
+            Wish::Pace(pace) => self.judge_pace(row, pace.as_ref(), needed, &mut ask, now).await?,
+            Wish::Start | Wish::Cancel => {}
+        }
+        Ok(ask)
+    }
+
+    /// A slower pace needs nobody's word; a faster one is another plan than the one that was approved.
+    async fn judge_pace(
+        &self,
+        row: &CampaignRow,
+        pace: Option<&Pace>,
+        needed: bool,
+        ask: &mut CampaignMove,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
+        let plan = Plan { pace: pace.cloned(), ..row.plan.clone() };
+        let each = |pace: Option<&Pace>| pace.map_or(jiff::SignedDuration::ZERO, interval);
+        let slower = each(pace) >= each(row.plan.pace.as_ref())
+            && (pace.and_then(|p| p.hours.as_ref()) == row.plan.pace.as_ref().and_then(|p| p.hours.as_ref()));
+        let text = serde_json::to_string(&plan).unwrap_or_default();
+        ask.reason = row.reason;
+        match &row.approval {
+            Some(approval) if slower && approval.hash == self.hash(row, &row.plan_text) => {
+                ask.approval = Some(Approval { hash: self.hash(row, &text), ..approval.clone() });
+            }
+            _ if needed && matches!(row.state, CampaignState::Running | CampaignState::CanaryHold) => {
+                ask.state = CampaignState::Paused;
+                ask.reason = Some(PauseReason::ApprovalVoid);
+            }
+            _ if needed && row.state == CampaignState::Approved => {
+                ask.state = CampaignState::AwaitingApproval
+            }
+            _ => {}
+        }
+        if ask.state == CampaignState::Running {
+            ask.turns = Some(self.turns_anew(row, &plan, now).await?);
+        }
+        ask.plan = Some(plan);
+        Ok(())
+    }
+
+    /// What was written and not begun, one after the other from now on by the pace.
+    async fn turns_anew(&self, row: &CampaignRow, plan: &Plan, now: Timestamp) -> Result<Turns, Refused> {
+        let waiting = self.store.waiting_turns(&row.plan.id, AHEAD * 2).await?;
+        let booking = self.booking(plan);
+        let (at, next) = turns(plan.pace.as_ref(), &booking.line(), now, Timestamp::MAX, waiting.len());
+        Ok(Turns { of: waiting.into_iter().zip(at).collect(), next })
+    }
+
+    /// Those need nothing (any more). Answers how many of them were still to be written to.
+    ///
+    /// # Errors
+    /// There is no such campaign, or the ledger is away.
+    pub async fn done(&self, id: &CampaignId, patients: &[PatientId]) -> Result<u64, Refused> {
+        self.one(id).await?;
+        let mut left_out = 0;
+        for part in patients.chunks(500) {
+            left_out += self.store.no_longer_needed(id, part).await?;
+        }
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.nudge();
+        }
+        Ok(left_out)
+    }
+
+    /// A new campaign to those of `parent` whom `kind` names.
+    ///
+    /// # Errors
+    /// There is no such campaign, the name is taken, or the ledger is away.
+    pub async fn follow(
+        &self,
+        parent: &CampaignId,
+        kind: FollowUp,
+        mut plan: Plan,
+        by: &str,
+    ) -> Result<CampaignRow, Refused> {
+        self.one(parent).await?;
+        plan.follows = Some((kind, parent.clone()));
+        plan.audience = None;
+        let id = plan.id.clone();
+        self.create(&plan, by).await?;
+        self.fill_from(&plan, parent, kind).await?;
+        Ok(self.one(&id).await?.0)
+    }
+
+    /// What an approval of `row` with this plan is bound to.
+    fn hash(&self, row: &CampaignRow, plan: &str) -> String {
+        approval_hash(plan, row.recipients, &row.audience, self.catalogue.current().bundle_hash())
+    }
+
+    fn booking(&self, plan: &Plan) -> Booking {
+        let site = plan.site.as_ref().and_then(|id| self.config.site(id));
+        Booking {
+            hours: plan.pace.as_ref().and_then(|p| WeekHours::parse(p.hours.as_deref()?).ok()),
+            zone: site.map_or_else(|| self.config.organisation.timezone.clone(), |s| s.timezone.clone()),
+            holidays: site.map_or_else(Vec::new, |s| s.holidays.clone()),
+        }
+    }
+
+    fn home<'a>(&'a self, plan: &Plan) -> Home<'a> {
+        Home {
+            site: plan.site.as_ref().and_then(|id| self.config.site(id)).map(|site| &site.timezone),
+            organisation: &self.config.organisation.timezone,
+            country: &self.config.organisation.default_region,
+        }
+    }
+
+    /// Whether the end has come for everybody.
+    fn is_past(&self, plan: &Plan, now: Timestamp) -> bool {
+        plan.end.is_some_and(|end| crate::intake::gatekeeper::latest(end) <= now)
+    }
+}
+
+/// Those who are still meant.
+#[must_use]
+pub fn size(row: &CampaignRow) -> u64 {
+    row.recipients.saturating_sub(row.no_longer_needed)
+}
+
+/// Whether another person has to agree. A correction passes the caps, so it always needs one.
+#[must_use]
+pub fn needs_approval(row: &CampaignRow) -> bool {
+    size(row) > APPROVAL_ABOVE || row.plan.lifts_cap()
+}
+
+fn check_approver(row: &CampaignRow, by: &str, count: u64, needed: bool) -> Result<(), Refused> {
+    if needed && by == row.created_by {
+        let rule = "whoever made a campaign does not approve it";
+        return Err(refuse("", Reason::SourceNotAllowed, rule, "ask a colleague"));
+    }
+    if count != size(row) {
+        let rule = "is not the number of recipients";
+        return Err(refuse(
+            "recipients",
+            Reason::Conflict,
+            rule,
+            "look at the dry run, and type the number that it shows",
+        ));
+    }
+    Ok(())
+}
+
+/// When somebody answers the phone for a campaign.
+struct Booking {
+    hours: Option<WeekHours>,
+    zone: jiff::tz::TimeZone,
+    holidays: Vec<jiff::civil::Date>,
+}
+
+impl Booking {
+    fn line(&self) -> Line<'_> {
+        Line { hours: self.hours.as_ref(), zone: &self.zone, holidays: &self.holidays }
+    }
+}

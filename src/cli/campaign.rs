@@ -1,0 +1,641 @@
+//! `outreachd campaign`: one message to many people, from the list to the report.
+
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+
+use super::out::{Table, or_dash, tame};
+use super::patients::private_file;
+use super::{Desk, Failure, args, files, operator};
+use crate::campaign::{Brought, Forecast, Office, Refused, Wish, needs_approval, size};
+use crate::domain::campaign::{CampaignState, FollowUp, Pace, PaceUnit, Plan};
+use crate::domain::ids::{CampaignId, PatientId, SiteId, SourceName, TemplateName};
+use crate::domain::job::{MAX_JOB_BYTES, When};
+use crate::domain::reader::campaign_start;
+use crate::intake::Gatekeeper;
+use crate::intake::import::{Audience, RefusedFile, Row, neutral};
+use crate::store::campaigns::{CampaignFilter, CampaignRow};
+
+/// Campaigns: one message to many people. Patients appear by their ids.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a draft, with an audience from a file or by the query of a plan
+    #[command(
+        after_help = "Examples:\n  outreachd campaign create flu-2026 --template vaccine-invitation \\\n    \
+        --audience people.csv --data vaccine=influenza --data until=2026-12-18 --data free=true \\\n    \
+        --start 2026-11-28T10:00 --per-hour 300 --hours \"mon-fri 09:00-17:00, sat-sun closed\"\n  \
+        outreachd campaign create flu-2026 --plan plan.json"
+    )]
+    Create(Box<CreateOptions>),
+    /// Tell who would get what, when, and what it costs; nothing is sent
+    #[command(after_help = "Example:\n  outreachd campaign dry-run flu-2026")]
+    DryRun {
+        #[arg(value_parser = args::campaign)]
+        id: CampaignId,
+    },
+    /// Agree to a campaign as another person, or say that its canary is well
+    #[command(after_help = "Example:\n  outreachd campaign approve flu-2026 --recipients 41200")]
+    Approve {
+        #[arg(value_parser = args::campaign)]
+        id: CampaignId,
+        /// The number of recipients, as the dry run shows it
+        #[arg(long)]
+        recipients: u64,
+    },
+    /// Start it, or ask for approval where it needs one
+    #[command(after_help = "Example:\n  outreachd campaign start flu-2026")]
+    Start {
+        #[arg(value_parser = args::campaign)]
+        id: CampaignId,
+    },
+    /// Stop it at once; what is on the wire is not called back
+    #[command(after_help = "Example:\n  outreachd campaign pause flu-2026")]
+    Pause {
+        #[arg(value_parser = args::campaign)]
+        id: CampaignId,
+    },
+    /// Go on exactly where it was stopped
+    #[command(after_help = "Example:\n  outreachd campaign resume flu-2026")]
+    Resume {
+        #[arg(value_parser = args::campaign)]
+        id: CampaignId,
+    },
+    /// End it, and take back what has not begun
+    #[command(after_help = "Example:\n  outreachd campaign cancel flu-2026")]
+    Cancel {
+        #[arg(value_parser = args::campaign)]
+        id: CampaignId,
+    },
+    /// Change how fast it goes
+    #[command(after_help = "Example:\n  outreachd campaign pace flu-2026 --per-hour 120")]
+    Pace {
+        #[arg(value_parser = args::campaign)]
+        id: CampaignId,
+        #[command(flatten)]
+        pace: PaceOptions,
+    },
+    /// Show how far it has come
+    #[command(after_help = "Example:\n  outreachd campaign status flu-2026 --watch")]
+    Status {
+        #[arg(value_parser = args::campaign)]
+        id: CampaignId,
+        /// Until it is over, paused, or waits for a person
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Tell what came of it
+    #[command(after_help = "Example:\n  outreachd campaign report flu-2026 --csv result.csv")]
+    Report {
+        #[arg(value_parser = args::campaign)]
+        id: CampaignId,
+        /// Write what became of each recipient to this file, readable by its owner only
+        #[arg(long, value_name = "FILE")]
+        csv: Option<PathBuf>,
+    },
+    /// Write again to those whom it could not reach
+    #[command(after_help = "Example:\n  outreachd campaign retry-failed flu-2026 --as flu-2026-again")]
+    RetryFailed(FollowOptions),
+    /// Write again to those who did not answer
+    #[command(after_help = "Example:\n  outreachd campaign retry-unanswered flu-2026 --as flu-2026-reminder")]
+    RetryUnanswered(FollowOptions),
+    /// Put it right with exactly those who received it; always needs another person's approval
+    #[command(
+        after_help = "Example:\n  outreachd campaign correct flu-2026 --as flu-2026-correction --data until=2026-12-19"
+    )]
+    Correct(FollowOptions),
+    /// Leave out those who need nothing any more, such as who has booked
+    #[command(
+        after_help = "Example:\n  outreachd campaign done flu-2026 P0000042 P0000077\n  outreachd campaign done flu-2026 --file booked.txt"
+    )]
+    Done {
+        #[arg(value_parser = args::campaign)]
+        id: CampaignId,
+        #[arg(value_parser = args::patient)]
+        patients: Vec<PatientId>,
+        /// A file with a patient's id a line
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// List campaigns, newest first
+    #[command(after_help = "Example:\n  outreachd campaign list --open")]
+    List {
+        /// Only those that are not over
+        #[arg(long)]
+        open: bool,
+    },
+}
+
+/// A new campaign.
+#[derive(Debug, Args)]
+pub(super) struct CreateOptions {
+    #[arg(value_parser = args::campaign)]
+    id: CampaignId,
+    /// The plan as JSON, as the API takes it; the other options come on top of it
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// CSV or NDJSON; - is standard input
+    #[arg(long, value_name = "FILE")]
+    audience: Option<PathBuf>,
+    /// Write the rows that are not taken to this file, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    refused: Option<PathBuf>,
+    /// People to leave out: a file with a patient's id a line
+    #[arg(long, value_name = "FILE")]
+    exclude: Vec<PathBuf>,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    pace: PaceOptions,
+}
+
+/// What is said, and when.
+#[derive(Debug, Args)]
+struct What {
+    #[arg(long)]
+    title: Option<String>,
+    #[arg(long, value_parser = args::source)]
+    source: Option<SourceName>,
+    #[arg(long, value_parser = args::template)]
+    template: Option<TemplateName>,
+    #[arg(long, value_parser = args::site)]
+    site: Option<SiteId>,
+    /// A variable of the template that is the same for everybody
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    data: Vec<(String, Value)>,
+    /// An instant with its offset, or without one: at that hour where each recipient lives
+    #[arg(long, value_parser = when)]
+    start: Option<When>,
+    /// What was not sent by then expires
+    #[arg(long, value_parser = when)]
+    end: Option<When>,
+    /// How many go first, before a person says that all is well
+    #[arg(long)]
+    canary: Option<u32>,
+}
+
+/// How fast.
+#[derive(Debug, Args)]
+pub(super) struct PaceOptions {
+    #[arg(long, conflicts_with = "per_hour", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    per_minute: Option<u32>,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    per_hour: Option<u32>,
+    /// When the booking line is answered
+    #[arg(long, value_parser = hours)]
+    hours: Option<String>,
+}
+
+impl PaceOptions {
+    fn pace(&self) -> Option<Pace> {
+        let hours = self.hours.clone();
+        match (self.per_minute, self.per_hour) {
+            (Some(count), _) => Some(Pace { count, per: PaceUnit::Minute, hours }),
+            (None, Some(count)) => Some(Pace { count, per: PaceUnit::Hour, hours }),
+            (None, None) => None,
+        }
+    }
+}
+
+/// A campaign that follows another.
+#[derive(Debug, Args)]
+pub(super) struct FollowOptions {
+    #[arg(value_parser = args::campaign)]
+    id: CampaignId,
+    /// The new campaign's id
+    #[arg(long = "as", value_parser = args::campaign)]
+    new: CampaignId,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    pace: PaceOptions,
+}
+
+fn variable(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    // Numbers and truths are themselves; everything else is text.
+    let value = serde_json::from_str::<Value>(value)
+        .ok()
+        .filter(|value| value.is_number() || value.is_boolean())
+        .unwrap_or_else(|| Value::String(value.to_owned()));
+    Ok((name.to_owned(), value))
+}
+
+fn when(text: &str) -> Result<When, String> {
+    campaign_start(text).map_err(|fault| format!("{}; {}", fault.rule, fault.cure))
+}
+
+fn hours(text: &str) -> Result<String, String> {
+    crate::domain::hours::WeekHours::parse(text).map(|hours| hours.to_string()).map_err(str::to_owned)
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unknown => Self::said("there is no such campaign", "look at `outreachd campaign list`"),
+            Refused::Not(problem) => {
+                Self::said(format!("{} {}", problem.field, problem.rule).trim(), problem.cure)
+            }
+            Refused::Invalid(problems) => Self::Input(problems),
+            Refused::Store(error) => error.into(),
+        }
+    }
+}
+
+pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
+    let office = office(desk).await?;
+    match command {
+        Command::Create(options) => create(desk, &office, *options).await,
+        Command::DryRun { id } => dry_run(desk, &office, &id).await,
+        Command::Approve { id, recipients } => act(desk, &office, &id, &Wish::Approve(recipients)).await,
+        Command::Start { id } => act(desk, &office, &id, &Wish::Start).await,
+        Command::Pause { id } => act(desk, &office, &id, &Wish::Pause).await,
+        Command::Resume { id } => act(desk, &office, &id, &Wish::Resume).await,
+        Command::Cancel { id } => act(desk, &office, &id, &Wish::Cancel).await,
+        Command::Pace { id, pace } => act(desk, &office, &id, &Wish::Pace(pace.pace())).await,
+        Command::Status { id, watch } => status(desk, &office, &id, watch).await,
+        Command::Report { id, csv } => report(desk, &office, &id, csv.as_deref()).await,
+        Command::RetryFailed(options) => follow(desk, &office, FollowUp::RetryFailed, options).await,
+        Command::RetryUnanswered(options) => follow(desk, &office, FollowUp::RetryUnanswered, options).await,
+        Command::Correct(options) => follow(desk, &office, FollowUp::Correct, options).await,
+        Command::Done { id, patients, file } => done(desk, &office, &id, patients, file.as_deref()).await,
+        Command::List { open } => list(desk, &office, open).await,
+    }
+}
+
+async fn office(desk: &Desk) -> Result<Office, Failure> {
+    let config = desk.config()?;
+    let catalogue = Desk::catalogue(&config)?;
+    let gatekeeper = Gatekeeper::new(config.clone(), catalogue.clone());
+    Ok(Office { store: Desk::store(&config).await?, config, catalogue, gatekeeper, dispatcher: None })
+}
+
+/// The plan of the file, if one is given, with what the options say.
+fn plan(
+    office: &Office,
+    id: &CampaignId,
+    file: Option<&Path>,
+    base: Option<Plan>,
+    what: What,
+    pace: Option<Pace>,
+) -> Result<Plan, Failure> {
+    let source = what.source.clone().or_else(|| office.config.default_source().cloned());
+    let limit = u64::try_from(MAX_JOB_BYTES).unwrap_or(u64::MAX);
+    let mut plan = match (file, base) {
+        (Some(path), _) => {
+            Plan::parse(&files::read_all(path, limit)?, source.as_ref()).map_err(Failure::Input)?
+        }
+        (None, Some(base)) => base,
+        (None, None) => {
+            let mut map = Map::new();
+            map.insert("id".to_owned(), json!(id));
+            if let Some(template) = &what.template {
+                map.insert("template".to_owned(), json!(template));
+            }
+            Plan::parse(Value::Object(map).to_string().as_bytes(), source.as_ref()).map_err(Failure::Input)?
+        }
+    };
+    plan.id = id.clone();
+    plan.title = what.title.unwrap_or(plan.title);
+    plan.source = what.source.unwrap_or(plan.source);
+    plan.template = what.template.unwrap_or(plan.template);
+    plan.site = what.site.or(plan.site);
+    plan.data.extend(what.data);
+    plan.start = what.start.or(plan.start);
+    plan.end = what.end.or(plan.end);
+    plan.pace = pace.or(plan.pace);
+    plan.canary = what.canary.unwrap_or(plan.canary);
+    Ok(plan)
+}
+
+async fn create(desk: &mut Desk, office: &Office, options: CreateOptions) -> Result<(), Failure> {
+    let pace = options.pace.pace();
+    let mut plan = plan(office, &options.id, options.plan.as_deref(), None, options.what, pace)?;
+    // The same command again goes on with the same file where the first one was cut off.
+    match office.create(&plan, &operator()).await {
+        Ok(_) => {}
+        Err(Refused::Not(_)) if options.audience.is_some() => {
+            let (row, _) = office.one(&options.id).await?;
+            if row.plan != plan {
+                let cure = "take another id, or cancel it";
+                return Err(Failure::said("there is a campaign of that name with another plan", cure));
+            }
+            plan = row.plan;
+        }
+        Err(refused) => return Err(refused.into()),
+    }
+    let tally = match &options.audience {
+        Some(file) => bring(desk, office, &plan, file, options.refused.as_deref()).await?,
+        None => office.search(&plan).await?,
+    };
+    let mut left_out = 0;
+    for file in &options.exclude {
+        left_out += office.done(&plan.id, &ids(file)?).await?;
+    }
+    let (row, _) = office.one(&plan.id).await?;
+    if desk.json {
+        desk.out.pretty(&json!({"campaign": row, "audience": tally, "left_out": left_out}))?;
+    } else {
+        let Brought { read, added, known, refused } = tally;
+        desk.out.line(format!(
+            "{read} read, {added} added, {known} there before, {refused} refused, {left_out} left out"
+        ))?;
+        desk.out.line(format!(
+            "{} people are meant; look at it with: outreachd campaign dry-run {}",
+            size(&row),
+            plan.id
+        ))?;
+    }
+    if tally.refused > 0 { Err(Failure::Reported) } else { Ok(()) }
+}
+
+/// Reads the file in one thread while the ledger writes in another.
+async fn bring(
+    desk: &mut Desk,
+    office: &Office,
+    plan: &Plan,
+    file: &Path,
+    refused: Option<&Path>,
+) -> Result<Brought, Failure> {
+    let bar = files::progress(file);
+    let input = bar.wrap_read(files::open(file)?);
+    let options = office.audience_options(plan, None);
+    let rows = Audience::open(input, options).map_err(Failure::Input)?;
+    let columns = rows.columns();
+    let (to, mut batches) = mpsc::channel(2);
+    let reading = tokio::task::spawn_blocking(move || Office::read_rows(rows, &to));
+    let mut tally = Brought::default();
+    let mut out = match refused {
+        Some(path) => {
+            let failed = |error| Failure::file(path, &error);
+            let to = BufWriter::new(private_file(path).map_err(failed)?);
+            Some((path, RefusedFile::new(to, &columns).map_err(failed)?))
+        }
+        None => None,
+    };
+    while let Some(batch) = batches.recv().await {
+        let refusals = office.bring(plan, batch, &mut tally).await?;
+        bar.set_message(format!("{} added, {} refused", tally.added, tally.refused));
+        for row in refusals {
+            tell(desk, &bar, &row)?;
+            if let Some((path, out)) = &mut out {
+                out.write(&row).map_err(|error| Failure::file(path, &error))?;
+            }
+        }
+    }
+    bar.finish_and_clear();
+    let lost = |_| Failure::said("the file could not be read", "look at the log, and try again");
+    reading.await.map_err(lost)?;
+    if let Some((path, out)) = out {
+        out.finish().map_err(|error| Failure::file(path, &error))?;
+    }
+    Ok(tally)
+}
+
+fn tell<T>(desk: &mut Desk, bar: &ProgressBar, row: &Row<T>) -> Result<(), Failure> {
+    let problems = row.result.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+    bar.suspend(|| {
+        if desk.json {
+            return desk.out.json(&json!({ "line": row.line, "problems": problems }));
+        }
+        problems.iter().try_for_each(|p| desk.out.line(format!("line {}: {p}", row.line)))?;
+        desk.out.flush()
+    })?;
+    Ok(())
+}
+
+/// A patient's id a line.
+fn ids(file: &Path) -> Result<Vec<PatientId>, Failure> {
+    let bytes = files::read_all(file, 64 << 20)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines
+        .enumerate()
+        .map(|(n, line)| {
+            PatientId::parse(line).ok_or_else(|| {
+                let what = format!("{}, line {}: must be {}", files::name(file), n + 1, PatientId::RULE);
+                Failure::said(what, "give a patient's id a line, and nothing else")
+            })
+        })
+        .collect()
+}
+
+async fn done(
+    desk: &mut Desk,
+    office: &Office,
+    id: &CampaignId,
+    mut patients: Vec<PatientId>,
+    file: Option<&Path>,
+) -> Result<(), Failure> {
+    if let Some(file) = file {
+        patients.extend(ids(file)?);
+    }
+    let left_out = office.done(id, &patients).await?;
+    if desk.json {
+        return Ok(desk.out.pretty(&json!({"left_out": left_out}))?);
+    }
+    Ok(desk.out.line(format!("{left_out} who were still to be written to are left out"))?)
+}
+
+async fn dry_run(desk: &mut Desk, office: &Office, id: &CampaignId) -> Result<(), Failure> {
+    let forecast = office.dry_run(id).await?;
+    if desk.json {
+        return Ok(desk.out.pretty(&forecast)?);
+    }
+    let Forecast { recipients, would_get, segments, cost, currency, .. } = &forecast;
+    desk.out.line(format!(
+        "{would_get} of {recipients} would get a message: {segments} SMS segments, {cost} {currency}"
+    ))?;
+    let when = |at: Option<jiff::Timestamp>| or_dash(at);
+    desk.out.line(format!("first {}  last {}", when(forecast.first_send_at), when(forecast.last_send_at)))?;
+    for (name, counts) in [
+        ("channel", forecast.by_channel.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect::<Vec<_>>()),
+        ("language", forecast.by_language.iter().map(|(k, n)| (k.clone(), *n)).collect()),
+        ("not sent", forecast.excluded.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect()),
+        ("hour", forecast.by_hour.iter().map(|(k, n)| (k.clone(), *n)).collect()),
+    ] {
+        for (word, count) in counts {
+            desk.out.line(format!("{name:<9} {word:<24} {count}"))?;
+        }
+    }
+    for sample in &forecast.samples {
+        let head = format!("-- {} in {}, the longest:", sample.channel, sample.language);
+        let head = desk.out.strong(&head);
+        desk.out.line(head)?;
+        desk.out.line(tame_lines(&sample.text))?;
+    }
+    if forecast.needs_approval {
+        desk.out.line(format!(
+            "another person has to agree: outreachd campaign approve {id} --recipients {recipients}"
+        ))?;
+    }
+    Ok(())
+}
+
+fn tame_lines(text: &str) -> String {
+    text.lines().map(tame).collect::<Vec<_>>().join("\n")
+}
+
+async fn act(desk: &mut Desk, office: &Office, id: &CampaignId, wish: &Wish) -> Result<(), Failure> {
+    let row = office.wish(id, &operator(), wish).await?;
+    write(desk, &row)?;
+    if matches!(wish, Wish::Start) && row.state == CampaignState::AwaitingApproval {
+        return Err(Failure::said(
+            "it needs another person's approval before it starts",
+            format!("outreachd campaign approve {id} --recipients {}, then start it again", size(&row)),
+        ));
+    }
+    Ok(())
+}
+
+fn write(desk: &mut Desk, row: &CampaignRow) -> Result<(), Failure> {
+    if desk.json {
+        return Ok(desk.out.pretty(row)?);
+    }
+    let approval = row.approval.as_ref().map(|a| format!("{} at {}", tame(&a.by), a.at));
+    for (name, value) in [
+        ("campaign", row.plan.id.to_string()),
+        ("title", tame(&row.plan.title)),
+        (
+            "state",
+            row.reason.map_or_else(|| row.state.to_string(), |reason| format!("{} ({reason})", row.state)),
+        ),
+        ("template", row.plan.template.to_string()),
+        ("meant", size(row).to_string()),
+        ("written", row.expanded.to_string()),
+        ("refused", row.refused.to_string()),
+        ("left out", row.no_longer_needed.to_string()),
+        ("made by", tame(&row.created_by)),
+        ("approved", if needs_approval(row) { or_dash(approval) } else { "not needed".to_owned() }),
+    ] {
+        desk.out.line(format!("{name:<9} {value}"))?;
+    }
+    Ok(())
+}
+
+async fn status(desk: &mut Desk, office: &Office, id: &CampaignId, watch: bool) -> Result<(), Failure> {
+    let (mut row, _) = office.one(id).await?;
+    if watch && !desk.json {
+        let target = ProgressDrawTarget::stderr_with_hz(4);
+        let bar = ProgressBar::with_draw_target(Some(size(&row)), target);
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} written  {msg}") {
+            bar.set_style(style);
+        }
+        while row.state == CampaignState::Running {
+            bar.set_position(row.expanded + row.refused);
+            bar.set_message(row.state.as_str());
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            row = office.one(id).await?.0;
+        }
+        bar.finish_and_clear();
+    }
+    write(desk, &row)
+}
+
+async fn report(
+    desk: &mut Desk,
+    office: &Office,
+    id: &CampaignId,
+    csv: Option<&Path>,
+) -> Result<(), Failure> {
+    let (row, _) = office.one(id).await?;
+    let report = office.store.campaign_report(id).await?;
+    if let Some(path) = csv {
+        export(office, id, path).await?;
+    }
+    if desk.json {
+        return Ok(desk.out.pretty(&json!({"campaign": row, "report": report}))?);
+    }
+    write(desk, &row)?;
+    let mut table = Table::new(&["status", "reason", "channel", "language", "hour", "count"]);
+    for line in &report.lines {
+        table.row([
+            line.status.to_string(),
+            or_dash(line.reason),
+            or_dash(line.channel),
+            or_dash(Some(&line.locale).filter(|text| !text.is_empty())),
+            or_dash(line.hour),
+            line.count.to_string(),
+        ]);
+    }
+    for (reason, count) in &report.refused {
+        let dash = || or_dash(None::<u8>);
+        table.row(["not written".to_owned(), reason.to_string(), dash(), dash(), dash(), count.to_string()]);
+    }
+    for (intent, count) in &report.replies {
+        let dash = || or_dash(None::<u8>);
+        table.row(["replied".to_owned(), intent.to_string(), dash(), dash(), dash(), count.to_string()]);
+    }
+    Ok(table.write(&mut desk.out)?)
+}
+
+/// A row a recipient, for a spreadsheet: with a byte order mark, and without anything that it would compute.
+async fn export(office: &Office, id: &CampaignId, path: &Path) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::file(path, &error);
+    let wrong = |error: csv::Error| Failure::file(path, &error.into());
+    let mut file = BufWriter::new(private_file(path).map_err(failed)?);
+    std::io::Write::write_all(&mut file, "\u{feff}".as_bytes()).map_err(failed)?;
+    let mut csv = csv::Writer::from_writer(file);
+    csv.write_record(["row", "patient_id", "status", "reason", "channel", "message_id"]).map_err(wrong)?;
+    let mut after = 0;
+    loop {
+        let rows = office.store.recipients(id, after, 1_000).await?;
+        let Some(last) = rows.last() else { break };
+        after = last.ordinal;
+        for row in &rows {
+            let cells = [
+                row.ordinal.to_string(),
+                row.patient_id.to_string(),
+                row.status.map_or_else(String::new, |status| status.to_string()),
+                row.reason.map_or_else(String::new, |reason| reason.to_string()),
+                row.channel.map_or_else(String::new, |channel| channel.to_string()),
+                row.message_id.map_or_else(String::new, |id| id.to_string()),
+            ];
+            csv.write_record(cells.iter().map(|cell| neutral(cell).into_owned())).map_err(wrong)?;
+        }
+    }
+    csv.flush().map_err(failed)
+}
+
+async fn follow(
+    desk: &mut Desk,
+    office: &Office,
+    kind: FollowUp,
+    options: FollowOptions,
+) -> Result<(), Failure> {
+    let (parent, _) = office.one(&options.id).await?;
+    // It goes out when it is started, not when the first one was planned to.
+    let base = Plan { start: None, end: None, title: options.new.to_string(), ..parent.plan };
+    let pace = options.pace.pace();
+    let plan = plan(office, &options.new, None, Some(base), options.what, pace)?;
+    let row = office.follow(&options.id, kind, plan, &operator()).await?;
+    write(desk, &row)
+}
+
+async fn list(desk: &mut Desk, office: &Office, open: bool) -> Result<(), Failure> {
+    let rows =
+        office.store.campaigns(&CampaignFilter { open, limit: 1_000, ..CampaignFilter::default() }).await?;
+    if desk.json {
+        return Ok(rows.iter().try_for_each(|row| desk.out.json(row))?);
+    }
+    if rows.is_empty() {
+        return Ok(desk.out.line("there are no campaigns")?);
+    }
+    let mut table = Table::new(&["id", "state", "meant", "written", "template", "made by", "title"]);
+    for row in &rows {
+        table.row([
+            row.plan.id.to_string(),
+            row.state.to_string(),
+            size(row).to_string(),
+            row.expanded.to_string(),
+            row.plan.template.to_string(),
+            tame(&row.created_by),
+            tame(&row.plan.title),
+        ]);
+    }
+    Ok(table.write(&mut desk.out)?)
+}

@@ -1,0 +1,245 @@
+//! What would become of a message, and nothing of it is written: the same policy, the same texts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::{render, rules};
+use crate::config::Config;
+use crate::config::provider::ProviderSettings;
+use crate::domain::consent::narrow;
+use crate::domain::ids::SiteId;
+use crate::domain::patient::{Name, Patient};
+use crate::domain::words::{Channel, PhiClass, Reason, SafetyMode};
+use crate::policy::cap::Recent;
+use crate::policy::decide::{Gate, Verdict, decide};
+use crate::policy::question::{AddressSeen, MessageView, Question, Rules, Served, SiteView, TemplateView};
+use crate::policy::zones::country_of;
+use crate::store::rows::{Admission, DirectoryEntry};
+use crate::template::{RecipientContext, RenderError, RenderRequest, Rendered, SharedCatalogue, SiteContext};
+
+/// Looks ahead.
+#[derive(Debug)]
+pub struct Foresight {
+    config: Arc<Config>,
+    catalogue: Arc<SharedCatalogue>,
+    rules: Rules,
+    served: Vec<Served>,
+    sites: HashMap<SiteId, SiteContext>,
+}
+
+/// What would become of one message.
+#[derive(Clone, Debug)]
+pub struct Foreseen {
+    pub gate: Gate,
+    /// It goes out, at this instant at the earliest; or the reason for which it does not.
+    pub outcome: Result<Sent, Reason>,
+}
+
+/// How it would go out.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub channel: Channel,
+    pub at: Timestamp,
+    pub locale: String,
+    /// Of an SMS; 0 for other channels.
+    pub segments: u32,
+    /// In millionths of the configured currency.
+    pub cost_micros: u64,
+}
+
+impl Foresight {
+    /// Over this configuration and these templates.
+    #[must_use]
+    pub fn new(config: Arc<Config>, catalogue: Arc<SharedCatalogue>) -> Self {
+        let (rules, served) = (rules::decisions(&config), served(&config));
+        Self { sites: render::sites(&config), rules, served, config, catalogue }
+    }
+
+    /// What would become of `admission` at `at`.
+    #[must_use]
+    pub fn of(&self, admission: &Admission, entry: &DirectoryEntry, at: Timestamp) -> Foreseen {
+        let inline = admission.body.patient.as_deref();
+        let narrowed = inline.map(|inline| narrow(entry.patient.as_deref(), inline));
+        let patient = narrowed.as_ref().or(entry.patient.as_deref());
+        let mut now = at;
+        // What is held only for the hour is looked at again when it opens.
+        for _ in 0..3 {
+            match self.ask(admission, patient, entry, now) {
+                (gate, Verdict::Send { route, .. }) => {
+                    let Some(patient) = patient else { break };
+                    let rendered = self.render(
+                        admission,
+                        patient.name.as_ref(),
+                        patient.language.as_deref(),
+                        route.channel,
+                    );
+                    let outcome = rendered.map_err(|error| error.reason).map(|rendered| Sent {
+                        channel: route.channel,
+                        at: now,
+                        locale: rendered.locale,
+                        segments: rendered.segments,
+                        cost_micros: self.cost(route.channel, route.address.expose(), rendered.segments),
+                    });
+                    return Foreseen { gate, outcome };
+                }
+                (_, Verdict::Hold { until: Some(until), .. }) if until > now => now = until,
+                (gate, Verdict::Hold { reason, .. }) => {
+                    return Foreseen { gate, outcome: Err(reason.unwrap_or(Reason::Paced)) };
+                }
+                (gate, Verdict::Suppress(reason) | Verdict::Cancel(reason) | Verdict::GiveUp(reason)) => {
+                    return Foreseen { gate, outcome: Err(reason) };
+                }
+                (gate, Verdict::Expire) => return Foreseen { gate, outcome: Err(Reason::Expired) },
+            }
+        }
+        Foreseen { gate: Gate::Expired, outcome: Err(Reason::Expired) }
+    }
+
+    /// The text that somebody of this name and language would read.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn render(
+        &self,
+        admission: &Admission,
+        name: Option<&Name>,
+        language: Option<&str>,
+        channel: Channel,
+    ) -> Result<Rendered, RenderError> {
+        let facts = &admission.facts;
+        let site = facts.site.as_ref().and_then(|id| self.config.site(id));
+        let fallback = site.map_or(self.config.organisation.language.as_str(), |s| s.language.as_str());
+        let languages: Vec<&str> = language.into_iter().chain([fallback]).collect();
+        let region = site.map_or(self.config.organisation.default_region.as_str(), |s| s.region.as_str());
+        // As long as a real one.
+        let link = self.config.http.public_url.as_deref().map(|url| format!("{url}/u/{}", "0".repeat(22)));
+        self.catalogue.current().render(&RenderRequest {
+            template: &facts.template,
+            channel,
+            languages: &languages,
+            data: &admission.body.data,
+            patient: name,
+            recipient: RecipientContext::PATIENT,
+            site: facts.site.as_ref().and_then(|id| self.sites.get(id)),
+            organisation: &self.config.organisation.name,
+            is_change: false,
+            test: false,
+            drafts: false,
+            keypad: false,
+            unsubscribe_url: link.as_deref(),
+            region: Some(region),
+        })
+    }
+
+    fn ask(
+        &self,
+        admission: &Admission,
+        patient: Option<&Patient>,
+        entry: &DirectoryEntry,
+        now: Timestamp,
+    ) -> (Gate, Verdict) {
+        let facts = &admission.facts;
+        let catalogue = self.catalogue.current();
+        let Some(template) = catalogue.get(&facts.template) else {
+            return (Gate::Content, Verdict::Suppress(Reason::UnknownTemplate));
+        };
+        let manifest = &template.manifest;
+        let classes: Vec<(Channel, PhiClass)> =
+            manifest.channels.iter().map(|c| (*c, manifest.phi(*c))).collect();
+        let proxies: Vec<Option<&Patient>> = entry.proxies.iter().map(Option::as_deref).collect();
+        let recent: Vec<Recent> = entry.recent.iter().map(|text| Recent::parse(text.as_deref())).collect();
+        let addresses: Vec<AddressSeen> = entry
+            .addresses
+            .iter()
+            .map(|state| AddressSeen {
+                address: state.address.clone(),
+                shared: state.shared,
+                recent: Recent::parse(state.recent.as_deref()),
+            })
+            .collect();
+        let place = facts.site.as_ref().or_else(|| patient.and_then(|p| p.site.as_ref()));
+        let site = place.and_then(|id| self.config.site(id));
+        let zone = patient
+            .and_then(|p| p.timezone.as_deref())
+            .and_then(|name| TimeZone::get(name).ok())
+            .or_else(|| site.map(|site| site.timezone.clone()))
+            .unwrap_or_else(|| self.config.organisation.timezone.clone());
+        let question = Question {
+            message: MessageView {
+                id: facts.id,
+                purpose: facts.purpose,
+                priority: facts.priority,
+                channels: admission.body.channels.as_deref(),
+                // Who is unknown now is not waited for.
+                accepted_at: Timestamp::UNIX_EPOCH,
+                not_before: admission.body.not_before,
+                expires_at: admission.body.expires_at,
+                cancelled: None,
+                disturbs: !facts.test,
+                lifts_cap: admission.body.lifts_cap,
+            },
+            patient,
+            proxies: &proxies,
+            address_consents: &entry.address_consents,
+            addresses: &addresses,
+            recent: &recent,
+            reserved: entry.reserved,
+            template: TemplateView {
+                channels: &manifest.channels,
+                classes: &classes,
+                confidential: manifest.confidential,
+                shared_address: manifest.shared_address,
+            },
+            served: &self.served,
+            hold: None,
+            tried: &[],
+            rules: &self.rules,
+            zone: &zone,
+            site: site.map_or_else(SiteView::default, |site| SiteView {
+                zone: Some(&site.timezone),
+                quiet_hours: site.quiet_hours,
+                holidays: &site.holidays,
+            }),
+            jitter: 0.0,
+            now,
+        };
+        let decision = decide(&question);
+        (decision.gate, decision.verdict)
+    }
+
+    fn cost(&self, channel: Channel, address: &str, segments: u32) -> u64 {
+        let country = || country_of(address).unwrap_or_default();
+        match channel {
+            Channel::Sms => {
+                self.config.limits.cost_to(&country()).per_segment.micros.saturating_mul(segments.into())
+            }
+            Channel::Voice => self.config.limits.cost_to(&country()).per_minute.micros,
+            Channel::Email | Channel::Portal => 0,
+        }
+    }
+}
+
+/// What something can be sent over, by the configuration alone.
+fn served(config: &Config) -> Vec<Served> {
+    if config.safety.mode != SafetyMode::Live {
+        return Channel::ALL.iter().map(|channel| Served { channel: *channel, baa: true }).collect();
+    }
+    let mut served: Vec<Served> = Vec::new();
+    for provider in &config.providers {
+        let channel = match &provider.settings {
+            ProviderSettings::TwilioSms(_) => Channel::Sms,
+            ProviderSettings::TwilioVoice(_) => Channel::Voice,
+            ProviderSettings::Smtp(_) => Channel::Email,
+            ProviderSettings::FhirPortal(_) => Channel::Portal,
+            ProviderSettings::Capture(capture) => capture.channel,
+        };
+        match served.iter_mut().find(|s| s.channel == channel) {
+            Some(known) => known.baa |= provider.baa,
+            None => served.push(Served { channel, baa: provider.baa }),
+        }
+    }
+    served
+}

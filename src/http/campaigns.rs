@@ -1,0 +1,260 @@
+//! Campaigns: planned, looked at, agreed to, started, stopped, and what came of them.
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::body::{self, Media, too_large};
+use super::import::{PIECES, Pieces, feed};
+use super::problem::{Answer, Fail, Kind};
+use super::query::query;
+use super::route::{Call, json as answer, to_the_end};
+use crate::campaign::{Brought, Office, Refused, Wish, needs_approval, size};
+use crate::domain::campaign::{FollowUp, Pace, Plan};
+use crate::domain::ids::{CampaignId, PatientId, SourceName};
+use crate::domain::job::MAX_JOB_BYTES;
+use crate::domain::problem::Problem;
+use crate::domain::reader::Slot;
+use crate::domain::words::Reason;
+use crate::intake::import::Format;
+use crate::store::campaigns::{CampaignFilter, CampaignRow, Outstanding};
+
+/// Refused rows that are listed; the others are counted.
+const LISTED: usize = 1_000;
+/// Patients that one request may name.
+const PATIENTS: usize = 10_000;
+
+/// The filters of `GET /v1/campaigns`, for its description.
+pub(super) const FILTERS: &[(&str, &str)] = &[
+    ("source", "of this source"),
+    ("open", "true: only those that are not over"),
+    ("limit", "1 to 1000 (100)"),
+];
+
+/// The filters of `GET /v1/campaigns/{id}/recipients`, for its description.
+pub(super) const RECIPIENTS: &[(&str, &str)] = &[
+    ("after", "the `ordinal` of the last row of the page before"),
+    ("limit", "rows of a page, 1 to 1000 (100)"),
+];
+
+impl From<Refused> for Fail {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unknown => Self::not_found("campaign"),
+            Refused::Not(problem) => Self::because(Kind::Conflict, problem),
+            Refused::Invalid(problems) => Self::invalid(problems),
+            Refused::Store(error) => error.into(),
+        }
+    }
+}
+
+fn office(call: &Call) -> Office {
+    call.shared.parts.campaigns.clone()
+}
+
+/// A campaign writes to patients of whatever site.
+fn of_every_site(call: &Call) -> Result<(), Fail> {
+    call.caller.needs_every_site("campaigns write to patients of every site")
+}
+
+/// The campaign of the path, if it concerns the caller.
+async fn one(call: &Call) -> Result<CampaignRow, Fail> {
+    let missing = || Fail::not_found("campaign");
+    of_every_site(call)?;
+    let id = CampaignId::parse(call.param("id")).ok_or_else(missing)?;
+    let (row, _) = office(call).one(&id).await?;
+    call.caller.speaks_for(&row.plan.source).then_some(row).ok_or_else(missing)
+}
+
+/// A campaign with its plan as it was asked, and how far it has come.
+fn shown(row: &CampaignRow) -> Value {
+    let mut value = serde_json::to_value(row).unwrap_or_default();
+    if let Value::Object(map) = &mut value {
+        map.insert("size".to_owned(), size(row).into());
+        map.insert("needs_approval".to_owned(), needs_approval(row).into());
+    }
+    value
+}
+
+/// `GET /v1/campaigns`: newest first.
+pub(super) async fn list(call: Call) -> Answer {
+    of_every_site(&call)?;
+    let mut filter = query(&call.uri, |fields| {
+        let source = fields.read("source", |slot| slot.name(SourceName::parse, SourceName::RULE));
+        let open = fields.read("open", |slot| slot.word(&["true", "false"], |word| word));
+        let limit = super::query::limit(fields);
+        Some(CampaignFilter { sources: source.into_iter().collect(), open: open == Some("true"), limit })
+    })?;
+    if let Some(bound) = call.caller.sources() {
+        if !filter.sources.iter().all(|named| bound.contains(named)) {
+            return Err(Fail::new(Kind::Forbidden, "this token does not stand for that source"));
+        }
+        if filter.sources.is_empty() {
+            filter.sources = bound.to_vec();
+        }
+        if filter.sources.is_empty() {
+            return answer(StatusCode::OK, &json!({"campaigns": []}));
+        }
+    }
+    let rows = office(&call).store.campaigns(&filter).await?;
+    answer(StatusCode::OK, &json!({"campaigns": rows.iter().map(shown).collect::<Vec<_>>()}))
+}
+
+/// The plan of the body, if the caller may ask for it.
+async fn plan(call: &mut Call) -> Result<Plan, Fail> {
+    let bytes = call.bytes(MAX_JOB_BYTES).await?;
+    let own = call.caller.sources().and_then(|sources| sources.first().cloned());
+    let default = own.or_else(|| call.shared.parts.config.default_source().cloned());
+    let plan = Plan::parse(&bytes, default.as_ref())?;
+    if !call.caller.speaks_for(&plan.source) {
+        return Err(Fail::new(Kind::Forbidden, "this token does not stand for that source"));
+    }
+    Ok(plan)
+}
+
+/// `POST /v1/campaigns`: a draft; where the plan has a query, with everybody whom it means.
+pub(super) async fn create(mut call: Call) -> Answer {
+    of_every_site(&call)?;
+    let plan = plan(&mut call).await?;
+    let (office, by) = (office(&call), call.caller.name().to_owned());
+    let row = to_the_end(async move {
+        office.create(&plan, &by).await?;
+        office.search(&plan).await?;
+        Ok::<_, Refused>(office.one(&plan.id).await?.0)
+    })
+    .await??;
+    answer(StatusCode::CREATED, &shown(&row))
+}
+
+/// `GET /v1/campaigns/{id}`.
+pub(super) async fn show(call: Call) -> Answer {
+    let row = one(&call).await?;
+    let left: Outstanding = office(&call).store.outstanding(&row.plan.id).await?;
+    let mut value = shown(&row);
+    if let Value::Object(map) = &mut value {
+        map.insert("due_now".to_owned(), left.due.into());
+    }
+    answer(StatusCode::OK, &value)
+}
+
+/// `POST /v1/campaigns/{id}/audience`: CSV or NDJSON, read as it comes in.
+pub(super) async fn audience(mut call: Call) -> Answer {
+    let plan = one(&call).await?.plan;
+    let http = &call.shared.parts.config.http;
+    let (limit, pause) = (http.max_import, http.request_timeout);
+    if body::promised(&call.headers).is_some_and(|length| length > limit) {
+        return Err(too_large(limit));
+    }
+    let office = office(&call);
+    let format = if call.media == Media::Csv { Format::Csv } else { Format::Ndjson };
+    let options = office.audience_options(&plan, Some(format));
+    let (to_reader, pieces) = mpsc::channel(PIECES);
+    let (to_ledger, mut batches) = mpsc::channel(1);
+    let feeding = tokio::spawn(feed(call.take_body(), limit, pause, to_reader));
+    let reading = tokio::task::spawn_blocking(move || {
+        Office::read_file(Pieces { pieces, rest: Bytes::new() }, options, &to_ledger)
+    });
+    let (mut tally, mut refusals) = (Brought::default(), Vec::new());
+    while let Some(batch) = batches.recv().await {
+        for row in office.bring(&plan, batch, &mut tally).await? {
+            if refusals.len() < LISTED {
+                refusals.push(json!({"line": row.line, "errors": row.result.err()}));
+            }
+        }
+    }
+    let lost = |_| Fail::new(Kind::Internal, "the log of this program says more");
+    let read = reading.await.map_err(lost)?;
+    feeding.await.map_err(lost)??;
+    read.map_err(Fail::invalid)?;
+    answer(
+        StatusCode::OK,
+        &json!({"read": tally.read, "added": tally.added, "known": tally.known, "refused": tally.refused,
+            "refusals": refusals}),
+    )
+}
+
+/// `POST /v1/campaigns/{id}/dry-run`.
+pub(super) async fn dry_run(mut call: Call) -> Answer {
+    call.form(|_| Some(())).await?;
+    let row = one(&call).await?;
+    let forecast = office(&call).dry_run(&row.plan.id).await?;
+    answer(StatusCode::OK, &forecast)
+}
+
+async fn act(call: &Call, wish: Wish) -> Answer {
+    let (id, office, by) = (one(call).await?.plan.id, office(call), call.caller.name().to_owned());
+    let row = to_the_end(async move { office.wish(&id, &by, &wish).await }).await??;
+    answer(StatusCode::OK, &shown(&row))
+}
+
+/// `POST /v1/campaigns/{id}/approve`: with the number of recipients, as the approver has read it.
+pub(super) async fn approve(mut call: Call) -> Answer {
+    let count = call.form(|fields| fields.need("recipients", |slot| slot.whole(0, u32::MAX))).await?;
+    act(&call, Wish::Approve(u64::from(count))).await
+}
+
+/// `POST /v1/campaigns/{id}/start`, `pause`, `resume` and `cancel`.
+pub(super) async fn command(mut call: Call, wish: Wish) -> Answer {
+    call.form(|_| Some(())).await?;
+    act(&call, wish).await
+}
+
+/// `POST /v1/campaigns/{id}/pace`: an empty object takes the pace away.
+pub(super) async fn pace(mut call: Call) -> Answer {
+    let bytes = call.bytes(MAX_JOB_BYTES).await?;
+    let map = if bytes.is_empty() {
+        serde_json::Map::new()
+    } else {
+        crate::domain::reader::object(&bytes, MAX_JOB_BYTES)?
+    };
+    let pace = if map.is_empty() { None } else { Some(Pace::parse(Value::Object(map))?) };
+    act(&call, Wish::Pace(pace)).await
+}
+
+/// `POST /v1/campaigns/{id}/done`: those have booked, or need nothing for another reason.
+pub(super) async fn done(mut call: Call) -> Answer {
+    let patients = call
+        .form(|fields| {
+            fields.need("patient_ids", |slot| {
+                slot.list(PATIENTS, |slot: Slot<'_>| slot.name(PatientId::parse, PatientId::RULE))
+            })
+        })
+        .await?;
+    let (id, office) = (one(&call).await?.plan.id, office(&call));
+    let left_out = to_the_end(async move { office.done(&id, &patients).await }).await??;
+    answer(StatusCode::OK, &json!({"left_out": left_out}))
+}
+
+/// `GET /v1/campaigns/{id}/report`.
+pub(super) async fn report(call: Call) -> Answer {
+    let row = one(&call).await?;
+    let report = office(&call).store.campaign_report(&row.plan.id).await?;
+    answer(StatusCode::OK, &json!({"campaign": shown(&row), "report": report}))
+}
+
+/// `GET /v1/campaigns/{id}/recipients`: ids and words, a page at a time.
+pub(super) async fn recipients(call: Call) -> Answer {
+    let row = one(&call).await?;
+    let (after, limit) = query(&call.uri, |fields| {
+        let after =
+            fields.read("after", |slot| slot.name(|text| text.parse::<u64>().ok(), "the ordinal of a row"));
+        Some((after.unwrap_or(0), super::query::limit(fields)))
+    })?;
+    let rows = office(&call).store.recipients(&row.plan.id, after, limit).await?;
+    answer(StatusCode::OK, &json!({"recipients": rows}))
+}
+
+/// `POST /v1/campaigns/{id}/retry-failed`, `retry-unanswered` and `correct`: a new campaign, by the plan in the body.
+pub(super) async fn follow(mut call: Call, kind: FollowUp) -> Answer {
+    let parent = one(&call).await?.plan;
+    let plan = plan(&mut call).await?;
+    if plan.source != parent.source {
+        let cure = "leave it out, or name that one";
+        let problem = Problem::new("source", Reason::SourceNotAllowed, "is not the first campaign's", cure);
+        return Err(Fail::invalid(vec![problem]));
+    }
+    let (office, by) = (office(&call), call.caller.name().to_owned());
+    let row = to_the_end(async move { office.follow(&parent.id, kind, plan, &by).await }).await??;
+    answer(StatusCode::CREATED, &shown(&row))
+}

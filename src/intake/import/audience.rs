@@ -1,0 +1,266 @@
+//! The audience of a campaign from a file: a patient a row, by their id or with their contacts inline, and the values of
+//! the template's variables. What a spreadsheet has spoilt is refused with its row, and so is who stands there twice.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+use std::io::Read;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::csv_rows::{self, COLUMNS};
+use super::{Format, Row, Rows, opened};
+use crate::domain::campaign::RecipientBody;
+use crate::domain::ids::{PatientId, TemplateName};
+use crate::domain::patient::Patient;
+use crate::domain::problem::Problem;
+use crate::domain::reader::{Fault, ParseDefaults, campaign_recipient, is_ambiguous_day, mangled};
+use crate::domain::words::Reason;
+use crate::template::{Catalogue, Kind, Variable};
+
+/// Columns that make a row's patient an inline one.
+const CONTACTS: [&str; 5] = ["phone", "sms", "voice", "email", "portal"];
+
+/// How a file is read.
+#[derive(Clone, Debug)]
+pub struct AudienceOptions {
+    /// The region of telephone numbers.
+    pub defaults: ParseDefaults,
+    /// `None` tells it by the file's beginning.
+    pub format: Option<Format>,
+    /// Whose variables are columns.
+    pub template: TemplateName,
+    pub catalogue: Arc<Catalogue>,
+    /// The values that are the same for everybody.
+    pub data: Map<String, Value>,
+}
+
+/// Somebody of the audience.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The row, from 1: the same one of the same file has the same.
+    pub ordinal: u64,
+    pub patient: PatientId,
+    pub body: RecipientBody,
+}
+
+/// A file under way: an iterator of its rows.
+#[derive(Debug)]
+pub struct Audience<R: Read> {
+    rows: Rows<R>,
+    options: AudienceOptions,
+    seen: Seen,
+    ordinal: u64,
+    /// Digits of the ids that begin with a zero: shorter ones have lost theirs.
+    width: Option<usize>,
+}
+
+impl<R: Read> Audience<R> {
+    /// Looks at the file's beginning and, in CSV, at its names of columns.
+    ///
+    /// # Errors
+    /// What is wrong with the file as a whole: its encoding, its kind, its columns.
+    pub fn open(input: R, options: AudienceOptions) -> Result<Self, Vec<Problem>> {
+        let rows = opened(input, options.format, |columns| judge(columns, &variables(&options)))?;
+        Ok(Self { rows, options, seen: Seen::default(), ordinal: 0, width: None })
+    }
+
+    /// The names of the columns, or of what stands in their place.
+    #[must_use]
+    pub fn columns(&self) -> Vec<String> {
+        match &self.rows {
+            Rows::Csv(rows) => rows.columns().map(str::to_owned).collect(),
+            Rows::Ndjson(_) => vec!["recipient".to_owned()],
+        }
+    }
+
+    /// Whether somebody stands there twice, or an id has lost its zeros.
+    fn check(&mut self, member: &Member, line: u64) -> Result<(), Vec<Problem>> {
+        let id = member.patient.as_str();
+        if id.bytes().all(|b| b.is_ascii_digit()) {
+            match self.width {
+                Some(width) if id.len() < width => return Err(vec![lost_zeros().at("patient_id")]),
+                None if id.starts_with('0') => self.width = Some(id.len()),
+                _ => {}
+            }
+        }
+        let twice = |field: &str, row: u64| {
+            let rule = format!("stands in row {row} already");
+            vec![Problem::new(field, Reason::Duplicate, rule, "leave one of the two rows out")]
+        };
+        if let Some(row) = self.seen.note(b'p', id, line) {
+            return Err(twice("patient_id", row));
+        }
+        let contacts = member.body.patient.iter().flat_map(|patient| &patient.contacts);
+        let mut own = Vec::new();
+        for contact in contacts {
+            let address = contact.address.expose().to_ascii_lowercase();
+            if own.contains(&address) {
+                continue;
+            }
+            if let Some(row) = self.seen.note(b'a', &address, line) {
+                return Err(twice(contact.channel.as_str(), row));
+            }
+            own.push(address);
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Iterator for Audience<R> {
+    type Item = Row<Member>;
+
+    fn next(&mut self) -> Option<Row<Member>> {
+        let options = &self.options;
+        let row = match &mut self.rows {
+            Rows::Csv(rows) => rows.next(|cells| from_cells(cells, options)),
+            Rows::Ndjson(rows) => rows.next(|line| campaign_recipient(line, &options.defaults)),
+        }?;
+        self.ordinal += 1;
+        let Row { line, result, original } = row;
+        let ordinal = self.ordinal;
+        let result = result
+            .and_then(|(patient, body)| {
+                let mut whole = options.data.clone();
+                whole.extend(body.data.clone());
+                match options.catalogue.get(&options.template) {
+                    Some(template) => template.manifest.check_data(&whole)?,
+                    None => return Err(vec![unknown_template()]),
+                }
+                Ok(Member { ordinal, patient, body })
+            })
+            .and_then(|member| self.check(&member, line).map(|()| member));
+        let original = if result.is_ok() { Vec::new() } else { original };
+        Some(Row { line, result, original })
+    }
+}
+
+fn variables(options: &AudienceOptions) -> Vec<String> {
+    let template = options.catalogue.get(&options.template);
+    template.map_or_else(Vec::new, |t| t.manifest.variables.keys().cloned().collect())
+}
+
+/// What is wrong with the names of the columns.
+fn judge(columns: &[String], variables: &[String]) -> Vec<Problem> {
+    let inline = columns.iter().any(|name| CONTACTS.contains(&name.as_str()));
+    let known = |name: &str| {
+        matches!(name, "id" | "patient_id")
+            || variables.iter().any(|v| v == name)
+            || (inline && COLUMNS.contains(&name))
+    };
+    let mut all = format!("patient_id and the template's variables: {}", variables.join(", "));
+    all.push_str("; and, with phone, sms, voice, email or portal, the columns of a file of patients");
+    csv_rows::column_faults(columns, known, &all, &["patient_id", "id"])
+}
+
+/// One of CSV. A row without a contact of its own is by id, whatever the others bring.
+fn from_cells(
+    cells: &[(&str, &str)],
+    options: &AudienceOptions,
+) -> Result<(PatientId, RecipientBody), Vec<Problem>> {
+    let template = options.catalogue.get(&options.template);
+    let inline = cells.iter().any(|(name, text)| CONTACTS.contains(name) && !text.is_empty());
+    let (mut faults, mut data, mut own) = (Vec::new(), Map::new(), Vec::new());
+    let mut id = None;
+    for &(name, text) in cells.iter().filter(|(_, text)| !text.is_empty()) {
+        if let Some((rule, cure)) = mangled(text) {
+            faults.push(Fault::malformed(rule, cure).at(name));
+            continue;
+        }
+        let variable = template.and_then(|t| t.manifest.variables.get(name));
+        match (name, variable) {
+            ("id" | "patient_id", _) => {
+                id = Some(text);
+                own.push(("id", text));
+            }
+            ("birth_date", _) if is_ambiguous_day(text) => faults.push(ambiguous().at(name)),
+            ("postal_code", _) if is_short_postcode(text) => faults.push(lost_zeros().at(name)),
+            (_, Some(variable)) => match value(variable, text) {
+                Ok(value) => drop(data.insert(name.to_owned(), value)),
+                Err(fault) => faults.push(fault.at(name)),
+            },
+            _ => own.push((name, text)),
+        }
+    }
+    let rule =
+        || Fault::malformed(format!("must be {}", PatientId::RULE), "give the patient's id").at("patient_id");
+    let patient = id.and_then(PatientId::parse);
+    if patient.is_none() && !faults.iter().any(|f| matches!(f.field.as_str(), "id" | "patient_id")) {
+        faults.push(rule());
+    }
+    let mut snapshot = None;
+    if inline && faults.is_empty() {
+        let read: Patient = csv_rows::patient(&own, &options.defaults)?;
+        snapshot = Some(Box::new(read));
+    }
+    match patient {
+        Some(patient) if faults.is_empty() => Ok((patient, RecipientBody { data, patient: snapshot })),
+        _ => Err(faults),
+    }
+}
+
+/// The text of a cell as the variable's type has it. What does not fit goes on as text: the template says what is wrong.
+fn value(variable: &Variable, text: &str) -> Result<Value, Fault> {
+    let as_text = || Value::String(text.to_owned());
+    Ok(match variable.kind {
+        Kind::Date | Kind::Datetime if is_ambiguous_day(text) => return Err(ambiguous()),
+        Kind::Number | Kind::Integer => serde_json::from_str(text).unwrap_or_else(|_| as_text()),
+        Kind::Boolean => match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "y" | "1" => Value::Bool(true),
+            "false" | "no" | "n" | "0" => Value::Bool(false),
+            _ => as_text(),
+        },
+        Kind::List => text.split(';').map(str::trim).filter(|item| !item.is_empty()).collect(),
+        Kind::Text | Kind::Date | Kind::Datetime | Kind::Phone | Kind::Url => as_text(),
+    })
+}
+
+fn ambiguous() -> Fault {
+    Fault::malformed("the day can be read in two ways", "write year, month and day: 2026-04-03")
+}
+
+fn lost_zeros() -> Fault {
+    Fault::malformed(
+        "has lost the zeros that it begins with",
+        "format the column as text in the spreadsheet, and export again",
+    )
+}
+
+/// A postcode of the United States has five digits, or nine.
+fn is_short_postcode(text: &str) -> bool {
+    matches!(text.len(), 3..=4) && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn unknown_template() -> Problem {
+    Problem::new(
+        "template",
+        Reason::UnknownTemplate,
+        "is not in the catalogue",
+        "use one of `outreachd template list`",
+    )
+}
+
+/// Who has been seen, and in which row. Eight bytes stand for a text: of a million rows two are taken for one in one file
+/// of thirty millions.
+#[derive(Debug, Default)]
+struct Seen {
+    rows: HashMap<u64, u32>,
+    hasher: std::hash::RandomState,
+}
+
+impl Seen {
+    /// The row of the first one, if this is not it.
+    fn note(&mut self, kind: u8, text: &str, line: u64) -> Option<u64> {
+        let mut hash = self.hasher.build_hasher();
+        hash.write_u8(kind);
+        hash.write(text.as_bytes());
+        let row = u32::try_from(line).unwrap_or(u32::MAX);
+        match self.rows.entry(hash.finish()) {
+            std::collections::hash_map::Entry::Occupied(first) => Some(u64::from(*first.get())),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(row);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Campaigns, as the ledger keeps them.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Result;
+use crate::domain::campaign::{Approval, CampaignState, FollowUp, PauseReason, Plan, RecipientBody};
+use crate::domain::ids::{CampaignId, HoldId, MessageId, PatientId, SourceName, WorkerId};
+use crate::domain::patient::Patient;
+use crate::domain::reply::Intent;
+use crate::domain::status::MessageStatus;
+use crate::domain::words::{Channel, Reason};
+use crate::policy::campaign::Health;
+
+/// The ledger's part in campaigns. As elsewhere, a method is one transaction.
+#[async_trait]
+pub trait Campaigns {
+    /// Writes a new campaign. False: there is one of that name.
+    async fn create_campaign(&self, plan: &Plan, by: &str) -> Result<bool>;
+
+    /// One campaign, and the clock.
+    async fn campaign(&self, id: &CampaignId) -> Result<Option<(CampaignRow, Timestamp)>>;
+
+    /// Campaigns, newest first.
+    async fn campaigns(&self, filter: &CampaignFilter) -> Result<Vec<CampaignRow>>;
+
+    /// Adds to the audience of one that has not begun, and makes an approval void where that changes it. One answer a
+    /// row, in order; `None`: it has begun, or there is no such campaign.
+    async fn add_recipients(&self, id: &CampaignId, rows: &[NewRecipient]) -> Result<Option<Vec<Added>>>;
+
+    /// Those need nothing (any more): who waits is left out, and what was written and not begun is taken back. Answers
+    /// how many of them were still to be written to.
+    async fn no_longer_needed(&self, id: &CampaignId, patients: &[PatientId]) -> Result<u64>;
+
+    /// Moves a campaign on, if nobody else has moved it since it was read; answers whether.
+    async fn move_campaign(&self, ask: &CampaignMove) -> Result<bool>;
+
+    /// Takes in hand, for a few seconds, every campaign for which there may be something to do and that no other worker
+    /// has.
+    async fn lease_campaigns(&self, worker: WorkerId) -> Result<(Vec<CampaignRow>, Timestamp)>;
+
+    /// Recipients that have no place in the order yet, by their ordinals.
+    async fn unsorted(&self, id: &CampaignId, limit: u32) -> Result<Vec<Recipient>>;
+
+    /// Gives them their places.
+    async fn sort_recipients(&self, id: &CampaignId, places: &[Place]) -> Result<()>;
+
+    /// Those whose wave is `wave` at most and who are ready by `until`, in their order.
+    async fn next_recipients(
+        &self,
+        id: &CampaignId,
+        wave: u16,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Recipient>>;
+
+    /// Notes which recipients have their message, and which cannot have one. One that needs none any more keeps that, and
+    /// its message is taken back.
+    async fn expanded(&self, ask: &Expanded) -> Result<()>;
+
+    /// How much of a campaign waits: recipients, and messages that are due and not begun.
+    async fn outstanding(&self, id: &CampaignId) -> Result<Outstanding>;
+
+    /// The messages that were written and not begun, in the order of their turns, `limit` at most. Those that wait for
+    /// another reason than their turn, such as quiet hours, are left out.
+    async fn waiting_turns(&self, id: &CampaignId, limit: u32) -> Result<Vec<MessageId>>;
+
+    /// Takes back what a cancelled campaign has written and not begun; once nothing is left, its hold ends. Answers how
+    /// many messages.
+    async fn sweep_campaign(&self, id: &CampaignId, limit: u32) -> Result<u32>;
+
+    /// What has come of it so far, as far as it can stop it.
+    async fn campaign_health(&self, id: &CampaignId) -> Result<Health>;
+
+    /// What has come of it, in numbers.
+    async fn campaign_report(&self, id: &CampaignId) -> Result<CampaignReport>;
+
+    /// The audience as it stands, from after `after` on.
+    async fn recipients(&self, id: &CampaignId, after: u64, limit: u32) -> Result<Vec<RecipientRow>>;
+
+    /// Whom a campaign that follows is for, from after the recipient `after` of the one it follows.
+    async fn follow_up(
+        &self,
+        parent: &CampaignId,
+        kind: FollowUp,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Recipient>>;
+
+    /// The directory by ids, from after `after` on, without aliases.
+    async fn patients_after(&self, after: Option<&PatientId>, limit: u32) -> Result<Vec<Patient>>;
+
+    /// Which of these were sent something by the campaign.
+    async fn received(&self, id: &CampaignId, patients: &[PatientId]) -> Result<HashSet<PatientId>>;
+}
+
+/// A campaign as it stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct CampaignRow {
+    pub plan: Plan,
+    /// The plan as it is stored: the same text as long as nobody changes it.
+    #[serde(skip)]
+    pub plan_text: String,
+    pub state: CampaignState,
+    pub reason: Option<PauseReason>,
+    pub created_by: String,
+    pub created_at: Timestamp,
+    pub changed_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    #[serde(skip)]
+    pub revision: i64,
+    pub recipients: u64,
+    #[serde(skip)]
+    pub audience: String,
+    pub expanded: u64,
+    pub refused: u64,
+    pub no_longer_needed: u64,
+    pub approval: Option<Approval>,
+    pub canary_passed: bool,
+    pub wave: u16,
+    pub wave_opens_at: Timestamp,
+    /// Of the next recipient, by the pace.
+    #[serde(skip)]
+    pub next_turn: Timestamp,
+    #[serde(skip)]
+    pub hold: Option<HoldId>,
+}
+
+/// Which campaigns.
+#[derive(Clone, Debug, Default)]
+pub struct CampaignFilter {
+    /// Of these sources; of any where empty.
+    pub sources: Vec<SourceName>,
+    /// Only those that are not over.
+    pub open: bool,
+    /// At most 1,000.
+    pub limit: u32,
+}
+
+/// Somebody for an audience.
+#[derive(Clone, Debug)]
+pub struct NewRecipient {
+    /// From 1; the same row of the same file has the same.
+    pub ordinal: u64,
+    pub patient: PatientId,
+    pub body: RecipientBody,
+    /// Where it is known already: their wave, and when they may be written to.
+    pub place: Option<(u16, Timestamp)>,
+}
+
+/// What became of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    New,
+    /// The same row was there before.
+    Known,
+    /// The patient is in the audience already, under this ordinal.
+    Repeated(u64),
+    /// The ordinal belongs to somebody else: another file has been read in.
+    Taken,
+}
+
+/// Somebody of an audience.
+#[derive(Clone, Debug)]
+pub struct Recipient {
+    pub ordinal: u64,
+    pub patient: PatientId,
+    pub body: RecipientBody,
+    pub ready_at: Timestamp,
+}
+
+/// A place in the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub ordinal: u64,
+    pub wave: u16,
+    pub ready_at: Timestamp,
+}
+
+/// A move of a campaign.
+#[derive(Clone, Debug)]
+pub struct CampaignMove {
+    pub id: CampaignId,
+    /// As it was read.
+    pub revision: i64,
+    pub state: CampaignState,
+    pub reason: Option<PauseReason>,
+    pub by: String,
+    /// The plan, where it changes.
+    pub plan: Option<Plan>,
+    /// `None`: what stands there stays.
+    pub approval: Option<Approval>,
+    /// The canary is found well.
+    pub canary_passed: bool,
+    /// The turns of what was written and not begun; the hold ends with it.
+    pub turns: Option<Turns>,
+    /// The next wave, and when it opens.
+    pub wave: Option<(u16, Timestamp)>,
+}
+
+/// Turns that were given anew.
+#[derive(Clone, Debug, Default)]
+pub struct Turns {
+    pub of: Vec<(MessageId, Timestamp)>,
+    /// Of the recipient after them.
+    pub next: Timestamp,
+}
+
+/// Which recipients have become messages.
+#[derive(Clone, Debug)]
+pub struct Expanded {
+    pub id: CampaignId,
+    /// As it was read; the next turn of a campaign that was moved since stays as that move left it.
+    pub revision: i64,
+    pub rows: Vec<(u64, std::result::Result<MessageId, Reason>)>,
+    pub next_turn: Timestamp,
+}
+
+/// What waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outstanding {
+    /// Messages that are due and not begun; counted up to some ten thousands.
+    pub due: u64,
+    /// Messages that are not final.
+    pub open: bool,
+    /// The lowest wave of those who have no message yet; `None`: nobody is left, or they are not yet sorted.
+    pub next_wave: Option<u16>,
+    /// Somebody is not yet sorted.
+    pub unsorted: bool,
+}
+
+/// What came of a campaign.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CampaignReport {
+    pub lines: Vec<ReportLine>,
+    /// Recipients who answered, by what they meant.
+    pub replies: Vec<(Intent, u64)>,
+    /// Recipients that could have no message, by reason.
+    pub refused: Vec<(Reason, u64)>,
+}
+
+/// How many messages ended alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReportLine {
+    pub status: MessageStatus,
+    pub reason: Option<Reason>,
+    pub channel: Option<Channel>,
+    /// In which it was written; empty where none was.
+    pub locale: String,
+    /// The hour in which it was sent.
+    pub hour: Option<Timestamp>,
+    pub count: u64,
+}
+
+/// One of the audience with what became of them.
+#[derive(Clone, Debug, Serialize)]
+pub struct RecipientRow {
+    pub ordinal: u64,
+    pub patient_id: PatientId,
+    pub wave: Option<u16>,
+    pub message_id: Option<MessageId>,
+    /// `None`: they have no message.
+    pub status: Option<MessageStatus>,
+    pub reason: Option<Reason>,
+    pub channel: Option<Channel>,
+    #[serde(skip)]
+    pub body: RecipientBody,
+    #[serde(skip)]
+    pub ready_at: Timestamp,
+}

@@ -1,0 +1,430 @@
+//! Who is meant: the audience of a campaign, their order, and who of them has a message.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::{Ledger, unfit};
+use crate::domain::campaign::{CampaignState, FollowUp, RecipientBody};
+use crate::domain::ids::{CampaignId, JobId, MessageId, PatientId, SourceName};
+use crate::domain::patient::Patient;
+use crate::domain::status::MessageStatus;
+use crate::domain::words::{Channel, Reason};
+use crate::policy::campaign::{Command, member, next};
+use crate::store::campaigns::{Added, Expanded, NewRecipient, Outstanding, Place, Recipient, RecipientRow};
+use crate::store::columns::Columns;
+use crate::store::engine::{Column, Data, Engine, args, ints, maybe_ids, maybe_texts, texts, times};
+use crate::store::{Result, StoreError};
+
+/// Due messages are counted up to here.
+const COUNTED: i64 = 20_000;
+
+fn number(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// The name of a recipient's job; as [`crate::domain::campaign::Plan::job_id`] makes it.
+fn job_of(id: &CampaignId, ordinal: u64) -> Result<JobId> {
+    JobId::parse(&format!("campaign:{id}:{ordinal}"))
+        .ok_or_else(|| StoreError::Internal("the name of a recipient's job".to_owned()))
+}
+
+impl<E: Engine> Ledger<E> {
+    fn sealed_body(&self, body: &RecipientBody) -> Result<Vec<u8>> {
+        if body.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.sealer.seal(&serde_json::to_vec(body).map_err(|_| unfit("recipient"))?))
+    }
+
+    fn opened_body(&self, sealed: &[u8]) -> Result<RecipientBody> {
+        if sealed.is_empty() {
+            return Ok(RecipientBody::default());
+        }
+        serde_json::from_slice(self.sealer.open(sealed)?)
+            .map_err(|_| StoreError::Internal("a stored recipient does not fit".to_owned()))
+    }
+
+    /// The campaign's row is locked first: the sum of the audience is exact whoever adds to it.
+    pub(super) async fn add_to_audience(
+        &self,
+        id: &CampaignId,
+        rows: &[NewRecipient],
+    ) -> Result<Option<Vec<Added>>> {
+        let mut tx = self.engine.begin().await?;
+        let head = E::run(
+            &mut tx,
+            "SELECT state, audience FROM campaigns WHERE id = $1 {for update}",
+            args![id.as_str()],
+        )
+        .await?;
+        let Some(head) = head.first() else { return Ok(None) };
+        let state = head.word(0, CampaignState::from_word)?;
+        if next(state, Command::Change, false, false).is_err() {
+            return Ok(None);
+        }
+        let mut sum = u128::from_str_radix(head.text(1)?, 16).unwrap_or(0);
+        let bodies = rows.iter().map(|row| self.sealed_body(&row.body)).collect::<Result<Vec<_>>>()?;
+        // Of a patient who stands in the batch twice, the first row counts.
+        let mut seen = HashSet::new();
+        let once: Vec<usize> =
+            (0..rows.len()).filter(|n| rows.get(*n).is_some_and(|row| seen.insert(&row.patient))).collect();
+        let new = Self::insert_recipients(&mut tx, id, rows, &bodies, &once).await?;
+        let mut answers = Vec::with_capacity(rows.len());
+        let known = Self::known_recipients(&mut tx, id, rows, &new).await?;
+        for (row, body) in rows.iter().zip(&bodies) {
+            let added = if new.contains(&row.ordinal) {
+                sum = sum.wrapping_add(member(row.ordinal, row.patient.as_str(), body));
+                Added::New
+            } else {
+                match (known.by_ordinal.get(&row.ordinal), known.by_patient.get(row.patient.as_str())) {
+                    (Some(patient), _) if *patient == row.patient.as_str() => Added::Known,
+                    (Some(_), _) => Added::Taken,
+                    (None, Some(ordinal)) => Added::Repeated(*ordinal),
+                    (None, None) => Added::Repeated(row.ordinal),
+                }
+            };
+            answers.push(added);
+        }
+        if !new.is_empty() {
+            E::run(
+                &mut tx,
+                "UPDATE campaigns SET recipients = recipients + $2, audience = $3, state = 'draft', changed_at = now(),
+                     revision = revision + 1 WHERE id = $1",
+                args![id.as_str(), i64::try_from(new.len()).unwrap_or(i64::MAX), format!("{sum:032x}").as_str()],
+            )
+            .await?;
+        }
+        E::commit(tx).await?;
+        Ok(Some(answers))
+    }
+
+    async fn insert_recipients(
+        tx: &mut E::Tx,
+        id: &CampaignId,
+        rows: &[NewRecipient],
+        bodies: &[Vec<u8>],
+        once: &[usize],
+    ) -> Result<HashSet<u64>> {
+        let picked: Vec<(&NewRecipient, &Vec<u8>)> =
+            once.iter().filter_map(|n| Some((rows.get(*n)?, bodies.get(*n)?))).collect();
+        let placed = |row: &NewRecipient| row.place.map_or(Timestamp::UNIX_EPOCH, |(_, at)| at);
+        let batch = vec![
+            ints("ordinal", &picked, |(row, _)| number(row.ordinal)),
+            texts("patient_id", &picked, |(row, _)| row.patient.as_str()),
+            Column {
+                name: "body",
+                data: Data::Bytes(picked.iter().map(|(_, body)| (*body).clone()).collect()),
+            },
+            // -1: has no place in the order yet.
+            ints("wave", &picked, |(row, _)| row.place.map_or(-1, |(wave, _)| i64::from(wave))),
+            times("ready_at", &picked, |(row, _)| Some(placed(row))),
+        ];
+        let rows = E::run(
+            tx,
+            "INSERT INTO campaign_recipients (campaign_id, ordinal, patient_id, body, wave, ready_at)
+             SELECT $1, ordinal, patient_id, body, CASE WHEN wave >= 0 THEN wave END, ready_at FROM {input} WHERE true
+             ON CONFLICT DO NOTHING RETURNING ordinal",
+            args![id.as_str()].batch(batch),
+        )
+        .await?;
+        rows.iter().map(|row| row.count(0)).collect()
+    }
+
+    /// What stands in the way of those that were not written.
+    async fn known_recipients(
+        tx: &mut E::Tx,
+        id: &CampaignId,
+        rows: &[NewRecipient],
+        new: &HashSet<u64>,
+    ) -> Result<KnownRecipients> {
+        let rest: Vec<&NewRecipient> = rows.iter().filter(|row| !new.contains(&row.ordinal)).collect();
+        let mut known = KnownRecipients::default();
+        if rest.is_empty() {
+            return Ok(known);
+        }
+        let ordinals: Vec<i64> = rest.iter().map(|row| number(row.ordinal)).collect();
+        let patients: Vec<&str> = rest.iter().map(|row| row.patient.as_str()).collect();
+        let found = E::run(
+            tx,
+            "SELECT ordinal, patient_id FROM campaign_recipients WHERE campaign_id = $1 AND ordinal = ANY($2)
+             UNION
+             SELECT ordinal, patient_id FROM campaign_recipients WHERE campaign_id = $1 AND patient_id = ANY($3)",
+            args![id.as_str(), ordinals, patients],
+        )
+        .await?;
+        for row in &found {
+            let (ordinal, patient) = (row.count::<u64>(0)?, row.text(1)?.to_owned());
+            known.by_ordinal.insert(ordinal, patient.clone());
+            known.by_patient.insert(patient, ordinal);
+        }
+        Ok(known)
+    }
+
+    /// The job of each is taken back by its name, so that it does not matter whether it is being written at this moment.
+    pub(super) async fn leave_out(&self, id: &CampaignId, patients: &[PatientId]) -> Result<u64> {
+        let mut tx = self.engine.begin().await?;
+        let head = E::run(
+            &mut tx,
+            "SELECT source, audience, state FROM campaigns WHERE id = $1 {for update}",
+            args![id.as_str()],
+        )
+        .await?;
+        let Some(head) = head.first() else { return Ok(0) };
+        let source = head.word(0, SourceName::parse)?;
+        let mut sum = u128::from_str_radix(head.text(1)?, 16).unwrap_or(0);
+        let begun = next(head.word(2, CampaignState::from_word)?, Command::Change, false, false).is_err();
+        let now = Self::now(&mut tx).await?;
+        let rows = E::run(
+            &mut tx,
+            "UPDATE campaign_recipients SET state = 2, reason = 'no_longer_needed'
+             WHERE campaign_id = $1 AND patient_id = ANY($2) AND state = 0 RETURNING ordinal, patient_id",
+            args![id.as_str(), patients.iter().map(PatientId::as_str).collect::<Vec<_>>()],
+        )
+        .await?;
+        for row in &rows {
+            sum = sum.wrapping_sub(member(row.count(0)?, row.text(1)?, b"left out"));
+        }
+        // Of one that has not begun there are no jobs to be taken back.
+        if begun {
+            self.take_back_jobs(&mut tx, id, &source, patients, now).await?;
+        }
+        // Who needs nothing any more makes no approval void once it has begun: fewer are written to, and no others.
+        let audience = if begun { head.text(1)?.to_owned() } else { format!("{sum:032x}") };
+        E::run(
+            &mut tx,
+            "UPDATE campaigns SET no_longer = no_longer + $2, audience = $3 WHERE id = $1",
+            args![id.as_str(), i64::try_from(rows.len()).unwrap_or(i64::MAX), audience.as_str()],
+        )
+        .await?;
+        E::commit(tx).await?;
+        Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
+    }
+
+    async fn take_back_jobs(
+        &self,
+        tx: &mut E::Tx,
+        id: &CampaignId,
+        source: &SourceName,
+        patients: &[PatientId],
+        now: Timestamp,
+    ) -> Result<()> {
+        let asked = E::run(
+            tx,
+            "SELECT ordinal FROM campaign_recipients WHERE campaign_id = $1 AND patient_id = ANY($2) AND state IN (1, 2)",
+            args![id.as_str(), patients.iter().map(PatientId::as_str).collect::<Vec<_>>()],
+        )
+        .await?;
+        for row in &asked {
+            let job = job_of(id, row.count(0)?)?;
+            self.take_back(tx, source, &job, Reason::NoLongerNeeded, now).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn without_place(&self, id: &CampaignId, limit: u32) -> Result<Vec<Recipient>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT ordinal, patient_id, body, ready_at FROM campaign_recipients
+                 WHERE campaign_id = $1 AND state = 0 AND wave IS NULL LIMIT $2",
+                args![id.as_str(), i64::from(limit)],
+            )
+            .await?;
+        rows.iter().map(|row| self.recipient(row)).collect()
+    }
+
+    fn recipient(&self, row: &E::Row) -> Result<Recipient> {
+        Ok(Recipient {
+            ordinal: row.count(0)?,
+            patient: row.word(1, PatientId::parse)?,
+            body: self.opened_body(row.bytes(2)?)?,
+            ready_at: row.time(3)?,
+        })
+    }
+
+    pub(super) async fn set_places(&self, id: &CampaignId, places: &[Place]) -> Result<()> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let batch = vec![
+            ints("ordinal", places, |p| number(p.ordinal)),
+            ints("wave", places, |p| i64::from(p.wave)),
+            times("ready_at", places, |p| Some(p.ready_at)),
+        ];
+        self.engine
+            .write(
+                "UPDATE campaign_recipients SET wave = input.wave, ready_at = input.ready_at FROM {input}
+                 WHERE campaign_recipients.campaign_id = $1 AND campaign_recipients.ordinal = input.ordinal",
+                args![id.as_str()].batch(batch),
+            )
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn next_in_order(
+        &self,
+        id: &CampaignId,
+        wave: u16,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Recipient>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT ordinal, patient_id, body, ready_at FROM campaign_recipients
+                 WHERE campaign_id = $1 AND state = 0 AND wave <= $2 AND ready_at <= $3
+                 ORDER BY wave, ready_at, ordinal LIMIT $4",
+                args![id.as_str(), i64::from(wave), until, i64::from(limit)],
+            )
+            .await?;
+        rows.iter().map(|row| self.recipient(row)).collect()
+    }
+
+    pub(super) async fn note_expanded(&self, ask: &Expanded) -> Result<()> {
+        let batch = vec![
+            ints("ordinal", &ask.rows, |(ordinal, _)| number(*ordinal)),
+            ints("state", &ask.rows, |(_, became)| if became.is_ok() { 1 } else { 3 }),
+            maybe_ids("message_id", &ask.rows, |(_, became)| became.as_ref().ok().map(|id| id.0)),
+            maybe_texts("reason", &ask.rows, |(_, became)| became.as_ref().err().map(|r| r.as_str())),
+        ];
+        let mut tx = self.engine.begin().await?;
+        let mut done = Vec::new();
+        if !ask.rows.is_empty() {
+            done = E::run(
+                &mut tx,
+                "UPDATE campaign_recipients SET state = input.state, message_id = input.message_id, reason = input.reason
+                 FROM {input}
+                 WHERE campaign_recipients.campaign_id = $1 AND campaign_recipients.ordinal = input.ordinal
+                     AND campaign_recipients.state = 0
+                 RETURNING campaign_recipients.message_id",
+                args![ask.id.as_str()].batch(batch),
+            )
+            .await?;
+        }
+        let mut written = 0_i64;
+        for row in &done {
+            written += i64::from(row.maybe_id(0)?.is_some());
+        }
+        let refused = i64::try_from(done.len()).unwrap_or(i64::MAX) - written;
+        E::run(
+            &mut tx,
+            "UPDATE campaigns SET expanded = expanded + $2, refused = refused + $3,
+                 next_turn = CASE WHEN revision = $4 THEN $5 ELSE next_turn END WHERE id = $1",
+            args![ask.id.as_str(), written, refused, ask.revision, ask.next_turn],
+        )
+        .await?;
+        E::commit(tx).await
+    }
+
+    pub(super) async fn what_waits(&self, id: &CampaignId) -> Result<Outstanding> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT
+                     (SELECT count(*) FROM (SELECT 1 FROM messages WHERE campaign_id = $1
+                         AND status IN ('accepted', 'scheduled', 'held') AND due_at <= now() LIMIT $2) AS due),
+                     EXISTS (SELECT 1 FROM messages WHERE campaign_id = $1
+                         AND status IN ('accepted', 'scheduled', 'held', 'sending')),
+                     (SELECT CAST(wave AS bigint) FROM campaign_recipients WHERE campaign_id = $1 AND state = 0
+                         AND wave IS NOT NULL ORDER BY wave LIMIT 1),
+                     EXISTS (SELECT 1 FROM campaign_recipients WHERE campaign_id = $1 AND state = 0 AND wave IS NULL)",
+                args![id.as_str(), COUNTED],
+            )
+            .await?;
+        let row = rows.first().ok_or_else(|| StoreError::Internal("no answer".to_owned()))?;
+        let wave = row.maybe_int(2)?.and_then(|wave| u16::try_from(wave).ok());
+        Ok(Outstanding { due: row.count(0)?, open: row.flag(1)?, next_wave: wave, unsorted: row.flag(3)? })
+    }
+
+    pub(super) async fn list_recipients(
+        &self,
+        id: &CampaignId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<RecipientRow>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT r.ordinal, r.patient_id, r.body, r.ready_at, CAST(r.wave AS bigint), r.message_id, m.status,
+                     COALESCE(m.reason, r.reason), m.channel
+                 FROM campaign_recipients r LEFT JOIN messages m ON m.id = r.message_id
+                 WHERE r.campaign_id = $1 AND r.ordinal > $2 ORDER BY r.ordinal LIMIT $3",
+                args![id.as_str(), number(after), i64::from(limit)],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let who = self.recipient(row)?;
+                Ok(RecipientRow {
+                    ordinal: who.ordinal,
+                    patient_id: who.patient,
+                    wave: row.maybe_int(4)?.and_then(|wave| u16::try_from(wave).ok()),
+                    message_id: row.maybe_id(5)?.map(MessageId),
+                    status: row.maybe_word(6, MessageStatus::from_word)?,
+                    reason: row.maybe_word(7, Reason::from_word)?,
+                    channel: row.maybe_word(8, Channel::from_word)?,
+                    body: who.body,
+                    ready_at: who.ready_at,
+                })
+            })
+            .collect()
+    }
+
+    pub(super) async fn who_follows(
+        &self,
+        parent: &CampaignId,
+        kind: FollowUp,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Recipient>> {
+        let wanted = match kind {
+            FollowUp::RetryFailed => "m.status = 'failed'",
+            FollowUp::Correct => "m.status IN ('sent', 'delivered', 'read')",
+            FollowUp::RetryUnanswered => {
+                "m.status IN ('sent', 'delivered') AND NOT EXISTS (SELECT 1 FROM replies p WHERE p.message_id = m.id)"
+            }
+        };
+        let sql = format!(
+            "SELECT r.ordinal, r.patient_id, r.body, r.ready_at
+             FROM campaign_recipients r JOIN messages m ON m.id = r.message_id
+             WHERE r.campaign_id = $1 AND r.ordinal > $2 AND r.state = 1 AND {wanted} ORDER BY r.ordinal LIMIT $3"
+        );
+        let rows = self.engine.read(sql, args![parent.as_str(), number(after), i64::from(limit)]).await?;
+        rows.iter().map(|row| self.recipient(row)).collect()
+    }
+
+    pub(super) async fn list_patients(&self, after: Option<&PatientId>, limit: u32) -> Result<Vec<Patient>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT document FROM patients WHERE id > $1 AND alias_of IS NULL ORDER BY id LIMIT $2",
+                args![after.map_or("", PatientId::as_str), i64::from(limit)],
+            )
+            .await?;
+        rows.iter().map(|row| self.document(row.bytes(0)?)).collect()
+    }
+
+    pub(super) async fn who_received(
+        &self,
+        id: &CampaignId,
+        patients: &[PatientId],
+    ) -> Result<HashSet<PatientId>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT r.patient_id FROM campaign_recipients r JOIN messages m ON m.id = r.message_id
+                 WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND m.status IN ('sent', 'delivered', 'read')",
+                args![id.as_str(), patients.iter().map(PatientId::as_str).collect::<Vec<_>>()],
+            )
+            .await?;
+        rows.iter().map(|row| row.word(0, PatientId::parse)).collect()
+    }
+}
+
+/// Rows that stand in the way of others.
+#[derive(Default)]
+struct KnownRecipients {
+    by_ordinal: HashMap<u64, String>,
+    by_patient: HashMap<String, u64>,
+}

@@ -1,0 +1,84 @@
+//! What came of a campaign, in numbers.
+
+use jiff::Timestamp;
+
+use super::Ledger;
+use crate::domain::ids::CampaignId;
+use crate::domain::reply::Intent;
+use crate::domain::status::MessageStatus;
+use crate::domain::words::{Channel, Reason};
+use crate::policy::campaign::Health;
+use crate::store::Result;
+use crate::store::campaigns::{CampaignReport, ReportLine};
+use crate::store::columns::Columns;
+use crate::store::engine::{Engine, args};
+
+/// What people answered to a campaign's messages, each once an intent.
+const REPLIES: &str = "
+SELECT r.intent, count(DISTINCT r.message_id)
+FROM replies r JOIN messages m ON m.id = r.message_id
+WHERE m.campaign_id = $1 GROUP BY r.intent ORDER BY r.intent";
+
+impl<E: Engine> Ledger<E> {
+    pub(super) async fn health_of(&self, id: &CampaignId) -> Result<Health> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT status, reason, count(*) FROM messages
+                 WHERE campaign_id = $1 AND status IN ('unknown', 'sent', 'failed', 'delivered', 'read')
+                 GROUP BY status, reason",
+                args![id.as_str()],
+            )
+            .await?;
+        let mut health = Health::default();
+        for row in &rows {
+            let count: u64 = row.count(2)?;
+            health.tried += count;
+            if row.word(0, MessageStatus::from_word)? == MessageStatus::Failed {
+                health.failed += count;
+            }
+            if row.maybe_word(1, Reason::from_word)? == Some(Reason::Complaint) {
+                health.complained += count;
+            }
+        }
+        for (intent, count) in self.replies_of(id).await? {
+            if intent == Intent::Stop {
+                health.opted_out += count;
+            }
+        }
+        Ok(health)
+    }
+
+    async fn replies_of(&self, id: &CampaignId) -> Result<Vec<(Intent, u64)>> {
+        let rows = self.engine.read(REPLIES, args![id.as_str()]).await?;
+        rows.iter().map(|row| Ok((row.word(0, Intent::from_word)?, row.count(1)?))).collect()
+    }
+
+    pub(super) async fn report_of(&self, id: &CampaignId) -> Result<CampaignReport> {
+        let rows = self.engine.read(E::STATEMENTS.campaign_report, args![id.as_str()]).await?;
+        let line = |row: &E::Row| {
+            let hour = row.int(4)?;
+            Ok(ReportLine {
+                status: row.word(0, MessageStatus::from_word)?,
+                reason: row.maybe_word(1, Reason::from_word)?,
+                channel: row.maybe_word(2, Channel::from_word)?,
+                locale: row.text(3)?.to_owned(),
+                hour: (hour > 0).then(|| Timestamp::from_second(hour * 3_600).ok()).flatten(),
+                count: row.count(5)?,
+            })
+        };
+        let lines = rows.iter().map(line).collect::<Result<Vec<_>>>()?;
+        let rows = self
+            .engine
+            .read(
+                "SELECT reason, count(*) FROM campaign_recipients WHERE campaign_id = $1 AND state = 3 GROUP BY reason",
+                args![id.as_str()],
+            )
+            .await?;
+        let refused = rows
+            .iter()
+            .map(|row| Ok((row.maybe_word(0, Reason::from_word)?.unwrap_or(Reason::BadData), row.count(1)?)))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(CampaignReport { lines, replies: self.replies_of(id).await?, refused })
+    }
+}

@@ -1,0 +1,92 @@
+//! Audiences: what is taken, what is refused, and once each.
+
+use outreachd::campaign::Office;
+use outreachd::domain::campaign::AudienceQuery;
+use outreachd::domain::ids::PatientId;
+use outreachd::domain::patient::Patient;
+use serde_json::json;
+
+use super::{BOTH, Town, name, plan};
+
+/// Rows, and the column and the word of the rule for which they are refused.
+const SPOILT: &[(&str, &str, &str)] = &[
+    ("1.31E+10,+13125550001,2026-12-18", "patient_id", "rounded"),
+    ("P2,1.31E+10,2026-12-18", "sms", "rounded"),
+    ("P3,+13125550003,03/04/2026", "until", "two ways"),
+    ("0042,+13125550004,2026-12-18", "", ""),
+    ("43,+13125550005,2026-12-18", "patient_id", "zeros"),
+    ("P6,+13125550006,2026-12-18", "", ""),
+    ("P6,+13125550007,2026-12-18", "patient_id", "stands in row"),
+    ("P8,+13125550006,2026-12-18", "sms", "stands in row"),
+    ("P9,+13125550009,soon", "data.until", ""),
+    ("P 10,+13125550010,2026-12-18", "patient_id", "must be"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_spreadsheet_has_spoilt_is_refused_with_row_and_cure() {
+    let town = Town::open(false).await;
+    let more = json!({"template": "vaccine-invitation", "data": {"vaccine": "influenza", "free": true}});
+    town.office.create(&plan("flu", more), "ann").await.unwrap();
+    let rows: Vec<&str> = SPOILT.iter().map(|(row, ..)| *row).collect();
+    let text = format!("\u{feff}Patient ID;SMS;Until\r\n{}\r\n", rows.join("\r\n").replace(',', ";"));
+    let (tally, refused) = town.bring("flu", &text).await;
+    let bad: Vec<(u64, &str, &str)> = (2..)
+        .zip(SPOILT)
+        .filter(|(_, (_, field, _))| !field.is_empty())
+        .map(|(line, (_, field, rule))| (line, *field, *rule))
+        .collect();
+    assert_eq!((tally.added, tally.refused), (2, u64::try_from(bad.len()).unwrap()));
+    for ((line, field, rule), row) in bad.iter().zip(&refused) {
+        let problems = row.result.as_ref().unwrap_err();
+        assert_eq!((row.line, problems[0].field.as_str()), (*line, *field));
+        assert!(problems[0].rule.contains(rule) && !problems[0].cure.is_empty(), "{problems:?}");
+        assert!(!row.original.is_empty(), "the row as it came can be mended");
+    }
+    // Columns that nobody knows are named before anything is read.
+    let options = town.office.audience_options(&town.row("flu").await.plan, None);
+    let (to, _rows) = tokio::sync::mpsc::channel(1);
+    let problems = Office::read_file("patient_id,shoe_size\nP1,9\n".as_bytes(), options, &to).unwrap_err();
+    assert!(problems[0].cure.contains("until"), "{problems:?}");
+    town.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_was_cut_off_goes_on_and_a_query_finds_whom_it_means() {
+    for postgres in BOTH {
+        let town = Town::open(postgres).await;
+        town.office.create(&plan("ids", json!({"canary": 0})), "ann").await.unwrap();
+        let all: String = (1..=9_000).map(|n| format!("P{n}\n")).collect();
+        let text = format!("patient_id\n{all}");
+        // The first reading ends in the middle of the file.
+        let half: String = text.lines().take(5_001).map(|line| format!("{line}\n")).collect();
+        assert_eq!(town.bring("ids", &half).await.0.added, 5_000);
+        let (tally, refused) = town.bring("ids", &text).await;
+        assert_eq!((tally.known, tally.added, refused.len()), (5_000, 4_000, 0));
+        let sum = town.row("ids").await.audience;
+        let (tally, _) = town.bring("ids", &text).await;
+        assert_eq!((tally.known, tally.added), (9_000, 0));
+        let row = town.row("ids").await;
+        assert_eq!((row.recipients, row.audience), (9_000, sum), "read again it is the same audience");
+
+        let mut patients = Vec::new();
+        for n in 0..30_u16 {
+            let mut patient = Patient::bare(PatientId::parse(&format!("Q{n:02}")).unwrap());
+            patient.birth_date = Some(jiff::civil::date(1940 + i16::try_from(n).unwrap() * 2, 1, 1));
+            patient.language = Some(if n % 2 == 0 { "es-US" } else { "en" }.to_owned());
+            patients.push(patient);
+        }
+        town.office.store.upsert_patients(patients).await.unwrap();
+        let query = json!({"audience": {"min_age": 65, "languages": ["es"]}});
+        let query = plan("query", query);
+        assert!(matches!(&query.audience, Some(AudienceQuery { min_age: Some(65), .. })));
+        town.office.create(&query, "ann").await.unwrap();
+        let found = town.office.search(&query).await.unwrap();
+        assert!(found.added > 5 && found.added <= 15, "{found:?}");
+        assert_eq!(town.office.search(&query).await.unwrap().added, 0, "done again it adds nobody twice");
+
+        // Those of whom nothing is known are not written to, and the dry run says so.
+        let forecast = town.office.dry_run(&name("query")).await.unwrap();
+        assert_eq!(forecast.excluded.get("no_contact").copied(), Some(found.added), "{forecast:?}");
+        town.close().await;
+    }
+}

@@ -1,0 +1,210 @@
+//! Mail that comes back, handed over as a mail server does.
+
+use outreachd::config::Config;
+use outreachd::config::provider::{ProviderSection, ProviderSettings};
+use outreachd::domain::failure::Failure;
+use outreachd::domain::ids::JobId;
+use outreachd::domain::status::{AttemptStatus, MessageStatus};
+use outreachd::domain::words::Reason;
+use outreachd::simulator::{ProviderKind, SimulatorConfig};
+use outreachd::store::rows::MessageFilter;
+use serde_json::{Value, json};
+
+use super::lmtp::hand_over;
+use super::{free_address, message};
+use crate::support::house::{House, job, of};
+
+/// The mail of this name, for the mark and the recipient.
+fn mail(name: &str, to: &str, mark: &str) -> Vec<u8> {
+    let path = format!("{}/tests/it/fixtures/mail/{name}.eml", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).unwrap().replace("{TO}", to).replace("{MARK}", mark).into_bytes()
+}
+
+/// Gives every mail provider the addresses by which its mails come back.
+pub(super) fn with_addresses(config: &mut Config, bounce: &str, reply: &str) {
+    let key = config.security.key.clone();
+    for provider in &mut config.providers {
+        if let ProviderSettings::Smtp(smtp) = &mut provider.settings {
+            smtp.bounce_address = Some(bounce.to_owned());
+            smtp.reply_address = Some(reply.to_owned());
+            smtp.mark_key = key.clone();
+        }
+    }
+}
+
+fn person(id: &str, contacts: &[(&str, &str)]) -> Value {
+    let contacts: Vec<Value> =
+        contacts.iter().map(|(channel, address)| json!({"channel": channel, "address": address})).collect();
+    json!({
+        "id": id, "updated_at": "2026-11-20T08:00:00Z", "language": "en", "preferred_channels": ["email", "sms"],
+        "timezone": "America/Chicago", "contacts": contacts,
+    })
+}
+
+/// What is care and no appointment.
+fn care(id: &str, patient: &str) -> Value {
+    json!({
+        "id": id, "source": "lakeside-ehr", "patient_id": patient, "template": "preferences-changed", "data": {},
+    })
+}
+
+async fn mark_of(house: &House, job: &str) -> String {
+    let (_, attempts) = message(house, job).await;
+    let reference = attempts[0].provider_ref.clone().expect("a mail's Message-ID");
+    reference.split('@').next().unwrap().to_owned()
+}
+
+async fn keys(house: &House, job: &str) -> Vec<String> {
+    let (row, _) = message(house, job).await;
+    house.store.events(row.facts.id).await.unwrap().into_iter().map(|event| event.routing_key).collect()
+}
+
+async fn status(house: &House, job: &str, expected: (MessageStatus, Option<Reason>)) {
+    let job_ids = vec![JobId::parse(job).unwrap()];
+    let filter = MessageFilter { job_ids, limit: 1, ..MessageFilter::default() };
+    let mut stands = None;
+    for _ in 0..200 {
+        let row = house.store.messages(&filter).await.unwrap().pop();
+        stands = row.map(|row| (row.status, row.reason));
+        if stands == Some(expected) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("{job} stands at {stands:?}, not at {expected:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bounces_complaints_and_answers_end_where_they_belong() {
+    let listen = free_address();
+    let house = House::open_with(SimulatorConfig::default(), |config| {
+        config.bounces.listen = Some(listen);
+        with_addresses(config, "bounces@mail.clinic.example", "reply@mail.clinic.example");
+    })
+    .await;
+    let people = [
+        person("P1", &[("email", "gone@example.net")]),
+        person("P2", &[("email", "gone2@example.net"), ("sms", "+13125550142")]),
+        person("P3", &[("email", "ana@example.net")]),
+        person("P4", &[("email", "bob@example.net")]),
+        person("P5", &[("email", "eva@example.net")]),
+    ];
+    house.publish("patient.upsert", &people).await;
+    let jobs: Vec<Value> = (1..=5).map(|n| job(&format!("j{n}"), &format!("P{n}"))).collect();
+    house.publish("job", &jobs).await;
+    house.until_status(MessageStatus::Sent, 5).await;
+    let mut marks = vec![String::new()];
+    for n in 1..=5 {
+        marks.push(mark_of(&house, &format!("j{n}")).await);
+    }
+    let to = |kind: &str, n: usize| format!("{kind}+{}@mail.clinic.example", marks[n]);
+    let give = async |from: &str, to: String, name: &str, n: usize| {
+        hand_over(listen, from, &to, &mail(name, &to, &marks[n])).await
+    };
+    let ok = "250 2.0.0 on record\r\n";
+
+    // A delay changes nothing, and neither does what is forged: it is refused.
+    assert_eq!(give("", to("bounces", 1), "postfix-delayed", 1).await, ok);
+    let forged = format!("bounces+{}@mail.clinic.example", marks[1].replace('.', ".0"));
+    assert!(give("", forged, "postfix", 1).await.starts_with("550 5.1.1"));
+    assert_eq!(message(&house, "j1").await.0.status, MessageStatus::Sent);
+
+    // Bounced: no other way, and another way. Twice says no more than once.
+    for _ in 0..2 {
+        assert_eq!(give("", to("bounces", 1), "postfix", 1).await, ok);
+    }
+    status(&house, "j1", (MessageStatus::Failed, Some(Reason::InvalidAddress))).await;
+    let (_, attempts) = message(&house, "j1").await;
+    let [attempt] = &attempts[..] else { panic!("one attempt: {attempts:?}") };
+    assert_eq!((attempt.status, attempt.failure), (AttemptStatus::Undelivered, Some(Failure::BadAddress)));
+    assert_eq!(attempt.code.as_deref(), Some("5.1.1"));
+    assert_eq!(keys(&house, "j1").await.iter().filter(|key| key.contains("failed")).count(), 1);
+    assert_eq!(give("", to("bounces", 2), "exim", 2).await, ok);
+    house.until("a text instead", |_| house.simulator.stats().of(ProviderKind::TwilioSms).taken == 1).await;
+
+    // Somebody answers: people read it. Then they want no more mail.
+    assert_eq!(give("ana@example.net", to("reply", 3), "reply", 3).await, ok);
+    assert_eq!(give("ana@example.net", to("reply", 3), "fresh", 3).await, ok);
+    assert_eq!(keys(&house, "j3").await[1..], ["reply.text.lakeside-ehr", "reply.stop.lakeside-ehr"]);
+    house.publish("job", &[care("k3", "P3")]).await;
+    status(&house, "k3", (MessageStatus::Suppressed, Some(Reason::OptedOut))).await;
+    // Whoever writes without having been written to is told that nobody reads it.
+    let stranger = give("eve@example.net", "reply@mail.clinic.example".to_owned(), "fresh", 4).await;
+    assert!(stranger.starts_with("550 5.1.1"), "{stranger}");
+
+    // A complaint is about what it is about.
+    for _ in 0..2 {
+        assert_eq!(give("", "abuse@clinic.example".to_owned(), "arf", 4).await, ok);
+    }
+    assert_eq!(keys(&house, "j4").await[1..], ["reply.complaint.lakeside-ehr"]);
+    house.publish("job", &[job("k4", "P4"), care("k4b", "P4"), job("k5", "P5")]).await;
+    status(&house, "k4", (MessageStatus::Suppressed, Some(Reason::OptedOut))).await;
+    status(&house, "k4b", (MessageStatus::Sent, None)).await;
+    status(&house, "k5", (MessageStatus::Sent, None)).await;
+    let counts = house.store.counts().await.unwrap();
+    assert_eq!(of(&counts, MessageStatus::Failed), 1);
+    house.close().await;
+}
+
+/// A provider that hands its mail to a server on this machine.
+pub(super) fn relay(name: &str, port: u16, bounce: &str, key: &str) -> ProviderSection {
+    let config = Config::from_toml(&toml_of(name, port, bounce, key)).unwrap();
+    config.providers[0].clone()
+}
+
+pub(super) fn toml_of(name: &str, port: u16, bounce: &str, key: &str) -> String {
+    format!(
+        r#"
+        [security]
+        key = "{key}"
+        [[provider]]
+        name = "{name}"
+        kind = "smtp"
+        baa = true
+        host = "127.0.0.1"
+        port = {port}
+        tls = "none"
+        from = "Lakeside Health <clinic@clinic.example>"
+        bounce_address = "{bounce}"
+        "#
+    )
+}
+
+/// What a mail server learns from the exit code.
+#[test]
+fn a_mail_in_a_pipe_is_answered_by_an_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = "5a1b2c3d".repeat(8);
+    let run = |store: &str, words: &[&str], input: &[u8]| {
+        let file = folder.path().join("o.toml");
+        let toml = format!(
+            "{}[store]\nurl = \"{store}\"\n",
+            toml_of("mail", 1, "bounces@mail.clinic.example", &key)
+        );
+        std::fs::write(&file, toml).unwrap();
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_outreachd"))
+            .args(words)
+            .arg("--config")
+            .arg(&file)
+            .stdin(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, input).unwrap();
+        drop(stdin);
+        child.wait().unwrap().code()
+    };
+    let ledger = format!("sqlite://{}", folder.path().join("ledger.db").display());
+    let to = "bounces@mail.clinic.example";
+    let bounce = ["bounce", "-", "--from=", "--to", to];
+    let report = mail("postfix", to, "nothing");
+    assert_eq!(run(&ledger, &bounce, &report), Some(75), "no schema yet: nobody may lose a mail for that");
+    assert_eq!(run(&ledger, &["migrate"], b""), Some(0));
+    assert_eq!(run(&ledger, &bounce, &report), Some(0));
+    assert_eq!(run(&ledger, &["bounce", "-"], &report), Some(0), "its own To names whom it is for");
+    assert_eq!(run(&ledger, &["bounce", "-", "--to", to], &mail("fresh", to, "nothing")), Some(67));
+    assert_eq!(run(&ledger, &["bounce", "-", "--to", "bounces+x@mail.clinic.example"], &report), Some(67));
+    assert_eq!(run(&ledger, &bounce, b""), Some(65));
+    assert_eq!(run("postgres://o:o@127.0.0.1:1/o", &bounce, &report), Some(75));
+}
