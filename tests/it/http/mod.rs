@@ -7,7 +7,6 @@ mod files;
 mod jobs;
 mod limits;
 mod messages;
-pub(crate) mod million;
 mod operations;
 mod page;
 mod patients;

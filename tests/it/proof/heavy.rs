@@ -6,7 +6,6 @@ use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
 use super::{bad, canary, hours, limits, orders, safety, surge};
-use crate::http::million;
 use crate::receipt::{bounces, forged, lost, outage};
 
 const PRIVATE: Plan = Plan {
@@ -154,12 +153,6 @@ fn console_in_a_browser() {
     let script = format!("{root}/tests/console");
     let ended = std::process::Command::new(script).args([env!("CARGO_BIN_EXE_outreachd"), pictures]).status();
     assert!(ended.unwrap().success(), "its pictures are in {pictures}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "heavy: tests/proof"]
-async fn console_beside_a_million_messages() {
-    million::million("console beside a million messages").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
