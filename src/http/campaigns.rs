@@ -53,9 +53,15 @@ fn office(call: &Call) -> Office {
     call.shared.parts.campaigns.clone()
 }
 
+/// A campaign writes to patients of whatever site.
+fn of_every_site(call: &Call) -> Result<(), Fail> {
+    call.caller.needs_every_site("campaigns write to patients of every site")
+}
+
 /// The campaign of the path, if it concerns the caller.
 async fn one(call: &Call) -> Result<CampaignRow, Fail> {
     let missing = || Fail::not_found("campaign");
+    of_every_site(call)?;
     let id = CampaignId::parse(call.param("id")).ok_or_else(missing)?;
     let (row, _) = office(call).one(&id).await?;
     call.caller.speaks_for(&row.plan.source).then_some(row).ok_or_else(missing)
@@ -73,6 +79,7 @@ fn shown(row: &CampaignRow) -> Value {
 
 /// `GET /v1/campaigns`: newest first.
 pub(super) async fn list(call: Call) -> Answer {
+    of_every_site(&call)?;
     let mut filter = query(&call.uri, |fields| {
         let source = fields.read("source", |slot| slot.name(SourceName::parse, SourceName::RULE));
         let open = fields.read("open", |slot| slot.word(&["true", "false"], |word| word));
@@ -108,6 +115,7 @@ async fn plan(call: &mut Call) -> Result<Plan, Fail> {
 
 /// `POST /v1/campaigns`: a draft; where the plan has a query, with everybody whom it means.
 pub(super) async fn create(mut call: Call) -> Answer {
+    of_every_site(&call)?;
     let plan = plan(&mut call).await?;
     let (office, by) = (office(&call), call.caller.name().to_owned());
     let row = to_the_end(async move {
