@@ -183,6 +183,7 @@ impl Foresight {
                 step: 0,
                 reached: false,
                 lifts_cap: admission.body.lifts_cap,
+                copy_for: None,
             },
             patient,
             proxies: &proxies,
