@@ -130,7 +130,12 @@ impl<R: Read> Iterator for Audience<R> {
                 Ok(Member { ordinal, patient, body })
             })
             .and_then(|member| self.check(&member, line).map(|()| member));
-        let original = if result.is_ok() { Vec::new() } else { original };
+        let original = match &self.rows {
+            _ if result.is_ok() || !original.is_empty() => original,
+            // It could be read, and was not taken for another reason.
+            Rows::Csv(rows) => rows.original(),
+            Rows::Ndjson(rows) => rows.original(),
+        };
         Some(Row { line, result, original })
     }
 }

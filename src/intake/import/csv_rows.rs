@@ -59,6 +59,8 @@ pub(super) struct CsvRows<R> {
     columns: Vec<String>,
     budget: Arc<AtomicUsize>,
     record: ByteRecord,
+    /// Whether rows end in CR LF. The reader takes the LF only with the row that follows.
+    crlf: bool,
     ended: bool,
 }
 
@@ -85,9 +87,11 @@ impl<R: Read> CsvRows<R> {
         let mut record = ByteRecord::new();
         reader.read_byte_record(&mut record).map_err(|error| vec![stopped(&error)])?;
         let columns: Vec<_> = record.iter().map(column_name).collect();
+        let within = record.as_slice().iter().filter(|byte| **byte == b'\n').count();
+        let crlf = reader.position().line() == 1 + u64::try_from(within).unwrap_or_default();
         let faults = judge(&columns);
         if faults.is_empty() {
-            Ok(Self { reader, columns, budget, record, ended: false })
+            Ok(Self { reader, columns, budget, record, crlf, ended: false })
         } else {
             Err(faults)
         }
@@ -107,10 +111,11 @@ impl<R: Read> CsvRows<R> {
             return None;
         }
         self.budget.store(BUDGET, Ordering::Relaxed);
-        let line = self.reader.position().line();
+        let unread = u64::from(self.crlf);
+        let line = self.reader.position().line() + unread;
         match self.reader.read_byte_record(&mut self.record) {
             Ok(true) => {
-                let line = self.record.position().map_or(line, csv::Position::line);
+                let line = self.record.position().map_or(line, |at| at.line() + unread);
                 let result = self.cells().and_then(|cells| read(&cells));
                 let original = if result.is_err() { self.original() } else { Vec::new() };
                 Some(Row { line, result, original })
@@ -126,7 +131,8 @@ impl<R: Read> CsvRows<R> {
         }
     }
 
-    fn original(&self) -> Vec<Phi> {
+    /// The last row as it came.
+    pub(super) fn original(&self) -> Vec<Phi> {
         let cells = self.columns.iter().zip(self.record.iter());
         cells
             .filter(|(name, _)| !OWN_COLUMNS.contains(&name.as_str()))

@@ -46,13 +46,17 @@ impl<R: Read> NdjsonRows<R> {
                 Ok(Line::Text) if self.buffer.iter().all(u8::is_ascii_whitespace) => {}
                 Ok(Line::Text) => {
                     let result = read(&self.buffer);
-                    let text = String::from_utf8_lossy(&self.buffer);
-                    let original = if result.is_err() { vec![Phi::new(text.trim_end())] } else { Vec::new() };
+                    let original = if result.is_err() { self.original() } else { Vec::new() };
                     return Some(Row { line: self.line, result, original });
                 }
             }
         }
         None
+    }
+
+    /// The last line as it came.
+    pub(super) fn original(&self) -> Vec<Phi> {
+        vec![Phi::new(String::from_utf8_lossy(&self.buffer).trim_end())]
     }
 
     /// Reads one line of at most [`MAX_ROW`] bytes; what is longer is passed over.

@@ -28,7 +28,7 @@ async fn what_a_spreadsheet_has_spoilt_is_refused_with_row_and_cure() {
     let more = json!({"template": "vaccine-invitation", "data": {"vaccine": "influenza", "free": true}});
     town.office.create(&plan("flu", more), "ann").await.unwrap();
     let rows: Vec<&str> = SPOILT.iter().map(|(row, ..)| *row).collect();
-    let text = format!("\u{feff}Patient ID;SMS;Until\n{}\n", rows.join("\n").replace(',', ";"));
+    let text = format!("\u{feff}Patient ID;SMS;Until\r\n{}\r\n", rows.join("\r\n").replace(',', ";"));
     let (tally, refused) = town.bring("flu", &text).await;
     let bad: Vec<(u64, &str, &str)> = (2..)
         .zip(SPOILT)

@@ -17,6 +17,7 @@ use outreachd::config::Config;
 use outreachd::domain::campaign::{CampaignState, Plan};
 use outreachd::domain::ids::{CampaignId, SourceName};
 use outreachd::domain::phi::Phi;
+use outreachd::domain::status::MessageStatus;
 use outreachd::intake::import::{Member, Row};
 use outreachd::simulator::{NumberRule, Simulator, SimulatorConfig};
 use outreachd::store::campaigns::CampaignRow;
@@ -99,6 +100,19 @@ impl Town {
         while self.hits() < count {
             assert!(Instant::now() < end, "waited in vain for {count} hits: {}", self.hits());
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until nothing is under way any more.
+    pub(super) async fn until_settled(&self) {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let counts = self.office.store.counts().await.unwrap();
+            if counts.messages.iter().all(|line| line.status != MessageStatus::Sending) {
+                return;
+            }
+            assert!(Instant::now() < end, "something stays under way: {counts:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 

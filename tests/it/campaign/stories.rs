@@ -86,7 +86,7 @@ async fn a_bad_list_stops_by_itself_and_is_put_right() {
         town.wish("bad", "ann", Wish::Start).await.unwrap();
         let row = town.until("bad", CampaignState::Paused).await;
         assert_eq!(row.reason, Some(PauseReason::ErrorRate));
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        town.until_settled().await;
         let hits = town.hits();
         assert!((40..150).contains(&hits), "it stopped on its way: {hits}");
         let cancelled = town.wish("bad", "ann", Wish::Cancel).await.unwrap();

@@ -71,7 +71,7 @@ async fn every_fault_has_its_status_and_its_field() {
 async fn paths_methods_and_types_that_are_not_there() {
     let api = Api::open("", "").await;
     api.get("/v1/nothing").await.problem(404);
-    api.get("/").await.problem(404);
+    api.get("/nothing").await.problem(404);
     let wrong = api.delete("/v1/jobs").await;
     wrong.problem(405);
     assert_eq!(wrong.headers["allow"], "POST");

@@ -6,6 +6,7 @@ use outreachd::domain::patient::Patient;
 use outreachd::domain::phi::Phi;
 use outreachd::domain::reply::{Intent, Keyword, Reply};
 use outreachd::domain::status::AttemptStatus;
+use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Channel, ContactStatus, Priority, Purpose, Reason, WorkKind, WorkOutcome};
 use outreachd::policy::reply::{More, read};
 use outreachd::store::rows::{
@@ -86,11 +87,11 @@ pub(super) async fn a_stop_binds_everybody_behind_the_number_once(ledger: Ledger
     let kept = "UPDATE address_consents SET channel = channel WHERE NOT granted AND purpose IS NULL AND channel = 'sms'
         AND source = 'patient' AND evidence = 'reply twilio SM1: stop'";
     assert_eq!(ledger.execute(kept).await.unwrap(), 1, "with its evidence");
-    assert_eq!(ledger.told(sent).await, ["message.sent.ehr", "reply.stop.ehr"]);
+    assert_eq!(ledger.told(sent).await, ["message.sent.ehr", "message.read.ehr", "reply.stop.ehr"]);
     let plan = ledger.plan(&hand).await;
     // The webhook comes again: nothing has changed.
     assert_eq!(ledger.reply(&ask("SM1", "Stop, please!")).await.unwrap(), ReplyOutcome::Known);
-    assert_eq!(ledger.told(sent).await, ["message.sent.ehr", "reply.stop.ehr"]);
+    assert_eq!(ledger.told(sent).await, ["message.sent.ehr", "message.read.ehr", "reply.stop.ehr"]);
     assert!(ledger.try_begin(plan).await, "nobody's revision was raised by the repeat");
     assert_eq!(items(&ledger).await, []);
 }
@@ -149,9 +150,9 @@ pub(super) async fn each_free_text_is_work_until_a_person_closes_it(ledger: Ledg
     texts.sort();
     assert_eq!(texts, ["Can I bring my son?", "He is 4"]);
     assert_eq!(ledger.sweep_work(10).await.unwrap().opened.len(), 2);
-    ledger.execute("UPDATE messages SET status = 'delivered' WHERE job_id = 'a'").await.unwrap();
+    assert_eq!(ledger.standing(message).await.0, MessageStatus::Read);
     let swept = ledger.sweep_work(10).await.unwrap();
-    assert!(swept.resolved.is_empty(), "that the message arrived answers nobody: {swept:?}");
+    assert!(swept.resolved.is_empty(), "that the message was read answers nobody: {swept:?}");
     ledger.move_work(open[0].id, "ana", WorkMove::Close(WorkOutcome::Reached)).await.unwrap();
     assert_eq!(items(&ledger).await.len(), 1);
     for event in ledger.outbox(worker(), &[], 100).await.unwrap() {
@@ -213,7 +214,7 @@ pub(super) async fn a_language_is_theirs_whose_number_it_is(ledger: Ledger) {
     assert_eq!(stored(&ledger, "P2").await.language.as_deref(), Some("es-US"), "it was Spanish already");
     let told = ledger.outbox(worker(), &[], 100).await.unwrap();
     let keys: Vec<&str> = told.iter().map(|event| event.routing_key.as_str()).collect();
-    assert_eq!(keys, ["message.sent.ehr", "reply.language.ehr", "preference.changed"]);
+    assert_eq!(keys, ["message.sent.ehr", "message.read.ehr", "reply.language.ehr", "preference.changed"]);
     // The sender's older word does not undo the patient's own.
     let mut again = patient("P1", "2026-01-02T00:00:00Z");
     again.language = Some("en".to_owned());
@@ -247,7 +248,7 @@ pub(super) async fn of_one_webhook_many_times_at_once_one_counts(ledger: Ledger)
     }
     assert_eq!(new, 1);
     assert_eq!(items(&ledger).await.len(), 1);
-    assert_eq!(ledger.told(message).await, ["message.sent.ehr", "reply.text.ehr"]);
+    assert_eq!(ledger.told(message).await, ["message.sent.ehr", "message.read.ehr", "reply.text.ehr"]);
 }
 
 pub(super) async fn a_carriers_stop_is_on_record_once_until_it_is_lifted(ledger: Ledger) {
