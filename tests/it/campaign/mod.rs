@@ -103,12 +103,13 @@ impl Town {
         }
     }
 
-    /// Waits until nothing is under way any more.
+    /// Waits until nothing is on the wire any more. What has failed over one way and is held before the next keeps its
+    /// status, with the reason for which it is held.
     pub(super) async fn until_settled(&self) {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
             let counts = self.office.store.counts().await.unwrap();
-            if counts.messages.iter().all(|line| line.status != MessageStatus::Sending) {
+            if counts.messages.iter().all(|line| line.status != MessageStatus::Sending || line.reason.is_some()) {
                 return;
             }
             assert!(Instant::now() < end, "something stays under way: {counts:?}");
