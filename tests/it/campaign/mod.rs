@@ -109,7 +109,11 @@ impl Town {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
             let counts = self.office.store.counts().await.unwrap();
-            if counts.messages.iter().all(|line| line.status != MessageStatus::Sending || line.reason.is_some()) {
+            if counts
+                .messages
+                .iter()
+                .all(|line| line.status != MessageStatus::Sending || line.reason.is_some())
+            {
                 return;
             }
             assert!(Instant::now() < end, "something stays under way: {counts:?}");

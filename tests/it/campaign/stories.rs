@@ -96,7 +96,10 @@ async fn a_bad_list_stops_by_itself_and_is_put_right() {
         let count = |status| report.lines.iter().filter(|l| l.status == status).map(|l| l.count).sum::<u64>();
         let (failed, sent) = (count(MessageStatus::Failed), count(MessageStatus::Sent));
         let decided = usize::try_from(failed + sent).unwrap();
-        assert!(decided <= hits && decided + 5 > hits, "but for those held before their next way: {decided} of {hits}");
+        assert!(
+            decided <= hits && decided + 5 > hits,
+            "but for those held before their next way: {decided} of {hits}"
+        );
         assert!(report.lines.iter().any(|l| l.reason == Some(Reason::InvalidAddress) && l.hour.is_some()));
 
         let again = plan("bad-again", json!({"canary": 0}));
