@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::out::{Table, or_dash, tame};
-use super::patients::private_file;
+use super::patients::{Refusals, private_file};
 use super::{Desk, Failure, args, files, operator};
 use crate::campaign::{Brought, Forecast, Office, Refused, Wish, needs_approval, size};
 use crate::domain::campaign::{CampaignState, FollowUp, Pace, PaceUnit, Plan};
@@ -18,7 +18,7 @@ use crate::domain::ids::{CampaignId, PatientId, SiteId, SourceName, TemplateName
 use crate::domain::job::{MAX_JOB_BYTES, When};
 use crate::domain::reader::campaign_start;
 use crate::intake::Gatekeeper;
-use crate::intake::import::{Audience, RefusedFile, Row, neutral};
+use crate::intake::import::{Audience, neutral};
 use crate::store::campaigns::{CampaignFilter, CampaignRow};
 
 /// Campaigns: one message to many people. Patients appear by their ids.
@@ -369,43 +369,19 @@ async fn bring(
     let (to, mut batches) = mpsc::channel(2);
     let reading = tokio::task::spawn_blocking(move || Office::read_rows(rows, &to));
     let mut tally = Brought::default();
-    let mut out = match refused {
-        Some(path) => {
-            let failed = |error| Failure::file(path, &error);
-            let to = BufWriter::new(private_file(path).map_err(failed)?);
-            Some((path, RefusedFile::new(to, &columns).map_err(failed)?))
-        }
-        None => None,
-    };
+    let mut refused = Refusals::open(refused, &columns)?;
     while let Some(batch) = batches.recv().await {
         let refusals = office.bring(plan, batch, &mut tally).await?;
         bar.set_message(format!("{} added, {} refused", tally.added, tally.refused));
         for row in refusals {
-            tell(desk, &bar, &row)?;
-            if let Some((path, out)) = &mut out {
-                out.write(&row).map_err(|error| Failure::file(path, &error))?;
-            }
+            refused.add(desk, &bar, &row)?;
         }
     }
     bar.finish_and_clear();
     let lost = |_| Failure::said("the file could not be read", "look at the log, and try again");
     reading.await.map_err(lost)?;
-    if let Some((path, out)) = out {
-        out.finish().map_err(|error| Failure::file(path, &error))?;
-    }
+    refused.finish()?;
     Ok(tally)
-}
-
-fn tell<T>(desk: &mut Desk, bar: &ProgressBar, row: &Row<T>) -> Result<(), Failure> {
-    let problems = row.result.as_ref().err().map(Vec::as_slice).unwrap_or_default();
-    bar.suspend(|| {
-        if desk.json {
-            return desk.out.json(&json!({ "line": row.line, "problems": problems }));
-        }
-        problems.iter().try_for_each(|p| desk.out.line(format!("line {}: {p}", row.line)))?;
-        desk.out.flush()
-    })?;
-    Ok(())
 }
 
 /// A patient's id a line.

@@ -169,7 +169,8 @@ async fn write(
                     "look for characters that do not belong there",
                 );
                 let line = rows.first().map_or(0, |(line, _)| *line);
-                refusals.add(desk, bar, &Row { line, result: Err(vec![problem]), original: Vec::new() })?;
+                let row: Row = Row { line, result: Err(vec![problem]), original: Vec::new() };
+                refusals.add(desk, bar, &row)?;
             }
             Err(other) => return Err(other.into()),
         }
@@ -190,12 +191,12 @@ async fn upsert(store: &dyn Store, patients: Vec<Patient>) -> Result<Vec<UpsertO
 }
 
 /// Where refused rows go: into a file that the owner alone may read, and onto the screen by line and reason.
-struct Refusals {
+pub(super) struct Refusals {
     file: Option<(PathBuf, RefusedFile<BufWriter<std::fs::File>>)>,
 }
 
 impl Refusals {
-    fn open(path: Option<&Path>, columns: &[String]) -> Result<Self, Failure> {
+    pub(super) fn open(path: Option<&Path>, columns: &[String]) -> Result<Self, Failure> {
         let Some(path) = path else { return Ok(Self { file: None }) };
         let failed = |error| Failure::file(path, &error);
         let file = private_file(path).map_err(failed)?;
@@ -203,7 +204,7 @@ impl Refusals {
         Ok(Self { file: Some((path.to_owned(), refused)) })
     }
 
-    fn add(&mut self, desk: &mut Desk, bar: &ProgressBar, row: &Row) -> Result<(), Failure> {
+    pub(super) fn add<T>(&mut self, desk: &mut Desk, bar: &ProgressBar, row: &Row<T>) -> Result<(), Failure> {
         if let Some((path, file)) = &mut self.file {
             file.write(row).map_err(|error| Failure::file(path, &error))?;
         }
@@ -219,7 +220,7 @@ impl Refusals {
         Ok(())
     }
 
-    fn finish(self) -> Result<(), Failure> {
+    pub(super) fn finish(self) -> Result<(), Failure> {
         match self.file {
             Some((path, file)) => file.finish().map_err(|error| Failure::file(&path, &error)),
             None => Ok(()),

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use super::{render, rules};
 use crate::config::Config;
@@ -151,23 +150,10 @@ impl Foresight {
             manifest.channels.iter().map(|c| (*c, manifest.phi(*c))).collect();
         let proxies: Vec<Option<&Patient>> = entry.proxies.iter().map(Option::as_deref).collect();
         let recent: Vec<Recent> = entry.recent.iter().map(|text| Recent::parse(text.as_deref())).collect();
-        let addresses: Vec<AddressSeen> = entry
-            .addresses
-            .iter()
-            .map(|state| AddressSeen {
-                address: state.address.clone(),
-                shared: state.shared,
-                of_several: state.of_several,
-                recent: Recent::parse(state.recent.as_deref()),
-            })
-            .collect();
+        let addresses: Vec<AddressSeen> = entry.addresses.iter().map(super::plan::seen).collect();
         let place = facts.site.as_ref().or_else(|| patient.and_then(|p| p.site.as_ref()));
         let site = place.and_then(|id| self.config.site(id));
-        let zone = patient
-            .and_then(|p| p.timezone.as_deref())
-            .and_then(|name| TimeZone::get(name).ok())
-            .or_else(|| site.map(|site| site.timezone.clone()))
-            .unwrap_or_else(|| self.config.organisation.timezone.clone());
+        let zone = super::plan::zone(&self.config, facts, patient);
         let question = Question {
             message: MessageView {
                 id: facts.id,

@@ -42,7 +42,7 @@ pub(super) struct Gate {
     spacing: Duration,
     /// How long the ledger takes to answer.
     answers: Lag,
-    patience: Arc<Patience>,
+    tolerance: Arc<Tolerance>,
 }
 
 /// A limit as a rate: so many in so long.
@@ -65,13 +65,13 @@ impl Gate {
             last: None,
             spacing,
             answers: Lag::default(),
-            patience: Arc::default(),
+            tolerance: Arc::default(),
         }
     }
 
     /// How late a slot of this gate may be met.
-    pub(super) fn patience(&self) -> Arc<Patience> {
-        self.patience.clone()
+    pub(super) fn tolerance(&self) -> Arc<Tolerance> {
+        self.tolerance.clone()
     }
 
     /// Whether nothing limits this lane.
@@ -93,7 +93,7 @@ impl Gate {
             return Ok(vec![Instant::now(); want]);
         }
         loop {
-            while self.slots.front().is_some_and(|slot| self.patience.is_lost(*slot)) {
+            while self.slots.front().is_some_and(|slot| self.tolerance.is_lost(*slot)) {
                 self.slots.pop_front();
             }
             let lead = lead + self.answers.lead();
@@ -131,7 +131,7 @@ impl Gate {
         let reserved = store.reserve(&ask).await?;
         clock.read(asked, Instant::now(), reserved.now);
         self.answers.note(asked.elapsed());
-        self.patience.set(allowed(&self.rates, &reserved.recent));
+        self.tolerance.set(allowed(&self.rates, &reserved.recent));
         for slot in &reserved.slots {
             let at =
                 clock.instant(*slot).max(self.last.map_or_else(Instant::now, |last| last + self.spacing));
@@ -150,7 +150,8 @@ impl Gate {
     }
 }
 
-/// How long something takes: from getting a slot to sending, with rendering, `begin` and a machine that is busy. A worse time counts at once, a better one little by little.
+/// How long something takes: from getting a slot to sending, with rendering, `begin` and a machine that is busy. A worse
+/// time counts at once, a better one little by little.
 #[derive(Debug, Default)]
 pub(super) struct Lag(AtomicU64);
 
@@ -174,9 +175,9 @@ impl Lag {
 
 /// How late a slot may be met, in microseconds: the fuller the limit, the less.
 #[derive(Debug, Default)]
-pub(super) struct Patience(AtomicU64);
+pub(super) struct Tolerance(AtomicU64);
 
-impl Patience {
+impl Tolerance {
     fn set(&self, most: Duration) {
         self.0.store(u64::try_from(most.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

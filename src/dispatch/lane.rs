@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::failover::Guard;
-use super::gate::{Gate, Lag, Patience, Wall};
+use super::gate::{Gate, Lag, Tolerance, Wall};
 use super::queue::Queue;
 use super::send::{self, Written};
 use super::{Corridor, Planned, render};
@@ -83,7 +83,7 @@ pub(super) struct Lane {
     /// How long it takes to make use of a slot.
     pub(super) lag: Lag,
     gate: Mutex<Gate>,
-    patience: Arc<Patience>,
+    tolerance: Arc<Tolerance>,
     /// How many slots are waited for.
     wanted: AtomicUsize,
     limited: bool,
@@ -116,10 +116,11 @@ impl Lane {
 
     /// Whether a message with this slot needs another.
     pub(super) fn has_missed(&self, slot: Instant) -> bool {
-        self.limited && self.patience.is_lost(slot)
+        self.limited && self.tolerance.is_lost(slot)
     }
 
-    /// When a message of so many segments leaves that is ready to, with slots of its own for all of them; waits until there are some.
+    /// When a message of so many segments leaves that is ready to, with slots of its own for all of them; waits until
+    /// there are some.
     pub(super) async fn slot(&self, corridor: &Corridor, segments: u32) -> Instant {
         let (mut want, mut at) = (weight(segments), Instant::now());
         while want > 0 {
@@ -199,7 +200,7 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 senders: carrier.senders.clone(),
                 walls: Wall::all(&carrier.limits),
                 lag: Lag::default(),
-                patience: gate.patience(),
+                tolerance: gate.tolerance(),
                 gate: Mutex::new(gate),
                 wanted: AtomicUsize::new(0),
                 limited: !carrier.limits.is_empty(),

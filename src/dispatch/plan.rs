@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::choice::{Choice, choose};
 use super::{Corridor, InHand, Planned, Reader};
+use crate::config::Config;
 use crate::domain::consent::narrow;
 use crate::domain::job::When;
 use crate::domain::patient::Patient;
@@ -20,7 +21,8 @@ use crate::policy::decide::{Decision, Gate, Verdict, copies, decide};
 use crate::policy::person::Addressee;
 use crate::policy::question::{AddressSeen, HoldView, MessageView, Question, SiteView, TemplateView, Tried};
 use crate::store::rows::{
-    AddressState, Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, Over, Release, Subject,
+    AddressState, Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, MessageFacts, Over,
+    Release, Subject,
 };
 
 pub(super) async fn run(
@@ -256,7 +258,7 @@ pub(super) fn judge(
     let proxies: Vec<Option<&Patient>> = entry.proxies.iter().map(Option::as_deref).collect();
     let recent: Vec<Recent> = entry.recent.iter().map(|text| Recent::parse(text.as_deref())).collect();
     let addresses: Vec<AddressSeen> = entry.addresses.iter().map(seen).collect();
-    let zone = zone(corridor, hand, patient);
+    let zone = zone(&corridor.config, &hand.facts, patient);
     let question = Question {
         message: MessageView {
             id: hand.facts.id,
@@ -301,7 +303,7 @@ pub(super) fn judge(
     Judged { decision, copies, counted, classes }
 }
 
-fn seen(state: &AddressState) -> AddressSeen {
+pub(super) fn seen(state: &AddressState) -> AddressSeen {
     AddressSeen {
         address: state.address.clone(),
         shared: state.shared,
@@ -386,12 +388,12 @@ fn site<'c>(corridor: &'c Corridor, hand: &InHand, patient: Option<&Patient>) ->
     })
 }
 
-fn zone(corridor: &Corridor, hand: &InHand, patient: Option<&Patient>) -> TimeZone {
+pub(super) fn zone(config: &Config, facts: &MessageFacts, patient: Option<&Patient>) -> TimeZone {
     let of_patient = patient.and_then(|p| p.timezone.as_deref()).and_then(|name| TimeZone::get(name).ok());
-    let place = hand.facts.site.as_ref().or_else(|| patient.and_then(|p| p.site.as_ref()));
+    let place = facts.site.as_ref().or_else(|| patient.and_then(|p| p.site.as_ref()));
     of_patient
-        .or_else(|| place.and_then(|id| corridor.config.site(id)).map(|site| site.timezone.clone()))
-        .unwrap_or_else(|| corridor.config.organisation.timezone.clone())
+        .or_else(|| place.and_then(|id| config.site(id)).map(|site| site.timezone.clone()))
+        .unwrap_or_else(|| config.organisation.timezone.clone())
 }
 
 fn subject(hand: &InHand) -> Subject {
