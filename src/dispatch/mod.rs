@@ -20,6 +20,7 @@ mod life;
 mod outbox;
 mod places;
 mod plan;
+mod questions;
 mod queue;
 mod receipts;
 mod render;

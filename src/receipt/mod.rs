@@ -21,6 +21,7 @@
 //! **Nothing that a webhook brings is logged**: a forged one is a number, a genuine one ids and words.
 
 mod batch;
+mod closed;
 mod machine;
 mod replies;
 mod texts;

@@ -27,7 +27,9 @@ pub mod work;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::ids::{AttemptId, HoldId, MessageId, ParkedId, PatientId, UserName, WorkItemId, WorkerId};
+use crate::domain::ids::{
+    AnswerName, AttemptId, HoldId, MessageId, ParkedId, PatientId, UserName, WorkItemId, WorkerId,
+};
 use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
@@ -41,9 +43,9 @@ use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
     CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Count, Counts, Decided,
     Directory, EventRow, Heard, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, NewCopy, OutboxEvent,
-    PageRow, PageWish, ParkedFilter, ParkedRow, Received, Release, ReplyAsk, ReplyOutcome, ReplyText,
-    Reserve, Reserved, Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter,
-    WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
+    PageRow, PageWish, ParkedFilter, ParkedRow, QuestionAsk, Received, Release, ReplyAsk, ReplyOutcome,
+    ReplyText, Reserve, Reserved, Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome,
+    WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -112,6 +114,10 @@ pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
 
     /// Writes what was decided other than to send. What has failed and is not bulk becomes a work item.
     async fn decide(&self, decisions: &[Decided]) -> Result<()>;
+
+    /// Gives the answers that a message offers digits that no other message has at that number, until it has expired and
+    /// for a while after; a message keeps those that it has. `None`: there are not so many left.
+    async fn allot(&self, ask: &QuestionAsk) -> Result<Option<Vec<(AnswerName, u8)>>>;
 
     /// Writes the attempts of those messages whose decision still holds; answers which.
     async fn begin(&self, worker: WorkerId, batch: &[Begin]) -> Result<Begun>;

@@ -1,5 +1,6 @@
 //! What comes back, over the wire: the simulator's signed callbacks against a running worker.
 
+mod answers;
 pub(crate) mod bounces;
 mod calls;
 pub(crate) mod forged;
