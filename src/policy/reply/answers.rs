@@ -133,8 +133,7 @@ fn says(said: &str, word: &str) -> bool {
     let stand_for: [fn(&words::Words) -> &'static [&'static str]; 2] = [|w| w.yes, |w| w.no];
     let alike = stand_for.iter().find(|list| words::ALL.iter().any(|w| list(w).contains(&word)));
     is_whole(said, word)
-        || alike
-            .is_some_and(|list| words::ALL.iter().flat_map(|w| list(w)).any(|other| is_whole(said, other)))
+        || alike.is_some_and(|list| words::ALL.iter().flat_map(list).any(|other| is_whole(said, other)))
 }
 
 fn is_whole(said: &str, word: &str) -> bool {

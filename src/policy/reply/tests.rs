@@ -63,9 +63,8 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn waiting(head: &str) -> Waiting {
-    let mut waiting = Waiting::default();
-    waiting.purpose =
-        (head.contains("about a visit") || head.starts_with("Open: visit")).then_some(Purpose::Appointment);
+    let visit = head.contains("about a visit") || head.starts_with("Open: visit");
+    let mut waiting = Waiting { purpose: visit.then_some(Purpose::Appointment), ..Waiting::default() };
     let mut until = at(NOW + 60);
     for part in head.split("; ") {
         let part = match (part.strip_prefix("Open: "), part.strip_prefix("Over: ")) {

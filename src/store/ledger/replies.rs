@@ -172,7 +172,9 @@ impl<E: Engine> Ledger<E> {
         if let Some(row) = rows.first() {
             let on_the_wire = row.word(16, AttemptStatus::from_word)? == AttemptStatus::Sending;
             let channel = row.word(18, Channel::from_word)?;
-            attempt = (!on_the_wire).then_some((AttemptId(row.id(15)?), channel));
+            // Whoever names the digit of a question has it, though its provider has not said so yet.
+            let has_it = !on_the_wire || question.answer.is_some();
+            attempt = has_it.then_some((AttemptId(row.id(15)?), channel));
         }
         let meaning = question.meaning.after(facts.as_ref().map(|facts| facts.purpose));
         let (provider, reference) = (&ask.reply.provider, &ask.reply.reference);
