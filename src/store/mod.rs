@@ -13,6 +13,7 @@ pub mod engine;
 mod fault;
 pub mod holds;
 pub mod ledger;
+pub mod look_ups;
 pub mod people;
 pub mod postgres;
 pub mod pulse;
@@ -42,10 +43,10 @@ use pulse::{OldestDue, PulseRow, StreamEvent};
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
     CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Count, Counts, Decided,
-    Directory, EventRow, Heard, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, NewCopy, OutboxEvent,
-    PageRow, PageWish, ParkedFilter, ParkedRow, QuestionAsk, Received, Release, ReplyAsk, ReplyOutcome,
-    ReplyText, Reserve, Reserved, Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome,
-    WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
+    Directory, EventRow, Heard, Hold, HoldRow, HoldThen, LookUpAsk, LostAttempt, MessageFilter, MessageRow,
+    NewCopy, OutboxEvent, PageRow, PageWish, ParkedFilter, ParkedRow, QuestionAsk, Received, Release,
+    ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved, Settlement, Spend, Subject, TakenOver,
+    UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -148,6 +149,10 @@ pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
     /// Writes a reply, once, and all that follows from what it means, in one transaction: the opt-out and who stands
     /// behind it, contacts that are wrong, a language, work for people, and the events.
     async fn reply(&self, ask: &ReplyAsk) -> Result<ReplyOutcome>;
+
+    /// Takes attempts in hand whose outcome nobody knows, to look them up at their providers: each for one worker, and
+    /// not again before its time.
+    async fn take_lost(&self, ask: &LookUpAsk) -> Result<Vec<LostAttempt>>;
 
     /// Looks again at receipts that found no attempt, `limit` at most. Answers how many have found theirs.
     async fn match_receipts(&self, limit: u32) -> Result<u32>;

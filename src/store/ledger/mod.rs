@@ -16,6 +16,7 @@ mod directory;
 mod emergencies;
 mod gate;
 mod holds;
+mod look_ups;
 mod operate;
 mod page;
 mod patients;
@@ -258,6 +259,9 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn reply(&self, ask: &ReplyAsk) -> Result<ReplyOutcome> {
         self.take_reply(ask).await
+    }
+    async fn take_lost(&self, ask: &LookUpAsk) -> Result<Vec<LostAttempt>> {
+        self.lost_in_hand(ask).await
     }
     async fn match_receipts(&self, limit: u32) -> Result<u32> {
         self.match_kept(limit).await

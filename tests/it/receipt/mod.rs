@@ -5,6 +5,7 @@ pub(crate) mod bounces;
 mod calls;
 pub(crate) mod forged;
 mod lmtp;
+mod looked_up;
 pub(crate) mod lost;
 mod mail;
 pub(crate) mod outage;
