@@ -4,9 +4,11 @@ use jiff::ToSpan as _;
 use jiff::civil::time;
 use outreachd::config::site::OpenRange;
 use outreachd::domain::status::MessageStatus;
+use outreachd::simulator::{Answers, SimulatorConfig};
 use serde_json::{Value, json};
 
 use super::replies::{NOTHING, PHONE, get, open, says, told, write};
+use super::{calling_back, free_address, with_webhooks};
 use crate::support::house::{House, patient};
 
 fn invitation(id: &str) -> Value {
@@ -56,5 +58,33 @@ async fn each_open_question_is_answered_for_itself_and_at_night_people_hear_when
     says(&closed, "8:00 AM-5:00 PM. Call us: +13125550100. In an emergency call 911.");
     assert_eq!(write(&house, "SM5", "And is there a bus?", &[]).await, (200, NOTHING.to_owned()));
     assert_eq!(get(&house, "/v1/work-items?kind=reply").await["work_items"].as_array().unwrap().len(), 3);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn simulated_patients_write_back_and_are_understood() {
+    let simulator = SimulatorConfig {
+        answers: Answers { after_ms: 20, yes: 0.5, no: 0.5, ..Answers::default() },
+        ..SimulatorConfig::default()
+    };
+    let listen = free_address();
+    let house =
+        House::open_with(calling_back(simulator, listen), |config| with_webhooks(config, listen)).await;
+    let people: Vec<Value> =
+        (0..20).map(|n| patient(&format!("P{n}"), "sms", &format!("+1312555{n:04}"))).collect();
+    house.publish("patient.upsert", &people).await;
+    let jobs: Vec<Value> = (0..20)
+        .map(|n| {
+            let mut job = invitation(&format!("v{n}"));
+            job["patient_id"] = json!(format!("P{n}"));
+            job
+        })
+        .collect();
+    house.publish("job", &jobs).await;
+    house.until_status(MessageStatus::Read, 20).await;
+    for n in 0..20 {
+        let told = told(&house, &format!("v{n}")).await;
+        assert_eq!(told.last().unwrap(), "reply.answer.lakeside-ehr", "{told:?}");
+    }
     house.close().await;
 }
