@@ -43,7 +43,7 @@ async fn each_open_question_is_answered_for_itself_and_at_night_people_hear_when
     let unclear = write(&house, "SM1", "YES", &[("OptOutType", "START")]).await;
     says(&unclear, "1 = an invitation, Lakeside North; 3 = an invitation, Lakeside North");
     says(&write(&house, "SM2", "3, please", &[]).await, "we have your answer");
-    assert_eq!(told(&house, "v2").await.last().unwrap(), "reply.answer.lakeside-ehr");
+    assert!(told(&house, "v2").await.iter().any(|key| key == "reply.answer.lakeside-ehr"));
     house.until_status(MessageStatus::Read, 1).await;
     let booking = get(&house, "/v1/work-items?kind=reply").await;
     let item = booking["work_items"][0]["id"].as_str().unwrap();
@@ -84,7 +84,8 @@ async fn simulated_patients_write_back_and_are_understood() {
     house.until_status(MessageStatus::Read, 20).await;
     for n in 0..20 {
         let told = told(&house, &format!("v{n}")).await;
-        assert_eq!(told.last().unwrap(), "reply.answer.lakeside-ehr", "{told:?}");
+        // Where they want to book, somebody is called after it.
+        assert!(told.iter().any(|key| key == "reply.answer.lakeside-ehr"), "{told:?}");
     }
     house.close().await;
 }
