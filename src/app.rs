@@ -75,7 +75,15 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
     let (timings, rules) = (timings(config), ledger_rules(config));
     Ok(match config.store.kind {
         StoreKind::Postgres => Arc::new(
-            PostgresStore::new(url, config.store.pool_size, sealer, emitter, timings)?.with_rules(rules),
+            PostgresStore::new(
+                url,
+                config.store.pool_size,
+                config.store.acquire_timeout,
+                sealer,
+                emitter,
+                timings,
+            )?
+            .with_rules(rules),
         ),
         StoreKind::Sqlite => {
             // The machine's own clock: a single file is used by the processes of one machine.

@@ -127,7 +127,12 @@ impl Office {
         for _ in 0..10 {
             let (row, now) = self.one(id).await?;
             let ask = self.judge(&row, by, wish, now).await?;
-            if self.store.move_campaign(&ask).await? {
+            let moved = match self.store.move_campaign(&ask).await {
+                // Somebody else has the row for a moment.
+                Err(StoreError::Contention) => false,
+                moved => moved?,
+            };
+            if moved {
                 if let Some(dispatcher) = &self.dispatcher {
                     dispatcher.nudge();
                 }

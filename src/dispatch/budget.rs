@@ -37,9 +37,7 @@ pub(super) async fn afford(corridor: &Corridor, mut ready: Vec<Ready>) -> Vec<Re
             over.push(over_budget(corridor, &one.planned));
         }
     }
-    if let Err(error) = corridor.store.decide(&over).await {
-        tracing::warn!(%error, messages = over.len(), "decisions could not be written; they are made again");
-    }
+    corridor.decide(&over).await;
     allowed
 }
 

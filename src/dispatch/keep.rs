@@ -11,6 +11,8 @@ use crate::store::rows::WorkItem;
 
 /// A hold that ends by itself lets go within this time.
 const TICK: Duration = Duration::from_secs(1);
+/// Of a hold with a million messages no more is let go in one round: people have to be called meanwhile.
+const ROUNDS: u32 = 20;
 /// Rows of each kind in one go.
 const AT_ONCE: u32 = 500;
 /// Held messages in one go.
@@ -44,7 +46,10 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
 }
 
 async fn keep(corridor: &Corridor, round: u32) -> Result<(), StoreError> {
-    while corridor.store.settle_holds(HELD_AT_ONCE).await? > 0 {
+    for _ in 0..ROUNDS {
+        if corridor.store.settle_holds(HELD_AT_ONCE).await? == 0 {
+            break;
+        }
         corridor.told.notify_one();
         corridor.due.notify_one();
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -49,7 +49,7 @@ use crate::domain::words::{Authority, Channel, PhiClass, Reason, Recipient};
 use crate::policy::person::Addressee;
 use crate::policy::question::Rules;
 use crate::policy::retry::RetryRules;
-use crate::store::rows::{Count, JobBody, MessageFacts, PatientState, Release, Settlement, Work};
+use crate::store::rows::{Count, Decided, JobBody, MessageFacts, PatientState, Release, Settlement, Work};
 use crate::store::{Store, StoreError};
 use crate::template::{SharedCatalogue, SiteContext};
 pub use again::{Texts, rendered_again};
@@ -98,6 +98,21 @@ pub(crate) async fn breathe(done: usize) {
     }
 }
 
+/// What another transaction was in the way of is tried a few times more: leases that are left to run out cost a minute.
+async fn again_if_contended<T, F: Future<Output = Result<T, StoreError>>>(
+    write: impl Fn() -> F,
+) -> Result<T, StoreError> {
+    for pause_ms in [20, 100] {
+        match write().await {
+            Err(StoreError::Contention) => {
+                tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
+            }
+            written => return written,
+        }
+    }
+    write().await
+}
+
 /// What every stage sees.
 #[derive(Debug)]
 struct Corridor {
@@ -137,6 +152,8 @@ struct InHand {
     work: Work,
     /// Not begun after this instant: the lease may end.
     deadline: Instant,
+    /// The channel whose lanes had room when it was claimed.
+    line: Option<Channel>,
     /// Channels over which this message turned out not to fit.
     unfit: Vec<(Channel, Reason)>,
     place: Place,
@@ -210,6 +227,8 @@ pub struct Handover {
     pub work: Work,
     /// Before the lease was asked for.
     pub asked: Instant,
+    /// The channel whose lanes had room when it was claimed.
+    pub line: Option<Channel>,
 }
 
 impl Dispatcher {
@@ -340,6 +359,7 @@ impl Corridor {
                 body: Arc::new(message.body),
                 work: message.work,
                 deadline: message.asked + self.config.worker.lease_local,
+                line: message.line,
                 unfit: Vec::new(),
                 place,
             };
@@ -360,8 +380,18 @@ impl Corridor {
         if leases.is_empty() {
             return;
         }
-        if let Err(error) = self.store.release(&leases).await {
+        if let Err(error) = again_if_contended(|| self.store.release(&leases)).await {
             tracing::warn!(%error, leases = leases.len(), "leases are left to run out");
+        }
+    }
+
+    /// Writes decisions down; should the ledger be away they are made again when the leases have run out.
+    async fn decide(&self, decided: &[Decided]) {
+        if decided.is_empty() {
+            return;
+        }
+        if let Err(error) = again_if_contended(|| self.store.decide(decided)).await {
+            tracing::warn!(%error, messages = decided.len(), "decisions could not be written; they are made again");
         }
     }
 }

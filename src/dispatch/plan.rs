@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use super::choice::{Choice, choose};
@@ -24,6 +24,9 @@ use crate::store::rows::{
     AddressState, Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, MessageFacts, Over,
     Release, Subject,
 };
+
+/// For so long others go first.
+const PASSED_OVER: SignedDuration = SignedDuration::from_millis(250);
 
 pub(super) async fn run(
     corridor: Arc<Corridor>,
@@ -77,9 +80,7 @@ async fn plan(corridor: &Corridor, batch: Vec<InHand>) {
         }
     }
     if !decided.is_empty() {
-        if let Err(error) = corridor.store.decide(&decided).await {
-            tracing::warn!(%error, messages = decided.len(), "decisions could not be written; they are made again");
-        }
+        corridor.decide(&decided).await;
         corridor.told.notify_one();
     }
     corridor.release(back).await;
@@ -185,8 +186,16 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
     let priority = facts.priority;
     match lane.queue.offer(priority, planned) {
         Ok(()) => Outcome::Queued,
-        Err(planned) => Outcome::NoRoom(planned.release()),
+        Err(planned) => Outcome::NoRoom(no_room(&planned, directory.now)),
     }
+}
+
+/// Given back. Where its channel had room and its own lane has none, as where each sender has a lane, others behind it
+/// may find some: it is not the first to be claimed again.
+fn no_room(planned: &Planned, now: Timestamp) -> Release {
+    let passed_over = planned.hand.line == Some(planned.route.channel);
+    let due_at = passed_over.then(|| now.checked_add(PASSED_OVER).unwrap_or(now));
+    Release { due_at, ..planned.release() }
 }
 
 /// A decision, and what of the question is needed further on.

@@ -186,7 +186,7 @@ impl Intake {
                 let admission = admissions.get_mut(leased.place)?.take()?;
                 let mut facts = admission.facts;
                 facts.is_change = leased.is_change;
-                Some(Handover { facts, body: admission.body, work: leased.work, asked })
+                Some(Handover { facts, body: admission.body, work: leased.work, asked, line: None })
             });
             dispatcher.take(taken.collect(), reserved).await;
         }

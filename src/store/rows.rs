@@ -489,6 +489,8 @@ pub struct Reserve {
     pub lead: SignedDuration,
     /// No slot lies further ahead.
     pub horizon: SignedDuration,
+    /// So many of earlier slots nobody used: limits that count days forget them.
+    pub unused: u32,
 }
 
 /// One limit of the gate.

@@ -328,7 +328,9 @@ macro_rules! settled {
             " THEN m.step + 1 ELSE m.step END, ",
             "tries = CASE WHEN ",
             next_step!(),
-            " THEN 0 ELSE m.tries END, ",
+            // What did not leave is no try of the provider's.
+            " THEN 0 WHEN i.failure = 'not_sent' AND m.last_attempt = i.attempt AND m.tries > 0 THEN m.tries - 1 ",
+            "ELSE m.tries END, ",
             "lease_token = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_token END, ",
             "lease_owner = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_owner END, ",
             "lease_until = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_until END "

@@ -289,6 +289,9 @@ impl<E: Engine> Ledger<E> {
             maybe_texts("reason", &ask.rows, |(_, became)| became.as_ref().err().map(|r| r.as_str())),
         ];
         let mut tx = self.engine.begin().await?;
+        // The campaign first, as everybody does who writes to both.
+        E::run(&mut tx, "SELECT id FROM campaigns WHERE id = $1 {for update}", args![ask.id.as_str()])
+            .await?;
         let mut done = Vec::new();
         if !ask.rows.is_empty() {
             done = E::run(

@@ -22,7 +22,7 @@ use crate::store::rows::{Hold, HoldScope, OnRelease};
 use crate::store::{Result, StoreError};
 
 /// How long a campaign belongs to a worker that does not come back.
-const LEASE: SignedDuration = SignedDuration::from_secs(5);
+const LEASE: SignedDuration = SignedDuration::from_secs(2);
 
 /// A command that was under way when a campaign was cancelled has been written by then.
 const STRAGGLERS: SignedDuration = SignedDuration::from_secs(90);
@@ -199,7 +199,9 @@ impl<E: Engine> Ledger<E> {
             ask.turns.as_ref().map_or(before.next_turn, |turns| turns.next),
             i64::from(wave),
             opens_at,
+            // A wave that opens is the campaign's own course: its figures are counted on from where they began.
             ask.state == CampaignState::Running,
+            ask.wave.is_none(),
         ]
         .batch(vec![crate::store::engine::bytes("plan", &plans, Clone::clone)]);
         E::run(
@@ -207,7 +209,7 @@ impl<E: Engine> Ledger<E> {
             "UPDATE campaigns SET state = $2, reason = $3, hold_id = $4, approved_by = $5, approved_at = $6,
                  approved_hash = $7, canary_passed = $8, next_turn = $9, wave = $10, wave_opens_at = $11,
                  started_at = CASE WHEN $12 THEN COALESCE(started_at, now()) ELSE started_at END,
-                 plan = input.plan, revision = revision + 1, changed_at = now(), lease_owner = NULL, lease_until = NULL
+                 plan = input.plan, revision = revision + 1, changed_at = CASE WHEN $13 THEN now() ELSE changed_at END, lease_owner = NULL, lease_until = NULL
              FROM {input} WHERE id = $1",
             args,
         )

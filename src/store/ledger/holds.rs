@@ -121,6 +121,8 @@ impl<E: Engine> Ledger<E> {
             .read(
                 "SELECT id, COALESCE(ended_as, on_release), COALESCE(released_at, until) < now() - $1 * {us} FROM holds
                  WHERE settled_at IS NULL AND (released_at IS NOT NULL OR until <= now())
+                     AND (COALESCE(ended_as, on_release) <> 'review' OR NOT EXISTS (
+                         SELECT 1 FROM work_items w WHERE w.hold_id = holds.id AND w.kind = 'hold_review'))
                  ORDER BY placed_at LIMIT 100",
                 args![micros(STRAGGLERS)],
             )

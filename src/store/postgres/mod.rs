@@ -53,6 +53,7 @@ impl PostgresStore {
     pub fn new(
         url: &str,
         connections: u32,
+        patience: Duration,
         sealer: Sealer,
         emitter: Emitter,
         timings: Timings,
@@ -64,12 +65,17 @@ impl PostgresStore {
                 ("lock_timeout", "5s"),
                 ("statement_timeout", "60s"),
                 ("TimeZone", "UTC"),
-                // Batches differ in size only, and planning one anew costs as much as a hundred of its rows.
+                // Batches differ in size only, and planning one anew costs as much as a hundred of its rows. A plan that
+                // was made while a table was small stays in use while it grows, until the next ANALYZE: it must not
+                // rest on that. A row is found by its key, whatever the table's size.
                 ("plan_cache_mode", "force_generic_plan"),
+                ("seq_page_cost", "10"),
+                ("random_page_cost", "1.1"),
+                ("jit", "off"),
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(5))
+            .acquire_timeout(patience)
             .test_before_acquire(false)
             .connect_lazy_with(options);
         Ok(Self::over(PostgresEngine { pool }, sealer, emitter, timings))

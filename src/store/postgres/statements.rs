@@ -44,12 +44,14 @@ pub(super) const STATEMENTS: Statements = Statements {
 
     // Each source that has something due gives the oldest of the class; they are taken in turns, so that a flood of
     // one does not starve another. A fair share is read of each, and more only where that is not enough; twice as
-    // many as are wanted, because another worker may have the first ones.
+    // many as are wanted, because another worker may have the first ones. Whatever the planner has heard of the tables,
+    // it must neither read a whole backlog to see that there is one (hence a row of each source), nor look through it
+    // for each row that is locked (hence what only the row's id can find).
     claim: concat!(
         "WITH active AS MATERIALIZED (
-             SELECT s.name FROM sources s WHERE EXISTS (SELECT 1 FROM messages WHERE ",
+             SELECT s.name FROM sources s CROSS JOIN LATERAL (SELECT 1 FROM messages WHERE ",
         due!("s.name"),
-        ")
+        " LIMIT 1) one
          ), share AS MATERIALIZED (
              SELECT $3 * 2 / GREATEST(count(*), 1) + 1 AS n FROM active
          ), due AS MATERIALIZED (
@@ -72,7 +74,7 @@ pub(super) const STATEMENTS: Statements = Statements {
              FROM (SELECT id, turn FROM due UNION ALL SELECT id, turn FROM more ORDER BY turn) chosen
              CROSS JOIN LATERAL (
                  SELECT id FROM messages
-                 WHERE id = chosen.id AND due_at IS NOT NULL AND lease_until IS NULL AND due_at <= now()
+                 WHERE id = chosen.id AND COALESCE(lease_until IS NULL AND due_at <= now(), false)
                  FOR UPDATE SKIP LOCKED
              ) m
              LIMIT $3
@@ -112,9 +114,9 @@ pub(super) const STATEMENTS: Statements = Statements {
          stops AS MATERIALIZED (
              SELECT scope, value, cause FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
          ), state AS MATERIALIZED (
-             SELECT c.subject, c.recent_sends FROM patient_state c
-             WHERE c.subject IN (SELECT person FROM input UNION SELECT addressed FROM input)
-             ORDER BY c.subject FOR UPDATE
+             SELECT c.subject, c.recent_sends
+             FROM (SELECT person AS subject FROM input UNION SELECT addressed FROM input ORDER BY subject) named
+             CROSS JOIN LATERAL (SELECT * FROM patient_state p WHERE p.subject = named.subject FOR UPDATE) c
          ), i AS (
              UPDATE messages m SET ",
         begun!(),
@@ -157,7 +159,7 @@ pub(super) const STATEMENTS: Statements = Statements {
         WITH ask AS (SELECT * FROM {input}),
         held AS (
             SELECT g.key, a.each, a.per_day, GREATEST(g.tat, now() + $3 * {us}) AS tat,
-                CASE WHEN g.day = {today} THEN g.used ELSE 0 END AS used,
+                CASE WHEN g.day = {today} THEN GREATEST(0, g.used - $4) ELSE 0 END AS used,
                 CASE WHEN g.second = {second} THEN g.in_second ELSE 0 END AS in_second,
                 CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
             FROM rate_gate g JOIN ask a USING (key)

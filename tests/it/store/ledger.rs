@@ -309,7 +309,7 @@ impl Base {
     fn ruled(&self, emitter: Emitter, timings: Timings, rules: LedgerRules) -> Arc<dyn Store> {
         match self {
             Self::Postgres(database) => Arc::new(
-                PostgresStore::new(&database.url(), 8, sealer(), emitter, timings)
+                PostgresStore::new(&database.url(), 8, Duration::from_secs(5), sealer(), emitter, timings)
                     .expect("a PostgreSQL URL")
                     .with_rules(rules),
             ),
