@@ -238,6 +238,7 @@ fn with_data(
                 test: false,
                 drafts: true,
                 keypad: false,
+                digits: &[],
                 unsubscribe_url: Some("https://outreach.example.org/u/sample"),
                 region: Some(&config.organisation.default_region),
             });

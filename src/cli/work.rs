@@ -161,9 +161,11 @@ async fn show(desk: &mut Desk, id: WorkItemId, text: bool) -> Result<(), Failure
     let wrote = reply.text.as_ref().map_or("", |text| text.expose());
     let wrote: String = wrote.chars().map(|c| if c.is_numeric() { '*' } else { c }).collect();
     if desk.json {
-        let body =
-            serde_json::json!({ "intent": reply.intent, "text": wrote, "received_at": reply.received_at });
+        let body = serde_json::json!({ "intent": reply.intent, "answer": reply.answer, "text": wrote, "received_at": reply.received_at });
         return Ok(desk.out.pretty(&body)?);
+    }
+    if let Some(answer) = &reply.answer {
+        desk.out.line(format!("{:<9} {answer}", "answer"))?;
     }
     let gone = if reply.text.is_none() { "(erased)" } else { "" };
     Ok(desk.out.line(format!("{:<9} {}{gone}", "wrote", tame(&wrote)))?)

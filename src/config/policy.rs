@@ -33,6 +33,8 @@ pub struct PolicySection {
     pub patient_grace: Duration,
     /// How long a cancel that came before its job is remembered.
     pub cancel_memory: Duration,
+    /// So long after an answer was lost it is looked up what became of the send, and as long after each look-up again.
+    pub look_up_after: Duration,
     /// After this long without receipt or look-up an unknown outcome becomes a work item.
     pub unknown_deadline: Duration,
     /// How long a receipt is awaited before `sent` is final.
@@ -129,6 +131,11 @@ impl PolicySection {
         Self {
             patient_grace: s.or("patient_grace", span(Duration::ZERO, HOUR), Duration::from_secs(120)),
             cancel_memory: s.or("cancel_memory", span(HOUR, 90 * DAY), 7 * DAY),
+            look_up_after: s.or(
+                "look_up_after",
+                span(Duration::from_secs(1), HOUR),
+                Duration::from_secs(120),
+            ),
             unknown_deadline: s.or("unknown_deadline", span(Duration::from_secs(60), 7 * DAY), 4 * HOUR),
             receipt_deadline: s.or("receipt_deadline", span(Duration::from_secs(60), 14 * DAY), 72 * HOUR),
             retry: s.section("retry", RetryPolicy::read),

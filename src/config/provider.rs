@@ -1,10 +1,12 @@
 //! `[[provider]]`: who carries messages, how fast, with which account.
 
 mod breaker;
+mod event_key;
 mod limit;
 mod read;
 
 pub use breaker::BreakerSettings;
+pub use event_key::EventKey;
 #[cfg(test)]
 pub(in crate::config) use read::KINDS;
 pub(in crate::config) use read::provider_name;
@@ -98,6 +100,8 @@ pub struct SmtpSettings {
     pub mark_key: Option<Key>,
     /// Verifies what the relay reports by webhook; `None`: it reports nothing.
     pub webhook_secret: Option<SigningKey>,
+    /// Verifies the events of a relay that is SendGrid.
+    pub sendgrid_key: Option<Box<EventKey>>,
     pub dkim: Option<DkimSettings>,
     pub pool_size: u32,
     /// PEM of an extra root to trust, beside the public ones.

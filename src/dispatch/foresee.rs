@@ -128,6 +128,7 @@ impl Foresight {
             test: false,
             drafts: false,
             keypad: false,
+            digits: &[],
             unsubscribe_url: link.as_deref(),
             region: Some(region),
         })

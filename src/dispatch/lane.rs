@@ -18,7 +18,7 @@ use crate::domain::ids::AttemptId;
 use crate::domain::page::PageHash;
 use crate::domain::phi::Phi;
 use crate::domain::status::AttemptStatus;
-use crate::domain::words::{Channel, SafetyMode};
+use crate::domain::words::{Channel, Reason, SafetyMode};
 use crate::policy::question::Served;
 use crate::provider::Provider;
 use crate::store::rows::{Begin, Failure, MessageFacts, Settlement, Spend, Then};
@@ -340,7 +340,20 @@ async fn chunk(
             back.push(planned.release());
             continue;
         }
-        let rendered = match render::render(corridor, &planned) {
+        let digits = match super::questions::digits(corridor, &planned).await {
+            Ok(Some(digits)) => digits,
+            // Whoever they belong to could not answer.
+            Ok(None) => {
+                unfit(corridor, planned, Reason::SharedContact).await;
+                continue;
+            }
+            Err(error) => {
+                tracing::warn!(%error, message = %planned.hand.facts.id, "what it asks could not be written down");
+                corridor.release(vec![planned.release()]).await;
+                continue;
+            }
+        };
+        let rendered = match render::render(corridor, &planned, &digits) {
             Ok(rendered) => rendered,
             Err(error) => {
                 unfit(corridor, planned, error.reason).await;
@@ -371,7 +384,7 @@ fn weight(segments: u32) -> usize {
 }
 
 /// A channel that cannot carry the message is passed over: the next one may fit.
-async fn unfit(corridor: &Corridor, planned: Planned, reason: crate::domain::words::Reason) {
+async fn unfit(corridor: &Corridor, planned: Planned, reason: Reason) {
     let mut hand = planned.hand;
     metrics::counter!("outreachd_unfit_total", "channel" => planned.route.channel.as_str(), "reason" => reason.as_str())
         .increment(1);

@@ -17,9 +17,11 @@ mod gate;
 mod keep;
 mod lane;
 mod life;
+mod look_up;
 mod outbox;
 mod places;
 mod plan;
+mod questions;
 mod queue;
 mod receipts;
 mod render;
@@ -268,6 +270,7 @@ impl Dispatcher {
         tasks.spawn(due::run(corridor.clone()));
         tasks.spawn(life::run(corridor.clone()));
         tasks.spawn(keep::run(corridor.clone()));
+        tasks.spawn(look_up::run(corridor.clone()));
         tasks.spawn(outbox::run(corridor.clone(), parts.publisher));
         for source in &corridor.config.sources {
             if let Some(callback) = source.callback.clone().map(Arc::new) {

@@ -6,7 +6,7 @@ use super::{Corridor, Planned, Reader};
 use crate::config::Config;
 use crate::config::provider::{ProviderSection, ProviderSettings};
 use crate::config::site::SiteSection;
-use crate::domain::ids::SiteId;
+use crate::domain::ids::{AnswerName, SiteId};
 use crate::domain::outbound::{Content, Sender};
 use crate::domain::page::PageToken;
 use crate::domain::patient::Patient;
@@ -44,10 +44,16 @@ pub(super) struct Text<'a> {
     pub(super) patient: &'a Patient,
     pub(super) reader: &'a Reader,
     pub(super) channel: Channel,
+    /// Those of the answers that it offers.
+    pub(super) digits: &'a [(AnswerName, u8)],
 }
 
 /// Renders the planned message for its route's channel.
-pub(super) fn render(corridor: &Corridor, planned: &Planned) -> Result<Rendered, RenderError> {
+pub(super) fn render(
+    corridor: &Corridor,
+    planned: &Planned,
+    digits: &[(AnswerName, u8)],
+) -> Result<Rendered, RenderError> {
     text(
         corridor,
         &Text {
@@ -56,6 +62,7 @@ pub(super) fn render(corridor: &Corridor, planned: &Planned) -> Result<Rendered,
             patient: &planned.patient,
             reader: &planned.reader,
             channel: planned.route.channel,
+            digits,
         },
     )
 }
@@ -91,6 +98,7 @@ pub(super) fn text(corridor: &Corridor, of: &Text<'_>) -> Result<Rendered, Rende
         test: facts.test,
         drafts: facts.test,
         keypad: hears_keys(&corridor.config),
+        digits: of.digits,
         unsubscribe_url: link.as_deref(),
         region: Some(region),
     })

@@ -44,6 +44,7 @@ pub(super) async fn ask(corridor: &Corridor, key: SendKey) -> Result<Voicemail, 
     }
     let reader = Reader::of(&Addressee::patient(&patient), None);
     let text = render::Text {
+        digits: &[],
         facts: &message.facts,
         body: &message.body,
         patient: &patient,

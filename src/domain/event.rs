@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::campaign::CampaignState;
 use super::ids::{
-    About, CampaignId, JobId, MessageId, ParkedId, PatientId, ProviderName, SiteId, SourceName,
+    About, AnswerName, CampaignId, JobId, MessageId, ParkedId, PatientId, ProviderName, SiteId, SourceName,
 };
 use super::reply::Intent;
 use super::status::MessageStatus;
@@ -76,6 +76,9 @@ pub struct Event {
     /// What a reply means.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<Word>,
+    /// Which of the answers that the message offers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<AnswerName>,
     /// The state of a work item or a campaign.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<Word>,
@@ -124,6 +127,7 @@ impl Event {
             merged_into: None,
             retry_of: None,
             intent,
+            answer: None,
             state,
             work_item_id: None,
             field: None,

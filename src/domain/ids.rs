@@ -55,6 +55,12 @@ fn is_account(text: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'@' | b'-'))
 }
 
+fn is_word(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
 fn is_reference(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'))
@@ -75,6 +81,10 @@ name!(
 name!(
     /// A template, which is also its folder's name.
     TemplateName, is_slug, "1 to 64 of a-z 0-9 _ -"
+);
+name!(
+    /// An answer that a template offers. Stands in texts and events.
+    AnswerName, is_word, "1 to 32 of a-z 0-9 _, a letter first"
 );
 name!(
     /// A configured provider.

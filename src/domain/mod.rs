@@ -11,6 +11,7 @@ pub mod failure;
 pub mod hours;
 pub mod ids;
 pub mod job;
+pub mod look_up;
 pub mod merge;
 pub mod outbound;
 pub mod page;

@@ -1,6 +1,6 @@
 //! What a patient sends back: the reply as it came, and what it was taken for.
 
-use super::ids::{ProviderName, SendKey};
+use super::ids::{AnswerName, ProviderName, SendKey};
 use super::phi::Phi;
 use super::words::{Channel, words};
 
@@ -20,6 +20,16 @@ pub struct Reply {
     pub text: Phi,
     /// What the provider took it for, where it reads stop words itself.
     pub keyword: Option<Keyword>,
+}
+
+/// One of the answers that a message offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    pub name: AnswerName,
+    /// What may be written instead of its digit, as patients write it.
+    pub words: Vec<String>,
+    /// A person has to act on it.
+    pub staff: bool,
 }
 
 words! {
@@ -51,6 +61,12 @@ words! {
         Channel = "channel",
         /// Another language, please.
         Language = "language",
+        /// One of the answers that a message offers.
+        Answer = "answer",
+        /// An answer that several messages offer: nobody can tell which one is meant.
+        Unclear = "unclear",
+        /// An answer to a message whose time is over.
+        Late = "late",
         /// Everything else, for people to read.
         Text = "text",
     }

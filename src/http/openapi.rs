@@ -512,6 +512,7 @@ fn work() -> Vec<(&'static str, Value)> {
             "reply?",
             object(&[
                 ("intent", word(Intent::ALL)),
+                ("answer", json!({"type": ["string", "null"]})),
                 ("text", json!({"type": ["string", "null"]})),
                 ("received_at", time()),
             ]),

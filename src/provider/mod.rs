@@ -9,6 +9,7 @@
 use async_trait::async_trait;
 
 use crate::domain::ids::ProviderName;
+use crate::domain::look_up::{Looked, Lost};
 use crate::domain::outbound::{Accepted, Content, OutboundMessage, SendError};
 use crate::domain::words::Channel;
 use mail::IncomingMail;
@@ -44,6 +45,19 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// Whether it reports what becomes of messages, so that to have been sent is not the last word.
     fn reports(&self) -> bool {
         false
+    }
+
+    /// Whether what has become of a send can be looked up, though its answer was lost.
+    fn looks_up(&self) -> bool {
+        false
+    }
+
+    /// Looks up a send whose answer was lost.
+    ///
+    /// # Errors
+    /// The provider could not be asked.
+    async fn look_up(&self, _lost: &Lost) -> Result<Looked, SendError> {
+        Ok(Looked::Unclear)
     }
 
     /// Verifies and reads what claims to come from it. One that is given no secret, or no address of ours, hears

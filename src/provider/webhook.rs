@@ -60,6 +60,8 @@ pub enum News {
     Reply(Reply),
     /// A key was pressed that asks for something.
     Key { receipt: Receipt, reply: Reply },
+    /// All of these, receipts and replies.
+    Several(Vec<News>),
     /// Nothing that moves anything.
     Nothing,
 }

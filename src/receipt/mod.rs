@@ -21,6 +21,7 @@
 //! **Nothing that a webhook brings is logged**: a forged one is a number, a genuine one ids and words.
 
 mod batch;
+mod closed;
 mod machine;
 mod replies;
 mod texts;
@@ -30,6 +31,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
@@ -166,12 +168,33 @@ impl Desk {
             match provider.hear_mail(mail) {
                 Ok(News::Receipt(receipt)) => return self.written(receipt).await,
                 Ok(News::Reply(reply)) => return replies::take(&self.shared, reply).await.map(drop),
-                Ok(News::Machine { .. } | News::Key { .. } | News::Nothing) => answer = Ok(()),
+                Ok(News::Machine { .. } | News::Key { .. } | News::Several(_) | News::Nothing) => {
+                    answer = Ok(());
+                }
                 Err(Unheard::NoWebhook) => {}
                 Err(unheard) => answer = answer.or(Err(unheard.into())),
             }
         }
         answer
+    }
+
+    /// Waits until all of it is on record. What comes again after a part of it was is known.
+    async fn all(&self, news: Vec<News>) -> Result<(), Refusal> {
+        let (mut receipts, mut wishes) = (Vec::new(), Vec::new());
+        for one in news {
+            match one {
+                News::Receipt(receipt) => receipts.push(self.written(receipt)),
+                News::Reply(reply) => wishes.push(reply),
+                News::Machine { .. } | News::Key { .. } | News::Several(_) | News::Nothing => {}
+            }
+        }
+        for written in join_all(receipts).await {
+            written?;
+        }
+        for reply in wishes {
+            replies::take(&self.shared, reply).await?;
+        }
+        Ok(())
     }
 
     /// Waits until the receipt is on record.
@@ -197,6 +220,10 @@ impl Desk {
                 self.written(receipt).await?;
                 let answer = replies::take(&self.shared, reply).await?;
                 return Ok(provider.answering(answer.as_ref()).into());
+            }
+            News::Several(news) => {
+                self.all(news).await?;
+                None
             }
             News::Receipt(receipt) => Some(receipt),
             News::Machine { key, reference } => {

@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::timeout;
 
+use super::closed::{hours, is_closed_notice_due};
 use super::texts::in_language;
 use super::{Refusal, Shared};
 use crate::config::policy::ConsentDefault;
 use crate::config::provider::OptOutReply;
+use crate::config::site::SiteSection;
 use crate::domain::ids::SiteId;
 use crate::domain::reply::{Intent, Reply};
 use crate::domain::words::{Channel, Purpose};
 use crate::policy::reply::{Meaning, More, read, read_mail};
 use crate::provider::webhook::Answer;
 use crate::store::StoreError;
-use crate::store::rows::{ReplyAsk, ReplyOutcome};
+use crate::store::rows::{Choice, ReplyAsk, ReplyOutcome};
 
 /// How long the ledger may take. Providers wait 15 s (Twilio) and come again.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,10 +38,14 @@ pub(super) async fn take(shared: &Shared, reply: Reply) -> Result<Option<Answer>
     let what = if outcome == ReplyOutcome::Known { "known" } else { "new" };
     metrics::counter!("outreachd_replies_total", "intent" => meaning.intent.as_str(), "what" => what)
         .increment(1);
-    let (meaning, locale, site) = match outcome {
-        ReplyOutcome::New { meaning, locale, site } => (meaning, locale, site),
+    let told = match outcome {
+        ReplyOutcome::New { meaning, locale, site, choices, wrote_before, now } => {
+            Told { channel, meaning, ours, locale, site, choices, hours: Some((wrote_before, now)) }
+        }
         // Somebody is on the line, however often we are asked what to say.
-        ReplyOutcome::Known if meaning.intent == Intent::Call => (meaning, None, None),
+        ReplyOutcome::Known if meaning.intent == Intent::Call => {
+            Told { channel, meaning, ours, locale: None, site: None, choices: Vec::new(), hours: None }
+        }
         ReplyOutcome::Known => return Ok(None),
     };
     // Whoever was planned for is planned anew, and people are called.
@@ -47,7 +54,20 @@ pub(super) async fn take(shared: &Shared, reply: Reply) -> Result<Option<Answer>
         // A mail is answered by people.
         return Ok(None);
     }
-    Ok(answer(shared, (channel, meaning), ours, locale.as_deref(), site.as_ref()))
+    Ok(answer(shared, &told))
+}
+
+/// What the answer depends on.
+struct Told {
+    channel: Channel,
+    meaning: Meaning,
+    /// Stops, starts and calls for help are confirmed by us.
+    ours: bool,
+    locale: Option<String>,
+    site: Option<SiteId>,
+    choices: Vec<Choice>,
+    /// When something that people read came from there before, and when this came.
+    hours: Option<(Option<Timestamp>, Timestamp)>,
 }
 
 async fn written(shared: &Shared, ask: &ReplyAsk) -> Result<ReplyOutcome, Refusal> {
@@ -69,40 +89,62 @@ async fn written(shared: &Shared, ask: &ReplyAsk) -> Result<ReplyOutcome, Refusa
 }
 
 /// What is sent back. A stop, a start and a call for help are confirmed by one of us only: where the provider does it
-/// (`opt_out_reply`), a word of ours would be the second.
-fn answer(
-    shared: &Shared,
-    (channel, meaning): (Channel, Meaning),
-    ours: bool,
-    locale: Option<&str>,
-    site: Option<&SiteId>,
-) -> Option<Answer> {
-    let organisation = &shared.config.organisation;
+/// (`opt_out_reply`), a word of ours would be the second. What people will read is answered where nobody is there to
+/// read it, and not again soon. Whatever is said answers what has just come in: it passes no cap, keeps no quiet hours,
+/// and offers nothing (47 CFR 64.1200(a)(12)).
+fn answer(shared: &Shared, told: &Told) -> Option<Answer> {
+    let (config, meaning) = (&shared.config, told.meaning);
     // STOP and START are everybody's words: they tell nothing of who wrote them.
     let spoken = meaning
         .language
         .filter(|tag| *tag != "en" || matches!(meaning.intent, Intent::Safety | Intent::Language));
-    let language = spoken.or(locale).unwrap_or(&organisation.language);
+    let language = spoken.or(told.locale.as_deref()).unwrap_or(&config.organisation.language);
     let texts = in_language(language);
+    let site = told.site.as_ref().and_then(|id| config.site(id));
+    let closed = || {
+        let (before, now) = told.hours?;
+        site.filter(|site| is_closed_notice_due(site, before, now)).map(|_| texts.closed)
+    };
     let text = match meaning.intent {
         Intent::Safety => texts.safety,
         Intent::Language => texts.language,
         Intent::Call => texts.called,
         Intent::Channel => texts.first(meaning.channel?),
-        _ if meaning.revokes && channel == Channel::Voice => texts.no_calls,
-        Intent::Cancel if meaning.revokes && ours => texts.stopped_visit,
-        _ if meaning.revokes && ours => texts.stopped,
-        Intent::Start if ours => texts.started,
-        Intent::Help if ours => texts.help,
+        Intent::Answer => texts.answered,
+        Intent::Unclear => texts.unclear,
+        Intent::Late => texts.late,
+        _ if meaning.revokes && told.channel == Channel::Voice => texts.no_calls,
+        Intent::Cancel if meaning.revokes && told.ours => texts.stopped_visit,
+        _ if meaning.revokes && told.ours => texts.stopped,
+        Intent::Start if told.ours => texts.started,
+        Intent::Help if told.ours => texts.help,
+        Intent::Text | Intent::Cancel if !meaning.revokes => closed()?,
         _ => return None,
     };
-    let site = site.and_then(|id| shared.config.site(id));
-    let name = site.map_or(organisation.name.as_str(), |site| site.name.get(language));
+    let organisation = config.organisation.name.as_str();
+    let name = |site: Option<&SiteSection>| match site {
+        Some(site) => site.name.get(language).to_owned(),
+        None => organisation.to_owned(),
+    };
+    let choice = |choice: &Choice| {
+        let place = choice.site.as_ref().and_then(|id| config.site(id));
+        let text = texts.choice.replace("{digit}", &choice.digit.to_string());
+        text.replace("{subject}", texts.subject(choice.purpose)).replace("{site}", &name(place))
+    };
+    let choices: Vec<String> = told.choices.iter().map(choice).collect();
     let phone = site.and_then(|site| site.phone.as_deref());
     let call = phone.map(|phone| texts.call.replace("{phone}", phone)).unwrap_or_default();
-    let emergency = &shared.config.replies.emergency_number;
-    let text = text.replace("{call}", &call).replace("{emergency}", emergency).replace("{name}", name);
-    Some(Answer { text, language: texts.tag, listens: meaning.intent == Intent::Call })
+    let hours = site.map(|site| hours(&site.hours, texts)).unwrap_or_default();
+    // Several sites may have asked.
+    let signs = if choices.is_empty() { name(site) } else { organisation.to_owned() };
+    let text = text
+        .replace("{call}", &call)
+        .replace("{emergency}", &config.replies.emergency_number)
+        .replace("{hours}", &hours)
+        .replace("{choices}", &choices.join("; "))
+        .replace("{name}", &signs);
+    let listens = meaning.intent == Intent::Call;
+    Some(Answer { text: text.trim_end().to_owned(), language: texts.tag, listens })
 }
 
 /// The words that the configuration adds.

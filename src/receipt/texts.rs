@@ -1,7 +1,7 @@
 //! What patients are answered, a table a language. Short, so that one SMS holds it; nothing about anybody, for who reads
 //! it is not known; no marketing (47 CFR 64.1200(a)(12)).
 
-use crate::domain::words::Channel;
+use crate::domain::words::{Channel, Purpose};
 
 /// The fixed texts of one language. `{name}` is who writes, `{call}` how to reach them, `{emergency}` whom to call.
 pub(super) struct Texts {
@@ -20,6 +20,22 @@ pub(super) struct Texts {
     pub(super) called: &'static str,
     /// Said to whoever has pressed it.
     pub(super) no_calls: &'static str,
+    /// One of the answers that a message offers has come.
+    pub(super) answered: &'static str,
+    /// It may answer several messages: `{choices}` are some of [`Self::choice`].
+    pub(super) unclear: &'static str,
+    /// `{digit}`, `{subject}` (what a message was about, in general words) and `{site}`.
+    pub(super) choice: &'static str,
+    /// An answer to a message whose time is over.
+    pub(super) late: &'static str,
+    /// Nobody reads it before the site opens; `{hours}` says when that is.
+    pub(super) closed: &'static str,
+    /// From Monday on.
+    pub(super) days: [&'static str; 7],
+    /// Times of day as 3:30 PM.
+    pub(super) twelve_hours: bool,
+    /// A visit, care, an invitation, a survey, anything else.
+    subjects: [&'static str; 5],
     /// What `{call}` becomes where a phone is known; it ends with a space.
     pub(super) call: &'static str,
 }
@@ -32,6 +48,18 @@ impl Texts {
             Channel::Voice => voice,
             Channel::Email => email,
             Channel::Sms | Channel::Portal => sms,
+        }
+    }
+
+    /// What messages for this purpose are about, in words that tell nothing of anybody.
+    pub(super) const fn subject(&self, purpose: Purpose) -> &'static str {
+        let [visit, care, invitation, survey, other] = self.subjects;
+        match purpose {
+            Purpose::Appointment => visit,
+            Purpose::Care => care,
+            Purpose::Prevention => invitation,
+            Purpose::Survey => survey,
+            Purpose::Results | Purpose::Billing | Purpose::Marketing | Purpose::Emergency => other,
         }
     }
 }
@@ -61,6 +89,15 @@ const ENGLISH: Texts = Texts {
     called: "Hello. This is {name}. We call and write about visits and care. {call}To stop our calls to your number, \
         press 9.",
     no_calls: "You will get no more calls from us at this number. Goodbye.",
+    answered: "{name}: Thank you, we have your answer.",
+    unclear: "{name}: We have asked you more than one thing. Reply with the number of the one you mean, our oldest text \
+        first: {choices}",
+    choice: "{digit} = {subject}, {site}",
+    late: "{name}: Thank you. Your answer came after its time; our staff will read it. {call}",
+    closed: "{name}: Thank you. Nobody reads this right now. Our hours: {hours}. {call}In an emergency call {emergency}.",
+    days: ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"],
+    twelve_hours: true,
+    subjects: ["a visit", "your care", "an invitation", "a survey", "a message"],
     call: "Call us: {phone}. ",
 };
 
@@ -84,6 +121,16 @@ const SPANISH: Texts = Texts {
     called: "Hola. Le habla {name}. Llamamos y escribimos sobre citas y cuidados. {call}Para no recibir más llamadas en \
         su número, oprima el 9.",
     no_calls: "No recibirá más llamadas nuestras en este número. Adiós.",
+    answered: "{name}: Gracias, tenemos su respuesta.",
+    unclear: "{name}: Le hemos preguntado más de una cosa. Responda con el número de la que quiere contestar, primero \
+        nuestro mensaje más antiguo: {choices}",
+    choice: "{digit} = {subject}, {site}",
+    late: "{name}: Gracias. Su respuesta llegó fuera de plazo; nuestro personal la leerá. {call}",
+    closed: "{name}: Gracias. Nadie lee esto en este momento. Nuestro horario: {hours}. {call}En una emergencia llame al \
+        {emergency}.",
+    days: ["lun", "mar", "mié", "jue", "vie", "sáb", "dom"],
+    twelve_hours: false,
+    subjects: ["una cita", "su atención", "una invitación", "una encuesta", "un mensaje"],
     call: "Llámenos: {phone}. ",
 };
 
@@ -102,6 +149,14 @@ const CHINESE: Texts = Texts {
     ],
     called: "您好，这里是{name}。我们就预约和护理事宜联系您。{call}如不希望再接到我们的来电，请按 9。",
     no_calls: "我们不会再拨打此号码。再见。",
+    answered: "{name}：谢谢，我们已收到您的答复。",
+    unclear: "{name}：我们向您提过不止一个问题。请回复您要答复的那一项的数字（按发送时间先后）：{choices}",
+    choice: "{digit} = {subject}（{site}）",
+    late: "{name}：谢谢。您的答复已过期，我们的工作人员会查看。{call}",
+    closed: "{name}：谢谢。目前无人查看此短信。我们的工作时间：{hours}。{call}紧急情况请拨打 {emergency}。",
+    days: ["周一", "周二", "周三", "周四", "周五", "周六", "周日"],
+    twelve_hours: false,
+    subjects: ["预约", "护理", "邀请", "调查", "消息"],
     call: "请致电 {phone}。",
 };
 
@@ -135,6 +190,13 @@ mod tests {
                 texts.tag
             );
             assert!(texts.call.contains("{phone}"));
+            assert!(texts.late.contains("{call}") && texts.closed.contains("{call}"), "{}", texts.tag);
+            assert!(
+                texts.closed.contains("{hours}") && texts.closed.contains("{emergency}"),
+                "{}",
+                texts.tag
+            );
+            assert!(texts.unclear.contains("{choices}") && texts.choice.contains("{digit}"), "{}", texts.tag);
         }
     }
 }

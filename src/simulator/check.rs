@@ -44,6 +44,7 @@ impl SimulatorConfig {
         }
         check_shares(&mut faults, "receipts", &self.receipt_ends());
         check_shares(&mut faults, "calls", &self.call_ends());
+        check_shares(&mut faults, "answers", &self.answer_kinds());
         for (field, share) in self.single_shares() {
             check_shares(&mut faults, field, &[share]);
         }
@@ -60,6 +61,11 @@ impl SimulatorConfig {
 
     fn call_ends(&self) -> [f64; 4] {
         [self.calls.busy, self.calls.no_answer, self.calls.failed, self.calls.machine]
+    }
+
+    fn answer_kinds(&self) -> [f64; 6] {
+        let a = &self.answers;
+        [a.yes, a.no, a.stop, a.wrong_number, a.help, a.text]
     }
 
     fn single_shares(&self) -> [(&'static str, f64); 5] {

@@ -55,6 +55,7 @@ pub struct SimulatorConfig {
     pub faults_for: BTreeMap<ProviderKind, Faults>,
     pub receipts: Receipts,
     pub calls: Calls,
+    pub answers: Answers,
     /// What happens at one number, whatever the shares say. Keys are E.164.
     pub numbers: BTreeMap<Phi, NumberRule>,
     /// Append every hit here as NDJSON. Without it only the last `keep_hits` are kept, in memory.
@@ -81,6 +82,7 @@ impl Default for SimulatorConfig {
             faults_for: BTreeMap::new(),
             receipts: Receipts::default(),
             calls: Calls::default(),
+            answers: Answers::default(),
             numbers: BTreeMap::new(),
             hit_log: None,
             keep_hits: 100_000,
@@ -208,6 +210,41 @@ impl Default for Receipts {
             max_pending: 200_000,
             max_in_flight: 64,
             deliver_to: None,
+        }
+    }
+}
+
+/// What patients write back to texts that name a status callback. Shares run from 0 to 1; the rest writes nothing.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Answers {
+    /// After the text has arrived.
+    pub after_ms: u64,
+    /// The first answer that the text offers, else "Yes".
+    pub yes: f64,
+    /// The second one, else "No".
+    pub no: f64,
+    pub stop: f64,
+    pub wrong_number: f64,
+    pub help: f64,
+    /// One of `texts`.
+    pub text: f64,
+    pub texts: Vec<String>,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self {
+            after_ms: 100,
+            yes: 0.0,
+            no: 0.0,
+            stop: 0.0,
+            wrong_number: 0.0,
+            help: 0.0,
+            text: 0.0,
+            texts: ["Can I bring my son?", "ok thanks", "Is parking free?", "¿Puedo ir más tarde?"]
+                .map(str::to_owned)
+                .into(),
         }
     }
 }

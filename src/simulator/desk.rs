@@ -154,6 +154,11 @@ impl Truth {
     pub(super) const fn at_once(status: &'static str) -> Self {
         Self { first: status, steps: Vec::new(), error_code: None }
     }
+
+    /// When it arrives, if it does.
+    pub(super) fn arrived_us(&self) -> Option<u64> {
+        self.steps.iter().find(|(_, status)| *status == "delivered").map(|(at, _)| *at)
+    }
 }
 
 impl KeptMessage {

@@ -14,6 +14,8 @@ pub(super) enum Stream {
     Shuffle,
     Pace,
     Id,
+    Answer,
+    Words,
 }
 
 /// Draws numbers by position instead of by turn.

@@ -42,8 +42,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use self::audit::{AuditStats, Auditor};
 pub use self::check::ConfigFault;
 pub use self::config::{
-    CallEnd, Calls, FhirServer, NumberRule, ProviderKind, Receipts, SimulatorConfig, SmsEnd, SmtpServer,
-    TwilioAccount,
+    Answers, CallEnd, Calls, FhirServer, NumberRule, ProviderKind, Receipts, SimulatorConfig, SmsEnd,
+    SmtpServer, TwilioAccount,
 };
 pub use self::control::Control;
 pub use self::desk::KeptMessage;

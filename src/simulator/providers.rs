@@ -43,6 +43,7 @@ impl Simulator {
             reply_address: None,
             mark_key: None,
             webhook_secret: None,
+            sendgrid_key: None,
             dkim: None,
             pool_size: 8,
             ca_file: None,

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::rows::{MessageFacts, Reject, WorkItem};
 use crate::domain::campaign::CampaignState;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::ids::{CampaignId, MessageId, PatientId, ProviderName, SourceName};
+use crate::domain::ids::{AnswerName, CampaignId, MessageId, PatientId, ProviderName, SourceName};
 use crate::domain::reply::Intent;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, ContactStatus, Reason, Recipient, WorkEvent};
@@ -91,7 +91,7 @@ impl Emitter {
     #[must_use]
     pub fn reply(
         facts: Option<&MessageFacts>,
-        intent: Intent,
+        (intent, answer): (Intent, Option<&AnswerName>),
         (channel, provider): (Channel, &ProviderName),
         at: Timestamp,
     ) -> NewEvent {
@@ -101,6 +101,7 @@ impl Emitter {
             None => Event::new(uuid::Uuid::now_v7(), kind, at),
         };
         event.channel = Some(channel);
+        event.answer = answer.cloned();
         event.provider = Some(provider.clone());
         event.reason = (intent == Intent::Complaint).then_some(Reason::Complaint);
         written(&event)

@@ -13,6 +13,7 @@ pub mod engine;
 mod fault;
 pub mod holds;
 pub mod ledger;
+pub mod look_ups;
 pub mod people;
 pub mod postgres;
 pub mod pulse;
@@ -27,7 +28,9 @@ pub mod work;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::ids::{AttemptId, HoldId, MessageId, ParkedId, PatientId, UserName, WorkItemId, WorkerId};
+use crate::domain::ids::{
+    AnswerName, AttemptId, HoldId, MessageId, ParkedId, PatientId, UserName, WorkItemId, WorkerId,
+};
 use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
@@ -40,10 +43,10 @@ use pulse::{OldestDue, PulseRow, StreamEvent};
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
     CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Count, Counts, Decided,
-    Directory, EventRow, Heard, Hold, HoldRow, HoldThen, MessageFilter, MessageRow, NewCopy, OutboxEvent,
-    PageRow, PageWish, ParkedFilter, ParkedRow, Received, Release, ReplyAsk, ReplyOutcome, ReplyText,
-    Reserve, Reserved, Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter,
-    WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
+    Directory, EventRow, Heard, Hold, HoldRow, HoldThen, LookUpAsk, LostAttempt, MessageFilter, MessageRow,
+    NewCopy, OutboxEvent, PageRow, PageWish, ParkedFilter, ParkedRow, QuestionAsk, Received, Release,
+    ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved, Settlement, Spend, Subject, TakenOver,
+    UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -113,6 +116,10 @@ pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
     /// Writes what was decided other than to send. What has failed and is not bulk becomes a work item.
     async fn decide(&self, decisions: &[Decided]) -> Result<()>;
 
+    /// Gives the answers that a message offers digits that no other message has at that number, until it has expired and
+    /// for a while after; a message keeps those that it has. `None`: there are not so many left.
+    async fn allot(&self, ask: &QuestionAsk) -> Result<Option<Vec<(AnswerName, u8)>>>;
+
     /// Writes the attempts of those messages whose decision still holds; answers which.
     async fn begin(&self, worker: WorkerId, batch: &[Begin]) -> Result<Begun>;
 
@@ -142,6 +149,10 @@ pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
     /// Writes a reply, once, and all that follows from what it means, in one transaction: the opt-out and who stands
     /// behind it, contacts that are wrong, a language, work for people, and the events.
     async fn reply(&self, ask: &ReplyAsk) -> Result<ReplyOutcome>;
+
+    /// Takes attempts in hand whose outcome nobody knows, to look them up at their providers: each for one worker, and
+    /// not again before its time.
+    async fn take_lost(&self, ask: &LookUpAsk) -> Result<Vec<LostAttempt>>;
 
     /// Looks again at receipts that found no attempt, `limit` at most. Answers how many have found theirs.
     async fn match_receipts(&self, limit: u32) -> Result<u32>;

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::domain::ids::SiteId;
+use crate::domain::ids::{AnswerName, MessageId, SiteId};
 use crate::domain::phi::Phi;
-use crate::domain::reply::{Intent, Reply};
+use crate::domain::reply::{Intent, Offer, Reply};
 use crate::domain::words::Purpose;
 use crate::policy::reply::Meaning;
 
@@ -16,6 +16,23 @@ pub struct ReplyAsk {
     pub meaning: Meaning,
     /// Purposes that nothing is sent for until the patient agrees: a START is no such agreement.
     pub opt_in: Vec<Purpose>,
+}
+
+/// What a message is about to ask at a number.
+#[derive(Clone, Debug)]
+pub struct QuestionAsk {
+    pub message: MessageId,
+    pub address: Phi,
+    pub offers: Vec<Offer>,
+}
+
+/// One of several messages that a reply may answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// That answers it so.
+    pub digit: u8,
+    pub site: Option<SiteId>,
+    pub purpose: Purpose,
 }
 
 /// What became of a reply.
@@ -31,6 +48,12 @@ pub enum ReplyOutcome {
         locale: Option<String>,
         /// That message's.
         site: Option<SiteId>,
+        /// Where it is unclear which message is meant: what it can be, in the order in which they were sent.
+        choices: Vec<Choice>,
+        /// When something that people read last came from there.
+        wrote_before: Option<Timestamp>,
+        /// The ledger's clock.
+        now: Timestamp,
     },
 }
 
@@ -38,6 +61,8 @@ pub enum ReplyOutcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReplyText {
     pub intent: Intent,
+    /// Which of the message's answers it is.
+    pub answer: Option<AnswerName>,
     /// `None` where the patient was erased since.
     pub text: Option<Phi>,
     pub received_at: Timestamp,

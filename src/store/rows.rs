@@ -25,7 +25,8 @@ pub use super::callbacks::{
     DueCallback, FailedCallback,
 };
 pub use super::holds::{Hold, HoldRow, HoldScope, HoldState, HoldThen, OnRelease};
-pub use super::replies::{ReplyAsk, ReplyOutcome, ReplyText};
+pub use super::look_ups::{LookUpAsk, LostAttempt};
+pub use super::replies::{Choice, QuestionAsk, ReplyAsk, ReplyOutcome, ReplyText};
 pub use super::work::{WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept};
 
 /// The ledger's clocks, by configuration.

@@ -6,6 +6,7 @@ use std::fmt;
 use handlebars::{Handlebars, Template as Text};
 
 use crate::domain::ids::TemplateName;
+use crate::domain::words::Channel;
 
 use super::catalogue::Template;
 use super::files::Files;
@@ -112,8 +113,18 @@ fn texts(
                 continue;
             };
             let variables = Some(&template.manifest.variables);
-            let scan = Scan::of(&text, &Scope { file: &path, variables, partials: &known });
+            let by_text = part.channel() == Channel::Sms;
+            let answers = if by_text { template.manifest.answers.as_slice() } else { &[] };
+            let scan = Scan::of(&text, &Scope { file: &path, variables, partials: &known, answers });
             findings.extend(scan.findings);
+            for offer in answers.iter().filter(|offer| !scan.offered.contains(offer.name.as_str())) {
+                let message = format!("does not offer the answer {}", offer.name);
+                let cure = format!(
+                    "write {{{{answer.{}}}}} and what it means: its digit is given out when the message is sent",
+                    offer.name
+                );
+                findings.push(Finding::error(&path, None, "answer", message, cure));
+            }
             used.extend(scan.used);
             if let Some(compiled) = compiled.get_mut(locale) {
                 compiled.add(name, part, text);
@@ -193,7 +204,10 @@ fn with_partials(locale: &str, shared: &[Shared<'_>], findings: &mut Vec<Finding
     let known: BTreeSet<String> = visible.keys().map(|name| (*name).to_owned()).collect();
     let mut includes = BTreeMap::new();
     for (name, partial) in &visible {
-        let scan = Scan::of(&partial.text, &Scope { file: partial.path, variables: None, partials: &known });
+        let scan = Scan::of(
+            &partial.text,
+            &Scope { file: partial.path, variables: None, partials: &known, answers: &[] },
+        );
         for finding in scan.findings {
             // One file serves several locales; say each thing once.
             if !findings.contains(&finding) {

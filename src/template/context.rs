@@ -3,8 +3,10 @@
 use handlebars::Context;
 use serde_json::{Map, Value};
 
+use crate::domain::ids::AnswerName;
 use crate::domain::patient::Name;
 use crate::domain::words::Recipient;
+use crate::policy::reply::answers;
 
 use super::catalogue::Template;
 use super::part::one_line;
@@ -41,6 +43,7 @@ pub(super) fn context(
     put("is_change", Value::Bool(request.is_change));
     put("test", Value::Bool(request.test));
     put("keypad", Value::Bool(request.keypad));
+    put("answer", Value::Object(digits(request, template)));
     put("lang", Value::from(locale));
     put("dir", Value::from(if template.is_right_to_left(locale) { "rtl" } else { "ltr" }));
     put("format", Value::from(format));
@@ -54,6 +57,19 @@ pub(super) fn context(
         }
     }
     Context::from(Value::Object(root))
+}
+
+/// The digit of each answer. One that was given none is absent, and its text does not render.
+fn digits(request: &RenderRequest<'_>, template: &Template) -> Map<String, Value> {
+    let offers = template.manifest.answers.iter().zip(answers::plain());
+    let given =
+        |name: &AnswerName| request.digits.iter().find(|(known, _)| known == name).map(|(_, digit)| *digit);
+    offers
+        .filter_map(|(offer, plain)| {
+            let digit = if request.digits.is_empty() { Some(plain) } else { given(&offer.name) };
+            Some((offer.name.to_string(), Value::from(digit?.to_string())))
+        })
+        .collect()
 }
 
 /// The zone of the place. A remote visit happens where the recipient is.

@@ -6,9 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
+use crate::domain::reply::Offer;
 use crate::domain::words::{Channel, PhiClass, Priority, Purpose, words};
 
 use super::alphabet::Alphabet;
+use super::answers;
 use super::finding::Finding;
 use super::formatters::tongue;
 use super::plan::Plan;
@@ -57,6 +59,8 @@ pub struct Manifest {
     pub shared_address: bool,
     /// Each text must say how to opt out.
     pub opt_out_line: bool,
+    /// What recipients may answer by text, in the order of the digits.
+    pub answers: Vec<Offer>,
     /// What follows while nothing has failed.
     pub plan: Plan,
     pub variables: BTreeMap<String, Variable>,
@@ -146,6 +150,7 @@ fn read(top: &Section<'_, '_>) -> Manifest {
     let manifest = Manifest {
         opt_out_line: opt_out_line.unwrap_or_else(|| purposes.iter().any(|p| OPT_OUT_PURPOSES.contains(p))),
         title,
+        answers: answers::read(top, &channels),
         plan: Plan::read(top, &purposes, &channels),
         description: top.text("description").unwrap_or_default(),
         purposes,

@@ -11,6 +11,7 @@
 //!   as `too_long`, so that the next channel can be tried.
 
 mod alphabet;
+mod answers;
 mod catalogue;
 mod compile;
 mod context;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::domain::ids::AnswerName;
 use crate::domain::outbound::Content;
 use crate::domain::patient::Name;
 use crate::domain::phi::Phi;
@@ -161,6 +162,10 @@ fn render_sample(
         RecipientContext::PATIENT
     };
     let languages = [locale];
+    // The longest are told apart from others that wait already.
+    let first = if sample == Sample::Longest { 10 } else { 1 };
+    let digits: Vec<(AnswerName, u8)> =
+        template.manifest.answers.iter().map(|offer| offer.name.clone()).zip(first..).collect();
     let request = RenderRequest {
         template: &template.name,
         channel,
@@ -174,6 +179,7 @@ fn render_sample(
         test: false,
         drafts: true,
         keypad: sample == Sample::Typical,
+        digits: &digits,
         unsubscribe_url: Some("https://outreach.example.org/u/sample"),
         region: Some(SAMPLE_REGION),
     };

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use handlebars::{Context, RenderErrorReason};
 use serde_json::{Map, Value};
 
-use crate::domain::ids::TemplateName;
+use crate::domain::ids::{AnswerName, TemplateName};
 use crate::domain::outbound::Content;
 use crate::domain::patient::Name;
 use crate::domain::phi::Phi;
@@ -53,6 +53,9 @@ pub struct RenderRequest<'a> {
     pub drafts: bool,
     /// Keys pressed during a call reach us: 9 ends such calls. Without it no text offers a key.
     pub keypad: bool,
+    /// The digits of the answers that the template offers, as they were given out for this message; empty where it is
+    /// not to be sent: then they are numbered as if nothing else were waited for.
+    pub digits: &'a [(AnswerName, u8)],
     /// The link to the recipient's own page, where messages can be ended and chosen; https.
     pub unsubscribe_url: Option<&'a str>,
     /// ISO 3166-1 alpha-2 of the place: phone numbers and, where the recipient's tag has no region, dates are

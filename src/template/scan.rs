@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use handlebars::Template;
 use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, TemplateElement};
 
+use crate::domain::reply::Offer;
+
 use super::finding::Finding;
 use super::helpers::{BUILT_IN, OWN};
 use super::variable::{Kind, Variable};
@@ -40,6 +42,8 @@ pub(super) struct Scope<'a> {
     /// `None` for a partial, which is shared and so must not name `data`.
     pub(super) variables: Option<&'a BTreeMap<String, Variable>>,
     pub(super) partials: &'a BTreeSet<String>,
+    /// What the template offers as answers, where this text may: they are given by text message.
+    pub(super) answers: &'a [Offer],
 }
 
 /// What a walk has found.
@@ -50,6 +54,8 @@ pub(super) struct Scan {
     pub(super) includes: BTreeSet<String>,
     /// Declared variables that are used.
     pub(super) used: BTreeSet<String>,
+    /// Answers that are offered.
+    pub(super) offered: BTreeSet<String>,
 }
 
 impl Scan {
@@ -226,7 +232,18 @@ impl Scan {
             self.fault(place, "unknown-variable", format!("`{path}` does not lead to a value here"), IN_EACH);
             return None;
         }
-        if let (Some(name), Some(variables)) = (path.strip_prefix("data."), place.scope.variables) {
+        if let Some(name) = path.strip_prefix("answer.") {
+            self.offered.insert(name.to_owned());
+            if !place.scope.answers.iter().any(|offer| offer.name.as_str() == name) {
+                let cure = "declare it under `answers` in template.toml; only sms.hbs and sms.short.hbs offer answers";
+                self.fault(
+                    place,
+                    "unknown-answer",
+                    format!("`{path}` is no answer that may be offered here"),
+                    cure,
+                );
+            }
+        } else if let (Some(name), Some(variables)) = (path.strip_prefix("data."), place.scope.variables) {
             self.used.insert(name.to_owned());
             if let Some(variable) = variables.get(name) {
                 return Some(variable.kind);

@@ -5,6 +5,7 @@ mod house;
 mod report;
 mod texts;
 mod tour;
+mod wrote;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -30,11 +31,14 @@ use crate::store::Store;
 use crate::store::rows::{MessageFilter, MessageRow};
 use clinic::Clinic;
 use report::Report;
+use wrote::Wrote;
 
 /// Jobs brought at once where nobody watches.
 const BATCH: u64 = 50;
 /// How long nothing may change before the demo gives up on what is left.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long patients may take to write back to the last texts.
+const LAST_WORDS: Duration = Duration::from_millis(800);
 /// How often the ledger is asked what has changed.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -84,6 +88,9 @@ pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure
     let mut config = house::config(&home, &templates, &options)?;
     let simulator = Simulator::start(simulated(&options)).await.map_err(|error| simulate::failure(&error))?;
     config.providers = simulator.providers("demo").map_err(|error| simulate::failure(&error))?;
+    if !options.exit {
+        wrote::reachable(&mut config).map_err(|error| folder(&error))?;
+    }
     let config = Arc::new(config);
     let store = Desk::store(&config).await?;
     store.migrate().await?;
@@ -113,6 +120,10 @@ fn simulated(options: &Options) -> SimulatorConfig {
         faults: Faults { latency_ms: 20, jitter_ms: 30, ..Faults::default() },
         ..SimulatorConfig::default()
     };
+    if !options.exit {
+        // Where somebody watches, patients write back.
+        config.answers = wrote::answers();
+    }
     if options.faults {
         config.faults.throttled = 0.05;
         config.faults.unavailable = 0.05;
@@ -296,6 +307,7 @@ async fn watch(
         ..MessageFilter::default()
     };
     let mut changes = Changes::new(filter);
+    let mut wrote = Wrote::from_now(store).await?;
     let mut quiet_since = Instant::now();
     while report.finished() < jobs && quiet_since.elapsed() < PATIENCE {
         let rows = changes.next(store).await?;
@@ -307,10 +319,31 @@ async fn watch(
                 desk.out.line(line)?;
             }
         }
-        desk.out.flush()?;
+        show_replies(desk, &mut wrote, store, report).await?;
         tokio::time::sleep(PAUSE).await;
     }
-    Ok(())
+    if desk.json {
+        return Ok(());
+    }
+    // The last of them take a moment to write.
+    tokio::time::sleep(LAST_WORDS).await;
+    show_replies(desk, &mut wrote, store, report).await
+}
+
+/// Shows what patients have written back since.
+async fn show_replies(
+    desk: &mut Desk,
+    wrote: &mut Wrote,
+    store: &dyn Store,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    for line in wrote.next(store).await? {
+        report.note_reply(&line.intent);
+        if !desk.json {
+            desk.out.line(line.to_string())?;
+        }
+    }
+    Ok(desk.out.flush()?)
 }
 
 /// Not the steps on the way.

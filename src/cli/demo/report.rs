@@ -18,6 +18,8 @@ use crate::store::rows::MessageRow;
 pub(super) struct Report {
     messages: HashMap<MessageId, Standing>,
     finished: u64,
+    /// What patients wrote back, by what it was taken for.
+    replies: BTreeMap<String, u64>,
 }
 
 struct Standing {
@@ -40,6 +42,11 @@ impl Report {
         let before = self.messages.insert(row.facts.id, standing);
         let was = before.is_some_and(|before| is_finished(before.status));
         self.finished += u64::from(is_finished(row.status) && !was);
+    }
+
+    /// Takes note of what a patient wrote back.
+    pub(super) fn note_reply(&mut self, intent: &str) {
+        *self.replies.entry(intent.to_owned()).or_default() += 1;
     }
 
     /// How many jobs are sent or final.
@@ -83,6 +90,11 @@ impl Report {
         let languages = self.tally(|s| is_sent(s.status).then_some(s.language));
         let spoken: Vec<String> = languages.iter().map(|(tag, count)| format!("{tag} {count}")).collect();
         out.line(format!("languages: {}", spoken.join(", ")))?;
+        if !self.replies.is_empty() {
+            let wrote: Vec<String> =
+                self.replies.iter().map(|(intent, count)| format!("{intent} {count}")).collect();
+            out.line(format!("patients wrote back: {}", wrote.join(", ")))?;
+        }
         let seconds = elapsed.as_secs_f64();
         Ok(out.line(format!("{} of {jobs} jobs sent or final in {seconds:.1} s", self.finished))?)
     }
@@ -100,6 +112,7 @@ impl Report {
             "by_status": self.tally(|s| Some(s.status.as_str())),
             "by_reason": self.tally(|s| Some(s.reason?.as_str())),
             "by_language": self.tally(|s| is_sent(s.status).then_some(s.language)),
+            "replies": self.replies,
             "elapsed_seconds": (seconds * 1000.0).round() / 1000.0,
             "jobs_per_second": if seconds > 0.0 { (f64::from(finished) / seconds).round() } else { 0.0 },
             "peak_rss_bytes": peak_rss(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::event_key::EVENT_KEY;
 use super::limit::read_limits;
 use super::{
     BreakerSettings, CaptureSettings, DkimAlgorithm, DkimSettings, FhirPortalSettings, JwtAlgorithm, On5xx,
@@ -115,6 +116,7 @@ impl SmtpSettings {
             reply_address,
             mark_key: key.cloned(),
             webhook_secret: SigningKey::read(s, "webhook_secret"),
+            sendgrid_key: s.optional("sendgrid_key", EVENT_KEY).map(Box::new),
             dkim: s.section("dkim", DkimSettings::read),
             pool_size: s.or("pool_size", Int(1..=256), 8),
             ca_file: read_ca_file(s),

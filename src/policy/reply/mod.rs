@@ -6,11 +6,13 @@
 //! 2. Otherwise it is searched: for danger first, then for a wrong number, for a visit that is off, and for a wish to be
 //!    left alone in plain language ("any reasonable means", 47 CFR 64.1200(a)(10)). Such a wish is granted whatever else
 //!    the reply is, and people read it all the same: plain language can be misread.
-//! 3. Everything else is for people to read.
+//! 3. What is left may be an answer that a message has offered: `answers.rs` finds which message is meant.
+//! 4. Everything else is for people to read.
 //!
 //! **A false alarm costs a call, a missed one a life**: words of safety are found in every position, and "no" before
 //! them takes nothing back. The words stand in `words.rs`, and what becomes of some two hundred replies in `examples.txt`.
 
+pub mod answers;
 mod words;
 
 use crate::domain::reply::{Intent, Keyword};
@@ -50,6 +52,8 @@ pub struct Meaning {
     is_visits_word: bool,
     /// How the wish to stop or to start was known.
     by: By,
+    /// A person has to act on it, though it is understood.
+    is_for_staff: bool,
     /// The channel that is asked for.
     pub channel: Option<Channel>,
     /// BCP-47: the language it is in, or the one that is asked for; `None` where the words do not tell.
@@ -87,7 +91,15 @@ impl More {
 impl Meaning {
     const fn of(intent: Intent, language: Option<&'static str>) -> Self {
         let revokes = matches!(intent, Intent::Stop);
-        Self { intent, revokes, is_visits_word: false, by: By::Word, channel: None, language }
+        Self {
+            intent,
+            revokes,
+            is_visits_word: false,
+            by: By::Word,
+            is_for_staff: false,
+            channel: None,
+            language,
+        }
     }
 
     /// What goes on record as evidence of the wish: the word itself, which is one of the tables; never a text of the
@@ -109,13 +121,27 @@ impl Meaning {
         Self { intent: if visit { Intent::Cancel } else { self.intent }, ..self }
     }
 
+    /// Whether it may be an answer that a message has offered: nothing else is known of it, or its provider has taken a
+    /// word such as YES for a start.
+    #[must_use]
+    pub const fn may_answer(self) -> bool {
+        matches!((self.intent, self.by), (Intent::Text, By::Plain | By::Word) | (Intent::Start, By::Provider))
+    }
+
+    /// What it means as the answer to a question: `intent` is one of answer, unclear and late.
+    #[must_use]
+    pub const fn answering(self, intent: Intent, is_for_staff: bool) -> Self {
+        Self { intent, is_for_staff, ..self }
+    }
+
     /// What people have to do about it.
     #[must_use]
     pub const fn work(self) -> Option<WorkKind> {
         match self.intent {
             Intent::Safety => Some(WorkKind::Safety),
             Intent::Cancel => Some(WorkKind::MaybeCancelVisit),
-            Intent::Text => Some(WorkKind::Reply),
+            Intent::Text | Intent::Late => Some(WorkKind::Reply),
+            Intent::Answer if self.is_for_staff => Some(WorkKind::Reply),
             Intent::Stop | Intent::WrongNumber if self.revokes && matches!(self.by, By::Plain) => {
                 Some(WorkKind::Reply)
             }
@@ -126,7 +152,9 @@ impl Meaning {
             | Intent::Complaint
             | Intent::Call
             | Intent::Channel
-            | Intent::Language => None,
+            | Intent::Language
+            | Intent::Answer
+            | Intent::Unclear => None,
         }
     }
 }

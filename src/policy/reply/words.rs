@@ -21,6 +21,11 @@ pub(super) struct Words {
     pub(super) email: &'static [&'static str],
     /// The whole reply: by text, please.
     pub(super) sms: &'static [&'static str],
+    /// The whole reply, where a message offers "yes" or "no" as an answer.
+    pub(super) yes: &'static [&'static str],
+    pub(super) no: &'static [&'static str],
+    /// The whole reply, for the digits from 1 on.
+    pub(super) digits: &'static [&'static str],
     /// Anywhere in the reply: no more texts, in plain language.
     pub(super) revoking: &'static [&'static str],
     /// Anywhere in the reply: the visit is off.
@@ -113,6 +118,9 @@ const ENGLISH: Words = Words {
     email: &["email", "e mail", "emails"],
     sms: &["text", "texts", "sms"],
     language: &["english", "ingles", "in english", "en ingles", "english only", "speak english"],
+    yes: &["yes", "y", "yeah", "yea", "yep", "yup", "yess", "yes i do", "yes i will"],
+    no: &["no", "n", "nope", "nah", "no i dont", "no i wont"],
+    digits: &["one", "two", "three", "four", "five", "six", "seven", "eight"],
     revoking: &[
         "stop texting",
         "stop messaging",
@@ -425,6 +433,9 @@ const SPANISH: Words = Words {
         "solo espanol",
         "hablo espanol",
     ],
+    yes: &["si", "sii", "sip", "claro", "claro que si"],
+    no: &["no", "nop"],
+    digits: &["uno", "dos", "tres", "cuatro", "cinco", "seis", "siete", "ocho"],
     revoking: &[
         "no me manden",
         "no me mande",
@@ -618,6 +629,9 @@ const CHINESE: Words = Words {
     email: &["邮件", "电子邮件"],
     sms: &["短信"],
     language: &["中文", "chinese", "简体中文", "普通话", "mandarin"],
+    yes: &["是", "是的", "好", "好的", "可以"],
+    no: &["不", "不是", "不行", "不可以"],
+    digits: &["一", "二", "三", "四", "五", "六", "七", "八"],
     revoking: &["不要再发", "别再发", "不要给我发"],
     visit: &["取消预约", "不能来", "去不了"],
     wrong: &["打错了", "号码错了", "发错了", "不是本人"],

@@ -11,13 +11,14 @@
 //! | loss, time-out or nonsense after the final dot | `Ambiguous` |
 //!
 //! What comes back by mail is told in [`incoming`], which mail it is about in [`token`], what a relay reports in
-//! [`webhook`].
+//! [`webhook`], or [`sendgrid`] where it is that.
 
 mod dkim;
 mod incoming;
 mod mail;
 mod pool;
 mod reply;
+mod sendgrid;
 mod token;
 mod webhook;
 
@@ -39,7 +40,7 @@ use super::mail::IncomingMail;
 use super::webhook::{Door, Heard, News, Unheard, Webhook};
 use super::{Provider, http};
 use crate::config::callback::SigningKey;
-use crate::config::provider::{SmtpSettings, SmtpTls};
+use crate::config::provider::{EventKey, SmtpSettings, SmtpTls};
 use crate::domain::ids::ProviderName;
 use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
 use crate::domain::problem::Problem;
@@ -52,6 +53,7 @@ pub struct Smtp {
     pool: Pool,
     timeout: Duration,
     webhook_secret: Option<SigningKey>,
+    sendgrid_key: Option<Box<EventKey>>,
 }
 
 impl Smtp {
@@ -85,6 +87,7 @@ impl Smtp {
             name,
             timeout,
             webhook_secret: settings.webhook_secret.clone(),
+            sendgrid_key: settings.sendgrid_key.clone(),
         })
     }
 }
@@ -121,12 +124,20 @@ impl Provider for Smtp {
     }
 
     fn reports(&self) -> bool {
-        self.webhook_secret.is_some()
+        self.webhook_secret.is_some() || self.sendgrid_key.is_some()
     }
 
     fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
-        let key = self.webhook_secret.as_ref().filter(|_| call.door == Door::Status);
+        if call.door != Door::Status {
+            return Err(Unheard::NoWebhook);
+        }
         let tokens = self.identity.incoming.as_ref().map(|incoming| &incoming.tokens);
+        if let Some(key) = &self.sendgrid_key
+            && (self.webhook_secret.is_none() || call.headers.contains_key(sendgrid::SIGNATURE))
+        {
+            return sendgrid::hear(&self.name, key, tokens, call);
+        }
+        let key = self.webhook_secret.as_ref();
         webhook::hear(&self.name, key.ok_or(Unheard::NoWebhook)?, tokens, call)
     }
 

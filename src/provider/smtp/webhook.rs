@@ -49,7 +49,8 @@ pub(super) fn hear(
 ) -> Result<Heard, Unheard> {
     verified(key, call).ok_or(Unheard::Forged)?;
     let report: Report = serde_json::from_slice(call.body).map_err(|_| Unheard::Unreadable)?;
-    let key = about(&report, tokens).ok_or(Unheard::Unreadable)?;
+    let key = about(report.send_key.as_deref(), report.message_id.as_deref(), tokens);
+    let key = key.ok_or(Unheard::Unreadable)?;
     let refusal = report.code.as_deref().and_then(Refusal::within);
     let said = match report.status.as_str() {
         "sent" | "deferred" => Said::Sent,
@@ -76,12 +77,16 @@ fn verified(key: &SigningKey, call: &Webhook<'_>) -> Option<()> {
     (apart <= TOLERANCE && fits).then_some(())
 }
 
-fn about(report: &Report, tokens: Option<&Tokens>) -> Option<SendKey> {
-    if let Some(key) = &report.send_key {
+/// The step that is named: by its key, or by the Message-ID that its mail was given.
+pub(super) fn about(
+    send_key: Option<&str>,
+    message_id: Option<&str>,
+    tokens: Option<&Tokens>,
+) -> Option<SendKey> {
+    if let Some(key) = send_key {
         return SendKey::parse(key);
     }
-    let id = report.message_id.as_deref()?.trim_matches(['<', '>']);
-    let local = id.split('@').next()?;
+    let local = message_id?.trim_matches(['<', '>']).split('@').next()?;
     tokens.map_or_else(|| SendKey::parse(local), |tokens| tokens.read(local))
 }
 

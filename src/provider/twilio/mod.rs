@@ -1,8 +1,9 @@
 //! What Twilio's messages and calls share: account, form posts, choice of sender, the meaning of its codes.
 //!
 //! Source: Twilio API 2010-04-01 (OpenAPI `twilio_api_v2010`) and its error dictionary. It has no
-//! idempotency key: an unknown outcome must be looked up, never sent again.
+//! idempotency key: an unknown outcome must be looked up (`look_up.rs`), never sent again.
 
+mod look_up;
 pub mod sms;
 mod twiml;
 pub mod voice;

@@ -21,11 +21,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::look_up::Search;
 use super::webhook::Fields;
 use super::{Account, Form, is_number, sender, twiml, undelivered};
 use crate::config::provider::TwilioSettings;
 use crate::domain::failure::Failure;
 use crate::domain::ids::ProviderName;
+use crate::domain::look_up::{Looked, Lost};
 use crate::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError};
 use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
@@ -150,6 +152,20 @@ impl Provider for TwilioSms {
 
     fn reports(&self) -> bool {
         self.status_callback.is_some()
+    }
+
+    fn looks_up(&self) -> bool {
+        true
+    }
+
+    async fn look_up(&self, lost: &Lost) -> Result<Looked, SendError> {
+        let found = match self.account.search("Messages.json", "messages", lost).await? {
+            Search::Found(found) => found,
+            Search::NotThere => return Ok(Looked::NotThere),
+            Search::Unclear => return Ok(Looked::Unclear),
+        };
+        let said = said(&found.status, found.error_code).unwrap_or(Said::Sent);
+        Ok(Looked::Taken(found.receipt(lost, said)))
     }
 
     fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {

@@ -38,11 +38,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::look_up::Search;
 use super::webhook::{Asked, Fields};
 use super::{Account, Form, is_number, is_sid, sender, twiml, undelivered, with_key};
 use crate::config::provider::TwilioSettings;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ProviderName, SendKey};
+use crate::domain::look_up::{Looked, Lost};
 use crate::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError};
 use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
@@ -204,6 +206,20 @@ impl Provider for TwilioVoice {
         self.status_callback.is_some()
     }
 
+    fn looks_up(&self) -> bool {
+        true
+    }
+
+    async fn look_up(&self, lost: &Lost) -> Result<Looked, SendError> {
+        let found = match self.account.search("Calls.json", "calls", lost).await? {
+            Search::Found(found) => found,
+            Search::NotThere => return Ok(Looked::NotThere),
+            Search::Unclear => return Ok(Looked::Unclear),
+        };
+        let said = looked_up(&found.status, found.answered_by.as_deref());
+        Ok(Looked::Taken(found.receipt(lost, said)))
+    }
+
     fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
         let given = match call.door {
             Door::Status => self.status_callback.as_ref(),
@@ -296,6 +312,17 @@ fn ended(fields: &Fields, who: Option<&str>, others_tell: bool) -> Option<Said> 
         }
         "canceled" => Some(Said::Undelivered(Failure::Rejected)),
         _ => None,
+    }
+}
+
+/// What a look-up says of a call. Whether one that has ended was heard it tells only of a person.
+fn looked_up(status: &str, who: Option<&str>) -> Said {
+    match status {
+        "busy" | "no-answer" => Said::Undelivered(Failure::NoAnswer),
+        "failed" => Said::Undelivered(Failure::Unreachable),
+        "canceled" => Said::Undelivered(Failure::Rejected),
+        "completed" => answered(who).unwrap_or(Said::Sent),
+        _ => Said::Sent,
     }
 }
 

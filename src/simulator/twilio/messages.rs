@@ -11,13 +11,14 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::numbers::{by_code, refuse_from, refuse_to};
+use super::patients::writes;
 use super::receipts::{Receipt, Script, script};
 use super::segments::segments;
 use super::{Keys, Lookup, Refusal, Twilio, answer_to_taken, json_of, read_body, respond_to_fate};
 use crate::domain::phi::Phi;
 use crate::simulator::clock::{Moment, rfc2822};
 use crate::simulator::config::ProviderKind;
-use crate::simulator::desk::{Desk, KeptMessage, reply_of};
+use crate::simulator::desk::{Desk, KeptMessage, Truth, reply_of};
 use crate::simulator::form::Form;
 use crate::simulator::hits::Hit;
 use crate::simulator::marker::TextDigest;
@@ -130,6 +131,7 @@ fn take(desk: &Desk, account: &str, order: &Order<'_>, now: Moment) -> Response 
             desk.postman.bring(letter, Duration::from_millis(receipt.after_ms));
         }
     }
+    answer_back(desk, account, order, n, &truth);
     let first = if order.service.is_some() { "accepted" } else { "queued" };
     let date = desk.clock.date(now);
     let response = json_of(
@@ -159,6 +161,36 @@ fn take(desk: &Desk, account: &str, order: &Order<'_>, now: Moment) -> Response 
         truth,
     });
     response
+}
+
+/// Has the patient write back, where they do, once the text has arrived.
+fn answer_back(desk: &Desk, account: &str, order: &Order<'_>, n: u64, truth: &Truth) {
+    let answers = &desk.config.answers;
+    let (Some(arrived_us), Some(callback)) = (truth.arrived_us(), order.callback) else { return };
+    let Some(said) = writes(answers, order.text, desk.dice, n) else { return };
+    let given = callback.split(['?', '#']).next().unwrap_or_default();
+    let Some(target) = desk.postman.target(given) else { return };
+    let (_, id) = desk.next_id();
+    let sid = format!("SM{id}");
+    let own = |text: &str| Cow::Owned(text.to_owned());
+    let common: Fields = vec![
+        ("MessageSid", own(&sid)),
+        ("SmsSid", own(&sid)),
+        ("SmsStatus", Cow::Borrowed("received")),
+        ("AccountSid", own(account)),
+        ("From", own(order.to)),
+        ("To", own(order.from.unwrap_or("+13125550100"))),
+        ("NumMedia", Cow::Borrowed("0")),
+        ("ApiVersion", Cow::Borrowed("2010-04-01")),
+    ];
+    let letter = Letter {
+        target,
+        common: Arc::new(common),
+        own: vec![("Body", own(&said))],
+        token: format!("{sid}-0"),
+    };
+    let after_us = arrived_us.saturating_sub(desk.clock.now().at_us);
+    desk.postman.bring(letter, Duration::from_micros(after_us) + Duration::from_millis(answers.after_ms));
 }
 
 fn common_fields(account: &str, sid: &str, order: &Order<'_>) -> Fields {

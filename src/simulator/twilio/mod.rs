@@ -5,6 +5,7 @@ mod calls;
 mod lookup;
 mod messages;
 mod numbers;
+mod patients;
 mod receipts;
 mod segments;
 mod story;

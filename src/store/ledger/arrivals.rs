@@ -380,6 +380,7 @@ impl<E: Engine> Ledger<E> {
         let day = self.day(now.checked_sub(DAYS_KEPT).unwrap_or(Timestamp::MIN));
         self.engine.write("DELETE FROM source_days WHERE day < $1", args![day.as_str()]).await?;
         self.forget_emergencies(now).await?;
+        self.forget_questions(now).await?;
         Ok(u32::try_from(gone).unwrap_or(u32::MAX))
     }
 }

@@ -16,11 +16,13 @@ mod directory;
 mod emergencies;
 mod gate;
 mod holds;
+mod look_ups;
 mod operate;
 mod page;
 mod patients;
 mod people;
 mod pulse;
+mod questions;
 mod read;
 mod receipts;
 mod replies;
@@ -43,7 +45,9 @@ use super::rows::*;
 use super::rules::LedgerRules;
 use super::sealer::Sealer;
 use super::{Result, Store, StoreError};
-use crate::domain::ids::{AttemptId, HoldId, MessageId, ParkedId, PatientId, UserName, WorkItemId, WorkerId};
+use crate::domain::ids::{
+    AnswerName, AttemptId, HoldId, MessageId, ParkedId, PatientId, UserName, WorkItemId, WorkerId,
+};
 use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
@@ -250,8 +254,14 @@ impl<E: Engine> Store for Ledger<E> {
     async fn receive(&self, batch: &[Receipt]) -> Result<Received> {
         self.receive_batch(batch).await
     }
+    async fn allot(&self, ask: &QuestionAsk) -> Result<Option<Vec<(AnswerName, u8)>>> {
+        self.allot_digits(ask).await
+    }
     async fn reply(&self, ask: &ReplyAsk) -> Result<ReplyOutcome> {
         self.take_reply(ask).await
+    }
+    async fn take_lost(&self, ask: &LookUpAsk) -> Result<Vec<LostAttempt>> {
+        self.lost_in_hand(ask).await
     }
     async fn match_receipts(&self, limit: u32) -> Result<u32> {
         self.match_kept(limit).await

@@ -7,7 +7,7 @@ use super::contacts::spoil;
 use super::work::NewItem;
 use super::{Ledger, Numbered};
 use crate::domain::event::EventKind;
-use crate::domain::ids::{AttemptId, PatientId, ReplyId, WorkItemId};
+use crate::domain::ids::{AnswerName, AttemptId, PatientId, ReplyId, WorkItemId};
 use crate::domain::patient::{ConsentSource, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::reply::{Intent, Reply};
@@ -19,7 +19,7 @@ use crate::store::Result;
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, bytes, ids, ints, maybe_ids, maybe_texts, texts};
-use crate::store::rows::{AddressConsent, MessageFacts, ReplyAsk, ReplyOutcome, ReplyText};
+use crate::store::rows::{AddressConsent, Choice, MessageFacts, ReplyAsk, ReplyOutcome, ReplyText};
 use crate::store::words;
 
 /// Records that one reply changes at most. A number behind which more stand is a switchboard's, not a household's.
@@ -62,6 +62,10 @@ struct Context {
     /// That brought it; `None` also while it is on the wire: nobody answers what they do not have.
     attempt: Option<(AttemptId, Channel)>,
     meaning: Meaning,
+    /// Which of the answers that the message offers.
+    answer: Option<AnswerName>,
+    choices: Vec<Choice>,
+    wrote_before: Option<Timestamp>,
     /// Kept with what follows from it.
     evidence: String,
     now: Timestamp,
@@ -81,6 +85,9 @@ impl<E: Engine> Ledger<E> {
             && !matches!(meaning.intent, Intent::WrongNumber | Intent::Call | Intent::Complaint)
         {
             self.has_read(&mut tx, facts, attempt, context.now).await?;
+        }
+        if let (Some(facts), Some(_)) = (&context.facts, &context.answer) {
+            Self::has_answer(&mut tx, facts.id).await?;
         }
         let mut changes = Vec::new();
         match meaning.intent {
@@ -105,7 +112,15 @@ impl<E: Engine> Ledger<E> {
                     self.write_consents(&mut tx, &[no]).await?;
                 }
             }
-            Intent::Stop | Intent::Cancel | Intent::Help | Intent::Safety | Intent::Call | Intent::Text => {}
+            Intent::Stop
+            | Intent::Cancel
+            | Intent::Help
+            | Intent::Safety
+            | Intent::Call
+            | Intent::Answer
+            | Intent::Unclear
+            | Intent::Late
+            | Intent::Text => {}
         }
         if meaning.revokes {
             self.write_consents(&mut tx, &[said(&ask.reply, &context, false, None)]).await?;
@@ -115,12 +130,15 @@ impl<E: Engine> Ledger<E> {
             self.open_items(&mut tx, &[item(kind, &context)]).await?;
         }
         E::commit(tx).await?;
+        let Context { locale, choices, wrote_before, now, .. } = context;
         let site = context.facts.and_then(|facts| facts.site);
-        Ok(ReplyOutcome::New { meaning, locale: context.locale, site })
+        Ok(ReplyOutcome::New { meaning, locale, site, choices, wrote_before, now })
     }
 
     async fn context(&self, tx: &mut E::Tx, ask: &ReplyAsk) -> Result<Context> {
+        let question = self.question(tx, ask).await?;
         let rows = match ask.reply.about {
+            _ if !question.rows.is_empty() => question.rows,
             Some(key) => {
                 let one = [(key, &ask.reply.provider)];
                 let columns = vec![
@@ -154,9 +172,11 @@ impl<E: Engine> Ledger<E> {
         if let Some(row) = rows.first() {
             let on_the_wire = row.word(16, AttemptStatus::from_word)? == AttemptStatus::Sending;
             let channel = row.word(18, Channel::from_word)?;
-            attempt = (!on_the_wire).then_some((AttemptId(row.id(15)?), channel));
+            // Whoever names the digit of a question has it, though its provider has not said so yet.
+            let has_it = !on_the_wire || question.answer.is_some();
+            attempt = has_it.then_some((AttemptId(row.id(15)?), channel));
         }
-        let meaning = ask.meaning.after(facts.as_ref().map(|facts| facts.purpose));
+        let meaning = question.meaning.after(facts.as_ref().map(|facts| facts.purpose));
         let (provider, reference) = (&ask.reply.provider, &ask.reply.reference);
         let word = meaning.evidence(ask.reply.text.expose());
         Ok(Context {
@@ -168,6 +188,9 @@ impl<E: Engine> Ledger<E> {
             locale,
             attempt,
             meaning,
+            answer: question.answer,
+            choices: question.choices,
+            wrote_before: self.wrote_before(tx, &ask.reply.from).await?,
         })
     }
 
@@ -184,13 +207,14 @@ impl<E: Engine> Ledger<E> {
             maybe_ids("message_id", &one, |_| facts.map(|facts| facts.id.0)),
             maybe_texts("patient_id", &one, |_| facts.map(|facts| facts.patient_id.as_str())),
             texts("intent", &one, |_| context.meaning.intent.as_str()),
+            maybe_texts("answer", &one, |_| context.answer.as_ref().map(AnswerName::as_str)),
             bytes("body", &one, |r| self.sealer.seal_text(&r.text)),
         ];
         let rows = E::run(
             tx,
-            "INSERT INTO replies (id, provider, provider_ref, address_index, address, message_id, patient_id, intent, body,
-                 received_at)
-             SELECT id, provider, provider_ref, address_index, address, message_id, patient_id, intent, body, now()
+            "INSERT INTO replies (id, provider, provider_ref, address_index, address, message_id, patient_id, intent, answer,
+                 body, received_at)
+             SELECT id, provider, provider_ref, address_index, address, message_id, patient_id, intent, answer, body, now()
              FROM {input} WHERE true ON CONFLICT (provider, provider_ref) DO NOTHING RETURNING id",
             Args::none().batch(batch),
         )
@@ -310,7 +334,8 @@ impl<E: Engine> Ledger<E> {
             seq = Self::next_seq(tx, facts.id).await?;
         }
         let from = (reply.channel, &reply.provider);
-        let event = Emitter::reply(facts, context.meaning.intent, from, context.now);
+        let meant = (context.meaning.intent, context.answer.as_ref());
+        let event = Emitter::reply(facts, meant, from, context.now);
         let mut events = vec![Numbered { message: facts.map(|facts| facts.id), seq, event }];
         let source = facts.map(|facts| &facts.source);
         events.extend(changes.iter().map(|(patient, kind)| {
@@ -325,7 +350,7 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT r.intent, r.body, r.received_at FROM work_items w JOIN replies r ON r.id = w.reply_id WHERE w.id = $1",
+                "SELECT r.intent, r.body, r.received_at, r.answer FROM work_items w JOIN replies r ON r.id = w.reply_id WHERE w.id = $1",
                 args![item.0],
             )
             .await?;
@@ -334,6 +359,7 @@ impl<E: Engine> Ledger<E> {
             intent: row.word(0, Intent::from_word)?,
             text: row.maybe_bytes(1)?.map(|body| self.sealer.open_text(body)).transpose()?,
             received_at: row.time(2)?,
+            answer: row.maybe_word(3, AnswerName::parse)?,
         }))
     }
 }

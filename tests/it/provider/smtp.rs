@@ -32,6 +32,7 @@ pub(super) fn relay(port: u16) -> SmtpSettings {
         reply_address: None,
         mark_key: None,
         webhook_secret: None,
+        sendgrid_key: None,
         dkim: None,
         pool_size: 2,
         ca_file: None,

@@ -1,9 +1,11 @@
 //! What comes back, over the wire: the simulator's signed callbacks against a running worker.
 
+mod answers;
 pub(crate) mod bounces;
 mod calls;
 pub(crate) mod forged;
 mod lmtp;
+mod looked_up;
 pub(crate) mod lost;
 mod mail;
 pub(crate) mod outage;

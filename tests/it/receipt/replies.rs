@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::{PUBLIC, calling_back, free_address, message, with_webhooks};
 use crate::support::house::{House, job, of, patient};
 
-const PHONE: &str = "+13125550142";
+pub(super) const PHONE: &str = "+13125550142";
 
 /// A house to whose number patients may write.
-async fn open(change: impl FnOnce(&mut Config)) -> House {
+pub(super) async fn open(change: impl FnOnce(&mut Config)) -> House {
     let listen = free_address();
     House::open_with(calling_back(SimulatorConfig::default(), listen), |config| {
         with_webhooks(config, listen);
@@ -22,7 +22,7 @@ async fn open(change: impl FnOnce(&mut Config)) -> House {
 }
 
 /// Posts a patient's message as Twilio does; answers the status and the document.
-async fn write(house: &House, sid: &str, text: &str, more: &[(&str, &str)]) -> (u16, String) {
+pub(super) async fn write(house: &House, sid: &str, text: &str, more: &[(&str, &str)]) -> (u16, String) {
     post(house, sid, text, more, house.simulator.config().twilio.auth_token.expose()).await
 }
 
@@ -52,16 +52,16 @@ async fn post(house: &House, sid: &str, text: &str, more: &[(&str, &str)], token
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-const NOTHING: &str = "<Response/>";
+pub(super) const NOTHING: &str = "<Response/>";
 
 #[track_caller]
-fn says(answer: &(u16, String), expected: &str) {
+pub(super) fn says(answer: &(u16, String), expected: &str) {
     assert_eq!(answer.0, 200, "{}", answer.1);
     assert!(answer.1.starts_with("<Response><Message>") && answer.1.contains(expected), "{}", answer.1);
     assert_eq!(answer.1.matches("<Message>").count(), 1, "{}", answer.1);
 }
 
-async fn get(house: &House, path: &str) -> Value {
+pub(super) async fn get(house: &House, path: &str) -> Value {
     let url = format!("http://{}{path}", house.config.http.listen);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer = client.get(url).send().await.unwrap();
@@ -69,7 +69,7 @@ async fn get(house: &House, path: &str) -> Value {
     answer.json().await.unwrap()
 }
 
-async fn told(house: &House, job: &str) -> Vec<String> {
+pub(super) async fn told(house: &House, job: &str) -> Vec<String> {
     let (row, _) = message(house, job).await;
     house.store.events(row.facts.id).await.unwrap().into_iter().map(|event| event.routing_key).collect()
 }

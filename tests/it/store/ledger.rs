@@ -109,6 +109,8 @@ impl Ledger {
                     ("contact_faults", &["at"]),
                     ("emergencies", &["accepted_at"]),
                     ("receipts", &["received_at"]),
+                    ("replies", &["received_at"]),
+                    ("questions", &["asked_at", "until"]),
                     ("workers", &["seen_at"]),
                     ("tombstones", &["until"]),
                     ("outbox_shards", &["until"]),

@@ -3,6 +3,7 @@
 mod ledger;
 mod make;
 
+mod answers;
 mod begin;
 mod callbacks;
 mod caps;
@@ -201,6 +202,10 @@ contract! {
         a_carriers_stop_is_on_record_once_until_it_is_lifted
         another_way_is_theirs_whose_number_it_is
         an_answer_counts_where_the_mail_went
+    }
+    answers {
+        every_question_at_a_number_has_digits_of_its_own
+        an_answer_finds_its_message_or_is_asked_back_once
     }
     plans {
         the_next_step_is_due_after_its_wait_and_the_end_is_told_once

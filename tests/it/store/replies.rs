@@ -16,7 +16,7 @@ use outreachd::store::rows::{
 use super::ledger::{Ledger, worker};
 use super::make::{PHONE, Shape, at, contact, job, patient, patient_id, provider, seconds};
 
-fn ask(reference: &str, text: &str) -> ReplyAsk {
+pub(super) fn ask(reference: &str, text: &str) -> ReplyAsk {
     let reply = Reply {
         provider: provider("twilio"),
         channel: Channel::Sms,

@@ -61,6 +61,7 @@ fn request<'a>(template: &'a TemplateName, data: &'a Map<String, Value>) -> Rend
         test: false,
         drafts: false,
         keypad: false,
+        digits: &[],
         unsubscribe_url: None,
         region: Some("US"),
     }

@@ -91,7 +91,7 @@ export function workPage(root, params, shell) {
 
   async function read(item, box) {
     const shown = await reveal(`work-items/${item.id}/reveal`, "what the patient wrote");
-    if (shown) show(box, h("div", { class: "secret" }, h("p", null, when(shown.reply.received_at, true), `, read as ${words(shown.reply.intent)}:`), h("div", { class: "text" }, shown.reply.text ?? "erased"),
+    if (shown) show(box, h("div", { class: "secret" }, h("p", null, when(shown.reply.received_at, true), `, read as ${words(shown.reply.intent)}${shown.reply.answer ? ` (${words(shown.reply.answer)})` : ""}:`), h("div", { class: "text" }, shown.reply.text ?? "erased"),
       h("button", { class: "small", on: { click: () => show(box) } }, "Hide")));
   }
 }

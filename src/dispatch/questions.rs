@@ -1,0 +1,36 @@
+//! What a text asks, and the digits of its answers: they are given out when it is sent, so that no two messages that
+//! wait for an answer at one number share one.
+
+use super::{Corridor, Planned};
+use crate::domain::ids::AnswerName;
+use crate::domain::words::Channel;
+use crate::store::rows::QuestionAsk;
+use crate::store::{Result, StoreError};
+
+/// Others that ask at the same number at the same moment are let go first so often.
+const TRIES: u32 = 5;
+
+/// The digits of the answers that the planned text offers, none where it offers none; `None`: so much waits at that
+/// number that there are none left.
+pub(super) async fn digits(corridor: &Corridor, planned: &Planned) -> Result<Option<Vec<(AnswerName, u8)>>> {
+    let facts = &planned.hand.facts;
+    let catalogue = corridor.catalogue.current();
+    let offers = catalogue.get(&facts.template).map_or(&[][..], |template| &template.manifest.answers);
+    // Nobody answers a test.
+    if offers.is_empty() || planned.route.channel != Channel::Sms || facts.test {
+        return Ok(Some(Vec::new()));
+    }
+    let ask =
+        QuestionAsk { message: facts.id, address: planned.route.address.clone(), offers: offers.to_vec() };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match corridor.store.allot(&ask).await {
+            Err(StoreError::Contention) if tries < TRIES => {
+                tokio::time::sleep(std::time::Duration::from_millis(2).mul_f64(1.0 + rand::random::<f64>()))
+                    .await;
+            }
+            other => return other,
+        }
+    }
+}

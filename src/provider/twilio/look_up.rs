@@ -1,0 +1,164 @@
+//! Looks for a message or call among those that Twilio has taken for a number: `GET Messages.json?To=` and
+//! `GET Calls.json?To=`, the newest first. Neither shows our key, so that it is known by its number and its time, and
+//! by being nobody else's: everything else that we sent there has a reference by which it is left out.
+//!
+//! Source: Twilio API 2010-04-01, `ListMessage` and `ListCall`. There is no filter by the time of creation, and the one by
+//! the time of sending leaves out what is still queued.
+
+use jiff::fmt::rfc2822;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+
+use super::{Account, is_sid, refused};
+use crate::domain::look_up::Lost;
+use crate::domain::outbound::{FailureKind, SendError};
+use crate::domain::receipt::{Receipt, Said};
+use crate::provider::http;
+
+/// As many as fit what is read of an answer.
+const PAGE: usize = 20;
+/// Twilio's clock may be so far behind ours, and it writes whole seconds.
+const BEFORE: SignedDuration = SignedDuration::from_secs(30);
+/// A request is given up after seconds; so late it may still have been taken.
+const AFTER: SignedDuration = SignedDuration::from_mins(2);
+
+/// One that Twilio has.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Listed {
+    pub(super) sid: String,
+    pub(super) status: String,
+    direction: String,
+    date_created: Option<String>,
+    #[serde(default)]
+    pub(super) error_code: Option<u32>,
+    #[serde(default)]
+    pub(super) answered_by: Option<String>,
+}
+
+impl Listed {
+    /// What became of it, as a receipt says it.
+    pub(super) fn receipt(self, lost: &Lost, said: Said) -> Receipt {
+        let code = self.error_code.filter(|_| said.failure().is_some()).map(|code| code.to_string());
+        Receipt { provider: lost.provider.clone(), key: lost.key, reference: Some(self.sid), said, code }
+    }
+}
+
+/// What the list says of the one that is looked for.
+#[derive(Debug)]
+pub(super) enum Search {
+    Found(Listed),
+    NotThere,
+    Unclear,
+}
+
+impl Account {
+    /// Looks in the list of `resource` (`Messages.json`), under `name` (`messages`), for what was lost.
+    pub(super) async fn search(&self, resource: &str, name: &str, lost: &Lost) -> Result<Search, SendError> {
+        let query = [("To", lost.to.expose()), ("PageSize", &PAGE.to_string())];
+        let request = self
+            .client
+            .get(format!("{}/{resource}", self.url))
+            .basic_auth(&self.sid, Some(self.token.expose()))
+            .query(&query);
+        let answer = http::exchange(request).await?;
+        if !answer.status.is_success() {
+            return Err(refused(&answer, self.on_5xx));
+        }
+        let unread = || SendError::new(FailureKind::Transient, "list");
+        let mut page: serde_json::Value = serde_json::from_slice(&answer.body).map_err(|_| unread())?;
+        let listed = page.get_mut(name).map(serde_json::Value::take).ok_or_else(unread)?;
+        let listed: Vec<Listed> = serde_json::from_value(listed).map_err(|_| unread())?;
+        Ok(pick(listed, lost))
+    }
+}
+
+/// The one of `listed` that was lost.
+fn pick(listed: Vec<Listed>, lost: &Lost) -> Search {
+    let from = lost.begun_at.checked_sub(BEFORE).unwrap_or(Timestamp::MIN);
+    let until = lost.begun_at.checked_add(AFTER).unwrap_or(Timestamp::MAX);
+    // The page may end before its time does.
+    let reaches = listed.len() < PAGE || listed.last().and_then(created).is_some_and(|oldest| oldest < from);
+    let mut fits: Vec<Listed> = listed
+        .into_iter()
+        .filter(|one| one.direction.starts_with("outbound") && is_sid(&one.sid))
+        .filter(|one| !lost.others.contains(&one.sid))
+        // What has no time may be it.
+        .filter(|one| created(one).is_none_or(|at| (from..=until).contains(&at)))
+        .collect();
+    match (fits.pop(), fits.is_empty()) {
+        (None, _) if reaches => Search::NotThere,
+        (Some(one), true) if reaches && lost.rivals == 0 => Search::Found(one),
+        _ => Search::Unclear,
+    }
+}
+
+fn created(one: &Listed) -> Option<Timestamp> {
+    rfc2822::parse(one.date_created.as_deref()?).ok().map(|at| at.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{AttemptId, MessageId, ProviderName, SendKey};
+    use crate::domain::phi::Phi;
+
+    fn lost(others: &[&str], rivals: usize) -> Lost {
+        Lost {
+            attempt: AttemptId::generate(),
+            key: SendKey { message: MessageId::generate(), step: 0 },
+            provider: ProviderName::parse("sms").unwrap(),
+            to: Phi::new("+13125550142"),
+            begun_at: "2026-12-01T15:00:00.4Z".parse().unwrap(),
+            others: others.iter().map(|sid| (*sid).to_owned()).collect(),
+            rivals,
+            looks: 1,
+        }
+    }
+
+    fn one(sid: &str, time: &str) -> Listed {
+        Listed {
+            sid: sid.to_owned(),
+            status: "sent".to_owned(),
+            direction: "outbound-api".to_owned(),
+            date_created: Some(format!("Tue, 01 Dec 2026 {time} +0000")),
+            error_code: None,
+            answered_by: None,
+        }
+    }
+
+    fn found(listed: Vec<Listed>, lost: &Lost) -> String {
+        match pick(listed, lost) {
+            Search::Found(one) => one.sid,
+            Search::NotThere => "not there".to_owned(),
+            Search::Unclear => "unclear".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_was_lost_is_the_one_that_is_nobody_elses() {
+        let inbound = Listed { direction: "inbound".to_owned(), ..one("SM7", "15:00:01") };
+        let odd = Listed { date_created: None, ..one("SM8", "15:00:01") };
+        for (listed, others, rivals, expected) in [
+            (vec![], &[][..], 0, "not there"),
+            (vec![one("SM1", "15:00:01")], &[], 0, "SM1"),
+            // To the second, and by a clock that is behind.
+            (vec![one("SM1", "15:00:00")], &[], 0, "SM1"),
+            (vec![one("SM1", "14:59:40")], &[], 0, "SM1"),
+            // Another attempt's; what was there before and came after; what patients sent.
+            (vec![one("SM1", "15:00:01")], &["SM1"], 0, "not there"),
+            (vec![one("SM1", "15:00:02"), one("SM2", "15:00:01")], &["SM1"], 0, "SM2"),
+            (vec![one("SM1", "14:59:00"), one("SM2", "15:03:00")], &[], 0, "not there"),
+            (vec![inbound], &[], 0, "not there"),
+            // Several that could be it, or that it could be.
+            (vec![one("SM1", "15:00:02"), one("SM2", "15:00:01")], &[], 0, "unclear"),
+            (vec![one("SM1", "15:00:01")], &[], 1, "unclear"),
+            (vec![], &[], 1, "not there"),
+            (vec![odd], &[], 0, "SM8"),
+            // More than a page since.
+            (vec![one("SM9", "15:10:00"); PAGE], &[], 0, "unclear"),
+        ] {
+            let shown = format!("{listed:?} {others:?}");
+            assert_eq!(found(listed, &lost(others, rivals)), expected, "{shown}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What waits for an answer at a number: a row a digit. Two messages that ask there at the same moment are told apart by
+//! the key of that table: one of them has the digit, the other takes another.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Ledger;
+use crate::domain::ids::{AnswerName, MessageId};
+use crate::domain::phi::Phi;
+use crate::domain::reply::{Intent, Offer};
+use crate::domain::words::{Channel, Purpose};
+use crate::policy::reply::Meaning;
+use crate::policy::reply::answers::{Asked, Found, RESTS, allot, find};
+use crate::store::columns::{Columns, facts};
+use crate::store::engine::{Args, Engine, args, bytes, flags, ids, ints, micros, texts};
+use crate::store::rows::{Choice, QuestionAsk, ReplyAsk};
+use crate::store::{Result, StoreError, words};
+
+/// An answer that comes later than this after its message has expired is read as any other text.
+const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// What was asked at a number and has gone out, oldest first; the columns of a message that is answered come first, as
+/// `replies.rs` reads them.
+const ASKED: &str = concat!(
+    "SELECT ",
+    words::facts!("m."),
+    ", a.locale, a.id, a.status, a.address, a.channel, q.digit, q.answer, q.words, q.staff, q.asked_at, q.until, ",
+    "q.answered_at IS NOT NULL FROM {input} JOIN questions q ON q.address_index = input.address_index ",
+    "JOIN messages m ON m.id = q.message_id JOIN attempts a ON a.message_id = m.id AND a.channel = 'sms' ",
+    "AND a.address_index = q.address_index AND a.status <> 'failed' AND NOT EXISTS (SELECT 1 FROM attempts l ",
+    "WHERE l.message_id = a.message_id AND l.channel = 'sms' AND l.address_index = a.address_index ",
+    "AND l.status <> 'failed' AND l.begun_at > a.begun_at) ORDER BY q.asked_at, q.message_id, q.digit"
+);
+
+/// What a reply answers.
+pub(super) struct Question<R> {
+    /// The message that it answers, and its attempt; none where that is not known.
+    pub(super) rows: Vec<R>,
+    pub(super) meaning: Meaning,
+    pub(super) answer: Option<AnswerName>,
+    /// What it may answer, where that is not clear.
+    pub(super) choices: Vec<Choice>,
+}
+
+impl<E: Engine> Ledger<E> {
+    pub(super) async fn allot_digits(&self, ask: &QuestionAsk) -> Result<Option<Vec<(AnswerName, u8)>>> {
+        let mut tx = self.engine.begin().await?;
+        let now = Self::now(&mut tx).await?;
+        let (mut given, taken) = self.taken(&mut tx, ask, now).await?;
+        let open: Vec<&Offer> =
+            ask.offers.iter().filter(|offer| !given.iter().any(|(name, _)| *name == offer.name)).collect();
+        if open.is_empty() {
+            return Ok(Some(given));
+        }
+        let Some(digits) = allot(&taken, open.len()) else { return Ok(None) };
+        let rows: Vec<(&Offer, u8)> = open.into_iter().zip(digits).collect();
+        let index = self.sealer.index(&ask.address);
+        let said: Vec<String> = rows.iter().map(|(offer, _)| offer.words.join("\n")).collect();
+        let batch = vec![
+            bytes("address_index", &rows, |_| index.clone()),
+            ints("digit", &rows, |(_, digit)| i64::from(*digit)),
+            ids("message_id", &rows, |_| ask.message.0),
+            texts("answer", &rows, |(offer, _)| offer.name.as_str()),
+            texts("words", &said, String::as_str),
+            flags("staff", &rows, |(offer, _)| offer.staff),
+        ];
+        let written = E::run(
+            &mut tx,
+            "INSERT INTO questions (address_index, digit, message_id, answer, words, staff, asked_at, until)
+             SELECT input.address_index, input.digit, input.message_id, input.answer, input.words, input.staff, now(), m.expires_at
+             FROM {input} JOIN messages m ON m.id = input.message_id WHERE true
+             ON CONFLICT (address_index, digit) DO UPDATE SET message_id = excluded.message_id, answer = excluded.answer,
+                 words = excluded.words, staff = excluded.staff, asked_at = excluded.asked_at, until = excluded.until,
+                 answered_at = NULL
+             WHERE questions.until <= now() - $1 * {us} RETURNING digit",
+            args![micros(RESTS)].batch(batch),
+        )
+        .await?;
+        if written.len() < rows.len() {
+            // Another message has taken one of them since.
+            return Err(StoreError::Contention);
+        }
+        E::commit(tx).await?;
+        given.extend(rows.into_iter().map(|(offer, digit)| (offer.name.clone(), digit)));
+        Ok(Some(given))
+    }
+
+    /// The digits that the message has, and all that are not free at its number.
+    async fn taken(
+        &self,
+        tx: &mut E::Tx,
+        ask: &QuestionAsk,
+        now: Timestamp,
+    ) -> Result<(Vec<(AnswerName, u8)>, Vec<u8>)> {
+        let index = [self.sealer.index(&ask.address)];
+        let rows = E::run(
+            tx,
+            "SELECT q.digit, q.message_id, q.answer, q.until FROM {input}
+             JOIN questions q ON q.address_index = input.address_index ORDER BY q.digit",
+            Args::none().batch(vec![bytes("address_index", &index, Clone::clone)]),
+        )
+        .await?;
+        let (mut own, mut taken) = (Vec::new(), Vec::new());
+        for row in &rows {
+            let digit: u8 = row.count(0)?;
+            let is_own = row.id(1)? == ask.message.0;
+            if is_own {
+                own.push((row.word(2, AnswerName::parse)?, digit));
+            }
+            if is_own || row.time(3)?.checked_add(RESTS).is_ok_and(|free_at| free_at > now) {
+                taken.push(digit);
+            }
+        }
+        Ok((own, taken))
+    }
+
+    /// Which question a reply answers, where it can be an answer at all. What comes over another way than it was asked
+    /// by, or is known to be about one message, is for people.
+    pub(super) async fn question(&self, tx: &mut E::Tx, ask: &ReplyAsk) -> Result<Question<E::Row>> {
+        let nothing = |meaning| Question { rows: Vec::new(), meaning, answer: None, choices: Vec::new() };
+        let reply = &ask.reply;
+        if reply.channel != Channel::Sms || reply.about.is_some() || !ask.meaning.may_answer() {
+            return Ok(nothing(ask.meaning));
+        }
+        let index = [self.sealer.index(&reply.from)];
+        let columns = Args::none().batch(vec![bytes("address_index", &index, Clone::clone)]);
+        let mut rows = E::run(tx, ASKED, columns).await?;
+        let asked = rows.iter().map(asked).collect::<Result<Vec<Asked>>>()?;
+        let clarified_at = self.last_from(tx, &reply.from, &[Intent::Unclear]).await?;
+        let now = Self::now(tx).await?;
+        Ok(match find(reply.text.expose(), &asked, clarified_at, now) {
+            Found::Nothing => nothing(ask.meaning),
+            Found::Several(places) => {
+                let choices = places.iter().filter_map(|at| rows.get(*at)).map(choice);
+                let choices = choices.collect::<Result<Vec<Choice>>>()?;
+                Question { choices, ..nothing(ask.meaning.answering(Intent::Unclear, false)) }
+            }
+            found @ (Found::One(at) | Found::Late(at)) => {
+                let intent = if found == Found::One(at) { Intent::Answer } else { Intent::Late };
+                let staff = rows.get(at).map(|row| row.flag(22)).transpose()?.unwrap_or(false);
+                let answer = asked.into_iter().nth(at).map(|one| one.answer);
+                let answered = rows.swap_remove(at);
+                Question { rows: vec![answered], answer, ..nothing(ask.meaning.answering(intent, staff)) }
+            }
+        })
+    }
+
+    /// When something that people read last came from there.
+    pub(super) async fn wrote_before(&self, tx: &mut E::Tx, from: &Phi) -> Result<Option<Timestamp>> {
+        self.last_from(tx, from, &[Intent::Text, Intent::Cancel]).await
+    }
+
+    /// When one of these last came from there.
+    async fn last_from(&self, tx: &mut E::Tx, from: &Phi, intents: &[Intent]) -> Result<Option<Timestamp>> {
+        let index = [self.sealer.index(from)];
+        let intents: Vec<&str> = intents.iter().map(|intent| intent.as_str()).collect();
+        let rows = E::run(
+            tx,
+            "SELECT r.received_at FROM {input} JOIN replies r ON r.address_index = input.address_index
+             WHERE r.intent = ANY($1) ORDER BY r.received_at DESC LIMIT 1",
+            args![intents].batch(vec![bytes("address_index", &index, Clone::clone)]),
+        )
+        .await?;
+        rows.first().map(|row| row.time(0)).transpose()
+    }
+
+    /// The message has its answer; a word that others offer as well is meant for those that have none.
+    pub(super) async fn has_answer(tx: &mut E::Tx, message: MessageId) -> Result<()> {
+        let sql = "UPDATE questions SET answered_at = now() WHERE message_id = $1";
+        E::run(tx, sql, args![message.0]).await?;
+        Ok(())
+    }
+
+    /// Forgets what nobody answers any more.
+    pub(super) async fn forget_questions(&self, now: Timestamp) -> Result<()> {
+        let before = now.checked_sub(KEPT).unwrap_or(Timestamp::MIN);
+        self.engine.write("DELETE FROM questions WHERE until < $1", args![before]).await?;
+        Ok(())
+    }
+}
+
+fn asked<R: Columns>(row: &R) -> Result<Asked> {
+    Ok(Asked {
+        message: MessageId(row.id(0)?),
+        digit: row.count(19)?,
+        answer: row.word(20, AnswerName::parse)?,
+        words: row.text(21)?.lines().map(str::to_owned).collect(),
+        asked_at: row.time(23)?,
+        until: row.time(24)?,
+        answered: row.flag(25)?,
+    })
+}
+
+fn choice<R: Columns>(row: &R) -> Result<Choice> {
+    let facts = facts(row)?;
+    let purpose: Purpose = facts.purpose;
+    Ok(Choice { digit: row.count(19)?, site: facts.site, purpose })
+}

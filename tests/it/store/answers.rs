@@ -1,0 +1,105 @@
+//! Answers that messages offer: which digits they get, and which message a reply answers.
+
+use jiff::SignedDuration;
+use outreachd::domain::ids::{AnswerName, MessageId};
+use outreachd::domain::phi::Phi;
+use outreachd::domain::reply::{Intent, Offer};
+use outreachd::domain::words::WorkKind;
+use outreachd::policy::reply::answers::RESTS;
+use outreachd::store::StoreError;
+use outreachd::store::rows::{Choice, QuestionAsk, ReplyOutcome, WorkFilter};
+
+use super::ledger::Ledger;
+use super::make::{PHONE, Shape, job, seconds};
+use super::replies::ask;
+
+fn offer(name: &str, word: &str, staff: bool) -> Offer {
+    Offer { name: AnswerName::parse(name).unwrap(), words: vec![word.to_owned()], staff }
+}
+
+/// Has the message ask "book or not?" at the number.
+async fn digits(ledger: &Ledger, message: MessageId, address: &str) -> Vec<u8> {
+    let offers = vec![offer("book", "yes", true), offer("no", "no", false)];
+    let ask = QuestionAsk { message, address: Phi::new(address), offers };
+    loop {
+        match ledger.allot(&ask).await {
+            Ok(given) => return given.expect("digits").into_iter().map(|(_, digit)| digit).collect(),
+            Err(StoreError::Contention) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+pub(super) async fn every_question_at_a_number_has_digits_of_its_own(ledger: Ledger) {
+    let mut sent = Vec::new();
+    for n in 0..8 {
+        sent.push(ledger.sent(job(&format!("j{n}"))).await);
+    }
+    assert_eq!(digits(&ledger, sent[0], PHONE).await, [1, 2]);
+    assert_eq!(digits(&ledger, sent[0], PHONE).await, [1, 2], "another attempt has the same");
+    assert_eq!(digits(&ledger, sent[1], "+13125550199").await, [1, 2], "another number is another number");
+    // Several workers at once.
+    let at_once = sent[2..].iter().map(|message| digits(&ledger, *message, PHONE));
+    let mut all: Vec<u8> = futures_util::future::join_all(at_once).await.concat();
+    all.sort_unstable();
+    assert_eq!(all, [3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15], "9 ends calls, and no digit is given twice");
+    // What has expired keeps its digits for those who answer late, and then they are free.
+    let short = "UPDATE questions SET until = asked_at WHERE digit <= 2";
+    assert_eq!(ledger.execute(short).await.unwrap(), 4);
+    let (late, later) = (ledger.sent(job("late")).await, ledger.sent(job("later")).await);
+    assert_eq!(digits(&ledger, late, PHONE).await, [16, 17]);
+    ledger.pass(RESTS + SignedDuration::from_secs(60)).await;
+    assert_eq!(digits(&ledger, later, PHONE).await, [1, 2]);
+}
+
+/// Takes a reply; answers what it was taken for, and the choices.
+async fn write(ledger: &Ledger, reference: &str, text: &str) -> (Intent, Vec<Choice>) {
+    ledger.pass(seconds(1)).await;
+    match ledger.reply(&ask(reference, text)).await.unwrap() {
+        ReplyOutcome::New { meaning, choices, .. } => (meaning.intent, choices),
+        ReplyOutcome::Known => panic!("{reference} is new"),
+    }
+}
+
+async fn kinds(ledger: &Ledger) -> Vec<(WorkKind, Option<MessageId>)> {
+    let filter = WorkFilter { limit: 100, ..WorkFilter::default() };
+    ledger.work_items(&filter).await.unwrap().iter().map(|item| (item.kind, item.message_id)).collect()
+}
+
+pub(super) async fn an_answer_finds_its_message_or_is_asked_back_once(ledger: Ledger) {
+    let (first, second) =
+        (ledger.sent(job("a").site("north")).await, ledger.sent(job("b").site("south")).await);
+    assert_eq!(digits(&ledger, first, PHONE).await, [1, 2]);
+    assert_eq!(digits(&ledger, second, PHONE).await, [3, 4]);
+    // Written down and never sent: nobody answers it.
+    let unsent = ledger.lease(job("c")).await.facts.id;
+    assert_eq!(digits(&ledger, unsent, PHONE).await, [5, 6]);
+    ledger.pass(seconds(1)).await;
+
+    let (intent, choices) = write(&ledger, "SM1", "Yes").await;
+    let asked: Vec<_> =
+        choices.iter().map(|c| (c.digit, c.site.as_ref().map(|site| site.as_str()))).collect();
+    assert_eq!((intent, asked), (Intent::Unclear, vec![(1, Some("north")), (3, Some("south"))]));
+    assert_eq!(ledger.reply(&ask("SM1", "Yes")).await.unwrap(), ReplyOutcome::Known, "asked back once");
+    assert_eq!(kinds(&ledger).await, []);
+    assert_eq!(write(&ledger, "SM2", "yes!").await.0, Intent::Text, "then people read it");
+    assert_eq!(kinds(&ledger).await.len(), 1);
+
+    // The digit names the older one, though the other was sent last.
+    assert_eq!(write(&ledger, "SM3", "1 please").await.0, Intent::Answer);
+    assert_eq!(ledger.told(first).await.last().unwrap(), "reply.answer.ehr");
+    assert_eq!(ledger.told(first).await[1], "message.read.ehr");
+    assert_eq!(kinds(&ledger).await[0], (WorkKind::Reply, Some(first)), "somebody has to book");
+    let kept = "UPDATE replies SET intent = intent WHERE answer = 'book' AND intent = 'answer'";
+    assert_eq!(ledger.execute(kept).await.unwrap(), 1);
+    // One is left that has no answer: now the word is enough.
+    assert_eq!(write(&ledger, "SM4", "no thanks").await.0, Intent::Answer);
+    assert_eq!(ledger.told(second).await.last().unwrap(), "reply.answer.ehr");
+    assert_eq!(kinds(&ledger).await.len(), 2, "that one is understood, and nobody need act on it");
+
+    ledger.execute("UPDATE questions SET until = asked_at").await.unwrap();
+    assert_eq!(write(&ledger, "SM5", "3").await.0, Intent::Late);
+    assert_eq!(kinds(&ledger).await[0], (WorkKind::Reply, Some(second)), "staff reads what comes late");
+    assert_eq!(ledger.told(second).await.last().unwrap(), "reply.late.ehr");
+    assert_eq!(write(&ledger, "SM6", "STOP").await.0, Intent::Stop);
+}
