@@ -362,6 +362,7 @@ fn campaigns() -> Vec<(&'static str, Value)> {
                 ("known", whole()),
                 ("refused", whole()),
                 ("refusals", list(map())),
+                ("refused_file?", text()),
             ]),
         ),
         ("Approve", strict(&[("recipients", whole())])),

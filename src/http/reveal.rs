@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::problem::{Answer, Fail};
 use super::route::{Call, json as answer};
-use super::{audit, messages, patients, work};
+use super::{audit, campaigns, messages, patients, work};
 use crate::dispatch::rendered_again;
 use crate::domain::ids::ParkedId;
 use crate::domain::phi::Phi;
@@ -101,6 +101,15 @@ pub(super) async fn dead(mut call: Call) -> Answer {
     let reason = reason(&mut call).await?;
     record(&call, "dead.reveal", id.to_string(), &reason).await?;
     answer(StatusCode::OK, &json!({"id": id, "body": String::from_utf8_lossy(&row.body)}))
+}
+
+/// `POST /v1/campaigns/{id}/reveal`: the samples of a dry run, which say what stands in the rows of the audience.
+pub(super) async fn campaign(mut call: Call) -> Answer {
+    let id = campaigns::one(&call).await?.plan.id;
+    let reason = reason(&mut call).await?;
+    record(&call, "campaign.reveal", id.to_string(), &reason).await?;
+    let forecast = call.shared.parts.campaigns.dry_run(&id).await?;
+    answer(StatusCode::OK, &json!({"recipients": forecast.recipients, "samples": forecast.samples}))
 }
 
 async fn reason(call: &mut Call) -> Result<Phi, Fail> {

@@ -190,6 +190,20 @@ pub(in crate::http) const ROUTES: &[Route] = &[
         },
     },
     Route {
+        method: Verb::Post,
+        path: "/v1/campaigns/{id}/reveal",
+        door: Door::AnyOf(&[Scope::CampaignsWrite, Scope::CampaignsApprove]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(reveal::campaign(call)),
+        doc: Doc {
+            summary: "The longest text of each channel and language, as a dry run renders it; the reason goes to the audit log",
+            query: &[],
+            body: "Reveal",
+            answers: &[(200, "samples", "")],
+        },
+    },
+    Route {
         method: Verb::Get,
         path: "/v1/templates/{name}/lint",
         door: Door::AnyOf(&[Scope::TemplatesRead]),

@@ -27,7 +27,7 @@ export class Shell {
     this.held = h("a", { class: "mode held", href: "#/holds", hidden: true });
     const [mode, meaning] = MODES[me.mode] ?? [me.mode, ""];
     this.nav = h("nav", { class: "pages", "aria-label": "Pages" },
-      pages.filter((page) => page.name && (!page.needs || this.may(page.needs))).map((page) => h("a", { href: `#/${page.path}` }, page.name)),
+      pages.filter((page) => page.name && (!page.needs || this.may(page.needs)) && !(page.whole && me.sites?.length)).map((page) => h("a", { href: `#/${page.path}` }, page.name)),
       h("span", { class: "leave" }, h("span", { class: "quiet who" }, me.local ? "this machine" : `${me.name}, ${me.role}`),
         me.local ? null : h("button", { class: "small", on: { click: leave } }, "Sign out")));
     this.main = h("main", { id: "main", tabindex: -1 });
