@@ -565,6 +565,8 @@ fn console() -> Vec<(&'static str, Value)> {
     vec![
         ("SignIn", strict(&[("name", text()), ("password", text()), ("code", text())])),
         ("Reveal", strict(&[("reason", text())])),
+        ("Repair", strict(&[("body", text()), ("reason", text())])),
+        ("Snooze", strict(&[("minutes", whole())])),
         (
             "Actions",
             strict(&[

@@ -28,6 +28,7 @@ const ASSETS: &[(&str, &str, &str)] = &[
     ("dom.js", SCRIPT, include_str!("assets/dom.js")),
     ("chart.js", SCRIPT, include_str!("assets/chart.js")),
     ("shell.js", SCRIPT, include_str!("assets/shell.js")),
+    ("alerts.js", SCRIPT, include_str!("assets/alerts.js")),
     ("now.js", SCRIPT, include_str!("assets/now.js")),
     ("log.js", SCRIPT, include_str!("assets/log.js")),
     ("message.js", SCRIPT, include_str!("assets/message.js")),
