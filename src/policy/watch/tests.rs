@@ -6,16 +6,19 @@ fn well() -> Signs {
     Signs { workers: 1, broker: Some(true), ..Signs::default() }
 }
 
+/// What changes of all that is well, and what is found then.
+type Case = (fn(&mut Signs), &'static [(Trouble, &'static str, Level)]);
+
 #[test]
 fn every_sign_has_its_finding() {
     use Level::{Bad, Look};
-    let nothing: &[(Trouble, &str, Level)] = &[];
+    let nothing: &'static [(Trouble, &'static str, Level)] = &[];
     let some = |change: fn(&mut Signs)| {
         let mut signs = well();
         change(&mut signs);
         wrong(&signs).into_iter().map(|f| (f.trouble, f.subject, f.level)).collect::<Vec<_>>()
     };
-    let cases: &[(fn(&mut Signs), &[(Trouble, &str, Level)])] = &[
+    let cases: &[Case] = &[
         (|_| (), nothing),
         (|s| s.workers = 0, &[(Trouble::NoWorker, "", Bad)]),
         (|s| s.broker = None, nothing),

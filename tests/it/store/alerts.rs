@@ -39,7 +39,10 @@ pub(super) async fn one_worker_watches_and_what_people_say_is_kept(ledger: Ledge
     assert!(ledger.take_watch(one, lease).await.unwrap(), "and again, while it lasts");
     let now = ledger.now().await;
     let (dead, open) = (alert("dead_jobs", now), alert("breaker_open:sms-one", now + seconds(1)));
-    assert!(!ledger.keep_alerts(other, &[dead.clone()]).await.unwrap(), "only who watches writes");
+    assert!(
+        !ledger.keep_alerts(other, std::slice::from_ref(&dead)).await.unwrap(),
+        "only who watches writes"
+    );
     assert!(ledger.keep_alerts(one, &[dead.clone(), open.clone()]).await.unwrap());
     assert_eq!(ledger.alerts().await.unwrap().0, [dead.clone(), open.clone()], "as they were written");
 
