@@ -27,6 +27,7 @@ export function campaignPage(root, id, shell) {
   let timer = null;
   let last = null;
   let seen = false;
+  let unread = false;
   const head = h("div");
   const watch = h("div");
   const forecast = h("div");
@@ -108,9 +109,10 @@ export function campaignPage(root, id, shell) {
   }
 
   async function approve(row) {
-    if (row.state !== "canary_hold" && !seen) {
+    if (row.state !== "canary_hold" && (!seen || unread)) {
       say("Look at the dry run and its texts first.");
-      await dryRun();
+      if (!seen) await dryRun();
+      forecast.querySelector("#samples")?.focus();
       return;
     }
     const done = await ask({
@@ -176,12 +178,14 @@ export function campaignPage(root, id, shell) {
     const box = h("div", null, told.samples.length === 0 ? null : [
       h("p", { class: "quiet" }, "The longest text of each channel and language, with an invented name. They say what stands in the list."),
       h("button", { id: "samples", on: { click: open } }, "Show the texts …")]);
+    unread = told.samples.length > 0;
     if (told.samples.some((sample) => sample.text)) texts(told.samples);
     async function open() {
       const shown = await reveal(`campaigns/${id}/reveal`, "the texts of this dry run");
       if (shown) texts(shown.samples);
     }
     function texts(samples) {
+      unread = false;
       show(box, h("div", { class: "secret", id: "texts" }, samples.map((sample) => [h("h3", null, `${sample.channel}, ${sample.language}${sample.segments ? `, ${sample.segments} ${sample.segments === 1 ? "segment" : "segments"}` : ""}`), h("div", { class: "text", lang: sample.language }, sample.text)])));
     }
     return h("section", { class: "sheet", id: "forecast" }, h("h2", null, "Dry run"),
@@ -205,7 +209,7 @@ export function campaignPage(root, id, shell) {
       facts([["Template", link(`templates/${row.plan.template}`, {}, row.plan.template)], ["Source", row.plan.source], ["Site", row.plan.site],
         ["Starts", row.plan.start && (typeof row.plan.start === "object" && row.plan.start.local ? `${row.plan.start.local}, where each recipient lives` : startOf(row.plan.start))],
         ["Pace", pace], ["Now", rate !== null && row.plan.pace ? `about ${count(Math.round(rate))} an hour` : null], ["Ends about", row.expected_end && when(row.expected_end, true)],
-        ["First to go", row.plan.canary ? count(row.plan.canary) : null], ["Made by", row.created_by], ["Approved", row.approval ? [`${row.approval.by}, `, when(row.approval.at, true)] : row.needs_approval ? "not yet" : "not needed"],
+        ["First to go", row.plan.canary && row.plan.canary < row.size ? count(row.plan.canary) : null], ["Made by", row.created_by], ["Approved", row.approval ? [`${row.approval.by}, `, when(row.approval.at, true)] : row.needs_approval ? "not yet" : "not needed"],
         ["Follows", row.plan.follows && link(`campaigns/${row.plan.follows[1]}`, {}, `${words(row.plan.follows[0])} of ${row.plan.follows[1]}`)]]),
       Object.keys(reasons).length > 0 && table(["Status", "Why", ["How many", "num"]], Object.entries(reasons).sort((a, b) => b[1] - a[1]).map(([key, number]) => {
         const [status, reason] = key.split("|");
