@@ -37,6 +37,7 @@ use crate::store::sealer::Sealer;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 use crate::template::{Finding, SharedCatalogue};
+use crate::watch::{self, Lookout, Teller, Undeliverable};
 
 /// The blind index of a set-up without a key: addresses are hashed, and whoever holds the database can test one.
 /// Mode `live` demands a key.
@@ -59,6 +60,8 @@ pub enum AppError {
     Listen { section: &'static str, address: SocketAddr, cause: std::io::ErrorKind },
     #[error(transparent)]
     Callbacks(#[from] NoTls),
+    #[error(transparent)]
+    Notify(#[from] Undeliverable),
     #[error("the built-in simulator: {0}")]
     Simulator(#[from] SimulatorError),
 }
@@ -132,6 +135,7 @@ pub struct Worker {
     dispatcher: Dispatcher,
     consumers: Option<JoinHandle<()>>,
     campaigns: JoinHandle<()>,
+    watch: JoinHandle<()>,
     stop: CancellationToken,
 }
 
@@ -152,6 +156,7 @@ impl Worker {
             Some(address) => Some(listen("bounces", address).await?),
             None => None,
         };
+        let teller = Teller::new(&config)?;
         let simulator = Arc::new(Simulator::start(SimulatorConfig::default()).await?);
         let worker = WorkerId::generate();
         let broker = broker_options(&config)?.map(Broker::start);
@@ -194,6 +199,13 @@ impl Worker {
             dispatcher: Some(dispatcher.clone()),
         };
         let campaigns = tokio::spawn(campaign::run(office.clone(), worker, stop.clone()));
+        let lookout = Lookout {
+            store: store.clone(),
+            config: config.clone(),
+            broker: broker.clone(),
+            dispatcher: Some(dispatcher.clone()),
+        };
+        let watch = tokio::spawn(watch::run(lookout, teller, worker, stop.clone()));
         let parts = HttpState {
             intake: intake.clone(),
             campaigns: office,
@@ -217,6 +229,7 @@ impl Worker {
             dispatcher,
             consumers,
             campaigns,
+            watch,
             stop,
         })
     }
@@ -234,6 +247,7 @@ impl Worker {
                 let _ = tokio::time::timeout(Duration::from_secs(2), consumers).await;
             }
             let _ = tokio::time::timeout(Duration::from_secs(2), self.campaigns).await;
+            let _ = tokio::time::timeout(Duration::from_secs(2), self.watch).await;
         };
         tokio::join!(intake, self.dispatcher.stop());
         if let Some(broker) = &self.broker {

@@ -15,6 +15,7 @@
 //!    mailbox    mail that comes back, by LMTP
 //! 3  intake     parse, ask the gatekeeper, write, acknowledge   dispatch    the corridor
 //!    receipt    what comes back from providers                 campaign    one message to many people
+//!    watch      what is wrong, and who is told
 //! 2  template   catalogue, strict render, lint, preview         provider    one file a provider
 //!    store      the ledger: one trait, two databases            broker      RabbitMQ
 //!    callback   results by HTTP, signed
@@ -82,3 +83,4 @@ pub mod receipt;
 pub mod simulator;
 pub mod store;
 pub mod template;
+pub mod watch;

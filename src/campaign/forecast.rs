@@ -47,8 +47,18 @@ pub struct Forecast {
 pub struct SampleText {
     pub channel: Channel,
     pub language: String,
-    pub text: String,
+    /// `None`: masked.
+    pub text: Option<Phi>,
     pub segments: u32,
+}
+
+impl Forecast {
+    /// Takes the texts out: they say what stands in the rows of the audience.
+    pub fn mask(&mut self) {
+        for sample in &mut self.samples {
+            sample.text = None;
+        }
+    }
 }
 
 /// Where it stands: turns go on from one recipient to the next.
@@ -187,7 +197,7 @@ impl Office {
                 walk.forecast.samples.push(SampleText {
                     channel: *channel,
                     language: language.clone(),
-                    text: text.expose().to_owned(),
+                    text: Some(text.clone()),
                     segments: rendered.segments,
                 });
             }

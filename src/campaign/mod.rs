@@ -17,6 +17,7 @@
 mod audience;
 mod drive;
 mod forecast;
+mod sheet;
 
 use std::sync::Arc;
 
@@ -37,11 +38,15 @@ use crate::template::SharedCatalogue;
 pub use audience::{Brought, Refusal};
 pub use drive::run;
 pub use forecast::{Forecast, SampleText};
+pub use sheet::{Sheet, SheetPage};
 
 /// Recipients above which another person has to agree.
 pub const APPROVAL_ABOVE: u64 = 500;
 /// Messages that are written ahead of their turn, at most.
 const AHEAD: u32 = 20_000;
+
+/// Turns that are counted through to tell when a campaign ends.
+const LONGEST_WALK: usize = 50_000;
 
 /// Where campaigns are looked after.
 #[derive(Clone, Debug)]
@@ -117,6 +122,24 @@ impl Office {
     /// There is none, or the ledger is away.
     pub async fn one(&self, id: &CampaignId) -> Result<(CampaignRow, Timestamp), Refused> {
         self.store.campaign(id).await?.ok_or(Refused::Unknown)
+    }
+
+    /// When the last of those who wait has their turn, by the pace; `None`: it stands still, has no pace, or would take
+    /// long to work out.
+    ///
+    /// # Errors
+    /// The ledger is away.
+    pub async fn expected_end(&self, row: &CampaignRow) -> Result<Option<Timestamp>, Refused> {
+        let left =
+            usize::try_from(size(row).saturating_sub(row.expanded + row.refused)).unwrap_or(usize::MAX);
+        if row.state != CampaignState::Running || row.plan.pace.is_none() || left > LONGEST_WALK {
+            return Ok(None);
+        }
+        let now = self.store.ping().await?;
+        let booking = self.booking(&row.plan);
+        let from = row.next_turn.max(now);
+        let (_, end) = turns(row.plan.pace.as_ref(), &booking.line(), from, Timestamp::MAX, left);
+        Ok(Some(end))
     }
 
     /// Does what `by` wants. Who is late to a change of somebody else is judged by what stands there then.

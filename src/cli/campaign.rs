@@ -1,6 +1,6 @@
 //! `outreachd campaign`: one message to many people, from the list to the report.
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 use super::out::{Table, or_dash, tame};
 use super::patients::{Refusals, private_file};
 use super::{Desk, Failure, args, files, operator};
-use crate::campaign::{Brought, Forecast, Office, Refused, Wish, needs_approval, size};
+use crate::campaign::{Brought, Forecast, Office, Refused, Sheet, Wish, needs_approval, size};
 use crate::domain::campaign::{CampaignState, FollowUp, Pace, PaceUnit, Plan};
 use crate::domain::ids::{CampaignId, PatientId, SiteId, SourceName, TemplateName};
 use crate::domain::job::{MAX_JOB_BYTES, When};
 use crate::domain::reader::campaign_start;
 use crate::intake::Gatekeeper;
-use crate::intake::import::{Audience, neutral};
+use crate::intake::import::Audience;
 use crate::store::campaigns::{CampaignFilter, CampaignRow};
 
 /// Campaigns: one message to many people. Patients appear by their ids.
@@ -442,7 +442,7 @@ async fn dry_run(desk: &mut Desk, office: &Office, id: &CampaignId) -> Result<()
         let head = format!("-- {} in {}, the longest:", sample.channel, sample.language);
         let head = desk.out.strong(&head);
         desk.out.line(head)?;
-        desk.out.line(tame_lines(&sample.text))?;
+        desk.out.line(tame_lines(sample.text.as_ref().map_or("", |text| text.expose())))?;
     }
     if forecast.needs_approval {
         desk.out.line(format!(
@@ -549,32 +549,18 @@ async fn report(
     Ok(table.write(&mut desk.out)?)
 }
 
-/// A row a recipient, for a spreadsheet: with a byte order mark, and without anything that it would compute.
+/// The campaign's table, into a file that its owner alone may read.
 async fn export(office: &Office, id: &CampaignId, path: &Path) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::file(path, &error);
-    let wrong = |error: csv::Error| Failure::file(path, &error.into());
     let mut file = BufWriter::new(private_file(path).map_err(failed)?);
-    std::io::Write::write_all(&mut file, "\u{feff}".as_bytes()).map_err(failed)?;
-    let mut csv = csv::Writer::from_writer(file);
-    csv.write_record(["row", "patient_id", "status", "reason", "channel", "message_id"]).map_err(wrong)?;
-    let mut after = 0;
-    loop {
-        let rows = office.store.recipients(id, after, 1_000).await?;
-        let Some(last) = rows.last() else { break };
-        after = last.ordinal;
-        for row in &rows {
-            let cells = [
-                row.ordinal.to_string(),
-                row.patient_id.to_string(),
-                row.status.map_or_else(String::new, |status| status.to_string()),
-                row.reason.map_or_else(String::new, |reason| reason.to_string()),
-                row.channel.map_or_else(String::new, |channel| channel.to_string()),
-                row.message_id.map_or_else(String::new, |id| id.to_string()),
-            ];
-            csv.write_record(cells.iter().map(|cell| neutral(cell).into_owned())).map_err(wrong)?;
-        }
+    let sheet = Sheet { office: office.clone(), id: id.clone(), refused: false };
+    let mut after = Some(0);
+    while let Some(last) = after {
+        let page = sheet.page(last).await?;
+        file.write_all(&page.csv).map_err(failed)?;
+        after = page.next;
     }
-    csv.flush().map_err(failed)
+    file.flush().map_err(failed)
 }
 
 async fn follow(

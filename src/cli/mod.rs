@@ -1,6 +1,7 @@
 //! The command line: one file a group of commands. Output for people is calm and aligned, `--json` is for programs;
 //! errors go to standard error with their cure, and the exit code is 0 only when all of it worked.
 
+mod alerts;
 mod args;
 mod audit;
 mod bounce;
@@ -9,6 +10,7 @@ mod campaign;
 mod check;
 mod dead;
 mod demo;
+mod doctor;
 mod enqueue;
 mod explain;
 mod failure;
@@ -72,6 +74,8 @@ enum Command {
     Run(run::Options),
     /// Tell everything that is wrong, connecting to everything, with the cures
     Check(check::Options),
+    /// Tell what is wrong now, the most urgent first, and what to do
+    Doctor(doctor::Options),
     /// Bring the ledger's schema up to date and declare the broker's queues
     Migrate(migrate::Options),
     /// Submit jobs from a file
@@ -112,6 +116,9 @@ enum Command {
     Bounce(bounce::Options),
     /// Show the workers and what their providers are doing
     Providers(providers::Options),
+    /// List what people on call are told of, acknowledge it, snooze it
+    #[command(subcommand)]
+    Alerts(alerts::Command),
     /// Make, list, disable and reset the accounts of people who sign in to the console
     #[command(subcommand)]
     Users(users::Command),
@@ -163,6 +170,7 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Demo(options) => demo::run(desk, options).await,
         Command::Run(options) => run::run(desk, &options).await,
         Command::Check(options) => check::run(desk, &options).await,
+        Command::Doctor(_) => doctor::run(desk).await,
         Command::Migrate(options) => migrate::run(desk, &options).await,
         Command::Enqueue(options) => enqueue::run(desk, &options).await,
         Command::Patients(command) => patients::run(desk, command).await,
@@ -179,6 +187,7 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Callbacks(command) => callbacks::run(desk, command).await,
         Command::Bounce(options) => bounce::run(desk, options).await,
         Command::Providers(_) => providers::run(desk).await,
+        Command::Alerts(command) => alerts::run(desk, command).await,
         Command::Users(command) => users::run(desk, command).await,
         Command::Audit(command) => audit::run(desk, &command).await,
         Command::Simulate(options) => simulate::run(desk, options).await,

@@ -222,7 +222,7 @@ impl Refusals {
 
     pub(super) fn finish(self) -> Result<(), Failure> {
         match self.file {
-            Some((path, file)) => file.finish().map_err(|error| Failure::file(&path, &error)),
+            Some((path, file)) => file.finish().map(drop).map_err(|error| Failure::file(&path, &error)),
             None => Ok(()),
         }
     }

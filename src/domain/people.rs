@@ -11,7 +11,7 @@ words! {
         Operator = "operator",
         /// Looks after patients: work items, answers, campaigns.
         Coordinator = "coordinator",
-        /// A coordinator who lets campaigns go out.
+        /// Looks after patients, and lets campaigns of others go out.
         Approver = "approver",
         /// Everything, the audit log included.
         Admin = "admin",

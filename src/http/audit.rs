@@ -101,9 +101,14 @@ fn act(method: Verb, path: &str) -> Option<String> {
     let known = match (method, path) {
         (Verb::Get, _) => return None,
         // Jobs and what patients do are on record in the ledger themselves; the others change nothing.
-        (_, "/v1/jobs" | "/v1/jobs/cancel" | "/v1/messages/lookup" | "/v1/templates/{name}/preview") => {
-            return None;
-        }
+        (
+            _,
+            "/v1/jobs"
+            | "/v1/jobs/cancel"
+            | "/v1/messages/lookup"
+            | "/v1/templates/{name}/preview"
+            | "/v1/campaigns/{id}/dry-run",
+        ) => return None,
         // These write their own entries.
         (_, "/v1/session") => return None,
         (Verb::Post, "/v1/messages/{id}/cancel") => "message.cancel",
@@ -112,10 +117,25 @@ fn act(method: Verb, path: &str) -> Option<String> {
         (Verb::Post, "/v1/messages/actions") => "message.bulk",
         (Verb::Post, "/v1/holds") => "hold.place",
         (Verb::Delete, "/v1/holds/{id}") => "hold.release",
+        (Verb::Post, "/v1/alerts/{id}/acknowledge") => "alert.acknowledge",
+        (Verb::Post, "/v1/alerts/{id}/snooze") => "alert.snooze",
         (Verb::Post, "/v1/work-items/{id}/claim") => "work.claim",
         (Verb::Post, "/v1/work-items/{id}/release") => "work.release",
         (Verb::Post, "/v1/work-items/{id}/close") => "work.close",
         (Verb::Post, "/v1/dead/replay") => "dead.replay",
+        (Verb::Post, "/v1/dead/{id}/repair") => "dead.repair",
+        (Verb::Post, "/v1/campaigns") => "campaign.create",
+        (Verb::Post, "/v1/campaigns/{id}/audience") => "campaign.audience",
+        (Verb::Post, "/v1/campaigns/{id}/approve") => "campaign.approve",
+        (Verb::Post, "/v1/campaigns/{id}/start") => "campaign.start",
+        (Verb::Post, "/v1/campaigns/{id}/pause") => "campaign.pause",
+        (Verb::Post, "/v1/campaigns/{id}/resume") => "campaign.resume",
+        (Verb::Post, "/v1/campaigns/{id}/cancel") => "campaign.cancel",
+        (Verb::Post, "/v1/campaigns/{id}/pace") => "campaign.pace",
+        (Verb::Post, "/v1/campaigns/{id}/done") => "campaign.done",
+        (Verb::Post, "/v1/campaigns/{id}/retry-failed") => "campaign.retry_failed",
+        (Verb::Post, "/v1/campaigns/{id}/retry-unanswered") => "campaign.retry_unanswered",
+        (Verb::Post, "/v1/campaigns/{id}/correct") => "campaign.correct",
         (Verb::Post, "/v1/callbacks/retry") => "callback.retry",
         (Verb::Post, "/v1/patients/import") => "patient.import",
         (Verb::Put, "/v1/patients/{id}") => "patient.change",

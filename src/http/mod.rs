@@ -7,6 +7,7 @@
 //! goes wrong is answered as problem details (RFC 9457) that name the field, the rule and the cure, never the value.
 
 mod actions;
+mod alerts;
 mod audit;
 mod auth;
 mod body;

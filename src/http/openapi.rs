@@ -362,6 +362,7 @@ fn campaigns() -> Vec<(&'static str, Value)> {
                 ("known", whole()),
                 ("refused", whole()),
                 ("refusals", list(map())),
+                ("refused_file?", text()),
             ]),
         ),
         ("Approve", strict(&[("recipients", whole())])),
@@ -565,6 +566,8 @@ fn console() -> Vec<(&'static str, Value)> {
     vec![
         ("SignIn", strict(&[("name", text()), ("password", text()), ("code", text())])),
         ("Reveal", strict(&[("reason", text())])),
+        ("Repair", strict(&[("body", text()), ("reason", text())])),
+        ("Snooze", strict(&[("minutes", whole())])),
         (
             "Actions",
             strict(&[

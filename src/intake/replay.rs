@@ -21,8 +21,29 @@ impl Intake {
     /// The ledger is away. Bodies that went in stay parked then; replaying them again finds duplicates.
     pub async fn replay(&self, filter: &ParkedFilter) -> Result<Vec<Replayed>, StoreError> {
         let rows = self.store.parked(filter).await?;
-        let ids: Vec<ParkedId> = rows.iter().map(|row| row.id).collect();
-        let outcomes = self.submit(rows.into_iter().map(incoming).collect()).await?;
+        let ids = rows.iter().map(|row| row.id).collect();
+        self.submit_each(ids, rows.into_iter().map(incoming).collect()).await
+    }
+
+    /// Submits `body` in the place of a parked one, by somebody's hand. `None`: none of that id waits for repair.
+    ///
+    /// # Errors
+    /// The ledger is away.
+    pub async fn repair(&self, id: ParkedId, body: Vec<u8>, by: &str) -> Result<Option<Outcome>, StoreError> {
+        let filter = ParkedFilter { ids: vec![id], limit: 1, ..ParkedFilter::default() };
+        let Some(row) = self.store.parked(&filter).await?.pop() else { return Ok(None) };
+        let mut repaired = incoming(ParkedRow { body, ..row });
+        // Whoever writes an emergency by hand has asked for it.
+        repaired.arrival.asked_by = Some(by.to_owned());
+        Ok(self.submit_each(vec![id], vec![repaired]).await?.pop().map(|replayed| replayed.outcome))
+    }
+
+    async fn submit_each(
+        &self,
+        ids: Vec<ParkedId>,
+        bodies: Vec<Incoming>,
+    ) -> Result<Vec<Replayed>, StoreError> {
+        let outcomes = self.submit(bodies).await?;
         let replayed: Vec<Replayed> =
             ids.into_iter().zip(outcomes).map(|(id, outcome)| Replayed { id, outcome }).collect();
         let taken: Vec<ParkedId> = replayed

@@ -14,5 +14,6 @@ pub mod reply;
 pub mod retry;
 pub mod routes;
 pub mod surge;
+pub mod watch;
 mod ways;
 pub mod zones;

@@ -4,6 +4,7 @@
 //! database's clock, which is the only clock that decisions see. Statuses move and their events are written in
 //! the same transaction; a status never falls in rank, and both the domain and the database check that.
 
+pub mod alerts;
 pub mod audit;
 pub mod callbacks;
 pub mod campaigns;
@@ -74,7 +75,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// The ledger.
 #[async_trait]
-pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
+pub trait Store: campaigns::Campaigns + alerts::Alerts + Send + Sync + std::fmt::Debug {
     /// Brings the schema up to this program's version; safe to run from several processes at once.
     async fn migrate(&self) -> Result<()>;
 

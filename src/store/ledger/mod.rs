@@ -2,6 +2,7 @@
 //! the words of some statements are a database's own.
 
 mod admit;
+mod alerts;
 mod arrivals;
 mod audit;
 mod callbacks;

@@ -268,7 +268,7 @@ impl<E: Engine> Ledger<E> {
 }
 
 /// The least id that is given out in the millisecond of an instant (RFC 9562, 5.7).
-fn first_id_of(at: jiff::Timestamp) -> Uuid {
+pub(super) fn first_id_of(at: jiff::Timestamp) -> Uuid {
     let millis = u128::try_from(at.as_millisecond().max(0)).unwrap_or_default();
     Uuid::from_u128(millis << 80)
 }

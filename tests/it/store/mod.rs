@@ -4,6 +4,7 @@ mod ledger;
 mod make;
 
 mod answers;
+mod alerts;
 mod begin;
 mod callbacks;
 mod caps;
@@ -126,6 +127,10 @@ contract! {
         a_hold_is_due_again_when_it_says
         a_message_under_way_keeps_its_status_while_it_waits
         the_same_decision_again_is_not_told_again
+    }
+    alerts {
+        one_worker_watches_and_what_people_say_is_kept
+        what_is_wrong_shows_in_a_few_numbers
     }
     people {
         an_account_is_made_once_and_changed
