@@ -22,6 +22,7 @@ mod oracle;
 mod out;
 mod patients;
 mod providers;
+mod recover;
 mod run;
 mod simulate;
 mod templates;
@@ -112,6 +113,8 @@ enum Command {
     Bounce(bounce::Options),
     /// Show the workers and what their providers are doing
     Providers(providers::Options),
+    /// After a restore of the database: send nothing twice, and lose no opt-out
+    Recover(recover::Options),
     /// Make, list, disable and reset the accounts of people who sign in to the console
     #[command(subcommand)]
     Users(users::Command),
@@ -179,6 +182,7 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Callbacks(command) => callbacks::run(desk, command).await,
         Command::Bounce(options) => bounce::run(desk, options).await,
         Command::Providers(_) => providers::run(desk).await,
+        Command::Recover(options) => recover::run(desk, options).await,
         Command::Users(command) => users::run(desk, command).await,
         Command::Audit(command) => audit::run(desk, &command).await,
         Command::Simulate(options) => simulate::run(desk, options).await,

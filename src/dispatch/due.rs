@@ -102,6 +102,9 @@ async fn claim(corridor: &Corridor, (channel, priority): Line, room: usize) -> b
         Ok(claimed) => {
             corridor.clock.read(asked, Instant::now(), claimed.now);
             let found = !claimed.messages.is_empty();
+            if found {
+                crate::faults::fault_point!("claimed");
+            }
             let messages = claimed
                 .messages
                 .into_iter()

@@ -384,6 +384,7 @@ async fn begin(
         }
     };
     let committed = Instant::now();
+    crate::faults::fault_point!("begun");
     corridor.clock.read(asked, committed, begun.now);
     let mut allowed: std::collections::HashSet<AttemptId> = begun.attempts.into_iter().collect();
     let mut refused = Vec::new();

@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod people;
 pub mod postgres;
 pub mod pulse;
+pub mod recover;
 pub mod replies;
 pub mod rows;
 pub mod rules;
@@ -71,7 +72,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// The ledger.
 #[async_trait]
-pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
+pub trait Store: campaigns::Campaigns + recover::Recovery + Send + Sync + std::fmt::Debug {
     /// Brings the schema up to this program's version; safe to run from several processes at once.
     async fn migrate(&self) -> Result<()>;
 

@@ -31,6 +31,7 @@ mod input;
 mod proof;
 mod provider;
 mod receipt;
+mod recover;
 mod rooms;
 mod simulator;
 mod store;

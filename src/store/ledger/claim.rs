@@ -144,6 +144,9 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         self.leave_unknown(&mut tx, &begun, now).await?;
+        if taken.released + taken.unknown > 0 {
+            crate::faults::fault_point!("taking_over");
+        }
         E::commit(tx).await?;
         Ok(taken)
     }

@@ -23,8 +23,10 @@ mod people;
 mod pulse;
 mod read;
 mod receipts;
+mod recover;
 mod replies;
 mod take_back;
+mod witness;
 mod work;
 
 use std::collections::HashSet;
