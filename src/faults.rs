@@ -44,5 +44,13 @@ macro_rules! fault_point {
         #[cfg(feature = "faults")]
         $crate::faults::reach($point);
     };
+    ($point:literal, $when:expr) => {
+        #[cfg(feature = "faults")]
+        {
+            if $when {
+                $crate::faults::reach($point);
+            }
+        }
+    };
 }
 pub(crate) use fault_point;
