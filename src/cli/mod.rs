@@ -3,6 +3,7 @@
 
 mod args;
 mod audit;
+mod bench;
 mod bounce;
 mod callbacks;
 mod campaign;
@@ -121,6 +122,8 @@ enum Command {
     /// List who did what, and verify that nothing of it was altered
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Measure this machine, database and broker against a simulated provider
+    Bench(bench::Options),
     /// Run the simulated providers alone
     Simulate(simulate::Options),
     /// Read telephone numbers as outreachd reads them
@@ -185,6 +188,7 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Recover(options) => recover::run(desk, options).await,
         Command::Users(command) => users::run(desk, command).await,
         Command::Audit(command) => audit::run(desk, &command).await,
+        Command::Bench(options) => bench::run(desk, options).await,
         Command::Simulate(options) => simulate::run(desk, options).await,
         Command::Phone(command) => oracle::phone(desk, command),
         Command::Sms(command) => oracle::sms(desk, command),
@@ -207,6 +211,11 @@ impl Desk {
                 "start outreachd in a directory that exists",
             )
         })
+    }
+
+    /// Whether somebody has written one, wherever it is looked for.
+    fn has_configuration(&self) -> Result<bool, Failure> {
+        Ok(self.load_options()?.names_a_file())
     }
 
     fn config(&self) -> Result<Arc<Config>, Failure> {

@@ -17,6 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod support;
 
 mod bad_input;
+mod bench;
 mod broker;
 mod callbacks;
 mod campaign;

@@ -1,5 +1,6 @@
 //! The ledger in PostgreSQL: batches go in as arrays, one statement where one will do.
 
+mod apart;
 mod statements;
 
 use std::str::FromStr;
@@ -18,6 +19,8 @@ use super::ledger::Ledger;
 use super::rows::Timings;
 use super::sealer::Sealer;
 use super::{Migrations, Result, StoreError};
+
+pub use apart::{drop_schema, make_schema, within_schema};
 
 /// The ledger in PostgreSQL.
 pub type PostgresStore = Ledger<PostgresEngine>;
