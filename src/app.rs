@@ -345,6 +345,7 @@ fn ledger_rules(config: &Config) -> LedgerRules {
             above: config.policy.second_person_above,
             by_source: config.sources.iter().filter_map(watched).collect(),
         },
+        channels: config.providers.iter().map(|p| (p.name.clone(), p.settings.channel())).collect(),
         work: WorkDue {
             plan_exhausted: by_priority(&work.plan_exhausted),
             outcome_unknown: by_priority(&work.outcome_unknown),

@@ -21,6 +21,7 @@
 //!    callback   results by HTTP, signed
 //! 1  policy     decisions: pure, `now` and jitter are arguments config      one section a file
 //! 0  domain     nouns, parsed once and valid ever after; protected health information is masked in `Debug`
+//!    faults     points at which the fault suite ends a process; nothing of it is in a release
 //! ```
 //!
 //! To follow one message, read in this order: [`intake::queue`], [`intake::submit`], [`intake::gatekeeper`],
@@ -74,6 +75,7 @@ pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
+pub mod faults;
 pub mod http;
 pub mod intake;
 pub mod mailbox;

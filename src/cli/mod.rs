@@ -4,6 +4,7 @@
 mod alerts;
 mod args;
 mod audit;
+mod bench;
 mod bounce;
 mod callbacks;
 mod campaign;
@@ -24,6 +25,7 @@ mod oracle;
 mod out;
 mod patients;
 mod providers;
+mod recover;
 mod run;
 mod simulate;
 mod templates;
@@ -119,12 +121,16 @@ enum Command {
     /// List what people on call are told of, acknowledge it, snooze it
     #[command(subcommand)]
     Alerts(alerts::Command),
+    /// After a restore of the database: send nothing twice, and lose no opt-out
+    Recover(recover::Options),
     /// Make, list, disable and reset the accounts of people who sign in to the console
     #[command(subcommand)]
     Users(users::Command),
     /// List who did what, and verify that nothing of it was altered
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Measure this machine, database and broker against a simulated provider
+    Bench(bench::Options),
     /// Run the simulated providers alone
     Simulate(simulate::Options),
     /// Read telephone numbers as outreachd reads them
@@ -188,8 +194,10 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Bounce(options) => bounce::run(desk, options).await,
         Command::Providers(_) => providers::run(desk).await,
         Command::Alerts(command) => alerts::run(desk, command).await,
+        Command::Recover(options) => recover::run(desk, options).await,
         Command::Users(command) => users::run(desk, command).await,
         Command::Audit(command) => audit::run(desk, &command).await,
+        Command::Bench(options) => bench::run(desk, options).await,
         Command::Simulate(options) => simulate::run(desk, options).await,
         Command::Phone(command) => oracle::phone(desk, command),
         Command::Sms(command) => oracle::sms(desk, command),
@@ -212,6 +220,11 @@ impl Desk {
                 "start outreachd in a directory that exists",
             )
         })
+    }
+
+    /// Whether somebody has written one, wherever it is looked for.
+    fn has_configuration(&self) -> Result<bool, Failure> {
+        Ok(self.load_options()?.names_a_file())
     }
 
     fn config(&self) -> Result<Arc<Config>, Failure> {

@@ -50,6 +50,12 @@ impl LoadOptions {
         self
     }
 
+    /// Whether there is a file to load, or one is asked for.
+    #[must_use]
+    pub fn names_a_file(&self) -> bool {
+        self.chosen_file().is_some()
+    }
+
     fn chosen_file(&self) -> Option<PathBuf> {
         let named = || {
             let value = self.env.iter().find(|(name, _)| name == FILE_VARIABLE).map(|(_, value)| value);

@@ -102,6 +102,7 @@ async fn claim(corridor: &Corridor, (channel, priority): Line, room: usize) -> b
         Ok(claimed) => {
             corridor.clock.read(asked, Instant::now(), claimed.now);
             let found = !claimed.messages.is_empty();
+            crate::faults::fault_point!("claimed", found);
             let messages = claimed
                 .messages
                 .into_iter()

@@ -414,6 +414,7 @@ async fn begin(
         }
     };
     let committed = Instant::now();
+    crate::faults::fault_point!("begun");
     corridor.clock.read(asked, committed, begun.now);
     // What was committed after the ledger had been asked may be unknown to it: a stop, an opt-out.
     let first_byte = corridor.config.worker.first_byte;

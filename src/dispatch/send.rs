@@ -70,6 +70,7 @@ pub(super) async fn carry(
             () = corridor.cut.cancelled() => Outcome::Cut,
         }
     };
+    crate::faults::fault_point!("answered");
     drop(wire);
     let opened = match (&outcome, ticket) {
         (Outcome::Answer(answer), Some(ticket)) => ticket.record(answer, started.elapsed()),

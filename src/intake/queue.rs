@@ -61,6 +61,7 @@ async fn consume(
 async fn write(intake: &Intake, acks: &Acks, queue: QueueRole, taken: &[Delivery], stop: &CancellationToken) {
     let tokens: Vec<_> = taken.iter().map(|d| d.token).collect();
     let mut pause = Duration::from_millis(50);
+    crate::faults::fault_point!("taken");
     loop {
         let written = if queue == QueueRole::Returned {
             park(intake, taken).await
@@ -77,6 +78,7 @@ async fn write(intake: &Intake, acks: &Acks, queue: QueueRole, taken: &[Delivery
         }
         pause = (pause * 2).min(Duration::from_secs(1));
     }
+    crate::faults::fault_point!("admitted");
     acks.committed(tokens);
 }
 

@@ -18,6 +18,7 @@ pub mod look_ups;
 pub mod people;
 pub mod postgres;
 pub mod pulse;
+pub mod recover;
 pub mod replies;
 pub mod rows;
 pub mod rules;
@@ -75,7 +76,9 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// The ledger.
 #[async_trait]
-pub trait Store: campaigns::Campaigns + alerts::Alerts + Send + Sync + std::fmt::Debug {
+pub trait Store:
+    campaigns::Campaigns + alerts::Alerts + recover::Recovery + Send + Sync + std::fmt::Debug
+{
     /// Brings the schema up to this program's version; safe to run from several processes at once.
     async fn migrate(&self) -> Result<()>;
 

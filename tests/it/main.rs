@@ -17,6 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod support;
 
 mod bad_input;
+mod bench;
 mod broker;
 mod callbacks;
 mod campaign;
@@ -32,6 +33,7 @@ mod input;
 mod proof;
 mod provider;
 mod receipt;
+mod recover;
 mod rooms;
 mod simulator;
 mod store;

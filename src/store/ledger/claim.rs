@@ -144,6 +144,7 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         self.leave_unknown(&mut tx, &begun, now).await?;
+        crate::faults::fault_point!("taking_over", taken.released + taken.unknown > 0);
         E::commit(tx).await?;
         Ok(taken)
     }

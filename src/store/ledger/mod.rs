@@ -26,8 +26,10 @@ mod pulse;
 mod questions;
 mod read;
 mod receipts;
+mod recover;
 mod replies;
 mod take_back;
+mod witness;
 mod work;
 
 use std::collections::HashSet;

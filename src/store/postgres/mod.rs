@@ -1,5 +1,6 @@
 //! The ledger in PostgreSQL: batches go in as arrays, one statement where one will do.
 
+mod apart;
 mod statements;
 
 use std::str::FromStr;
@@ -18,6 +19,8 @@ use super::ledger::Ledger;
 use super::rows::Timings;
 use super::sealer::Sealer;
 use super::{Migrations, Result, StoreError};
+
+pub use apart::{drop_schema, make_schema, within_schema};
 
 /// The ledger in PostgreSQL.
 pub type PostgresStore = Ledger<PostgresEngine>;
@@ -44,6 +47,7 @@ const MIGRATIONS: Migrations = &[
     (15, "people", include_str!("../../../migrations/postgres/0015_people.sql")),
     (16, "pulse", include_str!("../../../migrations/postgres/0016_pulse.sql")),
     (18, "questions", include_str!("../../../migrations/postgres/0018_questions.sql")),
+    (20, "recover", include_str!("../../../migrations/postgres/0020_recover.sql")),
     (21, "alerts", include_str!("../../../migrations/postgres/0021_alerts.sql")),
 ];
 

@@ -231,4 +231,9 @@ pub(super) const STATEMENTS: Statements = Statements {
         WHERE m.campaign_id = $1
         GROUP BY m.status, m.reason, m.channel, COALESCE(a.locale, ''), COALESCE(floor(EXTRACT(EPOCH FROM a.begun_at) / 3600)::bigint, 0)
         ORDER BY 1, 2, 3, 4, 5",
+
+    skip_numbers: &[
+        "SELECT setval('lease_tokens', nextval('lease_tokens') + 1000000000)",
+        "SELECT setval(pg_get_serial_sequence('events', 'ord'), nextval(pg_get_serial_sequence('events', 'ord')) + 1000000000)",
+    ],
 };

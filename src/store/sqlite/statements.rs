@@ -179,4 +179,11 @@ pub(super) const STATEMENTS: Statements = Statements {
         WHERE m.campaign_id = $1
         GROUP BY m.status, m.reason, m.channel, COALESCE(a.locale, ''), COALESCE(a.begun_at / 3600000000, 0)
         ORDER BY 1, 2, 3, 4, 5",
+
+    skip_numbers: &[
+        "UPDATE lease_tokens SET token = token + 1000000000",
+        "INSERT INTO sqlite_sequence (name, seq) SELECT 'events', 0
+         WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'events')",
+        "UPDATE sqlite_sequence SET seq = seq + 1000000000 WHERE name = 'events'",
+    ],
 };

@@ -37,12 +37,19 @@ impl Auditor for LedgerAuditor {
         let Some((message, step)) = hit.send_key.as_ref().and_then(|key| parse_key(key.as_str())) else {
             return false;
         };
-        let found = sqlx::query("SELECT 1 FROM attempts WHERE message_id = $1 AND step = $2 LIMIT 1")
-            .bind(message)
-            .bind(step)
-            .fetch_optional(&self.sql)
-            .await;
-        found.is_ok_and(|row| row.is_some())
+        // A database that is being started again is asked again.
+        for _ in 0..100 {
+            let found = sqlx::query("SELECT 1 FROM attempts WHERE message_id = $1 AND step = $2 LIMIT 1")
+                .bind(message)
+                .bind(step)
+                .fetch_optional(&self.sql)
+                .await;
+            if let Ok(row) = found {
+                return row.is_some();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        false
     }
 }
 

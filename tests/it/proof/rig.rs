@@ -70,7 +70,7 @@ pub(crate) struct Rig {
     workers_started: usize,
     producer: Broker,
     database: TestDatabase,
-    postgres: Option<Postgres>,
+    pub(crate) postgres: Option<Postgres>,
 }
 
 impl Rig {

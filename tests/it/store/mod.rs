@@ -25,6 +25,7 @@ mod patients;
 mod people;
 mod plans;
 mod receive;
+mod recover;
 mod replies;
 mod schema;
 mod settle;
@@ -193,6 +194,10 @@ contract! {
         a_contact_that_fails_again_is_given_up
         what_arrives_wipes_the_slate
         receipts_and_answers_at_once_lose_nothing
+    }
+    recover {
+        what_a_restore_forgot_is_settled_by_whoever_knows
+        what_was_not_sent_goes_out_after_the_release
     }
     replies {
         a_stop_binds_everybody_behind_the_number_once
