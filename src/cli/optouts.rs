@@ -7,6 +7,7 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::audit::record;
 use super::{Desk, Failure, files};
 use crate::domain::patient::ConsentSource;
 use crate::domain::phi::Phi;
@@ -85,6 +86,8 @@ pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure
     }
     counts.record(store.as_ref(), batch).await?;
     bar.finish_and_clear();
+    let told = format!("{} recorded, {} known already", counts.recorded, counts.known);
+    record(store.as_ref(), "optout.import", "", &told).await?;
     let Counts { recorded, known, refused } = counts;
     if desk.json {
         desk.out.pretty(&json!({ "recorded": recorded, "known": known, "refused": refused }))?;

@@ -63,14 +63,10 @@ pub(super) async fn replay(mut call: Call) -> Answer {
     if rows.is_empty() {
         return answer(StatusCode::OK, &json!({"replayed": 0, "refused": 0, "results": []}));
     }
-    let filter = ParkedFilter {
-        ids: rows.iter().map(|row| row.id).collect(),
-        limit: AT_ONCE,
-        ..ParkedFilter::default()
-    };
     call.note.say(format!("{} bodies", rows.len()));
-    let intake = call.shared.parts.intake.clone();
-    let replayed = to_the_end(async move { intake.replay(&filter).await }).await??;
+    call.note.begun();
+    let (intake, by) = (call.shared.parts.intake.clone(), call.caller.name().to_owned());
+    let replayed = to_the_end(async move { intake.replay(rows, &by, None).await }).await??;
     let refused = replayed.iter().filter(|r| matches!(r.outcome, Outcome::Refused { .. })).count();
     let results: Vec<Value> = replayed.iter().map(result).collect();
     answer(
