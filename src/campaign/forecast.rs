@@ -17,6 +17,7 @@ use crate::intake::gatekeeper::Arrival;
 use crate::policy::campaign::{ready_at, turns, wave_of};
 use crate::store::campaigns::{CampaignRow, Recipient};
 use crate::store::rows::{Admission, Subject};
+use crate::template::Sample;
 
 /// Recipients that are looked at in one go.
 const BATCH: u32 = 500;
@@ -186,7 +187,14 @@ impl Office {
         walk.forecast.cost = crate::config::money::Money::from_micros(walk.micros).to_string();
         let name =
             Name { given: Some(Phi::new("Maximiliano")), family: Some(Phi::new("Fernández-Castellanos")) };
-        for ((channel, language), (_, admission)) in &walk.longest {
+        let catalogue = self.catalogue.current();
+        let template = catalogue.get(&row.plan.template);
+        let examples = template.map(|template| template.manifest.sample_data(Sample::Longest));
+        for ((channel, language), (_, admission)) in &mut walk.longest {
+            // Nobody's own: the text is shown to whoever plans, and to whoever approves.
+            admission.body.data = examples.clone().unwrap_or_default();
+            admission.body.data.extend(row.plan.data.clone());
+            admission.body.patient = None;
             if let Ok(rendered) = foresight.render(admission, Some(&name), Some(language), *channel) {
                 let text = match &rendered.content {
                     Content::Sms { text, .. }

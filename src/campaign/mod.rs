@@ -28,6 +28,7 @@ use crate::dispatch::Dispatcher;
 use crate::domain::campaign::{Approval, CampaignState, FollowUp, Pace, PauseReason, Plan};
 use crate::domain::hours::WeekHours;
 use crate::domain::ids::{CampaignId, PatientId};
+use crate::domain::people::is_same_person;
 use crate::domain::problem::Problem;
 use crate::domain::words::Reason;
 use crate::intake::Gatekeeper;
@@ -290,7 +291,7 @@ impl Office {
         plan.audience = None;
         let id = plan.id.clone();
         self.create(&plan, by).await?;
-        self.fill_from(&plan, parent, kind).await?;
+        self.fill_from(&plan, parent, kind, by).await?;
         Ok(self.one(&id).await?.0)
     }
 
@@ -335,8 +336,9 @@ pub fn needs_approval(row: &CampaignRow) -> bool {
 }
 
 fn check_approver(row: &CampaignRow, by: &str, count: u64, needed: bool) -> Result<(), Refused> {
-    if needed && by == row.created_by {
-        let rule = "whoever made a campaign does not approve it";
+    let mut hands = std::iter::once(&row.created_by).chain(&row.changed_by);
+    if needed && hands.any(|who| is_same_person(who, by)) {
+        let rule = "whoever made a campaign, or changed its plan or audience, does not approve it";
         return Err(refuse("", Reason::SourceNotAllowed, rule, "ask a colleague"));
     }
     if count != size(row) {

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
+use super::audit::record;
 use super::out::{Table, or_dash, tame};
 use super::patients::{Refusals, private_file};
 use super::{Desk, Failure, args, files, operator};
@@ -317,7 +318,7 @@ async fn create(desk: &mut Desk, office: &Office, options: CreateOptions) -> Res
     let mut plan = plan(office, &options.id, options.plan.as_deref(), None, options.what, pace)?;
     // The same command again goes on with the same file where the first one was cut off.
     match office.create(&plan, &operator()).await {
-        Ok(_) => {}
+        Ok(_) => record(office.store.as_ref(), "campaign.create", &plan.id, "").await?,
         Err(Refused::Not(_)) if options.audience.is_some() => {
             let (row, _) = office.one(&options.id).await?;
             if row.plan != plan {
@@ -330,7 +331,7 @@ async fn create(desk: &mut Desk, office: &Office, options: CreateOptions) -> Res
     }
     let tally = match &options.audience {
         Some(file) => bring(desk, office, &plan, file, options.refused.as_deref()).await?,
-        None => office.search(&plan).await?,
+        None => office.search(&plan, &operator()).await?,
     };
     let mut left_out = 0;
     for file in &options.exclude {
@@ -371,13 +372,14 @@ async fn bring(
     let mut tally = Brought::default();
     let mut refused = Refusals::open(refused, &columns)?;
     while let Some(batch) = batches.recv().await {
-        let refusals = office.bring(plan, batch, &mut tally).await?;
+        let refusals = office.bring(plan, batch, &mut tally, &operator()).await?;
         bar.set_message(format!("{} added, {} refused", tally.added, tally.refused));
         for row in refusals {
             refused.add(desk, &bar, &row)?;
         }
     }
     bar.finish_and_clear();
+    record(office.store.as_ref(), "campaign.audience", &plan.id, &format!("{} added", tally.added)).await?;
     let lost = |_| Failure::said("the file could not be read", "look at the log, and try again");
     reading.await.map_err(lost)?;
     refused.finish()?;
@@ -411,6 +413,7 @@ async fn done(
         patients.extend(ids(file)?);
     }
     let left_out = office.done(id, &patients).await?;
+    record(office.store.as_ref(), "campaign.done", id, &format!("{left_out} left out")).await?;
     if desk.json {
         return Ok(desk.out.pretty(&json!({"left_out": left_out}))?);
     }
@@ -456,8 +459,21 @@ fn tame_lines(text: &str) -> String {
     text.lines().map(tame).collect::<Vec<_>>().join("\n")
 }
 
+/// What the audit log calls it, over HTTP as well.
+const fn act_of(wish: &Wish) -> &'static str {
+    match wish {
+        Wish::Approve(_) => "campaign.approve",
+        Wish::Start => "campaign.start",
+        Wish::Pause => "campaign.pause",
+        Wish::Resume => "campaign.resume",
+        Wish::Cancel => "campaign.cancel",
+        Wish::Pace(_) => "campaign.pace",
+    }
+}
+
 async fn act(desk: &mut Desk, office: &Office, id: &CampaignId, wish: &Wish) -> Result<(), Failure> {
     let row = office.wish(id, &operator(), wish).await?;
+    record(office.store.as_ref(), act_of(wish), id, "").await?;
     write(desk, &row)?;
     if matches!(wish, Wish::Start) && row.state == CampaignState::AwaitingApproval {
         return Err(Failure::said(
@@ -575,6 +591,12 @@ async fn follow(
     let pace = options.pace.pace();
     let plan = plan(office, &options.new, None, Some(base), options.what, pace)?;
     let row = office.follow(&options.id, kind, plan, &operator()).await?;
+    let act = match kind {
+        FollowUp::RetryFailed => "campaign.retry_failed",
+        FollowUp::RetryUnanswered => "campaign.retry_unanswered",
+        FollowUp::Correct => "campaign.correct",
+    };
+    record(office.store.as_ref(), act, &options.id, options.new.as_str()).await?;
     write(desk, &row)
 }
 

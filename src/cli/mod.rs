@@ -261,10 +261,42 @@ fn asked_to_end() -> impl Future<Output = ()> {
     }
 }
 
-/// Who gives this command, for the record.
+/// Who gives this command, for the record: the account of the system that this process runs as. What the environment
+/// says anybody could have written.
 fn operator() -> String {
-    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
-    let name: String =
-        name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(64).collect();
-    if name.is_empty() { "cli".to_owned() } else { format!("cli:{name}") }
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(uid) = std::fs::metadata("/proc/self").map(|process| process.uid()) else {
+        return "cli".to_owned();
+    };
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    format!("cli:{}", account_of(uid, &accounts))
+}
+
+/// The name of an account in the lines of `passwd(5)`; one without an entry goes by its number.
+fn account_of(uid: u32, accounts: &str) -> String {
+    let named = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number.parse() == Ok(uid)).then_some(name)
+    });
+    let name: String = named
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
+        .take(64)
+        .collect();
+    if name.is_empty() { format!("uid:{uid}") } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::account_of;
+
+    #[test]
+    fn an_account_is_known_by_its_number() {
+        let accounts = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n:x:7:7:::\nbroken";
+        for (uid, name) in [(0, "root"), (1000, "ann"), (7, "uid:7"), (100, "uid:100")] {
+            assert_eq!(account_of(uid, accounts), name);
+        }
+    }
 }

@@ -7,6 +7,7 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::audit::record;
 use super::{Desk, Failure, files};
 use crate::config::Config;
 use crate::domain::patient::ConsentSource;
@@ -102,6 +103,8 @@ pub(super) async fn import(
     }
     counts.record(store, batch).await?;
     bar.finish_and_clear();
+    let told = format!("{} recorded, {} known already", counts.recorded, counts.known);
+    record(store, "optout.import", "", &told).await?;
     Ok(counts)
 }
 

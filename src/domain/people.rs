@@ -17,3 +17,27 @@ words! {
         Admin = "admin",
     }
 }
+
+/// Whether two names on record are one person's: by an account, and by the name that the system knows them by.
+#[must_use]
+pub fn is_same_person(one: &str, other: &str) -> bool {
+    let name = |who: &str| who.strip_prefix("cli:").unwrap_or(who).to_owned();
+    name(one) == name(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_same_person;
+
+    #[test]
+    fn somebody_at_the_command_line_is_who_they_are_in_the_console() {
+        for (one, other, same) in [
+            ("ana", "cli:ana", true),
+            ("cli:ana", "cli:ana", true),
+            ("ana", "cli:ben", false),
+            ("a", "b", false),
+        ] {
+            assert_eq!(is_same_person(one, other), same);
+        }
+    }
+}

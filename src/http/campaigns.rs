@@ -97,17 +97,10 @@ pub(super) async fn list(call: Call) -> Answer {
         let limit = super::query::limit(fields);
         Some(CampaignFilter { sources: source.into_iter().collect(), open: open == Some("true"), limit })
     })?;
-    if let Some(bound) = call.caller.sources() {
-        if !filter.sources.iter().all(|named| bound.contains(named)) {
-            return Err(Fail::new(Kind::Forbidden, "this token does not stand for that source"));
-        }
-        if filter.sources.is_empty() {
-            filter.sources = bound.to_vec();
-        }
-        if filter.sources.is_empty() {
-            return answer(StatusCode::OK, &json!({"campaigns": []}));
-        }
-    }
+    let Some(sources) = call.caller.narrowed(std::mem::take(&mut filter.sources))? else {
+        return answer(StatusCode::OK, &json!({"campaigns": []}));
+    };
+    filter.sources = sources;
     let rows = office(&call).store.campaigns(&filter).await?;
     answer(StatusCode::OK, &json!({"campaigns": rows.iter().map(shown).collect::<Vec<_>>()}))
 }
@@ -118,9 +111,7 @@ async fn plan(call: &mut Call) -> Result<Plan, Fail> {
     let own = call.caller.sources().and_then(|sources| sources.first().cloned());
     let default = own.or_else(|| call.shared.parts.config.default_source().cloned());
     let plan = Plan::parse(&bytes, default.as_ref())?;
-    if !call.caller.speaks_for(&plan.source) {
-        return Err(Fail::new(Kind::Forbidden, "this token does not stand for that source"));
-    }
+    call.caller.must_speak_for(&plan.source)?;
     Ok(plan)
 }
 
@@ -128,10 +119,12 @@ async fn plan(call: &mut Call) -> Result<Plan, Fail> {
 pub(super) async fn create(mut call: Call) -> Answer {
     of_every_site(&call)?;
     let plan = plan(&mut call).await?;
-    let (office, by) = (office(&call), call.caller.name().to_owned());
+    let (office, by, note) = (office(&call), call.caller.name().to_owned(), call.note.clone());
+    note.say(plan.id.to_string());
     let row = to_the_end(async move {
         office.create(&plan, &by).await?;
-        office.search(&plan).await?;
+        note.begun();
+        office.search(&plan, &by).await?;
         Ok::<_, Refused>(office.one(&plan.id).await?.0)
     })
     .await??;
@@ -176,7 +169,8 @@ pub(super) async fn audience(mut call: Call) -> Answer {
     let mut tally = Brought::default();
     let mut refusals = Refusals::begin(wants_file.then_some(columns)).await?;
     while let Some(batch) = batches.recv().await {
-        for row in office.bring(&plan, batch, &mut tally).await? {
+        call.note.begun();
+        for row in office.bring(&plan, batch, &mut tally, call.caller.name()).await? {
             refusals.add(row)?;
         }
     }

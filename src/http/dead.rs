@@ -11,7 +11,7 @@ use super::route::{Call, json as answer, to_the_end};
 use crate::domain::ids::{ParkedId, SourceName};
 use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
-use crate::domain::reader::{Fault, Fields, Slot, flag};
+use crate::domain::reader::{Fault, Fields, Slot, flag, identify};
 use crate::domain::words::Reason;
 use crate::intake::Outcome;
 use crate::intake::replay::Replayed;
@@ -65,14 +65,10 @@ pub(super) async fn replay(mut call: Call) -> Answer {
     if rows.is_empty() {
         return answer(StatusCode::OK, &json!({"replayed": 0, "refused": 0, "results": []}));
     }
-    let filter = ParkedFilter {
-        ids: rows.iter().map(|row| row.id).collect(),
-        limit: AT_ONCE,
-        ..ParkedFilter::default()
-    };
     call.note.say(format!("{} bodies", rows.len()));
-    let intake = call.shared.parts.intake.clone();
-    let replayed = to_the_end(async move { intake.replay(&filter).await }).await??;
+    call.note.begun();
+    let (intake, by) = (call.shared.parts.intake.clone(), call.caller.name().to_owned());
+    let replayed = to_the_end(async move { intake.replay(rows, &by, None).await }).await??;
     let refused = replayed.iter().filter(|r| matches!(r.outcome, Outcome::Refused { .. })).count();
     let results: Vec<Value> = replayed.iter().map(result).collect();
     answer(
@@ -95,11 +91,16 @@ pub(super) async fn repair(mut call: Call) -> Answer {
     call.note.say(reason.expose());
     let (intake, by) = (call.shared.parts.intake.clone(), call.caller.name().to_owned());
     let bytes = body.expose().as_bytes().to_vec();
-    let repaired = to_the_end(async move { intake.repair(row.id, bytes, &by).await }).await??;
-    match repaired.ok_or_else(|| Fail::not_found("parked body"))? {
+    // Who repairs may correct the source, to one of their own.
+    if let (Some(source), _) = identify(&bytes) {
+        call.caller.must_speak_for(&source)?;
+    }
+    call.note.begun();
+    let repaired = to_the_end(async move { intake.replay(vec![row], &by, Some(&bytes)).await }).await??;
+    match repaired.into_iter().next().ok_or_else(|| Fail::not_found("parked body"))? {
         // Nothing has changed: the body that came first waits as before.
-        Outcome::Refused { problems, .. } => Err(Fail::invalid(problems)),
-        outcome => answer(StatusCode::OK, &result(&Replayed { id: row.id, outcome })),
+        Replayed { outcome: Outcome::Refused { problems, .. }, .. } => Err(Fail::invalid(problems)),
+        replayed => answer(StatusCode::OK, &result(&replayed)),
     }
 }
 

@@ -119,7 +119,7 @@ pub(super) fn reason_of(slot: Slot<'_>) -> Option<Phi> {
 }
 
 /// On record before anything is shown.
-async fn record(call: &Call, act: &str, subject: String, reason: &Phi) -> Result<(), Fail> {
+pub(super) async fn record(call: &Call, act: &str, subject: String, reason: &Phi) -> Result<(), Fail> {
     let (who, act) = (call.caller.name().to_owned(), act.to_owned());
     let entry = AuditEntry { who, act, subject, detail: reason.clone() };
     audit::write(call.shared.parts.intake.store.as_ref(), &entry).await

@@ -145,6 +145,8 @@ pub struct Reject {
     /// The queue, `http` or `file`.
     pub origin: String,
     pub correlation_id: Option<String>,
+    /// The routing key it came by, as [`crate::domain::reader::known_key`] tells it.
+    pub key: Option<&'static str>,
     pub body: Vec<u8>,
     /// The broker says that it may have delivered this before: then the same body is parked once only.
     pub redelivered: bool,
@@ -586,8 +588,14 @@ pub struct MessageFilter {
     pub copies_of: Vec<MessageId>,
     /// Those older than this one.
     pub before: Option<MessageId>,
+    /// Those that may still be tried again and were not.
+    pub untried: bool,
     /// Those that changed at or after this instant, oldest change first.
     pub changed_since: Option<Timestamp>,
+    /// ... and of those of that very instant only what comes after this one.
+    pub changed_after: Option<MessageId>,
+    /// Those that changed before this instant.
+    pub changed_before: Option<Timestamp>,
     /// At most 1,000.
     pub limit: u32,
 }
@@ -730,6 +738,8 @@ pub struct ParkedRow {
     pub job_id: Option<JobId>,
     pub origin: String,
     pub correlation_id: Option<String>,
+    /// The routing key it came by; none where it is not known.
+    pub key: Option<String>,
     pub parked_at: Timestamp,
     pub body: Vec<u8>,
 }

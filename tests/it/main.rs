@@ -30,6 +30,7 @@ mod harness;
 mod http;
 mod import;
 mod input;
+mod intake;
 mod proof;
 mod provider;
 mod receipt;

@@ -142,7 +142,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
         run: |call| Box::pin(stream::stream(call)),
         doc: Doc {
             summary: "What is told of messages, as it is written: server-sent events `lines` and `skipped`",
-            query: messages::FILTERS,
+            query: messages::KIND,
             body: "",
             answers: &[(200, "text/event-stream", "")],
         },
@@ -155,10 +155,10 @@ pub(in crate::http) const ROUTES: &[Route] = &[
         streams: false,
         run: |call| Box::pin(actions::export(call)),
         doc: Doc {
-            summary: "Messages by filter as CSV, newest first, 50,000 at most",
-            query: messages::FILTERS,
+            summary: "Messages by filter as CSV, newest first; all of them, or a refusal above 50,000",
+            query: messages::NARROWED,
             body: "",
-            answers: &[(200, "text/csv", "")],
+            answers: &[(200, "text/csv", ""), (422, "the filter finds more", "Problem")],
         },
     },
     Route {

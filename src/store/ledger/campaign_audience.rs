@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use super::campaigns::with_hand;
 use super::{Ledger, unfit};
 use crate::domain::campaign::{CampaignState, FollowUp, RecipientBody};
 use crate::domain::ids::{CampaignId, JobId, MessageId, PatientId, SourceName};
@@ -50,11 +51,12 @@ impl<E: Engine> Ledger<E> {
         &self,
         id: &CampaignId,
         rows: &[NewRecipient],
+        by: &str,
     ) -> Result<Option<Vec<Added>>> {
         let mut tx = self.engine.begin().await?;
         let head = E::run(
             &mut tx,
-            "SELECT state, audience FROM campaigns WHERE id = $1 {for update}",
+            "SELECT state, audience, changed_by FROM campaigns WHERE id = $1 {for update}",
             args![id.as_str()],
         )
         .await?;
@@ -63,6 +65,7 @@ impl<E: Engine> Ledger<E> {
         if next(state, Command::Change, false, false).is_err() {
             return Ok(None);
         }
+        let hands: Vec<String> = head.text(2)?.lines().map(str::to_owned).collect();
         let mut sum = u128::from_str_radix(head.text(1)?, 16).unwrap_or(0);
         let bodies = rows.iter().map(|row| self.sealed_body(&row.body)).collect::<Result<Vec<_>>>()?;
         // Of a patient who stands in the batch twice, the first row counts.
@@ -90,8 +93,13 @@ impl<E: Engine> Ledger<E> {
             E::run(
                 &mut tx,
                 "UPDATE campaigns SET recipients = recipients + $2, audience = $3, state = 'draft', changed_at = now(),
-                     revision = revision + 1 WHERE id = $1",
-                args![id.as_str(), i64::try_from(new.len()).unwrap_or(i64::MAX), format!("{sum:032x}").as_str()],
+                     changed_by = $4, revision = revision + 1 WHERE id = $1",
+                args![
+                    id.as_str(),
+                    i64::try_from(new.len()).unwrap_or(i64::MAX),
+                    format!("{sum:032x}").as_str(),
+                    with_hand(&hands, by).as_str(),
+                ],
             )
             .await?;
         }

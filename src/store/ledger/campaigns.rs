@@ -30,11 +30,20 @@ const STRAGGLERS: SignedDuration = SignedDuration::from_secs(90);
 /// The columns of a campaign, in the order in which [`Ledger::campaign_row`] reads them.
 const ROW: &str = "plan, state, reason, created_by, created_at, changed_at, started_at, revision, recipients, audience,
     expanded, refused, no_longer, approved_by, approved_at, approved_hash, canary_passed, wave, wave_opens_at, next_turn,
-    hold_id, now()";
+    hold_id, now(), changed_by";
 
 /// Campaigns for which there may be something to do.
 const OPEN: &str = "(state IN ('running', 'canary_hold') OR (state = 'cancelled' AND hold_id IS NOT NULL))
     AND (lease_until IS NULL OR lease_until < now() OR lease_owner = $1)";
+
+/// Who has changed a campaign, with one more; a name a line.
+pub(super) fn with_hand(known: &[String], by: &str) -> String {
+    let mut hands: Vec<&str> = known.iter().map(String::as_str).collect();
+    if !hands.contains(&by) {
+        hands.push(by);
+    }
+    hands.join("\n")
+}
 
 impl<E: Engine> Ledger<E> {
     fn campaign_row(&self, row: &E::Row) -> Result<CampaignRow> {
@@ -53,6 +62,7 @@ impl<E: Engine> Ledger<E> {
             state: row.word(1, CampaignState::from_word)?,
             reason: row.maybe_word(2, PauseReason::from_word)?,
             created_by: row.text(3)?.to_owned(),
+            changed_by: row.text(22)?.lines().map(str::to_owned).collect(),
             created_at: row.time(4)?,
             changed_at: row.time(5)?,
             started_at: row.maybe_time(6)?,
@@ -186,6 +196,10 @@ impl<E: Engine> Ledger<E> {
             None => self.sealer.seal(before.plan_text.as_bytes()),
         }];
         let approval = ask.approval.as_ref().or(before.approval.as_ref());
+        let changed_by = match &ask.plan {
+            Some(_) => with_hand(&before.changed_by, &ask.by),
+            None => before.changed_by.join("\n"),
+        };
         let (wave, opens_at) = ask.wave.unwrap_or((before.wave, before.wave_opens_at));
         let args = args![
             ask.id.as_str(),
@@ -201,6 +215,7 @@ impl<E: Engine> Ledger<E> {
             opens_at,
             // A wave that opens is the campaign's own course: its figures are counted on from where they began.
             ask.state == CampaignState::Running,
+            changed_by.as_str(),
             ask.wave.is_none(),
         ]
         .batch(vec![crate::store::engine::bytes("plan", &plans, Clone::clone)]);
@@ -209,7 +224,8 @@ impl<E: Engine> Ledger<E> {
             "UPDATE campaigns SET state = $2, reason = $3, hold_id = $4, approved_by = $5, approved_at = $6,
                  approved_hash = $7, canary_passed = $8, next_turn = $9, wave = $10, wave_opens_at = $11,
                  started_at = CASE WHEN $12 THEN COALESCE(started_at, now()) ELSE started_at END,
-                 plan = input.plan, revision = revision + 1, changed_at = CASE WHEN $13 THEN now() ELSE changed_at END, lease_owner = NULL, lease_until = NULL
+                 plan = input.plan, changed_by = $13, revision = revision + 1,
+                 changed_at = CASE WHEN $14 THEN now() ELSE changed_at END, lease_owner = NULL, lease_until = NULL
              FROM {input} WHERE id = $1",
             args,
         )
@@ -324,8 +340,13 @@ impl<E: Engine> Campaigns for Ledger<E> {
     async fn campaigns(&self, filter: &CampaignFilter) -> Result<Vec<CampaignRow>> {
         self.list_campaigns(filter).await
     }
-    async fn add_recipients(&self, id: &CampaignId, rows: &[NewRecipient]) -> Result<Option<Vec<Added>>> {
-        self.add_to_audience(id, rows).await
+    async fn add_recipients(
+        &self,
+        id: &CampaignId,
+        rows: &[NewRecipient],
+        by: &str,
+    ) -> Result<Option<Vec<Added>>> {
+        self.add_to_audience(id, rows, by).await
     }
     async fn no_longer_needed(&self, id: &CampaignId, patients: &[PatientId]) -> Result<u64> {
         self.leave_out(id, patients).await

@@ -30,7 +30,7 @@ impl<E: Engine> Ledger<E> {
 
     pub(super) async fn list_parked(&self, filter: &ParkedFilter) -> Result<Vec<ParkedRow>> {
         let mut q = Query::new(
-            "SELECT id, problems, source, job_id, origin, correlation_id, parked_at, body FROM parked
+            "SELECT id, problems, source, job_id, origin, correlation_id, parked_at, body, routing_key FROM parked
              WHERE replayed_at IS NULL",
         );
         let ids: Vec<Uuid> = filter.ids.iter().map(|id| id.0).collect();
@@ -55,6 +55,7 @@ impl<E: Engine> Ledger<E> {
                     correlation_id: row.maybe_text(5)?.map(str::to_owned),
                     parked_at: row.time(6)?,
                     body: self.sealer.open(row.bytes(7)?)?.to_vec(),
+                    key: row.maybe_text(8)?.map(str::to_owned),
                 })
             })
             .collect()

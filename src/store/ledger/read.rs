@@ -42,6 +42,12 @@ impl<'a> Query<'a> {
         }
     }
 
+    /// Adds what may hold instead of the condition before it; `?` stands for its value.
+    fn or(&mut self, condition: &str, value: impl Into<Value<'a>>) {
+        self.sql.push_str(" OR ");
+        self.push(condition, value.into());
+    }
+
     /// Adds text that is ours.
     pub(super) fn text(&mut self, text: &str) {
         self.sql.push_str(text);
@@ -103,7 +109,17 @@ impl<E: Engine> Ledger<E> {
         // By the time in the id: no index on the time of acceptance is needed.
         q.and_if("m.id >= ?", filter.since.map(first_id_of));
         q.and_if("m.id < ?", filter.until.map(first_id_of));
+        if filter.untried {
+            q.text(
+                " AND m.expires_at > now() AND NOT EXISTS (SELECT 1 FROM messages r WHERE r.retry_of = m.id)",
+            );
+        }
         q.and_if("m.changed_at >= ?", filter.changed_since);
+        if let (Some(since), Some(after)) = (filter.changed_since, filter.changed_after) {
+            q.and("(m.changed_at > ?", since);
+            q.or("m.id > ?)", after.0);
+        }
+        q.and_if("m.changed_at < ?", filter.changed_before);
         let order = match filter.changed_since {
             Some(_) => "ORDER BY m.changed_at, m.id",
             None => "ORDER BY m.id DESC",

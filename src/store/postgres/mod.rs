@@ -49,6 +49,7 @@ const MIGRATIONS: Migrations = &[
     (18, "questions", include_str!("../../../migrations/postgres/0018_questions.sql")),
     (20, "recover", include_str!("../../../migrations/postgres/0020_recover.sql")),
     (21, "alerts", include_str!("../../../migrations/postgres/0021_alerts.sql")),
+    (23, "hardening", include_str!("../../../migrations/postgres/0023_hardening.sql")),
 ];
 
 impl PostgresStore {

@@ -70,6 +70,7 @@ async fn park(api: &Api, body: &Value) -> String {
         job_id: None,
         origin: "jobs".to_owned(),
         correlation_id: None,
+        key: None,
         body: body.to_string().into_bytes(),
         redelivered: false,
     };

@@ -153,6 +153,7 @@ pub(super) fn reject(body: &[u8], redelivered: bool) -> Reject {
         job_id: Some(job_id("bad-1")),
         origin: "outreach.jobs".to_owned(),
         correlation_id: Some("c-1".to_owned()),
+        key: Some("job.bulk"),
         body: body.to_vec(),
         redelivered,
     }
