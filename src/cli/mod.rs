@@ -14,12 +14,14 @@ mod explain;
 mod failure;
 mod files;
 mod holds;
+mod keys;
 mod logging;
 mod messages;
 mod migrate;
 mod optouts;
 mod oracle;
 mod out;
+mod patient_file;
 mod patients;
 mod providers;
 mod run;
@@ -76,7 +78,7 @@ enum Command {
     Migrate(migrate::Options),
     /// Submit jobs from a file
     Enqueue(enqueue::Options),
-    /// Import and show patients
+    /// Import, show, export and erase patients
     #[command(subcommand)]
     Patients(patients::Command),
     /// Import addresses that must not be written to
@@ -118,6 +120,9 @@ enum Command {
     /// List who did what, and verify that nothing of it was altered
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Count what is sealed under which key, and seal it anew
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Run the simulated providers alone
     Simulate(simulate::Options),
     /// Read telephone numbers as outreachd reads them
@@ -181,6 +186,7 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Providers(_) => providers::run(desk).await,
         Command::Users(command) => users::run(desk, command).await,
         Command::Audit(command) => audit::run(desk, &command).await,
+        Command::Keys(command) => keys::run(desk, command).await,
         Command::Simulate(options) => simulate::run(desk, options).await,
         Command::Phone(command) => oracle::phone(desk, command),
         Command::Sms(command) => oracle::sms(desk, command),

@@ -21,6 +21,7 @@ pub mod organisation;
 pub mod policy;
 pub mod provider;
 pub mod replies;
+pub mod retention;
 pub mod safety;
 pub mod secret;
 pub mod security;
@@ -69,6 +70,7 @@ pub struct Config {
     pub work: work::WorkSection,
     pub replies: replies::RepliesSection,
     pub bounces: bounces::BouncesSection,
+    pub retention: retention::RetentionSection,
     pub worker: worker::WorkerSection,
     /// None: every local caller may use everything.
     pub sources: Vec<SourceSection>,
@@ -160,6 +162,7 @@ impl Config {
             work: root.section("work", work::WorkSection::read),
             replies: root.section("replies", replies::RepliesSection::read),
             bounces: root.section("bounces", bounces::BouncesSection::read),
+            retention: root.section("retention", retention::RetentionSection::read),
             worker: root.section("worker", worker::WorkerSection::read),
             sites: root.items("site", "id", site::site_id, |id, s| SiteSection::read(id, s, &organisation)),
             providers: root

@@ -23,6 +23,7 @@ mod plan;
 mod queue;
 mod receipts;
 mod render;
+mod retention;
 mod rules;
 mod send;
 mod settle;
@@ -249,6 +250,7 @@ impl Dispatcher {
         tasks.spawn(due::run(corridor.clone()));
         tasks.spawn(life::run(corridor.clone()));
         tasks.spawn(keep::run(corridor.clone()));
+        tasks.spawn(retention::run(corridor.clone()));
         tasks.spawn(outbox::run(corridor.clone(), parts.publisher));
         for source in &corridor.config.sources {
             if let Some(callback) = source.callback.clone().map(Arc::new) {
