@@ -15,6 +15,7 @@ use crate::callback::{Courier, NoTls};
 use crate::campaign::{self, Office};
 use crate::config::Config;
 use crate::config::provider::{BreakerSettings, CaptureSettings, ProviderSection, ProviderSettings};
+use crate::config::security::Key;
 use crate::config::source::SourceSection;
 use crate::config::store::StoreKind;
 use crate::config::work::DueTimes;
@@ -66,13 +67,24 @@ pub enum AppError {
     Simulator(#[from] SimulatorError),
 }
 
+/// Seals as the configuration says; without a key nothing is sealed.
+fn sealer(config: &Config) -> Result<Sealer, StoreError> {
+    let security = &config.security;
+    match &security.key {
+        None => Sealer::new(NO_KEY),
+        Some(key) => {
+            let own = security.seal_keys.iter().map(Key::expose);
+            Ok(Sealer::new(key.expose())?.with_keys(own, security.encryption))
+        }
+    }
+}
+
 /// Opens the ledger that the configuration names; connects on first use.
 ///
 /// # Errors
 /// The URL cannot be read, or the file cannot be opened.
 pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
-    let key = config.security.key.as_ref().map_or(NO_KEY, |key| key.expose());
-    let sealer = Sealer::new(key)?;
+    let sealer = sealer(config)?;
     let emitter = Emitter { statuses: config.events.statuses.clone() };
     let url = config.store.url.expose();
     let (timings, rules) = (timings(config), ledger_rules(config));

@@ -172,6 +172,10 @@ fn safety(report: &mut Report, config: &Config) {
     if mode != SafetyMode::Live {
         return;
     }
+    if !config.security.seals() {
+        let what = "patients' columns lie open in the ledger and its backups: [security] encryption is off";
+        report.warn("safety", what, "set encryption = true, then run `outreachd keys reseal`");
+    }
     for provider in config.providers.iter().filter(|provider| !provider.baa) {
         report.warn(
             &format!("provider {}", provider.name),

@@ -17,12 +17,14 @@ mod explain;
 mod failure;
 mod files;
 mod holds;
+mod keys;
 mod logging;
 mod messages;
 mod migrate;
 mod optouts;
 mod oracle;
 mod out;
+mod patient_file;
 mod patients;
 mod providers;
 mod recover;
@@ -82,7 +84,7 @@ enum Command {
     Migrate(migrate::Options),
     /// Submit jobs from a file
     Enqueue(enqueue::Options),
-    /// Import and show patients
+    /// Import, show, export and erase patients
     #[command(subcommand)]
     Patients(patients::Command),
     /// Import addresses that must not be written to
@@ -131,6 +133,9 @@ enum Command {
     Audit(audit::Command),
     /// Measure this machine, database and broker against a simulated provider
     Bench(bench::Options),
+    /// Count what is sealed under which key, and seal it anew
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Run the simulated providers alone
     Simulate(simulate::Options),
     /// Read telephone numbers as outreachd reads them
@@ -198,6 +203,7 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Users(command) => users::run(desk, command).await,
         Command::Audit(command) => audit::run(desk, &command).await,
         Command::Bench(options) => bench::run(desk, options).await,
+        Command::Keys(command) => keys::run(desk, command).await,
         Command::Simulate(options) => simulate::run(desk, options).await,
         Command::Phone(command) => oracle::phone(desk, command),
         Command::Sms(command) => oracle::sms(desk, command),

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::audit::record;
-use super::{Desk, Failure, args, files};
+use super::{Desk, Failure, args, files, patient_file};
 use crate::domain::ids::PatientId;
 use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
@@ -38,6 +38,41 @@ pub(super) enum Command {
         #[arg(long, value_parser = format)]
         format: Option<Format>,
     },
+    /// Write all that is known of one patient into a file: record, what was said, messages, attempts, replies
+    ///
+    /// Nothing in it is masked: only its owner may read the file, and the audit log says who asked for it and why.
+    #[command(
+        after_help = "Example:\n  outreachd patients export P0000042 --out P0000042.json --reason 'asked by letter'"
+    )]
+    Export {
+        /// The patient's id; a merged one leads to its successor
+        #[arg(value_parser = args::patient)]
+        id: PatientId,
+        /// Where to write it
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Why, for the audit log
+        #[arg(long, value_parser = reason)]
+        reason: String,
+    },
+    /// Erase one patient: record, texts and addresses; what waits is cancelled
+    ///
+    /// What they refused stays, as keyed hashes of their addresses, so that nobody writes there again; so do the statuses of
+    /// their messages. Without --confirm it only tells what there is.
+    #[command(
+        after_help = "Example:\n  outreachd patients erase P0000042 --reason 'asked by letter' --confirm P0000042"
+    )]
+    Erase {
+        /// The patient's id; a merged one leads to its successor
+        #[arg(value_parser = args::patient)]
+        id: PatientId,
+        /// Why, for the audit log
+        #[arg(long, value_parser = reason)]
+        reason: String,
+        /// The same id once more
+        #[arg(long, value_name = "ID", value_parser = args::patient)]
+        confirm: Option<PatientId>,
+    },
     /// Show what is known of one patient, name and addresses masked
     #[command(after_help = "Example:\n  outreachd patients show P0000042")]
     Show {
@@ -55,10 +90,23 @@ fn format(text: &str) -> Result<Format, String> {
     }
 }
 
+/// As whoever reveals something in the console gives it.
+fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if (4..=200).contains(&text.chars().count()) {
+        return Ok(text.to_owned());
+    }
+    Err("must be a reason of 4 to 200 characters, such as 'asked by letter'".to_owned())
+}
+
 pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     match command {
         Command::Import { file, refused, format } => import(desk, &file, refused.as_deref(), format).await,
         Command::Show { id } => show(desk, &id).await,
+        Command::Export { id, out, reason } => patient_file::export(desk, &id, &out, &reason).await,
+        Command::Erase { id, reason, confirm } => {
+            patient_file::erase(desk, &id, &reason, confirm.as_ref()).await
+        }
     }
 }
 

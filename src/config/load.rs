@@ -221,6 +221,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for (name, body) in [
             ("ledger.key", "07".repeat(32)),
+            ("seal.keys", "08".repeat(32)),
             ("token", "x".repeat(32)),
             ("secret", "s3cret".to_owned()),
             ("callback", format!("whsec_{}", "YWJj".repeat(8))),

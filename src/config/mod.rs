@@ -22,6 +22,7 @@ pub mod organisation;
 pub mod policy;
 pub mod provider;
 pub mod replies;
+pub mod retention;
 pub mod safety;
 pub mod secret;
 pub mod security;
@@ -71,6 +72,7 @@ pub struct Config {
     pub replies: replies::RepliesSection,
     pub bounces: bounces::BouncesSection,
     pub notify: notify::NotifySection,
+    pub retention: retention::RetentionSection,
     pub worker: worker::WorkerSection,
     /// None: every local caller may use everything.
     pub sources: Vec<SourceSection>,
@@ -163,6 +165,7 @@ impl Config {
             replies: root.section("replies", replies::RepliesSection::read),
             bounces: root.section("bounces", bounces::BouncesSection::read),
             notify: root.section("notify", notify::NotifySection::read),
+            retention: root.section("retention", retention::RetentionSection::read),
             worker: root.section("worker", worker::WorkerSection::read),
             sites: root.items("site", "id", site::site_id, |id, s| SiteSection::read(id, s, &organisation)),
             providers: root

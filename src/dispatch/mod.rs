@@ -25,6 +25,7 @@ mod questions;
 mod queue;
 mod receipts;
 mod render;
+mod retention;
 mod rules;
 mod send;
 mod settle;
@@ -271,6 +272,7 @@ impl Dispatcher {
         tasks.spawn(life::run(corridor.clone()));
         tasks.spawn(keep::run(corridor.clone()));
         tasks.spawn(look_up::run(corridor.clone()));
+        tasks.spawn(retention::run(corridor.clone()));
         tasks.spawn(outbox::run(corridor.clone(), parts.publisher));
         for source in &corridor.config.sources {
             if let Some(callback) = source.callback.clone().map(Arc::new) {

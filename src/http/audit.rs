@@ -144,7 +144,7 @@ fn act(method: Verb, path: &str) -> Option<String> {
             | "/v1/campaigns/{id}/dry-run",
         ) => return None,
         // These write their own entries.
-        (_, "/v1/session") => return None,
+        (_, "/v1/session" | "/v1/patients/{id}/export") => return None,
         (Verb::Post, "/v1/messages/{id}/cancel") => "message.cancel",
         (Verb::Post, "/v1/messages/{id}/retry") => "message.retry",
         (Verb::Post, "/v1/messages/{id}/next-route") => "message.next_route",

@@ -73,6 +73,16 @@ pub(super) async fn patient(mut call: Call) -> Answer {
     answer(StatusCode::OK, &patient.to_json())
 }
 
+/// `POST /v1/patients/{id}/export`: all that is known of them, for whoever asks for it about themselves.
+pub(super) async fn export(mut call: Call) -> Answer {
+    let id = patients::path_id(&call)?;
+    let found = call.shared.parts.intake.store.patient_record(&id).await?;
+    let found = found.ok_or_else(|| Fail::not_found("patient"))?;
+    let reason = reason(&mut call).await?;
+    record(&call, "patient.export", id.to_string(), &reason).await?;
+    answer(StatusCode::OK, &found.to_json())
+}
+
 /// `POST /v1/work-items/{id}/reveal`: what the patient wrote.
 pub(super) async fn work_item(mut call: Call) -> Answer {
     let item = work::one(&call).await?;

@@ -216,7 +216,7 @@ const ROUTES: &[Route] = &[
         streams: false,
         run: |call| Box::pin(patients::erase(call)),
         doc: Doc {
-            summary: "Erase a patient; opt-outs of their addresses stay as keyed hashes",
+            summary: "Erase a patient, and cancel what waits; what they refused stays, as keyed hashes of their addresses",
             query: &[],
             body: "",
             answers: &[(204, "erased", "")],

@@ -62,6 +62,10 @@ impl Intake {
 fn refusal(message: &MessageRow, accept_duplicate: bool) -> Option<Problem> {
     use MessageStatus as Status;
     let refuse = |field: &str, reason, rule: &str, cure: &str| Some(Problem::new(field, reason, rule, cure));
+    if message.body.is_erased() {
+        let cure = "enqueue a new job with its data";
+        return refuse("", Reason::TooLate, "its text was erased", cure);
+    }
     match message.status {
         Status::Failed | Status::Suppressed | Status::Cancelled | Status::Expired => None,
         Status::Unknown if accept_duplicate => None,

@@ -249,6 +249,18 @@ pub fn bytes<'a, T>(name: &'static str, rows: &'a [T], of: impl Fn(&'a T) -> Vec
     Column { name, data: Data::Bytes(rows.iter().map(of).collect()) }
 }
 
+/// A column of bytes that may fail to be made.
+///
+/// # Errors
+/// The first that fails.
+pub fn try_bytes<'a, T>(
+    name: &'static str,
+    rows: &'a [T],
+    of: impl Fn(&'a T) -> Result<Vec<u8>>,
+) -> Result<Column<'a>> {
+    Ok(Column { name, data: Data::Bytes(rows.iter().map(of).collect::<Result<_>>()?) })
+}
+
 /// A span in microseconds, as statements add it to a time.
 pub fn micros(span: jiff::SignedDuration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)

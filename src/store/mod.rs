@@ -13,6 +13,7 @@ pub mod emit;
 pub mod engine;
 mod fault;
 pub mod holds;
+pub mod keeping;
 pub mod ledger;
 pub mod look_ups;
 pub mod people;
@@ -22,6 +23,7 @@ pub mod recover;
 pub mod replies;
 pub mod rows;
 pub mod rules;
+pub mod sealed;
 pub mod sealer;
 pub mod sqlite;
 mod words;
@@ -77,7 +79,13 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 /// The ledger.
 #[async_trait]
 pub trait Store:
-    campaigns::Campaigns + alerts::Alerts + recover::Recovery + Send + Sync + std::fmt::Debug
+    campaigns::Campaigns
+    + alerts::Alerts
+    + recover::Recovery
+    + keeping::Keeping
+    + Send
+    + Sync
+    + std::fmt::Debug
 {
     /// Brings the schema up to this program's version; safe to run from several processes at once.
     async fn migrate(&self) -> Result<()>;
@@ -216,7 +224,8 @@ pub trait Store:
     /// One patient; aliases are followed.
     async fn patient(&self, id: &PatientId) -> Result<Option<Patient>>;
 
-    /// Removes one patient from the directory; what was said at their addresses stays, as keyed hashes.
+    /// Takes back what waits for a patient, and erases their record and all texts and addresses; what they refused stays, as
+    /// keyed hashes. False: nothing is known of them.
     async fn erase_patient(&self, id: &PatientId) -> Result<bool>;
 
     // For patients, who come by the link in a message.

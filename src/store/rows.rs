@@ -94,6 +94,29 @@ pub struct JobBody {
     pub copy: Option<CopyFor>,
 }
 
+impl JobBody {
+    /// What is left of a job whose text was erased.
+    #[must_use]
+    pub fn erased() -> Self {
+        Self {
+            data: serde_json::Map::new(),
+            channels: None,
+            not_before: None,
+            expires_at: When::At(Timestamp::UNIX_EPOCH),
+            override_reason: None,
+            patient: None,
+            lifts_cap: false,
+            copy: None,
+        }
+    }
+
+    /// Whether its text was erased.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.expires_at == When::At(Timestamp::UNIX_EPOCH)
+    }
+}
+
 /// A copy of a message goes to a proxy who is written to beside the patient.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CopyFor {

@@ -205,6 +205,20 @@ pub(in crate::http) const ROUTES: &[Route] = &[
     },
     Route {
         method: Verb::Post,
+        path: "/v1/patients/{id}/export",
+        door: Door::AnyOf(&[Scope::Admin]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(reveal::export(call)),
+        doc: Doc {
+            summary: "All that is known of one patient, unmasked; the reason goes to the audit log",
+            query: &[],
+            body: "Reveal",
+            answers: &[(200, "record, consents, messages, attempts, replies", "")],
+        },
+    },
+    Route {
+        method: Verb::Post,
         path: "/v1/work-items/{id}/reveal",
         door: Door::AnyOf(&[Scope::WorkWrite]),
         takes: &[Media::Json],

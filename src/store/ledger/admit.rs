@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Ledger, Numbered, unfit};
@@ -15,8 +14,10 @@ use crate::store::columns::Columns;
 use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{
     Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
+    try_bytes,
 };
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, AdmitReport, LeasedAdmission, Reject, Work};
+use crate::store::sealed::Sealed;
 
 /// For so long the broker may bring a parked body again without its being parked again.
 const SAME_BODY: SignedDuration = SignedDuration::from_hours(1);
@@ -152,7 +153,7 @@ impl<E: Engine> Ledger<E> {
                 None => match (again.get(&place), known.get(&(facts.source.as_str(), facts.job_id.as_str())))
                 {
                     (Some(id), _) => AdmitOutcome::Duplicate(*id),
-                    (None, Some((id, hash))) if hash.as_slice() == admission.content_hash => {
+                    (None, Some((id, hash))) if self.is_same(hash, &admission.content_hash) => {
                         AdmitOutcome::Duplicate(*id)
                     }
                     _ => AdmitOutcome::Conflict(ParkedId::generate()),
@@ -185,13 +186,13 @@ impl<E: Engine> Ledger<E> {
     ) -> Result<HashMap<Uuid, Written>> {
         let bodies = order
             .iter()
-            .map(|(_, a)| Ok(self.sealer.seal(&serde_json::to_vec(&a.body).map_err(|_| unfit("body"))?)))
+            .map(|(_, a)| self.sealed_job(a.facts.id, &a.body))
             .collect::<Result<Vec<Vec<u8>>>>()?;
         let columns = vec![
             ids("id", order, |(_, a)| a.facts.id.0),
             texts("source", order, |(_, a)| a.facts.source.as_str()),
             texts("job_id", order, |(_, a)| a.facts.job_id.as_str()),
-            bytes("content_hash", order, |(_, a)| a.content_hash.to_vec()),
+            bytes("content_hash", order, |(_, a)| self.sealer.fingerprint(&a.content_hash).to_vec()),
             texts("patient_id", order, |(_, a)| a.facts.patient_id.as_str()),
             texts("template", order, |(_, a)| a.facts.template.as_str()),
             texts("purpose", order, |(_, a)| a.facts.purpose.as_str()),
@@ -257,6 +258,11 @@ impl<E: Engine> Ledger<E> {
         self.insert_events(tx, events).await
     }
 
+    /// Whether a name was used for this content. What was written by earlier programs is the plain hash.
+    fn is_same(&self, known: &[u8], content_hash: &[u8; 32]) -> bool {
+        known == self.sealer.fingerprint(content_hash) || known == content_hash
+    }
+
     async fn park(&self, tx: &mut E::Tx, rejects: &[&Reject], now: Timestamp) -> Result<()> {
         if rejects.is_empty() {
             return Ok(());
@@ -274,8 +280,8 @@ impl<E: Engine> Ledger<E> {
             maybe_texts("job_id", rejects, |r| r.job_id.as_ref().map(|s| s.as_str())),
             texts("origin", rejects, |r| &r.origin),
             maybe_texts("correlation_id", rejects, |r| r.correlation_id.as_deref()),
-            bytes("body", rejects, |r| self.sealer.seal(&r.body)),
-            bytes("body_hash", rejects, |r| Sha256::digest(&r.body).to_vec()),
+            try_bytes("body", rejects, |r| self.sealer.seal(Sealed::ParkedBody.of(r.id.0), &r.body))?,
+            bytes("body_hash", rejects, |r| self.sealer.fingerprint(&r.body).to_vec()),
             maybe_texts("routing_key", rejects, |r| r.key),
             flags("redelivered", rejects, |r| r.redelivered),
         ];

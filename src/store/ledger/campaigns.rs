@@ -19,6 +19,7 @@ use crate::store::columns::Columns;
 use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, ids, micros, times};
 use crate::store::rows::{Hold, HoldScope, OnRelease};
+use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError};
 
 /// How long a campaign belongs to a worker that does not come back.
@@ -30,7 +31,7 @@ const STRAGGLERS: SignedDuration = SignedDuration::from_secs(90);
 /// The columns of a campaign, in the order in which [`Ledger::campaign_row`] reads them.
 const ROW: &str = "plan, state, reason, created_by, created_at, changed_at, started_at, revision, recipients, audience,
     expanded, refused, no_longer, approved_by, approved_at, approved_hash, canary_passed, wave, wave_opens_at, next_turn,
-    hold_id, now(), changed_by";
+    hold_id, now(), changed_by, id";
 
 /// Campaigns for which there may be something to do.
 const OPEN: &str = "(state IN ('running', 'canary_hold') OR (state = 'cancelled' AND hold_id IS NOT NULL))
@@ -47,8 +48,8 @@ pub(super) fn with_hand(known: &[String], by: &str) -> String {
 
 impl<E: Engine> Ledger<E> {
     fn campaign_row(&self, row: &E::Row) -> Result<CampaignRow> {
-        let text = self.sealer.open(row.bytes(0)?)?;
-        let plan: Plan = serde_json::from_slice(text)
+        let text = self.sealer.open(Sealed::CampaignPlan.of(row.text(23)?), row.bytes(0)?)?;
+        let plan: Plan = serde_json::from_slice(&text)
             .map_err(|_| StoreError::Internal("a stored plan does not fit".to_owned()))?;
         let approval = match (row.maybe_text(13)?, row.maybe_time(14)?, row.maybe_text(15)?) {
             (Some(by), Some(at), Some(hash)) => {
@@ -58,7 +59,7 @@ impl<E: Engine> Ledger<E> {
         };
         Ok(CampaignRow {
             plan,
-            plan_text: String::from_utf8_lossy(text).into_owned(),
+            plan_text: String::from_utf8_lossy(&text).into_owned(),
             state: row.word(1, CampaignState::from_word)?,
             reason: row.maybe_word(2, PauseReason::from_word)?,
             created_by: row.text(3)?.to_owned(),
@@ -82,7 +83,8 @@ impl<E: Engine> Ledger<E> {
     }
 
     fn sealed_plan(&self, plan: &Plan) -> Result<Vec<u8>> {
-        Ok(self.sealer.seal(&serde_json::to_vec(plan).map_err(|_| unfit("plan"))?))
+        let text = serde_json::to_vec(plan).map_err(|_| unfit("plan"))?;
+        self.sealer.seal(Sealed::CampaignPlan.of(plan.id.as_str()), &text)
     }
 
     async fn insert_campaign(&self, plan: &Plan, by: &str) -> Result<bool> {
@@ -193,7 +195,9 @@ impl<E: Engine> Ledger<E> {
     ) -> Result<()> {
         let plans = [match &ask.plan {
             Some(plan) => self.sealed_plan(plan)?,
-            None => self.sealer.seal(before.plan_text.as_bytes()),
+            None => {
+                self.sealer.seal(Sealed::CampaignPlan.of(ask.id.as_str()), before.plan_text.as_bytes())?
+            }
         }];
         let approval = ask.approval.as_ref().or(before.approval.as_ref());
         let changed_by = match &ask.plan {

@@ -16,8 +16,10 @@ use crate::store::columns::Columns;
 use crate::store::emit::{Move, NewEvent, shard};
 use crate::store::engine::{
     Args, Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
+    try_bytes,
 };
 use crate::store::rows::{Begin, Begun, Count, Counted, Decided, Failure, Settlement, Then};
+use crate::store::sealed::Sealed;
 
 impl<E: Engine> Ledger<E> {
     /// Moves statuses, work state and events in one go, where the lease is still the one that was decided under. A
@@ -46,6 +48,10 @@ impl<E: Engine> Ledger<E> {
             is_told.then(|| self.emitter.message(&d.facts, &to)).flatten()
         };
         let events: Vec<_> = decisions.iter().map(event).collect();
+        let explanations = decisions
+            .iter()
+            .map(|d| self.sealer.spell(Sealed::MessageExplanation.of(d.facts.id.0), &d.explanation))
+            .collect::<Result<Vec<_>>>()?;
         let mut batch = vec![
             ids("id", decisions, |d| d.facts.id.0),
             ints("token", decisions, |d| d.token),
@@ -56,7 +62,7 @@ impl<E: Engine> Ledger<E> {
             maybe_ids("held_by", decisions, |d| d.held_by.map(|id| id.0)),
             flags("plan_over", decisions, |d| d.over.is_some()),
             flags("awaits", decisions, |d| d.over.is_some_and(|over| over.awaits)),
-            texts("explanation", decisions, |d| &d.explanation),
+            texts("explanation", &explanations, |e| e),
             ints("shard", decisions, |d| i64::from(shard(d.facts.id))),
         ];
         batch.extend(self.event_columns(&events));
@@ -96,6 +102,10 @@ impl<E: Engine> Ledger<E> {
                 Some(others) => serde_json::to_string(others).map(Some).map_err(|_| unfit("subjects")),
             })
             .collect::<Result<Vec<Option<String>>>>()?;
+        let explanations = batch
+            .iter()
+            .map(|b| self.sealer.spell(Sealed::MessageExplanation.of(b.facts.id.0), &b.explanation))
+            .collect::<Result<Vec<_>>>()?;
         let columns = vec![
             ids("id", batch, |b| b.facts.id.0),
             ints("token", batch, |b| b.token),
@@ -104,7 +114,9 @@ impl<E: Engine> Ledger<E> {
             ints("number", batch, |b| i64::from(b.number)),
             texts("provider", batch, |b| b.provider.as_str()),
             texts("channel", batch, |b| b.route.channel.as_str()),
-            bytes("address", batch, |b| self.sealer.seal_text(&b.route.address)),
+            try_bytes("address", batch, |b| {
+                self.sealer.seal_text(Sealed::AttemptAddress.of(b.attempt.0), &b.route.address)
+            })?,
             bytes("address_index", batch, |b| self.sealer.index(&b.route.address)),
             flags("dedupes", batch, |b| b.dedupes),
             ints("segments", batch, |b| i64::from(b.segments)),
@@ -115,7 +127,7 @@ impl<E: Engine> Ledger<E> {
             Column { name: "others", data: Data::Text(others.iter().map(Option::as_deref).collect()) },
             ints("revision", batch, |b| b.state.revision),
             times("valid_until", batch, |b| Some(b.valid_until)),
-            texts("explanation", batch, |b| &b.explanation),
+            texts("explanation", &explanations, |e| e),
             texts("recipient", batch, |b| b.recipient.as_str()),
             ints("wait_us", batch, |b| b.patience.map_or(0, |p| micros(p.wait))),
             maybe_texts("awaits", batch, |b| b.patience.map(|p| p.until.as_str())),

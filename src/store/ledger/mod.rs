@@ -15,6 +15,7 @@ mod copies;
 mod corridor;
 mod directory;
 mod emergencies;
+mod erasure;
 mod gate;
 mod holds;
 mod look_ups;
@@ -28,6 +29,8 @@ mod read;
 mod receipts;
 mod recover;
 mod replies;
+mod reseal;
+mod retention;
 mod take_back;
 mod witness;
 mod work;
@@ -42,11 +45,12 @@ use super::audit::{AuditEntry, AuditFilter, AuditRow};
 use super::columns::Columns;
 use super::emit::{Emitter, NewEvent, shard};
 use super::engine::{Args, Engine, args, ints, maybe_ids, maybe_texts, texts};
+use super::keeping::{Erased, Expiry, Keeping, PatientRecord, Walk, Walked};
 use super::people::{Session, SessionHash, SessionLimits, User, UserChange};
 use super::pulse::{OldestDue, PulseRow, StreamEvent};
 use super::rows::*;
 use super::rules::LedgerRules;
-use super::sealer::Sealer;
+use super::sealer::{Form, KeyId, Sealer};
 use super::{Result, Store, StoreError};
 use crate::domain::ids::{
     AnswerName, AttemptId, HoldId, MessageId, ParkedId, PatientId, UserName, WorkItemId, WorkerId,
@@ -175,6 +179,22 @@ fn subjects_column<'a>(subjects: &'a [&'a str]) -> crate::store::engine::Column<
 
 fn unfit(what: &str) -> StoreError {
     StoreError::Internal(format!("{what} does not serialise"))
+}
+
+#[async_trait]
+impl<E: Engine> Keeping for Ledger<E> {
+    fn sealing(&self) -> (Form, Vec<KeyId>) {
+        (self.sealer.form(), self.sealer.key_ids())
+    }
+    async fn look_through(&self, ask: &Walk) -> Result<Walked> {
+        self.walk(ask).await
+    }
+    async fn erase_old(&self, ask: &Expiry) -> Result<Erased> {
+        self.expire(ask).await
+    }
+    async fn patient_record(&self, id: &PatientId) -> Result<Option<PatientRecord>> {
+        self.record_of(id).await
+    }
 }
 
 #[async_trait]

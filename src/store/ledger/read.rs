@@ -12,6 +12,7 @@ use crate::store::engine::{Args, Engine, Value, args};
 use crate::store::rows::{
     AttemptRow, Counts, EventRow, Failure, MessageCount, MessageFilter, MessageRow, WorkerRow,
 };
+use crate::store::sealed::Sealed;
 use crate::store::{Result, words};
 
 /// For so long a worker that is gone is still shown.
@@ -154,11 +155,15 @@ impl<E: Engine> Ledger<E> {
             changed_at: row.time(21)?,
             expires_at: row.time(22)?,
             due_at: row.maybe_time(23)?,
-            explanation: row.maybe_text(24)?.map(str::to_owned),
-            copy_of: body.copy.as_ref().map(|copy| copy.message),
+            explanation: row.maybe_text(24)?.map(|text| self.explained(row, text)).transpose()?,
+            copy_of: row.maybe_id(27)?.map(MessageId),
             body,
             receipt_by: row.maybe_time(26)?,
         })
+    }
+
+    fn explained(&self, row: &E::Row, stored: &str) -> Result<String> {
+        self.sealer.read(Sealed::MessageExplanation.of(row.id(0)?), stored)
     }
 
     pub(super) async fn list_attempts(&self, id: MessageId) -> Result<Vec<AttemptRow>> {
@@ -180,7 +185,7 @@ impl<E: Engine> Ledger<E> {
                     status: row.word(3, AttemptStatus::from_word)?,
                     provider: row.word(4, ProviderName::parse)?,
                     channel: row.word(5, Channel::from_word)?,
-                    address: self.sealer.open_text(row.bytes(6)?)?,
+                    address: self.address_of(row, 0, 6)?,
                     segments: row.count(7)?,
                     locale: row.text(8)?.to_owned(),
                     template_hash: row.text(9)?.to_owned(),
@@ -295,7 +300,7 @@ fn select_messages(condition: &str) -> String {
         "SELECT ",
         words::facts!("m."),
         ", m.status, m.reason, m.channel, m.step, m.tries, m.seq, m.accepted_at, m.changed_at, m.expires_at, m.due_at, ",
-        "m.explanation, m.body, m.receipt_by FROM messages m WHERE "
+        "m.explanation, m.body, m.receipt_by, m.copy_of FROM messages m WHERE "
     );
     format!("{SELECT}{condition}")
 }

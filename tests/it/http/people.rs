@@ -99,6 +99,7 @@ const MATRIX: &[(&str, &str)] = &[
     ("DELETE /v1/patients/{id}", "....A"),
     ("POST /v1/patients/{id}/merge", "....A"),
     ("POST /v1/patients/{id}/reveal", ".ocaA"),
+    ("POST /v1/patients/{id}/export", "....A"),
     ("POST /v1/campaigns", "..c.A"),
     ("GET /v1/campaigns", "vocaA"),
     ("GET /v1/campaigns/{id}", "vocaA"),
@@ -390,9 +391,21 @@ async fn nothing_of_a_patient_is_shown_without_a_reason_and_of_other_sites_nothi
         .await
         .expect(204);
 
+    // All that is known of somebody is for an admin, with a reason.
+    let root = Someone::with(&api, "root", Role::Admin, &[]).await;
+    root.post(&api, "/v1/patients/P1/export", &json!({})).await.problem(422);
+    root.post(&api, "/v1/patients/nobody/export", &reason).await.problem(404);
+    let whole = root.post(&api, "/v1/patients/P1/export", &reason).await.expect(200);
+    assert_eq!(whole["patient"]["name"]["given"], NAME);
+    assert_eq!(whole["messages"][0]["attempts"][0]["address"], NUMBER);
+    let asked = root.get(&api, "/v1/audit?who=root&limit=1").await.expect(200);
+    assert_eq!(
+        (&asked["audit"][0]["act"], &asked["audit"][0]["subject"]),
+        (&json!("patient.export"), &json!("P1"))
+    );
+
     // Who did what is on record, with the reason, and the chain holds.
-    let audit =
-        Someone::with(&api, "root", Role::Admin, &[]).await.get(&api, "/v1/audit?who=ana").await.expect(200);
+    let audit = root.get(&api, "/v1/audit?who=ana").await.expect(200);
     let acts: Vec<(&str, &str)> = audit["audit"]
         .as_array()
         .unwrap()

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use async_trait::async_trait;
 use outreachd::simulator::{AuditStats, Auditor, Hit};
+use outreachd::store::sealer::Sealer;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 use uuid::Uuid;
@@ -157,8 +157,9 @@ async fn every_publish_has_its_row(sql: &PgPool, evidence: &Evidence, report: &m
     for row in sqlx::query("SELECT body_hash FROM parked").fetch_all(sql).await.unwrap() {
         *parked.entry(row.get(0)).or_default() += 1;
     }
+    let sealer = Sealer::new(&hex::decode(super::rig::KEY).unwrap()).unwrap();
     for body in &evidence.bad {
-        let count = parked.remove(Sha256::digest(body).as_slice()).unwrap_or(0);
+        let count = parked.remove(sealer.fingerprint(body).as_slice()).unwrap_or(0);
         report
             .check(count == 1, || format!("I1: a bad body of {} bytes is parked {count} times", body.len()));
     }

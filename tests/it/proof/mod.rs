@@ -3,7 +3,7 @@
 
 mod auditor;
 mod bad;
-mod canary;
+pub(crate) mod canary;
 mod drain;
 mod failover;
 mod faults;

@@ -17,6 +17,7 @@ mod gate;
 mod guard;
 mod holds;
 mod intake;
+mod keeping;
 mod lists;
 mod operate;
 mod outbox;
@@ -337,6 +338,12 @@ contract! {
         an_unknown_message_is_none
         attempts_are_listed_as_they_were
         the_ledger_counts_itself
+    }
+    keeping {
+        a_dump_names_nobody
+        values_are_sealed_anew_beside_running_work
+        what_has_ended_is_erased_in_its_time
+        a_patient_is_erased_and_their_no_stays
     }
     throughput {
         #[ignore = "takes minutes: a measurement, run by hand"]
