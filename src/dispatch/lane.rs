@@ -11,7 +11,7 @@ use super::failover::Guard;
 use super::gate::{Gate, Lag, Tolerance, Wall};
 use super::queue::Queue;
 use super::send::{self, Written};
-use super::{Corridor, Planned, render};
+use super::{Corridor, Planned, company, render};
 use crate::config::Config;
 use crate::config::provider::{BreakerSettings, Limit, Period};
 use crate::domain::ids::AttemptId;
@@ -303,7 +303,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTra
             corridor.freed.notify_one();
         }
     }
-    corridor.release(lane.queue.drain().iter().map(Planned::release).collect()).await;
+    corridor.release(lane.queue.drain().iter().flat_map(Planned::releases).collect()).await;
 }
 
 /// Renders what the slots allow, writes it down, and sends what the ledger lets go.
@@ -319,12 +319,12 @@ async fn chunk(
     let mut ready: Vec<Ready> = Vec::new();
     while !slots.is_empty() {
         super::breathe(ready.len()).await;
-        let Some(planned) = lane.queue.take() else { break };
+        let Some(mut planned) = lane.queue.take() else { break };
         if planned.hand.deadline <= Instant::now() || !lane.guard.admits(planned.probe.as_ref()) {
-            corridor.release(vec![planned.release()]).await;
+            corridor.release(planned.releases()).await;
             continue;
         }
-        let rendered = match render::render(corridor, &planned) {
+        let rendered = match company::rendered(corridor, &mut planned).await {
             Ok(rendered) => rendered,
             Err(error) => {
                 unfit(corridor, planned, error.reason).await;
@@ -344,7 +344,7 @@ async fn chunk(
     // The provider may have begun to fail while slots were waited for.
     let (ready, back): (Vec<_>, Vec<_>) =
         ready.into_iter().partition(|one| lane.guard.admits(one.planned.probe.as_ref()));
-    corridor.release(back.iter().map(|one| one.planned.release()).collect()).await;
+    corridor.release(back.iter().flat_map(|one| one.planned.releases()).collect()).await;
     let allowed = super::budget::afford(corridor, ready).await;
     begin(corridor, lane, allowed, wire, tasks).await;
 }
@@ -389,11 +389,13 @@ async fn begin(
     let mut refused = Vec::new();
     for (begin, one) in rows.into_iter().zip(ready) {
         if !allowed.remove(&begin.attempt) {
-            refused.push(one.planned.release());
+            refused.extend(one.planned.releases());
             super::budget::give_back(corridor, one.spend).await;
             continue;
         }
-        let Ready { planned, rendered, at, taken, spend } = one;
+        let Ready { mut planned, rendered, at, taken, spend } = one;
+        // They stand in the ledger as carried, and are in no hand any more.
+        planned.riders.clear();
         let Some(wire) = wire.split(1) else { break };
         let sender = render::sender(corridor, &planned, &lane.senders);
         let written = Written {
@@ -437,7 +439,7 @@ async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
         })
         .collect();
     super::settle::write(&corridor, &settlements).await;
-    corridor.release(ready.iter().map(|one| one.planned.release()).collect()).await;
+    corridor.release(ready.iter().flat_map(|one| one.planned.releases()).collect()).await;
     for one in ready {
         super::send::uncount(&corridor, &one.planned).await;
         super::budget::give_back(&corridor, one.spend).await;
@@ -465,5 +467,6 @@ fn row(lane: &Lane, planned: &Planned, rendered: &Rendered, hash: &str) -> Begin
         recipient: planned.reader.recipient,
         count: planned.count.clone(),
         patience: planned.patience,
+        riders: planned.riders.iter().map(Planned::riding).collect(),
     }
 }

@@ -231,6 +231,7 @@ pub(super) fn filter(fields: &mut Fields<'_>) -> Option<(MessageFilter, Option<C
         campaign_id: fields.read("campaign_id", |slot| slot.name(CampaignId::parse, CampaignId::RULE)),
         patient_id: fields.read("patient_id", |slot| slot.name(PatientId::parse, PatientId::RULE)),
         copies_of: Vec::new(),
+        merged_into: None,
         before: None,
         since: fields.read("since", instant),
         until: fields.read("until", instant),

@@ -17,7 +17,7 @@ use crate::store::emit::{Move, NewEvent, shard};
 use crate::store::engine::{
     Args, Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
 };
-use crate::store::rows::{Begin, Begun, Count, Counted, Decided, Failure, Settlement, Then};
+use crate::store::rows::{Begin, Begun, Count, Counted, Decided, Failure, PatientState, Settlement, Then};
 
 impl<E: Engine> Ledger<E> {
     /// Moves statuses, work state and events in one go, where the lease is still the one that was decided under. A
@@ -85,17 +85,30 @@ impl<E: Engine> Ledger<E> {
             .filter(|b| seen.insert(b.facts.id))
             .filter(|b| b.count.iter().flat_map(Count::rows).all(|c| counted.insert(c.subject.as_str())))
             .collect();
-        let batch = batch.as_slice();
         if batch.is_empty() {
             return Ok(Begun { attempts: Vec::new(), now: self.clock().await? });
         }
-        let others = batch
-            .iter()
-            .map(|b| match b.state.subjects.get(1..) {
-                None | Some([]) => Ok(None),
-                Some(others) => serde_json::to_string(others).map(Some).map_err(|_| unfit("subjects")),
-            })
-            .collect::<Result<Vec<Option<String>>>>()?;
+        let rows = if batch.iter().all(|b| b.riders.is_empty()) {
+            let others = others(&batch)?;
+            self.engine.write(E::STATEMENTS.begin, self.beginning(worker, &batch, &others)).await?
+        } else {
+            self.begin_with_riders(worker, batch).await?
+        };
+        let now = match rows.first() {
+            Some(row) => row.time(1)?,
+            None => self.clock().await?,
+        };
+        let attempts = rows.iter().map(|row| Ok(AttemptId(row.id(0)?))).collect::<Result<Vec<_>>>()?;
+        Ok(Begun { attempts, now })
+    }
+
+    /// The parameters of `begin`.
+    pub(super) fn beginning<'a>(
+        &self,
+        worker: WorkerId,
+        batch: &'a [&'a Begin],
+        others: &'a [Option<String>],
+    ) -> Args<'a> {
         let columns = vec![
             ids("id", batch, |b| b.facts.id.0),
             ints("token", batch, |b| b.token),
@@ -128,14 +141,7 @@ impl<E: Engine> Ledger<E> {
             }),
             maybe_texts("addressed_after", batch, |b| b.count.as_ref().map(|c| c.address.after.as_str())),
         ];
-        let args = args![worker.0, micros(self.timings.send)].batch(columns);
-        let rows = self.engine.write(E::STATEMENTS.begin, args).await?;
-        let now = match rows.first() {
-            Some(row) => row.time(1)?,
-            None => self.clock().await?,
-        };
-        let attempts = rows.iter().map(|row| Ok(AttemptId(row.id(0)?))).collect::<Result<Vec<_>>>()?;
-        Ok(Begun { attempts, now })
+        args![worker.0, micros(self.timings.send)].batch(columns)
     }
 
     /// Takes back what the caps counted of a message that was not sent.
@@ -280,6 +286,19 @@ fn blames_address(settlement: &Settlement) -> bool {
 /// Whether a carrier knows of a stop at the address.
 fn tells_of_stop(settlement: &Settlement) -> bool {
     settlement.failure == Some(Failure::OptedOut) && !settlement.facts.test
+}
+
+/// Of each message the rows of `patient_state` beside its patient's own, as JSON.
+pub(super) fn others(batch: &[&Begin]) -> Result<Vec<Option<String>>> {
+    batch.iter().map(|b| other_subjects(&b.state)).collect()
+}
+
+/// The rows of `patient_state` beside the patient's own, as JSON.
+pub(super) fn other_subjects(state: &PatientState) -> Result<Option<String>> {
+    match state.subjects.get(1..) {
+        None | Some([]) => Ok(None),
+        Some(others) => serde_json::to_string(others).map(Some).map_err(|_| unfit("subjects")),
+    }
 }
 
 fn person<'b>(begin: &&'b Begin) -> Option<&'b Counted> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod bounces;
 mod calls;
+mod digests;
 pub(crate) mod forged;
 mod lmtp;
 pub(crate) mod lost;
