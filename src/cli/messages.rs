@@ -291,6 +291,7 @@ fn write_facts(out: &mut Out, row: &MessageRow) -> Result<(), Failure> {
     lines.extend(row.due_at.filter(|at| *at < Timestamp::MAX).map(|at| ("due", short(at))));
     lines.extend(facts.retry_of.map(|id| ("retry of", id.to_string())));
     lines.extend(row.copy_of.map(|id| ("copy of", id.to_string())));
+    lines.extend(row.merged_into.map(|id| ("merged", format!("into {id}"))));
     lines.extend(facts.test.then(|| ("test", "yes: the built-in simulator takes it".to_owned())));
     Ok(lines.into_iter().try_for_each(|(name, value)| out.line(format!("{name:<9} {value}")))?)
 }

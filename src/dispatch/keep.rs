@@ -1,4 +1,4 @@
-//! Housekeeping: what ended holds held goes as they say, people are called, receipts that do not come are no longer
+//! Housekeeping: what ended holds held goes as they say, what others carried ends with them, people are called, receipts that do not come are no longer
 //! awaited, contacts that do not work are given up, old counts are forgotten. Every worker does it; the ledger gives
 //! each row to one of them.
 
@@ -53,6 +53,10 @@ async fn keep(corridor: &Corridor, round: u32) -> Result<(), StoreError> {
         corridor.told.notify_one();
         corridor.due.notify_one();
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    while corridor.store.settle_riders(AT_ONCE).await? > 0 {
+        corridor.told.notify_one();
+        corridor.due.notify_one();
     }
     loop {
         let swept = corridor.store.sweep_work(AT_ONCE).await?;

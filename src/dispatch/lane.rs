@@ -11,7 +11,7 @@ use super::failover::Guard;
 use super::gate::{Gate, Lag, Tolerance, Unused, Wall};
 use super::queue::Queue;
 use super::send::{self, Written};
-use super::{Corridor, Planned, render};
+use super::{Corridor, Planned, company, render};
 use crate::config::Config;
 use crate::config::provider::{BreakerSettings, Limit, Period};
 use crate::domain::ids::AttemptId;
@@ -318,7 +318,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTra
             corridor.freed.notify_one();
         }
     }
-    corridor.release(lane.queue.drain().iter().map(Planned::release).collect()).await;
+    corridor.release(lane.queue.drain().iter().flat_map(Planned::releases).collect()).await;
 }
 
 /// Renders what the slots allow, writes it down, and sends what the ledger lets go.
@@ -335,9 +335,9 @@ async fn chunk(
     let mut back = Vec::new();
     while !slots.is_empty() {
         super::breathe(ready.len() + back.len()).await;
-        let Some(planned) = lane.queue.take() else { break };
+        let Some(mut planned) = lane.queue.take() else { break };
         if planned.hand.deadline <= Instant::now() || !lane.guard.admits(planned.probe.as_ref()) {
-            back.push(planned.release());
+            back.extend(planned.releases());
             continue;
         }
         let digits = match super::questions::digits(corridor, &planned).await {
@@ -349,11 +349,11 @@ async fn chunk(
             }
             Err(error) => {
                 tracing::warn!(%error, message = %planned.hand.facts.id, "what it asks could not be written down");
-                corridor.release(vec![planned.release()]).await;
+                back.extend(planned.releases());
                 continue;
             }
         };
-        let rendered = match render::render(corridor, &planned, &digits) {
+        let rendered = match company::rendered(corridor, &mut planned, &digits).await {
             Ok(rendered) => rendered,
             Err(error) => {
                 unfit(corridor, planned, error.reason).await;
@@ -373,7 +373,7 @@ async fn chunk(
     // The provider may have begun to fail while slots were waited for.
     let (ready, stopped): (Vec<_>, Vec<_>) =
         ready.into_iter().partition(|one| lane.guard.admits(one.planned.probe.as_ref()));
-    back.extend(stopped.iter().map(|one| one.planned.release()));
+    back.extend(stopped.iter().flat_map(|one| one.planned.releases()));
     corridor.release(back).await;
     let allowed = super::budget::afford(corridor, ready).await;
     begin(corridor, lane, allowed, wire, tasks).await;
@@ -423,12 +423,14 @@ async fn begin(
     let mut refused = Vec::new();
     for (begin, one) in rows.into_iter().zip(ready) {
         if !allowed.remove(&begin.attempt) {
-            refused.push(one.planned.release());
+            refused.extend(one.planned.releases());
             lane.unused.note(one.rendered.segments.max(1));
             super::budget::give_back(corridor, one.spend).await;
             continue;
         }
-        let Ready { planned, rendered, at, taken, spend } = one;
+        let Ready { mut planned, rendered, at, taken, spend } = one;
+        // They stand in the ledger as carried, and are in no hand any more.
+        planned.riders.clear();
         let Some(wire) = wire.split(1) else { break };
         let sender = render::sender(corridor, &planned, &lane.senders);
         let written = Written {
@@ -472,7 +474,7 @@ async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
         })
         .collect();
     // Without their leases they cannot be begun any more: what stands then is all there will be.
-    corridor.release(ready.iter().map(|one| one.planned.release()).collect()).await;
+    corridor.release(ready.iter().flat_map(|one| one.planned.releases()).collect()).await;
     super::settle::write(&corridor, &settlements).await;
     for one in ready {
         super::send::uncount(&corridor, &one.planned).await;
@@ -501,5 +503,6 @@ fn row(lane: &Lane, planned: &Planned, rendered: &Rendered, hash: &str) -> Begin
         recipient: planned.reader.recipient,
         count: planned.count.clone(),
         patience: planned.patience,
+        riders: planned.riders.iter().map(Planned::riding).collect(),
     }
 }

@@ -8,6 +8,7 @@ mod budget;
 mod callbacks;
 mod choice;
 mod clock;
+mod company;
 mod copies;
 mod due;
 mod explain;
@@ -48,6 +49,7 @@ use crate::domain::ids::{PatientId, SendKey, SiteId, WorkerId};
 use crate::domain::outbound::Route;
 use crate::domain::patience::Patience;
 use crate::domain::patient::{Name, Patient, Proxy};
+use crate::domain::phi::Phi;
 use crate::domain::words::{Authority, Channel, PhiClass, Reason, Recipient};
 use crate::policy::person::Addressee;
 use crate::policy::question::Rules;
@@ -180,6 +182,10 @@ struct Planned {
     explanation: String,
     /// Where it is to show whether its provider is back.
     probe: Option<failover::Ticket>,
+    /// Messages that its text tells as well; they carry none themselves.
+    riders: Vec<Planned>,
+    /// Several patients are told together: nobody is named.
+    unnamed: bool,
 }
 
 /// Who reads it: the patient, or a proxy in their place.
@@ -193,6 +199,8 @@ struct Reader {
     /// What a proxy is to the patient, and what they may do.
     relationship: Option<String>,
     authority: Option<Authority>,
+    /// By which a proxy is known again.
+    key: Option<Phi>,
 }
 
 impl Reader {
@@ -205,6 +213,7 @@ impl Reader {
             timezone: addressee.timezone.map(str::to_owned),
             relationship: proxy.and_then(|p| p.relationship.clone()),
             authority: proxy.map(|p| p.authority),
+            key: proxy.map(Proxy::key),
         }
     }
 }

@@ -136,7 +136,7 @@ fn outbound(corridor: &Corridor, written: &Written) -> OutboundMessage {
         attempt_id: written.attempt,
         send_key: SendKey { message: facts.id, step: planned.hand.work.step },
         to: planned.route.address.clone(),
-        to_name: planned.reader.name.clone(),
+        to_name: planned.reader.name.clone().filter(|_| !planned.unnamed),
         from: written.sender.clone(),
         language: written.locale.clone(),
         purpose: facts.purpose,

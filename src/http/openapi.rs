@@ -252,6 +252,7 @@ fn messages() -> Vec<(&'static str, Value)> {
         ("expires_at", time()),
         ("receipt_by?", time()),
         ("copy_of?", id()),
+        ("merged_into?", id()),
     ]);
     let gate = object(&[("gate", word(Gate::ALL)), ("passed", flag())]);
     let attempt = object(&[

@@ -5,6 +5,7 @@ pub mod callback;
 pub mod campaign;
 pub mod cap;
 pub mod decide;
+pub mod digest;
 pub mod explanation;
 pub mod health;
 pub mod hours;

@@ -80,6 +80,8 @@ pub struct Statements {
     pub claim: &'static str,
     pub decide: &'static str,
     pub begin: &'static str,
+    pub board: &'static str,
+    pub take_company: &'static str,
     pub settle: &'static str,
     pub reserve: &'static str,
     pub outbox: &'static str,

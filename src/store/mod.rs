@@ -49,7 +49,7 @@ use rows::{
     CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Count, Counts, Decided,
     Directory, EventRow, Heard, Hold, HoldRow, HoldThen, LookUpAsk, LostAttempt, MessageFilter, MessageRow,
     NewCopy, OutboxEvent, PageRow, PageWish, ParkedFilter, ParkedRow, QuestionAsk, Received, Release,
-    ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved, Settlement, Spend, Subject, TakenOver,
+    ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved, Seats, Settlement, Spend, Subject, TakenOver,
     UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
 };
 
@@ -125,6 +125,10 @@ pub trait Store:
     /// is asked, and only while the message is in the hand that asks and nothing of it was sent.
     async fn copy(&self, copies: &[NewCopy]) -> Result<()>;
 
+    /// Takes in hand what waits and might be told together with messages that are about to be sent: of the same template,
+    /// for the same patient or for somebody else behind the same address; `room` at most.
+    async fn company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Claimed>;
+
     /// Writes what was decided other than to send. What has failed and is not bulk becomes a work item.
     async fn decide(&self, decisions: &[Decided]) -> Result<()>;
 
@@ -132,7 +136,8 @@ pub trait Store:
     /// for a while after; a message keeps those that it has. `None`: there are not so many left.
     async fn allot(&self, ask: &QuestionAsk) -> Result<Option<Vec<(AnswerName, u8)>>>;
 
-    /// Writes the attempts of those messages whose decision still holds; answers which.
+    /// Writes the attempts of those messages whose decision still holds, and the decisions of all whom they carry; answers
+    /// which.
     async fn begin(&self, worker: WorkerId, batch: &[Begin]) -> Result<Begun>;
 
     /// Writes what became of attempts, moves their messages on, and emits events. Keyed by attempt, never by
@@ -196,6 +201,10 @@ pub trait Store:
 
     /// Writes what became of a round, and ends it. What was taken is written whoever has the next round by now.
     async fn settle_callbacks(&self, round: &CallbackRound) -> Result<()>;
+
+    /// Ends what other messages carried and has arrived with them, and frees what has not; `limit` messages at most.
+    /// Answers how many.
+    async fn settle_riders(&self, limit: u32) -> Result<u32>;
 
     /// Lets go what holds held that have ended, as each says, `limit` messages of each at most. Answers how many.
     async fn settle_holds(&self, limit: u32) -> Result<u32>;

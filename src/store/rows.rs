@@ -418,6 +418,28 @@ pub struct Begin {
     pub count: Option<Count>,
     /// How long it is waited for before the next step is taken as well; `None`: until it has failed.
     pub patience: Option<Patience>,
+    /// Messages that its text tells as well. It begins with all of them, or not at all.
+    pub riders: Vec<Rider>,
+}
+
+/// A message that another one is about to carry. It is in the same hand.
+#[derive(Clone, Debug)]
+pub struct Rider {
+    pub message: MessageId,
+    pub token: i64,
+    pub step: u16,
+    pub state: PatientState,
+    pub valid_until: Timestamp,
+    pub explanation: String,
+}
+
+/// A message that could carry others: who else might be told with it.
+#[derive(Clone, Debug)]
+pub struct Seats {
+    pub patient: PatientId,
+    pub template: TemplateName,
+    /// Whoever else stands behind it may be told too.
+    pub address: Phi,
 }
 
 /// A message that the caps count: once for the person, where they are known and it is new to them, and once for the
@@ -609,6 +631,8 @@ pub struct MessageFilter {
     pub until: Option<Timestamp>,
     /// The copies of these messages.
     pub copies_of: Vec<MessageId>,
+    /// Those that this message carries, or carried.
+    pub merged_into: Option<MessageId>,
     /// Those older than this one.
     pub before: Option<MessageId>,
     /// Those that may still be tried again and were not.
@@ -644,6 +668,9 @@ pub struct MessageRow {
     /// The message that it is a copy of, for a proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy_of: Option<MessageId>,
+    /// The message in whose text it is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<MessageId>,
     #[serde(skip)]
     pub explanation: Option<String>,
     #[serde(skip)]

@@ -89,6 +89,8 @@ channels = []
 [policy.cap]
 per_day = 0
 per_week = 0
+[policy.digest]
+most = 1
 [[site]]
 id = "lakeside-north"
 name = { en = "Lakeside Health North", es = "Lakeside Health Norte", zh-Hans = "湖畔医疗北院" }

@@ -47,7 +47,7 @@ impl<E: Engine> Ledger<E> {
         Ok(Claimed { messages, now })
     }
 
-    fn leased(&self, row: &E::Row) -> Result<LeasedMessage> {
+    pub(super) fn leased(&self, row: &E::Row) -> Result<LeasedMessage> {
         let work = Work {
             token: row.int(19)?,
             status: row.word(15, MessageStatus::from_word)?,

@@ -13,6 +13,7 @@ mod claim;
 mod contacts;
 mod copies;
 mod corridor;
+mod digest;
 mod directory;
 mod emergencies;
 mod erasure;
@@ -229,6 +230,9 @@ impl<E: Engine> Store for Ledger<E> {
     async fn decide(&self, decisions: &[Decided]) -> Result<()> {
         self.decide_batch(decisions).await
     }
+    async fn company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Claimed> {
+        self.take_company(worker, seats, room).await
+    }
     async fn copy(&self, copies: &[NewCopy]) -> Result<()> {
         self.write_copies(copies).await
     }
@@ -264,6 +268,9 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn settle_callbacks(&self, round: &CallbackRound) -> Result<()> {
         self.settle_round(round).await
+    }
+    async fn settle_riders(&self, limit: u32) -> Result<u32> {
+        self.end_rides(limit).await
     }
     async fn settle_holds(&self, limit: u32) -> Result<u32> {
         self.settle_ended_holds(limit).await

@@ -106,6 +106,7 @@ impl<E: Engine> Ledger<E> {
             let of: Vec<Uuid> = filter.copies_of.iter().map(|id| id.0).collect();
             q.and("m.copy_of = ANY(?)", of);
         }
+        q.and_if("m.merged_into = ?", filter.merged_into.map(|id| id.0));
         q.and_if("m.id < ?", filter.before.map(|id| id.0));
         // By the time in the id: no index on the time of acceptance is needed.
         q.and_if("m.id >= ?", filter.since.map(first_id_of));
@@ -159,6 +160,7 @@ impl<E: Engine> Ledger<E> {
             copy_of: row.maybe_id(27)?.map(MessageId),
             body,
             receipt_by: row.maybe_time(26)?,
+            merged_into: row.maybe_id(28)?.map(MessageId),
         })
     }
 
@@ -300,7 +302,7 @@ fn select_messages(condition: &str) -> String {
         "SELECT ",
         words::facts!("m."),
         ", m.status, m.reason, m.channel, m.step, m.tries, m.seq, m.accepted_at, m.changed_at, m.expires_at, m.due_at, ",
-        "m.explanation, m.body, m.receipt_by, m.copy_of FROM messages m WHERE "
+        "m.explanation, m.body, m.receipt_by, m.copy_of, m.merged_into FROM messages m WHERE "
     );
     format!("{SELECT}{condition}")
 }

@@ -46,6 +46,7 @@ const MIGRATIONS: Migrations = &[
     (13, "campaigns", include_str!("../../../migrations/postgres/0013_campaigns.sql")),
     (15, "people", include_str!("../../../migrations/postgres/0015_people.sql")),
     (16, "pulse", include_str!("../../../migrations/postgres/0016_pulse.sql")),
+    (17, "digests", include_str!("../../../migrations/postgres/0017_digests.sql")),
     (18, "questions", include_str!("../../../migrations/postgres/0018_questions.sql")),
     (19, "keeping", include_str!("../../../migrations/postgres/0019_keeping.sql")),
     (20, "recover", include_str!("../../../migrations/postgres/0020_recover.sql")),

@@ -4,8 +4,8 @@ use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
     decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_waited_for_no_longer, may_begin,
-    next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises, sent_again,
-    settled, tombstone, within_caps,
+    may_join, next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises,
+    sent_again, settled, tombstone, within_caps,
 };
 
 /// Due messages of one source, in the words of their index.
@@ -134,6 +134,39 @@ pub(super) const STATEMENTS: Statements = Statements {
          ) ",
         attempts!(),
         "FROM i RETURNING id, now()"
+    ),
+
+    board: concat!(
+        "WITH i AS (SELECT * FROM {input}),
+         stops AS MATERIALIZED (
+             SELECT scope, value, cause FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
+         )
+         SELECT m.id FROM i JOIN messages m ON m.id = i.id WHERE m.lease_owner = $1 AND ",
+        may_begin!("SELECT jsonb_array_elements_text(i.others::jsonb)"),
+        " AND ",
+        not_stopped!(),
+        " FOR UPDATE OF m SKIP LOCKED"
+    ),
+
+    take_company: concat!(
+        "WITH locked AS (
+             SELECT m.id FROM messages m WHERE m.id = ANY($1) AND ",
+        may_join!(),
+        " FOR UPDATE SKIP LOCKED
+         ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token)
+         UPDATE messages m
+         SET lease_token = lease.token, lease_owner = $2, lease_until = now() + $3 * {us}, merged_into = NULL, last_attempt = NULL
+         FROM locked, lease
+         WHERE m.id = locked.id
+         RETURNING ",
+        claimed!("m."),
+        ", ",
+        tombstone!("m"),
+        ", ",
+        bound_to!("m"),
+        ", ",
+        reached!("m"),
+        ", m.receipt_by IS NOT NULL"
     ),
 
     settle: concat!(

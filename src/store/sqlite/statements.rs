@@ -5,8 +5,8 @@ use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
     decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_waited_for_no_longer, may_begin,
-    next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises, sent_again,
-    settled, tombstone, within_caps,
+    may_join, next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises,
+    sent_again, settled, tombstone, within_caps,
 };
 
 /// The keys of the gate with what is free of them.
@@ -113,6 +113,35 @@ pub(super) const STATEMENTS: Statements = Statements {
          UPDATE patient_state AS c SET recent_sends = n.recent FROM (",
         counted!(),
         ") n WHERE c.subject = n.subject"
+    ),
+
+    board: concat!(
+        "WITH i AS MATERIALIZED (SELECT * FROM {input}),
+         stops AS MATERIALIZED (
+             SELECT scope, value, cause FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
+         )
+         SELECT m.id FROM i JOIN messages m ON m.id = i.id WHERE m.lease_owner = $1 AND ",
+        may_begin!("SELECT value FROM json_each(i.others)"),
+        " AND ",
+        not_stopped!()
+    ),
+
+    take_company: concat!(
+        "UPDATE lease_tokens SET token = token + 1;
+         UPDATE messages AS m
+         SET lease_token = (SELECT token FROM lease_tokens), lease_owner = $2, lease_until = now() + $3, merged_into = NULL,
+             last_attempt = NULL
+         WHERE m.id = ANY($1) AND ",
+        may_join!(),
+        " RETURNING ",
+        claimed!(""),
+        ", ",
+        tombstone!("messages"),
+        ", ",
+        bound_to!("messages"),
+        ", ",
+        reached!("messages"),
+        ", receipt_by IS NOT NULL"
     ),
 
     settle: concat!(

@@ -313,6 +313,8 @@ fn configuration(plan: &Plan, providers: &str, database: &str, amqp: &str, prefi
         [policy.cap]
         per_day = 0
         per_week = 0
+        [policy.digest]
+        most = 1
         [log]
         level = "{level}"
         {more}

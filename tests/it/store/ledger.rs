@@ -149,6 +149,7 @@ impl Ledger {
                         &["accepted_at", "due_at", "lease_until", "changed_at", "ack_by", "receipt_by"]
                             as &[&str],
                     ),
+                    ("attempts", &["begun_at", "settled_at"]),
                     ("contact_faults", &["at"]),
                     ("emergencies", &["accepted_at"]),
                     ("receipts", &["received_at"]),

@@ -196,6 +196,7 @@ pub(super) fn begin_of(hand: &InHand, state: PatientState, valid_until: Timestam
         recipient: Recipient::Patient,
         count: None,
         patience: None,
+        riders: Vec::new(),
     }
 }
 

@@ -11,6 +11,7 @@ mod caps;
 mod claim;
 mod copies;
 mod decide;
+mod digest;
 mod directory;
 mod file;
 mod gate;
@@ -111,6 +112,13 @@ contract! {
         whoever_takes_a_job_back_takes_its_copies_back
         a_copy_that_waits_is_taken_back_though_the_patient_has_theirs
         a_cancel_and_a_copy_at_once_leave_nothing_to_send
+    }
+    digest {
+        riders_begin_with_their_carrier_or_nothing_does
+        what_becomes_of_the_carrier_becomes_of_its_riders
+        a_rider_whose_carrier_is_lost_comes_before_a_person
+        company_is_whoever_waits_for_the_same_reader
+        no_rider_is_lost_or_told_twice
     }
     directory {
         a_patient_is_found_under_every_name
@@ -303,7 +311,7 @@ contract! {
         a_word_given_on_release_counts_for_any_hold
         a_hold_whose_time_passes_ends_as_it_says
         a_decision_that_comes_after_the_end_holds_nothing
-        what_is_under_way_is_woken_and_never_called_expired_if_it_may_have_arrived
+        what_is_under_way_is_ended_and_never_called_expired_if_it_may_have_arrived
         many_held_messages_go_in_batches
     }
     work {
