@@ -15,6 +15,7 @@ use crate::callback::{Courier, NoTls};
 use crate::campaign::{self, Office};
 use crate::config::Config;
 use crate::config::provider::{BreakerSettings, CaptureSettings, ProviderSection, ProviderSettings};
+use crate::config::security::Key;
 use crate::config::source::SourceSection;
 use crate::config::store::StoreKind;
 use crate::config::work::DueTimes;
@@ -37,6 +38,7 @@ use crate::store::sealer::Sealer;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 use crate::template::{Finding, SharedCatalogue};
+use crate::watch::{self, Lookout, Teller, Undeliverable};
 
 /// The blind index of a set-up without a key: addresses are hashed, and whoever holds the database can test one.
 /// Mode `live` demands a key.
@@ -59,8 +61,22 @@ pub enum AppError {
     Listen { section: &'static str, address: SocketAddr, cause: std::io::ErrorKind },
     #[error(transparent)]
     Callbacks(#[from] NoTls),
+    #[error(transparent)]
+    Notify(#[from] Undeliverable),
     #[error("the built-in simulator: {0}")]
     Simulator(#[from] SimulatorError),
+}
+
+/// Seals as the configuration says; without a key nothing is sealed.
+fn sealer(config: &Config) -> Result<Sealer, StoreError> {
+    let security = &config.security;
+    match &security.key {
+        None => Sealer::new(NO_KEY),
+        Some(key) => {
+            let own = security.seal_keys.iter().map(Key::expose);
+            Ok(Sealer::new(key.expose())?.with_keys(own, security.encryption))
+        }
+    }
 }
 
 /// Opens the ledger that the configuration names; connects on first use.
@@ -68,14 +84,21 @@ pub enum AppError {
 /// # Errors
 /// The URL cannot be read, or the file cannot be opened.
 pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
-    let key = config.security.key.as_ref().map_or(NO_KEY, |key| key.expose());
-    let sealer = Sealer::new(key)?;
+    let sealer = sealer(config)?;
     let emitter = Emitter { statuses: config.events.statuses.clone() };
     let url = config.store.url.expose();
     let (timings, rules) = (timings(config), ledger_rules(config));
     Ok(match config.store.kind {
         StoreKind::Postgres => Arc::new(
-            PostgresStore::new(url, config.store.pool_size, sealer, emitter, timings)?.with_rules(rules),
+            PostgresStore::new(
+                url,
+                config.store.pool_size,
+                config.store.acquire_timeout,
+                sealer,
+                emitter,
+                timings,
+            )?
+            .with_rules(rules),
         ),
         StoreKind::Sqlite => {
             // The machine's own clock: a single file is used by the processes of one machine.
@@ -124,6 +147,7 @@ pub struct Worker {
     dispatcher: Dispatcher,
     consumers: Option<JoinHandle<()>>,
     campaigns: JoinHandle<()>,
+    watch: JoinHandle<()>,
     stop: CancellationToken,
 }
 
@@ -144,6 +168,7 @@ impl Worker {
             Some(address) => Some(listen("bounces", address).await?),
             None => None,
         };
+        let teller = Teller::new(&config)?;
         let simulator = Arc::new(Simulator::start(SimulatorConfig::default()).await?);
         let worker = WorkerId::generate();
         let broker = broker_options(&config)?.map(Broker::start);
@@ -186,6 +211,13 @@ impl Worker {
             dispatcher: Some(dispatcher.clone()),
         };
         let campaigns = tokio::spawn(campaign::run(office.clone(), worker, stop.clone()));
+        let lookout = Lookout {
+            store: store.clone(),
+            config: config.clone(),
+            broker: broker.clone(),
+            dispatcher: Some(dispatcher.clone()),
+        };
+        let watch = tokio::spawn(watch::run(lookout, teller, worker, stop.clone()));
         let parts = HttpState {
             intake: intake.clone(),
             campaigns: office,
@@ -209,6 +241,7 @@ impl Worker {
             dispatcher,
             consumers,
             campaigns,
+            watch,
             stop,
         })
     }
@@ -226,6 +259,7 @@ impl Worker {
                 let _ = tokio::time::timeout(Duration::from_secs(2), consumers).await;
             }
             let _ = tokio::time::timeout(Duration::from_secs(2), self.campaigns).await;
+            let _ = tokio::time::timeout(Duration::from_secs(2), self.watch).await;
         };
         tokio::join!(intake, self.dispatcher.stop());
         if let Some(broker) = &self.broker {
@@ -323,6 +357,7 @@ fn ledger_rules(config: &Config) -> LedgerRules {
             above: config.policy.second_person_above,
             by_source: config.sources.iter().filter_map(watched).collect(),
         },
+        channels: config.providers.iter().map(|p| (p.name.clone(), p.settings.channel())).collect(),
         work: WorkDue {
             plan_exhausted: by_priority(&work.plan_exhausted),
             outcome_unknown: by_priority(&work.outcome_unknown),

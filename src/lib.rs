@@ -15,11 +15,13 @@
 //!    mailbox    mail that comes back, by LMTP
 //! 3  intake     parse, ask the gatekeeper, write, acknowledge   dispatch    the corridor
 //!    receipt    what comes back from providers                 campaign    one message to many people
+//!    watch      what is wrong, and who is told
 //! 2  template   catalogue, strict render, lint, preview         provider    one file a provider
 //!    store      the ledger: one trait, two databases            broker      RabbitMQ
 //!    callback   results by HTTP, signed
 //! 1  policy     decisions: pure, `now` and jitter are arguments config      one section a file
 //! 0  domain     nouns, parsed once and valid ever after; protected health information is masked in `Debug`
+//!    faults     points at which the fault suite ends a process; nothing of it is in a release
 //! ```
 //!
 //! To follow one message, read in this order: [`intake::queue`], [`intake::submit`], [`intake::gatekeeper`],
@@ -73,6 +75,7 @@ pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
+pub mod faults;
 pub mod http;
 pub mod intake;
 pub mod mailbox;
@@ -82,3 +85,4 @@ pub mod receipt;
 pub mod simulator;
 pub mod store;
 pub mod template;
+pub mod watch;

@@ -173,6 +173,14 @@ pub async fn declare(options: &BrokerOptions) -> Result<(), DownReason> {
     once(options, topology::declare_missing).await
 }
 
+/// Deletes every exchange and queue of the prefix, with all that is in them.
+///
+/// # Errors
+/// Why the broker cannot be reached.
+pub async fn remove(options: &BrokerOptions) -> Result<(), DownReason> {
+    once(options, topology::remove).await
+}
+
 async fn once<T>(
     options: &BrokerOptions,
     ask: impl AsyncFnOnce(&lapin::Connection, &Prefix, Duration) -> Result<T, TopologyError>,

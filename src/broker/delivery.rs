@@ -12,7 +12,7 @@ pub struct Delivery {
     pub body: Vec<u8>,
     /// The key it was published with.
     pub routing_key: String,
-    /// The caller's correlation id, echoed in events.
+    /// The caller's correlation id, echoed in events; none where it holds control characters, which no database takes.
     pub correlation_id: Option<String>,
     /// The caller's message id.
     pub message_id: Option<String>,
@@ -42,6 +42,8 @@ pub struct Death {
     pub reason: String,
     /// How often.
     pub count: u64,
+    /// The key it had been published with: a dead letter gets another.
+    pub routing_key: Option<String>,
 }
 
 impl Delivery {
@@ -51,7 +53,7 @@ impl Delivery {
         let headers = properties.headers().as_ref();
         Self {
             routing_key: from.routing_key.to_string(),
-            correlation_id: text(properties.correlation_id()),
+            correlation_id: text(properties.correlation_id()).filter(|id| is_printable(id, queue)),
             message_id: text(properties.message_id()),
             user_id: text(properties.user_id()),
             headers: headers.map(text_headers).unwrap_or_default(),
@@ -76,6 +78,14 @@ impl std::fmt::Debug for Delivery {
     }
 }
 
+fn is_printable(correlation_id: &str, queue: QueueRole) -> bool {
+    let printable = !correlation_id.contains(char::is_control);
+    if !printable {
+        tracing::warn!(?queue, "a correlation id with control characters is left out");
+    }
+    printable
+}
+
 fn text_headers(table: &FieldTable) -> Vec<(String, String)> {
     let named = table.inner().iter();
     named.filter_map(|(name, value)| Some((name.to_string(), as_text(value)?))).collect()
@@ -91,7 +101,11 @@ fn deaths(table: &FieldTable) -> Vec<Death> {
     tables
         .filter_map(|table| {
             let count = number(table, "count").unwrap_or(1);
-            Some(Death { queue: text(table, "queue")?, reason: text(table, "reason")?, count })
+            let routing_key = match table.inner().get("routing-keys") {
+                Some(AMQPValue::FieldArray(keys)) => keys.as_slice().first().and_then(as_text),
+                _ => None,
+            };
+            Some(Death { queue: text(table, "queue")?, reason: text(table, "reason")?, count, routing_key })
         })
         .collect()
 }
@@ -114,5 +128,26 @@ fn number(table: &FieldTable, name: &str) -> Option<u64> {
         AMQPValue::ShortUInt(n) => Some(n.into()),
         AMQPValue::ShortShortUInt(n) => Some(n.into()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{QueueRole, is_printable};
+
+    #[test]
+    fn a_correlation_id_is_kept_if_a_database_takes_it() {
+        for (id, kept) in [("c-1", true), ("visite à 9 h", true), ("a\0b", false), ("a\nb", false)] {
+            assert_eq!(is_printable(id, QueueRole::Jobs), kept, "{id:?}");
+        }
+        for (name, role) in [
+            ("outreach.jobs", Some(QueueRole::Jobs)),
+            ("a.b.jobs.urgent", Some(QueueRole::Urgent)),
+            ("outreach.patients", Some(QueueRole::Patients)),
+            ("jobs", None),
+            ("somebody-elses", None),
+        ] {
+            assert_eq!(QueueRole::of_name(name), role, "{name}");
+        }
     }
 }

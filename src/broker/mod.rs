@@ -20,7 +20,7 @@ pub mod topology;
 mod window;
 
 pub use acks::Token;
-pub use connection::{Broker, BrokerOptions, BrokerState, UrlError, declare, inspect};
+pub use connection::{Broker, BrokerOptions, BrokerState, UrlError, declare, inspect, remove};
 pub use delivery::{Death, Delivery};
 pub use ends::{Acks, ConsumeOptions, Deliveries};
 pub use findings::{Finding, Rule};

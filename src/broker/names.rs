@@ -65,6 +65,13 @@ impl QueueRole {
     pub fn name(self, prefix: &Prefix) -> String {
         format!("{}.{}", prefix.as_str(), self.word())
     }
+
+    /// Which queue has this name, whatever the prefix.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        let is_last = |role: &Self| name.strip_suffix(role.word()).is_some_and(|start| start.ends_with('.'));
+        Self::ALL.into_iter().find(is_last)
+    }
 }
 
 /// An exchange that we publish to or producers publish to.

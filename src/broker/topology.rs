@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use tokio::time::timeout;
@@ -111,6 +113,14 @@ pub async fn inspect(
     timeout(limit, Declarer::open(connection, prefix).inspect()).await.unwrap_or(Err(TopologyError::Lost))
 }
 
+/// Deletes every queue and exchange of this prefix, with all that is in them.
+///
+/// # Errors
+/// When something may not be deleted, or the connection fails.
+pub async fn remove(connection: &Connection, prefix: &Prefix, limit: Duration) -> Result<(), TopologyError> {
+    timeout(limit, Declarer::open(connection, prefix).remove()).await.unwrap_or(Err(TopologyError::Lost))
+}
+
 /// The broker's answer to one declaration. Every refusal closes the channel.
 enum Answer {
     Fine,
@@ -193,6 +203,24 @@ impl<'a> Declarer<'a> {
         }
         self.close().await;
         Ok(findings)
+    }
+
+    async fn remove(mut self) -> Result<(), TopologyError> {
+        for item in items() {
+            let name = self.name(item);
+            let channel = self.channel().await?;
+            let result = match item {
+                Item::Queue(_) => {
+                    channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.map(drop)
+                }
+                Item::Exchange(_) => {
+                    channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await
+                }
+            };
+            self.answer(result)?;
+        }
+        self.close().await;
+        Ok(())
     }
 
     fn name(&self, item: Item) -> String {

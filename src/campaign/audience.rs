@@ -79,6 +79,7 @@ impl Office {
         plan: &Plan,
         batch: Vec<Row<Member>>,
         tally: &mut Brought,
+        by: &str,
     ) -> Result<Vec<Refusal>, Refused> {
         let (mut refusals, mut lines, mut good) = (Vec::new(), Vec::new(), Vec::new());
         tally.read += count(batch.len());
@@ -93,7 +94,7 @@ impl Office {
                 }
             }
         }
-        let added = self.add(plan, good).await?;
+        let added = self.add(plan, good, by).await?;
         for (line, added) in lines.into_iter().zip(added) {
             match added {
                 Added::New => tally.added += 1,
@@ -118,6 +119,7 @@ impl Office {
         &self,
         plan: &Plan,
         members: Vec<(u64, PatientId, RecipientBody)>,
+        by: &str,
     ) -> Result<Vec<Added>, Refused> {
         if members.is_empty() {
             return Ok(Vec::new());
@@ -129,7 +131,7 @@ impl Office {
             .map(|(ordinal, patient, body)| NewRecipient { ordinal, patient, body, place })
             .collect();
         for round in 0..10_u64 {
-            match self.store.add_recipients(&plan.id, &rows).await {
+            match self.store.add_recipients(&plan.id, &rows, by).await {
                 Ok(Some(added)) => return Ok(added),
                 Ok(None) => {
                     let cure = "make a new campaign for those who are missing";
@@ -148,7 +150,7 @@ impl Office {
     ///
     /// # Errors
     /// The campaign has begun, or the ledger is away.
-    pub async fn search(&self, plan: &Plan) -> Result<Brought, Refused> {
+    pub async fn search(&self, plan: &Plan, by: &str) -> Result<Brought, Refused> {
         let mut tally = Brought::default();
         let Some(query) = &plan.audience else { return Ok(tally) };
         let (row, now) = self.one(&plan.id).await?;
@@ -165,7 +167,7 @@ impl Office {
                 ordinal += 1;
                 members.push((ordinal, id, RecipientBody::default()));
             }
-            for added in self.add(plan, members).await? {
+            for added in self.add(plan, members, by).await? {
                 match added {
                     Added::New => tally.added += 1,
                     _ => tally.known += 1,
@@ -196,6 +198,7 @@ impl Office {
         plan: &Plan,
         parent: &CampaignId,
         kind: FollowUp,
+        by: &str,
     ) -> Result<(), Refused> {
         let mut after = 0;
         loop {
@@ -203,7 +206,7 @@ impl Office {
             let Some(last) = batch.last() else { return Ok(()) };
             after = last.ordinal;
             let members = batch.into_iter().map(|r| (r.ordinal, r.patient, r.body)).collect();
-            self.add(plan, members).await?;
+            self.add(plan, members, by).await?;
         }
     }
 }

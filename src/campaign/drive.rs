@@ -63,10 +63,20 @@ impl Driver {
         self.checks.retain(|id, _| campaigns.iter().any(|row| row.plan.id == *id));
         let mut busy = false;
         for row in &campaigns {
-            busy |= match row.state {
-                CampaignState::Cancelled => self.office.store.sweep_campaign(&row.plan.id, BATCH).await? > 0,
-                _ => self.step(row, now).await?,
+            let stepped = match row.state {
+                CampaignState::Cancelled => {
+                    self.office.store.sweep_campaign(&row.plan.id, BATCH).await.map(|swept| swept > 0)
+                }
+                _ => self.step(row, now).await,
             };
+            match stepped {
+                Ok(more) => busy |= more,
+                Err(StoreError::Contention) => {}
+                // The others go on.
+                Err(error) => {
+                    tracing::warn!(%error, campaign = %row.plan.id, "a campaign waits for the ledger")
+                }
+            }
         }
         if busy && let Some(dispatcher) = &self.office.dispatcher {
             dispatcher.nudge();

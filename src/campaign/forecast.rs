@@ -17,6 +17,7 @@ use crate::intake::gatekeeper::Arrival;
 use crate::policy::campaign::{ready_at, turns, wave_of};
 use crate::store::campaigns::{CampaignRow, Recipient};
 use crate::store::rows::{Admission, Subject};
+use crate::template::Sample;
 
 /// Recipients that are looked at in one go.
 const BATCH: u32 = 500;
@@ -47,8 +48,18 @@ pub struct Forecast {
 pub struct SampleText {
     pub channel: Channel,
     pub language: String,
-    pub text: String,
+    /// `None`: masked.
+    pub text: Option<Phi>,
     pub segments: u32,
+}
+
+impl Forecast {
+    /// Takes the texts out: they say what stands in the rows of the audience.
+    pub fn mask(&mut self) {
+        for sample in &mut self.samples {
+            sample.text = None;
+        }
+    }
 }
 
 /// Where it stands: turns go on from one recipient to the next.
@@ -176,7 +187,14 @@ impl Office {
         walk.forecast.cost = crate::config::money::Money::from_micros(walk.micros).to_string();
         let name =
             Name { given: Some(Phi::new("Maximiliano")), family: Some(Phi::new("Fernández-Castellanos")) };
-        for ((channel, language), (_, admission)) in &walk.longest {
+        let catalogue = self.catalogue.current();
+        let template = catalogue.get(&row.plan.template);
+        let examples = template.map(|template| template.manifest.sample_data(Sample::Longest));
+        for ((channel, language), (_, admission)) in &mut walk.longest {
+            // Nobody's own: the text is shown to whoever plans, and to whoever approves.
+            admission.body.data = examples.clone().unwrap_or_default();
+            admission.body.data.extend(row.plan.data.clone());
+            admission.body.patient = None;
             if let Ok(rendered) = foresight.render(admission, Some(&name), Some(language), *channel) {
                 let text = match &rendered.content {
                     Content::Sms { text, .. }
@@ -187,7 +205,7 @@ impl Office {
                 walk.forecast.samples.push(SampleText {
                     channel: *channel,
                     language: language.clone(),
-                    text: text.expose().to_owned(),
+                    text: Some(text.clone()),
                     segments: rendered.segments,
                 });
             }

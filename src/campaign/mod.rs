@@ -17,6 +17,7 @@
 mod audience;
 mod drive;
 mod forecast;
+mod sheet;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use crate::dispatch::Dispatcher;
 use crate::domain::campaign::{Approval, CampaignState, FollowUp, Pace, PauseReason, Plan};
 use crate::domain::hours::WeekHours;
 use crate::domain::ids::{CampaignId, PatientId};
+use crate::domain::people::is_same_person;
 use crate::domain::problem::Problem;
 use crate::domain::words::Reason;
 use crate::intake::Gatekeeper;
@@ -37,11 +39,15 @@ use crate::template::SharedCatalogue;
 pub use audience::{Brought, Refusal};
 pub use drive::run;
 pub use forecast::{Forecast, SampleText};
+pub use sheet::{Sheet, SheetPage};
 
 /// Recipients above which another person has to agree.
 pub const APPROVAL_ABOVE: u64 = 500;
 /// Messages that are written ahead of their turn, at most.
 const AHEAD: u32 = 20_000;
+
+/// Turns that are counted through to tell when a campaign ends.
+const LONGEST_WALK: usize = 50_000;
 
 /// Where campaigns are looked after.
 #[derive(Clone, Debug)]
@@ -119,6 +125,24 @@ impl Office {
         self.store.campaign(id).await?.ok_or(Refused::Unknown)
     }
 
+    /// When the last of those who wait has their turn, by the pace; `None`: it stands still, has no pace, or would take
+    /// long to work out.
+    ///
+    /// # Errors
+    /// The ledger is away.
+    pub async fn expected_end(&self, row: &CampaignRow) -> Result<Option<Timestamp>, Refused> {
+        let left =
+            usize::try_from(size(row).saturating_sub(row.expanded + row.refused)).unwrap_or(usize::MAX);
+        if row.state != CampaignState::Running || row.plan.pace.is_none() || left > LONGEST_WALK {
+            return Ok(None);
+        }
+        let now = self.store.ping().await?;
+        let booking = self.booking(&row.plan);
+        let from = row.next_turn.max(now);
+        let (_, end) = turns(row.plan.pace.as_ref(), &booking.line(), from, Timestamp::MAX, left);
+        Ok(Some(end))
+    }
+
     /// Does what `by` wants. Who is late to a change of somebody else is judged by what stands there then.
     ///
     /// # Errors
@@ -127,7 +151,12 @@ impl Office {
         for _ in 0..10 {
             let (row, now) = self.one(id).await?;
             let ask = self.judge(&row, by, wish, now).await?;
-            if self.store.move_campaign(&ask).await? {
+            let moved = match self.store.move_campaign(&ask).await {
+                // Somebody else has the row for a moment.
+                Err(StoreError::Contention) => false,
+                moved => moved?,
+            };
+            if moved {
                 if let Some(dispatcher) = &self.dispatcher {
                     dispatcher.nudge();
                 }
@@ -262,7 +291,7 @@ impl Office {
         plan.audience = None;
         let id = plan.id.clone();
         self.create(&plan, by).await?;
-        self.fill_from(&plan, parent, kind).await?;
+        self.fill_from(&plan, parent, kind, by).await?;
         Ok(self.one(&id).await?.0)
     }
 
@@ -307,8 +336,9 @@ pub fn needs_approval(row: &CampaignRow) -> bool {
 }
 
 fn check_approver(row: &CampaignRow, by: &str, count: u64, needed: bool) -> Result<(), Refused> {
-    if needed && by == row.created_by {
-        let rule = "whoever made a campaign does not approve it";
+    let mut hands = std::iter::once(&row.created_by).chain(&row.changed_by);
+    if needed && hands.any(|who| is_same_person(who, by)) {
+        let rule = "whoever made a campaign, or changed its plan or audience, does not approve it";
         return Err(refuse("", Reason::SourceNotAllowed, rule, "ask a colleague"));
     }
     if count != size(row) {

@@ -17,7 +17,7 @@ pub(super) enum Command {
     /// List entries, newest first
     #[command(after_help = "Example:\n  outreachd audit list --who ana --limit 20")]
     List {
-        /// By this account, token, or `cli:` and a name of the system
+        /// By this account, token, or `cli:` and an account of the system
         #[arg(long)]
         who: Option<String>,
         /// At most so many

@@ -1,6 +1,6 @@
 //! `outreachd campaign`: one message to many people, from the list to the report.
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
+use super::audit::record;
 use super::out::{Table, or_dash, tame};
 use super::patients::{Refusals, private_file};
 use super::{Desk, Failure, args, files, operator};
-use crate::campaign::{Brought, Forecast, Office, Refused, Wish, needs_approval, size};
+use crate::campaign::{Brought, Forecast, Office, Refused, Sheet, Wish, needs_approval, size};
 use crate::domain::campaign::{CampaignState, FollowUp, Pace, PaceUnit, Plan};
 use crate::domain::ids::{CampaignId, PatientId, SiteId, SourceName, TemplateName};
 use crate::domain::job::{MAX_JOB_BYTES, When};
 use crate::domain::reader::campaign_start;
 use crate::intake::Gatekeeper;
-use crate::intake::import::{Audience, neutral};
+use crate::intake::import::Audience;
 use crate::store::campaigns::{CampaignFilter, CampaignRow};
 
 /// Campaigns: one message to many people. Patients appear by their ids.
@@ -317,7 +318,7 @@ async fn create(desk: &mut Desk, office: &Office, options: CreateOptions) -> Res
     let mut plan = plan(office, &options.id, options.plan.as_deref(), None, options.what, pace)?;
     // The same command again goes on with the same file where the first one was cut off.
     match office.create(&plan, &operator()).await {
-        Ok(_) => {}
+        Ok(_) => record(office.store.as_ref(), "campaign.create", &plan.id, "").await?,
         Err(Refused::Not(_)) if options.audience.is_some() => {
             let (row, _) = office.one(&options.id).await?;
             if row.plan != plan {
@@ -330,7 +331,7 @@ async fn create(desk: &mut Desk, office: &Office, options: CreateOptions) -> Res
     }
     let tally = match &options.audience {
         Some(file) => bring(desk, office, &plan, file, options.refused.as_deref()).await?,
-        None => office.search(&plan).await?,
+        None => office.search(&plan, &operator()).await?,
     };
     let mut left_out = 0;
     for file in &options.exclude {
@@ -371,13 +372,14 @@ async fn bring(
     let mut tally = Brought::default();
     let mut refused = Refusals::open(refused, &columns)?;
     while let Some(batch) = batches.recv().await {
-        let refusals = office.bring(plan, batch, &mut tally).await?;
+        let refusals = office.bring(plan, batch, &mut tally, &operator()).await?;
         bar.set_message(format!("{} added, {} refused", tally.added, tally.refused));
         for row in refusals {
             refused.add(desk, &bar, &row)?;
         }
     }
     bar.finish_and_clear();
+    record(office.store.as_ref(), "campaign.audience", &plan.id, &format!("{} added", tally.added)).await?;
     let lost = |_| Failure::said("the file could not be read", "look at the log, and try again");
     reading.await.map_err(lost)?;
     refused.finish()?;
@@ -411,6 +413,7 @@ async fn done(
         patients.extend(ids(file)?);
     }
     let left_out = office.done(id, &patients).await?;
+    record(office.store.as_ref(), "campaign.done", id, &format!("{left_out} left out")).await?;
     if desk.json {
         return Ok(desk.out.pretty(&json!({"left_out": left_out}))?);
     }
@@ -442,7 +445,7 @@ async fn dry_run(desk: &mut Desk, office: &Office, id: &CampaignId) -> Result<()
         let head = format!("-- {} in {}, the longest:", sample.channel, sample.language);
         let head = desk.out.strong(&head);
         desk.out.line(head)?;
-        desk.out.line(tame_lines(&sample.text))?;
+        desk.out.line(tame_lines(sample.text.as_ref().map_or("", |text| text.expose())))?;
     }
     if forecast.needs_approval {
         desk.out.line(format!(
@@ -456,8 +459,21 @@ fn tame_lines(text: &str) -> String {
     text.lines().map(tame).collect::<Vec<_>>().join("\n")
 }
 
+/// What the audit log calls it, over HTTP as well.
+const fn act_of(wish: &Wish) -> &'static str {
+    match wish {
+        Wish::Approve(_) => "campaign.approve",
+        Wish::Start => "campaign.start",
+        Wish::Pause => "campaign.pause",
+        Wish::Resume => "campaign.resume",
+        Wish::Cancel => "campaign.cancel",
+        Wish::Pace(_) => "campaign.pace",
+    }
+}
+
 async fn act(desk: &mut Desk, office: &Office, id: &CampaignId, wish: &Wish) -> Result<(), Failure> {
     let row = office.wish(id, &operator(), wish).await?;
+    record(office.store.as_ref(), act_of(wish), id, "").await?;
     write(desk, &row)?;
     if matches!(wish, Wish::Start) && row.state == CampaignState::AwaitingApproval {
         return Err(Failure::said(
@@ -549,32 +565,18 @@ async fn report(
     Ok(table.write(&mut desk.out)?)
 }
 
-/// A row a recipient, for a spreadsheet: with a byte order mark, and without anything that it would compute.
+/// The campaign's table, into a file that its owner alone may read.
 async fn export(office: &Office, id: &CampaignId, path: &Path) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::file(path, &error);
-    let wrong = |error: csv::Error| Failure::file(path, &error.into());
     let mut file = BufWriter::new(private_file(path).map_err(failed)?);
-    std::io::Write::write_all(&mut file, "\u{feff}".as_bytes()).map_err(failed)?;
-    let mut csv = csv::Writer::from_writer(file);
-    csv.write_record(["row", "patient_id", "status", "reason", "channel", "message_id"]).map_err(wrong)?;
-    let mut after = 0;
-    loop {
-        let rows = office.store.recipients(id, after, 1_000).await?;
-        let Some(last) = rows.last() else { break };
-        after = last.ordinal;
-        for row in &rows {
-            let cells = [
-                row.ordinal.to_string(),
-                row.patient_id.to_string(),
-                row.status.map_or_else(String::new, |status| status.to_string()),
-                row.reason.map_or_else(String::new, |reason| reason.to_string()),
-                row.channel.map_or_else(String::new, |channel| channel.to_string()),
-                row.message_id.map_or_else(String::new, |id| id.to_string()),
-            ];
-            csv.write_record(cells.iter().map(|cell| neutral(cell).into_owned())).map_err(wrong)?;
-        }
+    let sheet = Sheet { office: office.clone(), id: id.clone(), refused: false };
+    let mut after = Some(0);
+    while let Some(last) = after {
+        let page = sheet.page(last).await?;
+        file.write_all(&page.csv).map_err(failed)?;
+        after = page.next;
     }
-    csv.flush().map_err(failed)
+    file.flush().map_err(failed)
 }
 
 async fn follow(
@@ -589,6 +591,12 @@ async fn follow(
     let pace = options.pace.pace();
     let plan = plan(office, &options.new, None, Some(base), options.what, pace)?;
     let row = office.follow(&options.id, kind, plan, &operator()).await?;
+    let act = match kind {
+        FollowUp::RetryFailed => "campaign.retry_failed",
+        FollowUp::RetryUnanswered => "campaign.retry_unanswered",
+        FollowUp::Correct => "campaign.correct",
+    };
+    record(office.store.as_ref(), act, &options.id, options.new.as_str()).await?;
     write(desk, &row)
 }
 

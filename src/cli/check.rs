@@ -1,5 +1,6 @@
 //! `outreachd check`: everything that is wrong, at once, each with its cure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -40,7 +41,7 @@ pub(super) struct Options {
 
 /// How one line of the report stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
+pub(super) enum Standing {
     Good,
     Warning,
     Bad,
@@ -57,19 +58,23 @@ impl Standing {
 }
 
 /// One line of the report.
-struct Line {
-    standing: Standing,
+pub(super) struct Line {
+    pub(super) standing: Standing,
     /// What was looked at: `config`, `ledger`, `broker`, `provider NAME` ...
-    subject: String,
-    what: String,
-    cure: String,
+    pub(super) subject: String,
+    pub(super) what: String,
+    pub(super) cure: String,
 }
 
 /// The report as it grows.
 #[derive(Default)]
-struct Report(Vec<Line>);
+pub(super) struct Report(Vec<Line>);
 
 impl Report {
+    pub(super) fn lines(&self) -> &[Line] {
+        &self.0
+    }
+
     fn add(&mut self, standing: Standing, subject: &str, what: impl ToString, cure: impl ToString) {
         let line =
             Line { standing, subject: subject.to_owned(), what: what.to_string(), cure: cure.to_string() };
@@ -90,13 +95,18 @@ impl Report {
 }
 
 pub(super) async fn run(desk: &mut Desk, options: &Options) -> Result<(), Failure> {
-    let loaded = Config::load(&desk.load_options()?);
     if options.show {
-        let config = loaded.map_err(Failure::Config)?;
+        let config = Config::load(&desk.load_options()?).map_err(Failure::Config)?;
         return Ok(desk.out.raw(config.redacted_toml().as_bytes())?);
     }
+    let (report, _) = examine(desk).await?;
+    write(desk, &report)
+}
+
+/// Looks at everything; and gives the configuration, where it is good.
+pub(super) async fn examine(desk: &Desk) -> Result<(Report, Option<Arc<Config>>), Failure> {
     let mut report = Report::default();
-    match loaded {
+    match Config::load(&desk.load_options()?) {
         Ok(config) => {
             report.good("config", "all settings can work together");
             safety(&mut report, &config);
@@ -105,6 +115,7 @@ pub(super) async fn run(desk: &mut Desk, options: &Options) -> Result<(), Failur
             queues(&mut report, &config).await?;
             providers(&mut report, &config).await;
             receivers(&mut report, &config).await;
+            Ok((report, Some(Arc::new(config))))
         }
         Err(faults) => {
             for fault in faults {
@@ -116,9 +127,9 @@ pub(super) async fn run(desk: &mut Desk, options: &Options) -> Result<(), Failur
                 "not looked at: it depends on the configuration",
                 "mend the configuration first",
             );
+            Ok((report, None))
         }
     }
-    write(desk, &report)
 }
 
 fn write(desk: &mut Desk, report: &Report) -> Result<(), Failure> {
@@ -160,6 +171,10 @@ fn safety(report: &mut Report, config: &Config) {
     report.good("safety", what);
     if mode != SafetyMode::Live {
         return;
+    }
+    if !config.security.seals() {
+        let what = "patients' columns lie open in the ledger and its backups: [security] encryption is off";
+        report.warn("safety", what, "set encryption = true, then run `outreachd keys reseal`");
     }
     for provider in config.providers.iter().filter(|provider| !provider.baa) {
         report.warn(

@@ -9,14 +9,12 @@ use super::audit::record;
 use super::enqueue::words;
 use super::messages::short;
 use super::out::{Table, or_dash};
-use super::{Desk, Failure, args, files};
+use super::{Desk, Failure, args, files, operator};
 use crate::domain::ids::{ParkedId, SourceName};
 use crate::domain::job::MAX_JOB_BYTES;
-use crate::domain::reader::identify;
-use crate::domain::words::{Priority, Reason};
-use crate::intake::gatekeeper::Arrival;
-use crate::intake::{Incoming, Intake, Outcome};
-use crate::store::Store;
+use crate::domain::words::Reason;
+use crate::intake::replay::Replayed;
+use crate::intake::{Intake, Outcome};
 use crate::store::rows::{ParkedFilter, ParkedRow};
 
 /// Read and replayed in one go.
@@ -212,7 +210,7 @@ async fn replay(
             good += u64::try_from(rows.len()).unwrap_or(0);
             rows.iter().try_for_each(|row| desk.out.line(cells(row).join("  ")))?;
         } else {
-            let (done, left) = replay_page(desk, store.as_ref(), &intake, &rows, repaired).await?;
+            let (done, left) = replay_page(desk, &intake, rows, repaired).await?;
             good += done;
             bad += left;
         }
@@ -238,54 +236,28 @@ async fn replay(
 
 async fn replay_page(
     desk: &mut Desk,
-    store: &dyn Store,
     intake: &Intake,
-    rows: &[ParkedRow],
+    rows: Vec<ParkedRow>,
     repaired: Option<&[u8]>,
 ) -> Result<(u64, u64), Failure> {
-    let items = rows.iter().map(|row| again(row, repaired)).collect();
-    let outcomes = intake.submit(items).await?;
-    let accepted: Vec<ParkedId> = rows
-        .iter()
-        .zip(&outcomes)
-        .filter(|(_, outcome)| !matches!(outcome, Outcome::Refused { .. }))
-        .map(|(row, _)| row.id)
-        .collect();
-    store.mark_replayed(&accepted).await?;
-    for (row, outcome) in rows.iter().zip(&outcomes) {
+    let replayed = intake.replay(rows, &operator(), repaired).await?;
+    let mut good = 0_u64;
+    for Replayed { id, outcome } in &replayed {
         let (word, detail) = words(outcome);
         let problems = match outcome {
             Outcome::Refused { problems, .. } => problems.as_slice(),
-            _ => &[],
+            _ => {
+                good += 1;
+                &[]
+            }
         };
         if desk.json {
-            desk.out.json(&json!({ "id": row.id, "result": word, "problems": problems }))?;
+            desk.out.json(&json!({ "id": id, "result": word, "problems": problems }))?;
             continue;
         }
-        desk.out.line(format!("{word:<10} {}  {detail}", row.id))?;
+        desk.out.line(format!("{word:<10} {id}  {detail}"))?;
         problems.iter().try_for_each(|problem| desk.out.line(format!("           {problem}")))?;
     }
-    let good = u64::try_from(accepted.len()).unwrap_or(0);
-    let all = u64::try_from(rows.len()).unwrap_or(0);
+    let all = u64::try_from(replayed.len()).unwrap_or(0);
     Ok((good, all - good))
-}
-
-/// The parked body as it would come in again by the same way.
-fn again(row: &ParkedRow, repaired: Option<&[u8]>) -> Incoming {
-    let body = repaired.unwrap_or(&row.body);
-    // As it came, a body stays bound to the source that it came from; whoever repairs it may correct the source.
-    let corrected = repaired.is_some() && identify(body).0.is_some();
-    Incoming {
-        body: body.to_vec(),
-        arrival: Arrival {
-            source: row.source.clone().filter(|_| !corrected),
-            priority: (row.origin == "jobs.urgent").then_some(Priority::Urgent),
-            correlation_id: row.correlation_id.clone(),
-            origin: row.origin.clone(),
-            asked_by: Some(super::operator()),
-        },
-        key: (row.origin == "patients").then(|| "patient".to_owned()),
-        redelivered: false,
-        park: false,
-    }
 }

@@ -291,6 +291,7 @@ fn write_facts(out: &mut Out, row: &MessageRow) -> Result<(), Failure> {
     lines.extend(row.due_at.filter(|at| *at < Timestamp::MAX).map(|at| ("due", short(at))));
     lines.extend(facts.retry_of.map(|id| ("retry of", id.to_string())));
     lines.extend(row.copy_of.map(|id| ("copy of", id.to_string())));
+    lines.extend(row.merged_into.map(|id| ("merged", format!("into {id}"))));
     lines.extend(facts.test.then(|| ("test", "yes: the built-in simulator takes it".to_owned())));
     Ok(lines.into_iter().try_for_each(|(name, value)| out.line(format!("{name:<9} {value}")))?)
 }
@@ -362,7 +363,7 @@ impl Changes {
         loop {
             let rows = store.messages(&filter).await?;
             let full = rows.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX);
-            let last = rows.last().map(|row| row.changed_at);
+            let last = rows.last().map(|row| (row.changed_at, row.facts.id));
             fresh.extend(
                 rows.into_iter().filter(|row| self.seen.insert((row.facts.id, row.changed_at, row.status))),
             );
@@ -370,13 +371,8 @@ impl Changes {
             if !full {
                 break;
             }
-            // The page is full: go on where it ends. Should one instant fill it, the next is a microsecond on.
-            let stuck = filter.changed_since == Some(last);
-            filter.changed_since = Some(if stuck {
-                last.checked_add(SignedDuration::from_micros(1)).unwrap_or(last)
-            } else {
-                last
-            });
+            // The page is full: go on where it ends, within an instant as well.
+            (filter.changed_since, filter.changed_after) = (Some(last.0), Some(last.1));
         }
         if let Some(newest) = fresh.iter().map(|row| row.changed_at).max() {
             let from = newest.checked_sub(OVERLAP).unwrap_or(newest);

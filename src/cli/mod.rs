@@ -1,27 +1,33 @@
 //! The command line: one file a group of commands. Output for people is calm and aligned, `--json` is for programs;
 //! errors go to standard error with their cure, and the exit code is 0 only when all of it worked.
 
+mod alerts;
 mod args;
 mod audit;
+mod bench;
 mod bounce;
 mod callbacks;
 mod campaign;
 mod check;
 mod dead;
 mod demo;
+mod doctor;
 mod enqueue;
 mod explain;
 mod failure;
 mod files;
 mod holds;
+mod keys;
 mod logging;
 mod messages;
 mod migrate;
 mod optouts;
 mod oracle;
 mod out;
+mod patient_file;
 mod patients;
 mod providers;
+mod recover;
 mod run;
 mod simulate;
 mod templates;
@@ -72,11 +78,13 @@ enum Command {
     Run(run::Options),
     /// Tell everything that is wrong, connecting to everything, with the cures
     Check(check::Options),
+    /// Tell what is wrong now, the most urgent first, and what to do
+    Doctor(doctor::Options),
     /// Bring the ledger's schema up to date and declare the broker's queues
     Migrate(migrate::Options),
     /// Submit jobs from a file
     Enqueue(enqueue::Options),
-    /// Import and show patients
+    /// Import, show, export and erase patients
     #[command(subcommand)]
     Patients(patients::Command),
     /// Import addresses that must not be written to
@@ -112,12 +120,22 @@ enum Command {
     Bounce(bounce::Options),
     /// Show the workers and what their providers are doing
     Providers(providers::Options),
+    /// List what people on call are told of, acknowledge it, snooze it
+    #[command(subcommand)]
+    Alerts(alerts::Command),
+    /// After a restore of the database: send nothing twice, and lose no opt-out
+    Recover(recover::Options),
     /// Make, list, disable and reset the accounts of people who sign in to the console
     #[command(subcommand)]
     Users(users::Command),
     /// List who did what, and verify that nothing of it was altered
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Measure this machine, database and broker against a simulated provider
+    Bench(bench::Options),
+    /// Count what is sealed under which key, and seal it anew
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Run the simulated providers alone
     Simulate(simulate::Options),
     /// Read telephone numbers as outreachd reads them
@@ -163,6 +181,7 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Demo(options) => demo::run(desk, options).await,
         Command::Run(options) => run::run(desk, &options).await,
         Command::Check(options) => check::run(desk, &options).await,
+        Command::Doctor(_) => doctor::run(desk).await,
         Command::Migrate(options) => migrate::run(desk, &options).await,
         Command::Enqueue(options) => enqueue::run(desk, &options).await,
         Command::Patients(command) => patients::run(desk, command).await,
@@ -179,8 +198,12 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Callbacks(command) => callbacks::run(desk, command).await,
         Command::Bounce(options) => bounce::run(desk, options).await,
         Command::Providers(_) => providers::run(desk).await,
+        Command::Alerts(command) => alerts::run(desk, command).await,
+        Command::Recover(options) => recover::run(desk, options).await,
         Command::Users(command) => users::run(desk, command).await,
         Command::Audit(command) => audit::run(desk, &command).await,
+        Command::Bench(options) => bench::run(desk, options).await,
+        Command::Keys(command) => keys::run(desk, command).await,
         Command::Simulate(options) => simulate::run(desk, options).await,
         Command::Phone(command) => oracle::phone(desk, command),
         Command::Sms(command) => oracle::sms(desk, command),
@@ -203,6 +226,11 @@ impl Desk {
                 "start outreachd in a directory that exists",
             )
         })
+    }
+
+    /// Whether somebody has written one, wherever it is looked for.
+    fn has_configuration(&self) -> Result<bool, Failure> {
+        Ok(self.load_options()?.names_a_file())
     }
 
     fn config(&self) -> Result<Arc<Config>, Failure> {
@@ -239,10 +267,42 @@ fn asked_to_end() -> impl Future<Output = ()> {
     }
 }
 
-/// Who gives this command, for the record.
+/// Who gives this command, for the record: the account of the system that this process runs as. What the environment
+/// says anybody could have written.
 fn operator() -> String {
-    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
-    let name: String =
-        name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(64).collect();
-    if name.is_empty() { "cli".to_owned() } else { format!("cli:{name}") }
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(uid) = std::fs::metadata("/proc/self").map(|process| process.uid()) else {
+        return "cli".to_owned();
+    };
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    format!("cli:{}", account_of(uid, &accounts))
+}
+
+/// The name of an account in the lines of `passwd(5)`; one without an entry goes by its number.
+fn account_of(uid: u32, accounts: &str) -> String {
+    let named = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number.parse() == Ok(uid)).then_some(name)
+    });
+    let name: String = named
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
+        .take(64)
+        .collect();
+    if name.is_empty() { format!("uid:{uid}") } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::account_of;
+
+    #[test]
+    fn an_account_is_known_by_its_number() {
+        let accounts = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n:x:7:7:::\nbroken";
+        for (uid, name) in [(0, "root"), (1000, "ann"), (7, "uid:7"), (100, "uid:100")] {
+            assert_eq!(account_of(uid, accounts), name);
+        }
+    }
 }

@@ -7,7 +7,9 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::audit::record;
 use super::{Desk, Failure, files};
+use crate::config::Config;
 use crate::domain::patient::ConsentSource;
 use crate::domain::phi::Phi;
 use crate::domain::phone::{self, Region};
@@ -42,16 +44,32 @@ pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure
     let Command::Import { file } = command;
     let config = desk.config()?;
     let store = Desk::store(&config).await?;
+    let Counts { recorded, known, refused } = import(desk, &config, store.as_ref(), &file).await?;
+    if desk.json {
+        desk.out.pretty(&json!({ "recorded": recorded, "known": known, "refused": refused }))?;
+    } else {
+        desk.out.line(format!("{recorded} recorded, {known} known already, {refused} refused"))?;
+    }
+    if refused > 0 { Err(Failure::Reported) } else { Ok(()) }
+}
+
+/// Imports one file; rows that are refused are told as they come.
+pub(super) async fn import(
+    desk: &mut Desk,
+    config: &Config,
+    store: &dyn Store,
+    file: &Path,
+) -> Result<Counts, Failure> {
     let now = store.ping().await?;
-    let bar = files::progress(&file);
+    let bar = files::progress(file);
     let mut csv =
-        ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(bar.wrap_read(files::open(&file)?));
-    let columns = Columns::of(csv.headers().map_err(|_| unreadable(&file))?)?;
+        ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(bar.wrap_read(files::open(file)?));
+    let columns = Columns::of(csv.headers().map_err(|_| unreadable(file))?)?;
     let defaults = Defaults {
         region: Region::parse(&config.organisation.default_region).unwrap_or(Region::US),
-        at: files::changed_at(&file).unwrap_or(now).min(now),
+        at: files::changed_at(file).unwrap_or(now).min(now),
         now,
-        file: files::name(&file),
+        file: files::name(file),
     };
     let mut batch = Vec::with_capacity(BATCH);
     let mut counts = Counts::default();
@@ -80,26 +98,22 @@ pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure
             }
         }
         if batch.len() >= BATCH {
-            counts.record(store.as_ref(), std::mem::take(&mut batch)).await?;
+            counts.record(store, std::mem::take(&mut batch)).await?;
         }
     }
-    counts.record(store.as_ref(), batch).await?;
+    counts.record(store, batch).await?;
     bar.finish_and_clear();
-    let Counts { recorded, known, refused } = counts;
-    if desk.json {
-        desk.out.pretty(&json!({ "recorded": recorded, "known": known, "refused": refused }))?;
-    } else {
-        desk.out.line(format!("{recorded} recorded, {known} known already, {refused} refused"))?;
-    }
-    if refused > 0 { Err(Failure::Reported) } else { Ok(()) }
+    let told = format!("{} recorded, {} known already", counts.recorded, counts.known);
+    record(store, "optout.import", "", &told).await?;
+    Ok(counts)
 }
 
 /// What became of the rows.
 #[derive(Default)]
-struct Counts {
-    recorded: u64,
-    known: u64,
-    refused: u64,
+pub(super) struct Counts {
+    pub(super) recorded: u64,
+    pub(super) known: u64,
+    pub(super) refused: u64,
 }
 
 impl Counts {

@@ -2,23 +2,20 @@
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Subcommand;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use super::{Desk, Failure, args, files};
+use super::audit::record;
+use super::{Desk, Failure, args, files, patient_file};
 use crate::domain::ids::PatientId;
 use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
-use crate::domain::problem::Problem;
-use crate::domain::words::Reason;
+use crate::intake::Intake;
 use crate::intake::gatekeeper::Arrival;
 use crate::intake::import::{Format, Import, ImportOptions, RefusedFile, Row};
 use crate::store::rows::UpsertOutcome;
-use crate::store::{Store, StoreError};
 
 /// Rows written in one transaction.
 const BATCH: usize = 500;
@@ -41,6 +38,41 @@ pub(super) enum Command {
         #[arg(long, value_parser = format)]
         format: Option<Format>,
     },
+    /// Write all that is known of one patient into a file: record, what was said, messages, attempts, replies
+    ///
+    /// Nothing in it is masked: only its owner may read the file, and the audit log says who asked for it and why.
+    #[command(
+        after_help = "Example:\n  outreachd patients export P0000042 --out P0000042.json --reason 'asked by letter'"
+    )]
+    Export {
+        /// The patient's id; a merged one leads to its successor
+        #[arg(value_parser = args::patient)]
+        id: PatientId,
+        /// Where to write it
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Why, for the audit log
+        #[arg(long, value_parser = reason)]
+        reason: String,
+    },
+    /// Erase one patient: record, texts and addresses; what waits is cancelled
+    ///
+    /// What they refused stays, as keyed hashes of their addresses, so that nobody writes there again; so do the statuses of
+    /// their messages. Without --confirm it only tells what there is.
+    #[command(
+        after_help = "Example:\n  outreachd patients erase P0000042 --reason 'asked by letter' --confirm P0000042"
+    )]
+    Erase {
+        /// The patient's id; a merged one leads to its successor
+        #[arg(value_parser = args::patient)]
+        id: PatientId,
+        /// Why, for the audit log
+        #[arg(long, value_parser = reason)]
+        reason: String,
+        /// The same id once more
+        #[arg(long, value_name = "ID", value_parser = args::patient)]
+        confirm: Option<PatientId>,
+    },
     /// Show what is known of one patient, name and addresses masked
     #[command(after_help = "Example:\n  outreachd patients show P0000042")]
     Show {
@@ -58,10 +90,23 @@ fn format(text: &str) -> Result<Format, String> {
     }
 }
 
+/// As whoever reveals something in the console gives it.
+fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if (4..=200).contains(&text.chars().count()) {
+        return Ok(text.to_owned());
+    }
+    Err("must be a reason of 4 to 200 characters, such as 'asked by letter'".to_owned())
+}
+
 pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     match command {
         Command::Import { file, refused, format } => import(desk, &file, refused.as_deref(), format).await,
         Command::Show { id } => show(desk, &id).await,
+        Command::Export { id, out, reason } => patient_file::export(desk, &id, &out, &reason).await,
+        Command::Erase { id, reason, confirm } => {
+            patient_file::erase(desk, &id, &reason, confirm.as_ref()).await
+        }
     }
 }
 
@@ -104,11 +149,13 @@ async fn import(
         let line = row.line;
         batch.extend(row.result.ok().map(|patient| (line, patient)));
         if batch.len() >= BATCH {
-            write(desk, &store, &bar, std::mem::take(&mut batch), &mut tally, &mut refusals).await?;
+            write(desk, &intake, &bar, std::mem::take(&mut batch), &mut tally, &mut refusals).await?;
         }
     }
-    write(desk, &store, &bar, batch, &mut tally, &mut refusals).await?;
+    write(desk, &intake, &bar, batch, &mut tally, &mut refusals).await?;
     bar.finish_and_clear();
+    let told = format!("{} created, {} updated, {} refused", tally.created, tally.updated, tally.refused);
+    record(store.as_ref(), "patient.import", "", &told).await?;
     refusals.finish()?;
     summary(desk, tally, refused)
 }
@@ -130,64 +177,31 @@ fn summary(desk: &mut Desk, tally: Tally, refused_file: Option<&Path>) -> Result
     if refused > 0 { Err(Failure::Reported) } else { Ok(()) }
 }
 
-/// Writes one batch; rows that the ledger does not take are halved out and refused alone.
+/// Writes one batch; rows that the ledger does not take are refused alone.
 async fn write(
     desk: &mut Desk,
-    store: &Arc<dyn Store>,
+    intake: &Intake,
     bar: &ProgressBar,
     batch: Vec<(u64, Patient)>,
     tally: &mut Tally,
     refusals: &mut Refusals,
 ) -> Result<(), Failure> {
-    let mut stack = vec![batch];
-    while let Some(mut rows) = stack.pop() {
-        if rows.is_empty() {
-            continue;
-        }
-        let patients: Vec<Patient> = rows.iter().map(|(_, patient)| patient.clone()).collect();
-        match upsert(store.as_ref(), patients).await {
-            Ok(outcomes) => {
-                for outcome in outcomes {
-                    match outcome {
-                        UpsertOutcome::Created => tally.created += 1,
-                        UpsertOutcome::Updated => tally.updated += 1,
-                        UpsertOutcome::Unchanged => tally.unchanged += 1,
-                        UpsertOutcome::Stale => tally.stale += 1,
-                    }
-                }
-            }
-            Err(StoreError::Data(_)) if rows.len() > 1 => {
-                stack.push(rows.split_off(rows.len() / 2));
-                stack.push(rows);
-            }
-            Err(StoreError::Data(code)) => {
+    let (lines, patients): (Vec<u64>, Vec<Patient>) = batch.into_iter().unzip();
+    for (line, answer) in lines.into_iter().zip(intake.upsert_each(patients).await?) {
+        match answer {
+            Ok(UpsertOutcome::Created) => tally.created += 1,
+            Ok(UpsertOutcome::Updated) => tally.updated += 1,
+            Ok(UpsertOutcome::Unchanged) => tally.unchanged += 1,
+            Ok(UpsertOutcome::Stale) => tally.stale += 1,
+            Err(problem) => {
                 tally.refused += 1;
-                let problem = Problem::new(
-                    "",
-                    Reason::Malformed,
-                    format!("the ledger refuses it ({code})"),
-                    "look for characters that do not belong there",
-                );
-                let line = rows.first().map_or(0, |(line, _)| *line);
                 let row: Row = Row { line, result: Err(vec![problem]), original: Vec::new() };
                 refusals.add(desk, bar, &row)?;
             }
-            Err(other) => return Err(other.into()),
         }
     }
     bar.set_message(format!("{} taken, {} refused", tally.created + tally.updated, tally.refused));
     Ok(())
-}
-
-/// Two transactions that met are no failure: one of them goes again.
-async fn upsert(store: &dyn Store, patients: Vec<Patient>) -> Result<Vec<UpsertOutcome>, StoreError> {
-    for round in 0..10_u64 {
-        match store.upsert_patients(patients.clone()).await {
-            Err(StoreError::Contention) => tokio::time::sleep(Duration::from_millis(5 << round)).await,
-            other => return other,
-        }
-    }
-    store.upsert_patients(patients).await
 }
 
 /// Where refused rows go: into a file that the owner alone may read, and onto the screen by line and reason.
@@ -222,7 +236,7 @@ impl Refusals {
 
     pub(super) fn finish(self) -> Result<(), Failure> {
         match self.file {
-            Some((path, file)) => file.finish().map_err(|error| Failure::file(&path, &error)),
+            Some((path, file)) => file.finish().map(drop).map_err(|error| Failure::file(&path, &error)),
             None => Ok(()),
         }
     }

@@ -64,7 +64,7 @@ pub(super) struct PreviewOptions {
     /// Only this locale, such as es or zh-Hans
     #[arg(long)]
     locale: Option<String>,
-    /// Which sample: typical, longest, least, change or proxy
+    /// Which sample: typical, longest, least, change, proxy or digest
     #[arg(long, value_parser = args::sample, default_value = "typical", conflicts_with = "data")]
     sample: Sample,
     /// A JSON object of variables instead of the sample; `-` is standard input

@@ -149,6 +149,9 @@ async fn show(desk: &mut Desk, id: WorkItemId, text: bool) -> Result<(), Failure
     let config = desk.config()?;
     let store = Desk::store(&config).await?;
     let item = store.work_item(id).await?.ok_or_else(|| missing(id))?;
+    if text && item.reply_id.is_some() {
+        record(store.as_ref(), "work.reveal", id, "").await?;
+    }
     let reply = if text { store.reply_text(id).await? } else { None };
     write(desk, &item)?;
     if !text {

@@ -29,7 +29,10 @@ words! {
         TemplatesRead = "templates:read",
         /// Take and close work items.
         WorkWrite = "work:write",
+        /// Plan, start and end campaigns.
         CampaignsWrite = "campaigns:write",
+        /// Agree to campaigns of others.
+        CampaignsApprove = "campaigns:approve",
         /// Everything.
         Admin = "admin",
     }

@@ -20,7 +20,8 @@ const VERSION: &str = "v1,";
 #[derive(Clone, Debug)]
 pub struct Callback {
     pub url: String,
-    /// The key in use, and while it is exchanged the one before it. Never empty.
+    /// The key in use, and while it is exchanged the one before it. Never empty for a source; a receiver of `[notify]` may
+    /// have none.
     pub keys: Vec<SigningKey>,
 }
 

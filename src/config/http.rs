@@ -7,6 +7,7 @@ use super::fault::Broken;
 use super::kind::{Int, Parsed, Size, Span, text};
 use super::read::Section;
 use super::rules;
+use crate::domain::destination::Network;
 
 /// The listener and its limits.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct HttpSection {
     /// Requests under way at once; more are answered 503.
     pub max_in_flight: usize,
     pub request_timeout: Duration,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl HttpSection {
@@ -35,7 +38,14 @@ impl HttpSection {
             max_webhook: s.or("max_webhook", Size((4 << 10)..=(16 << 20)), 256 << 10),
             max_in_flight: s.or("max_in_flight", Int(1..=65_536), 512),
             request_timeout: s.or("request_timeout", SECONDS, Duration::from_secs(30)),
+            trusted_proxies: s.list("trusted_proxies", NETWORK).unwrap_or_else(loopback),
         }
+    }
+
+    /// Whether `peer` is a proxy that tells whom it speaks for.
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(peer))
     }
 
     /// Whether a caller must show a token. Without one only where nobody else can come: a loopback listener
@@ -45,6 +55,19 @@ impl HttpSection {
         !self.listen.ip().is_loopback() || self.public_url.is_some()
     }
 }
+
+fn loopback() -> Vec<Network> {
+    ["127.0.0.0/8", "::1"].into_iter().filter_map(Network::parse).collect()
+}
+
+const NETWORK: Parsed<Network> = Parsed {
+    parse: |text| {
+        Network::parse(text).ok_or_else(|| {
+            Broken::new("must be an address or a network", "write it as \"10.20.0.7\" or \"10.20.0.0/16\"")
+        })
+    },
+    show: Network::to_string,
+};
 
 const SECONDS: Span = Span(Duration::from_secs(1)..=Duration::from_secs(600));
 

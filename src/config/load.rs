@@ -50,6 +50,12 @@ impl LoadOptions {
         self
     }
 
+    /// Whether there is a file to load, or one is asked for.
+    #[must_use]
+    pub fn names_a_file(&self) -> bool {
+        self.chosen_file().is_some()
+    }
+
     fn chosen_file(&self) -> Option<PathBuf> {
         let named = || {
             let value = self.env.iter().find(|(name, _)| name == FILE_VARIABLE).map(|(_, value)| value);
@@ -215,6 +221,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for (name, body) in [
             ("ledger.key", "07".repeat(32)),
+            ("seal.keys", "08".repeat(32)),
             ("token", "x".repeat(32)),
             ("secret", "s3cret".to_owned()),
             ("callback", format!("whsec_{}", "YWJj".repeat(8))),

@@ -17,10 +17,12 @@ pub mod http;
 pub mod limits;
 pub mod log;
 pub mod money;
+pub mod notify;
 pub mod organisation;
 pub mod policy;
 pub mod provider;
 pub mod replies;
+pub mod retention;
 pub mod safety;
 pub mod secret;
 pub mod security;
@@ -69,6 +71,8 @@ pub struct Config {
     pub work: work::WorkSection,
     pub replies: replies::RepliesSection,
     pub bounces: bounces::BouncesSection,
+    pub notify: notify::NotifySection,
+    pub retention: retention::RetentionSection,
     pub worker: worker::WorkerSection,
     /// None: every local caller may use everything.
     pub sources: Vec<SourceSection>,
@@ -160,6 +164,8 @@ impl Config {
             work: root.section("work", work::WorkSection::read),
             replies: root.section("replies", replies::RepliesSection::read),
             bounces: root.section("bounces", bounces::BouncesSection::read),
+            notify: root.section("notify", notify::NotifySection::read),
+            retention: root.section("retention", retention::RetentionSection::read),
             worker: root.section("worker", worker::WorkerSection::read),
             sites: root.items("site", "id", site::site_id, |id, s| SiteSection::read(id, s, &organisation)),
             providers: root

@@ -46,6 +46,7 @@ pub struct PolicySection {
     /// When recipients may be disturbed.
     pub hours: HoursTable,
     pub surge: SurgePolicy,
+    pub digest: DigestPolicy,
     /// Emergencies of a source for more recipients in an hour wait for a second person.
     pub second_person_above: u64,
     purposes: [PurposePolicy; 8],
@@ -78,6 +79,13 @@ pub struct SurgePolicy {
     pub days: u16,
     /// For how long a source or template must have been known before it is judged.
     pub learning: Duration,
+}
+
+/// What is put together for one reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DigestPolicy {
+    /// Messages in one, the first included; 1: each goes alone.
+    pub most: u32,
 }
 
 /// What one purpose is allowed.
@@ -144,6 +152,7 @@ impl PolicySection {
             majority: s.section("majority", MajorityPolicy::read),
             hours: s.section("hours", hours::read),
             surge: s.section("surge", SurgePolicy::read),
+            digest: s.section("digest", |s| DigestPolicy { most: s.or("most", Int(1..=20), 6) }),
             second_person_above: s.or("second_person_above", Int(0..=1_000_000_000), 50),
             purposes: s.section("purpose", |s| {
                 let mut read = |purpose: Purpose| {

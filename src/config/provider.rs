@@ -190,6 +190,18 @@ pub struct CaptureSettings {
 }
 
 impl ProviderSettings {
+    /// The word that stands for it in `kind = "..."`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Smtp(_) => "smtp",
+            Self::TwilioSms(_) => "twilio_sms",
+            Self::TwilioVoice(_) => "twilio_voice",
+            Self::FhirPortal(_) => "fhir_portal",
+            Self::Capture(_) => "capture",
+        }
+    }
+
     /// The one channel this kind serves.
     #[must_use]
     pub const fn channel(&self) -> Channel {

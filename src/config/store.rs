@@ -18,7 +18,7 @@ pub struct StoreSection {
     pub kind: StoreKind,
     /// Connections at once (PostgreSQL; SQLite has one writer).
     pub pool_size: u32,
-    /// How long a statement may wait for a connection.
+    /// How long a statement may wait for a connection (PostgreSQL).
     pub acquire_timeout: Duration,
 }
 

@@ -23,23 +23,23 @@ pub(super) async fn afford(corridor: &Corridor, mut ready: Vec<Ready>) -> Vec<Re
         Ok(answers) => answers,
         Err(error) => {
             tracing::warn!(%error, messages = ready.len(), "budgets could not be read; the messages wait");
-            let back = ready.iter().map(|r| r.planned.release()).collect();
+            let back = ready.iter().flat_map(|r| r.planned.releases()).collect();
             corridor.release(back).await;
             return Vec::new();
         }
     };
     let mut answers = answers.into_iter();
-    let (mut allowed, mut over) = (Vec::new(), Vec::new());
+    let (mut allowed, mut over, mut back) = (Vec::new(), Vec::new(), Vec::new());
     for one in ready {
         if one.spend.is_none() || answers.next() == Some(true) {
             allowed.push(one);
         } else {
             over.push(over_budget(corridor, &one.planned));
+            back.extend(one.planned.riders.iter().map(Planned::release));
         }
     }
-    if let Err(error) = corridor.store.decide(&over).await {
-        tracing::warn!(%error, messages = over.len(), "decisions could not be written; they are made again");
-    }
+    corridor.decide(&over).await;
+    corridor.release(back).await;
     allowed
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::lane::{Lane, Setting};
 use super::{Corridor, Handover, failover};
-use crate::domain::words::{Channel, Priority};
+use crate::domain::words::{Channel, Priority, SafetyMode};
 use crate::store::rows::Claim;
 
 /// A channel that is out is looked at so often, one batch of each class, for what has run out of time meanwhile.
@@ -102,10 +102,11 @@ async fn claim(corridor: &Corridor, (channel, priority): Line, room: usize) -> b
         Ok(claimed) => {
             corridor.clock.read(asked, Instant::now(), claimed.now);
             let found = !claimed.messages.is_empty();
+            crate::faults::fault_point!("claimed", found);
             let messages = claimed
                 .messages
                 .into_iter()
-                .map(|m| Handover { facts: m.facts, body: m.body, work: m.work, asked })
+                .map(|m| Handover { facts: m.facts, body: m.body, work: m.work, asked, line: channel })
                 .collect();
             corridor.take(messages, places).await;
             found
@@ -130,22 +131,26 @@ fn room(corridor: &Corridor, lanes: Option<Channel>, priority: Priority) -> usiz
     lanes.map_or(hands, |channel| hands.min(lane_room(corridor, channel)))
 }
 
-/// What finds room whatever it is: the ledger does not tell test jobs from others, and what is claimed for a lane that
-/// has no room would be given back at once, and claimed again.
+/// What finds room. The ledger does not tell test jobs from others: what is claimed and finds none is given back, and
+/// looked at again a moment later.
 fn lane_room(corridor: &Corridor, channel: Channel) -> usize {
     lanes_sum(corridor, channel, Lane::room)
 }
 
-/// Over the lanes of a channel, for the setting that has the least.
+/// Over the lanes of a channel that carry what is no test: tests must not hold up what is meant for patients.
 fn lanes_sum(corridor: &Corridor, channel: Channel, of: impl Fn(&Lane) -> usize) -> usize {
-    let of_setting = |setting: Setting| {
-        let mut lanes =
-            corridor.lanes.iter().filter(|l| l.channel == channel && l.setting == setting).peekable();
-        lanes.peek().is_some().then(|| lanes.map(|lane| of(lane)).sum::<usize>())
+    let setting = match corridor.config.safety.mode {
+        SafetyMode::Live | SafetyMode::AllowList => Setting::Live,
+        SafetyMode::Capture => Setting::Capture,
     };
-    [Setting::Live, Setting::Test, Setting::Capture]
-        .into_iter()
-        .filter_map(of_setting)
-        .min()
-        .unwrap_or_default()
+    let lanes = |setting: Setting| {
+        corridor.lanes.iter().filter(move |l| l.channel == channel && l.setting == setting).peekable()
+    };
+    let mut real = lanes(setting);
+    // A channel that nothing real is set up for may have test jobs all the same.
+    if real.peek().is_some() {
+        real.map(|lane| of(lane)).sum()
+    } else {
+        lanes(Setting::Test).map(|lane| of(lane)).sum()
+    }
 }

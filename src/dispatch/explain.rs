@@ -23,6 +23,9 @@ pub struct Explained {
     /// What became of its copies for proxies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub copies: Vec<ExplainedCopy>,
+    /// What its text tells as well, or told.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub carries: Vec<ExplainedCopy>,
     /// `None`: nothing was decided yet.
     pub decision: Option<Explanation>,
     /// The gates in their order, as far as the last decision came.
@@ -34,7 +37,7 @@ pub struct Explained {
     pub next: Next,
 }
 
-/// A copy for a proxy, which is a message with an explanation of its own.
+/// A copy for a proxy, or what is told with a message: each is a message with an explanation of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ExplainedCopy {
     pub id: MessageId,
@@ -71,6 +74,8 @@ words! {
         NextStep = "next_step",
         /// A worker has it in hand.
         InHand = "in_hand",
+        /// Another message carries it: what becomes of that becomes of it.
+        Carried = "carried",
         /// The provider may say more; nothing is sent.
         AwaitReceipt = "await_receipt",
         /// Nobody knows whether it arrived; a person decides.
@@ -114,6 +119,13 @@ pub async fn explain(store: &dyn Store, id: MessageId) -> Result<Option<Explaine
     let events = store.events(id).await?;
     let of_it = MessageFilter { copies_of: vec![id], limit: COPIES, ..MessageFilter::default() };
     let copies = store.messages(&of_it).await?;
+    let with_it = MessageFilter { merged_into: Some(id), limit: COPIES, ..MessageFilter::default() };
+    let carries = store.messages(&with_it).await?;
+    let brief = |rows: &[MessageRow]| {
+        let brief =
+            |row: &MessageRow| ExplainedCopy { id: row.facts.id, status: row.status, reason: row.reason };
+        rows.iter().map(brief).collect()
+    };
     let decision = match message.explanation.as_deref() {
         None => None,
         Some(text) => Some(
@@ -125,10 +137,8 @@ pub async fn explain(store: &dyn Store, id: MessageId) -> Result<Option<Explaine
         gates: decision.as_ref().map(gates).unwrap_or_default(),
         next: next(&message, decision.as_ref(), &attempts),
         attempts: attempts.into_iter().map(masked).collect(),
-        copies: copies
-            .iter()
-            .map(|copy| ExplainedCopy { id: copy.facts.id, status: copy.status, reason: copy.reason })
-            .collect(),
+        copies: brief(&copies),
+        carries: brief(&carries),
         message,
         decision,
         events,
@@ -153,6 +163,9 @@ fn masked(attempt: AttemptRow) -> ExplainedAttempt {
 fn next(message: &MessageRow, decision: Option<&Explanation>, attempts: &[AttemptRow]) -> Next {
     use MessageStatus as Status;
     let at = message.due_at.filter(|at| *at < Timestamp::MAX);
+    if message.merged_into.is_some() && message.status == Status::Sending && at.is_none() {
+        return Next::plain(NextAction::Carried, None);
+    }
     if let (Some(_), Some(next)) = (at, decision.and_then(|d| next_step(message, d, attempts))) {
         return Next { at, ..next };
     }
@@ -218,6 +231,12 @@ impl Explained {
         }
         for copy in &self.copies {
             writeln!(out, "copy     {}  {}{}", copy.id, copy.status, because(copy.reason))?;
+        }
+        if let Some(by) = message.merged_into {
+            writeln!(out, "merged   into {by}")?;
+        }
+        for rider in &self.carries {
+            writeln!(out, "carries  {}  {}{}", rider.id, rider.status, because(rider.reason))?;
         }
         writeln!(out, "accepted {}, expires {}", message.accepted_at, message.expires_at)?;
         self.write_decision(out)?;

@@ -223,7 +223,7 @@ fn could_take_over(corridor: &Corridor, lane: &Lane) -> bool {
 pub(super) async fn empty(corridor: &Corridor, provider: &ProviderName) {
     for lane in corridor.lanes.iter().filter(|lane| lane.provider.name() == provider) {
         let waiting = lane.queue.drain();
-        let leases = waiting.iter().map(Planned::release).collect();
+        let leases = waiting.iter().flat_map(Planned::releases).collect();
         corridor.release(leases).await;
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,7 @@ pub(super) struct Gate {
     /// How long the ledger takes to answer.
     answers: Lag,
     tolerance: Arc<Tolerance>,
+    unused: Arc<Unused>,
 }
 
 /// A limit as a rate: so many in so long.
@@ -64,9 +65,15 @@ impl Gate {
             slots: VecDeque::new(),
             last: None,
             spacing,
-            answers: Lag::default(),
+            answers: Lag::of_the_ledger(),
             tolerance: Arc::default(),
+            unused: Arc::default(),
         }
+    }
+
+    /// Where slots are counted that nobody could use.
+    pub(super) fn unused(&self) -> Arc<Unused> {
+        self.unused.clone()
     }
 
     /// How late a slot of this gate may be met.
@@ -95,6 +102,7 @@ impl Gate {
         loop {
             while self.slots.front().is_some_and(|slot| self.tolerance.is_lost(*slot)) {
                 self.slots.pop_front();
+                self.unused.note(1);
             }
             let lead = lead + self.answers.lead();
             let early = lead + EARLY;
@@ -126,9 +134,10 @@ impl Gate {
             want: u32::try_from(want).unwrap_or(u32::MAX).max(1),
             lead: SignedDuration::try_from(lead).unwrap_or_default(),
             horizon: SignedDuration::try_from(lead + HORIZON).unwrap_or_default(),
+            unused: self.unused.take(),
         };
         let asked = Instant::now();
-        let reserved = store.reserve(&ask).await?;
+        let reserved = store.reserve(&ask).await.inspect_err(|_| self.unused.note(ask.unused))?;
         clock.read(asked, Instant::now(), reserved.now);
         self.answers.note(asked.elapsed());
         self.tolerance.set(allowed(&self.rates, &reserved.recent));
@@ -152,24 +161,50 @@ impl Gate {
 
 /// How long something takes: from getting a slot to sending, with rendering, `begin` and a machine that is busy. A worse
 /// time counts at once, a better one little by little.
-#[derive(Debug, Default)]
-pub(super) struct Lag(AtomicU64);
+#[derive(Debug)]
+pub(super) struct Lag {
+    known: AtomicU64,
+    /// What takes longer is no measure.
+    most: Duration,
+}
 
 impl Lag {
-    /// A ledger that hangs is no measure.
-    const MOST: Duration = Duration::from_millis(80);
+    /// From a slot to its use, while nothing hangs.
+    pub(super) fn of_a_lane() -> Self {
+        Self { known: AtomicU64::new(0), most: Duration::from_millis(80) }
+    }
+
+    /// A ledger that answers more slowly than a slot is good for would give nothing but lost ones: the slots have to lie
+    /// behind its answer, however slow. With its quarter on top this stays below what a first byte may take.
+    fn of_the_ledger() -> Self {
+        Self { known: AtomicU64::new(0), most: Duration::from_millis(350) }
+    }
 
     pub(super) fn note(&self, took: Duration) {
-        let took = u64::try_from(took.min(Self::MOST).as_micros()).unwrap_or(u64::MAX);
-        let known = self.0.load(Ordering::Relaxed);
+        let took = u64::try_from(took.min(self.most).as_micros()).unwrap_or(u64::MAX);
+        let known = self.known.load(Ordering::Relaxed);
         // Two at once may lose one another's little: the next one makes up for it.
-        self.0.store(took.max(known - known.saturating_sub(took) / 64), Ordering::Relaxed);
+        self.known.store(took.max(known - known.saturating_sub(took) / 64), Ordering::Relaxed);
     }
 
     /// How far ahead a slot must lie to be met: what was seen, and a quarter of it.
     pub(super) fn lead(&self) -> Duration {
-        let known = self.0.load(Ordering::Relaxed);
+        let known = self.known.load(Ordering::Relaxed);
         Duration::from_micros(known + known / 4)
+    }
+}
+
+/// Slots that were handed out and that nobody could use: a limit that counts days forgets them with the next request.
+#[derive(Debug, Default)]
+pub(super) struct Unused(AtomicU32);
+
+impl Unused {
+    pub(super) fn note(&self, slots: u32) {
+        self.0.fetch_add(slots, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> u32 {
+        self.0.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -335,7 +370,7 @@ mod tests {
 
     #[test]
     fn what_takes_longer_counts_at_once_and_what_is_faster_little_by_little() {
-        let lag = Lag::default();
+        let lag = Lag::of_a_lane();
         let ms = Duration::from_millis;
         assert_eq!(lag.lead(), Duration::ZERO);
         lag.note(ms(40));

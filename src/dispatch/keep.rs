@@ -1,4 +1,4 @@
-//! Housekeeping: what ended holds held goes as they say, people are called, receipts that do not come are no longer
+//! Housekeeping: what ended holds held goes as they say, what others carried ends with them, people are called, receipts that do not come are no longer
 //! awaited, contacts that do not work are given up, old counts are forgotten. Every worker does it; the ledger gives
 //! each row to one of them.
 
@@ -11,6 +11,8 @@ use crate::store::rows::WorkItem;
 
 /// A hold that ends by itself lets go within this time.
 const TICK: Duration = Duration::from_secs(1);
+/// Of a hold with a million messages no more is let go in one round: people have to be called meanwhile.
+const ROUNDS: u32 = 20;
 /// Rows of each kind in one go.
 const AT_ONCE: u32 = 500;
 /// Held messages in one go.
@@ -44,10 +46,17 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
 }
 
 async fn keep(corridor: &Corridor, round: u32) -> Result<(), StoreError> {
-    while corridor.store.settle_holds(HELD_AT_ONCE).await? > 0 {
+    for _ in 0..ROUNDS {
+        if corridor.store.settle_holds(HELD_AT_ONCE).await? == 0 {
+            break;
+        }
         corridor.told.notify_one();
         corridor.due.notify_one();
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    while corridor.store.settle_riders(AT_ONCE).await? > 0 {
+        corridor.told.notify_one();
+        corridor.due.notify_one();
     }
     loop {
         let swept = corridor.store.sweep_work(AT_ONCE).await?;

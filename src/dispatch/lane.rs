@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::failover::Guard;
-use super::gate::{Gate, Lag, Tolerance, Wall};
+use super::gate::{Gate, Lag, Tolerance, Unused, Wall};
 use super::queue::Queue;
 use super::send::{self, Written};
-use super::{Corridor, Planned, render};
+use super::{Corridor, Planned, company, render};
 use crate::config::Config;
 use crate::config::provider::{BreakerSettings, Limit, Period};
 use crate::domain::ids::AttemptId;
@@ -82,8 +82,10 @@ pub(super) struct Lane {
     pub(super) walls: Vec<Wall>,
     /// How long it takes to make use of a slot.
     pub(super) lag: Lag,
-    gate: Mutex<Gate>,
+    gate: Arc<Mutex<Gate>>,
     tolerance: Arc<Tolerance>,
+    /// Slots of this lane that nobody could use.
+    pub(super) unused: Arc<Unused>,
     /// How many slots are waited for.
     wanted: AtomicUsize,
     limited: bool,
@@ -121,7 +123,7 @@ impl Lane {
 
     /// When a message of so many segments leaves that is ready to, with slots of its own for all of them; waits until
     /// there are some.
-    pub(super) async fn slot(&self, corridor: &Corridor, segments: u32) -> Instant {
+    pub(super) async fn slot(&self, corridor: &Arc<Corridor>, segments: u32) -> Instant {
         let (mut want, mut at) = (weight(segments), Instant::now());
         while want > 0 {
             let slots = self.slots(corridor, want, Duration::ZERO).await;
@@ -131,18 +133,29 @@ impl Lane {
         at
     }
 
-    /// Up to so many slots for what takes `lead` until it is ready; none where the ledger is away.
-    async fn slots(&self, corridor: &Corridor, want: usize, lead: Duration) -> Vec<Instant> {
+    /// Up to so many slots for what takes `lead` until it is ready; none where the ledger is away. Who does not wait for
+    /// them to the end has them put back: the ledger has given them out to this lane, and others of it can use them.
+    async fn slots(&self, corridor: &Arc<Corridor>, want: usize, lead: Duration) -> Vec<Instant> {
         let wanted = Wanted::add(&self.wanted, want);
-        let mut gate = self.gate.lock().await;
+        let mut gate = self.gate.clone().lock_owned().await;
         let demand = wanted.everybody();
-        match gate.take(want, demand, lead, corridor.store.as_ref(), &corridor.clock).await {
-            Ok(slots) => slots,
-            Err(error) => {
+        let (give, given) = oneshot::channel();
+        let corridor = corridor.clone();
+        tokio::spawn(async move {
+            let taken = gate.take(want, demand, lead, corridor.store.as_ref(), &corridor.clock).await;
+            if let Err(Ok(unwanted)) = give.send(taken) {
+                gate.put_back(unwanted.into_iter());
+            }
+        });
+        match given.await {
+            Ok(Ok(slots)) => slots,
+            Ok(Err(error)) => {
                 tracing::warn!(%error, provider = %self.provider.name(), "no slots from the rate gate");
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 Vec::new()
             }
+            // The process is ending.
+            Err(_) => Vec::new(),
         }
     }
 
@@ -199,9 +212,10 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 setting: carrier.setting,
                 senders: carrier.senders.clone(),
                 walls: Wall::all(&carrier.limits),
-                lag: Lag::default(),
+                lag: Lag::of_a_lane(),
                 tolerance: gate.tolerance(),
-                gate: Mutex::new(gate),
+                unused: gate.unused(),
+                gate: Arc::new(Mutex::new(gate)),
                 wanted: AtomicUsize::new(0),
                 limited: !carrier.limits.is_empty(),
                 weight: carrier.weight.max(1),
@@ -226,7 +240,8 @@ fn all_senders(carrier: &Carrier, config: &Config) -> Vec<String> {
     senders
 }
 
-/// As much as goes out within half a lease; more would only run out of time in memory.
+/// As much as goes out within an eighth of a lease, so that as many workers can share a limit and none holds what runs
+/// out of time in its memory.
 fn capacity(limits: &[Limit], config: &Config) -> usize {
     let per_second = |limit: &Limit| match limit.per {
         Period::Second => f64::from(limit.count),
@@ -248,7 +263,7 @@ fn capacity(limits: &[Limit], config: &Config) -> usize {
         let count = (rate * seconds) as usize;
         count
     };
-    least.max(within(1.0)).min(within(config.worker.lease_local.as_secs_f64() / 2.0)).max(1)
+    least.max(within(1.0)).min(within(config.worker.lease_local.as_secs_f64() / 8.0)).max(1)
 }
 
 /// What carries this message to this address.
@@ -303,7 +318,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTra
             corridor.freed.notify_one();
         }
     }
-    corridor.release(lane.queue.drain().iter().map(Planned::release).collect()).await;
+    corridor.release(lane.queue.drain().iter().flat_map(Planned::releases).collect()).await;
 }
 
 /// Renders what the slots allow, writes it down, and sends what the ledger lets go.
@@ -317,11 +332,12 @@ async fn chunk(
     let taken = Instant::now();
     let mut slots = slots.into_iter().collect::<std::collections::VecDeque<_>>();
     let mut ready: Vec<Ready> = Vec::new();
+    let mut back = Vec::new();
     while !slots.is_empty() {
-        super::breathe(ready.len()).await;
-        let Some(planned) = lane.queue.take() else { break };
+        super::breathe(ready.len() + back.len()).await;
+        let Some(mut planned) = lane.queue.take() else { break };
         if planned.hand.deadline <= Instant::now() || !lane.guard.admits(planned.probe.as_ref()) {
-            corridor.release(vec![planned.release()]).await;
+            back.extend(planned.releases());
             continue;
         }
         let digits = match super::questions::digits(corridor, &planned).await {
@@ -333,11 +349,11 @@ async fn chunk(
             }
             Err(error) => {
                 tracing::warn!(%error, message = %planned.hand.facts.id, "what it asks could not be written down");
-                corridor.release(vec![planned.release()]).await;
+                back.extend(planned.releases());
                 continue;
             }
         };
-        let rendered = match render::render(corridor, &planned, &digits) {
+        let rendered = match company::rendered(corridor, &mut planned, &digits).await {
             Ok(rendered) => rendered,
             Err(error) => {
                 unfit(corridor, planned, error.reason).await;
@@ -355,9 +371,10 @@ async fn chunk(
     }
     lane.gate.lock().await.put_back(slots.into_iter());
     // The provider may have begun to fail while slots were waited for.
-    let (ready, back): (Vec<_>, Vec<_>) =
+    let (ready, stopped): (Vec<_>, Vec<_>) =
         ready.into_iter().partition(|one| lane.guard.admits(one.planned.probe.as_ref()));
-    corridor.release(back.iter().map(|one| one.planned.release()).collect()).await;
+    back.extend(stopped.iter().flat_map(|one| one.planned.releases()));
+    corridor.release(back).await;
     let allowed = super::budget::afford(corridor, ready).await;
     begin(corridor, lane, allowed, wire, tasks).await;
 }
@@ -397,16 +414,23 @@ async fn begin(
         }
     };
     let committed = Instant::now();
+    crate::faults::fault_point!("begun");
     corridor.clock.read(asked, committed, begun.now);
+    // What was committed after the ledger had been asked may be unknown to it: a stop, an opt-out.
+    let first_byte = corridor.config.worker.first_byte;
+    let latest = (committed + first_byte).min(asked + first_byte * 2);
     let mut allowed: std::collections::HashSet<AttemptId> = begun.attempts.into_iter().collect();
     let mut refused = Vec::new();
     for (begin, one) in rows.into_iter().zip(ready) {
         if !allowed.remove(&begin.attempt) {
-            refused.push(one.planned.release());
+            refused.extend(one.planned.releases());
+            lane.unused.note(one.rendered.segments.max(1));
             super::budget::give_back(corridor, one.spend).await;
             continue;
         }
-        let Ready { planned, rendered, at, taken, spend } = one;
+        let Ready { mut planned, rendered, at, taken, spend } = one;
+        // They stand in the ledger as carried, and are in no hand any more.
+        planned.riders.clear();
         let Some(wire) = wire.split(1) else { break };
         let sender = render::sender(corridor, &planned, &lane.senders);
         let written = Written {
@@ -420,7 +444,7 @@ async fn begin(
             sender,
             at,
             taken,
-            committed,
+            latest,
         };
         tasks.spawn(send::carry(corridor.clone(), lane.clone(), written, wire));
     }
@@ -449,8 +473,9 @@ async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
             at,
         })
         .collect();
+    // Without their leases they cannot be begun any more: what stands then is all there will be.
+    corridor.release(ready.iter().flat_map(|one| one.planned.releases()).collect()).await;
     super::settle::write(&corridor, &settlements).await;
-    corridor.release(ready.iter().map(|one| one.planned.release()).collect()).await;
     for one in ready {
         super::send::uncount(&corridor, &one.planned).await;
         super::budget::give_back(&corridor, one.spend).await;
@@ -478,5 +503,6 @@ fn row(lane: &Lane, planned: &Planned, rendered: &Rendered, hash: &str) -> Begin
         recipient: planned.reader.recipient,
         count: planned.count.clone(),
         patience: planned.patience,
+        riders: planned.riders.iter().map(Planned::riding).collect(),
     }
 }

@@ -66,10 +66,15 @@ async fn live(corridor: &Corridor) -> Result<(), StoreError> {
         })
         .collect();
     let state = json!({ "lanes": lanes, "room": corridor.room.free() }).to_string();
-    let asked = Instant::now();
-    let now = corridor.store.heartbeat(corridor.worker, &corridor.name, &state).await?;
-    corridor.clock.read(asked, Instant::now(), now);
+    let mut beaten: Option<Instant> = None;
     loop {
+        // Much may be left to take over; whoever does it must not seem dead meanwhile.
+        if beaten.is_none_or(|at| at.elapsed() >= corridor.config.worker.heartbeat) {
+            let asked = Instant::now();
+            let now = corridor.store.heartbeat(corridor.worker, &corridor.name, &state).await?;
+            corridor.clock.read(asked, Instant::now(), now);
+            beaten = Some(asked);
+        }
         let taken = corridor.store.take_over(AT_ONCE).await?;
         if taken.released + taken.unknown == 0 {
             break;

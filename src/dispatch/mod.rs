@@ -8,6 +8,7 @@ mod budget;
 mod callbacks;
 mod choice;
 mod clock;
+mod company;
 mod copies;
 mod due;
 mod explain;
@@ -25,6 +26,7 @@ mod questions;
 mod queue;
 mod receipts;
 mod render;
+mod retention;
 mod rules;
 mod send;
 mod settle;
@@ -47,11 +49,12 @@ use crate::domain::ids::{PatientId, SendKey, SiteId, WorkerId};
 use crate::domain::outbound::Route;
 use crate::domain::patience::Patience;
 use crate::domain::patient::{Name, Patient, Proxy};
+use crate::domain::phi::Phi;
 use crate::domain::words::{Authority, Channel, PhiClass, Reason, Recipient};
 use crate::policy::person::Addressee;
 use crate::policy::question::Rules;
 use crate::policy::retry::RetryRules;
-use crate::store::rows::{Count, JobBody, MessageFacts, PatientState, Release, Settlement, Work};
+use crate::store::rows::{Count, Decided, JobBody, MessageFacts, PatientState, Release, Settlement, Work};
 use crate::store::{Store, StoreError};
 use crate::template::{SharedCatalogue, SiteContext};
 pub use again::{Texts, rendered_again};
@@ -100,6 +103,21 @@ pub(crate) async fn breathe(done: usize) {
     }
 }
 
+/// What another transaction was in the way of is tried a few times more: leases that are left to run out cost a minute.
+async fn again_if_contended<T, F: Future<Output = Result<T, StoreError>>>(
+    write: impl Fn() -> F,
+) -> Result<T, StoreError> {
+    for pause_ms in [20, 100] {
+        match write().await {
+            Err(StoreError::Contention) => {
+                tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
+            }
+            written => return written,
+        }
+    }
+    write().await
+}
+
 /// What every stage sees.
 #[derive(Debug)]
 struct Corridor {
@@ -139,6 +157,8 @@ struct InHand {
     work: Work,
     /// Not begun after this instant: the lease may end.
     deadline: Instant,
+    /// The channel whose lanes had room when it was claimed.
+    line: Option<Channel>,
     /// Channels over which this message turned out not to fit.
     unfit: Vec<(Channel, Reason)>,
     place: Place,
@@ -162,6 +182,10 @@ struct Planned {
     explanation: String,
     /// Where it is to show whether its provider is back.
     probe: Option<failover::Ticket>,
+    /// Messages that its text tells as well; they carry none themselves.
+    riders: Vec<Planned>,
+    /// Several patients are told together: nobody is named.
+    unnamed: bool,
 }
 
 /// Who reads it: the patient, or a proxy in their place.
@@ -175,6 +199,8 @@ struct Reader {
     /// What a proxy is to the patient, and what they may do.
     relationship: Option<String>,
     authority: Option<Authority>,
+    /// By which a proxy is known again.
+    key: Option<Phi>,
 }
 
 impl Reader {
@@ -187,6 +213,7 @@ impl Reader {
             timezone: addressee.timezone.map(str::to_owned),
             relationship: proxy.and_then(|p| p.relationship.clone()),
             authority: proxy.map(|p| p.authority),
+            key: proxy.map(Proxy::key),
         }
     }
 }
@@ -212,6 +239,8 @@ pub struct Handover {
     pub work: Work,
     /// Before the lease was asked for.
     pub asked: Instant,
+    /// The channel whose lanes had room when it was claimed.
+    pub line: Option<Channel>,
 }
 
 impl Dispatcher {
@@ -252,6 +281,7 @@ impl Dispatcher {
         tasks.spawn(life::run(corridor.clone()));
         tasks.spawn(keep::run(corridor.clone()));
         tasks.spawn(look_up::run(corridor.clone()));
+        tasks.spawn(retention::run(corridor.clone()));
         tasks.spawn(outbox::run(corridor.clone(), parts.publisher));
         for source in &corridor.config.sources {
             if let Some(callback) = source.callback.clone().map(Arc::new) {
@@ -343,6 +373,7 @@ impl Corridor {
                 body: Arc::new(message.body),
                 work: message.work,
                 deadline: message.asked + self.config.worker.lease_local,
+                line: message.line,
                 unfit: Vec::new(),
                 place,
             };
@@ -363,8 +394,18 @@ impl Corridor {
         if leases.is_empty() {
             return;
         }
-        if let Err(error) = self.store.release(&leases).await {
+        if let Err(error) = again_if_contended(|| self.store.release(&leases)).await {
             tracing::warn!(%error, leases = leases.len(), "leases are left to run out");
+        }
+    }
+
+    /// Writes decisions down; should the ledger be away they are made again when the leases have run out.
+    async fn decide(&self, decided: &[Decided]) {
+        if decided.is_empty() {
+            return;
+        }
+        if let Err(error) = again_if_contended(|| self.store.decide(decided)).await {
+            tracing::warn!(%error, messages = decided.len(), "decisions could not be written; they are made again");
         }
     }
 }

@@ -30,6 +30,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
         };
         let full = events.len() >= AT_ONCE as usize;
         done = publish(publisher.as_ref(), &dead_queue, &events).await;
+        crate::faults::fault_point!("told", !done.is_empty());
         let all = done.len() == events.len();
         if corridor.stopping.is_cancelled() && events.is_empty() {
             let drained =

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use super::choice::{Choice, choose};
-use super::{Corridor, InHand, Planned, Reader};
+use super::{Corridor, InHand, Planned, Reader, company};
 use crate::config::Config;
 use crate::domain::consent::narrow;
 use crate::domain::job::When;
@@ -24,6 +24,9 @@ use crate::store::rows::{
     AddressState, Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, MessageFacts, Over,
     Release, Subject,
 };
+
+/// For so long others go first.
+const PASSED_OVER: SignedDuration = SignedDuration::from_millis(250);
 
 pub(super) async fn run(
     corridor: Arc<Corridor>,
@@ -56,33 +59,50 @@ pub(super) async fn run(
 }
 
 async fn plan(corridor: &Corridor, batch: Vec<InHand>) {
-    let subjects: Vec<Subject> = batch.iter().map(subject).collect();
-    let Some(directory) = read(corridor, &subjects).await else {
-        // The lease is left to run out: the ledger is away, or this worker is stopping.
+    let mut round = Round::default();
+    if !decide_all(corridor, batch, &mut round).await {
         return;
-    };
-    let mut decided = Vec::new();
-    let mut back = Vec::new();
+    }
+    let company = company::find(corridor, &round.waiting).await;
+    if !company.is_empty() {
+        decide_all(corridor, company, &mut round).await;
+    }
+    round.back.extend(company::seat(corridor, round.waiting));
+    if !round.decided.is_empty() {
+        corridor.decide(&round.decided).await;
+        corridor.told.notify_one();
+    }
+    corridor.release(round.back).await;
+}
+
+/// What came of a batch, beside what stands in its lane already.
+#[derive(Default)]
+struct Round {
+    /// May be sent, and others with it.
+    waiting: Vec<company::Waiting>,
+    decided: Vec<Decided>,
+    back: Vec<Release>,
+}
+
+/// False: the ledger is away, or this worker is stopping; the leases are left to run out.
+async fn decide_all(corridor: &Corridor, batch: Vec<InHand>, round: &mut Round) -> bool {
+    let subjects: Vec<Subject> = batch.iter().map(subject).collect();
+    let Some(directory) = read(corridor, &subjects).await else { return false };
     let uncopied = super::copies::write(corridor, &batch, &directory).await;
     for (n, (hand, entry)) in batch.into_iter().zip(&directory.entries).enumerate() {
         super::breathe(n).await;
         if uncopied.contains(&hand.facts.id) {
-            back.push(hand.release(None));
+            round.back.push(hand.release(None));
             continue;
         }
         match settle_one(corridor, hand, entry, &directory) {
             Outcome::Queued => {}
-            Outcome::Decided(row) => decided.push(*row),
-            Outcome::NoRoom(lease) => back.push(lease),
+            Outcome::Waits(waiting) => round.waiting.push(*waiting),
+            Outcome::Decided(row) => round.decided.push(*row),
+            Outcome::NoRoom(lease) => round.back.push(lease),
         }
     }
-    if !decided.is_empty() {
-        if let Err(error) = corridor.store.decide(&decided).await {
-            tracing::warn!(%error, messages = decided.len(), "decisions could not be written; they are made again");
-        }
-        corridor.told.notify_one();
-    }
-    corridor.release(back).await;
+    true
 }
 
 /// Asks until the ledger answers: what is in hand stays in hand through a short outage.
@@ -108,6 +128,8 @@ async fn read(corridor: &Corridor, subjects: &[Subject]) -> Option<Directory> {
 
 enum Outcome {
     Queued,
+    /// It may go, and others with it.
+    Waits(Box<company::Waiting>),
     Decided(Box<Decided>),
     NoRoom(Release),
 }
@@ -150,6 +172,8 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         patience,
         explanation,
         probe: None,
+        riders: Vec::new(),
+        unnamed: false,
     };
     let lane = match choose(corridor, &mut planned) {
         Choice::Lane(lane) => lane,
@@ -183,10 +207,22 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         return Outcome::Decided(Box::new(row));
     }
     let priority = facts.priority;
-    match lane.queue.offer(priority, planned) {
+    let alone = match company::Waiting::of(corridor, planned, lane) {
+        Ok(waiting) => return Outcome::Waits(Box::new(waiting)),
+        Err(planned) => lane.queue.offer(priority, planned),
+    };
+    match alone {
         Ok(()) => Outcome::Queued,
-        Err(planned) => Outcome::NoRoom(planned.release()),
+        Err(planned) => Outcome::NoRoom(no_room(&planned, directory.now)),
     }
+}
+
+/// Given back. Where its channel had room and its own lane has none, as where each sender has a lane, others behind it
+/// may find some: it is not the first to be claimed again.
+fn no_room(planned: &Planned, now: Timestamp) -> Release {
+    let passed_over = planned.hand.line == Some(planned.route.channel);
+    let due_at = passed_over.then(|| now.checked_add(PASSED_OVER).unwrap_or(now));
+    Release { due_at, ..planned.release() }
 }
 
 /// A decision, and what of the question is needed further on.

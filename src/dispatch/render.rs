@@ -48,27 +48,42 @@ pub(super) struct Text<'a> {
     pub(super) digits: &'a [(AnswerName, u8)],
 }
 
-/// Renders the planned message for its route's channel.
-pub(super) fn render(
-    corridor: &Corridor,
-    planned: &Planned,
-    digits: &[(AnswerName, u8)],
-) -> Result<Rendered, RenderError> {
-    text(
-        corridor,
-        &Text {
+impl<'a> Text<'a> {
+    fn of(planned: &'a Planned, digits: &'a [(AnswerName, u8)]) -> Self {
+        Self {
             facts: &planned.hand.facts,
             body: &planned.hand.body,
             patient: &planned.patient,
             reader: &planned.reader,
             channel: planned.route.channel,
             digits,
-        },
-    )
+        }
+    }
+}
+
+/// Renders the planned message for its route's channel, with all that it carries.
+pub(super) fn render(
+    corridor: &Corridor,
+    planned: &Planned,
+    digits: &[(AnswerName, u8)],
+) -> Result<Rendered, RenderError> {
+    let catalogue = corridor.catalogue.current();
+    let named = !planned.unnamed;
+    let line = |rider: &Planned| asked(corridor, &Text::of(rider, &[]), named, |request| catalogue.also(request));
+    let also = planned.riders.iter().map(line).collect::<Result<Vec<String>, RenderError>>()?;
+    asked(corridor, &Text::of(planned, digits), named, |request| match also.as_slice() {
+        [] => catalogue.render(request),
+        also => catalogue.render_together(request, also),
+    })
 }
 
 /// Renders, with a link of its own to the recipient's page where there is a public address.
 pub(super) fn text(corridor: &Corridor, of: &Text<'_>) -> Result<Rendered, RenderError> {
+    asked(corridor, of, true, |request| corridor.catalogue.current().render(request))
+}
+
+/// Makes the request for a text, and asks with it. Without names it has no link either: that leads to one of them.
+fn asked<T>(corridor: &Corridor, of: &Text<'_>, named: bool, ask: impl FnOnce(&RenderRequest<'_>) -> T) -> T {
     let (facts, body) = (of.facts, of.body);
     let place = facts.site.as_ref().or(of.patient.site.as_ref());
     let section = place.and_then(|id| corridor.config.site(id));
@@ -76,18 +91,18 @@ pub(super) fn text(corridor: &Corridor, of: &Text<'_>) -> Result<Rendered, Rende
     let languages: Vec<&str> = of.reader.language.as_deref().into_iter().chain([fallback]).collect();
     let region = section.map_or(corridor.config.organisation.default_region.as_str(), |s| s.region.as_str());
     // The page speaks for the patient's own record: a proxy's wishes stand in theirs.
-    let own = of.reader.recipient == Recipient::Patient;
+    let own = named && of.reader.recipient == Recipient::Patient;
     let public_url = corridor.config.http.public_url.as_deref().filter(|_| own);
     let link = public_url.map(|public_url| PageToken::from_bits(rand::random()).link(public_url));
-    corridor.catalogue.current().render(&RenderRequest {
+    ask(&RenderRequest {
         template: &facts.template,
         channel: of.channel,
         languages: &languages,
         data: &body.data,
-        patient: of.patient.name.as_ref(),
+        patient: of.patient.name.as_ref().filter(|_| named),
         recipient: RecipientContext {
             kind: of.reader.recipient,
-            name: of.reader.name.as_ref(),
+            name: of.reader.name.as_ref().filter(|_| named),
             relationship: of.reader.relationship.as_deref(),
             authority: of.reader.authority,
             timezone: of.reader.timezone.as_deref(),

@@ -31,8 +31,8 @@ pub(super) struct Written {
     pub(super) at: Instant,
     /// When it got the slot.
     pub(super) taken: Instant,
-    /// When the ledger had it.
-    pub(super) committed: Instant,
+    /// Its first byte leaves by then, or not at all: what the ledger knew of stops and opt-outs is older than that.
+    pub(super) latest: Instant,
 }
 
 /// A slot that is missed is exchanged so often. Where the ledger answers more slowly than a slot is good for, every one
@@ -56,7 +56,7 @@ pub(super) async fn carry(
     wire: OwnedSemaphorePermit,
 ) {
     let provider = lane.provider.as_ref();
-    let latest = written.committed + corridor.config.worker.first_byte;
+    let latest = written.latest;
     let leave = tokio::time::timeout_at(latest.into(), leave(&corridor, &lane, &written));
     let in_time = leave.await.is_ok();
     let started = Instant::now();
@@ -70,6 +70,7 @@ pub(super) async fn carry(
             () = corridor.cut.cancelled() => Outcome::Cut,
         }
     };
+    crate::faults::fault_point!("answered");
     drop(wire);
     let opened = match (&outcome, ticket) {
         (Outcome::Answer(answer), Some(ticket)) => ticket.record(answer, started.elapsed()),
@@ -77,6 +78,9 @@ pub(super) async fn carry(
     };
     if provider.reports() && matches!(outcome, Outcome::Answer(Ok(_))) {
         lane.guard.taken(written.attempt);
+    }
+    if matches!(outcome, Outcome::NotSent) {
+        lane.unused.note(written.segments.max(1));
     }
     let channel = written.planned.route.channel;
     metrics::histogram!("outreachd_send_seconds", "provider" => provider.name().to_string())
@@ -96,7 +100,7 @@ pub(super) async fn carry(
 }
 
 /// Waits for the slot, or for another one should it be missed on a busy machine, and for the walls.
-async fn leave(corridor: &Corridor, lane: &Lane, written: &Written) {
+async fn leave(corridor: &Arc<Corridor>, lane: &Lane, written: &Written) {
     lane.lag.note(written.taken.elapsed());
     let mut at = written.at;
     for _ in 0..EXCHANGES {
@@ -104,6 +108,7 @@ async fn leave(corridor: &Corridor, lane: &Lane, written: &Written) {
         if !lane.has_missed(at) {
             break;
         }
+        lane.unused.note(written.segments.max(1));
         at = lane.slot(corridor, written.segments).await;
     }
     tokio::time::sleep_until(at.into()).await;
@@ -131,7 +136,7 @@ fn outbound(corridor: &Corridor, written: &Written) -> OutboundMessage {
         attempt_id: written.attempt,
         send_key: SendKey { message: facts.id, step: planned.hand.work.step },
         to: planned.route.address.clone(),
-        to_name: planned.reader.name.clone(),
+        to_name: planned.reader.name.clone().filter(|_| !planned.unnamed),
         from: written.sender.clone(),
         language: written.locale.clone(),
         purpose: facts.purpose,

@@ -50,7 +50,10 @@ pub(super) async fn write(corridor: &Corridor, batch: &[Settlement]) {
     loop {
         let error = tokio::select! {
             written = corridor.store.settle(batch) => match written {
-                Ok(()) => return,
+                Ok(()) => {
+                    crate::faults::fault_point!("settled");
+                    return;
+                }
                 Err(error) => error,
             },
             () = corridor.last.cancelled() => return keep(corridor, batch),

@@ -119,14 +119,22 @@ impl std::fmt::Display for Exception {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Host(name) => f.write_str(name),
-            Self::Network(Network { base, bits }) if *bits == width(*base) => base.fmt(f),
-            Self::Network(Network { base, bits }) => write!(f, "{base}/{bits}"),
+            Self::Network(network) => network.fmt(f),
         }
     }
 }
 
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { base, bits } = self;
+        if *bits == width(*base) { base.fmt(f) } else { write!(f, "{base}/{bits}") }
+    }
+}
+
 impl Network {
-    fn parse(text: &str) -> Option<Self> {
+    /// An address, or a network such as `10.20.0.0/16`. `None`: it is neither.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let (base, bits) = match text.split_once('/') {
             Some((base, bits)) => (base.parse::<IpAddr>().ok()?, bits.parse::<u8>().ok()?),
             None => {
@@ -137,7 +145,9 @@ impl Network {
         (bits <= width(base)).then_some(Self { base, bits })
     }
 
-    fn contains(self, address: IpAddr) -> bool {
+    /// Whether `address` lies in it; one of IPv4 that is written as one of IPv6 is what it stands for.
+    #[must_use]
+    pub fn contains(self, address: IpAddr) -> bool {
         match (self.base, address.to_canonical()) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {
                 same_start(u128::from(base.to_bits()) << 96, u128::from(address.to_bits()) << 96, self.bits)

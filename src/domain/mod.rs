@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a clock, a database or a wire. What is protected health information is masked in `Debug`.
 
+pub mod alert;
 pub mod campaign;
 pub mod consent;
 pub mod credential;

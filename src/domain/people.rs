@@ -11,9 +11,33 @@ words! {
         Operator = "operator",
         /// Looks after patients: work items, answers, campaigns.
         Coordinator = "coordinator",
-        /// A coordinator who lets campaigns go out.
+        /// Looks after patients, and lets campaigns of others go out.
         Approver = "approver",
         /// Everything, the audit log included.
         Admin = "admin",
+    }
+}
+
+/// Whether two names on record are one person's: by an account, and by the name that the system knows them by.
+#[must_use]
+pub fn is_same_person(one: &str, other: &str) -> bool {
+    let name = |who: &str| who.strip_prefix("cli:").unwrap_or(who).to_owned();
+    name(one) == name(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_same_person;
+
+    #[test]
+    fn somebody_at_the_command_line_is_who_they_are_in_the_console() {
+        for (one, other, same) in [
+            ("ana", "cli:ana", true),
+            ("cli:ana", "cli:ana", true),
+            ("ana", "cli:ben", false),
+            ("a", "b", false),
+        ] {
+            assert_eq!(is_same_person(one, other), same);
+        }
     }
 }

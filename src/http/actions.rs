@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::audit;
-use super::messages::{filter, of_own_sources};
+use super::messages::{narrowed, of_own_sources};
 use super::problem::{Answer, Fail, Kind};
 use super::query::{MAX_PAGE, query};
 use super::route::{Call, json as answer, to_the_end};
@@ -19,6 +19,8 @@ use crate::domain::status::MessageStatus;
 use crate::domain::words::Reason;
 use crate::intake::Intake;
 use crate::intake::again::Again;
+use crate::intake::import::neutral;
+use crate::store::StoreError;
 use crate::store::audit::AuditEntry;
 use crate::store::rows::{CancelOutcome, MessageFilter, MessageRow};
 
@@ -69,10 +71,10 @@ impl Action {
 
 /// `POST /v1/messages/actions`: with `dry_run` it only counts.
 pub(super) async fn act(mut call: Call) -> Answer {
-    let (action, (mut filter, _), dry_run, accept_duplicate) = call
+    let (action, mut filter, dry_run, accept_duplicate) = call
         .form(|fields| {
             let action = fields.need("action", |slot| slot.word(&Action::ALL, Action::as_str));
-            let which = fields.need("filter", |slot| slot.object(filter));
+            let which = fields.need("filter", |slot| slot.object(narrowed));
             let dry_run = fields.read("dry_run", flag).unwrap_or(false);
             let accept_duplicate = fields.read("accept_duplicate", flag).unwrap_or(false);
             Some((action?, which?, dry_run, accept_duplicate))
@@ -82,7 +84,8 @@ pub(super) async fn act(mut call: Call) -> Answer {
         let (rule, cure) = ("must name a status", "say which messages are meant: {\"status\": \"failed\"}");
         return Err(Fail::invalid(vec![Problem::new("filter.status", Reason::BadData, rule, cure)]));
     }
-    filter.changed_since = None;
+    // What was tried again before, or can be no more, is not in the way of what can.
+    filter.untried = action == Action::Retry;
     let most = if dry_run { COUNTED } else { usize::try_from(AT_ONCE).unwrap_or(1) };
     let (found, seen_all) = matching(&call, filter, action, accept_duplicate, most).await?;
     if dry_run {
@@ -92,10 +95,12 @@ pub(super) async fn act(mut call: Call) -> Answer {
             &json!({"dry_run": true, "action": action, "matching": found.len(), "at_least": !seen_all}),
         );
     }
-    call.note.say(format!("{}: {} messages", action.as_str(), found.len()));
-    let intake = call.shared.parts.intake.clone();
-    let (done, refused) =
-        to_the_end(async move { all(&intake, action, accept_duplicate, found).await }).await??;
+    call.note.begun();
+    let (intake, by) = (call.shared.parts.intake.clone(), call.caller.name().to_owned());
+    let (done, refused, ended) =
+        to_the_end(async move { all(&intake, action, accept_duplicate, found, &by).await }).await?;
+    call.note.say(format!("{}: {done} messages, {refused} refused", action.as_str()));
+    ended?;
     answer(StatusCode::OK, &json!({"action": action, "done": done, "refused": refused, "more": !seen_all}))
 }
 
@@ -129,34 +134,42 @@ async fn matching(
     Ok((found, false))
 }
 
+/// How many were done and refused, up to the end or to where the ledger was away.
 async fn all(
     intake: &Intake,
     action: Action,
     accept_duplicate: bool,
     messages: Vec<MessageRow>,
-) -> Result<(usize, usize), crate::store::StoreError> {
+    by: &str,
+) -> (usize, usize, Result<(), StoreError>) {
     let (mut done, mut refused) = (0, 0);
     for message in messages {
         let went = match action {
-            Action::Retry => {
-                matches!(intake.again(&message, accept_duplicate).await?, Again::Accepted(_))
-            }
+            Action::Retry => intake
+                .again(&message, accept_duplicate, by)
+                .await
+                .map(|again| matches!(again, Again::Accepted(_))),
             Action::Cancel => {
                 let target = CancelTarget::Message(message.facts.id);
                 let cancel = Cancel { source: message.facts.source, target, reason: None };
-                matches!(intake.take_back(&cancel).await?, CancelOutcome::Cancelled(ids) if !ids.is_empty())
+                intake
+                    .take_back(&cancel)
+                    .await
+                    .map(|outcome| matches!(outcome, CancelOutcome::Cancelled(ids) if !ids.is_empty()))
             }
         };
-        if went { done += 1 } else { refused += 1 }
+        match went {
+            Ok(true) => done += 1,
+            Ok(false) => refused += 1,
+            Err(error) => return (done, refused, Err(error)),
+        }
     }
-    Ok((done, refused))
+    (done, refused, Ok(()))
 }
 
 /// `GET /v1/messages/export`: CSV, newest first; ids and words only.
 pub(super) async fn export(call: Call) -> Answer {
-    let (mut filter, _) = query(&call.uri, filter)?;
-    filter.changed_since = None;
-    filter.limit = MAX_PAGE;
+    let mut filter = query(&call.uri, narrowed)?;
     // Ids of many patients leave at once: on record before they do.
     let entry = AuditEntry {
         who: call.caller.name().to_owned(),
@@ -189,11 +202,17 @@ pub(super) async fn export(call: Call) -> Answer {
     loop {
         let rows = of_own_sources(&call, &filter).await?;
         for row in &rows {
-            out.write_record(record(row).map(|cell| harmless(&cell))).map_err(fault)?;
+            out.write_record(record(row).map(|cell| neutral(&cell).into_owned())).map_err(fault)?;
         }
         count += rows.len();
+        // A table that ends early would be taken for the whole.
+        if count > EXPORTED {
+            let rule = format!("finds more than {EXPORTED} messages");
+            let cure = "export them in parts: by `since` and `until`, by status, by source";
+            return Err(Fail::invalid(vec![Problem::new("filter", Reason::BadData, rule, cure)]));
+        }
         filter.before = rows.last().map(|row| row.facts.id);
-        if rows.len() < usize::try_from(MAX_PAGE).unwrap_or(usize::MAX) || count >= EXPORTED {
+        if rows.len() < usize::try_from(MAX_PAGE).unwrap_or(usize::MAX) {
             break;
         }
     }
@@ -226,34 +245,9 @@ fn record(row: &MessageRow) -> [String; 15] {
     ]
 }
 
-/// A cell that a spreadsheet takes for a formula begins with one of these (OWASP, CSV injection): a source chooses its
-/// own ids, and they may begin with a hyphen.
-fn harmless(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
-        format!("'{cell}")
-    } else {
-        cell.to_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cell_is_no_formula() {
-        for (cell, written) in [
-            ("-2+3", "'-2+3"),
-            ("=1", "'=1"),
-            ("@x", "'@x"),
-            ("+1", "'+1"),
-            ("\t=1", "'\t=1"),
-            ("a-b", "a-b"),
-            ("", ""),
-        ] {
-            assert_eq!(harmless(cell), written);
-        }
-    }
 
     #[test]
     fn what_may_have_arrived_is_only_repeated_on_demand() {

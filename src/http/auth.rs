@@ -10,6 +10,8 @@ use super::{rights, session};
 use crate::config::api::{ApiToken, Scope};
 use crate::domain::ids::{SiteId, SourceName, UserName};
 use crate::domain::people::Role;
+use crate::domain::problem::Problem;
+use crate::domain::words::Reason;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -91,6 +93,24 @@ impl Caller {
     pub(super) fn speaks_for(&self, source: &SourceName) -> bool {
         self.sources().is_none_or(|sources| sources.contains(source))
     }
+
+    /// Refuses whoever does not speak for `source`.
+    pub(super) fn must_speak_for(&self, source: &SourceName) -> Result<(), Fail> {
+        if self.speaks_for(source) {
+            return Ok(());
+        }
+        let (rule, cure) = ("is none that these credentials stand for", "name one of them, or leave it out");
+        Err(Fail::because(Kind::Forbidden, Problem::new("source", Reason::SourceNotAllowed, rule, cure)))
+    }
+
+    /// What a list is of: the sources that it names, else those that the caller is bound to; none: every one. `None`:
+    /// there is nothing for this caller.
+    pub(super) fn narrowed(&self, named: Vec<SourceName>) -> Result<Option<Vec<SourceName>>, Fail> {
+        let Some(bound) = self.sources() else { return Ok(Some(named)) };
+        named.iter().try_for_each(|source| self.must_speak_for(source))?;
+        let sources = if named.is_empty() { bound.to_vec() } else { named };
+        Ok(Some(sources).filter(|sources| !sources.is_empty()))
+    }
 }
 
 /// Who asks, by token or by the cookie of a session; without either only where nobody but this machine can have asked,
@@ -107,7 +127,7 @@ pub(super) async fn authenticate(
             return Ok(Caller::Person(Box::new(person)));
         }
         let store = shared.parts.intake.store.as_ref();
-        if shared.local_only && is_local(headers, uri) && !shared.people.knows_anybody(store).await {
+        if shared.local_only && is_local(headers, uri) && !shared.people.knows_anybody(store).await? {
             return Ok(Caller::Local);
         }
         return Err(Fail::unauthorized(
@@ -133,7 +153,17 @@ pub(super) fn authorize(caller: &Caller, any_of: &[Scope]) -> Result<(), Fail> {
         return Ok(());
     }
     let words: Vec<&str> = any_of.iter().map(|scope| scope.as_str()).collect();
-    Err(Fail::new(Kind::Forbidden, format!("the token needs the scope {}", words.join(" or "))))
+    let words = words.join(" or ");
+    let detail = match caller {
+        Caller::Person(person) => {
+            format!(
+                "a {} may not do this; an administrator can give a role with the right {words}",
+                person.role
+            )
+        }
+        _ => format!("the token needs the scope {words}"),
+    };
+    Err(Fail::new(Kind::Forbidden, detail))
 }
 
 /// The token of `Bearer TOKEN`; the scheme's case does not matter (RFC 9110).

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::problem::{Answer, Fail, Kind};
+use super::problem::{Answer, Fail};
 use super::query::{Cursor, limit, query};
 use super::route::{Call, json as answer, to_the_end};
 use crate::domain::ids::{EventId, SourceName};
@@ -76,12 +76,9 @@ fn event_id(slot: Slot<'_>) -> Option<EventId> {
 /// The filter, narrowed to what concerns the caller. `None`: nothing does.
 fn of_own_sources(call: &Call, mut filter: CallbackFilter) -> Result<Option<CallbackFilter>, Fail> {
     call.caller.needs_every_site("results belong to no site")?;
-    let Some(bound) = call.caller.sources() else { return Ok(Some(filter)) };
-    if !filter.sources.iter().all(|named| bound.contains(named)) {
-        return Err(Fail::new(Kind::Forbidden, "this token does not stand for that source"));
-    }
-    if filter.sources.is_empty() {
-        filter.sources = bound.to_vec();
-    }
-    Ok(Some(filter).filter(|filter| !filter.sources.is_empty()))
+    let sources = call.caller.narrowed(std::mem::take(&mut filter.sources))?;
+    Ok(sources.map(|sources| {
+        filter.sources = sources;
+        filter
+    }))
 }

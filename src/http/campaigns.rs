@@ -1,23 +1,27 @@
 //! Campaigns: planned, looked at, agreed to, started, stopped, and what came of them.
 
-use axum::body::Bytes;
-use axum::http::StatusCode;
+use axum::body::{Body, Bytes};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::IntoResponse;
+use futures_util::stream::unfold;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::body::{self, Media, too_large};
 use super::import::{PIECES, Pieces, feed};
 use super::problem::{Answer, Fail, Kind};
 use super::query::query;
 use super::route::{Call, json as answer, to_the_end};
-use crate::campaign::{Brought, Office, Refused, Wish, needs_approval, size};
+use crate::campaign::{Brought, Office, Refusal, Refused, Sheet, Wish, needs_approval, size};
+use crate::config::api::Scope;
 use crate::domain::campaign::{FollowUp, Pace, Plan};
 use crate::domain::ids::{CampaignId, PatientId, SourceName};
 use crate::domain::job::MAX_JOB_BYTES;
 use crate::domain::problem::Problem;
-use crate::domain::reader::Slot;
+use crate::domain::reader::{Fields, Slot};
 use crate::domain::words::Reason;
-use crate::intake::import::Format;
+use crate::intake::import::{Audience, Format, RefusedFile};
 use crate::store::campaigns::{CampaignFilter, CampaignRow, Outstanding};
 
 /// Refused rows that are listed; the others are counted.
@@ -31,6 +35,13 @@ pub(super) const FILTERS: &[(&str, &str)] = &[
     ("open", "true: only those that are not over"),
     ("limit", "1 to 1000 (100)"),
 ];
+
+/// What may stand in the query of an audience, for its description.
+pub(super) const AUDIENCE: &[(&str, &str)] =
+    &[("refused_file", "true: the refused rows as they came, as CSV to mend and send again, 1,000 at most")];
+
+/// The filter of `GET /v1/campaigns/{id}/export`, for its description.
+pub(super) const EXPORT: &[(&str, &str)] = &[("refused", "true: only those who could have no message")];
 
 /// The filters of `GET /v1/campaigns/{id}/recipients`, for its description.
 pub(super) const RECIPIENTS: &[(&str, &str)] = &[
@@ -59,7 +70,7 @@ fn of_every_site(call: &Call) -> Result<(), Fail> {
 }
 
 /// The campaign of the path, if it concerns the caller.
-async fn one(call: &Call) -> Result<CampaignRow, Fail> {
+pub(super) async fn one(call: &Call) -> Result<CampaignRow, Fail> {
     let missing = || Fail::not_found("campaign");
     of_every_site(call)?;
     let id = CampaignId::parse(call.param("id")).ok_or_else(missing)?;
@@ -86,17 +97,10 @@ pub(super) async fn list(call: Call) -> Answer {
         let limit = super::query::limit(fields);
         Some(CampaignFilter { sources: source.into_iter().collect(), open: open == Some("true"), limit })
     })?;
-    if let Some(bound) = call.caller.sources() {
-        if !filter.sources.iter().all(|named| bound.contains(named)) {
-            return Err(Fail::new(Kind::Forbidden, "this token does not stand for that source"));
-        }
-        if filter.sources.is_empty() {
-            filter.sources = bound.to_vec();
-        }
-        if filter.sources.is_empty() {
-            return answer(StatusCode::OK, &json!({"campaigns": []}));
-        }
-    }
+    let Some(sources) = call.caller.narrowed(std::mem::take(&mut filter.sources))? else {
+        return answer(StatusCode::OK, &json!({"campaigns": []}));
+    };
+    filter.sources = sources;
     let rows = office(&call).store.campaigns(&filter).await?;
     answer(StatusCode::OK, &json!({"campaigns": rows.iter().map(shown).collect::<Vec<_>>()}))
 }
@@ -107,9 +111,7 @@ async fn plan(call: &mut Call) -> Result<Plan, Fail> {
     let own = call.caller.sources().and_then(|sources| sources.first().cloned());
     let default = own.or_else(|| call.shared.parts.config.default_source().cloned());
     let plan = Plan::parse(&bytes, default.as_ref())?;
-    if !call.caller.speaks_for(&plan.source) {
-        return Err(Fail::new(Kind::Forbidden, "this token does not stand for that source"));
-    }
+    call.caller.must_speak_for(&plan.source)?;
     Ok(plan)
 }
 
@@ -117,10 +119,12 @@ async fn plan(call: &mut Call) -> Result<Plan, Fail> {
 pub(super) async fn create(mut call: Call) -> Answer {
     of_every_site(&call)?;
     let plan = plan(&mut call).await?;
-    let (office, by) = (office(&call), call.caller.name().to_owned());
+    let (office, by, note) = (office(&call), call.caller.name().to_owned(), call.note.clone());
+    note.say(plan.id.to_string());
     let row = to_the_end(async move {
         office.create(&plan, &by).await?;
-        office.search(&plan).await?;
+        note.begun();
+        office.search(&plan, &by).await?;
         Ok::<_, Refused>(office.one(&plan.id).await?.0)
     })
     .await??;
@@ -130,10 +134,12 @@ pub(super) async fn create(mut call: Call) -> Answer {
 /// `GET /v1/campaigns/{id}`.
 pub(super) async fn show(call: Call) -> Answer {
     let row = one(&call).await?;
-    let left: Outstanding = office(&call).store.outstanding(&row.plan.id).await?;
+    let office = office(&call);
+    let left: Outstanding = office.store.outstanding(&row.plan.id).await?;
     let mut value = shown(&row);
     if let Value::Object(map) = &mut value {
         map.insert("due_now".to_owned(), left.due.into());
+        map.insert("expected_end".to_owned(), json!(office.expected_end(&row).await?));
     }
     answer(StatusCode::OK, &value)
 }
@@ -141,6 +147,7 @@ pub(super) async fn show(call: Call) -> Answer {
 /// `POST /v1/campaigns/{id}/audience`: CSV or NDJSON, read as it comes in.
 pub(super) async fn audience(mut call: Call) -> Answer {
     let plan = one(&call).await?.plan;
+    let wants_file = query(&call.uri, |fields| Some(is_true(fields, "refused_file")))?;
     let http = &call.shared.parts.config.http;
     let (limit, pause) = (http.max_import, http.request_timeout);
     if body::promised(&call.headers).is_some_and(|length| length > limit) {
@@ -151,34 +158,86 @@ pub(super) async fn audience(mut call: Call) -> Answer {
     let options = office.audience_options(&plan, Some(format));
     let (to_reader, pieces) = mpsc::channel(PIECES);
     let (to_ledger, mut batches) = mpsc::channel(1);
+    let (tell_columns, columns) = oneshot::channel();
     let feeding = tokio::spawn(feed(call.take_body(), limit, pause, to_reader));
     let reading = tokio::task::spawn_blocking(move || {
-        Office::read_file(Pieces { pieces, rest: Bytes::new() }, options, &to_ledger)
+        let rows = Audience::open(Pieces { pieces, rest: Bytes::new() }, options)?;
+        let _nobody_may_wait = tell_columns.send(rows.columns());
+        Office::read_rows(rows, &to_ledger);
+        Ok(())
     });
-    let (mut tally, mut refusals) = (Brought::default(), Vec::new());
+    let mut tally = Brought::default();
+    let mut refusals = Refusals::begin(wants_file.then_some(columns)).await?;
     while let Some(batch) = batches.recv().await {
-        for row in office.bring(&plan, batch, &mut tally).await? {
-            if refusals.len() < LISTED {
-                refusals.push(json!({"line": row.line, "errors": row.result.err()}));
-            }
+        call.note.begun();
+        for row in office.bring(&plan, batch, &mut tally, call.caller.name()).await? {
+            refusals.add(row)?;
         }
     }
     let lost = |_| Fail::new(Kind::Internal, "the log of this program says more");
     let read = reading.await.map_err(lost)?;
     feeding.await.map_err(lost)??;
     read.map_err(Fail::invalid)?;
-    answer(
-        StatusCode::OK,
-        &json!({"read": tally.read, "added": tally.added, "known": tally.known, "refused": tally.refused,
-            "refusals": refusals}),
-    )
+    call.note.say(format!("{} added, {} refused", tally.added, tally.refused));
+    let (listed, file) = refusals.finish()?;
+    let mut told = json!({"read": tally.read, "added": tally.added, "known": tally.known, "refused": tally.refused,
+        "refusals": listed});
+    if let (Some(file), Value::Object(told)) = (file, &mut told) {
+        told.insert("refused_file".to_owned(), file.into());
+    }
+    answer(StatusCode::OK, &told)
 }
 
-/// `POST /v1/campaigns/{id}/dry-run`.
+/// The refused rows of an audience, as far as they are listed.
+struct Refusals {
+    listed: Vec<Value>,
+    file: Option<RefusedFile<Vec<u8>>>,
+}
+
+impl Refusals {
+    /// With a file, where its columns are to come.
+    async fn begin(columns: Option<oneshot::Receiver<Vec<String>>>) -> Result<Self, Fail> {
+        // A file that cannot be read as a whole has no columns; why is told by whoever read it.
+        let columns = match columns {
+            Some(columns) => columns.await.ok(),
+            None => None,
+        };
+        let file = columns.map(|columns| RefusedFile::new(Vec::new(), &columns)).transpose();
+        Ok(Self { listed: Vec::new(), file: file.map_err(unwritten)? })
+    }
+
+    fn add(&mut self, row: Refusal) -> Result<(), Fail> {
+        if self.listed.len() < LISTED {
+            if let Some(file) = &mut self.file {
+                file.write(&row).map_err(unwritten)?;
+            }
+            self.listed.push(json!({"line": row.line, "errors": row.result.err()}));
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(Vec<Value>, Option<String>), Fail> {
+        let written = self.file.map(RefusedFile::finish).transpose().map_err(unwritten)?;
+        Ok((self.listed, written.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())))
+    }
+}
+
+fn unwritten(_: std::io::Error) -> Fail {
+    Fail::new(Kind::Internal, "the table could not be written")
+}
+
+fn is_true(fields: &mut Fields<'_>, name: &'static str) -> bool {
+    fields.read(name, |slot| slot.word(&["true", "false"], |word| word)) == Some("true")
+}
+
+/// `POST /v1/campaigns/{id}/dry-run`. The samples say what stands in the rows: people say why they read them.
 pub(super) async fn dry_run(mut call: Call) -> Answer {
     call.form(|_| Some(())).await?;
     let row = one(&call).await?;
-    let forecast = office(&call).dry_run(&row.plan.id).await?;
+    let mut forecast = office(&call).dry_run(&row.plan.id).await?;
+    if call.caller.is_person() {
+        forecast.mask();
+    }
     answer(StatusCode::OK, &forecast)
 }
 
@@ -188,9 +247,15 @@ async fn act(call: &Call, wish: Wish) -> Answer {
     answer(StatusCode::OK, &shown(&row))
 }
 
-/// `POST /v1/campaigns/{id}/approve`: with the number of recipients, as the approver has read it.
+/// `POST /v1/campaigns/{id}/approve`: with the number of recipients, as the approver has read it. What needs another
+/// person's word needs somebody whose office that is; the canary of a small campaign may be looked at by its own people.
 pub(super) async fn approve(mut call: Call) -> Answer {
     let count = call.form(|fields| fields.need("recipients", |slot| slot.whole(0, u32::MAX))).await?;
+    if needs_approval(&one(&call).await?) && !call.caller.allows(Scope::CampaignsApprove) {
+        let why = "this campaign needs somebody with the scope campaigns:approve, such as an approver";
+        return Err(Fail::new(Kind::Forbidden, why));
+    }
+    call.note.say(format!("{count} recipients"));
     act(&call, Wish::Approve(u64::from(count))).await
 }
 
@@ -243,6 +308,26 @@ pub(super) async fn recipients(call: Call) -> Answer {
     })?;
     let rows = office(&call).store.recipients(&row.plan.id, after, limit).await?;
     answer(StatusCode::OK, &json!({"recipients": rows}))
+}
+
+/// `GET /v1/campaigns/{id}/export`: the whole audience as CSV, written as it is read.
+pub(super) async fn export(call: Call) -> Answer {
+    let id = one(&call).await?.plan.id;
+    let refused = query(&call.uri, |fields| Some(is_true(fields, "refused")))?;
+    let sheet = Sheet { office: office(&call), id: id.clone(), refused };
+    let pages = unfold((sheet, Some(0)), |(sheet, after)| async move {
+        let page = sheet.page(after?).await;
+        // A fault cuts the answer off, so that nobody takes a part for the whole.
+        let next = page.as_ref().ok().and_then(|page| page.next);
+        let bytes = page.map(|page| Bytes::from(page.csv)).map_err(std::io::Error::other);
+        Some((bytes, (sheet, next)))
+    });
+    let head = [(CONTENT_TYPE, "text/csv; charset=utf-8")];
+    let mut response = (head, Body::from_stream(pages)).into_response();
+    let name = HeaderValue::from_str(&format!("attachment; filename=\"campaign-{id}.csv\""))
+        .map_err(|_| Fail::new(Kind::Internal, "the campaign's name cannot stand in a header"))?;
+    response.headers_mut().insert(CONTENT_DISPOSITION, name);
+    Ok(response)
 }
 
 /// `POST /v1/campaigns/{id}/retry-failed`, `retry-unanswered` and `correct`: a new campaign, by the plan in the body.

@@ -6,10 +6,12 @@ use uuid::Uuid;
 
 use super::problem::{Answer, Fail};
 use super::query::{Cursor, MAX_PAGE, limit, query};
+use super::reveal;
 use super::route::{Call, json as answer, to_the_end};
 use crate::domain::ids::{ParkedId, SourceName};
+use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
-use crate::domain::reader::{Fault, Fields, Slot, flag};
+use crate::domain::reader::{Fault, Fields, Slot, flag, identify};
 use crate::domain::words::Reason;
 use crate::intake::Outcome;
 use crate::intake::replay::Replayed;
@@ -63,20 +65,65 @@ pub(super) async fn replay(mut call: Call) -> Answer {
     if rows.is_empty() {
         return answer(StatusCode::OK, &json!({"replayed": 0, "refused": 0, "results": []}));
     }
-    let filter = ParkedFilter {
-        ids: rows.iter().map(|row| row.id).collect(),
-        limit: AT_ONCE,
-        ..ParkedFilter::default()
-    };
     call.note.say(format!("{} bodies", rows.len()));
-    let intake = call.shared.parts.intake.clone();
-    let replayed = to_the_end(async move { intake.replay(&filter).await }).await??;
+    call.note.begun();
+    let (intake, by) = (call.shared.parts.intake.clone(), call.caller.name().to_owned());
+    let replayed = to_the_end(async move { intake.replay(rows, &by, None).await }).await??;
     let refused = replayed.iter().filter(|r| matches!(r.outcome, Outcome::Refused { .. })).count();
     let results: Vec<Value> = replayed.iter().map(result).collect();
     answer(
         StatusCode::OK,
         &json!({"replayed": results.len() - refused, "refused": refused, "results": results}),
     )
+}
+
+/// `POST /v1/dead/{id}/repair`: another body in the place of the one that could not be accepted. It stays bound to the
+/// source that the first came from.
+pub(super) async fn repair(mut call: Call) -> Answer {
+    let row = one(&call).await?;
+    let (body, reason) = call
+        .form(|fields| {
+            let body = fields.need("body", written);
+            let reason = fields.need("reason", reveal::reason_of);
+            Some((body?, reason?))
+        })
+        .await?;
+    call.note.say(reason.expose());
+    let (intake, by) = (call.shared.parts.intake.clone(), call.caller.name().to_owned());
+    let bytes = body.expose().as_bytes().to_vec();
+    // Who repairs may correct the source, to one of their own.
+    if let (Some(source), _) = identify(&bytes) {
+        call.caller.must_speak_for(&source)?;
+    }
+    call.note.begun();
+    let repaired = to_the_end(async move { intake.replay(vec![row], &by, Some(&bytes)).await }).await??;
+    match repaired.into_iter().next().ok_or_else(|| Fail::not_found("parked body"))? {
+        // Nothing has changed: the body that came first waits as before.
+        Replayed { outcome: Outcome::Refused { problems, .. }, .. } => Err(Fail::invalid(problems)),
+        replayed => answer(StatusCode::OK, &result(&replayed)),
+    }
+}
+
+/// Text with line breaks, as people write JSON.
+fn written(slot: Slot<'_>) -> Option<Phi> {
+    slot.parsed(|text| match text.trim().is_empty() {
+        true => Err(Fault::malformed("must not be empty", "send the whole body, as the source would")),
+        false => Ok(Phi::new(text)),
+    })
+}
+
+/// The parked body of the path, if it concerns the caller.
+pub(super) async fn one(call: &Call) -> Result<ParkedRow, Fail> {
+    let missing = || Fail::not_found("parked body");
+    call.caller.needs_every_site("bodies that could not be accepted belong to no site")?;
+    let id = ParkedId(Uuid::try_parse(call.param("id")).map_err(|_| missing())?);
+    let filter = ParkedFilter { ids: vec![id], limit: 1, ..ParkedFilter::default() };
+    let row = call.shared.parts.intake.store.parked(&filter).await?.pop().ok_or_else(missing)?;
+    let own = match &row.source {
+        Some(source) => call.caller.speaks_for(source),
+        None => call.caller.sources().is_none(),
+    };
+    own.then_some(row).ok_or_else(missing)
 }
 
 fn narrowed(fields: &mut Fields<'_>) -> ParkedFilter {

@@ -10,6 +10,7 @@ use super::problem::{Answer, Fail, Kind};
 use super::query::query;
 use super::route::{Call, json as answer, to_the_end};
 use crate::domain::ids::{HoldId, ProviderName, SiteId, SourceName, TemplateName};
+use crate::domain::people::is_same_person;
 use crate::domain::problem::Problem;
 use crate::domain::reader::{Fault, Fields, Slot, instant};
 use crate::domain::words::{Channel, Purpose, Reason};
@@ -85,7 +86,7 @@ pub(super) async fn release(call: Call) -> Answer {
     }
     let by = call.caller.name().to_owned();
     // A token of the source is the source. Nobody needs a second person to take back what they asked for.
-    let first = row.asked_by.contains(&by) || call.caller.sources().is_some();
+    let first = row.asked_by.iter().any(|who| is_same_person(who, &by)) || call.caller.sources().is_some();
     if row.hold.cause == Reason::AwaitingApproval && first && then != Some(HoldThen::Drop) {
         let detail = "these emergencies wait for a second person: somebody else than whoever asked for them, and than \
                       their source, must release them; `then=drop` drops them";

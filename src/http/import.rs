@@ -47,6 +47,7 @@ pub(super) async fn import(mut call: Call) -> Answer {
         tokio::task::spawn_blocking(move || read(Pieces { pieces, rest: Bytes::new() }, options, &to_ledger));
     let mut tally = Tally::default();
     while let Some(batch) = batches.recv().await {
+        call.note.begun();
         if let Err(fail) = tally.write(&intake, batch).await {
             return Err(tally.tell(fail));
         }

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use axum::http::StatusCode;
+use jiff::SignedDuration;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::auth::Caller;
 use super::jobs;
 use super::problem::{Answer, Fail, Kind};
 use super::query::{Cursor, MAX_PAGE, limit, query};
@@ -22,26 +22,26 @@ use crate::domain::words::{Channel, Reason};
 use crate::intake::again::Again;
 use crate::store::rows::{CancelOutcome, MessageFilter, MessageRow};
 
+/// What is written now may carry an earlier time of change than what can be read already: a list by change ends so long
+/// ago, so that who follows it misses nothing.
+pub(super) const UNDER_WAY: SignedDuration = SignedDuration::from_secs(2);
+
 /// `GET /v1/messages`: newest first, or with `changed_since` by time of change.
 pub(super) async fn list(call: Call) -> Answer {
     let (mut filter, cursor) = query(&call.uri, filter)?;
-    let asked = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    if filter.changed_since.is_some() {
-        // Rows of the instant at which the page before ended come again, and are passed over below.
-        filter.limit = MAX_PAGE;
-        if let Some(at) = cursor.and_then(|cursor| cursor.at) {
+    let by_change = filter.changed_since.is_some();
+    if by_change {
+        let now = call.shared.parts.intake.store.ping().await?;
+        filter.changed_before = now.checked_sub(UNDER_WAY).ok();
+        if let Some(Cursor { id, at: Some(at) }) = cursor {
             filter.changed_since = Some(at);
+            filter.changed_after = Some(MessageId(id));
         }
     } else {
         filter.before = cursor.map(|cursor| MessageId(cursor.id));
     }
     let mut rows = of_own_sources(&call, &filter).await?;
-    let by_change = filter.changed_since.is_some();
-    if let (true, Some(cursor)) = (by_change, cursor) {
-        rows.retain(|row| Some((row.changed_at, row.facts.id.0)) > cursor.at.map(|at| (at, cursor.id)));
-    }
-    let more = rows.len() >= asked;
-    rows.truncate(asked);
+    let more = rows.len() >= usize::try_from(filter.limit).unwrap_or(usize::MAX);
     let next = rows
         .last()
         .filter(|_| more)
@@ -110,8 +110,8 @@ pub(super) async fn retry(mut call: Call) -> Answer {
     let accept_duplicate =
         call.form(|fields| Some(fields.read("accept_duplicate", flag).unwrap_or(false))).await?;
     let (id, job_id) = (message.facts.id, message.facts.job_id.clone());
-    let intake = call.shared.parts.intake.clone();
-    let again = to_the_end(async move { intake.again(&message, accept_duplicate).await }).await??;
+    let (intake, by) = (call.shared.parts.intake.clone(), call.caller.name().to_owned());
+    let again = to_the_end(async move { intake.again(&message, accept_duplicate, &by).await }).await??;
     let body = |new: MessageId, result: &str| json!({"id": job_id, "message_id": new, "retry_of": id, "result": result});
     match again {
         Again::Accepted(new) => answer(StatusCode::ACCEPTED, &body(new, "accepted")),
@@ -160,7 +160,7 @@ pub(super) async fn of_own_sources(call: &Call, filter: &MessageFilter) -> Resul
     let bound = match (call.caller.sources(), &filter.source) {
         (None, _) => return Ok(store.messages(filter).await?),
         (Some(_), Some(named)) => {
-            may_ask_for(&call.caller, named)?;
+            call.caller.must_speak_for(named)?;
             return Ok(store.messages(filter).await?);
         }
         (Some(bound), None) => bound,
@@ -208,16 +208,23 @@ async fn with_copies(call: &Call, rows: Vec<MessageRow>) -> Result<Vec<MessageRo
     Ok(each.collect())
 }
 
-fn may_ask_for(caller: &Caller, source: &SourceName) -> Result<(), Fail> {
-    if caller.speaks_for(source) {
-        return Ok(());
-    }
-    Err(Fail::new(Kind::Forbidden, "this token does not stand for that source"))
+/// A page of a list: which messages, in which order, from where on.
+fn filter(fields: &mut Fields<'_>) -> Option<(MessageFilter, Option<Cursor>)> {
+    let cursor = Cursor::read(fields);
+    let changed_since = fields.read("changed_since", instant);
+    let limit = limit(fields);
+    Some((MessageFilter { changed_since, limit, ..narrowed(fields)? }, cursor))
 }
 
-pub(super) fn filter(fields: &mut Fields<'_>) -> Option<(MessageFilter, Option<Cursor>)> {
-    let cursor = Cursor::read(fields);
-    let filter = MessageFilter {
+/// Which messages an export or an action is about: all of them, so a page of them cannot be named.
+pub(super) fn narrowed(fields: &mut Fields<'_>) -> Option<MessageFilter> {
+    let (since, until) = (fields.read("since", instant), fields.read("until", instant));
+    Some(MessageFilter { since, until, limit: MAX_PAGE, ..kind(fields)? })
+}
+
+/// What a message, and what is told of it, can be known by.
+pub(super) fn kind(fields: &mut Fields<'_>) -> Option<MessageFilter> {
+    Some(MessageFilter {
         source: fields.read("source", |slot| slot.name(SourceName::parse, SourceName::RULE)),
         job_ids: fields.read("job_id", |slot| slot.name(JobId::parse, JobId::RULE)).into_iter().collect(),
         about: fields.read("about", |slot| slot.name(About::parse, About::RULE)),
@@ -226,18 +233,11 @@ pub(super) fn filter(fields: &mut Fields<'_>) -> Option<(MessageFilter, Option<C
         channel: fields.read("channel", |slot: Slot<'_>| slot.word(Channel::ALL, Channel::as_str)),
         provider: fields.read("provider", |slot| slot.name(ProviderName::parse, ProviderName::RULE)),
         template: fields.read("template", |slot| slot.name(TemplateName::parse, TemplateName::RULE)),
-        sites: Vec::new(),
         site: fields.read("site", |slot| slot.name(SiteId::parse, SiteId::RULE)),
         campaign_id: fields.read("campaign_id", |slot| slot.name(CampaignId::parse, CampaignId::RULE)),
         patient_id: fields.read("patient_id", |slot| slot.name(PatientId::parse, PatientId::RULE)),
-        copies_of: Vec::new(),
-        before: None,
-        since: fields.read("since", instant),
-        until: fields.read("until", instant),
-        changed_since: fields.read("changed_since", instant),
-        limit: limit(fields),
-    };
-    Some((filter, cursor))
+        ..MessageFilter::default()
+    })
 }
 
 /// The filters of `GET /v1/messages`, for its description.
@@ -255,28 +255,41 @@ pub(super) const FILTERS: &[(&str, &str)] = &[
     ("patient_id", "to this patient"),
     ("since", "accepted at or after this instant"),
     ("until", "accepted before this instant"),
-    ("changed_since", "changed at or after this instant; oldest change first"),
+    ("changed_since", "changed at or after this instant, up to two seconds ago; oldest change first"),
     ("limit", "rows of a page, 1 to 1000 (100)"),
     ("cursor", "`next` of the page before"),
 ];
+
+/// ... of an export and of actions.
+pub(super) const NARROWED: &[(&str, &str)] = FILTERS.split_at(13).0;
+
+/// ... and of `GET /v1/stream`.
+pub(super) const KIND: &[(&str, &str)] = FILTERS.split_at(11).0;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_description_names_every_filter() {
-        for (name, _) in FILTERS {
-            let uri = format!("/v1/messages?{name}=").parse().unwrap();
-            let told = query(&uri, filter).map(|_| ()).map_err(|fail| fail.to_json().to_string());
-            let known = !told.as_ref().is_err_and(|text| text.contains("unknown field"));
-            assert!(known, "{name}: {told:?}");
+    fn the_description_names_every_filter_and_what_is_no_filter_is_refused() {
+        fn told<T>(asked: &str, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> String {
+            let told = query(&format!("/v1/messages?{asked}").parse().unwrap(), read);
+            told.err().map(|fail| fail.to_json().to_string()).unwrap_or_default()
         }
-        let refused = query(&"/v1/messages?colour=red".parse().unwrap(), filter).unwrap_err();
-        let text = refused.to_json().to_string();
-        assert!(text.contains("colour") && text.contains("unknown field"), "{text}");
-        for (name, _) in FILTERS {
-            assert!(text.contains(name), "{name} is not among the known ones");
+        for (what, described) in [("list", FILTERS), ("export", NARROWED), ("stream", KIND)] {
+            let told = |asked: &str| match what {
+                "list" => told(asked, filter),
+                "export" => told(asked, narrowed),
+                _ => told(asked, kind),
+            };
+            let refused = told("colour=red");
+            assert!(refused.contains("colour") && refused.contains("unknown field"), "{refused}");
+            for (name, _) in FILTERS {
+                let text = told(&format!("{name}="));
+                let known = described.iter().any(|(other, _)| other == name);
+                assert_eq!(!text.contains("unknown field"), known, "{what} {name}: {text}");
+                assert!(!known || refused.contains(name), "{name} is not among the known ones");
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 //! goes wrong is answered as problem details (RFC 9457) that name the field, the rule and the cure, never the value.
 
 mod actions;
+mod alerts;
 mod audit;
 mod auth;
 mod body;
@@ -76,6 +77,8 @@ struct Shared {
     /// Only this machine can reach the listener, and no public address leads to it.
     local_only: bool,
     in_flight: Arc<Semaphore>,
+    /// Room for those whom nobody knows, apart from that of the API.
+    strangers: Arc<Semaphore>,
     metrics: PrometheusHandle,
     counts: health::CountsCache,
     page: page::Desk,
@@ -103,6 +106,7 @@ pub fn serve(listener: TcpListener, parts: HttpState) -> std::io::Result<HttpSer
     let shared = Arc::new(Shared {
         local_only: address.ip().is_loopback() && !http.token_needed(),
         in_flight: Arc::new(Semaphore::new(http.max_in_flight)),
+        strangers: Arc::new(Semaphore::new(http.max_in_flight.div_ceil(4))),
         metrics: observe::recorder(),
         counts: health::CountsCache::default(),
         page: page::Desk::new(),
@@ -112,7 +116,8 @@ pub fn serve(listener: TcpListener, parts: HttpState) -> std::io::Result<HttpSer
         parts,
     });
     tasks.spawn(observe::upkeep(Arc::clone(&shared), stop.clone()));
-    tasks.spawn(listen::run(listener, route::router(&shared), stop.clone(), tasks.clone()));
+    let http = shared.parts.config.http.clone();
+    tasks.spawn(listen::run(listener, route::router(&shared), http, stop.clone(), tasks.clone()));
     Ok(HttpServer { address, stop, tasks })
 }
 

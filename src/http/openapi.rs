@@ -252,6 +252,7 @@ fn messages() -> Vec<(&'static str, Value)> {
         ("expires_at", time()),
         ("receipt_by?", time()),
         ("copy_of?", id()),
+        ("merged_into?", id()),
     ]);
     let gate = object(&[("gate", word(Gate::ALL)), ("passed", flag())]);
     let attempt = object(&[
@@ -362,6 +363,7 @@ fn campaigns() -> Vec<(&'static str, Value)> {
                 ("known", whole()),
                 ("refused", whole()),
                 ("refusals", list(map())),
+                ("refused_file?", text()),
             ]),
         ),
         ("Approve", strict(&[("recipients", whole())])),
@@ -565,6 +567,8 @@ fn console() -> Vec<(&'static str, Value)> {
     vec![
         ("SignIn", strict(&[("name", text()), ("password", text()), ("code", text())])),
         ("Reveal", strict(&[("reason", text())])),
+        ("Repair", strict(&[("body", text()), ("reason", text())])),
+        ("Snooze", strict(&[("minutes", whole())])),
         (
             "Actions",
             strict(&[

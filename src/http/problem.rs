@@ -71,7 +71,9 @@ impl Kind {
     const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid token is needed"),
+            Self::Unauthorized => {
+                (StatusCode::UNAUTHORIZED, "unauthorized", "Nobody is known by these credentials")
+            }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "These credentials may not do this"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing here"),
             Self::MethodNotAllowed => {
@@ -85,7 +87,7 @@ impl Kind {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "The body is of another type")
             }
             Self::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request breaks a rule"),
-            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", "The limit of the day is reached"),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", "It was asked for too often"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of this program"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many requests at once"),
             Self::Unavailable => {
@@ -201,7 +203,9 @@ impl From<StoreError> for Fail {
             }
             StoreError::Data(_) => {
                 tracing::warn!(%error, "a request was more than the ledger takes");
-                Self::new(Kind::Invalid, "the ledger will not take one of the values; shorten them")
+                let rule = "the ledger will not take one of the values";
+                let cure = "look for control characters and very long texts";
+                Self::because(Kind::Invalid, Problem::new("", Reason::BadData, rule, cure))
             }
             StoreError::Schema(_) | StoreError::Internal(_) => {
                 tracing::error!(%error, "a request failed");

@@ -2,17 +2,15 @@
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
 use super::problem::{Answer, Fail};
 use super::route::{Call, json as answer};
-use super::{audit, messages, patients, work};
+use super::{audit, campaigns, dead, messages, patients, work};
 use crate::dispatch::rendered_again;
-use crate::domain::ids::ParkedId;
 use crate::domain::phi::Phi;
-use crate::domain::reader::Fault;
+use crate::domain::reader::{Fault, Slot};
 use crate::store::audit::AuditEntry;
-use crate::store::rows::{AttemptRow, MessageRow, ParkedFilter};
+use crate::store::rows::{AttemptRow, MessageRow};
 
 /// Characters of a reason.
 const REASON: usize = 200;
@@ -75,6 +73,16 @@ pub(super) async fn patient(mut call: Call) -> Answer {
     answer(StatusCode::OK, &patient.to_json())
 }
 
+/// `POST /v1/patients/{id}/export`: all that is known of them, for whoever asks for it about themselves.
+pub(super) async fn export(mut call: Call) -> Answer {
+    let id = patients::path_id(&call)?;
+    let found = call.shared.parts.intake.store.patient_record(&id).await?;
+    let found = found.ok_or_else(|| Fail::not_found("patient"))?;
+    let reason = reason(&mut call).await?;
+    record(&call, "patient.export", id.to_string(), &reason).await?;
+    answer(StatusCode::OK, &found.to_json())
+}
+
 /// `POST /v1/work-items/{id}/reveal`: what the patient wrote.
 pub(super) async fn work_item(mut call: Call) -> Answer {
     let item = work::one(&call).await?;
@@ -86,42 +94,42 @@ pub(super) async fn work_item(mut call: Call) -> Answer {
 
 /// `POST /v1/dead/{id}/reveal`: the body that could not be accepted.
 pub(super) async fn dead(mut call: Call) -> Answer {
-    let missing = || Fail::not_found("parked body");
-    call.caller.needs_every_site("bodies that could not be accepted belong to no site")?;
-    let id = ParkedId(Uuid::try_parse(call.param("id")).map_err(|_| missing())?);
-    let filter = ParkedFilter { ids: vec![id], limit: 1, ..ParkedFilter::default() };
-    let row = call.shared.parts.intake.store.parked(&filter).await?.pop().ok_or_else(missing)?;
-    let own = match &row.source {
-        Some(source) => call.caller.speaks_for(source),
-        None => call.caller.sources().is_none(),
-    };
-    if !own {
-        return Err(missing());
-    }
+    let row = dead::one(&call).await?;
     let reason = reason(&mut call).await?;
-    record(&call, "dead.reveal", id.to_string(), &reason).await?;
-    answer(StatusCode::OK, &json!({"id": id, "body": String::from_utf8_lossy(&row.body)}))
+    record(&call, "dead.reveal", row.id.to_string(), &reason).await?;
+    answer(StatusCode::OK, &json!({"id": row.id, "body": String::from_utf8_lossy(&row.body)}))
+}
+
+/// `POST /v1/campaigns/{id}/reveal`: the samples of a dry run, which say what stands in the rows of the audience.
+pub(super) async fn campaign(mut call: Call) -> Answer {
+    let id = campaigns::one(&call).await?.plan.id;
+    let reason = reason(&mut call).await?;
+    record(&call, "campaign.reveal", id.to_string(), &reason).await?;
+    let forecast = call.shared.parts.campaigns.dry_run(&id).await?;
+    answer(StatusCode::OK, &json!({"recipients": forecast.recipients, "samples": forecast.samples}))
 }
 
 async fn reason(call: &mut Call) -> Result<Phi, Fail> {
-    let read = |slot: crate::domain::reader::Slot<'_>| {
-        slot.parsed(|text| {
-            let text = text.trim();
-            let length = text.chars().count();
-            let cure = "say what you need it for, such as \"patient called back\"";
-            let rule = format!("must be a reason of {LEAST} to {REASON} characters");
-            if (LEAST..=REASON).contains(&length) {
-                Ok(Phi::new(text))
-            } else {
-                Err(Fault::malformed(rule, cure))
-            }
-        })
-    };
-    call.form(|fields| fields.need("reason", read)).await
+    call.form(|fields| fields.need("reason", reason_of)).await
+}
+
+/// Why somebody does what only a reason opens.
+pub(super) fn reason_of(slot: Slot<'_>) -> Option<Phi> {
+    slot.parsed(|text| {
+        let text = text.trim();
+        let length = text.chars().count();
+        let cure = "say what you need it for, such as \"patient called back\"";
+        let rule = format!("must be a reason of {LEAST} to {REASON} characters");
+        if (LEAST..=REASON).contains(&length) {
+            Ok(Phi::new(text))
+        } else {
+            Err(Fault::malformed(rule, cure))
+        }
+    })
 }
 
 /// On record before anything is shown.
-async fn record(call: &Call, act: &str, subject: String, reason: &Phi) -> Result<(), Fail> {
+pub(super) async fn record(call: &Call, act: &str, subject: String, reason: &Phi) -> Result<(), Fail> {
     let (who, act) = (call.caller.name().to_owned(), act.to_owned());
     let entry = AuditEntry { who, act, subject, detail: reason.clone() };
     audit::write(call.shared.parts.intake.store.as_ref(), &entry).await

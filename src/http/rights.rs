@@ -23,13 +23,22 @@ const COORDINATES: &[Scope] = &[
     Scope::CampaignsWrite,
 ];
 
+/// Lets go out what others have planned: neither plans nor starts, so that nobody does both.
+const APPROVES: &[Scope] = &[
+    Scope::MessagesRead,
+    Scope::TemplatesRead,
+    Scope::WorkWrite,
+    Scope::PatientsRead,
+    Scope::CampaignsApprove,
+];
+
 /// The scopes of a role.
 pub(super) const fn scopes(role: Role) -> &'static [Scope] {
     match role {
         Role::Viewer => SEES,
         Role::Operator => OPERATES,
-        // Who writes a campaign and who lets it go out are told apart where campaigns are approved.
-        Role::Coordinator | Role::Approver => COORDINATES,
+        Role::Coordinator => COORDINATES,
+        Role::Approver => APPROVES,
         Role::Admin => Scope::ALL,
     }
 }
@@ -46,7 +55,9 @@ mod tests {
             (Role::Operator, Scope::HoldsWrite, Scope::CampaignsWrite),
             (Role::Operator, Scope::MessagesWrite, Scope::PatientsWrite),
             (Role::Coordinator, Scope::WorkWrite, Scope::MessagesWrite),
-            (Role::Approver, Scope::CampaignsWrite, Scope::HoldsWrite),
+            (Role::Coordinator, Scope::CampaignsWrite, Scope::CampaignsApprove),
+            (Role::Approver, Scope::CampaignsApprove, Scope::CampaignsWrite),
+            (Role::Approver, Scope::WorkWrite, Scope::HoldsWrite),
             (Role::Admin, Scope::PatientsWrite, Scope::Admin),
         ] {
             assert!(scopes(role).contains(&has), "{role} {has}");

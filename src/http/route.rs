@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::audit::{Note, Pending};
@@ -214,14 +214,14 @@ async fn admit(
     request: Request,
 ) -> Answer {
     let (parts, body) = request.into_parts();
-    let (caller, _room) = match route.door {
+    let (caller, room) = match route.door {
         Door::Open => (Caller::Nobody, None),
-        Door::Public => (Caller::Nobody, Some(room(&shared)?)),
+        Door::Public => (Caller::Nobody, Some(room(&shared.strangers)?)),
         Door::AnyOf(scopes) => {
             let changes = route.method != Verb::Get;
             let caller = authenticate(&shared, &parts.headers, &parts.uri, changes).await?;
             authorize(&caller, scopes)?;
-            (caller, Some(room(&shared)?))
+            (caller, Some(room(&shared.in_flight)?))
         }
     };
     let media = match route.takes {
@@ -248,23 +248,29 @@ async fn admit(
         deadline: Instant::now() + whole.mul_f32(0.8),
     };
     let work = (route.run)(call);
-    let answer = if route.streams { work.await } else { in_time(whole, work).await };
-    match (answer, pending) {
-        (Ok(answer), Some(pending)) if answer.status().is_success() => {
-            to_the_end(async move { pending.write(store.as_ref()).await }).await??;
-            Ok(answer)
-        }
-        (answer, _) => answer,
-    }
+    let limit = (!route.streams).then_some(whole);
+    let Some(pending) = pending else {
+        let answer = in_time(limit, work).await;
+        drop(room);
+        return answer;
+    };
+    // Whoever hangs up does not keep what they do out of the audit log.
+    let recorded = to_the_end(async move {
+        let answer = pending.settle(store.as_ref(), work.await).await;
+        drop(room);
+        answer
+    });
+    in_time(limit, async { recorded.await? }).await
 }
 
-fn room(shared: &Shared) -> Result<OwnedSemaphorePermit, Fail> {
-    Arc::clone(&shared.in_flight).try_acquire_owned().map_err(|_| {
+fn room(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fail> {
+    Arc::clone(of).try_acquire_owned().map_err(|_| {
         Fail::new(Kind::Busy, "too many requests are under way; send this one again in a moment")
     })
 }
 
-async fn in_time(limit: Duration, work: BoxFuture<'static, Answer>) -> Answer {
+async fn in_time(limit: Option<Duration>, work: impl Future<Output = Answer>) -> Answer {
+    let Some(limit) = limit else { return work.await };
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
         Err(Fail::new(
             Kind::Unavailable,

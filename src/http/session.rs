@@ -29,28 +29,31 @@ use crate::config::api::Scope;
 use crate::domain::credential::{MAX_PASSWORD, PasswordHash, same};
 use crate::domain::ids::UserName;
 use crate::domain::phi::Phi;
-use crate::store::Store;
 use crate::store::audit::AuditEntry;
 use crate::store::people::{SessionHash, SessionLimits, User};
+use crate::store::{Store, StoreError};
 
 const COOKIE_NAME: &str = "outreachd";
 /// What a page shows beside the cookie, in whatever changes something.
 const CSRF_HEADER: &str = "x-csrf-token";
 /// What a page asks without anybody touching it carries this, and does not keep the session open.
-const BY_ITSELF: &str = "x-by-itself";
+pub(super) const BY_ITSELF: &str = "x-by-itself";
 /// Whether there is any account is asked so often, until there is one.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// ... and so long: without a ledger the answer of before holds.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// ... and so long; without an answer nobody comes in without an account.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Passwords that are hashed at once: each takes 19 MiB.
 const HASHED_AT_ONCE: usize = 2;
 
 /// One network: a few who mistype, and then one try each 10 s.
 const NETWORK_PAUSE: Duration = Duration::from_secs(10);
 const NETWORK_AT_ONCE: NonZeroU32 = NonZeroU32::new(20).unwrap();
-/// One account, from wherever: guessing takes for ever, and its owner is hardly kept out.
+/// One account from one network: guessing takes for ever, and nobody elsewhere keeps its owner out.
 const ACCOUNT_PAUSE: Duration = Duration::from_secs(15);
 const ACCOUNT_AT_ONCE: NonZeroU32 = NonZeroU32::new(8).unwrap();
+/// One account from wherever: many networks together guess no faster than this.
+const ANYWHERE_PAUSE: Duration = Duration::from_secs(5);
+const ANYWHERE_AT_ONCE: NonZeroU32 = NonZeroU32::new(100).unwrap();
 /// What somebody who tried too often is told to wait, in seconds.
 const WAIT: i64 = 15;
 
@@ -58,7 +61,8 @@ const WAIT: i64 = 15;
 #[derive(Debug)]
 pub(super) struct Doorman {
     networks: DefaultKeyedRateLimiter<IpAddr>,
-    accounts: DefaultKeyedRateLimiter<UserName>,
+    accounts: DefaultKeyedRateLimiter<(UserName, Option<IpAddr>)>,
+    anywhere: DefaultKeyedRateLimiter<UserName>,
     hashing: Semaphore,
     /// Whether there is an account, as of when.
     known: Mutex<(bool, Option<Instant>)>,
@@ -73,6 +77,7 @@ impl Doorman {
         Self {
             networks: RateLimiter::keyed(quota(NETWORK_PAUSE, NETWORK_AT_ONCE)),
             accounts: RateLimiter::keyed(quota(ACCOUNT_PAUSE, ACCOUNT_AT_ONCE)),
+            anywhere: RateLimiter::keyed(quota(ANYWHERE_PAUSE, ANYWHERE_AT_ONCE)),
             hashing: Semaphore::new(HASHED_AT_ONCE),
             known: Mutex::default(),
         }
@@ -82,23 +87,29 @@ impl Doorman {
     pub(super) fn upkeep(&self) {
         self.networks.retain_recent();
         self.accounts.retain_recent();
+        self.anywhere.retain_recent();
     }
 
     /// Whether anybody has an account: from then on even this machine's own people sign in.
-    pub(super) async fn knows_anybody(&self, store: &dyn Store) -> bool {
+    ///
+    /// # Errors
+    /// The ledger does not say: then nobody is taken for somebody who needs no account.
+    pub(super) async fn knows_anybody(&self, store: &dyn Store) -> Result<bool, StoreError> {
         let (known, asked) = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known || asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
-            return known;
+            return Ok(known);
         }
-        let users = tokio::time::timeout(PATIENCE, store.users()).await;
-        let known = matches!(users, Ok(Ok(users)) if !users.is_empty());
+        let late = |_| StoreError::Unavailable("no answer in time".to_owned());
+        let known = !tokio::time::timeout(PATIENCE, store.users()).await.map_err(late)??.is_empty();
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (known, Some(Instant::now()));
-        known
+        Ok(known)
     }
 
     fn allows(&self, from: Option<IpAddr>, name: &UserName) -> bool {
-        from.is_none_or(|from| self.networks.check_key(&network(from)).is_ok())
-            && self.accounts.check_key(name).is_ok()
+        let from = from.map(network);
+        from.is_none_or(|from| self.networks.check_key(&from).is_ok())
+            && self.accounts.check_key(&(name.clone(), from)).is_ok()
+            && self.anywhere.check_key(name).is_ok()
     }
 }
 
@@ -124,14 +135,6 @@ pub(super) async fn person(
         }
     }
     Ok(Some(Person { name: session.user, role: session.role, sites: session.sites }))
-}
-
-/// Whether the session that opened a stream still stands; where there was none, there is none to end.
-pub(super) async fn still_stands(shared: &Shared, headers: &HeaderMap) -> bool {
-    let Some(token) = cookie(headers) else { return true };
-    let limits = SessionLimits { touches: false, ..limits(&shared.parts.config) };
-    // Without a ledger nothing is streamed anyway.
-    !matches!(shared.parts.intake.store.session(&SessionHash::of(token), limits).await, Ok(None))
 }
 
 /// `GET /v1/session`: who asks, and what they may do here.
@@ -176,7 +179,7 @@ pub(super) async fn open(mut call: Call) -> Answer {
             Some((name?, password?, code?))
         })
         .await?;
-    let from = caller(call.peer, &call.headers);
+    let from = caller(call.peer, &call.headers, &call.shared.parts.config.http);
     if !call.shared.people.allows(from, &name) {
         let rule = "was tried too often";
         let cure = "wait a little; an administrator can give new credentials: outreachd users reset";
@@ -299,6 +302,19 @@ mod tests {
         headers.append(COOKIE, "x=y; outreachd=tok_en-1".parse().unwrap());
         assert_eq!(cookie(&headers), Some("tok_en-1"));
         assert_ne!(csrf("one"), csrf("other"));
+    }
+
+    #[test]
+    fn a_stranger_does_not_keep_somebody_out_of_their_account() {
+        let doorman = Doorman::new();
+        let (ana, from) = (UserName::parse("ana").unwrap(), |text: &str| text.parse::<IpAddr>().ok());
+        let tries = (0..100).filter(|_| doorman.allows(from("192.0.2.1"), &ana)).count();
+        assert!(tries <= usize::try_from(ACCOUNT_AT_ONCE.get()).unwrap() + 1, "{tries}");
+        assert!(doorman.allows(from("198.51.100.2"), &ana), "who comes from elsewhere");
+        let networks = (0..250_u8).map(|n| IpAddr::from([203, 0, 113, n]));
+        let tries = networks.filter(|from| doorman.allows(Some(*from), &ana)).count();
+        assert!(tries <= usize::try_from(ANYWHERE_AT_ONCE.get()).unwrap() + 1, "{tries}");
+        doorman.upkeep();
     }
 
     #[test]

@@ -5,25 +5,28 @@
 //! A reader who is too slow is told how many it missed, and goes on with the newest.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
-use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::Response;
-use futures_util::stream::unfold;
+use futures_util::StreamExt as _;
+use futures_util::stream::{once, unfold};
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Shared;
-use super::auth::Caller;
+use super::auth::{Caller, authenticate, authorize};
 use super::messages;
 use super::problem::{Answer, Fail, Kind};
 use super::query::query;
 use super::route::Call;
-use super::session::still_stands;
+use super::session::BY_ITSELF;
+use crate::config::api::Scope;
 use crate::store::rows::MessageFilter;
 use crate::store::{Result, Store};
 
@@ -54,9 +57,10 @@ struct Line {
 /// What is told to all readers at once.
 #[derive(Clone, Debug)]
 enum Told {
-    Lines(Arc<Vec<Line>>),
+    /// With how many had been told before them.
+    Lines(Arc<Vec<Line>>, u64),
     /// So many were passed over.
-    Skipped(i64),
+    Skipped(u64),
 }
 
 /// The one loop, and its readers.
@@ -65,15 +69,17 @@ pub(super) struct Hub {
     to: broadcast::Sender<Told>,
     /// Whether the loop runs.
     runs: Arc<Mutex<bool>>,
+    /// Events that were told so far.
+    count: AtomicU64,
 }
 
 impl Hub {
     pub(super) fn new() -> Self {
-        Self { to: broadcast::channel(LAG).0, runs: Arc::default() }
+        Self { to: broadcast::channel(LAG).0, runs: Arc::default(), count: AtomicU64::new(0) }
     }
 
-    /// A reader more; starts the loop where it does not run.
-    fn join(&self, shared: &Arc<Shared>) -> Option<broadcast::Receiver<Told>> {
+    /// A reader more, and how much was told before it came; starts the loop where it does not run.
+    fn join(&self, shared: &Arc<Shared>) -> Option<(broadcast::Receiver<Told>, u64)> {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         if self.to.receiver_count() >= READERS {
             return None;
@@ -83,7 +89,19 @@ impl Hub {
             *runs = true;
             tokio::spawn(follow(Arc::clone(shared)));
         }
-        Some(reader)
+        Some((reader, self.count.load(Ordering::Relaxed)))
+    }
+
+    fn tell(&self, told: Told) {
+        let told = match told {
+            Told::Lines(lines, _) => {
+                let count = u64::try_from(lines.len()).unwrap_or(0);
+                Told::Lines(lines, self.count.fetch_add(count, Ordering::Relaxed))
+            }
+            skipped @ Told::Skipped(_) => skipped,
+        };
+        // Nobody may be listening by now.
+        let _listeners = self.to.send(told);
     }
 
     /// Whether nobody looks on any more; from then on the loop does not run.
@@ -121,8 +139,7 @@ async fn follow(shared: Arc<Shared>) {
         match told {
             Ok(told) => {
                 for one in told {
-                    // Nobody may be listening by now.
-                    let _listeners = shared.live.to.send(one);
+                    shared.live.tell(one);
                 }
             }
             Err(error) => {
@@ -151,7 +168,7 @@ impl Place {
             if behind > FAR_BEHIND {
                 self.last += behind;
                 self.gaps.clear();
-                return Ok(vec![Told::Skipped(behind)]);
+                return Ok(vec![Told::Skipped(u64::try_from(behind).unwrap_or(0))]);
             }
         }
         let mut lines = Vec::with_capacity(events.len());
@@ -166,7 +183,7 @@ impl Place {
         }
         self.gaps.retain(|_, since| since.elapsed() < GAP);
         if !lines.is_empty() {
-            told.push(Told::Lines(Arc::new(lines)));
+            told.push(Told::Lines(Arc::new(lines), 0));
         }
         Ok(told)
     }
@@ -217,47 +234,91 @@ impl Sieve {
     }
 }
 
-/// `GET /v1/stream`: events named `lines` (an array each) and `skipped` (a number).
-pub(super) async fn stream(call: Call) -> Answer {
-    let (filter, _) = query(&call.uri, messages::filter)?;
-    let shared = Arc::clone(&call.shared);
-    let Some(reader) = shared.live.join(&shared) else {
-        return Err(Fail::new(Kind::Busy, "too many look on already; close another window"));
-    };
-    let sieve = Sieve { filter, caller: call.caller };
-    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let state = (shared, reader, sieve, call.headers, tick, true);
-    let body = unfold(state, |(shared, mut reader, sieve, headers, mut tick, first)| async move {
-        if first {
-            let hello = Bytes::from_static(b"retry: 2000\n: listening\n\n");
-            return Some((Ok::<_, std::io::Error>(hello), (shared, reader, sieve, headers, tick, false)));
-        }
-        let text = loop {
+/// Somebody who looks on.
+struct Onlooker {
+    shared: Arc<Shared>,
+    reader: broadcast::Receiver<Told>,
+    /// Of the events that were told, so many have come here, or were passed over.
+    seen: u64,
+    sieve: Sieve,
+    headers: HeaderMap,
+    uri: Uri,
+    tick: tokio::time::Interval,
+}
+
+impl Onlooker {
+    /// What is written next; `None`: it is over.
+    async fn next(&mut self) -> Option<String> {
+        loop {
             tokio::select! {
-                told = reader.recv() => match told {
-                    Ok(Told::Lines(lines)) => {
-                        let shown: Vec<&Map<String, Value>> =
-                            lines.iter().filter(|line| sieve.lets(line)).map(|line| &line.event).collect();
-                        if !shown.is_empty() {
-                            break format!("event: lines\ndata: {}\n\n", serde_json::to_string(&shown).ok()?);
+                told = self.reader.recv() => match told {
+                    Ok(Told::Lines(lines, before)) => {
+                        if let Some(text) = self.tell(&lines, before) {
+                            return Some(text);
                         }
                     }
-                    Ok(Told::Skipped(count)) => break format!("event: skipped\ndata: {count}\n\n"),
-                    Err(RecvError::Lagged(batches)) => break format!("event: skipped\ndata: {batches}\n\n"),
+                    Ok(Told::Skipped(count)) => return Some(skipped(count)),
+                    // How many is told with what comes next.
+                    Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
                 },
-                _ = tick.tick() => {
-                    if !still_stands(&shared, &headers).await {
-                        return None;
-                    }
-                    break ": still here\n\n".to_owned();
+                _ = self.tick.tick() => {
+                    return self.may_go_on().await.then(|| ": still here\n\n".to_owned());
                 }
-                () = shared.stop.cancelled() => return None,
+                () = self.shared.stop.cancelled() => return None,
             }
-        };
-        Some((Ok(Bytes::from(text)), (shared, reader, sieve, headers, tick, false)))
-    });
+        }
+    }
+
+    fn tell(&mut self, lines: &[Line], before: u64) -> Option<String> {
+        let missed = before.saturating_sub(self.seen);
+        self.seen = before + u64::try_from(lines.len()).unwrap_or(0);
+        let shown: Vec<&Map<String, Value>> =
+            lines.iter().filter(|line| self.sieve.lets(line)).map(|line| &line.event).collect();
+        let mut text = if missed > 0 { skipped(missed) } else { String::new() };
+        if !shown.is_empty() {
+            text.push_str(&format!("event: lines\ndata: {}\n\n", serde_json::to_string(&shown).ok()?));
+        }
+        Some(text).filter(|text| !text.is_empty())
+    }
+
+    /// Whether the token, the session or the place still opens this, and for whom.
+    async fn may_go_on(&mut self) -> bool {
+        let caller = authenticate(&self.shared, &self.headers, &self.uri, false).await;
+        match caller.and_then(|caller| authorize(&caller, &[Scope::MessagesRead]).map(|()| caller)) {
+            Ok(caller) => {
+                self.sieve.caller = caller;
+                true
+            }
+            // Without a ledger nothing is streamed anyway.
+            Err(fail) => fail.kind() == Kind::Unavailable,
+        }
+    }
+}
+
+fn skipped(count: u64) -> String {
+    format!("event: skipped\ndata: {count}\n\n")
+}
+
+/// `GET /v1/stream`: events named `lines` (an array each) and `skipped` (a number).
+pub(super) async fn stream(call: Call) -> Answer {
+    let filter = query(&call.uri, messages::kind)?;
+    let shared = Arc::clone(&call.shared);
+    let Some((reader, seen)) = shared.live.join(&shared) else {
+        return Err(Fail::new(Kind::Busy, "too many look on already; close another window"));
+    };
+    let mut headers = call.headers;
+    // Looking on keeps no session open.
+    headers.insert(BY_ITSELF, HeaderValue::from_static("1"));
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let sieve = Sieve { filter, caller: call.caller };
+    let onlooker = Onlooker { shared, reader, seen, sieve, headers, uri: call.uri, tick };
+    let hello = Bytes::from_static(b"retry: 2000\n: listening\n\n");
+    let body = once(async { Ok::<_, std::io::Error>(hello) }).chain(unfold(onlooker, |mut onlooker| async {
+        let text = onlooker.next().await?;
+        Some((Ok(Bytes::from(text)), onlooker))
+    }));
     let mut response = Response::new(Body::from_stream(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // nginx keeps answers back otherwise.
@@ -298,7 +359,7 @@ mod tests {
             ("reason=opted_out", false),
             ("site=south", false),
         ] {
-            let (filter, _) = query(&uri(asked), messages::filter).unwrap();
+            let filter = query(&uri(asked), messages::kind).unwrap();
             assert_eq!(Sieve { filter, caller: Caller::Local }.lets(&line), lets, "{asked}");
         }
         for (sites, lets) in [(&["north"][..], true), (&["south"], false)] {

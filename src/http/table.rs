@@ -216,7 +216,7 @@ const ROUTES: &[Route] = &[
         streams: false,
         run: |call| Box::pin(patients::erase(call)),
         doc: Doc {
-            summary: "Erase a patient; opt-outs of their addresses stay as keyed hashes",
+            summary: "Erase a patient, and cancel what waits; what they refused stays, as keyed hashes of their addresses",
             query: &[],
             body: "",
             answers: &[(204, "erased", "")],
@@ -291,7 +291,7 @@ const ROUTES: &[Route] = &[
         run: |call| Box::pin(campaigns::audience(call)),
         doc: Doc {
             summary: "Add an audience from CSV or NDJSON, read as it comes in; sent again, it adds nobody twice",
-            query: &[],
+            query: campaigns::AUDIENCE,
             body: "",
             answers: &[
                 (200, "counts, and the refused rows with their reasons", "Brought"),
@@ -303,7 +303,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: Verb::Post,
         path: "/v1/campaigns/{id}/dry-run",
-        door: Door::AnyOf(&[Scope::CampaignsWrite]),
+        door: Door::AnyOf(&[Scope::CampaignsWrite, Scope::CampaignsApprove]),
         takes: &[Media::Json],
         streams: false,
         run: |call| Box::pin(campaigns::dry_run(call)),
@@ -317,7 +317,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: Verb::Post,
         path: "/v1/campaigns/{id}/approve",
-        door: Door::AnyOf(&[Scope::CampaignsWrite]),
+        door: Door::AnyOf(&[Scope::CampaignsWrite, Scope::CampaignsApprove]),
         takes: &[Media::Json],
         streams: false,
         run: |call| Box::pin(campaigns::approve(call)),
@@ -345,7 +345,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: Verb::Post,
         path: "/v1/campaigns/{id}/pause",
-        door: Door::AnyOf(&[Scope::CampaignsWrite]),
+        door: Door::AnyOf(&[Scope::CampaignsWrite, Scope::CampaignsApprove, Scope::HoldsWrite]),
         takes: &[Media::Json],
         streams: false,
         run: |call| Box::pin(campaigns::command(call, Wish::Pause)),
@@ -438,6 +438,20 @@ const ROUTES: &[Route] = &[
             query: campaigns::RECIPIENTS,
             body: "",
             answers: &[(200, "a page", "Recipients")],
+        },
+    },
+    Route {
+        method: Verb::Get,
+        path: "/v1/campaigns/{id}/export",
+        door: Door::AnyOf(&[Scope::CampaignsWrite, Scope::MessagesRead]),
+        takes: &[],
+        streams: false,
+        run: |call| Box::pin(campaigns::export(call)),
+        doc: Doc {
+            summary: "The audience with what became of each as CSV, a row a recipient; nothing in it is a formula",
+            query: campaigns::EXPORT,
+            body: "",
+            answers: &[(200, "text/csv", "")],
         },
     },
     Route {

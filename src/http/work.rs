@@ -7,8 +7,11 @@ use uuid::Uuid;
 
 use super::problem::{Answer, Fail, Kind};
 use super::query::{Cursor, limit, query};
+use super::reveal;
 use super::route::{Call, json as answer, to_the_end};
+use crate::config::api::Scope;
 use crate::domain::ids::{MessageId, SiteId, SourceName, WorkItemId};
+use crate::domain::phi::Phi;
 use crate::domain::reader::Fields;
 use crate::domain::words::{WorkKind, WorkOutcome, WorkState};
 use crate::store::rows::{ReplyText, WorkFilter, WorkItem, WorkMove, WorkMoved};
@@ -16,17 +19,10 @@ use crate::store::rows::{ReplyText, WorkFilter, WorkItem, WorkMove, WorkMoved};
 /// `GET /v1/work-items`: newest first.
 pub(super) async fn list(call: Call) -> Answer {
     let mut filter = query(&call.uri, filter)?;
-    if let Some(bound) = call.caller.sources() {
-        if !filter.sources.iter().all(|named| bound.contains(named)) {
-            return Err(Fail::new(Kind::Forbidden, "this token does not stand for that source"));
-        }
-        if filter.sources.is_empty() {
-            filter.sources = bound.to_vec();
-        }
-        if filter.sources.is_empty() {
-            return answer(StatusCode::OK, &json!({"work_items": [], "next": null}));
-        }
-    }
+    let Some(sources) = call.caller.narrowed(std::mem::take(&mut filter.sources))? else {
+        return answer(StatusCode::OK, &json!({"work_items": [], "next": null}));
+    };
+    filter.sources = sources;
     if let Some(sites) = call.caller.sites() {
         filter.sites = sites.to_vec();
     }
@@ -75,12 +71,13 @@ struct Shown {
     reply: Option<ReplyText>,
 }
 
-/// `GET /v1/work-items/{id}`.
+/// `GET /v1/work-items/{id}`: with the text for those who look after work.
 pub(super) async fn show(call: Call) -> Answer {
     let item = one(&call).await?;
     let reply = match item.reply_id {
-        // People say why they read it: `reveal`.
-        Some(_) if !call.caller.is_person() && !is_masked(&call)? => {
+        // People say why they read it: `reveal`. Programs read it to look after it, and that is on record as well.
+        Some(_) if !call.caller.is_person() && call.caller.allows(Scope::WorkWrite) && !is_masked(&call)? => {
+            reveal::record(&call, "work.reveal", item.id.to_string(), &Phi::default()).await?;
             call.shared.parts.intake.store.reply_text(item.id).await?
         }
         _ => None,

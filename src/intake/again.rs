@@ -6,10 +6,7 @@ use crate::domain::problem::Problem;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::Reason;
 use crate::store::StoreError;
-use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, MessageFacts, MessageFilter, MessageRow};
-
-/// Of one patient's messages, so many are searched for an earlier second try.
-const SEARCHED: u32 = 1_000;
+use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, MessageFacts, MessageRow};
 
 /// What became of the wish to try again.
 #[derive(Clone, Debug)]
@@ -23,12 +20,17 @@ pub enum Again {
 }
 
 impl Intake {
-    /// Tries `message` again as a new message. Whoever asks twice gets one. One whose outcome is unknown may
+    /// Tries `message` again as a new message, as `by` wants. Whoever asks twice gets one. One whose outcome is unknown may
     /// have arrived, so its repeat needs `accept_duplicate`.
     ///
     /// # Errors
     /// The ledger is away.
-    pub async fn again(&self, message: &MessageRow, accept_duplicate: bool) -> Result<Again, StoreError> {
+    pub async fn again(
+        &self,
+        message: &MessageRow,
+        accept_duplicate: bool,
+        by: &str,
+    ) -> Result<Again, StoreError> {
         let now = self.store.ping().await?;
         if let Some(problem) = refusal(message, accept_duplicate) {
             return Ok(Again::Refused(problem));
@@ -37,12 +39,9 @@ impl Intake {
             let cure = "enqueue a new job with a later `expires_at`";
             return Ok(Again::Refused(Problem::new("", Reason::Expired, "its time has passed", cure)));
         }
-        if let Some(earlier) = self.tried_again(message).await? {
-            return Ok(Again::Already(earlier));
-        }
         let batch = AdmitBatch {
             worker: self.worker,
-            admissions: vec![admission(message)],
+            admissions: vec![admission(message, by)],
             rejects: Vec::new(),
             // It waits in the ledger until it is claimed, at once where there is room.
             room: 0,
@@ -52,26 +51,21 @@ impl Intake {
             dispatcher.nudge();
         }
         match report.outcomes.first() {
-            Some(AdmitOutcome::Accepted(id) | AdmitOutcome::Duplicate(id)) => Ok(Again::Accepted(*id)),
+            Some(AdmitOutcome::Accepted(id)) => Ok(Again::Accepted(*id)),
+            // The ledger decides, for two may ask at once.
+            Some(AdmitOutcome::Duplicate(id)) => Ok(Again::Already(*id)),
             _ => Err(StoreError::Internal("a second try was not written".to_owned())),
         }
-    }
-
-    async fn tried_again(&self, message: &MessageRow) -> Result<Option<MessageId>, StoreError> {
-        let filter = MessageFilter {
-            source: Some(message.facts.source.clone()),
-            patient_id: Some(message.facts.patient_id.clone()),
-            limit: SEARCHED,
-            ..MessageFilter::default()
-        };
-        let rows = self.store.messages(&filter).await?;
-        Ok(rows.into_iter().find(|row| row.facts.retry_of == Some(message.facts.id)).map(|row| row.facts.id))
     }
 }
 
 fn refusal(message: &MessageRow, accept_duplicate: bool) -> Option<Problem> {
     use MessageStatus as Status;
     let refuse = |field: &str, reason, rule: &str, cure: &str| Some(Problem::new(field, reason, rule, cure));
+    if message.body.is_erased() {
+        let cure = "enqueue a new job with its data";
+        return refuse("", Reason::TooLate, "its text was erased", cure);
+    }
     match message.status {
         Status::Failed | Status::Suppressed | Status::Cancelled | Status::Expired => None,
         Status::Unknown if accept_duplicate => None,
@@ -93,7 +87,7 @@ fn refusal(message: &MessageRow, accept_duplicate: bool) -> Option<Problem> {
     }
 }
 
-fn admission(message: &MessageRow) -> Admission {
+fn admission(message: &MessageRow, by: &str) -> Admission {
     Admission {
         facts: MessageFacts {
             id: MessageId::generate(),
@@ -110,6 +104,7 @@ fn admission(message: &MessageRow) -> Admission {
         ack_by: None,
         raw: None,
         origin: "retry".to_owned(),
-        asked_by: None,
+        // Emergencies need a second person, whoever asked for them first.
+        asked_by: Some(by.to_owned()),
     }
 }

@@ -32,6 +32,8 @@ pub struct Gatekeeper {
 pub struct Arrival {
     /// The source that its token or broker user stands for; the job may name no other.
     pub source: Option<SourceName>,
+    /// The broker brought it: then a source that has a broker user is that user's alone.
+    pub by_broker: bool,
     /// The class that its routing key names, for a job that names none.
     pub priority: Option<Priority>,
     pub correlation_id: Option<String>,
@@ -68,6 +70,36 @@ impl Gatekeeper {
     #[must_use]
     pub fn source_of_user(&self, user: &str) -> Option<SourceName> {
         self.config.source_of_amqp_user(user).map(|s| s.name.clone())
+    }
+
+    /// Whether what came in so may be in the name of `named`.
+    ///
+    /// # Errors
+    /// It stands for another source, or for none where the broker has to vouch for this one.
+    pub fn stands_for(&self, arrival: &Arrival, named: &SourceName) -> Result<(), Problem> {
+        let refuse =
+            |rule: &str, cure: &str| Err(Problem::new("source", Reason::SourceNotAllowed, rule, cure));
+        match &arrival.source {
+            Some(own) if own == named => Ok(()),
+            Some(_) => refuse(
+                "is not the source that these credentials stand for",
+                "leave `source` out, or use its own credentials",
+            ),
+            None if arrival.by_broker && self.config.source(named).is_some_and(|s| s.amqp_user.is_some()) => {
+                refuse(
+                    "is bound to a broker user, and the message does not say that it is theirs",
+                    "publish it as the source's `amqp_user`, with the property `user_id`",
+                )
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whose a body is that cannot be accepted: nobody becomes a source by naming it.
+    #[must_use]
+    pub fn owner(&self, arrival: &Arrival, named: Option<SourceName>) -> Option<SourceName> {
+        let named = named.filter(|named| self.stands_for(arrival, named).is_ok());
+        arrival.source.clone().or(named)
     }
 
     /// Turns a parsed job into an admission, or names everything that is wrong with it. `now` is the database's.
@@ -163,19 +195,13 @@ impl Gatekeeper {
     }
 
     fn check_source(&self, job: &Job, arrival: &Arrival, problems: &mut Vec<Problem>) {
+        if let Err(problem) = self.stands_for(arrival, &job.source) {
+            problems.push(problem);
+            return;
+        }
         let mut refuse = |field: &str, reason, rule: &str, cure: &str| {
             problems.push(Problem::new(field, reason, rule, cure));
         };
-        if arrival.source.as_ref().is_some_and(|own| *own != job.source) {
-            let rule = "is not the source that these credentials stand for";
-            refuse(
-                "source",
-                Reason::SourceNotAllowed,
-                rule,
-                "leave `source` out, or use its own credentials",
-            );
-            return;
-        }
         let Some(source) = self.config.source(&job.source) else {
             refuse("source", Reason::UnknownSource, "is not configured", "add a `[[source]]` of that name");
             return;

@@ -31,7 +31,7 @@ impl Intake {
                     stack.push(right);
                     stack.push(batch);
                 }
-                Err(StoreError::Data(code)) => answers.push(Err(refused(&code))),
+                Err(StoreError::Data(code)) => answers.extend(not_taken(&code).into_iter().map(Err)),
                 Err(other) => return Err(other),
             }
         }
@@ -59,7 +59,9 @@ impl Intake {
     }
 }
 
-fn refused(code: &str) -> Problem {
+/// What is wrong with a row that the database refuses, as far as it says: its `SQLSTATE`.
+pub(super) fn not_taken(code: &str) -> Vec<Problem> {
     let rule = format!("the ledger will not take it ({code})");
-    Problem::new("", Reason::Malformed, rule, "shorten the texts, and report this if they are short")
+    let cure = "look for control characters and very long texts, and report it if there are none";
+    vec![Problem::new("", Reason::Malformed, rule, cure)]
 }

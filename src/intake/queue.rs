@@ -11,11 +11,11 @@ use super::submit::{Incoming, Intake};
 use crate::broker::{
     Acks, Broker, ConsumeOptions, Deliveries, Delivery, QUARANTINE_REASON, QueueRole, REASON_HEADER,
 };
-use crate::domain::ids::ParkedId;
+use crate::domain::ids::{ParkedId, SourceName};
 use crate::domain::problem::Problem;
-use crate::domain::reader::identify;
+use crate::domain::reader::{identify, known_key};
 use crate::domain::words::{Priority, Reason};
-use crate::store::rows::{AdmitBatch, Reject};
+use crate::store::rows::Reject;
 
 /// Consumes every queue until `stop`, each at the speed of the ledger.
 pub async fn run(
@@ -61,6 +61,7 @@ async fn consume(
 async fn write(intake: &Intake, acks: &Acks, queue: QueueRole, taken: &[Delivery], stop: &CancellationToken) {
     let tokens: Vec<_> = taken.iter().map(|d| d.token).collect();
     let mut pause = Duration::from_millis(50);
+    crate::faults::fault_point!("taken");
     loop {
         let written = if queue == QueueRole::Returned {
             park(intake, taken).await
@@ -77,20 +78,32 @@ async fn write(intake: &Intake, acks: &Acks, queue: QueueRole, taken: &[Delivery
         }
         pause = (pause * 2).min(Duration::from_secs(1));
     }
+    crate::faults::fault_point!("admitted");
     acks.committed(tokens);
 }
 
-fn incoming(intake: &Intake, queue: QueueRole, delivery: &Delivery) -> Incoming {
-    let priority = match (queue, delivery.routing_key.as_str()) {
-        (QueueRole::Urgent, _) | (_, "job.urgent") => Some(Priority::Urgent),
-        (_, "job.bulk") => Some(Priority::Bulk),
+/// The class that a queue and a routing key name.
+pub(super) fn priority_of(queue: &str, key: &str) -> Option<Priority> {
+    match key {
+        _ if queue == QueueRole::Urgent.word() => Some(Priority::Urgent),
+        "job.urgent" => Some(Priority::Urgent),
+        "job.bulk" => Some(Priority::Bulk),
         _ => None,
-    };
+    }
+}
+
+/// The source that the broker vouches for.
+fn vouched(intake: &Intake, delivery: &Delivery) -> Option<SourceName> {
+    delivery.user_id.as_deref().and_then(|user| intake.gatekeeper.source_of_user(user))
+}
+
+fn incoming(intake: &Intake, queue: QueueRole, delivery: &Delivery) -> Incoming {
     Incoming {
         body: delivery.body.clone(),
         arrival: Arrival {
-            source: delivery.user_id.as_deref().and_then(|user| intake.gatekeeper.source_of_user(user)),
-            priority,
+            source: vouched(intake, delivery),
+            by_broker: true,
+            priority: priority_of(queue.word(), &delivery.routing_key),
             correlation_id: delivery.correlation_id.clone(),
             origin: queue.word().to_owned(),
             asked_by: delivery.user_id.clone(),
@@ -106,22 +119,29 @@ async fn park(intake: &Intake, taken: &[Delivery]) -> Result<(), crate::store::S
     let rejects = taken
         .iter()
         .map(|delivery| {
-            let (source, job_id) = identify(&delivery.body);
+            let (named, job_id) = identify(&delivery.body);
             let problem = given_up(delivery);
+            let death = delivery.deaths.first();
+            let arrival =
+                Arrival { source: vouched(intake, delivery), by_broker: true, ..Arrival::default() };
             Reject {
                 id: ParkedId::generate(),
                 problems: vec![problem],
-                source,
+                source: intake.gatekeeper.owner(&arrival, named),
                 job_id,
-                origin: delivery.deaths.first().map_or_else(|| "returned".to_owned(), |d| d.queue.clone()),
+                origin: death
+                    .and_then(|death| QueueRole::of_name(&death.queue))
+                    .unwrap_or(QueueRole::Returned)
+                    .word()
+                    .to_owned(),
                 correlation_id: delivery.correlation_id.clone(),
+                key: death.and_then(|death| known_key(death.routing_key.as_deref()?)),
                 body: delivery.body.clone(),
                 redelivered: delivery.redelivered,
             }
         })
         .collect();
-    let batch = AdmitBatch { worker: intake.worker, admissions: Vec::new(), rejects, room: 0 };
-    intake.store.admit(&batch).await.map(|_| ())
+    intake.park(rejects).await
 }
 
 /// Why it lies in the queue of what was given up. The header is ours: a message that no client could read.

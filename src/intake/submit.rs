@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use super::gatekeeper::{Arrival, Gatekeeper};
+use super::people::not_taken;
 use crate::dispatch::{Dispatcher, Handover, Places, breathe};
 use crate::domain::ids::{JobId, MessageId, ParkedId, SourceName, WorkerId};
 use crate::domain::job::{Cancel, Job};
 use crate::domain::patient::Patient;
 use crate::domain::problem::Problem;
-use crate::domain::reader::{BodyKind, Expect, PatientMerge, identify};
+use crate::domain::reader::{BodyKind, Expect, PatientMerge, identify, known_key};
 use crate::domain::words::{Priority, Reason};
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, CancelOutcome, Reject, UpsertOutcome};
 use crate::store::{Store, StoreError};
@@ -68,32 +69,43 @@ impl Intake {
         let mut outcomes: Vec<Option<Outcome>> = Vec::new();
         outcomes.resize_with(items.len(), || None);
         let mut jobs = Jobs::default();
-        let mut patients: Vec<(usize, Patient)> = Vec::new();
+        let mut patients: Vec<(usize, Patient, Incoming)> = Vec::new();
         for (place, item) in items.into_iter().enumerate() {
             breathe(place).await;
-            match self.read(item, now) {
-                Read::Job(admission) => jobs.admissions.push((place, *admission)),
-                Read::Patient(patient) => patients.push((place, *patient)),
-                Read::Cancel(cancel) => {
+            match self.read(&item, now) {
+                Ok(Read::Job(admission)) => {
+                    let raw = item.park.then_some(item.body);
+                    jobs.admissions.push((place, Admission { raw, ..*admission }));
+                }
+                Ok(Read::Patient(patient)) => patients.push((place, *patient, item)),
+                Ok(Read::Cancel(cancel)) => {
                     // What came before it in this batch is in the ledger first.
                     self.flush(&mut jobs, &mut outcomes).await?;
-                    let mut answers = self.retry(|| self.store.cancel(std::slice::from_ref(&cancel))).await?;
-                    set(&mut outcomes, place, answers.pop().map(Outcome::Cancel));
+                    let outcome = match self.retry(|| self.store.cancel(std::slice::from_ref(&cancel))).await
+                    {
+                        Ok(mut answers) => answers.pop().map(Outcome::Cancel),
+                        Err(StoreError::Data(code)) => Some(self.refuse(item, not_taken(&code), &mut jobs)),
+                        Err(other) => return Err(other),
+                    };
+                    set(&mut outcomes, place, outcome);
                 }
-                Read::Merge(merge) => {
-                    self.upsert(&mut patients, &mut outcomes).await?;
-                    let known = self.retry(|| self.store.merge_patients(&merge.id, &merge.into)).await?;
-                    set(&mut outcomes, place, Some(merged(known)));
+                Ok(Read::Merge(merge)) => {
+                    self.upsert(&mut patients, &mut jobs, &mut outcomes).await?;
+                    let outcome = match self.retry(|| self.store.merge_patients(&merge.id, &merge.into)).await
+                    {
+                        Ok(true) => Outcome::Merged,
+                        Ok(false) => self.refuse(item, vec![strangers()], &mut jobs),
+                        Err(StoreError::Data(code)) => self.refuse(item, not_taken(&code), &mut jobs),
+                        Err(other) => return Err(other),
+                    };
+                    set(&mut outcomes, place, Some(outcome));
                 }
-                Read::Refused(refused) => {
-                    if let Some(reject) = refused.reject {
-                        jobs.rejects.push(reject);
-                    }
-                    set(&mut outcomes, place, Some(refused.outcome));
+                Err(problems) => {
+                    set(&mut outcomes, place, Some(self.refuse(item, problems, &mut jobs)));
                 }
             }
         }
-        self.upsert(&mut patients, &mut outcomes).await?;
+        self.upsert(&mut patients, &mut jobs, &mut outcomes).await?;
         self.flush(&mut jobs, &mut outcomes).await?;
         if let Some(dispatcher) = &self.dispatcher {
             dispatcher.nudge();
@@ -143,12 +155,8 @@ impl Intake {
                     stack.push(left);
                 }
                 StoreError::Data(code) => {
-                    let Some((place, reject)) = jobs.as_reject(&code) else {
-                        return Err(StoreError::Data(code));
-                    };
-                    let refused = refusal(Some(reject.id), reject.problems.clone());
-                    set(outcomes, place, Some(refused));
-                    stack.push(Jobs { admissions: Vec::new(), rejects: vec![reject] });
+                    let Some(reject) = jobs.alone(&code, outcomes)? else { continue };
+                    stack.push(Jobs { rejects: vec![reject], is_bare: true, ..Jobs::default() });
                 }
                 other => return Err(other),
             }
@@ -165,6 +173,7 @@ impl Intake {
             let patient = jobs.admissions.iter().all(|(_, a)| a.raw.is_some());
             reserved = Some(dispatcher.reserve(urgent, jobs.admissions.len() - urgent, patient).await);
         }
+        let is_bare = jobs.is_bare;
         let (places, admissions): (Vec<usize>, Vec<Admission>) = jobs.admissions.into_iter().unzip();
         let room = reserved.as_ref().map_or(0, Places::count);
         let batch = AdmitBatch { worker: self.worker, admissions, rejects: jobs.rejects, room };
@@ -173,7 +182,7 @@ impl Intake {
             Ok(report) => report,
             Err(error) => {
                 let admissions = places.into_iter().zip(batch.admissions).collect();
-                return Err((error, Jobs { admissions, rejects: batch.rejects }));
+                return Err((error, Jobs { admissions, rejects: batch.rejects, is_bare }));
             }
         };
         for ((place, admission), outcome) in places.iter().zip(&batch.admissions).zip(&report.outcomes) {
@@ -186,7 +195,7 @@ impl Intake {
                 let admission = admissions.get_mut(leased.place)?.take()?;
                 let mut facts = admission.facts;
                 facts.is_change = leased.is_change;
-                Some(Handover { facts, body: admission.body, work: leased.work, asked })
+                Some(Handover { facts, body: admission.body, work: leased.work, asked, line: None })
             });
             dispatcher.take(taken.collect(), reserved).await;
         }
@@ -195,19 +204,35 @@ impl Intake {
 
     async fn upsert(
         &self,
-        patients: &mut Vec<(usize, Patient)>,
+        patients: &mut Vec<(usize, Patient, Incoming)>,
+        jobs: &mut Jobs,
         outcomes: &mut [Option<Outcome>],
     ) -> Result<(), StoreError> {
         if patients.is_empty() {
             return Ok(());
         }
-        let (places, patients): (Vec<usize>, Vec<Patient>) = std::mem::take(patients).into_iter().unzip();
-        let answers = self.retry(|| self.store.upsert_patients(patients.clone())).await?;
-        metrics::counter!("outreachd_patients_total").increment(u64::try_from(answers.len()).unwrap_or(0));
-        for (place, answer) in places.into_iter().zip(answers) {
-            set(outcomes, place, Some(Outcome::Patient(answer)));
+        let mut told = Vec::with_capacity(patients.len());
+        let mut places = Vec::with_capacity(patients.len());
+        for (place, patient, item) in std::mem::take(patients) {
+            told.push(patient);
+            places.push((place, item));
+        }
+        for ((place, item), answer) in places.into_iter().zip(self.upsert_each(told).await?) {
+            let outcome = match answer {
+                Ok(outcome) => Outcome::Patient(outcome),
+                Err(problem) => self.refuse(item, vec![problem], jobs),
+            };
+            set(outcomes, place, Some(outcome));
         }
         Ok(())
+    }
+
+    /// Writes down what nobody can be told of, whatever it holds.
+    ///
+    /// # Errors
+    /// The ledger is away.
+    pub(super) async fn park(&self, rejects: Vec<Reject>) -> Result<(), StoreError> {
+        self.flush(&mut Jobs { rejects, ..Jobs::default() }, &mut []).await
     }
 
     /// Two transactions that met are no failure: one of them goes again.
@@ -226,23 +251,45 @@ impl Intake {
         call().await
     }
 
-    fn read(&self, item: Incoming, now: Timestamp) -> Read {
+    fn read(&self, item: &Incoming, now: Timestamp) -> Result<Read, Vec<Problem>> {
         let defaults = self.gatekeeper.defaults(&item.arrival);
-        let read = match BodyKind::of(item.key.as_deref(), &item.body) {
+        match BodyKind::of(item.key.as_deref(), &item.body) {
             BodyKind::Job => Job::parse(&item.body, &defaults)
                 .and_then(|job| self.gatekeeper.admit(job, &item.arrival, now))
-                .map(|mut admission| {
-                    admission.raw = item.park.then(|| item.body.clone());
-                    Read::Job(Box::new(admission))
-                }),
-            BodyKind::Cancel => Cancel::parse(&item.body, &defaults)
-                .and_then(|cancel| own(&item.arrival, &cancel.source).map(|()| cancel))
-                .map(Read::Cancel),
+                .map(|admission| Read::Job(Box::new(admission))),
+            // A source takes back its own jobs only.
+            BodyKind::Cancel => Cancel::parse(&item.body, &defaults).and_then(|cancel| {
+                self.gatekeeper.stands_for(&item.arrival, &cancel.source).map_err(|problem| vec![problem])?;
+                Ok(Read::Cancel(cancel))
+            }),
             BodyKind::Patient => Patient::parse(&item.body, &defaults, Expect { id: None, updated_at: true })
                 .map(|patient| Read::Patient(Box::new(patient))),
             BodyKind::PatientMerge => PatientMerge::parse(&item.body, None).map(Read::Merge),
-        };
-        read.unwrap_or_else(|problems| Read::Refused(Box::new(refuse(item, problems))))
+        }
+    }
+
+    /// What cannot be accepted: it goes to the rejects where nobody waits for the answer.
+    fn refuse(&self, item: Incoming, problems: Vec<Problem>, jobs: &mut Jobs) -> Outcome {
+        metrics::counter!("outreachd_rejected_total",
+            "reason" => problems.first().map_or(Reason::Malformed, |p| p.reason).as_str())
+        .increment(1);
+        if !item.park {
+            return refusal(None, problems);
+        }
+        let (named, job_id): (Option<SourceName>, Option<JobId>) = identify(&item.body);
+        let id = ParkedId::generate();
+        jobs.rejects.push(Reject {
+            id,
+            problems: problems.clone(),
+            source: self.gatekeeper.owner(&item.arrival, named),
+            job_id,
+            origin: item.arrival.origin,
+            correlation_id: item.arrival.correlation_id,
+            key: item.key.as_deref().and_then(known_key),
+            body: item.body,
+            redelivered: item.redelivered,
+        });
+        refusal(Some(id), problems)
     }
 }
 
@@ -251,12 +298,6 @@ enum Read {
     Cancel(Cancel),
     Patient(Box<Patient>),
     Merge(PatientMerge),
-    Refused(Box<Refused>),
-}
-
-struct Refused {
-    reject: Option<Reject>,
-    outcome: Outcome,
 }
 
 #[derive(Default)]
@@ -264,6 +305,8 @@ struct Jobs {
     /// With their places in the batch.
     admissions: Vec<(usize, Admission)>,
     rejects: Vec<Reject>,
+    /// Nothing describes them any more but the bodies, which any database takes.
+    is_bare: bool,
 }
 
 impl Jobs {
@@ -275,61 +318,38 @@ impl Jobs {
         let right = Self {
             admissions: self.admissions.split_off(self.admissions.len() / 2),
             rejects: self.rejects.split_off(self.rejects.len().div_ceil(2)),
+            is_bare: false,
         };
         (self, right)
     }
 
-    fn as_reject(&self, code: &str) -> Option<(usize, Reject)> {
-        let (place, admission) = self.admissions.first()?;
-        let problem = Problem::new(
-            "",
-            Reason::Malformed,
-            format!("the ledger refuses it (SQLSTATE {code})"),
-            "compare it with a job that was accepted, and report it to the maintainers",
-        );
-        let reject = Reject {
-            id: ParkedId::generate(),
-            problems: vec![problem],
-            source: Some(admission.facts.source.clone()),
-            job_id: Some(admission.facts.job_id.clone()),
-            origin: admission.origin.clone(),
-            correlation_id: admission.facts.correlation_id.clone(),
-            body: admission.raw.clone().unwrap_or_default(),
-            redelivered: false,
+    /// What is parked of the one that the database refuses: its body, and nothing of what describes it; `None` where
+    /// somebody waits for the answer.
+    ///
+    /// # Errors
+    /// It was bare already, so it is not the row.
+    fn alone(self, code: &str, outcomes: &mut [Option<Outcome>]) -> Result<Option<Reject>, StoreError> {
+        let problems = not_taken(code);
+        let bare = |id, origin, body, redelivered| Reject {
+            id,
+            problems: problems.clone(),
+            source: None,
+            job_id: None,
+            origin,
+            correlation_id: None,
+            key: None,
+            body,
+            redelivered,
         };
-        Some((*place, reject))
+        if let Some((place, admission)) = self.admissions.into_iter().next() {
+            let reject = admission.raw.map(|body| bare(ParkedId::generate(), admission.origin, body, false));
+            set(outcomes, place, Some(refusal(reject.as_ref().map(|r| r.id), problems)));
+            return Ok(reject);
+        }
+        let reject = self.rejects.into_iter().next().filter(|_| !self.is_bare);
+        let reject = reject.ok_or_else(|| StoreError::Data(code.to_owned()))?;
+        Ok(Some(bare(reject.id, reject.origin, reject.body, reject.redelivered)))
     }
-}
-
-fn refuse(item: Incoming, problems: Vec<Problem>) -> Refused {
-    metrics::counter!("outreachd_rejected_total",
-        "reason" => problems.first().map_or(Reason::Malformed, |p| p.reason).as_str())
-    .increment(1);
-    if !item.park {
-        return Refused { reject: None, outcome: refusal(None, problems) };
-    }
-    let (source, job_id): (Option<SourceName>, Option<JobId>) = identify(&item.body);
-    let reject = Reject {
-        id: ParkedId::generate(),
-        problems: problems.clone(),
-        source: item.arrival.source.clone().or(source),
-        job_id,
-        origin: item.arrival.origin,
-        correlation_id: item.arrival.correlation_id,
-        body: item.body,
-        redelivered: item.redelivered,
-    };
-    Refused { outcome: refusal(Some(reject.id), problems), reject: Some(reject) }
-}
-
-/// A source takes back its own jobs only.
-fn own(arrival: &Arrival, named: &SourceName) -> Result<(), Vec<Problem>> {
-    if arrival.source.as_ref().is_some_and(|own| own != named) {
-        let rule = "is not the source that these credentials stand for";
-        let cure = "leave `source` out, or use its own credentials";
-        return Err(vec![Problem::new("source", Reason::SourceNotAllowed, rule, cure)]);
-    }
-    Ok(())
 }
 
 fn answer(admission: &Admission, outcome: &AdmitOutcome) -> Outcome {
@@ -352,14 +372,9 @@ fn refusal(parked: Option<ParkedId>, problems: Vec<Problem>) -> Outcome {
     Outcome::Refused { parked, problems, wait: None }
 }
 
-fn merged(known: bool) -> Outcome {
-    if known {
-        return Outcome::Merged;
-    }
-    let cure = "send both patients first";
-    let problem =
-        Problem::new("id", Reason::UnknownPatient, "one of the two patients is not in the directory", cure);
-    refusal(None, vec![problem])
+fn strangers() -> Problem {
+    let (rule, cure) = ("one of the two patients is not in the directory", "send both patients first");
+    Problem::new("id", Reason::UnknownPatient, rule, cure)
 }
 
 fn count(outcome: &AdmitOutcome) {

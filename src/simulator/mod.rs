@@ -209,6 +209,12 @@ impl Simulator {
         self.desk.clock.now().at_us
     }
 
+    /// How many hits have arrived, of all kinds together.
+    #[must_use]
+    pub fn now_hits(&self) -> u64 {
+        self.desk.hits.total()
+    }
+
     /// Returns once this many hits have arrived, of all kinds together.
     pub async fn wait_for_hits(&self, count: u64) {
         self.desk.hits.wait_for(count).await;

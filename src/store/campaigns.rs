@@ -27,9 +27,14 @@ pub trait Campaigns {
     /// Campaigns, newest first.
     async fn campaigns(&self, filter: &CampaignFilter) -> Result<Vec<CampaignRow>>;
 
-    /// Adds to the audience of one that has not begun, and makes an approval void where that changes it. One answer a
-    /// row, in order; `None`: it has begun, or there is no such campaign.
-    async fn add_recipients(&self, id: &CampaignId, rows: &[NewRecipient]) -> Result<Option<Vec<Added>>>;
+    /// Adds to the audience of one that has not begun, as `by` wants, and makes an approval void where that changes it.
+    /// One answer a row, in order; `None`: it has begun, or there is no such campaign.
+    async fn add_recipients(
+        &self,
+        id: &CampaignId,
+        rows: &[NewRecipient],
+        by: &str,
+    ) -> Result<Option<Vec<Added>>>;
 
     /// Those need nothing (any more): who waits is left out, and what was written and not begun is taken back. Answers
     /// how many of them were still to be written to.
@@ -107,6 +112,8 @@ pub struct CampaignRow {
     pub state: CampaignState,
     pub reason: Option<PauseReason>,
     pub created_by: String,
+    /// Who has changed the plan or the audience.
+    pub changed_by: Vec<String>,
     pub created_at: Timestamp,
     pub changed_at: Timestamp,
     pub started_at: Option<Timestamp>,

@@ -47,22 +47,27 @@ impl Emitter {
     /// The event for this move, if it is one that is told.
     #[must_use]
     pub fn message(&self, facts: &MessageFacts, to: &Move<'_>) -> Option<NewEvent> {
-        let told =
-            to.status.is_final() || to.status == MessageStatus::Sent || self.statuses.contains(&to.status);
-        told.then(|| Self::always(facts, to))
+        self.tells(to).then(|| Self::always(facts, to))
+    }
+
+    fn tells(&self, to: &Move<'_>) -> bool {
+        to.status.is_final() || to.status == MessageStatus::Sent || self.statuses.contains(&to.status)
     }
 
     /// The event, whether or not this status is one that is told.
     #[must_use]
     pub fn always(facts: &MessageFacts, to: &Move<'_>) -> NewEvent {
-        let mut event = about(facts, EventKind::Message(to.status), to.at);
-        event.is_final = (to.status.is_final() || to.status == MessageStatus::Sent) && !to.awaits;
-        event.recipient = Some(to.recipient);
-        event.channel = to.channel;
-        event.provider = to.provider.cloned();
-        event.reason = to.reason;
-        event.attempt = to.attempt.map(u32::from);
-        written(&event)
+        written(&moved(facts, to))
+    }
+
+    /// The event for this move of a message that another one carries, if it is one that is told.
+    #[must_use]
+    pub fn carried(&self, facts: &MessageFacts, by: MessageId, to: &Move<'_>) -> Option<NewEvent> {
+        self.tells(to).then(|| {
+            let mut event = moved(facts, to);
+            event.merged_into = Some(by);
+            written(&event)
+        })
     }
 
     /// The event for a change that a patient made on the page that this message led to, over this channel.
@@ -164,6 +169,18 @@ impl Emitter {
         event.campaign_id = Some(id.clone());
         written(&event)
     }
+}
+
+/// The event for a move of a message.
+fn moved(facts: &MessageFacts, to: &Move<'_>) -> Event {
+    let mut event = about(facts, EventKind::Message(to.status), to.at);
+    event.is_final = (to.status.is_final() || to.status == MessageStatus::Sent) && !to.awaits;
+    event.recipient = Some(to.recipient);
+    event.channel = to.channel;
+    event.provider = to.provider.cloned();
+    event.reason = to.reason;
+    event.attempt = to.attempt.map(u32::from);
+    event
 }
 
 /// An event with the facts of its message.

@@ -80,11 +80,15 @@ pub struct Statements {
     pub claim: &'static str,
     pub decide: &'static str,
     pub begin: &'static str,
+    pub board: &'static str,
+    pub take_company: &'static str,
     pub settle: &'static str,
     pub reserve: &'static str,
     pub outbox: &'static str,
     pub count_arrivals: &'static str,
     pub campaign_report: &'static str,
+    /// Has lease tokens and the numbers of events go on far beyond any that were given out before a restore.
+    pub skip_numbers: &'static [&'static str],
 }
 
 /// The parameters of a statement.
@@ -245,6 +249,18 @@ pub fn times<'a, T>(
 /// A column of bytes.
 pub fn bytes<'a, T>(name: &'static str, rows: &'a [T], of: impl Fn(&'a T) -> Vec<u8>) -> Column<'a> {
     Column { name, data: Data::Bytes(rows.iter().map(of).collect()) }
+}
+
+/// A column of bytes that may fail to be made.
+///
+/// # Errors
+/// The first that fails.
+pub fn try_bytes<'a, T>(
+    name: &'static str,
+    rows: &'a [T],
+    of: impl Fn(&'a T) -> Result<Vec<u8>>,
+) -> Result<Column<'a>> {
+    Ok(Column { name, data: Data::Bytes(rows.iter().map(of).collect::<Result<_>>()?) })
 }
 
 /// A span in microseconds, as statements add it to a time.

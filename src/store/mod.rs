@@ -4,6 +4,7 @@
 //! database's clock, which is the only clock that decisions see. Statuses move and their events are written in
 //! the same transaction; a status never falls in rank, and both the domain and the database check that.
 
+pub mod alerts;
 pub mod audit;
 pub mod callbacks;
 pub mod campaigns;
@@ -12,14 +13,17 @@ pub mod emit;
 pub mod engine;
 mod fault;
 pub mod holds;
+pub mod keeping;
 pub mod ledger;
 pub mod look_ups;
 pub mod people;
 pub mod postgres;
 pub mod pulse;
+pub mod recover;
 pub mod replies;
 pub mod rows;
 pub mod rules;
+pub mod sealed;
 pub mod sealer;
 pub mod sqlite;
 mod words;
@@ -45,7 +49,7 @@ use rows::{
     CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Count, Counts, Decided,
     Directory, EventRow, Heard, Hold, HoldRow, HoldThen, LookUpAsk, LostAttempt, MessageFilter, MessageRow,
     NewCopy, OutboxEvent, PageRow, PageWish, ParkedFilter, ParkedRow, QuestionAsk, Received, Release,
-    ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved, Settlement, Spend, Subject, TakenOver,
+    ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved, Seats, Settlement, Spend, Subject, TakenOver,
     UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
 };
 
@@ -74,7 +78,15 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// The ledger.
 #[async_trait]
-pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
+pub trait Store:
+    campaigns::Campaigns
+    + alerts::Alerts
+    + recover::Recovery
+    + keeping::Keeping
+    + Send
+    + Sync
+    + std::fmt::Debug
+{
     /// Brings the schema up to this program's version; safe to run from several processes at once.
     async fn migrate(&self) -> Result<()>;
 
@@ -113,6 +125,10 @@ pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
     /// is asked, and only while the message is in the hand that asks and nothing of it was sent.
     async fn copy(&self, copies: &[NewCopy]) -> Result<()>;
 
+    /// Takes in hand what waits and might be told together with messages that are about to be sent: of the same template,
+    /// for the same patient or for somebody else behind the same address; `room` at most.
+    async fn company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Claimed>;
+
     /// Writes what was decided other than to send. What has failed and is not bulk becomes a work item.
     async fn decide(&self, decisions: &[Decided]) -> Result<()>;
 
@@ -120,7 +136,8 @@ pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
     /// for a while after; a message keeps those that it has. `None`: there are not so many left.
     async fn allot(&self, ask: &QuestionAsk) -> Result<Option<Vec<(AnswerName, u8)>>>;
 
-    /// Writes the attempts of those messages whose decision still holds; answers which.
+    /// Writes the attempts of those messages whose decision still holds, and the decisions of all whom they carry; answers
+    /// which.
     async fn begin(&self, worker: WorkerId, batch: &[Begin]) -> Result<Begun>;
 
     /// Writes what became of attempts, moves their messages on, and emits events. Keyed by attempt, never by
@@ -185,6 +202,10 @@ pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
     /// Writes what became of a round, and ends it. What was taken is written whoever has the next round by now.
     async fn settle_callbacks(&self, round: &CallbackRound) -> Result<()>;
 
+    /// Ends what other messages carried and has arrived with them, and frees what has not; `limit` messages at most.
+    /// Answers how many.
+    async fn settle_riders(&self, limit: u32) -> Result<u32>;
+
     /// Lets go what holds held that have ended, as each says, `limit` messages of each at most. Answers how many.
     async fn settle_holds(&self, limit: u32) -> Result<u32>;
 
@@ -212,7 +233,8 @@ pub trait Store: campaigns::Campaigns + Send + Sync + std::fmt::Debug {
     /// One patient; aliases are followed.
     async fn patient(&self, id: &PatientId) -> Result<Option<Patient>>;
 
-    /// Removes one patient from the directory; what was said at their addresses stays, as keyed hashes.
+    /// Takes back what waits for a patient, and erases their record and all texts and addresses; what they refused stays, as
+    /// keyed hashes. False: nothing is known of them.
     async fn erase_patient(&self, id: &PatientId) -> Result<bool>;
 
     // For patients, who come by the link in a message.

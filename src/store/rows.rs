@@ -94,6 +94,29 @@ pub struct JobBody {
     pub copy: Option<CopyFor>,
 }
 
+impl JobBody {
+    /// What is left of a job whose text was erased.
+    #[must_use]
+    pub fn erased() -> Self {
+        Self {
+            data: serde_json::Map::new(),
+            channels: None,
+            not_before: None,
+            expires_at: When::At(Timestamp::UNIX_EPOCH),
+            override_reason: None,
+            patient: None,
+            lifts_cap: false,
+            copy: None,
+        }
+    }
+
+    /// Whether its text was erased.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.expires_at == When::At(Timestamp::UNIX_EPOCH)
+    }
+}
+
 /// A copy of a message goes to a proxy who is written to beside the patient.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CopyFor {
@@ -145,6 +168,8 @@ pub struct Reject {
     /// The queue, `http` or `file`.
     pub origin: String,
     pub correlation_id: Option<String>,
+    /// The routing key it came by, as [`crate::domain::reader::known_key`] tells it.
+    pub key: Option<&'static str>,
     pub body: Vec<u8>,
     /// The broker says that it may have delivered this before: then the same body is parked once only.
     pub redelivered: bool,
@@ -393,6 +418,28 @@ pub struct Begin {
     pub count: Option<Count>,
     /// How long it is waited for before the next step is taken as well; `None`: until it has failed.
     pub patience: Option<Patience>,
+    /// Messages that its text tells as well. It begins with all of them, or not at all.
+    pub riders: Vec<Rider>,
+}
+
+/// A message that another one is about to carry. It is in the same hand.
+#[derive(Clone, Debug)]
+pub struct Rider {
+    pub message: MessageId,
+    pub token: i64,
+    pub step: u16,
+    pub state: PatientState,
+    pub valid_until: Timestamp,
+    pub explanation: String,
+}
+
+/// A message that could carry others: who else might be told with it.
+#[derive(Clone, Debug)]
+pub struct Seats {
+    pub patient: PatientId,
+    pub template: TemplateName,
+    /// Whoever else stands behind it may be told too.
+    pub address: Phi,
 }
 
 /// A message that the caps count: once for the person, where they are known and it is new to them, and once for the
@@ -490,6 +537,8 @@ pub struct Reserve {
     pub lead: SignedDuration,
     /// No slot lies further ahead.
     pub horizon: SignedDuration,
+    /// So many of earlier slots nobody used: limits that count days forget them.
+    pub unused: u32,
 }
 
 /// One limit of the gate.
@@ -582,10 +631,18 @@ pub struct MessageFilter {
     pub until: Option<Timestamp>,
     /// The copies of these messages.
     pub copies_of: Vec<MessageId>,
+    /// Those that this message carries, or carried.
+    pub merged_into: Option<MessageId>,
     /// Those older than this one.
     pub before: Option<MessageId>,
+    /// Those that may still be tried again and were not.
+    pub untried: bool,
     /// Those that changed at or after this instant, oldest change first.
     pub changed_since: Option<Timestamp>,
+    /// ... and of those of that very instant only what comes after this one.
+    pub changed_after: Option<MessageId>,
+    /// Those that changed before this instant.
+    pub changed_before: Option<Timestamp>,
     /// At most 1,000.
     pub limit: u32,
 }
@@ -611,6 +668,9 @@ pub struct MessageRow {
     /// The message that it is a copy of, for a proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy_of: Option<MessageId>,
+    /// The message in whose text it is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<MessageId>,
     #[serde(skip)]
     pub explanation: Option<String>,
     #[serde(skip)]
@@ -728,6 +788,8 @@ pub struct ParkedRow {
     pub job_id: Option<JobId>,
     pub origin: String,
     pub correlation_id: Option<String>,
+    /// The routing key it came by; none where it is not known.
+    pub key: Option<String>,
     pub parked_at: Timestamp,
     pub body: Vec<u8>,
 }

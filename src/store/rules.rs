@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::ids::SourceName;
-use crate::domain::words::{Priority, WorkKind};
+use crate::domain::ids::{ProviderName, SourceName};
+use crate::domain::words::{Channel, Priority, WorkKind};
 use crate::policy::surge::SurgeRules;
 
 /// Rules that hold for everything that comes in and everything that goes wrong, by whatever way.
@@ -26,6 +26,8 @@ pub struct LedgerRules {
     pub receipt_deadline: SignedDuration,
     pub work: WorkDue,
     pub emergencies: Emergencies,
+    /// What each provider carries.
+    pub channels: BTreeMap<ProviderName, Channel>,
 }
 
 /// Recipients of emergencies in an hour above which a second person is needed, for each source.
@@ -105,6 +107,7 @@ impl Default for LedgerRules {
             unknown_deadline: hours(4),
             receipt_deadline: hours(72),
             emergencies: Emergencies { above: 50, by_source: BTreeMap::new() },
+            channels: BTreeMap::new(),
             work: WorkDue {
                 plan_exhausted: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },
                 outcome_unknown: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },

@@ -1,21 +1,82 @@
 //! What keeps protected health information unreadable at rest, and findable all the same.
+//!
+//! A sealed value starts with one byte that names its form:
+//!
+//! ```text
+//! 0  plain:       the text as it is, to be read by whoever can read the database
+//! 1  AES-256-GCM: key id (4) | salt (12) | nonce (12) | sealed text | tag (16)
+//! ```
+//!
+//! Salt and nonce are random and fresh for each value. The key of a value is HMAC-SHA-256 of the salt under the sealing
+//! key (one block of the counter-mode KDF of NIST SP 800-108r1): a key that sealed everything by itself would be good for
+//! 2^32 values only (SP 800-38D, 8.3), which is a week of 6,000 values a second. The associated data are the header and
+//! the value's [`Place`], so that a value that was moved to another row or column does not open.
+//!
+//! The blind index has a key of its own, which stays as long as the ledger: what was said at an address is kept by that
+//! index alone, and could not be found under another. Sealing keys come and go: see [`Sealer::with_keys`].
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::hmac as kdf;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use super::sealed::Place;
 use crate::domain::phi::Phi;
 use crate::store::StoreError;
 
+const PLAIN: u8 = 0;
+const GCM: u8 = 1;
+const KEY_ID: usize = 4;
+const SALT: usize = 12;
+const NONCE: usize = 12;
+const TAG: usize = 16;
+
+/// How a sealed value begins in a column of text.
+const SPELT: &str = "~sealed1:";
+
+/// What a key is derived from another one for. The blind index is taken of text in small letters, so that it never is a
+/// derived key.
+const OF_INDEX_KEY: &[u8] = b"OUTREACHD SEALING KEY 1";
+const OF_KEY_ID: &[u8] = b"OUTREACHD KEY ID";
+const OF_CONTENT: &[u8] = b"OUTREACHD CONTENT 1";
+
 /// Seals columns that hold protected health information, and indexes addresses blindly.
-///
-/// A sealed value starts with one byte that names its form, so that a later form can stand beside this one.
-/// Form 0 is plain: the column is readable to whoever can read the database.
 #[derive(Clone)]
 pub struct Sealer {
     index_key: Hmac<Sha256>,
+    ring: Arc<Ring>,
 }
 
-const PLAIN: u8 = 0;
+/// Which key sealed a value: the first bytes of a hash of the key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; KEY_ID]);
+
+/// How a value lies in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Form {
+    /// Nothing: there was nothing, or it was erased.
+    Empty,
+    Plain,
+    Under(KeyId),
+}
+
+/// The keys in force.
+#[derive(Default)]
+struct Ring {
+    /// The first one seals, where anything is sealed; all of them open.
+    keys: Vec<SealingKey>,
+    seals: bool,
+}
+
+struct SealingKey {
+    id: KeyId,
+    kdf: kdf::Key,
+}
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -23,51 +84,130 @@ impl std::fmt::Debug for Sealer {
     }
 }
 
+impl std::fmt::Display for KeyId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&hex::encode(self.0))
+    }
+}
+
+impl std::fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
 impl Sealer {
-    /// `index_key` keys the blind index: who holds the database and not the key cannot test an address.
+    /// Seals nothing. `index_key` keys the blind index: who holds the database and not the key cannot test an address.
     ///
     /// # Errors
     /// The key is unusable.
     pub fn new(index_key: &[u8]) -> Result<Self, StoreError> {
         let index_key =
             Hmac::new_from_slice(index_key).map_err(|_| StoreError::Internal("index key".to_owned()))?;
-        Ok(Self { index_key })
+        Ok(Self { index_key, ring: Arc::default() })
+    }
+
+    /// Opens what was sealed under `own` keys or under the one that is derived from the index key, and seals under the
+    /// first of them where `seals`. Without keys of their own, all ledgers are sealed under the derived one, which cannot be
+    /// exchanged.
+    #[must_use]
+    pub fn with_keys<'k>(self, own: impl IntoIterator<Item = &'k [u8; 32]>, seals: bool) -> Self {
+        let derived = self.keyed(OF_INDEX_KEY, &[]);
+        let mut keys: Vec<SealingKey> = own.into_iter().map(SealingKey::new).collect();
+        keys.push(SealingKey::new(&derived));
+        Self { ring: Arc::new(Ring { keys, seals }), ..self }
+    }
+
+    /// The keys by which values can be opened; the first one is in use for new ones, where [`Sealer::seals`].
+    #[must_use]
+    pub fn key_ids(&self) -> Vec<KeyId> {
+        self.ring.keys.iter().map(|key| key.id).collect()
+    }
+
+    /// Whether new values are sealed at all.
+    #[must_use]
+    pub fn seals(&self) -> bool {
+        self.ring.current().is_some()
+    }
+
+    /// How values are written at present.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.ring.current().map_or(Form::Plain, |key| Form::Under(key.id))
     }
 
     /// The stored form of `plain`.
-    #[must_use]
-    pub fn seal(&self, plain: &[u8]) -> Vec<u8> {
-        let mut sealed = Vec::with_capacity(plain.len() + 1);
-        sealed.push(PLAIN);
-        sealed.extend_from_slice(plain);
-        sealed
-    }
-
-    /// The way back.
     ///
     /// # Errors
-    /// The value is in a form that this program does not know.
-    pub fn open<'a>(&self, sealed: &'a [u8]) -> Result<&'a [u8], StoreError> {
-        match sealed.split_first() {
-            Some((&PLAIN, plain)) => Ok(plain),
-            _ => Err(StoreError::Internal("a sealed value of an unknown form".to_owned())),
+    /// The system gives no random bytes.
+    pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+        match self.ring.current() {
+            Some(key) => key.seal(place, plain),
+            None => {
+                let mut stored = Vec::with_capacity(plain.len() + 1);
+                stored.push(PLAIN);
+                stored.extend_from_slice(plain);
+                Ok(stored)
+            }
         }
     }
 
-    /// The sealed form of an address.
-    #[must_use]
-    pub fn seal_text(&self, text: &Phi) -> Vec<u8> {
-        self.seal(text.expose().as_bytes())
+    /// The way back. An empty value opens to nothing: it was erased.
+    ///
+    /// # Errors
+    /// The value is in a form that this program does not know, under a key that it does not have, or does not belong in
+    /// this place.
+    pub fn open<'a>(&self, place: Place<'_>, stored: &'a [u8]) -> Result<Cow<'a, [u8]>, StoreError> {
+        match stored.split_first() {
+            None => Ok(Cow::Borrowed(stored)),
+            Some((&PLAIN, plain)) => Ok(Cow::Borrowed(plain)),
+            Some((&GCM, sealed)) => self.ring.open(place, sealed).map(Cow::Owned),
+            Some(_) => Err(StoreError::Internal("a sealed value of an unknown form".to_owned())),
+        }
+    }
+
+    /// The sealed form of an address, or of another text of bytes.
+    ///
+    /// # Errors
+    /// As [`Sealer::seal`].
+    pub fn seal_text(&self, place: Place<'_>, text: &Phi) -> Result<Vec<u8>, StoreError> {
+        self.seal(place, text.expose().as_bytes())
     }
 
     /// The way back.
     ///
     /// # Errors
     /// As [`Sealer::open`], or the text is not UTF-8.
-    pub fn open_text(&self, sealed: &[u8]) -> Result<Phi, StoreError> {
-        let plain = self.open(sealed)?;
-        let text = std::str::from_utf8(plain).map_err(|_| StoreError::Internal("sealed text".to_owned()))?;
-        Ok(Phi::new(text))
+    pub fn open_text(&self, place: Place<'_>, stored: &[u8]) -> Result<Phi, StoreError> {
+        Ok(Phi::new(text_of(self.open(place, stored)?.into_owned())?))
+    }
+
+    /// The stored form of a text in a column of text. Where nothing is sealed it is the text itself.
+    ///
+    /// # Errors
+    /// As [`Sealer::seal`].
+    pub fn spell<'t>(&self, place: Place<'_>, text: &'t str) -> Result<Cow<'t, str>, StoreError> {
+        match self.ring.current() {
+            Some(key) => {
+                let sealed = key.seal(place, text.as_bytes())?;
+                Ok(Cow::Owned(format!("{SPELT}{}:{}", key.id, BASE64_STANDARD_NO_PAD.encode(sealed))))
+            }
+            // What only looks sealed would not open.
+            None if text.starts_with(SPELT) => Ok(Cow::Owned(format!(" {text}"))),
+            None => Ok(Cow::Borrowed(text)),
+        }
+    }
+
+    /// The way back.
+    ///
+    /// # Errors
+    /// As [`Sealer::open_text`].
+    pub fn read(&self, place: Place<'_>, stored: &str) -> Result<String, StoreError> {
+        let Some((_, spelt)) = stored.strip_prefix(SPELT).and_then(|rest| rest.split_once(':')) else {
+            return Ok(stored.to_owned());
+        };
+        let sealed = BASE64_STANDARD_NO_PAD.decode(spelt).map_err(|_| damaged())?;
+        text_of(self.open(place, &sealed)?.into_owned())
     }
 
     /// The blind index of an address: the same for the same address, of no use without the key. 16 bytes.
@@ -84,19 +224,225 @@ impl Sealer {
     pub fn address_subject(&self, address: &Phi) -> String {
         format!("address:{}", hex::encode(self.index(address)))
     }
+
+    /// Tells one content from another, and nothing to whoever lacks the key: a plain hash of a short text can be guessed.
+    #[must_use]
+    pub fn fingerprint(&self, content: &[u8]) -> [u8; 32] {
+        self.keyed(OF_CONTENT, content)
+    }
+
+    fn keyed(&self, label: &[u8], content: &[u8]) -> [u8; 32] {
+        let mut mac = self.index_key.clone();
+        mac.update(label);
+        mac.update(content);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl Form {
+    /// Bytes that tell the form of a stored value.
+    pub const HEAD: i64 = 1 + KEY_ID as i64;
+    /// Characters that tell it in a column of text.
+    pub const SPELT_HEAD: i64 = SPELT.len() as i64 + 2 * KEY_ID as i64;
+
+    /// How a stored value lies there, told by its beginning: the first [`Form::HEAD`] bytes are enough.
+    #[must_use]
+    pub fn of(stored: &[u8]) -> Self {
+        match stored.split_first() {
+            None => Self::Empty,
+            Some((&GCM, rest)) => rest.first_chunk().map_or(Self::Plain, |id| Self::Under(KeyId(*id))),
+            Some(_) => Self::Plain,
+        }
+    }
+
+    /// The same for a column of text.
+    #[must_use]
+    pub fn spelt(stored: &str) -> Self {
+        if stored.is_empty() {
+            return Self::Empty;
+        }
+        let id = stored.strip_prefix(SPELT).and_then(|rest| rest.get(..2 * KEY_ID));
+        let id = id.and_then(|id| hex::decode(id).ok()).and_then(|id| id.try_into().ok());
+        id.map_or(Self::Plain, |id| Self::Under(KeyId(id)))
+    }
+}
+
+impl Ring {
+    fn current(&self) -> Option<&SealingKey> {
+        self.keys.first().filter(|_| self.seals)
+    }
+
+    fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let (id, rest) = sealed.split_first_chunk::<KEY_ID>().ok_or_else(damaged)?;
+        let id = KeyId(*id);
+        let key = self.keys.iter().find(|key| key.id == id).ok_or_else(|| {
+            StoreError::Schema(format!(
+                "a value is sealed under key {id}, which [security] seal_keys does not hold: put that key back"
+            ))
+        })?;
+        key.open(place, rest)
+    }
+}
+
+impl SealingKey {
+    fn new(key: &[u8; 32]) -> Self {
+        let kdf = kdf::Key::new(kdf::HMAC_SHA256, key);
+        let hash = kdf::sign(&kdf, OF_KEY_ID);
+        let id = KeyId(hash.as_ref().first_chunk().copied().unwrap_or_default());
+        Self { id, kdf }
+    }
+
+    fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let mut fresh = [0; SALT + NONCE];
+        aws_lc_rs::rand::fill(&mut fresh).map_err(|_| no_random())?;
+        let (salt, nonce) = fresh.split_first_chunk::<SALT>().ok_or_else(damaged)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
+        let mut text = Vec::with_capacity(plain.len() + TAG);
+        text.extend_from_slice(plain);
+        self.of_value(salt)?
+            .seal_in_place_append_tag(nonce, self.bound_to(place), &mut text)
+            .map_err(|_| damaged())?;
+        let mut stored = Vec::with_capacity(1 + KEY_ID + fresh.len() + text.len());
+        stored.push(GCM);
+        stored.extend_from_slice(&self.id.0);
+        stored.extend_from_slice(&fresh);
+        stored.extend_from_slice(&text);
+        Ok(stored)
+    }
+
+    /// `rest` is what follows the key's id.
+    fn open(&self, place: Place<'_>, rest: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let (salt, rest) = rest.split_first_chunk::<SALT>().ok_or_else(damaged)?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or_else(damaged)?;
+        let mut text = sealed.to_vec();
+        let opened = self
+            .of_value(salt)?
+            .open_in_place(Nonce::assume_unique_for_key(*nonce), self.bound_to(place), &mut text)
+            .map_err(|_| damaged())?
+            .len();
+        text.truncate(opened);
+        Ok(text)
+    }
+
+    fn of_value(&self, salt: &[u8; SALT]) -> Result<LessSafeKey, StoreError> {
+        let key = kdf::sign(&self.kdf, salt);
+        UnboundKey::new(&AES_256_GCM, key.as_ref()).map(LessSafeKey::new).map_err(|_| damaged())
+    }
+
+    fn bound_to(&self, place: Place<'_>) -> Aad<Vec<u8>> {
+        let mut data = Vec::with_capacity(96);
+        data.push(GCM);
+        data.extend_from_slice(&self.id.0);
+        place.spell(&mut data);
+        Aad::from(data)
+    }
+}
+
+fn text_of(bytes: Vec<u8>) -> Result<String, StoreError> {
+    String::from_utf8(bytes).map_err(|_| StoreError::Internal("sealed text".to_owned()))
+}
+
+fn damaged() -> StoreError {
+    StoreError::Internal("a sealed value was altered, or moved from another row".to_owned())
+}
+
+fn no_random() -> StoreError {
+    StoreError::Unavailable("the system gives no random bytes".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::store::sealed::Sealed;
+
+    const OLD: [u8; 32] = [7; 32];
+    const NEW: [u8; 32] = [8; 32];
+
+    fn plain() -> Sealer {
+        Sealer::new(b"key").unwrap()
+    }
+
+    fn sealing<'k>(own: impl IntoIterator<Item = &'k [u8; 32]>) -> Sealer {
+        plain().with_keys(own, true)
+    }
+
+    fn place() -> Place<'static> {
+        Sealed::ReplyBody.of(Uuid::from_u128(1))
+    }
 
     #[test]
     fn what_is_sealed_opens_again() {
-        let sealer = Sealer::new(b"key").unwrap();
         let address = Phi::new("+13125550142");
-        assert_eq!(sealer.open_text(&sealer.seal_text(&address)).unwrap(), address);
-        assert!(sealer.open(&[9, 1]).is_err());
-        assert!(sealer.open(&[]).is_err());
+        for sealer in [plain(), sealing([]), sealing([&NEW, &OLD]), plain().with_keys([&NEW], false)] {
+            let stored = sealer.seal_text(place(), &address).unwrap();
+            assert_eq!(sealer.open_text(place(), &stored).unwrap(), address);
+            assert_eq!(Form::of(&stored), sealer.form());
+            let hidden = !stored.windows(7).any(|part| part == b"5550142");
+            assert_eq!(hidden, sealer.seals(), "plain only where nothing is sealed");
+            assert!(sealer.open(place(), &[9, 1]).is_err());
+            assert!(sealer.open(place(), &[]).unwrap().is_empty(), "erased");
+            for text in ["", "form 12", "~sealed1:00000000:AAAA", "ni\u{f1}o \u{1}"] {
+                let spelt = sealer.spell(place(), text).unwrap();
+                assert_eq!(sealer.read(place(), &spelt).unwrap().trim_start(), text);
+                assert!(text.is_empty() || Form::spelt(&spelt) == sealer.form(), "{text}");
+                assert!(!sealer.seals() || text.is_empty() || !spelt.contains(text), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_sealed_values_are_alike() {
+        let sealer = sealing([&NEW]);
+        let stored: std::collections::HashSet<Vec<u8>> =
+            (0..1_000).map(|_| sealer.seal(place(), b"the same").unwrap()).collect();
+        assert_eq!(stored.len(), 1_000);
+    }
+
+    #[test]
+    fn a_value_opens_in_its_place_alone_and_as_it_is() {
+        let sealer = sealing([&NEW]);
+        let stored = sealer.seal(place(), b"to be moved").unwrap();
+        for elsewhere in [
+            Sealed::ReplyBody.of(Uuid::from_u128(2)),
+            Sealed::ReplyAddress.of(Uuid::from_u128(1)),
+            Sealed::AuditDetail.of(1),
+        ] {
+            assert!(sealer.open(elsewhere, &stored).is_err(), "{elsewhere:?}");
+        }
+        // Every bit counts, and so does the end.
+        for at in 1..stored.len() {
+            let mut changed = stored.clone();
+            changed[at] ^= 1;
+            assert!(sealer.open(place(), &changed).is_err(), "byte {at}");
+            assert!(sealer.open(place(), &stored[..at]).is_err(), "cut at {at}");
+        }
+        let spelt = sealer.spell(place(), "words").unwrap();
+        assert!(sealer.read(Sealed::ReplyBody.of(Uuid::from_u128(2)), &spelt).is_err());
+    }
+
+    #[test]
+    fn keys_come_and_go() {
+        let (old, both, new) = (sealing([&OLD]), sealing([&NEW, &OLD]), sealing([&NEW]));
+        let by_old = old.seal(place(), b"text").unwrap();
+        let by_new = both.seal(place(), b"text").unwrap();
+        assert_eq!(both.open(place(), &by_old).unwrap().as_ref(), b"text");
+        assert_eq!(new.open(place(), &by_new).unwrap().as_ref(), b"text");
+        let refused = new.open(place(), &by_old).unwrap_err().to_string();
+        assert!(
+            refused.contains(&old.key_ids()[0].to_string()) && refused.contains("seal_keys"),
+            "{refused}"
+        );
+        assert!(old.open(place(), &by_new).is_err());
+        // What was written before anything was sealed, and under the derived key, is read all the same.
+        for before in [plain(), sealing([])] {
+            let stored = before.seal(place(), b"text").unwrap();
+            assert_eq!(new.open(place(), &stored).unwrap().as_ref(), b"text");
+        }
+        // Of another ledger's index key another key is derived.
+        let other = Sealer::new(b"other").unwrap().with_keys([], true);
+        assert_ne!(other.key_ids(), sealing([]).key_ids());
     }
 
     #[test]
@@ -105,5 +451,32 @@ mod tests {
         let address = Phi::new("ana@example.org");
         assert_eq!(one.index(&address), one.index(&Phi::new("Ana@Example.org")));
         assert_ne!(one.index(&address), other.index(&address));
+        assert_eq!(one.index(&address), one.clone().with_keys([&NEW], true).index(&address), "its key stays");
+        assert_ne!(one.fingerprint(b"x"), one.fingerprint(b"y"));
+        assert_ne!(one.fingerprint(b"x"), other.fingerprint(b"x"));
+    }
+
+    /// Run by hand: `cargo test --release --lib sealer -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement, run by hand"]
+    fn what_a_value_costs() {
+        let rounds = 200_000_u32;
+        for size in [12, 300, 1_000] {
+            let text = vec![b'x'; size];
+            for (name, sealer) in [("plain", plain()), ("sealed", sealing([&NEW, &OLD]))] {
+                let began = std::time::Instant::now();
+                let mut last = Vec::new();
+                for _ in 0..rounds {
+                    last = std::hint::black_box(sealer.seal(place(), &text).unwrap());
+                }
+                let sealed = began.elapsed();
+                let began = std::time::Instant::now();
+                for _ in 0..rounds {
+                    std::hint::black_box(sealer.open(place(), &last).unwrap());
+                }
+                let opened = began.elapsed();
+                println!("{size} bytes, {name}: seal {:?}, open {:?}", sealed / rounds, opened / rounds);
+            }
+        }
     }
 }

@@ -196,6 +196,19 @@ macro_rules! counted {
     };
 }
 
+/// Whether the row `m` may go along with another message: nobody has it in hand, nothing of it was sent, and whatever
+/// carried it is known to have failed.
+macro_rules! may_join {
+    () => {
+        concat!(
+            "m.due_at IS NOT NULL AND m.lease_until IS NULL AND m.copy_of IS NULL AND m.priority > 0 ",
+            "AND (m.status IN ('accepted', 'scheduled', 'held') OR (m.status = 'sending' AND (m.last_attempt IS NULL ",
+            "OR (m.merged_into IS NOT NULL AND EXISTS (SELECT 1 FROM attempts a WHERE a.id = m.last_attempt ",
+            "AND a.status IN ('failed', 'undelivered'))))))"
+        )
+    };
+}
+
 /// No hold in force covers the row `m` as `i` would send it. What the guard against surges leaves alone is said in
 /// [`crate::store::rows::Hold::covers`].
 macro_rules! not_stopped {
@@ -218,7 +231,7 @@ macro_rules! begun {
             "status = CASE WHEN ",
             rank!("m.status"),
             " = 0 THEN 'sending' ELSE m.status END, reason = NULL, held_by = NULL, ",
-            "channel = i.channel, tries = i.number, last_attempt = i.attempt, explanation = i.explanation "
+            "channel = i.channel, tries = i.number, last_attempt = i.attempt, merged_into = NULL, explanation = i.explanation "
         )
     };
 }
@@ -328,7 +341,9 @@ macro_rules! settled {
             " THEN m.step + 1 ELSE m.step END, ",
             "tries = CASE WHEN ",
             next_step!(),
-            " THEN 0 ELSE m.tries END, ",
+            // What did not leave is no try of the provider's.
+            " THEN 0 WHEN i.failure = 'not_sent' AND m.last_attempt = i.attempt AND m.tries > 0 THEN m.tries - 1 ",
+            "ELSE m.tries END, ",
             "lease_token = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_token END, ",
             "lease_owner = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_owner END, ",
             "lease_until = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_until END "
@@ -403,6 +418,6 @@ macro_rules! claimed {
 pub(super) use {
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
     decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_waited_for_no_longer, may_begin,
-    next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises, sent_again,
-    settled, tombstone, within_caps,
+    may_join, next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises,
+    sent_again, settled, tombstone, within_caps,
 };

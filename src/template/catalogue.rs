@@ -115,6 +115,12 @@ impl Template {
         self.locales.get(locale)?.parts.get(&part).map(String::as_str)
     }
 
+    /// Whether its messages may be put together: the template says so, and has a text for it.
+    #[must_use]
+    pub fn tells_together(&self) -> bool {
+        self.manifest.digest && self.locales().any(|locale| self.text(locale, Part::Also).is_some())
+    }
+
     pub(super) fn is_right_to_left(&self, locale: &str) -> bool {
         self.locales.get(locale).is_some_and(|texts| texts.tongue.right_to_left)
     }
@@ -279,6 +285,9 @@ fn complete(template: &Template, file: &str, findings: &mut Vec<Finding>) {
         }
         if has(Part::SmsShort) && !has(Part::Sms) {
             missing(path(Part::Sms), "sms.short stands in for it and cannot stand alone");
+        }
+        if has(Part::AlsoLong) && !has(Part::Also) {
+            missing(path(Part::Also), "also.long stands in for it in mails and cannot stand alone");
         }
         if has(Part::Voicemail) && !has(Part::Voice) {
             missing(path(Part::Voice), "voicemail goes with it and cannot stand alone");

@@ -16,9 +16,11 @@ use super::site::by_language;
 /// Characters of a name that are shown. Longer ones are cut: records hold all sorts of things.
 const MAX_NAME: usize = 60;
 
-/// Builds the context for texts of `locale`, in which dates and numbers are written as in `format`.
+/// Builds the context for texts of `locale`, in which dates and numbers are written as in `format`; `also` is what the
+/// message carries, a line each.
 pub(super) fn context(
     request: &RenderRequest<'_>,
+    also: &[String],
     template: &Template,
     locale: &str,
     format: &str,
@@ -41,6 +43,7 @@ pub(super) fn context(
     put("organisation", Value::from(one_line(request.organisation)));
     put("data", Value::Object(request.data.clone()));
     put("is_change", Value::Bool(request.is_change));
+    put("also", Value::from(also.to_vec()));
     put("test", Value::Bool(request.test));
     put("keypad", Value::Bool(request.keypad));
     put("answer", Value::Object(digits(request, template)));

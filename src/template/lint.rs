@@ -51,6 +51,13 @@ pub fn lint(catalogue: &Catalogue, options: &LintOptions) -> Vec<Finding> {
 fn coverage(template: &Template, findings: &mut Vec<Finding>) {
     let manifest = template.name.as_str();
     for locale in template.locales() {
+        if template.manifest.digest && template.text(locale, Part::Also).is_none() {
+            let file = format!("{manifest}/{locale}/{}.hbs", Part::Also);
+            let message = "is missing, and template.toml says digest = true: these go one by one".to_owned();
+            let cure = "write in one line what another message is to say of this one";
+            findings
+                .push(Finding::error(&file, None, "digest", message, cure).with_severity(Severity::Warning));
+        }
         for channel in template.channels().filter(|&channel| !template.has(locale, channel)) {
             let file = format!("{manifest}/{locale}");
             let message = format!("has no {channel} text, which the default locale has");
@@ -146,7 +153,7 @@ fn part_of(channel: Channel, text: &str, shortened: bool) -> Part {
 impl Part {
     /// Whether it must stand on its own: a subject need not say everything.
     const fn is_whole(self) -> bool {
-        !matches!(self, Self::EmailSubject | Self::PortalSubject)
+        !matches!(self, Self::EmailSubject | Self::PortalSubject | Self::Also | Self::AlsoLong)
     }
 }
 
@@ -154,7 +161,7 @@ fn names_site(text: &str, options: &LintOptions, part: Part) -> bool {
     options.site.names.values().any(|name| {
         text.contains(name.as_str())
             || text.contains(&handlebars::html_escape(name))
-            || (part.channel() == Channel::Voice && text.contains(&super::part::escape_xml(name)))
+            || (part.channel() == Some(Channel::Voice) && text.contains(&super::part::escape_xml(name)))
     })
 }
 
@@ -172,7 +179,7 @@ fn has_way_back(text: &str, template: &Template, options: &LintOptions) -> bool 
 /// Whether the text itself says how to stop such messages.
 fn opts_out(text: &str, part: Part) -> bool {
     match part.channel() {
-        Channel::Email => has_opt_out(text) && text.contains("https://"),
+        Some(Channel::Email) => has_opt_out(text) && text.contains("https://"),
         _ => has_opt_out(text),
     }
 }

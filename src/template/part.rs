@@ -20,6 +20,10 @@ words! {
         EmailSubject = "email.subject",
         EmailHtml = "email.html",
         EmailText = "email.txt",
+        /// One line: the message, where another one carries it.
+        Also = "also",
+        /// The same in a mail, which has room for more.
+        AlsoLong = "also.long",
     }
 }
 
@@ -43,15 +47,24 @@ impl Part {
         }
     }
 
-    /// The channel it belongs to.
+    /// The channel it belongs to; none where it serves several.
     #[must_use]
-    pub const fn channel(self) -> Channel {
+    pub const fn channel(self) -> Option<Channel> {
         match self {
-            Self::Sms | Self::SmsShort => Channel::Sms,
-            Self::Voice | Self::Voicemail => Channel::Voice,
-            Self::Portal | Self::PortalSubject => Channel::Portal,
-            Self::EmailSubject | Self::EmailHtml | Self::EmailText => Channel::Email,
+            Self::Sms | Self::SmsShort => Some(Channel::Sms),
+            Self::Voice | Self::Voicemail => Some(Channel::Voice),
+            Self::Portal | Self::PortalSubject => Some(Channel::Portal),
+            Self::EmailSubject | Self::EmailHtml | Self::EmailText => Some(Channel::Email),
+            Self::Also | Self::AlsoLong => None,
         }
+    }
+
+    /// Whether it says all that there is to say, and so must show what a message carries.
+    pub(super) const fn is_full(self) -> bool {
+        matches!(
+            self,
+            Self::Sms | Self::SmsShort | Self::Voice | Self::Portal | Self::EmailHtml | Self::EmailText
+        )
     }
 
     pub(super) const fn escape(self) -> Escape {
@@ -70,7 +83,8 @@ impl Part {
             // Twilio takes 4,000 characters of TwiML, of which both texts are a part.
             Self::Voice => 2_400,
             Self::Voicemail => 1_000,
-            Self::EmailSubject | Self::PortalSubject => 500,
+            Self::EmailSubject | Self::PortalSubject | Self::Also => 500,
+            Self::AlsoLong => 1_000,
             Self::Portal | Self::EmailText => 65_536,
             Self::EmailHtml => 131_072,
         }
@@ -80,7 +94,12 @@ impl Part {
     pub(super) fn tidy(self, text: &str) -> String {
         one_stop(match self {
             Self::Sms | Self::SmsShort => paragraphs(text, "\n"),
-            Self::Voice | Self::Voicemail | Self::EmailSubject | Self::PortalSubject => one_line(text),
+            Self::Voice
+            | Self::Voicemail
+            | Self::EmailSubject
+            | Self::PortalSubject
+            | Self::Also
+            | Self::AlsoLong => one_line(text),
             Self::Portal | Self::EmailText => paragraphs_kept(text),
             Self::EmailHtml => text.trim().to_owned(),
         })

@@ -32,6 +32,8 @@ words! {
         Change = "change",
         /// Read by a parent.
         Proxy = "proxy",
+        /// Two more of the same day in one message; of templates with `digest = true`, and nowhere in a portal.
+        Digest = "digest",
     }
 }
 
@@ -116,8 +118,14 @@ pub fn preview(
     site: &SiteContext,
 ) -> Vec<Preview> {
     let mut previews = Vec::new();
+    let shows = |locale: &str, channel: Channel| {
+        let digest = template.manifest.digest
+            && channel != Channel::Portal
+            && template.text(locale, Part::Also).is_some();
+        template.has(locale, channel) && (sample != Sample::Digest || digest)
+    };
     for locale in template.locales() {
-        for &channel in Channel::ALL.iter().filter(|&&channel| template.has(locale, channel)) {
+        for &channel in Channel::ALL.iter().filter(|&&channel| shows(locale, channel)) {
             let mut push = |short, parts: &[Part]| {
                 let result = render_sample(catalogue, template, locale, channel, sample, site, parts);
                 previews.push(Preview {
@@ -183,7 +191,15 @@ fn render_sample(
         unsubscribe_url: Some("https://outreach.example.org/u/sample"),
         region: Some(SAMPLE_REGION),
     };
-    catalogue.render_parts(&request, parts)
+    let carried: &[Sample] = if sample == Sample::Digest { &[Sample::Typical, Sample::Longest] } else { &[] };
+    let also = carried
+        .iter()
+        .map(|sample| {
+            let data = template.manifest.sample_data(*sample);
+            catalogue.also(&RenderRequest { data: &data, ..request })
+        })
+        .collect::<Result<Vec<String>, RenderError>>()?;
+    catalogue.render_parts(&request, &also, parts)
 }
 
 /// Somebody who does not exist; without a name where the least is asked for.

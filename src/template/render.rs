@@ -4,6 +4,7 @@
 //! Texts are compiled at load and the words of a language are kept per thread, so a message costs little more than
 //! its context: a text message takes 94 microseconds in a debug build on two shared cores.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -23,7 +24,7 @@ use super::context::context;
 use super::formatters::{Formatters, tongue};
 use super::helpers::CANNOT_SHOW;
 use super::manifest::OnMissingLocale;
-use super::part::Part;
+use super::part::{Escape, Part, escape_xml};
 use super::segments::segments;
 use super::site::{RecipientContext, SiteContext};
 
@@ -113,15 +114,67 @@ impl Catalogue {
     /// # Errors
     /// See [`RenderError::reason`].
     pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered, RenderError> {
-        self.render_parts(request, &[Part::Sms, Part::SmsShort])
+        self.render_parts(request, &[], &[Part::Sms, Part::SmsShort])
     }
 
-    /// As [`Self::render`]; for an SMS the first of `sms` that fits.
+    /// Renders one message that carries others, each of them a line by [`Self::also`]. An SMS may take as many segments
+    /// as all of them together might.
+    ///
+    /// # Errors
+    /// As [`Self::render`]; `template_error` too where a text leaves out what it carries.
+    pub fn render_together(
+        &self,
+        request: &RenderRequest<'_>,
+        also: &[String],
+    ) -> Result<Rendered, RenderError> {
+        self.render_parts(request, also, &[Part::Sms, Part::SmsShort])
+    }
+
+    /// What a message says where another one carries it: one line, as plain text.
+    ///
+    /// # Errors
+    /// As [`Self::render`]; `template_error` too where its locale has no such line.
+    pub fn also(&self, request: &RenderRequest<'_>) -> Result<String, RenderError> {
+        let page = self.page(request, &[])?;
+        let long = match request.channel {
+            Channel::Email | Channel::Portal => page.part(Part::AlsoLong)?,
+            Channel::Sms | Channel::Voice => None,
+        };
+        let line = match long {
+            Some(line) => Some(line),
+            None => page.part(Part::Also)?,
+        };
+        line.filter(|line| !line.is_empty()).ok_or_else(|| {
+            page.fault(
+                Part::Also,
+                None,
+                "is missing, or empty with this data",
+                "write it, or set digest = false",
+            )
+        })
+    }
+
+    /// As [`Self::render_together`]; for an SMS the first of `sms` that fits.
     pub(super) fn render_parts(
         &self,
         request: &RenderRequest<'_>,
+        also: &[String],
         sms: &[Part],
     ) -> Result<Rendered, RenderError> {
+        let page = self.page(request, also)?;
+        let (content, shortened) = match request.channel {
+            Channel::Sms => page.sms(sms)?,
+            Channel::Email => (page.email(request.unsubscribe_url)?, false),
+            Channel::Voice => (page.voice()?, false),
+            Channel::Portal => (page.portal()?, false),
+        };
+        let segments = if let Content::Sms { segments, .. } = content { segments } else { 0 };
+        let unsubscribe_url = request.unsubscribe_url.filter(|url| shows(&content, url)).map(str::to_owned);
+        Ok(Rendered { content, locale: page.locale.to_owned(), segments, shortened, unsubscribe_url })
+    }
+
+    /// The texts for one message, once its data was checked.
+    fn page<'a>(&'a self, request: &RenderRequest<'_>, also: &'a [String]) -> Result<Page<'a>, RenderError> {
         let template = self.get(request.template).ok_or_else(|| {
             let cure = "deploy the template, or correct the name";
             RenderError::new(Reason::UnknownTemplate, "template".to_owned(), "is not in the catalogue", cure)
@@ -131,17 +184,8 @@ impl Catalogue {
             .check_data(request.data)
             .map_err(|problems| RenderError { reason: Reason::BadData, problems })?;
         let (locale, format) = choose_locale(template, request)?;
-        let page =
-            Page { catalogue: self, template, locale, context: context(request, template, locale, &format) };
-        let (content, shortened) = match request.channel {
-            Channel::Sms => page.sms(sms)?,
-            Channel::Email => (page.email(request.unsubscribe_url)?, false),
-            Channel::Voice => (page.voice()?, false),
-            Channel::Portal => (page.portal()?, false),
-        };
-        let segments = if let Content::Sms { segments, .. } = content { segments } else { 0 };
-        let unsubscribe_url = request.unsubscribe_url.filter(|url| shows(&content, url)).map(str::to_owned);
-        Ok(Rendered { content, locale: locale.to_owned(), segments, shortened, unsubscribe_url })
+        let context = context(request, also, template, locale, &format);
+        Ok(Page { catalogue: self, template, locale, context, also })
     }
 }
 
@@ -201,12 +245,15 @@ struct Page<'a> {
     template: &'a Template,
     locale: &'a str,
     context: Context,
+    /// What it carries, a line each.
+    also: &'a [String],
 }
 
 impl Page<'_> {
     fn sms(&self, parts: &[Part]) -> Result<(Content, bool), RenderError> {
         let manifest = &self.template.manifest;
-        let most = manifest.max_segments(self.locale);
+        let each = manifest.max_segments(self.locale);
+        let most = each.saturating_mul(u32::try_from(self.also.len()).unwrap_or(u32::MAX).saturating_add(1));
         for &part in parts {
             let Some(text) = self.part(part)? else { continue };
             if text.is_empty() {
@@ -272,7 +319,14 @@ impl Page<'_> {
         }
         let text = String::from_utf8(out.text)
             .map_err(|_| self.fault(part, None, "is not UTF-8", "save the files as UTF-8"))?;
-        Ok(Some(part.tidy(&text)))
+        let text = part.tidy(&text);
+        if part.is_full()
+            && !self.also.iter().all(|line| text.contains(escaped(line, part.escape()).as_ref()))
+        {
+            let cure = "show each of {{#each also}}, or set digest = false";
+            return Err(self.fault(part, None, "does not show what the message carries", cure));
+        }
+        Ok(Some(text))
     }
 
     /// The engine's errors may print values; only what is known to be a name is passed on.
@@ -297,6 +351,15 @@ impl Page<'_> {
         let file = format!("{}/{}/{part}.hbs", self.template.name, self.locale);
         let cure = "shorten the text or the data, or raise max_segments";
         RenderError::new(Reason::TooLong, file, rule, cure)
+    }
+}
+
+/// A line as it stands in a text that escapes so.
+fn escaped(line: &str, escape: Escape) -> Cow<'_, str> {
+    match escape {
+        Escape::None => Cow::Borrowed(line),
+        Escape::Html => Cow::Owned(handlebars::html_escape(line)),
+        Escape::Xml => Cow::Owned(escape_xml(line)),
     }
 }
 

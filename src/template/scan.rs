@@ -29,6 +29,7 @@ pub(super) const FIELDS: &[&str] = &[
     "site.opt_out",
     "organisation",
     "is_change",
+    "also",
     "test",
     "keypad",
     "unsubscribe_url",

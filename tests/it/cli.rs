@@ -1,5 +1,6 @@
 //! The program itself, as people and scripts run it: against a private ledger and names of our own on the broker.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -375,6 +376,65 @@ async fn patients_and_opt_outs_come_from_files_and_bad_rows_come_back() {
     assert!(CANARIES.iter().all(|canary| !told.contains(canary)), "{told}");
     let told = office.run(&["optouts", "import", &stop]).bad();
     assert!(told.contains("0 recorded, 1 known already, 1 refused"), "{told}");
+}
+
+#[tokio::test]
+async fn keys_are_exchanged_and_a_patient_asks_for_their_own() {
+    let office = Office::migrated().await;
+    let csv = "id,given,sms,language\nP1,Canarissima,+13125550142,en\nP2,Ben,+13125550143,en\n";
+    office.run(&["patients", "import", &office.file("p.csv", csv)]).good();
+    office.feed(&["enqueue", "-"], &job("k-1", "P1").to_string()).good();
+    let counted = |office: &Office| {
+        let rows = office.run(&["keys", "list", "--json"]).json_lines();
+        rows.iter().map(|row| (row["key"].to_string(), row["standing"].to_string())).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(counted(&office), [("\"plain\"".to_owned(), "\"as new values do\"".to_owned())].into());
+
+    let (key, old, new) = ("5a".repeat(32), "07".repeat(32), "08".repeat(32));
+    let configure = |keys: &str| {
+        let file = office.file("seal.keys", keys);
+        office.configure(&format!("[security]\nkey = \"{key}\"\nseal_keys_file = \"{file}\"\n"));
+    };
+    for keys in [format!("{old}\n"), format!("{new}\n{old}\n")] {
+        configure(&keys);
+        assert!(counted(&office).iter().any(|(_, standing)| standing.contains("to be sealed")));
+        assert!(
+            office
+                .run(&["keys", "reseal", "--batch", "1"])
+                .good()
+                .contains("patients.document: 2 sealed anew")
+        );
+        assert_eq!(counted(&office).len(), 1, "all of it lies as new values do");
+    }
+    configure(&new);
+    assert!(office.run(&["patients", "show", "P1"]).good().contains("+***42"));
+    configure(&old);
+    let refused = office.run(&["patients", "show", "P1"]).bad();
+    assert!(refused.contains("seal_keys") && !refused.contains(&old), "{refused}");
+    assert!(counted(&office).iter().any(|(_, standing)| standing.contains("key missing")));
+    configure(&new);
+
+    let out = office.folder.path().join("P1.json").display().to_string();
+    assert_eq!(office.run(&["patients", "export", "P1", "--out", &out, "--reason", "x"]).code, Some(2));
+    let told = office.run(&["patients", "export", "P1", "--out", &out, "--reason", "asked by letter"]).good();
+    assert!(told.contains("1 messages") && CANARIES.iter().all(|canary| !told.contains(canary)), "{told}");
+    let record: Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
+    assert_eq!(record["patient"]["name"]["given"], "Canarissima");
+    assert_eq!(record["messages"][0]["job_id"], "k-1");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&out).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    let erase = ["patients", "erase", "P1", "--reason", "asked by letter"];
+    assert!(office.run(&erase).bad().contains("nothing was erased"));
+    assert!(office.run(&["patients", "show", "P1"]).good().contains("+***42"));
+    let confirmed = [&erase[..], &["--confirm", "P1"]].concat();
+    assert!(office.run(&confirmed).good().contains("is erased: a record, 1 messages"));
+    assert!(office.run(&["patients", "show", "P1"]).bad().contains("not in the directory"));
+    assert!(office.run(&["messages", "show", "ehr:k-1"]).good().contains("cancelled"));
+    let log = office.run(&["audit", "list", "--json"]).json_lines();
+    let acts: Vec<&str> = log.iter().map(|row| row["act"].as_str().unwrap()).collect();
+    assert_eq!(acts[..2], ["patient.erase", "patient.export"]);
+    assert!(office.run(&["audit", "verify"]).good().contains("all in their places"));
 }
 
 #[tokio::test]

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 /// The rooms by floor. A room imports from the floors below it only; the exceptions are named.
 const FLOORS: &[&[&str]] = &[
-    &["domain"],
+    &["domain", "faults"],
     &["policy", "config"],
     &["template", "provider", "store", "broker", "callback"],
-    &["intake", "dispatch", "receipt", "campaign"],
+    &["intake", "dispatch", "receipt", "campaign", "watch"],
     &["http", "simulator", "mailbox"],
     &["app", "cli", "main"],
 ];
@@ -23,6 +23,8 @@ const ALLOWED: &[(&str, &str)] = &[
     // Recipients become jobs like any other, by the same gatekeeper; a dry run asks what dispatch would do.
     ("campaign", "intake"),
     ("campaign", "dispatch"),
+    // Which channels are out is known to whoever sends.
+    ("watch", "dispatch"),
     // The command line and the program start what the app builds.
     ("cli", "app"),
     ("main", "cli"),

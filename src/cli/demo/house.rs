@@ -21,16 +21,16 @@ const PREFIX: &str = "outreach-demo";
 pub(super) const KEY: &[u8; 32] = b"outreachd demo: no real patients";
 
 /// A folder of the demo's own, removed with this value.
-pub(super) struct Home(PathBuf);
+pub(in crate::cli) struct Home(PathBuf);
 
 impl Home {
-    pub(super) fn make() -> io::Result<Self> {
+    pub(in crate::cli) fn make() -> io::Result<Self> {
         let path = std::env::temp_dir().join(format!("outreachd-demo-{}", uuid::Uuid::now_v7().simple()));
         private_folder(&path)?;
         Ok(Self(path))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::cli) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -65,7 +65,7 @@ pub(super) fn config(home: &Home, templates: &Path, options: &Options) -> Result
 }
 
 /// As TOML writes it.
-pub(super) fn quoted(text: &str) -> String {
+pub(in crate::cli) fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
 
@@ -89,6 +89,8 @@ channels = []
 [policy.cap]
 per_day = 0
 per_week = 0
+[policy.digest]
+most = 1
 [[site]]
 id = "lakeside-north"
 name = { en = "Lakeside Health North", es = "Lakeside Health Norte", zh-Hans = "湖畔医疗北院" }

@@ -30,6 +30,7 @@ use crate::simulator::{Faults, Simulator, SimulatorConfig};
 use crate::store::Store;
 use crate::store::rows::{MessageFilter, MessageRow};
 use clinic::Clinic;
+pub(super) use house::{Home, quoted};
 use report::Report;
 use wrote::Wrote;
 
@@ -219,13 +220,14 @@ impl Way {
     /// Brings bodies in under an AMQP key.
     async fn bring(&self, key: &str, bodies: Vec<String>) -> Result<(), Failure> {
         match self {
-            Self::Directly(intake) => submit(intake, key, bodies).await,
+            Self::Directly(intake) => bring_directly(intake, key, bodies).await,
             Self::ByBroker(publisher) => publish(publisher, key, bodies).await,
         }
     }
 }
 
-async fn submit(intake: &Intake, key: &str, bodies: Vec<String>) -> Result<(), Failure> {
+/// Brings bodies in without a broker; the first that is refused is told.
+pub(super) async fn bring_directly(intake: &Intake, key: &str, bodies: Vec<String>) -> Result<(), Failure> {
     let incoming = |body: String| Incoming {
         body: body.into_bytes(),
         arrival: Arrival { origin: "file".to_owned(), ..Arrival::default() },
@@ -241,7 +243,13 @@ async fn submit(intake: &Intake, key: &str, bodies: Vec<String>) -> Result<(), F
     Ok(())
 }
 
-async fn publish(publisher: &Publisher, key: &str, bodies: Vec<String>) -> Result<(), Failure> {
+/// The shipped templates, written into `home`.
+pub(super) fn with_templates(home: &std::path::Path) -> std::io::Result<std::path::PathBuf> {
+    texts::with(home, &[])
+}
+
+/// Publishes bodies; each is confirmed.
+pub(super) async fn publish(publisher: &Publisher, key: &str, bodies: Vec<String>) -> Result<(), Failure> {
     let outgoing: Vec<Outgoing> = bodies
         .into_iter()
         .map(|body| Outgoing {

@@ -78,7 +78,30 @@ impl ProviderSection {
 }
 
 impl SmtpSettings {
-    fn read(s: &mut Section<'_>, key: Option<&Key>) -> Self {
+    /// A relay for a few mails to people of ours: no marks, no signature, no reports.
+    pub(in crate::config) fn for_notices(s: &mut Section<'_>) -> Self {
+        let (host, port, tls) = Self::relay(s);
+        let (username, password) = Self::credentials(s);
+        Self {
+            port,
+            host,
+            tls,
+            username,
+            password,
+            from: s.required("from", text(rules::mailbox)).unwrap_or_default(),
+            return_path: None,
+            reply_to: None,
+            bounce_address: None,
+            reply_address: None,
+            mark_key: None,
+            webhook_secret: None,
+            dkim: None,
+            pool_size: 1,
+            ca_file: read_ca_file(s),
+        }
+    }
+
+    fn relay(s: &mut Section<'_>) -> (String, u16, SmtpTls) {
         let host = s.required("host", text(rules::host)).unwrap_or_default();
         let tls = s.or("tls", TLS, SmtpTls::StartTls);
         if tls == SmtpTls::None && !host.is_empty() && !rules::is_loopback(&host) {
@@ -90,6 +113,10 @@ impl SmtpSettings {
             SmtpTls::Tls => 465,
             SmtpTls::None => 25,
         };
+        (host, s.or("port", Int(1..=u16::MAX), default_port), tls)
+    }
+
+    fn credentials(s: &mut Section<'_>) -> (Option<String>, Option<Secret>) {
         let username = s.optional("username", text(rules::line));
         let password = s.secret("password");
         if username.is_some() != password.is_some()
@@ -101,10 +128,16 @@ impl SmtpSettings {
                 Broken::new("is required: user and password go together", format!("set `{missing}`")),
             );
         }
+        (username, password)
+    }
+
+    fn read(s: &mut Section<'_>, key: Option<&Key>) -> Self {
+        let (host, port, tls) = Self::relay(s);
+        let (username, password) = Self::credentials(s);
         let bounce_address = marked(s, "bounce_address", key);
         let reply_address = marked(s, "reply_address", key);
         Self {
-            port: s.or("port", Int(1..=u16::MAX), default_port),
+            port,
             host,
             tls,
             username,

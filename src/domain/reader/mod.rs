@@ -71,7 +71,7 @@ impl BodyKind {
     #[must_use]
     pub fn of(key: Option<&str>, body: &[u8]) -> Self {
         let key = key.unwrap_or("job");
-        let patients = key.starts_with("patient") || key.ends_with(".patients");
+        let patients = is_patients(key);
         match key {
             "job.cancel" => Self::Cancel,
             "patient.merge" => Self::PatientMerge,
@@ -83,4 +83,18 @@ impl BodyKind {
             },
         }
     }
+}
+
+/// The routing keys that say what a body is, or how urgent.
+const KEYS: [&str; 7] =
+    ["job", "job.urgent", "job.normal", "job.bulk", "job.cancel", "patient", "patient.merge"];
+
+/// What is kept of a routing key: a word of ours, for a publisher may write anything.
+#[must_use]
+pub fn known_key(key: &str) -> Option<&'static str> {
+    KEYS.into_iter().find(|known| *known == key).or_else(|| is_patients(key).then_some("patient"))
+}
+
+fn is_patients(key: &str) -> bool {
+    key.starts_with("patient") || key.ends_with(".patients")
 }

@@ -3,7 +3,7 @@
 use crate::config::api::Scope;
 use crate::http::body::Media;
 use crate::http::route::{Doc, Door, Route, Verb};
-use crate::http::{actions, audit, messages, now, reveal, session, stream, templates};
+use crate::http::{actions, alerts, audit, dead, messages, now, reveal, session, stream, templates};
 
 /// All of them.
 pub(in crate::http) const ROUTES: &[Route] = &[
@@ -93,6 +93,48 @@ pub(in crate::http) const ROUTES: &[Route] = &[
     },
     Route {
         method: Verb::Get,
+        path: "/v1/alerts",
+        door: Door::AnyOf(&[Scope::MessagesRead]),
+        takes: &[],
+        streams: false,
+        run: |call| Box::pin(alerts::list(call)),
+        doc: Doc {
+            summary: "What people on call are told of: alerts that stand, and those that have ended within a day",
+            query: &[],
+            body: "",
+            answers: &[(200, "alerts", "")],
+        },
+    },
+    Route {
+        method: Verb::Post,
+        path: "/v1/alerts/{id}/acknowledge",
+        door: Door::AnyOf(&[Scope::HoldsWrite]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(alerts::acknowledge(call)),
+        doc: Doc {
+            summary: "Say that you look after an alert: it is not told again",
+            query: &[],
+            body: "Empty",
+            answers: &[(200, "the alert", ""), (404, "none of that key stands", "Problem")],
+        },
+    },
+    Route {
+        method: Verb::Post,
+        path: "/v1/alerts/{id}/snooze",
+        door: Door::AnyOf(&[Scope::HoldsWrite]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(alerts::snooze(call)),
+        doc: Doc {
+            summary: "Have nothing told of an alert for so many minutes",
+            query: &[],
+            body: "Snooze",
+            answers: &[(200, "the alert", ""), (404, "none of that key stands", "Problem")],
+        },
+    },
+    Route {
+        method: Verb::Get,
         path: "/v1/stream",
         door: Door::AnyOf(&[Scope::MessagesRead]),
         takes: &[],
@@ -100,7 +142,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
         run: |call| Box::pin(stream::stream(call)),
         doc: Doc {
             summary: "What is told of messages, as it is written: server-sent events `lines` and `skipped`",
-            query: messages::FILTERS,
+            query: messages::KIND,
             body: "",
             answers: &[(200, "text/event-stream", "")],
         },
@@ -113,10 +155,10 @@ pub(in crate::http) const ROUTES: &[Route] = &[
         streams: false,
         run: |call| Box::pin(actions::export(call)),
         doc: Doc {
-            summary: "Messages by filter as CSV, newest first, 50,000 at most",
-            query: messages::FILTERS,
+            summary: "Messages by filter as CSV, newest first; all of them, or a refusal above 50,000",
+            query: messages::NARROWED,
             body: "",
-            answers: &[(200, "text/csv", "")],
+            answers: &[(200, "text/csv", ""), (422, "the filter finds more", "Problem")],
         },
     },
     Route {
@@ -163,6 +205,20 @@ pub(in crate::http) const ROUTES: &[Route] = &[
     },
     Route {
         method: Verb::Post,
+        path: "/v1/patients/{id}/export",
+        door: Door::AnyOf(&[Scope::Admin]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(reveal::export(call)),
+        doc: Doc {
+            summary: "All that is known of one patient, unmasked; the reason goes to the audit log",
+            query: &[],
+            body: "Reveal",
+            answers: &[(200, "record, consents, messages, attempts, replies", "")],
+        },
+    },
+    Route {
+        method: Verb::Post,
         path: "/v1/work-items/{id}/reveal",
         door: Door::AnyOf(&[Scope::WorkWrite]),
         takes: &[Media::Json],
@@ -187,6 +243,34 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             query: &[],
             body: "Reveal",
             answers: &[(200, "the body", "")],
+        },
+    },
+    Route {
+        method: Verb::Post,
+        path: "/v1/dead/{id}/repair",
+        door: Door::AnyOf(&[Scope::MessagesWrite]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(dead::repair(call)),
+        doc: Doc {
+            summary: "Submit a repaired body in the place of one that could not be accepted; the reason goes to the audit log",
+            query: &[],
+            body: "Repair",
+            answers: &[(200, "what became of it", ""), (422, "what is still wrong with it", "Problem")],
+        },
+    },
+    Route {
+        method: Verb::Post,
+        path: "/v1/campaigns/{id}/reveal",
+        door: Door::AnyOf(&[Scope::CampaignsWrite, Scope::CampaignsApprove]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(reveal::campaign(call)),
+        doc: Doc {
+            summary: "The longest text of each channel and language, as a dry run renders it; the reason goes to the audit log",
+            query: &[],
+            body: "Reveal",
+            answers: &[(200, "samples", "")],
         },
     },
     Route {

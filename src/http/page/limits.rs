@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use crate::config::http::HttpSection;
 use crate::domain::page::PageHash;
 
 /// What a caller who came too often is told to wait.
@@ -53,22 +54,21 @@ impl Limits {
     }
 }
 
-/// Who asks. Behind a proxy, which is on this machine or in a private network, its last entry in X-Forwarded-For: that
-/// one the proxy wrote itself; those before it anybody can have written.
-pub(in crate::http) fn caller(peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
-    let peer = peer?;
-    let forwarded = || {
-        let last = headers.get_all("x-forwarded-for").iter().next_back()?;
-        last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
-    };
-    if is_private(peer) { Some(forwarded().unwrap_or(peer)) } else { Some(peer) }
-}
-
-fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+/// Who asks. Behind a proxy that the configuration names, its last entry in X-Forwarded-For: that one the proxy wrote
+/// itself; those before it anybody can have written, unless the last one is such a proxy, too.
+pub(in crate::http) fn caller(
+    peer: Option<IpAddr>,
+    headers: &HeaderMap,
+    http: &HttpSection,
+) -> Option<IpAddr> {
+    let mut from = peer?;
+    let told = headers.get_all("x-forwarded-for").iter().rev();
+    let mut told = told.flat_map(|header| header.to_str().unwrap_or_default().rsplit(','));
+    while http.trusts(from) {
+        let Some(before) = told.next().and_then(|entry| entry.trim().parse().ok()) else { break };
+        from = before;
     }
+    Some(from)
 }
 
 /// A household or a machine has a whole /64 of IPv6 to come from.
@@ -85,6 +85,8 @@ pub(in crate::http) fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::domain::destination::Network;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -95,17 +97,22 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("x-forwarded-for", "198.51.100.9".parse().unwrap());
         headers.append("x-forwarded-for", "203.0.113.1, 203.0.113.7".parse().unwrap());
+        let mut http = Config::from_toml("").unwrap().http;
         for (peer, caller_is) in [
             ("127.0.0.1", "203.0.113.7"),
-            ("10.1.2.3", "203.0.113.7"),
-            ("::ffff:10.1.2.3", "203.0.113.7"),
-            ("fd00::1", "203.0.113.7"),
+            ("::ffff:127.0.0.1", "203.0.113.7"),
+            ("10.1.2.3", "10.1.2.3"),
+            ("fd00::1", "fd00::1"),
             ("192.0.2.44", "192.0.2.44"),
         ] {
-            assert_eq!(caller(Some(ip(peer)), &headers), Some(ip(caller_is)), "{peer}");
+            assert_eq!(caller(Some(ip(peer)), &headers, &http), Some(ip(caller_is)), "{peer}");
+        }
+        http.trusted_proxies = ["10.0.0.0/8", "203.0.113.7"].map(|net| Network::parse(net).unwrap()).to_vec();
+        for (peer, caller_is) in [("127.0.0.1", "127.0.0.1"), ("::ffff:10.1.2.3", "203.0.113.1")] {
+            assert_eq!(caller(Some(ip(peer)), &headers, &http), Some(ip(caller_is)), "{peer}");
         }
         headers.append("x-forwarded-for", "unknown".parse().unwrap());
-        assert_eq!(caller(Some(ip("10.1.2.3")), &headers), Some(ip("10.1.2.3")));
+        assert_eq!(caller(Some(ip("10.1.2.3")), &headers, &http), Some(ip("10.1.2.3")));
     }
 
     #[test]

@@ -69,7 +69,11 @@ enum Sorry {
 /// `GET /u/{token}`: shows, and changes nothing.
 pub(super) async fn show(call: Call) -> Answer {
     let link = PageHash::of(call.param("token"));
-    Ok(match read(&call, &link).await {
+    let shown = async {
+        allowed(&call, &link)?;
+        read(&call, &link).await
+    };
+    Ok(match shown.await {
         Ok(row) => page(&call, &row, None),
         Err(sorry) => apologise(&call, sorry),
     })
@@ -85,6 +89,7 @@ pub(super) async fn act(mut call: Call) -> Answer {
 }
 
 async fn acted(call: &mut Call, link: &PageHash) -> Result<Response, Sorry> {
+    allowed(call, link)?;
     let body = match call.bytes(MAX_FORM).await {
         Ok(body) => Bytes::from(body),
         Err(fail) => return Err(Sorry::Refused(fail.kind().status())),
@@ -121,12 +126,17 @@ async fn one_click(call: &Call, link: &PageHash, row: &PageRow) -> Result<Respon
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], "Unsubscribed.\n").into_response())
 }
 
-/// The page's row, if the caller has not asked too often.
-async fn read(call: &Call, link: &PageHash) -> Result<PageRow, Sorry> {
-    let limits = &call.shared.page.limits;
-    if !limits.allow(limits::caller(call.peer, &call.headers), link) {
-        return Err(Sorry::Later(StatusCode::TOO_MANY_REQUESTS));
+/// Refuses who has asked too often, before anything of theirs is read.
+fn allowed(call: &Call, link: &PageHash) -> Result<(), Sorry> {
+    let from = caller(call.peer, &call.headers, &call.shared.parts.config.http);
+    if call.shared.page.limits.allow(from, link) {
+        return Ok(());
     }
+    Err(Sorry::Later(StatusCode::TOO_MANY_REQUESTS))
+}
+
+/// The page's row.
+async fn read(call: &Call, link: &PageHash) -> Result<PageRow, Sorry> {
     call.shared.parts.intake.store.page(link).await.map_err(away)?.ok_or(Sorry::NoLink)
 }
 

@@ -49,12 +49,12 @@ impl<W: Write> RefusedFile<W> {
         Ok(())
     }
 
-    /// Writes what is still in memory.
+    /// Writes what is still in memory; gives back what it was written to.
     ///
     /// # Errors
     /// What the file system answers.
-    pub fn finish(mut self) -> io::Result<()> {
-        self.csv.flush()
+    pub fn finish(self) -> io::Result<W> {
+        self.csv.into_inner().map_err(csv::IntoInnerError::into_error)
     }
 }
 

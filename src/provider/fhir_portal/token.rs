@@ -2,7 +2,8 @@
 //!
 //! Token end point from the settings or from `{base}/.well-known/smart-configuration`; an assertion signed
 //! RS384 or ES384, four minutes long, **with a new `jti` for every call** (servers refuse replays); the token
-//! kept until shortly before it expires; one call at a time however many messages wait for it.
+//! kept until shortly before it expires; one call at a time however many messages wait for it, and all that waited while
+//! it failed have failed with it.
 //!
 //! Nothing has been sent while a token is being fetched: no failure here is `Ambiguous`.
 
@@ -44,6 +45,7 @@ pub(super) struct TokenSource {
 struct Kept {
     token_url: Option<String>,
     token: Option<(Secret, Instant)>,
+    failed: Option<(SendError, Instant)>,
 }
 
 impl TokenSource {
@@ -86,15 +88,26 @@ impl TokenSource {
 
     /// A token that is good now; never `refused`, which the server has turned down.
     pub(super) async fn token(&self, refused: Option<&Secret>) -> Result<Secret, SendError> {
+        let asked = Instant::now();
         let mut kept = self.kept.lock().await;
+        if let Some((error, at)) = &kept.failed
+            && asked < *at
+        {
+            return Err(error.clone());
+        }
         if let Some((token, until)) = &kept.token
             && Instant::now() < *until
             && refused != Some(token)
         {
             return Ok(token.clone());
         }
-        let url = self.token_url(&mut kept).await?;
-        let (token, lifetime) = self.fetch(&url).await?;
+        let fetched = match self.token_url(&mut kept).await {
+            Ok(url) => self.fetch(&url).await,
+            Err(error) => Err(error),
+        };
+        let (token, lifetime) = fetched.inspect_err(|error| {
+            kept.failed = Some((error.clone(), Instant::now()));
+        })?;
         kept.token = Some((token.clone(), Instant::now() + lifetime - MARGIN.min(lifetime / 5)));
         Ok(token)
     }

@@ -3,20 +3,21 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Ledger, Numbered, unfit};
 use crate::domain::ids::{MessageId, ParkedId};
 use crate::domain::status::MessageStatus;
-use crate::domain::words::{Reason, Recipient};
+use crate::domain::words::{Priority, Reason, Recipient};
 use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{
     Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
+    try_bytes,
 };
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, AdmitReport, LeasedAdmission, Reject, Work};
+use crate::store::sealed::Sealed;
 
 /// For so long the broker may bring a parked body again without its being parked again.
 const SAME_BODY: SignedDuration = SignedDuration::from_hours(1);
@@ -42,7 +43,8 @@ impl<E: Engine> Ledger<E> {
     async fn try_admit(&self, batch: &AdmitBatch) -> Result<AdmitReport> {
         let mut tx = self.engine.begin().await?;
         let beyond = self.beyond_the_day(&mut tx, batch).await?;
-        let mut report = self.insert_admissions(&mut tx, batch, &beyond).await?;
+        let again = Self::tried_again(&mut tx, batch).await?;
+        let mut report = self.insert_admissions(&mut tx, batch, &beyond, &again).await?;
         self.supersede(&mut tx, batch, &mut report).await?;
         let refused = refused(batch, &report.outcomes);
         let rejects: Vec<&Reject> = batch.rejects.iter().chain(&refused).collect();
@@ -54,19 +56,56 @@ impl<E: Engine> Ledger<E> {
         Ok(report)
     }
 
-    /// Writes all of them but those at the places `beyond`.
+    /// The second tries of messages that have one already, by their places, with the one that there is. Whoever looks
+    /// holds the first message until the end of the transaction, so that two who ask at once get one.
+    async fn tried_again(tx: &mut E::Tx, batch: &AdmitBatch) -> Result<HashMap<usize, MessageId>> {
+        let tries: Vec<(usize, MessageId)> = batch
+            .admissions
+            .iter()
+            .enumerate()
+            .filter_map(|(place, a)| Some((place, a.facts.retry_of?)))
+            .collect();
+        if tries.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let of: Vec<Uuid> = tries.iter().map(|(_, of)| of.0).collect();
+        E::run(tx, "SELECT id FROM messages WHERE id = ANY($1) ORDER BY id {for update}", args![of.clone()])
+            .await?;
+        let rows = E::run(
+            tx,
+            "SELECT retry_of, id FROM messages WHERE retry_of IS NOT NULL AND retry_of = ANY($1) ORDER BY id DESC",
+            args![of],
+        )
+        .await?;
+        let mut known = HashMap::new();
+        for row in &rows {
+            known.insert(MessageId(row.id(0)?), MessageId(row.id(1)?));
+        }
+        let mut again = HashMap::new();
+        for (place, of) in tries {
+            if let Some(there) = known.get(&of) {
+                again.insert(place, *there);
+            } else if let Some(admission) = batch.admissions.get(place) {
+                known.insert(of, admission.facts.id);
+            }
+        }
+        Ok(again)
+    }
+
+    /// Writes all of them but those at the places `beyond`, and those that are there `again`.
     async fn insert_admissions(
         &self,
         tx: &mut E::Tx,
         batch: &AdmitBatch,
         beyond: &HashSet<usize>,
+        again: &HashMap<usize, MessageId>,
     ) -> Result<AdmitReport> {
         if batch.admissions.is_empty() {
             return Ok(AdmitReport { outcomes: Vec::new(), leased: Vec::new(), now: Self::now(tx).await? });
         }
         self.know_sources(tx, &batch.admissions).await?;
         // Keys are taken in one order everywhere, so that two batches cannot wait for each other in a ring.
-        let within = |(place, _): &(usize, &Admission)| !beyond.contains(place);
+        let within = |(place, _): &(usize, &Admission)| !beyond.contains(place) && !again.contains_key(place);
         let mut order: Vec<(usize, &Admission)> =
             batch.admissions.iter().enumerate().filter(within).collect();
         order.sort_by(|(_, a), (_, b)| {
@@ -111,8 +150,10 @@ impl<E: Engine> Ledger<E> {
                 None if beyond.contains(&place) => {
                     AdmitOutcome::OverLimit { parked: ParkedId::generate(), wait: self.left_of_day(now) }
                 }
-                None => match known.get(&(facts.source.as_str(), facts.job_id.as_str())) {
-                    Some((id, hash)) if hash.as_slice() == admission.content_hash => {
+                None => match (again.get(&place), known.get(&(facts.source.as_str(), facts.job_id.as_str())))
+                {
+                    (Some(id), _) => AdmitOutcome::Duplicate(*id),
+                    (None, Some((id, hash))) if self.is_same(hash, &admission.content_hash) => {
                         AdmitOutcome::Duplicate(*id)
                     }
                     _ => AdmitOutcome::Conflict(ParkedId::generate()),
@@ -145,13 +186,13 @@ impl<E: Engine> Ledger<E> {
     ) -> Result<HashMap<Uuid, Written>> {
         let bodies = order
             .iter()
-            .map(|(_, a)| Ok(self.sealer.seal(&serde_json::to_vec(&a.body).map_err(|_| unfit("body"))?)))
+            .map(|(_, a)| self.sealed_job(a.facts.id, &a.body))
             .collect::<Result<Vec<Vec<u8>>>>()?;
         let columns = vec![
             ids("id", order, |(_, a)| a.facts.id.0),
             texts("source", order, |(_, a)| a.facts.source.as_str()),
             texts("job_id", order, |(_, a)| a.facts.job_id.as_str()),
-            bytes("content_hash", order, |(_, a)| a.content_hash.to_vec()),
+            bytes("content_hash", order, |(_, a)| self.sealer.fingerprint(&a.content_hash).to_vec()),
             texts("patient_id", order, |(_, a)| a.facts.patient_id.as_str()),
             texts("template", order, |(_, a)| a.facts.template.as_str()),
             texts("purpose", order, |(_, a)| a.facts.purpose.as_str()),
@@ -217,6 +258,11 @@ impl<E: Engine> Ledger<E> {
         self.insert_events(tx, events).await
     }
 
+    /// Whether a name was used for this content. What was written by earlier programs is the plain hash.
+    fn is_same(&self, known: &[u8], content_hash: &[u8; 32]) -> bool {
+        known == self.sealer.fingerprint(content_hash) || known == content_hash
+    }
+
     async fn park(&self, tx: &mut E::Tx, rejects: &[&Reject], now: Timestamp) -> Result<()> {
         if rejects.is_empty() {
             return Ok(());
@@ -234,15 +280,18 @@ impl<E: Engine> Ledger<E> {
             maybe_texts("job_id", rejects, |r| r.job_id.as_ref().map(|s| s.as_str())),
             texts("origin", rejects, |r| &r.origin),
             maybe_texts("correlation_id", rejects, |r| r.correlation_id.as_deref()),
-            bytes("body", rejects, |r| self.sealer.seal(&r.body)),
-            bytes("body_hash", rejects, |r| Sha256::digest(&r.body).to_vec()),
+            try_bytes("body", rejects, |r| self.sealer.seal(Sealed::ParkedBody.of(r.id.0), &r.body))?,
+            bytes("body_hash", rejects, |r| self.sealer.fingerprint(&r.body).to_vec()),
+            maybe_texts("routing_key", rejects, |r| r.key),
             flags("redelivered", rejects, |r| r.redelivered),
         ];
         let since = now.checked_sub(SAME_BODY).unwrap_or(Timestamp::MIN);
         let rows = E::run(
             tx,
-            "INSERT INTO parked (id, reason, field, problems, source, job_id, origin, correlation_id, body, body_hash, parked_at)
-             SELECT id, reason, field, problems, source, job_id, origin, correlation_id, body, body_hash, now() FROM {input}
+            "INSERT INTO parked (id, reason, field, problems, source, job_id, origin, correlation_id, body, body_hash, routing_key,
+                 parked_at)
+             SELECT id, reason, field, problems, source, job_id, origin, correlation_id, body, body_hash, routing_key, now()
+             FROM {input}
              WHERE NOT (redelivered AND EXISTS (
                  SELECT 1 FROM parked p WHERE p.body_hash = input.body_hash AND p.parked_at > $1))
              RETURNING id",
@@ -274,11 +323,21 @@ fn refused(batch: &AdmitBatch, outcomes: &[AdmitOutcome]) -> Vec<Reject> {
             job_id: Some(admission.facts.job_id.clone()),
             origin: admission.origin.clone(),
             correlation_id: admission.facts.correlation_id.clone(),
+            key: Some(key_of(admission.facts.priority)),
             body: admission.raw.clone()?,
             redelivered: true,
         })
     };
     batch.admissions.iter().zip(outcomes).filter_map(reject).collect()
+}
+
+/// The routing key that says how urgent it was.
+const fn key_of(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Urgent => "job.urgent",
+        Priority::Normal => "job.normal",
+        Priority::Bulk => "job.bulk",
+    }
 }
 
 /// A move that no attempt brought about.

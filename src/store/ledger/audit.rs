@@ -4,7 +4,8 @@ use super::Ledger;
 use super::read::Query;
 use crate::store::audit::{AuditEntry, AuditFilter, AuditRow, chained};
 use crate::store::columns::Columns;
-use crate::store::engine::{Args, Engine, args, bytes, ints, texts, times};
+use crate::store::engine::{Args, Engine, args, ints, texts, times, try_bytes};
+use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError};
 
 impl<E: Engine> Ledger<E> {
@@ -22,7 +23,7 @@ impl<E: Engine> Ledger<E> {
             texts("who", &rows, |e| &e.who),
             texts("act", &rows, |e| &e.act),
             texts("subject", &rows, |e| &e.subject),
-            bytes("detail", &rows, |e| self.sealer.seal_text(&e.detail)),
+            try_bytes("detail", &rows, |e| self.sealer.seal_text(Sealed::AuditDetail.of(ord), &e.detail))?,
             texts("hash", &rows, |_| &hash),
         ];
         E::run(
@@ -59,7 +60,7 @@ impl<E: Engine> Ledger<E> {
                     who: row.text(2)?.to_owned(),
                     act: row.text(3)?.to_owned(),
                     subject: row.text(4)?.to_owned(),
-                    detail: self.sealer.open_text(row.bytes(5)?)?,
+                    detail: self.sealer.open_text(Sealed::AuditDetail.of(row.int(0)?), row.bytes(5)?)?,
                     hash: row.text(6)?.to_owned(),
                 })
             })

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use super::campaigns::with_hand;
 use super::{Ledger, unfit};
 use crate::domain::campaign::{CampaignState, FollowUp, RecipientBody};
 use crate::domain::ids::{CampaignId, JobId, MessageId, PatientId, SourceName};
@@ -14,6 +15,7 @@ use crate::policy::campaign::{Command, member, next};
 use crate::store::campaigns::{Added, Expanded, NewRecipient, Outstanding, Place, Recipient, RecipientRow};
 use crate::store::columns::Columns;
 use crate::store::engine::{Column, Data, Engine, args, ints, maybe_ids, maybe_texts, texts, times};
+use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError};
 
 /// Due messages are counted up to here.
@@ -30,18 +32,21 @@ fn job_of(id: &CampaignId, ordinal: u64) -> Result<JobId> {
 }
 
 impl<E: Engine> Ledger<E> {
-    fn sealed_body(&self, body: &RecipientBody) -> Result<Vec<u8>> {
+    fn sealed_body(&self, id: &CampaignId, row: &NewRecipient) -> Result<Vec<u8>> {
+        let body = &row.body;
         if body.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.sealer.seal(&serde_json::to_vec(body).map_err(|_| unfit("recipient"))?))
+        let place = Sealed::RecipientBody.of((id.as_str(), number(row.ordinal)));
+        self.sealer.seal(place, &serde_json::to_vec(body).map_err(|_| unfit("recipient"))?)
     }
 
-    fn opened_body(&self, sealed: &[u8]) -> Result<RecipientBody> {
+    pub(super) fn opened_body(&self, place: (&CampaignId, i64), sealed: &[u8]) -> Result<RecipientBody> {
         if sealed.is_empty() {
             return Ok(RecipientBody::default());
         }
-        serde_json::from_slice(self.sealer.open(sealed)?)
+        let (id, ordinal) = place;
+        serde_json::from_slice(&self.sealer.open(Sealed::RecipientBody.of((id.as_str(), ordinal)), sealed)?)
             .map_err(|_| StoreError::Internal("a stored recipient does not fit".to_owned()))
     }
 
@@ -50,11 +55,12 @@ impl<E: Engine> Ledger<E> {
         &self,
         id: &CampaignId,
         rows: &[NewRecipient],
+        by: &str,
     ) -> Result<Option<Vec<Added>>> {
         let mut tx = self.engine.begin().await?;
         let head = E::run(
             &mut tx,
-            "SELECT state, audience FROM campaigns WHERE id = $1 {for update}",
+            "SELECT state, audience, changed_by FROM campaigns WHERE id = $1 {for update}",
             args![id.as_str()],
         )
         .await?;
@@ -63,8 +69,9 @@ impl<E: Engine> Ledger<E> {
         if next(state, Command::Change, false, false).is_err() {
             return Ok(None);
         }
+        let hands: Vec<String> = head.text(2)?.lines().map(str::to_owned).collect();
         let mut sum = u128::from_str_radix(head.text(1)?, 16).unwrap_or(0);
-        let bodies = rows.iter().map(|row| self.sealed_body(&row.body)).collect::<Result<Vec<_>>>()?;
+        let bodies = rows.iter().map(|row| self.sealed_body(id, row)).collect::<Result<Vec<_>>>()?;
         // Of a patient who stands in the batch twice, the first row counts.
         let mut seen = HashSet::new();
         let once: Vec<usize> =
@@ -90,8 +97,13 @@ impl<E: Engine> Ledger<E> {
             E::run(
                 &mut tx,
                 "UPDATE campaigns SET recipients = recipients + $2, audience = $3, state = 'draft', changed_at = now(),
-                     revision = revision + 1 WHERE id = $1",
-                args![id.as_str(), i64::try_from(new.len()).unwrap_or(i64::MAX), format!("{sum:032x}").as_str()],
+                     changed_by = $4, revision = revision + 1 WHERE id = $1",
+                args![
+                    id.as_str(),
+                    i64::try_from(new.len()).unwrap_or(i64::MAX),
+                    format!("{sum:032x}").as_str(),
+                    with_hand(&hands, by).as_str(),
+                ],
             )
             .await?;
         }
@@ -231,14 +243,14 @@ impl<E: Engine> Ledger<E> {
                 args![id.as_str(), i64::from(limit)],
             )
             .await?;
-        rows.iter().map(|row| self.recipient(row)).collect()
+        rows.iter().map(|row| self.recipient(id, row)).collect()
     }
 
-    fn recipient(&self, row: &E::Row) -> Result<Recipient> {
+    fn recipient(&self, id: &CampaignId, row: &E::Row) -> Result<Recipient> {
         Ok(Recipient {
             ordinal: row.count(0)?,
             patient: row.word(1, PatientId::parse)?,
-            body: self.opened_body(row.bytes(2)?)?,
+            body: self.opened_body((id, row.int(0)?), row.bytes(2)?)?,
             ready_at: row.time(3)?,
         })
     }
@@ -278,7 +290,7 @@ impl<E: Engine> Ledger<E> {
                 args![id.as_str(), i64::from(wave), until, i64::from(limit)],
             )
             .await?;
-        rows.iter().map(|row| self.recipient(row)).collect()
+        rows.iter().map(|row| self.recipient(id, row)).collect()
     }
 
     pub(super) async fn note_expanded(&self, ask: &Expanded) -> Result<()> {
@@ -289,6 +301,9 @@ impl<E: Engine> Ledger<E> {
             maybe_texts("reason", &ask.rows, |(_, became)| became.as_ref().err().map(|r| r.as_str())),
         ];
         let mut tx = self.engine.begin().await?;
+        // The campaign first, as everybody does who writes to both.
+        E::run(&mut tx, "SELECT id FROM campaigns WHERE id = $1 {for update}", args![ask.id.as_str()])
+            .await?;
         let mut done = Vec::new();
         if !ask.rows.is_empty() {
             done = E::run(
@@ -355,7 +370,7 @@ impl<E: Engine> Ledger<E> {
             .await?;
         rows.iter()
             .map(|row| {
-                let who = self.recipient(row)?;
+                let who = self.recipient(id, row)?;
                 Ok(RecipientRow {
                     ordinal: who.ordinal,
                     patient_id: who.patient,
@@ -391,18 +406,18 @@ impl<E: Engine> Ledger<E> {
              WHERE r.campaign_id = $1 AND r.ordinal > $2 AND r.state = 1 AND {wanted} ORDER BY r.ordinal LIMIT $3"
         );
         let rows = self.engine.read(sql, args![parent.as_str(), number(after), i64::from(limit)]).await?;
-        rows.iter().map(|row| self.recipient(row)).collect()
+        rows.iter().map(|row| self.recipient(parent, row)).collect()
     }
 
     pub(super) async fn list_patients(&self, after: Option<&PatientId>, limit: u32) -> Result<Vec<Patient>> {
         let rows = self
             .engine
             .read(
-                "SELECT document FROM patients WHERE id > $1 AND alias_of IS NULL ORDER BY id LIMIT $2",
+                "SELECT document, id FROM patients WHERE id > $1 AND alias_of IS NULL ORDER BY id LIMIT $2",
                 args![after.map_or("", PatientId::as_str), i64::from(limit)],
             )
             .await?;
-        rows.iter().map(|row| self.document(row.bytes(0)?)).collect()
+        rows.iter().map(|row| self.document(row, 1, 0)).collect()
     }
 
     pub(super) async fn who_received(

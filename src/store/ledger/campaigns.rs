@@ -19,10 +19,11 @@ use crate::store::columns::Columns;
 use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, ids, micros, times};
 use crate::store::rows::{Hold, HoldScope, OnRelease};
+use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError};
 
 /// How long a campaign belongs to a worker that does not come back.
-const LEASE: SignedDuration = SignedDuration::from_secs(5);
+const LEASE: SignedDuration = SignedDuration::from_secs(2);
 
 /// A command that was under way when a campaign was cancelled has been written by then.
 const STRAGGLERS: SignedDuration = SignedDuration::from_secs(90);
@@ -30,16 +31,25 @@ const STRAGGLERS: SignedDuration = SignedDuration::from_secs(90);
 /// The columns of a campaign, in the order in which [`Ledger::campaign_row`] reads them.
 const ROW: &str = "plan, state, reason, created_by, created_at, changed_at, started_at, revision, recipients, audience,
     expanded, refused, no_longer, approved_by, approved_at, approved_hash, canary_passed, wave, wave_opens_at, next_turn,
-    hold_id, now()";
+    hold_id, now(), changed_by, id";
 
 /// Campaigns for which there may be something to do.
 const OPEN: &str = "(state IN ('running', 'canary_hold') OR (state = 'cancelled' AND hold_id IS NOT NULL))
     AND (lease_until IS NULL OR lease_until < now() OR lease_owner = $1)";
 
+/// Who has changed a campaign, with one more; a name a line.
+pub(super) fn with_hand(known: &[String], by: &str) -> String {
+    let mut hands: Vec<&str> = known.iter().map(String::as_str).collect();
+    if !hands.contains(&by) {
+        hands.push(by);
+    }
+    hands.join("\n")
+}
+
 impl<E: Engine> Ledger<E> {
     fn campaign_row(&self, row: &E::Row) -> Result<CampaignRow> {
-        let text = self.sealer.open(row.bytes(0)?)?;
-        let plan: Plan = serde_json::from_slice(text)
+        let text = self.sealer.open(Sealed::CampaignPlan.of(row.text(23)?), row.bytes(0)?)?;
+        let plan: Plan = serde_json::from_slice(&text)
             .map_err(|_| StoreError::Internal("a stored plan does not fit".to_owned()))?;
         let approval = match (row.maybe_text(13)?, row.maybe_time(14)?, row.maybe_text(15)?) {
             (Some(by), Some(at), Some(hash)) => {
@@ -49,10 +59,11 @@ impl<E: Engine> Ledger<E> {
         };
         Ok(CampaignRow {
             plan,
-            plan_text: String::from_utf8_lossy(text).into_owned(),
+            plan_text: String::from_utf8_lossy(&text).into_owned(),
             state: row.word(1, CampaignState::from_word)?,
             reason: row.maybe_word(2, PauseReason::from_word)?,
             created_by: row.text(3)?.to_owned(),
+            changed_by: row.text(22)?.lines().map(str::to_owned).collect(),
             created_at: row.time(4)?,
             changed_at: row.time(5)?,
             started_at: row.maybe_time(6)?,
@@ -72,7 +83,8 @@ impl<E: Engine> Ledger<E> {
     }
 
     fn sealed_plan(&self, plan: &Plan) -> Result<Vec<u8>> {
-        Ok(self.sealer.seal(&serde_json::to_vec(plan).map_err(|_| unfit("plan"))?))
+        let text = serde_json::to_vec(plan).map_err(|_| unfit("plan"))?;
+        self.sealer.seal(Sealed::CampaignPlan.of(plan.id.as_str()), &text)
     }
 
     async fn insert_campaign(&self, plan: &Plan, by: &str) -> Result<bool> {
@@ -183,9 +195,15 @@ impl<E: Engine> Ledger<E> {
     ) -> Result<()> {
         let plans = [match &ask.plan {
             Some(plan) => self.sealed_plan(plan)?,
-            None => self.sealer.seal(before.plan_text.as_bytes()),
+            None => {
+                self.sealer.seal(Sealed::CampaignPlan.of(ask.id.as_str()), before.plan_text.as_bytes())?
+            }
         }];
         let approval = ask.approval.as_ref().or(before.approval.as_ref());
+        let changed_by = match &ask.plan {
+            Some(_) => with_hand(&before.changed_by, &ask.by),
+            None => before.changed_by.join("\n"),
+        };
         let (wave, opens_at) = ask.wave.unwrap_or((before.wave, before.wave_opens_at));
         let args = args![
             ask.id.as_str(),
@@ -199,7 +217,10 @@ impl<E: Engine> Ledger<E> {
             ask.turns.as_ref().map_or(before.next_turn, |turns| turns.next),
             i64::from(wave),
             opens_at,
+            // A wave that opens is the campaign's own course: its figures are counted on from where they began.
             ask.state == CampaignState::Running,
+            changed_by.as_str(),
+            ask.wave.is_none(),
         ]
         .batch(vec![crate::store::engine::bytes("plan", &plans, Clone::clone)]);
         E::run(
@@ -207,7 +228,8 @@ impl<E: Engine> Ledger<E> {
             "UPDATE campaigns SET state = $2, reason = $3, hold_id = $4, approved_by = $5, approved_at = $6,
                  approved_hash = $7, canary_passed = $8, next_turn = $9, wave = $10, wave_opens_at = $11,
                  started_at = CASE WHEN $12 THEN COALESCE(started_at, now()) ELSE started_at END,
-                 plan = input.plan, revision = revision + 1, changed_at = now(), lease_owner = NULL, lease_until = NULL
+                 plan = input.plan, changed_by = $13, revision = revision + 1,
+                 changed_at = CASE WHEN $14 THEN now() ELSE changed_at END, lease_owner = NULL, lease_until = NULL
              FROM {input} WHERE id = $1",
             args,
         )
@@ -322,8 +344,13 @@ impl<E: Engine> Campaigns for Ledger<E> {
     async fn campaigns(&self, filter: &CampaignFilter) -> Result<Vec<CampaignRow>> {
         self.list_campaigns(filter).await
     }
-    async fn add_recipients(&self, id: &CampaignId, rows: &[NewRecipient]) -> Result<Option<Vec<Added>>> {
-        self.add_to_audience(id, rows).await
+    async fn add_recipients(
+        &self,
+        id: &CampaignId,
+        rows: &[NewRecipient],
+        by: &str,
+    ) -> Result<Option<Vec<Added>>> {
+        self.add_to_audience(id, rows, by).await
     }
     async fn no_longer_needed(&self, id: &CampaignId, patients: &[PatientId]) -> Result<u64> {
         self.leave_out(id, patients).await

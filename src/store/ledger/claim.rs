@@ -3,14 +3,15 @@
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::{Ledger, Numbered};
-use crate::domain::ids::{ProviderName, WorkerId};
+use super::{Ledger, Numbered, unfit};
+use crate::domain::ids::{MessageId, ProviderName, WorkerId};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason, Recipient};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::Move;
 use crate::store::engine::{Args, Engine, args, ids, ints, maybe_texts, micros, times};
 use crate::store::rows::{Claim, Claimed, JobBody, LeasedMessage, OutboxEvent, Release, TakenOver, Work};
+use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError, columns};
 
 /// How long the lanes of the outbox belong to a worker that does not come back.
@@ -46,7 +47,7 @@ impl<E: Engine> Ledger<E> {
         Ok(Claimed { messages, now })
     }
 
-    fn leased(&self, row: &E::Row) -> Result<LeasedMessage> {
+    pub(super) fn leased(&self, row: &E::Row) -> Result<LeasedMessage> {
         let work = Work {
             token: row.int(19)?,
             status: row.word(15, MessageStatus::from_word)?,
@@ -61,9 +62,19 @@ impl<E: Engine> Ledger<E> {
         Ok(LeasedMessage { facts: facts(row)?, body: self.job_body(row, 14)?, work })
     }
 
+    /// The job of the message whose id stands first. Of one that was erased nothing is left but its name.
     pub(super) fn job_body(&self, row: &E::Row, column: usize) -> Result<JobBody> {
-        serde_json::from_slice(self.sealer.open(row.bytes(column)?)?)
+        let stored = row.bytes(column)?;
+        if stored.is_empty() {
+            return Ok(JobBody::erased());
+        }
+        serde_json::from_slice(&self.sealer.open(Sealed::MessageBody.of(row.id(0)?), stored)?)
             .map_err(|_| StoreError::Internal("a stored job does not fit".to_owned()))
+    }
+
+    pub(super) fn sealed_job(&self, id: MessageId, body: &JobBody) -> Result<Vec<u8>> {
+        let body = serde_json::to_vec(body).map_err(|_| unfit("body"))?;
+        self.sealer.seal(Sealed::MessageBody.of(id.0), &body)
     }
 
     pub(super) async fn release_batch(&self, leases: &[Release]) -> Result<()> {
@@ -144,6 +155,7 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         self.leave_unknown(&mut tx, &begun, now).await?;
+        crate::faults::fault_point!("taking_over", taken.released + taken.unknown > 0);
         E::commit(tx).await?;
         Ok(taken)
     }

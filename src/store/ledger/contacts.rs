@@ -18,6 +18,7 @@ use crate::store::columns::{Columns, facts};
 use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, bytes, ids, micros};
 use crate::store::rows::{AddressConsent, MessageFacts, Settlement};
+use crate::store::sealed::Sealed;
 use crate::store::{Result, words};
 
 /// Who marks a contact, as the history of changes has it.
@@ -34,9 +35,9 @@ const NEW: &str = concat!(
 
 /// Addresses that were refused for a stop which is not on record, or was lifted there since.
 const NEW_STOPS: &str = "
-SELECT a.address, a.channel, a.provider, a.code, now()
+SELECT a.address, a.channel, a.provider, a.code, now(), a.id
 FROM {input} JOIN attempts a ON a.id = input.attempt
-WHERE a.failure = 'opted_out' AND NOT EXISTS (
+WHERE a.failure = 'opted_out' AND length(a.address) > 0 AND NOT EXISTS (
     SELECT 1 FROM address_consents c
     WHERE c.address_index = a.address_index AND c.channel = a.channel AND c.purpose IS NULL AND NOT c.granted
       AND NOT EXISTS (SELECT 1 FROM address_consents g WHERE g.address_index = c.address_index
@@ -91,8 +92,7 @@ impl<E: Engine> Ledger<E> {
         let rows = E::run(tx, NEW_STOPS, Args::none().batch(batch)).await?;
         let mut stops: Vec<AddressConsent> = Vec::new();
         for row in &rows {
-            let (address, channel) =
-                (self.sealer.open_text(row.bytes(0)?)?, row.word(1, Channel::from_word)?);
+            let (address, channel) = (self.address_of(row, 5, 0)?, row.word(1, Channel::from_word)?);
             if stops.iter().any(|known| known.address == address && known.channel == channel) {
                 continue;
             }
@@ -165,9 +165,14 @@ impl<E: Engine> Ledger<E> {
             channel: row.word(16, Channel::from_word)?,
             failure: row.word(17, Failure::from_word)?,
             code: row.maybe_text(18)?.map(str::to_owned),
-            address: self.sealer.open_text(row.bytes(19)?)?,
+            address: self.address_of(row, 14, 19)?,
             recipient: row.word(20, Recipient::from_word)?,
         })
+    }
+
+    /// The address that stands in a column, of the attempt whose id stands in another.
+    pub(super) fn address_of(&self, row: &E::Row, attempt: usize, column: usize) -> Result<Phi> {
+        self.sealer.open_text(Sealed::AttemptAddress.of(row.id(attempt)?), row.bytes(column)?)
     }
 
     async fn history(tx: &mut E::Tx, blamed: &[Blamed]) -> Result<History> {

@@ -6,7 +6,7 @@
 //! job back finds either the copy to take back as well, or a message that is given no copy any more. After a crash it is
 //! planned again, before anything of it was sent, and comes to the same.
 
-use super::{Ledger, unfit};
+use super::Ledger;
 use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Column, Data, Engine, args, bytes, ids, ints};
@@ -46,10 +46,8 @@ impl<E: Engine> Ledger<E> {
         let held = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<_>>>()?;
         copies.retain(|copy| held.contains(&copy.of.0));
         if !copies.is_empty() {
-            let bodies = copies
-                .iter()
-                .map(|c| Ok(self.sealer.seal(&serde_json::to_vec(&c.body).map_err(|_| unfit("body"))?)))
-                .collect::<Result<Vec<Vec<u8>>>>()?;
+            let bodies =
+                copies.iter().map(|c| self.sealed_job(c.id, &c.body)).collect::<Result<Vec<Vec<u8>>>>()?;
             let batch = vec![
                 ids("id", &copies, |c| c.id.0),
                 ids("original", &copies, |c| c.of.0),

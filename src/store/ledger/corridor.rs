@@ -16,8 +16,10 @@ use crate::store::columns::Columns;
 use crate::store::emit::{Move, NewEvent, shard};
 use crate::store::engine::{
     Args, Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
+    try_bytes,
 };
-use crate::store::rows::{Begin, Begun, Count, Counted, Decided, Failure, Settlement, Then};
+use crate::store::rows::{Begin, Begun, Count, Counted, Decided, Failure, PatientState, Settlement, Then};
+use crate::store::sealed::Sealed;
 
 impl<E: Engine> Ledger<E> {
     /// Moves statuses, work state and events in one go, where the lease is still the one that was decided under. A
@@ -46,6 +48,10 @@ impl<E: Engine> Ledger<E> {
             is_told.then(|| self.emitter.message(&d.facts, &to)).flatten()
         };
         let events: Vec<_> = decisions.iter().map(event).collect();
+        let explanations = decisions
+            .iter()
+            .map(|d| self.sealer.spell(Sealed::MessageExplanation.of(d.facts.id.0), &d.explanation))
+            .collect::<Result<Vec<_>>>()?;
         let mut batch = vec![
             ids("id", decisions, |d| d.facts.id.0),
             ints("token", decisions, |d| d.token),
@@ -56,7 +62,7 @@ impl<E: Engine> Ledger<E> {
             maybe_ids("held_by", decisions, |d| d.held_by.map(|id| id.0)),
             flags("plan_over", decisions, |d| d.over.is_some()),
             flags("awaits", decisions, |d| d.over.is_some_and(|over| over.awaits)),
-            texts("explanation", decisions, |d| &d.explanation),
+            texts("explanation", explanations, |e| e),
             ints("shard", decisions, |d| i64::from(shard(d.facts.id))),
         ];
         batch.extend(self.event_columns(&events));
@@ -85,17 +91,38 @@ impl<E: Engine> Ledger<E> {
             .filter(|b| seen.insert(b.facts.id))
             .filter(|b| b.count.iter().flat_map(Count::rows).all(|c| counted.insert(c.subject.as_str())))
             .collect();
-        let batch = batch.as_slice();
         if batch.is_empty() {
             return Ok(Begun { attempts: Vec::new(), now: self.clock().await? });
         }
-        let others = batch
-            .iter()
-            .map(|b| match b.state.subjects.get(1..) {
-                None | Some([]) => Ok(None),
-                Some(others) => serde_json::to_string(others).map(Some).map_err(|_| unfit("subjects")),
-            })
-            .collect::<Result<Vec<Option<String>>>>()?;
+        let rows = if batch.iter().all(|b| b.riders.is_empty()) {
+            let (others, explanations) = (others(&batch)?, self.explanations(&batch)?);
+            let args = self.beginning(worker, &batch, &others, &explanations)?;
+            self.engine.write(E::STATEMENTS.begin, args).await?
+        } else {
+            self.begin_with_riders(worker, batch).await?
+        };
+        let now = match rows.first() {
+            Some(row) => row.time(1)?,
+            None => self.clock().await?,
+        };
+        let attempts = rows.iter().map(|row| Ok(AttemptId(row.id(0)?))).collect::<Result<Vec<_>>>()?;
+        Ok(Begun { attempts, now })
+    }
+
+    /// What is kept of each decision, sealed.
+    pub(super) fn explanations(&self, batch: &[&Begin]) -> Result<Vec<String>> {
+        let sealed = |b: &&Begin| self.sealer.spell(Sealed::MessageExplanation.of(b.facts.id.0), &b.explanation);
+        batch.iter().map(sealed).collect()
+    }
+
+    /// The parameters of `begin`.
+    pub(super) fn beginning<'a>(
+        &self,
+        worker: WorkerId,
+        batch: &'a [&'a Begin],
+        others: &'a [Option<String>],
+        explanations: &'a [String],
+    ) -> Result<Args<'a>> {
         let columns = vec![
             ids("id", batch, |b| b.facts.id.0),
             ints("token", batch, |b| b.token),
@@ -104,7 +131,9 @@ impl<E: Engine> Ledger<E> {
             ints("number", batch, |b| i64::from(b.number)),
             texts("provider", batch, |b| b.provider.as_str()),
             texts("channel", batch, |b| b.route.channel.as_str()),
-            bytes("address", batch, |b| self.sealer.seal_text(&b.route.address)),
+            try_bytes("address", batch, |b| {
+                self.sealer.seal_text(Sealed::AttemptAddress.of(b.attempt.0), &b.route.address)
+            })?,
             bytes("address_index", batch, |b| self.sealer.index(&b.route.address)),
             flags("dedupes", batch, |b| b.dedupes),
             ints("segments", batch, |b| i64::from(b.segments)),
@@ -115,7 +144,7 @@ impl<E: Engine> Ledger<E> {
             Column { name: "others", data: Data::Text(others.iter().map(Option::as_deref).collect()) },
             ints("revision", batch, |b| b.state.revision),
             times("valid_until", batch, |b| Some(b.valid_until)),
-            texts("explanation", batch, |b| &b.explanation),
+            texts("explanation", explanations, |e| e),
             texts("recipient", batch, |b| b.recipient.as_str()),
             ints("wait_us", batch, |b| b.patience.map_or(0, |p| micros(p.wait))),
             maybe_texts("awaits", batch, |b| b.patience.map(|p| p.until.as_str())),
@@ -128,14 +157,7 @@ impl<E: Engine> Ledger<E> {
             }),
             maybe_texts("addressed_after", batch, |b| b.count.as_ref().map(|c| c.address.after.as_str())),
         ];
-        let args = args![worker.0, micros(self.timings.send)].batch(columns);
-        let rows = self.engine.write(E::STATEMENTS.begin, args).await?;
-        let now = match rows.first() {
-            Some(row) => row.time(1)?,
-            None => self.clock().await?,
-        };
-        let attempts = rows.iter().map(|row| Ok(AttemptId(row.id(0)?))).collect::<Result<Vec<_>>>()?;
-        Ok(Begun { attempts, now })
+        Ok(args![worker.0, micros(self.timings.send)].batch(columns))
     }
 
     /// Takes back what the caps counted of a message that was not sent.
@@ -280,6 +302,19 @@ fn blames_address(settlement: &Settlement) -> bool {
 /// Whether a carrier knows of a stop at the address.
 fn tells_of_stop(settlement: &Settlement) -> bool {
     settlement.failure == Some(Failure::OptedOut) && !settlement.facts.test
+}
+
+/// Of each message the rows of `patient_state` beside its patient's own, as JSON.
+pub(super) fn others(batch: &[&Begin]) -> Result<Vec<Option<String>>> {
+    batch.iter().map(|b| other_subjects(&b.state)).collect()
+}
+
+/// The rows of `patient_state` beside the patient's own, as JSON.
+pub(super) fn other_subjects(state: &PatientState) -> Result<Option<String>> {
+    match state.subjects.get(1..) {
+        None | Some([]) => Ok(None),
+        Some(others) => serde_json::to_string(others).map(Some).map_err(|_| unfit("subjects")),
+    }
 }
 
 fn person<'b>(begin: &&'b Begin) -> Option<&'b Counted> {

@@ -16,6 +16,7 @@ use crate::domain::words::{Channel, Purpose, Reason};
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, bytes, ints, micros, texts};
 use crate::store::rows::{AddressState, Directory, DirectoryEntry, Failure, PatientState, Subject};
+use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError};
 
 /// Patients with their revision; those whom somebody behind an address has spoken for are marked.
@@ -24,7 +25,8 @@ SELECT input.subject, COALESCE(p.alias_of, p.id, input.subject), COALESCE(target
     COALESCE(s.revision, 0), now(),
     EXISTS (SELECT 1 FROM patient_addresses pa JOIN address_consents c ON c.address_index = pa.address_index
             WHERE pa.patient_id = COALESCE(p.alias_of, p.id)),
-    EXISTS (SELECT 1 FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())), s.recent_sends
+    EXISTS (SELECT 1 FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())), s.recent_sends,
+    COALESCE(target.id, p.id)
 FROM {input}
 LEFT JOIN patients p ON p.id = input.subject
 LEFT JOIN patients target ON target.id = p.alias_of
@@ -119,7 +121,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     fn person(&self, row: &E::Row) -> Result<Person> {
-        let patient = row.maybe_bytes(2)?.map(|d| self.document(d).map(Arc::new)).transpose()?;
+        let patient = self.maybe_document(row, 8, 2)?.map(Arc::new);
         Ok(Person {
             subject: row.text(1)?.to_owned(),
             patient,
@@ -129,9 +131,16 @@ impl<E: Engine> Ledger<E> {
         })
     }
 
-    pub(super) fn document(&self, sealed: &[u8]) -> Result<Patient> {
-        serde_json::from_slice(self.sealer.open(sealed)?)
+    /// The record that stands in a column, of the patient whose id stands in another.
+    pub(super) fn document(&self, row: &E::Row, id: usize, column: usize) -> Result<Patient> {
+        let place = Sealed::PatientDocument.of(row.text(id)?);
+        serde_json::from_slice(&self.sealer.open(place, row.bytes(column)?)?)
             .map_err(|_| StoreError::Internal("a stored patient does not fit".to_owned()))
+    }
+
+    /// The same where there may be none.
+    pub(super) fn maybe_document(&self, row: &E::Row, id: usize, column: usize) -> Result<Option<Patient>> {
+        row.maybe_bytes(column)?.map(|_| self.document(row, id, column)).transpose()
     }
 
     /// What was said at these addresses, by address.
@@ -147,7 +156,7 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT c.address_index, c.channel, c.purpose, c.granted, c.at, c.source, c.recorded_by, c.evidence
+                "SELECT c.address_index, c.channel, c.purpose, c.granted, c.at, c.source, c.recorded_by, c.evidence, c.id
                  FROM {input} JOIN address_consents c ON c.address_index = input.address_index",
                 Args::none().batch(vec![bytes("address_index", &indexes, |i| i.to_vec())]),
             )
@@ -162,7 +171,7 @@ impl<E: Engine> Ledger<E> {
                 at: row.time(4)?,
                 source: row.word(5, ConsentSource::from_word)?,
                 by: row.maybe_text(6)?.map(str::to_owned),
-                evidence: row.maybe_text(7)?.map(str::to_owned),
+                evidence: self.evidence(row, 8, 7)?,
                 expires_at: None,
                 shadow: None,
             };
@@ -172,6 +181,12 @@ impl<E: Engine> Ledger<E> {
             }
         }
         Ok(said)
+    }
+
+    /// What supports a word said at an address.
+    pub(super) fn evidence(&self, row: &E::Row, id: usize, column: usize) -> Result<Option<String>> {
+        let Some(stored) = row.maybe_text(column)? else { return Ok(None) };
+        self.sealer.read(Sealed::ConsentEvidence.of(row.id(id)?), stored).map(Some)
     }
 
     /// A snapshot's patient and addresses may be new to the ledger; the caps count on rows of theirs all the same.
@@ -268,7 +283,7 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT a.message_id, a.channel, a.address, a.failure, a.status
+                "SELECT a.message_id, a.channel, a.address, a.failure, a.status, a.id
                  FROM attempts a JOIN messages m ON m.id = a.message_id
                  WHERE a.message_id = ANY($1) AND a.step < m.step
                    AND a.number = (SELECT max(n.number) FROM attempts n WHERE n.message_id = a.message_id AND n.step = a.step)
@@ -280,7 +295,7 @@ impl<E: Engine> Ledger<E> {
         for row in &rows {
             let route = Route {
                 channel: row.word(1, Channel::from_word)?,
-                address: self.sealer.open_text(row.bytes(2)?)?,
+                address: self.address_of(row, 5, 2)?,
                 extension: None,
             };
             let failure = row.maybe_word(3, Failure::from_word)?;

@@ -14,7 +14,7 @@ const DAY_SECONDS: i64 = 86_400;
 
 impl<E: Engine> Ledger<E> {
     /// Slots of one key lie one interval apart, counted on from its theoretical arrival time (GCRA without burst); a
-    /// grant is what every key has room for. Takes want, horizon, lead and the keys; answers `each, tat, granted, now,
+    /// grant is what every key has room for. Takes want, horizon, lead, what was not used, and the keys; answers `each, tat, granted, now,
     /// is_closed, key, recent` for each key, and moves the keys on.
     pub(super) async fn reserve_slots(&self, ask: &Reserve) -> Result<Reserved> {
         let keys = ask.keys.as_slice();
@@ -37,7 +37,8 @@ impl<E: Engine> Ledger<E> {
         };
         let batch =
             vec![texts("key", keys, |k| &k.key), ints("each", keys, each), ints("per_day", keys, per_day)];
-        let args = args![i64::from(ask.want), micros(ask.horizon), micros(ask.lead)].batch(batch);
+        let args = args![i64::from(ask.want), micros(ask.horizon), micros(ask.lead), i64::from(ask.unused)]
+            .batch(batch);
         let rows = self.engine.write(E::STATEMENTS.reserve, args).await?;
         let Some(first) = rows.first().filter(|_| rows.len() == keys.len()) else {
             // The rows are gone, as after a restore of the database: they are written down again.

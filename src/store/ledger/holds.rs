@@ -11,10 +11,10 @@ use super::work::NewItem;
 use super::{Ledger, Numbered};
 use crate::domain::ids::HoldId;
 use crate::domain::status::MessageStatus;
-use crate::domain::words::{Priority, Reason, Recipient, WorkKind};
+use crate::domain::words::{Channel, Priority, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts, hold};
 use crate::store::emit::Move;
-use crate::store::engine::{Args, Engine, args, micros};
+use crate::store::engine::{Args, Engine, args, ids, ints, micros, texts};
 use crate::store::rows::{Hold, HoldRow, HoldScope, HoldState, HoldThen, MessageFacts, OnRelease};
 use crate::store::{Result, words};
 
@@ -61,6 +61,32 @@ UPDATE messages SET status = 'expired', due_at = NULL, held_by = NULL, changed_a
 WHERE id = ANY($1) AND status IN ('accepted', 'scheduled', 'held', 'sending')
   AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.status <> 'failed')
 RETURNING id";
+
+/// What had left already is followed by nothing more.
+const STOP: &str = "
+UPDATE messages SET held_by = NULL, due_at = CASE WHEN messages.status = 'sending' THEN now() END, status = input.status, seq = seq + input.told,
+    changed_at = CASE WHEN input.told > 0 THEN now() ELSE changed_at END,
+    reason = CASE WHEN messages.status = 'unknown' THEN 'outcome_unknown' ELSE reason END
+FROM {input} WHERE messages.id = input.id";
+
+/// How something under way ends that is dropped.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    status: MessageStatus,
+    /// Nothing more is heard of it.
+    told: bool,
+}
+
+/// A plan is over with what got through; what a provider had and could not deliver has failed; what may have arrived
+/// stays unknown.
+fn under_way(row: &impl Columns) -> Result<End> {
+    let (status, awaits) = (row.word(17, MessageStatus::from_word)?, row.flag(18)?);
+    Ok(match status {
+        MessageStatus::Sent if !row.flag(20)? => End { status: MessageStatus::Failed, told: true },
+        MessageStatus::Sent | MessageStatus::Delivered => End { status, told: !awaits },
+        status => End { status, told: false },
+    })
+}
 
 impl<E: Engine> Ledger<E> {
     pub(super) async fn insert_hold(&self, hold: &Hold) -> Result<()> {
@@ -121,6 +147,8 @@ impl<E: Engine> Ledger<E> {
             .read(
                 "SELECT id, COALESCE(ended_as, on_release), COALESCE(released_at, until) < now() - $1 * {us} FROM holds
                  WHERE settled_at IS NULL AND (released_at IS NOT NULL OR until <= now())
+                     AND (COALESCE(ended_as, on_release) <> 'review' OR NOT EXISTS (
+                         SELECT 1 FROM work_items w WHERE w.hold_id = holds.id AND w.kind = 'hold_review'))
                  ORDER BY placed_at LIMIT 100",
                 args![micros(STRAGGLERS)],
             )
@@ -150,38 +178,48 @@ impl<E: Engine> Ledger<E> {
         Ok(u32::try_from(moved).unwrap_or(u32::MAX))
     }
 
-    /// What may have reached somebody is not called expired: it is only not sent again.
+    /// What has left, or may have, is not called expired: nothing more of it is sent.
     async fn drop_held(&self, hold: Uuid, limit: u32) -> Result<usize> {
-        const HELD: &str = held!(concat!(words::facts!("m."), ", m.reason, m.seq, m.copy_of"));
+        const HELD: &str = held!(concat!(
+            words::facts!("m."),
+            ", m.reason, m.seq, m.copy_of, m.status, m.receipt_by IS NOT NULL, m.channel, ",
+            words::reached!("m")
+        ));
         let mut tx = self.engine.begin().await?;
         let rows = E::run(&mut tx, HELD, args![hold, i64::from(limit)]).await?;
-        let ids = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
-        let dropped = E::run(&mut tx, DROP, args![ids.clone()]).await?;
+        let all = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
+        let dropped = E::run(&mut tx, DROP, args![all]).await?;
         let dropped = dropped.iter().map(|row| row.id(0)).collect::<Result<HashSet<Uuid>>>()?;
         let now = Self::now(&mut tx).await?;
-        let mut events = Vec::with_capacity(dropped.len());
+        let mut events = Vec::with_capacity(rows.len());
+        let mut ends = Vec::new();
         for row in &rows {
             let facts: MessageFacts = facts(row)?;
-            if !dropped.contains(&facts.id.0) {
+            let end = if dropped.contains(&facts.id.0) {
+                End { status: MessageStatus::Expired, told: true }
+            } else {
+                let end = under_way(row)?;
+                ends.push((facts.id.0, end));
+                end
+            };
+            if !end.told {
                 continue;
             }
             let reason = row.maybe_word(14, Reason::from_word)?.unwrap_or(Reason::OperatorHold);
             let recipient = row.maybe_id(16)?.map_or(Recipient::Patient, |_| Recipient::Proxy);
-            let to = Move { recipient, ..bare_move(MessageStatus::Expired, reason, now) };
+            let channel = row.maybe_word(19, Channel::from_word)?;
+            let to = Move { recipient, channel, ..bare_move(end.status, reason, now) };
             let event = self.emitter.message(&facts, &to);
             let seq = row.count::<u32>(15)?.saturating_add(1);
             events.extend(event.map(|event| Numbered { message: Some(facts.id), seq, event }));
         }
+        let batch = vec![
+            ids("id", &ends, |(id, _)| *id),
+            texts("status", &ends, |(_, end)| end.status.as_str()),
+            ints("told", &ends, |(_, end)| i64::from(end.told)),
+        ];
+        E::run(&mut tx, STOP, Args::none().batch(batch)).await?;
         self.insert_events(&mut tx, &events).await?;
-        let under_way: Vec<Uuid> = ids.into_iter().filter(|id| !dropped.contains(id)).collect();
-        E::run(
-            &mut tx,
-            "UPDATE messages SET held_by = NULL, due_at = CASE WHEN status <> 'unknown' THEN now() END,
-                 reason = CASE WHEN status = 'unknown' THEN 'outcome_unknown' ELSE reason END
-             WHERE id = ANY($1)",
-            args![under_way],
-        )
-        .await?;
         E::commit(tx).await?;
         Ok(rows.len())
     }

@@ -2,6 +2,7 @@
 //! the words of some statements are a database's own.
 
 mod admit;
+mod alerts;
 mod arrivals;
 mod audit;
 mod callbacks;
@@ -12,8 +13,10 @@ mod claim;
 mod contacts;
 mod copies;
 mod corridor;
+mod digest;
 mod directory;
 mod emergencies;
+mod erasure;
 mod gate;
 mod holds;
 mod look_ups;
@@ -25,8 +28,12 @@ mod pulse;
 mod questions;
 mod read;
 mod receipts;
+mod recover;
 mod replies;
+mod reseal;
+mod retention;
 mod take_back;
+mod witness;
 mod work;
 
 use std::collections::HashSet;
@@ -39,11 +46,12 @@ use super::audit::{AuditEntry, AuditFilter, AuditRow};
 use super::columns::Columns;
 use super::emit::{Emitter, NewEvent, shard};
 use super::engine::{Args, Engine, args, ints, maybe_ids, maybe_texts, texts};
+use super::keeping::{Erased, Expiry, Keeping, PatientRecord, Walk, Walked};
 use super::people::{Session, SessionHash, SessionLimits, User, UserChange};
 use super::pulse::{OldestDue, PulseRow, StreamEvent};
 use super::rows::*;
 use super::rules::LedgerRules;
-use super::sealer::Sealer;
+use super::sealer::{Form, KeyId, Sealer};
 use super::{Result, Store, StoreError};
 use crate::domain::ids::{
     AnswerName, AttemptId, HoldId, MessageId, ParkedId, PatientId, UserName, WorkItemId, WorkerId,
@@ -175,6 +183,22 @@ fn unfit(what: &str) -> StoreError {
 }
 
 #[async_trait]
+impl<E: Engine> Keeping for Ledger<E> {
+    fn sealing(&self) -> (Form, Vec<KeyId>) {
+        (self.sealer.form(), self.sealer.key_ids())
+    }
+    async fn look_through(&self, ask: &Walk) -> Result<Walked> {
+        self.walk(ask).await
+    }
+    async fn erase_old(&self, ask: &Expiry) -> Result<Erased> {
+        self.expire(ask).await
+    }
+    async fn patient_record(&self, id: &PatientId) -> Result<Option<PatientRecord>> {
+        self.record_of(id).await
+    }
+}
+
+#[async_trait]
 impl<E: Engine> Store for Ledger<E> {
     async fn migrate(&self) -> Result<()> {
         self.engine.migrate().await
@@ -205,6 +229,9 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn decide(&self, decisions: &[Decided]) -> Result<()> {
         self.decide_batch(decisions).await
+    }
+    async fn company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Claimed> {
+        self.take_company(worker, seats, room).await
     }
     async fn copy(&self, copies: &[NewCopy]) -> Result<()> {
         self.write_copies(copies).await
@@ -241,6 +268,9 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn settle_callbacks(&self, round: &CallbackRound) -> Result<()> {
         self.settle_round(round).await
+    }
+    async fn settle_riders(&self, limit: u32) -> Result<u32> {
+        self.end_rides(limit).await
     }
     async fn settle_holds(&self, limit: u32) -> Result<u32> {
         self.settle_ended_holds(limit).await

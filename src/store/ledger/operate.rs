@@ -9,6 +9,7 @@ use crate::domain::words::Reason;
 use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args};
 use crate::store::rows::{ParkedFilter, ParkedRow};
+use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError};
 
 impl<E: Engine> Ledger<E> {
@@ -30,7 +31,7 @@ impl<E: Engine> Ledger<E> {
 
     pub(super) async fn list_parked(&self, filter: &ParkedFilter) -> Result<Vec<ParkedRow>> {
         let mut q = Query::new(
-            "SELECT id, problems, source, job_id, origin, correlation_id, parked_at, body FROM parked
+            "SELECT id, problems, source, job_id, origin, correlation_id, parked_at, body, routing_key FROM parked
              WHERE replayed_at IS NULL",
         );
         let ids: Vec<Uuid> = filter.ids.iter().map(|id| id.0).collect();
@@ -54,7 +55,8 @@ impl<E: Engine> Ledger<E> {
                     origin: row.text(4)?.to_owned(),
                     correlation_id: row.maybe_text(5)?.map(str::to_owned),
                     parked_at: row.time(6)?,
-                    body: self.sealer.open(row.bytes(7)?)?.to_vec(),
+                    body: self.sealer.open(Sealed::ParkedBody.of(row.id(0)?), row.bytes(7)?)?.into_owned(),
+                    key: row.maybe_text(8)?.map(str::to_owned),
                 })
             })
             .collect()

@@ -24,7 +24,8 @@ const PLACE: &str = "preference page";
 const PAGE: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    ", a.channel, a.address, a.locale, a.begun_at, COALESCE(t.document, p.document), COALESCE(s.revision, 0), now() ",
+    ", a.channel, a.address, a.locale, a.begun_at, COALESCE(t.document, p.document), COALESCE(s.revision, 0), now(), a.id, ",
+    "COALESCE(t.id, p.id) ",
     "FROM attempts a JOIN messages m ON m.id = a.message_id ",
     "LEFT JOIN patients p ON p.id = m.patient_id LEFT JOIN patients t ON t.id = p.alias_of ",
     "LEFT JOIN patient_state s ON s.subject = COALESCE(p.alias_of, p.id, m.patient_id) ",
@@ -50,14 +51,18 @@ impl<E: Engine> Ledger<E> {
     pub(super) async fn one_page(&self, link: &PageHash) -> Result<Option<PageRow>> {
         let rows = self.engine.read(PAGE, args![link.as_str()]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let address = self.sealer.open_text(row.bytes(15)?)?;
+        let address = self.address_of(row, 21, 15)?;
+        let patient = self.maybe_document(row, 22, 18)?;
+        if patient.is_none() && address.expose().is_empty() {
+            return Ok(None);
+        }
         let mut said = self.said_at(std::slice::from_ref(&address)).await?;
         Ok(Some(PageRow {
             facts: facts(row)?,
             channel: row.word(14, Channel::from_word)?,
             locale: row.text(16)?.to_owned(),
             begun_at: row.time(17)?,
-            patient: row.maybe_bytes(18)?.map(|document| self.document(document)).transpose()?,
+            patient,
             revision: row.int(19)?,
             said: said.remove(&address).unwrap_or_default(),
             address,
@@ -73,7 +78,7 @@ impl<E: Engine> Ledger<E> {
         let asker = Asker {
             facts: facts(row)?,
             channel: row.word(14, Channel::from_word)?,
-            address: self.sealer.open_text(row.bytes(15)?)?,
+            address: self.address_of(row, 16, 15)?,
             attempt: AttemptId(row.id(16)?),
             now: row.time(17)?,
         };
@@ -82,6 +87,8 @@ impl<E: Engine> Ledger<E> {
         let changes = match stored.patients.get(&id) {
             Some(_) if self.has_moved_on(&mut tx, &id, ask.seen).await? => return Ok(WishOutcome::Outdated),
             Some(patient) => self.grant_to(&mut tx, patient, ask, &asker).await?,
+            // Neither their record nor the address is kept any more: nothing is left that a word could bind.
+            None if asker.address.expose().is_empty() => return Ok(WishOutcome::Unknown),
             None => self.stop_at_address(&mut tx, &ask.wish, &asker).await?,
         };
         let by = ConsentSource::Patient.as_str();

@@ -1,5 +1,6 @@
 //! Patients are merged into the directory, and leave it; whatever changes of them raises their revision.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
@@ -16,6 +17,7 @@ use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Column, Data, Engine, args, bytes, flags, ids, maybe_texts, texts, times};
 use crate::store::rows::{AddressConsent, UpsertOutcome};
+use crate::store::sealed::Sealed;
 
 /// Somebody behind an address.
 struct Behind<'p> {
@@ -105,7 +107,7 @@ impl<E: Engine> Ledger<E> {
                 let id = row.word(0, PatientId::parse)?;
                 match row.maybe_word(1, PatientId::parse)? {
                     Some(kept) => drop(stored.aliases.insert(id, kept)),
-                    None => drop(stored.patients.insert(id, self.document(row.bytes(2)?)?)),
+                    None => drop(stored.patients.insert(id, self.document(row, 0, 2)?)),
                 }
             }
             let beyond: Vec<&PatientId> =
@@ -125,7 +127,10 @@ impl<E: Engine> Ledger<E> {
         }
         let documents = patients
             .iter()
-            .map(|p| Ok(self.sealer.seal(&serde_json::to_vec(p).map_err(|_| unfit("patient"))?)))
+            .map(|p| {
+                let document = serde_json::to_vec(p).map_err(|_| unfit("patient"))?;
+                self.sealer.seal(Sealed::PatientDocument.of(p.id.as_str()), &document)
+            })
             .collect::<Result<Vec<_>>>()?;
         let batch = vec![
             texts("id", &patients, |p| p.id.as_str()),
@@ -188,7 +193,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// Raises revisions: whatever was planned on the old one is planned anew before it goes out.
-    async fn bump(tx: &mut E::Tx, subjects: &[&str]) -> Result<()> {
+    pub(super) async fn bump(tx: &mut E::Tx, subjects: &[&str]) -> Result<()> {
         let unique: BTreeSet<&str> = subjects.iter().copied().collect();
         let unique: Vec<&str> = unique.into_iter().collect();
         E::run(
@@ -229,33 +234,11 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT COALESCE(t.document, p.document) FROM patients p LEFT JOIN patients t ON t.id = p.alias_of WHERE p.id = $1",
+                "SELECT COALESCE(t.document, p.document), COALESCE(t.id, p.id) FROM patients p LEFT JOIN patients t ON t.id = p.alias_of WHERE p.id = $1",
                 args![id.as_str()],
             )
             .await?;
-        rows.first().map(|row| self.document(row.bytes(0)?)).transpose()
-    }
-
-    pub(super) async fn erase(&self, id: &PatientId) -> Result<bool> {
-        let mut tx = self.engine.begin().await?;
-        let stored = self.lock_patients(&mut tx, std::slice::from_ref(id)).await?;
-        let target = stored.resolve(id);
-        let Some(patient) = stored.patients.get(&target) else { return Ok(false) };
-        let now = Self::now(&mut tx).await?;
-        Self::write_consents(self, &mut tx, &wishes(patient, now)).await?;
-        let target = target.as_str();
-        E::run(
-            &mut tx,
-            "UPDATE replies SET body = NULL, address = NULL
-             WHERE patient_id IN (SELECT id FROM patients WHERE id = $1 OR alias_of = $1)",
-            args![target],
-        )
-        .await?;
-        E::run(&mut tx, "DELETE FROM patients WHERE id = $1 OR alias_of = $1", args![target]).await?;
-        E::run(&mut tx, "DELETE FROM patient_addresses WHERE patient_id = $1", args![target]).await?;
-        Self::bump(&mut tx, &[target]).await?;
-        E::commit(tx).await?;
-        Ok(true)
+        rows.first().map(|row| self.document(row, 1, 0)).transpose()
     }
 
     pub(super) async fn record_consents(&self, consents: &[AddressConsent]) -> Result<Vec<bool>> {
@@ -278,6 +261,14 @@ impl<E: Engine> Ledger<E> {
         }
         let indexes: Vec<Vec<u8>> = consents.iter().map(|c| self.sealer.index(&c.address)).collect();
         let names: Vec<Uuid> = consents.iter().map(|_| Uuid::now_v7()).collect();
+        let evidence = consents
+            .iter()
+            .zip(&names)
+            .map(|(c, id)| {
+                let place = Sealed::ConsentEvidence.of(*id);
+                c.evidence.as_deref().map(|text| self.sealer.spell(place, text)).transpose()
+            })
+            .collect::<Result<Vec<Option<Cow<'_, str>>>>>()?;
         let batch = vec![
             ids("id", &names, |id| *id),
             bytes("address_index", &indexes, Clone::clone),
@@ -287,7 +278,7 @@ impl<E: Engine> Ledger<E> {
             times("at", consents, |c| Some(c.at)),
             texts("source", consents, |c| c.source.as_str()),
             maybe_texts("recorded_by", consents, |c| c.by.as_deref()),
-            maybe_texts("evidence", consents, |c| c.evidence.as_deref()),
+            maybe_texts("evidence", &evidence, Option::as_deref),
         ];
         let rows = E::run(
             tx,
@@ -344,7 +335,7 @@ impl Stored {
 
 /// What a patient wanted outlives them in the directory, bound to their addresses: revocations, purposes they opted
 /// out of, and a decision of staff not to contact them.
-fn wishes(patient: &Patient, now: Timestamp) -> Vec<AddressConsent> {
+pub(super) fn wishes(patient: &Patient, now: Timestamp) -> Vec<AddressConsent> {
     let refusal = |purpose, source| Consent {
         purpose,
         channel: None,

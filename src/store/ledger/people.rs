@@ -7,8 +7,9 @@ use crate::domain::credential::{PasswordHash, TotpSecret};
 use crate::domain::ids::{SiteId, UserName};
 use crate::domain::people::Role;
 use crate::store::columns::Columns;
-use crate::store::engine::{Args, Engine, args, bytes, micros, texts};
+use crate::store::engine::{Args, Engine, args, micros, texts, try_bytes};
 use crate::store::people::{Session, SessionHash, SessionLimits, User, UserChange};
+use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError};
 
 /// A session is written to at most so often.
@@ -25,7 +26,9 @@ impl<E: Engine> Ledger<E> {
             texts("role", rows, |u| u.role.as_str()),
             texts("sites", rows, |_| &sites),
             texts("password", rows, |u| u.password.as_str()),
-            bytes("totp", rows, |u| self.sealer.seal(u.totp.expose())),
+            try_bytes("totp", rows, |u| {
+                self.sealer.seal(Sealed::UserTotp.of(u.name.as_str()), u.totp.expose())
+            })?,
         ];
         let made = self
             .engine
@@ -50,7 +53,8 @@ impl<E: Engine> Ledger<E> {
     }
 
     fn user_row(&self, row: &E::Row) -> Result<User> {
-        let bits = <[u8; 20]>::try_from(self.sealer.open(row.bytes(4)?)?);
+        let bits =
+            <[u8; 20]>::try_from(&*self.sealer.open(Sealed::UserTotp.of(row.text(0)?), row.bytes(4)?)?);
         Ok(User {
             name: row.word(0, UserName::parse)?,
             role: row.word(1, Role::from_word)?,
@@ -79,7 +83,9 @@ impl<E: Engine> Ledger<E> {
                 let rows = [(password, totp)];
                 let batch = vec![
                     texts("password", &rows, |(password, _)| password.as_str()),
-                    bytes("totp", &rows, |(_, totp)| self.sealer.seal(totp.expose())),
+                    try_bytes("totp", &rows, |(_, totp)| {
+                        self.sealer.seal(Sealed::UserTotp.of(name.as_str()), totp.expose())
+                    })?,
                 ];
                 E::run(
                     &mut tx,

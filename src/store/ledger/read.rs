@@ -12,6 +12,7 @@ use crate::store::engine::{Args, Engine, Value, args};
 use crate::store::rows::{
     AttemptRow, Counts, EventRow, Failure, MessageCount, MessageFilter, MessageRow, WorkerRow,
 };
+use crate::store::sealed::Sealed;
 use crate::store::{Result, words};
 
 /// For so long a worker that is gone is still shown.
@@ -40,6 +41,12 @@ impl<'a> Query<'a> {
         if let Some(value) = value {
             self.and(condition, value);
         }
+    }
+
+    /// Adds what may hold instead of the condition before it; `?` stands for its value.
+    fn or(&mut self, condition: &str, value: impl Into<Value<'a>>) {
+        self.sql.push_str(" OR ");
+        self.push(condition, value.into());
     }
 
     /// Adds text that is ours.
@@ -99,11 +106,22 @@ impl<E: Engine> Ledger<E> {
             let of: Vec<Uuid> = filter.copies_of.iter().map(|id| id.0).collect();
             q.and("m.copy_of = ANY(?)", of);
         }
+        q.and_if("m.merged_into = ?", filter.merged_into.map(|id| id.0));
         q.and_if("m.id < ?", filter.before.map(|id| id.0));
         // By the time in the id: no index on the time of acceptance is needed.
         q.and_if("m.id >= ?", filter.since.map(first_id_of));
         q.and_if("m.id < ?", filter.until.map(first_id_of));
+        if filter.untried {
+            q.text(
+                " AND m.expires_at > now() AND NOT EXISTS (SELECT 1 FROM messages r WHERE r.retry_of = m.id)",
+            );
+        }
         q.and_if("m.changed_at >= ?", filter.changed_since);
+        if let (Some(since), Some(after)) = (filter.changed_since, filter.changed_after) {
+            q.and("(m.changed_at > ?", since);
+            q.or("m.id > ?)", after.0);
+        }
+        q.and_if("m.changed_at < ?", filter.changed_before);
         let order = match filter.changed_since {
             Some(_) => "ORDER BY m.changed_at, m.id",
             None => "ORDER BY m.id DESC",
@@ -138,11 +156,16 @@ impl<E: Engine> Ledger<E> {
             changed_at: row.time(21)?,
             expires_at: row.time(22)?,
             due_at: row.maybe_time(23)?,
-            explanation: row.maybe_text(24)?.map(str::to_owned),
-            copy_of: body.copy.as_ref().map(|copy| copy.message),
+            explanation: row.maybe_text(24)?.map(|text| self.explained(row, text)).transpose()?,
+            copy_of: row.maybe_id(27)?.map(MessageId),
             body,
             receipt_by: row.maybe_time(26)?,
+            merged_into: row.maybe_id(28)?.map(MessageId),
         })
+    }
+
+    fn explained(&self, row: &E::Row, stored: &str) -> Result<String> {
+        self.sealer.read(Sealed::MessageExplanation.of(row.id(0)?), stored)
     }
 
     pub(super) async fn list_attempts(&self, id: MessageId) -> Result<Vec<AttemptRow>> {
@@ -164,7 +187,7 @@ impl<E: Engine> Ledger<E> {
                     status: row.word(3, AttemptStatus::from_word)?,
                     provider: row.word(4, ProviderName::parse)?,
                     channel: row.word(5, Channel::from_word)?,
-                    address: self.sealer.open_text(row.bytes(6)?)?,
+                    address: self.address_of(row, 0, 6)?,
                     segments: row.count(7)?,
                     locale: row.text(8)?.to_owned(),
                     template_hash: row.text(9)?.to_owned(),
@@ -268,7 +291,7 @@ impl<E: Engine> Ledger<E> {
 }
 
 /// The least id that is given out in the millisecond of an instant (RFC 9562, 5.7).
-fn first_id_of(at: jiff::Timestamp) -> Uuid {
+pub(super) fn first_id_of(at: jiff::Timestamp) -> Uuid {
     let millis = u128::try_from(at.as_millisecond().max(0)).unwrap_or_default();
     Uuid::from_u128(millis << 80)
 }
@@ -279,7 +302,7 @@ fn select_messages(condition: &str) -> String {
         "SELECT ",
         words::facts!("m."),
         ", m.status, m.reason, m.channel, m.step, m.tries, m.seq, m.accepted_at, m.changed_at, m.expires_at, m.due_at, ",
-        "m.explanation, m.body, m.receipt_by FROM messages m WHERE "
+        "m.explanation, m.body, m.receipt_by, m.copy_of, m.merged_into FROM messages m WHERE "
     );
     format!("{SELECT}{condition}")
 }

@@ -73,11 +73,13 @@ impl<E: Engine> Ledger<E> {
             let (now, later) = one_step_a_message(rest);
             let mut tx = self.engine.begin().await?;
             let pass = self.receive_in(&mut tx, &now).await?;
-            total.parked += Self::keep_lost(&mut tx, &pass.lost).await?;
+            let (adopted, lost) = self.adopt(&mut tx, pass.lost).await?;
+            total.parked += Self::keep_lost(&mut tx, &lost).await?;
             E::commit(tx).await?;
             total.moved += pass.moved;
             rest = later;
             rest.extend(pass.second);
+            rest.extend(adopted);
         }
         let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         total.known = count.saturating_sub(total.moved).saturating_sub(total.parked);

@@ -18,8 +18,9 @@ use crate::policy::reply::Meaning;
 use crate::store::Result;
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::Emitter;
-use crate::store::engine::{Args, Engine, args, bytes, ids, ints, maybe_ids, maybe_texts, texts};
+use crate::store::engine::{Args, Engine, args, bytes, ids, ints, maybe_ids, maybe_texts, texts, try_bytes};
 use crate::store::rows::{AddressConsent, Choice, MessageFacts, ReplyAsk, ReplyOutcome, ReplyText};
+use crate::store::sealed::Sealed;
 use crate::store::words;
 
 /// Records that one reply changes at most. A number behind which more stand is a switchboard's, not a household's.
@@ -163,9 +164,11 @@ impl<E: Engine> Ledger<E> {
                 }
             }
         };
-        let sent_to = rows.first().map(|row| row.maybe_bytes(17)).transpose()?.flatten();
-        let address =
-            sent_to.filter(|_| ask.reply.about.is_some()).map(|sealed| self.sealer.open_text(sealed));
+        let address = rows
+            .first()
+            .filter(|_| ask.reply.about.is_some())
+            .map(|row| self.address_of(row, 15, 17))
+            .transpose()?;
         let facts: Option<MessageFacts> = rows.first().map(facts).transpose()?;
         let locale = rows.first().map(|row| row.text(14)).transpose()?.map(str::to_owned);
         let mut attempt = None;
@@ -181,7 +184,9 @@ impl<E: Engine> Ledger<E> {
         let word = meaning.evidence(ask.reply.text.expose());
         Ok(Context {
             id: ReplyId::generate(),
-            address: address.transpose()?.unwrap_or_else(|| ask.reply.from.clone()),
+            address: address
+                .filter(|known| !known.expose().is_empty())
+                .unwrap_or_else(|| ask.reply.from.clone()),
             evidence: format!("reply {provider} {reference}: {word}"),
             now: Self::now(tx).await?,
             facts,
@@ -198,17 +203,20 @@ impl<E: Engine> Ledger<E> {
     async fn keep_reply(&self, tx: &mut E::Tx, reply: &Reply, context: &Context) -> Result<bool> {
         let one = [reply];
         let facts = context.facts.as_ref();
+        let at = |column: Sealed| column.of(context.id.0);
         let batch = vec![
             ids("id", &one, |_| context.id.0),
             texts("provider", &one, |r| r.provider.as_str()),
             texts("provider_ref", &one, |r| &r.reference),
             bytes("address_index", &one, |_| self.sealer.index(&context.address)),
-            bytes("address", &one, |_| self.sealer.seal_text(&context.address)),
+            try_bytes("address", &one, |_| {
+                self.sealer.seal_text(at(Sealed::ReplyAddress), &context.address)
+            })?,
             maybe_ids("message_id", &one, |_| facts.map(|facts| facts.id.0)),
             maybe_texts("patient_id", &one, |_| facts.map(|facts| facts.patient_id.as_str())),
             texts("intent", &one, |_| context.meaning.intent.as_str()),
             maybe_texts("answer", &one, |_| context.answer.as_ref().map(AnswerName::as_str)),
-            bytes("body", &one, |r| self.sealer.seal_text(&r.text)),
+            try_bytes("body", &one, |r| self.sealer.seal_text(at(Sealed::ReplyBody), &r.text))?,
         ];
         let rows = E::run(
             tx,
@@ -350,14 +358,16 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT r.intent, r.body, r.received_at, r.answer FROM work_items w JOIN replies r ON r.id = w.reply_id WHERE w.id = $1",
+                "SELECT r.intent, r.body, r.received_at, r.answer, r.id FROM work_items w JOIN replies r ON r.id = w.reply_id
+                 WHERE w.id = $1",
                 args![item.0],
             )
             .await?;
         let Some(row) = rows.first() else { return Ok(None) };
+        let place = Sealed::ReplyBody.of(row.id(4)?);
         Ok(Some(ReplyText {
             intent: row.word(0, Intent::from_word)?,
-            text: row.maybe_bytes(1)?.map(|body| self.sealer.open_text(body)).transpose()?,
+            text: row.maybe_bytes(1)?.map(|body| self.sealer.open_text(place, body)).transpose()?,
             received_at: row.time(2)?,
             answer: row.maybe_word(3, AnswerName::parse)?,
         }))

@@ -243,6 +243,17 @@ impl<E: Engine> Ledger<E> {
         Ok(taken)
     }
 
+    /// Ends these messages as far as they can be: what was not sent is cancelled, of what was the steps to come are dropped.
+    pub(super) async fn end_messages(&self, tx: &mut E::Tx, ids: &[Uuid], now: Timestamp) -> Result<()> {
+        let taken = self.take_back_messages(tx, ids, Reason::Cancelled, now).await?;
+        for id in &taken.too_late {
+            if let Some(message) = self.message_in(tx, id.0).await? {
+                self.bury_jobs_of(tx, &message.facts.source, &[*id], now).await?;
+            }
+        }
+        self.tell_too_late(tx, &taken.too_late, now).await
+    }
+
     /// Leaves a tombstone for a job or a matter of this name.
     async fn bury(
         &self,

@@ -18,10 +18,23 @@ use crate::store::{Result, words};
 /// Who closes what has settled itself.
 pub(super) const ITSELF: &str = "outreachd";
 
+/// Whether the plan of a message waits, or waited, for an answer.
+macro_rules! asks {
+    ($message:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = ",
+            $message,
+            " AND a.awaits = 'answered')"
+        )
+    };
+}
+
 const UNACKNOWLEDGED: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    ", m.status, m.due_at IS NOT NULL FROM messages m WHERE m.ack_by <= now() ORDER BY m.ack_by LIMIT $1 {skip locked}"
+    ", m.status, m.due_at IS NOT NULL OR ",
+    asks!("m.id"),
+    " FROM messages m WHERE m.ack_by <= now() ORDER BY m.ack_by LIMIT $1 {skip locked}"
 );
 
 const UNKNOWN: &str = concat!(
@@ -40,13 +53,17 @@ WHERE m.closed_at IS NULL AND m.claimed_at IS NULL AND m.alerts = 1 AND m.due_at
 ORDER BY m.due_at LIMIT $1 {skip locked}";
 
 /// Whose message has come so far that nobody need look after it.
-const RESOLVED: &str = "
-SELECT m.id FROM work_items m JOIN messages x ON x.id = m.message_id
-WHERE m.closed_at IS NULL AND m.alerts > 0 AND m.reply_id IS NULL AND (x.status = 'read' OR (x.status = 'delivered' AND x.due_at IS NULL)
+const RESOLVED: &str = concat!(
+    "SELECT m.id FROM work_items m JOIN messages x ON x.id = m.message_id
+WHERE m.closed_at IS NULL AND m.alerts > 0 AND m.reply_id IS NULL AND (x.status = 'read'
+    OR (x.status = 'delivered' AND x.due_at IS NULL AND NOT (m.kind = 'unacknowledged' AND ",
+    asks!("x.id"),
+    "))
     OR (m.kind = 'unacknowledged' AND x.status = 'cancelled')
     OR (m.kind = 'outcome_unknown' AND x.status <> 'unknown'
         AND NOT (x.status = 'sent' AND COALESCE(x.reason, '') = 'outcome_unknown')))
-LIMIT $1 {skip locked}";
+LIMIT $1 {skip locked}"
+);
 
 /// An item that is about to be opened.
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +182,7 @@ impl<E: Engine> Ledger<E> {
             let facts: MessageFacts = facts(row)?;
             looked_at.push(facts.id.0);
             let status = row.word(14, MessageStatus::from_word)?;
-            // What arrived is acknowledged, unless its plan waits for an answer.
+            // What arrived is acknowledged, unless its plan asked for an answer, and whether or not that goes on.
             let waits = status == MessageStatus::Delivered && row.flag(15)?;
             use MessageStatus::{Cancelled, Delivered, Failed, Read};
             if !facts.test && (waits || !matches!(status, Delivered | Read | Failed | Cancelled)) {

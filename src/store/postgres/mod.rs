@@ -1,5 +1,6 @@
 //! The ledger in PostgreSQL: batches go in as arrays, one statement where one will do.
 
+mod apart;
 mod statements;
 
 use std::str::FromStr;
@@ -18,6 +19,8 @@ use super::ledger::Ledger;
 use super::rows::Timings;
 use super::sealer::Sealer;
 use super::{Migrations, Result, StoreError};
+
+pub use apart::{drop_schema, make_schema, within_schema};
 
 /// The ledger in PostgreSQL.
 pub type PostgresStore = Ledger<PostgresEngine>;
@@ -43,7 +46,12 @@ const MIGRATIONS: Migrations = &[
     (13, "campaigns", include_str!("../../../migrations/postgres/0013_campaigns.sql")),
     (15, "people", include_str!("../../../migrations/postgres/0015_people.sql")),
     (16, "pulse", include_str!("../../../migrations/postgres/0016_pulse.sql")),
+    (17, "digests", include_str!("../../../migrations/postgres/0017_digests.sql")),
     (18, "questions", include_str!("../../../migrations/postgres/0018_questions.sql")),
+    (19, "keeping", include_str!("../../../migrations/postgres/0019_keeping.sql")),
+    (20, "recover", include_str!("../../../migrations/postgres/0020_recover.sql")),
+    (21, "alerts", include_str!("../../../migrations/postgres/0021_alerts.sql")),
+    (23, "hardening", include_str!("../../../migrations/postgres/0023_hardening.sql")),
 ];
 
 impl PostgresStore {
@@ -54,6 +62,7 @@ impl PostgresStore {
     pub fn new(
         url: &str,
         connections: u32,
+        patience: Duration,
         sealer: Sealer,
         emitter: Emitter,
         timings: Timings,
@@ -65,12 +74,17 @@ impl PostgresStore {
                 ("lock_timeout", "5s"),
                 ("statement_timeout", "60s"),
                 ("TimeZone", "UTC"),
-                // Batches differ in size only, and planning one anew costs as much as a hundred of its rows.
+                // Batches differ in size only, and planning one anew costs as much as a hundred of its rows. A plan that
+                // was made while a table was small stays in use while it grows, until the next ANALYZE: it must not
+                // rest on that. A row is found by its key, whatever the table's size.
                 ("plan_cache_mode", "force_generic_plan"),
+                ("seq_page_cost", "10"),
+                ("random_page_cost", "1.1"),
+                ("jit", "off"),
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(5))
+            .acquire_timeout(patience)
             .test_before_acquire(false)
             .connect_lazy_with(options);
         Ok(Self::over(PostgresEngine { pool }, sealer, emitter, timings))

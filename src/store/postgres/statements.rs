@@ -4,8 +4,8 @@ use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
     decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_waited_for_no_longer, may_begin,
-    next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises, sent_again,
-    settled, tombstone, within_caps,
+    may_join, next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises,
+    sent_again, settled, tombstone, within_caps,
 };
 
 /// Due messages of one source, in the words of their index.
@@ -44,12 +44,14 @@ pub(super) const STATEMENTS: Statements = Statements {
 
     // Each source that has something due gives the oldest of the class; they are taken in turns, so that a flood of
     // one does not starve another. A fair share is read of each, and more only where that is not enough; twice as
-    // many as are wanted, because another worker may have the first ones.
+    // many as are wanted, because another worker may have the first ones. Whatever the planner has heard of the tables,
+    // it must neither read a whole backlog to see that there is one (hence a row of each source), nor look through it
+    // for each row that is locked (hence what only the row's id can find).
     claim: concat!(
         "WITH active AS MATERIALIZED (
-             SELECT s.name FROM sources s WHERE EXISTS (SELECT 1 FROM messages WHERE ",
+             SELECT s.name FROM sources s CROSS JOIN LATERAL (SELECT 1 FROM messages WHERE ",
         due!("s.name"),
-        ")
+        " LIMIT 1) one
          ), share AS MATERIALIZED (
              SELECT $3 * 2 / GREATEST(count(*), 1) + 1 AS n FROM active
          ), due AS MATERIALIZED (
@@ -72,7 +74,7 @@ pub(super) const STATEMENTS: Statements = Statements {
              FROM (SELECT id, turn FROM due UNION ALL SELECT id, turn FROM more ORDER BY turn) chosen
              CROSS JOIN LATERAL (
                  SELECT id FROM messages
-                 WHERE id = chosen.id AND due_at IS NOT NULL AND lease_until IS NULL AND due_at <= now()
+                 WHERE id = chosen.id AND COALESCE(lease_until IS NULL AND due_at <= now(), false)
                  FOR UPDATE SKIP LOCKED
              ) m
              LIMIT $3
@@ -112,9 +114,9 @@ pub(super) const STATEMENTS: Statements = Statements {
          stops AS MATERIALIZED (
              SELECT scope, value, cause FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
          ), state AS MATERIALIZED (
-             SELECT c.subject, c.recent_sends FROM patient_state c
-             WHERE c.subject IN (SELECT person FROM input UNION SELECT addressed FROM input)
-             ORDER BY c.subject FOR UPDATE
+             SELECT c.subject, c.recent_sends
+             FROM (SELECT person AS subject FROM input UNION SELECT addressed FROM input ORDER BY subject) named
+             CROSS JOIN LATERAL (SELECT * FROM patient_state p WHERE p.subject = named.subject FOR UPDATE) c
          ), i AS (
              UPDATE messages m SET ",
         begun!(),
@@ -132,6 +134,39 @@ pub(super) const STATEMENTS: Statements = Statements {
          ) ",
         attempts!(),
         "FROM i RETURNING id, now()"
+    ),
+
+    board: concat!(
+        "WITH i AS (SELECT * FROM {input}),
+         stops AS MATERIALIZED (
+             SELECT scope, value, cause FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
+         )
+         SELECT m.id FROM i JOIN messages m ON m.id = i.id WHERE m.lease_owner = $1 AND ",
+        may_begin!("SELECT jsonb_array_elements_text(i.others::jsonb)"),
+        " AND ",
+        not_stopped!(),
+        " FOR UPDATE OF m SKIP LOCKED"
+    ),
+
+    take_company: concat!(
+        "WITH locked AS (
+             SELECT m.id FROM messages m WHERE m.id = ANY($1) AND ",
+        may_join!(),
+        " FOR UPDATE SKIP LOCKED
+         ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token)
+         UPDATE messages m
+         SET lease_token = lease.token, lease_owner = $2, lease_until = now() + $3 * {us}, merged_into = NULL, last_attempt = NULL
+         FROM locked, lease
+         WHERE m.id = locked.id
+         RETURNING ",
+        claimed!("m."),
+        ", ",
+        tombstone!("m"),
+        ", ",
+        bound_to!("m"),
+        ", ",
+        reached!("m"),
+        ", m.receipt_by IS NOT NULL"
     ),
 
     settle: concat!(
@@ -157,7 +192,7 @@ pub(super) const STATEMENTS: Statements = Statements {
         WITH ask AS (SELECT * FROM {input}),
         held AS (
             SELECT g.key, a.each, a.per_day, GREATEST(g.tat, now() + $3 * {us}) AS tat,
-                CASE WHEN g.day = {today} THEN g.used ELSE 0 END AS used,
+                CASE WHEN g.day = {today} THEN GREATEST(0, g.used - $4) ELSE 0 END AS used,
                 CASE WHEN g.second = {second} THEN g.in_second ELSE 0 END AS in_second,
                 CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
             FROM rate_gate g JOIN ask a USING (key)
@@ -229,4 +264,9 @@ pub(super) const STATEMENTS: Statements = Statements {
         WHERE m.campaign_id = $1
         GROUP BY m.status, m.reason, m.channel, COALESCE(a.locale, ''), COALESCE(floor(EXTRACT(EPOCH FROM a.begun_at) / 3600)::bigint, 0)
         ORDER BY 1, 2, 3, 4, 5",
+
+    skip_numbers: &[
+        "SELECT setval('lease_tokens', nextval('lease_tokens') + 1000000000)",
+        "SELECT setval(pg_get_serial_sequence('events', 'ord'), nextval(pg_get_serial_sequence('events', 'ord')) + 1000000000)",
+    ],
 };

@@ -70,7 +70,12 @@ const MIGRATIONS: Migrations = &[
     (13, "campaigns", include_str!("../../../migrations/sqlite/0013_campaigns.sql")),
     (15, "people", include_str!("../../../migrations/sqlite/0015_people.sql")),
     (16, "pulse", include_str!("../../../migrations/sqlite/0016_pulse.sql")),
+    (17, "digests", include_str!("../../../migrations/sqlite/0017_digests.sql")),
     (18, "questions", include_str!("../../../migrations/sqlite/0018_questions.sql")),
+    (19, "keeping", include_str!("../../../migrations/sqlite/0019_keeping.sql")),
+    (20, "recover", include_str!("../../../migrations/sqlite/0020_recover.sql")),
+    (21, "alerts", include_str!("../../../migrations/sqlite/0021_alerts.sql")),
+    (23, "hardening", include_str!("../../../migrations/sqlite/0023_hardening.sql")),
 ];
 
 const READERS: u32 = 4;

@@ -5,8 +5,8 @@ use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
     decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_waited_for_no_longer, may_begin,
-    next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises, sent_again,
-    settled, tombstone, within_caps,
+    may_join, next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises,
+    sent_again, settled, tombstone, within_caps,
 };
 
 /// The keys of the gate with what is free of them.
@@ -14,7 +14,7 @@ macro_rules! gate {
     () => {
         "WITH held AS MATERIALIZED (
              SELECT g.key, input.each, input.per_day, max(g.tat, now() + $3) AS tat,
-                 CASE WHEN g.day = {today} THEN g.used ELSE 0 END AS used,
+                 CASE WHEN g.day = {today} THEN max(0, g.used - $4) ELSE 0 END AS used,
                  CASE WHEN g.second = {second} THEN g.in_second ELSE 0 END AS in_second,
                  CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
              FROM {input} JOIN rate_gate g ON g.key = input.key
@@ -115,6 +115,35 @@ pub(super) const STATEMENTS: Statements = Statements {
         ") n WHERE c.subject = n.subject"
     ),
 
+    board: concat!(
+        "WITH i AS MATERIALIZED (SELECT * FROM {input}),
+         stops AS MATERIALIZED (
+             SELECT scope, value, cause FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
+         )
+         SELECT m.id FROM i JOIN messages m ON m.id = i.id WHERE m.lease_owner = $1 AND ",
+        may_begin!("SELECT value FROM json_each(i.others)"),
+        " AND ",
+        not_stopped!()
+    ),
+
+    take_company: concat!(
+        "UPDATE lease_tokens SET token = token + 1;
+         UPDATE messages AS m
+         SET lease_token = (SELECT token FROM lease_tokens), lease_owner = $2, lease_until = now() + $3, merged_into = NULL,
+             last_attempt = NULL
+         WHERE m.id = ANY($1) AND ",
+        may_join!(),
+        " RETURNING ",
+        claimed!(""),
+        ", ",
+        tombstone!("messages"),
+        ", ",
+        bound_to!("messages"),
+        ", ",
+        reached!("messages"),
+        ", receipt_by IS NOT NULL"
+    ),
+
     settle: concat!(
         "WITH i AS MATERIALIZED (SELECT * FROM {input})
          INSERT INTO events (shard, message_id, seq, routing_key, body, callback, created_at)
@@ -179,4 +208,11 @@ pub(super) const STATEMENTS: Statements = Statements {
         WHERE m.campaign_id = $1
         GROUP BY m.status, m.reason, m.channel, COALESCE(a.locale, ''), COALESCE(a.begun_at / 3600000000, 0)
         ORDER BY 1, 2, 3, 4, 5",
+
+    skip_numbers: &[
+        "UPDATE lease_tokens SET token = token + 1000000000",
+        "INSERT INTO sqlite_sequence (name, seq) SELECT 'events', 0
+         WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'events')",
+        "UPDATE sqlite_sequence SET seq = seq + 1000000000 WHERE name = 'events'",
+    ],
 };

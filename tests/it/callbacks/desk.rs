@@ -43,6 +43,8 @@ impl Desk {
             [policy.cap]
             per_day = 0
             per_week = 0
+            [policy.digest]
+            most = 1
             [worker]
             heartbeat = "200ms"
             heartbeat_stale = "1s"

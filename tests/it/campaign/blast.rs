@@ -30,7 +30,7 @@ pub(crate) async fn blast(title: &str, rig: Plan, count: u32, per_minute: u32, p
     for n in 0..count {
         people += &format!("P{n},+1312{},en,America/Chicago\n", 2_000_000 + n);
     }
-    assert_eq!(bring(&office, &asked, &people).await.0.added, u64::from(count));
+    assert_eq!(bring(&office, &asked, &people, "ann").await.0.added, u64::from(count));
     let id = name("blast");
     office.wish(&id, "bob", &Wish::Approve(u64::from(count))).await.unwrap();
     office.wish(&id, "ann", &Wish::Start).await.unwrap();

@@ -80,9 +80,13 @@ async fn an_import_that_was_cut_off_goes_on_and_a_query_finds_whom_it_means() {
         let query = plan("query", query);
         assert!(matches!(&query.audience, Some(AudienceQuery { min_age: Some(65), .. })));
         town.office.create(&query, "ann").await.unwrap();
-        let found = town.office.search(&query).await.unwrap();
+        let found = town.office.search(&query, "ann").await.unwrap();
         assert!(found.added > 5 && found.added <= 15, "{found:?}");
-        assert_eq!(town.office.search(&query).await.unwrap().added, 0, "done again it adds nobody twice");
+        assert_eq!(
+            town.office.search(&query, "ann").await.unwrap().added,
+            0,
+            "done again it adds nobody twice"
+        );
 
         // Those of whom nothing is known are not written to, and the dry run says so.
         let forecast = town.office.dry_run(&name("query")).await.unwrap();

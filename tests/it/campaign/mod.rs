@@ -123,19 +123,19 @@ impl Town {
 
     /// Adds rows to the audience.
     pub(super) async fn bring(&self, id: &str, text: &str) -> (Brought, Vec<Row<Member>>) {
-        bring(&self.office, &self.row(id).await.plan, text).await
+        bring(&self.office, &self.row(id).await.plan, text, "ann").await
     }
 }
 
 /// Reads a file's text into the audience.
-pub(super) async fn bring(office: &Office, plan: &Plan, text: &str) -> (Brought, Vec<Row<Member>>) {
+pub(super) async fn bring(office: &Office, plan: &Plan, text: &str, by: &str) -> (Brought, Vec<Row<Member>>) {
     let options = office.audience_options(plan, None);
     let input = std::io::Cursor::new(text.as_bytes().to_vec());
     let (to, mut batches) = mpsc::channel(1);
     let reading = tokio::task::spawn_blocking(move || Office::read_file(input, options, &to));
     let (mut tally, mut refused) = (Brought::default(), Vec::new());
     while let Some(batch) = batches.recv().await {
-        refused.extend(office.bring(plan, batch, &mut tally).await.unwrap());
+        refused.extend(office.bring(plan, batch, &mut tally, by).await.unwrap());
     }
     reading.await.unwrap().unwrap();
     (tally, refused)

@@ -10,7 +10,7 @@ use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::Reason;
 use serde_json::json;
 
-use super::{BOTH, Town, name, people, plan};
+use super::{BOTH, Town, bring, name, people, plan};
 
 /// More than one person may write to alone: a colleague agrees, a change makes that void, the canary waits, a pause stops
 /// everything, and in the end each has had one message.
@@ -34,8 +34,12 @@ async fn a_blast_is_approved_tried_out_paused_and_done() {
         assert_eq!(town.wish("flu", "bob", Wish::Approve(510)).await.unwrap().state, CampaignState::Approved);
 
         // Two more: what was approved is no longer what would be sent.
-        let (tally, _) = town.bring("flu", &people(1, 512)).await;
+        let (tally, _) = bring(&town.office, &town.row("flu").await.plan, &people(1, 512), "cleo").await;
         assert_eq!((tally.added, tally.known), (2, 510));
+        for hand in ["cleo", "cli:cleo"] {
+            let refused = town.wish("flu", hand, Wish::Approve(512)).await.unwrap_err();
+            assert!(refused.contains("changed its plan or audience"), "{refused}");
+        }
         assert_eq!(
             town.wish("flu", "ann", Wish::Start).await.unwrap().state,
             CampaignState::AwaitingApproval

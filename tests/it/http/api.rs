@@ -99,6 +99,8 @@ impl Api {
             [policy.cap]
             per_day = 0
             per_week = 0
+            [policy.digest]
+            most = 1
             [templates]
             dir = "{templates}"
             [[source]]

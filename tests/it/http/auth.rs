@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::api::{Answer, Api, job, later, send};
 
 /// One token for each scope, two that should not work, and two that are bound to sources.
-const SCOPES: [&str; 10] = [
+const SCOPES: [&str; 11] = [
     "jobs:write",
     "messages:read",
     "messages:write",
@@ -16,6 +16,7 @@ const SCOPES: [&str; 10] = [
     "templates:read",
     "work:write",
     "campaigns:write",
+    "campaigns:approve",
     "admin",
 ];
 

@@ -46,6 +46,26 @@ async fn more_requests_than_there_is_room_for_are_told_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_connects_and_says_nothing_is_let_go() {
+    let api = Api::open("request_timeout = \"1s\"", "").await;
+    let began = Instant::now();
+    let mut silent = Vec::new();
+    for start in ["", "P", "PRI * HTTP/2.0", "GET /heal"] {
+        let mut stream = TcpStream::connect(api.worker.http).await.unwrap();
+        stream.write_all(start.as_bytes()).await.unwrap();
+        silent.push((start, stream));
+    }
+    for (start, mut stream) in silent {
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "{start:?} is kept");
+    }
+    assert!(began.elapsed() < Duration::from_secs(10));
+    api.get("/healthz").await.expect(200);
+    api.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_above_the_limit_is_refused_however_it_comes() {
     let api = Api::open("max_body = \"256KiB\"", "").await;
     let large = format!("[{}]", vec![job("j1", "P1").to_string(); 2_000].join(","));

@@ -14,6 +14,8 @@ async fn lists_come_in_pages_and_every_message_comes_once() {
     let since = api.worker.store.ping().await.unwrap();
     let jobs: Vec<Value> = (0..7).map(|n| later(&format!("j{n}"), "P1")).collect();
     api.post("/v1/jobs", &json!(jobs)).await.expect(200);
+    // A list by change ends two seconds ago; all of these changed at one instant.
+    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
     for (order, first) in [(String::new(), "j6"), (format!("&changed_since={since}"), "j0")] {
         let mut seen = Vec::new();
         let mut cursor = String::new();

@@ -70,6 +70,7 @@ async fn park(api: &Api, body: &Value) -> String {
         job_id: None,
         origin: "jobs".to_owned(),
         correlation_id: None,
+        key: None,
         body: body.to_string().into_bytes(),
         redelivered: false,
     };
@@ -114,6 +115,28 @@ async fn dead_letters_are_listed_without_their_bodies_and_go_in_again() {
     assert_eq!(api.get("/v1/dead").await.expect(200)["dead"].as_array().unwrap().len(), 2);
     api.post("/v1/dead/replay", &json!({"ids": []})).await.problem(422);
     api.post("/v1/dead/replay", &json!({"ids": ["x"]})).await.problem(422);
+
+    // Another body in the place of one, with a reason: what is still wrong changes nothing, what is right goes out, and
+    // the source stays whose it was.
+    let path = format!("/v1/dead/{bad}/repair");
+    let with = |body: &Value, reason: &str| json!({"body": format!("{body:#}"), "reason": reason});
+    let mended = job("j2", "P1");
+    assert_eq!(api.post(&path, &with(&mended, "x")).await.problem(422)["errors"][0]["field"], "reason");
+    assert_eq!(
+        api.post(&path, &with(&still_bad, "wrong name")).await.problem(422)["errors"][0]["field"],
+        "template"
+    );
+    let mut stolen = mended.clone();
+    stolen["source"] = json!("other-ehr");
+    assert_eq!(
+        api.post(&path, &with(&stolen, "wrong name")).await.problem(422)["errors"][0]["reason"],
+        "source_not_allowed"
+    );
+    let told = api.post(&path, &with(&mended, "wrong name")).await.expect(200);
+    api.until(told["message_id"].as_str().unwrap(), "sent").await;
+    api.post(&path, &with(&mended, "wrong name")).await.problem(404);
+    assert_eq!(api.get("/v1/dead").await.expect(200)["dead"].as_array().unwrap().len(), 1);
+    assert_eq!(api.count("SELECT count(*) FROM audit WHERE act = 'dead.repair'").await, 1);
     api.close().await;
 }
 

@@ -20,14 +20,14 @@ const LIMITS: SessionLimits =
     SessionLimits { idle: Duration::from_secs(900), whole: Duration::from_secs(900), touches: true };
 
 /// Somebody with an account and an open session.
-struct Someone {
+pub(super) struct Someone {
     cookie: String,
     csrf: String,
 }
 
 impl Someone {
     /// Opens an account and a session of it, without the door.
-    async fn with(api: &Api, name: &str, role: Role, sites: &[&str]) -> Self {
+    pub(super) async fn with(api: &Api, name: &str, role: Role, sites: &[&str]) -> Self {
         let user = User {
             name: UserName::parse(name).unwrap(),
             role,
@@ -50,9 +50,13 @@ impl Someone {
         Self { cookie: format!("other=1; outreachd={token}"), csrf }
     }
 
+    /// Shows who asks.
+    pub(super) fn sign(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        request.header("cookie", &self.cookie).header("x-csrf-token", &self.csrf)
+    }
+
     async fn ask(&self, api: &Api, method: Method, path: &str, body: Option<&Value>) -> Answer {
-        let request =
-            api.request(&method, path).header("cookie", &self.cookie).header("x-csrf-token", &self.csrf);
+        let request = self.sign(api.request(&method, path));
         send(match body {
             Some(body) => request.json(body),
             None => request,
@@ -60,11 +64,11 @@ impl Someone {
         .await
     }
 
-    async fn get(&self, api: &Api, path: &str) -> Answer {
+    pub(super) async fn get(&self, api: &Api, path: &str) -> Answer {
         self.ask(api, Method::GET, path, None).await
     }
 
-    async fn post(&self, api: &Api, path: &str, body: &Value) -> Answer {
+    pub(super) async fn post(&self, api: &Api, path: &str, body: &Value) -> Answer {
         self.ask(api, Method::POST, path, Some(body)).await
     }
 }
@@ -86,29 +90,35 @@ const MATRIX: &[(&str, &str)] = &[
     ("POST /v1/messages/{id}/reveal", ".ocaA"),
     ("GET /v1/stream", "vocaA"),
     ("GET /v1/now", "vocaA"),
+    ("GET /v1/alerts", "vocaA"),
+    ("POST /v1/alerts/{id}/acknowledge", ".o..A"),
+    ("POST /v1/alerts/{id}/snooze", ".o..A"),
     ("POST /v1/patients/import", "....A"),
     ("GET /v1/patients/{id}", "vocaA"),
     ("PUT /v1/patients/{id}", "....A"),
     ("DELETE /v1/patients/{id}", "....A"),
     ("POST /v1/patients/{id}/merge", "....A"),
     ("POST /v1/patients/{id}/reveal", ".ocaA"),
-    ("POST /v1/campaigns", "..caA"),
+    ("POST /v1/patients/{id}/export", "....A"),
+    ("POST /v1/campaigns", "..c.A"),
     ("GET /v1/campaigns", "vocaA"),
     ("GET /v1/campaigns/{id}", "vocaA"),
-    ("POST /v1/campaigns/{id}/audience", "..caA"),
+    ("POST /v1/campaigns/{id}/audience", "..c.A"),
     ("POST /v1/campaigns/{id}/dry-run", "..caA"),
     ("POST /v1/campaigns/{id}/approve", "..caA"),
-    ("POST /v1/campaigns/{id}/start", "..caA"),
-    ("POST /v1/campaigns/{id}/pause", "..caA"),
-    ("POST /v1/campaigns/{id}/resume", "..caA"),
-    ("POST /v1/campaigns/{id}/cancel", "..caA"),
-    ("POST /v1/campaigns/{id}/pace", "..caA"),
-    ("POST /v1/campaigns/{id}/done", "..caA"),
-    ("POST /v1/campaigns/{id}/retry-failed", "..caA"),
-    ("POST /v1/campaigns/{id}/retry-unanswered", "..caA"),
-    ("POST /v1/campaigns/{id}/correct", "..caA"),
+    ("POST /v1/campaigns/{id}/start", "..c.A"),
+    ("POST /v1/campaigns/{id}/pause", ".ocaA"),
+    ("POST /v1/campaigns/{id}/resume", "..c.A"),
+    ("POST /v1/campaigns/{id}/cancel", "..c.A"),
+    ("POST /v1/campaigns/{id}/pace", "..c.A"),
+    ("POST /v1/campaigns/{id}/done", "..c.A"),
+    ("POST /v1/campaigns/{id}/retry-failed", "..c.A"),
+    ("POST /v1/campaigns/{id}/retry-unanswered", "..c.A"),
+    ("POST /v1/campaigns/{id}/correct", "..c.A"),
     ("GET /v1/campaigns/{id}/report", "vocaA"),
     ("GET /v1/campaigns/{id}/recipients", "vocaA"),
+    ("GET /v1/campaigns/{id}/export", "vocaA"),
+    ("POST /v1/campaigns/{id}/reveal", "..caA"),
     ("GET /v1/holds", "vocaA"),
     ("POST /v1/holds", ".o..A"),
     ("DELETE /v1/holds/{id}", ".o..A"),
@@ -121,6 +131,7 @@ const MATRIX: &[(&str, &str)] = &[
     ("GET /v1/dead", "vocaA"),
     ("POST /v1/dead/replay", ".o..A"),
     ("POST /v1/dead/{id}/reveal", ".ocaA"),
+    ("POST /v1/dead/{id}/repair", ".o..A"),
     ("GET /v1/callbacks", "vocaA"),
     ("POST /v1/callbacks/retry", ".o..A"),
     ("GET /v1/templates", "vocaA"),
@@ -380,9 +391,21 @@ async fn nothing_of_a_patient_is_shown_without_a_reason_and_of_other_sites_nothi
         .await
         .expect(204);
 
+    // All that is known of somebody is for an admin, with a reason.
+    let root = Someone::with(&api, "root", Role::Admin, &[]).await;
+    root.post(&api, "/v1/patients/P1/export", &json!({})).await.problem(422);
+    root.post(&api, "/v1/patients/nobody/export", &reason).await.problem(404);
+    let whole = root.post(&api, "/v1/patients/P1/export", &reason).await.expect(200);
+    assert_eq!(whole["patient"]["name"]["given"], NAME);
+    assert_eq!(whole["messages"][0]["attempts"][0]["address"], NUMBER);
+    let asked = root.get(&api, "/v1/audit?who=root&limit=1").await.expect(200);
+    assert_eq!(
+        (&asked["audit"][0]["act"], &asked["audit"][0]["subject"]),
+        (&json!("patient.export"), &json!("P1"))
+    );
+
     // Who did what is on record, with the reason, and the chain holds.
-    let audit =
-        Someone::with(&api, "root", Role::Admin, &[]).await.get(&api, "/v1/audit?who=ana").await.expect(200);
+    let audit = root.get(&api, "/v1/audit?who=ana").await.expect(200);
     let acts: Vec<(&str, &str)> = audit["audit"]
         .as_array()
         .unwrap()

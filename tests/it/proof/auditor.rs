@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use async_trait::async_trait;
 use outreachd::simulator::{AuditStats, Auditor, Hit};
+use outreachd::store::sealer::Sealer;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 use uuid::Uuid;
@@ -37,12 +37,19 @@ impl Auditor for LedgerAuditor {
         let Some((message, step)) = hit.send_key.as_ref().and_then(|key| parse_key(key.as_str())) else {
             return false;
         };
-        let found = sqlx::query("SELECT 1 FROM attempts WHERE message_id = $1 AND step = $2 LIMIT 1")
-            .bind(message)
-            .bind(step)
-            .fetch_optional(&self.sql)
-            .await;
-        found.is_ok_and(|row| row.is_some())
+        // A database that is being started again is asked again.
+        for _ in 0..100 {
+            let found = sqlx::query("SELECT 1 FROM attempts WHERE message_id = $1 AND step = $2 LIMIT 1")
+                .bind(message)
+                .bind(step)
+                .fetch_optional(&self.sql)
+                .await;
+            if let Ok(row) = found {
+                return row.is_some();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        false
     }
 }
 
@@ -150,8 +157,9 @@ async fn every_publish_has_its_row(sql: &PgPool, evidence: &Evidence, report: &m
     for row in sqlx::query("SELECT body_hash FROM parked").fetch_all(sql).await.unwrap() {
         *parked.entry(row.get(0)).or_default() += 1;
     }
+    let sealer = Sealer::new(&hex::decode(super::rig::KEY).unwrap()).unwrap();
     for body in &evidence.bad {
-        let count = parked.remove(Sha256::digest(body).as_slice()).unwrap_or(0);
+        let count = parked.remove(sealer.fingerprint(body).as_slice()).unwrap_or(0);
         report
             .check(count == 1, || format!("I1: a bad body of {} bytes is parked {count} times", body.len()));
     }

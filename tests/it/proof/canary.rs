@@ -1,6 +1,6 @@
 //! I7: nothing of a patient may be found where it does not belong. Names, addresses and data that occur nowhere
 //! else go through the whole house, well and badly, and are looked for in everything that it says: as they are, and
-//! as JSON, URLs, base64 and hexadecimal would spell them.
+//! as JSON, URLs, UTF-16, base64 and hexadecimal would spell them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -57,6 +57,9 @@ impl Canary {
             spellings.insert(percent(false).into_bytes());
             spellings.insert(percent(true).replace("%20", "+").into_bytes());
         }
+        let wide: Vec<u16> = token.encode_utf16().collect();
+        spellings.insert(wide.iter().flat_map(|unit| unit.to_le_bytes()).collect());
+        spellings.insert(wide.iter().flat_map(|unit| unit.to_be_bytes()).collect());
         spellings.insert(hex::encode(bytes).into_bytes());
         spellings.insert(hex::encode_upper(bytes).into_bytes());
         // Inside a longer text base64 may fall in any of three ways; the digits at the ends mix with neighbours.
@@ -77,16 +80,20 @@ impl Canary {
         vec![Self::new(number), Self::new(digits), Self::new(digits.trim_start_matches('1'))]
     }
 
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     fn is_in(&self, text: &[u8]) -> bool {
         self.spellings.iter().any(|spelling| text.windows(spelling.len()).any(|window| window == spelling))
     }
 }
 
 /// Where something was said, and what.
-type Said = (String, Vec<u8>);
+pub(crate) type Said = (String, Vec<u8>);
 
 /// The places in which a canary was found, with which.
-fn find(canaries: &[Canary], said: &[Said]) -> Vec<String> {
+pub(crate) fn find(canaries: &[Canary], said: &[Said]) -> Vec<String> {
     // One automaton over every spelling: most texts hold nothing at all, and are read once.
     let literal = |spelling: &Vec<u8>| spelling.iter().map(|b| format!("\\x{b:02x}")).collect::<String>();
     let all: Vec<String> = canaries.iter().flat_map(|c| c.spellings.iter().map(literal)).collect();

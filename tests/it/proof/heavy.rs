@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
-use super::{bad, canary, hours, limits, orders, safety, surge};
+use super::{bad, canary, faults, hours, limits, orders, recover, safety, surge};
 use crate::receipt::{bounces, forged, lost, outage};
 
 const PRIVATE: Plan = Plan {
@@ -102,6 +102,28 @@ async fn failover_while_the_primary_breaks_off() {
 #[ignore = "heavy: tests/proof"]
 async fn failover_has_nowhere_to_go() {
     waits("all providers down", PRIVATE, 10_000, 20).await;
+}
+
+/// By `tests/faults`, which gives the numbers.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/faults"]
+async fn faults() {
+    let suite =
+        faults::Suite { seed: 1, jobs: 5_000, kills: 20, points: 5, sleeps: 3, networks: 2, restarts: 2 };
+    let plan = Plan { sms_limits: &["2000/s"], voice_limits: &[], audit_every: 10, ..PRIVATE };
+    faults::suite("faults", plan, suite.asked()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn restored_from_a_dump() {
+    let plan = Plan { sms_limits: &["500/s"], ..PRIVATE };
+    recover::restored(
+        "restored from a dump",
+        plan,
+        recover::Restore { jobs: 20_000, late: 2_000, stops: 200 },
+    )
+    .await;
 }
 
 const MINUTE: Outing =

@@ -3,14 +3,16 @@
 
 mod auditor;
 mod bad;
-mod canary;
+pub(crate) mod canary;
 mod drain;
 mod failover;
+mod faults;
 mod foreign;
 mod heavy;
 mod hours;
 mod limits;
 mod orders;
+mod recover;
 pub(crate) mod rig;
 mod safety;
 mod short;

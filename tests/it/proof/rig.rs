@@ -21,6 +21,9 @@ use super::worker::{WorkerProcess, cpu_ms, family_cpu_ms};
 use crate::support::servers::{Postgres, RabbitMq};
 use crate::support::shared::{TestDatabase, amqp_url, unique_prefix};
 
+/// The ledger's key, in hexadecimal digits.
+pub(crate) const KEY: &str = "5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d";
+
 /// What a rig is built with.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -70,7 +73,7 @@ pub(crate) struct Rig {
     workers_started: usize,
     producer: Broker,
     database: TestDatabase,
-    postgres: Option<Postgres>,
+    pub(crate) postgres: Option<Postgres>,
 }
 
 impl Rig {
@@ -285,7 +288,7 @@ fn providers(plan: &Plan, simulator: &Simulator, backup: Option<&Simulator>) -> 
 
 fn configuration(plan: &Plan, providers: &str, database: &str, amqp: &str, prefix: &str) -> String {
     let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
-    let (level, more, key) = (plan.log_level, plan.more, "5a1b2c3d".repeat(8));
+    let (level, more, key) = (plan.log_level, plan.more, KEY);
     format!(
         r#"
         [safety]
@@ -310,6 +313,8 @@ fn configuration(plan: &Plan, providers: &str, database: &str, amqp: &str, prefi
         [policy.cap]
         per_day = 0
         per_week = 0
+        [policy.digest]
+        most = 1
         [log]
         level = "{level}"
         {more}

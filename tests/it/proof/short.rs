@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
-use super::{bad, canary, hours, orders, safety, spool, surge};
+use super::{bad, canary, faults, hours, orders, recover, safety, spool, surge};
 
 const SMALL: Drain = Drain { jobs: 300, times: 1, fault: Fault::None, foreign: false };
 
@@ -19,6 +19,21 @@ async fn a_killed_worker_loses_nothing() {
     // Slow enough to be killed in the middle.
     let plan = Plan { sms_limits: &["150/s"], ..Plan::default() };
     drain("kills, short", plan, Drain { fault: Fault::Kills(2), ..SMALL }).await;
+}
+
+/// Another seed each time it is asked for by `OUTREACHD_TEST_FAULTS_SEED`.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_ends_and_whenever_nothing_is_lost() {
+    let suite = faults::Suite {
+        seed: 20_261_126,
+        jobs: 400,
+        kills: 2,
+        points: 1,
+        sleeps: 1,
+        networks: 1,
+        restarts: 0,
+    };
+    faults::suite("faults, short", Plan { sms_limits: &["300/s"], ..Plan::default() }, suite.asked()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,4 +117,15 @@ async fn what_no_provider_can_take_waits_without_haste() {
 async fn a_source_in_surge_is_held_and_everything_else_flows() {
     let more = "[policy.surge]\nfloor = 50\n[worker]\nbatch = 50";
     surge::surge("surge, short", Plan { more, ..Plan::default() }, 2_000, 20, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_from_a_dump_sends_nothing_twice_and_forgets_no_stop() {
+    let plan = Plan { sms_limits: &["25/s"], ..Plan::default() };
+    recover::restored(
+        "restored from a dump, short",
+        plan,
+        recover::Restore { jobs: 120, late: 12, stops: 5 },
+    )
+    .await;
 }

@@ -62,6 +62,17 @@ impl WorkerProcess {
         self.child.wait().unwrap();
     }
 
+    /// Sends a signal by its name, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let told = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(told.unwrap().success());
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// SIGTERM, and the time until it has ended; it must end well.
     pub(crate) fn stop(&mut self) -> Duration {
         self.gone.store(true, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 mod answers;
 pub(crate) mod bounces;
 mod calls;
+mod digests;
 pub(crate) mod forged;
 mod lmtp;
 mod looked_up;

@@ -88,6 +88,11 @@ pub(super) async fn a_day_has_its_share(ledger: Ledger) {
     assert_eq!(ledger.reserve(&ask(&keys, 5, 1000)).await.unwrap().slots.len(), 2);
     let closed = ledger.reserve(&ask(&keys, 5, 1000)).await.unwrap();
     assert!(closed.slots.is_empty());
+    // What nobody could use does not count.
+    let given_back = Reserve { unused: 3, ..ask(&keys, 5, 1000) };
+    assert_eq!(ledger.reserve(&given_back).await.unwrap().slots.len(), 3);
+    let closed = ledger.reserve(&ask(&keys, 5, 1000)).await.unwrap();
+    assert!(closed.slots.is_empty());
     let until = closed.closed_until.expect("a time when it opens again");
     let midnight = until.to_zoned(jiff::tz::TimeZone::UTC);
     assert_eq!((midnight.hour(), midnight.minute(), midnight.second()), (0, 0, 0));
@@ -168,5 +173,6 @@ fn ask(keys: &[GateKey], want: u32, horizon_ms: i64) -> Reserve {
         want,
         lead: SignedDuration::ZERO,
         horizon: SignedDuration::from_millis(horizon_ms),
+        unused: 0,
     }
 }

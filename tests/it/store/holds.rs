@@ -1,13 +1,17 @@
 //! How holds end: by a person's word or by their time, and what becomes of what they held.
 
-use jiff::Timestamp;
-use outreachd::domain::ids::MessageId;
+use jiff::{SignedDuration, Timestamp};
+use outreachd::domain::ids::{MessageId, SendKey};
+use outreachd::domain::patience::{Patience, Until};
+use outreachd::domain::receipt::{Receipt, Said};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
-use outreachd::domain::words::{Reason, WorkKind, WorkOutcome};
-use outreachd::store::rows::{Decided, Hold, HoldScope, HoldState, HoldThen, OnRelease, Then, WorkFilter};
+use outreachd::domain::words::{Channel, Priority, Reason, WorkKind, WorkOutcome};
+use outreachd::store::rows::{
+    Begin, Decided, Failure, Hold, HoldScope, HoldState, HoldThen, OnRelease, Settlement, Then, WorkFilter,
+};
 
 use super::ledger::{InHand, Ledger};
-use super::make::{decided, hold, job, seconds};
+use super::make::{decided, hold, job, provider, seconds};
 
 /// A hold on everything that ends so.
 fn ending(on_release: OnRelease) -> Hold {
@@ -117,7 +121,7 @@ pub(super) async fn a_decision_that_comes_after_the_end_holds_nothing(ledger: Le
     assert_eq!(ledger.claim_new(10).await[0].facts.id, hand.facts.id, "it is asked about again at once");
 }
 
-pub(super) async fn what_is_under_way_is_woken_and_never_called_expired_if_it_may_have_arrived(
+pub(super) async fn what_is_under_way_is_ended_and_never_called_expired_if_it_may_have_arrived(
     ledger: Ledger,
 ) {
     let hold = ending(OnRelease::Send);
@@ -131,13 +135,7 @@ pub(super) async fn what_is_under_way_is_woken_and_never_called_expired_if_it_ma
         hands.push(hand.facts.id);
     }
     ledger.place_hold(&hold).await.unwrap();
-    let claimed = ledger
-        .claim_as(
-            Some(outreachd::domain::words::Channel::Sms),
-            outreachd::domain::words::Priority::Normal,
-            10,
-        )
-        .await;
+    let claimed = ledger.claim_as(Some(Channel::Sms), Priority::Normal, 10).await;
     assert_eq!(claimed.messages.len(), 2);
     for message in claimed.messages {
         held_by(&ledger, &hold, &InHand::from(message)).await;
@@ -147,6 +145,47 @@ pub(super) async fn what_is_under_way_is_woken_and_never_called_expired_if_it_ma
     assert_eq!(ledger.standing(hands[0]).await.0, MessageStatus::Expired, "nothing of it had left");
     assert_eq!(ledger.standing(hands[1]).await, (MessageStatus::Unknown, Some(Reason::OutcomeUnknown)));
     assert_eq!(ledger.row(hands[1]).await.due_at, None, "and is not sent again");
+
+    // The next steps of plans, of something that got through and of something that did not after all.
+    let hold = ending(OnRelease::Send);
+    let gone = Said::Undelivered(Failure::BadAddress);
+    let mut hands = Vec::new();
+    for (name, then, said) in
+        [("c", Then::Sent, None), ("d", Then::Awaits, None), ("e", Then::Awaits, Some(gone))]
+    {
+        let hand = ledger.lease(job(name)).await;
+        let patience = Some(Patience { wait: SignedDuration::ZERO, until: Until::Answered });
+        let row = Begin { patience, ..ledger.plan(&hand).await };
+        let attempt = row.attempt;
+        assert!(ledger.try_begin(row).await);
+        let settled = ledger.settlement(&hand, attempt, AttemptStatus::Sent, then).await;
+        ledger.settle(&[Settlement { patience, ..settled }]).await.unwrap();
+        if let Some(said) = said {
+            let receipt = Receipt {
+                provider: provider("twilio-main"),
+                key: SendKey { message: hand.facts.id, step: 0 },
+                reference: Some("SM1".to_owned()),
+                said,
+                code: None,
+            };
+            ledger.receive(&[receipt]).await.unwrap();
+        }
+        hands.push(hand.facts.id);
+    }
+    ledger.place_hold(&hold).await.unwrap();
+    let claimed = ledger.claim_as(Some(Channel::Sms), Priority::Normal, 10).await.messages;
+    assert_eq!(claimed.len(), 3, "their next steps are due");
+    for message in claimed {
+        held_by(&ledger, &hold, &InHand::from(message)).await;
+    }
+    assert!(ledger.release_hold(hold.id, "u1", Some(HoldThen::Drop)).await.unwrap());
+    for (id, status) in hands.iter().zip([MessageStatus::Sent, MessageStatus::Sent, MessageStatus::Failed]) {
+        let row = ledger.row(*id).await;
+        assert_eq!((row.status, row.due_at), (status, None), "nothing more is sent");
+    }
+    assert_eq!(ledger.told(hands[0]).await, ["message.sent.ehr"; 2], "that it is over");
+    assert_eq!(ledger.told(hands[1]).await, ["message.sent.ehr"], "its receipt will be told");
+    assert_eq!(ledger.told(hands[2]).await, ["message.sent.ehr", "message.failed.ehr"]);
 }
 
 pub(super) async fn many_held_messages_go_in_batches(ledger: Ledger) {

@@ -17,7 +17,7 @@ use outreachd::store::rows::{
     MessageFacts, MessageRow, Reject, Settlement, Subject, Then, Timings, Work,
 };
 use outreachd::store::rules::LedgerRules;
-use outreachd::store::sealer::Sealer;
+use outreachd::store::sealer::{Form, Sealer};
 use outreachd::store::sqlite::SqliteStore;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
@@ -94,6 +94,49 @@ impl Ledger {
         self.base.ruled(Emitter::default(), Timings::default(), rules)
     }
 
+    /// The same ledger as a program sees it that seals under the first of these keys, and opens by all of them.
+    pub(super) fn sealing(&self, keys: &[[u8; 32]]) -> Arc<dyn Store> {
+        let sealer = sealer().with_keys(keys, true);
+        self.base.sealed(sealer, Emitter::default(), Timings::default(), LedgerRules::default())
+    }
+
+    /// How the program at hand writes new values.
+    pub(super) fn sealing_form(&self) -> Form {
+        self.store.sealing().0
+    }
+
+    /// Everything that whoever takes the database away has in hand: a dump, or the file with its log.
+    pub(super) async fn dump(&self) -> Vec<(String, Vec<u8>)> {
+        match &self.base {
+            Base::Postgres(database) => {
+                let url = database.url();
+                let dump = move || std::process::Command::new("pg_dump").arg(url).output().expect("pg_dump");
+                let dump = tokio::task::spawn_blocking(dump).await.expect("a dump");
+                assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+                vec![("pg_dump".to_owned(), dump.stdout)]
+            }
+            Base::Sqlite(file) => ["ledger.db", "ledger.db-wal"]
+                .iter()
+                .map(|name| ((*name).to_owned(), std::fs::read(file.dir.path().join(name)).expect("a file")))
+                .collect(),
+        }
+    }
+
+    /// Table and name of each column that holds text or bytes, where ids are told from texts.
+    pub(super) async fn text_columns(&self) -> Option<Vec<(String, String)>> {
+        match &self.base {
+            Base::Postgres(database) => {
+                let mut connection = PgConnection::connect(&database.url()).await.expect("a connection");
+                let sql = "SELECT table_name::text, column_name::text FROM information_schema.columns
+                    WHERE table_schema = 'public' AND left(table_name, 1) <> '_' AND data_type IN ('text', 'bytea')";
+                let rows = connection.fetch_all(sql).await.expect("columns");
+                connection.close().await.expect("a clean close");
+                Some(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+            }
+            Base::Sqlite(_) => None,
+        }
+    }
+
     /// So much time passes for everything that is on record.
     pub(super) async fn pass(&self, time: SignedDuration) {
         match &self.base {
@@ -106,6 +149,7 @@ impl Ledger {
                         &["accepted_at", "due_at", "lease_until", "changed_at", "ack_by", "receipt_by"]
                             as &[&str],
                     ),
+                    ("attempts", &["begun_at", "settled_at"]),
                     ("contact_faults", &["at"]),
                     ("emergencies", &["accepted_at"]),
                     ("receipts", &["received_at"]),
@@ -121,6 +165,11 @@ impl Ledger {
                     ("sessions", &["opened_at", "seen_at"]),
                     ("events", &["created_at"]),
                     ("parked", &["parked_at"]),
+                    ("attempts", &["begun_at"]),
+                    ("replies", &["received_at"]),
+                    ("campaigns", &["changed_at"]),
+                    ("retention", &["until"]),
+                    ("retention_later", &["look_at"]),
                     ("rate_gate", &["tat"]),
                 ] {
                     let set = columns.iter().map(|c| back(c)).collect::<Vec<_>>().join(", ");
@@ -309,9 +358,19 @@ impl Base {
     }
 
     fn ruled(&self, emitter: Emitter, timings: Timings, rules: LedgerRules) -> Arc<dyn Store> {
+        self.sealed(sealer(), emitter, timings, rules)
+    }
+
+    fn sealed(
+        &self,
+        sealer: Sealer,
+        emitter: Emitter,
+        timings: Timings,
+        rules: LedgerRules,
+    ) -> Arc<dyn Store> {
         match self {
             Self::Postgres(database) => Arc::new(
-                PostgresStore::new(&database.url(), 8, sealer(), emitter, timings)
+                PostgresStore::new(&database.url(), 8, Duration::from_secs(5), sealer, emitter, timings)
                     .expect("a PostgreSQL URL")
                     .with_rules(rules),
             ),
@@ -324,7 +383,7 @@ impl Base {
                     Timestamp::from_microsecond(now + ahead_us.load(Ordering::SeqCst)).expect("a time")
                 };
                 Arc::new(
-                    SqliteStore::new(&path, sealer(), emitter, timings, Arc::new(clock))
+                    SqliteStore::new(&path, sealer, emitter, timings, Arc::new(clock))
                         .expect("a file")
                         .with_rules(rules),
                 )

@@ -153,6 +153,7 @@ pub(super) fn reject(body: &[u8], redelivered: bool) -> Reject {
         job_id: Some(job_id("bad-1")),
         origin: "outreach.jobs".to_owned(),
         correlation_id: Some("c-1".to_owned()),
+        key: Some("job.bulk"),
         body: body.to_vec(),
         redelivered,
     }
@@ -195,6 +196,7 @@ pub(super) fn begin_of(hand: &InHand, state: PatientState, valid_until: Timestam
         recipient: Recipient::Patient,
         count: None,
         patience: None,
+        riders: Vec::new(),
     }
 }
 

@@ -4,18 +4,21 @@ mod ledger;
 mod make;
 
 mod answers;
+mod alerts;
 mod begin;
 mod callbacks;
 mod caps;
 mod claim;
 mod copies;
 mod decide;
+mod digest;
 mod directory;
 mod file;
 mod gate;
 mod guard;
 mod holds;
 mod intake;
+mod keeping;
 mod lists;
 mod operate;
 mod outbox;
@@ -24,6 +27,7 @@ mod patients;
 mod people;
 mod plans;
 mod receive;
+mod recover;
 mod replies;
 mod schema;
 mod settle;
@@ -109,6 +113,13 @@ contract! {
         a_copy_that_waits_is_taken_back_though_the_patient_has_theirs
         a_cancel_and_a_copy_at_once_leave_nothing_to_send
     }
+    digest {
+        riders_begin_with_their_carrier_or_nothing_does
+        what_becomes_of_the_carrier_becomes_of_its_riders
+        a_rider_whose_carrier_is_lost_comes_before_a_person
+        company_is_whoever_waits_for_the_same_reader
+        no_rider_is_lost_or_told_twice
+    }
     directory {
         a_patient_is_found_under_every_name
         an_unknown_patient_has_a_revision_all_the_same
@@ -126,6 +137,10 @@ contract! {
         a_hold_is_due_again_when_it_says
         a_message_under_way_keeps_its_status_while_it_waits
         the_same_decision_again_is_not_told_again
+    }
+    alerts {
+        one_worker_watches_and_what_people_say_is_kept
+        what_is_wrong_shows_in_a_few_numbers
     }
     people {
         an_account_is_made_once_and_changed
@@ -188,6 +203,10 @@ contract! {
         a_contact_that_fails_again_is_given_up
         what_arrives_wipes_the_slate
         receipts_and_answers_at_once_lose_nothing
+    }
+    recover {
+        what_a_restore_forgot_is_settled_by_whoever_knows
+        what_was_not_sent_goes_out_after_the_release
     }
     replies {
         a_stop_binds_everybody_behind_the_number_once
@@ -292,7 +311,7 @@ contract! {
         a_word_given_on_release_counts_for_any_hold
         a_hold_whose_time_passes_ends_as_it_says
         a_decision_that_comes_after_the_end_holds_nothing
-        what_is_under_way_is_woken_and_never_called_expired_if_it_may_have_arrived
+        what_is_under_way_is_ended_and_never_called_expired_if_it_may_have_arrived
         many_held_messages_go_in_batches
     }
     work {
@@ -327,6 +346,12 @@ contract! {
         an_unknown_message_is_none
         attempts_are_listed_as_they_were
         the_ledger_counts_itself
+    }
+    keeping {
+        a_dump_names_nobody
+        values_are_sealed_anew_beside_running_work
+        what_has_ended_is_erased_in_its_time
+        a_patient_is_erased_and_their_no_stays
     }
     throughput {
         #[ignore = "takes minutes: a measurement, run by hand"]

@@ -57,12 +57,20 @@ pub(super) async fn an_urgent_message_that_nobody_acknowledges_calls_people(ledg
     let read = ledger.sent(urgent("b")).await;
     ledger.execute("UPDATE messages SET status = 'read' WHERE job_id = 'b'").await.unwrap();
     let waiting = ledger.accept(urgent("c")).await;
+    // It arrived, and its plan ended without the answer that it asked for.
+    let unanswered = ledger.sent(urgent("d")).await;
+    ledger
+        .execute("UPDATE messages SET status = 'delivered', due_at = NULL WHERE job_id = 'd'")
+        .await
+        .unwrap();
+    let asks = "UPDATE attempts SET awaits = 'answered' WHERE message_id = (SELECT id FROM messages WHERE job_id = 'd')";
+    ledger.execute(asks).await.unwrap();
     assert!(ledger.sweep_work(10).await.unwrap().is_empty(), "there is time left");
     ledger.execute("UPDATE messages SET ack_by = accepted_at WHERE ack_by IS NOT NULL").await.unwrap();
     let swept = ledger.sweep_work(10).await.unwrap();
     let mut late: Vec<_> = swept.opened.iter().map(|i| (i.kind, i.message_id.unwrap())).collect();
     late.sort();
-    let mut expected = [(WorkKind::Unacknowledged, sent), (WorkKind::Unacknowledged, waiting)];
+    let mut expected = [sent, waiting, unanswered].map(|id| (WorkKind::Unacknowledged, id));
     expected.sort();
     assert_eq!(late, expected);
     assert!(ledger.sweep_work(10).await.unwrap().is_empty(), "each is looked at once");
@@ -74,7 +82,8 @@ pub(super) async fn an_urgent_message_that_nobody_acknowledges_calls_people(ledg
     assert_eq!(swept.resolved.iter().map(|i| i.message_id.unwrap()).collect::<Vec<_>>(), [sent]);
     let item = &swept.resolved[0];
     assert_eq!((item.outcome, item.closed_by.as_deref()), (Some(WorkOutcome::Resolved), Some("outreachd")));
-    assert_eq!(told(&ledger).await, ["work.opened.ehr", "work.opened.ehr", "work.closed.ehr"]);
+    assert_eq!(told(&ledger).await[3..], ["work.closed.ehr"]);
+    assert_eq!(open(&ledger).await.len(), 2, "the unanswered one too");
 }
 
 pub(super) async fn an_outcome_that_stays_unknown_calls_people(ledger: Ledger) {

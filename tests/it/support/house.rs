@@ -176,6 +176,8 @@ fn toml(database: &str, prefix: &str, more: &str) -> String {
         [policy.cap]
         per_day = 0
         per_week = 0
+        [policy.digest]
+        most = 1
         {more}
         [[site]]
         id = "lakeside-north"

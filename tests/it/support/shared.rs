@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use outreachd::store::Store;
 use outreachd::store::emit::Emitter;
@@ -79,7 +80,14 @@ async fn schema_database(admin_url: &str, admin: &mut PgConnection) -> String {
         run(admin, format!("CREATE DATABASE {draft}")).await;
         let sealer = Sealer::new(b"nothing is sealed here").expect("a key");
         let url = url_of(admin_url, &draft);
-        let store = PostgresStore::new(&url, 1, sealer, Emitter::default(), Timings::default());
+        let store = PostgresStore::new(
+            &url,
+            1,
+            Duration::from_secs(5),
+            sealer,
+            Emitter::default(),
+            Timings::default(),
+        );
         store.expect("a PostgreSQL URL").migrate().await.expect("the schema is made");
         run(
             admin,

@@ -1,6 +1,7 @@
 //! What a clinic writes, what a patient reads.
 
 mod data;
+mod digests;
 mod loading;
 mod rendering;
 mod shipped;

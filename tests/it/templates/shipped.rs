@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{name, object, request, sms};
 
-fn shipped() -> Catalogue {
+pub(super) fn shipped() -> Catalogue {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
     Catalogue::load(&dir).unwrap_or_else(|findings| {
         panic!("{}", findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
@@ -49,7 +49,9 @@ fn every_template_speaks_every_channel_in_every_language() {
     for name in names {
         let previews = previews(&catalogue, &name);
         let full = previews.iter().filter(|preview| !preview.short).count();
-        assert_eq!(full, 3 * Channel::ALL.len() * Sample::ALL.len(), "{name}");
+        // A portal keeps messages apart.
+        let together = if name == "appointment-reminder" { Channel::ALL.len() - 1 } else { 0 };
+        assert_eq!(full, 3 * (Channel::ALL.len() * (Sample::ALL.len() - 1) + together), "{name}");
         for p in previews {
             let what = format!("{name} {} {} {}", p.channel, p.locale, p.sample);
             assert!(p.result.is_ok(), "{what}: {:?}", p.result);

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::cli::demo::house::SOURCE;
+use crate::domain::failure::Failure;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
 
@@ -28,12 +29,10 @@ pub(super) const PLAN: &str = "plan";
 
 /// Reasons that the tour cannot come to, and why.
 pub(super) const NOT_SHOWN: &[(Reason, &str)] = &[
-    (Reason::MailboxFull, "comes of mail, long after it was sent"),
     (Reason::Complaint, "comes with reports of a mail provider; the tour has none"),
     (Reason::Paced, "is a campaign's; the tour has none"),
     (Reason::CampaignPaused, "is a campaign's; the tour has none"),
     (Reason::NoLongerNeeded, "is a campaign's; the tour has none"),
-    (Reason::Merged, "digests are not built yet"),
     (Reason::SafetyMode, "in the modes capture and allow_list messages are kept here, not refused"),
     (Reason::DeliveryLimit, "RabbitMQ alone gives a message up; the tour runs without it"),
 ];
@@ -46,6 +45,8 @@ pub(super) enum Step {
     Left(&'static str),
     /// A person stops everything for one site.
     HoldSite(&'static str),
+    /// The mail of this job, which had left, comes back for this reason.
+    CameBack(&'static str, Failure),
 }
 
 /// What shows that the reason was come to.
@@ -154,6 +155,7 @@ impl Cast {
         scenes.extend(self.texts());
         scenes.extend(self.at_the_door());
         scenes.extend(self.taken_back());
+        scenes.push(self.digest());
         scenes.push(self.plan());
         scenes
     }
@@ -359,7 +361,14 @@ impl Cast {
             self.message(reason, MessageStatus::Failed, why, &patient, &json!({}))
         };
         let mail = |address: &str| json!({ "channel": "email", "address": address });
+        let mut full = failed(
+            Reason::MailboxFull,
+            "The mail left, and came back: their mailbox has no room.",
+            json!([mail("full@patients.example.org")]),
+        );
+        full.steps.push(Step::CameBack(Reason::MailboxFull.as_str(), Failure::MailboxFull));
         vec![
+            full,
             failed(Reason::CarrierBlocked, "The carrier kept the text back.", sms(BLOCKED)),
             failed(
                 Reason::Unreachable,
@@ -396,6 +405,28 @@ impl Cast {
                 ]),
             ),
         ]
+    }
+
+    /// Two reminders for one patient, due in the same moment.
+    fn digest(&self) -> Scene {
+        let reason = Reason::Merged;
+        let soon = self.now.checked_add(SignedDuration::from_secs(3)).unwrap_or(self.now).to_string();
+        let visit = |id: &str, hours: i64| {
+            let data = json!({ "starts_at": self.after_hours(hours), "practitioner": "Dr. Chen" });
+            let job = json!({ "id": id, "not_before": soon, "data": data });
+            ("job.normal", self.job(reason, &job).to_string())
+        };
+        let patient = self.patient(reason, &json!({ "contacts": sms(&number(70)) }));
+        Scene {
+            reason: Some(reason),
+            why: "Another reminder for them went out in the same moment, and tells this visit too.",
+            steps: vec![Step::Bring(vec![
+                ("patient.upsert", patient.to_string()),
+                visit("merged-1", 5 * 24),
+                visit(reason.as_str(), 5 * 24 + 1),
+            ])],
+            proof: Proof::Message { job: reason.as_str(), status: MessageStatus::Cancelled },
+        }
     }
 
     /// A text of which nothing is heard in time, and the mail that follows it.

@@ -16,7 +16,8 @@ use super::{folder, house, texts};
 use crate::app::{self, Worker};
 use crate::cli::{Desk, Failure, simulate};
 use crate::dispatch::explain;
-use crate::domain::ids::{HoldId, JobId, MessageId};
+use crate::domain::ids::{HoldId, JobId, MessageId, SendKey};
+use crate::domain::receipt::{Receipt, Said};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::Reason;
 use crate::intake::gatekeeper::Arrival;
@@ -100,6 +101,7 @@ impl Stage<'_> {
                     self.until(job, |row| is_out(row.status)).await?;
                 }
                 Step::HoldSite(site) => self.hold(site).await?,
+                Step::CameBack(job, why) => self.came_back(job, why).await?,
             }
         }
         let story = match scene.proof {
@@ -145,6 +147,27 @@ impl Stage<'_> {
             on_release: OnRelease::Send,
         };
         Ok(self.store.place_hold(&hold).await?)
+    }
+
+    /// A mail server's report, as it is understood once it was read.
+    async fn came_back(
+        &self,
+        job: &'static str,
+        why: crate::domain::failure::Failure,
+    ) -> Result<(), Failure> {
+        let Some(row) = self.until(job, |row| row.status == MessageStatus::Sent).await? else {
+            return Ok(());
+        };
+        let Some(attempt) = self.store.attempts(row.facts.id).await?.pop() else { return Ok(()) };
+        let receipt = Receipt {
+            provider: attempt.provider,
+            key: SendKey { message: row.facts.id, step: attempt.step },
+            reference: None,
+            said: Said::Undelivered(why),
+            code: Some("5.2.2".to_owned()),
+        };
+        self.store.receive(&[receipt]).await?;
+        Ok(())
     }
 
     /// The message of a job, once it stands so; `None`: it never does.

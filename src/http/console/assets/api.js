@@ -22,6 +22,11 @@ export function post(path, body) {
   return call("POST", `v1/${path}`, body ?? {}, {});
 }
 
+/** Sends a file as it is. */
+export function upload(path, file, media) {
+  return call("POST", `v1/${path}`, file, { "content-type": media });
+}
+
 export function remove(path) {
   return call("DELETE", `v1/${path}`, undefined, {});
 }
@@ -34,10 +39,11 @@ export async function session() {
 
 async function call(method, path, body, headers) {
   if (method !== "GET" && csrf) headers["x-csrf-token"] = csrf;
-  if (body !== undefined) headers["content-type"] = "application/json";
+  const plain = body === undefined || headers["content-type"];
+  if (!plain) headers["content-type"] = "application/json";
   let response;
   try {
-    response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "same-origin" });
+    response = await fetch(path, { method, headers, body: plain ? body : JSON.stringify(body), credentials: "same-origin" });
   } catch {
     throw new Refused(0, { detail: "outreachd does not answer. It may be restarting; nothing is lost." });
   }

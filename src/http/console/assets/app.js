@@ -12,11 +12,15 @@ import { providersPage } from "./providers.js";
 import { patientsPage } from "./patients.js";
 import { templatesPage } from "./templates.js";
 import { auditPage } from "./audit.js";
+import { alertsPage } from "./alerts.js";
+import { campaignsPage } from "./campaigns.js";
 
 const PAGES = [
   { path: "now", name: "Now", run: nowPage },
+  { path: "alerts", name: "Alerts", run: alertsPage },
   { path: "log", name: "Log", run: logPage },
   { path: "work", name: "Work", run: workPage },
+  { path: "campaigns", name: "Campaigns", run: campaignsPage, whole: true },
   { path: "dead", name: "Dead jobs", run: deadPage },
   { path: "providers", name: "Providers", run: providersPage },
   { path: "patients", name: "Patients", run: patientsPage },

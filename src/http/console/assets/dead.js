@@ -50,7 +50,20 @@ export function deadPage(root, params, shell) {
 
   async function open(row, box) {
     const shown = await reveal(`dead/${row.id}/reveal`, "this body, which may name a patient");
-    if (shown) show(box, h("div", { class: "secret" }, h("div", { class: "text mono" }, pretty(shown.body)), h("button", { class: "small", on: { click: () => show(box) } }, "Hide")));
+    if (!shown) return;
+    const text = h("textarea", { class: "mono", rows: 14, spellcheck: "false", "aria-label": "The body", readonly: !shell.may("messages:write") }, pretty(shown.body));
+    show(box, h("div", { class: "secret" }, text, h("div", { class: "row" },
+      shell.may("messages:write") && h("button", { class: "small main", on: { click: () => repair(row, text.value) } }, "Send this in its place …"),
+      h("button", { class: "small", on: { click: () => show(box) } }, "Hide"))));
+  }
+
+  async function repair(row, body) {
+    const done = await ask({
+      title: "Send this in its place", text: "It is judged as the first one was, and belongs to the same source. The first one is then done with. Why you changed it is written to the audit log.",
+      fields: h("label", null, "Why", h("input", { name: "reason", required: true, minlength: 4, maxlength: 200, autocomplete: "off" })), yes: "Send it",
+      check: (form) => post(`dead/${row.id}/repair`, { body, reason: form.reason }),
+    });
+    if (done) { say(done.result === "duplicate" ? "That job was accepted before." : "It is accepted."); draw(); }
   }
 
   async function replay() {

@@ -27,10 +27,10 @@ export function show(node, ...children) {
   return node;
 }
 
-const GOOD = ["sent", "delivered", "read", "closed", "resolved", "ok"];
+const GOOD = ["sent", "delivered", "read", "closed", "resolved", "ok", "running", "done", "approved"];
 const BAD = ["failed", "unknown", "bad", "wrong", "undelivered", "open_breaker"];
-const WARN = ["suppressed", "expired", "cancelled", "half_open", "recovering", "reassigned"];
-const WAIT = ["accepted", "scheduled", "held", "sending", "claimed"];
+const WARN = ["suppressed", "expired", "cancelled", "half_open", "recovering", "reassigned", "paused", "canary_hold", "awaiting_approval"];
+const WAIT = ["draft", "accepted", "scheduled", "held", "sending", "claimed"];
 
 /** The tone of a status. */
 export function tone(word) {
@@ -105,6 +105,14 @@ export function pick(name, options, value, label) {
     const [word, text] = Array.isArray(option) ? option : [option, words(option)];
     return h("option", { value: word, selected: word === (value ?? "") }, text);
   })));
+}
+
+/** Hands `text` over as a file. */
+export function hand(name, text) {
+  const url = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
+  const way = h("a", { href: url, download: name });
+  way.click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
 let busy = null;

@@ -44,7 +44,7 @@ function state(now) {
 }
 
 function pageOf(finding) {
-  if (finding.page === "log" && finding.what.includes("outcome")) return to("log", { status: "unknown" });
+  if (finding.kind === "outcome_unknown") return to("log", { status: "unknown" });
   return to(finding.page);
 }
 

@@ -27,7 +27,7 @@ export class Shell {
     this.held = h("a", { class: "mode held", href: "#/holds", hidden: true });
     const [mode, meaning] = MODES[me.mode] ?? [me.mode, ""];
     this.nav = h("nav", { class: "pages", "aria-label": "Pages" },
-      pages.filter((page) => page.name && (!page.needs || this.may(page.needs))).map((page) => h("a", { href: `#/${page.path}` }, page.name)),
+      pages.filter((page) => page.name && (!page.needs || this.may(page.needs)) && !(page.whole && me.sites?.length)).map((page) => h("a", { href: `#/${page.path}` }, page.name)),
       h("span", { class: "leave" }, h("span", { class: "quiet who" }, me.local ? "this machine" : `${me.name}, ${me.role}`),
         me.local ? null : h("button", { class: "small", on: { click: leave } }, "Sign out")));
     this.main = h("main", { id: "main", tabindex: -1 });
@@ -128,7 +128,7 @@ export function holdsPage(root, _params, shell) {
         table(["What", "Why", "By", "Since", "Until", ["Held", "num"], ""], shell.holds.map((hold) => [
           h("b", null, hold.scope === "all" ? "everything" : `${words(hold.scope)} ${hold.value}`), hold.reason, hold.placed_by, when(hold.placed_at),
           hold.state === "review" ? chip("waits for your word", "warn") : hold.until ? when(hold.until) : "ended by hand",
-          String(hold.held), shell.may("holds:write") && h("button", { class: "small", on: { click: () => shell.release(hold) } }, "End …")]), "Holds")),
+          String(hold.held), hold.scope === "campaign" ? link(`campaigns/${hold.value}`, {}, "the campaign") : shell.may("holds:write") && h("button", { class: "small", on: { click: () => shell.release(hold) } }, "End …")]), "Holds")),
       h("p", null, link("log", { status: "held" }, "Messages that are held")));
   }
   window.addEventListener("changed", draw);

@@ -86,12 +86,16 @@ pub(super) fn complaint(mail: &Message<'_>) -> Option<bool> {
     Some(!kind.is_some_and(|kind| kind.eq_ignore_ascii_case("not-spam")))
 }
 
-/// What a report of delivery says; `None`: it is none. Words alone are believed only `by_machine`, of a mail server.
+/// What a report of delivery says; `None`: it is none. Words alone, and a report that is a part of another mail, are
+/// believed only `by_machine`, of a mail server: people pass on what they have got, and what they write with it counts.
 pub(super) fn outcome(mail: &Message<'_>, by_machine: bool) -> Option<Outcome> {
     let is_status =
         |part: &&MessagePart<'_>| is_type(part, "message", &["delivery-status", "global-delivery-status"]);
     let said = said_in(mail);
-    if let Some(part) = mail.parts.iter().find(is_status) {
+    let is_report = mail.parts.first().is_some_and(|root| is_type(root, "multipart", &["report"]));
+    if (is_report || by_machine)
+        && let Some(part) = mail.parts.iter().find(is_status)
+    {
         return Some(by_fields(&text_of(part), &said));
     }
     if !by_machine {
@@ -202,4 +206,28 @@ fn fields(text: &str) -> Vec<Vec<(String, String)>> {
         }
     }
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use mail_parser::MessageParser;
+
+    use super::*;
+
+    #[test]
+    fn a_report_that_a_person_passes_on_is_not_the_servers_word() {
+        for (kind, by_machine, is_report) in
+            [("report", false, true), ("mixed", true, true), ("mixed", false, false)]
+        {
+            let text = format!(
+                "From: a@example.org\r\nContent-Type: multipart/{kind}; boundary=b\r\n\r\n\
+                 --b\r\nContent-Type: text/plain\r\n\r\nSTOP\r\n\
+                 --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx\r\n\r\n\
+                 Final-Recipient: rfc822; b@example.org\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n--b--\r\n"
+            );
+            let mail = MessageParser::default().parse(text.as_bytes()).unwrap();
+            let failed = matches!(outcome(&mail, by_machine), Some(Outcome::Failed(Failure::BadAddress, _)));
+            assert_eq!(failed, is_report, "{kind} {by_machine}");
+        }
+    }
 }

@@ -1,0 +1,58 @@
+// Alerts: what people on call are told of, who looks after it, and what to do.
+
+import { ask, chip, h, pick, show, when } from "./dom.js";
+import { get, post } from "./api.js";
+import { say } from "./shell.js";
+
+export function alertsPage(root, _params, shell) {
+  let gone = false;
+  draw();
+  const timer = setInterval(() => { if (!document.hidden && !document.querySelector("dialog")) draw(true); }, 5000);
+  return () => { gone = true; clearInterval(timer); };
+
+  async function draw(byItself) {
+    let told;
+    try {
+      told = await get("alerts", {}, byItself);
+    } catch (problem) {
+      show(root, h("h1", null, "Alerts"), h("p", { class: "error", role: "alert" }, problem.message));
+      return;
+    }
+    if (gone) return;
+    const stand = told.alerts.filter((one) => !one.ended_at);
+    const over = told.alerts.filter((one) => one.ended_at);
+    show(root, h("div", { class: "titled" }, h("h1", null, "Alerts")),
+      stand.length === 0 ? h("p", { class: "sheet empty" }, "Nothing is wrong.") : stand.map((one) => standing(one, told.at)),
+      over.length > 0 && h("section", { class: "sheet" }, h("h2", null, "Over, within a day"), over.map((one) => h("p", null, when(one.since), " – ", when(one.ended_at), ` ${one.what}`))));
+  }
+
+  function standing(one, now) {
+    const quiet = one.snoozed_until && one.snoozed_until > now;
+    return h("section", { class: "sheet", "data-key": one.key },
+      h("div", { class: "titled" }, h("h2", null, one.what), chip(one.level === "bad" ? "urgent" : "look", one.level === "bad" ? "bad" : "warn"), quiet && chip("snoozed"), h("span", { class: "grow" }),
+        shell.may("holds:write") && !shell.me.sites?.length && h("div", { class: "row" },
+          !one.acknowledged_at && h("button", { class: "small main", on: { click: () => mine(one) } }, "I look after it"),
+          h("button", { class: "small", on: { click: () => snooze(one) } }, "Snooze …"))),
+      h("p", null, "First: ", one.first, ". ", h("a", { href: `#/${one.page}` }, "Show more")),
+      h("p", { class: "quiet" }, "Since ", when(one.since), one.told_at && [", told ", when(one.told_at)], one.acknowledged_by && [`, ${one.acknowledged_by} looks after it since `, when(one.acknowledged_at)],
+        quiet && [`, quiet until `, when(one.snoozed_until), ` by ${one.snoozed_by}`], ". Runbook: ", h("code", null, one.runbook)));
+  }
+
+  async function mine(one) {
+    try {
+      await post(`alerts/${encodeURIComponent(one.key)}/acknowledge`, {});
+      say("It is yours, and is not told again until it is over.");
+    } catch (problem) {
+      say(problem.message);
+    }
+    draw();
+  }
+
+  async function snooze(one) {
+    const done = await ask({
+      title: "Snooze", text: `${one.what} Nothing is told of it meanwhile.`, fields: pick("minutes", [["30", "for half an hour"], ["60", "for an hour"], ["240", "for four hours"], ["720", "for twelve hours"], ["1440", "for a day"]], "60", "How long"), yes: "Snooze it",
+      check: (form) => post(`alerts/${encodeURIComponent(one.key)}/snooze`, { minutes: Number(form.minutes) }),
+    });
+    if (done) { say("It is quiet for a while."); draw(); }
+  }
+}

@@ -1,0 +1,261 @@
+// One campaign: who would get what, who agrees, how it goes, what came of it.
+
+import { ask, chip, count, facts, h, hand, link, pick, show, table, to, when, words } from "./dom.js";
+import { get, post } from "./api.js";
+import { reveal, say } from "./shell.js";
+
+const EVERY = 3000;
+const STANDS = {
+  draft: "Nothing is sent. Look at the dry run, then start it.",
+  awaiting_approval: "Somebody else has to look at the dry run and agree.",
+  approved: "Agreed to, for a day and for exactly this. It can be started.",
+  running: "It is being sent, or waits for its hour.",
+  canary_hold: "The first few have gone out. Look at what came of them; then say that it may go on.",
+  paused: "Nothing more of it is begun.",
+  done: "Everybody was written to, or its end has come.",
+  cancelled: "It was ended.",
+};
+const WHY = {
+  operator: "somebody paused it", error_rate: "too many could not be sent", opt_out_rate: "too many said stop", complaint_rate: "too many complained",
+  approval_void: "what had been approved is no longer what would be sent: have it approved again, then resume it",
+};
+const OVER = ["done", "cancelled"];
+const BEFORE = ["draft", "awaiting_approval", "approved"];
+
+export function campaignPage(root, id, shell) {
+  let gone = false;
+  let timer = null;
+  let last = null;
+  let seen = false;
+  let unread = false;
+  const head = h("div");
+  const watch = h("div");
+  const forecast = h("div");
+  const report = h("div");
+  const refused = refusedOf(shell, id);
+  show(root, head, refused, watch, forecast, report);
+  draw();
+  return () => { gone = true; clearTimeout(timer); };
+
+  async function draw(byItself) {
+    clearTimeout(timer);
+    try {
+      const [row, told] = await Promise.all([get(`campaigns/${id}`, {}, byItself), get(`campaigns/${id}/report`, {}, byItself)]);
+      if (gone) return;
+      if (!byItself || row.state !== last?.row.state || row.reason !== last?.row.reason || row.size !== last?.row.size) header(row);
+      show(watch, progress(row, told.report));
+      show(report, BEFORE.includes(row.state) ? null : came(row, told.report));
+      last = { row, at: Date.now(), written: row.expanded };
+    } catch (problem) {
+      show(head, h("h1", null, "Campaign"), h("p", { class: "error", role: "alert" }, problem.status === 404 ? "There is no such campaign." : problem.message));
+    }
+    if (!gone) timer = setTimeout(again, EVERY);
+  }
+
+  function again() {
+    if (document.hidden || document.querySelector("dialog")) timer = setTimeout(again, EVERY);
+    else draw(true);
+  }
+
+  function header(row) {
+    show(head,
+      h("div", { class: "titled" }, h("h1", null, row.plan.title), chip(row.state), row.reason && h("b", null, words(row.reason)), h("span", { class: "grow" }), h("div", { class: "row" }, actions(row))),
+      h("p", { class: "sheet", id: "stands" }, STANDS[row.state], row.reason && ` ${sentence(WHY[row.reason] ?? words(row.reason))}.`),
+      steps(row));
+  }
+
+  function steps(row) {
+    if (!BEFORE.includes(row.state)) return null;
+    const agreed = row.state === "approved";
+    const list = [["Audience", row.size > 0, row.size > 0 ? `${count(row.size)} people are meant` : "nobody is meant yet"], ["Dry run", seen, "who gets what, when, and what it costs"],
+      ["Approval", agreed || !row.needs_approval, row.needs_approval ? (row.approval ? `by ${row.approval.by}` : "by somebody else") : "not needed for so few"], ["Start", false, ""]];
+    return h("ol", { class: "steps", "aria-label": "Steps" }, list.map(([name, done, text]) => h("li", { class: done ? "done" : "" }, h("b", null, name), done && h("span", { class: "sr" }, " (done)"), h("span", { class: "quiet" }, ` ${text}`))));
+  }
+
+  function actions(row) {
+    const may = shell.may("campaigns:write");
+    const agrees = shell.may("campaigns:approve") || (may && !row.needs_approval);
+    const stops = may || agrees || shell.may("holds:write");
+    const button = (name, text, run, kind) => h("button", { id: name, class: kind, on: { click: run } }, text);
+    const own = row.needs_approval && row.created_by === shell.me.name;
+    const before = BEFORE.includes(row.state);
+    const waits = ["draft", "awaiting_approval"].includes(row.state) && row.needs_approval;
+    return [
+      before && (may || agrees) && button("dry-run", "Dry run", dryRun),
+      agrees && !own && (row.state === "canary_hold" || waits || (row.state === "paused" && row.reason === "approval_void")) && button("approve", row.state === "canary_hold" ? "It is well: go on …" : "Approve …", () => approve(row), "main"),
+      may && before && (row.state === "approved" || !row.needs_approval || row.state === "draft") && button("start", row.needs_approval && row.state === "draft" ? "Ask for approval" : "Start …", () => start(row), "main"),
+      may && row.state === "paused" && button("resume", "Resume …", () => move("resume", "Go on", "It goes on exactly where it was stopped, by its pace.", "It goes on.")),
+      may && row.state === "paused" && row.expanded > 0 && button("correct", "Correct …", () => follow(row, "correct"), "main"),
+      ["running", "canary_hold"].includes(row.state) && stops && button("pause", "Pause …", () => move("pause", "Pause", "Nothing more of it is begun, on any worker, within two seconds. What is on the wire is not called back.", "Paused.", true), "stop"),
+      may && !OVER.includes(row.state) && button("pace", "Pace …", () => pace(row)),
+      may && OVER.includes(row.state) && row.expanded > 0 && [button("retry-failed", "Write again to those not reached …", () => follow(row, "retry-failed")), button("retry-unanswered", "Write again to those who did not answer …", () => follow(row, "retry-unanswered")),
+        button("correct", "Correct …", () => follow(row, "correct"))],
+      may && !OVER.includes(row.state) && button("cancel", "End it …", () => move("cancel", "End it", "What has not begun is taken back. It cannot be started again.", "It was ended.", true))];
+  }
+
+  async function move(what, yes, text, after, danger) {
+    const done = await ask({ title: `${yes}: ${last.row.plan.title}`, text, yes, danger, check: () => post(`campaigns/${id}/${what}`, {}) });
+    if (done) { say(after); draw(); }
+  }
+
+  async function start(row) {
+    const done = await ask({
+      title: row.needs_approval && row.state === "draft" ? "Ask for approval" : `Start: ${count(row.size)} people`,
+      text: row.needs_approval && row.state === "draft" ? "It is shown as ready. Somebody else looks at the dry run and agrees; then you start it." : `They are written to from now on${row.plan.start ? ", not before the hour of the plan" : ""}${row.plan.canary && row.plan.canary < row.size ? `; the first ${count(row.plan.canary)} go alone` : ""}.`,
+      yes: row.needs_approval && row.state === "draft" ? "Ask" : "Start",
+      check: () => post(`campaigns/${id}/start`, {}),
+    });
+    if (done) { say(done.state === "running" ? "It has been started." : "It waits for approval."); draw(); }
+  }
+
+  async function approve(row) {
+    if (row.state !== "canary_hold" && (!seen || unread)) {
+      say("Look at the dry run and its texts first.");
+      if (!seen) await dryRun();
+      forecast.querySelector("#samples")?.focus();
+      return;
+    }
+    const done = await ask({
+      title: row.state === "canary_hold" ? "The first ones are well" : "Approve this campaign",
+      text: "Type the number of recipients, as you have read it. Your name and this number go on record; it holds for exactly this list, plan and these texts.",
+      fields: h("label", null, "Number of recipients", h("input", { name: "recipients", required: true, inputmode: "numeric", pattern: "[0-9]{1,10}", autocomplete: "off" })),
+      yes: "Agree", check: (form) => post(`campaigns/${id}/approve`, { recipients: Number(form.recipients) }),
+    });
+    if (done) { say("Agreed."); draw(); }
+  }
+
+  async function pace(row) {
+    const now = row.plan.pace;
+    const done = await ask({
+      title: "How fast", text: row.needs_approval ? "Slower needs nobody's word. Faster is another plan than the one that was approved: it waits for approval." : null,
+      fields: [h("label", null, "At most so many (nothing: as fast as the providers take it)", h("input", { name: "count", type: "number", min: 1, max: 1000000, value: now?.count ?? "" })), pick("per", [["hour", "an hour"], ["minute", "a minute"]], now?.per ?? "hour", "in"),
+        h("label", null, "While the phones are answered", h("input", { name: "hours", value: now?.hours ?? "", autocomplete: "off", placeholder: "mon-fri 09:00-17:00, sat-sun closed" }))],
+      yes: "Set the pace",
+      check: (form) => post(`campaigns/${id}/pace`, form.count ? { [`per_${form.per}`]: Number(form.count), ...(form.hours.trim() && { hours: form.hours.trim() }) } : {}),
+    });
+    if (done) { say("The pace is set."); draw(); }
+  }
+
+  async function follow(row, kind) {
+    const text = {
+      correct: "A new campaign to exactly those who have received this one, with the texts as they are now. It passes the limit of messages a day, so somebody else approves it.",
+      "retry-failed": "A new campaign to exactly those whom this one could not reach.",
+      "retry-unanswered": "A new campaign to exactly those who have it and did not answer.",
+    }[kind];
+    const name = `${id.slice(0, 50)}-${{ correct: "correction", "retry-failed": "again", "retry-unanswered": "reminder" }[kind]}`;
+    const plan = row.plan;
+    const done = await ask({
+      title: { correct: "Correct it", "retry-failed": "Write again", "retry-unanswered": "Remind them" }[kind], text,
+      fields: [h("label", null, "Name of the new campaign", h("input", { name: "id", value: name, required: true, pattern: "[a-z0-9_\\-]{1,64}", autocomplete: "off" })),
+        h("label", null, "Template", h("input", { name: "template", value: plan.template, required: true, autocomplete: "off" })),
+        Object.entries(plan.data).filter(([, value]) => typeof value === "string").map(([field, value]) => h("label", null, field, h("input", { name: `data.${field}`, value, autocomplete: "off" })))],
+      yes: "Make the draft",
+      check: (form) => {
+        const data = { ...plan.data };
+        for (const [field, value] of Object.entries(form)) if (field.startsWith("data.")) data[field.slice(5)] = value;
+        return post(`campaigns/${id}/${kind}`, { id: form.id, source: plan.source, template: form.template, data, canary: kind === "correct" ? 0 : plan.canary,
+          ...(plan.site && { site: plan.site }), ...(plan.purpose && { purpose: plan.purpose }), ...(plan.channels && { channels: plan.channels }),
+          ...(plan.pace && { pace: { [`per_${plan.pace.per}`]: plan.pace.count, ...(plan.pace.hours && { hours: plan.pace.hours }) } }) });
+      },
+    });
+    if (done) { say("The draft is made."); location.hash = `#/campaigns/${done.plan.id}`; }
+  }
+
+  async function dryRun() {
+    show(forecast, h("section", { class: "sheet" }, h("h2", null, "Dry run"), h("p", { class: "empty" }, "Everybody is looked at …")));
+    try {
+      const told = await post(`campaigns/${id}/dry-run`, {});
+      if (gone) return;
+      seen = true;
+      if (last) header(last.row);
+      show(forecast, foreseen(told));
+    } catch (problem) {
+      show(forecast, h("p", { class: "error", role: "alert" }, problem.message));
+    }
+  }
+
+  function foreseen(told) {
+    const box = h("div", null, told.samples.length === 0 ? null : [
+      h("p", { class: "quiet" }, "The longest text of each channel and language, with an invented name. They say what stands in the list."),
+      h("button", { id: "samples", on: { click: open } }, "Show the texts …")]);
+    unread = told.samples.length > 0;
+    if (told.samples.some((sample) => sample.text)) texts(told.samples);
+    async function open() {
+      const shown = await reveal(`campaigns/${id}/reveal`, "the texts of this dry run");
+      if (shown) texts(shown.samples);
+    }
+    function texts(samples) {
+      unread = false;
+      show(box, h("div", { class: "secret", id: "texts" }, samples.map((sample) => [h("h3", null, `${sample.channel}, ${sample.language}${sample.segments ? `, ${sample.segments} ${sample.segments === 1 ? "segment" : "segments"}` : ""}`), h("div", { class: "text", lang: sample.language }, sample.text)])));
+    }
+    return h("section", { class: "sheet", id: "forecast" }, h("h2", null, "Dry run"),
+      h("p", null, h("b", null, `${count(told.would_get)} of ${count(told.recipients)} people would get a message`), `: ${count(told.segments)} SMS segments, ${told.cost} ${told.currency}.`),
+      facts([["First", told.first_send_at && when(told.first_send_at, true)], ["Last", told.last_send_at && when(told.last_send_at, true)]]),
+      h("div", { class: "grid" }, groups("By channel", told.by_channel), groups("By language", told.by_language), groups("Left out, and why", told.excluded), groups("By hour", hours(told.by_hour))), box);
+  }
+
+  function progress(row, told) {
+    const sums = {};
+    for (const line of told.lines) sums[line.status] = (sums[line.status] ?? 0) + line.count;
+    const reasons = {};
+    for (const line of told.lines) if (line.reason) reasons[`${line.status}|${line.reason}`] = (reasons[`${line.status}|${line.reason}`] ?? 0) + line.count;
+    const handled = row.expanded + row.refused;
+    const rate = last && row.state === "running" ? Math.max(0, (row.expanded - last.written) / ((Date.now() - last.at) / 3600000)) : null;
+    const pace = row.plan.pace ? `${count(row.plan.pace.count)} ${row.plan.pace.per === "hour" ? "an hour" : "a minute"}${row.plan.pace.hours ? `, ${row.plan.pace.hours}` : ""}` : "as fast as the providers take it";
+    return h("section", { class: "sheet" }, h("h2", null, "How it stands"),
+      h("progress", { max: Math.max(1, row.size), value: String(Math.min(handled, row.size)), "aria-label": "Written" }),
+      h("p", null, `${count(handled)} of ${count(row.size)} written`, row.no_longer_needed > 0 && `, ${count(row.no_longer_needed)} left out`, row.refused > 0 && `, ${count(row.refused)} could have no message`, "."),
+      Object.keys(sums).length > 0 && h("p", { class: "row", id: "sums" }, Object.entries(sums).map(([status, number]) => h("a", { href: to("log", { campaign_id: id, status }), class: "plainly" }, chip(status), ` ${count(number)} `))),
+      facts([["Template", link(`templates/${row.plan.template}`, {}, row.plan.template)], ["Source", row.plan.source], ["Site", row.plan.site],
+        ["Starts", row.plan.start && (typeof row.plan.start === "object" && row.plan.start.local ? `${row.plan.start.local}, where each recipient lives` : startOf(row.plan.start))],
+        ["Pace", pace], ["Now", rate !== null && row.plan.pace ? `about ${count(Math.round(rate))} an hour` : null], ["Ends about", row.expected_end && when(row.expected_end, true)],
+        ["First to go", row.plan.canary && row.plan.canary < row.size ? count(row.plan.canary) : null], ["Made by", row.created_by], ["Approved", row.approval ? [`${row.approval.by}, `, when(row.approval.at, true)] : row.needs_approval ? "not yet" : "not needed"],
+        ["Follows", row.plan.follows && link(`campaigns/${row.plan.follows[1]}`, {}, `${words(row.plan.follows[0])} of ${row.plan.follows[1]}`)]]),
+      Object.keys(reasons).length > 0 && table(["Status", "Why", ["How many", "num"]], Object.entries(reasons).sort((a, b) => b[1] - a[1]).map(([key, number]) => {
+        const [status, reason] = key.split("|");
+        return [chip(status), link("log", { campaign_id: id, status, reason }, words(reason)), count(number)];
+      }), "Reasons"));
+  }
+
+  function came(row, told) {
+    const by = (name) => {
+      const sums = {};
+      for (const line of told.lines) if (line[name]) sums[line[name]] = (sums[line[name]] ?? 0) + line.count;
+      return sums;
+    };
+    return h("section", { class: "sheet", id: "report" }, h("div", { class: "titled" }, h("h2", null, "What came of it"), h("span", { class: "grow" }),
+      h("a", { class: "button small", href: `v1/campaigns/${id}/export`, download: `campaign-${id}.csv` }, "Export CSV"),
+      told.refused.length > 0 && h("a", { class: "button small", href: `v1/campaigns/${id}/export?refused=true`, download: `campaign-${id}-refused.csv` }, "Those without a message (CSV)")),
+    h("div", { class: "grid" }, groups("By channel", by("channel")), groups("By language", by("locale")), groups("By hour", hours(by("hour"))), groups("Could have no message", Object.fromEntries(told.refused)), groups("What they answered", Object.fromEntries(told.replies))));
+  }
+}
+
+/** What became of a list that was sent a moment ago. */
+function refusedOf(shell, id) {
+  const brought = shell.brought?.id === id ? shell.brought : null;
+  shell.brought = null;
+  if (!brought) return null;
+  return h("section", { class: "sheet", id: "brought", role: "status" }, h("h2", null, "The list"),
+    h("p", null, `${count(brought.read)} rows read, ${count(brought.added)} added${brought.known ? `, ${count(brought.known)} there before` : ""}, ${count(brought.refused)} refused.`),
+    brought.refused > 0 && [h("p", null, h("button", { id: "refused", on: { click: () => hand(`${id}-refused.csv`, brought.refused_file ?? "") } }, "Refused rows, as they came, with the reasons (CSV)")),
+      table([["Row", "num"], "Column", "What is wrong", "What to do"], brought.refusals.slice(0, 20).flatMap((row) => row.errors.map((error) => [count(row.line), error.field, error.rule, error.cure])), "Refused rows")]);
+}
+
+function groups(title, sums) {
+  const entries = Object.entries(sums).sort((a, b) => (title === "By hour" ? 0 : b[1] - a[1]));
+  return entries.length > 0 && h("div", null, h("h3", null, title), h("dl", { class: "facts" }, entries.map(([name, number]) => [h("dt", null, words(name)), h("dd", { class: "num" }, count(number))])));
+}
+
+function hours(sums) {
+  return Object.fromEntries(Object.entries(sums).sort(([a], [b]) => (a < b ? -1 : 1)).slice(0, 48).map(([hour, number]) =>
+    [new Date(hour).toLocaleString([], { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hour12: false }), number]));
+}
+
+function startOf(start) {
+  const text = typeof start === "string" ? start : Object.values(start)[0];
+  return Number.isNaN(Date.parse(text)) ? String(text) : when(text, true);
+}
+
+function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

@@ -1,0 +1,77 @@
+//! What is wrong with the whole of it, and what people on call were told of it.
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::Result;
+use crate::domain::alert::Alert;
+use crate::domain::campaign::PauseReason;
+use crate::domain::ids::{CampaignId, SourceName, WorkerId};
+
+/// The ledger's part in alerts. As elsewhere, a method is one transaction.
+#[async_trait]
+pub trait Alerts {
+    /// The few numbers by which it shows that something is wrong: each from an index of what is open.
+    async fn vitals(&self) -> Result<Vitals>;
+
+    /// Gives the watch to one worker for `lease`: true where it is this one, which may look and tell until then.
+    async fn take_watch(&self, worker: WorkerId, lease: SignedDuration) -> Result<bool>;
+
+    /// Alerts that stand, those whose end is still to be told, and those that have ended within a day; by since when. And
+    /// the clock.
+    async fn alerts(&self) -> Result<(Vec<Alert>, Timestamp)>;
+
+    /// Writes alerts as they are known after a look, as far as `worker` still has the watch: what people said of them stays
+    /// as it stands here, unless an alert begins anew. Forgets those that have ended a month ago. False: it has it no more.
+    async fn keep_alerts(&self, worker: WorkerId, alerts: &[Alert]) -> Result<bool>;
+
+    /// What somebody says of an alert that stands. `None`: none of that key stands.
+    async fn answer_alert(&self, key: &str, by: &str, answer: AlertAnswer) -> Result<Option<Alert>>;
+
+    /// How many people are behind what is wrong; counted up to [`Behind::MOST`] each.
+    async fn people_behind(&self) -> Result<Behind>;
+}
+
+/// What somebody on call says of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlertAnswer {
+    /// They look after it: it is not told again.
+    Acknowledge,
+    /// Nothing is told of it for so long.
+    Snooze(SignedDuration),
+}
+
+/// Numbers by which it shows that something is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    pub parked: u64,
+    pub outbox: u64,
+    pub unknown: u64,
+    pub work_open: u64,
+    pub work_overdue: u64,
+    pub safety_open: u64,
+    pub surges: u64,
+    /// By source; only where there are some.
+    pub results_dead: Vec<(SourceName, u64)>,
+    /// Campaigns that have stopped by themselves.
+    pub paused: Vec<(CampaignId, PauseReason)>,
+    /// Provider, attempts that did not arrive, and those that did, among the newest of the last half hour.
+    pub outcomes: Vec<(String, u64, u64)>,
+}
+
+/// How many patients are behind what is wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Behind {
+    /// A message to them has been due for a minute and more.
+    pub waiting: u64,
+    /// Nobody knows whether their message arrived.
+    pub unknown: u64,
+    /// There is work about them that nobody has claimed in time.
+    pub overdue: u64,
+}
+
+impl Behind {
+    /// No more are counted.
+    pub const MOST: u64 = 100_000;
+}

@@ -1,0 +1,219 @@
+//! How what is kept lies in the ledger, and for how long: sealing anew, erasing by age, and all that is known of one
+//! patient.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::Result;
+use super::rows::{AttemptRow, MessageRow};
+use super::sealed::{RowAt, Sealed};
+use super::sealer::{Form, KeyId};
+use crate::domain::campaign::RecipientBody;
+use crate::domain::ids::{CampaignId, MessageId, PatientId, ProviderName, ReplyId, WorkerId};
+use crate::domain::patient::{Consent, Patient};
+use crate::domain::phi::Phi;
+use crate::domain::reply::Intent;
+
+/// What keeps and forgets.
+#[async_trait]
+pub trait Keeping {
+    /// How new values are written, and which keys open what is there; the first is the one in use.
+    fn sealing(&self) -> (Form, Vec<KeyId>);
+
+    /// Looks at the next rows of a sealed column, in the order of their keys; seals anew, where it is asked for, what does
+    /// not lie as new values do. Safe beside running workers: a value that changes meanwhile is left alone.
+    async fn look_through(&self, ask: &Walk) -> Result<Walked>;
+
+    /// Erases the next rows of a class that have ended and are old enough; one worker at a time. Answers how many, and
+    /// whether there may be more.
+    async fn erase_old(&self, ask: &Expiry) -> Result<Erased>;
+
+    /// All that is known of a patient; `None`: nothing.
+    async fn patient_record(&self, id: &PatientId) -> Result<Option<PatientRecord>>;
+}
+
+/// A step through a sealed column.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    pub column: Sealed,
+    /// `None`: from the beginning.
+    pub after: Option<RowAt>,
+    /// Rows in one transaction.
+    pub limit: u32,
+    pub reseal: bool,
+}
+
+/// What a step found.
+#[derive(Clone, Debug, Default)]
+pub struct Walked {
+    /// How many values lay how.
+    pub forms: BTreeMap<Form, u64>,
+    /// How many were sealed anew.
+    pub resealed: u64,
+    /// How many cannot be opened: altered, moved, or under a key that is not here.
+    pub unreadable: u64,
+    /// Where the next step goes on; `None`: this was the last.
+    pub next: Option<RowAt>,
+}
+
+/// What is erased together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Data of jobs and how they were decided, of messages that are final; rows of campaigns that are over.
+    Messages,
+    /// Where attempts went, of messages that are final.
+    Attempts,
+    /// What patients wrote, and from where, unless somebody still has to look after it.
+    Replies,
+    /// Bodies that could not be accepted, mended or not.
+    Rejected,
+}
+
+impl Class {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Messages, Self::Attempts, Self::Replies, Self::Rejected];
+
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Attempts => "attempts",
+            Self::Replies => "replies",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// A turn at erasing.
+#[derive(Clone, Copy, Debug)]
+pub struct Expiry {
+    pub worker: WorkerId,
+    pub class: Class,
+    /// What is older than this goes, by the ledger's clock.
+    pub age: SignedDuration,
+    /// Rows in one transaction.
+    pub limit: u32,
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    pub rows: u32,
+    /// Another turn may find more.
+    pub more: bool,
+}
+
+/// All that is known of a patient.
+#[derive(Clone, Debug)]
+pub struct PatientRecord {
+    /// The id that counts, then those that lead to it.
+    pub ids: Vec<PatientId>,
+    /// `None`: they never were in the directory, or were erased from it.
+    pub patient: Option<Patient>,
+    /// What was said at their addresses, by whoever stands behind them.
+    pub said: Vec<Consent>,
+    pub changes: Vec<RecordChange>,
+    /// Newest first.
+    pub messages: Vec<(MessageRow, Vec<AttemptRow>)>,
+    pub replies: Vec<ReplyRecord>,
+    pub campaigns: Vec<CampaignPlace>,
+}
+
+/// A change of a patient's record that was not the EHR's.
+#[derive(Clone, Debug)]
+pub struct RecordChange {
+    pub at: Timestamp,
+    pub by: String,
+    pub what: String,
+    pub evidence: String,
+}
+
+/// A reply as it is on record.
+#[derive(Clone, Debug)]
+pub struct ReplyRecord {
+    pub id: ReplyId,
+    pub provider: ProviderName,
+    pub intent: Intent,
+    pub received_at: Timestamp,
+    /// The message that it follows.
+    pub message_id: Option<MessageId>,
+    /// `None`: erased.
+    pub from: Option<Phi>,
+    pub text: Option<Phi>,
+}
+
+/// A place in the audience of a campaign.
+#[derive(Clone, Debug)]
+pub struct CampaignPlace {
+    pub campaign: CampaignId,
+    pub message_id: Option<MessageId>,
+    pub body: RecipientBody,
+}
+
+impl PatientRecord {
+    /// The whole record as JSON, nothing masked.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let said: Vec<Value> = self.said.iter().map(consent).collect();
+        let changes: Vec<Value> = self
+            .changes
+            .iter()
+            .map(|c| json!({"at": c.at, "by": c.by, "what": c.what, "evidence": c.evidence}))
+            .collect();
+        let replies: Vec<Value> = self
+            .replies
+            .iter()
+            .map(|r| {
+                json!({
+                    "id": r.id, "provider": r.provider, "intent": r.intent, "received_at": r.received_at,
+                    "message_id": r.message_id, "from": r.from, "text": r.text,
+                })
+            })
+            .collect();
+        let campaigns: Vec<Value> = self
+            .campaigns
+            .iter()
+            .map(|c| json!({"campaign_id": c.campaign, "message_id": c.message_id, "row": c.body}))
+            .collect();
+        json!({
+            "ids": self.ids, "patient": self.patient.as_ref().map(Patient::to_json),
+            "said_at_addresses": said, "changes": changes,
+            "messages": self.messages.iter().map(message).collect::<Vec<_>>(),
+            "replies": replies, "campaigns": campaigns,
+        })
+    }
+}
+
+fn consent(said: &Consent) -> Value {
+    json!({
+        "purpose": said.purpose, "channel": said.channel, "address": said.address, "granted": said.granted,
+        "at": said.at, "source": said.source, "by": said.by, "evidence": said.evidence,
+    })
+}
+
+fn message((row, attempts): &(MessageRow, Vec<AttemptRow>)) -> Value {
+    let facts = &row.facts;
+    let attempts: Vec<Value> = attempts
+        .iter()
+        .map(|a| {
+            json!({
+                "id": a.id, "step": a.step, "number": a.number, "status": a.status, "provider": a.provider,
+                "channel": a.channel, "address": a.address, "locale": a.locale, "recipient": a.recipient,
+                "provider_ref": a.provider_ref, "code": a.code, "begun_at": a.begun_at, "settled_at": a.settled_at,
+            })
+        })
+        .collect();
+    let explanation: Option<Value> =
+        row.explanation.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    json!({
+        "id": facts.id, "source": facts.source, "job_id": facts.job_id, "template": facts.template,
+        "purpose": facts.purpose, "about": facts.about, "site": facts.site, "campaign_id": facts.campaign_id,
+        "status": row.status, "reason": row.reason, "accepted_at": row.accepted_at, "changed_at": row.changed_at,
+        "expires_at": row.expires_at, "copy_of": row.copy_of, "job": row.body, "explanation": explanation,
+        "attempts": attempts,
+    })
+}

@@ -1,0 +1,220 @@
+//! What is wrong with the whole of it: numbers, who watches, what was told.
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+
+use super::Ledger;
+use super::read::first_id_of;
+use crate::domain::alert::{Alert, Finding, Level, Telling, Trouble, Way};
+use crate::domain::campaign::PauseReason;
+use crate::domain::ids::{CampaignId, SourceName, WorkerId};
+use crate::store::alerts::{AlertAnswer, Alerts, Behind, Vitals};
+use crate::store::columns::Columns;
+use crate::store::engine::{Args, Engine, args, maybe_texts, micros, texts, times};
+use crate::store::{Result, StoreError};
+
+/// So far back outcomes are looked at ...
+const OUTCOMES: SignedDuration = SignedDuration::from_mins(30);
+/// ... and so many at most: a look must stay cheap beside thousands a second.
+const NEWEST: i64 = 10_000;
+
+/// The columns of an alert, in the order in which [`alert_row`] reads them.
+const ROW: &str = "key, trouble, subject, level, what, since, gone_since, ended_at, told_at, owed, owed_ways, acknowledged_by, \
+    acknowledged_at, snoozed_by, snoozed_until";
+
+/// Many rows at once; see [`Ledger::count_up_to`].
+const WAITING: &str = "SELECT DISTINCT patient_id FROM messages \
+    WHERE due_at <= now() - $2 * {us} AND lease_until IS NULL LIMIT $1";
+const UNKNOWN: &str = "SELECT DISTINCT patient_id FROM messages \
+    WHERE status = 'unknown' AND changed_at <= now() - $2 * {us} LIMIT $1";
+const OVERDUE: &str = "SELECT DISTINCT patient_id FROM work_items \
+    WHERE closed_at IS NULL AND claimed_at IS NULL AND patient_id IS NOT NULL AND due_at <= now() - $2 * {us} LIMIT $1";
+
+impl<E: Engine> Ledger<E> {
+    async fn read_vitals(&self) -> Result<Vitals> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT (SELECT count(*) FROM parked WHERE replayed_at IS NULL),
+                     (SELECT count(*) FROM events WHERE published_at IS NULL),
+                     (SELECT count(*) FROM messages WHERE status = 'unknown' AND NOT test),
+                     (SELECT count(*) FROM work_items WHERE closed_at IS NULL),
+                     (SELECT count(*) FROM work_items WHERE closed_at IS NULL AND claimed_at IS NULL AND due_at <= now()),
+                     (SELECT count(*) FROM work_items WHERE closed_at IS NULL AND kind = 'safety'),
+                     (SELECT count(*) FROM holds WHERE cause = 'surge_hold' AND released_at IS NULL)",
+                Args::none(),
+            )
+            .await?;
+        let row = rows.first().ok_or_else(|| StoreError::Internal("no vitals".to_owned()))?;
+        let dead = "SELECT source, count(*) FROM callbacks WHERE dead_at IS NOT NULL GROUP BY source ORDER BY source";
+        let dead = self.engine.read(dead, Args::none()).await?;
+        let paused = "SELECT id, reason FROM campaigns WHERE state = 'paused' AND reason <> 'operator' ORDER BY id LIMIT 100";
+        let paused = self.engine.read(paused, Args::none()).await?;
+        Ok(Vitals {
+            parked: row.count(0)?,
+            outbox: row.count(1)?,
+            unknown: row.count(2)?,
+            work_open: row.count(3)?,
+            work_overdue: row.count(4)?,
+            safety_open: row.count(5)?,
+            surges: row.count(6)?,
+            results_dead: dead
+                .iter()
+                .map(|row| Ok((row.word(0, SourceName::parse)?, row.count(1)?)))
+                .collect::<Result<_>>()?,
+            paused: paused
+                .iter()
+                .map(|row| Ok((row.word(0, CampaignId::parse)?, row.word(1, PauseReason::from_word)?)))
+                .collect::<Result<_>>()?,
+            outcomes: self.outcomes().await?,
+        })
+    }
+
+    async fn outcomes(&self) -> Result<Vec<(String, u64, u64)>> {
+        let since = self.clock().await?.checked_sub(OUTCOMES).unwrap_or(Timestamp::MIN);
+        let rows = self
+            .engine
+            .read(
+                "SELECT provider, count(CASE WHEN status = 'undelivered' THEN 1 END),
+                     count(CASE WHEN status IN ('delivered', 'read') THEN 1 END)
+                 FROM (SELECT provider, status FROM attempts WHERE id >= $1 ORDER BY id DESC LIMIT $2) AS newest
+                 GROUP BY provider ORDER BY provider",
+                args![first_id_of(since), NEWEST],
+            )
+            .await?;
+        rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.count(1)?, row.count(2)?))).collect()
+    }
+
+    /// How many rows a statement answers that takes its limit as $1 and how long it must have been so as $2.
+    async fn count_up_to(&self, select: &str, after: SignedDuration) -> Result<u64> {
+        let sql = format!("SELECT count(*) FROM ({select}) AS found");
+        let most = i64::try_from(Behind::MOST).unwrap_or(i64::MAX);
+        let rows = self.engine.read(sql, args![most, micros(after)]).await?;
+        rows.first().map_or(Ok(0), |row| row.count(0))
+    }
+
+    async fn lease_watch(&self, worker: WorkerId, lease: SignedDuration) -> Result<bool> {
+        let sql = "UPDATE alert_watch SET worker = $1, until = now() + $2 * {us}
+            WHERE worker IS NULL OR worker = $1 OR until < now() RETURNING until";
+        Ok(!self.engine.write(sql, args![worker.0, micros(lease)]).await?.is_empty())
+    }
+
+    async fn list_alerts(&self) -> Result<(Vec<Alert>, Timestamp)> {
+        let sql = format!(
+            "SELECT {ROW} FROM alerts WHERE ended_at IS NULL OR owed IS NOT NULL OR ended_at > now() - 86400000000 * {{us}}
+             ORDER BY since, key LIMIT 1000"
+        );
+        let rows = self.engine.read(sql, Args::none()).await?;
+        Ok((rows.iter().map(alert_row).collect::<Result<_>>()?, self.clock().await?))
+    }
+
+    async fn write_alerts(&self, worker: WorkerId, alerts: &[Alert]) -> Result<bool> {
+        let mut tx = self.engine.begin().await?;
+        let watch = "SELECT 1 FROM alert_watch WHERE worker = $1 AND until >= now() {for update}";
+        if E::run(&mut tx, watch, args![worker.0]).await?.is_empty() {
+            return Ok(false);
+        }
+        let ways: Vec<String> = alerts
+            .iter()
+            .map(|alert| serde_json::to_string(&alert.owed.as_ref().map(|(_, ways)| ways)))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|_| super::unfit("an alert"))?;
+        let rows: Vec<(&Alert, &String)> = alerts.iter().zip(&ways).collect();
+        let batch = vec![
+            texts("key", &rows, |(a, _)| &a.key),
+            texts("trouble", &rows, |(a, _)| a.finding.trouble.as_str()),
+            texts("subject", &rows, |(a, _)| &a.finding.subject),
+            texts("level", &rows, |(a, _)| a.finding.level.as_str()),
+            texts("what", &rows, |(a, _)| &a.finding.what),
+            times("since", &rows, |(a, _)| Some(a.since)),
+            times("gone_since", &rows, |(a, _)| a.gone_since),
+            times("ended_at", &rows, |(a, _)| a.ended_at),
+            times("told_at", &rows, |(a, _)| a.told_at),
+            maybe_texts("owed", &rows, |(a, _)| a.owed.as_ref().map(|(telling, _)| telling.as_str())),
+            texts("owed_ways", &rows, |(_, ways)| ways),
+        ];
+        // One that begins anew has another `since`: what was said of the one before does not count for it.
+        E::run(
+            &mut tx,
+            "INSERT INTO alerts (key, trouble, subject, level, what, since, gone_since, ended_at, told_at, owed, owed_ways)
+             SELECT key, trouble, subject, level, what, since, gone_since, ended_at, told_at, owed, owed_ways FROM {input}
+             WHERE true ON CONFLICT (key) DO UPDATE SET
+                 acknowledged_by = CASE WHEN alerts.since = excluded.since THEN alerts.acknowledged_by END,
+                 acknowledged_at = CASE WHEN alerts.since = excluded.since THEN alerts.acknowledged_at END,
+                 snoozed_by = CASE WHEN alerts.since = excluded.since THEN alerts.snoozed_by END,
+                 snoozed_until = CASE WHEN alerts.since = excluded.since THEN alerts.snoozed_until END,
+                 level = excluded.level, what = excluded.what, since = excluded.since, gone_since = excluded.gone_since,
+                 ended_at = excluded.ended_at, told_at = excluded.told_at, owed = excluded.owed,
+                 owed_ways = excluded.owed_ways",
+            Args::none().batch(batch),
+        )
+        .await?;
+        let forget = "DELETE FROM alerts WHERE ended_at < now() - 2592000000000 * {us} AND owed IS NULL";
+        E::run(&mut tx, forget, Args::none()).await?;
+        E::commit(tx).await?;
+        Ok(true)
+    }
+
+    async fn take_answer(&self, key: &str, by: &str, answer: AlertAnswer) -> Result<Option<Alert>> {
+        let (set, span) = match answer {
+            AlertAnswer::Acknowledge => {
+                ("acknowledged_by = $2, acknowledged_at = now() + $3 * {us}", SignedDuration::ZERO)
+            }
+            AlertAnswer::Snooze(span) => ("snoozed_by = $2, snoozed_until = now() + $3 * {us}", span),
+        };
+        let sql = format!("UPDATE alerts SET {set} WHERE key = $1 AND ended_at IS NULL RETURNING {ROW}");
+        let rows = self.engine.write(sql, args![key, by, micros(span)]).await?;
+        rows.first().map(alert_row).transpose()
+    }
+}
+
+fn alert_row(row: &impl Columns) -> Result<Alert> {
+    let telling = row.maybe_word(9, Telling::from_word)?;
+    let ways: Option<Vec<Way>> = serde_json::from_str(row.text(10)?)
+        .map_err(|_| StoreError::Internal("the ways of an alert".to_owned()))?;
+    Ok(Alert {
+        key: row.text(0)?.to_owned(),
+        finding: Finding {
+            trouble: row.word(1, Trouble::from_word)?,
+            subject: row.text(2)?.to_owned(),
+            level: row.word(3, Level::from_word)?,
+            what: row.text(4)?.to_owned(),
+        },
+        since: row.time(5)?,
+        gone_since: row.maybe_time(6)?,
+        ended_at: row.maybe_time(7)?,
+        told_at: row.maybe_time(8)?,
+        owed: telling.zip(ways),
+        acknowledged_by: row.maybe_text(11)?.map(str::to_owned),
+        acknowledged_at: row.maybe_time(12)?,
+        snoozed_by: row.maybe_text(13)?.map(str::to_owned),
+        snoozed_until: row.maybe_time(14)?,
+    })
+}
+
+#[async_trait]
+impl<E: Engine> Alerts for Ledger<E> {
+    async fn vitals(&self) -> Result<Vitals> {
+        self.read_vitals().await
+    }
+    async fn take_watch(&self, worker: WorkerId, lease: SignedDuration) -> Result<bool> {
+        self.lease_watch(worker, lease).await
+    }
+    async fn alerts(&self) -> Result<(Vec<Alert>, Timestamp)> {
+        self.list_alerts().await
+    }
+    async fn keep_alerts(&self, worker: WorkerId, alerts: &[Alert]) -> Result<bool> {
+        self.write_alerts(worker, alerts).await
+    }
+    async fn answer_alert(&self, key: &str, by: &str, answer: AlertAnswer) -> Result<Option<Alert>> {
+        self.take_answer(key, by, answer).await
+    }
+    async fn people_behind(&self) -> Result<Behind> {
+        let minute = SignedDuration::from_mins(1);
+        Ok(Behind {
+            waiting: self.count_up_to(WAITING, minute).await?,
+            unknown: self.count_up_to(UNKNOWN, SignedDuration::ZERO).await?,
+            overdue: self.count_up_to(OVERDUE, SignedDuration::ZERO).await?,
+        })
+    }
+}

@@ -1,0 +1,259 @@
+//! Digests: messages that another one carries.
+//!
+//! A message and those that it carries begin in one transaction: either its attempt stands and all of them ride on it,
+//! or nothing of it was written. From then on a rider has nothing due by itself and belongs to nobody's hand; what
+//! becomes of it is what becomes of that one attempt. Arrived: it is cancelled as merged. Failed, or undelivered after
+//! all: it is free, is decided upon anew, and goes its own ways. Unknown: it waits as the attempt does, and comes before a
+//! person at the same deadline; it is never sent by itself while its text may be with somebody. A crash at any place
+//! leaves one of these three.
+
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::admit::bare_move;
+use super::corridor::{other_subjects, others};
+use super::work::NewItem;
+use super::{Ledger, Numbered};
+use crate::domain::ids::{MessageId, WorkerId};
+use crate::domain::status::{AttemptStatus, MessageStatus};
+use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
+use crate::store::columns::{Columns, facts};
+use crate::store::emit::{Move, NewEvent};
+use crate::store::engine::{Column, Data, Engine, args, bytes, ids, ints, maybe_texts, micros, texts, times};
+use crate::store::rows::{Begin, Claimed, MessageFacts, Rider, Seats};
+use crate::store::{Result, words};
+
+/// What waits for the end of the night is asked again with company of the same day.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// Found without being held; whoever takes them asks again.
+const COMPANY: &str = concat!(
+    "SELECT DISTINCT m.id FROM (
+         SELECT patient_id, template FROM {input}
+         UNION SELECT pa.patient_id, input.template FROM {input}
+         JOIN patient_addresses pa ON pa.address_index = input.address_index
+     ) who JOIN messages m ON m.patient_id = who.patient_id AND m.template = who.template
+     WHERE ",
+    words::may_join!(),
+    " AND (m.due_at <= now() OR m.merged_into IS NOT NULL
+           OR (m.status = 'held' AND m.reason = 'quiet_hours' AND m.due_at <= now() + $2 * {us}))
+     LIMIT $1"
+);
+
+const RIDE: &str = "
+UPDATE messages
+SET status = 'sending', reason = 'merged', held_by = NULL, merged_into = input.carrier, last_attempt = input.attempt,
+    channel = input.channel, explanation = input.explanation, due_at = $1, lease_token = NULL, lease_owner = NULL,
+    lease_until = NULL
+FROM {input}
+WHERE messages.id = input.id AND messages.lease_token = input.token";
+
+/// Those whose carrier's attempt has come to something. What was sent and is not reported on any more has arrived as far
+/// as anybody will know.
+const ENDED: &str = concat!(
+    "SELECT ",
+    words::facts!("m."),
+    ", m.status, m.merged_into, a.status, a.channel, a.recipient, now() FROM messages m
+     JOIN attempts a ON a.id = m.last_attempt LEFT JOIN messages c ON c.id = m.merged_into
+     WHERE m.merged_into IS NOT NULL AND m.status IN ('sending', 'unknown') AND m.lease_until IS NULL
+       AND (a.status IN ('failed', 'undelivered', 'delivered', 'read') OR (a.status = 'sent' AND c.receipt_by IS NULL)
+           OR (a.status = 'unknown' AND m.status = 'sending'
+               AND COALESCE(a.settled_at, a.begun_at) <= now() - $2 * {us}))
+     ORDER BY m.id LIMIT $1 {skip locked}"
+);
+
+const FREE: &str = "
+UPDATE messages SET merged_into = NULL, last_attempt = NULL, reason = NULL, due_at = now() WHERE id = ANY($1)";
+
+/// What was called unknown can no longer be called cancelled.
+const ARRIVED: &str = "
+UPDATE messages
+SET status = CASE status WHEN 'unknown' THEN 'sent' ELSE 'cancelled' END, reason = 'merged', due_at = NULL,
+    changed_at = now(), seq = seq + $2
+WHERE id = ANY($1) RETURNING id, seq";
+
+const LOST: &str = "
+UPDATE messages SET status = 'unknown', reason = 'outcome_unknown', due_at = NULL, changed_at = now(), seq = seq + $2
+WHERE id = ANY($1) RETURNING id, seq";
+
+impl<E: Engine> Ledger<E> {
+    pub(super) async fn take_company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Claimed> {
+        let batch = vec![
+            texts("patient_id", seats, |s| s.patient.as_str()),
+            texts("template", seats, |s| s.template.as_str()),
+            bytes("address_index", seats, |s| self.sealer.index(&s.address)),
+        ];
+        let found = if seats.is_empty() || room == 0 {
+            Vec::new()
+        } else {
+            self.engine.read(COMPANY, args![i64::from(room), micros(DAY)].batch(batch)).await?
+        };
+        let found = found.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
+        let rows = if found.is_empty() {
+            Vec::new()
+        } else {
+            let args = args![found, worker.0, micros(self.timings.lease)];
+            self.engine.write(E::STATEMENTS.take_company, args).await?
+        };
+        let now = match rows.first() {
+            Some(row) => row.time(20)?,
+            None => self.clock().await?,
+        };
+        let messages = rows.iter().map(|row| self.leased(row)).collect::<Result<Vec<_>>>()?;
+        Ok(Claimed { messages, now })
+    }
+
+    /// As `begin`, for a batch in which some carry others: whoever cannot take all of theirs along does not begin.
+    /// Answers the same.
+    pub(super) async fn begin_with_riders(
+        &self,
+        worker: WorkerId,
+        mut batch: Vec<&Begin>,
+    ) -> Result<Vec<E::Row>> {
+        let mut tx = self.engine.begin().await?;
+        let riders: Vec<(&Begin, &Rider)> =
+            batch.iter().flat_map(|b| b.riders.iter().map(move |r| (*b, r))).collect();
+        let ready = self.ready_to_ride(&mut tx, worker, &riders).await?;
+        batch.retain(|b| b.riders.iter().all(|rider| ready.contains(&rider.message.0)));
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let others = others(&batch)?;
+        let rows = E::run(&mut tx, E::STATEMENTS.begin, self.beginning(worker, &batch, &others)).await?;
+        let begun = rows.iter().map(|row| row.id(0)).collect::<Result<HashSet<Uuid>>>()?;
+        let aboard: Vec<(&Begin, &Rider)> =
+            riders.into_iter().filter(|(b, _)| begun.contains(&b.attempt.0)).collect();
+        if !aboard.is_empty() {
+            let columns = vec![
+                ids("id", &aboard, |(_, r)| r.message.0),
+                ints("token", &aboard, |(_, r)| r.token),
+                ids("carrier", &aboard, |(b, _)| b.facts.id.0),
+                ids("attempt", &aboard, |(b, _)| b.attempt.0),
+                texts("channel", &aboard, |(b, _)| b.route.channel.as_str()),
+                texts("explanation", &aboard, |(_, r)| &r.explanation),
+            ];
+            E::run(&mut tx, RIDE, args![Timestamp::MAX].batch(columns)).await?;
+        }
+        E::commit(tx).await?;
+        Ok(rows)
+    }
+
+    /// Those for whom every reason to send still stands, as it must for whoever carries them. Their rows are held.
+    async fn ready_to_ride(
+        &self,
+        tx: &mut E::Tx,
+        worker: WorkerId,
+        riders: &[(&Begin, &Rider)],
+    ) -> Result<HashSet<Uuid>> {
+        let others =
+            riders.iter().map(|(_, r)| other_subjects(&r.state)).collect::<Result<Vec<Option<String>>>>()?;
+        let columns = vec![
+            ids("id", riders, |(_, r)| r.message.0),
+            ints("token", riders, |(_, r)| r.token),
+            ints("step", riders, |(_, r)| i64::from(r.step)),
+            texts("provider", riders, |(b, _)| b.provider.as_str()),
+            texts("channel", riders, |(b, _)| b.route.channel.as_str()),
+            maybe_texts("subject", riders, |(_, r)| r.state.subjects.first().map(String::as_str)),
+            Column { name: "others", data: Data::Text(others.iter().map(Option::as_deref).collect()) },
+            ints("revision", riders, |(_, r)| r.state.revision),
+            times("valid_until", riders, |(_, r)| Some(r.valid_until)),
+        ];
+        let args = args![worker.0, micros(self.timings.send)].batch(columns);
+        E::run(tx, E::STATEMENTS.board, args).await?.iter().map(|row| row.id(0)).collect()
+    }
+
+    pub(super) async fn end_rides(&self, limit: u32) -> Result<u32> {
+        let mut tx = self.engine.begin().await?;
+        let asked = args![i64::from(limit), micros(self.rules.unknown_deadline)];
+        let rows = E::run(&mut tx, ENDED, asked).await?;
+        let rides = rows.iter().map(ride).collect::<Result<Vec<Ride>>>()?;
+        if rides.is_empty() {
+            return Ok(0);
+        }
+        let of = |end: End| -> Vec<&Ride> { rides.iter().filter(|ride| ride.end == end).collect() };
+        let free: Vec<Uuid> = of(End::Free).iter().map(|ride| ride.facts.id.0).collect();
+        E::run(&mut tx, FREE, args![free]).await?;
+        self.tell_ends(&mut tx, &of(End::Arrived), ARRIVED).await?;
+        let lost = of(End::Lost);
+        self.tell_ends(&mut tx, &lost, LOST).await?;
+        let items: Vec<NewItem<'_>> = lost
+            .iter()
+            .filter(|ride| !ride.facts.test)
+            .map(|ride| NewItem::about(WorkKind::OutcomeUnknown, &ride.facts))
+            .collect();
+        self.open_items(&mut tx, &items).await?;
+        E::commit(tx).await?;
+        Ok(u32::try_from(rides.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Moves rides that ended alike, and tells it.
+    async fn tell_ends(&self, tx: &mut E::Tx, rides: &[&Ride], move_on: &'static str) -> Result<()> {
+        if rides.is_empty() {
+            return Ok(());
+        }
+        let told: Vec<Option<NewEvent>> =
+            rides.iter().map(|ride| self.emitter.carried(&ride.facts, ride.by, &ride.told())).collect();
+        let all: Vec<Uuid> = rides.iter().map(|ride| ride.facts.id.0).collect();
+        let rows = E::run(tx, move_on, args![all, i64::from(told.iter().any(Option::is_some))]).await?;
+        let mut events = Vec::with_capacity(rows.len());
+        for (ride, event) in rides.iter().zip(told) {
+            let row = rows.iter().find(|row| row.id(0).is_ok_and(|id| id == ride.facts.id.0));
+            if let (Some(row), Some(event)) = (row, event) {
+                events.push(Numbered { message: Some(ride.facts.id), seq: row.count(1)?, event });
+            }
+        }
+        self.insert_events(tx, &events).await
+    }
+}
+
+/// How a message that another one carries comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It was told.
+    Arrived,
+    /// It was not: it goes on by itself.
+    Free,
+    /// Nobody knows.
+    Lost,
+}
+
+/// A message that another one carries.
+struct Ride {
+    facts: MessageFacts,
+    status: MessageStatus,
+    by: MessageId,
+    end: End,
+    channel: Channel,
+    recipient: Recipient,
+    now: Timestamp,
+}
+
+impl Ride {
+    fn told(&self) -> Move<'static> {
+        let (status, reason) = match (self.end, self.status) {
+            (End::Lost, _) => (MessageStatus::Unknown, Reason::OutcomeUnknown),
+            (_, MessageStatus::Unknown) => (MessageStatus::Sent, Reason::Merged),
+            _ => (MessageStatus::Cancelled, Reason::Merged),
+        };
+        Move { channel: Some(self.channel), recipient: self.recipient, ..bare_move(status, reason, self.now) }
+    }
+}
+
+/// The facts, then `status, merged_into`, the attempt's `status, channel, recipient`, and the clock.
+fn ride(row: &impl Columns) -> Result<Ride> {
+    Ok(Ride {
+        facts: facts(row)?,
+        status: row.word(14, MessageStatus::from_word)?,
+        by: MessageId(row.id(15)?),
+        end: match row.word(16, AttemptStatus::from_word)? {
+            AttemptStatus::Failed | AttemptStatus::Undelivered => End::Free,
+            AttemptStatus::Sending | AttemptStatus::Unknown => End::Lost,
+            AttemptStatus::Sent | AttemptStatus::Delivered | AttemptStatus::Read => End::Arrived,
+        },
+        channel: row.word(17, Channel::from_word)?,
+        recipient: row.word(18, Recipient::from_word)?,
+        now: row.time(19)?,
+    })
+}

@@ -1,0 +1,150 @@
+//! What comes by the broker, as far as the ledger: whose it is, what becomes of what cannot be accepted, and how it goes
+//! in again.
+
+use std::sync::Arc;
+
+use outreachd::app;
+use outreachd::config::Config;
+use outreachd::domain::ids::{SourceName, WorkerId};
+use outreachd::domain::words::Reason;
+use outreachd::intake::again::Again;
+use outreachd::intake::gatekeeper::Arrival;
+use outreachd::intake::{Gatekeeper, Incoming, Intake, Outcome};
+use outreachd::store::rows::{CancelOutcome, ParkedFilter, ParkedRow};
+use serde_json::{Value, json};
+
+use crate::support::shared::TestDatabase;
+
+fn source(name: &str) -> Option<SourceName> {
+    SourceName::parse(name)
+}
+
+fn by_broker(user_stands_for: &str, key: &str, body: &Value) -> Incoming {
+    Incoming {
+        body: body.to_string().into_bytes(),
+        arrival: Arrival {
+            source: source(user_stands_for),
+            by_broker: true,
+            origin: if key.starts_with("patient") { "patients" } else { "jobs" }.to_owned(),
+            ..Arrival::default()
+        },
+        key: Some(key.to_owned()),
+        redelivered: false,
+        park: true,
+    }
+}
+
+fn job(id: &str, source: &str) -> Value {
+    json!({"id": id, "source": source, "patient_id": "P1", "template": "preferences-changed", "data": {},
+        "not_before": "2036-01-01T00:00:00Z", "expires_at": "2036-02-01T00:00:00Z"})
+}
+
+fn patient(id: &str) -> Value {
+    json!({"id": id, "updated_at": "2026-01-01T00:00:00Z", "contacts": []})
+}
+
+fn word(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Accepted(_) => "accepted".to_owned(),
+        Outcome::Cancel(CancelOutcome::Cancelled(_)) => "cancelled".to_owned(),
+        Outcome::Patient(_) => "patient".to_owned(),
+        Outcome::Merged => "merged".to_owned(),
+        Outcome::Refused { parked, problems, .. } => format!("{} {}", problems[0].reason, parked.is_some()),
+        other => format!("{other:?}"),
+    }
+}
+
+async fn parked(intake: &Intake, reason: Reason) -> Vec<ParkedRow> {
+    let filter = ParkedFilter { reason: Some(reason), limit: 100, ..ParkedFilter::default() };
+    intake.store.parked(&filter).await.unwrap()
+}
+
+/// A source with a broker user, and one without.
+async fn open() -> (Intake, TestDatabase) {
+    let database = TestDatabase::create().await;
+    let text = format!(
+        "[store]\nurl = \"{}\"\n[[source]]\nname = \"ehr\"\namqp_user = \"ehr-user\"\n[[source]]\nname = \"lab\"\n",
+        database.url()
+    );
+    let config = Arc::new(Config::from_toml(&text).unwrap());
+    let store = app::open_store(&config).await.unwrap();
+    store.migrate().await.unwrap();
+    let catalogue = app::load_catalogue(&config.templates.dir).unwrap();
+    let gatekeeper = Gatekeeper::new(config, catalogue);
+    (Intake { store, gatekeeper, dispatcher: None, worker: WorkerId::generate() }, database)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_with_a_broker_user_is_that_users_alone_and_nothing_is_lost_or_stops_the_rest() {
+    let (intake, _database) = open().await;
+    let merge = json!({"id": "P1", "into": "P2"});
+    let table = [
+        ("", "job", job("j1", "ehr"), "source_not_allowed true"),
+        ("lab", "job", job("j1", "ehr"), "source_not_allowed true"),
+        ("ehr", "job", job("j1", "ehr"), "accepted"),
+        ("", "job", job("j1", "lab"), "accepted"),
+        ("", "job.cancel", json!({"source": "ehr", "id": "j1"}), "source_not_allowed true"),
+        ("ehr", "job.cancel", json!({"source": "ehr", "id": "j1"}), "cancelled"),
+        ("", "patient.merge", merge, "unknown_patient true"),
+        ("", "patient.upsert", patient("P1"), "patient"),
+    ];
+    let items = table.iter().map(|(user, key, body, _)| by_broker(user, key, body)).collect();
+    let told: Vec<String> = intake.submit(items).await.unwrap().iter().map(word).collect();
+    let expected: Vec<&str> = table.iter().map(|(.., expected)| *expected).collect();
+    assert_eq!(told, expected);
+
+    // Whoever named a source that is not theirs is not taken for it, now or when it goes in again.
+    let refused = parked(&intake, Reason::SourceNotAllowed).await;
+    let owners: Vec<Option<SourceName>> = refused.iter().map(|row| row.source.clone()).collect();
+    assert_eq!(owners, [None, source("lab"), None]);
+    let again = intake.replay(refused, "ana", None).await.unwrap();
+    assert!(again.iter().all(|one| word(&one.outcome) == "source_not_allowed false"), "{again:?}");
+
+    // A merge goes in again as a merge, once both are known.
+    intake.submit(vec![by_broker("", "patient.upsert", &patient("P2"))]).await.unwrap();
+    let again = intake.replay(parked(&intake, Reason::UnknownPatient).await, "ana", None).await.unwrap();
+    assert_eq!(word(&again[0].outcome), "merged");
+
+    // What PostgreSQL refuses is parked alone; those beside it go in.
+    let mut nul = by_broker("", "job", &job("j2", "lab"));
+    nul.arrival.correlation_id = Some("a\0b".to_owned());
+    let mut nul_and_bad = by_broker("", "job", &json!({"source": "lab"}));
+    nul_and_bad.arrival.correlation_id = Some("a\0b".to_owned());
+    let items = vec![
+        by_broker("", "job", &job("j3", "lab")),
+        nul,
+        nul_and_bad,
+        by_broker("", "job", &job("j4", "lab")),
+    ];
+    let told: Vec<String> = intake.submit(items).await.unwrap().iter().map(word).collect();
+    assert_eq!(told[0], "accepted");
+    assert_eq!(told[1], "malformed true");
+    assert_eq!(told[3], "accepted");
+    let rows = parked(&intake, Reason::Malformed).await;
+    assert!(rows.iter().filter(|row| row.problems[0].rule.contains("22021")).count() == 2, "{rows:?}");
+    assert!(rows.iter().all(|row| row.correlation_id.is_none() && !row.body.is_empty()));
+
+    // Two who try again at once get one second try.
+    let Outcome::Cancel(CancelOutcome::Cancelled(ids)) = &intake
+        .submit(vec![by_broker("", "job.cancel", &json!({"source": "lab", "id": "j3"}))])
+        .await
+        .unwrap()[0]
+    else {
+        panic!("not cancelled")
+    };
+    let message = intake.store.message(ids[0]).await.unwrap().unwrap();
+    let tries = (0..4).map(|_| intake.again(&message, false, "ana"));
+    let tries = futures_util::future::join_all(tries).await;
+    let accepted = tries.iter().filter(|one| matches!(one, Ok(Again::Accepted(_)))).count();
+    let already = tries.iter().filter(|one| matches!(one, Ok(Again::Already(_)))).count();
+    assert_eq!((accepted, already), (1, 3), "{tries:?}");
+    let untried = outreachd::store::rows::MessageFilter {
+        source: source("lab"),
+        status: Some(outreachd::domain::status::MessageStatus::Cancelled),
+        limit: 10,
+        ..Default::default()
+    };
+    assert_eq!(intake.store.messages(&untried).await.unwrap().len(), 1);
+    let untried = outreachd::store::rows::MessageFilter { untried: true, ..untried };
+    assert!(intake.store.messages(&untried).await.unwrap().is_empty(), "it has its second try");
+}

@@ -1,0 +1,480 @@
+//! How what is kept lies there, and for how long: sealed, sealed anew, erased in its time, or with its patient.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+use outreachd::domain::campaign::{Plan, RecipientBody};
+use outreachd::domain::credential::{PasswordHash, TotpSecret};
+use outreachd::domain::ids::{MessageId, SiteId, UserName, WorkerId};
+use outreachd::domain::patient::{ConsentSource, Name, Patient, Person, Proxy, ProxyPerson};
+use outreachd::domain::people::Role;
+use outreachd::domain::phi::Phi;
+use outreachd::domain::reply::Reply;
+use outreachd::domain::status::{AttemptStatus, MessageStatus};
+use outreachd::domain::words::{Authority, Channel, ProxyMode, Purpose, Reason, WorkOutcome};
+use outreachd::policy::reply::{More, read};
+use outreachd::store::audit::{AuditEntry, AuditFilter, verify};
+use outreachd::store::campaigns::NewRecipient;
+use outreachd::store::keeping::{Class, Erased, Expiry, Walk};
+use outreachd::store::people::User;
+use outreachd::store::rows::{
+    AddressConsent, Admission, Begin, ParkedFilter, ReplyAsk, Subject, Then, WorkFilter, WorkMove,
+};
+use outreachd::store::sealed::{OPEN, Sealed};
+use outreachd::store::sealer::Form;
+use outreachd::store::{Store, StoreError};
+use serde_json::json;
+
+use super::ledger::{Ledger, rejects, worker};
+use super::make::{Shape, at, contact, job, patient_id, provider, reject, revocation, route, source};
+use crate::proof::canary::{Canary, find};
+
+const OLD: [u8; 32] = [21; 32];
+const NEW: [u8; 32] = [22; 32];
+
+/// Everything that is written about one patient.
+struct Case {
+    name: String,
+    phone: String,
+    email: String,
+    given: String,
+    family: String,
+    proxy: String,
+    /// What stands nowhere else: template data, a reply, evidence, a rejected body, a row of a list, a reason.
+    words: Vec<String>,
+}
+
+impl Case {
+    fn new(n: usize) -> Self {
+        let words = [
+            "data",
+            "inline",
+            "explained",
+            "evidence",
+            "imported",
+            "wrote",
+            "rejected",
+            "row",
+            "plan",
+            "why",
+        ];
+        Self {
+            name: format!("P{n}"),
+            phone: format!("+1773{:07}", 5_390_000 + n),
+            email: format!("zqvannaxk{n:03}@wrblewskiq.example.org"),
+            given: format!("Zq\u{e9}vanna{n:03}Xk"),
+            family: format!("O'Wr\u{f8}blewskiq{n:03}"),
+            proxy: format!("Qu\u{e4}rzelbichler{n:03}"),
+            words: words
+                .iter()
+                .map(|word| format!("{word}: t\u{fc}rkizgelb {n:03} \u{6c34}\u{6676}"))
+                .collect(),
+        }
+    }
+
+    fn canaries(&self) -> Vec<Canary> {
+        let mut all: Vec<Canary> =
+            [&self.given, &self.family, &self.proxy, &self.email].map(|token| Canary::new(token)).into();
+        all.extend(self.words.iter().map(|word| Canary::new(word)));
+        all.extend(Canary::phone(&self.phone));
+        all
+    }
+
+    fn patient(&self) -> Patient {
+        let mut patient = Patient::bare(patient_id(&self.name));
+        let named =
+            |given: &str| Some(Name { given: Some(Phi::new(given)), family: Some(Phi::new(&self.family)) });
+        patient.updated_at = Some(at("2026-01-01T00:00:00Z"));
+        patient.name = named(&self.given);
+        patient.contacts = vec![contact(Channel::Sms, &self.phone), contact(Channel::Email, &self.email)];
+        let mut no = revocation(Some(Purpose::Marketing), "2026-01-01T00:00:00Z");
+        no.evidence = Some(self.words[3].clone());
+        patient.consents = vec![no];
+        let aunt = Person {
+            name: Some(Name { given: Some(Phi::new(&self.proxy)), family: None }),
+            language: None,
+            timezone: None,
+            contacts: Vec::new(),
+        };
+        patient.proxies = vec![Proxy {
+            person: ProxyPerson::Person(Box::new(aunt)),
+            relationship: Some("aunt".to_owned()),
+            authority: Authority::Caregiver,
+            mode: ProxyMode::Also,
+            purposes: None,
+            from: None,
+            until: None,
+            evidence: None,
+        }];
+        patient
+    }
+
+    fn job(&self, id: &str) -> Admission {
+        let mut job = job(id).patient(&self.name);
+        job.body.data = json!({ "practitioner": self.words[0] }).as_object().unwrap().clone();
+        job.body.override_reason = Some(self.words[1].clone());
+        job.body.patient = Some(Box::new(self.patient()));
+        job
+    }
+}
+
+/// Writes everything that can be written of a patient; answers the message that was sent.
+async fn write_all(ledger: &Ledger, case: &Case) -> MessageId {
+    let word = |n: usize| case.words[n].clone();
+    ledger.upsert_patients(vec![case.patient()]).await.unwrap();
+    let imported = AddressConsent {
+        channel: Channel::Sms,
+        address: Phi::new(&case.phone),
+        purpose: Some(Purpose::Survey),
+        granted: false,
+        at: at("2026-02-01T00:00:00Z"),
+        source: ConsentSource::Patient,
+        by: Some("import".to_owned()),
+        evidence: Some(word(4)),
+    };
+    ledger.record_address_consents(&[imported]).await.unwrap();
+    let hand = ledger.lease(case.job(&format!("j-{}", case.name))).await;
+    let planned = ledger.plan(&hand).await;
+    let mut route = route();
+    route.address = Phi::new(&case.phone);
+    let begin = Begin { explanation: json!({ "why": word(2) }).to_string(), route, ..planned };
+    let attempt = begin.attempt;
+    assert!(ledger.try_begin(begin).await);
+    ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Sent).await;
+    let text = word(5);
+    let reply = Reply {
+        provider: provider("twilio"),
+        channel: Channel::Sms,
+        reference: format!("r-{}", case.name),
+        from: Phi::new(&case.phone),
+        about: None,
+        text: Phi::new(&text),
+        keyword: None,
+    };
+    let meaning = read(&text, None, &More::default());
+    ledger.reply(&ReplyAsk { reply, meaning, opt_in: Vec::new() }).await.unwrap();
+    let body = format!("{} {} {}", word(6), case.phone, case.family);
+    ledger.admit(&rejects(vec![reject(body.as_bytes(), false)])).await.unwrap();
+    add_to_campaign(ledger, case).await;
+    let entry = AuditEntry {
+        who: "ana".to_owned(),
+        act: "patient.reveal".to_owned(),
+        subject: case.name.clone(),
+        detail: Phi::new(word(9)),
+    };
+    ledger.record(&entry).await.unwrap();
+    let user = User {
+        name: UserName::parse(&format!("ana{}", case.name.to_lowercase())).unwrap(),
+        role: Role::Operator,
+        sites: vec![SiteId::parse("north").unwrap()],
+        password: PasswordHash::stored("$argon2id$one"),
+        totp: TotpSecret::from_bits([7; 20]),
+        created_at: jiff::Timestamp::UNIX_EPOCH,
+        disabled_at: None,
+    };
+    ledger.add_user(&user).await.unwrap();
+    hand.facts.id
+}
+
+async fn add_to_campaign(ledger: &Ledger, case: &Case) {
+    let id = format!("flu-{}", case.name.to_lowercase());
+    let plan =
+        json!({ "id": id, "template": "appointment-reminder", "data": { "practitioner": case.words[8] } });
+    let plan = Plan::parse(plan.to_string().as_bytes(), Some(&source("ehr"))).unwrap();
+    assert!(ledger.create_campaign(&plan, "ana").await.unwrap());
+    let data = json!({ "practitioner": case.words[7] }).as_object().unwrap().clone();
+    let body = RecipientBody { data, patient: Some(Box::new(case.patient())) };
+    let row = NewRecipient { ordinal: 1, patient: patient_id(&case.name), body, place: None };
+    ledger.add_recipients(&plan.id, &[row]).await.unwrap().unwrap();
+}
+
+/// How the values of every sealed column lie, and how many were sealed anew on the way.
+async fn walk(store: &dyn Store, limit: u32, reseal: bool) -> (BTreeMap<Form, u64>, u64, u64) {
+    let (mut forms, mut resealed, mut unreadable) = (BTreeMap::new(), 0, 0);
+    for column in Sealed::ALL {
+        let mut after = None;
+        loop {
+            let ask = Walk { column: *column, after, limit, reseal };
+            let step = loop {
+                match store.look_through(&ask).await {
+                    Err(StoreError::Contention) => tokio::task::yield_now().await,
+                    other => break other.unwrap(),
+                }
+            };
+            for (form, count) in step.forms {
+                *forms.entry(form).or_default() += count;
+            }
+            resealed += step.resealed;
+            unreadable += step.unreadable;
+            after = step.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    forms.remove(&Form::Empty);
+    (forms, resealed, unreadable)
+}
+
+pub(super) async fn a_dump_names_nobody(mut ledger: Ledger) {
+    let (hidden, planted) = (Case::new(1), Case::new(2));
+    ledger.store = ledger.sealing(&[NEW]);
+    let message = write_all(&ledger, &hidden).await;
+    let said = ledger.dump().await;
+    let found = find(&hidden.canaries(), &said);
+    assert!(found.is_empty(), "private data lies open: {found:#?}");
+    let (forms, _, _) = walk(ledger.store.as_ref(), 100, false).await;
+    assert_eq!(forms.keys().copied().collect::<Vec<_>>(), [ledger.sealing_form()]);
+    for column in Sealed::ALL {
+        let ask = Walk { column: *column, after: None, limit: 10, reseal: false };
+        assert!(
+            ledger.look_through(&ask).await.unwrap().forms.contains_key(&ledger.sealing_form()),
+            "{column}"
+        );
+    }
+    // Whoever has the key reads all of it.
+    assert_eq!(ledger.row(message).await.body.data["practitioner"], hidden.words[0].as_str());
+    assert_eq!(ledger.patient(&patient_id("P1")).await.unwrap(), Some(hidden.patient()));
+    let record = ledger.patient_record(&patient_id("P1")).await.unwrap().unwrap().to_json().to_string();
+    for word in [&hidden.phone, &hidden.email, &hidden.given, &hidden.family, &hidden.proxy] {
+        assert!(record.contains(word.as_str()), "{word}");
+    }
+    // The same search finds each of the words where nothing is sealed.
+    ledger.store = ledger.another();
+    write_all(&ledger, &planted).await;
+    let said = ledger.dump().await;
+    let found = find(&planted.canaries(), &said);
+    for canary in planted.canaries() {
+        assert!(found.iter().any(|f| f.ends_with(canary.token())), "{} is not found", canary.token());
+    }
+    assert!(find(&hidden.canaries(), &said).is_empty());
+    every_column_is_judged(&ledger).await;
+}
+
+/// Each column of text or bytes is sealed, or stands open with a reason. Told by the types of PostgreSQL: in SQLite ids
+/// are texts too, and its tables are the same.
+async fn every_column_is_judged(ledger: &Ledger) {
+    let Some(columns) = ledger.text_columns().await else { return };
+    let sealed: BTreeSet<String> = Sealed::ALL.iter().map(ToString::to_string).collect();
+    let open: BTreeSet<&str> = OPEN.iter().map(|(name, _)| *name).collect();
+    let is_judged = |(table, column): &&(String, String)| {
+        let names = [format!("{table}.{column}"), format!("*.{column}")];
+        sealed.contains(&names[0]) || names.iter().any(|name| open.contains(name.as_str()))
+    };
+    let missed: Vec<_> = columns.iter().filter(|column| !is_judged(column)).collect();
+    assert!(columns.len() > 100, "the schema was read: {}", columns.len());
+    assert!(missed.is_empty(), "say in src/store/sealed.rs whether these are sealed: {missed:?}");
+    let there: BTreeSet<String> = columns.iter().map(|(table, column)| format!("{table}.{column}")).collect();
+    assert!(sealed.is_subset(&there), "{:?}", sealed.difference(&there).collect::<Vec<_>>());
+}
+
+pub(super) async fn values_are_sealed_anew_beside_running_work(mut ledger: Ledger) {
+    let cases: Vec<Case> = (1..=4).map(Case::new).collect();
+    for case in &cases {
+        write_all(&ledger, case).await;
+    }
+    let plain = walk(ledger.store.as_ref(), 3, false).await.0;
+    assert_eq!(plain.keys().collect::<Vec<_>>(), [&Form::Plain]);
+
+    // From plain to sealed, and then to another key, while work goes on.
+    for (n, keys) in [vec![OLD], vec![NEW, OLD]].into_iter().enumerate() {
+        ledger.store = ledger.sealing(&keys);
+        let read = ledger.patient(&patient_id("P1")).await.unwrap();
+        assert!(n > 0 || read == Some(cases[0].patient()), "readable before it is sealed anew");
+        let work = async {
+            for at in 0..10 {
+                let id = format!("beside-{n}-{at}");
+                ledger.sent(cases[at % 4].job(&id)).await;
+                let case = Case { given: format!("Anew{n}{at}"), ..Case::new(at % 4 + 1) };
+                let mut patient = case.patient();
+                patient.updated_at = Some(at_second(n * 10 + at));
+                ledger.upsert_patients(vec![patient]).await.unwrap();
+            }
+        };
+        let (_, (_, resealed, unreadable)) = tokio::join!(work, walk(ledger.store.as_ref(), 3, true));
+        assert!(resealed > 20 && unreadable == 0, "{resealed} {unreadable}");
+        let (_, again, _) = walk(ledger.store.as_ref(), 3, true).await;
+        let (forms, more, _) = walk(ledger.store.as_ref(), 1_000, true).await;
+        assert!(again <= resealed && more == 0, "what is sealed stays so: {again} {more}");
+        assert_eq!(forms.keys().copied().collect::<Vec<_>>(), [ledger.sealing_form()]);
+        let name = ledger.patient(&patient_id("P1")).await.unwrap().unwrap().name.unwrap();
+        assert_eq!(
+            name.given,
+            Some(Phi::new(format!("Anew{n}8"))),
+            "nothing was put back to what it was before"
+        );
+        let log = verify(ledger.store.as_ref()).await.unwrap();
+        assert_eq!((log.entries, log.broken_at), (4, None), "the audit log says what it said");
+    }
+
+    // The old key can go; who has it alone reads nothing.
+    ledger.store = ledger.sealing(&[NEW]);
+    assert!(ledger.patient_record(&patient_id("P2")).await.unwrap().is_some());
+    let late = ledger.sealing(&[OLD]);
+    let refused = late.patient(&patient_id("P1")).await.unwrap_err().to_string();
+    assert!(refused.contains("seal_keys"), "{refused}");
+
+    // A value that was moved to another row, or altered, does not open, and does not hold up the others.
+    let ids: Vec<MessageId> =
+        ledger.messages(&of("P1")).await.unwrap().iter().map(|row| row.facts.id).collect();
+    let moved = format!(
+        "UPDATE messages SET body = (SELECT o.body FROM messages o WHERE o.id = '{}') WHERE id = '{}'",
+        ids[0], ids[1]
+    );
+    ledger.execute(&moved).await.unwrap();
+    assert!(ledger.message(ids[1]).await.is_err());
+    assert!(ledger.message(ids[0]).await.is_ok());
+    let third = ledger.sealing(&[[23; 32], NEW]);
+    let (forms, resealed, unreadable) = walk(third.as_ref(), 50, true).await;
+    assert_eq!((unreadable, forms.values().sum::<u64>() - resealed), (1, 1));
+}
+
+fn at_second(n: usize) -> jiff::Timestamp {
+    at("2026-03-01T00:00:00Z") + SignedDuration::from_secs(n as i64)
+}
+
+fn of(name: &str) -> outreachd::store::rows::MessageFilter {
+    outreachd::store::rows::MessageFilter {
+        patient_id: Some(patient_id(name)),
+        limit: 100,
+        ..Default::default()
+    }
+}
+
+const YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
+
+async fn expire(ledger: &Ledger, class: Class, worker: WorkerId) -> Erased {
+    let mut all = Erased::default();
+    for _ in 0..50 {
+        let turn = ledger.erase_old(&Expiry { worker, class, age: YEAR, limit: 2 }).await.unwrap();
+        all.rows += turn.rows;
+        if !turn.more {
+            return all;
+        }
+    }
+    panic!("{class:?} comes to no end");
+}
+
+async fn expire_all(ledger: &Ledger) -> Vec<u32> {
+    let mut rows = Vec::new();
+    for class in Class::ALL {
+        rows.push(expire(ledger, *class, worker()).await.rows);
+    }
+    rows
+}
+
+pub(super) async fn what_has_ended_is_erased_in_its_time(ledger: Ledger) {
+    let (one, two, young) = (Case::new(1), Case::new(2), Case::new(3));
+    let sent = write_all(&ledger, &one).await;
+    write_all(&ledger, &two).await;
+    let waits = ledger.accept(one.job("waits").due(at("2090-01-01T00:00:00Z"))).await;
+    // Of the two replies one waits for a person still.
+    let items = ledger.work_items(&WorkFilter { limit: 10, ..WorkFilter::default() }).await.unwrap();
+    let open = items.iter().find(|item| item.patient_id == Some(patient_id("P2"))).unwrap().id;
+    let closed = items.iter().find(|item| item.patient_id == Some(patient_id("P1"))).unwrap().id;
+    let close = WorkMove::Close(WorkOutcome::NotNeeded);
+    ledger.move_work(closed, "ana", close.clone()).await.unwrap();
+    assert_eq!(expire_all(&ledger).await, [0, 0, 0, 0], "nothing is old");
+    ledger.execute("UPDATE campaigns SET state = 'cancelled' WHERE id = 'flu-p1'").await.unwrap();
+    let before = ledger.row(sent).await;
+    ledger.pass(YEAR + SignedDuration::from_hours(1)).await;
+    let fresh = write_all(&ledger, &young).await;
+
+    // One worker at a time.
+    let ask = Expiry { worker: WorkerId::generate(), class: Class::Messages, age: YEAR, limit: 1 };
+    assert_eq!(ledger.erase_old(&ask).await.unwrap(), Erased { rows: 1, more: true });
+    assert_eq!(expire(&ledger, Class::Messages, worker()).await.rows, 0, "another one has it in hand");
+    ledger.pass(SignedDuration::from_secs(61)).await;
+    assert_eq!(expire_all(&ledger).await, [2, 2, 1, 2], "the second message and a campaign's row, and so on");
+    assert_eq!(expire_all(&ledger).await, [0, 0, 0, 0]);
+
+    let after = ledger.row(sent).await;
+    assert!(after.body.is_erased() && after.explanation.is_none());
+    assert_eq!((after.status, after.seq, &after.facts), (before.status, before.seq, &before.facts));
+    assert_eq!(ledger.attempts(sent).await.unwrap()[0].address, Phi::default());
+    for kept in [waits, fresh] {
+        assert!(!ledger.row(kept).await.body.is_erased());
+    }
+    assert_eq!(ledger.reply_text(closed).await.unwrap().unwrap().text, None);
+    assert!(ledger.reply_text(open).await.unwrap().unwrap().text.is_some());
+    assert_eq!(ledger.parked(&ParkedFilter { limit: 10, ..Default::default() }).await.unwrap().len(), 1);
+    assert_eq!(ledger.counts().await.unwrap().parked, 1);
+    let record = ledger.patient_record(&patient_id("P1")).await.unwrap().unwrap();
+    assert!(record.campaigns[0].body.is_empty(), "of the campaign that is over");
+    assert!(!ledger.patient_record(&patient_id("P2")).await.unwrap().unwrap().campaigns[0].body.is_empty());
+    // The directory, what was refused and the audit log are of no class.
+    assert_eq!(record.patient, Some(one.patient()));
+    assert_eq!(record.said.len(), 1);
+    let log = AuditFilter { limit: 10, ..AuditFilter::default() };
+    assert_eq!(ledger.audit(&log).await.unwrap()[0].detail, Phi::new(&one.words[9]));
+
+    // What had not ended is looked at again.
+    ledger.move_work(open, "ana", close).await.unwrap();
+    ledger.cancel(&[super::make::cancel_job("waits")]).await.unwrap();
+    ledger.pass(SignedDuration::from_hours(25)).await;
+    assert_eq!(expire_all(&ledger).await, [0, 0, 1, 0], "the job was cancelled yesterday");
+    ledger.pass(YEAR).await;
+    assert_eq!(
+        expire_all(&ledger).await,
+        [2, 1, 0, 1],
+        "with it goes what was young a year ago, but for a reply"
+    );
+    assert!(ledger.row(waits).await.body.is_erased());
+}
+
+pub(super) async fn a_patient_is_erased_and_their_no_stays(mut ledger: Ledger) {
+    let (gone, stays) = (Case::new(1), Case::new(2));
+    ledger.store = ledger.sealing(&[NEW]);
+    let sent = write_all(&ledger, &gone).await;
+    let other = write_all(&ledger, &stays).await;
+    let waits = ledger.accept(gone.job("waits").due(at("2090-01-01T00:00:00Z"))).await;
+    let mut old = gone.patient();
+    (old.id, old.consents) = (patient_id("P1-old"), Vec::new());
+    ledger.upsert_patients(vec![old]).await.unwrap();
+    let by_old = ledger.sent(gone.job("by-old").patient("P1-old")).await;
+    assert!(ledger.merge_patients(&patient_id("P1-old"), &patient_id("P1")).await.unwrap());
+
+    // All of it is in the record, under either name.
+    for name in ["P1", "P1-old"] {
+        let record = ledger.patient_record(&patient_id(name)).await.unwrap().unwrap();
+        assert_eq!(record.ids, [patient_id("P1"), patient_id("P1-old")]);
+        assert_eq!((record.messages.len(), record.replies.len(), record.campaigns.len()), (3, 1, 1));
+        let text = record.to_json();
+        let all = |n: usize| serde_json::to_string(&gone.words[n]).unwrap();
+        for n in [0, 1, 2, 3, 4, 5, 7] {
+            assert!(text.to_string().contains(all(n).trim_matches('"')), "{}", gone.words[n]);
+        }
+        assert!(!find(&gone.canaries(), &[("record".to_owned(), text.to_string().into_bytes())]).is_empty());
+    }
+    assert!(ledger.patient_record(&patient_id("nobody")).await.unwrap().is_none());
+
+    assert!(ledger.erase_patient(&patient_id("P1-old")).await.unwrap());
+    let record = ledger.patient_record(&patient_id("P1")).await.unwrap().unwrap();
+    let text = vec![("record".to_owned(), record.to_json().to_string().into_bytes())];
+    assert_eq!(find(&gone.canaries(), &text), Vec::<String>::new());
+    assert!(record.patient.is_none() && ledger.patient(&patient_id("P1-old")).await.unwrap().is_none());
+    for id in [sent, by_old, waits] {
+        assert!(ledger.row(id).await.body.is_erased());
+    }
+    assert_eq!(ledger.standing(sent).await.0, MessageStatus::Read);
+    assert_eq!(ledger.standing(waits).await, (MessageStatus::Cancelled, Some(Reason::Cancelled)));
+    assert_eq!(ledger.told(waits).await.last().unwrap(), "message.cancelled.ehr");
+    // Nobody else lost anything.
+    assert_eq!(ledger.row(other).await.body.data["practitioner"], stays.words[0].as_str());
+    assert_eq!(ledger.patient(&patient_id("P2")).await.unwrap(), Some(stays.patient()));
+    // Whoever brings them again finds what they refused: in their record, and at their number.
+    let back = Patient { consents: Vec::new(), ..gone.patient() };
+    ledger.upsert_patients(vec![back]).await.unwrap();
+    let asked = Subject {
+        message: job("q").facts.id,
+        patient: patient_id("P1"),
+        inline_addresses: Vec::new(),
+        step: 0,
+        yields: false,
+    };
+    let said = ledger.directory(&[asked]).await.unwrap().entries[0].address_consents.clone();
+    for purpose in [Purpose::Marketing, Purpose::Survey] {
+        assert!(said.iter().any(|c| c.purpose == Some(purpose) && !c.granted), "{purpose}");
+    }
+    assert!(!ledger.erase_patient(&patient_id("nobody")).await.unwrap());
+}
