@@ -340,6 +340,7 @@ fn campaigns() -> Vec<(&'static str, Value)> {
         ("state", word(CampaignState::ALL)),
         ("reason?", word(PauseReason::ALL)),
         ("created_by", text()),
+        ("changed_by", list(text())),
         ("created_at", time()),
         ("recipients", whole()),
         ("size", whole()),
