@@ -94,7 +94,7 @@ async fn measure(place: &Place, options: &Options) -> Result<Figures, Failure> {
         bring_directly(&way.intake, "patient.upsert", part.to_vec()).await?;
     }
     let sync_ms = sync_ms(place.folder()).map_err(|error| Failure::file(place.folder(), &error))?;
-    let brought = bring_all(&way, &source, options.jobs).await?;
+    let brought = bring_all(&way, options.jobs).await?;
     let before = Usage::now();
     let started = Instant::now();
     let worker = Worker::start(config.clone(), store.clone(), catalogue).await?;
@@ -105,7 +105,7 @@ async fn measure(place: &Place, options: &Options) -> Result<Figures, Failure> {
             // In process, a job is handed to the worker itself.
             let publisher = broker.as_ref().map(Broker::publisher);
             let own = Way { publisher, intake: worker.intake.clone() };
-            singles(&own, &source, &simulator, options).await
+            singles(&own, &simulator, options).await
         }
         Err(_) => Ok(Vec::new()),
     };
@@ -186,10 +186,10 @@ impl Source {
         (0..count).map(person).collect()
     }
 
-    fn job(&self, id: &str, patient: u64) -> String {
-        let starts_at = self.now.checked_add(jiff::SignedDuration::from_hours(72)).unwrap_or(self.now);
-        json!({ "id": id, "patient_id": format!("BENCH-{patient}"), "template": "appointment-reminder", "site": "bench",
-            "data": { "starts_at": format!("{:.0}", starts_at), "practitioner": "Dr. Lind" } })
+    fn job(id: &str, patient: u64) -> String {
+        // A text of which each goes alone, however many the same person gets.
+        json!({ "id": id, "patient_id": format!("BENCH-{patient}"), "template": "preferences-changed", "site": "bench",
+            "data": {} })
         .to_string()
     }
 }
@@ -199,12 +199,12 @@ fn number(patient: u64) -> String {
     format!("+1312{:07}", 5_550_000 + patient % 4_000_000)
 }
 
-async fn bring_all(way: &Way, source: &Source, jobs: u64) -> Result<Duration, Failure> {
+async fn bring_all(way: &Way, jobs: u64) -> Result<Duration, Failure> {
     let started = Instant::now();
     let mut next = 0;
     while next < jobs {
         let end = (next + BATCH).min(jobs);
-        way.bring((next..end).map(|n| source.job(&format!("bench-{n}"), n % PEOPLE)).collect()).await?;
+        way.bring((next..end).map(|n| Source::job(&format!("bench-{n}"), n % PEOPLE)).collect()).await?;
         next = end;
     }
     Ok(started.elapsed())
@@ -243,19 +243,14 @@ async fn drain(
 }
 
 /// From when a job was handed over until it was with the provider, in milliseconds.
-async fn singles(
-    way: &Way,
-    source: &Source,
-    simulator: &Simulator,
-    options: &Options,
-) -> Result<Vec<f64>, Failure> {
+async fn singles(way: &Way, simulator: &Simulator, options: &Options) -> Result<Vec<f64>, Failure> {
     let before = simulator.now_hits();
     let mut tick = tokio::time::interval(Duration::from_secs(1) / options.rate);
     let mut begun: HashMap<TextDigest, u64> = HashMap::new();
     for n in 0..options.singles {
         tick.tick().await;
         begun.insert(TextDigest::of(number(n).as_bytes()), simulator.now_us());
-        way.bring(vec![source.job(&format!("single-{n}"), n)]).await?;
+        way.bring(vec![Source::job(&format!("single-{n}"), n)]).await?;
     }
     let all = simulator.wait_for_hits(before + options.singles);
     let late = || Failure::said("some of the single jobs have not arrived", "look at what the log says");
@@ -281,7 +276,7 @@ mod tests {
             region: Region::US,
             site_regions: Arc::default(),
         };
-        let job = source.job("bench-1", 7);
+        let job = Source::job("bench-1", 7);
         assert!(Job::parse(job.as_bytes(), &defaults).is_ok(), "{job}");
         for person in source.people(3) {
             let expect = Expect { id: None, updated_at: true };

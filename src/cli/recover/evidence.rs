@@ -406,7 +406,7 @@ mod tests {
         #[test]
         fn no_line_makes_the_reader_panic_and_what_is_refused_says_why(
             bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..120),
-            status in "[a-z]{0,10}", more in "(,\"(at|final|provider|taken|seq|step)\":(true|7|null|\"\\\\PC{0,8}\")){0,3}",
+            status in "[a-z]{0,10}", more in "(,\"(at|final|provider|taken|seq|step)\":(true|7|null|\"\\PC{0,8}\")){0,3}",
         ) {
             for line in [bytes, event(&status, &more).into_bytes()] {
                 let mut evidence = Evidence::default();
