@@ -113,7 +113,7 @@ fn texts(
                 continue;
             };
             let variables = Some(&template.manifest.variables);
-            let by_text = part.channel() == Channel::Sms;
+            let by_text = part.channel() == Some(Channel::Sms);
             let answers = if by_text { template.manifest.answers.as_slice() } else { &[] };
             let scan = Scan::of(&text, &Scope { file: &path, variables, partials: &known, answers });
             findings.extend(scan.findings);

@@ -95,6 +95,7 @@ impl SmtpSettings {
             reply_address: None,
             mark_key: None,
             webhook_secret: None,
+            sendgrid_key: None,
             dkim: None,
             pool_size: 1,
             ca_file: read_ca_file(s),

@@ -1,5 +1,6 @@
 //! The corridor's own statements: decide, begin, settle.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use jiff::Timestamp;
@@ -62,7 +63,7 @@ impl<E: Engine> Ledger<E> {
             maybe_ids("held_by", decisions, |d| d.held_by.map(|id| id.0)),
             flags("plan_over", decisions, |d| d.over.is_some()),
             flags("awaits", decisions, |d| d.over.is_some_and(|over| over.awaits)),
-            texts("explanation", explanations, |e| e),
+            texts("explanation", &explanations, |e| e.as_ref()),
             ints("shard", decisions, |d| i64::from(shard(d.facts.id))),
         ];
         batch.extend(self.event_columns(&events));
@@ -110,8 +111,8 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// What is kept of each decision, sealed.
-    pub(super) fn explanations(&self, batch: &[&Begin]) -> Result<Vec<String>> {
-        let sealed = |b: &&Begin| self.sealer.spell(Sealed::MessageExplanation.of(b.facts.id.0), &b.explanation);
+    pub(super) fn explanations<'a>(&self, batch: &[&'a Begin]) -> Result<Vec<Cow<'a, str>>> {
+        let sealed = |b: &&'a Begin| self.sealer.spell(Sealed::MessageExplanation.of(b.facts.id.0), &b.explanation);
         batch.iter().map(sealed).collect()
     }
 
@@ -121,7 +122,7 @@ impl<E: Engine> Ledger<E> {
         worker: WorkerId,
         batch: &'a [&'a Begin],
         others: &'a [Option<String>],
-        explanations: &'a [String],
+        explanations: &'a [Cow<'a, str>],
     ) -> Result<Args<'a>> {
         let columns = vec![
             ids("id", batch, |b| b.facts.id.0),
@@ -144,7 +145,7 @@ impl<E: Engine> Ledger<E> {
             Column { name: "others", data: Data::Text(others.iter().map(Option::as_deref).collect()) },
             ints("revision", batch, |b| b.state.revision),
             times("valid_until", batch, |b| Some(b.valid_until)),
-            texts("explanation", explanations, |e| e),
+            texts("explanation", explanations, |e| e.as_ref()),
             texts("recipient", batch, |b| b.recipient.as_str()),
             ints("wait_us", batch, |b| b.patience.map_or(0, |p| micros(p.wait))),
             maybe_texts("awaits", batch, |b| b.patience.map(|p| p.until.as_str())),

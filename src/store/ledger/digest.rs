@@ -23,6 +23,7 @@ use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Move, NewEvent};
 use crate::store::engine::{Column, Data, Engine, args, bytes, ids, ints, maybe_texts, micros, texts, times};
 use crate::store::rows::{Begin, Claimed, MessageFacts, Rider, Seats};
+use crate::store::sealed::Sealed;
 use crate::store::{Result, words};
 
 /// What waits for the end of the night is asked again with company of the same day.
@@ -120,19 +121,24 @@ impl<E: Engine> Ledger<E> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let others = others(&batch)?;
-        let rows = E::run(&mut tx, E::STATEMENTS.begin, self.beginning(worker, &batch, &others)).await?;
+        let (others, explanations) = (others(&batch)?, self.explanations(&batch)?);
+        let args = self.beginning(worker, &batch, &others, &explanations)?;
+        let rows = E::run(&mut tx, E::STATEMENTS.begin, args).await?;
         let begun = rows.iter().map(|row| row.id(0)).collect::<Result<HashSet<Uuid>>>()?;
         let aboard: Vec<(&Begin, &Rider)> =
             riders.into_iter().filter(|(b, _)| begun.contains(&b.attempt.0)).collect();
         if !aboard.is_empty() {
+            let explanations = aboard
+                .iter()
+                .map(|(_, r)| self.sealer.spell(Sealed::MessageExplanation.of(r.message.0), &r.explanation))
+                .collect::<Result<Vec<_>>>()?;
             let columns = vec![
                 ids("id", &aboard, |(_, r)| r.message.0),
                 ints("token", &aboard, |(_, r)| r.token),
                 ids("carrier", &aboard, |(b, _)| b.facts.id.0),
                 ids("attempt", &aboard, |(b, _)| b.attempt.0),
                 texts("channel", &aboard, |(b, _)| b.route.channel.as_str()),
-                texts("explanation", &aboard, |(_, r)| &r.explanation),
+                texts("explanation", &explanations, |e| e.as_ref()),
             ];
             E::run(&mut tx, RIDE, args![Timestamp::MAX].batch(columns)).await?;
         }

@@ -12,6 +12,7 @@ use crate::domain::words::{Channel, Recipient};
 use crate::store::columns::{Columns, facts};
 use crate::store::engine::{Args, Engine, args, ids, micros};
 use crate::store::rows::{LookUpAsk, LostAttempt};
+use crate::store::sealed::Sealed;
 use crate::store::{Result, words};
 
 /// What is older has a work item, and whoever looks after that.
@@ -79,11 +80,12 @@ impl<E: Engine> Ledger<E> {
 
     fn lost(&self, row: &E::Row) -> Result<LostAttempt> {
         let facts = Arc::new(facts(row)?);
+        let attempt = AttemptId(row.id(14)?);
         let lost = Lost {
-            attempt: AttemptId(row.id(14)?),
+            attempt,
             key: SendKey { message: facts.id, step: row.count(15)? },
             provider: row.word(17, ProviderName::parse)?,
-            to: self.sealer.open_text(row.bytes(19)?)?,
+            to: self.sealer.open_text(Sealed::AttemptAddress.of(attempt.0), row.bytes(19)?)?,
             begun_at: row.time(20)?,
             others: Vec::new(),
             rivals: 0,

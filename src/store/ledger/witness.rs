@@ -19,9 +19,12 @@ use crate::policy::cap::Recent;
 use crate::store::Result;
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Emitter, Move};
-use crate::store::engine::{Args, Column, Engine, args, bytes, ids, ints, maybe_texts, texts, times};
+use crate::store::engine::{
+    Args, Column, Engine, args, bytes, ids, ints, maybe_texts, texts, times, try_bytes,
+};
 use crate::store::recover::{Testified, Witness, Word};
 use crate::store::rows::{MessageFacts, Settlement, Then};
+use crate::store::sealed::Sealed;
 use crate::store::words;
 
 /// Who carried what nobody names a provider for.
@@ -204,7 +207,7 @@ impl<E: Engine> Ledger<E> {
         if !new.is_empty() {
             let mut batch = self.attempt_columns(&new, |one| {
                 (one.attempt, one.witness.message, one.step, &one.provider, Some(one.channel))
-            });
+            })?;
             batch.push(times("at", &new, |one| one.witness.at));
             let sql = attempt_of_others!("FROM {input} JOIN messages m ON m.id = input.message");
             E::run(tx, sql, args![Uuid::nil()].batch(batch)).await?;
@@ -335,7 +338,7 @@ impl<E: Engine> Ledger<E> {
         let mut batch = self.attempt_columns(&about, |(attempt, r)| {
             let channel = self.rules.channels.get(&r.provider).copied();
             (*attempt, r.key.message, r.key.step, &r.provider, channel)
-        });
+        })?;
         batch.push(times("at", &about, |_| None));
         let sql = attempt_of_others!(
             "FROM {input} JOIN restored r ON r.message_id = input.message JOIN messages m ON m.id = r.message_id
@@ -360,17 +363,19 @@ impl<E: Engine> Ledger<E> {
         &self,
         rows: &'a [T],
         of: impl Fn(&'a T) -> (Uuid, MessageId, u16, &'a ProviderName, Option<Channel>),
-    ) -> Vec<Column<'a>> {
+    ) -> Result<Vec<Column<'a>>> {
         let nowhere = Phi::new(String::new());
-        vec![
+        Ok(vec![
             ids("attempt", rows, |row| of(row).0),
             ids("message", rows, |row| of(row).1.0),
             ints("step", rows, |row| i64::from(of(row).2)),
             texts("provider", rows, |row| of(row).3.as_str()),
             maybe_texts("channel", rows, |row| of(row).4.map(Channel::as_str)),
-            bytes("address", rows, |_| self.sealer.seal_text(&nowhere)),
+            try_bytes("address", rows, |row| {
+                self.sealer.seal_text(Sealed::AttemptAddress.of(of(row).0), &nowhere)
+            })?,
             bytes("address_index", rows, |_| self.sealer.index(&nowhere)),
-        ]
+        ])
     }
 }
 
