@@ -22,26 +22,27 @@ pub(super) struct Waiting {
     lane: Arc<Lane>,
 }
 
+/// Whether a message may go with others, or others with it.
+pub(super) fn travels(corridor: &Corridor, planned: &Planned, lane: &Lane) -> bool {
+    let catalogue = corridor.catalogue.current();
+    let Some(template) = catalogue.get(&planned.hand.facts.template) else { return false };
+    let travels = may_travel(&Traveller {
+        digest: template.tells_together() && corridor.config.policy.digest.most > 1,
+        confidential: template.manifest.confidential,
+        priority: planned.hand.facts.priority,
+        purpose: planned.hand.facts.purpose,
+        patient: &planned.patient,
+        followed_up: planned.patience.is_some(),
+        is_copy: planned.hand.body.copy.is_some(),
+        dedupes: lane.provider.dedupes(),
+    });
+    // What is to show whether a provider is back shows it for one message.
+    travels.is_ok() && planned.probe.is_none()
+}
+
 impl Waiting {
-    /// Gives it back where it goes by itself whatever there is.
-    pub(super) fn of(corridor: &Corridor, planned: Planned, lane: &Arc<Lane>) -> Result<Self, Planned> {
-        let catalogue = corridor.catalogue.current();
-        let Some(template) = catalogue.get(&planned.hand.facts.template) else { return Err(planned) };
-        let travels = may_travel(&Traveller {
-            digest: template.tells_together() && corridor.config.policy.digest.most > 1,
-            confidential: template.manifest.confidential,
-            priority: planned.hand.facts.priority,
-            purpose: planned.hand.facts.purpose,
-            patient: &planned.patient,
-            followed_up: planned.patience.is_some(),
-            is_copy: planned.hand.body.copy.is_some(),
-            dedupes: lane.provider.dedupes(),
-        });
-        // What is to show whether a provider is back shows it for one message.
-        if travels.is_err() || planned.probe.is_some() {
-            return Err(planned);
-        }
-        Ok(Self { planned, lane: lane.clone() })
+    pub(super) fn of(planned: Planned, lane: &Arc<Lane>) -> Self {
+        Self { planned, lane: lane.clone() }
     }
 
     fn seat(&self) -> Seat<'_> {

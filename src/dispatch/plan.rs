@@ -207,11 +207,10 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         return Outcome::Decided(Box::new(row));
     }
     let priority = facts.priority;
-    let alone = match company::Waiting::of(corridor, planned, lane) {
-        Ok(waiting) => return Outcome::Waits(Box::new(waiting)),
-        Err(planned) => lane.queue.offer(priority, planned),
-    };
-    match alone {
+    if company::travels(corridor, &planned, lane) {
+        return Outcome::Waits(Box::new(company::Waiting::of(planned, lane)));
+    }
+    match lane.queue.offer(priority, planned) {
         Ok(()) => Outcome::Queued,
         Err(planned) => Outcome::NoRoom(no_room(&planned, directory.now)),
     }

@@ -410,7 +410,7 @@ impl Cast {
     /// Two reminders for one patient, due in the same moment.
     fn digest(&self) -> Scene {
         let reason = Reason::Merged;
-        let soon = self.now.checked_add(SignedDuration::from_secs(3)).unwrap_or(self.now).to_string();
+        let soon = self.now.checked_add(SignedDuration::from_secs(5)).unwrap_or(self.now).to_string();
         let visit = |id: &str, hours: i64| {
             let data = json!({ "starts_at": self.after_hours(hours), "practitioner": "Dr. Chen" });
             let job = json!({ "id": id, "not_before": soon, "data": data });
