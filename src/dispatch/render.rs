@@ -69,7 +69,8 @@ pub(super) fn render(
 ) -> Result<Rendered, RenderError> {
     let catalogue = corridor.catalogue.current();
     let named = !planned.unnamed;
-    let line = |rider: &Planned| asked(corridor, &Text::of(rider, &[]), named, |request| catalogue.also(request));
+    let line =
+        |rider: &Planned| asked(corridor, &Text::of(rider, &[]), named, |request| catalogue.also(request));
     let also = planned.riders.iter().map(line).collect::<Result<Vec<String>, RenderError>>()?;
     asked(corridor, &Text::of(planned, digits), named, |request| match also.as_slice() {
         [] => catalogue.render(request),

@@ -79,13 +79,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 /// The ledger.
 #[async_trait]
 pub trait Store:
-    campaigns::Campaigns
-    + alerts::Alerts
-    + recover::Recovery
-    + keeping::Keeping
-    + Send
-    + Sync
-    + std::fmt::Debug
+    campaigns::Campaigns + alerts::Alerts + recover::Recovery + keeping::Keeping + Send + Sync + std::fmt::Debug
 {
     /// Brings the schema up to this program's version; safe to run from several processes at once.
     async fn migrate(&self) -> Result<()>;

@@ -210,7 +210,7 @@ pub const OPEN: &[(&str, &str)] = &[
     ("*.token_hash", "SHA-256 of a random token"),
     ("*.page_hash", "SHA-256 of a random token"),
     ("*.shard", "a number"),
-    ("*.key", "a provider's or sender's limit"),
+    ("*.key", "a provider's or sender's limit; of alerts: the trouble and what it is about"),
     ("*.what", "words of ours, such as 'stop appointment sms', or a status"),
     ("*.hash", "SHA-256 of an entry of the audit log and all before it"),
     ("*.who", "an account, a token's name, a user of the system"),
@@ -265,6 +265,19 @@ pub const OPEN: &[(&str, &str)] = &[
     ("audit_head.hash", "SHA-256"),
     ("retention.class", "a word of a closed set"),
     ("retention_later.class", "a word of a closed set"),
+    ("questions.answer", "its name in the template"),
+    ("questions.words", "words of the template"),
+    ("replies.answer", "an answer's name in the template"),
+    ("recoveries.begun_by", "an account"),
+    ("alerts.trouble", "a word of a closed set"),
+    ("alerts.subject", "a name of what is in trouble: a provider, a source, a campaign"),
+    ("alerts.level", "a word of a closed set"),
+    ("alerts.owed", "a word of a closed set"),
+    ("alerts.owed_ways", "words of a closed set"),
+    ("alerts.acknowledged_by", "an account"),
+    ("alerts.snoozed_by", "an account"),
+    ("parked.routing_key", "a word of a closed set"),
+    ("campaigns.changed_by", "accounts"),
 ];
 
 #[cfg(test)]

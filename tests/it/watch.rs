@@ -140,6 +140,7 @@ fn parked(body: &str) -> outreachd::store::rows::AdmitBatch {
         job_id: None,
         origin: "jobs".to_owned(),
         correlation_id: None,
+        key: None,
         body: body.as_bytes().to_vec(),
         redelivered: false,
     };

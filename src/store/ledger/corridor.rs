@@ -112,7 +112,8 @@ impl<E: Engine> Ledger<E> {
 
     /// What is kept of each decision, sealed.
     pub(super) fn explanations<'a>(&self, batch: &[&'a Begin]) -> Result<Vec<Cow<'a, str>>> {
-        let sealed = |b: &&'a Begin| self.sealer.spell(Sealed::MessageExplanation.of(b.facts.id.0), &b.explanation);
+        let sealed =
+            |b: &&'a Begin| self.sealer.spell(Sealed::MessageExplanation.of(b.facts.id.0), &b.explanation);
         batch.iter().map(sealed).collect()
     }
 

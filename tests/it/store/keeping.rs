@@ -185,7 +185,7 @@ async fn add_to_campaign(ledger: &Ledger, case: &Case) {
     let data = json!({ "practitioner": case.words[7] }).as_object().unwrap().clone();
     let body = RecipientBody { data, patient: Some(Box::new(case.patient())) };
     let row = NewRecipient { ordinal: 1, patient: patient_id(&case.name), body, place: None };
-    ledger.add_recipients(&plan.id, &[row]).await.unwrap().unwrap();
+    ledger.add_recipients(&plan.id, &[row], "ana").await.unwrap().unwrap();
 }
 
 /// How the values of every sealed column lie, and how many were sealed anew on the way.
@@ -373,7 +373,7 @@ pub(super) async fn what_has_ended_is_erased_in_its_time(ledger: Ledger) {
     let open = items.iter().find(|item| item.patient_id == Some(patient_id("P2"))).unwrap().id;
     let closed = items.iter().find(|item| item.patient_id == Some(patient_id("P1"))).unwrap().id;
     let close = WorkMove::Close(WorkOutcome::NotNeeded);
-    ledger.move_work(closed, "ana", close.clone()).await.unwrap();
+    ledger.move_work(closed, "ana", close).await.unwrap();
     assert_eq!(expire_all(&ledger).await, [0, 0, 0, 0], "nothing is old");
     ledger.execute("UPDATE campaigns SET state = 'cancelled' WHERE id = 'flu-p1'").await.unwrap();
     let before = ledger.row(sent).await;

@@ -3,8 +3,8 @@
 mod ledger;
 mod make;
 
-mod answers;
 mod alerts;
+mod answers;
 mod begin;
 mod callbacks;
 mod caps;
