@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use toml::Value;
+
 use super::fault::Broken;
 use super::kind::{Int, Parsed, Size, Span, text};
 use super::read::Section;
@@ -30,6 +32,14 @@ pub struct HttpSection {
 
 impl HttpSection {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
+        let trusted_proxies = s.list("trusted_proxies", NETWORK).unwrap_or_else(|| {
+            let here = LOOPBACK.iter().copied();
+            s.show(
+                "trusted_proxies",
+                Value::Array(here.clone().map(|n| Value::String(n.to_owned())).collect()),
+            );
+            here.filter_map(Network::parse).collect()
+        });
         Self {
             listen: s.or("listen", ADDRESS, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)),
             public_url: s.optional("public_url", text(rules::web_base)),
@@ -38,7 +48,7 @@ impl HttpSection {
             max_webhook: s.or("max_webhook", Size((4 << 10)..=(16 << 20)), 256 << 10),
             max_in_flight: s.or("max_in_flight", Int(1..=65_536), 512),
             request_timeout: s.or("request_timeout", SECONDS, Duration::from_secs(30)),
-            trusted_proxies: s.list("trusted_proxies", NETWORK).unwrap_or_else(loopback),
+            trusted_proxies,
         }
     }
 
@@ -56,9 +66,7 @@ impl HttpSection {
     }
 }
 
-fn loopback() -> Vec<Network> {
-    ["127.0.0.0/8", "::1"].into_iter().filter_map(Network::parse).collect()
-}
+const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];
 
 const NETWORK: Parsed<Network> = Parsed {
     parse: |text| {

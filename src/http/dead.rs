@@ -91,9 +91,13 @@ pub(super) async fn repair(mut call: Call) -> Answer {
     call.note.say(reason.expose());
     let (intake, by) = (call.shared.parts.intake.clone(), call.caller.name().to_owned());
     let bytes = body.expose().as_bytes().to_vec();
-    // Who repairs may correct the source, to one of their own.
     if let (Some(source), _) = identify(&bytes) {
         call.caller.must_speak_for(&source)?;
+        if row.source.as_ref().is_some_and(|first| *first != source) {
+            let (rule, cure) =
+                ("is another one's than the body that came first", "name the source that it came from");
+            return Err(Fail::invalid(vec![Problem::new("source", Reason::SourceNotAllowed, rule, cure)]));
+        }
     }
     call.note.begun();
     let repaired = to_the_end(async move { intake.replay(vec![row], &by, Some(&bytes)).await }).await??;

@@ -93,14 +93,22 @@ impl Doorman {
     /// Whether anybody has an account: from then on even this machine's own people sign in.
     ///
     /// # Errors
-    /// The ledger does not say: then nobody is taken for somebody who needs no account.
+    /// The ledger has never said: then nobody is taken for somebody who needs no account. While it is away its last word
+    /// counts: this machine's own people need the measures then, and nothing that lies in the ledger can be had.
     pub(super) async fn knows_anybody(&self, store: &dyn Store) -> Result<bool, StoreError> {
         let (known, asked) = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known || asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
             return Ok(known);
         }
-        let late = |_| StoreError::Unavailable("no answer in time".to_owned());
-        let known = !tokio::time::timeout(PATIENCE, store.users()).await.map_err(late)??.is_empty();
+        let users = match tokio::time::timeout(PATIENCE, store.users()).await {
+            Ok(users) => users,
+            Err(_) => Err(StoreError::Unavailable("no answer in time".to_owned())),
+        };
+        let known = match users {
+            Ok(users) => !users.is_empty(),
+            Err(_) if asked.is_some() => return Ok(known),
+            Err(error) => return Err(error),
+        };
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (known, Some(Instant::now()));
         Ok(known)
     }

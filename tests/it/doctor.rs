@@ -45,8 +45,10 @@ fn the_most_urgent_comes_first_with_its_cure() {
         .collect();
     assert_eq!(found[0], ("now", "No worker is running: nothing is sent."), "{text}");
     assert!(
-        found.iter().any(|(urgency, what)| *urgency == "note"
-            && what.starts_with("site lakeside-north is held by cli:ana")),
+        found
+            .iter()
+            .any(|(urgency, what)| *urgency == "note"
+                && what.starts_with("site lakeside-north is held by cli:")),
         "{text}"
     );
     assert!(

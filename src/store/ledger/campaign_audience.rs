@@ -32,13 +32,14 @@ fn job_of(id: &CampaignId, ordinal: u64) -> Result<JobId> {
 }
 
 impl<E: Engine> Ledger<E> {
-    fn sealed_body(&self, id: &CampaignId, row: &NewRecipient) -> Result<Vec<u8>> {
-        let body = &row.body;
-        if body.is_empty() {
-            return Ok(Vec::new());
+    /// The body, sealed and as a fingerprint: what is sealed twice never looks the same.
+    fn sealed_body(&self, id: &CampaignId, row: &NewRecipient) -> Result<(Vec<u8>, Vec<u8>)> {
+        if row.body.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
         }
         let place = Sealed::RecipientBody.of((id.as_str(), number(row.ordinal)));
-        self.sealer.seal(place, &serde_json::to_vec(body).map_err(|_| unfit("recipient"))?)
+        let text = serde_json::to_vec(&row.body).map_err(|_| unfit("recipient"))?;
+        Ok((self.sealer.seal(place, &text)?, self.sealer.fingerprint(&text).to_vec()))
     }
 
     pub(super) fn opened_body(&self, place: (&CampaignId, i64), sealed: &[u8]) -> Result<RecipientBody> {
@@ -72,6 +73,7 @@ impl<E: Engine> Ledger<E> {
         let hands: Vec<String> = head.text(2)?.lines().map(str::to_owned).collect();
         let mut sum = u128::from_str_radix(head.text(1)?, 16).unwrap_or(0);
         let bodies = rows.iter().map(|row| self.sealed_body(id, row)).collect::<Result<Vec<_>>>()?;
+        let (bodies, prints): (Vec<Vec<u8>>, Vec<Vec<u8>>) = bodies.into_iter().unzip();
         // Of a patient who stands in the batch twice, the first row counts.
         let mut seen = HashSet::new();
         let once: Vec<usize> =
@@ -79,9 +81,9 @@ impl<E: Engine> Ledger<E> {
         let new = Self::insert_recipients(&mut tx, id, rows, &bodies, &once).await?;
         let mut answers = Vec::with_capacity(rows.len());
         let known = Self::known_recipients(&mut tx, id, rows, &new).await?;
-        for (row, body) in rows.iter().zip(&bodies) {
+        for (row, print) in rows.iter().zip(&prints) {
             let added = if new.contains(&row.ordinal) {
-                sum = sum.wrapping_add(member(row.ordinal, row.patient.as_str(), body));
+                sum = sum.wrapping_add(member(row.ordinal, row.patient.as_str(), print));
                 Added::New
             } else {
                 match (known.by_ordinal.get(&row.ordinal), known.by_patient.get(row.patient.as_str())) {

@@ -124,7 +124,7 @@ async fn one_plans_another_agrees_and_neither_does_both() {
     assert_eq!(
         acts[..9],
         [
-            ["cora", "campaign.create", ""],
+            ["cora", "campaign.create", "visit"],
             ["cora", "campaign.audience", "600 added, 3 refused"],
             ["axel", "campaign.reveal", "approving it"],
             ["cora", "campaign.start", ""],
@@ -132,7 +132,7 @@ async fn one_plans_another_agrees_and_neither_does_both() {
             ["cora", "campaign.start", ""],
             ["olga", "campaign.pause", ""],
             ["cora", "campaign.cancel", ""],
-            ["cora", "campaign.create", ""],
+            ["cora", "campaign.create", "small"],
         ]
     );
     api.close().await;

@@ -21,6 +21,8 @@ use crate::support::proxy::{Link, TcpProxy};
 
 /// Leases of a worker that is gone are taken over soon.
 const QUICK: &str = "[worker]\nheartbeat = \"300ms\"\nheartbeat_stale = \"1500ms\"";
+/// Points that are come to once for what a dead worker has left.
+const OF_THE_DEAD: [&str; 2] = ["claimed", "taking_over"];
 /// A worker that has not come to its point by then will not.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -66,8 +68,8 @@ impl Suite {
         let mut steps = Vec::new();
         if cfg!(feature = "faults") {
             for (point, _) in outreachd::faults::POINTS {
-                // What happens once a batch is not met often.
-                steps.extend((0..self.points).map(|_| Step::Point(point, random.random_range(1..=2))));
+                let often = if OF_THE_DEAD.contains(point) { 1 } else { 2 };
+                steps.extend((0..self.points).map(|_| Step::Point(point, random.random_range(1..=often))));
             }
         }
         steps.extend((0..self.kills).map(|_| Step::Kill(random.random_range(200..1_200))));
@@ -137,8 +139,9 @@ pub(crate) async fn suite(name: &str, plan: Plan, suite: Suite) {
         stage.publish(each).await;
         stage.take(*step).await;
     }
-    stage.publish(suite.jobs - stage.published).await;
-    rig_settles(&mut stage, suite.jobs).await;
+    stage.publish(suite.jobs.saturating_sub(stage.published)).await;
+    let jobs = stage.published;
+    rig_settles(&mut stage, jobs).await;
     let seconds = started.elapsed().as_secs_f64();
     let Stage { rig, usage, missed, .. } = stage;
     assert!(missed.is_empty(), "points that nobody came to: {missed:?}");
@@ -146,7 +149,7 @@ pub(crate) async fn suite(name: &str, plan: Plan, suite: Suite) {
     assert!(depths.values().all(|depth| *depth == 0), "jobs were left or dead-lettered: {depths:?}");
     let evidence = Evidence {
         source: SOURCE,
-        jobs: (0..suite.jobs).map(id).collect(),
+        jobs: (0..jobs).map(id).collect(),
         bad: Vec::new(),
         hits: rig.simulator.hits(),
         audit: rig.simulator.stats().audit,
@@ -155,7 +158,7 @@ pub(crate) async fn suite(name: &str, plan: Plan, suite: Suite) {
     };
     let report = audit(&rig.sql, &evidence).await;
     let unknown = rig.number("SELECT count(*) FROM messages WHERE status = 'unknown'").await;
-    let more = json!({ "suite": suite, "steps": steps.len(), "seconds": round(seconds), "unknown": unknown,
+    let more = json!({ "suite": suite, "jobs": jobs, "steps": steps.len(), "seconds": round(seconds), "unknown": unknown,
         "sync_ms": sync_ms() });
     report.close(name, more);
 }
@@ -198,6 +201,9 @@ impl Stage {
             Step::Point(point, times) => Some(format!("{point}:{times}")),
             _ => None,
         };
+        if matches!(step, Step::Point(point, _) if OF_THE_DEAD.contains(&point)) {
+            self.leave_leases().await;
+        }
         let mut worker = self.worker(point);
         match step {
             Step::Point(point, _) => return self.wait_for_end(worker, point).await,
@@ -253,6 +259,19 @@ impl Stage {
         worker.kill();
     }
 
+    /// A worker dies with work in hand.
+    async fn leave_leases(&mut self) {
+        let mut victim = self.worker(None);
+        self.publish(60).await;
+        let started = Instant::now();
+        while self.rig.number("SELECT count(*) FROM messages WHERE lease_until IS NOT NULL").await < 10 {
+            assert!(started.elapsed() < PATIENCE, "a worker takes nothing in hand");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        self.usage.push(victim.usage());
+        victim.kill();
+    }
+
     /// The worker comes to its point; jobs are brought for it until it does.
     async fn wait_for_end(&mut self, mut worker: WorkerProcess, point: &'static str) {
         let started = Instant::now();
@@ -262,7 +281,8 @@ impl Stage {
                 worker.kill();
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            self.publish(1).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         self.usage.push(worker.usage());
     }
