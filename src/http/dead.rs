@@ -88,7 +88,6 @@ pub(super) async fn repair(mut call: Call) -> Answer {
             Some((body?, reason?))
         })
         .await?;
-    call.note.say(reason.expose());
     let (intake, by) = (call.shared.parts.intake.clone(), call.caller.name().to_owned());
     let bytes = body.expose().as_bytes().to_vec();
     if let (Some(source), _) = identify(&bytes) {
@@ -103,8 +102,14 @@ pub(super) async fn repair(mut call: Call) -> Answer {
     let repaired = to_the_end(async move { intake.replay(vec![row], &by, Some(&bytes)).await }).await??;
     match repaired.into_iter().next().ok_or_else(|| Fail::not_found("parked body"))? {
         // Nothing has changed: the body that came first waits as before.
-        Replayed { outcome: Outcome::Refused { problems, .. }, .. } => Err(Fail::invalid(problems)),
-        replayed => answer(StatusCode::OK, &result(&replayed)),
+        Replayed { outcome: Outcome::Refused { problems, .. }, .. } => {
+            call.note.nothing();
+            Err(Fail::invalid(problems))
+        }
+        replayed => {
+            call.note.say(reason.expose());
+            answer(StatusCode::OK, &result(&replayed))
+        }
     }
 }
 
