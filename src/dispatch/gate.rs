@@ -87,7 +87,8 @@ impl Gate {
     }
 
     /// Waits for at least one slot and gives up to `want`, none of them far ahead. Where slots have to be reserved it
-    /// does so for `demand`, which is everybody's who waits, and none nearer than `lead` from then.
+    /// does so for `demand`, which is everybody's who waits, and none nearer than `lead` from then. Gives none once nobody
+    /// `waits` any more: what was reserved meanwhile is kept for others.
     pub(super) async fn take(
         &mut self,
         want: usize,
@@ -95,11 +96,9 @@ impl Gate {
         lead: Duration,
         store: &dyn Store,
         clock: &Clock,
+        waits: impl Fn() -> bool,
     ) -> Result<Vec<Instant>> {
-        if self.is_open() {
-            return Ok(vec![Instant::now(); want]);
-        }
-        loop {
+        while waits() {
             while self.slots.front().is_some_and(|slot| self.tolerance.is_lost(*slot)) {
                 self.slots.pop_front();
                 self.unused.note(1);
@@ -117,6 +116,7 @@ impl Gate {
             }
             self.reserve(want.max(demand), lead, store, clock).await?;
         }
+        Ok(Vec::new())
     }
 
     /// Slots that were taken and not needed.
