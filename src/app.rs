@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -13,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Broker, BrokerOptions, ConsumeOptions, Prefix};
 use crate::callback::{Courier, NoTls};
 use crate::campaign::{self, Office};
-use crate::config::Config;
 use crate::config::provider::{BreakerSettings, CaptureSettings, ProviderSection, ProviderSettings};
 use crate::config::security::Key;
 use crate::config::source::SourceSection;
 use crate::config::store::StoreKind;
 use crate::config::work::DueTimes;
+use crate::config::{Config, span};
 use crate::dispatch::{Carrier, Dispatcher, Parts, Setting};
 use crate::domain::ids::{ProviderName, WorkerId};
 use crate::domain::words::{Channel, SafetyMode};
@@ -369,10 +368,6 @@ fn ledger_rules(config: &Config) -> LedgerRules {
             maybe_cancel_visit: span(work.maybe_cancel_visit),
         },
     }
-}
-
-fn span(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
 fn timings(config: &Config) -> Timings {

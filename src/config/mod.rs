@@ -82,6 +82,12 @@ pub struct Config {
     shown: toml::Table,
 }
 
+/// A configured length of time, as arithmetic with instants of the ledger takes it.
+#[must_use]
+pub fn span(duration: std::time::Duration) -> jiff::SignedDuration {
+    jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
+}
+
 impl Config {
     /// Chooses the file, reads it and the environment, and checks all of it.
     ///

@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::Corridor;
-use super::rules::span;
 use crate::callback::{Courier, Letter, Posted};
 use crate::config::callback::Callback;
 use crate::config::events::CallbacksSection;
+use crate::config::span;
 use crate::domain::event::with_seq;
 use crate::domain::ids::SourceName;
 use crate::policy::callback::{CallbackRules, Fate, Round, after_answer, after_round};

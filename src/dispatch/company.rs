@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::lane::Lane;
-use super::{Corridor, InHand, Planned, render};
+use super::{Corridor, Handover, InHand, Planned, render};
 use crate::domain::ids::{AnswerName, SiteId};
 use crate::domain::job::When;
 use crate::domain::words::Channel;
@@ -92,7 +92,7 @@ pub(super) async fn find(corridor: &Corridor, waiting: &[Waiting]) -> Vec<InHand
     let most = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let each = most(corridor.config.policy.digest.most).saturating_sub(1);
     let want = waiting.len().saturating_mul(each).min(most(corridor.config.worker.batch));
-    let mut places = corridor.room.reserve(0, want);
+    let places = corridor.room.reserve(0, want);
     let room = u32::try_from(places.count()).unwrap_or(u32::MAX);
     let asked = Instant::now();
     let found = match corridor.store.company(corridor.worker, &seats, room).await {
@@ -102,28 +102,8 @@ pub(super) async fn find(corridor: &Corridor, waiting: &[Waiting]) -> Vec<InHand
             return Vec::new();
         }
     };
-    corridor.clock.read(asked, Instant::now(), found.now);
-    let mut back = Vec::new();
-    let mut hands = Vec::new();
-    for message in found.messages {
-        match places.give(message.facts.priority) {
-            Some(place) => hands.push(InHand {
-                facts: Arc::new(message.facts),
-                body: Arc::new(message.body),
-                work: message.work,
-                deadline: asked + corridor.config.worker.lease_local,
-                line: None,
-                unfit: Vec::new(),
-                place,
-            }),
-            None => back.push(Release {
-                message: message.facts.id,
-                token: message.work.token,
-                channel: None,
-                due_at: None,
-            }),
-        }
-    }
+    let found = found.into_iter().map(|message| Handover::claimed(message, asked, None)).collect();
+    let (hands, back) = corridor.seated(found, places);
     corridor.release(back).await;
     hands
 }

@@ -103,11 +103,8 @@ async fn claim(corridor: &Corridor, (channel, priority): Line, room: usize) -> b
             corridor.clock.read(asked, Instant::now(), claimed.now);
             let found = !claimed.messages.is_empty();
             crate::faults::fault_point!("claimed", found);
-            let messages = claimed
-                .messages
-                .into_iter()
-                .map(|m| Handover { facts: m.facts, body: m.body, work: m.work, asked, line: channel })
-                .collect();
+            let messages = claimed.messages.into_iter();
+            let messages = messages.map(|message| Handover::claimed(message, asked, channel)).collect();
             corridor.take(messages, places).await;
             found
         }

@@ -1,6 +1,6 @@
-//! Housekeeping: what ended holds held goes as they say, what others carried ends with them, people are called, receipts that do not come are no longer
-//! awaited, contacts that do not work are given up, old counts are forgotten. Every worker does it; the ledger gives
-//! each row to one of them.
+//! Housekeeping: what ended holds held goes as they say, what others carried ends with them, people are called, receipts
+//! that do not come are no longer awaited, contacts that do not work are given up, old counts are forgotten. Every worker
+//! does it; the ledger gives each row to one of them.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use jiff::SignedDuration;
 
 use super::Corridor;
+use crate::config::span;
 use crate::domain::failure::Failure;
 use crate::domain::ids::ProviderName;
 use crate::domain::look_up::Looked;
@@ -30,7 +30,7 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
     for lane in corridor.lanes.iter().filter(|lane| lane.provider.looks_up()) {
         providers.insert(lane.provider.name().clone(), lane.provider.clone());
     }
-    let after = SignedDuration::try_from(corridor.config.policy.look_up_after).unwrap_or(SignedDuration::MAX);
+    let after = span(corridor.config.policy.look_up_after);
     let ask = LookUpAsk { providers: providers.keys().cloned().collect(), after, limit: AT_ONCE };
     while !providers.is_empty() {
         tokio::select! {

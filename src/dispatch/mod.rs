@@ -54,7 +54,9 @@ use crate::domain::words::{Authority, Channel, PhiClass, Reason, Recipient};
 use crate::policy::person::Addressee;
 use crate::policy::question::Rules;
 use crate::policy::retry::RetryRules;
-use crate::store::rows::{Count, Decided, JobBody, MessageFacts, PatientState, Release, Settlement, Work};
+use crate::store::rows::{
+    Count, Decided, JobBody, LeasedMessage, MessageFacts, PatientState, Release, Settlement, Work,
+};
 use crate::store::{Store, StoreError};
 use crate::template::{SharedCatalogue, SiteContext};
 pub use again::{Texts, rendered_again};
@@ -103,15 +105,18 @@ pub(crate) async fn breathe(done: usize) {
     }
 }
 
-/// What another transaction was in the way of is tried a few times more: leases that are left to run out cost a minute.
+/// Leases that are left to run out cost a minute: what another transaction was in the way of is tried again after these.
+const PAUSES: [std::time::Duration; 2] =
+    [std::time::Duration::from_millis(20), std::time::Duration::from_millis(100)];
+
+/// Tries again after each of the pauses what another transaction was in the way of.
 async fn again_if_contended<T, F: Future<Output = Result<T, StoreError>>>(
+    pauses: impl IntoIterator<Item = std::time::Duration>,
     write: impl Fn() -> F,
 ) -> Result<T, StoreError> {
-    for pause_ms in [20, 100] {
+    for pause in pauses {
         match write().await {
-            Err(StoreError::Contention) => {
-                tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
-            }
+            Err(StoreError::Contention) => tokio::time::sleep(pause).await,
             written => return written,
         }
     }
@@ -243,6 +248,12 @@ pub struct Handover {
     pub line: Option<Channel>,
 }
 
+impl Handover {
+    fn claimed(message: LeasedMessage, asked: Instant, line: Option<Channel>) -> Self {
+        Self { facts: message.facts, body: message.body, work: message.work, asked, line }
+    }
+}
+
 impl Dispatcher {
     /// Starts every stage.
     #[must_use]
@@ -356,8 +367,17 @@ impl Dispatcher {
 }
 
 impl Corridor {
-    async fn take(&self, messages: Vec<Handover>, mut places: Places) {
-        let mut back = Vec::new();
+    async fn take(&self, messages: Vec<Handover>, places: Places) {
+        let (hands, back) = self.seated(messages, places);
+        for hand in hands {
+            self.plan_later(hand).await;
+        }
+        self.release(back).await;
+    }
+
+    /// Leased messages in the places that were reserved for them, and the leases of those that found none.
+    fn seated(&self, messages: Vec<Handover>, mut places: Places) -> (Vec<InHand>, Vec<Release>) {
+        let (mut hands, mut back) = (Vec::with_capacity(messages.len()), Vec::new());
         for message in messages {
             let Some(place) = places.give(message.facts.priority) else {
                 back.push(Release {
@@ -368,7 +388,7 @@ impl Corridor {
                 });
                 continue;
             };
-            let hand = InHand {
+            hands.push(InHand {
                 facts: Arc::new(message.facts),
                 body: Arc::new(message.body),
                 work: message.work,
@@ -376,10 +396,9 @@ impl Corridor {
                 line: message.line,
                 unfit: Vec::new(),
                 place,
-            };
-            self.plan_later(hand).await;
+            });
         }
-        self.release(back).await;
+        (hands, back)
     }
 
     async fn plan_later(&self, hand: InHand) {
@@ -394,7 +413,7 @@ impl Corridor {
         if leases.is_empty() {
             return;
         }
-        if let Err(error) = again_if_contended(|| self.store.release(&leases)).await {
+        if let Err(error) = again_if_contended(PAUSES, || self.store.release(&leases)).await {
             tracing::warn!(%error, leases = leases.len(), "leases are left to run out");
         }
     }
@@ -404,7 +423,7 @@ impl Corridor {
         if decided.is_empty() {
             return;
         }
-        if let Err(error) = again_if_contended(|| self.store.decide(decided)).await {
+        if let Err(error) = again_if_contended(PAUSES, || self.store.decide(decided)).await {
             tracing::warn!(%error, messages = decided.len(), "decisions could not be written; they are made again");
         }
     }

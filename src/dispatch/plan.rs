@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::choice::{Choice, choose};
 use super::{Corridor, InHand, Planned, Reader, company};
-use crate::config::Config;
+use crate::config::{Config, span};
 use crate::domain::consent::narrow;
 use crate::domain::job::When;
 use crate::domain::patient::Patient;
@@ -251,7 +251,7 @@ impl Judged {
 fn later(planned: &Planned, pause: Duration, now: Timestamp) -> Outcome {
     let pause = pause.max(Duration::from_secs(1));
     let pause = pause + pause.min(Duration::from_secs(5)).mul_f64(rand::random::<f64>());
-    let until = now.checked_add(super::rules::span(pause)).unwrap_or(Timestamp::MAX).min(planned.valid_until);
+    let until = now.checked_add(span(pause)).unwrap_or(Timestamp::MAX).min(planned.valid_until);
     // What may have reached somebody waits for the one provider that would recognise it.
     let unknown = planned.hand.work.status == MessageStatus::Unknown;
     let reason = if unknown { Reason::OutcomeUnknown } else { Reason::ProviderUnavailable };

@@ -1,11 +1,13 @@
 //! What a text asks, and the digits of its answers: they are given out when it is sent, so that no two messages that
 //! wait for an answer at one number share one.
 
-use super::{Corridor, Planned};
+use std::time::Duration;
+
+use super::{Corridor, Planned, again_if_contended};
 use crate::domain::ids::AnswerName;
 use crate::domain::words::Channel;
+use crate::store::Result;
 use crate::store::rows::QuestionAsk;
-use crate::store::{Result, StoreError};
 
 /// Others that ask at the same number at the same moment are let go first so often.
 const TRIES: u32 = 5;
@@ -22,15 +24,6 @@ pub(super) async fn digits(corridor: &Corridor, planned: &Planned) -> Result<Opt
     }
     let ask =
         QuestionAsk { message: facts.id, address: planned.route.address.clone(), offers: offers.to_vec() };
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match corridor.store.allot(&ask).await {
-            Err(StoreError::Contention) if tries < TRIES => {
-                tokio::time::sleep(std::time::Duration::from_millis(2).mul_f64(1.0 + rand::random::<f64>()))
-                    .await;
-            }
-            other => return other,
-        }
-    }
+    let pauses = (1..TRIES).map(|_| Duration::from_millis(2).mul_f64(1.0 + rand::random::<f64>()));
+    again_if_contended(pauses, || corridor.store.allot(&ask)).await
 }

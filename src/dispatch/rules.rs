@@ -1,11 +1,7 @@
 //! The configuration, as policy reads it.
 
-use std::time::Duration;
-
-use jiff::SignedDuration;
-
-use crate::config::Config;
 use crate::config::policy::ConsentDefault;
+use crate::config::{Config, span};
 use crate::domain::words::Purpose;
 use crate::policy::cap::CapRules;
 use crate::policy::person::MajorityAge;
@@ -63,9 +59,4 @@ pub(super) fn retries(config: &Config) -> RetryRules {
         jitter_share: f64::from(retry.jitter_percent) / 100.0,
         ..RetryRules::default()
     }
-}
-
-/// A span of time as arithmetic with instants takes it.
-pub(super) fn span(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }

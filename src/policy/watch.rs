@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::alert::{Alert, Finding, Level, Telling, Trouble, Way};
 use crate::domain::campaign::PauseReason;
+use crate::domain::ids::{CampaignId, SourceName};
 
 /// Urgent messages are on their way within a second; so late, something is wrong.
 const URGENT_LATE: f64 = 60.0;
@@ -33,6 +34,12 @@ pub struct Signs {
     /// How long the oldest urgent message has been due, in seconds; 0: none is.
     pub oldest_urgent: f64,
     pub oldest: f64,
+    pub vitals: Vitals,
+}
+
+/// Numbers of the ledger by which it shows that something is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
     pub parked: u64,
     pub outbox: u64,
     pub unknown: u64,
@@ -42,11 +49,11 @@ pub struct Signs {
     /// Words of danger that are not dealt with.
     pub safety_open: u64,
     pub surges: u64,
-    /// Results that their receivers did not take, by source.
-    pub results_dead: Vec<(String, u64)>,
+    /// Results that their receivers did not take, by source; only where there are some.
+    pub results_dead: Vec<(SourceName, u64)>,
     /// Campaigns that have stopped by themselves.
-    pub paused: Vec<(String, PauseReason)>,
-    /// Provider, messages that did not arrive, and those that did, of late.
+    pub paused: Vec<(CampaignId, PauseReason)>,
+    /// Provider, attempts that did not arrive, and those that did, among the newest of the last half hour.
     pub outcomes: Vec<(String, u64, u64)>,
 }
 
@@ -75,7 +82,7 @@ pub fn wrong(signs: &Signs) -> Vec<Finding> {
         let what = format!("Provider {provider} fails and is left alone, or is on trial.");
         add(Trouble::BreakerOpen, Level::Look, provider, what);
     }
-    for (provider, lost, arrived) in &signs.outcomes {
+    for (provider, lost, arrived) in &signs.vitals.outcomes {
         let all = lost + arrived;
         if all >= OUTCOMES && lost * 100 >= all * LOST_PERCENT {
             let what =
@@ -83,7 +90,7 @@ pub fn wrong(signs: &Signs) -> Vec<Finding> {
             add(Trouble::ReceiptsFailing, Level::Look, provider, what);
         }
     }
-    for (campaign, reason) in &signs.paused {
+    for (campaign, reason) in &signs.vitals.paused {
         let why = match reason {
             PauseReason::ErrorRate => "too many could not be sent",
             PauseReason::OptOutRate => "too many said stop",
@@ -92,13 +99,13 @@ pub fn wrong(signs: &Signs) -> Vec<Finding> {
             PauseReason::Operator => continue,
         };
         let what = format!("Campaign {campaign} has stopped by itself: {why}.");
-        add(Trouble::CampaignPaused, Level::Bad, campaign, what);
+        add(Trouble::CampaignPaused, Level::Bad, campaign.as_str(), what);
     }
-    for (source, dead) in &signs.results_dead {
+    for (source, dead) in &signs.vitals.results_dead {
         add(
             Trouble::ResultsDead,
             Level::Look,
-            source,
+            source.as_str(),
             format!("The receiver of {source} did not take {}.", counted(*dead, "result")),
         );
     }
@@ -117,34 +124,35 @@ fn of_waiting(signs: &Signs, add: &mut impl FnMut(Trouble, Level, &str, String))
         let what = format!("The oldest message in the queue has been due for {}.", spoken(signs.oldest));
         add(Trouble::BacklogOld, Level::Look, "", what);
     }
-    if signs.outbox > OUTBOX {
-        add(Trouble::EventsWait, Level::Look, "", format!("{} events wait to be told.", signs.outbox));
+    if signs.vitals.outbox > OUTBOX {
+        add(Trouble::EventsWait, Level::Look, "", format!("{} events wait to be told.", signs.vitals.outbox));
     }
-    if signs.parked > 0 {
-        let what = format!("{} could not be accepted.", counted(signs.parked, "job"));
+    if signs.vitals.parked > 0 {
+        let what = format!("{} could not be accepted.", counted(signs.vitals.parked, "job"));
         add(Trouble::DeadJobs, Level::Look, "", what);
     }
-    if signs.unknown > 0 {
-        let what = format!("Of {} nobody knows whether they arrived.", counted(signs.unknown, "message"));
+    if signs.vitals.unknown > 0 {
+        let what =
+            format!("Of {} nobody knows whether they arrived.", counted(signs.vitals.unknown, "message"));
         add(Trouble::OutcomeUnknown, Level::Look, "", what);
     }
 }
 
 fn of_people(signs: &Signs, add: &mut impl FnMut(Trouble, Level, &str, String)) {
-    if signs.safety_open > 0 {
+    if signs.vitals.safety_open > 0 {
         let what = "A patient wrote words of danger, and it is not closed.";
         add(Trouble::SafetyUnread, Level::Bad, "", what.to_owned());
     }
-    if signs.surges > 0 {
+    if signs.vitals.surges > 0 {
         let what = "Far more than usual was asked for, and is held.";
         add(Trouble::SurgeHeld, Level::Bad, "", what.to_owned());
     }
-    if signs.work_overdue > 0 {
-        let what = format!("Nobody has claimed {} in time.", counted(signs.work_overdue, "work item"));
+    if signs.vitals.work_overdue > 0 {
+        let what = format!("Nobody has claimed {} in time.", counted(signs.vitals.work_overdue, "work item"));
         add(Trouble::WorkOverdue, Level::Bad, "", what);
     }
-    if signs.work_open > 0 {
-        let what = format!("{} not closed.", counted_is(signs.work_open, "work item"));
+    if signs.vitals.work_open > 0 {
+        let what = format!("{} not closed.", counted_is(signs.vitals.work_open, "work item"));
         add(Trouble::WorkOpen, Level::Look, "", what);
     }
 }

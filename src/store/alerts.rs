@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::Result;
 use crate::domain::alert::Alert;
-use crate::domain::campaign::PauseReason;
-use crate::domain::ids::{CampaignId, SourceName, WorkerId};
+use crate::domain::ids::WorkerId;
+pub use crate::policy::watch::Vitals;
 
 /// The ledger's part in alerts. As elsewhere, a method is one transaction.
 #[async_trait]
@@ -40,24 +40,6 @@ pub enum AlertAnswer {
     Acknowledge,
     /// Nothing is told of it for so long.
     Snooze(SignedDuration),
-}
-
-/// Numbers by which it shows that something is wrong.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Vitals {
-    pub parked: u64,
-    pub outbox: u64,
-    pub unknown: u64,
-    pub work_open: u64,
-    pub work_overdue: u64,
-    pub safety_open: u64,
-    pub surges: u64,
-    /// By source; only where there are some.
-    pub results_dead: Vec<(SourceName, u64)>,
-    /// Campaigns that have stopped by themselves.
-    pub paused: Vec<(CampaignId, PauseReason)>,
-    /// Provider, attempts that did not arrive, and those that did, among the newest of the last half hour.
-    pub outcomes: Vec<(String, u64, u64)>,
 }
 
 /// How many patients are behind what is wrong.

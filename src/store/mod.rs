@@ -47,10 +47,11 @@ use pulse::{OldestDue, PulseRow, StreamEvent};
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
     CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Count, Counts, Decided,
-    Directory, EventRow, Heard, Hold, HoldRow, HoldThen, LookUpAsk, LostAttempt, MessageFilter, MessageRow,
-    NewCopy, OutboxEvent, PageRow, PageWish, ParkedFilter, ParkedRow, QuestionAsk, Received, Release,
-    ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved, Seats, Settlement, Spend, Subject, TakenOver,
-    UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
+    Directory, EventRow, Heard, Hold, HoldRow, HoldThen, LeasedMessage, LookUpAsk, LostAttempt,
+    MessageFilter, MessageRow, NewCopy, OutboxEvent, PageRow, PageWish, ParkedFilter, ParkedRow, QuestionAsk,
+    Received, Release, ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved, Seats, Settlement, Spend,
+    Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept,
+    WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -121,7 +122,7 @@ pub trait Store:
 
     /// Takes in hand what waits and might be told together with messages that are about to be sent: of the same template,
     /// for the same patient or for somebody else behind the same address; `room` at most.
-    async fn company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Claimed>;
+    async fn company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Vec<LeasedMessage>>;
 
     /// Writes what was decided other than to send. What has failed and is not bulk becomes a work item.
     async fn decide(&self, decisions: &[Decided]) -> Result<()>;

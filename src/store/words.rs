@@ -394,24 +394,33 @@ macro_rules! facts {
     };
 }
 
-/// What `claim` answers of a row.
+/// What is answered of a row that has been leased, as `Ledger::leased` reads it: columns by their prefix, and what is
+/// asked about the row.
 macro_rules! claimed {
-    ($row:literal) => {
+    ($prefix:literal, $row:literal) => {
         concat!(
-            facts!($row),
+            facts!($prefix),
             ", ",
-            $row,
+            $prefix,
             "body, ",
-            $row,
+            $prefix,
             "status, ",
-            $row,
+            $prefix,
             "step, ",
-            $row,
+            $prefix,
             "tries, ",
-            $row,
+            $prefix,
             "accepted_at, ",
-            $row,
-            "lease_token, now()"
+            $prefix,
+            "lease_token, now(), ",
+            tombstone!($row),
+            ", ",
+            bound_to!($row),
+            ", ",
+            reached!($row),
+            ", ",
+            $prefix,
+            "receipt_by IS NOT NULL"
         )
     };
 }

@@ -19,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::span;
 use crate::domain::alert::Alert;
 use crate::domain::ids::WorkerId;
 use crate::policy::watch::{TellRules, look, told, wrong};
@@ -130,8 +131,4 @@ fn note(alert: &Alert) {
         (None, true) => tracing::warn!(alert = key, %level, "people on call are told"),
         (None, false) => tracing::debug!(alert = key, %level, "it is looked at"),
     }
-}
-
-fn span(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }

@@ -35,7 +35,11 @@ impl Lookout {
         let workers = self.store.workers().await?;
         let holds = self.store.holds().await?;
         let oldest = self.store.oldest_due().await?;
-        let vitals = self.store.vitals().await?;
+        let mut vitals = self.store.vitals().await?;
+        if self.config.amqp.is_none() {
+            // Without a broker events are on record, and nobody waits for them.
+            vitals.outbox = 0;
+        }
         let alive: Vec<&WorkerRow> = workers
             .iter()
             .filter(|worker| {
@@ -53,17 +57,7 @@ impl Lookout {
             stopped_by: stops.map(|row| row.hold.placed_by.clone()).collect(),
             oldest_urgent: oldest_of(&oldest, true),
             oldest: oldest_of(&oldest, false),
-            parked: vitals.parked,
-            // Without a broker they are on record, and nobody waits for them.
-            outbox: if self.config.amqp.is_some() { vitals.outbox } else { 0 },
-            unknown: vitals.unknown,
-            work_open: vitals.work_open,
-            work_overdue: vitals.work_overdue,
-            safety_open: vitals.safety_open,
-            surges: vitals.surges,
-            results_dead: named(vitals.results_dead),
-            paused: named(vitals.paused),
-            outcomes: vitals.outcomes,
+            vitals,
         };
         Ok((signs, now))
     }
@@ -87,8 +81,4 @@ fn breakers(workers: &[&WorkerRow]) -> Vec<String> {
 fn oldest_of(oldest: &[OldestDue], urgent: bool) -> f64 {
     let of_kind = oldest.iter().filter(|due| (due.priority == Priority::Urgent) == urgent);
     of_kind.map(|due| due.seconds).fold(0.0, f64::max)
-}
-
-fn named<N: ToString, T>(rows: Vec<(N, T)>) -> Vec<(String, T)> {
-    rows.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::cli::Failure;
+use crate::cli::demo::peak_rss;
 use crate::cli::out::Out;
 
 /// All figures of one run.
@@ -84,13 +85,9 @@ impl Usage {
         let fields: Vec<&str> =
             stat.rsplit_once(')').map_or_else(Vec::new, |(_, rest)| rest.split_whitespace().collect());
         let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let peak = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok());
         Self {
             cpu_ticks: ticks(11).zip(ticks(12)).map(|(user, system)| user + system),
-            peak_rss_mb: peak.map(|kb| kb / 1024),
+            peak_rss_mb: peak_rss().map(|bytes| bytes >> 20),
         }
     }
 

@@ -32,6 +32,7 @@ use crate::store::rows::{MessageFilter, MessageRow};
 use clinic::Clinic;
 pub(super) use house::{Home, quoted};
 use report::Report;
+pub(super) use report::peak_rss;
 use wrote::Wrote;
 
 /// Jobs brought at once where nobody watches.

@@ -129,7 +129,7 @@ const fn is_finished(status: MessageStatus) -> bool {
 }
 
 /// The most memory that the process had resident, in bytes; `None` where the system does not tell (`proc(5)`).
-fn peak_rss() -> Option<u64> {
+pub(in crate::cli) fn peak_rss() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)

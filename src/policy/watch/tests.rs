@@ -30,23 +30,29 @@ fn every_sign_has_its_finding() {
         (|s| s.oldest_urgent = 61.0, &[(Trouble::UrgentLate, "", Bad)]),
         (|s| s.oldest = 900.0, nothing),
         (|s| s.oldest = 901.0, &[(Trouble::BacklogOld, "", Look)]),
-        (|s| s.parked = 1, &[(Trouble::DeadJobs, "", Look)]),
-        (|s| s.outbox = 10_000, nothing),
-        (|s| s.outbox = 10_001, &[(Trouble::EventsWait, "", Look)]),
-        (|s| s.unknown = 3, &[(Trouble::OutcomeUnknown, "", Look)]),
-        (|s| s.work_open = 1, &[(Trouble::WorkOpen, "", Look)]),
-        (|s| s.work_overdue = 1, &[(Trouble::WorkOverdue, "", Bad)]),
-        (|s| s.safety_open = 1, &[(Trouble::SafetyUnread, "", Bad)]),
-        (|s| s.surges = 1, &[(Trouble::SurgeHeld, "", Bad)]),
-        (|s| s.results_dead = vec![("ehr".into(), 4)], &[(Trouble::ResultsDead, "ehr", Look)]),
-        (|s| s.paused = vec![("flu".into(), PauseReason::Operator)], nothing),
+        (|s| s.vitals.parked = 1, &[(Trouble::DeadJobs, "", Look)]),
+        (|s| s.vitals.outbox = 10_000, nothing),
+        (|s| s.vitals.outbox = 10_001, &[(Trouble::EventsWait, "", Look)]),
+        (|s| s.vitals.unknown = 3, &[(Trouble::OutcomeUnknown, "", Look)]),
+        (|s| s.vitals.work_open = 1, &[(Trouble::WorkOpen, "", Look)]),
+        (|s| s.vitals.work_overdue = 1, &[(Trouble::WorkOverdue, "", Bad)]),
+        (|s| s.vitals.safety_open = 1, &[(Trouble::SafetyUnread, "", Bad)]),
+        (|s| s.vitals.surges = 1, &[(Trouble::SurgeHeld, "", Bad)]),
         (
-            |s| s.paused = vec![("flu".into(), PauseReason::OptOutRate)],
+            |s| s.vitals.results_dead = vec![(SourceName::parse("ehr").unwrap(), 4)],
+            &[(Trouble::ResultsDead, "ehr", Look)],
+        ),
+        (|s| s.vitals.paused = vec![(CampaignId::parse("flu").unwrap(), PauseReason::Operator)], nothing),
+        (
+            |s| s.vitals.paused = vec![(CampaignId::parse("flu").unwrap(), PauseReason::OptOutRate)],
             &[(Trouble::CampaignPaused, "flu", Bad)],
         ),
-        (|s| s.outcomes = vec![("sms-one".into(), 19, 0)], nothing),
-        (|s| s.outcomes = vec![("sms-one".into(), 24, 76)], nothing),
-        (|s| s.outcomes = vec![("sms-one".into(), 25, 75)], &[(Trouble::ReceiptsFailing, "sms-one", Look)]),
+        (|s| s.vitals.outcomes = vec![("sms-one".into(), 19, 0)], nothing),
+        (|s| s.vitals.outcomes = vec![("sms-one".into(), 24, 76)], nothing),
+        (
+            |s| s.vitals.outcomes = vec![("sms-one".into(), 25, 75)],
+            &[(Trouble::ReceiptsFailing, "sms-one", Look)],
+        ),
     ];
     for (n, (change, expected)) in cases.iter().enumerate() {
         let expected: Vec<_> = expected.iter().map(|(t, s, l)| (*t, (*s).to_owned(), *l)).collect();
@@ -56,7 +62,12 @@ fn every_sign_has_its_finding() {
 
 #[test]
 fn the_most_urgent_comes_first_and_lengths_are_spoken() {
-    let signs = Signs { workers: 0, parked: 2, oldest: 7_300.0, safety_open: 1, ..well() };
+    let signs = Signs {
+        workers: 0,
+        oldest: 7_300.0,
+        vitals: Vitals { parked: 2, safety_open: 1, ..Vitals::default() },
+        ..well()
+    };
     let told: Vec<String> = wrong(&signs).into_iter().map(|f| f.what).collect();
     assert_eq!(
         told,
@@ -142,7 +153,7 @@ fn what_may_pass_is_told_once_it_has_lasted_and_told_as_over_once_it_is() {
 #[test]
 fn what_nobody_acknowledges_is_told_again_and_a_snooze_keeps_it_quiet() {
     let mut desk = Desk::new();
-    let bad = Signs { parked: 1, ..well() };
+    let bad = Signs { vitals: Vitals { parked: 1, ..Vitals::default() }, ..well() };
     assert_eq!(desk.after(0, &bad, BOTH).len(), 2, "what does not pass by itself is told at once");
     assert!(desk.after(59, &bad, BOTH).is_empty());
     assert_eq!(desk.after(1, &bad, BOTH), ["again dead_jobs webhook", "again dead_jobs email"]);
@@ -161,7 +172,7 @@ fn what_nobody_acknowledges_is_told_again_and_a_snooze_keeps_it_quiet() {
 #[test]
 fn a_way_that_fails_is_owed_and_the_other_is_not_told_twice() {
     let mut desk = Desk::new();
-    let bad = Signs { parked: 1, ..well() };
+    let bad = Signs { vitals: Vitals { parked: 1, ..Vitals::default() }, ..well() };
     assert_eq!(desk.after(0, &bad, &[Way::Email]), ["raised dead_jobs email"]);
     assert!(desk.after(1, &bad, &[]).is_empty());
     assert_eq!(desk.after(1, &bad, BOTH), ["raised dead_jobs webhook"]);

@@ -22,7 +22,7 @@ use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Move, NewEvent};
 use crate::store::engine::{Column, Data, Engine, args, bytes, ids, ints, maybe_texts, micros, texts, times};
-use crate::store::rows::{Begin, Claimed, MessageFacts, Rider, Seats};
+use crate::store::rows::{Begin, LeasedMessage, MessageFacts, Rider, Seats};
 use crate::store::sealed::Sealed;
 use crate::store::{Result, words};
 
@@ -80,30 +80,28 @@ UPDATE messages SET status = 'unknown', reason = 'outcome_unknown', due_at = NUL
 WHERE id = ANY($1) RETURNING id, seq";
 
 impl<E: Engine> Ledger<E> {
-    pub(super) async fn take_company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Claimed> {
+    pub(super) async fn take_company(
+        &self,
+        worker: WorkerId,
+        seats: &[Seats],
+        room: u32,
+    ) -> Result<Vec<LeasedMessage>> {
+        if seats.is_empty() || room == 0 {
+            return Ok(Vec::new());
+        }
         let batch = vec![
             texts("patient_id", seats, |s| s.patient.as_str()),
             texts("template", seats, |s| s.template.as_str()),
             bytes("address_index", seats, |s| self.sealer.index(&s.address)),
         ];
-        let found = if seats.is_empty() || room == 0 {
-            Vec::new()
-        } else {
-            self.engine.read(COMPANY, args![i64::from(room), micros(DAY)].batch(batch)).await?
-        };
+        let found = self.engine.read(COMPANY, args![i64::from(room), micros(DAY)].batch(batch)).await?;
         let found = found.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
-        let rows = if found.is_empty() {
-            Vec::new()
-        } else {
-            let args = args![found, worker.0, micros(self.timings.lease)];
-            self.engine.write(E::STATEMENTS.take_company, args).await?
-        };
-        let now = match rows.first() {
-            Some(row) => row.time(20)?,
-            None => self.clock().await?,
-        };
-        let messages = rows.iter().map(|row| self.leased(row)).collect::<Result<Vec<_>>>()?;
-        Ok(Claimed { messages, now })
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let args = args![found, worker.0, micros(self.timings.lease)];
+        let rows = self.engine.write(E::STATEMENTS.take_company, args).await?;
+        rows.iter().map(|row| self.leased(row)).collect()
     }
 
     /// As `begin`, for a batch in which some carry others: whoever cannot take all of theirs along does not begin.

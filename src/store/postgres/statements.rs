@@ -84,14 +84,7 @@ pub(super) const STATEMENTS: Statements = Statements {
          FROM locked, lease
          WHERE m.id = locked.id
          RETURNING ",
-        claimed!("m."),
-        ", ",
-        tombstone!("m"),
-        ", ",
-        bound_to!("m"),
-        ", ",
-        reached!("m"),
-        ", m.receipt_by IS NOT NULL"
+        claimed!("m.", "m")
     ),
 
     // `changed_at = now()` marks the rows that this statement moved; only those are told.
@@ -159,14 +152,7 @@ pub(super) const STATEMENTS: Statements = Statements {
          FROM locked, lease
          WHERE m.id = locked.id
          RETURNING ",
-        claimed!("m."),
-        ", ",
-        tombstone!("m"),
-        ", ",
-        bound_to!("m"),
-        ", ",
-        reached!("m"),
-        ", m.receipt_by IS NOT NULL"
+        claimed!("m.", "m")
     ),
 
     settle: concat!(

@@ -66,14 +66,7 @@ pub(super) const STATEMENTS: Statements = Statements {
                      ORDER BY x.due_at LIMIT $3)
              ) ORDER BY turn LIMIT $3)
          RETURNING ",
-        claimed!(""),
-        ", ",
-        tombstone!("messages"),
-        ", ",
-        bound_to!("messages"),
-        ", ",
-        reached!("messages"),
-        ", receipt_by IS NOT NULL"
+        claimed!("", "messages")
     ),
 
     decide: concat!(
@@ -134,14 +127,7 @@ pub(super) const STATEMENTS: Statements = Statements {
          WHERE m.id = ANY($1) AND ",
         may_join!(),
         " RETURNING ",
-        claimed!(""),
-        ", ",
-        tombstone!("messages"),
-        ", ",
-        bound_to!("messages"),
-        ", ",
-        reached!("messages"),
-        ", receipt_by IS NOT NULL"
+        claimed!("", "messages")
     ),
 
     settle: concat!(

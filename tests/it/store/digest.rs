@@ -69,7 +69,7 @@ impl Ledger {
             address: Phi::new(address),
         };
         let found = self.company(worker(), &[seats], 10).await.unwrap();
-        let mut ids: Vec<MessageId> = found.messages.iter().map(|m| m.facts.id).collect();
+        let mut ids: Vec<MessageId> = found.iter().map(|m| m.facts.id).collect();
         ids.sort_unstable();
         ids
     }
