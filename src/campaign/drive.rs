@@ -21,6 +21,8 @@ use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, Subject};
 const TICK: Duration = Duration::from_millis(250);
 /// Messages are written no further ahead of their turn.
 const WINDOW: SignedDuration = SignedDuration::from_mins(2);
+/// Whose turn it is already is written down before those who come later: a long batch would make them late.
+const SOON: SignedDuration = SignedDuration::from_secs(1);
 /// Recipients in one go.
 const BATCH: u32 = 500;
 /// How often a campaign's figures are looked at; longer where that takes long.
@@ -192,6 +194,7 @@ impl Driver {
                 .checked_mul(i32::try_from(AHEAD).unwrap_or(i32::MAX))
                 .map_or(WINDOW, |all| all.min(WINDOW))
         });
+        let window = if row.next_turn <= now { window.min(SOON) } else { window };
         let until = now.checked_add(window).unwrap_or(Timestamp::MAX);
         let booking = self.office.booking(plan);
         let from = row.next_turn.max(now);
