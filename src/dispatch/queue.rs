@@ -79,7 +79,7 @@ impl<T> Queue<T> {
         let mut inner = self.lock();
         let mut taken = Vec::new();
         for class in &mut inner.classes {
-            let (gone, stays): (VecDeque<T>, VecDeque<T>) = class.drain(..).partition(|item| is(item));
+            let (gone, stays): (VecDeque<T>, VecDeque<T>) = class.drain(..).partition(&is);
             *class = stays;
             taken.extend(gone);
         }
