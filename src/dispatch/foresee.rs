@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::asking::Asking;
 use super::{render, rules};
 use crate::config::Config;
 use crate::config::provider::ProviderSettings;
 use crate::domain::consent::narrow;
 use crate::domain::ids::SiteId;
 use crate::domain::patient::{Name, Patient};
-use crate::domain::words::{Channel, PhiClass, Reason, SafetyMode};
-use crate::policy::cap::Recent;
+use crate::domain::words::{Channel, Reason, SafetyMode};
 use crate::policy::decide::{Gate, Verdict, decide};
-use crate::policy::question::{AddressSeen, MessageView, Question, Rules, Served, SiteView, TemplateView};
+use crate::policy::question::{Rules, Served};
 use crate::policy::zones::country_of;
 use crate::store::rows::{Admission, DirectoryEntry};
 use crate::template::{RecipientContext, RenderError, RenderRequest, Rendered, SharedCatalogue, SiteContext};
@@ -147,58 +147,24 @@ impl Foresight {
             return (Gate::Content, Verdict::Suppress(Reason::UnknownTemplate));
         };
         let manifest = &template.manifest;
-        let classes: Vec<(Channel, PhiClass)> =
-            manifest.channels.iter().map(|c| (*c, manifest.phi(*c))).collect();
-        let proxies: Vec<Option<&Patient>> = entry.proxies.iter().map(Option::as_deref).collect();
-        let recent: Vec<Recent> = entry.recent.iter().map(|text| Recent::parse(text.as_deref())).collect();
-        let addresses: Vec<AddressSeen> = entry.addresses.iter().map(super::plan::seen).collect();
-        let place = facts.site.as_ref().or_else(|| patient.and_then(|p| p.site.as_ref()));
-        let site = place.and_then(|id| self.config.site(id));
-        let zone = super::plan::zone(&self.config, facts, patient);
-        let question = Question {
-            message: MessageView {
-                id: facts.id,
-                purpose: facts.purpose,
-                priority: facts.priority,
-                channels: admission.body.channels.as_deref(),
-                // Who is unknown now is not waited for.
-                accepted_at: Timestamp::UNIX_EPOCH,
-                not_before: admission.body.not_before,
-                expires_at: admission.body.expires_at,
-                cancelled: None,
-                disturbs: !facts.test,
-                step: 0,
-                reached: false,
-                lifts_cap: admission.body.lifts_cap,
-                copy_for: None,
-            },
+        let asking = Asking {
+            config: &self.config,
+            rules: &self.rules,
+            facts,
+            body: &admission.body,
+            // Who is unknown now is not waited for.
+            work: None,
+            along: false,
             patient,
-            proxies: &proxies,
-            address_consents: &entry.address_consents,
-            addresses: &addresses,
-            recent: &recent,
-            reserved: entry.reserved,
-            template: TemplateView {
-                channels: &manifest.channels,
-                classes: &classes,
-                confidential: manifest.confidential,
-                shared_address: manifest.shared_address,
-                waits: &[],
-            },
+            entry,
+            manifest,
+            channels: &manifest.channels,
             served: &self.served,
             hold: None,
-            tried: &[],
-            rules: &self.rules,
-            zone: &zone,
-            site: site.map_or_else(SiteView::default, |site| SiteView {
-                zone: Some(&site.timezone),
-                quiet_hours: site.quiet_hours,
-                holidays: &site.holidays,
-            }),
             jitter: 0.0,
             now,
         };
-        let decision = decide(&question);
+        let decision = asking.ask(decide);
         (decision.gate, decision.verdict)
     }
 

@@ -2,12 +2,10 @@
 //! this lane and gives them to whoever is most urgent when they come up.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::SignedDuration;
 
 use super::clock::Clock;
@@ -31,6 +29,9 @@ const LATEST: Duration = Duration::from_millis(300);
 /// The share of a limit that is used; the rest absorbs what timers and the wire add in jitter: at 50 a second 0.99
 /// leaves 10 ms, which one late timer on a busy machine exceeds; 0.98 leaves 20.
 const PACE: f64 = 0.98;
+
+/// How often the rest of a text's slots is asked for.
+const OWED_TRIES: u32 = 3;
 
 /// The limits of one lane.
 #[derive(Debug)]
@@ -133,6 +134,38 @@ impl Gate {
                 self.slots.push_front(slot);
             }
         }
+    }
+
+    /// Takes so many slots more for what leaves with those that it has, however far ahead they lie: nothing else leaves
+    /// before them. Slots that are at hand are taken first.
+    pub(super) async fn owe(&mut self, slots: usize, store: &dyn Store, clock: &Clock) -> Result<()> {
+        let at_hand = slots.min(self.slots.len());
+        self.slots.drain(..at_hand);
+        let mut missing = u32::try_from(slots - at_hand).unwrap_or(u32::MAX);
+        // Other lanes may have slots in front of these: the ledger gives as many as lie within the horizon.
+        for _ in 0..OWED_TRIES {
+            if missing == 0 || self.is_open() {
+                break;
+            }
+            let horizon = SignedDuration::try_from(self.spacing).unwrap_or_default()
+                * (4 * missing.min(1_000)).cast_signed();
+            let ask = Reserve {
+                keys: self.keys.clone(),
+                want: missing,
+                lead: SignedDuration::ZERO,
+                horizon,
+                unused: self.unused.take(),
+            };
+            let reserved = store.reserve(&ask).await.inspect_err(|_| self.unused.note(ask.unused))?;
+            self.last = reserved.slots.iter().map(|slot| clock.instant(*slot)).chain(self.last).max();
+            missing = missing.saturating_sub(u32::try_from(reserved.slots.len()).unwrap_or(u32::MAX));
+        }
+        Ok(())
+    }
+
+    /// How far apart slots lie.
+    pub(super) fn spacing(&self) -> Duration {
+        self.spacing
     }
 
     async fn reserve(&mut self, want: usize, lead: Duration, store: &dyn Store, clock: &Clock) -> Result<()> {
@@ -287,74 +320,56 @@ fn span(period: Period) -> Option<f64> {
 }
 
 /// The second wall, inside this process: whatever the ledger said and however late a timer was, no more than the
-/// limit passes it. What counts is the moment of sending, which the ledger does not see.
+/// limit passes it in any span, however it slides. What counts is the moment of sending, which the ledger does not see. (A
+/// token bucket with any burst lets one too many through after a pause.)
 #[derive(Debug)]
-pub(super) enum Wall {
-    /// Exact over every sliding second: a token bucket with any burst lets one too many through after a pause.
-    Second(Window),
-    /// Over minutes and hours a token bucket is exact enough.
-    Longer(DefaultDirectRateLimiter),
+pub(super) struct Wall {
+    count: usize,
+    span: Duration,
+    sent: Mutex<VecDeque<Instant>>,
 }
 
 impl Wall {
-    /// The walls of these limits.
+    /// A little more than the span: the wire adds its own jitter.
+    const MORE: Duration = Duration::from_millis(2);
+
+    /// The walls of these limits. Of whole days the ledger alone keeps count.
     pub(super) fn all(limits: &[Limit]) -> Vec<Self> {
         limits.iter().filter_map(|limit| Self::of(*limit)).collect()
     }
 
     fn of(limit: Limit) -> Option<Self> {
-        let count = NonZeroU32::new(limit.count)?;
-        let bucket = |quota: Quota| Self::Longer(RateLimiter::direct(quota));
-        match limit.per {
-            Period::Second => Some(Self::Second(Window::new(limit.count))),
-            Period::Minute => Some(bucket(Quota::per_minute(count))),
-            Period::Hour => Some(bucket(Quota::per_hour(count))),
-            Period::Day => None,
-        }
+        let count = usize::try_from(limit.count).unwrap_or(usize::MAX);
+        let span = Duration::from_secs_f64(span(limit.per).filter(|_| count > 0)?);
+        Some(Self { count, span: span + Self::MORE, sent: Mutex::default() })
     }
 
-    /// Waits until one more may pass.
-    pub(super) async fn pass(&self) {
-        match self {
-            Self::Second(window) => window.pass().await,
-            Self::Longer(bucket) => bucket.until_ready().await,
-        }
-    }
-}
-
-/// The sends of the last second.
-#[derive(Debug)]
-pub(super) struct Window {
-    count: usize,
-    sent: Mutex<VecDeque<Instant>>,
-}
-
-impl Window {
-    /// A little more than a second: the wire adds its own jitter.
-    const SPAN: Duration = Duration::from_millis(1_002);
-
-    fn new(count: u32) -> Self {
-        Self { count: usize::try_from(count).unwrap_or(usize::MAX), sent: Mutex::default() }
-    }
-
-    async fn pass(&self) {
-        while let Err(at) = self.try_pass(Instant::now()) {
+    /// Waits until a text of so many segments may pass.
+    pub(super) async fn pass(&self, segments: u32) {
+        while let Err(at) = self.try_pass(segments, Instant::now()) {
             tokio::time::sleep_until(at.into()).await;
         }
     }
 
-    fn try_pass(&self, now: Instant) -> Result<(), Instant> {
+    /// A text of more segments than the limit has passes an empty span, and fills those that follow.
+    fn try_pass(&self, segments: u32, now: Instant) -> Result<(), Instant> {
+        let segments = usize::try_from(segments).unwrap_or(usize::MAX).max(1);
         let mut sent = self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        while sent.front().is_some_and(|first| *first + Self::SPAN <= now) {
+        while sent.front().is_some_and(|first| *first + self.span <= now) {
             sent.pop_front();
         }
-        match sent.front() {
-            Some(first) if sent.len() >= self.count => Err(*first + Self::SPAN),
-            _ => {
-                sent.push_back(now);
-                Ok(())
+        let too_many = (sent.len() + segments.min(self.count)).saturating_sub(self.count);
+        if let Some(last) = too_many.checked_sub(1).and_then(|n| sent.get(n)) {
+            return Err(*last + self.span);
+        }
+        let mut at = now;
+        for n in 1..=segments {
+            sent.push_back(at);
+            if n.is_multiple_of(self.count) {
+                at += self.span;
             }
         }
+        Ok(())
     }
 }
 
@@ -362,22 +377,43 @@ impl Window {
 mod tests {
     use super::*;
 
+    fn wall(count: u32, per: Period) -> Wall {
+        Wall::of(Limit { count, per, per_sender: false }).unwrap()
+    }
+
     #[test]
-    fn no_second_holds_more_than_the_limit_however_they_come() {
-        let window = Window::new(5);
-        let start = Instant::now();
-        let mut passed = Vec::new();
-        for step in 0..4_000_u64 {
-            // Bursts and pauses of uneven length.
-            let at = start + Duration::from_millis(step + (step / 97) * 31);
-            if window.try_pass(at).is_ok() {
-                passed.push(at);
+    fn no_span_holds_more_than_the_limit_however_they_come() {
+        for (per, second) in [(Period::Second, 1), (Period::Minute, 60), (Period::Hour, 3_600)] {
+            let wall = wall(5, per);
+            let start = Instant::now();
+            let mut passed = Vec::new();
+            for step in 0..4_000_u64 {
+                // Bursts and pauses of uneven length, and texts of one to three segments.
+                let at = start + Duration::from_millis(step + (step / 97) * 31) * second;
+                let segments = 1 + u32::try_from(step / 7 % 3).unwrap();
+                if wall.try_pass(segments, at).is_ok() {
+                    passed.extend(std::iter::repeat_n(at, usize::try_from(segments).unwrap()));
+                }
+            }
+            assert!(passed.len() > 20);
+            let span = Duration::from_secs(1) * second;
+            for (n, first) in passed.iter().enumerate() {
+                let within = passed[n..].iter().take_while(|at| **at < *first + span).count();
+                assert!(within <= 5, "{within}");
             }
         }
-        assert!(passed.len() > 20);
-        for (n, first) in passed.iter().enumerate() {
-            let within = passed[n..].iter().take_while(|at| **at < *first + Duration::from_secs(1)).count();
-            assert!(within <= 5, "{within}");
+    }
+
+    #[test]
+    fn a_text_of_more_segments_than_the_limit_has_leaves_and_is_paid_for() {
+        let (start, ms) = (Instant::now(), Duration::from_millis);
+        for (per, span) in [(Period::Second, ms(1_002)), (Period::Minute, ms(60_002))] {
+            for (count, segments) in [(1, 2), (1, 5), (2, 3), (3, 7), (3, 3)] {
+                let (wall, next) = (wall(count, per), start + span * (segments / count));
+                assert_eq!(wall.try_pass(segments, start), Ok(()), "{segments} under {count}");
+                assert_eq!(wall.try_pass(1, start), Err(next), "{segments} under {count}");
+                assert_eq!(wall.try_pass(1, next), Ok(()), "{segments} under {count}");
+            }
         }
     }
 

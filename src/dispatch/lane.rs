@@ -1,5 +1,6 @@
 //! One provider's lane: a bounded queue, a gate, and as many sends at once as the provider bears.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -26,6 +27,11 @@ use crate::template::Rendered;
 
 /// Chunks at once where nothing limits a lane: each waits for the disk once, and the disk takes several together.
 const UNLIMITED_RUNNERS: usize = 4;
+
+/// A text of several segments waits so long for the slots of all of them.
+const NEAR: Duration = Duration::from_secs(5);
+/// Where there are no slots, messages whose leases end are looked for so often.
+const STALE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a provider carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +89,8 @@ pub(super) struct Lane {
     /// How long it takes to make use of a slot.
     pub(super) lag: Lag,
     gate: Arc<Mutex<Gate>>,
+    /// How far apart its slots lie.
+    spacing: Duration,
     tolerance: Arc<Tolerance>,
     /// Slots of this lane that nobody could use.
     pub(super) unused: Arc<Unused>,
@@ -124,13 +132,33 @@ impl Lane {
     /// When a message of so many segments leaves that is ready to, with slots of its own for all of them; waits until
     /// there are some.
     pub(super) async fn slot(&self, corridor: &Arc<Corridor>, segments: u32) -> Instant {
-        let (mut want, mut at) = (weight(segments), Instant::now());
-        while want > 0 {
-            let slots = self.slots(corridor, want, Duration::ZERO).await;
-            want = want.saturating_sub(slots.len());
-            at = slots.last().copied().unwrap_or(at);
+        let mut slots = VecDeque::new();
+        self.fill(corridor, &mut slots, weight(segments), Duration::ZERO).await;
+        slots.pop_back().unwrap_or_else(Instant::now)
+    }
+
+    /// Adds slots until there are so many for one text. Under a slow limit it would wait for its last one longer than it
+    /// is in this hand: it leaves with those that are near, and the rest is owed.
+    async fn fill(
+        &self,
+        corridor: &Arc<Corridor>,
+        slots: &mut VecDeque<Instant>,
+        weight: usize,
+        lead: Duration,
+    ) {
+        while slots.len() < weight {
+            let missing = weight - slots.len();
+            let far = self.spacing.saturating_mul(u32::try_from(missing).unwrap_or(u32::MAX)) > NEAR;
+            if far && !slots.is_empty() {
+                let owed =
+                    self.gate.lock().await.owe(missing, corridor.store.as_ref(), &corridor.clock).await;
+                if let Err(error) = owed {
+                    tracing::warn!(%error, provider = %self.provider.name(), "a text leaves on fewer slots than it takes");
+                }
+                return;
+            }
+            slots.extend(self.slots(corridor, missing, lead).await);
         }
-        at
     }
 
     /// Up to so many slots for what takes `lead` until it is ready; none where the ledger is away. Who does not wait for
@@ -220,6 +248,7 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 lag: Lag::of_a_lane(),
                 tolerance: gate.tolerance(),
                 unused: gate.unused(),
+                spacing: gate.spacing(),
                 gate: Arc::new(Mutex::new(gate)),
                 wanted: AtomicUsize::new(0),
                 limited: !carrier.limits.is_empty(),
@@ -316,6 +345,13 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTra
         let many = wire.num_permits();
         let slots = tokio::select! {
             slots = lane.slots(&corridor, many, lane.lag.lead()) => slots,
+            // Slots of a slow limit lie further apart than a message is in this hand: whoever cannot be begun any more is
+            // claimed anew, and is here when the slot comes.
+            () = tokio::time::sleep(STALE_EVERY) => {
+                let stale = lane.queue.take_all(|planned| planned.hand.deadline <= Instant::now());
+                corridor.release(stale.iter().flat_map(Planned::releases).collect()).await;
+                continue;
+            }
             () = corridor.stopping.cancelled() => break,
         };
         if !slots.is_empty() {
@@ -335,7 +371,7 @@ async fn chunk(
     tasks: &TaskTracker,
 ) {
     let taken = Instant::now();
-    let mut slots = slots.into_iter().collect::<std::collections::VecDeque<_>>();
+    let mut slots = slots.into_iter().collect::<VecDeque<_>>();
     let mut ready: Vec<Ready> = Vec::new();
     let mut back = Vec::new();
     while !slots.is_empty() {
@@ -365,12 +401,10 @@ async fn chunk(
                 continue;
             }
         };
-        // An SMS takes a slot for each segment and leaves with its last one.
+        // An SMS takes a slot for each segment and leaves with the last one that is near.
         let weight = weight(rendered.segments);
-        while slots.len() < weight {
-            slots.extend(lane.slots(corridor, weight - slots.len(), lane.lag.lead()).await);
-        }
-        if let Some(at) = slots.drain(..weight).next_back() {
+        lane.fill(corridor, &mut slots, weight, lane.lag.lead()).await;
+        if let Some(at) = slots.drain(..weight.min(slots.len())).next_back() {
             ready.push(Ready { planned, rendered, at, taken, spend: None });
         }
     }

@@ -3,6 +3,7 @@
 //! compile: [`InHand`] -> [`Planned`] -> `Rendered` -> `Written` -> `Settlement`.
 
 mod again;
+mod asking;
 mod breaker;
 mod budget;
 mod callbacks;
@@ -166,6 +167,10 @@ struct InHand {
     line: Option<Channel>,
     /// Channels over which this message turned out not to fit.
     unfit: Vec<(Channel, Reason)>,
+    /// It was not its turn: somebody to whom it might be company is about to be sent.
+    along: bool,
+    /// So often it has looked for company that another hand had.
+    looks: u8,
     place: Place,
 }
 
@@ -395,6 +400,8 @@ impl Corridor {
                 deadline: message.asked + self.config.worker.lease_local,
                 line: message.line,
                 unfit: Vec::new(),
+                along: false,
+                looks: 0,
                 place,
             });
         }

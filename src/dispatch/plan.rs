@@ -1,29 +1,31 @@
 //! Messages in hand are decided upon, in batches: one read of the directory, one pure decision each.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
+use super::asking::Asking;
 use super::choice::{Choice, choose};
 use super::{Corridor, InHand, Planned, Reader, company};
-use crate::config::{Config, span};
+use crate::config::span;
 use crate::domain::consent::narrow;
+use crate::domain::ids::MessageId;
 use crate::domain::job::When;
 use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, PhiClass, Priority, Reason, Recipient};
 use crate::policy::cap::{Outreach, Recent};
-use crate::policy::decide::{Decision, Gate, Verdict, copies, decide};
+use crate::policy::decide::{Decision, Gate, Verdict, copies, decide, only_along};
 use crate::policy::person::Addressee;
-use crate::policy::question::{AddressSeen, HoldView, MessageView, Question, SiteView, TemplateView, Tried};
+use crate::policy::question::HoldView;
 use crate::store::rows::{
-    AddressState, Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, MessageFacts, Over,
-    Release, Subject,
+    Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, Over, Release, Subject,
 };
+use crate::template::Within;
 
 /// For so long others go first.
 const PASSED_OVER: SignedDuration = SignedDuration::from_millis(250);
@@ -34,12 +36,16 @@ pub(super) async fn run(
     mut normal: mpsc::Receiver<InHand>,
 ) {
     let most = usize::try_from(corridor.config.worker.batch).unwrap_or(500);
+    // They look for company again in a moment.
+    let mut aside: Vec<(Instant, InHand)> = Vec::new();
     loop {
         let mut batch = Vec::new();
+        let next = aside.iter().map(|(at, _)| *at).min();
         tokio::select! {
             biased;
             first = urgent.recv() => batch.extend(first),
             first = normal.recv() => batch.extend(first),
+            () = until(next) => {}
             () = super::life::drained(&corridor) => return,
         }
         for queue in [&mut urgent, &mut normal] {
@@ -49,21 +55,36 @@ pub(super) async fn run(
                 batch.push(hand);
             }
         }
+        let (ready, later): (Vec<_>, Vec<_>) = aside.into_iter().partition(|(at, _)| *at <= Instant::now());
+        aside = later;
+        batch.extend(ready.into_iter().map(|(_, hand)| hand));
         if corridor.stopping.is_cancelled() {
             let leases = batch.iter().map(|hand| hand.release(None)).collect();
             corridor.release(leases).await;
         } else {
-            plan(&corridor, batch).await;
+            aside.extend(plan(&corridor, batch).await);
         }
     }
 }
 
-async fn plan(corridor: &Corridor, batch: Vec<InHand>) {
-    let mut round = Round::default();
-    if !decide_all(corridor, batch, &mut round).await {
-        return;
+/// That instant; never, where there is none.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
-    let company = company::find(corridor, &round.waiting).await;
+}
+
+/// Answers those that look again, and when.
+async fn plan(corridor: &Corridor, batch: Vec<InHand>) -> Vec<(Instant, InHand)> {
+    let mut round = Round::default();
+    let ours: HashSet<MessageId> = batch.iter().map(|hand| hand.facts.id).collect();
+    if !decide_all(corridor, batch, &mut round).await {
+        return Vec::new();
+    }
+    let mut aside = company::Aside::default();
+    let found = company::find(corridor, &round.waiting).await;
+    let company = company::step_aside(corridor, &ours, &mut round.waiting, found, &mut aside);
     if !company.is_empty() {
         decide_all(corridor, company, &mut round).await;
     }
@@ -72,7 +93,9 @@ async fn plan(corridor: &Corridor, batch: Vec<InHand>) {
         corridor.decide(&round.decided).await;
         corridor.told.notify_one();
     }
+    round.back.extend(aside.back);
     corridor.release(round.back).await;
+    aside.later
 }
 
 /// What came of a batch, beside what stands in its lane already.
@@ -208,7 +231,10 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
     }
     let priority = facts.priority;
     if company::travels(corridor, &planned, lane) {
-        return Outcome::Waits(Box::new(company::Waiting::of(planned, lane)));
+        return Outcome::Waits(Box::new(company::Waiting::of(planned, lane, judged.only_along)));
+    }
+    if judged.only_along {
+        return Outcome::NoRoom(planned.release());
     }
     match lane.queue.offer(priority, planned) {
         Ok(()) => Outcome::Queued,
@@ -232,12 +258,14 @@ pub(super) struct Judged {
     /// The channels over which this message counts towards the caps.
     counted: Vec<Channel>,
     classes: Vec<(Channel, PhiClass)>,
+    /// A decision to send holds only in company.
+    only_along: bool,
 }
 
 impl Judged {
     fn plain(gate: Gate, verdict: Verdict) -> Self {
         let decision = Decision::plain(gate, verdict);
-        Self { decision, copies: Vec::new(), counted: Vec::new(), classes: Vec::new() }
+        Self { decision, copies: Vec::new(), counted: Vec::new(), classes: Vec::new(), only_along: false }
     }
 
     fn class(&self, channel: Channel) -> PhiClass {
@@ -284,67 +312,32 @@ pub(super) fn judge(
     if let (true, Some((_, reason))) = (fitting.is_empty(), hand.unfit.first()) {
         return Judged::plain(Gate::Content, Verdict::GiveUp(*reason));
     }
-    let classes: Vec<(Channel, PhiClass)> = fitting.iter().map(|c| (*c, manifest.phi(*c))).collect();
-    let waits: Vec<_> = fitting.iter().filter_map(|c| Some((*c, manifest.plan.patience(*c)?))).collect();
-    let served = super::lane::served(corridor, &hand.facts);
-    let hold = hold.map(|h| HoldView { until: h.asks_again(), cause: h.cause });
-    let tried: Vec<Tried> =
-        entry.tried.iter().map(|(route, reason)| Tried { route: route.clone(), reason: *reason }).collect();
-    let proxies: Vec<Option<&Patient>> = entry.proxies.iter().map(Option::as_deref).collect();
-    let recent: Vec<Recent> = entry.recent.iter().map(|text| Recent::parse(text.as_deref())).collect();
-    let addresses: Vec<AddressSeen> = entry.addresses.iter().map(seen).collect();
-    let zone = zone(&corridor.config, &hand.facts, patient);
-    let question = Question {
-        message: MessageView {
-            id: hand.facts.id,
-            purpose: hand.facts.purpose,
-            priority: hand.facts.priority,
-            channels: hand.body.channels.as_deref(),
-            accepted_at: hand.work.accepted_at,
-            not_before: hand.body.not_before,
-            expires_at: hand.body.expires_at,
-            cancelled: hand.work.cancelled,
-            step: hand.work.step,
-            reached: hand.work.reached,
-            disturbs: !hand.facts.test,
-            lifts_cap: hand.body.lifts_cap,
-            copy_for: hand.body.copy.as_ref().map(|copy| &copy.proxy),
-        },
-        patient,
-        proxies: &proxies,
-        address_consents: &entry.address_consents,
-        addresses: &addresses,
-        recent: &recent,
-        reserved: entry.reserved,
-        template: TemplateView {
-            channels: &fitting,
-            classes: &classes,
-            confidential: manifest.confidential,
-            shared_address: manifest.shared_address,
-            waits: &waits,
-        },
-        served: &served,
-        hold,
-        tried: &tried,
+    let asking = Asking {
+        config: &corridor.config,
         rules: &corridor.rules,
-        zone: &zone,
-        site: site(corridor, hand, patient),
+        facts: &hand.facts,
+        body: &hand.body,
+        work: Some(&hand.work),
+        along: hand.along && manifest.digest_within == Within::Day && hand.facts.campaign_id.is_none(),
+        patient,
+        entry,
+        manifest,
+        channels: &fitting,
+        served: &super::lane::served(corridor, &hand.facts),
+        hold: hold.map(|h| HoldView { until: h.asks_again(), cause: h.cause }),
         jitter: rand::random::<f64>(),
         now: directory.now,
     };
-    let decision = decide(&question);
-    let copies = copies(&question, &decision);
-    let counted = Channel::ALL.iter().copied().filter(|c| question.counts(*c)).collect();
-    Judged { decision, copies, counted, classes }
-}
-
-pub(super) fn seen(state: &AddressState) -> AddressSeen {
-    AddressSeen {
-        address: state.address.clone(),
-        shared: state.shared,
-        of_several: state.of_several,
-        recent: Recent::parse(state.recent.as_deref()),
-    }
+    asking.ask(|question| {
+        let decision = decide(question);
+        Judged {
+            copies: copies(question, &decision),
+            counted: Channel::ALL.iter().copied().filter(|c| question.counts(*c)).collect(),
+            classes: question.template.classes.to_vec(),
+            only_along: only_along(question),
+            decision,
+        }
+    })
 }
 
 /// Who reads it; `None` where that is a proxy whose record is gone.
@@ -370,17 +363,17 @@ fn count(
 ) -> Option<Count> {
     let counted = |subject: String, before: Option<&str>| {
         let recent = Recent::parse(before);
-        let new = !recent.has(of);
-        new.then(|| Counted { subject, before: before.map(str::to_owned), after: recent.with(of, now) })
+        let (before, entry) = (before.map(str::to_owned), Recent::entry(now, of));
+        (!recent.has(of)).then(|| Counted { subject, before, after: recent.with(of, now), entry })
     };
     let at_address = entry.addresses.iter().find(|state| state.address == *address);
     Some(Count {
-        address: counted(
+        address: Some(counted(
             at_address.map_or_else(String::new, |state| state.subject.clone()),
             at_address.and_then(|state| state.recent.as_deref()),
-        )?,
+        )?),
         person: reader.id.as_ref().and_then(|id| counted(id.as_str().to_owned(), recent)),
-        entry: Recent::entry(now, of),
+        others: Vec::new(),
     })
 }
 
@@ -411,24 +404,6 @@ pub(super) fn person(hand: &InHand, entry: &DirectoryEntry) -> Option<Arc<Patien
         Some(inline) => Some(Arc::new(narrow(entry.patient.as_deref(), inline))),
         None => entry.patient.clone(),
     }
-}
-
-/// The place that writes: the job's, else the patient's own.
-fn site<'c>(corridor: &'c Corridor, hand: &InHand, patient: Option<&Patient>) -> SiteView<'c> {
-    let id = hand.facts.site.as_ref().or_else(|| patient.and_then(|p| p.site.as_ref()));
-    id.and_then(|id| corridor.config.site(id)).map_or_else(SiteView::default, |site| SiteView {
-        zone: Some(&site.timezone),
-        quiet_hours: site.quiet_hours,
-        holidays: &site.holidays,
-    })
-}
-
-pub(super) fn zone(config: &Config, facts: &MessageFacts, patient: Option<&Patient>) -> TimeZone {
-    let of_patient = patient.and_then(|p| p.timezone.as_deref()).and_then(|name| TimeZone::get(name).ok());
-    let place = facts.site.as_ref().or_else(|| patient.and_then(|p| p.site.as_ref()));
-    of_patient
-        .or_else(|| place.and_then(|id| config.site(id)).map(|site| site.timezone.clone()))
-        .unwrap_or_else(|| config.organisation.timezone.clone())
 }
 
 fn subject(hand: &InHand) -> Subject {

@@ -74,6 +74,18 @@ impl<T> Queue<T> {
         order.into_iter().find_map(|class| inner.classes.get_mut(class).and_then(VecDeque::pop_front))
     }
 
+    /// Those of which `is` holds, for handing back.
+    pub(super) fn take_all(&self, is: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut inner = self.lock();
+        let mut taken = Vec::new();
+        for class in &mut inner.classes {
+            let (gone, stays): (VecDeque<T>, VecDeque<T>) = class.drain(..).partition(&is);
+            *class = stays;
+            taken.extend(gone);
+        }
+        taken
+    }
+
     /// Everything, for handing back.
     pub(super) fn drain(&self) -> Vec<T> {
         let mut inner = self.lock();

@@ -113,9 +113,7 @@ async fn leave(corridor: &Arc<Corridor>, lane: &Lane, written: &Written) {
     }
     tokio::time::sleep_until(at.into()).await;
     for wall in &lane.walls {
-        for _ in 0..written.segments.max(1) {
-            wall.pass().await;
-        }
+        wall.pass(written.segments).await;
     }
 }
 

@@ -119,11 +119,7 @@ pub fn answer<'c>(
     now: Timestamp,
 ) -> Answer<'c> {
     let asked = Scope { purpose: Some(purpose), channel: Some(channel), address: Some(address) };
-    let said: Vec<&Consent> = consents
-        .iter()
-        .flat_map(|c| std::iter::once(c).chain(c.shadow.as_deref()))
-        .filter(|record| Scope::of(record).covers(&asked))
-        .collect();
+    let said: Vec<&Consent> = covering(consents, asked).collect();
     let is_live = |record: &Consent| record.granted && record.expires_at.is_none_or(|end| end > now);
     let stands = |record: &Consent| {
         !record.granted && !said.iter().any(|grant| is_live(grant) && lifts(grant, record))
@@ -138,6 +134,29 @@ pub fn answer<'c>(
         return Answer::Granted(grant);
     }
     latest(&|record| record.granted).map_or(Answer::Unsaid, Answer::Expired)
+}
+
+/// The first instant after `now` at which [`answer`] may be another though nobody says anything: a grant ends.
+#[must_use]
+pub fn ends_at(
+    consents: &[Consent],
+    purpose: Purpose,
+    channel: Channel,
+    address: &Phi,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let asked = Scope { purpose: Some(purpose), channel: Some(channel), address: Some(address) };
+    let grants = covering(consents, asked).filter(|record| record.granted);
+    grants.filter_map(|record| record.expires_at).filter(|end| *end > now).min()
+}
+
+/// The records that bear on what is asked, with those behind them.
+fn covering<'c, 'a>(
+    consents: &'c [Consent],
+    asked: Scope<'a>,
+) -> impl Iterator<Item = &'c Consent> + use<'c, 'a> {
+    let all = consents.iter().flat_map(|c| std::iter::once(c).chain(c.shadow.as_deref()));
+    all.filter(move |record| Scope::of(record).covers(&asked))
 }
 
 /// What a record is about. `None` is every one.

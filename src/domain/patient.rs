@@ -319,12 +319,18 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// The key of a proxy who is this patient.
+    #[must_use]
+    pub fn key_of(id: &PatientId) -> Phi {
+        Phi::new(format!("patient:{id}"))
+    }
+
     /// By which one of a patient's proxies is known again, whatever else of them changes: who is a patient by their id,
     /// anybody else by their name, or by their contacts where the record has no name.
     #[must_use]
     pub fn key(&self) -> Phi {
         let person = match &self.person {
-            ProxyPerson::Patient(id) => return Phi::new(format!("patient:{id}")),
+            ProxyPerson::Patient(id) => return Self::key_of(id),
             ProxyPerson::Person(person) => person,
         };
         let part = |part: &Option<Phi>| part.as_ref().map_or("", |part| part.expose()).to_owned();

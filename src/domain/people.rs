@@ -18,10 +18,15 @@ words! {
     }
 }
 
-/// Whether two names on record are one person's: by an account, and by the name that the system knows them by.
+/// Whether two names on record are one person's: by an account, and by the name that the system knows them by. However
+/// they are spelt, in case and in spaces: whoever is asked for a second person is not two by a capital letter.
 #[must_use]
 pub fn is_same_person(one: &str, other: &str) -> bool {
-    let name = |who: &str| who.strip_prefix("cli:").unwrap_or(who).to_owned();
+    let name = |who: &str| {
+        let spelt = who.to_lowercase();
+        let words = spelt.split_whitespace().collect::<Vec<_>>().join(" ");
+        words.strip_prefix("cli:").map_or(words.clone(), |name| name.trim_start().to_owned())
+    };
     name(one) == name(other)
 }
 
@@ -36,6 +41,9 @@ mod tests {
             ("cli:ana", "cli:ana", true),
             ("ana", "cli:ben", false),
             ("a", "b", false),
+            ("Ana Ruiz", " ana  ruiz ", true),
+            ("CLI:Ana", "ana", true),
+            ("anaruiz", "ana ruiz", false),
         ] {
             assert_eq!(is_same_person(one, other), same);
         }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::cap::Recent;
 use super::explanation::{Explanation, RULES_VERSION, WaySeen};
-use super::person::{Addressee, stands_in};
+use super::person::{Addressee, changes_on, stands_in};
 use super::question::Question;
 use super::routes;
 use super::ways::{Asked, State, Way, said};
@@ -124,8 +124,8 @@ impl Decision {
 pub fn decide(q: &Question<'_>) -> Decision {
     let message = &q.message;
     let expires_at = instant(message.expires_at, q.zone);
-    if let Some(start) = message.not_before.map(|w| instant(w, q.zone))
-        && q.now < start
+    if let Some(start) = starts_later(q)
+        && !(message.along && is_same_day(q, start))
     {
         let until = Some(start.min(expires_at));
         return Decision::plain(Gate::Due, Verdict::Hold { until, reason: None });
@@ -140,7 +140,37 @@ pub fn decide(q: &Question<'_>) -> Decision {
     };
     let nobody = Recent::default();
     let recent = q.recent.get(proxy.map_or(0, |place| place + 1)).unwrap_or(&nobody);
-    Decision { proxy, ..route_gates(q, &to, recent, expires_at) }
+    let of = proxy.and_then(|place| patient.proxies.get(place));
+    let asked = Asked { q, to: &to, proxy: of, recent, said: said(&to, q.address_consents), expires_at };
+    let mut decision = Decision { proxy, ..route_gates(&asked) };
+    if let Verdict::Send { valid_until, .. } = &mut decision.verdict {
+        *valid_until = next_day_of_proxies(q, patient).map_or(*valid_until, |day| day.min(*valid_until));
+    }
+    decision
+}
+
+/// When somebody else may be the one who reads, for the patient, or for those with whom they share an address.
+fn next_day_of_proxies(q: &Question<'_>, patient: &Patient) -> Option<Timestamp> {
+    let today = q.now.to_zoned(q.zone.clone()).date();
+    let others = q.addresses.iter().flat_map(|seen| &seen.behind).map(|behind| behind.patient.as_ref());
+    let days = std::iter::once(patient).chain(others).filter_map(|p| changes_on(p, today, &q.rules.majority));
+    days.min()?.to_zoned(q.zone.clone()).ok().map(|midnight| midnight.timestamp())
+}
+
+/// When its time comes, where that is still to come.
+fn starts_later(q: &Question<'_>) -> Option<Timestamp> {
+    q.message.not_before.map(|when| instant(when, q.zone)).filter(|start| q.now < *start)
+}
+
+fn is_same_day(q: &Question<'_>, start: Timestamp) -> bool {
+    let day = |at: Timestamp| at.to_zoned(q.zone.clone()).date();
+    day(start) == day(q.now)
+}
+
+/// Whether a decision to send holds only in company: alone the message goes at its own hour.
+#[must_use]
+pub fn only_along(q: &Question<'_>) -> bool {
+    q.message.along && starts_later(q).is_some()
 }
 
 /// Two queues have no order between them: the patient may be told to us after the job.
@@ -268,7 +298,8 @@ pub fn copies(q: &Question<'_>, decision: &Decision) -> Vec<Phi> {
     keys
 }
 
-fn route_gates(q: &Question<'_>, to: &Addressee<'_>, recent: &Recent, expires_at: Timestamp) -> Decision {
+fn route_gates(asked: &Asked<'_, '_>) -> Decision {
+    let (q, to) = (asked.q, asked.to);
     let purpose = q.message.purpose;
     let allowed: Vec<Channel> = q
         .template
@@ -277,7 +308,6 @@ fn route_gates(q: &Question<'_>, to: &Addressee<'_>, recent: &Recent, expires_at
         .copied()
         .filter(|c| q.message.channels.is_none_or(|narrowed| narrowed.contains(c)))
         .collect();
-    let asked = Asked { q, to, recent, said: said(to, q.address_consents), expires_at };
     let ways: Vec<Way<'_>> = routes::ordered(to, purpose, &allowed, q.template.channels)
         .into_iter()
         .map(|contact| asked.way(contact))
@@ -359,6 +389,8 @@ fn instant(when: When, zone: &jiff::tz::TimeZone) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use jiff::SignedDuration;
     use jiff::tz::TimeZone;
 
@@ -374,8 +406,8 @@ mod tests {
     use crate::policy::cap::CapRules;
     use crate::policy::person::MajorityAge;
     use crate::policy::question::{
-        AddressSeen, HoldView, MessageView, PhiRules, PurposeRule, Rules, Served, SiteView, TemplateView,
-        Tried,
+        AddressSeen, Behind, HoldView, MessageView, PhiRules, PurposeRule, Rules, Served, SiteView,
+        TemplateView, Tried,
     };
 
     const ALL: &[Channel] = &[Channel::Sms, Channel::Email, Channel::Voice, Channel::Portal];
@@ -462,6 +494,10 @@ mod tests {
         }
     }
 
+    fn always() -> HoursTable {
+        HoursTable { rules: Vec::new(), disturbing: Vec::new(), ..day_hours() }
+    }
+
     /// Asks about a reminder at noon that expires at six.
     fn ask<'a>(patient: Option<&'a Patient>, change: impl FnOnce(&mut Question<'a>)) -> Decision {
         let rules: &'static Rules = Box::leak(Box::new(rules()));
@@ -481,6 +517,7 @@ mod tests {
                 disturbs: true,
                 lifts_cap: false,
                 copy_for: None,
+                along: false,
             },
             patient,
             proxies: &[],
@@ -721,6 +758,7 @@ mod tests {
             address: Phi::new("+13125550142"),
             shared: true,
             of_several: true,
+            behind: Vec::new(),
             recent: Recent::default(),
         }];
         let ana = ana(own);
@@ -949,6 +987,7 @@ mod tests {
                 address: Phi::new("+13125550177"),
                 shared: true,
                 of_several,
+                behind: Vec::new(),
                 recent: Recent::default(),
             }]
         };
@@ -962,6 +1001,136 @@ mod tests {
                 q.addresses = &addresses;
             });
             assert_eq!(said_by(decision).1, expected);
+        }
+    }
+
+    #[test]
+    fn what_children_list_as_their_own_is_their_guardians_telephone() {
+        let phone = r#","contacts":[{"channel":"sms","address":"+13125550142","private":true}]"#;
+        let person = |id: &str, more: &str| Patient { id: PatientId::parse(id).unwrap(), ..ana(more) };
+        let child = |id: &str, born: &str, guardian: &str| {
+            person(
+                id,
+                &format!(
+                    r#"{phone},"birth_date":"{born}","proxies":[{{{guardian},"authority":"guardian","mode":"instead","purposes":["*"]}}]"#
+                ),
+            )
+        };
+        let hers = r#""patient_id":"P6""#;
+        let (mother, neighbour) = (person("P6", phone), person("P9", phone));
+        let (young, other) = (child("P4", "2016-05-01", hers), child("P5", "2018-05-01", hers));
+        let (grown, fathers) =
+            (child("P7", "2001-05-01", hers), child("P8", "2018-05-01", r#""patient_id":"P3""#));
+        let no_record =
+            r#""person":{"name":{"given":"Rosa"},"contacts":[{"channel":"sms","address":"+13125550142"}]}"#;
+        let (rosas, rosas_too) =
+            (child("P10", "2016-05-01", no_record), child("P11", "2018-05-01", no_record));
+        type Row<'a> = (&'a str, &'a Patient, &'a [&'a Patient], bool);
+        let table: &[Row<'_>] = &[
+            ("about a child, whom she reads for", &young, &[&mother, &young, &other], true),
+            ("about herself", &mother, &[&mother, &young, &other], true),
+            ("she has no contact there herself", &young, &[&young, &other], true),
+            ("whose guardian is no patient", &rosas, &[&rosas, &rosas_too], true),
+            ("a neighbour has the number, too", &young, &[&mother, &young, &neighbour], false),
+            ("a child that has come of age", &mother, &[&mother, &young, &grown], false),
+            ("a child whose father reads for it", &young, &[&mother, &young, &fathers], false),
+            ("two who read for themselves", &mother, &[&mother, &neighbour], false),
+        ];
+        for (why, patient, behind, goes) in table {
+            let behind = behind.iter().map(|p| Behind { patient: Arc::new((*p).clone()), own: true });
+            let (address, recent) = (Phi::new("+13125550142"), Recent::default());
+            let seen =
+                AddressSeen { address, shared: true, of_several: true, behind: behind.collect(), recent };
+            let (known, seen) = ([Some(&mother)], [seen]);
+            let decision = ask(Some(*patient), |q| {
+                q.template.shared_address = false;
+                q.proxies = &known;
+                q.addresses = &seen;
+            });
+            let expected = if *goes { Ok(Channel::Sms) } else { Err(Some(Reason::SharedContact)) };
+            assert_eq!(said_by(decision).1, expected, "{why}");
+            let kept = ask(Some(*patient), |q| {
+                q.template.confidential = true;
+                q.addresses = &seen;
+            });
+            let her_own = *goes && patient.id == mother.id;
+            assert_eq!(said_by(kept).1.is_ok(), her_own, "{why}, in confidence");
+        }
+    }
+
+    #[test]
+    fn an_answer_holds_no_longer_than_what_it_rests_on() {
+        let until = |patient: &Patient, purpose| {
+            let mother = ana(SMS);
+            let known = [Some(&mother)];
+            let asked = ask(Some(patient), |q| {
+                q.message.purpose = purpose;
+                q.message.expires_at = When::At(at("2026-12-09T00:00:00Z"));
+                q.rules = Box::leak(Box::new(Rules { hours: always(), ..rules() }));
+                q.proxies = &known;
+            });
+            let Verdict::Send { valid_until, .. } = asked.verdict else { panic!("{asked:?}") };
+            valid_until
+        };
+        let grants = |ends: &[&str]| {
+            let one = |end: &&str| {
+                format!(
+                    r#"{{"purpose":"marketing","channel":"sms","address":null,"granted":true,"at":"2026-10-01T12:00:00Z","source":"patient","expires_at":"{end}"}}"#
+                )
+            };
+            ana(&format!(r#"{SMS},"consents":[{}]"#, ends.iter().map(one).collect::<Vec<_>>().join(",")))
+        };
+        let child = |born: &str, more: &str| {
+            ana(&format!(
+                r#"{SMS},"birth_date":"{born}","proxies":[{{"patient_id":"P2","authority":"guardian","mode":"instead","purposes":["*"]{more}}}]"#
+            ))
+        };
+        let (visit, offer) = (Purpose::Appointment, Purpose::Marketing);
+        let granted = grants(&["2026-12-05T12:00:00Z"]);
+        for (why, patient, purpose, expected) in [
+            ("nothing of it ends", ana(SMS), visit, "2026-12-09T00:00:00Z"),
+            ("the grant", granted.clone(), offer, "2026-12-05T12:00:00Z"),
+            ("a grant for something else", granted, visit, "2026-12-09T00:00:00Z"),
+            (
+                "midnight in Chicago, when the guardian's time is over",
+                child("2016-05-01", r#","until":"2026-12-04""#),
+                visit,
+                "2026-12-04T06:00:00Z",
+            ),
+            ("the child comes of age", child("2008-12-03", ""), visit, "2026-12-03T06:00:00Z"),
+            (
+                "the patient reads alone until then",
+                child("2016-05-01", r#","from":"2026-12-06""#),
+                visit,
+                "2026-12-06T06:00:00Z",
+            ),
+            ("of age since", child("2001-12-03", ""), visit, "2026-12-09T00:00:00Z"),
+        ] {
+            assert_eq!(until(&patient, purpose), at(expected), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_goes_along_goes_before_its_hour_and_never_before_its_day() {
+        let ana = ana(SMS);
+        let morning = |start: &str, along| {
+            let start = When::Local(start.parse().unwrap());
+            let mut alone = true;
+            let decision = ask(Some(&ana), |q| {
+                q.message.not_before = Some(start);
+                q.message.expires_at = When::At(at("2026-12-09T00:00:00Z"));
+                q.message.along = along;
+                alone = !only_along(q);
+            });
+            (said_by(decision).1, alone)
+        };
+        for (why, start, along, expected) in [
+            ("its hour has come", "2026-12-01T11:00", true, (Ok(Channel::Sms), true)),
+            ("later that day, with another", "2026-12-01T23:30", true, (Ok(Channel::Sms), false)),
+            ("later that day, alone", "2026-12-01T15:00", false, (Err(None), true)),
+            ("the next day", "2026-12-02T00:00", true, (Err(None), false)),
+        ] {
+            assert_eq!(morning(start, along), expected, "{why}");
         }
     }
 

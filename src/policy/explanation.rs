@@ -10,7 +10,7 @@ use crate::domain::words::{Channel, Reason, Recipient};
 
 /// The order of gates and what they ask; raised whenever either changes, so that an old explanation is read
 /// by the rules that made it.
-pub const RULES_VERSION: u32 = 3;
+pub const RULES_VERSION: u32 = 4;
 
 /// A decision in short. Gates before `gate` were passed. Ids, words, masked addresses and numbers only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -100,6 +100,17 @@ pub fn stands_in(
         && !(proxy.authority == Authority::Guardian && of_age)
 }
 
+/// The first day after `today` on which somebody else may stand in for `patient`: a proxy's time begins or ends, or they
+/// come of age.
+#[must_use]
+pub fn changes_on(patient: &Patient, today: Date, majority: &MajorityAge) -> Option<Date> {
+    let guarded = patient.proxies.iter().any(|proxy| proxy.authority == Authority::Guardian);
+    let born = patient.birth_date.filter(|_| guarded);
+    let of_age = born.and_then(|born| majority.day(born, patient.address.as_ref()));
+    let dates = patient.proxies.iter().flat_map(|proxy| [proxy.from, proxy.until]).flatten();
+    dates.chain(of_age).filter(|date| *date > today).min()
+}
+
 /// The age from which people decide for themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MajorityAge {
@@ -112,10 +123,19 @@ impl MajorityAge {
     /// Whether somebody born on `born` has reached it by `today`. Born on 29 February, they do on 1 March.
     #[must_use]
     pub fn reached(&self, born: Date, address: Option<&PostalAddress>, today: Date) -> bool {
+        (born.year() + self.years(address), born.month(), born.day())
+            <= (today.year(), today.month(), today.day())
+    }
+
+    /// The first day on which somebody born on `born` has reached it.
+    fn day(&self, born: Date, address: Option<&PostalAddress>) -> Option<Date> {
+        let year = born.year().checked_add(self.years(address))?;
+        Date::new(year, born.month(), born.day()).or_else(|_| Date::new(year, 3, 1)).ok()
+    }
+
+    fn years(&self, address: Option<&PostalAddress>) -> i16 {
         let state = address.and_then(|a| a.state.as_deref());
-        let years =
-            self.by_state.iter().find(|(name, _)| Some(name.as_str()) == state).map_or(self.years, |s| s.1);
-        (born.year() + years, born.month(), born.day()) <= (today.year(), today.month(), today.day())
+        self.by_state.iter().find(|(name, _)| Some(name.as_str()) == state).map_or(self.years, |s| s.1)
     }
 }
 
@@ -176,6 +196,31 @@ mod tests {
             "2026-12-01",
             Purpose::Billing
         ));
+    }
+
+    #[test]
+    fn a_decision_knows_the_day_on_which_somebody_else_may_read() {
+        let majority = MajorityAge { years: 18, by_state: vec![("NE".to_owned(), 19)] };
+        for (why, patient, expected) in [
+            ("nobody reads for them", child(r#","birth_date":"2010-05-01""#), None),
+            ("until they come of age", mother("", "2010-05-01", "IL"), Some("2028-05-01")),
+            ("a year later in Nebraska", mother("", "2010-05-01", "NE"), Some("2029-05-01")),
+            ("born on a leap day", mother("", "2012-02-29", "IL"), Some("2030-03-01")),
+            ("of age for long", mother("", "1949-03-02", "IL"), None),
+            ("until a day", mother(r#","until":"2027-01-15""#, "2016-05-01", "IL"), Some("2027-01-15")),
+            ("from a day on", mother(r#","from":"2026-12-24""#, "2016-05-01", "IL"), Some("2026-12-24")),
+            ("since a day", mother(r#","from":"2026-12-01""#, "2016-05-01", "IL"), Some("2034-05-01")),
+        ] {
+            let today = "2026-12-01".parse().unwrap();
+            let found = changes_on(&patient, today, &majority);
+            assert_eq!(found, expected.map(|day| day.parse().unwrap()), "{why}");
+            if let (Some(day), Some(born)) = (found, patient.birth_date) {
+                let before = day.yesterday().unwrap();
+                let of_age = |day| majority.reached(born, patient.address.as_ref(), day);
+                assert!(!of_age(before), "{why}");
+                assert_eq!(of_age(day), patient.proxies[0].until.is_none() && day.year() > 2027, "{why}");
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a decision rests on, and the configured part of the rules.
 
+use std::sync::Arc;
+
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -82,6 +84,9 @@ pub struct MessageView<'a> {
     pub lifts_cap: bool,
     /// Of a copy: the key of the proxy that it is for.
     pub copy_for: Option<&'a Phi>,
+    /// Another one goes to its reader today, and its template tells a day together: it may go along before its hour,
+    /// and not before its day.
+    pub along: bool,
 }
 
 /// What the decision needs of the place that writes.
@@ -132,15 +137,25 @@ pub struct Served {
 }
 
 /// What is known of an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AddressSeen {
     pub address: Phi,
     /// Several patients stand behind it.
     pub shared: bool,
     /// Several patients have it as a contact of their own. A proxy of several patients has it once.
     pub of_several: bool,
+    /// Who they are, where they are several and not too many to be told apart.
+    pub behind: Vec<Behind>,
     /// The messages of this week that were sent to it, whoever they were for.
     pub recent: Recent,
+}
+
+/// A patient who stands behind an address.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Behind {
+    pub patient: Arc<Patient>,
+    /// It is a contact of their own, not of a proxy's.
+    pub own: bool,
 }
 
 /// A hold.

@@ -8,12 +8,13 @@ use super::cap::{self, Recent};
 use super::decide::Gate;
 use super::explanation::WaySeen;
 use super::hours::{self, Answer as Hours, HoursNote, Window};
-use super::person::Addressee;
-use super::question::{Question, Served};
+use super::person::{Addressee, stands_in};
+use super::question::{AddressSeen, Behind, Question, Served};
 use super::zones::{self, Known, Place};
-use crate::domain::consent::{Answer, answer};
-use crate::domain::patient::{Consent, Contact};
-use crate::domain::words::{Channel, ContactStatus, PhiClass, Reason};
+use crate::domain::consent::{Answer, answer, ends_at};
+use crate::domain::patient::{Consent, Contact, Patient, Proxy};
+use crate::domain::phi::Phi;
+use crate::domain::words::{Authority, Channel, ContactStatus, PhiClass, ProxyMode, Reason};
 
 /// A contact, and what came of asking about it.
 #[derive(Clone, Debug)]
@@ -59,6 +60,8 @@ impl Way<'_> {
 pub(super) struct Asked<'q, 'a> {
     pub(super) q: &'q Question<'a>,
     pub(super) to: &'q Addressee<'a>,
+    /// They are this one of the patient's proxies.
+    pub(super) proxy: Option<&'a Proxy>,
     /// What was sent to them this week.
     pub(super) recent: &'q Recent,
     pub(super) said: Cow<'q, [Consent]>,
@@ -105,13 +108,37 @@ impl<'a> Asked<'_, 'a> {
             return Some(Reason::ConfidentialContact);
         }
         let seen = self.q.addresses.iter().find(|seen| seen.address == contact.address);
-        let shared = seen.is_some_and(|seen| seen.shared);
+        let (shared, of_several) = seen.map_or((false, false), |seen| self.readers_at(seen));
         if self.q.template.confidential && (!contact.private || shared) {
             return Some(Reason::ConfidentialContact);
         }
         // Whoever is a proxy of several reads alone what is about each of them.
-        let of_several = seen.is_some_and(|seen| seen.of_several);
         (of_several && !self.q.template.shared_address).then_some(Reason::SharedContact)
+    }
+
+    /// Whether several people stand behind an address, and whether it is several people's own. Children whose guardian
+    /// is whoever reads here have no telephone beside the guardian's: what they list as theirs is one with it.
+    fn readers_at(&self, seen: &AddressSeen) -> (bool, bool) {
+        if seen.behind.is_empty() {
+            return (seen.shared, seen.of_several);
+        }
+        let reader: Vec<Phi> =
+            self.to.id.map(Proxy::key_of).into_iter().chain(self.proxy.map(Proxy::key)).collect();
+        let today = self.q.now.to_zoned(self.q.zone.clone()).date();
+        let reads_for = |patient: &Patient| {
+            let guards = |p: &&Proxy| p.authority == Authority::Guardian && reader.contains(&p.key());
+            patient.proxies.iter().filter(guards).any(|proxy| {
+                let (purpose, majority) = (self.q.message.purpose, &self.q.rules.majority);
+                stands_in(proxy, patient, ProxyMode::Instead, purpose, today, majority)
+            })
+        };
+        let with_reader =
+            |b: &&Behind| reader.contains(&Proxy::key_of(&b.patient.id)) || reads_for(&b.patient);
+        let several = |of: &dyn Fn(&&Behind) -> bool| {
+            let (theirs, others): (Vec<_>, Vec<_>) = seen.behind.iter().filter(of).partition(with_reader);
+            others.len() + usize::from(!theirs.is_empty()) > 1
+        };
+        (several(&|_| true), several(&|b| b.own))
     }
 
     /// Whether the channel, and somebody who carries it, may see what the text reveals.
@@ -173,7 +200,9 @@ impl<'a> Asked<'_, 'a> {
             (Gate::QuietHours, Reason::QuietHours)
         };
         way.state = if at <= q.now {
-            State::Open(window.and_then(|w| w.closes).map_or(until, |closes| closes.min(until)))
+            let closes = window.and_then(|w| w.closes).unwrap_or(until);
+            let agreed = self.agreed_until(contact).unwrap_or(until);
+            State::Open(closes.min(agreed).min(until))
         } else if at >= until {
             never(gate, reason)
         } else {
@@ -181,6 +210,11 @@ impl<'a> Asked<'_, 'a> {
             State::Later { gate, reason, opens }
         };
         way
+    }
+
+    /// When what they have agreed to, or took back and granted again, may end.
+    fn agreed_until(&self, contact: &Contact) -> Option<Timestamp> {
+        ends_at(&self.said, self.q.message.purpose, contact.channel, &contact.address, self.q.now)
     }
 
     /// Where the reader may be, by all that is known of them.

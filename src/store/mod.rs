@@ -46,12 +46,11 @@ use people::{Session, SessionHash, SessionLimits, User, UserChange};
 use pulse::{OldestDue, PulseRow, StreamEvent};
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
-    CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Count, Counts, Decided,
-    Directory, EventRow, Heard, Hold, HoldRow, HoldThen, LeasedMessage, LookUpAsk, LostAttempt,
-    MessageFilter, MessageRow, NewCopy, OutboxEvent, PageRow, PageWish, ParkedFilter, ParkedRow, QuestionAsk,
-    Received, Release, ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved, Seats, Settlement, Spend,
-    Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept,
-    WorkerRow,
+    CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Company, Count, Counts,
+    Decided, Directory, EventRow, Heard, Hold, HoldRow, HoldThen, LookUpAsk, LostAttempt, MessageFilter,
+    MessageRow, NewCopy, OutboxEvent, PageRow, PageWish, ParkedFilter, ParkedRow, QuestionAsk, Received,
+    Release, ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved, Seats, Settlement, Spend, Subject,
+    TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -121,8 +120,9 @@ pub trait Store:
     async fn copy(&self, copies: &[NewCopy]) -> Result<()>;
 
     /// Takes in hand what waits and might be told together with messages that are about to be sent: of the same template,
-    /// for the same patient or for somebody else behind the same address; `room` at most.
-    async fn company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Vec<LeasedMessage>>;
+    /// for the same patient or for somebody else behind the same address; `room` at most. Names what another hand has
+    /// taken a moment ago, or at this moment.
+    async fn company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Company>;
 
     /// Writes what was decided other than to send. What has failed and is not bulk becomes a work item.
     async fn decide(&self, decisions: &[Decided]) -> Result<()>;

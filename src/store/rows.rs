@@ -19,6 +19,7 @@ use crate::domain::wish::Wish;
 use crate::domain::words::{Channel, Priority, Purpose, Reason, Recipient, WorkKind};
 
 pub use crate::domain::failure::Failure;
+pub use crate::policy::question::Behind;
 
 pub use super::callbacks::{
     CallbackAsk, CallbackCount, CallbackFilter, CallbackRound, CallbackRow, CallbackState, CallbacksClaimed,
@@ -345,6 +346,8 @@ pub struct AddressState {
     pub shared: bool,
     /// Several patients have it as a contact of their own; a proxy of several has it once.
     pub of_several: bool,
+    /// Who they are, where they are several and not too many to be told apart.
+    pub behind: Vec<Behind>,
     /// What was sent to it this week, as the caps count it.
     pub recent: Option<String>,
 }
@@ -440,16 +443,31 @@ pub struct Seats {
     pub template: TemplateName,
     /// Whoever else stands behind it may be told too.
     pub address: Phi,
+    /// Its template tells a day together: what is scheduled for later is asked, too.
+    pub day: bool,
 }
 
-/// A message that the caps count: once for the person, where they are known and it is new to them, and once for the
-/// address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whoever steps back is due again within this time, and is company until then.
+pub const ASIDE: SignedDuration = SignedDuration::from_secs(1);
+
+/// Who might be told together with messages that are about to be sent.
+#[derive(Debug, Default)]
+pub struct Company {
+    /// In hand now, each with the place of the seats that it was found for.
+    pub joined: Vec<(usize, LeasedMessage)>,
+    /// Taken in hand by somebody else, a moment ago, by the place of the seats.
+    pub elsewhere: Vec<(usize, MessageId)>,
+}
+
+/// A message that the caps count: once for the person, where they are known and it is new to them, once for the
+/// address, and once for each other person of whose messages its text tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     pub person: Option<Counted>,
-    pub address: Counted,
-    /// What is taken back should it not be sent.
-    pub entry: String,
+    /// `None`: an earlier try has counted it.
+    pub address: Option<Counted>,
+    /// The persons of those whom it carries.
+    pub others: Vec<Counted>,
 }
 
 /// One that is counted, by its row of `patient_state`: what stood there when it was decided, and what shall stand there.
@@ -458,12 +476,14 @@ pub struct Counted {
     pub subject: String,
     pub before: Option<String>,
     pub after: String,
+    /// What is taken back should it not be sent.
+    pub entry: String,
 }
 
 impl Count {
     /// The rows.
     pub fn rows(&self) -> impl Iterator<Item = &Counted> {
-        self.person.iter().chain(std::iter::once(&self.address))
+        self.person.iter().chain(&self.address).chain(&self.others)
     }
 }
 

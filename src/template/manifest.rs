@@ -27,6 +27,16 @@ words! {
     }
 }
 
+words! {
+    /// Which of its messages become one, where they may be put together at all.
+    Within {
+        /// Those that may go in the same moment: nothing is told before the time that its caller asked for.
+        Moment = "moment",
+        /// Those of one day, with the first of them: the hour that a caller asked for holds for what goes alone.
+        Day = "day",
+    }
+}
+
 /// The parsed and checked `template.toml`.
 #[derive(Clone, Debug)]
 pub struct Manifest {
@@ -53,8 +63,10 @@ pub struct Manifest {
     /// For urgent ones: people are called unless it is acknowledged so long after it was accepted, or after the time
     /// before which it may not be sent.
     pub urgent_deadline: Option<SignedDuration>,
-    /// May be put together with others of one day for one recipient.
+    /// May be put together with others for one recipient.
     pub digest: bool,
+    /// With which others.
+    pub digest_within: Within,
     /// May go to an address that several patients share.
     pub shared_address: bool,
     /// Each text must say how to opt out.
@@ -147,6 +159,10 @@ fn read(top: &Section<'_, '_>) -> Manifest {
     if opt_out_line == Some(false) && purposes.iter().any(|p| OPT_OUT_PURPOSES.contains(p)) {
         top.fault("opt_out_line", "prevention, survey and marketing need an opt-out line", "remove this key");
     }
+    let digest = top.flag("digest").unwrap_or(false);
+    if top.get("digest_within").is_some() && !digest {
+        top.fault("digest_within", "needs digest = true", "write digest = true, or remove this key");
+    }
     let manifest = Manifest {
         opt_out_line: opt_out_line.unwrap_or_else(|| purposes.iter().any(|p| OPT_OUT_PURPOSES.contains(p))),
         title,
@@ -174,7 +190,8 @@ fn read(top: &Section<'_, '_>) -> Manifest {
         expires_from: variable_of(top, "expires_from", &variables, super::variable::Kind::Datetime),
         remote_from: variable_of(top, "remote_from", &variables, super::variable::Kind::Boolean),
         urgent_deadline: duration(top, "urgent_deadline"),
-        digest: top.flag("digest").unwrap_or(false),
+        digest,
+        digest_within: word(top, "digest_within", Within::from_word, Within::ALL).unwrap_or(Within::Moment),
         shared_address: top.flag("shared_address").unwrap_or(false),
         limits: limits(top),
         variables,

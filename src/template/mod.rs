@@ -39,7 +39,7 @@ pub use finding::{Finding, Severity};
 pub use formatters::reads;
 pub use helpers::show_phone;
 pub use lint::{LintOptions, lint};
-pub use manifest::{ChannelLimits, Manifest, OnMissingLocale};
+pub use manifest::{ChannelLimits, Manifest, OnMissingLocale, Within};
 pub use part::Part;
 pub use plan::{Plan, PlanMode};
 pub use preview::{Preview, Sample, preview};

@@ -8,6 +8,7 @@ use outreachd::domain::phi::Phi;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::Reason;
 use outreachd::simulator::{Faults, NumberRule, ProviderKind, Simulator, SimulatorConfig, measure};
+use outreachd::store::rows::MessageFilter;
 use reqwest::Url;
 use serde_json::json;
 use sqlx::PgPool;
@@ -113,6 +114,37 @@ async fn a_limit_is_kept_at_the_wire() {
     assert!(worst <= 52, "{worst} in one second");
     let took = (times.iter().max().unwrap() - times.iter().min().unwrap()) as f64 / 1e6;
     assert!(took < 250.0 / 50.0 * 1.5, "used too little of the limit: {took} s");
+    house.close().await;
+}
+
+/// A text takes more of the limit than there is in a minute. It leaves with the first slot, and the next minutes are paid
+/// for: nothing else leaves in them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_of_two_segments_leaves_under_a_limit_of_one_a_minute() {
+    let house = House::open_with(SimulatorConfig::default(), |config| {
+        for provider in &mut config.providers {
+            let (count, per) = (1, outreachd::config::provider::Period::Minute);
+            provider.limits = vec![outreachd::config::provider::Limit { count, per, per_sender: false }];
+        }
+    })
+    .await;
+    let mut person = patient("P1", "sms", "+13125550142");
+    person["language"] = json!("es");
+    house.publish("patient.upsert", &[person]).await;
+    let mut long = job("long", "P1");
+    long["data"]["practitioner"] =
+        json!("Dr. ".to_owned() + &"Fernandez Castellanos ".repeat(2) + "de la Rosa");
+    house.publish("job", &[long]).await;
+    house.until_status(MessageStatus::Sent, 1).await;
+    house.publish("job", &[job("next", "P1")]).await;
+    house.until("the next one in hand", |c| of(c, MessageStatus::Accepted) == 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let hits = house.simulator.hits();
+    assert_eq!(hits.len(), 1, "{hits:?}");
+    let filter = MessageFilter { limit: 2, ..MessageFilter::default() };
+    let rows = house.store.messages(&filter).await.unwrap();
+    let first = rows.iter().find(|row| row.facts.job_id.as_str() == "long").unwrap();
+    assert_eq!(house.store.attempts(first.facts.id).await.unwrap()[0].segments, 2);
     house.close().await;
 }
 

@@ -24,27 +24,26 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT status, reason, count(*) FROM messages
+                "SELECT status, count(*) FROM messages
                  WHERE campaign_id = $1 AND status IN ('unknown', 'sent', 'failed', 'delivered', 'read')
                      AND changed_at >= $2
-                 GROUP BY status, reason",
+                 GROUP BY status",
                 args![id.as_str(), since],
             )
             .await?;
         let mut health = Health::default();
         for row in &rows {
-            let count: u64 = row.count(2)?;
+            let count: u64 = row.count(1)?;
             health.tried += count;
             if row.word(0, MessageStatus::from_word)? == MessageStatus::Failed {
                 health.failed += count;
             }
-            if row.maybe_word(1, Reason::from_word)? == Some(Reason::Complaint) {
-                health.complained += count;
-            }
         }
         for (intent, count) in self.replies_of(id, since).await? {
-            if intent == Intent::Stop {
-                health.opted_out += count;
+            match intent {
+                Intent::Stop => health.opted_out += count,
+                Intent::Complaint => health.complained += count,
+                _ => {}
             }
         }
         Ok(health)

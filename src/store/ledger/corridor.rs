@@ -153,11 +153,9 @@ impl<E: Engine> Ledger<E> {
             maybe_texts("person", batch, |b| person(b).map(|c| c.subject.as_str())),
             maybe_texts("person_before", batch, |b| person(b).and_then(|c| c.before.as_deref())),
             maybe_texts("person_after", batch, |b| person(b).map(|c| c.after.as_str())),
-            maybe_texts("addressed", batch, |b| b.count.as_ref().map(|c| c.address.subject.as_str())),
-            maybe_texts("addressed_before", batch, |b| {
-                b.count.as_ref().and_then(|c| c.address.before.as_deref())
-            }),
-            maybe_texts("addressed_after", batch, |b| b.count.as_ref().map(|c| c.address.after.as_str())),
+            maybe_texts("addressed", batch, |b| addressed(b).map(|c| c.subject.as_str())),
+            maybe_texts("addressed_before", batch, |b| addressed(b).and_then(|c| c.before.as_deref())),
+            maybe_texts("addressed_after", batch, |b| addressed(b).map(|c| c.after.as_str())),
         ];
         Ok(args![worker.0, micros(self.timings.send)].batch(columns))
     }
@@ -165,7 +163,7 @@ impl<E: Engine> Ledger<E> {
     /// Takes back what the caps counted of a message that was not sent.
     pub(super) async fn take_back_count(&self, count: &Count) -> Result<()> {
         let rows: Vec<&Counted> = count.rows().collect();
-        let batch = vec![texts("subject", &rows, |c| &c.subject), texts("entry", &rows, |_| &count.entry)];
+        let batch = vec![texts("subject", &rows, |c| &c.subject), texts("entry", &rows, |c| &c.entry)];
         self.engine
             .write(
                 "UPDATE patient_state
@@ -321,6 +319,10 @@ pub(super) fn other_subjects(state: &PatientState) -> Result<Option<String>> {
 
 fn person<'b>(begin: &&'b Begin) -> Option<&'b Counted> {
     begin.count.as_ref()?.person.as_ref()
+}
+
+fn addressed<'b>(begin: &&'b Begin) -> Option<&'b Counted> {
+    begin.count.as_ref()?.address.as_ref()
 }
 
 /// Nobody was reached, and somebody should have been.

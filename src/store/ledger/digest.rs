@@ -7,7 +7,7 @@
 //! person at the same deadline; it is never sent by itself while its text may be with somebody. A crash at any place
 //! leaves one of these three.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -21,25 +21,51 @@ use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Move, NewEvent};
-use crate::store::engine::{Column, Data, Engine, args, bytes, ids, ints, maybe_texts, micros, texts, times};
-use crate::store::rows::{Begin, LeasedMessage, MessageFacts, Rider, Seats};
+use crate::store::engine::{
+    Args, Column, Data, Engine, args, bytes, flags, ids, ints, maybe_texts, micros, texts, times,
+};
+use crate::store::rows::{ASIDE, Begin, Company, Count, Counted, MessageFacts, Rider, Seats};
 use crate::store::sealed::Sealed;
 use crate::store::{Result, words};
 
-/// What waits for the end of the night is asked again with company of the same day.
-const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// What waits for its hour, and is asked again with company: of one day, which is no longer than this where the clocks
+/// are put back.
+const DAY: SignedDuration = SignedDuration::from_hours(25);
+/// What another hand has taken within this time may still look for company.
+const FRESH: SignedDuration = SignedDuration::from_secs(3);
+/// Messages in other hands in one go.
+const ELSEWHERE_AT_ONCE: u32 = 2_000;
 
-/// Found without being held; whoever takes them asks again.
+/// The seats' own patients, and whoever else stands behind their addresses.
+macro_rules! who {
+    () => {
+        "WITH who AS (
+             SELECT place, patient_id, template, whole_day FROM {input}
+             UNION SELECT input.place, pa.patient_id, input.template, input.whole_day FROM {input}
+             JOIN patient_addresses pa ON pa.address_index = input.address_index
+         ) "
+    };
+}
+
+/// Found without being held; whoever takes them asks again. What we hold back ourselves, and what is scheduled where a
+/// template tells a day together, is asked anew: policy says whether it may go now.
 const COMPANY: &str = concat!(
-    "SELECT DISTINCT m.id FROM (
-         SELECT patient_id, template FROM {input}
-         UNION SELECT pa.patient_id, input.template FROM {input}
-         JOIN patient_addresses pa ON pa.address_index = input.address_index
-     ) who JOIN messages m ON m.patient_id = who.patient_id AND m.template = who.template
+    who!(),
+    "SELECT m.id, min(who.place) FROM who JOIN messages m ON m.patient_id = who.patient_id AND m.template = who.template
      WHERE ",
     words::may_join!(),
-    " AND (m.due_at <= now() OR m.merged_into IS NOT NULL
-           OR (m.status = 'held' AND m.reason = 'quiet_hours' AND m.due_at <= now() + $2 * {us}))
+    " AND (m.due_at <= now() + $3 * {us} OR m.merged_into IS NOT NULL OR (m.due_at <= now() + $2 * {us}
+           AND ((m.status = 'held' AND m.reason IN ('quiet_hours', 'frequency_cap', 'provider_unavailable'))
+                OR (who.whole_day AND m.status = 'scheduled'))))
+     GROUP BY m.id LIMIT $1"
+);
+
+/// What could have been company, had nobody taken it a moment ago.
+const ELSEWHERE: &str = concat!(
+    who!(),
+    "SELECT DISTINCT m.id, who.place FROM who JOIN messages m ON m.patient_id = who.patient_id AND m.template = who.template
+     WHERE m.lease_until > now() + $2 * {us} AND m.due_at IS NOT NULL AND m.copy_of IS NULL AND m.priority > 0
+       AND m.last_attempt IS NULL AND m.status IN ('accepted', 'scheduled', 'held', 'sending')
      LIMIT $1"
 );
 
@@ -50,6 +76,9 @@ SET status = 'sending', reason = 'merged', held_by = NULL, merged_into = input.c
     lease_until = NULL
 FROM {input}
 WHERE messages.id = input.id AND messages.lease_token = input.token";
+
+/// The persons of those who are carried are counted with the one who carries them.
+const COUNT_OTHERS: &str = "UPDATE patient_state SET recent_sends = input.recent FROM {input} WHERE patient_state.subject = input.subject";
 
 /// Those whose carrier's attempt has come to something. What was sent and is not reported on any more has arrived as far
 /// as anybody will know.
@@ -80,28 +109,40 @@ UPDATE messages SET status = 'unknown', reason = 'outcome_unknown', due_at = NUL
 WHERE id = ANY($1) RETURNING id, seq";
 
 impl<E: Engine> Ledger<E> {
-    pub(super) async fn take_company(
-        &self,
-        worker: WorkerId,
-        seats: &[Seats],
-        room: u32,
-    ) -> Result<Vec<LeasedMessage>> {
+    /// What is found and cannot be taken is in another hand at this moment.
+    pub(super) async fn take_company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Company> {
         if seats.is_empty() || room == 0 {
-            return Ok(Vec::new());
+            return Ok(Company::default());
         }
-        let batch = vec![
-            texts("patient_id", seats, |s| s.patient.as_str()),
-            texts("template", seats, |s| s.template.as_str()),
-            bytes("address_index", seats, |s| self.sealer.index(&s.address)),
-        ];
-        let found = self.engine.read(COMPANY, args![i64::from(room), micros(DAY)].batch(batch)).await?;
-        let found = found.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
-        if found.is_empty() {
-            return Ok(Vec::new());
+        let places: Vec<usize> = (0..seats.len()).collect();
+        let batch = || {
+            vec![
+                ints("place", &places, |n| i64::try_from(*n).unwrap_or(i64::MAX)),
+                texts("patient_id", seats, |s| s.patient.as_str()),
+                texts("template", seats, |s| s.template.as_str()),
+                bytes("address_index", seats, |s| self.sealer.index(&s.address)),
+                flags("whole_day", seats, |s| s.day),
+            ]
+        };
+        let found = args![i64::from(room), micros(DAY), micros(ASIDE)].batch(batch());
+        let found = self.engine.read(COMPANY, found).await?;
+        let mut found = found.iter().map(placed).collect::<Result<BTreeMap<Uuid, usize>>>()?;
+        let mut company = Company::default();
+        if !found.is_empty() {
+            let args = args![found.keys().copied().collect::<Vec<_>>(), worker.0, micros(self.timings.lease)];
+            for row in &self.engine.write(E::STATEMENTS.take_company, args).await? {
+                let message = self.leased(row)?;
+                let place = found.remove(&message.facts.id.0).unwrap_or_default();
+                company.joined.push((place, message));
+            }
         }
-        let args = args![found, worker.0, micros(self.timings.lease)];
-        let rows = self.engine.write(E::STATEMENTS.take_company, args).await?;
-        rows.iter().map(|row| self.leased(row)).collect()
+        let since = self.timings.lease.saturating_sub(FRESH);
+        let elsewhere = args![i64::from(ELSEWHERE_AT_ONCE), micros(since)].batch(batch());
+        let elsewhere = self.engine.read(ELSEWHERE, elsewhere).await?;
+        let elsewhere = elsewhere.iter().map(placed).collect::<Result<Vec<_>>>()?;
+        company.elsewhere =
+            found.into_iter().chain(elsewhere).map(|(id, place)| (place, MessageId(id))).collect();
+        Ok(company)
     }
 
     /// As `begin`, for a batch in which some carry others: whoever cannot take all of theirs along does not begin.
@@ -116,6 +157,9 @@ impl<E: Engine> Ledger<E> {
             batch.iter().flat_map(|b| b.riders.iter().map(move |r| (*b, r))).collect();
         let ready = self.ready_to_ride(&mut tx, worker, &riders).await?;
         batch.retain(|b| b.riders.iter().all(|rider| ready.contains(&rider.message.0)));
+        let recent = Self::lock_counts(&mut tx, &batch).await?;
+        let stands = |c: &Counted| recent.get(&c.subject).is_some_and(|now| *now == c.before);
+        batch.retain(|b| b.count.iter().flat_map(|count| &count.others).all(stands));
         if batch.is_empty() {
             return Ok(Vec::new());
         }
@@ -140,8 +184,32 @@ impl<E: Engine> Ledger<E> {
             ];
             E::run(&mut tx, RIDE, args![Timestamp::MAX].batch(columns)).await?;
         }
+        let begun = batch.iter().filter(|b| begun.contains(&b.attempt.0));
+        let others: Vec<&Counted> = begun.flat_map(|b| &b.count).flat_map(|count| &count.others).collect();
+        if !others.is_empty() {
+            let columns =
+                vec![texts("subject", &others, |c| &c.subject), texts("recent", &others, |c| &c.after)];
+            E::run(&mut tx, COUNT_OTHERS, Args::none().batch(columns)).await?;
+        }
         E::commit(tx).await?;
         Ok(rows)
+    }
+
+    /// What the caps have counted of all whom these messages count for, by row. The rows are held until the end, and taken
+    /// in one order.
+    async fn lock_counts(tx: &mut E::Tx, batch: &[&Begin]) -> Result<HashMap<String, Option<String>>> {
+        let counted = || batch.iter().flat_map(|b| &b.count);
+        if counted().all(|count| count.others.is_empty()) {
+            return Ok(HashMap::new());
+        }
+        let subjects: Vec<&str> = counted().flat_map(Count::rows).map(|c| c.subject.as_str()).collect();
+        let rows = E::run(
+            tx,
+            "SELECT subject, recent_sends FROM patient_state WHERE subject = ANY($1) ORDER BY subject {for update}",
+            args![subjects],
+        )
+        .await?;
+        rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.maybe_text(1)?.map(str::to_owned)))).collect()
     }
 
     /// Those for whom every reason to send still stands, as it must for whoever carries them. Their rows are held.
@@ -243,6 +311,11 @@ impl Ride {
         };
         Move { channel: Some(self.channel), recipient: self.recipient, ..bare_move(status, reason, self.now) }
     }
+}
+
+/// A message, and the place of the seats that it was found for.
+fn placed(row: &impl Columns) -> Result<(Uuid, usize)> {
+    Ok((row.id(0)?, usize::try_from(row.int(1)?).unwrap_or(usize::MAX)))
 }
 
 /// The facts, then `status, merged_into`, the attempt's `status, channel, recipient`, and the clock.

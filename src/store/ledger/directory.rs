@@ -15,7 +15,7 @@ use crate::domain::status::AttemptStatus;
 use crate::domain::words::{Channel, Purpose, Reason};
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, bytes, ints, micros, texts};
-use crate::store::rows::{AddressState, Directory, DirectoryEntry, Failure, PatientState, Subject};
+use crate::store::rows::{AddressState, Behind, Directory, DirectoryEntry, Failure, PatientState, Subject};
 use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError};
 
@@ -238,20 +238,57 @@ impl<E: Engine> Ledger<E> {
             texts("subject", &asked, |(_, _, subject)| subject),
         ];
         let rows = self.engine.read(ADDRESSES, Args::none().batch(batch)).await?;
+        let places = rows.iter().map(place).collect::<Result<Vec<usize>>>()?;
+        let several: Vec<(usize, &[u8])> = rows
+            .iter()
+            .zip(&places)
+            .filter(|(row, _)| row.int(1).is_ok_and(|few| few > 1))
+            .filter_map(|(_, place)| Some((*place, asked.get(*place)?.1.as_slice())))
+            .collect();
+        let mut behind = self.who_stands_behind(&several).await?;
         let mut states = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            let place = usize::try_from(row.int(0)?).unwrap_or(usize::MAX);
+        for (row, place) in rows.iter().zip(places) {
             let Some((address, _, subject)) = asked.get(place) else { continue };
             let state = AddressState {
                 address: (*address).clone(),
                 subject: subject.clone(),
                 shared: row.int(1)? > 1,
                 of_several: row.int(2)? > 1,
+                behind: behind.remove(&place).unwrap_or_default(),
                 recent: row.maybe_text(3)?.map(str::to_owned),
             };
             states.insert((*address).clone(), state);
         }
         Ok(states)
+    }
+
+    /// Who stands behind addresses of several people, by place; of an address of more than a family nobody is named.
+    async fn who_stands_behind(&self, several: &[(usize, &[u8])]) -> Result<HashMap<usize, Vec<Behind>>> {
+        if several.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let batch = vec![
+            ints("place", several, |(place, _)| i64::try_from(*place).unwrap_or(i64::MAX)),
+            bytes("address_index", several, |(_, index)| index.to_vec()),
+        ];
+        let args = args![i64::try_from(FAMILY).unwrap_or(i64::MAX).saturating_add(1)].batch(batch);
+        let rows = self.engine.read(BEHIND, args).await?;
+        let mut known: HashMap<String, Arc<Patient>> = HashMap::new();
+        let mut behind: HashMap<usize, Vec<Behind>> = HashMap::new();
+        for row in &rows {
+            let id = row.text(2)?;
+            let patient = match known.get(id) {
+                Some(patient) => patient.clone(),
+                None => {
+                    let patient = Arc::new(self.document(row, 2, 3)?);
+                    known.insert(id.to_owned(), patient.clone());
+                    patient
+                }
+            };
+            behind.entry(place(row)?).or_default().push(Behind { patient, own: row.flag(1)? });
+        }
+        behind.retain(|_, all| all.len() <= FAMILY);
+        Ok(behind)
     }
 
     /// How many messages of higher rank are due within a day, for the patients of those that yield.
@@ -318,6 +355,21 @@ SELECT input.place,
         LIMIT 2) owners),
     s.recent_sends
 FROM {input} LEFT JOIN patient_state s ON s.subject = input.subject";
+
+/// Those who stand behind an address, as far as they are asked for.
+const BEHIND: &str = "
+SELECT input.place, pa.own, p.id, p.document FROM {input}
+JOIN patient_addresses pa ON pa.address_index = input.address_index AND pa.patient_id IN (
+    SELECT x.patient_id FROM patient_addresses x WHERE x.address_index = input.address_index ORDER BY x.patient_id LIMIT $1)
+JOIN patients p ON p.id = pa.patient_id
+ORDER BY input.place, p.id";
+
+/// More patients behind one address are no family.
+const FAMILY: usize = 8;
+
+fn place(row: &impl Columns) -> Result<usize> {
+    Ok(usize::try_from(row.int(0)?).unwrap_or(usize::MAX))
+}
 
 struct Person {
     /// The id after aliases.

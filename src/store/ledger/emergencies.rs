@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Ledger;
 use super::work::NewItem;
 use crate::domain::ids::{HoldId, SourceName};
+use crate::domain::people::is_same_person;
 use crate::domain::words::{Priority, Purpose, Reason, WorkKind};
 use crate::store::Result;
 use crate::store::columns::Columns;
@@ -122,6 +123,22 @@ impl<E: Engine> Ledger<E> {
         let rows = self.engine.read(ASKERS, args![hold.id.0]).await?;
         let named = rows.iter().map(|row| Ok(row.text(0)?.to_owned()));
         std::iter::once(Ok(hold.value.clone())).chain(named).collect()
+    }
+
+    /// Whether `by` asked for the emergencies that a hold holds: somebody else lets them go, and anybody may drop them.
+    pub(super) async fn asked_for_it(tx: &mut E::Tx, hold: HoldId, by: &str) -> Result<bool> {
+        let guarded = "SELECT value FROM holds WHERE id = $1 AND cause = 'awaiting_approval'";
+        let guarded = E::run(tx, guarded, args![hold.0]).await?;
+        if guarded.is_empty() {
+            return Ok(false);
+        }
+        let askers = E::run(tx, ASKERS, args![hold.0]).await?;
+        for row in guarded.iter().chain(&askers) {
+            if is_same_person(row.text(0)?, by) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(super) async fn forget_emergencies(&self, now: Timestamp) -> Result<()> {

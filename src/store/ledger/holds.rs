@@ -25,16 +25,12 @@ const ROUNDS: u32 = 10;
 /// A decision that was under way when a hold ended has been written by then: no statement takes longer.
 const STRAGGLERS: SignedDuration = SignedDuration::from_secs(90);
 
-/// Emergencies are let go by somebody else than whoever asked for them; anybody may drop them.
 const END: &str = "
 UPDATE holds
 SET released_at = COALESCE(released_at, now()), released_by = $2, ended_as = COALESCE($3, ended_as, on_release)
 WHERE id = $1 AND settled_at IS NULL
   AND ((released_at IS NULL AND (until IS NULL OR until > now()))
        OR ($3 IS NOT NULL AND COALESCE(ended_as, on_release) = 'review'))
-  AND (cause <> 'awaiting_approval' OR COALESCE($3, on_release) = 'expire' OR (value <> $2 AND NOT EXISTS (
-      SELECT 1 FROM emergencies e WHERE e.source = holds.value AND e.asked_by = $2
-          AND e.accepted_at > holds.placed_at - 3600000000 * {us})))
 RETURNING ended_as, cause, scope, value, placed_at";
 
 /// Held by the hold, and in nobody's hands.
@@ -122,6 +118,9 @@ impl<E: Engine> Ledger<E> {
             HoldThen::Drop => OnRelease::Expire.as_str(),
         });
         let mut tx = self.engine.begin().await?;
+        if then != Some(HoldThen::Drop) && Self::asked_for_it(&mut tx, id, by).await? {
+            return Ok(false);
+        }
         let rows = E::run(&mut tx, END, args![id.0, by, said]).await?;
         let Some(row) = rows.first() else { return Ok(false) };
         let end = row.word(0, OnRelease::from_word)?;

@@ -230,7 +230,7 @@ impl<E: Engine> Store for Ledger<E> {
     async fn decide(&self, decisions: &[Decided]) -> Result<()> {
         self.decide_batch(decisions).await
     }
-    async fn company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Vec<LeasedMessage>> {
+    async fn company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Company> {
         self.take_company(worker, seats, room).await
     }
     async fn copy(&self, copies: &[NewCopy]) -> Result<()> {

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use outreachd::app::{self, Worker};
 use outreachd::dispatch::explain;
 use outreachd::domain::ids::HoldId;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Channel, Reason};
-use outreachd::simulator::{ProviderKind, SmsEnd, TextDigest};
+use outreachd::simulator::{ProviderKind, SimulatorConfig, SmsEnd, TextDigest};
 use outreachd::store::rows::{Hold, HoldScope, MessageFilter, MessageRow, OnRelease};
 use serde_json::{Value, json};
 
@@ -45,16 +46,47 @@ async fn until(house: &House, what: &str, done: impl Fn(&[MessageRow]) -> bool) 
     }
 }
 
+/// Two workers share what is let go in one instant, and each takes what it gets hold of: whoever has two visits hears of
+/// them in one message all the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_one_reader_is_one_message_and_names_nobody_elses() {
-    let listen = free_address();
-    let simulator = ruled(&[("+13125550149", sms(SmsEnd::Undelivered, 30006))]);
-    let house = House::open_with(calling_back(simulator, listen), |config| {
-        with_webhooks(config, listen);
+async fn two_workers_that_hold_one_each_send_one_message() {
+    const PEOPLE: u32 = 20;
+    let house = House::open_with(SimulatorConfig::default(), |config| {
         config.policy.digest.most = 6;
+        // Small claims: those of one person seldom are in one.
+        config.worker.batch = 16;
     })
     .await;
-    let hold = Hold {
+    let catalogue = app::load_catalogue(&house.config.templates.dir).unwrap();
+    let store = app::open_store(&house.config).await.unwrap();
+    let other = Worker::start(house.config.clone(), store, catalogue).await.unwrap();
+    let hold = hold();
+    house.store.place_hold(&hold).await.unwrap();
+    let people: Vec<Value> =
+        (0..PEOPLE).map(|n| patient(&format!("P{n}"), "sms", &format!("+1312555{:04}", 100 + n))).collect();
+    house.publish("patient.upsert", &people).await;
+    let visits = |hour: u32| (0..PEOPLE).map(move |n| visit(&format!("v{n}-{hour}"), &format!("P{n}"), hour));
+    let jobs: Vec<Value> = visits(14).chain(visits(15)).collect();
+    house.publish("job", &jobs).await;
+    let held = |row: &MessageRow| row.reason == Some(Reason::OperatorHold);
+    until(&house, "all of them", |rows| rows.len() == jobs.len() && rows.iter().all(held)).await;
+    assert!(house.store.release_hold(hold.id, "u17", None).await.unwrap());
+    let over = |row: &MessageRow| {
+        row.status.is_final() || (row.status == MessageStatus::Sent && row.due_at.is_none())
+    };
+    until(&house, "their end", |rows| rows.iter().all(over)).await;
+    let merged = rows(&house).await.iter().filter(|row| row.reason == Some(Reason::Merged)).count();
+    let hits = house.simulator.hits().len();
+    assert_eq!(merged + hits, 40, "each is told once");
+    // On a machine that others use, too, a hand may be slower than a second.
+    assert!(merged >= 16, "of twenty people {merged} got one message");
+    other.stop().await;
+    house.close().await;
+}
+
+/// Everything stands still.
+fn hold() -> Hold {
+    Hold {
         id: HoldId::generate(),
         scope: HoldScope::All,
         value: String::new(),
@@ -64,7 +96,19 @@ async fn what_waits_for_one_reader_is_one_message_and_names_nobody_elses() {
         placed_at: Timestamp::now(),
         until: None,
         on_release: OnRelease::Send,
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_one_reader_is_one_message_and_names_nobody_elses() {
+    let listen = free_address();
+    let simulator = ruled(&[("+13125550149", sms(SmsEnd::Undelivered, 30006))]);
+    let house = House::open_with(calling_back(simulator, listen), |config| {
+        with_webhooks(config, listen);
+        config.policy.digest.most = 6;
+    })
+    .await;
+    let hold = hold();
     house.store.place_hold(&hold).await.unwrap();
 
     let mother = json!([{"patient_id": "P6", "relationship": "mother", "authority": "guardian",

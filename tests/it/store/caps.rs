@@ -5,7 +5,7 @@ use std::sync::Arc;
 use outreachd::domain::phi::Phi;
 use outreachd::policy::cap::Recent;
 use outreachd::store::Store;
-use outreachd::store::rows::{Begin, Count, Counted, Directory};
+use outreachd::store::rows::{Begin, Count, Counted, Directory, Rider};
 
 use super::ledger::{InHand, Ledger, subject, worker};
 use super::make::{PHONE, Shape, begin_of, job, patient, patient_id, seconds};
@@ -53,6 +53,55 @@ pub(super) async fn a_household_shares_its_number_and_its_cap(ledger: Ledger) {
         ..begin_of(&two, directory.entries[1].state.clone(), second.valid_until)
     };
     assert!(!ledger.try_begin(row).await);
+}
+
+/// A household's message tells two people of theirs: both are counted, and where one of them was written to meanwhile
+/// nothing of it begins.
+pub(super) async fn whoever_is_told_along_is_counted(ledger: Ledger) {
+    let people = ["P1", "P2"].map(|id| patient(id, "2026-01-01T00:00:00Z"));
+    ledger.upsert_patients(people.to_vec()).await.unwrap();
+    let of = async |hand: &InHand| {
+        let directory = ledger.directory(&[subject(hand)]).await.unwrap();
+        Recent::parse(directory.entries[0].recent[0].as_deref())
+    };
+    for (n, disturbed) in [false, true].into_iter().enumerate() {
+        let carrier = ledger.lease(job(&format!("carrier-{n}"))).await;
+        let rider = ledger.lease(job(&format!("rider-{n}")).patient("P2")).await;
+        let directory = ledger.directory(&[subject(&carrier), subject(&rider)]).await.unwrap();
+        let mut row = counted(&carrier, &directory);
+        row.riders.push(Rider {
+            message: rider.facts.id,
+            token: rider.work.token,
+            step: rider.work.step,
+            state: directory.entries[1].state.clone(),
+            valid_until: row.valid_until,
+            explanation: "{}".to_owned(),
+        });
+        let before = directory.entries[1].recent[0].clone();
+        row.count.as_mut().unwrap().others.push(Counted {
+            subject: "P2".to_owned(),
+            after: Recent::parse(before.as_deref()).with(rider.facts.id, directory.now),
+            before,
+            entry: Recent::entry(directory.now, rider.facts.id),
+        });
+        if disturbed {
+            // Somebody else writes to them in this moment.
+            let other = ledger.lease(job("other").patient("P2")).await;
+            let mut second = begin_of(&other, directory.entries[1].state.clone(), row.valid_until);
+            let person = row.count.as_ref().unwrap().others[0].clone();
+            second.count = Some(Count { person: None, address: Some(person), others: Vec::new() });
+            assert!(ledger.try_begin(second).await);
+        }
+        let (count, begun) = (row.count.clone().unwrap(), ledger.try_begin(row).await);
+        assert_eq!(begun, !disturbed);
+        assert_eq!(of(&carrier).await.has(carrier.facts.id), begun);
+        if !disturbed {
+            assert!(of(&rider).await.has(rider.facts.id), "as its own, should it go by itself one day");
+            ledger.uncount(&count).await.unwrap();
+            assert_eq!(of(&rider).await.kept(), None, "what was not sent is forgotten for all of them");
+            assert_eq!(of(&carrier).await.kept(), None);
+        }
+    }
 }
 
 pub(super) async fn what_was_not_sent_is_forgotten(ledger: Ledger) {
@@ -138,18 +187,21 @@ fn counted(hand: &InHand, directory: &Directory) -> Begin {
     let kept = recent(directory);
     let entry = &directory.entries[0];
     let after = |kept: &Recent| kept.with(hand.facts.id, directory.now);
+    let counts = Recent::entry(directory.now, hand.facts.id);
     let count = Count {
         person: Some(Counted {
             subject: patient_id("P1").as_str().to_owned(),
             before: kept[0].kept().map(str::to_owned),
             after: after(&kept[0]),
+            entry: counts.clone(),
         }),
-        address: Counted {
+        address: Some(Counted {
             subject: entry.addresses[0].subject.clone(),
             before: kept[1].kept().map(str::to_owned),
             after: after(&kept[1]),
-        },
-        entry: Recent::entry(directory.now, hand.facts.id),
+            entry: counts,
+        }),
+        others: Vec::new(),
     };
     Begin { count: Some(count), ..begin_of(hand, entry.state.clone(), directory.now + seconds(60)) }
 }

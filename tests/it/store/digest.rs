@@ -7,8 +7,8 @@ use outreachd::domain::receipt::{Receipt, Said};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Priority, Reason, WorkKind};
 use outreachd::store::rows::{
-    Admission, Begin, CancelOutcome, CopyFor, Failure, HoldScope, MessageFilter, NewCopy, Rider, Seats,
-    Settlement, Then, WorkFilter,
+    ASIDE, Admission, Begin, CancelOutcome, Claim, CopyFor, Failure, HoldScope, MessageFilter, NewCopy,
+    Release, Rider, Seats, Settlement, Then, WorkFilter,
 };
 
 use super::ledger::{InHand, Ledger, subject, worker};
@@ -63,15 +63,27 @@ impl Ledger {
     }
 
     async fn company_of(&self, who: &str, address: &str) -> Vec<MessageId> {
-        let seats = Seats {
-            patient: patient_id(who),
-            template: TemplateName::parse("appointment-reminder").unwrap(),
-            address: Phi::new(address),
-        };
-        let found = self.company(worker(), &[seats], 10).await.unwrap();
-        let mut ids: Vec<MessageId> = found.iter().map(|m| m.facts.id).collect();
+        let found = self.company(worker(), &[seats(who, address, false)], 10).await.unwrap();
+        let mut ids: Vec<MessageId> = found.joined.iter().map(|(_, m)| m.facts.id).collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// Who is found for a message of P1, and what of them is in other hands.
+    async fn asked_by(&self, worker: WorkerId) -> (Vec<InHand>, Vec<MessageId>) {
+        let company = self.company(worker, &[seats("P1", PHONE, false)], 10).await.unwrap();
+        let mut elsewhere: Vec<MessageId> = company.elsewhere.iter().map(|(_, id)| *id).collect();
+        elsewhere.sort_unstable();
+        (company.joined.into_iter().map(|(_, message)| message.into()).collect(), elsewhere)
+    }
+}
+
+fn seats(who: &str, address: &str, day: bool) -> Seats {
+    Seats {
+        patient: patient_id(who),
+        template: TemplateName::parse("appointment-reminder").unwrap(),
+        address: Phi::new(address),
+        day,
     }
 }
 
@@ -254,11 +266,12 @@ pub(super) async fn company_is_whoever_waits_for_the_same_reader(ledger: Ledger)
         ledger.accept(job("behind-the-number").patient("P2")).await,
         ledger.accept(job("bulk").priority(Priority::Bulk)).await,
     ];
-    // What waits for the morning is asked again; what waits for anything else is not.
+    // What we hold back ourselves is asked again; what somebody wants to wait is not.
     for (name, reason, hours, found) in [
         ("asleep", Reason::QuietHours, 3, true),
         ("asleep-for-long", Reason::QuietHours, 30, false),
-        ("capped", Reason::FrequencyCap, 3, false),
+        ("capped", Reason::FrequencyCap, 3, true),
+        ("without-provider", Reason::ProviderUnavailable, 3, true),
         ("paused", Reason::Paused, 3, false),
     ] {
         let hand = ledger.lease(job(name)).await;
@@ -268,7 +281,8 @@ pub(super) async fn company_is_whoever_waits_for_the_same_reader(ledger: Ledger)
         expected.extend(found.then_some(hand.facts.id));
     }
     ledger.accept(job("urgent").priority(Priority::Urgent)).await;
-    ledger.accept(job("later").due(now + SignedDuration::from_hours(1))).await;
+    let later = ledger.accept(job("later").due(now + SignedDuration::from_hours(1))).await;
+    ledger.accept(job("another-day").due(now + SignedDuration::from_hours(26))).await;
     ledger.accept(template(job("another-matter"), "result-available")).await;
     ledger.accept(job("elsewhere").patient("P3")).await;
     let held = ledger.lease(job("in-hand")).await;
@@ -283,8 +297,46 @@ pub(super) async fn company_is_whoever_waits_for_the_same_reader(ledger: Ledger)
     expected.sort_unstable();
     assert_eq!(ledger.company_of("P1", PHONE).await, expected);
     assert!(ledger.company_of("P1", PHONE).await.is_empty(), "they are in hand now");
+    let day = ledger.company(worker(), &[seats("P1", PHONE, true)], 10).await.unwrap().joined;
+    let day: Vec<MessageId> = day.iter().map(|(_, message)| message.facts.id).collect();
+    assert_eq!(day, [later], "where a template tells a day together");
     assert_eq!(ledger.row(rider.facts.id).await.merged_into, None, "and in nobody else's text");
     assert_eq!(ledger.settle_riders(10).await.unwrap(), 0);
+}
+
+/// Two workers take a message each in the same instant. Both see the other's in another hand: the one that was accepted
+/// later is given back for a second, and the other finds it.
+pub(super) async fn two_hands_that_hold_one_each_find_each_other(ledger: Ledger) {
+    ledger.upsert_patients(vec![patient("P1", "2026-11-20T08:00:00Z")]).await.unwrap();
+    let (one, two) = (WorkerId::generate(), WorkerId::generate());
+    for id in ["a", "b"] {
+        ledger.accept(job(id)).await;
+    }
+    let claim = async |worker: WorkerId| -> InHand {
+        let ask = Claim { worker, channel: None, priority: Priority::Normal, room: 1 };
+        ledger.claim(&ask).await.unwrap().messages.remove(0).into()
+    };
+    let (first, second) = (claim(one).await, claim(two).await);
+    let mut both = [first.facts.id, second.facts.id];
+    both.sort_unstable();
+    for worker in [one, two] {
+        let (joined, elsewhere) = ledger.asked_by(worker).await;
+        assert!(joined.is_empty());
+        assert_eq!(elsewhere, both, "each sees what is in hand, and knows which of them is its own");
+    }
+    let due_at = Some(ledger.now().await + ASIDE);
+    ledger.release(&[Release { due_at, ..release(&second) }]).await.unwrap();
+    let (joined, elsewhere) = ledger.asked_by(one).await;
+    assert_eq!(joined.iter().map(|hand| hand.facts.id).collect::<Vec<_>>(), [second.facts.id]);
+    assert!(elsewhere.iter().all(|id| both.contains(id)), "nothing but its own");
+    let row = ledger.together(&first, &[&joined[0]]).await;
+    assert_eq!(ledger.begin(one, &[row]).await.unwrap().attempts.len(), 1);
+    assert_eq!(ledger.row(second.facts.id).await.merged_into, Some(first.facts.id));
+
+    // What was taken longer ago is on its way: nobody waits for it.
+    ledger.lease(job("c")).await;
+    ledger.pass(seconds(4)).await;
+    assert_eq!(ledger.asked_by(one).await.1, []);
 }
 
 /// A source of chance that can be repeated.

@@ -51,11 +51,16 @@ pub(super) async fn a_number_is_of_those_whose_own_it_is(ledger: Ledger) {
     for (others, shared, of_several) in
         [(&[] as &[&str], true, false), (&["P3"], true, false), (&["P4"], true, true)]
     {
-        let others = others.iter().map(|id| patient(id, "2026-01-01T00:00:00Z"));
-        ledger.upsert_patients(others.collect()).await.unwrap();
+        let people: Vec<_> = others.iter().map(|id| patient(id, "2026-01-01T00:00:00Z")).collect();
+        let others = people.len();
+        ledger.upsert_patients(people).await.unwrap();
         let directory = ledger.directory(&[asking("P1")]).await.unwrap();
         let seen = &directory.entries[0].addresses[0];
         assert_eq!((seen.shared, seen.of_several), (shared, of_several));
+        let behind: Vec<(&str, bool)> = seen.behind.iter().map(|b| (b.patient.id.as_str(), b.own)).collect();
+        let own = if of_several { &[("P3", true), ("P4", true)] as &[_] } else { &[("P3", true)] };
+        let own = if others == 0 { &[] } else { own };
+        assert_eq!(behind, [&[("P1", false), ("P2", false)], own].concat());
     }
 }
 

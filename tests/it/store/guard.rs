@@ -339,7 +339,7 @@ pub(super) async fn emergencies_for_many_wait_for_a_second_person(ledger: Ledger
     let items = ledger.work_items(&WorkFilter { limit: 10, ..WorkFilter::default() }).await.unwrap();
     assert_eq!((items.len(), items[0].kind, items[0].hold_id), (1, WorkKind::HoldReview, Some(hold.id)));
     // Whoever asked, and the source, let nothing go.
-    for by in ["nurse", "ehr"] {
+    for by in ["nurse", " Nurse ", "cli:nurse", "ehr"] {
         assert!(!store.release_hold(hold.id, by, None).await.unwrap(), "{by}");
         assert!(!store.release_hold(hold.id, by, Some(HoldThen::Send)).await.unwrap(), "{by}");
     }

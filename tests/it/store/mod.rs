@@ -119,6 +119,7 @@ contract! {
         what_becomes_of_the_carrier_becomes_of_its_riders
         a_rider_whose_carrier_is_lost_comes_before_a_person
         company_is_whoever_waits_for_the_same_reader
+        two_hands_that_hold_one_each_find_each_other
         no_rider_is_lost_or_told_twice
     }
     directory {
@@ -171,6 +172,7 @@ contract! {
         what_was_counted_is_seen
         of_two_that_saw_the_same_the_second_is_refused
         a_household_shares_its_number_and_its_cap
+        whoever_is_told_along_is_counted
         what_was_not_sent_is_forgotten
         what_is_due_within_a_day_is_known_to_those_that_yield
         many_at_once_never_cross_a_cap

@@ -32,7 +32,7 @@ colour = \"red\"
 expires_from = \"starts\"
 urgent_deadline = \"soon\"
 approved = [\"not a tag\"]
-
+digest_within = \"day\"
 [channel.fax]
 phi = \"minimal\"
 
@@ -68,6 +68,7 @@ required = \"yes\"
         "7 expires_from: must name a datetime variable",
         "8 urgent_deadline: must be a positive span",
         "9 approved: must be a list of locales",
+        "10 digest_within: needs digest = true",
         "channel: names no channel",
         "15 channel.sms.max_segments: must be a whole number from 1",
         "16 channel.sms.alphabet: must be one of",

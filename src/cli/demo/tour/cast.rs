@@ -24,15 +24,15 @@ pub(super) const SILENT: &str = "+17735550117";
 /// The number of a household.
 const SHARED: &str = "+17735550116";
 
+/// The campaign.
+const AUTUMN: &str = "tour-autumn";
+
 /// The job of the plan that waits for a step and takes the next.
 pub(super) const PLAN: &str = "plan";
 
 /// Reasons that the tour cannot come to, and why.
 pub(super) const NOT_SHOWN: &[(Reason, &str)] = &[
-    (Reason::Complaint, "comes with reports of a mail provider; the tour has none"),
-    (Reason::Paced, "is a campaign's; the tour has none"),
-    (Reason::CampaignPaused, "is a campaign's; the tour has none"),
-    (Reason::NoLongerNeeded, "is a campaign's; the tour has none"),
+    (Reason::Paced, "tells whoever asks too often to come later; no message waits under it"),
     (Reason::SafetyMode, "in the modes capture and allow_list messages are kept here, not refused"),
     (Reason::DeliveryLimit, "RabbitMQ alone gives a message up; the tour runs without it"),
 ];
@@ -47,6 +47,16 @@ pub(super) enum Step {
     HoldSite(&'static str),
     /// The mail of this job, which had left, comes back for this reason.
     CameBack(&'static str, Failure),
+    /// The recipient of the mail of this job tells their mail provider that it is not wanted.
+    Complained(&'static str),
+    /// A campaign of these patients begins, by this plan.
+    Campaign(Value, Vec<String>),
+    /// The message of this job is on record.
+    Written(&'static str),
+    /// A person pauses this campaign.
+    Pause(&'static str),
+    /// A patient needs this campaign's message no more.
+    Done(&'static str, String),
 }
 
 /// What shows that the reason was come to.
@@ -55,6 +65,8 @@ pub(super) enum Proof {
     Message { job: &'static str, status: MessageStatus },
     /// The message of this job was sent once more, over this channel.
     Step { job: &'static str, channel: Channel },
+    /// The message of this job has an event with this routing key.
+    Told { job: &'static str, key: &'static str },
     /// The answer to what came in last.
     Answer,
 }
@@ -155,6 +167,8 @@ impl Cast {
         scenes.extend(self.texts());
         scenes.extend(self.at_the_door());
         scenes.extend(self.taken_back());
+        scenes.push(self.complaint());
+        scenes.extend(self.campaign());
         scenes.push(self.digest());
         scenes.push(self.plan());
         scenes
@@ -405,6 +419,60 @@ impl Cast {
                 ]),
             ),
         ]
+    }
+
+    /// A mail that arrived, and was not welcome.
+    fn complaint(&self) -> Scene {
+        let reason = Reason::Complaint;
+        let patient =
+            json!({ "contacts": [{ "channel": "email", "address": "complains@patients.example.org" }] });
+        let bodies = vec![
+            ("patient.upsert", self.patient(reason, &patient).to_string()),
+            ("job.normal", self.job(reason, &json!({})).to_string()),
+        ];
+        Scene {
+            reason: Some(reason),
+            why: "They told their mail provider that the mail was not wanted: no more reminders to that address.",
+            steps: vec![Step::Bring(bodies), Step::Complained(reason.as_str())],
+            proof: Proof::Told { job: reason.as_str(), key: "reply.complaint.demo" },
+        }
+    }
+
+    /// A campaign of three: one has its message, one waits for their turn when it is paused, and one has come meanwhile.
+    fn campaign(&self) -> Vec<Scene> {
+        const FIRST: &str = "campaign:tour-autumn:1";
+        const SECOND: &str = "campaign:tour-autumn:2";
+        const THIRD: &str = "campaign:tour-autumn:3";
+        let (paused, booked) = (Reason::CampaignPaused, Reason::NoLongerNeeded);
+        let people = ["TOUR-campaign".to_owned(), id(paused), id(booked)];
+        let known = people.iter().enumerate().map(|(n, person)| {
+            let fields = json!({ "id": person, "contacts": sms(&number(50 + n)) });
+            ("patient.upsert", self.patient(paused, &fields).to_string())
+        });
+        let plan = json!({
+            "id": AUTUMN, "template": "appointment-reminder", "canary": 0, "pace": { "per_minute": 15 },
+            "data": { "starts_at": self.after_hours(5 * 24), "practitioner": "Dr. Chen" },
+        });
+        let steps = vec![
+            Step::Bring(known.collect()),
+            Step::Campaign(plan, people.to_vec()),
+            Step::Left(FIRST),
+            Step::Written(THIRD),
+            Step::Pause(AUTUMN),
+        ];
+        let held = Scene {
+            reason: Some(paused),
+            why: "Somebody paused the campaign before it was their turn.",
+            steps,
+            proof: Proof::Message { job: SECOND, status: MessageStatus::Held },
+        };
+        let taken_back = Scene {
+            reason: Some(booked),
+            why: "They have booked by themselves: the campaign's message was taken back before it was sent.",
+            steps: vec![Step::Written(THIRD), Step::Done(AUTUMN, id(booked))],
+            proof: Proof::Message { job: THIRD, status: MessageStatus::Cancelled },
+        };
+        vec![held, taken_back]
     }
 
     /// Two reminders for one patient, due in the same moment.

@@ -12,21 +12,30 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::house::SOURCE;
 use super::{folder, house, texts};
 use crate::app::{self, Worker};
+use crate::campaign::{Office, Refused, Wish};
 use crate::cli::{Desk, Failure, simulate};
 use crate::dispatch::explain;
-use crate::domain::ids::{HoldId, JobId, MessageId, SendKey};
+use crate::domain::campaign::{Plan, RecipientBody};
+use crate::domain::ids::{CampaignId, HoldId, JobId, MessageId, PatientId, SendKey, SourceName};
+use crate::domain::phi::Phi;
 use crate::domain::receipt::{Receipt, Said};
+use crate::domain::reply::{Keyword, Reply};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::Reason;
 use crate::intake::gatekeeper::Arrival;
 use crate::intake::{Incoming, Outcome};
+use crate::policy::reply::{More, read_mail};
 use crate::simulator::{Faults, Outage, ProviderKind, Simulator};
 use crate::store::Store;
-use crate::store::rows::{CancelOutcome, Hold, HoldScope, MessageFilter, MessageRow, OnRelease};
+use crate::store::campaigns::NewRecipient;
+use crate::store::rows::{CancelOutcome, Hold, HoldScope, MessageFilter, MessageRow, OnRelease, ReplyAsk};
 use cast::{Cast, NOT_SHOWN, Proof, Scene, Step};
 
+/// Who does what people do.
+const TOUR: &str = "tour";
 /// How long one scene may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the ledger is asked how a message stands.
@@ -43,8 +52,10 @@ pub(super) async fn run(desk: &mut Desk) -> Result<(), Failure> {
     let store = Desk::store(&config).await?;
     store.migrate().await?;
     let catalogue = app::load_catalogue(&templates)?;
-    let worker = Worker::start(config, store.clone(), catalogue).await?;
-    let played = play(store.as_ref(), &worker, &simulator).await;
+    let worker = Worker::start(config.clone(), store.clone(), catalogue.clone()).await?;
+    let gatekeeper = worker.intake.gatekeeper.clone();
+    let office = Office { store, config, catalogue, gatekeeper, dispatcher: None };
+    let played = play(&office, &worker, &simulator).await;
     worker.stop().await;
     // The counts of the simulator are not what is shown.
     let _ = simulator.shutdown().await;
@@ -65,9 +76,10 @@ impl Shown {
     }
 }
 
-async fn play(store: &dyn Store, worker: &Worker, simulator: &Simulator) -> Result<Vec<Shown>, Failure> {
+async fn play(office: &Office, worker: &Worker, simulator: &Simulator) -> Result<Vec<Shown>, Failure> {
+    let store = office.store.as_ref();
     let cast = Cast { now: store.ping().await? };
-    let stage = Stage { store, worker, now: cast.now };
+    let stage = Stage { store, office, worker, now: cast.now };
     simulator.set_outage(Some(ProviderKind::FhirPortal), Outage::Unavailable);
     let mut shown = Vec::new();
     for scene in join_all(cast.first_act().into_iter().map(|scene| stage.play(scene))).await {
@@ -87,6 +99,8 @@ async fn play(store: &dyn Store, worker: &Worker, simulator: &Simulator) -> Resu
 /// What scenes are played on.
 struct Stage<'a> {
     store: &'a dyn Store,
+    /// Where campaigns are looked after.
+    office: &'a Office,
     worker: &'a Worker,
     now: Timestamp,
 }
@@ -102,6 +116,19 @@ impl Stage<'_> {
                 }
                 Step::HoldSite(site) => self.hold(site).await?,
                 Step::CameBack(job, why) => self.came_back(job, why).await?,
+                Step::Complained(job) => self.complained(job).await?,
+                Step::Campaign(plan, people) => self.campaign(&plan, &people).await?,
+                Step::Written(job) => {
+                    self.until(job, |_| true).await?;
+                }
+                Step::Pause(campaign) => self.wish(campaign, &Wish::Pause).await?,
+                Step::Done(campaign, patient) => {
+                    if let (Some(campaign), Some(patient)) =
+                        (CampaignId::parse(campaign), PatientId::parse(&patient))
+                    {
+                        self.office.done(&campaign, &[patient]).await.map_err(|error| refused(&error))?;
+                    }
+                }
             }
         }
         let story = match scene.proof {
@@ -113,6 +140,13 @@ impl Stage<'_> {
                 let sent = |row: &MessageRow| row.step > 1 && row.status == MessageStatus::Sent;
                 let found = self.until(job, |row| sent(row) && row.channel == Some(channel));
                 self.story(found.await?).await?
+            }
+            Proof::Told { job, key } => {
+                let story = match self.until(job, |_| true).await? {
+                    Some(row) => Some(self.explained(row.facts.id).await?),
+                    None => None,
+                };
+                story.filter(|(text, _)| text.contains(key))
             }
             Proof::Answer => match scene.reason {
                 Some(reason) => self.answered(reason, last).await?,
@@ -141,7 +175,7 @@ impl Stage<'_> {
             value: site.to_owned(),
             cause: Reason::OperatorHold,
             reason: "the visit plan is being checked".to_owned(),
-            placed_by: "tour".to_owned(),
+            placed_by: TOUR.to_owned(),
             placed_at: self.now,
             until: None,
             on_release: OnRelease::Send,
@@ -167,6 +201,52 @@ impl Stage<'_> {
             code: Some("5.2.2".to_owned()),
         };
         self.store.receive(&[receipt]).await?;
+        Ok(())
+    }
+
+    /// A report of the recipient's mail provider, as it is understood once it was read.
+    async fn complained(&self, job: &'static str) -> Result<(), Failure> {
+        let Some(row) = self.until(job, |row| row.status == MessageStatus::Sent).await? else {
+            return Ok(());
+        };
+        let Some(attempt) = self.store.attempts(row.facts.id).await?.pop() else { return Ok(()) };
+        let keyword = Some(Keyword::Complaint);
+        let reply = Reply {
+            provider: attempt.provider,
+            channel: attempt.channel,
+            reference: format!("complaint-{}", attempt.id),
+            from: attempt.address,
+            about: Some(SendKey { message: row.facts.id, step: attempt.step }),
+            text: Phi::new(""),
+            keyword,
+        };
+        let meaning = read_mail("", keyword, &More::default());
+        self.store.reply(&ReplyAsk { reply, meaning, opt_in: Vec::new() }).await?;
+        Ok(())
+    }
+
+    /// On record, with its audience, and under way.
+    async fn campaign(&self, plan: &Value, people: &[String]) -> Result<(), Failure> {
+        let plan = Plan::parse(plan.to_string().as_bytes(), SourceName::parse(SOURCE).as_ref())
+            .map_err(Failure::Input)?;
+        self.office.create(&plan, TOUR).await.map_err(|error| refused(&error))?;
+        let rows: Vec<NewRecipient> = (1_u64..)
+            .zip(people.iter().filter_map(|id| PatientId::parse(id)))
+            .map(|(ordinal, patient)| NewRecipient {
+                ordinal,
+                patient,
+                body: RecipientBody::default(),
+                place: None,
+            })
+            .collect();
+        self.store.add_recipients(&plan.id, &rows, TOUR).await?;
+        self.wish(plan.id.as_str(), &Wish::Start).await
+    }
+
+    async fn wish(&self, campaign: &str, wish: &Wish) -> Result<(), Failure> {
+        if let Some(campaign) = CampaignId::parse(campaign) {
+            self.office.wish(&campaign, TOUR, wish).await.map_err(|error| refused(&error))?;
+        }
         Ok(())
     }
 
@@ -232,6 +312,10 @@ impl Stage<'_> {
             _ => Ok(None),
         }
     }
+}
+
+fn refused(error: &Refused) -> Failure {
+    Failure::said(error, "report this")
 }
 
 /// It has left, and nothing more is heard.
