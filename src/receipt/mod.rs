@@ -84,7 +84,7 @@ pub enum Refusal {
     Forged,
     /// It is the provider's, and of no form that is known.
     Unreadable,
-    /// The ledger is away, or too much waits for it: it must come again.
+    /// The ledger is away, or too much waits for it, or what verifies it cannot be had: it must come again.
     Later,
 }
 
@@ -105,6 +105,7 @@ impl From<Unheard> for Refusal {
             Unheard::NoWebhook => Self::NoWebhook,
             Unheard::Forged => Self::Forged,
             Unheard::Unreadable => Self::Unreadable,
+            Unheard::Later => Self::Later,
         }
     }
 }
@@ -209,7 +210,7 @@ impl Desk {
         provider: &Arc<dyn Provider>,
         call: &Webhook<'_>,
     ) -> Result<Cow<'static, str>, Refusal> {
-        let heard = provider.hear(call)?;
+        let heard = provider.hear(call).await?;
         let receipt = match heard.news {
             News::Nothing => None,
             News::Reply(reply) => {
@@ -256,7 +257,7 @@ impl Shared {
         if !silent {
             refused_at.insert(provider.clone(), now);
             tracing::warn!(%provider, "a webhook was refused: its signature does not fit. If this is the provider, compare \
-                auth_token and status_callback (or public_url) with what it was given");
+                its secret or key and status_callback (or public_url) with what it was given");
         }
     }
 }

@@ -168,7 +168,7 @@ impl Provider for TwilioSms {
         Ok(Looked::Taken(found.receipt(lost, said)))
     }
 
-    fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
+    async fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
         if call.door != Door::Status {
             return Err(Unheard::NoWebhook);
         }

@@ -220,7 +220,7 @@ impl Provider for TwilioVoice {
         Ok(Looked::Taken(found.receipt(lost, said)))
     }
 
-    fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
+    async fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
         let given = match call.door {
             Door::Status => self.status_callback.as_ref(),
             Door::Gather => self.gather_action.as_ref(),
