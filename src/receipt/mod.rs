@@ -16,11 +16,13 @@
 //! by `Provider::hear_mail`.
 //!
 //! What patients send back comes in by the same door: `replies.rs` has it read ([`crate::policy::reply`]), written
-//! ([`Store::reply`]), and answered with one of the fixed texts, once.
+//! ([`Store::reply`]), and answered with one of the fixed texts, once: in the answer to the webhook, or, where they have
+//! written a mail, by one of ours, which `by_mail.rs` words and dispatch sends.
 //!
 //! **Nothing that a webhook brings is logged**: a forged one is a number, a genuine one ids and words.
 
 mod batch;
+mod by_mail;
 mod closed;
 mod machine;
 mod replies;
@@ -122,6 +124,9 @@ impl Desk {
         let providers = providers.into_iter().map(|p| (p.name().clone(), p)).collect();
         let more = replies::more(&config);
         let refused_at = Mutex::default();
+        if let Some(dispatcher) = &dispatcher {
+            dispatcher.answer_mail(by_mail::composer(config.clone()));
+        }
         let shared = Arc::new(Shared { providers, store, dispatcher, config, more, refused_at });
         let (to_write, waiting) = mpsc::channel(WAITING);
         tokio::spawn(batch::run(shared.clone(), waiting));

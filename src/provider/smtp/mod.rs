@@ -214,7 +214,10 @@ fn incoming(name: &ProviderName, settings: &SmtpSettings) -> Result<Option<Incom
         http::fault(name, "bounce_address", rule, "set `key` in [security]")
     })?;
     let tokens = Tokens::new(key.expose(), name);
-    Ok(Some(Incoming { provider: name.clone(), bounce, reply, tokens }))
+    let others = [Some(&settings.from), settings.return_path.as_ref(), settings.reply_to.as_ref()];
+    let others = others.into_iter().flatten().filter_map(|text| text.parse::<Mailbox>().ok());
+    let ours = bounce.iter().chain(&reply).cloned().chain(others.map(|mailbox| mailbox.email)).collect();
+    Ok(Some(Incoming { provider: name.clone(), bounce, reply, tokens, ours }))
 }
 
 fn tls_parameters(name: &ProviderName, settings: &SmtpSettings) -> Result<Option<TlsParameters>, Problem> {

@@ -30,7 +30,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::{ProviderName, SendKey};
 use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
-use crate::domain::receipt::{Receipt, Said};
+use crate::domain::receipt::{Named, Receipt, Said};
 use crate::domain::reply::{Keyword, Reply};
 use crate::domain::words::Channel;
 use crate::provider::webhook::{Heard, News, Unheard, Webhook};
@@ -89,6 +89,8 @@ struct Bounce {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Bounced {
+    /// The final recipient, where there is a report of delivery.
+    email_address: Option<String>,
     action: Option<String>,
     status: Option<String>,
     diagnostic_code: Option<String>,
@@ -137,6 +139,7 @@ impl Ses {
 fn read(provider: &ProviderName, tokens: Option<&Tokens>, message: &str) -> Option<News> {
     let event: Event = serde_json::from_str(message).ok()?;
     let key = event.mail.about(tokens)?;
+    let named = event.bounce.as_ref().map(Bounce::named).unwrap_or_default();
     let (said, code) = match event.event_type.as_str() {
         "Send" | "DeliveryDelay" => (Said::Sent, None),
         "Delivery" => (Said::Delivered, None),
@@ -153,7 +156,7 @@ fn read(provider: &ProviderName, tokens: Option<&Tokens>, message: &str) -> Opti
         }
         _ => return None,
     };
-    Some(News::Receipt(Receipt { provider: provider.clone(), key, reference: None, said, code }))
+    Some(News::Receipt(Receipt { provider: provider.clone(), key, reference: None, said, code, named }))
 }
 
 impl Mail {
@@ -167,6 +170,11 @@ impl Mail {
 }
 
 impl Bounce {
+    fn named(&self) -> Vec<Named> {
+        let addresses = self.bounced_recipients.iter().filter_map(|one| one.email_address.as_deref());
+        addresses.map(|address| Named::Address(Phi::new(address))).collect()
+    }
+
     /// The code says more than the type, where it says more than that it failed.
     fn said(&self) -> (Said, Option<String>) {
         let first = self.bounced_recipients.first();
@@ -204,6 +212,7 @@ impl Complaint {
             about: Some(key),
             text: Phi::new(""),
             keyword: Some(Keyword::Complaint),
+            thread: None,
         })
     }
 }
