@@ -2,11 +2,13 @@
 
 mod breaker;
 mod event_key;
+mod event_topic;
 mod limit;
 mod read;
 
 pub use breaker::BreakerSettings;
 pub use event_key::EventKey;
+pub use event_topic::EventTopic;
 #[cfg(test)]
 pub(in crate::config) use read::KINDS;
 pub(in crate::config) use read::provider_name;
@@ -102,6 +104,8 @@ pub struct SmtpSettings {
     pub webhook_secret: Option<SigningKey>,
     /// Verifies the events of a relay that is SendGrid.
     pub sendgrid_key: Option<Box<EventKey>>,
+    /// Where a relay that is Amazon SES publishes its events.
+    pub ses_topic: Option<Box<EventTopic>>,
     pub dkim: Option<DkimSettings>,
     pub pool_size: u32,
     /// PEM of an extra root to trust, beside the public ones.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::domain::ids::MessageId;
 use crate::domain::patience::{Patience, Until};
+use crate::domain::receipt::Report;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Reason, Recipient, words};
 use crate::policy::decide::Gate;
@@ -301,6 +302,9 @@ impl Explained {
             }
             if let Some(code) = &attempt.code {
                 write!(out, " ({code})")?;
+            }
+            if attempt.report == Some(Report::AnotherRecipient) {
+                write!(out, ", of another recipient, to whom this one hands on")?;
             }
             writeln!(out)?;
         }

@@ -16,6 +16,7 @@ use super::{Corridor, Planned, company, render};
 use crate::config::Config;
 use crate::config::provider::{BreakerSettings, Limit, Period};
 use crate::domain::ids::AttemptId;
+use crate::domain::outbound::Content;
 use crate::domain::page::PageHash;
 use crate::domain::phi::Phi;
 use crate::domain::status::AttemptStatus;
@@ -302,9 +303,14 @@ fn capacity(limits: &[Limit], config: &Config) -> usize {
 
 /// What carries this message to this address.
 pub(super) fn setting(corridor: &Corridor, facts: &MessageFacts, address: Option<&Phi>) -> Setting {
+    setting_of(corridor, facts.test, address)
+}
+
+/// The same for what is no message.
+pub(super) fn setting_of(corridor: &Corridor, is_test: bool, address: Option<&Phi>) -> Setting {
     let safety = &corridor.config.safety;
     match safety.mode {
-        _ if facts.test => Setting::Test,
+        _ if is_test => Setting::Test,
         SafetyMode::Live => Setting::Live,
         SafetyMode::AllowList if address.is_some_and(|a| safety.allows(a)) => Setting::Live,
         SafetyMode::AllowList | SafetyMode::Capture => Setting::Capture,
@@ -543,5 +549,9 @@ fn row(lane: &Lane, planned: &Planned, rendered: &Rendered, hash: &str) -> Begin
         count: planned.count.clone(),
         patience: planned.patience,
         riders: planned.riders.iter().map(Planned::riding).collect(),
+        text: match &rendered.content {
+            Content::Sms { text, .. } if lane.provider.looks_up() => Some(text.clone()),
+            _ => None,
+        },
     }
 }

@@ -3,6 +3,7 @@
 //! compile: [`InHand`] -> [`Planned`] -> `Rendered` -> `Written` -> `Settlement`.
 
 mod again;
+mod answers;
 mod asking;
 mod breaker;
 mod budget;
@@ -61,6 +62,7 @@ use crate::store::rows::{
 use crate::store::{Store, StoreError};
 use crate::template::{SharedCatalogue, SiteContext};
 pub use again::{Texts, rendered_again};
+pub use answers::AnswerLetter;
 pub use explain::{Explained, ExplainedAttempt, ExplainedCopy, GateStep, Next, NextAction, explain};
 pub use foresee::{Foreseen, Foresight, Sent};
 use lane::Lane;

@@ -141,6 +141,7 @@ fn outbound(corridor: &Corridor, written: &Written) -> OutboundMessage {
         site: facts.site.clone(),
         valid_for: planned.valid_until.duration_since(now),
         content: written.content.clone(),
+        answers: None,
     }
 }
 

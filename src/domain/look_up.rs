@@ -1,6 +1,8 @@
 //! What became of a send whose answer was lost: the question to its provider, and what it says.
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
+use sha2::Sha256;
 
 use super::ids::{AttemptId, ProviderName, SendKey};
 use super::phi::Phi;
@@ -21,6 +23,46 @@ pub struct Lost {
     pub rivals: usize,
     /// How often it was looked for, this time included.
     pub looks: u32,
+    /// By which its text is known; `None`: it was not kept.
+    pub text: Option<TextMark>,
+}
+
+/// Tells whether a text is the one that was sent, and nothing to whoever lacks the key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TextMark {
+    pub key: [u8; 32],
+    /// HMAC-SHA-256 of the text.
+    pub mark: Vec<u8>,
+}
+
+impl TextMark {
+    /// The mark of `text` under `key`.
+    #[must_use]
+    pub fn of(key: [u8; 32], text: &str) -> Self {
+        Self {
+            key,
+            mark: Self::hmac(&key, text).map_or_else(Vec::new, |mac| mac.finalize().into_bytes().to_vec()),
+        }
+    }
+
+    /// Whether it is this text.
+    #[must_use]
+    pub fn fits(&self, text: &str) -> bool {
+        Self::hmac(&self.key, text).is_some_and(|mac| mac.verify_slice(&self.mark).is_ok())
+    }
+
+    fn hmac(key: &[u8; 32], text: &str) -> Option<Hmac<Sha256>> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+        mac.update(text.as_bytes());
+        Some(mac)
+    }
+}
+
+impl std::fmt::Debug for TextMark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // With the key texts can be guessed.
+        f.write_str("TextMark")
+    }
 }
 
 /// What a look-up says.

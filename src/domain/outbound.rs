@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use super::ids::{AttemptId, MessageId, SendKey, SiteId};
 use super::patient::Name;
 use super::phi::Phi;
+use super::reply::Thread;
 use super::words::{Channel, Purpose};
 
 /// One rendered message for one address.
@@ -27,6 +28,8 @@ pub struct OutboundMessage {
     /// How long it is of use from now on, by the ledger's clock; providers with a validity period are told.
     pub valid_for: SignedDuration,
     pub content: Content,
+    /// A machine's answer to a mail; `None`: it comes of itself.
+    pub answers: Option<InAnswer>,
 }
 
 impl OutboundMessage {
@@ -35,6 +38,14 @@ impl OutboundMessage {
     pub fn message_id(&self) -> MessageId {
         self.send_key.message
     }
+}
+
+/// What a mail answers (RFC 3834).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InAnswer {
+    /// The step whose mail they wrote about: what they write next is about that, too.
+    pub about: SendKey,
+    pub thread: Thread,
 }
 
 /// Who a message comes from.

@@ -1,8 +1,11 @@
-//! What a provider later says of an attempt. Ids, words and codes: nothing of what a webhook brings goes further.
+//! What a provider later says of an attempt. Ids, words and codes, and whom a report names: nothing else of what comes in
+//! goes further.
 
 use super::failure::Failure;
 use super::ids::{ProviderName, SendKey};
+use super::phi::Phi;
 use super::status::AttemptStatus;
+use super::words::words;
 
 /// One receipt, verified and read. It says nothing about time: receipts come in any order, and more than once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +18,25 @@ pub struct Receipt {
     pub said: Said,
     /// The provider's own code, such as `30005`.
     pub code: Option<String>,
+    /// Whom the report names as recipients, the original and the final one; empty: nobody.
+    pub named: Vec<Named>,
+}
+
+/// Somebody whom a report names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Named {
+    Address(Phi),
+    /// As the ledger keeps an address by which nobody is to be known but those who have it.
+    Index(Vec<u8>),
+}
+
+words! {
+    /// What the report that settled an attempt says beside what became of it.
+    Report {
+        /// It names another recipient than the one that was written to: somebody whom that one hands on to. The mail did
+        /// not arrive; the address that we have is not to blame.
+        AnotherRecipient = "another_recipient",
+    }
 }
 
 /// What became of the attempt. Whatever it is, the provider had taken it.
@@ -84,6 +106,7 @@ mod tests {
             reference: Some("SM1".to_owned()),
             said,
             code: code.map(str::to_owned),
+            named: Vec::new(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a patient sends back: the reply as it came, and what it was taken for.
 
+use serde::{Deserialize, Serialize};
+
 use super::ids::{AnswerName, ProviderName, SendKey};
 use super::phi::Phi;
 use super::words::{Channel, words};
@@ -20,6 +22,17 @@ pub struct Reply {
     pub text: Phi,
     /// What the provider took it for, where it reads stop words itself.
     pub keyword: Option<Keyword>,
+    /// Where a machine may answer it by a mail of its own.
+    pub thread: Option<Thread>,
+}
+
+/// What a mail that answers refers to (RFC 5322, 3.6.4). Ids of mails tell which machines people have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thread {
+    /// `<id>` of the mail that is answered; empty where it has none.
+    pub message_id: Phi,
+    /// `<id> <id>`, that one last.
+    pub references: Phi,
 }
 
 /// One of the answers that a message offers.

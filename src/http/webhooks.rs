@@ -36,6 +36,6 @@ async fn take(mut call: Call, door: Door) -> Answer {
         Err(Refusal::NoWebhook) => Err(none()),
         Err(Refusal::Forged) => Err(Fail::new(Kind::Forbidden, "the signature does not fit")),
         Err(Refusal::Unreadable) => Err(Fail::new(Kind::Malformed, "this says nothing that is known here")),
-        Err(Refusal::Later) => Err(Fail::new(Kind::Unavailable, "the ledger is away; send this again")),
+        Err(Refusal::Later) => Err(Fail::new(Kind::Unavailable, "it cannot be taken now; send this again")),
     }
 }

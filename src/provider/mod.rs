@@ -64,8 +64,8 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// nothing.
     ///
     /// # Errors
-    /// It is not the provider's, or cannot be read; nothing of its content goes into the error.
-    fn hear(&self, _call: &Webhook<'_>) -> Result<Heard, Unheard> {
+    /// It is not the provider's, cannot be read, or cannot be verified now; nothing of its content goes into the error.
+    async fn hear(&self, _call: &Webhook<'_>) -> Result<Heard, Unheard> {
         Err(Unheard::NoWebhook)
     }
 

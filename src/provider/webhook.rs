@@ -85,4 +85,6 @@ pub enum Unheard {
     Forged,
     /// Genuine, and not of a form that is known.
     Unreadable,
+    /// What it takes to verify or to answer it cannot be had now: it must come again.
+    Later,
 }

@@ -39,5 +39,12 @@ pub(super) async fn answered(
             Said::Undelivered(Failure::NoAnswer)
         }
     };
-    Ok(Some(Receipt { provider: provider.name().clone(), key, reference: Some(reference), said, code: None }))
+    Ok(Some(Receipt {
+        provider: provider.name().clone(),
+        key,
+        reference: Some(reference),
+        said,
+        code: None,
+        named: Vec::new(),
+    }))
 }

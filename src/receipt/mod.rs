@@ -16,11 +16,13 @@
 //! by `Provider::hear_mail`.
 //!
 //! What patients send back comes in by the same door: `replies.rs` has it read ([`crate::policy::reply`]), written
-//! ([`Store::reply`]), and answered with one of the fixed texts, once.
+//! ([`Store::reply`]), and answered with one of the fixed texts, once: in the answer to the webhook, or, where they have
+//! written a mail, by one of ours, which `by_mail.rs` words and dispatch sends.
 //!
 //! **Nothing that a webhook brings is logged**: a forged one is a number, a genuine one ids and words.
 
 mod batch;
+mod by_mail;
 mod closed;
 mod machine;
 mod replies;
@@ -84,7 +86,7 @@ pub enum Refusal {
     Forged,
     /// It is the provider's, and of no form that is known.
     Unreadable,
-    /// The ledger is away, or too much waits for it: it must come again.
+    /// The ledger is away, or too much waits for it, or what verifies it cannot be had: it must come again.
     Later,
 }
 
@@ -105,6 +107,7 @@ impl From<Unheard> for Refusal {
             Unheard::NoWebhook => Self::NoWebhook,
             Unheard::Forged => Self::Forged,
             Unheard::Unreadable => Self::Unreadable,
+            Unheard::Later => Self::Later,
         }
     }
 }
@@ -121,6 +124,9 @@ impl Desk {
         let providers = providers.into_iter().map(|p| (p.name().clone(), p)).collect();
         let more = replies::more(&config);
         let refused_at = Mutex::default();
+        if let Some(dispatcher) = &dispatcher {
+            dispatcher.answer_mail(by_mail::composer(config.clone()));
+        }
         let shared = Arc::new(Shared { providers, store, dispatcher, config, more, refused_at });
         let (to_write, waiting) = mpsc::channel(WAITING);
         tokio::spawn(batch::run(shared.clone(), waiting));
@@ -209,7 +215,7 @@ impl Desk {
         provider: &Arc<dyn Provider>,
         call: &Webhook<'_>,
     ) -> Result<Cow<'static, str>, Refusal> {
-        let heard = provider.hear(call)?;
+        let heard = provider.hear(call).await?;
         let receipt = match heard.news {
             News::Nothing => None,
             News::Reply(reply) => {
@@ -256,7 +262,7 @@ impl Shared {
         if !silent {
             refused_at.insert(provider.clone(), now);
             tracing::warn!(%provider, "a webhook was refused: its signature does not fit. If this is the provider, compare \
-                auth_token and status_callback (or public_url) with what it was given");
+                its secret or key and status_callback (or public_url) with what it was given");
         }
     }
 }

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::closed::{hours, is_closed_notice_due};
-use super::texts::in_language;
+use super::texts::{Texts, in_language};
 use super::{Refusal, Shared};
+use crate::config::Config;
 use crate::config::policy::ConsentDefault;
 use crate::config::provider::OptOutReply;
 use crate::config::site::SiteSection;
@@ -38,36 +39,63 @@ pub(super) async fn take(shared: &Shared, reply: Reply) -> Result<Option<Answer>
     let what = if outcome == ReplyOutcome::Known { "known" } else { "new" };
     metrics::counter!("outreachd_replies_total", "intent" => meaning.intent.as_str(), "what" => what)
         .increment(1);
+    let hears = Told { ours, ..Told::of(channel, meaning) };
     let told = match outcome {
-        ReplyOutcome::New { meaning, locale, site, choices, wrote_before, now } => {
-            Told { channel, meaning, ours, locale, site, choices, hours: Some((wrote_before, now)) }
-        }
+        ReplyOutcome::New { meaning, locale, site, choices, wrote_before, now } => Told {
+            locale,
+            site,
+            choices,
+            hours: Some((wrote_before, now)),
+            ours,
+            ..Told::of(channel, meaning)
+        },
         // Somebody is on the line, however often we are asked what to say.
-        ReplyOutcome::Known if meaning.intent == Intent::Call => {
-            Told { channel, meaning, ours, locale: None, site: None, choices: Vec::new(), hours: None }
-        }
+        ReplyOutcome::Known if meaning.intent == Intent::Call => hears,
         ReplyOutcome::Known => return Ok(None),
     };
     // Whoever was planned for is planned anew, and people are called.
     shared.nudge();
     if by_mail {
-        // A mail is answered by people.
+        // The answer is on record with the reply, and sent by `by_mail.rs`.
         return Ok(None);
     }
-    Ok(answer(shared, &told))
+    Ok(answer(&shared.config, &told))
 }
 
 /// What the answer depends on.
-struct Told {
-    channel: Channel,
-    meaning: Meaning,
+pub(super) struct Told {
+    pub(super) channel: Channel,
+    pub(super) intent: Intent,
+    /// Nothing more goes there.
+    pub(super) revokes: bool,
+    /// The channel that is asked for.
+    pub(super) asked: Option<Channel>,
+    /// Of what was written, or asked for.
+    pub(super) language: Option<String>,
     /// Stops, starts and calls for help are confirmed by us.
-    ours: bool,
-    locale: Option<String>,
-    site: Option<SiteId>,
-    choices: Vec<Choice>,
+    pub(super) ours: bool,
+    pub(super) locale: Option<String>,
+    pub(super) site: Option<SiteId>,
+    pub(super) choices: Vec<Choice>,
     /// When something that people read came from there before, and when this came.
-    hours: Option<(Option<Timestamp>, Timestamp)>,
+    pub(super) hours: Option<(Option<Timestamp>, Timestamp)>,
+}
+
+impl Told {
+    fn of(channel: Channel, meaning: Meaning) -> Self {
+        Self {
+            channel,
+            intent: meaning.intent,
+            revokes: meaning.revokes,
+            asked: meaning.channel,
+            language: meaning.language.map(str::to_owned),
+            ours: false,
+            locale: None,
+            site: None,
+            choices: Vec::new(),
+            hours: None,
+        }
+    }
 }
 
 async fn written(shared: &Shared, ask: &ReplyAsk) -> Result<ReplyOutcome, Refusal> {
@@ -92,35 +120,16 @@ async fn written(shared: &Shared, ask: &ReplyAsk) -> Result<ReplyOutcome, Refusa
 /// (`opt_out_reply`), a word of ours would be the second. What people will read is answered where nobody is there to
 /// read it, and not again soon. Whatever is said answers what has just come in: it passes no cap, keeps no quiet hours,
 /// and offers nothing (47 CFR 64.1200(a)(12)).
-fn answer(shared: &Shared, told: &Told) -> Option<Answer> {
-    let (config, meaning) = (&shared.config, told.meaning);
+pub(super) fn answer(config: &Config, told: &Told) -> Option<Answer> {
     // STOP and START are everybody's words: they tell nothing of who wrote them.
-    let spoken = meaning
+    let spoken = told
         .language
-        .filter(|tag| *tag != "en" || matches!(meaning.intent, Intent::Safety | Intent::Language));
+        .as_deref()
+        .filter(|tag| *tag != "en" || matches!(told.intent, Intent::Safety | Intent::Language));
     let language = spoken.or(told.locale.as_deref()).unwrap_or(&config.organisation.language);
     let texts = in_language(language);
     let site = told.site.as_ref().and_then(|id| config.site(id));
-    let closed = || {
-        let (before, now) = told.hours?;
-        site.filter(|site| is_closed_notice_due(site, before, now)).map(|_| texts.closed)
-    };
-    let text = match meaning.intent {
-        Intent::Safety => texts.safety,
-        Intent::Language => texts.language,
-        Intent::Call => texts.called,
-        Intent::Channel => texts.first(meaning.channel?),
-        Intent::Answer => texts.answered,
-        Intent::Unclear => texts.unclear,
-        Intent::Late => texts.late,
-        _ if meaning.revokes && told.channel == Channel::Voice => texts.no_calls,
-        Intent::Cancel if meaning.revokes && told.ours => texts.stopped_visit,
-        _ if meaning.revokes && told.ours => texts.stopped,
-        Intent::Start if told.ours => texts.started,
-        Intent::Help if told.ours => texts.help,
-        Intent::Text | Intent::Cancel if !meaning.revokes => closed()?,
-        _ => return None,
-    };
+    let text = text(told, texts, site)?;
     let organisation = config.organisation.name.as_str();
     let name = |site: Option<&SiteSection>| match site {
         Some(site) => site.name.get(language).to_owned(),
@@ -143,12 +152,38 @@ fn answer(shared: &Shared, told: &Told) -> Option<Answer> {
         .replace("{hours}", &hours)
         .replace("{choices}", &choices.join("; "))
         .replace("{name}", &signs);
-    let listens = meaning.intent == Intent::Call;
+    let listens = told.intent == Intent::Call;
     Some(Answer { text: text.trim_end().to_owned(), language: texts.tag, listens })
 }
 
+/// Which of the texts it is, with the places that are filled in.
+fn text(told: &Told, texts: &Texts, site: Option<&SiteSection>) -> Option<&'static str> {
+    let (mail, is_mail) = (&texts.by_mail, told.channel == Channel::Email);
+    let by = |other: &'static str, by_mail: &'static str| if is_mail { by_mail } else { other };
+    let closed = || {
+        let (before, now) = told.hours?;
+        site.filter(|site| is_closed_notice_due(site, before, now)).map(|_| by(texts.closed, mail.closed))
+    };
+    Some(match told.intent {
+        Intent::Safety => by(texts.safety, mail.safety),
+        Intent::Language => texts.language,
+        Intent::Call => texts.called,
+        Intent::Channel => by(texts.first(told.asked?), mail.first(told.asked?)),
+        Intent::Answer => texts.answered,
+        Intent::Unclear => texts.unclear,
+        Intent::Late => texts.late,
+        _ if told.revokes && told.channel == Channel::Voice => texts.no_calls,
+        Intent::Cancel if told.revokes && told.ours => by(texts.stopped_visit, mail.stopped_visit),
+        _ if told.revokes && told.ours => by(texts.stopped, mail.stopped),
+        Intent::Start if told.ours => by(texts.started, mail.started),
+        Intent::Help if told.ours => by(texts.help, mail.help),
+        Intent::Text | Intent::Cancel if !told.revokes => closed()?,
+        _ => return None,
+    })
+}
+
 /// The words that the configuration adds.
-pub(super) fn more(config: &crate::config::Config) -> More {
+pub(super) fn more(config: &Config) -> More {
     let r = &config.replies;
     More::of([&r.stop, &r.start, &r.help, &r.wrong_number, &r.safety])
 }

@@ -38,6 +38,33 @@ pub(super) struct Texts {
     subjects: [&'static str; 5],
     /// What `{call}` becomes where a phone is known; it ends with a space.
     pub(super) call: &'static str,
+    /// What is said otherwise in a mail.
+    pub(super) by_mail: ByMail,
+}
+
+/// The texts that a mail has of its own: a stop there is one of mails.
+pub(super) struct ByMail {
+    pub(super) subject: &'static str,
+    pub(super) stopped: &'static str,
+    pub(super) stopped_visit: &'static str,
+    pub(super) started: &'static str,
+    pub(super) help: &'static str,
+    pub(super) safety: &'static str,
+    /// From now on: by telephone, by mail, by text.
+    first: [&'static str; 3],
+    pub(super) closed: &'static str,
+}
+
+impl ByMail {
+    /// The confirmation that this channel comes first from now on.
+    pub(super) const fn first(&self, channel: Channel) -> &'static str {
+        let [voice, email, sms] = self.first;
+        match channel {
+            Channel::Voice => voice,
+            Channel::Email => email,
+            Channel::Sms | Channel::Portal => sms,
+        }
+    }
 }
 
 impl Texts {
@@ -99,6 +126,23 @@ const ENGLISH: Texts = Texts {
     twelve_hours: true,
     subjects: ["a visit", "your care", "an invitation", "a survey", "a message"],
     call: "Call us: {phone}. ",
+    by_mail: ByMail {
+        subject: "Automatic answer: your mail to {name}",
+        stopped: "{name}: You will get no more mail from us at this address. To get it again, answer with START.",
+        stopped_visit: "{name}: You will get no more mail from us at this address. If you meant your visit, we will \
+            check. {call}To get mail again, answer with START.",
+        started: "{name}: You will get mail from us again. To stop it, answer with STOP.",
+        help: "{name} writes to you about visits and care. {call}In an emergency call {emergency}. To stop our mail, \
+            answer with STOP.",
+        safety: "Nobody reads this mail right now. If you or someone else may be in danger, call {emergency} now.",
+        first: [
+            "{name}: From now on we call you first, where we can.",
+            "{name}: From now on we send you mail first, where we can.",
+            "{name}: From now on we text you first, where we can.",
+        ],
+        closed: "{name}: Thank you. Nobody reads your mail right now. Our hours: {hours}. {call}In an emergency call \
+            {emergency}.",
+    },
 };
 
 const SPANISH: Texts = Texts {
@@ -132,6 +176,24 @@ const SPANISH: Texts = Texts {
     twelve_hours: false,
     subjects: ["una cita", "su atención", "una invitación", "una encuesta", "un mensaje"],
     call: "Llámenos: {phone}. ",
+    by_mail: ByMail {
+        subject: "Respuesta automática: su correo a {name}",
+        stopped: "{name}: No recibirá más correos nuestros en esta dirección. Para recibirlos otra vez, responda START.",
+        stopped_visit: "{name}: No recibirá más correos nuestros en esta dirección. Si se refería a su cita, lo \
+            revisaremos. {call}Para recibir correos otra vez, responda START.",
+        started: "{name}: Recibirá nuestros correos otra vez. Para no recibir más, responda ALTO.",
+        help: "{name} le escribe sobre citas y cuidados. {call}En una emergencia llame al {emergency}. Para no recibir \
+            más correos, responda ALTO.",
+        safety: "Nadie lee este correo ahora mismo. Si usted u otra persona puede estar en peligro, llame al {emergency} \
+            ahora.",
+        first: [
+            "{name}: Desde ahora primero le llamamos, si podemos.",
+            "{name}: Desde ahora primero le enviamos correo, si podemos.",
+            "{name}: Desde ahora primero le enviamos mensajes de texto, si podemos.",
+        ],
+        closed: "{name}: Gracias. Nadie lee su correo en este momento. Nuestro horario: {hours}. {call}En una emergencia \
+            llame al {emergency}.",
+    },
 };
 
 const CHINESE: Texts = Texts {
@@ -158,6 +220,20 @@ const CHINESE: Texts = Texts {
     twelve_hours: false,
     subjects: ["预约", "护理", "邀请", "调查", "消息"],
     call: "请致电 {phone}。",
+    by_mail: ByMail {
+        subject: "自动回复：您发给{name}的邮件",
+        stopped: "{name}：我们不会再向此地址发送邮件。如需重新接收，请回复 START。",
+        stopped_visit: "{name}：我们不会再向此地址发送邮件。如果您是指预约，我们会核实。{call}如需重新接收邮件，请回复 START。",
+        started: "{name}：您将重新收到我们的邮件。如需停止，请回复 STOP。",
+        help: "{name}就预约和护理事宜给您写邮件。{call}紧急情况请拨打 {emergency}。如需停止接收邮件，请回复 STOP。",
+        safety: "目前无人查看此邮件。如果您或他人可能有危险，请立即拨打 {emergency}。",
+        first: [
+            "{name}：今后我们将尽可能先给您打电话。",
+            "{name}：今后我们将尽可能先给您发电子邮件。",
+            "{name}：今后我们将尽可能先给您发短信。",
+        ],
+        closed: "{name}：谢谢。目前无人查看您的邮件。我们的工作时间：{hours}。{call}紧急情况请拨打 {emergency}。",
+    },
 };
 
 #[cfg(test)]
@@ -197,6 +273,10 @@ mod tests {
                 texts.tag
             );
             assert!(texts.unclear.contains("{choices}") && texts.choice.contains("{digit}"), "{}", texts.tag);
+            let mail = &texts.by_mail;
+            assert!(mail.stopped.contains("{name}") && mail.stopped.contains("START"), "{}", texts.tag);
+            assert!(mail.safety.contains("{emergency}") && !mail.safety.contains("{name}"), "{}", texts.tag);
+            assert!(mail.closed.contains("{hours}") && mail.closed.contains("{call}"), "{}", texts.tag);
         }
     }
 }

@@ -44,6 +44,7 @@ impl Simulator {
             mark_key: None,
             webhook_secret: None,
             sendgrid_key: None,
+            ses_topic: None,
             dkim: None,
             pool_size: 8,
             ca_file: None,

@@ -16,6 +16,7 @@ pub mod holds;
 pub mod keeping;
 pub mod ledger;
 pub mod look_ups;
+pub mod mail_answers;
 pub mod people;
 pub mod postgres;
 pub mod pulse;
@@ -33,7 +34,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::domain::ids::{
-    AnswerName, AttemptId, HoldId, MessageId, ParkedId, PatientId, UserName, WorkItemId, WorkerId,
+    AnswerName, AttemptId, HoldId, MessageId, ParkedId, PatientId, ReplyId, UserName, WorkItemId, WorkerId,
 };
 use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
@@ -47,10 +48,11 @@ use pulse::{OldestDue, PulseRow, StreamEvent};
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
     CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Company, Count, Counts,
-    Decided, Directory, EventRow, Heard, Hold, HoldRow, HoldThen, LookUpAsk, LostAttempt, MessageFilter,
-    MessageRow, NewCopy, OutboxEvent, PageRow, PageWish, ParkedFilter, ParkedRow, QuestionAsk, Received,
-    Release, ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved, Seats, Settlement, Spend, Subject,
-    TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept, WorkerRow,
+    Decided, Directory, EventRow, Heard, Hold, HoldRow, HoldThen, LookUpAsk, LostAttempt, MailAnswer,
+    MailAnswerEnd, MessageFilter, MessageRow, NewCopy, OutboxEvent, PageRow, PageWish, ParkedFilter,
+    ParkedRow, QuestionAsk, Received, Release, ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved, Seats,
+    Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove,
+    WorkMoved, WorkSwept, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -161,6 +163,16 @@ pub trait Store:
     /// Writes a reply, once, and all that follows from what it means, in one transaction: the opt-out and who stands
     /// behind it, contacts that are wrong, a language, work for people, and the events.
     async fn reply(&self, ask: &ReplyAsk) -> Result<ReplyOutcome>;
+
+    /// Takes answers to mail in hand that are due, for a while.
+    async fn take_mail_answers(&self, limit: u32) -> Result<Vec<MailAnswer>>;
+
+    /// Writes down that an answer is sent now. False: it may not be, others have it, or as many have gone there lately
+    /// as may; then nothing is ever sent for it.
+    async fn begin_mail_answer(&self, id: ReplyId) -> Result<bool>;
+
+    /// Writes down what became of an answer.
+    async fn end_mail_answer(&self, id: ReplyId, end: MailAnswerEnd) -> Result<()>;
 
     /// Takes attempts in hand whose outcome nobody knows, to look them up at their providers: each for one worker, and
     /// not again before its time.

@@ -14,6 +14,7 @@ use crate::domain::patience::Patience;
 use crate::domain::patient::{Consent, ConsentSource, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
+use crate::domain::receipt::Report;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::wish::Wish;
 use crate::domain::words::{Channel, Priority, Purpose, Reason, Recipient, WorkKind};
@@ -27,6 +28,7 @@ pub use super::callbacks::{
 };
 pub use super::holds::{Hold, HoldRow, HoldScope, HoldState, HoldThen, OnRelease};
 pub use super::look_ups::{LookUpAsk, LostAttempt};
+pub use super::mail_answers::{MailAnswer, MailAnswerEnd, MailAnswerFacts};
 pub use super::replies::{Choice, QuestionAsk, ReplyAsk, ReplyOutcome, ReplyText};
 pub use super::work::{WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept};
 
@@ -423,6 +425,8 @@ pub struct Begin {
     pub patience: Option<Patience>,
     /// Messages that its text tells as well. It begins with all of them, or not at all.
     pub riders: Vec<Rider>,
+    /// The text, where its provider can be asked for what it took.
+    pub text: Option<Phi>,
 }
 
 /// A message that another one is about to carry. It is in the same hand.
@@ -724,6 +728,9 @@ pub struct AttemptRow {
     pub provider_ref: Option<String>,
     pub failure: Option<Failure>,
     pub code: Option<String>,
+    /// What the report that settled it says beside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
     pub begun_at: Timestamp,
     pub settled_at: Option<Timestamp>,
 }

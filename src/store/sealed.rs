@@ -26,6 +26,8 @@ pub enum Sealed {
     ReplyAddress,
     /// What a patient wrote.
     ReplyBody,
+    /// What the answer to a mail depends on, and the ids of the mails before it.
+    ReplyTold,
     CampaignPlan,
     /// A row of an imported audience.
     RecipientBody,
@@ -83,6 +85,7 @@ impl Sealed {
         Self::AttemptAddress,
         Self::ReplyAddress,
         Self::ReplyBody,
+        Self::ReplyTold,
         Self::ParkedBody,
         Self::CampaignPlan,
         Self::RecipientBody,
@@ -102,6 +105,7 @@ impl Sealed {
             Self::ParkedBody => ("parked", "body", &["id"]),
             Self::ReplyAddress => ("replies", "address", &["id"]),
             Self::ReplyBody => ("replies", "body", &["id"]),
+            Self::ReplyTold => ("replies", "told", &["id"]),
             Self::CampaignPlan => ("campaigns", "plan", &["id"]),
             Self::RecipientBody => ("campaign_recipients", "body", &["campaign_id", "ordinal"]),
             Self::UserTotp => ("users", "totp", &["name"]),
@@ -268,6 +272,11 @@ pub const OPEN: &[(&str, &str)] = &[
     ("questions.answer", "its name in the template"),
     ("questions.words", "words of the template"),
     ("replies.answer", "an answer's name in the template"),
+    ("replies.answer_state", "a word of a closed set"),
+    ("replies.answer_kind", "a word of a closed set"),
+    ("receipts.named", "HMAC-SHA-256 of addresses under the index key"),
+    ("attempts.report", "a word of a closed set"),
+    ("attempts.text_mark", "HMAC-SHA-256 of the text under a key of the attempt's own"),
     ("recoveries.begun_by", "an account"),
     ("alerts.trouble", "a word of a closed set"),
     ("alerts.subject", "a name of what is in trouble: a provider, a source, a campaign"),

@@ -26,6 +26,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::sealed::Place;
+use crate::domain::ids::AttemptId;
 use crate::domain::phi::Phi;
 use crate::store::StoreError;
 
@@ -44,6 +45,7 @@ const SPELT: &str = "~sealed1:";
 const OF_INDEX_KEY: &[u8] = b"OUTREACHD SEALING KEY 1";
 const OF_KEY_ID: &[u8] = b"OUTREACHD KEY ID";
 const OF_CONTENT: &[u8] = b"OUTREACHD CONTENT 1";
+const OF_TEXT: &[u8] = b"OUTREACHD SENT TEXT 1";
 
 /// Seals columns that hold protected health information, and indexes addresses blindly.
 #[derive(Clone)]
@@ -229,6 +231,12 @@ impl Sealer {
     #[must_use]
     pub fn fingerprint(&self, content: &[u8]) -> [u8; 32] {
         self.keyed(OF_CONTENT, content)
+    }
+
+    /// The key under which the text of an attempt has its mark: no two attempts have one, so that equal texts are not seen.
+    #[must_use]
+    pub fn text_key(&self, attempt: AttemptId) -> [u8; 32] {
+        self.keyed(OF_TEXT, attempt.0.as_bytes())
     }
 
     fn keyed(&self, label: &[u8], content: &[u8]) -> [u8; 32] {

@@ -189,6 +189,7 @@ fn letter(mailbox: &str, subject: &str, body: &str) -> OutboundMessage {
             html: Phi::new(format!("<!doctype html><html lang=\"en\"><body><pre>{html}</pre></body></html>")),
             unsubscribe_url: None,
         },
+        answers: None,
     }
 }
 

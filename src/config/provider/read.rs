@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::event_key::EVENT_KEY;
+use super::event_topic::EVENT_TOPIC;
 use super::limit::read_limits;
 use super::{
     BreakerSettings, CaptureSettings, DkimAlgorithm, DkimSettings, FhirPortalSettings, JwtAlgorithm, On5xx,
@@ -96,6 +97,7 @@ impl SmtpSettings {
             mark_key: None,
             webhook_secret: None,
             sendgrid_key: None,
+            ses_topic: None,
             dkim: None,
             pool_size: 1,
             ca_file: read_ca_file(s),
@@ -151,6 +153,7 @@ impl SmtpSettings {
             mark_key: key.cloned(),
             webhook_secret: SigningKey::read(s, "webhook_secret"),
             sendgrid_key: s.optional("sendgrid_key", EVENT_KEY).map(Box::new),
+            ses_topic: s.optional("ses_topic", EVENT_TOPIC).map(Box::new),
             dkim: s.section("dkim", DkimSettings::read),
             pool_size: s.or("pool_size", Int(1..=256), 8),
             ca_file: read_ca_file(s),

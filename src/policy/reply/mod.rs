@@ -185,7 +185,18 @@ pub fn read(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
 pub fn read_mail(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let first = read(first, keyword, more);
-    if first.revokes && first.intent == Intent::Stop { first } else { read(text, keyword, more) }
+    if first.revokes && first.intent == Intent::Stop {
+        return first;
+    }
+    let (meaning, said) =
+        (read(text, keyword, more), normalised(&text.chars().take(MAX_CHARS).collect::<String>()));
+    let off = words::ALL.iter().find(|w| w.no_mail.iter().any(|no| is_said(&said, no)));
+    match (off, meaning.intent) {
+        (Some(_), _) if meaning.revokes => meaning,
+        (Some(w), Intent::Text) => Meaning { by: By::Plain, ..Meaning::of(Intent::Stop, Some(w.tag)) },
+        (Some(_), _) => Meaning { revokes: true, ..meaning },
+        (None, _) => meaning,
+    }
 }
 
 fn by_words(text: &str, more: &More) -> Meaning {

@@ -28,6 +28,8 @@ pub(super) struct Words {
     pub(super) digits: &'static [&'static str],
     /// Anywhere in the reply: no more texts, in plain language.
     pub(super) revoking: &'static [&'static str],
+    /// The same where it stands in a mail: in a text it is a wish about another channel.
+    pub(super) no_mail: &'static [&'static str],
     /// Anywhere in the reply: the visit is off.
     pub(super) visit: &'static [&'static str],
     /// Anywhere in a short reply: whoever reads is not the patient.
@@ -121,6 +123,23 @@ const ENGLISH: Words = Words {
     yes: &["yes", "y", "yeah", "yea", "yep", "yup", "yess", "yes i do", "yes i will"],
     no: &["no", "n", "nope", "nah", "no i dont", "no i wont"],
     digits: &["one", "two", "three", "four", "five", "six", "seven", "eight"],
+    no_mail: &[
+        "do not email",
+        "dont email",
+        "do not e mail",
+        "dont e mail",
+        "do not mail me",
+        "dont mail me",
+        "never email me",
+        "stop emailing",
+        "stop e mailing",
+        "stop the emails",
+        "stop these emails",
+        "stop all emails",
+        "no more emails",
+        "no more e mails",
+        "no more mail",
+    ],
     revoking: &[
         "stop texting",
         "stop messaging",
@@ -436,6 +455,14 @@ const SPANISH: Words = Words {
     yes: &["si", "sii", "sip", "claro", "claro que si"],
     no: &["no", "nop"],
     digits: &["uno", "dos", "tres", "cuatro", "cinco", "seis", "siete", "ocho"],
+    no_mail: &[
+        "no mas correos",
+        "no quiero mas correos",
+        "no quiero correos",
+        "ya no quiero correos",
+        "no me manden correos",
+        "dejen de mandarme correos",
+    ],
     revoking: &[
         "no me manden",
         "no me mande",
@@ -632,6 +659,7 @@ const CHINESE: Words = Words {
     yes: &["是", "是的", "好", "好的", "可以"],
     no: &["不", "不是", "不行", "不可以"],
     digits: &["一", "二", "三", "四", "五", "六", "七", "八"],
+    no_mail: &["不要再发邮件", "别再发邮件", "不要给我发邮件"],
     revoking: &["不要再发", "别再发", "不要给我发"],
     visit: &["取消预约", "不能来", "去不了"],
     wrong: &["打错了", "号码错了", "发错了", "不是本人"],

@@ -33,7 +33,8 @@ pub(super) struct Identity {
 
 /// Ready to be sent.
 pub(super) struct Mail {
-    pub(super) sender: Address,
+    /// `None`: the null path, where an answer's bounce would come back as somebody's (RFC 3834, 3.3).
+    pub(super) sender: Option<Address>,
     pub(super) recipient: Address,
     pub(super) bytes: Vec<u8>,
     /// Without its angle brackets.
@@ -54,13 +55,14 @@ pub(super) fn compose(identity: &Identity, message: &OutboundMessage) -> Result<
     }
     let incoming = identity.incoming.as_ref();
     let key = message.send_key;
-    let sender = incoming
-        .and_then(|incoming| incoming.marked(incoming.bounce.as_ref(), key))
-        .or_else(|| identity.return_path.clone())
-        .unwrap_or_else(|| from.email.clone());
+    let answered = message.answers.as_ref();
+    let sender = incoming.and_then(|incoming| incoming.marked(incoming.bounce.as_ref(), key)).or_else(|| {
+        let plain = || identity.return_path.clone().unwrap_or_else(|| from.email.clone());
+        message.answers.is_none().then(plain)
+    });
     let mark = incoming.map_or_else(|| key.to_string(), |incoming| incoming.tokens.mark(key));
     let message_id = format!("{mark}@{}", from.email.domain());
-    let envelope = Envelope::new(Some(sender.clone()), vec![recipient.clone()]).map_err(|_| unbuilt())?;
+    let envelope = Envelope::new(sender.clone(), vec![recipient.clone()]).map_err(|_| unbuilt())?;
 
     let mut builder = Message::builder()
         .envelope(envelope)
@@ -70,9 +72,20 @@ pub(super) fn compose(identity: &Identity, message: &OutboundMessage) -> Result<
         .message_id(Some(format!("<{message_id}>")))
         .date(SystemTime::now())
         // RFC 3834: no vacation reply is to come back.
-        .raw_header(header("Auto-Submitted", "auto-generated"))
+        .raw_header(header(
+            "Auto-Submitted",
+            if answered.is_some() { "auto-replied" } else { "auto-generated" },
+        ))
         .raw_header(header("Content-Language", &message.language));
-    let answers = incoming.and_then(|incoming| incoming.marked(incoming.reply.as_ref(), key));
+    if let Some(thread) = answered.map(|answered| &answered.thread) {
+        for (name, ids) in [("In-Reply-To", &thread.message_id), ("References", &thread.references)] {
+            if !ids.expose().is_empty() {
+                builder = builder.raw_header(header(name, ids.expose()));
+            }
+        }
+    }
+    let about = answered.map_or(key, |answered| answered.about);
+    let answers = incoming.and_then(|incoming| incoming.marked(incoming.reply.as_ref(), about));
     let answers = answers.map(|address| Mailbox::new(identity.from.name.clone(), address));
     if let Some(reply_to) = answers.or_else(|| identity.reply_to.clone()) {
         builder = builder.reply_to(reply_to);
@@ -163,7 +176,14 @@ fn unbuilt() -> SendError {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
+    use super::token::Tokens;
     use super::*;
+    use crate::domain::ids::{AttemptId, MessageId, ProviderName, SendKey};
+    use crate::domain::outbound::InAnswer;
+    use crate::domain::reply::Thread;
+    use crate::domain::words::Purpose;
 
     #[test]
     fn an_address_is_one_word_without_tricks() {
@@ -182,5 +202,66 @@ mod tests {
         assert_eq!(name("Ana\r\nBcc: eve@example.org\0").as_deref(), Some("Ana Bcc: eve@example.org"));
         assert_eq!(name("\r\n\t\0"), None);
         assert_eq!(name(&"é".repeat(500)).map(|n| n.chars().count()), Some(MAX_NAME_CHARS));
+    }
+
+    /// RFC 3834, 3: in the thread, marked as a machine's, and by a path from which nothing comes back as somebody's.
+    #[test]
+    fn an_answer_names_what_it_answers_and_bounces_to_nobody() {
+        let text = |text: &str| Phi::new(text);
+        let key = SendKey { message: MessageId::generate(), step: 0 };
+        let about = SendKey { message: MessageId::generate(), step: 2 };
+        let thread =
+            Thread { message_id: text("<b@phone>"), references: text(&["<a@clinic.example>"; 9].join(" ")) };
+        let name = ProviderName::parse("mail").unwrap();
+        let identity = |bounce: Option<&str>| Identity {
+            from: "Clinic <clinic@clinic.example>".parse().unwrap(),
+            return_path: Some("returns@clinic.example".parse().unwrap()),
+            reply_to: None,
+            incoming: Some(Incoming {
+                provider: name.clone(),
+                bounce: bounce.map(|address| address.parse().unwrap()),
+                reply: Some("reply@clinic.example".parse().unwrap()),
+                tokens: Tokens::new(&[1; 32], &name),
+                ours: Vec::new(),
+            }),
+            signer: None,
+        };
+        let mut message = OutboundMessage {
+            attempt_id: AttemptId::generate(),
+            send_key: key,
+            to: text("ana@example.net"),
+            to_name: None,
+            from: None,
+            language: "en".to_owned(),
+            purpose: Purpose::Care,
+            site: None,
+            valid_for: SignedDuration::from_hours(1),
+            content: Content::Email {
+                subject: text("x"),
+                text: text("x"),
+                html: text("x"),
+                unsubscribe_url: None,
+            },
+            answers: Some(InAnswer { about, thread }),
+        };
+        let tokens = Tokens::new(&[1; 32], &name);
+        let mail = compose(&identity(None), &message).unwrap();
+        assert_eq!(mail.sender, None);
+        let whole = String::from_utf8(mail.bytes).unwrap();
+        assert!(whole.lines().all(|line| line.len() <= 120), "folded: {whole}");
+        let head = whole.replace("\r\n ", " ");
+        for line in [
+            "Auto-Submitted: auto-replied\r\n".to_owned(),
+            "In-Reply-To: <b@phone>\r\n".to_owned(),
+            format!("References: {}\r\n", ["<a@clinic.example>"; 9].join(" ")),
+            format!("Reply-To: Clinic <reply+{}@clinic.example>\r\n", tokens.mark(about)),
+        ] {
+            assert!(head.contains(&line), "{line}\n{head}");
+        }
+        let by_mark = compose(&identity(Some("bounces@clinic.example")), &message).unwrap().sender.unwrap();
+        assert_eq!(by_mark.to_string(), format!("bounces+{}@clinic.example", tokens.mark(key)));
+        message.answers = None;
+        let plain = compose(&identity(None), &message).unwrap();
+        assert_eq!(plain.sender.unwrap().to_string(), "returns@clinic.example");
     }
 }

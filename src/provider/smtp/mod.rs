@@ -11,7 +11,7 @@
 //! | loss, time-out or nonsense after the final dot | `Ambiguous` |
 //!
 //! What comes back by mail is told in [`incoming`], which mail it is about in [`token`], what a relay reports in
-//! [`webhook`], or [`sendgrid`] where it is that.
+//! [`webhook`], or [`sendgrid`] or [`ses`] where it is that.
 
 mod dkim;
 mod incoming;
@@ -19,13 +19,15 @@ mod mail;
 mod pool;
 mod reply;
 mod sendgrid;
+mod ses;
 mod token;
 mod webhook;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, TlsParameters};
@@ -35,6 +37,7 @@ use self::dkim::Signer;
 use self::incoming::Incoming;
 use self::mail::Identity;
 use self::pool::Pool;
+use self::ses::Ses;
 use self::token::Tokens;
 use super::mail::IncomingMail;
 use super::webhook::{Door, Heard, News, Unheard, Webhook};
@@ -54,6 +57,7 @@ pub struct Smtp {
     timeout: Duration,
     webhook_secret: Option<SigningKey>,
     sendgrid_key: Option<Box<EventKey>>,
+    ses: Option<Ses>,
 }
 
 impl Smtp {
@@ -84,6 +88,7 @@ impl Smtp {
                 credentials,
                 usize::try_from(settings.pool_size).unwrap_or(usize::MAX),
             ),
+            ses: settings.ses_topic.as_deref().map(|topic| Ses::new(&name, topic)).transpose()?,
             name,
             timeout,
             webhook_secret: settings.webhook_secret.clone(),
@@ -124,21 +129,30 @@ impl Provider for Smtp {
     }
 
     fn reports(&self) -> bool {
-        self.webhook_secret.is_some() || self.sendgrid_key.is_some()
+        self.webhook_secret.is_some() || self.sendgrid_key.is_some() || self.ses.is_some()
     }
 
-    fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
+    async fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
         if call.door != Door::Status {
             return Err(Unheard::NoWebhook);
         }
         let tokens = self.identity.incoming.as_ref().map(|incoming| &incoming.tokens);
-        if let Some(key) = &self.sendgrid_key
-            && (self.webhook_secret.is_none() || call.headers.contains_key(sendgrid::SIGNATURE))
+        // Several may be set while one relay takes the place of another: each names itself.
+        let says = |header: &str| call.headers.contains_key(header);
+        if let Some(ses) = &self.ses
+            && says(ses::TYPE)
         {
-            return sendgrid::hear(&self.name, key, tokens, call);
+            let now = Timestamp::try_from(SystemTime::now()).map_err(|_| Unheard::Later)?;
+            return ses.hear(&self.name, tokens, call, now).await;
         }
-        let key = self.webhook_secret.as_ref();
-        webhook::hear(&self.name, key.ok_or(Unheard::NoWebhook)?, tokens, call)
+        match (&self.sendgrid_key, &self.webhook_secret) {
+            (Some(key), other) if other.is_none() || says(sendgrid::SIGNATURE) => {
+                sendgrid::hear(&self.name, key, tokens, call)
+            }
+            (_, Some(key)) => webhook::hear(&self.name, key, tokens, call),
+            _ if self.ses.is_some() => Err(Unheard::Forged),
+            _ => Err(Unheard::NoWebhook),
+        }
     }
 
     fn hear_mail(&self, mail: &IncomingMail<'_>) -> Result<News, Unheard> {
@@ -200,7 +214,10 @@ fn incoming(name: &ProviderName, settings: &SmtpSettings) -> Result<Option<Incom
         http::fault(name, "bounce_address", rule, "set `key` in [security]")
     })?;
     let tokens = Tokens::new(key.expose(), name);
-    Ok(Some(Incoming { provider: name.clone(), bounce, reply, tokens }))
+    let others = [Some(&settings.from), settings.return_path.as_ref(), settings.reply_to.as_ref()];
+    let others = others.into_iter().flatten().filter_map(|text| text.parse::<Mailbox>().ok());
+    let ours = bounce.iter().chain(&reply).cloned().chain(others.map(|mailbox| mailbox.email)).collect();
+    Ok(Some(Incoming { provider: name.clone(), bounce, reply, tokens, ours }))
 }
 
 fn tls_parameters(name: &ProviderName, settings: &SmtpSettings) -> Result<Option<TlsParameters>, Problem> {

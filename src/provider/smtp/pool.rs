@@ -172,7 +172,7 @@ impl Pool {
 
 /// One message, from MAIL to the reply to the final dot.
 async fn converse(connection: &mut AsyncSmtpConnection, mail: &Mail, dot: &AtomicBool) -> Result<(), Ended> {
-    let from = MailFrom::new(Some(mail.sender.clone()), Vec::new());
+    let from = MailFrom::new(mail.sender.clone(), Vec::new());
     command(connection, from, Stage::Sender, 2).await?;
     command(connection, Rcpt::new(mail.recipient.clone(), Vec::new()), Stage::Recipient, 2).await?;
     command(connection, Data, Stage::Content, 3).await?;

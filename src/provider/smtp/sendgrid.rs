@@ -103,7 +103,14 @@ fn news(provider: &ProviderName, key: SendKey, event: &Event) -> Option<News> {
         _ => return None,
     };
     let code = said.failure().and_then(|_| refusal(event)).map(Refusal::code_text);
-    Some(News::Receipt(Receipt { provider: provider.clone(), key, reference: None, said, code }))
+    Some(News::Receipt(Receipt {
+        provider: provider.clone(),
+        key,
+        reference: None,
+        said,
+        code,
+        named: Vec::new(),
+    }))
 }
 
 fn refusal(event: &Event) -> Option<Refusal> {
@@ -144,6 +151,7 @@ fn wish(provider: &ProviderName, key: SendKey, event: &Event, keyword: Keyword) 
         about: Some(key),
         text: Phi::new(""),
         keyword: Some(keyword),
+        thread: None,
     })
 }
 

@@ -63,7 +63,7 @@ pub(super) fn hear(
     };
     let code = refusal.filter(|_| said.failure().is_some()).map(Refusal::code_text);
     let provider = provider.clone();
-    Ok(Heard::of(News::Receipt(Receipt { provider, key, reference: None, said, code })))
+    Ok(Heard::of(News::Receipt(Receipt { provider, key, reference: None, said, code, named: Vec::new() })))
 }
 
 fn verified(key: &SigningKey, call: &Webhook<'_>) -> Option<()> {
@@ -100,5 +100,6 @@ fn complaint(provider: &ProviderName, key: SendKey, body: &[u8]) -> Reply {
         about: Some(key),
         text: Phi::new(""),
         keyword: Some(Keyword::Complaint),
+        thread: None,
     }
 }

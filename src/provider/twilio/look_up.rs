@@ -1,6 +1,8 @@
 //! Looks for a message or call among those that Twilio has taken for a number: `GET Messages.json?To=` and
 //! `GET Calls.json?To=`, the newest first. Neither shows our key, so that it is known by its number and its time, and
-//! by being nobody else's: everything else that we sent there has a reference by which it is left out.
+//! by being nobody else's: everything else that we sent there has a reference by which it is left out. A message is known
+//! by its text as well, of which the ledger keeps a keyed hash: another system on the same account may text the same
+//! number. What has another text, or one that Twilio does not show, stays unknown.
 //!
 //! Source: Twilio API 2010-04-01, `ListMessage` and `ListCall`. There is no filter by the time of creation, and the one by
 //! the time of sending leaves out what is still queued.
@@ -33,14 +35,27 @@ pub(super) struct Listed {
     pub(super) error_code: Option<u32>,
     #[serde(default)]
     pub(super) answered_by: Option<String>,
+    /// Of a message; a call has none.
+    #[serde(default)]
+    body: Option<String>,
 }
 
 impl Listed {
     /// What became of it, as a receipt says it.
     pub(super) fn receipt(self, lost: &Lost, said: Said) -> Receipt {
         let code = self.error_code.filter(|_| said.failure().is_some()).map(|code| code.to_string());
-        Receipt { provider: lost.provider.clone(), key: lost.key, reference: Some(self.sid), said, code }
+        let provider = lost.provider.clone();
+        Receipt { provider, key: lost.key, reference: Some(self.sid), said, code, named: Vec::new() }
     }
+}
+
+/// By what it is known, beside its number and its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Its text, which the list shows.
+    Text,
+    /// Nothing: a list of calls shows none.
+    Time,
 }
 
 /// What the list says of the one that is looked for.
@@ -53,7 +68,13 @@ pub(super) enum Search {
 
 impl Account {
     /// Looks in the list of `resource` (`Messages.json`), under `name` (`messages`), for what was lost.
-    pub(super) async fn search(&self, resource: &str, name: &str, lost: &Lost) -> Result<Search, SendError> {
+    pub(super) async fn search(
+        &self,
+        resource: &str,
+        name: &str,
+        lost: &Lost,
+        by: By,
+    ) -> Result<Search, SendError> {
         let query = [("To", lost.to.expose()), ("PageSize", &PAGE.to_string())];
         let request = self
             .client
@@ -68,12 +89,12 @@ impl Account {
         let mut page: serde_json::Value = serde_json::from_slice(&answer.body).map_err(|_| unread())?;
         let listed = page.get_mut(name).map(serde_json::Value::take).ok_or_else(unread)?;
         let listed: Vec<Listed> = serde_json::from_value(listed).map_err(|_| unread())?;
-        Ok(pick(listed, lost))
+        Ok(pick(listed, lost, by))
     }
 }
 
 /// The one of `listed` that was lost.
-fn pick(listed: Vec<Listed>, lost: &Lost) -> Search {
+fn pick(listed: Vec<Listed>, lost: &Lost, by: By) -> Search {
     let from = lost.begun_at.checked_sub(BEFORE).unwrap_or(Timestamp::MIN);
     let until = lost.begun_at.checked_add(AFTER).unwrap_or(Timestamp::MAX);
     // The page may end before its time does.
@@ -85,6 +106,17 @@ fn pick(listed: Vec<Listed>, lost: &Lost) -> Search {
         // What has no time may be it.
         .filter(|one| created(one).is_none_or(|at| (from..=until).contains(&at)))
         .collect();
+    if by == By::Text && !fits.is_empty() {
+        // Another system may text the same number in the same moment. Where none has our text nobody knows: texts may be
+        // withheld, or changed on their way in.
+        let ours = |one: &Listed| {
+            one.body.as_deref().zip(lost.text.as_ref()).is_some_and(|(body, text)| text.fits(body))
+        };
+        fits.retain(ours);
+        if fits.is_empty() {
+            return Search::Unclear;
+        }
+    }
     match (fits.pop(), fits.is_empty()) {
         (None, _) if reaches => Search::NotThere,
         (Some(one), true) if reaches && lost.rivals == 0 => Search::Found(one),
@@ -100,6 +132,7 @@ fn created(one: &Listed) -> Option<Timestamp> {
 mod tests {
     use super::*;
     use crate::domain::ids::{AttemptId, MessageId, ProviderName, SendKey};
+    use crate::domain::look_up::TextMark;
     use crate::domain::phi::Phi;
 
     fn lost(others: &[&str], rivals: usize) -> Lost {
@@ -112,6 +145,7 @@ mod tests {
             others: others.iter().map(|sid| (*sid).to_owned()).collect(),
             rivals,
             looks: 1,
+            text: Some(TextMark::of([7; 32], "Your visit is tomorrow")),
         }
     }
 
@@ -123,11 +157,12 @@ mod tests {
             date_created: Some(format!("Tue, 01 Dec 2026 {time} +0000")),
             error_code: None,
             answered_by: None,
+            body: Some("Your visit is tomorrow".to_owned()),
         }
     }
 
-    fn found(listed: Vec<Listed>, lost: &Lost) -> String {
-        match pick(listed, lost) {
+    fn found(listed: Vec<Listed>, lost: &Lost, by: By) -> String {
+        match pick(listed, lost, by) {
             Search::Found(one) => one.sid,
             Search::NotThere => "not there".to_owned(),
             Search::Unclear => "unclear".to_owned(),
@@ -158,7 +193,38 @@ mod tests {
             (vec![one("SM9", "15:10:00"); PAGE], &[], 0, "unclear"),
         ] {
             let shown = format!("{listed:?} {others:?}");
-            assert_eq!(found(listed, &lost(others, rivals)), expected, "{shown}");
+            for by in [By::Text, By::Time] {
+                assert_eq!(found(listed.clone(), &lost(others, rivals), by), expected, "{shown} {by:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_systems_text_is_not_taken_for_ours() {
+        let other =
+            |sid: &str, body: Option<&str>| Listed { body: body.map(str::to_owned), ..one(sid, "15:00:01") };
+        let ours = "Your visit is tomorrow";
+        let forgotten = Lost { text: None, ..lost(&[], 0) };
+        for (listed, lost, by, expected) in [
+            (vec![other("SM1", Some("Your code is 123"))], lost(&[], 0), By::Text, "unclear"),
+            (
+                vec![other("SM1", Some("Your code is 123")), other("SM2", Some(ours))],
+                lost(&[], 0),
+                By::Text,
+                "SM2",
+            ),
+            (vec![other("SM1", Some(ours)), other("SM2", Some(ours))], lost(&[], 0), By::Text, "unclear"),
+            (vec![other("SM1", Some(ours))], lost(&[], 1), By::Text, "unclear"),
+            // Withheld, changed, or not kept by us.
+            (vec![other("SM1", Some(""))], lost(&[], 0), By::Text, "unclear"),
+            (vec![other("SM1", None)], lost(&[], 0), By::Text, "unclear"),
+            (vec![other("SM1", Some("Your visit is tomorrow."))], lost(&[], 0), By::Text, "unclear"),
+            (vec![other("SM1", Some(ours))], forgotten.clone(), By::Text, "unclear"),
+            (vec![], forgotten.clone(), By::Text, "not there"),
+            (vec![other("CA1", None)], forgotten, By::Time, "CA1"),
+        ] {
+            let shown = format!("{listed:?}");
+            assert_eq!(found(listed, &lost, by), expected, "{shown}");
         }
     }
 }

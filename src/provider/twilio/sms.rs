@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::look_up::Search;
+use super::look_up::{By, Search};
 use super::webhook::Fields;
 use super::{Account, Form, is_number, sender, twiml, undelivered};
 use crate::config::provider::TwilioSettings;
@@ -89,6 +89,7 @@ impl TwilioSms {
             about: None,
             text: Phi::new(fields.get("Body").unwrap_or_default()),
             keyword: fields.get("OptOutType").and_then(keyword),
+            thread: None,
         }))
     }
 
@@ -159,7 +160,7 @@ impl Provider for TwilioSms {
     }
 
     async fn look_up(&self, lost: &Lost) -> Result<Looked, SendError> {
-        let found = match self.account.search("Messages.json", "messages", lost).await? {
+        let found = match self.account.search("Messages.json", "messages", lost, By::Text).await? {
             Search::Found(found) => found,
             Search::NotThere => return Ok(Looked::NotThere),
             Search::Unclear => return Ok(Looked::Unclear),
@@ -168,7 +169,7 @@ impl Provider for TwilioSms {
         Ok(Looked::Taken(found.receipt(lost, said)))
     }
 
-    fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
+    async fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
         if call.door != Door::Status {
             return Err(Unheard::NoWebhook);
         }
@@ -183,7 +184,7 @@ impl Provider for TwilioSms {
         let reference = Some(asked.fields.sid("MessageSid")?);
         let code = code.filter(|_| said.failure().is_some()).map(|code| code.to_string());
         let provider = self.name.clone();
-        Ok(Heard::of(News::Receipt(Receipt { provider, key, reference, said, code })))
+        Ok(Heard::of(News::Receipt(Receipt { provider, key, reference, said, code, named: Vec::new() })))
     }
 }
 

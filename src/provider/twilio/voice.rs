@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::look_up::Search;
+use super::look_up::{By, Search};
 use super::webhook::{Asked, Fields};
 use super::{Account, Form, is_number, is_sid, sender, twiml, undelivered, with_key};
 use crate::config::provider::TwilioSettings;
@@ -121,6 +121,7 @@ impl TwilioVoice {
             about,
             text: Phi::new(""),
             keyword: Some(keyword),
+            thread: None,
         }
     }
 
@@ -211,7 +212,7 @@ impl Provider for TwilioVoice {
     }
 
     async fn look_up(&self, lost: &Lost) -> Result<Looked, SendError> {
-        let found = match self.account.search("Calls.json", "calls", lost).await? {
+        let found = match self.account.search("Calls.json", "calls", lost, By::Time).await? {
             Search::Found(found) => found,
             Search::NotThere => return Ok(Looked::NotThere),
             Search::Unclear => return Ok(Looked::Unclear),
@@ -220,7 +221,7 @@ impl Provider for TwilioVoice {
         Ok(Looked::Taken(found.receipt(lost, said)))
     }
 
-    fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
+    async fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
         let given = match call.door {
             Door::Status => self.status_callback.as_ref(),
             Door::Gather => self.gather_action.as_ref(),
@@ -249,7 +250,8 @@ impl Provider for TwilioVoice {
         let wish =
             || self.wish(asked.fields.get("To"), Some(key), &format!("{reference}-key"), Keyword::Stop);
         let reply = stop.then(wish);
-        let receipt = Receipt { provider, key, reference: Some(reference.clone()), said, code };
+        let receipt =
+            Receipt { provider, key, reference: Some(reference.clone()), said, code, named: Vec::new() };
         let news = match reply {
             Some(reply) => News::Key { receipt, reply },
             None => News::Receipt(receipt),

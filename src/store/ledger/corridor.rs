@@ -7,8 +7,10 @@ use jiff::Timestamp;
 
 use super::{Ledger, unfit};
 use crate::domain::ids::{AttemptId, WorkerId};
+use crate::domain::look_up::TextMark;
 use crate::domain::page::PageHash;
 use crate::domain::patience::Until;
+use crate::domain::phi::Phi;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Priority, Reason};
 use crate::policy::health::sign;
@@ -144,6 +146,7 @@ impl<E: Engine> Ledger<E> {
             maybe_texts("page_hash", batch, |b| b.page.as_ref().map(PageHash::as_str)),
             maybe_texts("subject", batch, |b| b.state.subjects.first().map(String::as_str)),
             Column { name: "others", data: Data::Text(others.iter().map(Option::as_deref).collect()) },
+            bytes("text_mark", batch, |b| self.mark_of(b)),
             ints("revision", batch, |b| b.state.revision),
             times("valid_until", batch, |b| Some(b.valid_until)),
             texts("explanation", explanations, |e| e.as_ref()),
@@ -158,6 +161,12 @@ impl<E: Engine> Ledger<E> {
             maybe_texts("addressed_after", batch, |b| addressed(b).map(|c| c.after.as_str())),
         ];
         Ok(args![worker.0, micros(self.timings.send)].batch(columns))
+    }
+
+    /// By which the text is known again; empty where it is not to be.
+    fn mark_of(&self, begin: &Begin) -> Vec<u8> {
+        let mark = |text: &Phi| TextMark::of(self.sealer.text_key(begin.attempt), text.expose()).mark;
+        begin.text.as_ref().map(mark).unwrap_or_default()
     }
 
     /// Takes back what the caps counted of a message that was not sent.

@@ -57,7 +57,7 @@ impl<E: Engine> Ledger<E> {
             args![all.clone()].batch(blank),
         )
         .await?;
-        let sql = "UPDATE replies SET body = NULL, address = NULL WHERE patient_id = ANY($1) RETURNING id";
+        let sql = "UPDATE replies SET body = NULL, address = NULL, told = NULL, answer_due = NULL WHERE patient_id = ANY($1) RETURNING id";
         let replies = E::run(&mut tx, sql, args![all.clone()]).await?;
         E::run(&mut tx, "DELETE FROM patients WHERE id = ANY($1)", args![all.clone()]).await?;
         E::run(&mut tx, "DELETE FROM patient_addresses WHERE patient_id = ANY($1)", args![all.clone()])

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Ledger;
 use crate::domain::ids::{AttemptId, ProviderName, SendKey};
-use crate::domain::look_up::Lost;
+use crate::domain::look_up::{Lost, TextMark};
 use crate::domain::words::{Channel, Recipient};
 use crate::store::columns::{Columns, facts};
 use crate::store::engine::{Args, Engine, args, ids, micros};
@@ -30,7 +30,7 @@ RETURNING id";
 const LOST: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    ", a.id, a.step, a.number, a.provider, a.channel, a.address, a.begun_at, a.recipient, a.looks ",
+    ", a.id, a.step, a.number, a.provider, a.channel, a.address, a.begun_at, a.recipient, a.looks, a.text_mark ",
     "FROM attempts a JOIN messages m ON m.id = a.message_id WHERE a.id = ANY($1) ORDER BY a.begun_at"
 );
 
@@ -90,6 +90,9 @@ impl<E: Engine> Ledger<E> {
             others: Vec::new(),
             rivals: 0,
             looks: row.count(22)?,
+            text: row
+                .maybe_bytes(23)?
+                .map(|mark| TextMark { key: self.sealer.text_key(attempt), mark: mark.to_vec() }),
         };
         Ok(LostAttempt {
             facts,

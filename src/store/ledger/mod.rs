@@ -20,6 +20,7 @@ mod erasure;
 mod gate;
 mod holds;
 mod look_ups;
+mod mail_answers;
 mod operate;
 mod page;
 mod patients;
@@ -54,7 +55,7 @@ use super::rules::LedgerRules;
 use super::sealer::{Form, KeyId, Sealer};
 use super::{Result, Store, StoreError};
 use crate::domain::ids::{
-    AnswerName, AttemptId, HoldId, MessageId, ParkedId, PatientId, UserName, WorkItemId, WorkerId,
+    AnswerName, AttemptId, HoldId, MessageId, ParkedId, PatientId, ReplyId, UserName, WorkItemId, WorkerId,
 };
 use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
@@ -289,6 +290,15 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn reply(&self, ask: &ReplyAsk) -> Result<ReplyOutcome> {
         self.take_reply(ask).await
+    }
+    async fn take_mail_answers(&self, limit: u32) -> Result<Vec<MailAnswer>> {
+        self.take_answers(limit).await
+    }
+    async fn begin_mail_answer(&self, id: ReplyId) -> Result<bool> {
+        self.begin_answer(id).await
+    }
+    async fn end_mail_answer(&self, id: ReplyId, end: MailAnswerEnd) -> Result<()> {
+        self.end_answer(id, end).await
     }
     async fn take_lost(&self, ask: &LookUpAsk) -> Result<Vec<LostAttempt>> {
         self.lost_in_hand(ask).await

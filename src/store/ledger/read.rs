@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::Ledger;
 use crate::domain::ids::{AttemptId, MessageId, ProviderName, WorkerId};
+use crate::domain::receipt::Report;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
@@ -173,7 +174,7 @@ impl<E: Engine> Ledger<E> {
             .engine
             .read(
                 "SELECT id, step, number, status, provider, channel, address, segments, locale, template_hash,
-                     provider_ref, failure, code, begun_at, settled_at, recipient
+                     provider_ref, failure, code, begun_at, settled_at, recipient, report
                  FROM attempts WHERE message_id = $1 ORDER BY begun_at, id",
                 args![id.0],
             )
@@ -197,6 +198,7 @@ impl<E: Engine> Ledger<E> {
                     begun_at: row.time(13)?,
                     settled_at: row.maybe_time(14)?,
                     recipient: row.word(15, Recipient::from_word)?,
+                    report: row.maybe_word(16, Report::from_word)?,
                 })
             })
             .collect()

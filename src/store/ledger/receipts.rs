@@ -12,12 +12,13 @@ use super::{Ledger, Numbered};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{AttemptId, MessageId, ProviderName, SendKey};
 use crate::domain::patience::{Patience, Until};
-use crate::domain::receipt::{Receipt, Said, furthest};
+use crate::domain::phi::Phi;
+use crate::domain::receipt::{Named, Receipt, Report, Said, furthest};
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Emitter, Move};
-use crate::store::engine::{Args, Engine, args, ids, ints, maybe_texts, micros, texts};
+use crate::store::engine::{Args, Engine, args, bytes, ids, ints, maybe_texts, micros, texts};
 use crate::store::rows::{Heard, MessageFacts, Received, Settlement, Then};
 use crate::store::{Result, StoreError, words};
 
@@ -34,7 +35,7 @@ const ATTEMPTS: &str = concat!(
     words::facts!("m."),
     ", input.place, a.id, a.number, a.status, a.provider_ref, a.channel, a.recipient, ",
     "EXISTS (SELECT 1 FROM contact_faults f WHERE f.address_index = a.address_index AND f.channel = a.channel), now(), ",
-    "a.awaits, a.wait_us, m.due_at IS NOT NULL ",
+    "a.awaits, a.wait_us, m.due_at IS NOT NULL, a.address_index ",
     "FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
     "AND a.provider = input.provider JOIN messages m ON m.id = a.message_id ORDER BY a.id {for update}"
 );
@@ -46,6 +47,9 @@ const OVERDUE: &str = concat!(
     ", m.status, m.channel, m.tries, a.provider, a.recipient, a.status, m.due_at IS NOT NULL FROM messages m ",
     "JOIN attempts a ON a.id = m.last_attempt WHERE m.receipt_by <= now() AND m.lease_until IS NULL ORDER BY m.receipt_by LIMIT $1 {skip locked}"
 );
+
+/// Bytes of a blind index.
+const INDEX: usize = 16;
 
 /// An attempt that a receipt may be about.
 struct Found {
@@ -63,6 +67,8 @@ struct Found {
     now: Timestamp,
     /// How long it is waited for, where its plan has not ended.
     patience: Option<Patience>,
+    /// Of the address that it went to.
+    address_index: Vec<u8>,
 }
 
 impl<E: Engine> Ledger<E> {
@@ -74,7 +80,7 @@ impl<E: Engine> Ledger<E> {
             let mut tx = self.engine.begin().await?;
             let pass = self.receive_in(&mut tx, &now).await?;
             let (adopted, lost) = self.adopt(&mut tx, pass.lost).await?;
-            total.parked += Self::keep_lost(&mut tx, &lost).await?;
+            total.parked += self.keep_lost(&mut tx, &lost).await?;
             E::commit(tx).await?;
             total.moved += pass.moved;
             rest = later;
@@ -95,6 +101,7 @@ impl<E: Engine> Ledger<E> {
         let mut pass = Pass::default();
         let mut settled: Vec<Settlement> = Vec::new();
         let mut arrived: Vec<Uuid> = Vec::new();
+        let mut elsewhere: Vec<Uuid> = Vec::new();
         for (place, (key, provider)) in keys.iter().enumerate() {
             let about: Vec<&Found> = found.iter().filter(|f| f.place == place).collect();
             let mut told: Vec<(&Found, &'r Receipt)> = Vec::new();
@@ -116,15 +123,42 @@ impl<E: Engine> Ledger<E> {
             if one.blamed && matches!(receipt.said, Said::Delivered | Said::Read) {
                 arrived.push(one.attempt.0);
             }
-            settled.push(result(one, receipt));
+            let is_elsewhere = self.names_another(one, receipt);
+            if is_elsewhere {
+                elsewhere.push(one.attempt.0);
+            }
+            settled.push(result(one, receipt, is_elsewhere));
         }
         settled.sort_unstable_by_key(|s| s.attempt);
         if !settled.is_empty() {
             self.settle_in(tx, &settled.iter().collect::<Vec<_>>()).await?;
             Self::forget_faults(tx, arrived).await?;
+            Self::note_reports(tx, elsewhere).await?;
         }
         pass.moved = u32::try_from(settled.len()).unwrap_or(u32::MAX);
         Ok(pass)
+    }
+
+    /// Whether the report names somebody, and not whom the attempt was sent to. One whose address is not known is believed.
+    fn names_another(&self, found: &Found, receipt: &Receipt) -> bool {
+        let nowhere = || self.sealer.index(&Phi::new(String::new()));
+        let ours = |named: &Named| self.index_of(named) == found.address_index;
+        !receipt.named.is_empty() && !receipt.named.iter().any(ours) && found.address_index != nowhere()
+    }
+
+    fn index_of(&self, named: &Named) -> Vec<u8> {
+        match named {
+            Named::Address(address) => self.sealer.index(address),
+            Named::Index(index) => index.clone(),
+        }
+    }
+
+    async fn note_reports(tx: &mut E::Tx, elsewhere: Vec<Uuid>) -> Result<()> {
+        if !elsewhere.is_empty() {
+            let sql = "UPDATE attempts SET report = $2 WHERE id = ANY($1)";
+            E::run(tx, sql, args![elsewhere, Report::AnotherRecipient.as_str()]).await?;
+        }
+        Ok(())
     }
 
     async fn attempts_of(tx: &mut E::Tx, keys: &[(SendKey, &ProviderName)]) -> Result<Vec<Found>> {
@@ -150,13 +184,14 @@ impl<E: Engine> Ledger<E> {
                     blamed: row.flag(21)?,
                     now: row.time(22)?,
                     patience: patience(row)?,
+                    address_index: row.bytes(26)?.to_vec(),
                 })
             })
             .collect()
     }
 
     /// Keeps receipts that found nothing, as far as there is room. A repeat is kept once.
-    async fn keep_lost(tx: &mut E::Tx, lost: &[&Receipt]) -> Result<u32> {
+    async fn keep_lost(&self, tx: &mut E::Tx, lost: &[&Receipt]) -> Result<u32> {
         if lost.is_empty() {
             return Ok(0);
         }
@@ -169,11 +204,12 @@ impl<E: Engine> Ledger<E> {
             texts("status", lost, |r| r.said.status().as_str()),
             maybe_texts("failure", lost, |r| r.said.failure().map(Failure::as_str)),
             maybe_texts("code", lost, |r| r.code.as_deref()),
+            bytes("named", lost, |r| r.named.iter().flat_map(|named| self.index_of(named)).collect()),
         ];
         E::run(
             tx,
-            "INSERT INTO receipts (id, provider, message_id, step, provider_ref, status, failure, code, received_at, looked_at)
-             SELECT id, provider, message_id, step, provider_ref, status, failure, code, now(), now() FROM {input}
+            "INSERT INTO receipts (id, provider, message_id, step, provider_ref, status, failure, code, named, received_at, looked_at)
+             SELECT id, provider, message_id, step, provider_ref, status, failure, code, named, now(), now() FROM {input}
              WHERE (SELECT count(*) FROM (SELECT 1 FROM receipts LIMIT $1) kept) < $1 ON CONFLICT DO NOTHING",
             args![MOST_KEPT].batch(columns),
         )
@@ -187,7 +223,7 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT id, provider, message_id, step, provider_ref, status, failure, code FROM receipts
+                "SELECT id, provider, message_id, step, provider_ref, status, failure, code, named FROM receipts
                  ORDER BY looked_at LIMIT $1",
                 args![i64::from(limit)],
             )
@@ -308,20 +344,25 @@ fn choose<'f>(about: &[&'f Found], receipt: &Receipt) -> Option<&'f Found> {
     }
 }
 
-/// The receipt as the result of its attempt.
-fn result(found: &Found, receipt: &Receipt) -> Settlement {
+/// The receipt as the result of its attempt. Where the report is of somebody whom ours hands on to, it did not arrive
+/// either, and the address that we have is not gone.
+fn result(found: &Found, receipt: &Receipt, is_elsewhere: bool) -> Settlement {
+    let said = match receipt.said {
+        Said::Undelivered(Failure::BadAddress) if is_elsewhere => Said::Undelivered(Failure::Unreachable),
+        said => said,
+    };
     Settlement {
         facts: found.facts.clone(),
         attempt: found.attempt,
         number: found.number,
         channel: found.channel,
         provider: receipt.provider.clone(),
-        status: receipt.said.status(),
+        status: said.status(),
         provider_ref: receipt.reference.clone(),
-        failure: receipt.said.failure(),
+        failure: said.failure(),
         code: receipt.code.clone(),
         recipient: found.recipient,
-        then: match receipt.said {
+        then: match said {
             Said::Sent => Then::Awaits,
             Said::Undelivered(failure) => Then::NextStep(failure.reason()),
             Said::Delivered => Then::Delivered,
@@ -339,7 +380,7 @@ fn patience(row: &impl Columns) -> Result<Option<Patience>> {
     Ok(until.map(|until| Patience { wait, until }))
 }
 
-/// `id, provider, message_id, step, provider_ref, status, failure, code`.
+/// `id, provider, message_id, step, provider_ref, status, failure, code, named`.
 fn kept(row: &impl Columns) -> Result<(Uuid, Receipt)> {
     let failure = row.maybe_word(6, Failure::from_word)?;
     let said = Said::of(row.word(5, AttemptStatus::from_word)?, failure);
@@ -349,6 +390,12 @@ fn kept(row: &impl Columns) -> Result<(Uuid, Receipt)> {
         reference: row.maybe_text(4)?.filter(|text| !text.is_empty()).map(str::to_owned),
         said: said.ok_or_else(|| StoreError::Internal("a kept receipt".to_owned()))?,
         code: row.maybe_text(7)?.map(str::to_owned),
+        named: row
+            .maybe_bytes(8)?
+            .unwrap_or_default()
+            .chunks(INDEX)
+            .map(|one| Named::Index(one.to_vec()))
+            .collect(),
     };
     Ok((row.id(0)?, receipt))
 }

@@ -19,7 +19,9 @@ use crate::store::Result;
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, bytes, ids, ints, maybe_ids, maybe_texts, texts, try_bytes};
-use crate::store::rows::{AddressConsent, Choice, MessageFacts, ReplyAsk, ReplyOutcome, ReplyText};
+use crate::store::rows::{
+    AddressConsent, Choice, MailAnswerFacts, MessageFacts, ReplyAsk, ReplyOutcome, ReplyText,
+};
 use crate::store::sealed::Sealed;
 use crate::store::words;
 
@@ -204,6 +206,10 @@ impl<E: Engine> Ledger<E> {
         let one = [reply];
         let facts = context.facts.as_ref();
         let at = |column: Sealed| column.of(context.id.0);
+        let told = told(reply, context);
+        let kind = told
+            .as_ref()
+            .map(|told| if told.revokes || told.intent == Intent::Safety { "owed" } else { "courtesy" });
         let batch = vec![
             ids("id", &one, |_| context.id.0),
             texts("provider", &one, |r| r.provider.as_str()),
@@ -217,12 +223,18 @@ impl<E: Engine> Ledger<E> {
             texts("intent", &one, |_| context.meaning.intent.as_str()),
             maybe_texts("answer", &one, |_| context.answer.as_ref().map(AnswerName::as_str)),
             try_bytes("body", &one, |r| self.sealer.seal_text(at(Sealed::ReplyBody), &r.text))?,
+            maybe_texts("answer_kind", &one, |_| kind),
+            try_bytes("told", &one, |_| {
+                told.as_ref().map_or(Ok(Vec::new()), |told| self.seal_told(context.id, told))
+            })?,
         ];
         let rows = E::run(
             tx,
             "INSERT INTO replies (id, provider, provider_ref, address_index, address, message_id, patient_id, intent, answer,
-                 body, received_at)
-             SELECT id, provider, provider_ref, address_index, address, message_id, patient_id, intent, answer, body, now()
+                 body, received_at, answer_kind, answer_state, answer_due, told)
+             SELECT id, provider, provider_ref, address_index, address, message_id, patient_id, intent, answer, body, now(),
+                 answer_kind, CASE WHEN answer_kind IS NULL THEN NULL ELSE 'due' END,
+                 CASE WHEN answer_kind IS NULL THEN NULL ELSE now() END, CASE WHEN answer_kind IS NULL THEN NULL ELSE told END
              FROM {input} WHERE true ON CONFLICT (provider, provider_ref) DO NOTHING RETURNING id",
             Args::none().batch(batch),
         )
@@ -385,6 +397,28 @@ fn wish(meaning: &Meaning, patient: &Patient) -> Option<Wish> {
             (!reads).then(|| Wish::Language(tag.to_owned()))
         }
     }
+}
+
+/// What the answer to a mail depends on; `None`: it gets none. Whoever has no mail of ours is not written to.
+fn told(reply: &Reply, context: &Context) -> Option<MailAnswerFacts> {
+    let (facts, meaning) = (context.facts.as_ref()?, context.meaning);
+    let silent = matches!(meaning.intent, Intent::WrongNumber | Intent::Complaint | Intent::Call);
+    if reply.channel != Channel::Email || (silent && !meaning.revokes) {
+        return None;
+    }
+    Some(MailAnswerFacts {
+        intent: meaning.intent,
+        revokes: meaning.revokes,
+        asked: meaning.channel,
+        language: meaning.language.map(str::to_owned),
+        locale: context.locale.clone(),
+        site: facts.site.clone(),
+        purpose: facts.purpose,
+        wrote_before: context.wrote_before,
+        about: reply.about?.to_string(),
+        test: facts.test,
+        thread: reply.thread.clone()?,
+    })
 }
 
 /// What was said, binding everybody behind the address.

@@ -53,7 +53,7 @@ const fn parts(class: Class) -> Parts {
             id: "a.id",
             born: "a.begun_at",
             over: over!(),
-            erase: "UPDATE attempts SET address = input.blank FROM {input} WHERE attempts.id = input.id",
+            erase: "UPDATE attempts SET address = input.blank, text_mark = NULL FROM {input} WHERE attempts.id = input.id",
         },
         Class::Replies => Parts {
             from: "replies r",
@@ -61,7 +61,7 @@ const fn parts(class: Class) -> Parts {
             born: "r.received_at",
             over: "NOT EXISTS (SELECT 1 FROM work_items w WHERE w.reply_id = r.id AND w.closed_at IS NULL) \
                    AND r.received_at <= now() - $3 * {us}",
-            erase: "UPDATE replies SET body = NULL, address = NULL FROM {input} WHERE replies.id = input.id",
+            erase: "UPDATE replies SET body = NULL, address = NULL, told = NULL, answer_due = NULL FROM {input} WHERE replies.id = input.id",
         },
         // What is erased cannot be mended any more: it waits for nobody.
         Class::Rejected => Parts {

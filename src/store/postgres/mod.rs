@@ -52,6 +52,7 @@ const MIGRATIONS: Migrations = &[
     (20, "recover", include_str!("../../../migrations/postgres/0020_recover.sql")),
     (21, "alerts", include_str!("../../../migrations/postgres/0021_alerts.sql")),
     (23, "hardening", include_str!("../../../migrations/postgres/0023_hardening.sql")),
+    (25, "way_back", include_str!("../../../migrations/postgres/0025_way_back.sql")),
     (27, "outbox", include_str!("../../../migrations/postgres/0027_outbox.sql")),
 ];
 

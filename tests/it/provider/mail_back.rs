@@ -194,8 +194,8 @@ async fn a_forged_bounce_is_refused_whatever_it_says() {
     assert!(!reply(&bytes).contains("example"));
 }
 
-#[test]
-fn a_relay_reports_by_signed_webhook() {
+#[tokio::test]
+async fn a_relay_reports_by_signed_webhook() {
     let key = SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
     let mut section = relay_section(1, "mail", "5a1b2c3d");
     let silent = registry::build(&section).unwrap();
@@ -205,7 +205,7 @@ fn a_relay_reports_by_signed_webhook() {
     assert!(ours.reports() && !silent.reports());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let now = i64::try_from(now).unwrap();
-    let hear = |provider: &Arc<dyn Provider>, seconds: i64, signed: &str, body: &str| {
+    let hear = async |provider: &Arc<dyn Provider>, seconds: i64, signed: &str, body: &str| {
         let mut headers = HeaderMap::new();
         let signature = key.sign("r1", seconds, signed.as_bytes()).unwrap();
         let at = seconds.to_string();
@@ -217,7 +217,7 @@ fn a_relay_reports_by_signed_webhook() {
             headers.insert(name, value.parse().unwrap());
         }
         let call = Webhook { door: Door::Status, query: "", headers: &headers, body: body.as_bytes() };
-        provider.hear(&call).map(|heard| heard.news)
+        provider.hear(&call).await.map(|heard| heard.news)
     };
     let report = |status: &str, code: &str| {
         format!(
@@ -235,15 +235,15 @@ fn a_relay_reports_by_signed_webhook() {
         ("opened", "", "Unreadable".to_owned()),
     ] {
         let body = report(status, code);
-        assert_eq!(said(&hear(&ours, now, &body, &body)), expected, "{status}");
-        assert_eq!(hear(&silent, now, &body, &body), Err(Unheard::NoWebhook));
-        assert_eq!(hear(&ours, now - 301, &body, &body), Err(Unheard::Forged), "late");
-        assert_eq!(hear(&ours, now + 310, &body, &body), Err(Unheard::Forged), "early");
-        assert_eq!(hear(&ours, now, &report("delivered", "1"), &body), Err(Unheard::Forged), "altered");
+        assert_eq!(said(&hear(&ours, now, &body, &body).await), expected, "{status}");
+        assert_eq!(hear(&silent, now, &body, &body).await, Err(Unheard::NoWebhook));
+        assert_eq!(hear(&ours, now - 301, &body, &body).await, Err(Unheard::Forged), "late");
+        assert_eq!(hear(&ours, now + 310, &body, &body).await, Err(Unheard::Forged), "early");
+        assert_eq!(hear(&ours, now, &report("delivered", "1"), &body).await, Err(Unheard::Forged), "altered");
     }
     let by_id = format!("{{\"message_id\":\"<{KEY}@clinic.example>\",\"status\":\"delivered\"}}");
     assert_eq!(
-        hear(&ours, now, &by_id, &by_id),
+        hear(&ours, now, &by_id, &by_id).await,
         Err(Unheard::Unreadable),
         "without its mark it is none of ours"
     );

@@ -33,6 +33,7 @@ pub(super) fn relay(port: u16) -> SmtpSettings {
         mark_key: None,
         webhook_secret: None,
         sendgrid_key: None,
+        ses_topic: None,
         dkim: None,
         pool_size: 2,
         ca_file: None,

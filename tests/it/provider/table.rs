@@ -185,6 +185,7 @@ pub(super) fn message(to: &str, content: Content) -> OutboundMessage {
         site: None,
         valid_for: SignedDuration::from_hours(2),
         content,
+        answers: None,
     }
 }
 

@@ -2,8 +2,10 @@
 
 use outreachd::config::Config;
 use outreachd::config::provider::{ProviderSection, ProviderSettings};
+use outreachd::dispatch::explain;
 use outreachd::domain::failure::Failure;
 use outreachd::domain::ids::JobId;
+use outreachd::domain::receipt::Report;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::Reason;
 use outreachd::simulator::{ProviderKind, SimulatorConfig};
@@ -92,18 +94,23 @@ async fn bounces_complaints_and_answers_end_where_they_belong() {
         person("P3", &[("email", "ana@example.net")]),
         person("P4", &[("email", "bob@example.net")]),
         person("P5", &[("email", "eva@example.net")]),
+        person("P6", &[("email", "hands-on@example.net")]),
     ];
     house.publish("patient.upsert", &people).await;
-    let jobs: Vec<Value> = (1..=5).map(|n| job(&format!("j{n}"), &format!("P{n}"))).collect();
+    let jobs: Vec<Value> = (1..=6).map(|n| job(&format!("j{n}"), &format!("P{n}"))).collect();
     house.publish("job", &jobs).await;
-    house.until_status(MessageStatus::Sent, 5).await;
+    house.until_status(MessageStatus::Sent, 6).await;
     let mut marks = vec![String::new()];
-    for n in 1..=5 {
+    for n in 1..=6 {
         marks.push(mark_of(&house, &format!("j{n}")).await);
     }
     let to = |kind: &str, n: usize| format!("{kind}+{}@mail.clinic.example", marks[n]);
     let give = async |from: &str, to: String, name: &str, n: usize| {
-        hand_over(listen, from, &to, &mail(name, &to, &marks[n])).await
+        // Reports name whom they are about; but for the last, to whom P6 hands on what comes.
+        let about =
+            ["", "gone@example.net", "gone2@example.net"].get(n).copied().unwrap_or("ana@example.net");
+        let text = String::from_utf8(mail(name, &to, &marks[n])).unwrap().replace("ana@example.net", about);
+        hand_over(listen, from, &to, text.as_bytes()).await
     };
     let ok = "250 2.0.0 on record\r\n";
 
@@ -126,12 +133,42 @@ async fn bounces_complaints_and_answers_end_where_they_belong() {
     assert_eq!(give("", to("bounces", 2), "exim", 2).await, ok);
     house.until("a text instead", |_| house.simulator.stats().of(ProviderKind::TwilioSms).taken == 1).await;
 
+    // The mark tells which mail it was, and the report that somebody else is gone: the address that we have is not blamed.
+    assert_eq!(give("", to("bounces", 6), "postfix", 6).await, ok);
+    status(&house, "j6", (MessageStatus::Failed, Some(Reason::Unreachable))).await;
+    let (row, attempts) = message(&house, "j6").await;
+    let attempt = attempts.last().unwrap();
+    assert_eq!((attempt.status, attempt.failure), (AttemptStatus::Undelivered, Some(Failure::Unreachable)));
+    assert_eq!((attempt.code.as_deref(), attempt.report), (Some("5.1.1"), Some(Report::AnotherRecipient)));
+    let explained = explain(house.store.as_ref(), row.facts.id).await.unwrap().unwrap().to_text();
+    assert!(explained.contains("undelivered, unreachable (5.1.1), of another recipient"), "{explained}");
+
     // Somebody answers: people read it. Then they want no more mail.
     assert_eq!(give("ana@example.net", to("reply", 3), "reply", 3).await, ok);
     assert_eq!(give("ana@example.net", to("reply", 3), "fresh", 3).await, ok);
     assert_eq!(replies(&house, "j3").await, ["reply.text.lakeside-ehr", "reply.stop.lakeside-ehr"]);
     house.publish("job", &[care("k3", "P3")]).await;
     status(&house, "k3", (MessageStatus::Suppressed, Some(Reason::OptedOut))).await;
+    // The stop is confirmed, once, in its thread, to where our mail had gone; nobody answers anything else at this hour.
+    assert_eq!(give("ana@example.net", to("reply", 3), "fresh", 3).await, ok, "it comes again");
+    let answers = || {
+        let mails = house.simulator.recent(100);
+        let texts = mails.iter().map(|mail| (mail.to.expose().to_owned(), mail.body.expose().to_owned()));
+        texts.filter(|(_, body)| body.contains("Auto-Submitted: auto-replied")).collect::<Vec<_>>()
+    };
+    house.until("an answer", |_| !answers().is_empty()).await;
+    let sent = answers();
+    let [(mailbox, answer)] = &sent[..] else { panic!("one answer: {}", sent.len()) };
+    assert_eq!(mailbox, "ana@example.net");
+    for part in [
+        "In-Reply-To: <fresh@example.net>".to_owned(),
+        "References: <fresh@example.net>".to_owned(),
+        format!("Reply-To: Clinic <reply+{}@mail.clinic.example>", marks[3]),
+        "You will get no more mail from us at this address".to_owned(),
+    ] {
+        assert!(answer.replace("\r\n ", " ").contains(&part), "{part}\n{answer}");
+    }
+    assert!(!answer.contains(&format!("bounces+{}", marks[3])), "a bounce of it is none of the mail's");
     // Whoever writes without having been written to is told that nobody reads it.
     let stranger = give("eve@example.net", "reply@mail.clinic.example".to_owned(), "fresh", 4).await;
     assert!(stranger.starts_with("550 5.1.1"), "{stranger}");
@@ -146,7 +183,7 @@ async fn bounces_complaints_and_answers_end_where_they_belong() {
     status(&house, "k4b", (MessageStatus::Sent, None)).await;
     status(&house, "k5", (MessageStatus::Sent, None)).await;
     let counts = house.store.counts().await.unwrap();
-    assert_eq!(of(&counts, MessageStatus::Failed), 1);
+    assert_eq!(of(&counts, MessageStatus::Failed), 2);
     house.close().await;
 }
 

@@ -58,6 +58,7 @@ impl Ledger {
             reference: Some("SM1".to_owned()),
             said,
             code: None,
+            named: Vec::new(),
         };
         self.receive(&[receipt]).await.unwrap();
     }
@@ -238,6 +239,7 @@ pub(super) async fn a_rider_whose_carrier_is_lost_comes_before_a_person(ledger: 
         reference: None,
         said: Said::Delivered,
         code: None,
+        named: Vec::new(),
     };
     ledger.receive(&[receipt]).await.unwrap();
     assert_eq!(ledger.settle_riders(10).await.unwrap(), 1);

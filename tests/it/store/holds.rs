@@ -167,6 +167,7 @@ pub(super) async fn what_is_under_way_is_ended_and_never_called_expired_if_it_ma
                 reference: Some("SM1".to_owned()),
                 said,
                 code: None,
+                named: Vec::new(),
             };
             ledger.receive(&[receipt]).await.unwrap();
         }

@@ -150,6 +150,7 @@ async fn write_all(ledger: &Ledger, case: &Case) -> MessageId {
         about: None,
         text: Phi::new(&text),
         keyword: None,
+        thread: None,
     };
     let meaning = read(&text, None, &More::default());
     ledger.reply(&ReplyAsk { reply, meaning, opt_in: Vec::new() }).await.unwrap();

@@ -166,7 +166,7 @@ impl Ledger {
                     ("contact_faults", &["at"]),
                     ("emergencies", &["accepted_at"]),
                     ("receipts", &["received_at"]),
-                    ("replies", &["received_at"]),
+                    ("replies", &["received_at", "answer_due", "answered_at"]),
                     ("questions", &["asked_at", "until"]),
                     ("workers", &["seen_at"]),
                     ("tombstones", &["until"]),

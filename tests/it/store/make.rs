@@ -197,6 +197,7 @@ pub(super) fn begin_of(hand: &InHand, state: PatientState, valid_until: Timestam
         count: None,
         patience: None,
         riders: Vec::new(),
+        text: None,
     }
 }
 

@@ -20,6 +20,7 @@ mod holds;
 mod intake;
 mod keeping;
 mod lists;
+mod mail_answers;
 mod operate;
 mod outbox;
 mod page;
@@ -224,6 +225,10 @@ contract! {
         a_carriers_stop_is_on_record_once_until_it_is_lifted
         another_way_is_theirs_whose_number_it_is
         an_answer_counts_where_the_mail_went
+    }
+    mail_answers {
+        an_answer_to_a_mail_is_begun_once_and_goes_where_ours_went
+        courtesies_are_one_a_day_and_what_is_owed_is_not_endless
     }
     answers {
         every_question_at_a_number_has_digits_of_its_own

@@ -61,6 +61,7 @@ impl Ledger {
             reference: Some(format!("SM{step}")),
             said,
             code: None,
+            named: Vec::new(),
         };
         self.receive(&[receipt]).await.unwrap();
     }
@@ -221,6 +222,7 @@ async fn reply(ledger: &Ledger, reference: &str, text: &str) {
         about: None,
         text: Phi::new(text),
         keyword: None,
+        thread: None,
     };
     let ask = ReplyAsk { reply, meaning: read(text, None, &More::default()), opt_in: Vec::new() };
     ledger.reply(&ask).await.unwrap();

@@ -26,6 +26,7 @@ fn about(message: MessageId, step: u16, reference: &str, said: Said) -> Receipt 
             Said::Undelivered(_) => Some("30005".to_owned()),
             _ => None,
         },
+        named: Vec::new(),
     }
 }
 

@@ -111,6 +111,7 @@ pub(super) async fn what_a_restore_forgot_is_settled_by_whoever_knows(ledger: Le
         reference: Some("SM7".to_owned()),
         said,
         code: None,
+        named: Vec::new(),
     };
     let heard = knowing.receive(&[receipt(Said::Sent), receipt(Said::Delivered)]).await.unwrap();
     assert_eq!((heard.moved, heard.parked), (1, 0));

@@ -25,6 +25,7 @@ pub(super) fn ask(reference: &str, text: &str) -> ReplyAsk {
         about: None,
         text: Phi::new(text),
         keyword: None,
+        thread: None,
     };
     ReplyAsk { reply, meaning: read(text, None, &More::default()), opt_in: vec![Purpose::Marketing] }
 }

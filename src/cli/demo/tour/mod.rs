@@ -199,6 +199,7 @@ impl Stage<'_> {
             reference: None,
             said: Said::Undelivered(why),
             code: Some("5.2.2".to_owned()),
+            named: Vec::new(),
         };
         self.store.receive(&[receipt]).await?;
         Ok(())

@@ -7,9 +7,13 @@
 //! | sent by a machine in somebody's absence (RFC 3834), a list | | nothing |
 //! | anything else | in the address it came to, else in what it answers (`In-Reply-To`, `References`) | an answer for people, or a wish |
 //!
+//! Which attempt a report is about its mark tells, and nothing else. Whom it names is compared with whom that was sent to,
+//! by the ledger: a mailbox may hand on what it gets, and then the one that is gone is not the one that we have.
+//!
 //! What has no mark of ours is nobody's answer: no patient is known by the From of a mail, which anybody can write.
 
 mod answer;
+mod courtesy;
 mod report;
 
 use lettre::Address;
@@ -19,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 use super::token::Tokens;
 use crate::domain::ids::{ProviderName, SendKey};
 use crate::domain::phi::Phi;
-use crate::domain::receipt::{Receipt, Said};
+use crate::domain::receipt::{Named, Receipt, Said};
 use crate::domain::reply::{Keyword, Reply};
 use crate::domain::words::Channel;
 use crate::provider::mail::IncomingMail;
@@ -35,6 +39,8 @@ pub(super) struct Incoming {
     pub(super) bounce: Option<Address>,
     pub(super) reply: Option<Address>,
     pub(super) tokens: Tokens,
+    /// Every address of ours that is known here: what comes from one of them is never answered.
+    pub(super) ours: Vec<Address>,
 }
 
 /// Where a mail came in.
@@ -71,7 +77,7 @@ impl Incoming {
         let by_machine = is_by_machine(&parsed, mail.from);
         if let Some(outcome) = report::outcome(&parsed, by_machine) {
             let Some(key) = anywhere() else { return unmarked(at) };
-            return Ok(self.became(key, outcome));
+            return Ok(self.became(key, outcome, report::named(&parsed)));
         }
         if by_machine || is_automatic(&parsed) {
             return unmarked(at);
@@ -82,7 +88,9 @@ impl Incoming {
         };
         let key = key.ok_or(Unheard::NoWebhook)?;
         let from = parsed.from().and_then(|from| from.first()?.address()).unwrap_or_default();
-        Ok(News::Reply(self.reply(key, (mail, &parsed), from, answer::text(&parsed), None)))
+        let reply = self.reply(key, (mail, &parsed), from, answer::text(&parsed), None);
+        let thread = courtesy::thread(&parsed, mail, &self.ours);
+        Ok(News::Reply(Reply { thread, ..reply }))
     }
 
     /// An address of ours with a mark that is none is forged.
@@ -119,14 +127,14 @@ impl Incoming {
         ids.flat_map(texts).find_map(|id| self.tokens.read(id.split('@').next().unwrap_or_default()))
     }
 
-    fn became(&self, key: SendKey, outcome: Outcome) -> News {
+    fn became(&self, key: SendKey, outcome: Outcome, named: Vec<Named>) -> News {
         let (said, code) = match outcome {
             Outcome::Failed(failure, code) => (Said::Undelivered(failure), code),
             Outcome::Delivered => (Said::Delivered, None),
             Outcome::Open => return News::Nothing,
         };
         // Which of the step's attempts: the one that was sent is the last, for nothing is sent again after that.
-        News::Receipt(Receipt { provider: self.provider.clone(), key, reference: None, said, code })
+        News::Receipt(Receipt { provider: self.provider.clone(), key, reference: None, said, code, named })
     }
 
     fn reply(
@@ -145,6 +153,7 @@ impl Incoming {
             about: Some(key),
             text: Phi::new(&text),
             keyword,
+            thread: None,
         }
     }
 }

@@ -6,7 +6,12 @@ use mail_parser::{Message, MessagePart, PartType};
 
 use super::is_type;
 use crate::domain::failure::Failure;
+use crate::domain::phi::Phi;
+use crate::domain::receipt::Named;
 use crate::provider::smtp::reply::Reply;
+
+/// Of whom a report names so many are looked at.
+const MOST_NAMED: usize = 20;
 
 /// What became of the mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +112,29 @@ pub(super) fn outcome(mail: &Message<'_>, by_machine: bool) -> Option<Outcome> {
     }
     let failed = mail.header_raw("X-Failed-Recipients").is_some();
     by_words(&lower, failed || has(&lower, GIVEN_UP))
+}
+
+/// Whom a report names: original and final recipients (RFC 3464, 2.3.1 and 2.3.2), or those of a header that some write
+/// instead. Words are not searched: what stands in a sentence may be anybody.
+pub(super) fn named(mail: &Message<'_>) -> Vec<Named> {
+    let is_status =
+        |part: &&MessagePart<'_>| is_type(part, "message", &["delivery-status", "global-delivery-status"]);
+    let text = mail.parts.iter().find(is_status).map_or_else(|| said_in(mail), text_of);
+    let is_recipient =
+        |name: &str| matches!(name, "original-recipient" | "final-recipient" | "x-actual-recipient");
+    let groups = fields(&text);
+    let of_fields =
+        groups.iter().flatten().filter(|(name, _)| is_recipient(name)).map(|(_, value)| value.as_str());
+    let of_head = mail.header_raw("X-Failed-Recipients").into_iter().flat_map(|list| list.split(','));
+    let addresses = of_fields.chain(of_head).filter_map(address).take(MOST_NAMED);
+    addresses.map(|address| Named::Address(Phi::new(address))).collect()
+}
+
+/// `rfc822; ana@example.org`, in brackets or bare, and what some servers put behind it.
+fn address(value: &str) -> Option<&str> {
+    let bare = value.split_once(';').map_or(value, |(_, address)| address);
+    let bare = bare.split_whitespace().next()?.trim_matches(['<', '>']);
+    (bare.contains('@') && bare.len() <= 254).then_some(bare)
 }
 
 /// Each recipient has a group of fields. Our mails have one; where somebody's address leads to several, one that
@@ -213,6 +241,30 @@ mod tests {
     use mail_parser::MessageParser;
 
     use super::*;
+
+    #[test]
+    fn a_report_tells_whom_it_is_about() {
+        for (fields, expected) in [
+            ("Final-Recipient: rfc822; b@example.org\r\n", &["b@example.org"][..]),
+            (
+                "Original-Recipient: rfc822;a@example.org\r\nFinal-Recipient: RFC822;<b@example.org> (ana)\r\n",
+                &["a@example.org", "b@example.org"],
+            ),
+            ("Final-Recipient: rfc822;\r\n c@example.org\r\n", &["c@example.org"]),
+            ("Final-Recipient: x400; /C=US/\r\n", &[]),
+            ("Action: failed\r\n", &[]),
+        ] {
+            let text = format!(
+                "From: a@example.org\r\nContent-Type: multipart/report; boundary=b\r\n\r\n--b\r\n\
+                 Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx\r\n\r\n{fields}\r\n--b--\r\n"
+            );
+            let named = named(&MessageParser::default().parse(text.as_bytes()).unwrap());
+            let expected: Vec<Named> = expected.iter().map(|a| Named::Address(Phi::new(*a))).collect();
+            assert_eq!(named, expected, "{fields}");
+        }
+        let exim = "From: Mailer-Daemon@mx\r\nX-Failed-Recipients: a@example.org, b@example.org\r\n\r\nno@body.example\r\n";
+        assert_eq!(named(&MessageParser::default().parse(exim.as_bytes()).unwrap()).len(), 2);
+    }
 
     #[test]
     fn a_report_that_a_person_passes_on_is_not_the_servers_word() {
