@@ -3,6 +3,7 @@
 //! compile: [`InHand`] -> [`Planned`] -> `Rendered` -> `Written` -> `Settlement`.
 
 mod again;
+mod approved;
 mod breaker;
 mod budget;
 mod callbacks;
@@ -58,7 +59,7 @@ use crate::store::rows::{
     Count, Decided, JobBody, LeasedMessage, MessageFacts, PatientState, Release, Settlement, Work,
 };
 use crate::store::{Store, StoreError};
-use crate::template::{SharedCatalogue, SiteContext};
+use crate::template::{RecipientContext, SharedCatalogue, SiteContext};
 pub use again::{Texts, rendered_again};
 pub use explain::{Explained, ExplainedAttempt, ExplainedCopy, GateStep, Next, NextAction, explain};
 pub use foresee::{Foreseen, Foresight, Sent};
@@ -126,6 +127,7 @@ async fn again_if_contended<T, F: Future<Output = Result<T, StoreError>>>(
 /// What every stage sees.
 #[derive(Debug)]
 struct Corridor {
+    approved: approved::Approved,
     store: Arc<dyn Store>,
     config: Arc<Config>,
     catalogue: Arc<SharedCatalogue>,
@@ -209,6 +211,17 @@ struct Reader {
 }
 
 impl Reader {
+    /// As texts speak of them.
+    fn context(&self) -> RecipientContext<'_> {
+        RecipientContext {
+            kind: self.recipient,
+            name: self.name.as_ref(),
+            relationship: self.relationship.as_deref(),
+            authority: self.authority,
+            timezone: self.timezone.as_deref(),
+        }
+    }
+
     fn of(addressee: &Addressee<'_>, proxy: Option<&Proxy>) -> Self {
         Self {
             recipient: addressee.recipient,
@@ -263,6 +276,7 @@ impl Dispatcher {
         let (to_settle, settled) = mpsc::channel(IN_HAND);
         let lanes = lane::build(parts.carriers, &parts.config);
         let corridor = Arc::new(Corridor {
+            approved: approved::Approved::default(),
             sites: render::sites(&parts.config),
             rules: rules::decisions(&parts.config),
             retry: rules::retries(&parts.config),

@@ -27,6 +27,8 @@ use crate::store::rows::{
 
 /// For so long others go first.
 const PASSED_OVER: SignedDuration = SignedDuration::from_millis(250);
+/// A message whose campaign was approved with other templates is looked at again after so long.
+const UNAPPROVED: SignedDuration = SignedDuration::from_secs(5);
 
 pub(super) async fn run(
     corridor: Arc<Corridor>,
@@ -88,6 +90,10 @@ struct Round {
 async fn decide_all(corridor: &Corridor, batch: Vec<InHand>, round: &mut Round) -> bool {
     let subjects: Vec<Subject> = batch.iter().map(subject).collect();
     let Some(directory) = read(corridor, &subjects).await else { return false };
+    if !corridor.approved.look_up(corridor, &batch).await {
+        round.back.extend(batch.iter().map(|hand| hand.release(None)));
+        return true;
+    }
     let uncopied = super::copies::write(corridor, &batch, &directory).await;
     for (n, (hand, entry)) in batch.into_iter().zip(&directory.entries).enumerate() {
         super::breathe(n).await;
@@ -287,7 +293,12 @@ pub(super) fn judge(
     let classes: Vec<(Channel, PhiClass)> = fitting.iter().map(|c| (*c, manifest.phi(*c))).collect();
     let waits: Vec<_> = fitting.iter().filter_map(|c| Some((*c, manifest.plan.patience(*c)?))).collect();
     let served = super::lane::served(corridor, &hand.facts);
-    let hold = hold.map(|h| HoldView { until: h.asks_again(), cause: h.cause });
+    let other = corridor.approved.is_other(&hand.facts, catalogue.bundle_hash());
+    let unapproved = other.then(|| HoldView {
+        until: directory.now.checked_add(UNAPPROVED).ok(),
+        cause: Reason::AwaitingApproval,
+    });
+    let hold = hold.map(|h| HoldView { until: h.asks_again(), cause: h.cause }).or(unapproved);
     let tried: Vec<Tried> =
         entry.tried.iter().map(|(route, reason)| Tried { route: route.clone(), reason: *reason }).collect();
     let proxies: Vec<Option<&Patient>> = entry.proxies.iter().map(Option::as_deref).collect();
@@ -348,7 +359,7 @@ pub(super) fn seen(state: &AddressState) -> AddressSeen {
 }
 
 /// Who reads it; `None` where that is a proxy whose record is gone.
-fn reader(decision: &Decision, patient: &Patient, entry: &DirectoryEntry) -> Option<Reader> {
+pub(super) fn reader(decision: &Decision, patient: &Patient, entry: &DirectoryEntry) -> Option<Reader> {
     let proxy = decision.proxy.and_then(|place| patient.proxies.get(place));
     let known = decision.proxy.and_then(|place| entry.proxies.get(place)).and_then(Option::as_deref);
     let addressee = match proxy {

@@ -76,6 +76,7 @@ const MIGRATIONS: Migrations = &[
     (20, "recover", include_str!("../../../migrations/sqlite/0020_recover.sql")),
     (21, "alerts", include_str!("../../../migrations/sqlite/0021_alerts.sql")),
     (23, "hardening", include_str!("../../../migrations/sqlite/0023_hardening.sql")),
+    (26, "approved_texts", include_str!("../../../migrations/sqlite/0026_approved_texts.sql")),
 ];
 
 const READERS: u32 = 4;
