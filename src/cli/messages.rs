@@ -256,7 +256,7 @@ async fn show(desk: &mut Desk, store: &dyn Store, which: &Which) -> Result<(), F
             event.seq.to_string(),
             event.routing_key.clone(),
             short(event.created_at),
-            or_dash(event.published_at.map(short)),
+            if event.published { "yes" } else { "not yet" }.to_owned(),
         ]);
     }
     if !events.is_empty() {

@@ -243,7 +243,7 @@ impl Explained {
         self.write_attempts(out)?;
         for event in &self.events {
             write!(out, "told     {} {} at {}", event.seq, event.routing_key, event.created_at)?;
-            writeln!(out, "{}", if event.published_at.is_some() { "" } else { ", not yet published" })?;
+            writeln!(out, "{}", if event.published { "" } else { ", not yet published" })?;
         }
         write!(out, "next     {}", self.next.action)?;
         if let Some(channel) = self.next.channel {

@@ -605,7 +605,8 @@ pub struct EventRow {
     pub seq: u32,
     pub routing_key: String,
     pub created_at: Timestamp,
-    pub published_at: Option<Timestamp>,
+    /// The broker has confirmed it.
+    pub published: bool,
 }
 
 /// Which messages.

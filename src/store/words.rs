@@ -254,7 +254,8 @@ macro_rules! attempt_settled {
     () => {
         concat!(
             "status = i.attempt_status, provider_ref = COALESCE(i.provider_ref, a.provider_ref), failure = i.failure, ",
-            "code = i.code, settled_at = now() "
+            "code = i.code, settled_at = now(), ",
+            "looked_at = CASE WHEN i.attempt_status = 'unknown' THEN COALESCE(a.looked_at, a.begun_at) END "
         )
     };
 }

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::support::proxy::{Link, TcpProxy};
-use crate::support::servers::{Postgres, RabbitMq};
+use crate::support::servers::Postgres;
 use crate::support::shared::{TestDatabase, amqp_url, unique_prefix};
 
 #[tokio::test]
@@ -46,26 +46,6 @@ async fn a_private_postgres_keeps_its_data_over_a_stop_and_a_crash() {
     let mut connection = PgConnection::connect(&database.url()).await.unwrap();
     let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM kept").fetch_one(&mut connection).await.unwrap();
     assert_eq!(rows, 1);
-}
-
-#[tokio::test]
-async fn a_private_rabbitmq_keeps_its_queues_over_a_stop_and_a_crash() {
-    let mut rabbitmq = RabbitMq::start().await;
-    let proxy = TcpProxy::start(([127, 0, 0, 1], rabbitmq.port()).into()).await;
-    let queue = unique_prefix();
-    publish_one(&rabbitmq.url_through(proxy.address().port()), &queue).await;
-
-    rabbitmq.stop();
-    assert!(TcpStream::connect(("127.0.0.1", rabbitmq.port())).await.is_err());
-    rabbitmq.start_again().await;
-    publish_one(&rabbitmq.url(), &queue).await;
-    rabbitmq.crash();
-    rabbitmq.start_again().await;
-    publish_one(&rabbitmq.url(), &queue).await;
-    assert_eq!(
-        rabbitmq.ctl(&["list_queues", "name", "messages", "--no-table-headers"]).trim(),
-        format!("{queue}\t3")
-    );
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ impl<E: Engine> Ledger<E> {
             .engine
             .read(
                 "SELECT (SELECT count(*) FROM parked WHERE replayed_at IS NULL),
-                     (SELECT count(*) FROM events WHERE published_at IS NULL),
+                     (SELECT count(*) FROM outbox),
                      (SELECT count(*) FROM messages WHERE status = 'unknown' AND NOT test),
                      (SELECT count(*) FROM work_items WHERE closed_at IS NULL),
                      (SELECT count(*) FROM work_items WHERE closed_at IS NULL AND claimed_at IS NULL AND due_at <= now()),

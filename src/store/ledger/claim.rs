@@ -166,7 +166,8 @@ impl<E: Engine> Ledger<E> {
         }
         E::run(
             tx,
-            "UPDATE attempts SET status = 'unknown', failure = 'ambiguous' WHERE id = ANY($1) AND status = 'sending'",
+            "UPDATE attempts SET status = 'unknown', failure = 'ambiguous', looked_at = begun_at
+             WHERE id = ANY($1) AND status = 'sending'",
             args![begun.iter().map(|l| l.attempt).collect::<Vec<_>>()],
         )
         .await?;

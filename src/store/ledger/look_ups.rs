@@ -22,9 +22,9 @@ const OLDEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 const TAKE: &str = "
 UPDATE attempts SET looked_at = now(), looks = looks + 1
 WHERE id IN (SELECT a.id FROM attempts a WHERE a.status = 'unknown' AND NOT a.dedupes AND a.provider = ANY($1)
-    AND COALESCE(a.looked_at, a.begun_at) <= now() - $2 * {us} AND a.begun_at > now() - $3 * {us}
-    ORDER BY COALESCE(a.looked_at, a.begun_at) LIMIT $4)
-  AND status = 'unknown' AND COALESCE(looked_at, begun_at) <= now() - $2 * {us}
+    AND a.looked_at <= now() - $2 * {us} AND a.begun_at > now() - $3 * {us}
+    ORDER BY a.looked_at LIMIT $4)
+  AND status = 'unknown' AND looked_at <= now() - $2 * {us}
 RETURNING id";
 
 const LOST: &str = concat!(

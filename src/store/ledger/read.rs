@@ -206,7 +206,8 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT seq, routing_key, created_at, published_at FROM events WHERE message_id = $1 ORDER BY ord",
+                "SELECT seq, routing_key, created_at, NOT EXISTS (SELECT 1 FROM outbox o WHERE o.ord = events.ord)
+                 FROM events WHERE message_id = $1 ORDER BY ord",
                 args![id.0],
             )
             .await?;
@@ -216,7 +217,7 @@ impl<E: Engine> Ledger<E> {
                     seq: row.count(0)?,
                     routing_key: row.text(1)?.to_owned(),
                     created_at: row.time(2)?,
-                    published_at: row.maybe_time(3)?,
+                    published: row.flag(3)?,
                 })
             })
             .collect()
@@ -265,7 +266,7 @@ impl<E: Engine> Ledger<E> {
             .engine
             .read(
                 "SELECT count(*), min(due_at), now(), (SELECT count(*) FROM parked WHERE replayed_at IS NULL),
-                     (SELECT count(*) FROM events WHERE published_at IS NULL),
+                     (SELECT count(*) FROM outbox),
                      (SELECT count(*) FROM (SELECT 1 AS one FROM address_consents LIMIT 1) AS any_said)
                  FROM messages WHERE due_at <= now() AND lease_until IS NULL",
                 Args::none(),

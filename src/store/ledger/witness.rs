@@ -42,11 +42,11 @@ macro_rules! attempt_of_others {
     ($from:literal) => {
         concat!(
             "INSERT INTO attempts (id, message_id, step, number, status, provider, channel, address, address_index, dedupes, ",
-            "segments, failure, template_hash, locale, recipient, worker, begun_at) ",
+            "segments, failure, template_hash, locale, recipient, worker, begun_at, looked_at) ",
             "SELECT input.attempt, m.id, input.step, 1 + (SELECT count(*) FROM attempts b WHERE b.message_id = m.id ",
             "AND b.step = input.step), 'unknown', input.provider, COALESCE(input.channel, NULLIF(m.channel, '')), input.address, ",
             "input.address_index, false, 1, 'ambiguous', '', '', CASE WHEN m.copy_of IS NULL THEN 'patient' ELSE 'proxy' END, ",
-            "$1, COALESCE(input.at, now()) ",
+            "$1, COALESCE(input.at, now()), COALESCE(input.at, now()) ",
             $from
         )
     };

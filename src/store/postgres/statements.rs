@@ -46,7 +46,8 @@ pub(super) const STATEMENTS: Statements = Statements {
     // one does not starve another. A fair share is read of each, and more only where that is not enough; twice as
     // many as are wanted, because another worker may have the first ones. Whatever the planner has heard of the tables,
     // it must neither read a whole backlog to see that there is one (hence a row of each source), nor look through it
-    // for each row that is locked (hence what only the row's id can find).
+    // for each row that is locked (hence what only the row's id can find), nor make a hash of the whole table to join it
+    // with what was locked (hence an array).
     claim: concat!(
         "WITH active AS MATERIALIZED (
              SELECT s.name FROM sources s CROSS JOIN LATERAL (SELECT 1 FROM messages WHERE ",
@@ -81,8 +82,8 @@ pub(super) const STATEMENTS: Statements = Statements {
          ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token)
          UPDATE messages m
          SET lease_token = lease.token, lease_owner = $4, lease_until = now() + $5 * {us}
-         FROM locked, lease
-         WHERE m.id = locked.id
+         FROM lease
+         WHERE m.id = ANY (ARRAY(SELECT id FROM locked))
          RETURNING ",
         claimed!("m.", "m")
     ),
@@ -201,11 +202,11 @@ pub(super) const STATEMENTS: Statements = Statements {
             h.in_previous + h.in_second + room.granted
         FROM held h, room",
 
-    // What is marked by this very statement is still unpublished in its snapshot, hence the last condition. A lease
-    // is renewed only when half of it is over.
+    // What is done by this very statement is still there in its snapshot, hence the last condition. A lease is renewed
+    // only when half of it is over. An array, so that the events are found by their key whatever the planner believes.
     outbox: "
         WITH done AS (
-            UPDATE events SET published_at = now() WHERE ord = ANY($2)
+            DELETE FROM outbox WHERE ord = ANY($2)
         ), taken AS (
             UPDATE outbox_shards SET owner = $1, until = now() + $4 * {us}
             WHERE shard IN (
@@ -219,8 +220,11 @@ pub(super) const STATEMENTS: Statements = Statements {
         )
         SELECT e.ord, e.routing_key, e.seq, e.body, e.shard
         FROM events e
-        WHERE e.published_at IS NULL AND e.shard IN (SELECT shard FROM mine) AND NOT (e.ord = ANY($2))
-        ORDER BY e.ord LIMIT $3",
+        WHERE e.ord = ANY (ARRAY(
+            SELECT o.ord FROM outbox o
+            WHERE o.shard IN (SELECT shard FROM mine) AND NOT (o.ord = ANY($2))
+            ORDER BY o.ord LIMIT $3))
+        ORDER BY e.ord",
 
     // The rows of the hour as they were before this statement, and in place of those it touches what it made of them.
     count_arrivals: "

@@ -168,13 +168,13 @@ pub(super) const STATEMENTS: Statements = Statements {
 
     // A lease is renewed only when half of it is over.
     outbox: "
-        UPDATE events SET published_at = now() WHERE ord = ANY($2);
+        DELETE FROM outbox WHERE ord = ANY($2);
         UPDATE outbox_shards SET owner = $1, until = now() + $4
         WHERE until IS NULL OR until < now() OR (owner = $1 AND until < now() + $4 / 2);
         SELECT e.ord, e.routing_key, e.seq, e.body, e.shard
-        FROM events e
-        WHERE e.published_at IS NULL AND e.shard IN (SELECT shard FROM outbox_shards WHERE owner = $1)
-        ORDER BY e.ord LIMIT $3",
+        FROM outbox o JOIN events e ON e.ord = o.ord
+        WHERE o.shard IN (SELECT shard FROM outbox_shards WHERE owner = $1)
+        ORDER BY o.ord LIMIT $3",
 
     count_arrivals: "
         INSERT INTO arrivals (hour, source, template, count)

@@ -231,7 +231,7 @@ impl Rig {
     pub(crate) async fn until_quiet(&self, messages: i64, limit: Duration) {
         let settled = "SELECT count(*) FROM messages WHERE due_at IS NULL AND lease_until IS NULL";
         self.until("settled messages", settled, messages, limit).await;
-        let told = "SELECT -count(*) FROM events WHERE published_at IS NULL";
+        let told = "SELECT -count(*) FROM outbox";
         self.until("an empty outbox", told, 0, limit).await;
     }
 }

@@ -134,3 +134,16 @@ pub(super) async fn a_claimed_job_that_was_cancelled_meanwhile_says_so(ledger: L
     let claimed = ledger.claim_new(1).await;
     assert_eq!(claimed[0].work.cancelled, Some(Reason::Cancelled));
 }
+
+/// The plan is kept by the session: it must be good whatever the tables were when it was made, and here they were empty.
+pub(super) async fn a_claim_reads_what_it_takes_and_not_the_whole_table(ledger: Ledger) {
+    ledger.claim_new(1).await;
+    let many = (0..2_000).map(|n| job(&format!("j{n}"))).collect();
+    ledger.admit_all(many, 0).await;
+    let Some(before) = ledger.entries_read("messages").await else { return };
+    for _ in 0..10 {
+        assert_eq!(ledger.claim_new(5).await.len(), 5);
+    }
+    let read = ledger.entries_read("messages").await.unwrap() - before;
+    assert!((50..2_000).contains(&read), "{read} entries read for 50 messages");
+}

@@ -122,6 +122,19 @@ impl Ledger {
         }
     }
 
+    /// How many entries of its indexes PostgreSQL has read for rows of this table; `None` where nobody counts them.
+    pub(super) async fn entries_read(&self, table: &str) -> Option<i64> {
+        let Base::Postgres(database) = &self.base else { return None };
+        // A session tells what it has done a second later, at its next statement or at its end.
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        self.now().await;
+        let mut connection = PgConnection::connect(&database.url()).await.expect("a connection");
+        let sql =
+            "SELECT COALESCE(sum(idx_tup_read), 0)::bigint FROM pg_stat_user_indexes WHERE relname = $1";
+        let row = sqlx::query(sql).bind(table).fetch_one(&mut connection).await.expect("a count");
+        Some(row.get(0))
+    }
+
     /// Table and name of each column that holds text or bytes, where ids are told from texts.
     pub(super) async fn text_columns(&self) -> Option<Vec<(String, String)>> {
         match &self.base {

@@ -155,7 +155,7 @@ function timeline(told) {
   for (const event of told.events) {
     const [kind, what] = event.routing_key.split(".");
     const tone = { sent: "good", delivered: "good", read: "good", failed: "bad", unknown: "bad", suppressed: "warn", expired: "warn", cancelled: "warn" }[what] ?? "";
-    steps.push({ at: event.created_at, tone, text: kind === "message" ? `Told: ${words(what)}` : `${words(kind)}: ${words(what)}`, more: event.published_at ? "" : "not yet published" });
+    steps.push({ at: event.created_at, tone, text: kind === "message" ? `Told: ${words(what)}` : `${words(kind)}: ${words(what)}`, more: event.published ? "" : "not yet published" });
   }
   steps.sort((a, b) => new Date(a.at) - new Date(b.at));
   return h("ol", { class: "time" }, steps.map((one) => h("li", { class: one.tone }, h("span", { class: "quiet" }, when(one.at)), h("span", { class: "dot" }), h("div", null, h("p", null, one.text), one.more && h("p", { class: "quiet" }, one.more)))));
