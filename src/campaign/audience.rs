@@ -12,7 +12,7 @@ use crate::domain::patient::Patient;
 use crate::domain::problem::Problem;
 use crate::domain::words::Reason;
 use crate::intake::gatekeeper::Arrival;
-use crate::intake::import::{Audience, AudienceOptions, Format, Member, Row};
+use crate::intake::import::{Audience, AudienceOptions, FirstRows, Format, Member, Row};
 use crate::policy::campaign::{is_meant, ready_at};
 use crate::store::StoreError;
 use crate::store::campaigns::{Added, NewRecipient};
@@ -46,7 +46,8 @@ impl Office {
         }
     }
 
-    /// Reads a file and hands its rows on in batches; ends early when nobody takes them any more. It blocks.
+    /// Reads a file and hands its rows on in batches; ends early when nobody takes them any more. Answers its first rows.
+    /// It blocks.
     ///
     /// # Errors
     /// What is wrong with the file as a whole.
@@ -54,17 +55,16 @@ impl Office {
         input: impl Read,
         options: AudienceOptions,
         to: &mpsc::Sender<Vec<Row<Member>>>,
-    ) -> Result<(), Vec<Problem>> {
-        Self::read_rows(Audience::open(input, options)?, to);
-        Ok(())
+    ) -> Result<FirstRows, Vec<Problem>> {
+        Ok(Self::read_rows(Audience::open(input, options)?, to))
     }
 
     /// The same with a file that is open already.
-    pub fn read_rows(mut rows: Audience<impl Read>, to: &mpsc::Sender<Vec<Row<Member>>>) {
+    pub fn read_rows(mut rows: Audience<impl Read>, to: &mpsc::Sender<Vec<Row<Member>>>) -> FirstRows {
         loop {
             let batch: Vec<Row<Member>> = rows.by_ref().take(BATCH).collect();
             if batch.is_empty() || to.blocking_send(batch).is_err() {
-                return;
+                return rows.first_rows();
             }
         }
     }

@@ -7,16 +7,18 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::{AHEAD, Office, needs_approval, size};
-use crate::domain::campaign::{CampaignState, PauseReason};
+use super::{AHEAD, Office, plain, size};
+use crate::domain::campaign::{CampaignState, PauseReason, Plan};
 use crate::domain::ids::{CampaignId, MessageId, PatientId, WorkerId};
 use crate::domain::words::Reason;
 use crate::intake::gatekeeper::Arrival;
-use crate::policy::campaign::{alarm, interval, ready_at, stands, turns, wave_of};
+use crate::policy::campaign::{alarm, interval, ready_at, turns, wave_of};
 use crate::store::StoreError;
 use crate::store::campaigns::{CampaignMove, CampaignRow, Expanded, Place, Recipient};
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, Subject};
 
+/// Who moves campaigns here, on record.
+const ITSELF: &str = "itself";
 /// How often campaigns are looked at while there is nothing to do.
 const TICK: Duration = Duration::from_millis(250);
 /// Messages are written no further ahead of their turn.
@@ -25,6 +27,12 @@ const WINDOW: SignedDuration = SignedDuration::from_mins(2);
 const SOON: SignedDuration = SignedDuration::from_secs(1);
 /// Recipients in one go.
 const BATCH: u32 = 500;
+/// The same while nobody waits for them: their time comes later.
+const BATCH_AHEAD: u32 = 4_000;
+/// Of these, so many are written in one transaction; the transactions go side by side.
+const PART: usize = 1_000;
+/// Without a step for so long, a campaign's turns have passed unused.
+const STALLED: SignedDuration = SignedDuration::from_secs(3);
 /// How often a campaign's figures are looked at; longer where that takes long.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// No campaign goes on longer without a look at its figures.
@@ -32,7 +40,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Drives every campaign that this worker gets hold of, until `stop`.
 pub async fn run(office: Office, worker: WorkerId, stop: CancellationToken) {
-    let mut driver = Driver { office, worker, checks: HashMap::new() };
+    let mut driver =
+        Driver { office, worker, checks: HashMap::new(), steps: HashMap::new(), rooms: HashMap::new() };
     while !stop.is_cancelled() {
         let busy = tokio::select! {
             busy = driver.round() => busy,
@@ -56,6 +65,10 @@ struct Driver {
     worker: WorkerId,
     /// When the figures of a campaign are looked at again.
     checks: HashMap<CampaignId, Instant>,
+    /// When each campaign last made a step here.
+    steps: HashMap<CampaignId, Timestamp>,
+    /// How many more of a campaign may be written that are due at once, before what waits is counted again.
+    rooms: HashMap<CampaignId, u64>,
 }
 
 impl Driver {
@@ -63,6 +76,8 @@ impl Driver {
     async fn round(&mut self) -> Result<bool, StoreError> {
         let (campaigns, now) = self.office.store.lease_campaigns(self.worker).await?;
         self.checks.retain(|id, _| campaigns.iter().any(|row| row.plan.id == *id));
+        self.steps.retain(|id, _| campaigns.iter().any(|row| row.plan.id == *id));
+        self.rooms.retain(|id, _| campaigns.iter().any(|row| row.plan.id == *id));
         let mut busy = false;
         for row in &campaigns {
             let stepped = match row.state {
@@ -88,7 +103,7 @@ impl Driver {
 
     async fn step(&mut self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
         let hash = self.office.hash(row, &row.plan_text);
-        if needs_approval(row) && !stands(row.approval.as_ref(), &hash, true, now) {
+        if self.office.needs_approval(row) && !self.office.approved(row, &hash, true, now) {
             return self.pause(row, PauseReason::ApprovalVoid).await;
         }
         if let Some(reason) = self.check(row, false).await? {
@@ -103,7 +118,23 @@ impl Driver {
         if self.sort(row, now).await? {
             return Ok(true);
         }
+        let last = self.steps.insert(row.plan.id.clone(), now);
+        if row.plan.pace.is_some() && last.is_none_or(|last| now.duration_since(last) > STALLED) {
+            return self.spread(row, now).await;
+        }
         self.expand(row, now).await
+    }
+
+    /// Nobody drove it for a while: those whose turn has passed would all go out now. They have turns again, by the pace.
+    async fn spread(&self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
+        let turns = self.office.turns_anew(row, &row.plan, now).await?;
+        if !turns.of.is_empty() {
+            // The wave as it stands: this is the campaign's own course, and its figures are counted on.
+            let wave = Some((row.wave, row.wave_opens_at));
+            let ask = CampaignMove { turns: Some(turns), wave, ..plain(row, ITSELF, row.state) };
+            self.office.store.move_campaign(&ask).await?;
+        }
+        Ok(true)
     }
 
     /// What came of it since a person last had it go on, from time to time; where `last`, before it is over.
@@ -120,7 +151,7 @@ impl Driver {
     }
 
     async fn pause(&self, row: &CampaignRow, reason: PauseReason) -> Result<bool, StoreError> {
-        let ask = CampaignMove { reason: Some(reason), ..self.plain(row, CampaignState::Paused) };
+        let ask = CampaignMove { reason: Some(reason), ..plain(row, ITSELF, CampaignState::Paused) };
         if self.office.store.move_campaign(&ask).await? {
             tracing::warn!(campaign = %row.plan.id, %reason, "a campaign has been paused by itself");
         }
@@ -128,23 +159,8 @@ impl Driver {
     }
 
     async fn to(&self, row: &CampaignRow, state: CampaignState) -> Result<bool, StoreError> {
-        self.office.store.move_campaign(&self.plain(row, state)).await?;
+        self.office.store.move_campaign(&plain(row, ITSELF, state)).await?;
         Ok(true)
-    }
-
-    fn plain(&self, row: &CampaignRow, state: CampaignState) -> CampaignMove {
-        CampaignMove {
-            id: row.plan.id.clone(),
-            revision: row.revision,
-            state,
-            reason: None,
-            by: "itself".to_owned(),
-            plan: None,
-            approval: None,
-            canary_passed: false,
-            turns: None,
-            wave: None,
-        }
     }
 
     /// Gives places to recipients that have none: by what the directory says of them now. All have theirs before the first
@@ -188,6 +204,9 @@ impl Driver {
         if now < row.wave_opens_at {
             return Ok(false);
         }
+        if !on_canary && goes_ahead(plan) {
+            return self.expand_ahead(row, now).await;
+        }
         let most = u32::try_from(most).unwrap_or(BATCH).min(BATCH);
         let window = plan.pace.as_ref().map_or(SignedDuration::ZERO, |pace| {
             interval(pace)
@@ -208,15 +227,65 @@ impl Driver {
         if batch.is_empty() {
             return self.next_wave(row, now).await;
         }
-        if store.outstanding(&plan.id).await?.due >= u64::from(AHEAD) {
-            // The lanes are slower than the pace: what is written is enough for them.
+        // So that no more can go out at once after a stall than had their turn within the window.
+        let ahead = plan.pace.as_ref().map_or(AHEAD, |pace| most_ahead(interval(pace)));
+        if !self.has_room(&plan.id, batch.len(), ahead).await? {
             return Ok(false);
         }
         // The turn after those that are used.
         let (_, next_turn) = turns(plan.pace.as_ref(), &booking.line(), from, until, batch.len());
-        let rows = self.write(row, batch, &at, now).await?;
+        self.put(row, batch.into_iter().zip(at).collect(), now, next_turn).await
+    }
+
+    /// Where only the time of the start is waited for, all are written before it comes: then nothing is left to do but to
+    /// send. Whoever is ready comes first, and no more of them than the lanes can take.
+    async fn expand_ahead(&mut self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
+        let id = &row.plan.id;
+        let mut batch = self.office.store.next_recipients(id, row.wave, Timestamp::MAX, BATCH_AHEAD).await?;
+        let ready = batch.iter().take_while(|recipient| recipient.ready_at <= now).count();
+        if batch.is_empty() {
+            return self.next_wave(row, now).await;
+        }
+        if ready > 0 {
+            batch.truncate(ready.min(usize::try_from(BATCH).unwrap_or(ready)));
+            if !self.has_room(id, batch.len(), AHEAD).await? {
+                return Ok(false);
+            }
+        }
+        let from = row.next_turn.max(now);
+        let batch = batch.into_iter().map(|recipient| {
+            let at = recipient.ready_at.max(from);
+            (recipient, at)
+        });
+        self.put(row, batch.collect(), now, from).await
+    }
+
+    /// Whether so many more may be written that are due at once: where the lanes are slower than the pace, what is written
+    /// is enough for them. What is due is counted anew once as many could have been written as there was room for.
+    async fn has_room(&mut self, id: &CampaignId, some: usize, ahead: u32) -> Result<bool, StoreError> {
+        let some = u64::try_from(some).unwrap_or(u64::MAX);
+        let room = self.rooms.entry(id.clone()).or_default();
+        if *room < some {
+            *room = u64::from(ahead).saturating_sub(self.office.store.due_of_campaign(id).await?);
+        }
+        let has = *room > 0;
+        *room = room.saturating_sub(some);
+        Ok(has)
+    }
+
+    /// Writes them down, and notes that they have their messages.
+    async fn put(
+        &self,
+        row: &CampaignRow,
+        batch: Vec<(Recipient, Timestamp)>,
+        now: Timestamp,
+        next_turn: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let parts = batch.chunks(PART).map(|part| self.write(row, part, now));
+        let rows = futures_util::future::try_join_all(parts).await?.concat();
         let some = !rows.is_empty();
-        store.expanded(&Expanded { id: plan.id.clone(), revision: row.revision, rows, next_turn }).await?;
+        let id = row.plan.id.clone();
+        self.office.store.expanded(&Expanded { id, revision: row.revision, rows, next_turn }).await?;
         Ok(some)
     }
 
@@ -229,7 +298,7 @@ impl Driver {
                 // Before the first there is nothing to keep a distance from.
                 let gap = if row.expanded == 0 { 0 } else { i64::from(gap) };
                 let opens = row.next_turn.max(now).checked_add(SignedDuration::from_mins(gap));
-                let mut ask = self.plain(row, row.state);
+                let mut ask = plain(row, ITSELF, row.state);
                 ask.wave = Some((wave, opens.unwrap_or(Timestamp::MAX)));
                 self.office.store.move_campaign(&ask).await?;
                 Ok(true)
@@ -248,13 +317,12 @@ impl Driver {
     async fn write(
         &self,
         row: &CampaignRow,
-        batch: Vec<Recipient>,
-        at: &[Timestamp],
+        batch: &[(Recipient, Timestamp)],
         now: Timestamp,
     ) -> Result<Vec<(u64, Result<MessageId, Reason>)>, StoreError> {
         let mut rows = Vec::with_capacity(batch.len());
         let (mut admissions, mut ordinals) = (Vec::new(), Vec::new());
-        for (recipient, turn) in batch.iter().zip(at) {
+        for (recipient, turn) in batch {
             match self.admission(row, recipient, *turn, now) {
                 Ok(admission) => {
                     ordinals.push(recipient.ordinal);
@@ -298,6 +366,18 @@ impl Driver {
         admission.body.lifts_cap = row.plan.lifts_cap();
         Ok(admission)
     }
+}
+
+/// Turns of the window, of which one comes each so often.
+fn most_ahead(each: SignedDuration) -> u32 {
+    let turns = WINDOW.as_micros().checked_div(each.as_micros()).unwrap_or(i128::MAX);
+    u32::try_from(turns).unwrap_or(u32::MAX).clamp(1, AHEAD)
+}
+
+/// Whether what is due later is written at once. Not where turns are given one by one, and not where it has to be seen
+/// first how those before fare.
+fn goes_ahead(plan: &Plan) -> bool {
+    plan.pace.is_none() && plan.waves.is_empty() && plan.start.is_some()
 }
 
 /// A recipient as the directory is asked for them.

@@ -1,23 +1,23 @@
 //! The dry run: who would get what, over which channel, in which language, when, and what it costs. Nothing is written.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::drive::subject;
-use super::{Office, Refused, needs_approval, size};
+use super::{Office, Refused, size};
 use crate::dispatch::Foresight;
 use crate::domain::ids::CampaignId;
-use crate::domain::outbound::Content;
 use crate::domain::patient::Name;
 use crate::domain::phi::Phi;
-use crate::domain::words::{Channel, Reason};
+use crate::domain::words::{Channel, Reason, Recipient as RecipientKind};
 use crate::intake::gatekeeper::Arrival;
 use crate::policy::campaign::{ready_at, turns, wave_of};
 use crate::store::campaigns::{CampaignRow, Recipient};
 use crate::store::rows::{Admission, Subject};
-use crate::template::Sample;
+use crate::template::RecipientContext;
 
 /// Recipients that are looked at in one go.
 const BATCH: u32 = 500;
@@ -28,6 +28,8 @@ pub struct Forecast {
     pub recipients: u64,
     pub needs_approval: bool,
     pub would_get: u64,
+    /// Of these, how many are read by somebody else in the patient's place.
+    pub by_proxy: u64,
     /// Reason and how many.
     pub excluded: BTreeMap<&'static str, u64>,
     pub by_channel: BTreeMap<&'static str, u64>,
@@ -43,7 +45,8 @@ pub struct Forecast {
     pub samples: Vec<SampleText>,
 }
 
-/// The longest text of one channel and language, with an invented name.
+/// The longest text of one channel and language that somebody of the audience would get, with an invented name in place
+/// of theirs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SampleText {
     pub channel: Channel,
@@ -66,7 +69,7 @@ impl Forecast {
 struct Walk {
     forecast: Forecast,
     micros: u64,
-    /// Of each channel and language the one with the most text in its data.
+    /// Of each channel and language the one with the longest text.
     longest: BTreeMap<(Channel, String), (usize, Admission)>,
     /// By when they may be written to: those who may at the same time come one after the other.
     next_turns: BTreeMap<Timestamp, Timestamp>,
@@ -84,7 +87,7 @@ impl Office {
         let mut walk = Walk {
             forecast: Forecast {
                 recipients: size(&row),
-                needs_approval: needs_approval(&row),
+                needs_approval: self.needs_approval(&row),
                 currency: self.config.limits.currency.clone(),
                 ..Forecast::default()
             },
@@ -187,25 +190,13 @@ impl Office {
         walk.forecast.cost = crate::config::money::Money::from_micros(walk.micros).to_string();
         let name =
             Name { given: Some(Phi::new("Maximiliano")), family: Some(Phi::new("Fernández-Castellanos")) };
-        let catalogue = self.catalogue.current();
-        let template = catalogue.get(&row.plan.template);
-        let examples = template.map(|template| template.manifest.sample_data(Sample::Longest));
-        for ((channel, language), (_, admission)) in &mut walk.longest {
-            // Nobody's own: the text is shown to whoever plans, and to whoever approves.
-            admission.body.data = examples.clone().unwrap_or_default();
-            admission.body.data.extend(row.plan.data.clone());
-            admission.body.patient = None;
-            if let Ok(rendered) = foresight.render(admission, Some(&name), Some(language), *channel) {
-                let text = match &rendered.content {
-                    Content::Sms { text, .. }
-                    | Content::Email { text, .. }
-                    | Content::Portal { text, .. } => text,
-                    Content::Voice { speech, .. } => speech,
-                };
+        for ((channel, language), (_, admission)) in &walk.longest {
+            let to = RecipientContext::PATIENT;
+            if let Ok(rendered) = foresight.render(admission, Some(&name), to, Some(language), *channel) {
                 walk.forecast.samples.push(SampleText {
                     channel: *channel,
                     language: language.clone(),
-                    text: Some(text.clone()),
+                    text: Some(rendered.content.text().clone()),
                     segments: rendered.segments,
                 });
             }
@@ -218,6 +209,7 @@ impl Walk {
     fn note(&mut self, sent: &crate::dispatch::Sent, admission: Admission) {
         let forecast = &mut self.forecast;
         forecast.would_get += 1;
+        forecast.by_proxy += u64::from(sent.recipient == RecipientKind::Proxy);
         *forecast.by_channel.entry(sent.channel.as_str()).or_default() += 1;
         *forecast.by_language.entry(sent.locale.clone()).or_default() += 1;
         let hour = Timestamp::from_second(sent.at.as_second().div_euclid(3_600) * 3_600);
@@ -226,11 +218,14 @@ impl Walk {
         self.micros = self.micros.saturating_add(sent.cost_micros);
         forecast.first_send_at = Some(forecast.first_send_at.map_or(sent.at, |at| at.min(sent.at)));
         forecast.last_send_at = Some(forecast.last_send_at.map_or(sent.at, |at| at.max(sent.at)));
-        let length = serde_json::to_string(&admission.body.data).map_or(0, |text| text.len());
-        let place = self.longest.entry((sent.channel, sent.locale.clone()));
-        let kept = place.or_insert_with(|| (length, admission.clone()));
-        if kept.0 < length {
-            *kept = (length, admission);
+        match self.longest.entry((sent.channel, sent.locale.clone())) {
+            Entry::Vacant(place) => {
+                place.insert((sent.length, admission));
+            }
+            Entry::Occupied(mut kept) if kept.get().0 < sent.length => {
+                kept.insert((sent.length, admission));
+            }
+            Entry::Occupied(_) => {}
         }
     }
 }

@@ -19,20 +19,24 @@ mod drive;
 mod forecast;
 mod sheet;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::config::Config;
+use crate::config::{Config, span};
 use crate::dispatch::Dispatcher;
 use crate::domain::campaign::{Approval, CampaignState, FollowUp, Pace, PauseReason, Plan};
 use crate::domain::hours::WeekHours;
-use crate::domain::ids::{CampaignId, PatientId};
+use crate::domain::ids::{CampaignId, MessageId, PatientId};
+use crate::domain::job::When;
 use crate::domain::people::is_same_person;
 use crate::domain::problem::Problem;
 use crate::domain::words::Reason;
 use crate::intake::Gatekeeper;
-use crate::policy::campaign::{Command, Home, Line, approval_hash, interval, next, stands, turns};
+use crate::policy::campaign::{
+    self as policy, Command, Home, Line, approval_hash, interval, next, stands, turns,
+};
 use crate::store::campaigns::{CampaignMove, CampaignRow, Turns};
 use crate::store::{Store, StoreError};
 use crate::template::SharedCatalogue;
@@ -41,10 +45,10 @@ pub use drive::run;
 pub use forecast::{Forecast, SampleText};
 pub use sheet::{Sheet, SheetPage};
 
-/// Recipients above which another person has to agree.
-pub const APPROVAL_ABOVE: u64 = 500;
-/// Messages that are written ahead of their turn, at most.
+/// Messages that are written ahead of their turn, at most, where turns are given one by one.
 const AHEAD: u32 = 20_000;
+/// Messages that may wait for the time of a start.
+const MOST_WAITING: u32 = 5_000_000;
 
 /// Turns that are counted through to tell when a campaign ends.
 const LONGEST_WALK: usize = 50_000;
@@ -148,9 +152,26 @@ impl Office {
     /// # Errors
     /// It cannot be as the campaign stands, or the ledger is away.
     pub async fn wish(&self, id: &CampaignId, by: &str, wish: &Wish) -> Result<CampaignRow, Refused> {
+        let mut stopped = false;
         for _ in 0..10 {
             let (row, now) = self.one(id).await?;
-            let ask = self.judge(&row, by, wish, now).await?;
+            let mut ask = self.judge(&row, by, wish, now).await?;
+            let many = ask
+                .turns
+                .as_ref()
+                .is_some_and(|turns| u32::try_from(turns.of.len()).unwrap_or(u32::MAX) > AHEAD);
+            if many && row.state == CampaignState::Running && !stopped {
+                // To deal out so many turns takes its time, and until then nothing leaves by the old ones.
+                let pause = plain(&row, by, CampaignState::Paused);
+                let pause = CampaignMove { reason: Some(PauseReason::Operator), ..pause };
+                stopped = matches!(self.store.move_campaign(&pause).await, Ok(true));
+                continue;
+            }
+            if stopped && row.state == CampaignState::Paused && ask.state == CampaignState::Paused {
+                ask.turns = Some(self.turns_anew(&row, ask.plan.as_ref().unwrap_or(&row.plan), now).await?);
+                ask.state = CampaignState::Running;
+                ask.reason = None;
+            }
             let moved = match self.store.move_campaign(&ask).await {
                 // Somebody else has the row for a moment.
                 Err(StoreError::Contention) => false,
@@ -173,29 +194,18 @@ impl Office {
         wish: &Wish,
         now: Timestamp,
     ) -> Result<CampaignMove, Refused> {
-        let needed = needs_approval(row);
+        let needed = self.needs_approval(row);
         let hash = self.hash(row, &row.plan_text);
-        let approved = stands(row.approval.as_ref(), &hash, row.started_at.is_some(), now);
+        let approved = self.approved(row, &hash, row.started_at.is_some(), now);
         let state = next(row.state, wish.command(), needed, approved)
             .map_err(|(rule, cure)| refuse("state", Reason::Conflict, rule, cure))?;
-        let mut ask = CampaignMove {
-            id: row.plan.id.clone(),
-            revision: row.revision,
-            state,
-            reason: None,
-            by: by.to_owned(),
-            plan: None,
-            approval: None,
-            canary_passed: false,
-            turns: None,
-            wave: None,
-        };
+        let mut ask = plain(row, by, state);
         match wish {
             Wish::Approve(count) => {
                 check_approver(row, by, *count, needed)?;
                 ask.canary_passed = row.state == CampaignState::CanaryHold;
                 ask.reason = row.reason.filter(|_| state == CampaignState::Paused);
-                ask.approval = Some(Approval { by: by.to_owned(), at: now, hash });
+                ask.approval = Some(Approval { by: by.to_owned(), at: now, hash, texts: Some(self.texts()) });
             }
             Wish::Start if state == CampaignState::Running => {
                 if size(row) == 0 {
@@ -251,12 +261,31 @@ impl Office {
         Ok(())
     }
 
-    /// What was written and not begun, one after the other from now on by the pace.
-    async fn turns_anew(&self, row: &CampaignRow, plan: &Plan, now: Timestamp) -> Result<Turns, Refused> {
-        let waiting = self.store.waiting_turns(&row.plan.id, AHEAD * 2).await?;
+    /// What was written and not begun, one after the other from now on by the pace, and nobody before their time.
+    async fn turns_anew(&self, row: &CampaignRow, plan: &Plan, now: Timestamp) -> Result<Turns, StoreError> {
+        let waiting = self.store.waiting_turns(&row.plan.id, MOST_WAITING).await?;
+        let own = match plan.start {
+            Some(When::Local(_)) => {
+                let ordinals: Vec<u64> = waiting.iter().filter_map(|(_, ordinal)| *ordinal).collect();
+                self.store.ready_at(&row.plan.id, &ordinals).await?
+            }
+            Some(When::At(_)) | None => HashMap::new(),
+        };
+        let common = if let Some(When::At(at)) = plan.start { at.max(now) } else { now };
+        let ready =
+            |ordinal: Option<u64>| ordinal.and_then(|n| own.get(&n)).map_or(common, |at| now.max(*at));
+        let mut waiting: Vec<(MessageId, Timestamp)> =
+            waiting.into_iter().map(|(id, ordinal)| (id, ready(ordinal))).collect();
+        waiting.sort_by_key(|(_, ready)| *ready);
         let booking = self.booking(plan);
-        let (at, next) = turns(plan.pace.as_ref(), &booking.line(), now, Timestamp::MAX, waiting.len());
-        Ok(Turns { of: waiting.into_iter().zip(at).collect(), next })
+        let (mut of, mut next) = (Vec::with_capacity(waiting.len()), now);
+        for (id, ready) in waiting {
+            let (at, then) = turns(plan.pace.as_ref(), &booking.line(), next.max(ready), Timestamp::MAX, 1);
+            // Where the phones are never answered, it expires.
+            of.push((id, at.first().copied().unwrap_or(Timestamp::MAX)));
+            next = then;
+        }
+        Ok(Turns { of, next: if plan.pace.is_some() { next } else { now } })
     }
 
     /// Those need nothing (any more). Answers how many of them were still to be written to.
@@ -295,9 +324,25 @@ impl Office {
         Ok(self.one(&id).await?.0)
     }
 
+    /// Whether another person has to agree.
+    #[must_use]
+    pub fn needs_approval(&self, row: &CampaignRow) -> bool {
+        policy::needs_approval(size(row), self.config.campaigns.approval_above, row.plan.lifts_cap())
+    }
+
+    /// Whether what was approved is what `hash` stands for, and the approval is still good.
+    fn approved(&self, row: &CampaignRow, hash: &str, started: bool, now: Timestamp) -> bool {
+        stands(row.approval.as_ref(), hash, span(self.config.campaigns.approval_valid), started, now)
+    }
+
+    /// The templates of this process.
+    fn texts(&self) -> String {
+        self.catalogue.current().bundle_hash().to_owned()
+    }
+
     /// What an approval of `row` with this plan is bound to.
     fn hash(&self, row: &CampaignRow, plan: &str) -> String {
-        approval_hash(plan, row.recipients, &row.audience, self.catalogue.current().bundle_hash())
+        approval_hash(plan, row.recipients, &row.audience, &self.texts())
     }
 
     fn booking(&self, plan: &Plan) -> Booking {
@@ -329,10 +374,20 @@ pub fn size(row: &CampaignRow) -> u64 {
     row.recipients.saturating_sub(row.no_longer_needed)
 }
 
-/// Whether another person has to agree. A correction passes the caps, so it always needs one.
-#[must_use]
-pub fn needs_approval(row: &CampaignRow) -> bool {
-    size(row) > APPROVAL_ABOVE || row.plan.lifts_cap()
+/// A move that changes the state alone.
+fn plain(row: &CampaignRow, by: &str, state: CampaignState) -> CampaignMove {
+    CampaignMove {
+        id: row.plan.id.clone(),
+        revision: row.revision,
+        state,
+        reason: None,
+        by: by.to_owned(),
+        plan: None,
+        approval: None,
+        canary_passed: false,
+        turns: None,
+        wave: None,
+    }
 }
 
 fn check_approver(row: &CampaignRow, by: &str, count: u64, needed: bool) -> Result<(), Refused> {

@@ -13,13 +13,13 @@ use super::audit::record;
 use super::out::{Table, or_dash, tame};
 use super::patients::{Refusals, private_file};
 use super::{Desk, Failure, args, files, operator};
-use crate::campaign::{Brought, Forecast, Office, Refused, Sheet, Wish, needs_approval, size};
+use crate::campaign::{Brought, Forecast, Office, Refused, Sheet, Wish, size};
 use crate::domain::campaign::{CampaignState, FollowUp, Pace, PaceUnit, Plan};
 use crate::domain::ids::{CampaignId, PatientId, SiteId, SourceName, TemplateName};
 use crate::domain::job::{MAX_JOB_BYTES, When};
 use crate::domain::reader::campaign_start;
 use crate::intake::Gatekeeper;
-use crate::intake::import::Audience;
+use crate::intake::import::{Audience, FirstRows};
 use crate::store::campaigns::{CampaignFilter, CampaignRow};
 
 /// Campaigns: one message to many people. Patients appear by their ids.
@@ -139,7 +139,7 @@ pub(super) struct CreateOptions {
     /// The plan as JSON, as the API takes it; the other options come on top of it
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
-    /// CSV or NDJSON; - is standard input
+    /// CSV, .xlsx or NDJSON; - is standard input
     #[arg(long, value_name = "FILE")]
     audience: Option<PathBuf>,
     /// Write the rows that are not taken to this file, readable by its owner only
@@ -285,10 +285,11 @@ fn plan(
     pace: Option<Pace>,
 ) -> Result<Plan, Failure> {
     let source = what.source.clone().or_else(|| office.config.default_source().cloned());
+    let canary = office.config.campaigns.canary;
     let limit = u64::try_from(MAX_JOB_BYTES).unwrap_or(u64::MAX);
     let mut plan = match (file, base) {
         (Some(path), _) => {
-            Plan::parse(&files::read_all(path, limit)?, source.as_ref()).map_err(Failure::Input)?
+            Plan::parse(&files::read_all(path, limit)?, source.as_ref(), canary).map_err(Failure::Input)?
         }
         (None, Some(base)) => base,
         (None, None) => {
@@ -297,7 +298,8 @@ fn plan(
             if let Some(template) = &what.template {
                 map.insert("template".to_owned(), json!(template));
             }
-            Plan::parse(Value::Object(map).to_string().as_bytes(), source.as_ref()).map_err(Failure::Input)?
+            Plan::parse(Value::Object(map).to_string().as_bytes(), source.as_ref(), canary)
+                .map_err(Failure::Input)?
         }
     };
     plan.id = id.clone();
@@ -329,9 +331,9 @@ async fn create(desk: &mut Desk, office: &Office, options: CreateOptions) -> Res
         }
         Err(refused) => return Err(refused.into()),
     }
-    let tally = match &options.audience {
+    let (tally, first) = match &options.audience {
         Some(file) => bring(desk, office, &plan, file, options.refused.as_deref()).await?,
-        None => office.search(&plan, &operator()).await?,
+        None => (office.search(&plan, &operator()).await?, FirstRows::default()),
     };
     let mut left_out = 0;
     for file in &options.exclude {
@@ -339,8 +341,12 @@ async fn create(desk: &mut Desk, office: &Office, options: CreateOptions) -> Res
     }
     let (row, _) = office.one(&plan.id).await?;
     if desk.json {
-        desk.out.pretty(&json!({"campaign": row, "audience": tally, "left_out": left_out}))?;
+        let told = json!({"campaign": row, "audience": tally, "left_out": left_out, "first_rows": first});
+        desk.out.pretty(&told)?;
     } else {
+        if !first.rows.is_empty() {
+            write_first(desk, &first)?;
+        }
         let Brought { read, added, known, refused } = tally;
         desk.out.line(format!(
             "{read} read, {added} added, {known} there before, {refused} refused, {left_out} left out"
@@ -354,6 +360,21 @@ async fn create(desk: &mut Desk, office: &Office, options: CreateOptions) -> Res
     if tally.refused > 0 { Err(Failure::Reported) } else { Ok(()) }
 }
 
+/// So that whoever sent the list sees whether each column is what it is called.
+fn write_first(desk: &mut Desk, first: &FirstRows) -> Result<(), Failure> {
+    let mut heads = vec!["row"];
+    heads.extend(first.columns.iter().map(String::as_str));
+    let mut table = Table::new(&heads);
+    for row in &first.rows {
+        let cells =
+            row.cells.iter().map(|cell| or_dash(Some(tame(cell.expose())).filter(|text| !text.is_empty())));
+        let dashes = std::iter::repeat_with(|| or_dash(None::<u8>));
+        let cells = cells.chain(dashes).take(first.columns.len());
+        table.row(std::iter::once(row.line.to_string()).chain(cells));
+    }
+    Ok(table.write(&mut desk.out)?)
+}
+
 /// Reads the file in one thread while the ledger writes in another.
 async fn bring(
     desk: &mut Desk,
@@ -361,7 +382,7 @@ async fn bring(
     plan: &Plan,
     file: &Path,
     refused: Option<&Path>,
-) -> Result<Brought, Failure> {
+) -> Result<(Brought, FirstRows), Failure> {
     let bar = files::progress(file);
     let input = bar.wrap_read(files::open(file)?);
     let options = office.audience_options(plan, None);
@@ -381,9 +402,9 @@ async fn bring(
     bar.finish_and_clear();
     record(office.store.as_ref(), "campaign.audience", &plan.id, &format!("{} added", tally.added)).await?;
     let lost = |_| Failure::said("the file could not be read", "look at the log, and try again");
-    reading.await.map_err(lost)?;
+    let first = reading.await.map_err(lost)?.masked();
     refused.finish()?;
-    Ok(tally)
+    Ok((tally, first))
 }
 
 /// A patient's id a line.
@@ -425,10 +446,13 @@ async fn dry_run(desk: &mut Desk, office: &Office, id: &CampaignId) -> Result<()
     if desk.json {
         return Ok(desk.out.pretty(&forecast)?);
     }
-    let Forecast { recipients, would_get, segments, cost, currency, .. } = &forecast;
+    let Forecast { recipients, would_get, by_proxy, segments, cost, currency, .. } = &forecast;
     desk.out.line(format!(
         "{would_get} of {recipients} would get a message: {segments} SMS segments, {cost} {currency}"
     ))?;
+    if *by_proxy > 0 {
+        desk.out.line(format!("{by_proxy} of them are read by a proxy in the patient's place"))?;
+    }
     let when = |at: Option<jiff::Timestamp>| or_dash(at);
     desk.out.line(format!("first {}  last {}", when(forecast.first_send_at), when(forecast.last_send_at)))?;
     for (name, counts) in [
@@ -474,7 +498,7 @@ const fn act_of(wish: &Wish) -> &'static str {
 async fn act(desk: &mut Desk, office: &Office, id: &CampaignId, wish: &Wish) -> Result<(), Failure> {
     let row = office.wish(id, &operator(), wish).await?;
     record(office.store.as_ref(), act_of(wish), id, "").await?;
-    write(desk, &row)?;
+    write(desk, office, &row)?;
     if matches!(wish, Wish::Start) && row.state == CampaignState::AwaitingApproval {
         return Err(Failure::said(
             "it needs another person's approval before it starts",
@@ -484,7 +508,7 @@ async fn act(desk: &mut Desk, office: &Office, id: &CampaignId, wish: &Wish) -> 
     Ok(())
 }
 
-fn write(desk: &mut Desk, row: &CampaignRow) -> Result<(), Failure> {
+fn write(desk: &mut Desk, office: &Office, row: &CampaignRow) -> Result<(), Failure> {
     if desk.json {
         return Ok(desk.out.pretty(row)?);
     }
@@ -502,7 +526,7 @@ fn write(desk: &mut Desk, row: &CampaignRow) -> Result<(), Failure> {
         ("refused", row.refused.to_string()),
         ("left out", row.no_longer_needed.to_string()),
         ("made by", tame(&row.created_by)),
-        ("approved", if needs_approval(row) { or_dash(approval) } else { "not needed".to_owned() }),
+        ("approved", if office.needs_approval(row) { or_dash(approval) } else { "not needed".to_owned() }),
     ] {
         desk.out.line(format!("{name:<9} {value}"))?;
     }
@@ -525,7 +549,7 @@ async fn status(desk: &mut Desk, office: &Office, id: &CampaignId, watch: bool) 
         }
         bar.finish_and_clear();
     }
-    write(desk, &row)
+    write(desk, office, &row)
 }
 
 async fn report(
@@ -542,7 +566,7 @@ async fn report(
     if desk.json {
         return Ok(desk.out.pretty(&json!({"campaign": row, "report": report}))?);
     }
-    write(desk, &row)?;
+    write(desk, office, &row)?;
     let mut table = Table::new(&["status", "reason", "channel", "language", "hour", "count"]);
     for line in &report.lines {
         table.row([
@@ -597,7 +621,7 @@ async fn follow(
         FollowUp::Correct => "campaign.correct",
     };
     record(office.store.as_ref(), act, &options.id, options.new.as_str()).await?;
-    write(desk, &row)
+    write(desk, office, &row)
 }
 
 async fn list(desk: &mut Desk, office: &Office, open: bool) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ pub mod amqp;
 pub mod api;
 pub mod bounces;
 pub mod callback;
+pub mod campaigns;
 pub mod console;
 pub mod events;
 pub mod fault;
@@ -69,6 +70,7 @@ pub struct Config {
     pub limits: limits::LimitsSection,
     pub log: log::LogSection,
     pub work: work::WorkSection,
+    pub campaigns: campaigns::CampaignsSection,
     pub replies: replies::RepliesSection,
     pub bounces: bounces::BouncesSection,
     pub notify: notify::NotifySection,
@@ -168,6 +170,7 @@ impl Config {
             limits: root.section("limits", |s| limits::LimitsSection::read(s, &organisation.default_region)),
             log: root.section("log", log::LogSection::read),
             work: root.section("work", work::WorkSection::read),
+            campaigns: root.section("campaigns", campaigns::CampaignsSection::read),
             replies: root.section("replies", replies::RepliesSection::read),
             bounces: root.section("bounces", bounces::BouncesSection::read),
             notify: root.section("notify", notify::NotifySection::read),

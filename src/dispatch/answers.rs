@@ -100,7 +100,7 @@ async fn carry(
     };
     tokio::time::sleep_until(at.into()).await;
     for wall in &lane.walls {
-        wall.pass().await;
+        wall.pass(1).await;
     }
     if !corridor.store.begin_mail_answer(answer.id).await? {
         lane.unused.note(1);

@@ -12,8 +12,8 @@ use crate::config::provider::ProviderSettings;
 use crate::domain::consent::narrow;
 use crate::domain::ids::SiteId;
 use crate::domain::patient::{Name, Patient};
-use crate::domain::words::{Channel, Reason, SafetyMode};
-use crate::policy::decide::{Gate, Verdict, decide};
+use crate::domain::words::{Channel, Reason, Recipient, SafetyMode};
+use crate::policy::decide::{Decision, Gate, Verdict, decide};
 use crate::policy::question::{Rules, Served};
 use crate::policy::zones::country_of;
 use crate::store::rows::{Admission, DirectoryEntry};
@@ -42,7 +42,11 @@ pub struct Foreseen {
 pub struct Sent {
     pub channel: Channel,
     pub at: Timestamp,
+    /// Whose eyes it is for: a proxy may read in the patient's place.
+    pub recipient: Recipient,
     pub locale: String,
+    /// Characters of its text.
+    pub length: usize,
     /// Of an SMS; 0 for other channels.
     pub segments: u32,
     /// In millionths of the configured currency.
@@ -66,38 +70,47 @@ impl Foresight {
         let mut now = at;
         // What is held only for the hour is looked at again when it opens.
         for _ in 0..3 {
-            match self.ask(admission, patient, entry, now) {
-                (gate, Verdict::Send { route, .. }) => {
+            let decision = self.ask(admission, patient, entry, now);
+            match decision {
+                Decision { gate, verdict: Verdict::Send { ref route, .. }, .. } => {
                     let Some(patient) = patient else { break };
-                    let rendered = self.render(
-                        admission,
-                        patient.name.as_ref(),
-                        patient.language.as_deref(),
-                        route.channel,
-                    );
+                    let Some(reader) = super::plan::reader(&decision, patient, entry) else {
+                        return Foreseen { gate, outcome: Err(Reason::NoProxy) };
+                    };
+                    let name = patient.name.as_ref();
+                    let language = reader.language.as_deref();
+                    let rendered = self.render(admission, name, reader.context(), language, route.channel);
                     let outcome = rendered.map_err(|error| error.reason).map(|rendered| Sent {
                         channel: route.channel,
                         at: now,
+                        recipient: reader.recipient,
+                        length: rendered.content.text().expose().chars().count(),
                         locale: rendered.locale,
                         segments: rendered.segments,
                         cost_micros: self.cost(route.channel, route.address.expose(), rendered.segments),
                     });
                     return Foreseen { gate, outcome };
                 }
-                (_, Verdict::Hold { until: Some(until), .. }) if until > now => now = until,
-                (gate, Verdict::Hold { reason, .. }) => {
+                Decision { verdict: Verdict::Hold { until: Some(until), .. }, .. } if until > now => {
+                    now = until
+                }
+                Decision { gate, verdict: Verdict::Hold { reason, .. }, .. } => {
                     return Foreseen { gate, outcome: Err(reason.unwrap_or(Reason::Paced)) };
                 }
-                (gate, Verdict::Suppress(reason) | Verdict::Cancel(reason) | Verdict::GiveUp(reason)) => {
-                    return Foreseen { gate, outcome: Err(reason) };
+                Decision {
+                    gate,
+                    verdict: Verdict::Suppress(reason) | Verdict::Cancel(reason) | Verdict::GiveUp(reason),
+                    ..
+                } => return Foreseen { gate, outcome: Err(reason) },
+                Decision { gate, verdict: Verdict::Expire, .. } => {
+                    return Foreseen { gate, outcome: Err(Reason::Expired) };
                 }
-                (gate, Verdict::Expire) => return Foreseen { gate, outcome: Err(Reason::Expired) },
             }
         }
         Foreseen { gate: Gate::Expired, outcome: Err(Reason::Expired) }
     }
 
-    /// The text that somebody of this name and language would read.
+    /// The text about a patient of this name that whoever reads it would read in this language.
     ///
     /// # Errors
     /// Why there is none.
@@ -105,6 +118,7 @@ impl Foresight {
         &self,
         admission: &Admission,
         name: Option<&Name>,
+        recipient: RecipientContext<'_>,
         language: Option<&str>,
         channel: Channel,
     ) -> Result<Rendered, RenderError> {
@@ -114,14 +128,21 @@ impl Foresight {
         let languages: Vec<&str> = language.into_iter().chain([fallback]).collect();
         let region = site.map_or(self.config.organisation.default_region.as_str(), |s| s.region.as_str());
         // As long as a real one.
-        let link = self.config.http.public_url.as_deref().map(|url| format!("{url}/u/{}", "0".repeat(22)));
+        let own = recipient.kind == Recipient::Patient;
+        let link = self
+            .config
+            .http
+            .public_url
+            .as_deref()
+            .filter(|_| own)
+            .map(|url| format!("{url}/u/{}", "0".repeat(22)));
         self.catalogue.current().render(&RenderRequest {
             template: &facts.template,
             channel,
             languages: &languages,
             data: &admission.body.data,
             patient: name,
-            recipient: RecipientContext::PATIENT,
+            recipient,
             site: facts.site.as_ref().and_then(|id| self.sites.get(id)),
             organisation: &self.config.organisation.name,
             is_change: false,
@@ -140,11 +161,11 @@ impl Foresight {
         patient: Option<&Patient>,
         entry: &DirectoryEntry,
         now: Timestamp,
-    ) -> (Gate, Verdict) {
+    ) -> Decision {
         let facts = &admission.facts;
         let catalogue = self.catalogue.current();
         let Some(template) = catalogue.get(&facts.template) else {
-            return (Gate::Content, Verdict::Suppress(Reason::UnknownTemplate));
+            return Decision::plain(Gate::Content, Verdict::Suppress(Reason::UnknownTemplate));
         };
         let manifest = &template.manifest;
         let asking = Asking {
@@ -164,8 +185,7 @@ impl Foresight {
             jitter: 0.0,
             now,
         };
-        let decision = asking.ask(decide);
-        (decision.gate, decision.verdict)
+        asking.ask(decide)
     }
 
     fn cost(&self, channel: Channel, address: &str, segments: u32) -> u64 {

@@ -400,6 +400,14 @@ async fn chunk(
                 continue;
             }
         };
+        // The templates may have been exchanged since it was planned.
+        let others = |one: &Planned| {
+            corridor.approved.is_other(&one.hand.facts, corridor.catalogue.current().bundle_hash())
+        };
+        if others(&planned) || planned.riders.iter().any(others) {
+            back.extend(planned.releases());
+            continue;
+        }
         let rendered = match company::rendered(corridor, &mut planned, &digits).await {
             Ok(rendered) => rendered,
             Err(error) => {

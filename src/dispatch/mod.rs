@@ -4,6 +4,7 @@
 
 mod again;
 mod answers;
+mod approved;
 mod asking;
 mod breaker;
 mod budget;
@@ -60,7 +61,7 @@ use crate::store::rows::{
     Count, Decided, JobBody, LeasedMessage, MessageFacts, PatientState, Release, Settlement, Work,
 };
 use crate::store::{Store, StoreError};
-use crate::template::{SharedCatalogue, SiteContext};
+use crate::template::{RecipientContext, SharedCatalogue, SiteContext};
 pub use again::{Texts, rendered_again};
 pub use answers::AnswerLetter;
 pub use explain::{Explained, ExplainedAttempt, ExplainedCopy, GateStep, Next, NextAction, explain};
@@ -129,6 +130,7 @@ async fn again_if_contended<T, F: Future<Output = Result<T, StoreError>>>(
 /// What every stage sees.
 #[derive(Debug)]
 struct Corridor {
+    approved: approved::Approved,
     store: Arc<dyn Store>,
     config: Arc<Config>,
     catalogue: Arc<SharedCatalogue>,
@@ -216,6 +218,17 @@ struct Reader {
 }
 
 impl Reader {
+    /// As texts speak of them.
+    fn context(&self) -> RecipientContext<'_> {
+        RecipientContext {
+            kind: self.recipient,
+            name: self.name.as_ref(),
+            relationship: self.relationship.as_deref(),
+            authority: self.authority,
+            timezone: self.timezone.as_deref(),
+        }
+    }
+
     fn of(addressee: &Addressee<'_>, proxy: Option<&Proxy>) -> Self {
         Self {
             recipient: addressee.recipient,
@@ -270,6 +283,7 @@ impl Dispatcher {
         let (to_settle, settled) = mpsc::channel(IN_HAND);
         let lanes = lane::build(parts.carriers, &parts.config);
         let corridor = Arc::new(Corridor {
+            approved: approved::Approved::default(),
             sites: render::sites(&parts.config),
             rules: rules::decisions(&parts.config),
             retry: rules::retries(&parts.config),

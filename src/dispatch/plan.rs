@@ -29,6 +29,8 @@ use crate::template::Within;
 
 /// For so long others go first.
 const PASSED_OVER: SignedDuration = SignedDuration::from_millis(250);
+/// A message whose campaign was approved with other templates is looked at again after so long.
+const UNAPPROVED: SignedDuration = SignedDuration::from_secs(5);
 
 pub(super) async fn run(
     corridor: Arc<Corridor>,
@@ -111,6 +113,10 @@ struct Round {
 async fn decide_all(corridor: &Corridor, batch: Vec<InHand>, round: &mut Round) -> bool {
     let subjects: Vec<Subject> = batch.iter().map(subject).collect();
     let Some(directory) = read(corridor, &subjects).await else { return false };
+    if !corridor.approved.look_up(corridor, &batch).await {
+        round.back.extend(batch.iter().map(|hand| hand.release(None)));
+        return true;
+    }
     let uncopied = super::copies::write(corridor, &batch, &directory).await;
     for (n, (hand, entry)) in batch.into_iter().zip(&directory.entries).enumerate() {
         super::breathe(n).await;
@@ -312,6 +318,11 @@ pub(super) fn judge(
     if let (true, Some((_, reason))) = (fitting.is_empty(), hand.unfit.first()) {
         return Judged::plain(Gate::Content, Verdict::GiveUp(*reason));
     }
+    let other = corridor.approved.is_other(&hand.facts, catalogue.bundle_hash());
+    let unapproved = other.then(|| HoldView {
+        until: directory.now.checked_add(UNAPPROVED).ok(),
+        cause: Reason::AwaitingApproval,
+    });
     let asking = Asking {
         config: &corridor.config,
         rules: &corridor.rules,
@@ -324,7 +335,7 @@ pub(super) fn judge(
         manifest,
         channels: &fitting,
         served: &super::lane::served(corridor, &hand.facts),
-        hold: hold.map(|h| HoldView { until: h.asks_again(), cause: h.cause }),
+        hold: hold.map(|h| HoldView { until: h.asks_again(), cause: h.cause }).or(unapproved),
         jitter: rand::random::<f64>(),
         now: directory.now,
     };
@@ -341,7 +352,7 @@ pub(super) fn judge(
 }
 
 /// Who reads it; `None` where that is a proxy whose record is gone.
-fn reader(decision: &Decision, patient: &Patient, entry: &DirectoryEntry) -> Option<Reader> {
+pub(super) fn reader(decision: &Decision, patient: &Patient, entry: &DirectoryEntry) -> Option<Reader> {
     let proxy = decision.proxy.and_then(|place| patient.proxies.get(place));
     let known = decision.proxy.and_then(|place| entry.proxies.get(place)).and_then(Option::as_deref);
     let addressee = match proxy {

@@ -102,11 +102,8 @@ fn asked<T>(corridor: &Corridor, of: &Text<'_>, named: bool, ask: impl FnOnce(&R
         data: &body.data,
         patient: of.patient.name.as_ref().filter(|_| named),
         recipient: RecipientContext {
-            kind: of.reader.recipient,
             name: of.reader.name.as_ref().filter(|_| named),
-            relationship: of.reader.relationship.as_deref(),
-            authority: of.reader.authority,
-            timezone: of.reader.timezone.as_deref(),
+            ..of.reader.context()
         },
         site: place.and_then(|id| corridor.sites.get(id)),
         organisation: &corridor.config.organisation.name,

@@ -11,9 +11,6 @@ use super::job::{Job, When};
 use super::patient::Patient;
 use super::words::{Channel, Priority, Purpose, words};
 
-/// Recipients that the canary has where the plan says nothing else.
-pub const CANARY: u32 = 50;
-
 words! {
     /// Where a campaign stands.
     CampaignState {
@@ -253,4 +250,6 @@ pub struct Approval {
     pub at: Timestamp,
     /// Of the plan, the audience and the texts, as they stood.
     pub hash: String,
+    /// The bundle of templates alone; `None`: it was not noted.
+    pub texts: Option<String>,
 }

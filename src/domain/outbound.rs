@@ -86,6 +86,17 @@ pub enum Content {
 }
 
 impl Content {
+    /// What a person reads or hears.
+    #[must_use]
+    pub const fn text(&self) -> &Phi {
+        match self {
+            Self::Sms { text, .. } | Self::Email { text, .. } | Self::Portal { text, .. } => text,
+            Self::Voice { speech, .. } => speech,
+        }
+    }
+}
+
+impl Content {
     /// The channel this content is for.
     #[must_use]
     pub const fn channel(&self) -> Channel {

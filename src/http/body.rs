@@ -14,6 +14,8 @@ pub(super) enum Media {
     Json,
     Ndjson,
     Csv,
+    /// What Excel saves.
+    Workbook,
     /// What a page in a browser sends.
     Form,
     /// The same in parts.
@@ -26,6 +28,7 @@ impl Media {
             Self::Json => "application/json",
             Self::Ndjson => "application/x-ndjson",
             Self::Csv => "text/csv",
+            Self::Workbook => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
             Self::Form => "application/x-www-form-urlencoded",
             Self::Multipart => "multipart/form-data",
         }

@@ -13,7 +13,7 @@ use super::import::{PIECES, Pieces, feed};
 use super::problem::{Answer, Fail, Kind};
 use super::query::query;
 use super::route::{Call, json as answer, to_the_end};
-use crate::campaign::{Brought, Office, Refusal, Refused, Sheet, Wish, needs_approval, size};
+use crate::campaign::{Brought, Office, Refusal, Refused, Sheet, Wish, size};
 use crate::config::api::Scope;
 use crate::domain::campaign::{FollowUp, Pace, Plan};
 use crate::domain::ids::{CampaignId, PatientId, SourceName};
@@ -22,7 +22,7 @@ use crate::domain::problem::Problem;
 use crate::domain::reader::{Fields, Slot};
 use crate::domain::words::Reason;
 use crate::intake::import::{Audience, Format, RefusedFile};
-use crate::store::campaigns::{CampaignFilter, CampaignRow, Outstanding};
+use crate::store::campaigns::{CampaignFilter, CampaignRow};
 
 /// Refused rows that are listed; the others are counted.
 const LISTED: usize = 1_000;
@@ -79,11 +79,11 @@ pub(super) async fn one(call: &Call) -> Result<CampaignRow, Fail> {
 }
 
 /// A campaign with its plan as it was asked, and how far it has come.
-fn shown(row: &CampaignRow) -> Value {
+fn shown(office: &Office, row: &CampaignRow) -> Value {
     let mut value = serde_json::to_value(row).unwrap_or_default();
     if let Value::Object(map) = &mut value {
         map.insert("size".to_owned(), size(row).into());
-        map.insert("needs_approval".to_owned(), needs_approval(row).into());
+        map.insert("needs_approval".to_owned(), office.needs_approval(row).into());
     }
     value
 }
@@ -101,8 +101,12 @@ pub(super) async fn list(call: Call) -> Answer {
         return answer(StatusCode::OK, &json!({"campaigns": []}));
     };
     filter.sources = sources;
-    let rows = office(&call).store.campaigns(&filter).await?;
-    answer(StatusCode::OK, &json!({"campaigns": rows.iter().map(shown).collect::<Vec<_>>()}))
+    let office = office(&call);
+    let rows = office.store.campaigns(&filter).await?;
+    answer(
+        StatusCode::OK,
+        &json!({"campaigns": rows.iter().map(|row| shown(&office, row)).collect::<Vec<_>>()}),
+    )
 }
 
 /// The plan of the body, if the caller may ask for it.
@@ -110,7 +114,7 @@ async fn plan(call: &mut Call) -> Result<Plan, Fail> {
     let bytes = call.bytes(MAX_JOB_BYTES).await?;
     let own = call.caller.sources().and_then(|sources| sources.first().cloned());
     let default = own.or_else(|| call.shared.parts.config.default_source().cloned());
-    let plan = Plan::parse(&bytes, default.as_ref())?;
+    let plan = Plan::parse(&bytes, default.as_ref(), call.shared.parts.config.campaigns.canary)?;
     call.caller.must_speak_for(&plan.source)?;
     Ok(plan)
 }
@@ -120,6 +124,7 @@ pub(super) async fn create(mut call: Call) -> Answer {
     of_every_site(&call)?;
     let plan = plan(&mut call).await?;
     let (office, by, note) = (office(&call), call.caller.name().to_owned(), call.note.clone());
+    let desk = office.clone();
     note.say(plan.id.to_string());
     let row = to_the_end(async move {
         office.create(&plan, &by).await?;
@@ -128,23 +133,24 @@ pub(super) async fn create(mut call: Call) -> Answer {
         Ok::<_, Refused>(office.one(&plan.id).await?.0)
     })
     .await??;
-    answer(StatusCode::CREATED, &shown(&row))
+    answer(StatusCode::CREATED, &shown(&desk, &row))
 }
 
 /// `GET /v1/campaigns/{id}`.
 pub(super) async fn show(call: Call) -> Answer {
     let row = one(&call).await?;
     let office = office(&call);
-    let left: Outstanding = office.store.outstanding(&row.plan.id).await?;
-    let mut value = shown(&row);
+    let due = office.store.due_of_campaign(&row.plan.id).await?;
+    let mut value = shown(&office, &row);
     if let Value::Object(map) = &mut value {
-        map.insert("due_now".to_owned(), left.due.into());
+        map.insert("due_now".to_owned(), due.into());
         map.insert("expected_end".to_owned(), json!(office.expected_end(&row).await?));
     }
     answer(StatusCode::OK, &value)
 }
 
-/// `POST /v1/campaigns/{id}/audience`: CSV or NDJSON, read as it comes in.
+/// `POST /v1/campaigns/{id}/audience`: CSV, a workbook, or NDJSON, read as it comes in. The first rows are shown as they were
+/// understood; to people masked, as everywhere.
 pub(super) async fn audience(mut call: Call) -> Answer {
     let plan = one(&call).await?.plan;
     let wants_file = query(&call.uri, |fields| Some(is_true(fields, "refused_file")))?;
@@ -154,7 +160,7 @@ pub(super) async fn audience(mut call: Call) -> Answer {
         return Err(too_large(limit));
     }
     let office = office(&call);
-    let format = if call.media == Media::Csv { Format::Csv } else { Format::Ndjson };
+    let format = if call.media == Media::Ndjson { Format::Ndjson } else { Format::Csv };
     let options = office.audience_options(&plan, Some(format));
     let (to_reader, pieces) = mpsc::channel(PIECES);
     let (to_ledger, mut batches) = mpsc::channel(1);
@@ -163,8 +169,7 @@ pub(super) async fn audience(mut call: Call) -> Answer {
     let reading = tokio::task::spawn_blocking(move || {
         let rows = Audience::open(Pieces { pieces, rest: Bytes::new() }, options)?;
         let _nobody_may_wait = tell_columns.send(rows.columns());
-        Office::read_rows(rows, &to_ledger);
-        Ok(())
+        Ok(Office::read_rows(rows, &to_ledger))
     });
     let mut tally = Brought::default();
     let mut refusals = Refusals::begin(wants_file.then_some(columns)).await?;
@@ -177,11 +182,14 @@ pub(super) async fn audience(mut call: Call) -> Answer {
     let lost = |_| Fail::new(Kind::Internal, "the log of this program says more");
     let read = reading.await.map_err(lost)?;
     feeding.await.map_err(lost)??;
-    read.map_err(Fail::invalid)?;
+    let mut first = read.map_err(Fail::invalid)?;
+    if call.caller.is_person() {
+        first = first.masked();
+    }
     call.note.say(format!("{} added, {} refused", tally.added, tally.refused));
     let (listed, file) = refusals.finish()?;
     let mut told = json!({"read": tally.read, "added": tally.added, "known": tally.known, "refused": tally.refused,
-        "refusals": listed});
+        "refusals": listed, "first_rows": first});
     if let (Some(file), Value::Object(told)) = (file, &mut told) {
         told.insert("refused_file".to_owned(), file.into());
     }
@@ -243,15 +251,16 @@ pub(super) async fn dry_run(mut call: Call) -> Answer {
 
 async fn act(call: &Call, wish: Wish) -> Answer {
     let (id, office, by) = (one(call).await?.plan.id, office(call), call.caller.name().to_owned());
+    let desk = office.clone();
     let row = to_the_end(async move { office.wish(&id, &by, &wish).await }).await??;
-    answer(StatusCode::OK, &shown(&row))
+    answer(StatusCode::OK, &shown(&desk, &row))
 }
 
 /// `POST /v1/campaigns/{id}/approve`: with the number of recipients, as the approver has read it. What needs another
 /// person's word needs somebody whose office that is; the canary of a small campaign may be looked at by its own people.
 pub(super) async fn approve(mut call: Call) -> Answer {
     let count = call.form(|fields| fields.need("recipients", |slot| slot.whole(0, u32::MAX))).await?;
-    if needs_approval(&one(&call).await?) && !call.caller.allows(Scope::CampaignsApprove) {
+    if office(&call).needs_approval(&one(&call).await?) && !call.caller.allows(Scope::CampaignsApprove) {
         let why = "this campaign needs somebody with the scope campaigns:approve, such as an approver";
         return Err(Fail::new(Kind::Forbidden, why));
     }
@@ -294,8 +303,9 @@ pub(super) async fn done(mut call: Call) -> Answer {
 /// `GET /v1/campaigns/{id}/report`.
 pub(super) async fn report(call: Call) -> Answer {
     let row = one(&call).await?;
-    let report = office(&call).store.campaign_report(&row.plan.id).await?;
-    answer(StatusCode::OK, &json!({"campaign": shown(&row), "report": report}))
+    let office = office(&call);
+    let report = office.store.campaign_report(&row.plan.id).await?;
+    answer(StatusCode::OK, &json!({"campaign": shown(&office, &row), "report": report}))
 }
 
 /// `GET /v1/campaigns/{id}/recipients`: ids and words, a page at a time.
@@ -340,6 +350,7 @@ pub(super) async fn follow(mut call: Call, kind: FollowUp) -> Answer {
         return Err(Fail::invalid(vec![problem]));
     }
     let (office, by) = (office(&call), call.caller.name().to_owned());
+    let desk = office.clone();
     let row = to_the_end(async move { office.follow(&parent.id, kind, plan, &by).await }).await??;
-    answer(StatusCode::CREATED, &shown(&row))
+    answer(StatusCode::CREATED, &shown(&desk, &row))
 }

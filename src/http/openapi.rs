@@ -365,6 +365,7 @@ fn campaigns() -> Vec<(&'static str, Value)> {
                 ("refused", whole()),
                 ("refusals", list(map())),
                 ("refused_file?", text()),
+                ("first_rows", map()),
             ]),
         ),
         ("Approve", strict(&[("recipients", whole())])),
@@ -375,6 +376,7 @@ fn campaigns() -> Vec<(&'static str, Value)> {
             object(&[
                 ("recipients", whole()),
                 ("would_get", whole()),
+                ("by_proxy", whole()),
                 ("excluded", map()),
                 ("by_channel", map()),
                 ("by_language", map()),

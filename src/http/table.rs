@@ -286,11 +286,11 @@ const ROUTES: &[Route] = &[
         method: Verb::Post,
         path: "/v1/campaigns/{id}/audience",
         door: Door::AnyOf(&[Scope::CampaignsWrite]),
-        takes: &[Media::Csv, Media::Ndjson],
+        takes: &[Media::Csv, Media::Workbook, Media::Ndjson],
         streams: true,
         run: |call| Box::pin(campaigns::audience(call)),
         doc: Doc {
-            summary: "Add an audience from CSV or NDJSON, read as it comes in; sent again, it adds nobody twice",
+            summary: "Add an audience from CSV, a workbook or NDJSON, read as it comes in; sent again, it adds nobody twice",
             query: campaigns::AUDIENCE,
             body: "",
             answers: &[

@@ -1,4 +1,4 @@
-//! Patients from a file: CSV as spreadsheets write it, or a JSON object a line (NDJSON).
+//! Patients from a file: CSV as spreadsheets write it, a workbook of Excel, or a JSON object a line (NDJSON).
 //!
 //! The file is read as it streams: one row is in memory at a time, and a bad row is told with its line and its
 //! column while the others go on. [`RefusedFile`] writes the bad ones down, to be mended and sent again.
@@ -8,12 +8,14 @@ mod cells;
 mod csv_rows;
 mod ndjson_rows;
 mod refused;
+mod text;
+mod workbook;
 
 use std::io::{self, BufReader, Chain, Cursor, Read};
 
 use jiff::Timestamp;
 
-pub use audience::{Audience, AudienceOptions, Member};
+pub use audience::{Audience, AudienceOptions, FirstRow, FirstRows, Member};
 pub use csv_rows::COLUMNS;
 pub use refused::{RefusedFile, neutral};
 
@@ -24,6 +26,7 @@ use crate::domain::problem::Problem;
 use crate::domain::reader::{Expect, Fault, ParseDefaults};
 use csv_rows::CsvRows;
 use ndjson_rows::NdjsonRows;
+use text::Text;
 
 /// Bytes from which the kind of file is told.
 const HEAD: usize = 8 * 1024;
@@ -44,7 +47,7 @@ pub struct ImportOptions {
 /// The two kinds of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Values between commas, semicolons or tabs, names in the first row.
+    /// Values between commas, semicolons or tabs, names in the first row; or the first sheet of a workbook.
     Csv,
     /// A JSON object a line, each a patient of the contract.
     Ndjson,
@@ -74,8 +77,34 @@ enum Rows<R: Read> {
     Ndjson(NdjsonRows<Source<R>>),
 }
 
-/// The file from its first byte: what was read to tell its kind, then the rest.
-type Source<R> = Chain<Cursor<Vec<u8>>, R>;
+/// The file as text from its first letter.
+enum Source<R> {
+    /// What was read to tell its kind, then the rest.
+    Text(Chain<Cursor<Vec<u8>>, Text<Raw<R>>>),
+    Workbook(workbook::Sheet),
+}
+
+/// The file from its first byte.
+type Raw<R> = Chain<Cursor<Vec<u8>>, R>;
+
+impl<R: Read> Read for Source<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Text(text) => text.read(buffer),
+            Self::Workbook(sheet) => sheet.read(buffer),
+        }
+    }
+}
+
+impl<R: Read> Rows<R> {
+    /// The last row as it came.
+    fn original(&self) -> Vec<Phi> {
+        match self {
+            Self::Csv(rows) => rows.original(),
+            Self::Ndjson(rows) => rows.original(),
+        }
+    }
+}
 
 impl<R: Read> Import<R> {
     /// Looks at the file's beginning and, in CSV, at its names of columns.
@@ -121,16 +150,28 @@ fn opened<R: Read>(
     format: Option<Format>,
     columns: impl FnOnce(&[String]) -> Vec<Problem>,
 ) -> Result<Rows<R>, Vec<Problem>> {
-    let mut head = Vec::with_capacity(HEAD);
-    let limit = u64::try_from(HEAD).unwrap_or(u64::MAX);
-    input.by_ref().take(limit).read_to_end(&mut head).map_err(|error| vec![unreadable(&error)])?;
-    let head = readable(head).map_err(|fault| vec![fault.at("")])?;
+    let head = beginning(&mut input)?;
+    if workbook::is_one(&head) {
+        let sheet =
+            workbook::Sheet::open(Cursor::new(head).chain(input)).map_err(|fault| vec![fault.at("")])?;
+        return Ok(Rows::Csv(CsvRows::open(b',', Source::Workbook(sheet), columns)?));
+    }
+    let mut text = Text::new(Cursor::new(head.clone()).chain(input), &head);
+    let head = readable(beginning(&mut text)?).map_err(|fault| vec![fault.at("")])?;
     let format = format.unwrap_or_else(|| told_by(&head));
-    let source = |head| Cursor::new(head).chain(input);
+    let source = |head| Source::Text(Cursor::new(head).chain(text));
     Ok(match format {
         Format::Csv => Rows::Csv(CsvRows::open(csv_rows::delimiter(&head), source(head), columns)?),
         Format::Ndjson => Rows::Ndjson(NdjsonRows::new(BufReader::with_capacity(64 * 1024, source(head)))),
     })
+}
+
+/// The first bytes.
+fn beginning(input: &mut impl Read) -> Result<Vec<u8>, Vec<Problem>> {
+    let mut head = Vec::with_capacity(HEAD);
+    let limit = u64::try_from(HEAD).unwrap_or(u64::MAX);
+    input.take(limit).read_to_end(&mut head).map_err(|error| vec![unreadable(&error)])?;
+    Ok(head)
 }
 
 /// A list is no word of the patient: whatever it says of itself, a grant in it counts as imported, so that it
@@ -154,14 +195,11 @@ fn imported(patient: &mut Patient, updated_at: Option<Timestamp>) {
     patient.consents = consent::merge(&[], stamped.collect());
 }
 
-/// The beginning without its byte order mark, if it can be UTF-8 text at all.
+/// The beginning without its byte order mark, if it can be text at all.
 fn readable(mut head: Vec<u8>) -> Result<Vec<u8>, Fault> {
-    const CURE: &str = "save it as \"CSV UTF-8\", or as NDJSON in UTF-8";
-    if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
-        return Err(Fault::malformed("the file is UTF-16", CURE));
-    }
-    if head.starts_with(b"PK\x03\x04") || head.starts_with(b"\xd0\xcf\x11\xe0") {
-        return Err(Fault::malformed("the file is a workbook or an archive, not text", CURE));
+    const CURE: &str = "save it as .xlsx, as \"CSV UTF-8\", or as NDJSON in UTF-8";
+    if head.starts_with(b"\xd0\xcf\x11\xe0") {
+        return Err(Fault::malformed("the file is a workbook of the old kind, or has a password", CURE));
     }
     if head.contains(&0) {
         return Err(Fault::malformed("the file holds NUL bytes", CURE));

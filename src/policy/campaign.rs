@@ -14,9 +14,6 @@ use crate::domain::job::When;
 use crate::domain::patient::{Patient, PostalAddress};
 use crate::domain::words::{Channel, words};
 
-/// An approval is good for so long, unless the campaign has begun.
-pub const APPROVAL_LASTS: SignedDuration = SignedDuration::from_hours(24);
-
 /// A booking line that has been closed for so many days does not open any more.
 const CLOSED_DAYS: u32 = 400;
 
@@ -84,10 +81,22 @@ pub fn approval_hash(plan: &str, size: u64, audience: &str, bundle: &str) -> Str
     hex::encode(hash.finalize())
 }
 
-/// Whether an approval counts: for what would be sent now, and not older than a day, unless it has been used.
+/// Whether an approval counts: for what would be sent now, and not older than it `lasts`, unless it has been used.
 #[must_use]
-pub fn stands(approval: Option<&Approval>, hash: &str, started: bool, now: Timestamp) -> bool {
-    approval.is_some_and(|a| a.hash == hash && (started || now.duration_since(a.at) < APPROVAL_LASTS))
+pub fn stands(
+    approval: Option<&Approval>,
+    hash: &str,
+    lasts: SignedDuration,
+    started: bool,
+    now: Timestamp,
+) -> bool {
+    approval.is_some_and(|a| a.hash == hash && (started || now.duration_since(a.at) < lasts))
+}
+
+/// Whether another person has to agree that so many are written to. A correction passes the caps, so it always needs one.
+#[must_use]
+pub fn needs_approval(size: u64, above: u64, lifts_cap: bool) -> bool {
+    size > above || lifts_cap
 }
 
 /// The part of a person's digest that stands for them in the audience: sums of it do not depend on an order.

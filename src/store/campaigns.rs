@@ -1,6 +1,6 @@
 //! Campaigns, as the ledger keeps them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -66,12 +66,18 @@ pub trait Campaigns {
     /// its message is taken back.
     async fn expanded(&self, ask: &Expanded) -> Result<()>;
 
-    /// How much of a campaign waits: recipients, and messages that are due and not begun.
+    /// Messages that are due and not begun, or wait for their provider; counted up to some ten thousands.
+    async fn due_of_campaign(&self, id: &CampaignId) -> Result<u64>;
+
+    /// Whether anything of a campaign waits: recipients, and messages.
     async fn outstanding(&self, id: &CampaignId) -> Result<Outstanding>;
 
-    /// The messages that were written and not begun, in the order of their turns, `limit` at most. Those that wait for
-    /// another reason than their turn, such as quiet hours, are left out.
-    async fn waiting_turns(&self, id: &CampaignId, limit: u32) -> Result<Vec<MessageId>>;
+    /// The messages that were written and not begun, in the order in which they were written, `limit` at most, each with
+    /// its recipient's ordinal. Those that wait for another reason than their turn, such as quiet hours, are left out.
+    async fn waiting_turns(&self, id: &CampaignId, limit: u32) -> Result<Vec<(MessageId, Option<u64>)>>;
+
+    /// When these recipients may be written to.
+    async fn ready_at(&self, id: &CampaignId, ordinals: &[u64]) -> Result<HashMap<u64, Timestamp>>;
 
     /// Takes back what a cancelled campaign has written and not begun; once nothing is left, its hold ends. Answers how
     /// many messages.
@@ -229,8 +235,6 @@ pub struct Expanded {
 /// What waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outstanding {
-    /// Messages that are due and not begun; counted up to some ten thousands.
-    pub due: u64,
     /// Messages that are not final.
     pub open: bool,
     /// The lowest wave of those who have no message yet; `None`: nobody is left, or they are not yet sorted.

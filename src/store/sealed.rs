@@ -260,6 +260,7 @@ pub const OPEN: &[(&str, &str)] = &[
         "the sum of the digests of all who are meant: of more than a few it tells nothing",
     ),
     ("campaigns.approved_by", "an account"),
+    ("campaigns.approved_texts", "SHA-256 of a bundle of templates"),
     ("campaigns.approved_hash", "SHA-256 of plan, audience and texts together"),
     ("users.role", "a word of a closed set"),
     ("users.sites", "places of ours"),

@@ -36,6 +36,7 @@ mod provider;
 mod receipt;
 mod recover;
 mod rooms;
+mod sheets;
 mod simulator;
 mod store;
 mod templates;

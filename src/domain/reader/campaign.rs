@@ -7,7 +7,7 @@ use super::job::{channels, data, when};
 use super::place::{Fault, Faults, Path};
 use super::slot::{Fields, Slot};
 use super::{ParseDefaults, decode, leaf};
-use crate::domain::campaign::{AudienceQuery, AutoPause, CANARY, Pace, PaceUnit, Plan, RecipientBody, Wave};
+use crate::domain::campaign::{AudienceQuery, AutoPause, Pace, PaceUnit, Plan, RecipientBody, Wave};
 use crate::domain::hours::WeekHours;
 use crate::domain::ids::{CampaignId, PatientId, SiteId, SourceName, TemplateName};
 use crate::domain::job::{MAX_JOB_BYTES, When};
@@ -23,20 +23,21 @@ const CONDITIONS: usize = 200;
 const YEARS: u32 = 130;
 
 impl Plan {
-    /// Reads a plan of at most [`MAX_JOB_BYTES`]. `source` is whose it is where it names none.
+    /// Reads a plan of at most [`MAX_JOB_BYTES`]. `source` is whose it is where it names none, `canary` how many go first
+    /// where it does not say.
     ///
     /// # Errors
     /// All that is wrong with it, by JSON path.
-    pub fn parse(bytes: &[u8], source: Option<&SourceName>) -> Result<Self, Vec<Problem>> {
+    pub fn parse(bytes: &[u8], source: Option<&SourceName>, canary: u32) -> Result<Self, Vec<Problem>> {
         let mut faults = Faults::default();
         let mut fields = Fields::new(decode::object(bytes, MAX_JOB_BYTES)?, Path::ROOT, &mut faults);
-        let plan = read(&mut fields, source);
+        let plan = read(&mut fields, source, canary);
         fields.finish();
         faults.settle(plan)
     }
 }
 
-fn read(fields: &mut Fields<'_>, default: Option<&SourceName>) -> Option<Plan> {
+fn read(fields: &mut Fields<'_>, default: Option<&SourceName>, most_first: u32) -> Option<Plan> {
     let id = fields.need("id", |slot| slot.name(CampaignId::parse, CampaignId::RULE));
     let title = fields.read("title", |slot| slot.text(TITLE));
     if default.is_none() && !fields.gives("source") {
@@ -73,7 +74,7 @@ fn read(fields: &mut Fields<'_>, default: Option<&SourceName>) -> Option<Plan> {
         end,
         pace,
         waves: waves.unwrap_or_default(),
-        canary: canary.unwrap_or(CANARY),
+        canary: canary.unwrap_or(most_first),
         auto_pause: auto_pause.unwrap_or_default(),
         follows: None,
     })
@@ -214,9 +215,16 @@ pub fn mangled(text: &str) -> Option<(&'static str, &'static str)> {
             && digits.chars().all(|c| c.is_ascii_digit() || c == '.' || c == ',')
             && power.is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()))
     });
-    exponent.then_some((
-        "the spreadsheet has rounded a long number, and its last digits are gone",
-        "format the column as text, enter the numbers again, and export again",
+    if exponent {
+        return Some((
+            "the spreadsheet has rounded a long number, and its last digits are gone",
+            "format the column as text, enter the numbers again, and export again",
+        ));
+    }
+    let errors = ["#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!"];
+    errors.contains(&text).then_some((
+        "the spreadsheet could not compute it",
+        "mend the formula, or enter the value itself, and export again",
     ))
 }
 
@@ -238,13 +246,13 @@ mod tests {
     use super::*;
 
     fn plan(text: &str) -> Result<Plan, Vec<Problem>> {
-        Plan::parse(text.as_bytes(), SourceName::parse("ehr").as_ref())
+        Plan::parse(text.as_bytes(), SourceName::parse("ehr").as_ref(), 50)
     }
 
     #[test]
     fn a_plan_needs_little_and_says_what_is_wrong() {
         let least = plan(r#"{"id": "flu", "template": "vaccine-invitation"}"#).unwrap();
-        assert_eq!((least.canary, least.title.as_str(), least.source.as_str()), (CANARY, "flu", "ehr"));
+        assert_eq!((least.canary, least.title.as_str(), least.source.as_str()), (50, "flu", "ehr"));
         let local =
             plan(r#"{"id": "flu", "template": "t", "start": {"local": "2026-11-28T10:00"}}"#).unwrap();
         assert!(matches!(local.start, Some(When::Local(_))));

@@ -13,6 +13,7 @@ use super::{Format, Row, Rows, opened};
 use crate::domain::campaign::RecipientBody;
 use crate::domain::ids::{PatientId, TemplateName};
 use crate::domain::patient::Patient;
+use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
 use crate::domain::reader::{Fault, ParseDefaults, campaign_recipient, is_ambiguous_day, mangled};
 use crate::domain::words::Reason;
@@ -20,6 +21,13 @@ use crate::template::{Catalogue, Kind, Variable};
 
 /// Columns that make a row's patient an inline one.
 const CONTACTS: [&str; 5] = ["phone", "sms", "voice", "email", "portal"];
+
+/// Columns that show nothing of a person.
+const OPEN: [&str; 9] =
+    ["id", "patient_id", "language", "timezone", "state", "country", "site", "active", "preferred_channels"];
+
+/// Rows that are shown.
+const FIRST: usize = 5;
 
 /// How a file is read.
 #[derive(Clone, Debug)]
@@ -44,6 +52,39 @@ pub struct Member {
     pub body: RecipientBody,
 }
 
+/// The first rows under the headings that they were understood by: whoever sent the file sees whether each column is
+/// what it is called.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct FirstRows {
+    pub columns: Vec<String>,
+    pub rows: Vec<FirstRow>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct FirstRow {
+    /// From 1.
+    pub line: u64,
+    /// One for each column; a refused row may have fewer.
+    pub cells: Vec<Phi>,
+}
+
+impl FirstRows {
+    /// Without what tells of a person: ids stay, and what many have in common.
+    #[must_use]
+    pub fn masked(mut self) -> Self {
+        let Self { columns, rows } = &mut self;
+        for row in rows {
+            for (name, cell) in columns.iter().zip(&mut row.cells) {
+                if !OPEN.contains(&name.as_str()) && !cell.expose().is_empty() {
+                    *cell = Phi::new(cell.masked());
+                }
+            }
+        }
+        self
+    }
+}
+
 /// A file under way: an iterator of its rows.
 #[derive(Debug)]
 pub struct Audience<R: Read> {
@@ -51,6 +92,7 @@ pub struct Audience<R: Read> {
     options: AudienceOptions,
     seen: Seen,
     ordinal: u64,
+    first: Vec<FirstRow>,
     /// Digits of the ids that begin with a zero: shorter ones have lost theirs.
     width: Option<usize>,
 }
@@ -62,7 +104,7 @@ impl<R: Read> Audience<R> {
     /// What is wrong with the file as a whole: its encoding, its kind, its columns.
     pub fn open(input: R, options: AudienceOptions) -> Result<Self, Vec<Problem>> {
         let rows = opened(input, options.format, |columns| judge(columns, &variables(&options)))?;
-        Ok(Self { rows, options, seen: Seen::default(), ordinal: 0, width: None })
+        Ok(Self { rows, options, seen: Seen::default(), ordinal: 0, first: Vec::new(), width: None })
     }
 
     /// The names of the columns, or of what stands in their place.
@@ -72,6 +114,12 @@ impl<R: Read> Audience<R> {
             Rows::Csv(rows) => rows.columns().map(str::to_owned).collect(),
             Rows::Ndjson(_) => vec!["recipient".to_owned()],
         }
+    }
+
+    /// The first of the rows that have been read.
+    #[must_use]
+    pub fn first_rows(&self) -> FirstRows {
+        FirstRows { columns: self.columns(), rows: self.first.clone() }
     }
 
     /// Whether somebody stands there twice, or an id has lost its zeros.
@@ -118,6 +166,9 @@ impl<R: Read> Iterator for Audience<R> {
         }?;
         self.ordinal += 1;
         let Row { line, result, original } = row;
+        if self.first.len() < FIRST {
+            self.first.push(FirstRow { line, cells: self.rows.original() });
+        }
         let ordinal = self.ordinal;
         let result = result
             .and_then(|(patient, body)| {
@@ -133,8 +184,7 @@ impl<R: Read> Iterator for Audience<R> {
         let original = match &self.rows {
             _ if result.is_ok() || !original.is_empty() => original,
             // It could be read, and was not taken for another reason.
-            Rows::Csv(rows) => rows.original(),
-            Rows::Ndjson(rows) => rows.original(),
+            rows => rows.original(),
         };
         Some(Row { line, result, original })
     }

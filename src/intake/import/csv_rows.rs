@@ -1,6 +1,7 @@
 //! CSV: names in the first row, a patient in each that follows. A cell that is empty says nothing, so a file never
 //! deletes; of contacts it replaces those of the channels for which a row has a value.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +10,7 @@ use csv::ByteRecord;
 
 use super::cells::Cells;
 use super::refused::plain;
+use super::text::Spelling;
 use super::{MAX_ROW, Row, broken_off, unreadable};
 use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
@@ -59,6 +61,7 @@ pub(super) struct CsvRows<R> {
     columns: Vec<String>,
     budget: Arc<AtomicUsize>,
     record: ByteRecord,
+    spelling: Spelling,
     /// Whether rows end in CR LF. The reader takes the LF only with the row that follows.
     crlf: bool,
     ended: bool,
@@ -85,13 +88,19 @@ impl<R: Read> CsvRows<R> {
             .has_headers(false)
             .from_reader(input);
         let mut record = ByteRecord::new();
-        reader.read_byte_record(&mut record).map_err(|error| vec![stopped(&error)])?;
+        let mut line = 1;
+        while reader.read_byte_record(&mut record).map_err(|error| vec![stopped(&error)])?
+            && is_blank(&record)
+        {
+            line = reader.position().line();
+        }
         let columns: Vec<_> = record.iter().map(column_name).collect();
         let within = record.as_slice().iter().filter(|byte| **byte == b'\n').count();
-        let crlf = reader.position().line() == 1 + u64::try_from(within).unwrap_or_default();
+        let crlf = reader.position().line() == line + u64::try_from(within).unwrap_or_default();
         let faults = judge(&columns);
         if faults.is_empty() {
-            Ok(Self { reader, columns, budget, record, crlf, ended: false })
+            let spelling = Spelling::default().after(record.iter());
+            Ok(Self { reader, columns, budget, record, spelling, crlf, ended: false })
         } else {
             Err(faults)
         }
@@ -110,13 +119,26 @@ impl<R: Read> CsvRows<R> {
         if self.ended {
             return None;
         }
-        self.budget.store(BUDGET, Ordering::Relaxed);
         let unread = u64::from(self.crlf);
-        let line = self.reader.position().line() + unread;
-        match self.reader.read_byte_record(&mut self.record) {
+        let mut line;
+        let read_on = loop {
+            self.budget.store(BUDGET, Ordering::Relaxed);
+            line = self.reader.position().line() + unread;
+            match self.reader.read_byte_record(&mut self.record) {
+                // A row of nothing but separators: spreadsheets write them after the last one.
+                Ok(true) if is_blank(&self.record) => {}
+                other => break other,
+            }
+        };
+        match read_on {
             Ok(true) => {
                 let line = self.record.position().map_or(line, |at| at.line() + unread);
-                let result = self.cells().and_then(|cells| read(&cells));
+                self.spelling = self.spelling.after(self.record.iter());
+                let result = self.cells().and_then(|cells| {
+                    let bare = cells.iter();
+                    let bare = bare.map(|(name, text)| (*name, plain(text.trim_matches([' ', '\u{a0}']))));
+                    read(&bare.collect::<Vec<_>>())
+                });
                 let original = if result.is_err() { self.original() } else { Vec::new() };
                 Some(Row { line, result, original })
             }
@@ -136,12 +158,15 @@ impl<R: Read> CsvRows<R> {
         let cells = self.columns.iter().zip(self.record.iter());
         cells
             .filter(|(name, _)| !OWN_COLUMNS.contains(&name.as_str()))
-            .map(|(_, cell)| Phi::new(plain(&String::from_utf8_lossy(cell))))
+            .map(|(_, cell)| {
+                let text = self.spelling.read(cell).unwrap_or_else(|| String::from_utf8_lossy(cell));
+                Phi::new(plain(&text))
+            })
             .collect()
     }
 
-    /// Names and texts of the row.
-    fn cells(&self) -> Result<Vec<(&str, &str)>, Vec<Problem>> {
+    /// Names and texts of the row, as they stand there.
+    fn cells(&self) -> Result<Vec<(&str, Cow<'_, str>)>, Vec<Problem>> {
         let surplus = self.record.iter().skip(self.columns.len()).any(|cell| !cell.is_empty());
         if self.record.len() < self.columns.len() || surplus {
             let rule =
@@ -156,13 +181,17 @@ impl<R: Read> CsvRows<R> {
         let mut cells = Vec::with_capacity(self.columns.len());
         let mut faults = Vec::new();
         for (name, cell) in self.columns.iter().zip(self.record.iter()) {
-            match std::str::from_utf8(cell) {
-                Ok(text) => cells.push((name.as_str(), plain(text.trim_matches([' ', '\u{a0}'])))),
-                Err(_) => faults.push(not_utf8().at(name.as_str())),
+            match self.spelling.read(cell) {
+                Some(text) => cells.push((name.as_str(), text)),
+                None => faults.push(not_utf8().at(name.as_str())),
             }
         }
         if faults.is_empty() { Ok(cells) } else { Err(faults) }
     }
+}
+
+fn is_blank(record: &ByteRecord) -> bool {
+    record.iter().all(<[u8]>::is_empty)
 }
 
 /// The patient of a row.
@@ -224,7 +253,10 @@ pub(super) fn column_faults(
 }
 
 fn not_utf8() -> Fault {
-    Fault::malformed("must be UTF-8", "save the file as \"CSV UTF-8\"")
+    Fault::malformed(
+        "holds letters in another encoding than the rest of the file",
+        "save the file as .xlsx or as \"CSV UTF-8\"",
+    )
 }
 
 fn stopped(error: &csv::Error) -> Problem {

@@ -53,15 +53,17 @@ fn a_campaign_goes_its_way_and_no_other() {
 fn an_approval_is_for_one_thing_and_one_day() {
     let hash = approval_hash("{}", 2, "a", "b");
     let now = at("2026-11-28T12:00:00Z");
-    let approval = Approval { by: "eve".to_owned(), at: at("2026-11-27T12:00:01Z"), hash: hash.clone() };
-    assert!(stands(Some(&approval), &hash, false, now));
-    assert!(!stands(Some(&approval), &hash, false, at("2026-11-28T12:00:01Z")), "a day is over");
-    assert!(stands(Some(&approval), &hash, true, at("2026-12-28T12:00:01Z")), "it was used in time");
-    assert!(!stands(None, &hash, false, now));
+    let approval =
+        Approval { by: "eve".to_owned(), at: at("2026-11-27T12:00:01Z"), hash: hash.clone(), texts: None };
+    let day = SignedDuration::from_hours(24);
+    assert!(stands(Some(&approval), &hash, day, false, now));
+    assert!(!stands(Some(&approval), &hash, day, false, at("2026-11-28T12:00:01Z")), "a day is over");
+    assert!(stands(Some(&approval), &hash, day, true, at("2026-12-28T12:00:01Z")), "it was used in time");
+    assert!(!stands(None, &hash, day, false, now));
     for (plan, size, audience, bundle) in
         [("{ }", 2, "a", "b"), ("{}", 3, "a", "b"), ("{}", 2, "", "ab"), ("{}", 2, "a", "c")]
     {
-        assert!(!stands(Some(&approval), &approval_hash(plan, size, audience, bundle), true, now));
+        assert!(!stands(Some(&approval), &approval_hash(plan, size, audience, bundle), day, true, now));
     }
 }
 

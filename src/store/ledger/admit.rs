@@ -188,6 +188,7 @@ impl<E: Engine> Ledger<E> {
             .iter()
             .map(|(_, a)| self.sealed_job(a.facts.id, &a.body))
             .collect::<Result<Vec<Vec<u8>>>>()?;
+        let wanted = wanted(batch);
         let columns = vec![
             ids("id", order, |(_, a)| a.facts.id.0),
             texts("source", order, |(_, a)| a.facts.source.as_str()),
@@ -207,7 +208,7 @@ impl<E: Engine> Ledger<E> {
             times("expires_at", order, |(_, a)| Some(a.expires_at)),
             times("due_at", order, |(_, a)| a.due_at),
             times("ack_by", order, |(_, a)| a.ack_by),
-            flags("wanted", order, |(place, _)| *place < batch.room),
+            flags("wanted", order, |(place, _)| wanted.contains(place)),
         ];
         let args = args![batch.worker.0, micros(self.timings.lease)].batch(columns);
         let rows = E::run(tx, E::STATEMENTS.admit, args).await?;
@@ -306,6 +307,14 @@ impl<E: Engine> Ledger<E> {
             .collect();
         self.insert_events(tx, &events).await
     }
+}
+
+/// The places of the batch for which there is room: what is urgent first, so that it waits for nothing else.
+fn wanted(batch: &AdmitBatch) -> HashSet<usize> {
+    let mut places: Vec<usize> = (0..batch.admissions.len()).collect();
+    places.sort_by_key(|place| batch.admissions.get(*place).map(|a| a.facts.priority as i64));
+    places.truncate(batch.room);
+    places.into_iter().collect()
 }
 
 /// What only the ledger could refuse, as far as nobody waits for the answer.

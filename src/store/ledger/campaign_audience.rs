@@ -18,6 +18,9 @@ use crate::store::engine::{Column, Data, Engine, args, ints, maybe_ids, maybe_te
 use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError};
 
+/// Recipients that are asked for in one statement.
+const AT_ONCE: usize = 5_000;
+
 /// Due messages are counted up to here.
 const COUNTED: i64 = 20_000;
 
@@ -334,24 +337,51 @@ impl<E: Engine> Ledger<E> {
         E::commit(tx).await
     }
 
+    pub(super) async fn when_ready(
+        &self,
+        id: &CampaignId,
+        ordinals: &[u64],
+    ) -> Result<HashMap<u64, Timestamp>> {
+        let mut ready = HashMap::with_capacity(ordinals.len());
+        for some in ordinals.chunks(AT_ONCE) {
+            let some: Vec<i64> = some.iter().map(|ordinal| number(*ordinal)).collect();
+            let sql = "SELECT ordinal, ready_at FROM campaign_recipients WHERE campaign_id = $1 AND ordinal = ANY($2)";
+            for row in &self.engine.read(sql, args![id.as_str(), some]).await? {
+                ready.insert(row.count(0)?, row.time(1)?);
+            }
+        }
+        Ok(ready)
+    }
+
+    pub(super) async fn count_due(&self, id: &CampaignId) -> Result<u64> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT count(*) FROM (SELECT 1 FROM messages WHERE campaign_id = $1
+                     AND status IN ('accepted', 'scheduled', 'held')
+                     AND (due_at <= now() OR reason = 'provider_unavailable') LIMIT $2) AS due",
+                args![id.as_str(), COUNTED],
+            )
+            .await?;
+        rows.first().map_or(Ok(0), |row| row.count(0))
+    }
+
     pub(super) async fn what_waits(&self, id: &CampaignId) -> Result<Outstanding> {
         let rows = self
             .engine
             .read(
                 "SELECT
-                     (SELECT count(*) FROM (SELECT 1 FROM messages WHERE campaign_id = $1
-                         AND status IN ('accepted', 'scheduled', 'held') AND due_at <= now() LIMIT $2) AS due),
                      EXISTS (SELECT 1 FROM messages WHERE campaign_id = $1
                          AND status IN ('accepted', 'scheduled', 'held', 'sending')),
                      (SELECT CAST(wave AS bigint) FROM campaign_recipients WHERE campaign_id = $1 AND state = 0
                          AND wave IS NOT NULL ORDER BY wave LIMIT 1),
                      EXISTS (SELECT 1 FROM campaign_recipients WHERE campaign_id = $1 AND state = 0 AND wave IS NULL)",
-                args![id.as_str(), COUNTED],
+                args![id.as_str()],
             )
             .await?;
         let row = rows.first().ok_or_else(|| StoreError::Internal("no answer".to_owned()))?;
-        let wave = row.maybe_int(2)?.and_then(|wave| u16::try_from(wave).ok());
-        Ok(Outstanding { due: row.count(0)?, open: row.flag(1)?, next_wave: wave, unsorted: row.flag(3)? })
+        let wave = row.maybe_int(1)?.and_then(|wave| u16::try_from(wave).ok());
+        Ok(Outstanding { open: row.flag(0)?, next_wave: wave, unsorted: row.flag(2)? })
     }
 
     pub(super) async fn list_recipients(

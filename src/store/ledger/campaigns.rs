@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use super::{Ledger, Numbered, unfit};
@@ -28,10 +28,13 @@ const LEASE: SignedDuration = SignedDuration::from_secs(2);
 /// A command that was under way when a campaign was cancelled has been written by then.
 const STRAGGLERS: SignedDuration = SignedDuration::from_secs(90);
 
+/// Turns that one statement gives.
+const TURNS: usize = 10_000;
+
 /// The columns of a campaign, in the order in which [`Ledger::campaign_row`] reads them.
 const ROW: &str = "plan, state, reason, created_by, created_at, changed_at, started_at, revision, recipients, audience,
     expanded, refused, no_longer, approved_by, approved_at, approved_hash, canary_passed, wave, wave_opens_at, next_turn,
-    hold_id, now(), changed_by, id";
+    hold_id, now(), changed_by, id, approved_texts";
 
 /// Campaigns for which there may be something to do.
 const OPEN: &str = "(state IN ('running', 'canary_hold') OR (state = 'cancelled' AND hold_id IS NOT NULL))
@@ -46,6 +49,11 @@ pub(super) fn with_hand(known: &[String], by: &str) -> String {
     hands.join("\n")
 }
 
+/// The recipient by the name of their job.
+fn ordinal_of(id: &CampaignId, job: &str) -> Option<u64> {
+    job.strip_prefix("campaign:")?.strip_prefix(id.as_str())?.strip_prefix(':')?.parse().ok()
+}
+
 impl<E: Engine> Ledger<E> {
     fn campaign_row(&self, row: &E::Row) -> Result<CampaignRow> {
         let text = self.sealer.open(Sealed::CampaignPlan.of(row.text(23)?), row.bytes(0)?)?;
@@ -53,7 +61,8 @@ impl<E: Engine> Ledger<E> {
             .map_err(|_| StoreError::Internal("a stored plan does not fit".to_owned()))?;
         let approval = match (row.maybe_text(13)?, row.maybe_time(14)?, row.maybe_text(15)?) {
             (Some(by), Some(at), Some(hash)) => {
-                Some(Approval { by: by.to_owned(), at, hash: hash.to_owned() })
+                let texts = row.maybe_text(24)?.map(str::to_owned);
+                Some(Approval { by: by.to_owned(), at, hash: hash.to_owned(), texts })
             }
             _ => None,
         };
@@ -221,12 +230,13 @@ impl<E: Engine> Ledger<E> {
             ask.state == CampaignState::Running,
             changed_by.as_str(),
             ask.wave.is_none(),
+            approval.and_then(|a| a.texts.as_deref()),
         ]
         .batch(vec![crate::store::engine::bytes("plan", &plans, Clone::clone)]);
         E::run(
             tx,
             "UPDATE campaigns SET state = $2, reason = $3, hold_id = $4, approved_by = $5, approved_at = $6,
-                 approved_hash = $7, canary_passed = $8, next_turn = $9, wave = $10, wave_opens_at = $11,
+                 approved_hash = $7, approved_texts = $15, canary_passed = $8, next_turn = $9, wave = $10, wave_opens_at = $11,
                  started_at = CASE WHEN $12 THEN COALESCE(started_at, now()) ELSE started_at END,
                  plan = input.plan, changed_by = $13, revision = revision + 1,
                  changed_at = CASE WHEN $14 THEN now() ELSE changed_at END, lease_owner = NULL, lease_until = NULL
@@ -266,33 +276,31 @@ impl<E: Engine> Ledger<E> {
     }
 
     async fn set_turns(tx: &mut E::Tx, turns: &Turns) -> Result<()> {
-        if turns.of.is_empty() {
-            return Ok(());
+        for some in turns.of.chunks(TURNS) {
+            let batch = vec![ids("id", some, |(id, _)| id.0), times("due_at", some, |(_, at)| Some(*at))];
+            E::run(
+                tx,
+                "UPDATE messages SET due_at = input.due_at, held_by = NULL FROM {input}
+                 WHERE messages.id = input.id AND messages.status IN ('accepted', 'scheduled', 'held')
+                     AND messages.lease_until IS NULL",
+                Args::none().batch(batch),
+            )
+            .await?;
         }
-        let batch =
-            vec![ids("id", &turns.of, |(id, _)| id.0), times("due_at", &turns.of, |(_, at)| Some(*at))];
-        E::run(
-            tx,
-            "UPDATE messages SET due_at = input.due_at, held_by = NULL FROM {input}
-             WHERE messages.id = input.id AND messages.status IN ('accepted', 'scheduled', 'held')
-                 AND messages.lease_until IS NULL",
-            Args::none().batch(batch),
-        )
-        .await?;
         Ok(())
     }
 
-    async fn turns_that_wait(&self, id: &CampaignId, limit: u32) -> Result<Vec<MessageId>> {
+    async fn turns_that_wait(&self, id: &CampaignId, limit: u32) -> Result<Vec<(MessageId, Option<u64>)>> {
         let rows = self
             .engine
             .read(
-                "SELECT id FROM messages WHERE campaign_id = $1 AND status IN ('accepted', 'scheduled', 'held')
+                "SELECT id, job_id FROM messages WHERE campaign_id = $1 AND status IN ('accepted', 'scheduled', 'held')
                      AND lease_until IS NULL AND due_at IS NOT NULL AND (reason IS NULL OR reason = 'campaign_paused')
                  ORDER BY id LIMIT $2",
                 args![id.as_str(), i64::from(limit)],
             )
             .await?;
-        rows.iter().map(|row| row.id(0).map(MessageId)).collect()
+        rows.iter().map(|row| Ok((MessageId(row.id(0)?), ordinal_of(id, row.text(1)?)))).collect()
     }
 
     async fn sweep(&self, id: &CampaignId, limit: u32) -> Result<u32> {
@@ -379,11 +387,17 @@ impl<E: Engine> Campaigns for Ledger<E> {
     async fn expanded(&self, ask: &Expanded) -> Result<()> {
         self.note_expanded(ask).await
     }
+    async fn due_of_campaign(&self, id: &CampaignId) -> Result<u64> {
+        self.count_due(id).await
+    }
     async fn outstanding(&self, id: &CampaignId) -> Result<Outstanding> {
         self.what_waits(id).await
     }
-    async fn waiting_turns(&self, id: &CampaignId, limit: u32) -> Result<Vec<MessageId>> {
+    async fn waiting_turns(&self, id: &CampaignId, limit: u32) -> Result<Vec<(MessageId, Option<u64>)>> {
         self.turns_that_wait(id, limit).await
+    }
+    async fn ready_at(&self, id: &CampaignId, ordinals: &[u64]) -> Result<HashMap<u64, Timestamp>> {
+        self.when_ready(id, ordinals).await
     }
     async fn sweep_campaign(&self, id: &CampaignId, limit: u32) -> Result<u32> {
         self.sweep(id, limit).await

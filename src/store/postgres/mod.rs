@@ -53,6 +53,7 @@ const MIGRATIONS: Migrations = &[
     (21, "alerts", include_str!("../../../migrations/postgres/0021_alerts.sql")),
     (23, "hardening", include_str!("../../../migrations/postgres/0023_hardening.sql")),
     (25, "way_back", include_str!("../../../migrations/postgres/0025_way_back.sql")),
+    (26, "approved_texts", include_str!("../../../migrations/postgres/0026_approved_texts.sql")),
     (27, "outbox", include_str!("../../../migrations/postgres/0027_outbox.sql")),
 ];
 

@@ -77,6 +77,7 @@ const MIGRATIONS: Migrations = &[
     (21, "alerts", include_str!("../../../migrations/sqlite/0021_alerts.sql")),
     (23, "hardening", include_str!("../../../migrations/sqlite/0023_hardening.sql")),
     (25, "way_back", include_str!("../../../migrations/sqlite/0025_way_back.sql")),
+    (26, "approved_texts", include_str!("../../../migrations/sqlite/0026_approved_texts.sql")),
     (27, "outbox", include_str!("../../../migrations/sqlite/0027_outbox.sql")),
 ];
 

@@ -26,11 +26,7 @@ pub(crate) async fn blast(title: &str, rig: Plan, count: u32, per_minute: u32, p
     let more = json!({"canary": 0, "pace": {"per_minute": per_minute}, "auto_pause": {"error_percent": 100, "after": 1_000_000}});
     let asked = plan("blast", more);
     office.create(&asked, "ann").await.unwrap();
-    let mut people = "patient_id,sms,language,timezone\n".to_owned();
-    for n in 0..count {
-        people += &format!("P{n},+1312{},en,America/Chicago\n", 2_000_000 + n);
-    }
-    assert_eq!(bring(&office, &asked, &people, "ann").await.0.added, u64::from(count));
+    assert_eq!(bring(&office, &asked, &audience(count), "ann").await.0.added, u64::from(count));
     let id = name("blast");
     office.wish(&id, "bob", &Wish::Approve(u64::from(count))).await.unwrap();
     office.wish(&id, "ann", &Wish::Start).await.unwrap();
@@ -94,4 +90,13 @@ pub(crate) async fn blast(title: &str, rig: Plan, count: u32, per_minute: u32, p
         reached <= u64::from(count) && reached + unknown >= u64::from(count),
         "{reached} and {unknown} unknown"
     );
+}
+
+/// So many people, each with a number of their own.
+pub(super) fn audience(count: u32) -> String {
+    let mut people = "patient_id,sms,language,timezone\n".to_owned();
+    for n in 0..count {
+        people += &format!("P{n},+1312{},en,America/Chicago\n", 2_000_000 + n);
+    }
+    people
 }

@@ -1,11 +1,13 @@
 //! Campaigns, told as stories: each on PostgreSQL and on SQLite, with a worker in this process and the simulator as the
 //! outside.
 
+mod ahead;
 pub(crate) mod blast;
 mod desk;
 mod lists;
 pub(crate) mod million;
 mod stories;
+pub(crate) mod urgent;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,8 +42,13 @@ pub(super) struct Town {
 pub(super) const BOTH: [bool; 2] = [true, false];
 
 impl Town {
-    /// Opens; the simulator refuses numbers that end in 99.
+    /// Opens; the simulator refuses numbers that end in 9.
     pub(super) async fn open(postgres: bool) -> Self {
+        Self::open_with(postgres, |_| {}).await
+    }
+
+    /// The same with a configuration that was changed by hand.
+    pub(super) async fn open_with(postgres: bool, change: impl FnOnce(&mut Config)) -> Self {
         let refuse =
             |n: u32| (Phi::new(number(n)), NumberRule { refuse: Some(21211), ..NumberRule::default() });
         let numbers: BTreeMap<Phi, NumberRule> = (1..1_000).filter(|n| n % 10 == 9).map(refuse).collect();
@@ -55,6 +62,7 @@ impl Town {
         };
         let mut config = Config::from_toml(&settings(&url, "live")).unwrap();
         config.providers = simulator.providers("sim").unwrap();
+        change(&mut config);
         let config = Arc::new(config);
         let store = app::open_store(&config).await.unwrap();
         store.migrate().await.unwrap();
@@ -168,7 +176,7 @@ pub(super) fn plan(id: &str, more: Value) -> Plan {
     for (name, value) in more.as_object().unwrap() {
         plan[name] = value.clone();
     }
-    Plan::parse(plan.to_string().as_bytes(), SourceName::parse("lakeside-ehr").as_ref()).unwrap()
+    Plan::parse(plan.to_string().as_bytes(), SourceName::parse("lakeside-ehr").as_ref(), 50).unwrap()
 }
 
 /// A configuration with a source, a site, and no quiet hours.

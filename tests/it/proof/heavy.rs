@@ -179,6 +179,21 @@ async fn campaign_blast() {
     crate::campaign::blast::blast("blast with pauses and kills", PRIVATE, 100_000, 120_000, 20, 5).await;
 }
 
+/// Publish to sink, while a blast runs and the bulk queue is full.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn campaign_beside_urgent() {
+    let size = crate::campaign::urgent::Beside {
+        people: 200_000,
+        bulk: 100_000,
+        urgent: 3_000,
+        each: Duration::from_millis(15),
+        goal: Duration::from_millis(250),
+    };
+    let plan = Plan { sms_limits: &["2000/s"], audit_every: 1_000, ..PRIVATE };
+    crate::campaign::urgent::beside("urgent beside a blast", plan, size).await;
+}
+
 /// In a browser: `tests/console` clicks through, takes pictures, and tells how the live log bears 1,000 lines a second.
 #[test]
 #[ignore = "heavy: tests/proof"]

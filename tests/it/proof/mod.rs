@@ -4,7 +4,7 @@
 mod auditor;
 mod bad;
 pub(crate) mod canary;
-mod drain;
+pub(crate) mod drain;
 mod failover;
 mod faults;
 mod foreign;

@@ -119,6 +119,20 @@ async fn a_source_in_surge_is_held_and_everything_else_flows() {
     surge::surge("surge, short", Plan { more, ..Plan::default() }, 2_000, 20, 100).await;
 }
 
+/// The goal is another one where many tests run at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn urgent_messages_do_not_wait_for_a_blast() {
+    let size = crate::campaign::urgent::Beside {
+        people: 1_500,
+        bulk: 500,
+        urgent: 30,
+        each: Duration::from_millis(20),
+        goal: Duration::from_secs(2),
+    };
+    let plan = Plan { sms_limits: &["300/s"], ..Plan::default() };
+    crate::campaign::urgent::beside("urgent beside a blast, short", plan, size).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_from_a_dump_sends_nothing_twice_and_forgets_no_stop() {
     let plan = Plan { sms_limits: &["25/s"], ..Plan::default() };

@@ -95,6 +95,15 @@ pub(super) async fn a_job_for_later_is_scheduled_and_not_in_hand(ledger: Ledger)
     assert_eq!(ledger.claim_new(10).await.len(), 1);
 }
 
+pub(super) async fn what_is_urgent_takes_the_room_first(ledger: Ledger) {
+    let bulk = |name: &str| job(name).priority(Priority::Bulk);
+    let batch = vec![bulk("a"), bulk("b"), job("c").priority(Priority::Urgent), job("d")];
+    let leased = ledger.admit_all(batch, 2).await.leased;
+    let mut places: Vec<usize> = leased.iter().map(|one| one.place).collect();
+    places.sort_unstable();
+    assert_eq!(places, [2, 3], "and nothing waits behind what can wait");
+}
+
 pub(super) async fn what_cannot_be_accepted_is_parked_and_reported(ledger: Ledger) {
     let mut unreadable = reject(b"\xff\x00{", false);
     (unreadable.source, unreadable.job_id, unreadable.correlation_id) = (None, None, None);

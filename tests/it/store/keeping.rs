@@ -181,7 +181,7 @@ async fn add_to_campaign(ledger: &Ledger, case: &Case) {
     let id = format!("flu-{}", case.name.to_lowercase());
     let plan =
         json!({ "id": id, "template": "appointment-reminder", "data": { "practitioner": case.words[8] } });
-    let plan = Plan::parse(plan.to_string().as_bytes(), Some(&source("ehr"))).unwrap();
+    let plan = Plan::parse(plan.to_string().as_bytes(), Some(&source("ehr")), 50).unwrap();
     assert!(ledger.create_campaign(&plan, "ana").await.unwrap());
     let data = json!({ "practitioner": case.words[7] }).as_object().unwrap().clone();
     let body = RecipientBody { data, patient: Some(Box::new(case.patient())) };

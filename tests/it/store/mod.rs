@@ -72,6 +72,7 @@ contract! {
         a_name_twice_in_one_batch_counts_once
         the_worker_takes_in_hand_what_it_has_room_for
         a_job_for_later_is_scheduled_and_not_in_hand
+        what_is_urgent_takes_the_room_first
         what_cannot_be_accepted_is_parked_and_reported
         a_body_that_comes_again_is_parked_once
         a_manual_retry_needs_no_name_of_its_own

@@ -219,6 +219,7 @@ impl Stage<'_> {
             from: attempt.address,
             about: Some(SendKey { message: row.facts.id, step: attempt.step }),
             text: Phi::new(""),
+            thread: None,
             keyword,
         };
         let meaning = read_mail("", keyword, &More::default());
@@ -228,7 +229,7 @@ impl Stage<'_> {
 
     /// On record, with its audience, and under way.
     async fn campaign(&self, plan: &Value, people: &[String]) -> Result<(), Failure> {
-        let plan = Plan::parse(plan.to_string().as_bytes(), SourceName::parse(SOURCE).as_ref())
+        let plan = Plan::parse(plan.to_string().as_bytes(), SourceName::parse(SOURCE).as_ref(), 0)
             .map_err(Failure::Input)?;
         self.office.create(&plan, TOUR).await.map_err(|error| refused(&error))?;
         let rows: Vec<NewRecipient> = (1_u64..)

@@ -189,7 +189,7 @@ export function campaignPage(root, id, shell) {
       show(box, h("div", { class: "secret", id: "texts" }, samples.map((sample) => [h("h3", null, `${sample.channel}, ${sample.language}${sample.segments ? `, ${sample.segments} ${sample.segments === 1 ? "segment" : "segments"}` : ""}`), h("div", { class: "text", lang: sample.language }, sample.text)])));
     }
     return h("section", { class: "sheet", id: "forecast" }, h("h2", null, "Dry run"),
-      h("p", null, h("b", null, `${count(told.would_get)} of ${count(told.recipients)} people would get a message`), `: ${count(told.segments)} SMS segments, ${told.cost} ${told.currency}.`),
+      h("p", null, h("b", null, `${count(told.would_get)} of ${count(told.recipients)} people would get a message`), `: ${count(told.segments)} SMS segments, ${told.cost} ${told.currency}.`, told.by_proxy > 0 && ` ${count(told.by_proxy)} of them are read by a proxy in the patient's place.`),
       facts([["First", told.first_send_at && when(told.first_send_at, true)], ["Last", told.last_send_at && when(told.last_send_at, true)]]),
       h("div", { class: "grid" }, groups("By channel", told.by_channel), groups("By language", told.by_language), groups("Left out, and why", told.excluded), groups("By hour", hours(told.by_hour))), box);
   }
@@ -237,6 +237,8 @@ function refusedOf(shell, id) {
   if (!brought) return null;
   return h("section", { class: "sheet", id: "brought", role: "status" }, h("h2", null, "The list"),
     h("p", null, `${count(brought.read)} rows read, ${count(brought.added)} added${brought.known ? `, ${count(brought.known)} there before` : ""}, ${count(brought.refused)} refused.`),
+    brought.first_rows?.rows.length > 0 && [h("h3", null, "The first rows, as they were understood"), h("p", { class: "quiet" }, "Is each column what it is called? What tells of a person is masked."),
+      table([["Row", "num"], ...brought.first_rows.columns], brought.first_rows.rows.map((row) => [count(row.line), ...row.cells]), "First rows")],
     brought.refused > 0 && [h("p", null, h("button", { id: "refused", on: { click: () => hand(`${id}-refused.csv`, brought.refused_file ?? "") } }, "Refused rows, as they came, with the reasons (CSV)")),
       table([["Row", "num"], "Column", "What is wrong", "What to do"], brought.refusals.slice(0, 20).flatMap((row) => row.errors.map((error) => [count(row.line), error.field, error.rule, error.cure])), "Refused rows")]);
 }

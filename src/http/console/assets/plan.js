@@ -25,7 +25,7 @@ export function planPage(root, shell) {
         pick("template", templates.map((one) => [one.name, one.title || one.name]), "", "Template")),
       h("h3", null, "The same for everybody; leave out what stands in the list"), data,
       h("p", { class: "tools" }, h("button", { type: "button", id: "texts", on: { click: preview } }, "Show every language and channel")), texts),
-      step(2, "To whom", pick("from", [["file", "people of a list (CSV or NDJSON)"], ["query", "people of the directory"]], "file", "The audience"), whom),
+      step(2, "To whom", pick("from", [["file", "people of a list (CSV, Excel or NDJSON)"], ["query", "people of the directory"]], "file", "The audience"), whom),
       step(3, "When, and how fast", h("div", { class: "fields" },
         h("label", null, "Not before, by each recipient's clock", h("input", { name: "start", type: "datetime-local" })),
         h("label", null, "Not after, by each recipient's clock", h("input", { name: "end", type: "datetime-local" })),
@@ -51,7 +51,7 @@ export function planPage(root, shell) {
 
     function audience() {
       show(whom, form.elements.from.value === "file" ? [
-        h("label", null, "The list", h("input", { name: "file", type: "file", accept: ".csv,.ndjson,.jsonl,text/csv,application/x-ndjson" })),
+        h("label", null, "The list", h("input", { name: "file", type: "file", accept: ".csv,.xlsx,.ndjson,.jsonl,text/csv,application/x-ndjson" })),
         h("p", { class: "quiet" }, "One row a person: patient_id, and a column for each thing that differs. What cannot be taken comes back as a file with the reasons.")] :
         h("div", { class: "fields" }, text("min_age", "Least age", { type: "number", min: 0, max: 130 }), text("max_age", "Greatest age", { type: "number", min: 0, max: 130 }),
           text("languages", "Languages, such as es, zh"), text("postcodes", "Postcodes begin with"), text("tags", "Tags, one of"), text("at", "Site of the patient"),
@@ -87,7 +87,7 @@ export function planPage(root, shell) {
         // Where the list alone was refused, the draft stands, and the list is sent again.
         if (made !== values.id) await post("campaigns", planOf(values, template()));
         made = values.id;
-        const brought = file ? await upload(`campaigns/${values.id}/audience?refused_file=true`, file, /\.(ndjson|jsonl)$/i.test(file.name) ? "application/x-ndjson" : "text/csv") : null;
+        const brought = file ? await upload(`campaigns/${values.id}/audience?refused_file=true`, file, typeOf(file.name)) : null;
         if (brought) shell.brought = { id: values.id, ...brought };
         location.hash = `#/campaigns/${values.id}`;
       } catch (problem) {
@@ -105,6 +105,12 @@ function step(number, title, ...parts) {
 
 function hint(type) {
   return { datetime: "2026-12-01T15:30:00-06:00", date: "2026-12-01", boolean: "true or false", phone: "+13125550142", url: "a link", list: "one, other" }[type] ?? type;
+}
+
+/** The type of a list by its name. */
+function typeOf(name) {
+  if (/\.(ndjson|jsonl)$/i.test(name)) return "application/x-ndjson";
+  return /\.xlsx$/i.test(name) ? "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" : "text/csv";
 }
 
 /** The plan as the API takes it. */

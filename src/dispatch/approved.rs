@@ -1,0 +1,64 @@
+//! What a campaign was approved with is what it says: a worker that has other templates sends nothing for it, and its
+//! messages wait, with the reason, for a worker that has them or for another approval.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Corridor, InHand};
+use crate::domain::ids::CampaignId;
+use crate::policy::campaign::needs_approval;
+use crate::store::rows::MessageFacts;
+
+/// A new approval is seen after so long.
+const FRESH: Duration = Duration::from_secs(1);
+/// What was not asked for is forgotten after so long.
+const KNOWN: Duration = Duration::from_secs(60);
+
+/// The templates that campaigns were approved with.
+#[derive(Debug, Default)]
+pub(super) struct Approved {
+    /// When it was read, and the bundle; `None`: whichever.
+    known: Mutex<HashMap<CampaignId, (Instant, Option<String>)>>,
+}
+
+impl Approved {
+    /// Reads what the campaigns of these messages were approved with, where it is not known by now. False: the ledger is
+    /// away.
+    pub(super) async fn look_up(&self, corridor: &Corridor, batch: &[InHand]) -> bool {
+        let named: HashSet<&CampaignId> =
+            batch.iter().filter_map(|hand| hand.facts.campaign_id.as_ref()).collect();
+        for id in named.into_iter().filter(|id| !self.is_fresh(id)) {
+            let asked = Instant::now();
+            let row = match corridor.store.campaign(id).await {
+                Ok(row) => row,
+                Err(error) => {
+                    tracing::warn!(%error, campaign = %id, "what was approved could not be read");
+                    return false;
+                }
+            };
+            let above = corridor.config.campaigns.approval_above;
+            let texts = row.and_then(|(row, _)| {
+                let size = row.recipients.saturating_sub(row.no_longer_needed);
+                let needed = needs_approval(size, above, row.plan.lifts_cap());
+                row.approval.filter(|_| needed)?.texts
+            });
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|_, (read, _)| asked.duration_since(*read) < KNOWN);
+            known.insert(id.clone(), (asked, texts));
+        }
+        true
+    }
+
+    /// Whether `bundle` is not what the message's campaign was approved with.
+    pub(super) fn is_other(&self, facts: &MessageFacts, bundle: &str) -> bool {
+        let Some(id) = &facts.campaign_id else { return false };
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(id).is_some_and(|(_, texts)| texts.as_deref().is_some_and(|texts| texts != bundle))
+    }
+
+    fn is_fresh(&self, id: &CampaignId) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(id).is_some_and(|(read, _)| read.elapsed() < FRESH)
+    }
+}

@@ -1,0 +1,90 @@
+//! What is written before its time goes out in its time, by the pace, and with the texts that were approved.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use outreachd::app::{self, Worker};
+use outreachd::campaign::Wish;
+use outreachd::domain::campaign::{CampaignState, Pace, PaceUnit};
+use outreachd::domain::job::When;
+use serde_json::json;
+
+use super::{BOTH, Town, people, plan};
+
+impl Town {
+    /// Waits until so many messages are written.
+    async fn until_written(&self, id: &str, count: u64) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while self.row(id).await.expanded < count {
+            assert!(Instant::now() < end, "waited in vain for {count} messages: {:?}", self.row(id).await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Everybody's message is written before the start; a pause, a resume and a pace that come meanwhile send nobody's sooner,
+/// and from the start on they go by the pace.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_starts_later_is_written_at_once_and_sent_in_its_time() {
+    for postgres in BOTH {
+        let town = Town::open(postgres).await;
+        let mut asked =
+            plan("later", json!({"canary": 0, "auto_pause": {"error_percent": 100, "after": 1_000}}));
+        let start = jiff::Timestamp::now() + Duration::from_millis(2_500);
+        asked.start = Some(When::At(start));
+        town.office.create(&asked, "ann").await.unwrap();
+        town.bring("later", &people(1, 400)).await;
+        town.wish("later", "ann", Wish::Start).await.unwrap();
+        town.until_written("later", 400).await;
+        assert_eq!(town.row("later").await.state, CampaignState::Running);
+        town.wish("later", "ann", Wish::Pause).await.unwrap();
+        town.wish("later", "ann", Wish::Resume).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(town.hits(), 0, "to go on is not to begin");
+        let pace = Pace { count: 1_200, per: PaceUnit::Minute, hours: None };
+        town.wish("later", "ann", Wish::Pace(Some(pace))).await.unwrap();
+        town.until_hits(31).await;
+        let hits = town.simulator.hits();
+        assert!(hits[0].wall_us >= start.as_microsecond(), "nobody before the start");
+        // Whoever is late on a busy machine goes out at once, so that the whole keeps its time.
+        let span = hits[30].wall_us - start.as_microsecond();
+        assert!(span >= 1_000_000, "20 a second: 31 took {span} us");
+        town.close().await;
+    }
+}
+
+/// Two workers, one of which has another text: what was approved is what everybody reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_other_templates_sends_none_of_it() {
+    let town = Town::open_with(true, |config| config.campaigns.approval_above = 0).await;
+    let folder = tempfile::tempdir().unwrap();
+    let templates = town.office.config.templates.dir.clone();
+    let copied = std::process::Command::new("cp").arg("-r").arg(&templates).arg(folder.path()).status();
+    assert!(copied.unwrap().success());
+    let mut config = (*town.office.config).clone();
+    config.templates.dir = folder.path().join(templates.file_name().unwrap());
+    for text in ["sms.hbs", "sms.short.hbs"] {
+        let text = config.templates.dir.join("appointment-reminder/en").join(text);
+        let other = format!("Hi. {}", std::fs::read_to_string(&text).unwrap());
+        std::fs::write(&text, other).unwrap();
+    }
+
+    let more = json!({"canary": 0, "pace": {"per_minute": 12_000}, "auto_pause": {"error_percent": 100, "after": 1_000}});
+    town.office.create(&plan("said", more), "ann").await.unwrap();
+    town.bring("said", &people(1, 300)).await;
+    town.wish("said", "ann", Wish::Start).await.unwrap();
+    town.wish("said", "bob", Wish::Approve(300)).await.unwrap();
+    town.wish("said", "ann", Wish::Start).await.unwrap();
+    town.until_hits(20).await;
+    let catalogue = app::load_catalogue(&config.templates.dir).unwrap();
+    assert_ne!(catalogue.current().bundle_hash(), town.office.catalogue.current().bundle_hash());
+    let second = Worker::start(config.into(), town.office.store.clone(), catalogue).await.unwrap();
+    town.until_hits(300).await;
+    let mut texts: BTreeMap<String, usize> = BTreeMap::new();
+    for hit in town.simulator.hits() {
+        *texts.entry(serde_json::to_string(&hit.body).unwrap()).or_default() += 1;
+    }
+    assert_eq!(texts.len(), 1, "one text, which was approved: {texts:?}");
+    second.stop().await;
+    town.close().await;
+}
