@@ -78,21 +78,20 @@ pub(crate) async fn beside(title: &str, rig: Plan, size: Beside) {
     let sql = "SELECT count(*) FROM messages WHERE priority = 0 AND status = 'sent'";
     rig.until("the urgent ones sent", sql, i64::try_from(size.urgent).unwrap(), Duration::from_secs(60))
         .await;
-    let attempts: Vec<(String, uuid::Uuid)> = sqlx::query_as(
-        "SELECT m.job_id, a.id FROM messages m JOIN attempts a ON a.message_id = m.id WHERE m.priority = 0",
-    )
-    .fetch_all(&rig.sql)
-    .await
-    .unwrap();
+    let sent: Vec<(String, uuid::Uuid)> =
+        sqlx::query_as("SELECT job_id, id FROM messages WHERE priority = 0")
+            .fetch_all(&rig.sql)
+            .await
+            .unwrap();
     let arrived: HashMap<String, i64> = rig
         .simulator
         .hits()
         .into_iter()
-        .filter_map(|hit| Some((hit.attempt?.as_str().to_owned(), hit.wall_us)))
+        .filter_map(|hit| Some((hit.send_key?.as_str().to_owned(), hit.wall_us)))
         .collect();
-    let mut took: Vec<i64> = attempts
+    let mut took: Vec<i64> = sent
         .iter()
-        .filter_map(|(job, attempt)| Some(arrived.get(&attempt.to_string())? - published[job]))
+        .filter_map(|(job, id)| Some(arrived.get(&format!("{}-0", id.simple()))? - published[job]))
         .collect();
     took.sort_unstable();
     worker.kill();

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::SignedDuration;
 use outreachd::domain::campaign::{Plan, RecipientBody};
 use outreachd::domain::credential::{PasswordHash, TotpSecret};
-use outreachd::domain::ids::{MessageId, SiteId, UserName, WorkerId};
+use outreachd::domain::ids::{MessageId, SendKey, SiteId, UserName, WorkerId};
 use outreachd::domain::patient::{ConsentSource, Name, Patient, Person, Proxy, ProxyPerson};
 use outreachd::domain::people::Role;
 use outreachd::domain::phi::Phi;
-use outreachd::domain::reply::Reply;
+use outreachd::domain::reply::{Reply, Thread};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Authority, Channel, ProxyMode, Purpose, Reason, WorkOutcome};
 use outreachd::policy::reply::{More, read};
@@ -153,7 +153,18 @@ async fn write_all(ledger: &Ledger, case: &Case) -> MessageId {
         thread: None,
     };
     let meaning = read(&text, None, &More::default());
-    ledger.reply(&ReplyAsk { reply, meaning, opt_in: Vec::new() }).await.unwrap();
+    ledger.reply(&ReplyAsk { reply: reply.clone(), meaning, opt_in: Vec::new() }).await.unwrap();
+    let message = hand.facts.id;
+    let mail = Reply {
+        provider: ledger.attempts(message).await.unwrap()[0].provider.clone(),
+        channel: Channel::Email,
+        reference: format!("m-{}", case.name),
+        about: Some(SendKey { message, step: 0 }),
+        thread: Some(Thread { message_id: Phi::new(&text), references: Phi::new(&text) }),
+        ..reply
+    };
+    let meaning = read(&text, None, &More::default());
+    ledger.reply(&ReplyAsk { reply: mail, meaning, opt_in: Vec::new() }).await.unwrap();
     let body = format!("{} {} {}", word(6), case.phone, case.family);
     ledger.admit(&rejects(vec![reject(body.as_bytes(), false)])).await.unwrap();
     add_to_campaign(ledger, case).await;
