@@ -17,9 +17,6 @@ use crate::store::{Result, Store};
 const HORIZON: Duration = Duration::from_millis(100);
 /// Slots are given out this early, or earlier by the lead, so that what leaves together is written down together.
 const EARLY: Duration = Duration::from_millis(80);
-/// One round of slots has to last until the next one can be had. On a busy machine that takes as long as the lead; what
-/// takes longer than this is not made up for.
-const ROUND: Duration = Duration::from_millis(250);
 /// A slot of a full limit that was missed by more than this share of the limit's span (6 ms of a second) is thrown away,
 /// up to the moment of sending. What leaves late comes on top of what follows it: with [`PACE`], all that leaves within
 /// 20 ms of its slot keeps the limit in every second, whoever sends the rest; what is left of the 20 is for the wire.
@@ -46,8 +43,6 @@ pub(super) struct Gate {
     spacing: Duration,
     /// How long the ledger takes to answer.
     answers: Lag,
-    /// What is given out is begun, and has to leave soon after: no slot is given out earlier than this.
-    furthest: Duration,
     tolerance: Arc<Tolerance>,
     unused: Arc<Unused>,
 }
@@ -60,9 +55,8 @@ struct Rate {
 }
 
 impl Gate {
-    /// The gate of `provider`, for one `sender` where a limit counts senders apart; what has begun leaves within
-    /// `first_byte`.
-    pub(super) fn new(provider: &str, sender: Option<&str>, limits: &[Limit], first_byte: Duration) -> Self {
+    /// The gate of `provider`, for one `sender` where a limit counts senders apart.
+    pub(super) fn new(provider: &str, sender: Option<&str>, limits: &[Limit]) -> Self {
         let keys = limits.iter().map(|limit| key(provider, sender, *limit)).collect();
         let spacing = limits.iter().filter_map(|limit| interval(*limit)).max();
         let spacing = spacing.and_then(|each| Duration::try_from(each).ok()).unwrap_or_default();
@@ -73,7 +67,6 @@ impl Gate {
             last: None,
             spacing,
             answers: Lag::of_the_ledger(),
-            furthest: first_byte - first_byte / 10,
             tolerance: Arc::default(),
             unused: Arc::default(),
         }
@@ -112,7 +105,7 @@ impl Gate {
                 self.unused.note(1);
             }
             let lead = lead + self.answers.lead();
-            let early = (lead + round(lead, EARLY)).min(self.furthest);
+            let early = lead + EARLY;
             let near = Instant::now() + early;
             let ready = self.slots.iter().take(want).take_while(|slot| **slot <= near).count();
             if ready > 0 {
@@ -173,7 +166,7 @@ impl Gate {
             keys: self.keys.clone(),
             want: u32::try_from(want).unwrap_or(u32::MAX).max(1),
             lead: SignedDuration::try_from(lead).unwrap_or_default(),
-            horizon: SignedDuration::try_from(lead + round(lead, HORIZON)).unwrap_or_default(),
+            horizon: SignedDuration::try_from(lead + HORIZON).unwrap_or_default(),
             unused: self.unused.take(),
         };
         let asked = Instant::now();
@@ -209,10 +202,9 @@ pub(super) struct Lag {
 }
 
 impl Lag {
-    /// From a slot to its use, while nothing hangs. A slot that lies nearer than it takes is missed, and has to be
-    /// exchanged.
+    /// From a slot to its use, while nothing hangs.
     pub(super) fn of_a_lane() -> Self {
-        Self { known: AtomicU64::new(0), most: Duration::from_millis(200) }
+        Self { known: AtomicU64::new(0), most: Duration::from_millis(80) }
     }
 
     /// A ledger that answers more slowly than a slot is good for would give nothing but lost ones: the slots have to lie
@@ -233,11 +225,6 @@ impl Lag {
         let known = self.known.load(Ordering::Relaxed);
         Duration::from_micros(known + known / 4)
     }
-}
-
-/// How long a round of slots lasts.
-fn round(lead: Duration, least: Duration) -> Duration {
-    lead.clamp(least, ROUND)
 }
 
 /// Slots that were handed out and that nobody could use: a limit that counts days forgets them with the next request.
@@ -431,7 +418,7 @@ mod tests {
         }
         assert!(lag.lead() < ms(11), "{:?}", lag.lead());
         lag.note(Duration::from_secs(30));
-        assert_eq!(lag.lead(), ms(250), "a ledger that hangs is no measure");
+        assert_eq!(lag.lead(), ms(100), "a ledger that hangs is no measure");
     }
 
     #[test]

@@ -235,8 +235,7 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
         let each: Vec<Option<String>> =
             if senders.is_empty() { vec![None] } else { senders.into_iter().map(Some).collect() };
         for sender in each {
-            let name = carrier.provider.name().as_str();
-            let gate = Gate::new(name, sender.as_deref(), &carrier.limits, config.worker.first_byte);
+            let gate = Gate::new(carrier.provider.name().as_str(), sender.as_deref(), &carrier.limits);
             lanes.push(Arc::new(Lane {
                 provider: carrier.provider.clone(),
                 channel,
