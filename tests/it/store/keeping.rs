@@ -450,7 +450,7 @@ pub(super) async fn a_patient_is_erased_and_their_no_stays(mut ledger: Ledger) {
     for name in ["P1", "P1-old"] {
         let record = ledger.patient_record(&patient_id(name)).await.unwrap().unwrap();
         assert_eq!(record.ids, [patient_id("P1"), patient_id("P1-old")]);
-        assert_eq!((record.messages.len(), record.replies.len(), record.campaigns.len()), (3, 1, 1));
+        assert_eq!((record.messages.len(), record.replies.len(), record.campaigns.len()), (3, 2, 1));
         let text = record.to_json();
         let all = |n: usize| serde_json::to_string(&gone.words[n]).unwrap();
         for n in [0, 1, 2, 3, 4, 5, 7] {
