@@ -11,11 +11,13 @@ use jiff::SignedDuration;
 use super::lane::{self, Lane};
 use super::{Corridor, Dispatcher};
 use crate::domain::ids::{AttemptId, MessageId, SendKey};
-use crate::domain::outbound::{Accepted, Content, FailureKind, InAnswer, OutboundMessage, SendError};
+use crate::domain::outbound::{
+    Accepted, Content, FailureKind, InAnswer, OutboundMessage, SendError, in_html,
+};
 use crate::domain::phi::Phi;
 use crate::domain::words::Channel;
 use crate::store::StoreError;
-use crate::store::rows::{MailAnswer, MailAnswerEnd};
+use crate::store::rows::{ANSWER_USEFUL, MailAnswer, MailAnswerEnd};
 
 const TICK: Duration = Duration::from_secs(1);
 /// Taken in hand at once.
@@ -29,8 +31,6 @@ const PAUSES: [SignedDuration; 4] = [
 ];
 /// Nobody can carry it now.
 const LATER: SignedDuration = SignedDuration::from_secs(15);
-/// How long it is of use.
-const USEFUL: SignedDuration = SignedDuration::from_hours(4);
 
 /// What is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ async fn carry(
 
 /// The lane of the provider that it came back to, where that may carry it; else another one for mail.
 fn lane_for<'c>(corridor: &'c Corridor, answer: &MailAnswer) -> Option<&'c Arc<Lane>> {
-    let setting = lane::setting_of(corridor, answer.facts.test, Some(&answer.to));
+    let setting = lane::setting(corridor, answer.facts.test, Some(&answer.to));
     let fits = |lane: &&Arc<Lane>| lane.channel == Channel::Email && lane.setting == setting;
     let own = corridor.lanes.iter().filter(fits).find(|lane| *lane.provider.name() == answer.provider);
     own.or_else(|| corridor.lanes.iter().find(fits))
@@ -126,7 +126,7 @@ fn lane_for<'c>(corridor: &'c Corridor, answer: &MailAnswer) -> Option<&'c Arc<L
 /// `None`: the key of the mail that it answers cannot be read.
 fn outbound(corridor: &Corridor, answer: &MailAnswer, letter: AnswerLetter) -> Option<OutboundMessage> {
     let facts = &answer.facts;
-    let html = letter.text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let html = in_html(&letter.text);
     let site = facts.site.as_ref().and_then(|id| corridor.config.site(id));
     Some(OutboundMessage {
         attempt_id: AttemptId(answer.id.0),
@@ -138,7 +138,7 @@ fn outbound(corridor: &Corridor, answer: &MailAnswer, letter: AnswerLetter) -> O
         language: letter.language.to_owned(),
         purpose: facts.purpose,
         site: facts.site.clone(),
-        valid_for: USEFUL,
+        valid_for: ANSWER_USEFUL,
         content: Content::Email {
             subject: Phi::new(letter.subject),
             text: Phi::new(format!("{}\n", letter.text)),
@@ -167,13 +167,7 @@ fn end(sent: &Result<Accepted, SendError>, tries: u16) -> MailAnswerEnd {
 }
 
 fn count(answer: &MailAnswer, end: MailAnswerEnd) {
-    let result = match end {
-        MailAnswerEnd::None => "none",
-        MailAnswerEnd::Sent => "sent",
-        MailAnswerEnd::Failed => "failed",
-        MailAnswerEnd::Unknown => "unknown",
-        MailAnswerEnd::Again(_) => "again",
-    };
+    let result = end.as_str();
     metrics::counter!("outreachd_mail_answers_total", "result" => result).increment(1);
     if matches!(end, MailAnswerEnd::Failed | MailAnswerEnd::Unknown) {
         tracing::warn!(reply = %answer.id, provider = %answer.provider, result, "an answer to a mail did not get through");

@@ -21,7 +21,7 @@ pub(super) enum Choice<'a> {
 /// lane of its sender. One that is left alone gets nothing, one that has just come back a part of what is its own,
 /// and one that is being probed a few; one whose lane is full is passed over if another has room.
 pub(super) fn choose<'a>(corridor: &'a Corridor, planned: &mut Planned) -> Choice<'a> {
-    let setting = super::lane::setting(corridor, &planned.hand.facts, Some(&planned.route.address));
+    let setting = super::lane::setting(corridor, planned.hand.facts.test, Some(&planned.route.address));
     let bound = planned.hand.work.bound_to.as_ref();
     let fits = |lane: &&Arc<Lane>| {
         let same = lane.channel == planned.route.channel && lane.setting == setting;

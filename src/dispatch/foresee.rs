@@ -71,8 +71,9 @@ impl Foresight {
         // What is held only for the hour is looked at again when it opens.
         for _ in 0..3 {
             let decision = self.ask(admission, patient, entry, now);
-            match decision {
-                Decision { gate, verdict: Verdict::Send { ref route, .. }, .. } => {
+            let gate = decision.gate;
+            match &decision.verdict {
+                Verdict::Send { route, .. } => {
                     let Some(patient) = patient else { break };
                     let Some(reader) = super::plan::reader(&decision, patient, entry) else {
                         return Foreseen { gate, outcome: Err(Reason::NoProxy) };
@@ -91,20 +92,14 @@ impl Foresight {
                     });
                     return Foreseen { gate, outcome };
                 }
-                Decision { verdict: Verdict::Hold { until: Some(until), .. }, .. } if until > now => {
-                    now = until
-                }
-                Decision { gate, verdict: Verdict::Hold { reason, .. }, .. } => {
+                Verdict::Hold { until: Some(until), .. } if *until > now => now = *until,
+                Verdict::Hold { reason, .. } => {
                     return Foreseen { gate, outcome: Err(reason.unwrap_or(Reason::Paced)) };
                 }
-                Decision {
-                    gate,
-                    verdict: Verdict::Suppress(reason) | Verdict::Cancel(reason) | Verdict::GiveUp(reason),
-                    ..
-                } => return Foreseen { gate, outcome: Err(reason) },
-                Decision { gate, verdict: Verdict::Expire, .. } => {
-                    return Foreseen { gate, outcome: Err(Reason::Expired) };
+                Verdict::Suppress(reason) | Verdict::Cancel(reason) | Verdict::GiveUp(reason) => {
+                    return Foreseen { gate, outcome: Err(*reason) };
                 }
+                Verdict::Expire => return Foreseen { gate, outcome: Err(Reason::Expired) },
             }
         }
         Foreseen { gate: Gate::Expired, outcome: Err(Reason::Expired) }

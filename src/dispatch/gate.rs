@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 
 use super::clock::Clock;
 use crate::config::provider::{Limit, Period};
-use crate::store::rows::{GateKey, GateLimit, Reserve};
+use crate::store::rows::{GateKey, GateLimit, Reserve, Reserved};
 use crate::store::{Result, Store};
 
 /// No slot is reserved further ahead than the lead and this: what a dying worker holds is soon past.
@@ -137,19 +137,12 @@ impl Gate {
         let mut missing = u32::try_from(slots - at_hand).unwrap_or(u32::MAX);
         // Other lanes may have slots in front of these: the ledger gives as many as lie within the horizon.
         for _ in 0..OWED_TRIES {
-            if missing == 0 || self.is_open() {
+            if missing == 0 {
                 break;
             }
             let horizon = SignedDuration::try_from(self.spacing).unwrap_or_default()
                 * (4 * missing.min(1_000)).cast_signed();
-            let ask = Reserve {
-                keys: self.keys.clone(),
-                want: missing,
-                lead: SignedDuration::ZERO,
-                horizon,
-                unused: self.unused.take(),
-            };
-            let reserved = store.reserve(&ask).await.inspect_err(|_| self.unused.note(ask.unused))?;
+            let reserved = self.ask(missing, SignedDuration::ZERO, horizon, store).await?;
             self.last = reserved.slots.iter().map(|slot| clock.instant(*slot)).chain(self.last).max();
             missing = missing.saturating_sub(u32::try_from(reserved.slots.len()).unwrap_or(u32::MAX));
         }
@@ -161,16 +154,23 @@ impl Gate {
         self.spacing
     }
 
+    /// Asks the ledger for slots, and tells it of those that nobody could use.
+    async fn ask(
+        &self,
+        want: u32,
+        lead: SignedDuration,
+        horizon: SignedDuration,
+        store: &dyn Store,
+    ) -> Result<Reserved> {
+        let ask = Reserve { keys: self.keys.clone(), want, lead, horizon, unused: self.unused.take() };
+        store.reserve(&ask).await.inspect_err(|_| self.unused.note(ask.unused))
+    }
+
     async fn reserve(&mut self, want: usize, lead: Duration, store: &dyn Store, clock: &Clock) -> Result<()> {
-        let ask = Reserve {
-            keys: self.keys.clone(),
-            want: u32::try_from(want).unwrap_or(u32::MAX).max(1),
-            lead: SignedDuration::try_from(lead).unwrap_or_default(),
-            horizon: SignedDuration::try_from(lead + HORIZON).unwrap_or_default(),
-            unused: self.unused.take(),
-        };
+        let want = u32::try_from(want).unwrap_or(u32::MAX).max(1);
+        let span = |duration| SignedDuration::try_from(duration).unwrap_or_default();
         let asked = Instant::now();
-        let reserved = store.reserve(&ask).await.inspect_err(|_| self.unused.note(ask.unused))?;
+        let reserved = self.ask(want, span(lead), span(lead + HORIZON), store).await?;
         clock.read(asked, Instant::now(), reserved.now);
         self.answers.note(asked.elapsed());
         self.tolerance.set(allowed(&self.rates, &reserved.recent));

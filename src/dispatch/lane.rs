@@ -300,13 +300,8 @@ fn capacity(limits: &[Limit], config: &Config) -> usize {
     least.max(within(1.0)).min(within(config.worker.lease_local.as_secs_f64() / 8.0)).max(1)
 }
 
-/// What carries this message to this address.
-pub(super) fn setting(corridor: &Corridor, facts: &MessageFacts, address: Option<&Phi>) -> Setting {
-    setting_of(corridor, facts.test, address)
-}
-
-/// The same for what is no message.
-pub(super) fn setting_of(corridor: &Corridor, is_test: bool, address: Option<&Phi>) -> Setting {
+/// What carries a test, or what is none, to this address.
+pub(super) fn setting(corridor: &Corridor, is_test: bool, address: Option<&Phi>) -> Setting {
     let safety = &corridor.config.safety;
     match safety.mode {
         _ if is_test => Setting::Test,
@@ -318,7 +313,7 @@ pub(super) fn setting_of(corridor: &Corridor, is_test: bool, address: Option<&Ph
 
 /// What this message could be carried over.
 pub(super) fn served(corridor: &Corridor, facts: &MessageFacts) -> Vec<Served> {
-    let setting = setting(corridor, facts, None);
+    let setting = setting(corridor, facts.test, None);
     let mut served: Vec<Served> = Vec::new();
     for lane in corridor.lanes.iter().filter(|l| l.setting == setting) {
         match served.iter_mut().find(|s| s.channel == lane.channel) {

@@ -88,8 +88,7 @@ impl<T> Queue<T> {
 
     /// Everything, for handing back.
     pub(super) fn drain(&self) -> Vec<T> {
-        let mut inner = self.lock();
-        inner.classes.iter_mut().flat_map(|class| class.drain(..)).collect()
+        self.take_all(|_| true)
     }
 
     /// How many wait.

@@ -94,9 +94,7 @@ impl Content {
             Self::Voice { speech, .. } => speech,
         }
     }
-}
 
-impl Content {
     /// The channel this content is for.
     #[must_use]
     pub const fn channel(&self) -> Channel {
@@ -107,6 +105,12 @@ impl Content {
             Self::Portal { .. } => Channel::Portal,
         }
     }
+}
+
+/// A text, as it may stand between two tags of HTML.
+#[must_use]
+pub fn in_html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// The provider has taken it.

@@ -123,8 +123,7 @@ impl MajorityAge {
     /// Whether somebody born on `born` has reached it by `today`. Born on 29 February, they do on 1 March.
     #[must_use]
     pub fn reached(&self, born: Date, address: Option<&PostalAddress>, today: Date) -> bool {
-        (born.year() + self.years(address), born.month(), born.day())
-            <= (today.year(), today.month(), today.day())
+        self.day(born, address).is_some_and(|day| day <= today)
     }
 
     /// The first day on which somebody born on `born` has reached it.

@@ -39,18 +39,16 @@ pub(super) async fn take(shared: &Shared, reply: Reply) -> Result<Option<Answer>
     let what = if outcome == ReplyOutcome::Known { "known" } else { "new" };
     metrics::counter!("outreachd_replies_total", "intent" => meaning.intent.as_str(), "what" => what)
         .increment(1);
-    let hears = Told { ours, ..Told::of(channel, meaning) };
     let told = match outcome {
         ReplyOutcome::New { meaning, locale, site, choices, wrote_before, now } => Told {
             locale,
             site,
             choices,
             hours: Some((wrote_before, now)),
-            ours,
-            ..Told::of(channel, meaning)
+            ..Told::of(channel, meaning, ours)
         },
         // Somebody is on the line, however often we are asked what to say.
-        ReplyOutcome::Known if meaning.intent == Intent::Call => hears,
+        ReplyOutcome::Known if meaning.intent == Intent::Call => Told::of(channel, meaning, ours),
         ReplyOutcome::Known => return Ok(None),
     };
     // Whoever was planned for is planned anew, and people are called.
@@ -82,14 +80,14 @@ pub(super) struct Told {
 }
 
 impl Told {
-    fn of(channel: Channel, meaning: Meaning) -> Self {
+    fn of(channel: Channel, meaning: Meaning, ours: bool) -> Self {
         Self {
             channel,
             intent: meaning.intent,
             revokes: meaning.revokes,
             asked: meaning.channel,
             language: meaning.language.map(str::to_owned),
-            ours: false,
+            ours,
             locale: None,
             site: None,
             choices: Vec::new(),

@@ -55,27 +55,26 @@ pub(super) struct ByMail {
     pub(super) closed: &'static str,
 }
 
+/// Of what is said of telephone, mail and text, what is said of this channel.
+const fn of_channel([voice, email, sms]: [&'static str; 3], channel: Channel) -> &'static str {
+    match channel {
+        Channel::Voice => voice,
+        Channel::Email => email,
+        Channel::Sms | Channel::Portal => sms,
+    }
+}
+
 impl ByMail {
     /// The confirmation that this channel comes first from now on.
     pub(super) const fn first(&self, channel: Channel) -> &'static str {
-        let [voice, email, sms] = self.first;
-        match channel {
-            Channel::Voice => voice,
-            Channel::Email => email,
-            Channel::Sms | Channel::Portal => sms,
-        }
+        of_channel(self.first, channel)
     }
 }
 
 impl Texts {
     /// The confirmation that this channel comes first from now on.
     pub(super) const fn first(&self, channel: Channel) -> &'static str {
-        let [voice, email, sms] = self.first;
-        match channel {
-            Channel::Voice => voice,
-            Channel::Email => email,
-            Channel::Sms | Channel::Portal => sms,
-        }
+        of_channel(self.first, channel)
     }
 
     /// What messages for this purpose are about, in words that tell nothing of anybody.

@@ -31,6 +31,9 @@ pub struct MailAnswerFacts {
     pub thread: Thread,
 }
 
+/// How long an answer is of use: one that comes later is none.
+pub const ANSWER_USEFUL: SignedDuration = SignedDuration::from_hours(4);
+
 /// An answer that is due.
 #[derive(Clone, Debug)]
 pub struct MailAnswer {
@@ -56,4 +59,18 @@ pub enum MailAnswerEnd {
     Unknown,
     /// It was not sent, and is tried again after so long.
     Again(SignedDuration),
+}
+
+impl MailAnswerEnd {
+    /// In a word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::Again(_) => "again",
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::config::events::CallbacksSection;
 use crate::domain::alert::{Alert, Level, Telling, Way};
 use crate::domain::destination::Exception;
 use crate::domain::ids::{AttemptId, EventId, MessageId, ProviderName, SendKey};
-use crate::domain::outbound::{Content, OutboundMessage};
+use crate::domain::outbound::{Content, OutboundMessage, in_html};
 use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
 use crate::domain::words::Purpose;
@@ -172,7 +172,7 @@ impl Teller {
 
 /// A mail to one of us: it belongs to no message, and counts for no limit of what patients get.
 fn letter(mailbox: &str, subject: &str, body: &str) -> OutboundMessage {
-    let html = body.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let html = in_html(body);
     OutboundMessage {
         attempt_id: AttemptId::generate(),
         send_key: SendKey { message: MessageId::generate(), step: 0 },

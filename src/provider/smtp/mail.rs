@@ -58,7 +58,7 @@ pub(super) fn compose(identity: &Identity, message: &OutboundMessage) -> Result<
     let answered = message.answers.as_ref();
     let sender = incoming.and_then(|incoming| incoming.marked(incoming.bounce.as_ref(), key)).or_else(|| {
         let plain = || identity.return_path.clone().unwrap_or_else(|| from.email.clone());
-        message.answers.is_none().then(plain)
+        answered.is_none().then(plain)
     });
     let mark = incoming.map_or_else(|| key.to_string(), |incoming| incoming.tokens.mark(key));
     let message_id = format!("{mark}@{}", from.email.domain());

@@ -315,7 +315,7 @@ impl Ride {
 
 /// A message, and the place of the seats that it was found for.
 fn placed(row: &impl Columns) -> Result<(Uuid, usize)> {
-    Ok((row.id(0)?, usize::try_from(row.int(1)?).unwrap_or(usize::MAX)))
+    Ok((row.id(0)?, row.count(1)?))
 }
 
 /// The facts, then `status, merged_into`, the attempt's `status, channel, recipient`, and the clock.

@@ -238,7 +238,7 @@ impl<E: Engine> Ledger<E> {
             texts("subject", &asked, |(_, _, subject)| subject),
         ];
         let rows = self.engine.read(ADDRESSES, Args::none().batch(batch)).await?;
-        let places = rows.iter().map(place).collect::<Result<Vec<usize>>>()?;
+        let places = rows.iter().map(|row| row.count(0)).collect::<Result<Vec<usize>>>()?;
         let several: Vec<(usize, &[u8])> = rows
             .iter()
             .zip(&places)
@@ -285,7 +285,7 @@ impl<E: Engine> Ledger<E> {
                     patient
                 }
             };
-            behind.entry(place(row)?).or_default().push(Behind { patient, own: row.flag(1)? });
+            behind.entry(row.count(0)?).or_default().push(Behind { patient, own: row.flag(1)? });
         }
         behind.retain(|_, all| all.len() <= FAMILY);
         Ok(behind)
@@ -366,10 +366,6 @@ ORDER BY input.place, p.id";
 
 /// More patients behind one address are no family.
 const FAMILY: usize = 8;
-
-fn place(row: &impl Columns) -> Result<usize> {
-    Ok(usize::try_from(row.int(0)?).unwrap_or(usize::MAX))
-}
 
 struct Person {
     /// The id after aliases.

@@ -9,15 +9,13 @@ use crate::domain::phi::Phi;
 use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args, micros};
-use crate::store::rows::{MailAnswer, MailAnswerEnd};
+use crate::store::rows::{ANSWER_USEFUL, MailAnswer, MailAnswerEnd};
 use crate::store::sealed::Sealed;
 
 /// Whoever has one in hand begins it within this time, or others take it.
 const IN_HAND: SignedDuration = SignedDuration::from_secs(60);
 /// What was begun and not ended by then nobody knows of.
 const BEGUN: SignedDuration = SignedDuration::from_mins(2);
-/// An answer that comes later than this is none.
-const USEFUL: SignedDuration = SignedDuration::from_hours(4);
 /// Of each kind so many go to one address within [`DAY`]: a courtesy once; what is owed each time, and yet a machine at
 /// the other end that says "stop" to every mail is not answered without end.
 const MOST_OWED: i64 = 5;
@@ -86,7 +84,8 @@ impl<E: Engine> Ledger<E> {
     pub(super) async fn begin_answer(&self, id: ReplyId) -> Result<bool> {
         let mut tx = self.engine.begin().await?;
         E::run(&mut tx, BESIDE, args![id.0]).await?;
-        let limits = args![id.0, micros(BEGUN), micros(USEFUL), micros(DAY), MOST_OWED, MOST_COURTESIES];
+        let limits =
+            args![id.0, micros(BEGUN), micros(ANSWER_USEFUL), micros(DAY), MOST_OWED, MOST_COURTESIES];
         let begun = !E::run(&mut tx, BEGIN, limits).await?.is_empty();
         if !begun {
             E::run(&mut tx, NONE, args![id.0]).await?;
@@ -97,11 +96,8 @@ impl<E: Engine> Ledger<E> {
 
     pub(super) async fn end_answer(&self, id: ReplyId, end: MailAnswerEnd) -> Result<()> {
         let (state, pause) = match end {
-            MailAnswerEnd::None => ("none", SignedDuration::ZERO),
-            MailAnswerEnd::Sent => ("sent", SignedDuration::ZERO),
-            MailAnswerEnd::Failed => ("failed", SignedDuration::ZERO),
-            MailAnswerEnd::Unknown => ("unknown", SignedDuration::ZERO),
             MailAnswerEnd::Again(pause) => ("due", pause),
+            ended => (ended.as_str(), SignedDuration::ZERO),
         };
         self.engine.write(END, args![id.0, state, micros(pause)]).await?;
         Ok(())
