@@ -42,7 +42,7 @@ impl StoreSection {
         Self {
             url,
             kind,
-            pool_size: s.or("pool_size", Int(2..=200), 10),
+            pool_size: s.or("pool_size", Int(2..=200), 16),
             acquire_timeout: s.or("acquire_timeout", SECONDS, Duration::from_secs(5)),
         }
     }

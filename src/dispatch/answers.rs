@@ -95,7 +95,7 @@ async fn carry(
     let Some(message) = outbound(corridor, answer, letter) else { return Ok(Some(MailAnswerEnd::None)) };
     let Some(ticket) = lane.guard.start(None) else { return Ok(Some(MailAnswerEnd::Again(LATER))) };
     let at = tokio::select! {
-        at = lane.slot(corridor, 1) => at,
+        at = lane.slot() => at,
         () = corridor.stopping.cancelled() => return Ok(Some(MailAnswerEnd::Again(LATER))),
     };
     tokio::time::sleep_until(at.into()).await;
@@ -103,7 +103,7 @@ async fn carry(
         wall.pass(1).await;
     }
     if !corridor.store.begin_mail_answer(answer.id).await? {
-        lane.unused.note(1);
+        lane.gate.unused.note(1);
         return Ok(None);
     }
     let started = Instant::now();

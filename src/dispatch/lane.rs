@@ -2,15 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::failover::Guard;
-use super::gate::{Gate, Lag, Tolerance, Unused, Wall};
-use super::queue::Queue;
+use super::gate::{Gate, Wall};
+use super::queue::{Queue, Whom};
 use super::send::{self, Written};
 use super::{Corridor, Planned, company, render};
 use crate::config::Config;
@@ -28,9 +27,13 @@ use crate::template::Rendered;
 
 /// Chunks at once where nothing limits a lane: each waits for the disk once, and the disk takes several together.
 const UNLIMITED_RUNNERS: usize = 4;
+/// The share of the wire that is kept for urgent messages.
+const URGENT_SHARE: usize = 8;
 
 /// A text of several segments waits so long for the slots of all of them.
 const NEAR: Duration = Duration::from_secs(5);
+/// A ledger that is away is asked for slots so often.
+const AWAY: Duration = Duration::from_millis(200);
 /// Where there are no slots, messages whose leases end are looked for so often.
 const STALE_EVERY: Duration = Duration::from_secs(1);
 
@@ -87,32 +90,39 @@ pub(super) struct Lane {
     pub(super) weight: u32,
     /// What every send passes last.
     pub(super) walls: Vec<Wall>,
-    /// How long it takes to make use of a slot.
-    pub(super) lag: Lag,
-    gate: Arc<Mutex<Gate>>,
-    /// How far apart its slots lie.
-    spacing: Duration,
-    tolerance: Arc<Tolerance>,
-    /// Slots of this lane that nobody could use.
-    pub(super) unused: Arc<Unused>,
-    /// How many slots are waited for.
-    wanted: AtomicUsize,
+    pub(super) gate: Gate,
     limited: bool,
     max_in_flight: usize,
     pub(super) baa: bool,
     wire: Arc<Semaphore>,
+    urgent_wire: Arc<Semaphore>,
 }
 
 impl Lane {
-    /// How many chunks of the queue are taken at once. While one is written down another is rendered; a lane with a
-    /// limit has one, because its slots are given out in order.
-    pub(super) fn runners(&self) -> usize {
-        if self.limited { 1 } else { UNLIMITED_RUNNERS }
+    /// Whether it leaves by the slots of the rate gate.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limited
+    }
+
+    /// Who takes chunks of the queue. While one is written down another is rendered; a lane with a limit has one for all,
+    /// because its slots are given out in order.
+    pub(super) fn runners(&self) -> impl Iterator<Item = Whom> {
+        let many = if self.limited { 1 } else { UNLIMITED_RUNNERS };
+        std::iter::repeat_n(Whom::All, many).chain([Whom::Urgent])
     }
 
     /// How many sends are under way.
     pub(super) fn in_flight(&self) -> usize {
-        self.max_in_flight.saturating_sub(self.wire.available_permits())
+        let free = self.wire.available_permits() + self.urgent_wire.available_permits();
+        self.max_in_flight.saturating_sub(free)
+    }
+
+    /// The places on the wire that somebody may take. Where there are few, nobody has any of their own.
+    fn wire(&self, whom: Whom) -> &Arc<Semaphore> {
+        match whom {
+            Whom::Urgent if self.max_in_flight >= URGENT_SHARE => &self.urgent_wire,
+            _ => &self.wire,
+        }
     }
 
     /// How many messages find room here and may be sent, when nothing waits.
@@ -125,99 +135,38 @@ impl Lane {
         self.guard.room(self.queue.room())
     }
 
-    /// Whether a message with this slot needs another.
-    pub(super) fn has_missed(&self, slot: Instant) -> bool {
-        self.limited && self.tolerance.is_lost(slot)
-    }
-
-    /// When a message of so many segments leaves that is ready to, with slots of its own for all of them; waits until
-    /// there are some.
-    pub(super) async fn slot(&self, corridor: &Arc<Corridor>, segments: u32) -> Instant {
-        let mut slots = VecDeque::new();
-        self.fill(corridor, &mut slots, weight(segments), Duration::ZERO).await;
-        slots.pop_back().unwrap_or_else(Instant::now)
+    /// When an urgent message of one segment leaves that is ready to.
+    pub(super) async fn slot(&self) -> Instant {
+        self.gate.take(1, true).await.pop().unwrap_or_else(Instant::now)
     }
 
     /// Adds slots until there are so many for one text. Under a slow limit it would wait for its last one longer than it
     /// is in this hand: it leaves with those that are near, and the rest is owed.
-    async fn fill(
-        &self,
-        corridor: &Arc<Corridor>,
-        slots: &mut VecDeque<Instant>,
-        weight: usize,
-        lead: Duration,
-    ) {
+    async fn fill(&self, corridor: &Arc<Corridor>, slots: &mut VecDeque<Instant>, weight: usize) {
         while slots.len() < weight {
             let missing = weight - slots.len();
-            let far = self.spacing.saturating_mul(u32::try_from(missing).unwrap_or(u32::MAX)) > NEAR;
+            let each = self.gate.spacing();
+            let far = each.saturating_mul(u32::try_from(missing).unwrap_or(u32::MAX)) > NEAR;
             if far && !slots.is_empty() {
-                let owed =
-                    self.gate.lock().await.owe(missing, corridor.store.as_ref(), &corridor.clock).await;
+                let owed = self.gate.owe(missing, corridor.store.as_ref(), &corridor.clock).await;
                 if let Err(error) = owed {
                     tracing::warn!(%error, provider = %self.provider.name(), "a text leaves on fewer slots than it takes");
                 }
                 return;
             }
-            slots.extend(self.slots(corridor, missing, lead).await);
+            slots.extend(self.gate.take(missing, true).await);
         }
     }
 
-    /// Up to so many slots for what takes `lead` until it is ready; none where the ledger is away. Who does not wait for
-    /// them to the end has them put back: the ledger has given them out to this lane, and others of it can use them.
-    async fn slots(&self, corridor: &Arc<Corridor>, want: usize, lead: Duration) -> Vec<Instant> {
-        if !self.limited {
-            return vec![Instant::now(); want];
-        }
-        let wanted = Wanted::add(&self.wanted, want);
-        let mut gate = self.gate.clone().lock_owned().await;
-        let demand = wanted.everybody();
-        let (give, given) = oneshot::channel();
-        let corridor = corridor.clone();
-        tokio::spawn(async move {
-            let waits = || !give.is_closed();
-            let taken = gate.take(want, demand, lead, corridor.store.as_ref(), &corridor.clock, waits).await;
-            if let Err(Ok(unwanted)) = give.send(taken) {
-                gate.put_back(unwanted.into_iter());
-            }
-        });
-        match given.await {
-            Ok(Ok(slots)) => slots,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, provider = %self.provider.name(), "no slots from the rate gate");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                Vec::new()
-            }
-            // The process is ending.
-            Err(_) => Vec::new(),
-        }
+    /// How many more slots could be made use of, beside so many that are waited for.
+    fn usable(&self, wanted: usize) -> usize {
+        let free = self.wire.available_permits() + self.urgent_wire.available_permits();
+        self.queue.len().saturating_sub(wanted).min(free)
     }
 
     /// Whether the two carry the same messages.
     pub(super) fn serves_as(&self, other: &Self) -> bool {
         self.channel == other.channel && self.setting == other.setting
-    }
-}
-
-/// So many slots are waited for, as long as this lives: whoever asks the ledger asks for everybody.
-struct Wanted<'a> {
-    all: &'a AtomicUsize,
-    mine: usize,
-}
-
-impl<'a> Wanted<'a> {
-    fn add(all: &'a AtomicUsize, mine: usize) -> Self {
-        all.fetch_add(mine, Ordering::Relaxed);
-        Self { all, mine }
-    }
-
-    fn everybody(&self) -> usize {
-        self.all.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Wanted<'_> {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.mine, Ordering::Relaxed);
     }
 }
 
@@ -230,12 +179,14 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
         let channel = carrier.provider.channel();
         let alone = served.iter().filter(|other| **other == (channel, carrier.setting)).count() == 1;
         let guard = Guard::new(carrier.provider.name(), channel, carrier.breaker, alone);
+        let max_in_flight = carrier.max_in_flight.max(1);
         let apart = carrier.limits.iter().any(|l| l.per_sender);
         let senders = if apart { all_senders(&carrier, config) } else { Vec::new() };
         let each: Vec<Option<String>> =
             if senders.is_empty() { vec![None] } else { senders.into_iter().map(Some).collect() };
         for sender in each {
-            let gate = Gate::new(carrier.provider.name().as_str(), sender.as_deref(), &carrier.limits);
+            let name = carrier.provider.name().as_str();
+            let gate = Gate::new(name, sender.as_deref(), &carrier.limits, config.worker.first_byte);
             lanes.push(Arc::new(Lane {
                 provider: carrier.provider.clone(),
                 channel,
@@ -245,17 +196,13 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 setting: carrier.setting,
                 senders: carrier.senders.clone(),
                 walls: Wall::all(&carrier.limits),
-                lag: Lag::of_a_lane(),
-                tolerance: gate.tolerance(),
-                unused: gate.unused(),
-                spacing: gate.spacing(),
-                gate: Arc::new(Mutex::new(gate)),
-                wanted: AtomicUsize::new(0),
+                gate,
                 limited: !carrier.limits.is_empty(),
                 weight: carrier.weight.max(1),
-                max_in_flight: carrier.max_in_flight.max(1),
+                max_in_flight,
                 baa: carrier.baa,
-                wire: Arc::new(Semaphore::new(carrier.max_in_flight.max(1))),
+                wire: Arc::new(Semaphore::new(max_in_flight - max_in_flight / URGENT_SHARE)),
+                urgent_wire: Arc::new(Semaphore::new(max_in_flight / URGENT_SHARE)),
             }));
         }
     }
@@ -272,6 +219,33 @@ fn all_senders(carrier: &Carrier, config: &Config) -> Vec<String> {
     senders.sort();
     senders.dedup();
     senders
+}
+
+/// Has slots reserved ahead, as many as can be used, until nothing is in hand any more.
+pub(super) async fn keep_slots(corridor: Arc<Corridor>, lane: Arc<Lane>) {
+    let drained = super::life::drained(&corridor);
+    tokio::pin!(drained);
+    loop {
+        let refill = lane.gate.refill(|wanted| lane.usable(wanted), corridor.store.as_ref(), &corridor.clock);
+        let look = tokio::select! {
+            look = refill => look,
+            () = &mut drained => return,
+        };
+        let again = look.unwrap_or_else(|error| {
+            tracing::warn!(%error, provider = %lane.provider.name(), "no slots from the rate gate");
+            Some(AWAY)
+        });
+        let pause = async {
+            match again {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => lane.gate.asked().await,
+            }
+        };
+        tokio::select! {
+            () = pause => {}
+            () = &mut drained => return,
+        }
+    }
 }
 
 /// As much as goes out within an eighth of a lease, so that as many workers can share a limit and none holds what runs
@@ -324,27 +298,28 @@ pub(super) fn served(corridor: &Corridor, facts: &MessageFacts) -> Vec<Served> {
     served
 }
 
-pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTracker) {
-    let most = usize::try_from(corridor.config.worker.batch).unwrap_or(500);
+pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, whom: Whom, tasks: TaskTracker) {
+    let most = usize::try_from(corridor.config.worker.batch).unwrap_or(500).min(lane.gate.round());
+    let free = lane.wire(whom);
     loop {
         let (waiting, urgent) = tokio::select! {
-            waiting = lane.queue.wait() => waiting,
+            waiting = lane.queue.wait(whom) => waiting,
             () = corridor.stopping.cancelled() => break,
         };
         // Enough room on the wire for a batch that is worth a statement; an urgent message waits for no company.
         let worth = if urgent { 1 } else { waiting.min(lane.max_in_flight / 4).min(most).max(1) };
         let Ok(permits) = u32::try_from(worth) else { continue };
-        let Ok(mut wire) = lane.wire.clone().acquire_many_owned(permits).await else { break };
-        let more = waiting.min(most).saturating_sub(worth).min(lane.wire.available_permits());
+        let Ok(mut wire) = free.clone().acquire_many_owned(permits).await else { break };
+        let more = waiting.min(most).saturating_sub(worth).min(free.available_permits());
         if let Ok(more) = u32::try_from(more)
-            && let Ok(more) = lane.wire.clone().try_acquire_many_owned(more)
+            && let Ok(more) = free.clone().try_acquire_many_owned(more)
         {
             wire.merge(more);
         }
         // No more is begun than has its place on the wire: its first byte leaves soon after.
         let many = wire.num_permits();
         let slots = tokio::select! {
-            slots = lane.slots(&corridor, many, lane.lag.lead()) => slots,
+            slots = lane.gate.take(many, urgent) => slots,
             // Slots of a slow limit lie further apart than a message is in this hand: whoever cannot be begun any more is
             // claimed anew, and is here when the slot comes.
             () = tokio::time::sleep(STALE_EVERY) => {
@@ -355,7 +330,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTra
             () = corridor.stopping.cancelled() => break,
         };
         if !slots.is_empty() {
-            chunk(&corridor, &lane, slots, wire, &tasks).await;
+            chunk(&corridor, &lane, whom, slots, wire, &tasks).await;
             corridor.freed.notify_one();
         }
     }
@@ -366,6 +341,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, tasks: TaskTra
 async fn chunk(
     corridor: &Arc<Corridor>,
     lane: &Arc<Lane>,
+    whom: Whom,
     slots: Vec<Instant>,
     wire: OwnedSemaphorePermit,
     tasks: &TaskTracker,
@@ -376,7 +352,7 @@ async fn chunk(
     let mut back = Vec::new();
     while !slots.is_empty() {
         super::breathe(ready.len() + back.len()).await;
-        let Some(mut planned) = lane.queue.take() else { break };
+        let Some(mut planned) = lane.queue.take(whom) else { break };
         if planned.hand.deadline <= Instant::now() || !lane.guard.admits(planned.probe.as_ref()) {
             back.extend(planned.releases());
             continue;
@@ -411,12 +387,12 @@ async fn chunk(
         };
         // An SMS takes a slot for each segment and leaves with the last one that is near.
         let weight = weight(rendered.segments);
-        lane.fill(corridor, &mut slots, weight, lane.lag.lead()).await;
+        lane.fill(corridor, &mut slots, weight).await;
         if let Some(at) = slots.drain(..weight.min(slots.len())).next_back() {
             ready.push(Ready { planned, rendered, at, taken, spend: None });
         }
     }
-    lane.gate.lock().await.put_back(slots.into_iter());
+    lane.gate.put_back(slots.into_iter());
     // The provider may have begun to fail while slots were waited for.
     let (ready, stopped): (Vec<_>, Vec<_>) =
         ready.into_iter().partition(|one| lane.guard.admits(one.planned.probe.as_ref()));
@@ -471,7 +447,7 @@ async fn begin(
     for (begin, one) in rows.into_iter().zip(ready) {
         if !allowed.remove(&begin.attempt) {
             refused.extend(one.planned.releases());
-            lane.unused.note(one.rendered.segments.max(1));
+            lane.gate.unused.note(one.rendered.segments.max(1));
             super::budget::give_back(corridor, one.spend).await;
             continue;
         }

@@ -35,6 +35,7 @@ mod send;
 mod settle;
 mod spool;
 mod voicemail;
+mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -72,6 +73,7 @@ pub use places::Places;
 use places::{IN_HAND, Place, Room};
 pub use render::site_context;
 pub use voicemail::Voicemail;
+use wire::Wire;
 
 /// How long what has just come in waits for a place: where the corridor moves, one is free in a moment, and the
 /// message is leased as it is written down. Where it does not, the backlog goes to the ledger at this pace.
@@ -109,6 +111,14 @@ pub(crate) async fn breathe(done: usize) {
     }
 }
 
+/// That instant; never, where there is none.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Leases that are left to run out cost a minute: what another transaction was in the way of is tried again after these.
 const PAUSES: [std::time::Duration; 2] =
     [std::time::Duration::from_millis(20), std::time::Duration::from_millis(100)];
@@ -142,6 +152,7 @@ struct Corridor {
     name: String,
     clock: clock::Clock,
     room: Room,
+    wire: Wire,
     to_plan: mpsc::Sender<InHand>,
     to_plan_urgent: mpsc::Sender<InHand>,
     to_settle: mpsc::Sender<(Settlement, Place)>,
@@ -295,6 +306,7 @@ impl Dispatcher {
             name: parts.name,
             clock: clock::Clock::default(),
             room: Room::new(),
+            wire: Wire::start(),
             to_plan,
             to_plan_urgent,
             to_settle,
@@ -306,7 +318,9 @@ impl Dispatcher {
             last: CancellationToken::new(),
         });
         let tasks = TaskTracker::new();
-        tasks.spawn(plan::run(corridor.clone(), urgent, normal));
+        // What is urgent is decided upon by itself: it waits for no batch of others.
+        tasks.spawn(plan::run(corridor.clone(), urgent));
+        tasks.spawn(plan::run(corridor.clone(), normal));
         tasks.spawn(settle::run(corridor.clone(), settled));
         tasks.spawn(settle::replay(corridor.clone()));
         tasks.spawn(due::run(corridor.clone()));
@@ -323,8 +337,11 @@ impl Dispatcher {
             }
         }
         for lane in &corridor.lanes {
-            for _ in 0..lane.runners() {
-                tasks.spawn(lane::run(corridor.clone(), lane.clone(), tasks.clone()));
+            if lane.is_limited() {
+                tasks.spawn(lane::keep_slots(corridor.clone(), lane.clone()));
+            }
+            for whom in lane.runners() {
+                tasks.spawn(lane::run(corridor.clone(), lane.clone(), whom, tasks.clone()));
             }
         }
         Self { corridor, tasks }
@@ -343,6 +360,12 @@ impl Dispatcher {
             (false, true) => self.corridor.room.reserve_within(PATIENCE, urgent, others).await,
             (false, false) => self.corridor.room.reserve(urgent, others),
         }
+    }
+
+    /// Whether it holds as much as it can.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.corridor.room.free() == 0
     }
 
     /// The channels of patients none of whose providers can be used now: their messages wait.

@@ -11,6 +11,8 @@ use crate::store::rows::OutboxEvent;
 
 /// Events read and published in one go.
 const AT_ONCE: u32 = 1_000;
+/// Few events wait so long for more, to be read and confirmed with them.
+const GATHER: Duration = Duration::from_millis(25);
 /// How long the outbox sleeps at most: another worker's shards may have become free.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -49,6 +51,8 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
                 () = tokio::time::sleep(IDLE) => {}
                 () = corridor.stopping.cancelled() => {}
             }
+        } else if !full {
+            tokio::time::sleep(GATHER).await;
         }
     }
 }

@@ -32,11 +32,7 @@ const PASSED_OVER: SignedDuration = SignedDuration::from_millis(250);
 /// A message whose campaign was approved with other templates is looked at again after so long.
 const UNAPPROVED: SignedDuration = SignedDuration::from_secs(5);
 
-pub(super) async fn run(
-    corridor: Arc<Corridor>,
-    mut urgent: mpsc::Receiver<InHand>,
-    mut normal: mpsc::Receiver<InHand>,
-) {
+pub(super) async fn run(corridor: Arc<Corridor>, mut hands: mpsc::Receiver<InHand>) {
     let most = usize::try_from(corridor.config.worker.batch).unwrap_or(500);
     // They look for company again in a moment.
     let mut aside: Vec<(Instant, InHand)> = Vec::new();
@@ -44,18 +40,14 @@ pub(super) async fn run(
         let mut batch = Vec::new();
         let next = aside.iter().map(|(at, _)| *at).min();
         tokio::select! {
-            biased;
-            first = urgent.recv() => batch.extend(first),
-            first = normal.recv() => batch.extend(first),
-            () = until(next) => {}
+            first = hands.recv() => batch.extend(first),
+            () = super::until(next) => {}
             () = super::life::drained(&corridor) => return,
         }
-        for queue in [&mut urgent, &mut normal] {
-            while batch.len() < most
-                && let Ok(hand) = queue.try_recv()
-            {
-                batch.push(hand);
-            }
+        while batch.len() < most
+            && let Ok(hand) = hands.try_recv()
+        {
+            batch.push(hand);
         }
         let (ready, later): (Vec<_>, Vec<_>) = aside.into_iter().partition(|(at, _)| *at <= Instant::now());
         aside = later;
@@ -66,14 +58,6 @@ pub(super) async fn run(
         } else {
             aside.extend(plan(&corridor, batch).await);
         }
-    }
-}
-
-/// That instant; never, where there is none.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }
 

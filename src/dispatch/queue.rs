@@ -10,11 +10,21 @@ use crate::domain::words::Priority;
 /// One in so many goes to a lower class, however much urgent work there is.
 const SHARE: u32 = 10;
 
+/// Whom somebody takes from a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// Each class in its turn.
+    All,
+    /// What is urgent, and nothing else: it never waits until somebody has done with others.
+    Urgent,
+}
+
 /// A bounded queue of three classes.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     inner: Mutex<Inner<T>>,
     filled: Notify,
+    filled_with_urgent: Notify,
     capacity: usize,
 }
 
@@ -27,7 +37,7 @@ struct Inner<T> {
 impl<T> Queue<T> {
     pub(super) fn new(capacity: usize) -> Self {
         let inner = Inner { classes: [VecDeque::new(), VecDeque::new(), VecDeque::new()], taken: 0 };
-        Self { inner: Mutex::new(inner), filled: Notify::new(), capacity }
+        Self { inner: Mutex::new(inner), filled: Notify::new(), filled_with_urgent: Notify::new(), capacity }
     }
 
     /// Adds one, or gives it back when the queue is full. A tenth of the room is kept for urgent ones.
@@ -43,18 +53,31 @@ impl<T> Queue<T> {
         }
         drop(inner);
         self.filled.notify_one();
+        if priority == Priority::Urgent {
+            self.filled_with_urgent.notify_one();
+        }
         Ok(())
     }
 
-    /// Waits until something is there; answers how many wait, and whether one is urgent.
-    pub(super) async fn wait(&self) -> (usize, bool) {
+    /// Waits until something is there for `whom`; answers how many are to be taken together, and whether any is urgent.
+    /// Who is urgent waits for no company but the share of the lower classes.
+    pub(super) async fn wait(&self, whom: Whom) -> (usize, bool) {
+        let filled = match whom {
+            Whom::All => &self.filled,
+            Whom::Urgent => &self.filled_with_urgent,
+        };
         loop {
-            let filled = self.filled.notified();
+            let filled = filled.notified();
             {
                 let inner = self.lock();
-                let urgent = inner.classes.first().is_some_and(|c| !c.is_empty());
-                if inner.len() > 0 {
-                    return (inner.len(), urgent);
+                let urgent = inner.classes.first().map_or(0, VecDeque::len);
+                match whom {
+                    Whom::Urgent if urgent > 0 => return (urgent, true),
+                    Whom::All if urgent > 0 => {
+                        return (inner.len().min(urgent + urgent / SHARE as usize + 1), true);
+                    }
+                    Whom::All if inner.len() > 0 => return (inner.len(), false),
+                    _ => {}
                 }
             }
             filled.await;
@@ -62,8 +85,11 @@ impl<T> Queue<T> {
     }
 
     /// The next one, by class and age.
-    pub(super) fn take(&self) -> Option<T> {
+    pub(super) fn take(&self, whom: Whom) -> Option<T> {
         let mut inner = self.lock();
+        if whom == Whom::Urgent {
+            return inner.classes.first_mut().and_then(VecDeque::pop_front);
+        }
         inner.taken = inner.taken.wrapping_add(1);
         let lower_first = inner.taken.is_multiple_of(SHARE);
         let order: [usize; 3] = match (lower_first, inner.taken.is_multiple_of(2 * SHARE)) {
@@ -128,9 +154,29 @@ mod tests {
             queue.offer(Priority::Urgent, (0, n)).unwrap();
             queue.offer(Priority::Bulk, (2, n)).unwrap();
         }
-        let first: Vec<(i32, i32)> = (0..50).filter_map(|_| queue.take()).collect();
+        let first: Vec<(i32, i32)> = (0..50).filter_map(|_| queue.take(Whom::All)).collect();
         assert_eq!(first.iter().filter(|(class, _)| *class == 2).count(), 5);
         assert_eq!(first[0], (0, 0));
+    }
+
+    #[tokio::test]
+    async fn who_is_urgent_is_taken_with_little_company_and_by_somebody_of_their_own() {
+        let queue = Queue::new(1000);
+        for n in 0..100 {
+            queue.offer(Priority::Bulk, n).unwrap();
+        }
+        assert_eq!(queue.wait(Whom::All).await, (100, false));
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(20), queue.wait(Whom::Urgent));
+        assert!(waits.await.is_err(), "nobody is urgent");
+        assert_eq!(queue.take(Whom::Urgent), None);
+        for n in 200..220 {
+            queue.offer(Priority::Urgent, n).unwrap();
+        }
+        assert_eq!(queue.wait(Whom::All).await, (23, true));
+        assert_eq!(queue.wait(Whom::Urgent).await, (20, true));
+        let all: Vec<i32> = std::iter::from_fn(|| queue.take(Whom::Urgent)).collect();
+        assert_eq!(all, (200..220).collect::<Vec<_>>());
+        assert_eq!(queue.wait(Whom::All).await, (100, false));
     }
 
     #[test]
@@ -140,6 +186,6 @@ mod tests {
         queue.offer(Priority::Normal, 2).unwrap();
         assert_eq!(queue.offer(Priority::Normal, 3), Err(3));
         queue.offer(Priority::Urgent, 4).unwrap();
-        assert_eq!(queue.take(), Some(4));
+        assert_eq!(queue.take(Whom::All), Some(4));
     }
 }

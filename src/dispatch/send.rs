@@ -1,7 +1,7 @@
 //! One attempt on the wire, and what its answer means.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
@@ -35,10 +35,6 @@ pub(super) struct Written {
     pub(super) latest: Instant,
 }
 
-/// A slot that is missed is exchanged so often. Where the ledger answers more slowly than a slot is good for, every one
-/// is missed; a message must leave all the same.
-const EXCHANGES: u32 = 3;
-
 /// What came of it.
 enum Outcome {
     Answer(Result<Accepted, SendError>),
@@ -48,43 +44,30 @@ enum Outcome {
     Cut,
 }
 
+/// How it went on the wire.
+struct Sent {
+    written: Written,
+    outcome: Outcome,
+    took: Duration,
+    /// A breaker has opened.
+    opened: bool,
+}
+
 /// Sends at its slot, and hands the result to be settled.
 pub(super) async fn carry(
     corridor: Arc<Corridor>,
     lane: Arc<Lane>,
-    mut written: Written,
+    written: Written,
     wire: OwnedSemaphorePermit,
 ) {
-    let provider = lane.provider.as_ref();
-    let latest = written.latest;
-    let leave = tokio::time::timeout_at(latest.into(), leave(&corridor, &lane, &written));
-    let in_time = leave.await.is_ok();
-    let started = Instant::now();
-    let ticket = lane.guard.start(written.planned.probe.take());
-    let outcome = if !in_time || started > latest || ticket.is_none() {
-        Outcome::NotSent
-    } else {
-        let message = outbound(&corridor, &written);
-        tokio::select! {
-            answer = provider.send(&message) => Outcome::Answer(answer),
-            () = corridor.cut.cancelled() => Outcome::Cut,
-        }
-    };
+    let sent = corridor.wire.spawn(send(corridor.clone(), lane.clone(), written, wire));
+    // What nobody can tell of stands in the ledger as begun, and is unknown once its lease has run out.
+    let Ok(Sent { written, outcome, took, opened }) = sent.await else { return };
     crate::faults::fault_point!("answered");
-    drop(wire);
-    let opened = match (&outcome, ticket) {
-        (Outcome::Answer(answer), Some(ticket)) => ticket.record(answer, started.elapsed()),
-        _ => false,
-    };
-    if provider.reports() && matches!(outcome, Outcome::Answer(Ok(_))) {
-        lane.guard.taken(written.attempt);
-    }
-    if matches!(outcome, Outcome::NotSent) {
-        lane.unused.note(written.segments.max(1));
-    }
+    let provider = lane.provider.as_ref();
     let channel = written.planned.route.channel;
     metrics::histogram!("outreachd_send_seconds", "provider" => provider.name().to_string())
-        .record(started.elapsed().as_secs_f64());
+        .record(took.as_secs_f64());
     let settlement = settle(&corridor, &lane, &written, outcome);
     count(&settlement, channel);
     if settlement.status == AttemptStatus::Failed {
@@ -99,19 +82,53 @@ pub(super) async fn carry(
     }
 }
 
+async fn send(
+    corridor: Arc<Corridor>,
+    lane: Arc<Lane>,
+    mut written: Written,
+    wire: OwnedSemaphorePermit,
+) -> Sent {
+    let provider = lane.provider.as_ref();
+    let latest = written.latest;
+    let leave = tokio::time::timeout_at(latest.into(), leave(&lane, &written));
+    let in_time = leave.await.is_ok();
+    let started = Instant::now();
+    let ticket = lane.guard.start(written.planned.probe.take());
+    let outcome = if !in_time || started > latest || ticket.is_none() {
+        Outcome::NotSent
+    } else {
+        let message = outbound(&corridor, &written);
+        tokio::select! {
+            answer = provider.send(&message) => Outcome::Answer(answer),
+            () = corridor.cut.cancelled() => Outcome::Cut,
+        }
+    };
+    drop(wire);
+    let took = started.elapsed();
+    let opened = match (&outcome, ticket) {
+        (Outcome::Answer(answer), Some(ticket)) => ticket.record(answer, took),
+        _ => false,
+    };
+    if provider.reports() && matches!(outcome, Outcome::Answer(Ok(_))) {
+        lane.guard.taken(written.attempt);
+    }
+    if matches!(outcome, Outcome::NotSent) {
+        lane.gate.unused.note(written.segments.max(1));
+    }
+    Sent { written, outcome, took, opened }
+}
+
 /// Waits for the slot, or for another one should it be missed on a busy machine, and for the walls.
-async fn leave(corridor: &Arc<Corridor>, lane: &Lane, written: &Written) {
-    lane.lag.note(written.taken.elapsed());
+async fn leave(lane: &Lane, written: &Written) {
+    lane.gate.lag.note(written.taken.elapsed());
     let mut at = written.at;
-    for _ in 0..EXCHANGES {
+    loop {
         tokio::time::sleep_until(at.into()).await;
-        if !lane.has_missed(at) {
+        if !lane.gate.has_missed(at) {
             break;
         }
-        lane.unused.note(written.segments.max(1));
-        at = lane.slot(corridor, written.segments).await;
+        at = lane.gate.exchange(written.segments.max(1)).await;
     }
-    tokio::time::sleep_until(at.into()).await;
     for wall in &lane.walls {
         wall.pass(written.segments).await;
     }

@@ -11,7 +11,7 @@ use super::{Corridor, Place, spool};
 use crate::store::rows::Settlement;
 
 /// How long a batch that is not full waits for more.
-const LINGER: Duration = Duration::from_millis(15);
+const LINGER: Duration = Duration::from_millis(40);
 
 pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Settlement, Place)>) {
     let most = usize::try_from(corridor.config.worker.batch).unwrap_or(500);

@@ -2,8 +2,9 @@
 //! ledger is away nothing is acknowledged, so that the broker soon sends no more; nothing is refused back to it to
 //! spin.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::gatekeeper::Arrival;
@@ -11,11 +12,15 @@ use super::submit::{Incoming, Intake};
 use crate::broker::{
     Acks, Broker, ConsumeOptions, Deliveries, Delivery, QUARANTINE_REASON, QueueRole, REASON_HEADER,
 };
+use crate::dispatch::Dispatcher;
 use crate::domain::ids::{ParkedId, SourceName};
 use crate::domain::problem::Problem;
 use crate::domain::reader::{identify, known_key};
 use crate::domain::words::{Priority, Reason};
 use crate::store::rows::Reject;
+
+/// So long at most it is waited for room between two batches.
+const LONGEST_REST: Duration = Duration::from_millis(250);
 
 /// Consumes every queue until `stop`, each at the speed of the ledger.
 pub async fn run(
@@ -25,13 +30,12 @@ pub async fn run(
     batch: usize,
     stop: CancellationToken,
 ) {
-    let consume = |queue| consume(intake.clone(), broker.clone(), queue, options, batch, stop.clone());
-    tokio::join!(
-        consume(QueueRole::Urgent),
-        consume(QueueRole::Jobs),
-        consume(QueueRole::Patients),
-        consume(QueueRole::Returned),
-    );
+    // Each by itself: what is urgent does not wait while a batch of others is read.
+    let mut queues = JoinSet::new();
+    for queue in [QueueRole::Urgent, QueueRole::Jobs, QueueRole::Patients, QueueRole::Returned] {
+        queues.spawn(consume(intake.clone(), broker.clone(), queue, options, batch, stop.clone()));
+    }
+    queues.join_all().await;
 }
 
 async fn consume(
@@ -52,8 +56,16 @@ async fn consume(
         if !open {
             return;
         }
+        let started = Instant::now();
         write(&intake, &acks, queue, &taken, &stop).await;
         taken.clear();
+        // What finds no room waits in the ledger as well as in the queue: half of the machine is left to what is in hand.
+        if queue == QueueRole::Jobs && intake.dispatcher.as_ref().is_some_and(Dispatcher::is_full) {
+            tokio::select! {
+                () = tokio::time::sleep(started.elapsed().min(LONGEST_REST)) => {}
+                () = stop.cancelled() => return,
+            }
+        }
     }
 }
 

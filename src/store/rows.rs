@@ -590,6 +590,8 @@ pub struct Reserved {
     pub recent: Vec<u64>,
     /// The day's share is used up: nothing before this instant.
     pub closed_until: Option<Timestamp>,
+    /// Where the next slot lies.
+    pub next: Timestamp,
     pub now: Timestamp,
 }
 

@@ -19,11 +19,13 @@ impl<E: Engine> Ledger<E> {
     pub(super) async fn reserve_slots(&self, ask: &Reserve) -> Result<Reserved> {
         let keys = ask.keys.as_slice();
         if keys.is_empty() {
+            let now = self.clock().await?;
             return Ok(Reserved {
                 slots: Vec::new(),
                 recent: Vec::new(),
                 closed_until: None,
-                now: self.clock().await?,
+                next: now,
+                now,
             });
         }
         self.know_keys(keys.iter().map(|k| k.key.as_str())).await?;
@@ -59,7 +61,8 @@ impl<E: Engine> Ledger<E> {
         }
         let recent = keys.iter().map(|k| recent.get(k.key.as_str()).copied().unwrap_or_default()).collect();
         let slots = (0..granted).map(|n| slot(&spaced, n, now)).collect();
-        Ok(Reserved { slots, recent, closed_until: is_closed.then(|| next_day(now)), now })
+        let closed_until = is_closed.then(|| next_day(now));
+        Ok(Reserved { slots, recent, closed_until, next: slot(&spaced, granted, now), now })
     }
 
     async fn know_keys(&self, keys: impl Iterator<Item = &str> + Send) -> Result<()> {
