@@ -41,7 +41,7 @@ export function campaignPage(root, id, shell) {
   async function draw(byItself) {
     clearTimeout(timer);
     try {
-      const [row, told] = await Promise.all([get(`campaigns/${id}`, {}, byItself), get(`campaigns/${id}/report`, {}, byItself)]);
+      const [row, told] = await Promise.all([get(`campaigns/${id}`, {}, byItself), get(`campaigns/${id}/report`, { soon: true }, byItself)]);
       if (gone) return;
       if (!byItself || row.state !== last?.row.state || row.reason !== last?.row.reason || row.size !== last?.row.size) header(row);
       show(watch, progress(row, told.report, told.counted_seconds_ago));
