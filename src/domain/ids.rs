@@ -193,6 +193,15 @@ impl std::fmt::Display for SendKey {
     }
 }
 
+impl MessageId {
+    /// When it was given out, to the millisecond (RFC 9562, 5.7).
+    #[must_use]
+    pub fn given_at(self) -> Option<jiff::Timestamp> {
+        let millis = i64::try_from(self.0.as_u128() >> 80).ok()?;
+        jiff::Timestamp::from_millisecond(millis).ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

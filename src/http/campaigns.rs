@@ -12,6 +12,7 @@ use super::body::{self, Media, too_large};
 use super::import::{PIECES, Pieces, feed};
 use super::problem::{Answer, Fail, Kind};
 use super::query::query;
+use super::reports;
 use super::route::{Call, json as answer, to_the_end};
 use crate::campaign::{Brought, Office, Refusal, Refused, Sheet, Wish, size};
 use crate::config::api::Scope;
@@ -42,6 +43,12 @@ pub(super) const AUDIENCE: &[(&str, &str)] =
 
 /// The filter of `GET /v1/campaigns/{id}/export`, for its description.
 pub(super) const EXPORT: &[(&str, &str)] = &[("refused", "true: only those who could have no message")];
+
+/// How `GET /v1/campaigns/{id}/report` may be asked, for its description.
+pub(super) const REPORT: &[(&str, &str)] = &[(
+    "soon",
+    "true: as last counted, with `counted_seconds_ago`; `report` is null while the first count is under way",
+)];
 
 /// The filters of `GET /v1/campaigns/{id}/recipients`, for its description.
 pub(super) const RECIPIENTS: &[(&str, &str)] = &[
@@ -304,6 +311,12 @@ pub(super) async fn done(mut call: Call) -> Answer {
 pub(super) async fn report(call: Call) -> Answer {
     let row = one(&call).await?;
     let office = office(&call);
+    if query(&call.uri, |fields| Some(is_true(fields, "soon")))? {
+        let (report, age) = reports::soon(&call.shared, &row.plan.id).await.unzip();
+        let age = age.map(|age| age.as_secs());
+        let told = json!({"campaign": shown(&office, &row), "report": report, "counted_seconds_ago": age});
+        return answer(StatusCode::OK, &told);
+    }
     let report = office.store.campaign_report(&row.plan.id).await?;
     answer(StatusCode::OK, &json!({"campaign": shown(&office, &row), "report": report}))
 }

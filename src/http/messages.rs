@@ -20,11 +20,15 @@ use crate::domain::reader::{CANCEL_REASON, Fields, Slot, flag, instant};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
 use crate::intake::again::Again;
-use crate::store::rows::{CancelOutcome, MessageFilter, MessageRow};
+use crate::store::rows::{CancelOutcome, MessageFilter, MessageRow, MessagesPage};
+use crate::store::{Store, StoreError};
 
 /// What is written now may carry an earlier time of change than what can be read already: a list by change ends so long
 /// ago, so that who follows it misses nothing.
 pub(super) const UNDER_WAY: SignedDuration = SignedDuration::from_secs(2);
+
+/// Where no index answers a filter, a page looks through so many messages and says how far it came.
+const WALK: u32 = 10_000;
 
 /// `GET /v1/messages`: newest first, or with `changed_since` by time of change.
 pub(super) async fn list(call: Call) -> Answer {
@@ -40,16 +44,18 @@ pub(super) async fn list(call: Call) -> Answer {
     } else {
         filter.before = cursor.map(|cursor| MessageId(cursor.id));
     }
-    let mut rows = of_own_sources(&call, &filter).await?;
-    let more = rows.len() >= usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let next = rows
-        .last()
-        .filter(|_| more)
-        .map(|last| Cursor { id: last.facts.id.0, at: by_change.then_some(last.changed_at) }.write());
+    let MessagesPage { mut rows, looked_to } = page_of_own_sources(&call, &filter, Some(WALK)).await?;
+    let full = rows.len() >= usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let looked_to = looked_to.filter(|_| !full);
+    let next = match rows.last().filter(|_| full) {
+        Some(last) => Some(Cursor { id: last.facts.id.0, at: by_change.then_some(last.changed_at) }),
+        None => looked_to.map(|id| Cursor { id: id.0, at: None }),
+    };
     if !filter.job_ids.is_empty() {
         rows = with_copies(&call, rows).await?;
     }
-    answer(StatusCode::OK, &json!({"messages": rows, "next": next}))
+    let (next, looked_to) = (next.map(Cursor::write), looked_to.and_then(MessageId::given_at));
+    answer(StatusCode::OK, &json!({"messages": rows, "next": next, "looked_back_to": looked_to}))
 }
 
 /// `POST /v1/messages/lookup`: by the caller's own names.
@@ -148,7 +154,16 @@ pub(super) async fn one(call: &Call) -> Result<MessageRow, Fail> {
 
 /// Lists messages of the sources that the caller is bound to.
 pub(super) async fn of_own_sources(call: &Call, filter: &MessageFilter) -> Result<Vec<MessageRow>, Fail> {
-    let store = &call.shared.parts.intake.store;
+    Ok(page_of_own_sources(call, filter, None).await?.rows)
+}
+
+/// The same among so many at most.
+async fn page_of_own_sources(
+    call: &Call,
+    filter: &MessageFilter,
+    walk: Option<u32>,
+) -> Result<MessagesPage, Fail> {
+    let store = call.shared.parts.intake.store.as_ref();
     let of_sites;
     let filter = match call.caller.sites() {
         None => filter,
@@ -158,25 +173,40 @@ pub(super) async fn of_own_sources(call: &Call, filter: &MessageFilter) -> Resul
         }
     };
     let bound = match (call.caller.sources(), &filter.source) {
-        (None, _) => return Ok(store.messages(filter).await?),
+        (None, _) => return Ok(page(store, filter, walk).await?),
         (Some(_), Some(named)) => {
             call.caller.must_speak_for(named)?;
-            return Ok(store.messages(filter).await?);
+            return Ok(page(store, filter, walk).await?);
         }
         (Some(bound), None) => bound,
     };
-    let mut rows = Vec::new();
+    let (mut rows, mut looked_to) = (Vec::new(), None);
     for source in bound {
         let of_one = MessageFilter { source: Some(source.clone()), ..filter.clone() };
-        rows.extend(store.messages(&of_one).await?);
+        let of_one = page(store, &of_one, walk).await?;
+        rows.extend(of_one.rows);
+        looked_to = looked_to.max(of_one.looked_to);
     }
+    // What one source's walk has passed and another's has not comes with the next page.
+    rows.retain(|row| looked_to.is_none_or(|to| row.facts.id >= to));
     if filter.changed_since.is_some() {
         rows.sort_by_key(|row| (row.changed_at, row.facts.id));
     } else {
         rows.sort_by_key(|row| std::cmp::Reverse(row.facts.id));
     }
     rows.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
-    Ok(rows)
+    Ok(MessagesPage { rows, looked_to })
+}
+
+async fn page(
+    store: &dyn Store,
+    filter: &MessageFilter,
+    walk: Option<u32>,
+) -> Result<MessagesPage, StoreError> {
+    match walk {
+        Some(walk) => store.messages_among(filter, walk).await,
+        None => Ok(MessagesPage { rows: store.messages(filter).await?, looked_to: None }),
+    }
 }
 
 /// Messages, each followed by its copies for proxies.
@@ -257,7 +287,10 @@ pub(super) const FILTERS: &[(&str, &str)] = &[
     ("until", "accepted before this instant"),
     ("changed_since", "changed at or after this instant, up to two seconds ago; oldest change first"),
     ("limit", "rows of a page, 1 to 1000 (100)"),
-    ("cursor", "`next` of the page before"),
+    (
+        "cursor",
+        "`next` of the page before; a page may be short, even empty, and have one: go on until there is none",
+    ),
 ];
 
 /// ... of an export and of actions.

@@ -28,6 +28,7 @@ mod page;
 mod patients;
 mod problem;
 mod query;
+mod reports;
 mod reveal;
 mod rights;
 mod route;
@@ -81,6 +82,7 @@ struct Shared {
     strangers: Arc<Semaphore>,
     metrics: PrometheusHandle,
     counts: health::CountsCache,
+    reports: reports::Reports,
     page: page::Desk,
     people: session::Doorman,
     live: stream::Hub,
@@ -109,6 +111,7 @@ pub fn serve(listener: TcpListener, parts: HttpState) -> std::io::Result<HttpSer
         strangers: Arc::new(Semaphore::new(http.max_in_flight.div_ceil(4))),
         metrics: observe::recorder(),
         counts: health::CountsCache::default(),
+        reports: reports::Reports::default(),
         page: page::Desk::new(),
         people: session::Doorman::new(),
         live: stream::Hub::new(),

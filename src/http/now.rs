@@ -11,7 +11,7 @@ use super::problem::Answer;
 use super::route::{Call, json as answer};
 use crate::domain::alert::{Finding, Level};
 use crate::policy::watch::wrong;
-use crate::watch::Lookout;
+use crate::watch::{Lookout, Seen};
 
 /// The charts show so many minutes ...
 const MINUTES: u32 = 6 * 60;
@@ -37,10 +37,8 @@ pub(super) async fn now(call: Call) -> Answer {
         broker: parts.broker.clone(),
         dispatcher: parts.intake.dispatcher.clone(),
     };
-    let (signs, at) = lookout.signs().await?;
-    let workers = store.workers().await?;
-    let oldest = store.oldest_due().await?;
-    let pulse = store.pulse(MINUTES, STEP).await?;
+    let (looked, pulse) = tokio::try_join!(lookout.look(), store.pulse(MINUTES, STEP))?;
+    let Seen { signs, now: at, workers, oldest } = looked;
     let seen = shared.counts.seen();
     let counts = seen.as_ref().map(|(counts, _)| counts);
     let findings = wrong(&signs);

@@ -272,6 +272,7 @@ fn messages() -> Vec<(&'static str, Value)> {
             object(&[
                 ("messages", list(reference("Message"))),
                 ("next", json!({"type": ["string", "null"]})),
+                ("looked_back_to", json!({"type": ["string", "null"], "format": "date-time"})),
             ]),
         ),
         (
@@ -387,7 +388,14 @@ fn campaigns() -> Vec<(&'static str, Value)> {
                 ("samples", list(map())),
             ]),
         ),
-        ("CampaignReport", object(&[("campaign", reference("Campaign")), ("report", map())])),
+        (
+            "CampaignReport",
+            object(&[
+                ("campaign", reference("Campaign")),
+                ("report", json!({"type": ["object", "null"]})),
+                ("counted_seconds_ago?", json!({"type": ["integer", "null"]})),
+            ]),
+        ),
         ("Recipients", object(&[("recipients", list(map()))])),
     ]
 }

@@ -421,7 +421,7 @@ const ROUTES: &[Route] = &[
         run: |call| Box::pin(campaigns::report(call)),
         doc: Doc {
             summary: "What came of it, by status, reason, channel, language and hour",
-            query: &[],
+            query: campaigns::REPORT,
             body: "",
             answers: &[(200, "numbers", "CampaignReport")],
         },

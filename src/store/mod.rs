@@ -49,10 +49,10 @@ use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
     CallbackRound, CallbackRow, CallbacksClaimed, CancelOutcome, Claim, Claimed, Company, Count, Counts,
     Decided, Directory, EventRow, Heard, Hold, HoldRow, HoldThen, LookUpAsk, LostAttempt, MailAnswer,
-    MailAnswerEnd, MessageFilter, MessageRow, NewCopy, OutboxEvent, PageRow, PageWish, ParkedFilter,
-    ParkedRow, QuestionAsk, Received, Release, ReplyAsk, ReplyOutcome, ReplyText, Reserve, Reserved, Seats,
-    Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem, WorkMove,
-    WorkMoved, WorkSwept, WorkerRow,
+    MailAnswerEnd, MessageFilter, MessageRow, MessagesPage, NewCopy, OutboxEvent, PageRow, PageWish,
+    ParkedFilter, ParkedRow, QuestionAsk, Received, Release, ReplyAsk, ReplyOutcome, ReplyText, Reserve,
+    Reserved, Seats, Settlement, Spend, Subject, TakenOver, UpsertOutcome, WishOutcome, WorkFilter, WorkItem,
+    WorkMove, WorkMoved, WorkSwept, WorkerRow,
 };
 
 /// The ledger could not do it.
@@ -227,6 +227,10 @@ pub trait Store:
 
     /// Messages by filter, newest first, with a cursor.
     async fn messages(&self, filter: &MessageFilter) -> Result<Vec<MessageRow>>;
+
+    /// The same, where no index helps among the newest `walk` of them only: in a large ledger a filter that finds little
+    /// would walk for ever.
+    async fn messages_among(&self, filter: &MessageFilter, walk: u32) -> Result<MessagesPage>;
 
     /// One message.
     async fn message(&self, id: MessageId) -> Result<Option<MessageRow>>;

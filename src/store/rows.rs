@@ -674,6 +674,14 @@ pub struct MessageFilter {
     pub limit: u32,
 }
 
+/// What was found among so many messages at most.
+#[derive(Debug)]
+pub struct MessagesPage {
+    pub rows: Vec<MessageRow>,
+    /// Those from this one on were looked through, and there are older ones; `None`: all were.
+    pub looked_to: Option<MessageId>,
+}
+
 /// A message as it stands.
 #[derive(Clone, Debug, Serialize)]
 pub struct MessageRow {

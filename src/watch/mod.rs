@@ -24,7 +24,7 @@ use crate::domain::alert::Alert;
 use crate::domain::ids::WorkerId;
 use crate::policy::watch::{TellRules, look, told, wrong};
 use crate::store::StoreError;
-pub use signs::Lookout;
+pub use signs::{Lookout, Seen};
 pub use tell::{Teller, Undeliverable};
 
 /// Beyond two looks the watch is kept for so long: telling may take a while.

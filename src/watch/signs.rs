@@ -25,12 +25,31 @@ pub struct Lookout {
     pub dispatcher: Option<Dispatcher>,
 }
 
+/// What was seen.
+#[derive(Debug)]
+pub struct Seen {
+    pub signs: Signs,
+    /// By the ledger's clock.
+    pub now: Timestamp,
+    pub workers: Vec<WorkerRow>,
+    pub oldest: Vec<OldestDue>,
+}
+
 impl Lookout {
     /// Looks; and tells the ledger's clock.
     ///
     /// # Errors
     /// The ledger is away.
     pub async fn signs(&self) -> Result<(Signs, Timestamp), StoreError> {
+        let seen = self.look().await?;
+        Ok((seen.signs, seen.now))
+    }
+
+    /// The same, with what the signs were read from.
+    ///
+    /// # Errors
+    /// The ledger is away.
+    pub async fn look(&self) -> Result<Seen, StoreError> {
         let now = self.store.ping().await?;
         let workers = self.store.workers().await?;
         let holds = self.store.holds().await?;
@@ -59,7 +78,7 @@ impl Lookout {
             oldest: oldest_of(&oldest, false),
             vitals,
         };
-        Ok((signs, now))
+        Ok(Seen { signs, now, workers, oldest })
     }
 }
 

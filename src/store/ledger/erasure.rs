@@ -130,7 +130,7 @@ impl<E: Engine> Ledger<E> {
             MessageFilter { patient_id: Some(id.clone()), limit: PAGE, ..MessageFilter::default() };
         let mut all = Vec::new();
         loop {
-            let page = self.list_messages(&filter).await?;
+            let page = self.list_messages(&filter, None).await?;
             filter.before = page.last().map(|row| row.facts.id);
             let last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
             all.extend(page);

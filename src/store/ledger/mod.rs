@@ -316,7 +316,10 @@ impl<E: Engine> Store for Ledger<E> {
         self.judge_faults(limit).await
     }
     async fn messages(&self, filter: &MessageFilter) -> Result<Vec<MessageRow>> {
-        self.list_messages(filter).await
+        self.list_messages(filter, None).await
+    }
+    async fn messages_among(&self, filter: &MessageFilter, walk: u32) -> Result<MessagesPage> {
+        self.page_among(filter, walk).await
     }
     async fn message(&self, id: MessageId) -> Result<Option<MessageRow>> {
         self.one_message(id).await

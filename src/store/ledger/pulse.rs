@@ -128,24 +128,27 @@ impl<E: Engine> Ledger<E> {
 
     /// One look into the index of due messages for each channel, source and priority.
     pub(super) async fn list_oldest_due(&self) -> Result<Vec<OldestDue>> {
-        let now = self.clock().await?;
+        let channels = std::iter::once("").chain(Channel::ALL.iter().map(|channel| channel.as_str()));
+        let kinds: Vec<(&str, i64)> = channels
+            .flat_map(|channel| (0_i64..).zip(Priority::ALL).map(move |(n, _)| (channel, n)))
+            .collect();
+        let batch = vec![texts("channel", &kinds, |kind| kind.0), ints("priority", &kinds, |kind| kind.1)];
+        let rows = self
+            .engine
+            .read(
+                "SELECT input.channel, input.priority, now(), min((SELECT m.due_at FROM messages m WHERE m.channel = input.channel
+                     AND m.source = s.name AND m.priority = input.priority AND m.due_at IS NOT NULL AND m.lease_until IS NULL
+                     ORDER BY m.due_at LIMIT 1)) FROM {input} CROSS JOIN sources s GROUP BY 1, 2 ORDER BY 1, 2",
+                Args::none().batch(batch),
+            )
+            .await?;
         let mut found = Vec::new();
-        for channel in std::iter::once("").chain(Channel::ALL.iter().map(|channel| channel.as_str())) {
-            for (number, priority) in (0_i64..).zip(Priority::ALL) {
-                let rows = self
-                    .engine
-                    .read(
-                        "SELECT min((SELECT m.due_at FROM messages m WHERE m.channel = $1 AND m.source = s.name
-                             AND m.priority = $2 AND m.due_at IS NOT NULL AND m.lease_until IS NULL
-                             ORDER BY m.due_at LIMIT 1)) FROM sources s",
-                        args![channel, number],
-                    )
-                    .await?;
-                let oldest = rows.first().map(|row| row.maybe_time(0)).transpose()?.flatten();
-                if let Some(due) = oldest.filter(|due| *due <= now) {
-                    let seconds = now.duration_since(due).as_secs_f64();
-                    found.push(OldestDue { channel: channel.to_owned(), priority: *priority, seconds });
-                }
+        for row in &rows {
+            let (now, oldest) = (row.time(2)?, row.maybe_time(3)?);
+            let priority = usize::try_from(row.int(1)?).ok().and_then(|number| Priority::ALL.get(number));
+            if let (Some(due), Some(priority)) = (oldest.filter(|due| *due <= now), priority) {
+                let seconds = now.duration_since(due).as_secs_f64();
+                found.push(OldestDue { channel: row.text(0)?.to_owned(), priority: *priority, seconds });
             }
         }
         Ok(found)

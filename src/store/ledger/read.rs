@@ -11,7 +11,7 @@ use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
 use crate::store::engine::{Args, Engine, Value, args};
 use crate::store::rows::{
-    AttemptRow, Counts, EventRow, Failure, MessageCount, MessageFilter, MessageRow, WorkerRow,
+    AttemptRow, Counts, EventRow, Failure, MessageCount, MessageFilter, MessageRow, MessagesPage, WorkerRow,
 };
 use crate::store::sealed::Sealed;
 use crate::store::{Result, words};
@@ -71,7 +71,35 @@ impl<'a> Query<'a> {
 }
 
 impl<E: Engine> Ledger<E> {
-    pub(super) async fn list_messages(&self, filter: &MessageFilter) -> Result<Vec<MessageRow>> {
+    pub(super) async fn page_among(&self, filter: &MessageFilter, walk: u32) -> Result<MessagesPage> {
+        let looked_to = if is_walked(filter) { self.end_of_walk(filter, walk).await? } else { None };
+        let rows = self.list_messages(filter, looked_to).await?;
+        Ok(MessagesPage { rows, looked_to })
+    }
+
+    /// The last one of a walk, if it ends before the messages do.
+    async fn end_of_walk(&self, filter: &MessageFilter, walk: u32) -> Result<Option<MessageId>> {
+        let mut q = Query::new("SELECT m.id FROM messages m WHERE true");
+        if let Some(status) = filter.status.filter(|status| TROUBLE.contains(status)) {
+            q.text(&format!(" AND m.status = '{status}'"));
+        }
+        in_time(&mut q, "m.id", filter, None);
+        // One more than the last of the walk, so that what follows is not empty.
+        q.text(&format!(" ORDER BY m.id DESC LIMIT 2 OFFSET {}", walk.saturating_sub(1)));
+        let (sql, args) = q.parts();
+        let rows = self.engine.read(sql, args).await?;
+        match rows.as_slice() {
+            [last, _] => Ok(Some(MessageId(last.id(0)?))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Those from `looked_to` on.
+    pub(super) async fn list_messages(
+        &self,
+        filter: &MessageFilter,
+        looked_to: Option<MessageId>,
+    ) -> Result<Vec<MessageRow>> {
         let mut q = Query::new(select_messages("true"));
         let job_ids: Vec<&str> = filter.job_ids.iter().map(|j| j.as_str()).collect();
         let source = filter.source.as_ref().map(|x| x.as_str());
@@ -81,9 +109,14 @@ impl<E: Engine> Ledger<E> {
                 q.and("m.id IN (SELECT message_id FROM job_keys WHERE job_id = ANY(?)", job_ids);
                 q.and("source = ?)", source);
             }
+            // Of every source, each by key.
             None if !job_ids.is_empty() => {
-                q.and("m.id IN (SELECT message_id FROM job_keys WHERE job_id = ANY(?))", job_ids);
+                let of_all =
+                    "m.id IN (SELECT k.message_id FROM sources s JOIN job_keys k ON k.source = s.name
+                    WHERE k.job_id = ANY(?))";
+                q.and(of_all, job_ids);
             }
+            None if filter.about.is_some() => q.text(" AND m.source IN (SELECT name FROM sources)"),
             _ => q.and_if("m.source = ?", source),
         }
         q.and_if("m.about = ?", filter.about.as_ref().map(|x| x.as_str()));
@@ -97,10 +130,15 @@ impl<E: Engine> Ledger<E> {
         q.and_if("m.site = ?", filter.site.as_ref().map(|x| x.as_str()));
         let sites: Vec<&str> = filter.sites.iter().map(|site| site.as_str()).collect();
         q.and_if("m.site = ANY(?)", Some(sites).filter(|sites| !sites.is_empty()));
-        q.and_if(
-            "EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.provider = ?)",
-            filter.provider.as_ref().map(|x| x.as_str()),
-        );
+        if let Some(provider) = &filter.provider {
+            q.and(
+                "EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.provider = ?",
+                provider.as_str(),
+            );
+            // The planner may go through the attempts first: no further than through the messages.
+            in_time(&mut q, "a.message_id", filter, looked_to);
+            q.text(")");
+        }
         q.and_if("m.campaign_id = ?", filter.campaign_id.as_ref().map(|x| x.as_str()));
         q.and_if("m.patient_id = ?", filter.patient_id.as_ref().map(|x| x.as_str()));
         if !filter.copies_of.is_empty() {
@@ -108,10 +146,7 @@ impl<E: Engine> Ledger<E> {
             q.and("m.copy_of = ANY(?)", of);
         }
         q.and_if("m.merged_into = ?", filter.merged_into.map(|id| id.0));
-        q.and_if("m.id < ?", filter.before.map(|id| id.0));
-        // By the time in the id: no index on the time of acceptance is needed.
-        q.and_if("m.id >= ?", filter.since.map(first_id_of));
-        q.and_if("m.id < ?", filter.until.map(first_id_of));
+        in_time(&mut q, "m.id", filter, looked_to);
         if filter.untried {
             q.text(
                 " AND m.expires_at > now() AND NOT EXISTS (SELECT 1 FROM messages r WHERE r.retry_of = m.id)",
@@ -291,6 +326,45 @@ impl<E: Engine> Ledger<E> {
         counts.callbacks = self.count_callbacks().await?;
         Ok(counts)
     }
+}
+
+/// The statuses whose messages have an index of their own, in the order of their ids (`messages_trouble`).
+const TROUBLE: [MessageStatus; 5] = [
+    MessageStatus::Failed,
+    MessageStatus::Unknown,
+    MessageStatus::Suppressed,
+    MessageStatus::Expired,
+    MessageStatus::Cancelled,
+];
+
+/// Whether the messages have to be gone through one by one: the filter says more than the time, and no index answers it.
+fn is_walked(filter: &MessageFilter) -> bool {
+    let by_index = filter.patient_id.is_some()
+        || filter.about.is_some()
+        || !filter.job_ids.is_empty()
+        || !filter.copies_of.is_empty()
+        || filter.merged_into.is_some()
+        || filter.changed_since.is_some()
+        || (filter.campaign_id.is_some() && filter.status.is_some());
+    let more = filter.source.is_some()
+        || filter.reason.is_some()
+        || filter.channel.is_some()
+        || filter.template.is_some()
+        || filter.site.is_some()
+        || !filter.sites.is_empty()
+        || filter.provider.is_some()
+        || filter.campaign_id.is_some()
+        || filter.untried;
+    !by_index && (more || filter.status.is_some_and(|status| !TROUBLE.contains(&status)))
+}
+
+/// By the time in the id: no index on the time of acceptance is needed.
+fn in_time(q: &mut Query<'_>, id: &str, filter: &MessageFilter, looked_to: Option<MessageId>) {
+    let (from, to) = (format!("{id} >= ?"), format!("{id} < ?"));
+    q.and_if(&to, filter.before.map(|id| id.0));
+    q.and_if(&from, looked_to.map(|id| id.0));
+    q.and_if(&from, filter.since.map(first_id_of));
+    q.and_if(&to, filter.until.map(first_id_of));
 }
 
 /// The least id that is given out in the millisecond of an instant (RFC 9562, 5.7).

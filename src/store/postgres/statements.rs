@@ -250,7 +250,8 @@ pub(super) const STATEMENTS: Statements = Statements {
     // The hour since 1970-01-01 in which the last attempt began; 0 where there was none.
     campaign_report: "
         SELECT m.status, m.reason, m.channel, COALESCE(a.locale, '') AS locale, COALESCE(floor(EXTRACT(EPOCH FROM a.begun_at) / 3600)::bigint, 0) AS hour, count(*)
-        FROM messages m LEFT JOIN attempts a ON a.id = m.last_attempt
+        -- Each attempt by its key: the planner would read all attempts there are.
+        FROM messages m LEFT JOIN LATERAL (SELECT locale, begun_at FROM attempts WHERE id = m.last_attempt OFFSET 0) a ON true
         WHERE m.campaign_id = $1
         GROUP BY m.status, m.reason, m.channel, COALESCE(a.locale, ''), COALESCE(floor(EXTRACT(EPOCH FROM a.begun_at) / 3600)::bigint, 0)
         ORDER BY 1, 2, 3, 4, 5",

@@ -177,6 +177,11 @@ impl Api {
         Answer { status, headers, text: text.to_owned() }
     }
 
+    /// Where the database is.
+    pub(super) fn url(&self) -> String {
+        self.database.url()
+    }
+
     /// A statement straight to the database.
     pub(super) async fn sql(&self, statement: String) {
         let mut connection = PgConnection::connect(&self.database.url()).await.unwrap();

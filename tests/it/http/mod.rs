@@ -10,6 +10,7 @@ mod limits;
 mod messages;
 mod operations;
 mod page;
+pub(crate) mod pages;
 mod patients;
 mod people;
 mod second_person;

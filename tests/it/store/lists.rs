@@ -47,6 +47,25 @@ pub(super) async fn messages_are_found_by_every_filter(ledger: Ledger) {
     let none =
         MessageFilter { source: Some(source("ehr")), about: Some(about("visit")), ..Default::default() };
     assert!(list(&ledger, by(none)).await.is_empty(), "filters narrow each other");
+    // Without an index a page looks through so many and says how far it came; the next one goes on from there.
+    let rare = by(MessageFilter { template: TemplateName::parse("result-available"), ..Default::default() });
+    let (mut found, mut before, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = ledger.messages_among(&MessageFilter { before, ..rare.clone() }, 1).await.unwrap();
+        found.extend(page.rows.iter().map(|row| row.facts.id));
+        pages += 1;
+        assert!(page.looked_to.is_none_or(|to| before.is_none_or(|before| to < before)), "it goes on");
+        before = page.looked_to;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!((found.as_slice(), pages), ([id].as_slice(), 3));
+    let whole = ledger.messages_among(&rare, 3).await.unwrap();
+    assert_eq!((whole.rows.len(), whole.looked_to), (1, None), "all were looked through");
+    let by_index = by(MessageFilter { patient_id: Some(patient_id("P7")), ..Default::default() });
+    let found = ledger.messages_among(&by_index, 1).await.unwrap();
+    assert_eq!((found.rows.len(), found.looked_to), (1, None), "an index answers at once");
 }
 
 pub(super) async fn a_cursor_walks_through_all(ledger: Ledger) {

@@ -4,6 +4,8 @@ import { ask, chip, h, pick, show, when } from "./dom.js";
 import { get, post } from "./api.js";
 import { say } from "./shell.js";
 
+const PAGE_NAMES = { now: "Now", log: "the log", work: "Work", dead: "Dead jobs", providers: "Providers", holds: "Holds", campaigns: "Campaigns" };
+
 export function alertsPage(root, _params, shell) {
   let gone = false;
   draw();
@@ -19,23 +21,25 @@ export function alertsPage(root, _params, shell) {
       return;
     }
     if (gone) return;
-    const stand = told.alerts.filter((one) => !one.ended_at);
+    // What is urgent and nobody looks after comes first.
+    const rank = (one) => (one.level === "bad" ? 0 : 2) + (one.acknowledged_at ? 1 : 0);
+    const stand = told.alerts.filter((one) => !one.ended_at).sort((a, b) => rank(a) - rank(b));
     const over = told.alerts.filter((one) => one.ended_at);
     show(root, h("div", { class: "titled" }, h("h1", null, "Alerts")),
-      stand.length === 0 ? h("p", { class: "sheet empty" }, "Nothing is wrong.") : stand.map((one) => standing(one, told.at)),
+      stand.length === 0 ? h("p", { class: "sheet empty" }, "Nothing is wrong. What people on call are told of stands here.") : stand.map((one) => standing(one, told.at)),
       over.length > 0 && h("section", { class: "sheet" }, h("h2", null, "Over, within a day"), over.map((one) => h("p", null, when(one.since), " – ", when(one.ended_at), ` ${one.what}`))));
   }
 
   function standing(one, now) {
     const quiet = one.snoozed_until && one.snoozed_until > now;
     return h("section", { class: "sheet", "data-key": one.key },
-      h("div", { class: "titled" }, h("h2", null, one.what), chip(one.level === "bad" ? "urgent" : "look", one.level === "bad" ? "bad" : "warn"), quiet && chip("snoozed"), h("span", { class: "grow" }),
+      h("div", { class: "titled" }, h("h2", null, one.what), chip(one.level === "bad" ? "urgent" : "worth a look", one.level === "bad" ? "bad" : "warn"), quiet && chip("snoozed"), h("span", { class: "grow" }),
         shell.may("holds:write") && !shell.me.sites?.length && h("div", { class: "row" },
           !one.acknowledged_at && h("button", { class: "small main", on: { click: () => mine(one) } }, "I look after it"),
           h("button", { class: "small", on: { click: () => snooze(one) } }, "Snooze …"))),
-      h("p", null, "First: ", one.first, ". ", h("a", { href: `#/${one.page}` }, "Show more")),
+      h("p", null, "First: ", one.first, ". ", h("a", { href: `#/${one.page}` }, `Open ${PAGE_NAMES[one.page] ?? "the page"}`)),
       h("p", { class: "quiet" }, "Since ", when(one.since), one.told_at && [", told ", when(one.told_at)], one.acknowledged_by && [`, ${one.acknowledged_by} looks after it since `, when(one.acknowledged_at)],
-        quiet && [`, quiet until `, when(one.snoozed_until), ` by ${one.snoozed_by}`], ". Runbook: ", h("code", null, one.runbook)));
+        quiet && [`, quiet until `, when(one.snoozed_until), ` by ${one.snoozed_by}`], ". Runbook: ", /^https?:/.test(one.runbook) ? h("a", { href: one.runbook, rel: "noreferrer" }, one.key) : h("code", null, one.runbook)));
   }
 
   async function mine(one) {

@@ -1,8 +1,8 @@
 // From the address to a page. What stands behind the # never leaves the browser, so no log of a proxy holds a patient's id.
 
-import { h, show } from "./dom.js";
+import { h, show, span } from "./dom.js";
 import { post, remove, session } from "./api.js";
-import { Shell, holdsPage, say } from "./shell.js";
+import { Shell, holdsPage } from "./shell.js";
 import { nowPage } from "./now.js";
 import { logPage } from "./log.js";
 import { messagePage } from "./message.js";
@@ -51,12 +51,14 @@ function route() {
   const params = Object.fromEntries(new URLSearchParams(query ?? ""));
   document.title = `${page.name ?? "Message"} · outreachd`;
   leave = page.run(root, { ...params, id: rest.map(decodeURIComponent).join("/") || params.id }, shell) ?? null;
-  if (!firstTime) shell.main.focus();
+  // A page that asks for something has put the keyboard there.
+  if (!firstTime && !root.contains(document.activeElement)) shell.main.focus();
   firstTime = false;
 }
 let firstTime = true;
 
-async function begin() {
+/** `why`: what whoever was signed out finds at the door. */
+async function begin(why) {
   clearInterval(idle);
   leave?.();
   leave = null;
@@ -66,12 +68,12 @@ async function begin() {
     me = await session();
   } catch (problem) {
     show(document.body, h("main", { class: "door" }, h("h1", null, "outreachd cannot be reached"), h("p", null, problem.message),
-      h("button", { class: "main", on: { click: begin } }, "Try again")));
+      h("button", { class: "main", on: { click: () => begin() } }, "Try again")));
     return;
   }
-  if (!me.signed_in) return door();
-  shell = new Shell(me, PAGES, async () => { await remove("session").catch(() => {}); begin(); });
-  show(document.body, shell.node);
+  if (!me.signed_in) return door(why);
+  shell = new Shell(me, PAGES, () => out());
+  show(document.body, ...shell.node);
   firstTime = true;
   route();
   const refresh = () => { if (!document.hidden) shell?.refresh().catch(() => {}); };
@@ -79,12 +81,23 @@ async function begin() {
   idle = setInterval(() => {
     refresh();
     // Who does nothing is signed out here as well, so that nothing stays on the screen.
-    if (!me.local && Date.now() - touched > me.idle_seconds * 1000) { remove("session").catch(() => {}); begin(); }
+    if (!me.local && Date.now() - touched > me.idle_seconds * 1000) out(`You were signed out, because nothing was done for ${span(me.idle_seconds)}.`);
   }, 5000);
 }
 
+/** What is shown goes at once, whether or not the other side hears of it. */
+async function out(why) {
+  clearInterval(idle);
+  leave?.();
+  leave = null;
+  shell = null;
+  show(document.body);
+  await remove("session").catch(() => {});
+  begin(why);
+}
+
 function door(text) {
-  const error = h("p", { class: "error", role: "alert" }, text);
+  const error = h("p", { class: "error", role: "alert" }, text ?? "");
   const field = (name, label, more) => h("label", null, label, h("input", { name, required: true, ...more }));
   const form = h("form", { on: { submit: enter } },
     field("name", "Name", { autocomplete: "username", autocapitalize: "none", autofocus: true }),
@@ -114,5 +127,5 @@ function door(text) {
 
 for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, () => { touched = Date.now(); }, { passive: true });
 addEventListener("hashchange", route);
-addEventListener("signed-out", () => { if (shell) { begin().then(() => say("You were signed out.")); } });
+addEventListener("signed-out", () => { if (shell) begin("You were signed out."); });
 begin();

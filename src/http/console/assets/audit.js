@@ -16,7 +16,7 @@ export function auditPage(root, { who, before }) {
   get("audit", { who, before, limit: 100 }).then(({ audit }) => {
     if (gone) return;
     show(list, h("section", { class: "sheet" }, audit.length === 0 ? h("p", { class: "empty" }, "Nothing.") :
-      table([["No", "num"], "When", "Who", "What", "About", "With"], audit.map((row) => [String(row.ord), when(row.at, true), row.who, row.act.replaceAll(".", " "),
+      table([["No", "num"], ["When", "bare"], ["Who", "bare"], ["What", "bare nowrap"], "About", "Detail"], audit.map((row) => [String(row.ord), when(row.at, true), row.who, row.act.replaceAll(".", " "),
         row.act.startsWith("message.") && row.subject ? link(`message/${row.subject}`, {}, row.subject) : row.subject, row.detail]), "Audit log")),
     audit.length === 100 && link("audit", { who, before: audit.at(-1).ord }, "Older"));
   }).catch((problem) => show(list, h("p", { class: "error", role: "alert" }, problem.message)));

@@ -1,6 +1,6 @@
 // One campaign: who would get what, who agrees, how it goes, what came of it.
 
-import { ask, chip, count, facts, h, hand, link, pick, show, table, to, when, words } from "./dom.js";
+import { ask, channelName, chip, count, facts, h, hand, link, pick, show, span, spoken, table, to, when, words, zone } from "./dom.js";
 import { get, post } from "./api.js";
 import { reveal, say } from "./shell.js";
 
@@ -15,10 +15,11 @@ const STANDS = {
   done: "Everybody was written to, or its end has come.",
   cancelled: "It was ended.",
 };
-const WHY = {
+export const WHY = {
   operator: "somebody paused it", error_rate: "too many could not be sent", opt_out_rate: "too many said stop", complaint_rate: "too many complained",
   approval_void: "what had been approved is no longer what would be sent: have it approved again, then resume it",
 };
+const FOLLOWS = { correct: "a correction of", retry_failed: "to those not reached by", retry_unanswered: "to those who did not answer" };
 const OVER = ["done", "cancelled"];
 const BEFORE = ["draft", "awaiting_approval", "approved"];
 
@@ -40,10 +41,10 @@ export function campaignPage(root, id, shell) {
   async function draw(byItself) {
     clearTimeout(timer);
     try {
-      const [row, told] = await Promise.all([get(`campaigns/${id}`, {}, byItself), get(`campaigns/${id}/report`, {}, byItself)]);
+      const [row, told] = await Promise.all([get(`campaigns/${id}`, {}, byItself), get(`campaigns/${id}/report`, { soon: true }, byItself)]);
       if (gone) return;
       if (!byItself || row.state !== last?.row.state || row.reason !== last?.row.reason || row.size !== last?.row.size) header(row);
-      show(watch, progress(row, told.report));
+      show(watch, progress(row, told.report, told.counted_seconds_ago));
       show(report, BEFORE.includes(row.state) ? null : came(row, told.report));
       last = { row, at: Date.now(), written: row.expanded };
     } catch (problem) {
@@ -59,7 +60,7 @@ export function campaignPage(root, id, shell) {
 
   function header(row) {
     show(head,
-      h("div", { class: "titled" }, h("h1", null, row.plan.title), chip(row.state), row.reason && h("b", null, words(row.reason)), h("span", { class: "grow" }), h("div", { class: "row" }, actions(row))),
+      h("div", { class: "titled" }, h("h1", null, row.plan.title), chip(row.state), h("span", { class: "grow" }), h("div", { class: "row" }, actions(row))),
       h("p", { class: "sheet", id: "stands" }, STANDS[row.state], row.reason && ` ${sentence(WHY[row.reason] ?? words(row.reason))}.`),
       steps(row));
   }
@@ -67,7 +68,7 @@ export function campaignPage(root, id, shell) {
   function steps(row) {
     if (!BEFORE.includes(row.state)) return null;
     const agreed = row.state === "approved";
-    const list = [["Audience", row.size > 0, row.size > 0 ? `${count(row.size)} people are meant` : "nobody is meant yet"], ["Dry run", seen, "who gets what, when, and what it costs"],
+    const list = [["Audience", row.size > 0, row.size > 0 ? `${count(row.size)} people` : "nobody is on the list yet"], ["Dry run", seen, "who gets what, when, and what it costs"],
       ["Approval", agreed || !row.needs_approval, row.needs_approval ? (row.approval ? `by ${row.approval.by}` : "by somebody else") : "not needed for so few"], ["Start", false, ""]];
     return h("ol", { class: "steps", "aria-label": "Steps" }, list.map(([name, done, text]) => h("li", { class: done ? "done" : "" }, h("b", null, name), done && h("span", { class: "sr" }, " (done)"), h("span", { class: "quiet" }, ` ${text}`))));
   }
@@ -186,31 +187,33 @@ export function campaignPage(root, id, shell) {
     }
     function texts(samples) {
       unread = false;
-      show(box, h("div", { class: "secret", id: "texts" }, samples.map((sample) => [h("h3", null, `${sample.channel}, ${sample.language}${sample.segments ? `, ${sample.segments} ${sample.segments === 1 ? "segment" : "segments"}` : ""}`), h("div", { class: "text", lang: sample.language }, sample.text)])));
+      show(box, h("div", { class: "secret", id: "texts" }, samples.map((sample) => [h("h3", null, `${channelName(sample.channel)}, ${sample.language}${sample.segments ? `, ${sample.segments} ${sample.segments === 1 ? "segment" : "segments"}` : ""}`), h("div", { class: "text", lang: sample.language }, sample.channel === "voice" ? spoken(sample.text ?? "") : sample.text)])));
     }
     return h("section", { class: "sheet", id: "forecast" }, h("h2", null, "Dry run"),
       h("p", null, h("b", null, `${count(told.would_get)} of ${count(told.recipients)} people would get a message`), `: ${count(told.segments)} SMS segments, ${told.cost} ${told.currency}.`, told.by_proxy > 0 && ` ${count(told.by_proxy)} of them are read by a proxy in the patient's place.`),
       facts([["First", told.first_send_at && when(told.first_send_at, true)], ["Last", told.last_send_at && when(told.last_send_at, true)]]),
-      h("div", { class: "grid" }, groups("By channel", told.by_channel), groups("By language", told.by_language), groups("Left out, and why", told.excluded), groups("By hour", hours(told.by_hour))), box);
+      h("div", { class: "grid" }, groups("By channel", told.by_channel), groups("By language", told.by_language), groups("Left out, and why", told.excluded), groups(BY_HOUR(), hours(told.by_hour))), box);
   }
 
-  function progress(row, told) {
+  function progress(row, told, age) {
     const sums = {};
-    for (const line of told.lines) sums[line.status] = (sums[line.status] ?? 0) + line.count;
+    const lines = told?.lines ?? [];
+    for (const line of lines) sums[line.status] = (sums[line.status] ?? 0) + line.count;
     const reasons = {};
-    for (const line of told.lines) if (line.reason) reasons[`${line.status}|${line.reason}`] = (reasons[`${line.status}|${line.reason}`] ?? 0) + line.count;
+    for (const line of lines) if (line.reason) reasons[`${line.status}|${line.reason}`] = (reasons[`${line.status}|${line.reason}`] ?? 0) + line.count;
     const handled = row.expanded + row.refused;
     const rate = last && row.state === "running" ? Math.max(0, (row.expanded - last.written) / ((Date.now() - last.at) / 3600000)) : null;
     const pace = row.plan.pace ? `${count(row.plan.pace.count)} ${row.plan.pace.per === "hour" ? "an hour" : "a minute"}${row.plan.pace.hours ? `, ${row.plan.pace.hours}` : ""}` : "as fast as the providers take it";
     return h("section", { class: "sheet" }, h("h2", null, "How it stands"),
-      h("progress", { max: Math.max(1, row.size), value: String(Math.min(handled, row.size)), "aria-label": "Written" }),
-      h("p", null, `${count(handled)} of ${count(row.size)} written`, row.no_longer_needed > 0 && `, ${count(row.no_longer_needed)} left out`, row.refused > 0 && `, ${count(row.refused)} could have no message`, "."),
-      Object.keys(sums).length > 0 && h("p", { class: "row", id: "sums" }, Object.entries(sums).map(([status, number]) => h("a", { href: to("log", { campaign_id: id, status }), class: "plainly" }, chip(status), ` ${count(number)} `))),
+      h("progress", { max: Math.max(1, row.size), value: String(Math.min(handled, row.size)), "aria-label": "People whose messages are made" }),
+      h("p", null, `Messages are made for ${count(handled)} of ${count(row.size)} people`, row.no_longer_needed > 0 && `, ${count(row.no_longer_needed)} left out`, row.refused > 0 && `, ${count(row.refused)} could have no message`, "."),
+      !told && h("p", { class: "empty" }, "What came of them is being counted …"),
+      Object.keys(sums).length > 0 && h("p", { class: "row", id: "sums" }, Object.entries(sums).map(([status, number]) => h("a", { href: to("log", { campaign_id: id, status }), class: "plainly" }, chip(status), ` ${count(number)} `)), age > 5 && h("span", { class: "quiet" }, `counted ${span(age)} ago`)),
       facts([["Template", link(`templates/${row.plan.template}`, {}, row.plan.template)], ["Source", row.plan.source], ["Site", row.plan.site],
         ["Starts", row.plan.start && (typeof row.plan.start === "object" && row.plan.start.local ? `${row.plan.start.local}, where each recipient lives` : startOf(row.plan.start))],
         ["Pace", pace], ["Now", rate !== null && row.plan.pace ? `about ${count(Math.round(rate))} an hour` : null], ["Ends about", row.expected_end && when(row.expected_end, true)],
-        ["First to go", row.plan.canary && row.plan.canary < row.size ? count(row.plan.canary) : null], ["Made by", row.created_by], ["Approved", row.approval ? [`${row.approval.by}, `, when(row.approval.at, true)] : row.needs_approval ? "not yet" : "not needed"],
-        ["Follows", row.plan.follows && link(`campaigns/${row.plan.follows[1]}`, {}, `${words(row.plan.follows[0])} of ${row.plan.follows[1]}`)]]),
+        ["First go alone", row.plan.canary && row.plan.canary < row.size ? count(row.plan.canary) : null], ["Made by", row.created_by], ["Approved", row.approval ? [`${row.approval.by}, `, when(row.approval.at, true)] : row.needs_approval ? "not yet" : "not needed"],
+        ["Follows", row.plan.follows && [`${FOLLOWS[row.plan.follows[0]] ?? words(row.plan.follows[0])} `, link(`campaigns/${row.plan.follows[1]}`, {}, row.plan.follows[1])]]]),
       Object.keys(reasons).length > 0 && table(["Status", "Why", ["How many", "num"]], Object.entries(reasons).sort((a, b) => b[1] - a[1]).map(([key, number]) => {
         const [status, reason] = key.split("|");
         return [chip(status), link("log", { campaign_id: id, status, reason }, words(reason)), count(number)];
@@ -218,15 +221,17 @@ export function campaignPage(root, id, shell) {
   }
 
   function came(row, told) {
+    if (!told) return null;
     const by = (name) => {
       const sums = {};
       for (const line of told.lines) if (line[name]) sums[line[name]] = (sums[line[name]] ?? 0) + line.count;
       return sums;
     };
     return h("section", { class: "sheet", id: "report" }, h("div", { class: "titled" }, h("h2", null, "What came of it"), h("span", { class: "grow" }),
-      h("a", { class: "button small", href: `v1/campaigns/${id}/export`, download: `campaign-${id}.csv` }, "Export CSV"),
+      told.lines.length > 0 && h("a", { class: "button small", href: `v1/campaigns/${id}/export`, download: `campaign-${id}.csv` }, "Export CSV"),
       told.refused.length > 0 && h("a", { class: "button small", href: `v1/campaigns/${id}/export?refused=true`, download: `campaign-${id}-refused.csv` }, "Those without a message (CSV)")),
-    h("div", { class: "grid" }, groups("By channel", by("channel")), groups("By language", by("locale")), groups("By hour", hours(by("hour"))), groups("Could have no message", Object.fromEntries(told.refused)), groups("What they answered", Object.fromEntries(told.replies))));
+    h("div", { class: "grid" }, groups("By channel", by("channel")), groups("By language", by("locale")), groups(BY_HOUR(), hours(by("hour"))), groups("Could have no message", Object.fromEntries(told.refused)), groups("What they answered", Object.fromEntries(told.replies))),
+    told.lines.length === 0 && h("p", { class: "empty" }, "Nothing yet: no message of it was made."));
   }
 }
 
@@ -243,9 +248,11 @@ function refusedOf(shell, id) {
       table([["Row", "num"], "Column", "What is wrong", "What to do"], brought.refusals.slice(0, 20).flatMap((row) => row.errors.map((error) => [count(row.line), error.field, error.rule, error.cure])), "Refused rows")]);
 }
 
+const BY_HOUR = () => `By hour (${zone().short})`;
+
 function groups(title, sums) {
-  const entries = Object.entries(sums).sort((a, b) => (title === "By hour" ? 0 : b[1] - a[1]));
-  return entries.length > 0 && h("div", null, h("h3", null, title), h("dl", { class: "facts" }, entries.map(([name, number]) => [h("dt", null, words(name)), h("dd", { class: "num" }, count(number))])));
+  const entries = Object.entries(sums).sort((a, b) => (title === BY_HOUR() ? 0 : b[1] - a[1]));
+  return entries.length > 0 && h("div", null, h("h3", null, title), h("dl", { class: "facts" }, entries.map(([name, number]) => [h("dt", null, title === "By channel" ? channelName(name) : words(name)), h("dd", { class: "num" }, count(number))])));
 }
 
 function hours(sums) {

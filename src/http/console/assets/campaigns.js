@@ -2,7 +2,7 @@
 
 import { chip, count, h, link, show, table, when, words } from "./dom.js";
 import { get } from "./api.js";
-import { campaignPage } from "./campaign.js";
+import { WHY, campaignPage } from "./campaign.js";
 import { planPage } from "./plan.js";
 
 export function campaignsPage(root, params, shell) {
@@ -26,9 +26,9 @@ export function campaignsPage(root, params, shell) {
       h("div", { class: "titled" }, h("h1", null, "Campaigns"), h("span", { class: "grow" }),
         params.open ? h("a", { class: "button", href: "#/campaigns" }, "Show all") : h("a", { class: "button", href: "#/campaigns?open=true" }, "Only those under way"),
         shell.may("campaigns:write") && h("a", { class: "button main", id: "new", href: "#/campaigns/new" }, "New campaign …")),
-      h("section", { class: "sheet" }, found.campaigns.length === 0 ? h("p", { class: "empty" }, "There are none.") :
-        table(["Campaign", "State", "Template", ["Meant", "num"], ["Written", "num"], "Made by", "Made"], found.campaigns.map((one) => [
+      h("section", { class: "sheet" }, found.campaigns.length === 0 ? h("p", { class: "empty" }, params.open ? "None is under way." : "There are none yet. A campaign is one message to many people: it is planned, looked at, agreed to, then sent.") :
+        table([["Campaign", "bare"], ["State", "bare"], "Template", ["People", "num"], ["Messages made", "num"], "Made by", "Made"], found.campaigns.map((one) => [
           [link(`campaigns/${one.plan.id}`, {}, one.plan.title), one.plan.title !== one.plan.id && h("div", { class: "quiet" }, one.plan.id)],
-          [chip(one.state), one.reason && ` ${words(one.reason)}`], one.plan.template, count(one.size), count(one.expanded), one.created_by, when(one.created_at, true)]), "Campaigns")));
+          [chip(one.state), one.reason && h("div", { class: "quiet" }, WHY[one.reason]?.split(":")[0] ?? words(one.reason))], one.plan.template, count(one.size), count(one.expanded), one.created_by, when(one.created_at, true)]), "Campaigns")));
   }
 }

@@ -35,26 +35,27 @@ export function deadPage(root, params, shell) {
         (reason || source) && h("a", { class: "button", href: "#/dead" }, "Show all"),
         may && page.dead.length > 0 && h("button", { class: "main", id: "replay", on: { click: () => replay() } }, "Replay …")),
       h("p", { class: "quiet" }, "Put right what is wrong (a template, a source, the sender), then replay: what is still wrong stays here."),
-      groups.size === 0 && h("p", { class: "sheet empty" }, "There are none."),
-      [...groups.values()].sort((a, b) => b.rows.length - a.rows.length).map((group) => h("section", { class: "sheet" },
+      groups.size === 0 && h("p", { class: "sheet empty" }, reason || source ? "None fits." : "There are none: every job that came could be accepted."),
+      [...groups.values()].sort((a, b) => b.rows.length - a.rows.length).map((group) => { const box = h("div"); return h("section", { class: "sheet" },
         h("h2", null, `${words(group.reason)}: ${count(group.rows.length)}`), h("p", null, group.field && [h("code", null, group.field), " "], `${group.rule}; ${group.cure}`),
-        h("details", { open: groups.size < 4 }, h("summary", null, "Which ones"), table(["Choose", "Parked", "Source", "Job", "Came by", ["Bytes", "num"], ""], group.rows.slice(0, 100).map((row) => line(row, may)), "Bodies")))));
+        h("details", { open: groups.size < 4 }, h("summary", null, group.rows.length > 100 ? "The first 100" : "Which ones"),
+          table([["Choose", "bare"], ["Parked", "bare"], "Source", ["Job", "bare"], "Came by", ["Size, bytes", "num"], ""], group.rows.slice(0, 100).map((row) => line(row, may, box)), "Bodies")), box); }));
   }
 
-  function line(row, may) {
-    const box = h("div");
+  function line(row, may, box) {
     const tick = h("input", { type: "checkbox", "aria-label": `Choose ${row.job_id ?? row.id}`, on: { change: () => (tick.checked ? chosen.add(row.id) : chosen.delete(row.id)) } });
-    return [may ? h("label", { class: "tick" }, tick) : "", when(row.parked_at), row.source ?? "not to be read", [row.job_id ?? "not to be read", box], row.origin, count(row.bytes),
+    return [may ? h("label", { class: "tick" }, tick) : "", when(row.parked_at), row.source ?? "not to be read", row.job_id ?? "not to be read", row.origin, count(row.bytes),
       shell.may("patients:read") && h("button", { class: "small", on: { click: () => open(row, box) } }, "Body …")];
   }
 
   async function open(row, box) {
     const shown = await reveal(`dead/${row.id}/reveal`, "this body, which may name a patient");
     if (!shown) return;
-    const text = h("textarea", { class: "mono", rows: 14, spellcheck: "false", "aria-label": "The body", readonly: !shell.may("messages:write") }, pretty(shown.body));
-    show(box, h("div", { class: "secret" }, text, h("div", { class: "row" },
+    const text = h("textarea", { class: "mono", rows: 14, spellcheck: "false", "aria-label": `The body of ${row.job_id ?? "a job whose id cannot be read"}`, readonly: !shell.may("messages:write") }, pretty(shown.body));
+    show(box, h("div", { class: "secret gap" }, h("h3", null, row.job_id ?? "A job whose id cannot be read"), text, h("div", { class: "row" },
       shell.may("messages:write") && h("button", { class: "small main", on: { click: () => repair(row, text.value) } }, "Send this in its place …"),
       h("button", { class: "small", on: { click: () => show(box) } }, "Hide"))));
+    text.focus();
   }
 
   async function repair(row, body) {

@@ -21,10 +21,40 @@ function filled(node, props, children) {
   return node;
 }
 
-/** Puts `children` in the place of whatever `node` held. */
+/** Puts `children` in the place of whatever `node` held. Who was in there with the keyboard is in the same place afterwards. */
 export function show(node, ...children) {
+  const inside = node !== document.activeElement && node.contains(document.activeElement);
+  const place = inside ? placeOf(document.activeElement, node) : null;
   node.replaceChildren(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  if (place) goTo(place, node);
   return node;
+}
+
+/** What `node` is among the like of it within `root`: enough to find it when all is drawn anew. */
+function placeOf(node, root) {
+  const place = { tag: node.tagName, mark: mark(node), row: rowOf(node) };
+  return { ...place, at: Math.max(0, alike(root, place).indexOf(node)) };
+}
+
+/** Puts the keyboard there. Where it is gone: to what else can be done in its row, never to another row's; else to the beginning of the page. */
+function goTo(place, root) {
+  const rest = place.row ? [...root.querySelectorAll("a, button, input")].filter((one) => rowOf(one) === place.row) : [];
+  const found = alike(root, place)[place.at] ?? rest.at(-1) ?? root.closest("main") ?? document.getElementById("main");
+  found?.focus({ preventScroll: true });
+}
+
+function alike(root, { tag, mark: sign, row }) {
+  return [...root.querySelectorAll(tag.toLowerCase())].filter((one) => mark(one) === sign && rowOf(one) === row);
+}
+
+/** What the row is about in which a node stands. */
+function rowOf(node) {
+  const row = node.closest("tr, [data-key]");
+  return row ? row.dataset.key ?? row.querySelector("a")?.getAttribute("href") ?? row.textContent : "";
+}
+
+function mark(node) {
+  return [node.id, node.getAttribute("name"), node.getAttribute("href"), node.tagName === "TEXTAREA" ? "" : node.textContent.trim().slice(0, 60)].join("|");
 }
 
 const GOOD = ["sent", "delivered", "read", "closed", "resolved", "ok", "running", "done", "approved"];
@@ -53,7 +83,26 @@ export function when(iso, withDate) {
   const today = at.toDateString() === new Date().toDateString();
   const clock = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
   const day = at.toLocaleDateString([], { month: "short", day: "numeric", year: at.getFullYear() === new Date().getFullYear() ? undefined : "numeric" });
-  return h("time", { datetime: iso, title: iso, class: "nowrap" }, today && !withDate ? clock : `${day}, ${clock}`);
+  const whole = at.toLocaleString([], { dateStyle: "medium", timeStyle: "long", hour12: false });
+  return h("time", { datetime: iso, title: whole, class: "nowrap" }, today && !withDate ? clock : `${day}, ${clock}`);
+}
+
+/** The zone of all times that are shown: as a clock names it, and whole. */
+export function zone(at = new Date()) {
+  const short = new Intl.DateTimeFormat("en-US", { timeZoneName: "short" }).formatToParts(at).find((part) => part.type === "timeZoneName")?.value ?? "";
+  return { short, whole: Intl.DateTimeFormat().resolvedOptions().timeZone };
+}
+
+/** What is spoken, without the signs that tell a voice how: a break becomes a dash. */
+export function spoken(text) {
+  return text.replace(/<break[^>]*>/g, "– ").replace(/<[^>]+>/g, "");
+}
+
+const CHANNELS = { sms: "SMS", email: "Email", voice: "Voice calls", portal: "Portal" };
+
+/** A channel as a heading. */
+export function channelName(channel) {
+  return CHANNELS[channel] ?? channel;
 }
 
 /** A length of time. */
@@ -82,7 +131,7 @@ export function table(columns, rows, caption) {
 
 export function td(cell, [name, kind]) {
   const empty = cell === null || cell === undefined || cell === "";
-  return h("td", { class: kind, "data-name": !empty && name && kind !== "bare" ? name.toLowerCase() : null }, empty ? null : cell);
+  return h("td", { class: kind, "data-name": !empty && name && !kind?.includes("bare") ? name.toLowerCase() : null }, empty ? null : cell);
 }
 
 export function facts(pairs) {
@@ -120,6 +169,8 @@ let busy = null;
 /** Asks for a confirmation, a reason or more. Resolves to the form's values, or to null. */
 export function ask({ title, text, fields, yes, danger, check }) {
   busy?.close();
+  const before = document.activeElement;
+  const place = before && before !== document.body ? placeOf(before, document.body) : null;
   return new Promise((resolve) => {
     const error = h("p", { class: "error", role: "alert" });
     const form = h("form", { method: "dialog", on: { submit } },
@@ -145,6 +196,8 @@ export function ask({ title, text, fields, yes, danger, check }) {
     function close() {
       busy = null;
       dialog.remove();
+      // The page may have been drawn anew meanwhile, and what opened this with it.
+      if (place && !before.isConnected) goTo(place, document.body);
       resolve(answer);
     }
     document.body.append(dialog);

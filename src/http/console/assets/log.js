@@ -1,6 +1,6 @@
 // Log: what is told of messages, as it is told, and what is on record.
 
-import { ask, chip, count, h, link, pick, show, td, to, when, words } from "./dom.js";
+import { ask, chip, count, h, link, pick, show, td, to, when, words, zone } from "./dom.js";
 import { get, post } from "./api.js";
 import { say } from "./shell.js";
 
@@ -9,7 +9,9 @@ const STATUSES = ["", "accepted", "scheduled", "held", "sending", "unknown", "se
 const KEPT = 200;
 const AT_ONCE = 20;
 const FLUSH = 250;
-const COLUMNS = [["Time", ""], ["Status", ""], ["Why", "wide"], ["Channel", ""], ["Template", ""], ["Job", ""], ["Patient", ""], ["Site", ""]];
+// It is looked back by itself until so many were found.
+const SEVERAL = 20;
+const COLUMNS = [["Time", "bare"], ["Status", "bare"], ["Why", "bare wide"], ["Channel", "bare"], ["Template", "bare"], ["Job", ""], ["Patient", ""], ["Site", ""]];
 const FIELDS = ["status", "reason", "channel", "provider", "template", "campaign_id", "source", "site", "patient_id", "job_id", "about", "since", "until"];
 
 export function logPage(root, params, shell) {
@@ -24,10 +26,12 @@ export function logPage(root, params, shell) {
   let flushing = null;
 
   const body = h("tbody");
-  const rate = h("span", { class: "quiet", role: "status" });
+  // For eyes only: four times a second is no speed to be read out.
+  const rate = h("span", { class: "quiet rate", "aria-hidden": "true" });
   const fault = h("p", { class: "error", role: "alert" });
-  const pauseButton = h("button", { class: "small", "aria-pressed": String(paused), on: { click: () => setPaused(!paused) } });
+  const pauseButton = h("button", { class: "small", on: { click: () => setPaused(!paused) } });
   const search = h("input", { type: "search", "aria-label": "Search in what is shown", placeholder: "Search in what is shown", on: { input: sift } });
+  const looking = h("p", { class: "quiet", role: "status" });
   const more = h("button", { hidden: true, on: { click: older } }, "Older");
   const form = filterForm(filter, apply);
   const used = Object.keys(filter).length;
@@ -40,7 +44,7 @@ export function logPage(root, params, shell) {
     fault,
     h("div", { class: "row tools" }, h("div", { class: "grow" }, search), bulk(filter, shell)),
     h("section", { class: "sheet log", "aria-label": "Messages" }, h("div", { class: "scroll" }, h("table", { class: "cards" },
-      h("thead", null, h("tr", null, COLUMNS.map(([name]) => h("th", { scope: "col" }, name)))), body)), more));
+      h("thead", null, h("tr", null, COLUMNS.map(([name]) => h("th", { scope: "col" }, name)))), body)), looking, more));
   label();
   first();
 
@@ -50,23 +54,47 @@ export function logPage(root, params, shell) {
       const page = await get("messages", { ...filter, limit: 100 });
       if (gone) return;
       for (const message of page.messages.reverse()) put(fromRow(message), false);
-      next = page.next;
-      more.hidden = !next;
-      if (rows.size === 0) show(body, h("tr", { class: "none" }, h("td", { colspan: COLUMNS.length, class: "empty" }, "Nothing on record fits. What comes appears here.")));
+      await further(page);
+      if (!gone && rows.size === 0) show(body, h("tr", { class: "none" }, h("td", { colspan: COLUMNS.length, class: "empty" }, filter.until ? "Nothing on record fits." : "Nothing on record fits. What comes appears here.")));
     } catch (problem) {
       show(fault, problem.message);
     }
   }
 
   async function older() {
+    more.hidden = true;
+    const before = rows.size;
+    try {
+      await further(await onwards());
+    } catch (problem) {
+      show(fault, problem.message);
+      more.hidden = !next;
+    }
+    body.children[before]?.querySelector("a")?.focus();
+    sift();
+  }
+
+  /** The next page of what is on record. */
+  async function onwards() {
     const page = await get("messages", { ...filter, limit: 100, cursor: next });
     for (const message of page.messages) {
       const line = fromRow(message);
       if (!rows.has(line.id)) { const node = row(line); rows.set(line.id, node); body.append(node); }
     }
+    return page;
+  }
+
+  // What is rare lies far back: a page that was given up before it was full is followed by the next one by itself.
+  async function further(page) {
+    const enough = rows.size + SEVERAL;
     next = page.next;
+    while (!gone && next && page.looked_back_to && rows.size < enough) {
+      show(looking, "Looking further back: ", when(page.looked_back_to, true), " …");
+      page = await onwards();
+      next = page.next;
+    }
+    show(looking);
     more.hidden = !next;
-    sift();
   }
 
   function listen() {
@@ -123,7 +151,6 @@ export function logPage(root, params, shell) {
 
   function label() {
     show(pauseButton, paused ? "Go on" : "Pause");
-    pauseButton.setAttribute("aria-pressed", String(paused));
   }
 
   async function share() {
@@ -165,8 +192,8 @@ function filterForm(filter, apply) {
     pick("status", STATUSES.map((one) => [one, one ? words(one) : "any"]), filter.status, "Status"), text("reason", "Reason"),
     pick("channel", [["", "any"], "sms", "email", "voice", "portal"], filter.channel, "Channel"),
     text("provider", "Provider"), text("template", "Template"), text("source", "Source"), text("site", "Site"), text("patient_id", "Patient id"), text("job_id", "Job id"), text("about", "About"),
-    h("label", null, "Accepted from", h("input", { name: "since", type: "datetime-local", value: local(filter.since) })),
-    h("label", null, "Accepted before", h("input", { name: "until", type: "datetime-local", value: local(filter.until) })),
+    h("label", null, `Accepted from (${zone().short})`, h("input", { name: "since", type: "datetime-local", value: local(filter.since) })),
+    h("label", null, `Accepted before (${zone().short})`, h("input", { name: "until", type: "datetime-local", value: local(filter.until) })),
     h("div", { class: "row" }, h("button", { class: "main" }, "Show"), h("a", { class: "button", href: "#/log" }, "Clear")));
   function submit(event) {
     event.preventDefault();

@@ -1,8 +1,18 @@
 // One message: what was asked, what was decided and why, what was tried, what became of it.
 
-import { ask, chip, facts, h, link, show, table, when, words } from "./dom.js";
+import { ask, channelName, chip, facts, h, link, show, spoken, table, when, words } from "./dom.js";
 import { get, post } from "./api.js";
 import { reveal, say } from "./shell.js";
+import { asks } from "./work.js";
+
+/** Gates, as it reads when they were passed and when they were not. */
+const GATES = {
+  due: ["its time has come", "its time has not come"], known: ["patient is known", "patient is not known"], active: ["with us", "not with us any more"],
+  deceased: ["alive", "has died"], do_not_contact: ["may be contacted", "must not be contacted"], cancelled: ["not taken back", "taken back"], expired: ["in time", "too late"],
+  hold: ["no hold", "a hold"], proxy: ["reads it themselves, or a proxy may", "no proxy may"], opt_out: ["has not said stop", "has said stop"], consent: ["agreed, where needed", "has not agreed"],
+  confidential: ["goes where it may", "must stay confidential"], valid_contact: ["an address that works", "no address that works"], content: ["channel may see the text", "no channel may see the text"],
+  cap: ["not too often", "too often"], quiet_hours: ["a decent hour", "quiet hours"], route: ["a way is left", "no way is left"],
+};
 
 /** What a reason means, and what helps. */
 export const MEANS = {
@@ -83,7 +93,7 @@ export function messagePage(root, { id }, shell) {
             [h("p", { class: "quiet" }, "Name, address and text are not shown unless somebody needs them."), h("button", { id: "reveal", on: { click: () => open(box) } }, "Show content …"), box] :
             h("p", { class: "quiet" }, "Your role does not show names, addresses and texts.")),
           items.length > 0 && h("section", { class: "sheet" }, h("h2", null, "Work about it"), items.map((item) =>
-            h("p", null, link("work", {}, words(item.kind)), " ", chip(item.state), item.claimed_by && ` by ${item.claimed_by}`))))));
+            h("p", null, link("work", { kind: item.kind }, asks(item.kind)), " ", chip(item.state), item.claimed_by && ` by ${item.claimed_by}`))))));
   }
 
   function actions(message) {
@@ -134,8 +144,8 @@ export function messagePage(root, { id }, shell) {
     show(box, h("div", { class: "secret", id: "secret" },
       facts([["Patient", name], ...shown.attempts.map((one) => [`Sent to (${one.channel})`, one.address])]),
       content.problem ? h("p", null, `No text: ${content.problem}`) : [
-        h("p", { class: "quiet" }, `As the templates say it now, ${content.channel}, ${content.locale}.`, content.templates_changed ? " They have changed since it was sent." : ""),
-        Object.entries(content.texts).map(([part, text]) => [h("h3", null, part), h("div", { class: "text" }, text)])],
+        h("p", { class: "quiet" }, `As the templates say it now, ${channelName(content.channel)}, ${content.locale}.`, content.templates_changed ? " They have changed since it was sent." : ""),
+        Object.entries(content.texts).map(([part, text]) => [h("h3", null, part), h("div", { class: "text" }, content.channel === "voice" ? spoken(text) : text)])],
       h("button", { class: "small", on: { click: () => show(box) } }, "Hide")));
   }
 }
@@ -147,29 +157,35 @@ function nextOf(next) {
 
 function timeline(told) {
   const steps = [{ at: told.message.accepted_at, tone: "", text: "Accepted", more: `from ${told.message.source}` }];
-  if (told.decision) steps.push({ at: told.decision.at, tone: told.decision.reason ? "warn" : "", text: told.decision.reason ? `Decided: ${words(told.decision.reason)}` : "Decided: it may go", more: `by rules ${told.decision.rules}` });
+  if (told.decision) steps.push({ at: told.decision.at, tone: told.decision.reason ? "warn" : "", text: told.decision.reason ? `Decided: ${words(told.decision.reason)}` : "Decided: it may go", more: `rules, version ${told.decision.rules}` });
   for (const one of told.attempts) {
-    steps.push({ at: one.begun_at, tone: "wait", text: `Attempt ${one.step + 1}.${one.number} by ${one.channel}`, more: `${one.provider} to ${one.address}` });
-    if (one.settled_at) steps.push({ at: one.settled_at, tone: { sent: "good", delivered: "good", read: "good" }[one.status] ?? "bad", text: `Attempt: ${words(one.status)}`, more: [one.failure && words(one.failure), one.code].filter(Boolean).join(", ") });
+    steps.push({ at: one.begun_at, tone: "wait", text: `Try ${one.number} by ${channelName(one.channel)}${one.step > 0 ? `, way ${one.step + 1}` : ""}`, more: `${one.provider} to ${one.address}` });
+    if (one.settled_at) steps.push({ at: one.settled_at, tone: { sent: "good", delivered: "good", read: "good" }[one.status] ?? "bad", text: `Its result: ${words(one.status)}`, more: [one.failure && words(one.failure), one.code].filter(Boolean).join(", ") });
   }
   for (const event of told.events) {
     const [kind, what] = event.routing_key.split(".");
     const tone = { sent: "good", delivered: "good", read: "good", failed: "bad", unknown: "bad", suppressed: "warn", expired: "warn", cancelled: "warn" }[what] ?? "";
-    steps.push({ at: event.created_at, tone, text: kind === "message" ? `Told: ${words(what)}` : `${words(kind)}: ${words(what)}`, more: event.published ? "" : "not yet published" });
+    steps.push({ at: event.created_at, tone, text: kind === "message" ? `Its source is told: ${words(what)}` : `${kind === "work" ? "Work for people" : words(kind)}: ${words(what)}`, more: event.published ? "" : "not yet on its way" });
   }
   steps.sort((a, b) => new Date(a.at) - new Date(b.at));
   return h("ol", { class: "time" }, steps.map((one) => h("li", { class: one.tone }, h("span", { class: "quiet" }, when(one.at)), h("span", { class: "dot" }), h("div", null, h("p", null, one.text), one.more && h("p", { class: "quiet" }, one.more)))));
 }
 
+/** A gate as what is so: what was passed, or what stopped the message. */
+function gateOf({ gate, passed }) {
+  const [yes, no] = GATES[gate] ?? [words(gate), words(gate)];
+  return passed ? chip(`✓ ${yes}`) : [chip(`✕ ${no}`, "bad"), h("span", { class: "sr" }, " stopped it")];
+}
+
 function decision(told) {
   if (!told.decision) return h("p", { class: "empty" }, "Nothing yet.");
   const ways = told.decision.ways ?? [];
-  return [h("ul", { class: "gates", "aria-label": "Gates" }, told.gates.map((gate) => h("li", null, chip(gate.passed ? `${words(gate.gate)} ✓` : `${words(gate.gate)} ✕`, gate.passed ? "" : "bad"), h("span", { class: "sr" }, gate.passed ? " passed" : " stopped it")))),
-    ways.length > 0 && table(["Contact", "May it be used", "What was weighed", "Opens"], ways.map((way) => [
+  return [h("ul", { class: "gates", "aria-label": "What was asked, in this order" }, told.gates.map((gate) => h("li", null, gateOf(gate)))),
+    ways.length > 0 && table([["Contact", "bare"], ["May it be used", "bare"], "What was weighed", "Opens"], ways.map((way) => [
       `${way.channel} ${way.address}`, way.gate ? `no: ${words(way.reason ?? way.gate)}` : "yes", way.because ?? (way.hours ? `clock of ${way.hours.zones.join(", ")}` : ""), way.until ? when(way.until) : ""]), "Contacts that were weighed")];
 }
 
 function attempts(list) {
-  return table(["Begun", "Way", "Result", "Why", "Provider's reference"], list.map((one) => [
+  return table([["Begun", "bare"], ["Way", "bare"], ["Result", "bare"], "Why", "Provider's reference"], list.map((one) => [
     when(one.begun_at), `${one.channel} ${one.address}, ${one.provider}`, chip(one.status), [one.failure && words(one.failure), one.code && ` (${one.code})`], one.provider_ref && h("code", null, one.provider_ref)]), "Attempts");
 }

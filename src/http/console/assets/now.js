@@ -1,6 +1,6 @@
 // Now: is it well, and if not, why.
 
-import { chip, count, h, link, show, span, table, to, when, words } from "./dom.js";
+import { channelName, chip, count, h, link, show, span, table, to, when, words } from "./dom.js";
 import { get } from "./api.js";
 import { bars, spread } from "./chart.js";
 
@@ -70,7 +70,7 @@ function tiles(now) {
     tile("Sent a minute", rate >= 10 ? count(Math.round(rate)) : rate.toFixed(1), to("log", { status: "sent" })),
     tile("Oldest urgent in queue", urgent ? span(urgent) : "none", to("log"), urgent > 60 ? "bad" : ""),
     tile("Oldest in queue", oldest ? span(oldest) : "none", to("log"), oldest > 900 ? "look" : ""),
-    tile("Due, not in hand", count(counts?.backlog), to("log")),
+    tile("Due, not taken up yet", count(counts?.backlog), to("log")),
     tile("Outcome unknown", count(unknown), to("log", { status: "unknown" }), unknown ? "bad" : ""),
     tile("Dead jobs", count(counts?.parked), to("dead"), counts?.parked ? "look" : ""),
     tile("Work for people", count(work), to("work"), work ? "look" : ""),
@@ -87,9 +87,9 @@ function charts(now) {
     // A message is counted when it is sent; that it arrived, which is told later, is no second one.
     const spans = spread(own.filter((row) => !["delivered", "read"].includes(row.what)), now.at, now.pulse.minutes, now.pulse.step_minutes, (row) => TONE[row.what]);
     const [sent, failed, stopped] = [sum(own, (row) => row.what === "sent"), sum(own, (row) => TONE[row.what] === "bad"), sum(own, (row) => TONE[row.what] === "warn")];
-    const label = `${channel}, last 6 hours: ${sent} sent, ${failed} failed or unknown, ${stopped} stopped`;
+    const label = `${channelName(channel)}, last 6 hours: ${sent} sent, ${failed} failed or unknown, ${stopped} stopped`;
     const [drawing, scale, most] = bars(spans, ["good", "warn", "bad"], label);
-    return h("section", { class: "sheet" }, h("div", { class: "titled" }, h("h2", null, channel), h("span", { class: "quiet" }, `${count(most)} at most in 5 min`)), drawing, scale,
+    return h("section", { class: "sheet" }, h("div", { class: "titled" }, h("h2", null, channelName(channel)), h("span", { class: "quiet" }, `at most ${count(most)} in ${now.pulse.step_minutes} min`)), drawing, scale,
       h("p", { class: "legend" }, h("span", null, h("i"), `${count(sent)} sent`), h("span", null, h("i", { class: "bad" }), `${count(failed)} failed or unknown`),
         h("span", null, h("i", { class: "warn" }), `${count(stopped)} stopped by a rule`)));
   });
@@ -106,7 +106,7 @@ function errors(now) {
   }
   const rows = [...groups.values()].sort((a, b) => new Date(b.at) - new Date(a.at) || b.count - a.count).slice(0, 12);
   return h("section", { class: "sheet" }, h("h2", null, "What failed in the last 6 hours"), rows.length === 0 ? h("p", { class: "empty" }, "Nothing.") :
-    table(["Last", "What", "Reason", "Channel", "Provider", ["How many", "num"]], rows.map((row) => [
+    table(["Last", ["What", "bare"], ["Reason", "bare"], "Channel", "Provider", ["How many", "num"]], rows.map((row) => [
       when(row.at), row.what === "job.rejected" ? link("dead", { reason: row.reason }, "refused job") : chip(row.what),
       row.what === "job.rejected" ? words(row.reason) : link("log", { status: row.what, reason: row.reason, channel: row.channel }, words(row.reason) || "–"),
       row.channel, row.provider, count(row.count)]), "What failed"));
@@ -125,7 +125,7 @@ export function lanesOf(now) {
 
 export function breaker(states) {
   if (states.length === 0) return chip("no worker", "bad");
-  return states.map((state) => chip({ closed: "well", open: "left alone", half_open: "on trial", recovering: "recovering" }[state] ?? state, state === "closed" ? "good" : state === "open" ? "bad" : "warn"));
+  return states.map((state) => chip({ closed: "healthy", open: "failing, not used", half_open: "on trial", recovering: "recovering" }[state] ?? state, state === "closed" ? "good" : state === "open" ? "bad" : "warn"));
 }
 
 /** Sent by a provider in the last five to ten minutes, each second, and how much of its limit that is. */
@@ -140,7 +140,7 @@ export function use(now, provider) {
 function providersOf(now) {
   return h("section", { class: "sheet" }, h("h2", null, link("providers", {}, "Providers")),
     now.providers.length === 0 ? h("p", { class: "empty" }, "None is configured.") :
-    table(["Provider", "Channel", "State", ["Waiting", "num"], ["In flight", "num"], ["Sends, of its limit", "num"]], lanesOf(now).map((provider) => [
+    table([["Provider", "bare"], ["Channel", "bare"], ["State", "bare"], ["Waiting", "num"], ["On its way", "num"], ["Sent a second, of its limit", "num"]], lanesOf(now).map((provider) => [
       provider.name, provider.channel, breaker(provider.states), count(provider.waiting), count(provider.inFlight), use(now, provider)]), "Providers"));
 }
 

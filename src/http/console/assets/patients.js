@@ -14,7 +14,10 @@ export function patientsPage(root, { id }, shell) {
   }
   show(root, h("div", { class: "titled" }, h("h1", null, "Patients")), h("div", { class: "sheet" }, form), found);
   if (id) draw();
-  else form.elements.id.focus();
+  else {
+    show(found, h("p", { class: "quiet" }, "Patients are found by the id that their source gives them; names and numbers are not searched. The log and the work list lead here too."));
+    form.elements.id.focus();
+  }
 
   async function draw() {
     const [patient, messages] = await Promise.all([
@@ -24,7 +27,7 @@ export function patientsPage(root, { id }, shell) {
     show(found,
       patient instanceof Error ? h("p", { class: "sheet" }, patient.status === 404 ? "The directory has no such patient, or it is none of your sites'." : patient.message) : record(patient, box),
       h("section", { class: "sheet" }, h("h2", null, "Messages"), messages.messages.length === 0 ? h("p", { class: "empty" }, "None.") :
-        table(["Accepted", "Status", "Why", "Channel", "Template", "About"], messages.messages.map((message) => [
+        table([["Accepted", "bare"], ["Status", "bare"], ["Why", "bare"], ["Channel", "bare"], "Template", "About"], messages.messages.map((message) => [
           link(`message/${message.id}`, {}, when(message.accepted_at, true)), chip(message.status), words(message.reason), message.channel, message.template, message.about]), "Messages")));
   }
 
@@ -32,14 +35,14 @@ export function patientsPage(root, { id }, shell) {
     const stop = [patient.deceased && "deceased", !patient.active && "not active", patient.do_not_contact && "do not contact", patient.pause_until && "paused"].filter(Boolean);
     return [h("div", { class: "grid" },
       h("section", { class: "sheet" }, h("div", { class: "titled" }, h("h2", null, patient.id), stop.map((one) => chip(one, "bad"))),
-        facts([["Language", patient.language], ["Zone", patient.timezone], ["Site", patient.site], ["Prefers", (patient.preferred_channels ?? []).join(", ")],
+        facts([["Language", patient.language], ["Time zone", patient.timezone], ["Site", patient.site], ["Prefers", (patient.preferred_channels ?? []).join(", ")],
           ["For each purpose", Object.entries(patient.preferences ?? {}).map(([purpose, channels]) => `${purpose}: ${channels.length ? channels.join(", ") : "nothing"}`).join("; ")],
           ["Changed", when(patient.updated_at, true)]]),
         shell.may("patients:read") && h("p", { class: "tools" }, h("button", { on: { click: () => open(box) } }, "Show the whole record …")), box),
       h("section", { class: "sheet" }, h("h2", null, "Contacts"), (patient.contacts ?? []).length === 0 ? h("p", { class: "empty" }, "None.") :
-        table(["Channel", "Address", "State", ""], patient.contacts.map((one) => [one.channel, one.address, chip(one.status), [one.only && chip("only here", "warn"), one.private && chip("private", "wait")]]), "Contacts"))),
+        table([["Channel", "bare"], ["Address", "bare"], ["State", "bare"], ["", "bare"]], patient.contacts.map((one) => [one.channel, one.address, chip(one.status), [one.only && chip("only here", "warn"), one.private && chip("private", "wait")]]), "Contacts"))),
     h("section", { class: "sheet" }, h("h2", null, "Consents, as they were said"), (patient.consents ?? []).length === 0 ? h("p", { class: "empty" }, "None is on record.") :
-      table(["When", "What", "Purpose", "Channel", "Address", "Said by"], [...patient.consents].sort((a, b) => new Date(b.at) - new Date(a.at)).map((one) => [
+      table([["When", "bare"], ["What", "bare"], "Purpose", "Channel", "Address", "Said by"], [...patient.consents].sort((a, b) => new Date(b.at) - new Date(a.at)).map((one) => [
         when(one.at, true), one.granted ? chip("agreed", "good") : chip("refused", "bad"), one.purpose ?? "every purpose", one.channel ?? "every channel", one.address, words(one.source)]), "Consents"))];
   }
 

@@ -1,7 +1,7 @@
 // A new campaign, in steps: what is said, to whom, when and how fast. It becomes a draft; the dry run, the approval and the
 // start stand on its own page.
 
-import { h, pick, show, table, words } from "./dom.js";
+import { channelName, h, pick, show, spoken, table, words } from "./dom.js";
 import { get, post, upload } from "./api.js";
 
 export function planPage(root, shell) {
@@ -9,7 +9,7 @@ export function planPage(root, shell) {
   let templates = [];
   let made = null;
   const error = h("p", { class: "error", role: "alert" });
-  const data = h("div", { class: "fields" });
+  const data = h("div", { class: "fields wider" });
   const texts = h("div");
   const whom = h("div");
   get("templates").then((told) => { templates = told.templates; if (!gone) draw(); })
@@ -19,17 +19,17 @@ export function planPage(root, shell) {
   function draw() {
     const text = (name, label, more) => h("label", null, label, h("input", { name, autocomplete: "off", spellcheck: "false", ...more }));
     const form = h("form", { id: "plan", on: { submit } },
-      step(1, "What is said", h("div", { class: "fields" },
-        text("id", "Name, of a-z 0-9 - _", { required: true, pattern: "[a-z0-9_\\-]{1,64}", maxlength: 64 }), text("title", "Title, for people", { maxlength: 120 }),
-        text("source", "Source, where there are several"), text("site", "Site that signs"),
+      step(1, "What is said", h("div", { class: "fields wider" },
+        text("id", "Name, of a–z, 0–9, - and _", { required: true, pattern: "[a-z0-9_\\-]{1,64}", maxlength: 64 }), text("title", "Title, for colleagues", { maxlength: 120 }),
+        text("source", "Source, if there are several"), text("site", "Site that signs"),
         pick("template", templates.map((one) => [one.name, one.title || one.name]), "", "Template")),
-      h("h3", null, "The same for everybody; leave out what stands in the list"), data,
+      h("h3", null, "What the text asks for, where it is the same for everybody; leave out what stands in the list"), data,
       h("p", { class: "tools" }, h("button", { type: "button", id: "texts", on: { click: preview } }, "Show every language and channel")), texts),
-      step(2, "To whom", pick("from", [["file", "people of a list (CSV, Excel or NDJSON)"], ["query", "people of the directory"]], "file", "The audience"), whom),
-      step(3, "When, and how fast", h("div", { class: "fields" },
+      step(2, "To whom", h("div", { class: "half" }, pick("from", [["file", "people of a list (CSV, Excel or NDJSON)"], ["query", "people of the directory"]], "file", "The audience")), whom),
+      step(3, "When, and how fast", h("div", { class: "fields wider" },
         h("label", null, "Not before, by each recipient's clock", h("input", { name: "start", type: "datetime-local" })),
         h("label", null, "Not after, by each recipient's clock", h("input", { name: "end", type: "datetime-local" })),
-        text("count", "At most so many", { type: "number", min: 1, max: 1000000 }), pick("per", [["hour", "an hour"], ["minute", "a minute"]], "hour", "in"),
+        text("count", "At most so many messages", { type: "number", min: 1, max: 1000000 }), pick("per", [["hour", "an hour"], ["minute", "a minute"]], "hour", "in"),
         text("hours", "While the phones are answered", { placeholder: "mon-fri 09:00-17:00, sat-sun closed" }),
         text("canary", "So many go first, then a person looks", { type: "number", min: 0, max: 100000, value: 50 }))),
       error,
@@ -46,14 +46,14 @@ export function planPage(root, shell) {
       const variables = Object.entries(template()?.variables ?? {});
       show(texts);
       show(data, variables.length === 0 ? h("p", { class: "quiet" }, "This template asks for nothing.") : variables.map(([name, one]) =>
-        h("label", null, `${name}${one.required ? "" : " (optional)"}`, h("input", { name: `data.${name}`, autocomplete: "off", placeholder: hint(one.type), title: one.description }))));
+        h("label", { class: "told" }, h("span", null, words(name), one.required ? "" : " (optional)", one.description && h("small", null, one.description)), h("input", { name: `data.${name}`, autocomplete: "off", placeholder: hint(one.type) }))));
     }
 
     function audience() {
       show(whom, form.elements.from.value === "file" ? [
-        h("label", null, "The list", h("input", { name: "file", type: "file", accept: ".csv,.xlsx,.ndjson,.jsonl,text/csv,application/x-ndjson" })),
-        h("p", { class: "quiet" }, "One row a person: patient_id, and a column for each thing that differs. What cannot be taken comes back as a file with the reasons.")] :
-        h("div", { class: "fields" }, text("min_age", "Least age", { type: "number", min: 0, max: 130 }), text("max_age", "Greatest age", { type: "number", min: 0, max: 130 }),
+        h("label", { class: "gap half" }, "The list", h("input", { name: "file", type: "file", accept: ".csv,.xlsx,.ndjson,.jsonl,text/csv,application/x-ndjson" })),
+        h("p", { class: "quiet gap" }, "One row a person: patient_id, and a column for each thing that differs. What cannot be taken comes back as a file with the reasons.")] :
+        h("div", { class: "fields wider gap" }, text("min_age", "Least age, in years", { type: "number", min: 0, max: 130 }), text("max_age", "Greatest age, in years", { type: "number", min: 0, max: 130 }),
           text("languages", "Languages, such as es, zh"), text("postcodes", "Postcodes begin with"), text("tags", "Tags, one of"), text("at", "Site of the patient"),
           text("received", "Had something from campaign"), text("not_received", "Had nothing from campaign")));
     }
@@ -67,9 +67,9 @@ export function planPage(root, shell) {
         const told = await post(`templates/${form.elements.template.value}/preview`, {});
         if (gone) return;
         show(texts, h("p", { class: "quiet" }, "With the template's own examples. What the list makes of it is shown by the dry run."),
-          table(["Channel", "Language", "Text"], told.previews.filter((one) => !one.short).map((one) => [one.channel, one.locale,
+          table([["Channel", "bare"], ["Language", "bare"], ["Text", "bare block"]], told.previews.filter((one) => !one.short).map((one) => [channelName(one.channel), one.locale,
             one.errors ? h("span", { class: "error" }, words(one.reason)) :
-              h("div", { lang: one.locale }, Object.entries(one.texts).filter(([part]) => part !== "html").map(([, text]) => h("div", { class: "text" }, text)))]), "Texts"));
+              h("div", { lang: one.locale }, Object.entries(one.texts).filter(([part]) => part !== "html").map(([, text]) => h("div", { class: "text" }, one.channel === "voice" ? spoken(text) : text)))]), "Texts"));
       } catch (problem) {
         show(texts, h("p", { class: "error", role: "alert" }, problem.message));
       }
@@ -100,11 +100,11 @@ export function planPage(root, shell) {
 }
 
 function step(number, title, ...parts) {
-  return h("fieldset", { class: "sheet" }, h("legend", { class: "sr" }, `Step ${number}: ${title}`), h("h2", { "aria-hidden": "true" }, `${number}. ${title}`), parts);
+  return h("fieldset", { class: "sheet" }, h("legend", null, h("h2", null, `${number}. ${title}`)), parts);
 }
 
 function hint(type) {
-  return { datetime: "2026-12-01T15:30:00-06:00", date: "2026-12-01", boolean: "true or false", phone: "+13125550142", url: "a link", list: "one, other" }[type] ?? type;
+  return { datetime: "2026-12-01T15:30:00-06:00", date: "2026-12-01", boolean: "true or false", phone: "+13125550142", url: "a link", list: "one, other", integer: "a number", number: "a number", text: "" }[type] ?? type;
 }
 
 /** The type of a list by its name. */

@@ -28,14 +28,14 @@ export function providersPage(root, _params, shell) {
     const held = (name) => shell.holds.find((hold) => hold.state === "in_force" && hold.scope === "provider" && hold.value === name);
     return [
       h("section", { class: "sheet" }, now.providers.length === 0 ? h("p", { class: "empty" }, "None is configured.") :
-        table(["Provider", "Channel", "State", ["Waiting", "num"], ["In flight", "num"], "Limits", ["Sends, of its limit", "num"], ["Weight", "num"], ""], lanesOf(now).map((provider) => {
+        table([["Provider", "bare"], ["Channel", "bare"], ["State", "bare"], ["Waiting", "num"], ["On its way", "num"], "Limits", ["Sent a second, of its limit", "num"], ["Share, by weight", "num"], ""], lanesOf(now).map((provider) => {
           const hold = held(provider.name);
-          return [h("b", null, provider.name), provider.channel, hold ? chip("out of service", "bad") : breaker(provider.states), count(provider.waiting), count(provider.inFlight), provider.limits.join(", "), use(now, provider), String(provider.weight),
+          return [h("b", null, provider.name), provider.channel, hold ? chip("out of service", "bad") : breaker(provider.states), count(provider.waiting), count(provider.inFlight), provider.limits.join(", ") || "none", use(now, provider), String(provider.weight),
             may && (hold ? h("button", { class: "small", on: { click: () => shell.release(hold) } }, "Put back …") : h("button", { class: "small", on: { click: () => shell.stop("provider", provider.name) } }, "Take out …"))];
         }), "Providers")),
-      h("p", { class: "quiet" }, "Left alone: it failed too often, and the channel's others carry its share until trials show that it is back. ", link("log", { status: "failed" }, "What failed")),
+      h("p", { class: "quiet" }, "Failing, not used: it failed too often, and the channel's others carry its share until trials show that it is back. ", link("log", { status: "failed" }, "What failed")),
       h("section", { class: "sheet" }, h("h2", null, "Workers"), now.workers.length === 0 ? h("p", { class: "empty" }, "None was seen within a day.") :
-        table(["Worker", "Seen", "Up for"], now.workers.map((worker) => {
+        table([["Worker", "bare"], "Seen", "Up for"], now.workers.map((worker) => {
           const age = (new Date(now.at) - new Date(worker.seen_at)) / 1000;
           return [worker.name, [`${span(age)} ago `, age > now.stale_seconds && chip("gone", "bad")], span((new Date(worker.seen_at) - new Date(worker.started_at)) / 1000)];
         }), "Workers"))];

@@ -1,13 +1,16 @@
 // What stands on every page: mode, holds, the stop button, and the way to the other pages.
 
-import { ask, chip, h, link, pick, show, table, when, words } from "./dom.js";
+import { ask, chip, h, link, pick, show, table, when, words, zone } from "./dom.js";
 import { get, post, remove } from "./api.js";
 
 const MODES = {
-  capture: ["Capture: nothing leaves", "Messages are kept to be looked at; no patient is written to."],
-  allow_list: ["Allow list", "Only the addresses on the list are written to."],
-  live: ["Live", "Patients are written to."],
+  capture: ["Capture", ": nothing leaves", "Messages are kept to be looked at; no patient is written to."],
+  allow_list: ["Allow list", " only", "Only the addresses on the list are written to."],
+  live: ["Live", "", "Patients are written to."],
 };
+const SCOPES = { all: "everything", channel: "one channel", provider: "one provider", site: "one site", source: "one source", template: "one template", purpose: "one purpose" };
+/** Why a campaign's hold is there. */
+const HELD_BY = { operator: "somebody paused it", error_rate: "too many could not be sent", opt_out_rate: "too many said stop", complaint_rate: "too many complained", approval_void: "its approval is void" };
 
 const said = h("div", { class: "said", role: "status", "aria-live": "polite" });
 let quiet = null;
@@ -25,7 +28,8 @@ export class Shell {
     this.may = (scope) => me.scopes.includes(scope);
     this.holds = [];
     this.held = h("a", { class: "mode held", href: "#/holds", hidden: true });
-    const [mode, meaning] = MODES[me.mode] ?? [me.mode, ""];
+    const [mode, more, meaning] = MODES[me.mode] ?? [me.mode, "", ""];
+    this.clock = h("span", { class: "clock quiet" });
     this.nav = h("nav", { class: "pages", "aria-label": "Pages" },
       pages.filter((page) => page.name && (!page.needs || this.may(page.needs)) && !(page.whole && me.sites?.length)).map((page) => h("a", { href: `#/${page.path}` }, page.name)),
       h("span", { class: "leave" }, h("span", { class: "quiet who" }, me.local ? "this machine" : `${me.name}, ${me.role}`),
@@ -36,7 +40,7 @@ export class Shell {
       h("header", { class: "head" }, skip,
         h("div", { class: "bar" },
           h("a", { class: "brand", href: "#/now" }, h("img", { src: "console/icon.svg", alt: "outreachd" }), h("span", null, me.organisation)),
-          h("span", { class: `mode ${me.mode}`, title: meaning }, mode), this.held, h("span", { class: "grow" }),
+          h("span", { class: `mode ${me.mode}`, title: meaning }, mode, h("span", { class: "wide" }, more)), this.held, h("span", { class: "grow" }), this.clock,
           this.may("holds:write") && h("button", { class: "stop", id: "stop", on: { click: () => this.stop() } }, "Stop …")),
         this.nav),
       me.local && h("p", { class: "note" }, "Nobody has an account yet, so whoever sits at this machine may do everything. ",
@@ -46,13 +50,25 @@ export class Shell {
 
   at(path) {
     for (const a of this.nav.querySelectorAll("a")) {
-      if (a.getAttribute("href") === `#/${path}`) a.setAttribute("aria-current", "page");
-      else a.removeAttribute("aria-current");
+      if (a.getAttribute("href") === `#/${path}`) {
+        a.setAttribute("aria-current", "page");
+        // On a telephone the row of pages is wider than the screen.
+        this.nav.scrollLeft = a.offsetLeft - this.nav.offsetLeft - (this.nav.clientWidth - a.offsetWidth) / 2;
+      } else a.removeAttribute("aria-current");
     }
+    this.tick();
+  }
+
+  /** What time it is, by the clock that all times are shown by. */
+  tick() {
+    const { short, whole } = zone();
+    this.clock.title = `All times are shown in ${whole}`;
+    show(this.clock, `${new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false })} ${short}`);
   }
 
   /** Holds in force, on every page. */
   async refresh() {
+    this.tick();
     const { holds } = await get("holds", {}, true);
     this.holds = holds;
     const inForce = holds.filter((hold) => hold.state === "in_force");
@@ -64,16 +80,21 @@ export class Shell {
   /** The stop button: everything, unless something narrower is chosen. */
   async stop(scope, value) {
     const own = this.me.sites?.length ? "site" : scope ?? "all";
+    const which = scope ? null : h("label", { hidden: own === "all" }, "Which one", h("input", { name: "value", autocomplete: "off", required: own !== "all", value: this.me.sites?.[0] ?? "" }));
+    const what = scope ? null : pick("scope", Object.entries(SCOPES).filter(([name]) => name === "site" || !this.me.sites?.length), own, "What");
+    what?.addEventListener("change", (event) => {
+      which.hidden = event.target.value === "all";
+      which.lastChild.required = !which.hidden;
+    });
     const fields = [
-      scope ? null : pick("scope", this.me.sites?.length ? ["site"] : ["all", "channel", "provider", "site", "source", "template", "purpose"], own, "What"),
-      scope ? null : h("label", null, "Which one (nothing for all)", h("input", { name: "value", autocomplete: "off", value: this.me.sites?.[0] ?? "" })),
+      what, which,
       h("label", null, "Why, for colleagues; no names of patients", h("input", { name: "reason", required: true, minlength: 4, maxlength: 200, autocomplete: "off" })),
       pick("hours", [["", "until somebody ends it"], ["1", "for one hour"], ["4", "for four hours"], ["12", "for twelve hours"]], "", "How long"),
       pick("on_release", [["send", "go out, as far as they are still allowed"], ["review", "wait for somebody's word"], ["expire", "are dropped"]], "review", "At the end, held messages"),
     ];
     const done = await ask({
       title: scope ? `Take ${value} out of service` : "Stop sending",
-      text: "Within two seconds no worker begins another message of these. What is on the wire is not called back; what is held stays in the ledger.",
+      text: "Within two seconds nothing more of this is begun. What is on its way already is not called back; what is held is kept, and nothing of it is lost.",
       fields, yes: "Stop", danger: true,
       check: (form) => {
         const body = { scope: scope ?? form.scope, reason: form.reason, on_release: form.on_release };
@@ -83,7 +104,7 @@ export class Shell {
       },
     });
     if (done) {
-      say("Stopped.");
+      say("Stopped. It stands under Holds, where it is ended.");
       await this.refresh();
       window.dispatchEvent(new Event("changed"));
     }
@@ -92,7 +113,7 @@ export class Shell {
   async release(hold) {
     const done = await ask({
       title: "End this hold",
-      text: `${words(hold.scope)} ${hold.value}: ${hold.held} messages are held. Placed by ${hold.placed_by}: ${hold.reason}`,
+      text: `${nameOf(hold)}: ${hold.held} ${hold.held === 1 ? "message is" : "messages are"} held. Placed by ${hold.placed_by}: ${hold.reason}`,
       fields: pick("then", [["send", "Let them go out, as far as they are still allowed"], ["drop", "Drop them: they end as expired"]], hold.on_release === "expire" ? "drop" : "send", "What becomes of them"),
       yes: "End the hold",
       check: (form) => remove(`holds/${hold.id}?then=${form.then}`),
@@ -122,16 +143,25 @@ export async function reveal(path, what) {
 /** Page: holds. */
 export function holdsPage(root, _params, shell) {
   async function draw() {
-    await shell.refresh();
+    try {
+      await shell.refresh();
+    } catch (problem) {
+      show(root, h("h1", null, "Holds"), h("p", { class: "error", role: "alert" }, problem.message));
+      return;
+    }
     show(root, h("div", { class: "titled" }, h("h1", null, "Holds")),
-      h("section", { class: "sheet" }, shell.holds.length === 0 ? h("p", { class: "empty" }, "Nothing is held.") :
-        table(["What", "Why", "By", "Since", "Until", ["Held", "num"], ""], shell.holds.map((hold) => [
-          h("b", null, hold.scope === "all" ? "everything" : `${words(hold.scope)} ${hold.value}`), hold.reason, hold.placed_by, when(hold.placed_at),
-          hold.state === "review" ? chip("waits for your word", "warn") : hold.until ? when(hold.until) : "ended by hand",
-          String(hold.held), hold.scope === "campaign" ? link(`campaigns/${hold.value}`, {}, "the campaign") : shell.may("holds:write") && h("button", { class: "small", on: { click: () => shell.release(hold) } }, "End …")]), "Holds")),
+      h("section", { class: "sheet" }, shell.holds.length === 0 ? h("p", { class: "empty" }, "Nothing is held: messages go out as their plans say.") :
+        table([["What", "bare"], ["Why", "bare"], "By", "Since", "Until", ["Messages held", "num"], ""], shell.holds.map((hold) => [
+          h("b", null, nameOf(hold)), hold.scope === "campaign" ? HELD_BY[hold.reason] ?? words(hold.reason) : hold.reason, hold.placed_by, when(hold.placed_at),
+          hold.state === "review" ? chip("waits for your word", "warn") : hold.until ? when(hold.until) : "somebody ends it",
+          String(hold.held), hold.scope === "campaign" ? link(`campaigns/${hold.value}`, {}, "See the campaign") : shell.may("holds:write") && h("button", { class: "small", on: { click: () => shell.release(hold) } }, "End …")]), "Holds")),
       h("p", null, link("log", { status: "held" }, "Messages that are held")));
   }
   window.addEventListener("changed", draw);
   draw();
   return () => window.removeEventListener("changed", draw);
+}
+
+function nameOf(hold) {
+  return hold.scope === "all" ? "everything" : `${words(hold.scope)} ${hold.value}`;
 }

@@ -6,15 +6,20 @@ import { reveal, say } from "./shell.js";
 
 const KINDS = ["plan_exhausted", "outcome_unknown", "unacknowledged", "surge_hold", "hold_review", "reply", "safety", "maybe_cancel_visit"];
 const ASKS = {
-  plan_exhausted: "Nobody was reached: call, or correct the address",
-  outcome_unknown: "Nobody knows whether it arrived: look it up at the provider",
-  unacknowledged: "Urgent, and not acknowledged: call",
-  surge_hold: "Far more than usual was asked for: let it go or drop it",
-  hold_review: "A hold has ended: say what becomes of its messages",
-  reply: "A patient wrote: read it and answer",
-  safety: "A patient wrote words of danger: read it now",
-  maybe_cancel_visit: "A visit may be off: tell the desk",
+  plan_exhausted: ["Nobody was reached", "Call, or have the address corrected"],
+  outcome_unknown: ["Unknown whether it arrived", "Look it up at the provider"],
+  unacknowledged: ["Urgent, and not acknowledged", "Call"],
+  surge_hold: ["Far more than usual was asked for", "Let it go, or drop it: under Holds"],
+  hold_review: ["A hold has ended", "Say what becomes of its messages: under Holds"],
+  reply: ["A patient wrote", "Read it and answer"],
+  safety: ["A patient wrote words of danger", "Read it now"],
+  maybe_cancel_visit: ["A visit may be off", "Tell the desk"],
 };
+/** What a kind of work is, in words. */
+export function asks(kind) {
+  return ASKS[kind]?.[0] ?? words(kind);
+}
+
 const OUTCOMES = [["reached", "the patient was reached in another way"], ["resent", "a new message was sent"], ["not_needed", "there is no need any more"], ["unreachable", "nobody could be reached"], ["resolved", "it has settled itself"]];
 
 export function workPage(root, params, shell) {
@@ -22,7 +27,7 @@ export function workPage(root, params, shell) {
   const list = h("div");
   const form = h("form", { class: "fields", on: { change: apply, submit: (event) => { event.preventDefault(); apply(); } } },
     pick("state", [["", "not closed"], "open", "claimed", "closed"], params.state, "State"),
-    pick("kind", [["", "any"], ...KINDS], params.kind, "What"),
+    pick("kind", [["", "any"], ...KINDS.map((kind) => [kind, asks(kind)])], params.kind, "What"),
     h("label", null, "Site", h("input", { name: "site", value: params.site ?? "", autocomplete: "off" })));
   show(root, h("div", { class: "titled" }, h("h1", null, "Work for people")), h("div", { class: "sheet" }, form), list);
   draw();
@@ -40,22 +45,22 @@ export function workPage(root, params, shell) {
     try {
       const page = await get("work-items", { state, kind, site, limit: 200 }, byItself);
       if (gone) return;
-      const sites = [...new Set(page.work_items.map((item) => item.site ?? ""))].sort();
-      show(list, page.work_items.length === 0 ? h("p", { class: "sheet empty" }, "Nothing is to do here.") :
-        sites.map((one) => h("section", { class: "sheet" }, h("h2", null, one || "no site"), items(page.work_items.filter((item) => (item.site ?? "") === one)))));
+      // Sites in the order of their most urgent work.
+      page.work_items.sort(byUrgency);
+      const sites = [...new Set(page.work_items.map((item) => item.site ?? ""))];
+      show(list, page.work_items.length === 0 ? h("p", { class: "sheet empty" }, params.state || params.kind || params.site ? "Nothing fits what is chosen above." : "Nothing is to do here. What patients write, and whom no message reached, appears here.") :
+        sites.map((one) => h("section", { class: "sheet" }, h("h2", null, one || "Of no site"), items(page.work_items.filter((item) => (item.site ?? "") === one)))));
     } catch (problem) {
       show(list, h("p", { class: "error", role: "alert" }, problem.message));
     }
   }
 
   function items(rows) {
-    const rank = (item) => [item.kind === "safety" ? 0 : 1, new Date(item.due_at)];
-    rows.sort((a, b) => rank(a)[0] - rank(b)[0] || rank(a)[1] - rank(b)[1]);
-    return table(["Due", "What", "About", "State", "", ""], rows.map((item) => {
+    return table([["Due", "w-due"], ["What", "bare block"], ["About", "w-about"], ["State", "w-state"], ["", "w-read"], ["", "w-do"]], rows.map((item) => {
       const box = h("div");
       const late = item.state === "open" && new Date(item.due_at) < Date.now();
       return [[when(item.due_at), late && [" ", chip("late", "bad")]],
-        [h("b", null, words(item.kind)), h("div", { class: "quiet" }, ASKS[item.kind]), box],
+        [h("b", null, asks(item.kind)), h("div", { class: "quiet" }, ASKS[item.kind]?.[1]), box],
         [item.message_id && link(`message/${item.message_id}`, {}, "message"), item.patient_id && [" ", link(`patients/${encodeURIComponent(item.patient_id)}`, {}, item.patient_id)], item.hold_id && link("holds", {}, "hold")],
         [chip(item.state), item.claimed_by && item.state === "claimed" ? ` ${item.claimed_by}` : "", item.outcome ? ` ${words(item.outcome)}` : ""],
         item.reply_id && shell.may("work:write") && h("button", { class: "small", on: { click: () => read(item, box) } }, "Read …"),
@@ -83,7 +88,7 @@ export function workPage(root, params, shell) {
 
   async function close(item) {
     const done = await ask({
-      title: `Close: ${words(item.kind)}`, fields: pick("outcome", OUTCOMES, "reached", "What became of it"), yes: "Close it",
+      title: `Close: ${asks(item.kind)}`, fields: pick("outcome", OUTCOMES, "reached", "What became of it"), yes: "Close it",
       check: (form) => post(`work-items/${item.id}/close`, { outcome: form.outcome }),
     });
     if (done) { say("Closed."); draw(); }
@@ -94,4 +99,9 @@ export function workPage(root, params, shell) {
     if (shown) show(box, h("div", { class: "secret" }, h("p", null, when(shown.reply.received_at, true), `, read as ${words(shown.reply.intent)}${shown.reply.answer ? ` (${words(shown.reply.answer)})` : ""}:`), h("div", { class: "text" }, shown.reply.text ?? "erased"),
       h("button", { class: "small", on: { click: () => show(box) } }, "Hide")));
   }
+}
+
+/** Words of danger first, then by when it is due. */
+function byUrgency(a, b) {
+  return (a.kind === "safety" ? 0 : 1) - (b.kind === "safety" ? 0 : 1) || new Date(a.due_at) - new Date(b.due_at);
 }
