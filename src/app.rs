@@ -22,6 +22,7 @@ use crate::dispatch::{Carrier, Dispatcher, Parts, Setting};
 use crate::domain::ids::{ProviderName, WorkerId};
 use crate::domain::words::{Channel, SafetyMode};
 use crate::http::{HttpServer, HttpState};
+use crate::identity::{self, IdentityProvider};
 use crate::intake::{Gatekeeper, Intake, queue};
 use crate::mailbox::Mailbox;
 use crate::policy::surge::SurgeRules;
@@ -60,6 +61,8 @@ pub enum AppError {
     Listen { section: &'static str, address: SocketAddr, cause: std::io::ErrorKind },
     #[error(transparent)]
     Callbacks(#[from] NoTls),
+    #[error(transparent)]
+    Identity(#[from] identity::NoTls),
     #[error(transparent)]
     Notify(#[from] Undeliverable),
     #[error("the built-in simulator: {0}")]
@@ -128,6 +131,15 @@ pub fn broker_options(config: &Config) -> Result<Option<BrokerOptions>, AppError
     Ok(Some(options.with_heartbeat(amqp.heartbeat)))
 }
 
+/// Where people sign in; none where none is configured.
+///
+/// # Errors
+/// TLS cannot be set up on this machine.
+pub fn identity_provider(config: &Config) -> Result<Option<IdentityProvider>, identity::NoTls> {
+    let (Some(oidc), Some(public)) = (&config.console.oidc, &config.http.public_url) else { return Ok(None) };
+    IdentityProvider::new(oidc, public).map(Some)
+}
+
 /// A running worker.
 #[derive(Debug)]
 pub struct Worker {
@@ -168,6 +180,7 @@ impl Worker {
             None => None,
         };
         let teller = Teller::new(&config)?;
+        let identity = identity_provider(&config)?.map(Arc::new);
         let simulator = Arc::new(Simulator::start(SimulatorConfig::default()).await?);
         let worker = WorkerId::generate();
         let broker = broker_options(&config)?.map(Broker::start);
@@ -222,6 +235,7 @@ impl Worker {
             campaigns: office,
             catalogue: catalogue.clone(),
             config: config.clone(),
+            identity,
             broker: broker.clone(),
             receipts,
         };

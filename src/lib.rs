@@ -18,7 +18,7 @@
 //!    watch      what is wrong, and who is told
 //! 2  template   catalogue, strict render, lint, preview         provider    one file a provider
 //!    store      the ledger: one trait, two databases            broker      RabbitMQ
-//!    callback   results by HTTP, signed
+//!    callback   results by HTTP, signed                       identity   people's own sign-in, by OpenID Connect
 //! 1  policy     decisions: pure, `now` and jitter are arguments config      one section a file
 //! 0  domain     nouns, parsed once and valid ever after; protected health information is masked in `Debug`
 //!    faults     points at which the fault suite ends a process; nothing of it is in a release
@@ -77,6 +77,7 @@ pub mod dispatch;
 pub mod domain;
 pub mod faults;
 pub mod http;
+pub mod identity;
 pub mod intake;
 pub mod mailbox;
 pub mod policy;

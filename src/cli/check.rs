@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::failure::store_cure;
-use super::{Desk, Failure, templates};
+use super::{Desk, Failure, sign_in, templates};
 use crate::app;
 use crate::broker::{self, DownReason};
 use crate::callback::{Courier, Unreachable};
@@ -24,12 +24,12 @@ use crate::store::{Store, StoreError};
 use crate::template::{Catalogue, Severity, lint};
 
 /// The longest that one connection may take.
-const LIMIT: Duration = Duration::from_secs(15);
+pub(super) const LIMIT: Duration = Duration::from_secs(15);
 /// Clocks further apart than this make logs and events of several machines hard to read together.
 const SKEW: SignedDuration = SignedDuration::from_secs(2);
 
 /// Tells everything that is wrong, at once: the configuration, the templates, the ledger, the broker, every
-/// provider, every receiver of results, the clock. Connects to everything and sends nothing. The exit code is 0 only if nothing failed.
+/// provider, every receiver of results, the identity provider, the clock. Connects to everything and sends nothing. The exit code is 0 only if nothing failed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  outreachd check --config /etc/outreachd/outreachd.toml\n  \
     outreachd check --show          prints every setting in force, secrets masked")]
@@ -81,15 +81,15 @@ impl Report {
         self.0.push(line);
     }
 
-    fn good(&mut self, subject: &str, what: impl ToString) {
+    pub(super) fn good(&mut self, subject: &str, what: impl ToString) {
         self.add(Standing::Good, subject, what, "");
     }
 
-    fn bad(&mut self, subject: &str, what: impl ToString, cure: impl ToString) {
+    pub(super) fn bad(&mut self, subject: &str, what: impl ToString, cure: impl ToString) {
         self.add(Standing::Bad, subject, what, cure);
     }
 
-    fn warn(&mut self, subject: &str, what: impl ToString, cure: impl ToString) {
+    pub(super) fn warn(&mut self, subject: &str, what: impl ToString, cure: impl ToString) {
         self.add(Standing::Warning, subject, what, cure);
     }
 }
@@ -115,6 +115,7 @@ pub(super) async fn examine(desk: &Desk) -> Result<(Report, Option<Arc<Config>>)
             queues(&mut report, &config).await?;
             providers(&mut report, &config).await;
             receivers(&mut report, &config).await;
+            sign_in::provider(&mut report, &config).await;
             Ok((report, Some(Arc::new(config))))
         }
         Err(faults) => {
@@ -238,6 +239,7 @@ async fn ledger(report: &mut Report, config: &Config) -> Result<(), Failure> {
     report.good("ledger", format!("{}: reached, its schema fits", kind(config)));
     writable(report, store.as_ref()).await;
     opt_outs(report, config, store.as_ref()).await;
+    sign_in::accounts(report, config, store.as_ref()).await;
     // Half of the round trip lies before the database read its clock.
     let halfway = before.checked_add(asked.elapsed() / 2).unwrap_or(before);
     clock(report, now.duration_since(halfway));

@@ -29,6 +29,7 @@ mod patients;
 mod providers;
 mod recover;
 mod run;
+mod sign_in;
 mod simulate;
 mod templates;
 mod users;

@@ -9,17 +9,19 @@ use super::audit::record;
 use super::messages::short;
 use super::out::Table;
 use super::{Desk, Failure, args};
+use crate::config::Config;
 use crate::domain::credential::{MAX_PASSWORD, MIN_PASSWORD, PasswordHash, TotpSecret, password_of};
 use crate::domain::ids::{SiteId, UserName};
 use crate::domain::people::Role;
-use crate::store::people::{User, UserChange};
+use crate::store::people::{Link, User, UserChange};
 
 /// Accounts of people. As soon as there is one, everybody signs in, on this machine too.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make an account; its password and the secret of its authenticator are shown once
     #[command(after_help = "Examples:\n  outreachd users add ana --role operator\n  \
-        outreachd users add ben --role coordinator --site lakeside-north")]
+        outreachd users add ben --role coordinator --site lakeside-north\n  \
+        outreachd users add cho@example.org --role viewer --oidc")]
     Add {
         /// 1 to 64 of a-z 0-9 . _ @ -
         #[arg(value_parser = args::user)]
@@ -33,6 +35,9 @@ pub(super) enum Command {
         /// Read the password from standard input instead of making one
         #[arg(long)]
         password_stdin: bool,
+        /// Without a password: of whoever first signs in by this name at the identity provider ([console.oidc])
+        #[arg(long, conflicts_with = "password_stdin")]
+        oidc: bool,
     },
     /// List the accounts
     #[command(after_help = "Example:\n  outreachd users list")]
@@ -49,6 +54,12 @@ pub(super) enum Command {
         #[arg(value_parser = args::user)]
         name: UserName,
     },
+    /// Let whoever next signs in by this name at the identity provider have the account, and sign it out everywhere
+    #[command(after_help = "Example:\n  outreachd users link ana")]
+    Link {
+        #[arg(value_parser = args::user)]
+        name: UserName,
+    },
     /// Give an account a new password and a new secret, and sign it out everywhere
     #[command(after_help = "Example:\n  outreachd users reset ana")]
     Reset {
@@ -62,14 +73,37 @@ pub(super) enum Command {
 
 pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Add { name, role, site, password_stdin } => {
-            add(desk, name, role, site, password_stdin).await
+        Command::Add { name, role, site, password_stdin, oidc } => {
+            let way = if oidc { Way::Provider } else { Way::Password { from_stdin: password_stdin } };
+            add(desk, name, role, site, way).await
         }
         Command::List => list(desk).await,
-        Command::Disable { name } => change(desk, &name, UserChange::Disable, "user.disable").await,
-        Command::Enable { name } => change(desk, &name, UserChange::Enable, "user.enable").await,
+        Command::Disable { name } => change_user(desk, &name, UserChange::Disable, "user.disable").await,
+        Command::Enable { name } => change_user(desk, &name, UserChange::Enable, "user.enable").await,
+        Command::Link { name } => {
+            let config = desk.config()?;
+            let change = UserChange::Link(issuer(&config)?);
+            change_user(desk, &name, change, "user.link").await
+        }
         Command::Reset { name, password_stdin } => reset(desk, &name, password_stdin).await,
     }
+}
+
+/// How a new account is opened.
+enum Way {
+    Password {
+        from_stdin: bool,
+    },
+    /// By whoever the identity provider knows by its name.
+    Provider,
+}
+
+/// The identity provider in force.
+fn issuer(config: &Config) -> Result<String, Failure> {
+    let oidc = config.console.oidc.as_ref().ok_or_else(|| {
+        Failure::said("no identity provider is configured", "set up [console.oidc] first; see the README")
+    })?;
+    Ok(oidc.issuer.clone())
 }
 
 async fn add(
@@ -77,7 +111,7 @@ async fn add(
     name: UserName,
     role: Role,
     sites: Vec<SiteId>,
-    password_stdin: bool,
+    way: Way,
 ) -> Result<(), Failure> {
     if role == Role::Admin && !sites.is_empty() {
         return Err(Failure::said(
@@ -91,15 +125,21 @@ async fn add(
         return Err(Failure::said(what, "use the id of a `[[site]]`"));
     }
     let store = Desk::store(&config).await?;
-    let fresh = Fresh::make(password_stdin)?;
+    let (fresh, link) = match way {
+        Way::Password { from_stdin } => (Some(Fresh::make(from_stdin)?), None),
+        Way::Provider => (None, Some(Link { issuer: issuer(&config)?, subject: None })),
+    };
     let user = User {
         name: name.clone(),
         role,
         sites,
-        password: fresh.hash.clone(),
-        totp: fresh.totp.clone(),
+        password: fresh.as_ref().map_or_else(PasswordHash::of_nobody, |fresh| fresh.hash.clone()),
+        totp: fresh
+            .as_ref()
+            .map_or_else(|| TotpSecret::from_bits(rand::random()), |fresh| fresh.totp.clone()),
         created_at: Timestamp::UNIX_EPOCH,
         disabled_at: None,
+        link,
     };
     if !store.add_user(&user).await? {
         let what = format!("there is an account {name} already");
@@ -109,7 +149,10 @@ async fn add(
         ));
     }
     record(store.as_ref(), "user.add", &name, role.as_str()).await?;
-    fresh.tell(desk, &name)
+    match fresh {
+        Some(fresh) => fresh.tell(desk, &name),
+        None => Ok(desk.out.line(format!("{name}: done; of whoever first signs in by that name"))?),
+    }
 }
 
 async fn reset(desk: &mut Desk, name: &UserName, password_stdin: bool) -> Result<(), Failure> {
@@ -124,7 +167,7 @@ async fn reset(desk: &mut Desk, name: &UserName, password_stdin: bool) -> Result
     fresh.tell(desk, name)
 }
 
-async fn change(desk: &mut Desk, name: &UserName, change: UserChange, act: &str) -> Result<(), Failure> {
+async fn change_user(desk: &mut Desk, name: &UserName, change: UserChange, act: &str) -> Result<(), Failure> {
     let config = desk.config()?;
     let store = Desk::store(&config).await?;
     if !store.change_user(name, &change).await? {
@@ -144,7 +187,7 @@ async fn list(desk: &mut Desk) -> Result<(), Failure> {
         let text = "nobody has an account; whoever sits at this machine needs none until then";
         return Ok(desk.out.line(text)?);
     }
-    let mut table = Table::new(&["name", "role", "sites", "made", "state"]);
+    let mut table = Table::new(&["name", "role", "sites", "made", "signs in", "state"]);
     for user in &users {
         let sites: Vec<&str> = user.sites.iter().map(|site| site.as_str()).collect();
         table.row([
@@ -152,10 +195,19 @@ async fn list(desk: &mut Desk) -> Result<(), Failure> {
             user.role.to_string(),
             if sites.is_empty() { "all".to_owned() } else { sites.join(", ") },
             short(user.created_at),
+            signs_in(user).to_owned(),
             if user.disabled_at.is_some() { "disabled".to_owned() } else { "open".to_owned() },
         ]);
     }
     Ok(table.write(&mut desk.out)?)
+}
+
+fn signs_in(user: &User) -> &'static str {
+    match &user.link {
+        None => "by password",
+        Some(Link { subject: None, .. }) => "by provider, not yet",
+        Some(Link { subject: Some(_), .. }) => "by provider",
+    }
 }
 
 /// New credentials, as long as they are known.

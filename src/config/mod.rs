@@ -19,6 +19,7 @@ pub mod limits;
 pub mod log;
 pub mod money;
 pub mod notify;
+pub mod oidc;
 pub mod organisation;
 pub mod policy;
 pub mod provider;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use reqwest::Url;
 
 use super::Config;
-use super::context::Context;
+use super::context::{Context, harmless};
 use super::fault::{Broken, closest};
 use super::read::Section;
 use crate::domain::destination::judge_url;
@@ -21,6 +21,7 @@ pub(super) fn validate(config: &Config, root: &Section<'_>) {
     references_lead_somewhere(config, context);
     broker_users_are_distinct(config, context);
     results_go_where_they_may(config, context);
+    people_come_back_from_their_provider(config, context);
     sends_end_within_their_lease(config, context);
 }
 
@@ -40,6 +41,12 @@ fn references_lead_somewhere(config: &Config, context: &Context) {
         let unknown = |site: &&SiteId| !sites.contains(&site.as_str());
         if let Some(site) = source.site.as_ref().filter(unknown) {
             let path = format!("source[{}].site", source.name);
+            context.fault(PLACE, &path, unknown_name("[[site]]", site.as_str(), &sites));
+        }
+    }
+    for rule in config.console.oidc.iter().flat_map(|oidc| &oidc.groups) {
+        for site in rule.sites.iter().filter(|site| !sites.contains(&site.as_str())) {
+            let path = format!("console.oidc.group[{}].sites", harmless(&rule.group));
             context.fault(PLACE, &path, unknown_name("[[site]]", site.as_str(), &sites));
         }
     }
@@ -84,6 +91,15 @@ fn results_go_where_they_may(config: &Config, context: &Context) {
             let path = format!("source[{}].callback_url", source.name);
             context.fault(PLACE, &path, Broken::new(refusal.rule(), refusal.cure()));
         }
+    }
+}
+
+/// The provider leads browsers back to an address that it knows, and to no other.
+fn people_come_back_from_their_provider(config: &Config, context: &Context) {
+    if config.console.oidc.is_some() && config.http.public_url.is_none() {
+        let rule = "is needed for [console.oidc]: browsers come back to it";
+        let cure = "set it to the address that people open the console by, such as \"https://ops.example.org/outreach\"";
+        context.fault(PLACE, "http.public_url", Broken::new(rule, cure));
     }
 }
 

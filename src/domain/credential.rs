@@ -21,6 +21,9 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const HASH: usize = 32;
 
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// Seconds that a code stands.
 const STEP: i64 = 30;
 /// Codes of the steps before and after count too: clocks differ, and people type slowly (RFC 6238, 5.2).
@@ -42,6 +45,12 @@ impl PasswordHash {
         let hash = derive(password, &salt, MEMORY_KIB, PASSES, LANES)?;
         let (salt, hash) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(hash));
         Some(Self(format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${hash}")))
+    }
+
+    /// A hash that fits no password, at the cost of one that does.
+    #[must_use]
+    pub fn of_nobody() -> Self {
+        Self::stored(NOBODY)
     }
 
     /// A hash as it is stored.
@@ -190,6 +199,7 @@ mod tests {
         for bad in ["", "$argon2id$v=19$m=1", "$2b$12$abc", "$argon2id$v=19$m=19456,t=2,p=1$AA$AA"] {
             assert!(!PasswordHash::stored(bad).fits("correct horse battery"), "{bad}");
         }
+        assert!(!PasswordHash::of_nobody().fits("anything at all"));
         assert!(PasswordHash::new("short", [0; 16]).is_none());
         assert!(PasswordHash::new(&"x".repeat(257), [0; 16]).is_none());
     }

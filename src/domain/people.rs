@@ -1,5 +1,6 @@
 //! Who works with this system, and what for.
 
+use super::ids::SiteId;
 use super::words::words;
 
 words! {
@@ -15,6 +16,52 @@ words! {
         Approver = "approver",
         /// Everything, the audit log included.
         Admin = "admin",
+    }
+}
+
+/// What a group of an identity provider opens here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRule {
+    /// As the provider writes it.
+    pub group: String,
+    pub role: Role,
+    /// None: every site.
+    pub sites: Vec<SiteId>,
+}
+
+/// What somebody's groups come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    pub role: Role,
+    /// None: every site.
+    pub sites: Vec<SiteId>,
+}
+
+words! {
+    /// Why somebody whom an identity provider sends back is not let in; the console's page has the words for it.
+    Refused {
+        /// The answer belongs to no attempt of this browser, or to one that is too old.
+        Lost = "lost",
+        /// The provider did not let them in, or they did not want to.
+        Denied = "denied",
+        /// The provider does not answer.
+        Away = "away",
+        /// The provider answers what it must not.
+        Provider = "provider",
+        /// Its token is not believed.
+        Token = "token",
+        /// None of their groups opens anything.
+        Role = "role",
+        /// There is no account.
+        Unknown = "unknown",
+        /// The provider names nobody that an account could be called after.
+        Name = "name",
+        /// The account of their name is another's.
+        Taken = "taken",
+        Disabled = "disabled",
+        TooOften = "often",
+        /// The ledger is away.
+        Ledger = "ledger",
     }
 }
 

@@ -23,6 +23,7 @@ mod listen;
 mod messages;
 mod now;
 mod observe;
+mod oidc;
 mod openapi;
 mod page;
 mod patients;
@@ -52,6 +53,7 @@ use tokio_util::task::TaskTracker;
 use crate::broker::Broker;
 use crate::campaign::Office;
 use crate::config::Config;
+use crate::identity::IdentityProvider;
 use crate::intake::Intake;
 use crate::receipt::Desk;
 use crate::template::SharedCatalogue;
@@ -65,6 +67,8 @@ pub struct HttpState {
     pub campaigns: Office,
     pub catalogue: Arc<SharedCatalogue>,
     pub config: Arc<Config>,
+    /// Where people sign in; `None`: with a password alone.
+    pub identity: Option<Arc<IdentityProvider>>,
     /// `None` where none is configured.
     pub broker: Option<Broker>,
     /// Where webhooks go.

@@ -1,4 +1,4 @@
-//! Signing in and out: a password and a code for a cookie that only this listener reads.
+//! Signing in and out: a password and a code for a cookie that only this listener reads. The other way in is `oidc.rs`.
 //!
 //! The cookie goes with every request that the browser makes here, so what changes something must also show the
 //! session's second token, which only a page of this listener can have read. While nobody has an account, whoever sits
@@ -54,6 +54,9 @@ const ACCOUNT_AT_ONCE: NonZeroU32 = NonZeroU32::new(8).unwrap();
 /// One account from wherever: many networks together guess no faster than this.
 const ANYWHERE_PAUSE: Duration = Duration::from_secs(5);
 const ANYWHERE_AT_ONCE: NonZeroU32 = NonZeroU32::new(100).unwrap();
+/// Ways to an identity provider and back, of one network: a whole clinic in the morning. Guessing is the provider's affair.
+const DOOR_PAUSE: Duration = Duration::from_secs(1);
+const DOOR_AT_ONCE: NonZeroU32 = NonZeroU32::new(120).unwrap();
 /// What somebody who tried too often is told to wait, in seconds.
 const WAIT: i64 = 15;
 
@@ -63,6 +66,7 @@ pub(super) struct Doorman {
     networks: DefaultKeyedRateLimiter<IpAddr>,
     accounts: DefaultKeyedRateLimiter<(UserName, Option<IpAddr>)>,
     anywhere: DefaultKeyedRateLimiter<UserName>,
+    doors: DefaultKeyedRateLimiter<IpAddr>,
     hashing: Semaphore,
     /// Whether there is an account, as of when.
     known: Mutex<(bool, Option<Instant>)>,
@@ -78,6 +82,7 @@ impl Doorman {
             networks: RateLimiter::keyed(quota(NETWORK_PAUSE, NETWORK_AT_ONCE)),
             accounts: RateLimiter::keyed(quota(ACCOUNT_PAUSE, ACCOUNT_AT_ONCE)),
             anywhere: RateLimiter::keyed(quota(ANYWHERE_PAUSE, ANYWHERE_AT_ONCE)),
+            doors: RateLimiter::keyed(quota(DOOR_PAUSE, DOOR_AT_ONCE)),
             hashing: Semaphore::new(HASHED_AT_ONCE),
             known: Mutex::default(),
         }
@@ -88,6 +93,7 @@ impl Doorman {
         self.networks.retain_recent();
         self.accounts.retain_recent();
         self.anywhere.retain_recent();
+        self.doors.retain_recent();
     }
 
     /// Whether anybody has an account: from then on even this machine's own people sign in.
@@ -113,6 +119,12 @@ impl Doorman {
         Ok(known)
     }
 
+    /// Whether whoever asks may go to an identity provider, or come back from it, once more.
+    pub(super) fn lets_ask(&self, call: &Call) -> bool {
+        let from = caller(call.peer, &call.headers, &call.shared.parts.config.http);
+        from.is_none_or(|from| self.doors.check_key(&network(from)).is_ok())
+    }
+
     fn allows(&self, from: Option<IpAddr>, name: &UserName) -> bool {
         let from = from.map(network);
         from.is_none_or(|from| self.networks.check_key(&from).is_ok())
@@ -130,7 +142,7 @@ pub(super) async fn person(
     headers: &HeaderMap,
     changes: bool,
 ) -> Result<Option<Person>, Fail> {
-    let Some(token) = cookie(headers) else { return Ok(None) };
+    let Some(token) = cookie(headers, COOKIE_NAME) else { return Ok(None) };
     let asked_by_itself = headers.contains_key(BY_ITSELF);
     let limits = SessionLimits { touches: !asked_by_itself, ..limits(&shared.parts.config) };
     let session = shared.parts.intake.store.session(&SessionHash::of(token), limits).await?;
@@ -153,13 +165,18 @@ pub(super) async fn show(call: Call) -> Answer {
         Err(fail) if fail.kind() == Kind::Unauthorized => Caller::Nobody,
         Err(fail) => return Err(fail),
     };
-    let csrf = cookie(&call.headers).map(csrf);
+    let csrf = cookie(&call.headers, COOKIE_NAME).map(csrf);
     answer(StatusCode::OK, &told(&caller, csrf.as_deref(), &call.shared.parts.config))
 }
 
 fn told(caller: &Caller, csrf: Option<&str>, config: &Config) -> Value {
     let person = match caller {
-        Caller::Nobody => return json!({"signed_in": false}),
+        // What the door offers.
+        Caller::Nobody => {
+            let console = &config.console;
+            let provider = console.oidc.as_ref().map(|oidc| &oidc.name);
+            return json!({"signed_in": false, "password": console.password, "oidc": provider});
+        }
         Caller::Person(person) => Some(person),
         Caller::Local | Caller::Token(_) => None,
     };
@@ -179,6 +196,12 @@ pub(super) async fn open(mut call: Call) -> Answer {
     if !from_our_page(&call) {
         return Err(Fail::new(Kind::Forbidden, "sign in on the console's own page"));
     }
+    if !call.shared.parts.config.console.password {
+        return Err(Fail::new(
+            Kind::Forbidden,
+            "passwords open nothing here: sign in through the identity provider",
+        ));
+    }
     let (name, password, code) = call
         .form(|fields| {
             let name = fields.need("name", |slot| slot.name(UserName::parse, UserName::RULE));
@@ -197,27 +220,41 @@ pub(super) async fn open(mut call: Call) -> Answer {
     }
     let shared = call.shared.clone();
     let user = to_the_end(async move { prove(&shared, &name, &password, &code).await }).await??;
-    let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+    let token = open_for(&call.shared, &user.name).await?;
     let config = &call.shared.parts.config;
     let store = &call.shared.parts.intake.store;
-    store.open_session(&SessionHash::of(&token), &user.name, limits(config)).await?;
     record(store.as_ref(), &user.name, "session.open").await?;
     let person = Caller::Person(Box::new(Person { name: user.name, role: user.role, sites: user.sites }));
     let mut response = answer(StatusCode::OK, &told(&person, Some(&csrf(&token)), config))?;
-    set_cookie(&mut response, config, &token, None)?;
+    set_cookie(&mut response, config, &Cookie::of_session(&token, None))?;
     Ok(response)
 }
 
-/// `DELETE /v1/session`: signs out, here and in the ledger.
+/// Opens a session, and gives the token of its cookie.
+pub(super) async fn open_for(shared: &Shared, name: &UserName) -> Result<String, StoreError> {
+    let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+    let limits = limits(&shared.parts.config);
+    shared.parts.intake.store.open_session(&SessionHash::of(&token), name, limits).await?;
+    Ok(token)
+}
+
+/// `DELETE /v1/session`: signs out, here and in the ledger; and says where the browser is signed out at its identity
+/// provider, where that is asked for.
 pub(super) async fn close(call: Call) -> Answer {
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    if let Some(token) = cookie(&call.headers) {
+    let token = cookie(&call.headers, COOKIE_NAME);
+    if let Some(token) = token {
         let store = &call.shared.parts.intake.store;
         store.close_session(&SessionHash::of(token)).await?;
         if let Caller::Person(person) = &call.caller {
             record(store.as_ref(), &person.name, "session.close").await?;
         }
-        set_cookie(&mut response, &call.shared.parts.config, "", Some(0))?;
+    }
+    let mut response = match super::oidc::way_out(&call).await {
+        Some(url) => answer(StatusCode::OK, &json!({"continue": url}))?,
+        None => StatusCode::NO_CONTENT.into_response(),
+    };
+    if token.is_some() {
+        set_cookie(&mut response, &call.shared.parts.config, &Cookie::of_session("", Some(0)))?;
     }
     Ok(response)
 }
@@ -226,7 +263,7 @@ pub(super) async fn close(call: Call) -> Answer {
 async fn prove(shared: &Shared, name: &UserName, password: &Phi, code: &str) -> Result<User, Fail> {
     let store = &shared.parts.intake.store;
     let user = store.user(name).await?;
-    let hash = user.as_ref().map_or_else(|| PasswordHash::stored(NOBODY), |user| user.password.clone());
+    let hash = user.as_ref().map_or_else(PasswordHash::of_nobody, |user| user.password.clone());
     let given = password.clone();
     // Never closed.
     let _room = shared.people.hashing.acquire().await.ok();
@@ -243,10 +280,6 @@ async fn prove(shared: &Shared, name: &UserName, password: &Phi, code: &str) -> 
     Err(Fail::unauthorized("Bearer", "the name, the password or the code is wrong; each code counts once"))
 }
 
-/// A hash that fits no password, at the cost of one that does.
-const NOBODY: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-
 async fn record(store: &dyn Store, who: &UserName, act: &str) -> Result<(), Fail> {
     let entry = AuditEntry {
         who: who.to_string(),
@@ -261,15 +294,15 @@ fn limits(config: &Config) -> SessionLimits {
     SessionLimits { idle: config.console.idle, whole: config.console.session, touches: true }
 }
 
-/// Of the cookies, ours.
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// Of the cookies, the one of ours.
+pub(super) fn cookie<'h>(headers: &'h HeaderMap, ours: &str) -> Option<&'h str> {
     headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|header| header.to_str().ok())
         .flat_map(|header| header.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, value)| *name == COOKIE_NAME && !value.is_empty())
+        .find(|(name, value)| *name == ours && !value.is_empty())
         .map(|(_, value)| value)
 }
 
@@ -278,22 +311,43 @@ fn csrf(token: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(format!("csrf:{token}")))
 }
 
-fn set_cookie(
+/// A cookie that only this listener reads.
+pub(super) struct Cookie<'c> {
+    pub(super) name: &'static str,
+    pub(super) value: &'c str,
+    /// Below the public address.
+    pub(super) path: &'static str,
+    pub(super) same_site: &'static str,
+    /// In seconds; `None`: until the browser is closed.
+    pub(super) max_age: Option<u32>,
+}
+
+impl<'c> Cookie<'c> {
+    pub(super) const fn of_session(value: &'c str, max_age: Option<u32>) -> Self {
+        Self { name: COOKIE_NAME, value, path: "/", same_site: "Strict", max_age }
+    }
+}
+
+pub(super) fn set_cookie(
     response: &mut axum::response::Response,
     config: &Config,
-    token: &str,
-    max_age: Option<u32>,
+    cookie: &Cookie<'_>,
 ) -> Result<(), Fail> {
     let public = config.http.public_url.as_deref().unwrap_or_default();
     let secure = if public.starts_with("https://") { "; Secure" } else { "" };
     // Below the public address's path, where there is one: another program may live beside it.
-    let path =
-        public.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+    let below = public.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
+    let path = match (below, cookie.path) {
+        (Some((_, below)), "/") => format!("/{below}"),
+        (Some((_, below)), path) => format!("/{below}{path}"),
+        (None, path) => path.to_owned(),
+    };
+    let Cookie { name, value, same_site, max_age, .. } = cookie;
     let age = max_age.map(|age| format!("; Max-Age={age}")).unwrap_or_default();
-    let cookie = format!("{COOKIE_NAME}={token}; Path=/{path}; HttpOnly; SameSite=Strict{secure}{age}");
-    let value = HeaderValue::from_str(&cookie)
+    let text = format!("{name}={value}; Path={path}; HttpOnly; SameSite={same_site}{secure}{age}");
+    let value = HeaderValue::from_str(&text)
         .map_err(|_| Fail::new(Kind::Internal, "the public address cannot stand in a cookie"))?;
-    response.headers_mut().insert(SET_COOKIE, value);
+    response.headers_mut().append(SET_COOKIE, value);
     Ok(())
 }
 
@@ -304,11 +358,11 @@ mod tests {
     #[test]
     fn of_many_cookies_ours_is_found() {
         let mut headers = HeaderMap::new();
-        assert_eq!(cookie(&headers), None);
+        assert_eq!(cookie(&headers, COOKIE_NAME), None);
         headers.append(COOKIE, "a=b; outreachdx=1; outreachd=".parse().unwrap());
-        assert_eq!(cookie(&headers), None);
+        assert_eq!(cookie(&headers, COOKIE_NAME), None);
         headers.append(COOKIE, "x=y; outreachd=tok_en-1".parse().unwrap());
-        assert_eq!(cookie(&headers), Some("tok_en-1"));
+        assert_eq!(cookie(&headers, COOKIE_NAME), Some("tok_en-1"));
         assert_ne!(csrf("one"), csrf("other"));
     }
 
@@ -323,10 +377,5 @@ mod tests {
         let tries = networks.filter(|from| doorman.allows(Some(*from), &ana)).count();
         assert!(tries <= usize::try_from(ANYWHERE_AT_ONCE.get()).unwrap() + 1, "{tries}");
         doorman.upkeep();
-    }
-
-    #[test]
-    fn the_hash_of_nobody_is_one() {
-        assert!(!PasswordHash::stored(NOBODY).fits("anything at all"));
     }
 }

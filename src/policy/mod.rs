@@ -9,6 +9,7 @@ pub mod digest;
 pub mod explanation;
 pub mod health;
 pub mod hours;
+pub mod identity;
 pub mod person;
 pub mod question;
 pub mod reply;

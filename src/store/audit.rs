@@ -17,7 +17,8 @@ const PAGE: u32 = 1_000;
 /// Something that somebody did.
 #[derive(Clone, Debug)]
 pub struct AuditEntry {
-    /// An account, a token's name, `local`, or `cli:` and a name of the system.
+    /// An account, a token's name, `local`, `cli:` and a name of the system, or `oidc:` and an identity provider's name for
+    /// somebody.
     pub who: String,
     /// Such as `message.reveal`.
     pub act: String,

@@ -43,7 +43,7 @@ use crate::domain::problem::Problem;
 use crate::domain::receipt::Receipt;
 use crate::domain::words::Reason;
 use audit::{AuditEntry, AuditFilter, AuditRow};
-use people::{Session, SessionHash, SessionLimits, User, UserChange};
+use people::{Recognised, Session, SessionHash, SessionLimits, User, UserChange, Vouched};
 use pulse::{OldestDue, PulseRow, StreamEvent};
 use rows::{
     AddressConsent, AdmitBatch, AdmitReport, AttemptRow, Begin, Begun, CallbackAsk, CallbackFilter,
@@ -310,6 +310,10 @@ pub trait Store:
 
     /// Changes an account, and ends its sessions. False: there is none.
     async fn change_user(&self, name: &UserName, change: &UserChange) -> Result<bool>;
+
+    /// Whose account it is that an identity provider vouches for: by its subject; or by name, where an account waits for
+    /// that or is to be made.
+    async fn recognise(&self, who: &Vouched) -> Result<Recognised>;
 
     /// Takes the code of a step. False: it, or one after it, was taken before.
     async fn use_code(&self, name: &UserName, step: i64) -> Result<bool>;

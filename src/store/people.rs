@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::credential::{PasswordHash, TotpSecret};
 use crate::domain::ids::{SiteId, UserName};
-use crate::domain::people::Role;
+use crate::domain::people::{Granted, Role};
 
 /// An account.
 #[derive(Clone, Debug, Serialize)]
@@ -23,6 +23,42 @@ pub struct User {
     pub totp: TotpSecret,
     pub created_at: Timestamp,
     pub disabled_at: Option<Timestamp>,
+    /// `None`: signs in with a password alone.
+    pub link: Option<Link>,
+}
+
+/// Who an account is at an identity provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Link {
+    pub issuer: String,
+    /// What the provider knows them by, for ever. `None`: whoever first signs in there by the account's name.
+    pub subject: Option<String>,
+}
+
+/// Somebody whom an identity provider vouches for.
+#[derive(Clone, Debug)]
+pub struct Vouched {
+    pub issuer: String,
+    pub subject: String,
+    /// What their account is called, where they have none yet.
+    pub name: Option<UserName>,
+    /// What they may do from now on; `None`: what their account says.
+    pub granted: Option<Granted>,
+    /// The account that is made where there is none; `None`: they are not let in then.
+    pub newcomer: Option<User>,
+}
+
+/// Whom somebody turns out to be.
+#[derive(Clone, Debug)]
+pub enum Recognised {
+    Known(User),
+    /// Their account was just made.
+    Made(User),
+    Disabled(UserName),
+    /// The account of that name is another's, or signs in with a password alone.
+    Taken(UserName),
+    /// There is no account, and none is made.
+    Unknown,
 }
 
 /// A change of an account.
@@ -32,6 +68,8 @@ pub enum UserChange {
     Enable,
     /// New credentials: both.
     Credentials(PasswordHash, TotpSecret),
+    /// It is of whoever next signs in by its name at this provider.
+    Link(String),
 }
 
 /// The hash of a session's token. Nobody gets in by it.

@@ -265,6 +265,8 @@ pub const OPEN: &[(&str, &str)] = &[
     ("users.role", "a word of a closed set"),
     ("users.sites", "places of ours"),
     ("users.password", "Argon2id"),
+    ("users.issuer", "an address of ours"),
+    ("users.subject", "an account's name at the identity provider"),
     ("sessions.user_name", "an account"),
     ("audit.subject", "ids only"),
     ("audit_head.hash", "SHA-256"),

@@ -64,9 +64,14 @@ impl Office {
     }
 
     fn configure(&self, more: &str) {
+        self.configure_http("", more);
+    }
+
+    /// The same, with more lines of `[http]`.
+    fn configure_http(&self, http: &str, more: &str) {
         let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
         let text = format!(
-            "[store]\nurl = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n[templates]\ndir = \"{}\"\n{more}",
+            "[store]\nurl = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n{http}\n[templates]\ndir = \"{}\"\n{more}",
             self.database.url(),
             templates.display(),
         );
@@ -486,6 +491,22 @@ async fn check_says_what_is_wrong_with_a_receiver() {
     office.configure(&receivers[0]);
     let told = office.run(&["check"]).bad();
     assert!(told.contains("callback_url") && !told.contains("whsec_"), "{told}");
+
+    // An identity provider that is away; and passwords are off before anybody has an account there.
+    let console = format!(
+        "[console]\npassword = false\n[console.oidc]\n\
+         issuer = \"http://{closed}/realms/clinic\"\nclient_id = \"outreachd\"\nclient_secret = \"not to be told\"\n"
+    );
+    office.configure_http("public_url = \"https://ops.example.org/outreach\"", &console);
+    let told = office.run(&["check"]).bad();
+    for part in ["nobody can sign in", "users add NAME --role admin --oidc", "does not answer (connect)"] {
+        assert!(told.contains(part) && !told.contains("not to be told"), "{told}");
+    }
+    office.run(&["users", "add", "root@example.org", "--role", "admin", "--oidc"]).good();
+    let told = office.run(&["check"]).bad();
+    assert!(!told.contains("nobody can sign in"), "{told}");
+    let listed = office.run(&["users", "list"]).good();
+    assert!(listed.contains("by provider, not yet"), "{listed}");
 }
 
 /// A running worker, ended with the test.

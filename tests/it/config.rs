@@ -401,6 +401,33 @@ const FAULTY: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("[log]\nformat = json", &[("(line 2)", "mend the syntax")]),
+    ("[console]\npassword = false", &[("console.password", "[console.oidc]")]),
+    (
+        "[console.oidc]\nissuer = \"http://login.example.org\"\nalgorithms = [\"HS256\", \"none\"]\nnewcomers = \"made\"",
+        &[
+            ("console.oidc.issuer", "https://"),
+            ("console.oidc.client_id", "set `client_id`"),
+            ("console.oidc.algorithms[0]", "RS256"),
+            ("console.oidc.algorithms[1]", "choose"),
+            ("console.oidc.newcomers", "[[console.oidc.group]]"),
+        ],
+    ),
+    (
+        "[console.oidc]\nissuer = \"https://login.example.org/?x=1\"\nclient_id = \"a\"\nscopes = [\"profile\"]\n\
+         [[console.oidc.group]]\nname = \"a\"\nrole = \"admin\"\nsites = [\"north\"]\n\
+         [[console.oidc.group]]\nname = \"b\"\nrole = \"boss\"",
+        &[
+            ("console.oidc.issuer", "provider's own document"),
+            ("console.oidc.scopes", "openid"),
+            ("console.oidc.group[a].sites", "another role"),
+            ("console.oidc.group[b].role", "choose one"),
+        ],
+    ),
+    (
+        "[console.oidc]\nissuer = \"https://login.example.org\"\nclient_id = \"a\"\n\
+         [[console.oidc.group]]\nname = \"a\"\nrole = \"viewer\"\nsites = [\"north\"]",
+        &[("http.public_url", "people open the console by"), ("console.oidc.group[a].sites", "[[site]]")],
+    ),
 ];
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::config::api::Scope;
 use crate::http::body::Media;
 use crate::http::route::{Doc, Door, Route, Verb};
-use crate::http::{actions, alerts, audit, dead, messages, now, reveal, session, stream, templates};
+use crate::http::{actions, alerts, audit, dead, messages, now, oidc, reveal, session, stream, templates};
 
 /// All of them.
 pub(in crate::http) const ROUTES: &[Route] = &[
@@ -63,7 +63,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             answers: &[
                 (200, "signed in", ""),
                 (401, "the name, the password or the code is wrong", "Problem"),
-                (403, "not from the page of the console", "Problem"),
+                (403, "not from the page of the console, or passwords open nothing here", "Problem"),
                 (429, "too often", "Problem"),
             ],
         },
@@ -75,7 +75,51 @@ pub(in crate::http) const ROUTES: &[Route] = &[
         takes: &[],
         streams: false,
         run: |call| Box::pin(session::close(call)),
-        doc: Doc { summary: "Sign out", query: &[], body: "", answers: &[(204, "signed out", "")] },
+        doc: Doc {
+            summary: "Sign out",
+            query: &[],
+            body: "",
+            answers: &[
+                (200, "signed out; `continue`: where to go to sign out at the identity provider too", ""),
+                (204, "signed out", ""),
+            ],
+        },
+    },
+    Route {
+        method: Verb::Get,
+        path: "/v1/session/oidc",
+        door: Door::Public,
+        takes: &[],
+        streams: false,
+        run: |call| Box::pin(oidc::begin(call)),
+        doc: Doc {
+            summary: "Sign in through the identity provider: sends the browser there",
+            query: &[],
+            body: "",
+            answers: &[(303, "to the provider", ""), (404, "none is configured", "Problem")],
+        },
+    },
+    Route {
+        method: Verb::Get,
+        path: "/v1/session/oidc/callback",
+        door: Door::Public,
+        takes: &[],
+        streams: false,
+        run: |call| Box::pin(oidc::finish(call)),
+        doc: Doc {
+            summary: "Where the browser comes back to from the identity provider; other parameters are passed over",
+            query: &[
+                ("code", "what the provider vouches by"),
+                ("state", "what this browser was sent with"),
+                ("iss", "who answers"),
+                ("error", "why it does not vouch"),
+            ],
+            body: "",
+            answers: &[
+                (303, "to the console, with the cookie of a session or with a word for what went wrong", ""),
+                (404, "none is configured", "Problem"),
+            ],
+        },
     },
     Route {
         method: Verb::Get,

@@ -19,6 +19,7 @@ mod emergencies;
 mod erasure;
 mod gate;
 mod holds;
+mod identity;
 mod look_ups;
 mod mail_answers;
 mod operate;
@@ -48,7 +49,7 @@ use super::columns::Columns;
 use super::emit::{Emitter, NewEvent, shard};
 use super::engine::{Args, Engine, args, ints, maybe_ids, maybe_texts, texts};
 use super::keeping::{Erased, Expiry, Keeping, PatientRecord, Walk, Walked};
-use super::people::{Session, SessionHash, SessionLimits, User, UserChange};
+use super::people::{Recognised, Session, SessionHash, SessionLimits, User, UserChange, Vouched};
 use super::pulse::{OldestDue, PulseRow, StreamEvent};
 use super::rows::*;
 use super::rules::LedgerRules;
@@ -389,6 +390,9 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn change_user(&self, name: &UserName, change: &UserChange) -> Result<bool> {
         self.alter_user(name, change).await
+    }
+    async fn recognise(&self, who: &Vouched) -> Result<Recognised> {
+        self.whose(who).await
     }
     async fn use_code(&self, name: &UserName, step: i64) -> Result<bool> {
         self.take_step(name, step).await

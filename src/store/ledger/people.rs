@@ -7,19 +7,31 @@ use crate::domain::credential::{PasswordHash, TotpSecret};
 use crate::domain::ids::{SiteId, UserName};
 use crate::domain::people::Role;
 use crate::store::columns::Columns;
-use crate::store::engine::{Args, Engine, args, micros, texts, try_bytes};
-use crate::store::people::{Session, SessionHash, SessionLimits, User, UserChange};
+use crate::store::engine::{Args, Engine, args, maybe_texts, micros, texts, try_bytes};
+use crate::store::people::{Link, Session, SessionHash, SessionLimits, User, UserChange};
 use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError};
 
 /// A session is written to at most so often.
 const TOUCH: SignedDuration = SignedDuration::from_secs(30);
 
-const USERS: &str = "SELECT name, role, sites, password, totp, created_at, disabled_at FROM users";
+pub(super) const USERS: &str =
+    "SELECT name, role, sites, password, totp, created_at, disabled_at, issuer, subject FROM users";
+const INSERT: &str = "INSERT INTO users (name, role, sites, password, totp, created_at, issuer, subject)
+    SELECT name, role, sites, password, totp, now(), issuer, subject FROM {input}
+    WHERE true ON CONFLICT DO NOTHING RETURNING name";
 
 impl<E: Engine> Ledger<E> {
     pub(super) async fn insert_user(&self, user: &User) -> Result<bool> {
-        let sites = serde_json::to_string(&user.sites).map_err(|_| super::unfit("a list of sites"))?;
+        let mut tx = self.engine.begin().await?;
+        let made = self.add_row(&mut tx, user).await?;
+        E::commit(tx).await?;
+        Ok(made)
+    }
+
+    /// False: there is one of that name, or of that subject.
+    pub(super) async fn add_row(&self, tx: &mut E::Tx, user: &User) -> Result<bool> {
+        let sites = sites_text(&user.sites)?;
         let rows = std::slice::from_ref(user);
         let batch = vec![
             texts("name", rows, |u| u.name.as_str()),
@@ -29,17 +41,10 @@ impl<E: Engine> Ledger<E> {
             try_bytes("totp", rows, |u| {
                 self.sealer.seal(Sealed::UserTotp.of(u.name.as_str()), u.totp.expose())
             })?,
+            maybe_texts("issuer", rows, |u| u.link.as_ref().map(|link| link.issuer.as_str())),
+            maybe_texts("subject", rows, |u| u.link.as_ref()?.subject.as_deref()),
         ];
-        let made = self
-            .engine
-            .write(
-                "INSERT INTO users (name, role, sites, password, totp, created_at)
-                 SELECT name, role, sites, password, totp, now() FROM {input}
-                 WHERE true ON CONFLICT DO NOTHING RETURNING name",
-                Args::none().batch(batch),
-            )
-            .await?;
-        Ok(!made.is_empty())
+        Ok(!E::run(tx, INSERT, Args::none().batch(batch)).await?.is_empty())
     }
 
     pub(super) async fn list_users(&self) -> Result<Vec<User>> {
@@ -52,7 +57,8 @@ impl<E: Engine> Ledger<E> {
         rows.first().map(|row| self.user_row(row)).transpose()
     }
 
-    fn user_row(&self, row: &E::Row) -> Result<User> {
+    pub(super) fn user_row(&self, row: &E::Row) -> Result<User> {
+        let subject = row.maybe_text(8)?.map(str::to_owned);
         let bits =
             <[u8; 20]>::try_from(&*self.sealer.open(Sealed::UserTotp.of(row.text(0)?), row.bytes(4)?)?);
         Ok(User {
@@ -65,6 +71,7 @@ impl<E: Engine> Ledger<E> {
             ),
             created_at: row.time(5)?,
             disabled_at: row.maybe_time(6)?,
+            link: row.maybe_text(7)?.map(|issuer| Link { issuer: issuer.to_owned(), subject }),
         })
     }
 
@@ -78,6 +85,10 @@ impl<E: Engine> Ledger<E> {
             UserChange::Enable => {
                 let sql = "UPDATE users SET disabled_at = NULL WHERE name = $1 RETURNING name";
                 E::run(&mut tx, sql, args![name.as_str()]).await?
+            }
+            UserChange::Link(issuer) => {
+                let sql = "UPDATE users SET issuer = $2, subject = NULL WHERE name = $1 RETURNING name";
+                E::run(&mut tx, sql, args![name.as_str(), issuer.as_str()]).await?
             }
             UserChange::Credentials(password, totp) => {
                 let rows = [(password, totp)];
@@ -160,6 +171,10 @@ impl<E: Engine> Ledger<E> {
 
 fn span(length: std::time::Duration) -> i64 {
     micros(SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX))
+}
+
+pub(super) fn sites_text(sites: &[SiteId]) -> Result<String> {
+    serde_json::to_string(sites).map_err(|_| super::unfit("a list of sites"))
 }
 
 fn sites(json: &str) -> Result<Vec<SiteId>> {

@@ -55,6 +55,7 @@ const MIGRATIONS: Migrations = &[
     (25, "way_back", include_str!("../../../migrations/postgres/0025_way_back.sql")),
     (26, "approved_texts", include_str!("../../../migrations/postgres/0026_approved_texts.sql")),
     (27, "outbox", include_str!("../../../migrations/postgres/0027_outbox.sql")),
+    (28, "identity", include_str!("../../../migrations/postgres/0028_identity.sql")),
     (29, "campaign_pages", include_str!("../../../migrations/postgres/0029_campaign_pages.sql")),
 ];
 

@@ -79,6 +79,7 @@ const MIGRATIONS: Migrations = &[
     (25, "way_back", include_str!("../../../migrations/sqlite/0025_way_back.sql")),
     (26, "approved_texts", include_str!("../../../migrations/sqlite/0026_approved_texts.sql")),
     (27, "outbox", include_str!("../../../migrations/sqlite/0027_outbox.sql")),
+    (28, "identity", include_str!("../../../migrations/sqlite/0028_identity.sql")),
     (29, "campaign_pages", include_str!("../../../migrations/sqlite/0029_campaign_pages.sql")),
 ];
 

@@ -8,6 +8,7 @@ mod files;
 mod jobs;
 mod limits;
 mod messages;
+mod oidc;
 mod operations;
 mod page;
 pub(crate) mod pages;

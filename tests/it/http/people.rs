@@ -36,6 +36,7 @@ impl Someone {
             totp: TotpSecret::from_bits([1; 20]),
             created_at: jiff::Timestamp::UNIX_EPOCH,
             disabled_at: None,
+            link: None,
         };
         assert!(api.worker.store.add_user(&user).await.unwrap());
         let token = format!("token-of-{name}");
@@ -43,7 +44,7 @@ impl Someone {
         Self::of(&token)
     }
 
-    fn of(token: &str) -> Self {
+    pub(super) fn of(token: &str) -> Self {
         use base64::Engine as _;
         let digest = Sha256::digest(format!("csrf:{token}"));
         let csrf = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest);
@@ -55,7 +56,7 @@ impl Someone {
         request.header("cookie", &self.cookie).header("x-csrf-token", &self.csrf)
     }
 
-    async fn ask(&self, api: &Api, method: Method, path: &str, body: Option<&Value>) -> Answer {
+    pub(super) async fn ask(&self, api: &Api, method: Method, path: &str, body: Option<&Value>) -> Answer {
         let request = self.sign(api.request(&method, path));
         send(match body {
             Some(body) => request.json(body),
@@ -146,6 +147,8 @@ const MATRIX: &[(&str, &str)] = &[
     ("GET /console/{file}", "open"),
     ("GET /v1/session", "open"),
     ("POST /v1/session", "open"),
+    ("GET /v1/session/oidc", "open"),
+    ("GET /v1/session/oidc/callback", "open"),
     ("GET /u/{token}", "open"),
     ("POST /u/{token}", "open"),
     ("POST /webhooks/{provider}", "open"),
@@ -237,6 +240,7 @@ async fn who_signs_in_has_a_password_and_a_code_and_comes_from_our_page() {
         totp: secret.clone(),
         created_at: jiff::Timestamp::UNIX_EPOCH,
         disabled_at: None,
+        link: None,
     };
     assert_eq!(api.get("/v1/session").await.expect(200)["local"], true, "nobody has an account yet");
     api.worker.store.add_user(&user).await.unwrap();
@@ -272,7 +276,8 @@ async fn who_signs_in_has_a_password_and_a_code_and_comes_from_our_page() {
     assert_eq!(told["csrf"], ana.csrf);
     assert_eq!(ana.get(&api, "/v1/session").await.expect(200)["name"], "ana");
     until_accounts_count(&api).await;
-    assert_eq!(api.get("/v1/session").await.expect(200), json!({"signed_in": false}));
+    let told = api.get("/v1/session").await.expect(200);
+    assert_eq!(told, json!({"signed_in": false, "password": true, "oidc": null}));
     api.post("/v1/session", &good).await.problem(401);
 
     // An account that is closed is signed out at once.

@@ -183,6 +183,7 @@ async fn write_all(ledger: &Ledger, case: &Case) -> MessageId {
         totp: TotpSecret::from_bits([7; 20]),
         created_at: jiff::Timestamp::UNIX_EPOCH,
         disabled_at: None,
+        link: None,
     };
     ledger.add_user(&user).await.unwrap();
     hand.facts.id

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use outreachd::domain::credential::{PasswordHash, TotpSecret};
 use outreachd::domain::ids::{SiteId, UserName};
-use outreachd::domain::people::Role;
+use outreachd::domain::people::{Granted, Role};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::store::audit::{AuditEntry, AuditFilter, verify};
-use outreachd::store::people::{SessionHash, SessionLimits, User, UserChange};
+use outreachd::store::people::{Link, Recognised, SessionHash, SessionLimits, User, UserChange, Vouched};
 use outreachd::store::rows::Then;
 
 use super::ledger::{Ledger, rejects};
@@ -27,6 +27,7 @@ fn user(name: &str) -> User {
         totp: TotpSecret::from_bits([7; 20]),
         created_at: jiff::Timestamp::UNIX_EPOCH,
         disabled_at: None,
+        link: None,
     }
 }
 
@@ -59,6 +60,48 @@ pub(super) async fn an_account_is_made_once_and_changed(ledger: Ledger) {
     assert!(ledger.use_code(&ana.name, 1).await.unwrap(), "a new secret begins anew");
     assert!(!ledger.change_user(&UserName::parse("ben").unwrap(), &UserChange::Disable).await.unwrap());
     assert_eq!(ledger.users().await.unwrap().len(), 1);
+    whom_a_provider_vouches_for_is_found(&ledger).await;
+}
+
+async fn whom_a_provider_vouches_for_is_found(ledger: &Ledger) {
+    let issuer = "https://login.example.org";
+    let vouched = |subject: &str, name: &str, granted: Option<Granted>, newcomer: Option<User>| Vouched {
+        issuer: issuer.to_owned(),
+        subject: subject.to_owned(),
+        name: UserName::parse(name),
+        granted,
+        newcomer,
+    };
+    let by = async |who: Vouched| match ledger.recognise(&who).await.unwrap() {
+        Recognised::Known(user) => format!("known {} {} {}", user.name, user.role, user.sites.len()),
+        Recognised::Made(user) => format!("made {} {} {}", user.name, user.role, user.sites.len()),
+        Recognised::Disabled(name) => format!("disabled {name}"),
+        Recognised::Taken(name) => format!("taken {name}"),
+        Recognised::Unknown => "unknown".to_owned(),
+    };
+    let admin = || Some(Granted { role: Role::Admin, sites: Vec::new() });
+    let ana = UserName::parse("ana").unwrap();
+    assert_eq!(
+        by(vouched("1", "ana", None, None)).await,
+        "taken ana",
+        "an account with a password is nobody else's"
+    );
+    assert_eq!(by(vouched("1", "ben", admin(), None)).await, "unknown");
+    assert_eq!(by(vouched("1", "?", admin(), None)).await, "unknown");
+    assert!(ledger.change_user(&ana, &UserChange::Link(issuer.to_owned())).await.unwrap());
+    let elsewhere = Vouched { issuer: "https://evil.example".to_owned(), ..vouched("1", "ana", None, None) };
+    assert_eq!(by(elsewhere).await, "taken ana");
+    assert_eq!(by(vouched("1", "ana", None, None)).await, "known ana operator 1");
+    assert_eq!(by(vouched("1", "renamed", admin(), None)).await, "known ana admin 0");
+    assert_eq!(by(vouched("2", "ana", None, None)).await, "taken ana");
+    assert_eq!(ledger.user(&ana).await.unwrap().unwrap().role, Role::Admin, "kept");
+    ledger.change_user(&ana, &UserChange::Disable).await.unwrap();
+    assert_eq!(by(vouched("1", "ana", admin(), None)).await, "disabled ana");
+    let link = Some(Link { issuer: issuer.to_owned(), subject: Some("3".to_owned()) });
+    let cho = || User { link: link.clone(), ..user("cho") };
+    assert_eq!(by(vouched("3", "cho", None, Some(cho()))).await, "made cho operator 1");
+    assert_eq!(by(vouched("3", "cho", None, Some(cho()))).await, "known cho operator 1");
+    assert_eq!(ledger.user(&cho().name).await.unwrap().unwrap().link, link);
 }
 
 pub(super) async fn a_session_ends_when_nobody_asks_for_it(ledger: Ledger) {

@@ -5,6 +5,7 @@
 //! starts one of its own.
 
 pub(crate) mod house;
+pub(crate) mod identity_provider;
 pub(crate) mod proxy;
 pub(crate) mod servers;
 pub(crate) mod shared;

@@ -71,7 +71,10 @@ async function begin(why) {
       h("button", { class: "main", on: { click: () => begin() } }, "Try again")));
     return;
   }
-  if (!me.signed_in) return door(why);
+  if (!me.signed_in) return door(me, why);
+  const kept = sessionStorage.getItem("back");
+  sessionStorage.removeItem("back");
+  if (kept && !location.hash.startsWith("#/")) history.replaceState(null, "", kept);
   shell = new Shell(me, PAGES, () => out());
   show(document.body, ...shell.node);
   firstTime = true;
@@ -85,25 +88,52 @@ async function begin(why) {
   }, 5000);
 }
 
-/** What is shown goes at once, whether or not the other side hears of it. */
+/** What is shown goes at once, whether or not the other side hears of it; then on to where the identity provider signs out too. */
 async function out(why) {
   clearInterval(idle);
   leave?.();
   leave = null;
   shell = null;
   show(document.body);
-  await remove("session").catch(() => {});
-  begin(why);
+  const told = await remove("session").catch(() => ({}));
+  if (told?.continue) location.assign(told.continue);
+  else begin(why);
 }
 
-function door(text) {
-  const error = h("p", { class: "error", role: "alert" }, text ?? "");
+// Why nobody was let in, as the way back from the identity provider tells it.
+const FAILED = {
+  lost: "The way back took too long, or began in another window. Sign in once more, here.",
+  denied: "The identity provider did not let you in, or you left its page.",
+  away: "The identity provider does not answer. Try again in a moment; if it lasts, tell whoever runs it.",
+  provider: "The identity provider and this system do not fit together. An administrator finds out why with: outreachd check",
+  token: "What the identity provider says of you could not be believed. Try again; if it lasts, an administrator finds the reason in the log.",
+  role: "You are known, but none of your groups opens this console. Ask for one, then sign in again.",
+  unknown: "You are known to the identity provider, but have no account here. An administrator makes one: outreachd users add NAME --oidc",
+  name: "The identity provider gives you no name that an account can have. An administrator sees to it: name_claim in [console.oidc]",
+  taken: "There is an account of your name that is not yours by the identity provider. If it is yours, an administrator says so: outreachd users link NAME",
+  disabled: "Your account is closed. An administrator can open it again: outreachd users enable NAME",
+  often: "Too many sign-ins from your network. Wait a minute.",
+  ledger: "The database does not answer. Try again in a moment; nothing is lost.",
+};
+
+/** What the address says of a sign-in that failed; it says so once. */
+function failure() {
+  const word = new URLSearchParams(location.hash.split("?")[1]).get("failed");
+  if (!location.hash.startsWith("#/signin")) return null;
+  history.replaceState(null, "", location.pathname);
+  return FAILED[word] ?? "You could not be signed in. Try again.";
+}
+
+function door(me, why) {
+  const error = h("p", { class: "error", role: "alert" }, why ?? failure());
   const field = (name, label, more) => h("label", null, label, h("input", { name, required: true, ...more }));
-  const form = h("form", { on: { submit: enter } },
-    field("name", "Name", { autocomplete: "username", autocapitalize: "none", autofocus: true }),
+  const form = me.password && h("form", { on: { submit: enter } },
+    field("name", "Name", { autocomplete: "username", autocapitalize: "none", autofocus: !me.oidc }),
     field("password", "Password", { type: "password", autocomplete: "current-password" }),
     field("code", "Code from your authenticator", { inputmode: "numeric", autocomplete: "one-time-code", maxlength: 7 }),
-    error, h("button", { class: "main" }, "Sign in"));
+    h("button", { class: me.oidc ? null : "main" }, "Sign in"));
+  const keep = () => { if (location.hash.startsWith("#/")) sessionStorage.setItem("back", location.hash); };
+  const provider = me.oidc && h("a", { class: "button main", href: "v1/session/oidc", on: { click: keep } }, `Sign in with ${me.oidc}`);
   async function enter(event) {
     event.preventDefault();
     const button = form.querySelector("button");
@@ -120,9 +150,9 @@ function door(text) {
   }
   document.title = "Sign in · outreachd";
   show(document.body, h("main", { class: "door" },
-    h("p", { class: "brand" }, h("img", { src: "console/icon.svg", alt: "" }), "outreachd"), h("h1", { class: "sr" }, "Sign in"), form,
-    h("p", { class: "quiet" }, "No account, or the code does not work? An administrator makes new ones: ", h("code", null, "outreachd users reset NAME"))));
-  form.elements.name.focus();
+    h("p", { class: "brand" }, h("img", { src: "console/icon.svg", alt: "" }), "outreachd"), h("h1", { class: "sr" }, "Sign in"), error, provider, form,
+    form && h("p", { class: "quiet" }, "No account, or the code does not work? An administrator makes new ones: ", h("code", null, "outreachd users reset NAME"))));
+  (provider || form.elements.name).focus();
 }
 
 for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, () => { touched = Date.now(); }, { passive: true });

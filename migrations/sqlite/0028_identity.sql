@@ -1,0 +1,4 @@
+-- Who an account is at an identity provider.
+ALTER TABLE users ADD COLUMN issuer TEXT;          -- of the provider; NULL: signs in with a password alone
+ALTER TABLE users ADD COLUMN subject TEXT;         -- NULL with an issuer: whoever first signs in there by that name
+CREATE UNIQUE INDEX users_subject ON users (issuer, subject);
