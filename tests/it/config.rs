@@ -17,6 +17,8 @@ use outreachd::domain::phi::Phi;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Channel, Priority, Purpose, SafetyMode};
 
+mod hostile;
+
 const KEY: &str = "0707070707070707070707070707070707070707070707070707070707070707";
 
 /// A clinic that really sends.

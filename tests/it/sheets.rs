@@ -7,6 +7,8 @@ use outreachd::domain::reader::ParseDefaults;
 use outreachd::intake::import::{Audience, AudienceOptions, FirstRows, Import, ImportOptions};
 use zip::write::SimpleFileOptions;
 
+mod hostile;
+
 /// A workbook of one sheet. `rows` is what stands in its `sheetData`; style 1 shows a day, 2 five digits, 3 an exponent.
 pub(crate) fn workbook(rows: &str, texts: &str) -> Vec<u8> {
     const HEAD: &str = r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>"#;

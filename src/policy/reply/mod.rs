@@ -107,7 +107,7 @@ impl Meaning {
     #[must_use]
     pub fn evidence(self, text: &str) -> String {
         match self.by {
-            By::Word => bare(&normalised(text)),
+            By::Word => said(text),
             By::Plain => "in plain language".to_owned(),
             By::Provider if self.intent == Intent::Complaint => "a complaint".to_owned(),
             By::Provider => "as the provider read it".to_owned(),
@@ -203,6 +203,16 @@ fn by_words(text: &str, more: &More) -> Meaning {
     let text: String = text.chars().take(MAX_CHARS).collect();
     let read = normalised(&text);
     whole(&bare(&read), more).unwrap_or_else(|| within(&text, &read, more))
+}
+
+/// The word that a reply is. Of a mail it may be the first line alone, and what follows is the patient's own.
+fn said(text: &str) -> String {
+    let read = |text: &str| bare(&normalised(&text.chars().take(MAX_CHARS).collect::<String>()));
+    let all = read(text);
+    if whole(&all, &More::default()).is_some() {
+        return all;
+    }
+    text.lines().map(read).find(|line| !line.is_empty()).unwrap_or_default()
 }
 
 /// The reply is one word, or one of the known pairs and phrases.
@@ -383,5 +393,7 @@ fn bare(read: &str) -> String {
     said.join(" ")
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

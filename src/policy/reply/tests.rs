@@ -232,3 +232,20 @@ fn what_a_clinic_adds_never_undoes_a_stop() {
     let more = More { start: vec!["stop".to_owned()], help: vec!["stop".to_owned()], ..More::default() };
     assert_eq!(read("STOP", Some(Keyword::Start), &more).intent, Intent::Stop);
 }
+
+#[test]
+fn what_a_mail_says_below_its_stop_word_is_no_evidence() {
+    let name = "Zyxwvu Canarissima, room 4";
+    for (text, evidence) in [
+        ("STOP".to_owned(), "stop"),
+        (format!("STOP\n\n{name}"), "stop"),
+        (format!("\n  Unsubscribe, please!\n--\n{name}\n+1 312 555 0142"), "unsubscribe"),
+        (format!("...\nSTOP\n{name}"), "in plain language"),
+        ("opt\nout".to_owned(), "opt out"),
+        (format!("No molestar\n{name}"), "no molestar"),
+        (format!("stop{}{name}", " ".repeat(MAX_CHARS)), "stop"),
+    ] {
+        let meaning = read_mail(&text, None, &more());
+        assert_eq!((meaning.revokes, meaning.evidence(&text).as_str()), (true, evidence), "{text:?}");
+    }
+}

@@ -111,7 +111,7 @@ pub(crate) async fn drain(name: &str, plan: Plan, drain: Drain) {
 }
 
 /// What is switched on while jobs are counted.
-const FEATURES: &str = "quorum queue in, idempotency keys, tombstones, directory read, decision with its explanation, \
+pub(crate) const FEATURES: &str = "quorum queue in, idempotency keys, tombstones, directory read, decision with its explanation, \
     template rendering, consent and content gates (caps and quiet hours lifted), begin with revision, holds and cancels, attempt before wire, HTTP send with status callback, \
     settle, one event a message to a quorum queue, confirmed; rate gate where a limit is set; sampled look-up of hits";
 
@@ -160,7 +160,7 @@ async fn publish(rig: &Rig, bodies: &[Vec<u8>], foreign: bool) -> Value {
     Publishing::start(&rig.amqp, rig.prefix.as_str(), "job", &file).done().await
 }
 
-fn people(jobs: usize) -> usize {
+pub(crate) fn people(jobs: usize) -> usize {
     jobs.clamp(1, 5_000)
 }
 

@@ -8,7 +8,7 @@ use super::rig::Plan;
 use super::{bad, canary, faults, hours, limits, orders, recover, safety, surge};
 use crate::receipt::{bounces, forged, lost, outage};
 
-const PRIVATE: Plan = Plan {
+pub(super) const PRIVATE: Plan = Plan {
     private: true,
     sms_limits: &["50000/s"],
     voice_limits: &[],

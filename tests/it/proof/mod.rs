@@ -16,6 +16,7 @@ mod recover;
 pub(crate) mod rig;
 mod safety;
 mod short;
+mod side_by_side;
 mod spool;
 mod surge;
 mod tap;

@@ -28,11 +28,11 @@ const REPLY: &str = "reply+{MARK}@mail.clinic.example";
 const BARE: &str = "bounces@mail.clinic.example";
 const ELSEWHERE: &str = "abuse@clinic.example";
 
-fn provider(port: u16, name: &str, key: &str) -> Arc<dyn Provider> {
+pub(super) fn provider(port: u16, name: &str, key: &str) -> Arc<dyn Provider> {
     registry::build(&relay_section(port, name, key)).unwrap()
 }
 
-fn relay_section(port: u16, name: &str, key: &str) -> ProviderSection {
+pub(super) fn relay_section(port: u16, name: &str, key: &str) -> ProviderSection {
     let key = key.repeat(8);
     let config = Config::from_toml(&format!(
         r#"
@@ -58,7 +58,7 @@ fn letter() -> OutboundMessage {
 }
 
 /// The mark of the mails of [`KEY`], as it stands in the envelope of one that was sent.
-async fn mark() -> String {
+pub(super) async fn mark() -> String {
     let server = SmtpServer::start(&[]).await;
     let accepted = provider(server.port, "mail", "5a1b2c3d").send(&letter()).await.unwrap();
     let mail = server.mails().remove(0);
@@ -73,7 +73,7 @@ async fn mark() -> String {
 }
 
 /// The mail of this name with its marks and its recipient filled in.
-fn mail(name: &str, to: &str, mark: &str) -> Vec<u8> {
+pub(super) fn mail(name: &str, to: &str, mark: &str) -> Vec<u8> {
     let path = format!("{}/tests/it/fixtures/mail/{name}.eml", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
     text.replace("{TO}", to).replace("{MARK}", mark).into_bytes()

@@ -3,6 +3,7 @@
 mod capture;
 mod fhir_portal;
 mod foreign_mail;
+mod hostile;
 mod http_server;
 mod keys;
 mod mail_back;

@@ -9,3 +9,8 @@ pub(crate) mod identity_provider;
 pub(crate) mod proxy;
 pub(crate) mod servers;
 pub(crate) mod shared;
+
+/// How many cases a property has: `usual` in every run of the tests, `PROPTEST_CASES` in a long one.
+pub(crate) fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").map_or(usual, |asked| asked.parse().expect("PROPTEST_CASES is a number"))
+}

@@ -2,6 +2,7 @@
 
 mod data;
 mod digests;
+mod hostile;
 mod loading;
 mod rendering;
 mod shipped;

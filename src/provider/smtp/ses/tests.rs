@@ -264,3 +264,69 @@ fn every_event_says_what_the_table_says() {
         assert_eq!(read(&provider, Some(&tokens), &none_of_ours), None, "{none_of_ours}");
     }
 }
+
+mod hostile {
+    //! `PROPTEST_CASES` says how many cases.
+
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+    use tokio::runtime::Runtime;
+
+    use super::*;
+
+    struct Topic {
+        runtime: Runtime,
+        host: Arc<Host>,
+        ses: Ses,
+    }
+
+    static TOPIC: LazyLock<Topic> = LazyLock::new(|| {
+        let runtime = Runtime::new().unwrap();
+        let (host, ses) = runtime.block_on(open(&ProviderName::parse("mail").unwrap()));
+        Topic { runtime, host, ses }
+    });
+
+    fn heard(body: &[u8]) -> Result<News, Unheard> {
+        let (provider, headers) = (ProviderName::parse("mail").unwrap(), HeaderMap::new());
+        let call = Webhook { door: Door::Status, query: "", headers: &headers, body };
+        let heard = TOPIC.ses.hear(&provider, None, &call, NOW.parse().unwrap());
+        TOPIC.runtime.block_on(heard).map(|heard| heard.news)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn an_envelope_is_heard_as_it_was_signed_or_not_at_all(
+            name in select(vec!["subject_1", "plain_2", "ended_2"]), changes in prop::collection::vec((any::<Index>(), any::<u8>()), 1..3),
+            cut in any::<Option<Index>>(),
+        ) {
+            let good = serde_json::to_vec(&envelope(name)).unwrap();
+            let genuine = heard(&good);
+            prop_assert!(genuine.is_ok());
+            let mut altered = good;
+            for (at, byte) in changes {
+                let at = at.index(altered.len());
+                altered[at] = byte;
+            }
+            if let Some(cut) = cut {
+                altered.truncate(cut.index(altered.len()));
+            }
+            let after = heard(&altered);
+            prop_assert!(after.is_err() || after == genuine, "{:?}", after);
+            prop_assert!(TOPIC.host.confirmed.lock().unwrap().is_empty());
+        }
+
+        #[test]
+        fn no_bytes_are_an_envelope(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "\\PC{0,60}", field in select(vec![
+            "Message", "MessageId", "Subject", "Timestamp", "Type", "Token", "SubscribeURL", "Signature", "SigningCertURL", "TopicArn", "SignatureVersion",
+        ])) {
+            prop_assert_eq!(heard(&bytes), Err(Unheard::Forged));
+            let mut altered = envelope("subject_1");
+            altered[field] = json!(text);
+            prop_assert!(heard(&serde_json::to_vec(&altered).unwrap()).is_err() || altered == envelope("subject_1") || field == "Token" || field == "SubscribeURL");
+        }
+    }
+}
