@@ -130,7 +130,10 @@ fn listed<T: Clone, D: Clone + Into<T>>(
     match s.list(key, kind) {
         Some(values) if !values.is_empty() => values,
         Some(_) => {
-            s.fault(key, Broken::new("must not be empty", "name one, or leave it out"));
+            // What was wrong with its items is told already.
+            if s.lists_nothing(key) {
+                s.fault(key, Broken::new("must not be empty", "name one, or leave it out"));
+            }
             default
         }
         None => {

@@ -50,8 +50,10 @@ pub(super) struct Gate {
     filled: Notify,
     /// Somebody can use more.
     asked: Notify,
-    /// How many slots are waited for.
+    /// How many slots are waited for ...
     wanted: AtomicUsize,
+    /// ... and how many of them by what is ready to leave.
+    missed: AtomicUsize,
     /// The distance between two slots.
     spacing: Duration,
     /// What is given out is begun, and has to leave soon after: no slot is given out earlier than this.
@@ -103,6 +105,7 @@ impl Gate {
             filled: Notify::new(),
             asked: Notify::new(),
             wanted: AtomicUsize::new(0),
+            missed: AtomicUsize::new(0),
             spacing,
             furthest: first_byte - first_byte / 10,
             answers: Lag::of_the_ledger(),
@@ -166,7 +169,8 @@ impl Gate {
     /// Other slots for so many that were missed, the next ones, however near they lie; answers the last.
     pub(super) async fn exchange(&self, weight: u32) -> Instant {
         self.unused.note(weight);
-        let _wanted = Wanted::add(&self.wanted, usize::try_from(weight).unwrap_or(1));
+        let many = usize::try_from(weight).unwrap_or(1);
+        let _wanted = (Wanted::add(&self.wanted, many), Wanted::add(&self.missed, many));
         let mut missing = weight;
         loop {
             let filled = self.filled.notified();
@@ -250,7 +254,9 @@ impl Gate {
         let wanted = self.wanted.load(Ordering::Relaxed);
         let missing = (wanted + more(wanted)).saturating_sub(self.drop_lost().slots.len());
         let Some(want) = u32::try_from(missing).ok().filter(|missing| *missing > 0) else { return Ok(None) };
-        let ahead = self.lag.lead() + self.answers.lead();
+        // What is ready to leave has to leave soon.
+        let ready = self.missed.load(Ordering::Relaxed) > 0;
+        let ahead = self.answers.lead() + if ready { Duration::ZERO } else { self.lag.lead() };
         let span = |duration| SignedDuration::try_from(duration).unwrap_or_default();
         let asked = Instant::now();
         let reserved = self.ask(want, span(ahead), span(ahead + HORIZON), store).await?;
@@ -566,6 +572,9 @@ mod tests {
     #[test]
     fn slots_are_given_out_together_when_the_first_is_near_and_at_once_to_who_is_urgent() {
         let gate = gate(&[limit(500, Period::Second)]);
+        for _ in 0..2_000 {
+            gate.lag.note(Duration::ZERO);
+        }
         let (start, ms) = (Instant::now(), Duration::from_millis);
         let far = |n: u64| start + ms(100 + 2 * n);
         gate.put_back((0..200).map(far));

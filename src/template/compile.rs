@@ -146,6 +146,11 @@ fn parse(path: &str, source: &str, findings: &mut Vec<Finding>) -> Option<Text> 
         findings.push(Finding::error(path, Some(line + 1), "encoding", "holds a NUL", "remove it"));
         return None;
     }
+    if let Some(line) = too_deep(source) {
+        let message = format!("holds more than {DEEPEST} blocks or brackets within one another");
+        findings.push(Finding::error(path, Some(line), "syntax", message, "write it flatter"));
+        return None;
+    }
     match Text::compile(source) {
         Ok(text) => Some(text),
         Err(error) => {
@@ -155,6 +160,33 @@ fn parse(path: &str, source: &str, findings: &mut Vec<Finding>) -> Option<Text> 
             None
         }
     }
+}
+
+/// So many blocks or brackets may hold one another: whoever reads them goes one step down the stack for each.
+const DEEPEST: usize = 64;
+
+/// The line at which a text nests deeper than that.
+fn too_deep(source: &str) -> Option<usize> {
+    let (mut blocks, mut brackets) = (0_usize, 0_usize);
+    for (number, line) in (1..).zip(source.lines()) {
+        let mut rest = line;
+        while let Some(first) = rest.chars().next() {
+            if rest.starts_with("{{#") || rest.starts_with("{{~#") {
+                blocks += 1;
+            } else if rest.starts_with("{{/") || rest.starts_with("{{~/") {
+                blocks = blocks.saturating_sub(1);
+            } else if first == '(' {
+                brackets += 1;
+            } else if first == ')' {
+                brackets = brackets.saturating_sub(1);
+            }
+            if blocks.max(brackets) > DEEPEST {
+                return Some(number);
+            }
+            rest = rest.get(first.len_utf8()..).unwrap_or_default();
+        }
+    }
+    None
 }
 
 fn partials<'a>(files: &'a Files, findings: &mut Vec<Finding>) -> Vec<Shared<'a>> {

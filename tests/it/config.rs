@@ -409,7 +409,7 @@ const FAULTY: &[(&str, &[(&str, &str)])] = &[
         &[
             ("console.oidc.issuer", "https://"),
             ("console.oidc.client_id", "set `client_id`"),
-            ("console.oidc.algorithms[0]", "RS256"),
+            ("console.oidc.algorithms[0]", "ES256"),
             ("console.oidc.algorithms[1]", "choose"),
             ("console.oidc.newcomers", "[[console.oidc.group]]"),
         ],
