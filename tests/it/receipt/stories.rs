@@ -58,7 +58,9 @@ async fn receipts_that_are_late_repeated_and_out_of_order_end_in_delivered() {
         assert_eq!(told.last().map(String::as_str), Some("message.delivered.lakeside-ehr"), "{told:?}");
         assert!(told.len() <= 2, "{told:?}");
         let (row, attempts) = message(&house, &format!("j{n}")).await;
-        assert_eq!((row.due_at, row.receipt_by, attempts.len()), (None, None, 1));
+        // On a machine that is overloaded one may come too late to leave, and is begun anew.
+        let left = attempts.iter().filter(|attempt| attempt.failure != Some(Failure::NotSent)).count();
+        assert_eq!((row.due_at, row.receipt_by, left), (None, None, 1), "{attempts:?}");
     }
     house.close().await;
 }
