@@ -98,10 +98,7 @@ async fn carry(
         at = lane.slot() => at,
         () = corridor.stopping.cancelled() => return Ok(Some(MailAnswerEnd::Again(LATER))),
     };
-    tokio::time::sleep_until(at.into()).await;
-    for wall in &lane.walls {
-        wall.pass(1).await;
-    }
+    lane.leave(at, 1).await;
     if !corridor.store.begin_mail_answer(answer.id).await? {
         lane.gate.unused.note(1);
         return Ok(None);

@@ -116,7 +116,7 @@ impl Gate {
     }
 
     /// Whether nothing limits this lane.
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.keys.is_empty()
     }
 

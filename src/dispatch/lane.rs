@@ -89,9 +89,8 @@ pub(super) struct Lane {
     pub(super) senders: Vec<String>,
     pub(super) weight: u32,
     /// What every send passes last.
-    pub(super) walls: Vec<Wall>,
+    walls: Vec<Wall>,
     pub(super) gate: Gate,
-    limited: bool,
     max_in_flight: usize,
     pub(super) baa: bool,
     wire: Arc<Semaphore>,
@@ -99,15 +98,10 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// Whether it leaves by the slots of the rate gate.
-    pub(super) fn is_limited(&self) -> bool {
-        self.limited
-    }
-
     /// Who takes chunks of the queue. While one is written down another is rendered; a lane with a limit has one for all,
     /// because its slots are given out in order.
     pub(super) fn runners(&self) -> impl Iterator<Item = Whom> {
-        let many = if self.limited { 1 } else { UNLIMITED_RUNNERS };
+        let many = if self.gate.is_open() { UNLIMITED_RUNNERS } else { 1 };
         std::iter::repeat_n(Whom::All, many).chain([Whom::Urgent])
     }
 
@@ -138,6 +132,21 @@ impl Lane {
     /// When an urgent message of one segment leaves that is ready to.
     pub(super) async fn slot(&self) -> Instant {
         self.gate.take(1, true).await.pop().unwrap_or_else(Instant::now)
+    }
+
+    /// Waits for the slot, or for another one should it be missed on a busy machine, and for the walls.
+    pub(super) async fn leave(&self, slot: Instant, segments: u32) {
+        let mut at = slot;
+        loop {
+            tokio::time::sleep_until(at.into()).await;
+            if !self.gate.has_missed(at) {
+                break;
+            }
+            at = self.gate.exchange(segments.max(1)).await;
+        }
+        for wall in &self.walls {
+            wall.pass(segments).await;
+        }
     }
 
     /// Adds slots until there are so many for one text. Under a slow limit it would wait for its last one longer than it
@@ -197,7 +206,6 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 senders: carrier.senders.clone(),
                 walls: Wall::all(&carrier.limits),
                 gate,
-                limited: !carrier.limits.is_empty(),
                 weight: carrier.weight.max(1),
                 max_in_flight,
                 baa: carrier.baa,
@@ -329,10 +337,8 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, whom: Whom, ta
             }
             () = corridor.stopping.cancelled() => break,
         };
-        if !slots.is_empty() {
-            chunk(&corridor, &lane, whom, slots, wire, &tasks).await;
-            corridor.freed.notify_one();
-        }
+        chunk(&corridor, &lane, whom, slots, wire, &tasks).await;
+        corridor.freed.notify_one();
     }
     corridor.release(lane.queue.drain().iter().flat_map(Planned::releases).collect()).await;
 }

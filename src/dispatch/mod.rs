@@ -337,7 +337,7 @@ impl Dispatcher {
             }
         }
         for lane in &corridor.lanes {
-            if lane.is_limited() {
+            if !lane.gate.is_open() {
                 tasks.spawn(lane::keep_slots(corridor.clone(), lane.clone()));
             }
             for whom in lane.runners() {

@@ -90,8 +90,9 @@ async fn send(
 ) -> Sent {
     let provider = lane.provider.as_ref();
     let latest = written.latest;
-    let leave = tokio::time::timeout_at(latest.into(), leave(&lane, &written));
-    let in_time = leave.await.is_ok();
+    lane.gate.lag.note(written.taken.elapsed());
+    let leave = lane.leave(written.at, written.segments);
+    let in_time = tokio::time::timeout_at(latest.into(), leave).await.is_ok();
     let started = Instant::now();
     let ticket = lane.guard.start(written.planned.probe.take());
     let outcome = if !in_time || started > latest || ticket.is_none() {
@@ -116,22 +117,6 @@ async fn send(
         lane.gate.unused.note(written.segments.max(1));
     }
     Sent { written, outcome, took, opened }
-}
-
-/// Waits for the slot, or for another one should it be missed on a busy machine, and for the walls.
-async fn leave(lane: &Lane, written: &Written) {
-    lane.gate.lag.note(written.taken.elapsed());
-    let mut at = written.at;
-    loop {
-        tokio::time::sleep_until(at.into()).await;
-        if !lane.gate.has_missed(at) {
-            break;
-        }
-        at = lane.gate.exchange(written.segments.max(1)).await;
-    }
-    for wall in &lane.walls {
-        wall.pass(written.segments).await;
-    }
 }
 
 /// Nobody was disturbed: the caps forget it. Should the ledger be away they remember too much, never too little.
