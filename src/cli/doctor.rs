@@ -17,6 +17,7 @@ use crate::config::store::StoreKind;
 use crate::domain::alert::{Alert, Finding, Level, Trouble};
 use crate::domain::campaign::CampaignState;
 use crate::policy::watch::wrong;
+use crate::receipt::{Spooled, spooled};
 use crate::store::alerts::Behind;
 use crate::store::campaigns::CampaignFilter;
 use crate::store::rows::{HoldScope, HoldState};
@@ -91,6 +92,7 @@ pub(super) async fn run(desk: &mut Desk) -> Result<(), Failure> {
             tracing::debug!(%error, "the ledger could not be asked");
         }
         ills.extend(of_disk(config).await);
+        ills.extend(of_spool(spooled(&config.worker.spool)));
     }
     ills.sort_by_key(|ill| ill.urgency);
     let urgent = ills.iter().filter(|ill| ill.urgency == Urgency::Now).count();
@@ -268,6 +270,28 @@ async fn of_disk(config: &Config) -> Vec<Ill> {
     looked.await.unwrap_or_default()
 }
 
+/// What providers have brought on this machine while the ledger was away.
+fn of_spool(spooled: Spooled) -> Vec<Ill> {
+    let mut ills = Vec::new();
+    if spooled.webhooks > 0 {
+        let what =
+            format!("{} webhooks of providers wait for the ledger in [worker] spool", spooled.webhooks);
+        let cure = "bring the ledger back, and let a worker run in this folder: receipts, stops and words of danger \
+            may be among them";
+        ills.push(Ill::new(Urgency::Now, what, cure));
+    }
+    if spooled.refused > 0 {
+        let what = format!(
+            "{} webhooks of providers in [worker] spool could not be read or written",
+            spooled.refused
+        );
+        let cure = "see the log for why (a sealing key that was taken out?), mend it, and restart the worker: it tries \
+            them again";
+        ills.push(Ill::new(Urgency::Now, what, cure));
+    }
+    ills
+}
+
 /// As `df` tells it (POSIX); where there is none, nothing is said.
 fn full(what: &str, folder: &Path) -> Option<Ill> {
     let told = std::process::Command::new("df").arg("-Pk").arg("--").arg(folder).output().ok()?;
@@ -299,6 +323,14 @@ mod tests {
                     /dev/sda1         10218772  9216000    102400      99% /var\n";
         assert_eq!(room(told), Some((102_400, 99)));
         assert_eq!(room("df: no such folder\n"), None);
+    }
+
+    #[test]
+    fn what_waits_for_the_ledger_is_told() {
+        assert_eq!(of_spool(Spooled::default()).len(), 0);
+        let told = of_spool(Spooled { webhooks: 12, files: 1, bytes: 900, refused: 3 });
+        let told: Vec<&str> = told.iter().map(|ill| ill.what.as_str()).collect();
+        assert!(told[0].starts_with("12 webhooks") && told[1].starts_with("3 webhooks"), "{told:?}");
     }
 
     #[test]

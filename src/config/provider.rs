@@ -146,6 +146,10 @@ pub struct TwilioSettings {
     pub base_url: String,
     pub account_sid: String,
     pub auth_token: Secret,
+    /// The one before it: webhooks that it signs are still believed.
+    pub auth_token_previous: Option<Secret>,
+    /// The secret of the SharedKey that a rule at Twilio has webhooks signed by, instead of the auth token.
+    pub webhook_shared_key: Option<Secret>,
     /// Numbers to send from; one patient keeps one.
     pub from: Vec<String>,
     pub messaging_service_sid: Option<String>,

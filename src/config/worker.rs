@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::Broken;
-use super::kind::{Int, Span};
+use super::kind::{Int, Size, Span};
 use super::read::Section;
 use super::rules;
 
@@ -29,8 +29,10 @@ pub struct WorkerSection {
     pub first_byte: Duration,
     /// After SIGTERM: what is in flight then is settled as unknown.
     pub shutdown_grace: Duration,
-    /// The folder that keeps results which the ledger has not taken at the end.
+    /// The folder that keeps results which the ledger has not taken at the end, and webhooks while it is away.
     pub spool: PathBuf,
+    /// Bytes of webhooks that are kept there at most.
+    pub spool_most: usize,
 }
 
 impl WorkerSection {
@@ -46,6 +48,7 @@ impl WorkerSection {
             first_byte: s.or("first_byte", span(50, 5_000), Duration::from_millis(500)),
             shutdown_grace: s.or("shutdown_grace", span(1_000, 60_000), Duration::from_secs(8)),
             spool: s.context.cwd.join(s.or("spool", rules::PATH, PathBuf::from("."))),
+            spool_most: s.or("spool_most", Size((1 << 20)..=(16 << 30)), 256 << 20),
         };
         section.check(s);
         section

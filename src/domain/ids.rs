@@ -166,7 +166,7 @@ row_id!(
 
 /// What a provider can recognise a repeat by: the message and its plan step, the same for every attempt of
 /// that step. Message-ID, `If-None-Exist` and idempotency headers derive from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SendKey {
     /// The message.
     pub message: MessageId,

@@ -1,6 +1,8 @@
 //! What a provider later says of an attempt. Ids, words and codes, and whom a report names: nothing else of what comes in
 //! goes further.
 
+use serde::{Deserialize, Serialize};
+
 use super::failure::Failure;
 use super::ids::{ProviderName, SendKey};
 use super::phi::Phi;
@@ -8,7 +10,7 @@ use super::status::AttemptStatus;
 use super::words::words;
 
 /// One receipt, verified and read. It says nothing about time: receipts come in any order, and more than once.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Receipt {
     pub provider: ProviderName,
     /// Of the step that it is about; several attempts may share it.
@@ -23,7 +25,8 @@ pub struct Receipt {
 }
 
 /// Somebody whom a report names.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Named {
     Address(Phi),
     /// As the ledger keeps an address by which nobody is to be known but those who have it.
@@ -40,7 +43,8 @@ words! {
 }
 
 /// What became of the attempt. Whatever it is, the provider had taken it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Said {
     /// It is on its way.
     Sent,

@@ -7,7 +7,7 @@ use super::phi::Phi;
 use super::words::{Channel, words};
 
 /// One reply, verified and read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     pub provider: ProviderName,
     /// What it came over.

@@ -1,5 +1,5 @@
 //! Providers tell what became of messages and calls, and hand on what patients send back. Who may is decided by their signature, by the provider itself;
-//! nothing is answered with 2xx before it is on record.
+//! nothing is answered with 2xx before it is on record, or on the disk while the ledger is away.
 
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;

@@ -1,5 +1,5 @@
 //! Receipts of a moment go to the ledger in one transaction. A provider is told that it was heard only once they are
-//! on record; where the ledger is away it is told so at once, and comes again.
+//! on record; where the ledger is away that is known at once, and `later.rs` keeps them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::store::rows::Received;
 use crate::store::{Result, StoreError};
 
 /// Receipts in one transaction.
-const MOST: usize = 500;
+pub(super) const MOST: usize = 500;
 /// How long a batch that is not full waits for more.
 const LINGER: Duration = Duration::from_millis(3);
-/// How long the ledger may take. Providers wait 15 s (Twilio) and come again.
+/// How long the ledger may take. Providers wait 15 s in all (Twilio).
 const PATIENCE: Duration = Duration::from_secs(2);
 /// After a failure nobody waits for the ledger for so long.
 const AWAY: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Waiting
 }
 
 /// One answer a receipt. A row that the ledger will not take is found by halves, and does not sink the others.
-async fn write(shared: &Shared, receipts: &[Receipt]) -> Vec<Result<(), Refusal>> {
+pub(super) async fn write(shared: &Shared, receipts: &[Receipt]) -> Vec<Result<(), Refusal>> {
     let received = timeout(PATIENCE, received(shared, receipts)).await;
     let error = match received {
         Ok(Ok(received)) => {
@@ -73,7 +73,7 @@ async fn write(shared: &Shared, receipts: &[Receipt]) -> Vec<Result<(), Refusal>
             vec![Err(Refusal::Unreadable)]
         }
         error => {
-            tracing::warn!(%error, receipts = receipts.len(), "receipts wait for the ledger: their senders come again");
+            tracing::warn!(%error, receipts = receipts.len(), "receipts wait for the ledger");
             vec![Err(Refusal::Later); receipts.len()]
         }
     }

@@ -20,10 +20,11 @@ pub(super) async fn answered(
     reference: String,
 ) -> Result<Option<Receipt>, Refusal> {
     let dispatcher = shared.dispatcher.as_ref().ok_or(Refusal::Later)?;
-    let voicemail = dispatcher.voicemail(key).await.map_err(|error| {
-        tracing::warn!(%error, message = %key.message, "a machine waits for what may be left on it");
-        Refusal::Later
-    })?;
+    let voicemail = dispatcher.voicemail(key).await.unwrap_or_else(|error| {
+        // Nobody knows what may be left there, and until it is hung up on the machine records what a person was to hear.
+        tracing::warn!(%error, message = %key.message, "a machine is hung up on: what may be left on it is not known");
+        Voicemail::HangUp
+    });
     let nothing = || Content::Voice { speech: Phi::new(""), voicemail: None, extension: None };
     let (content, language, said) = match voicemail {
         Voicemail::NoCall => return Ok(None),

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! webhook -> Provider::hear      is it the provider, and what does it say?       403, or 404 where there is none
-//!         -> Desk (here)         receipts of a moment go to the ledger together  503 where it is away
+//!         -> Desk (here)         receipts of a moment go to the ledger together
 //!         -> Store::receive      which attempt; does it rise; what follows       one transaction
-//!         -> 2xx                 only now: a provider that hears nothing else comes again
+//!         -> later.rs            where the ledger is away: sealed, on the disk   503 where the spool is full
+//!         -> 2xx                 only now: what is heard is not lost any more
 //! ```
 //!
 //! A receipt may come before the answer to the send that it is about, long after it, twice, or out of order: an attempt
@@ -24,8 +25,10 @@
 mod batch;
 mod by_mail;
 mod closed;
+mod later;
 mod machine;
 mod replies;
+mod spool;
 mod texts;
 
 use std::borrow::Cow;
@@ -35,16 +38,21 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::domain::ids::ProviderName;
 use crate::domain::receipt::Receipt;
+use crate::domain::reply::Reply;
 use crate::policy::reply::More;
 use crate::provider::Provider;
 use crate::provider::mail::IncomingMail;
-use crate::provider::webhook::{News, Unheard, Webhook};
+use crate::provider::webhook::{self, News, Unheard, Webhook};
 use crate::store::Store;
+use later::{Later, ToKeep};
+use spool::{Item, Spool};
+pub use spool::{Waiting as Spooled, waiting as spooled};
 
 /// Receipts that wait for the ledger at once; more are answered as if it were away.
 const WAITING: usize = 4_096;
@@ -56,6 +64,9 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 pub struct Desk {
     shared: Arc<Shared>,
     to_write: mpsc::Sender<Waiting>,
+    to_keep: mpsc::Sender<ToKeep>,
+    /// Ends what runs beside it.
+    _open: Arc<DropGuard>,
 }
 
 #[derive(Debug)]
@@ -67,6 +78,7 @@ struct Shared {
     config: Arc<Config>,
     /// The words that the configuration adds.
     more: More,
+    later: Later,
     refused_at: Mutex<HashMap<ProviderName, Instant>>,
 }
 
@@ -86,7 +98,7 @@ pub enum Refusal {
     Forged,
     /// It is the provider's, and of no form that is known.
     Unreadable,
-    /// The ledger is away, or too much waits for it, or what verifies it cannot be had: it must come again.
+    /// Neither ledger nor spool takes it, or what verifies it cannot be had: it must come again.
     Later,
 }
 
@@ -113,7 +125,8 @@ impl From<Unheard> for Refusal {
 }
 
 impl Desk {
-    /// Opens it; it closes when the last of its clones is dropped.
+    /// Opens it; it closes when the last of its clones is dropped. Where there is a corridor, what earlier processes have
+    /// left in the spool is written.
     #[must_use]
     pub fn open(
         providers: impl IntoIterator<Item = Arc<dyn Provider>>,
@@ -127,10 +140,18 @@ impl Desk {
         if let Some(dispatcher) = &dispatcher {
             dispatcher.answer_mail(by_mail::composer(config.clone()));
         }
-        let shared = Arc::new(Shared { providers, store, dispatcher, config, more, refused_at });
+        let worker = &config.worker;
+        let later = Later::new(Spool::open(&worker.spool, store.sealer().clone(), worker.spool_most));
+        let shared = Arc::new(Shared { providers, store, dispatcher, config, more, later, refused_at });
         let (to_write, waiting) = mpsc::channel(WAITING);
         tokio::spawn(batch::run(shared.clone(), waiting));
-        Self { shared, to_write }
+        let (to_keep, keeping) = mpsc::channel(later::WAITING);
+        tokio::spawn(later::keep(shared.clone(), keeping));
+        let open = CancellationToken::new();
+        if shared.dispatcher.is_some() {
+            tokio::spawn(open.clone().run_until_cancelled_owned(later::replay(shared.clone())));
+        }
+        Self { shared, to_write, to_keep, _open: Arc::new(open.drop_guard()) }
     }
 
     /// Whether `provider` is one of ours; whether it has a webhook it says itself.
@@ -139,8 +160,8 @@ impl Desk {
         self.shared.provider(provider).is_some()
     }
 
-    /// Takes one webhook of `provider`. What it says is on record when this returns; answers what the provider wants to
-    /// read, empty for nothing.
+    /// Takes one webhook of `provider`. What it says is on record when this returns, or in the spool where the ledger is
+    /// away; answers what the provider wants to read, empty for nothing.
     ///
     /// # Errors
     /// It was not taken, and nothing of it is on record.
@@ -173,7 +194,13 @@ impl Desk {
         for provider in self.shared.providers.values() {
             match provider.hear_mail(mail) {
                 Ok(News::Receipt(receipt)) => return self.written(receipt).await,
-                Ok(News::Reply(reply)) => return replies::take(&self.shared, reply).await.map(drop),
+                // Whoever hands mail over keeps it for days.
+                Ok(News::Reply(reply)) => {
+                    return replies::take(&self.shared, reply, None)
+                        .await
+                        .map(drop)
+                        .map_err(|_| Refusal::Later);
+                }
                 Ok(News::Machine { .. } | News::Key { .. } | News::Several(_) | News::Nothing) => {
                     answer = Ok(());
                 }
@@ -184,23 +211,32 @@ impl Desk {
         answer
     }
 
-    /// Waits until all of it is on record. What comes again after a part of it was is known.
-    async fn all(&self, news: Vec<News>) -> Result<(), Refusal> {
-        let (mut receipts, mut wishes) = (Vec::new(), Vec::new());
-        for one in news {
-            match one {
-                News::Receipt(receipt) => receipts.push(self.written(receipt)),
-                News::Reply(reply) => wishes.push(reply),
-                News::Machine { .. } | News::Key { .. } | News::Several(_) | News::Nothing => {}
-            }
+    /// Waits until all of it is on record: receipts together, then replies, each after the other. What comes again after a
+    /// part of it was is known. Answers what the last reply is to be answered.
+    async fn on_record(&self, news: &[Item]) -> Result<Option<webhook::Answer>, Refusal> {
+        let later = &self.shared.later;
+        let replies: Vec<&Reply> = news.iter().filter_map(Item::reply).collect();
+        if later.is_away() || (later.holds() && !replies.is_empty()) {
+            return Err(Refusal::Later);
         }
-        for written in join_all(receipts).await {
+        let receipts: Vec<Receipt> = news.iter().filter_map(Item::receipt).cloned().collect();
+        for written in join_all(receipts.into_iter().map(|receipt| self.written(receipt))).await {
             written?;
         }
-        for reply in wishes {
-            replies::take(&self.shared, reply).await?;
+        let mut answer = None;
+        for reply in replies {
+            // One that the ledger will never take waits for people, in the spool.
+            answer = replies::take(&self.shared, reply.clone(), None).await.map_err(|_| Refusal::Later)?;
         }
-        Ok(())
+        Ok(answer)
+    }
+
+    /// Keeps what the ledger cannot take now; answers what can be said all the same.
+    async fn kept(&self, news: Vec<Item>) -> Result<Option<webhook::Answer>, Refusal> {
+        let said =
+            news.iter().filter_map(Item::reply).find_map(|reply| replies::at_once(&self.shared, reply));
+        let now = self.shared.dispatcher.as_ref().and_then(Dispatcher::now);
+        self.shared.later.keep(&self.to_keep, now, news).await.map(|()| said)
     }
 
     /// Waits until the receipt is on record.
@@ -216,30 +252,31 @@ impl Desk {
         call: &Webhook<'_>,
     ) -> Result<Cow<'static, str>, Refusal> {
         let heard = provider.hear(call).await?;
-        let receipt = match heard.news {
-            News::Nothing => None,
-            News::Reply(reply) => {
-                let answer = replies::take(&self.shared, reply).await?;
-                return Ok(provider.answering(answer.as_ref()).into());
-            }
-            News::Key { receipt, reply } => {
-                self.written(receipt).await?;
-                let answer = replies::take(&self.shared, reply).await?;
-                return Ok(provider.answering(answer.as_ref()).into());
-            }
-            News::Several(news) => {
-                self.all(news).await?;
-                None
-            }
-            News::Receipt(receipt) => Some(receipt),
+        let converses = matches!(heard.news, News::Reply(_) | News::Key { .. });
+        let news = match heard.news {
             News::Machine { key, reference } => {
-                machine::answered(&self.shared, provider, key, reference).await?
+                let receipt = machine::answered(&self.shared, provider, key, reference).await?;
+                receipt.into_iter().map(Item::Receipt).collect()
             }
+            news => items(news),
         };
-        if let Some(receipt) = receipt {
-            self.written(receipt).await?;
-        }
-        Ok(heard.answer.into())
+        let answer = match self.on_record(&news).await {
+            Err(Refusal::Later) => self.kept(news).await?,
+            answer => answer?,
+        };
+        Ok(if converses { provider.answering(answer.as_ref()).into() } else { heard.answer.into() })
+    }
+}
+
+/// What is to be written of it.
+fn items(news: News) -> Vec<Item> {
+    match news {
+        News::Receipt(receipt) => vec![Item::Receipt(receipt)],
+        News::Reply(reply) => vec![Item::Reply(reply)],
+        News::Key { receipt, reply } => vec![Item::Receipt(receipt), Item::Reply(reply)],
+        News::Several(several) => several.into_iter().flat_map(items).collect(),
+        // A machine is spoken to before there is anything to write.
+        News::Machine { .. } | News::Nothing => Vec::new(),
     }
 }
 

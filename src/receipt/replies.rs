@@ -20,22 +20,29 @@ use crate::provider::webhook::Answer;
 use crate::store::StoreError;
 use crate::store::rows::{Choice, ReplyAsk, ReplyOutcome};
 
-/// How long the ledger may take. Providers wait 15 s (Twilio) and come again.
+/// How long the ledger may take. Providers wait 15 s in all (Twilio).
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Transactions that met are tried again so often.
 const TRIES: u32 = 5;
 
-/// Takes a reply; answers what is to be sent back, once: a webhook that comes again is answered with nothing.
-pub(super) async fn take(shared: &Shared, reply: Reply) -> Result<Option<Answer>, Refusal> {
+/// Takes a reply; answers what is to be sent back, once: a webhook that comes again is answered with nothing. One that was
+/// kept for a while was `said_at` another time than now.
+///
+/// # Errors
+/// [`Refusal::Later`] where the ledger is away, [`Refusal::Unreadable`] where it will never take it.
+pub(super) async fn take(
+    shared: &Shared,
+    reply: Reply,
+    said_at: Option<Timestamp>,
+) -> Result<Option<Answer>, Refusal> {
     let config = &shared.config;
-    let ours = config.provider(&reply.provider).is_some_and(|p| p.opt_out_reply == OptOutReply::Ours);
+    let ours = is_ours(shared, &reply);
     let channel = reply.channel;
     let by_mail = channel == Channel::Email;
-    let read = if by_mail { read_mail } else { read };
-    let meaning = read(reply.text.expose(), reply.keyword, &shared.more);
+    let meaning = meaning(shared, &reply);
     let needs = |purpose: &Purpose| config.policy.purpose(*purpose).consent_default == ConsentDefault::None;
     let opt_in = Purpose::ALL.iter().copied().filter(needs).collect();
-    let outcome = written(shared, &ReplyAsk { reply, meaning, opt_in }).await?;
+    let outcome = written(shared, &ReplyAsk { reply, meaning, opt_in, said_at }).await?;
     let what = if outcome == ReplyOutcome::Known { "known" } else { "new" };
     metrics::counter!("outreachd_replies_total", "intent" => meaning.intent.as_str(), "what" => what)
         .increment(1);
@@ -67,6 +74,28 @@ pub(super) struct Told {
     /// Nothing more goes there.
     pub(super) revokes: bool,
     /// The channel that is asked for.
+/// What can be said though the ledger is away: whoever may be in danger is told whom to call, and whoever has called us
+/// who we are. Neither depends on anything that is on record.
+pub(super) fn at_once(shared: &Shared, reply: &Reply) -> Option<Answer> {
+    let meaning = meaning(shared, reply);
+    let says = matches!(meaning.intent, Intent::Safety | Intent::Call) && reply.channel != Channel::Email;
+    if says {
+        answer(&shared.config, &Told::of(reply.channel, meaning, is_ours(shared, reply)))
+    } else {
+        None
+    }
+}
+
+fn meaning(shared: &Shared, reply: &Reply) -> Meaning {
+    let read = if reply.channel == Channel::Email { read_mail } else { read };
+    read(reply.text.expose(), reply.keyword, &shared.more)
+}
+
+/// Whether stops are confirmed by us.
+fn is_ours(shared: &Shared, reply: &Reply) -> bool {
+    shared.config.provider(&reply.provider).is_some_and(|p| p.opt_out_reply == OptOutReply::Ours)
+}
+
     pub(super) asked: Option<Channel>,
     /// Of what was written, or asked for.
     pub(super) language: Option<String>,
@@ -109,7 +138,12 @@ async fn written(shared: &Shared, ask: &ReplyAsk) -> Result<ReplyOutcome, Refusa
             Ok(Err(error)) => error,
             Err(_) => StoreError::Unavailable("no answer in time".to_owned()),
         };
-        tracing::warn!(%error, provider = %ask.reply.provider, "a reply waits for the ledger: its provider comes again");
+        let provider = &ask.reply.provider;
+        if matches!(error, StoreError::Data(_) | StoreError::Internal(_)) {
+            tracing::error!(%error, %provider, "the ledger refuses a reply");
+            return Err(Refusal::Unreadable);
+        }
+        tracing::warn!(%error, %provider, "a reply waits for the ledger");
         return Err(Refusal::Later);
     }
 }

@@ -175,8 +175,10 @@ pub struct Receipts {
     pub lying: f64,
     /// The last receipt overtakes `sent`.
     pub shuffled: f64,
-    /// Tries after a failed callback.
-    pub retries: u32,
+    /// Tries after a failed callback, whatever has failed and however long it takes. Not set: as Twilio does it, by the
+    /// overrides in the URL's fragment (`rc`, `rp`, `tt`): one more, and only where it could not connect, for 15 s in all.
+    pub retries: Option<u32>,
+    /// Between two tries.
     pub retry_ms: u64,
     /// Callbacks waiting at once; more are dropped and counted.
     pub max_pending: usize,
@@ -205,7 +207,7 @@ impl Default for Receipts {
             repeated: 0.0,
             lying: 0.0,
             shuffled: 0.0,
-            retries: 2,
+            retries: None,
             retry_ms: 500,
             max_pending: 200_000,
             max_in_flight: 64,

@@ -8,6 +8,7 @@
 mod audit;
 mod check;
 mod clock;
+mod comes_again;
 mod config;
 mod control;
 mod desk;

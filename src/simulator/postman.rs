@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::comes_again::{ComesAgain, Failed};
 use super::config::Receipts;
 use super::signature::twilio_signature;
 use super::{SimulatorError, loopback};
@@ -30,6 +31,7 @@ pub(super) type Fields = Vec<(&'static str, Cow<'static, str>)>;
 pub(super) struct Target {
     given: Arc<str>,
     reached: Url,
+    comes_again: ComesAgain,
 }
 
 /// One callback to bring.
@@ -81,7 +83,7 @@ struct Shared {
     changed: Notify,
     room: Arc<Semaphore>,
     max_pending: usize,
-    retries: u32,
+    retries: Option<u32>,
     retry_after: Duration,
     order: AtomicU64,
     delivered: AtomicU64,
@@ -97,6 +99,8 @@ struct Due {
     /// Those due at the same time leave in the order they came.
     order: u64,
     tries: u32,
+    /// When it was tried first.
+    first: Option<Instant>,
     letter: Letter,
 }
 
@@ -149,7 +153,8 @@ impl Postman {
     /// Where a callback URL leads, or `None` (counted) when that is not loopback.
     pub(super) fn target(&self, given: &str) -> Option<Arc<Target>> {
         // Twilio keeps its connection overrides in the fragment and signs without them.
-        let given = given.split_once('#').map_or(given, |(url, _)| url);
+        let (given, overrides) = given.split_once('#').unwrap_or((given, ""));
+        let comes_again = ComesAgain::of(overrides);
         let reached = match &self.deliver_to {
             None => loopback(given),
             Some(base) => Url::parse(given).ok().map(|url| {
@@ -162,12 +167,12 @@ impl Postman {
         if reached.is_none() {
             self.shared.refused.fetch_add(1, Ordering::Relaxed);
         }
-        Some(Arc::new(Target { given: given.into(), reached: reached? }))
+        Some(Arc::new(Target { given: given.into(), reached: reached?, comes_again }))
     }
 
     /// Queues a callback.
     pub(super) fn bring(&self, letter: Letter, after: Duration) {
-        self.shared.put(letter, after, 0);
+        self.shared.put(letter, after, (0, None));
     }
 
     /// Posts now and reads the answer: for the steps of a call that depend on what comes back. At most 64 KiB of
@@ -211,11 +216,12 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, letter: Letter, after: Duration, tries: u32) {
+    fn put(&self, letter: Letter, after: Duration, (tries, first): (u32, Option<Instant>)) {
         let due = Due {
             at: Instant::now() + after,
             order: self.order.fetch_add(1, Ordering::Relaxed),
             tries,
+            first,
             letter,
         };
         let mut queue = self.lock();
@@ -267,13 +273,29 @@ impl Shared {
     }
 
     async fn deliver(&self, due: Due) {
-        let taken = matches!(self.post(&due.letter).await, Ok(answer) if answer.status().is_success());
-        if taken {
-            self.delivered.fetch_add(1, Ordering::Relaxed);
-        } else if due.tries < self.retries {
-            self.put(due.letter, self.retry_after, due.tries + 1);
-        } else {
-            self.failed.fetch_add(1, Ordering::Relaxed);
+        let first = due.first.unwrap_or_else(Instant::now);
+        let failed = match self.post(&due.letter).await {
+            Ok(answer) if answer.status().is_success() => None,
+            Ok(answer) => Some(Failed::Answered(answer.status().as_u16())),
+            Err(error) if error.is_connect() => Some(Failed::Connecting),
+            Err(_) => Some(Failed::Reading),
+        };
+        let again = |failed| match self.retries {
+            Some(retries) => due.tries < retries,
+            None => {
+                due.letter.target.comes_again.is_due(due.tries, failed, first.elapsed() + self.retry_after)
+            }
+        };
+        match failed {
+            None => {
+                self.delivered.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(failed) if again(failed) => {
+                self.put(due.letter, self.retry_after, (due.tries + 1, Some(first)));
+            }
+            Some(_) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+            }
         }
         self.under_way.fetch_sub(1, Ordering::Relaxed);
     }

@@ -24,6 +24,8 @@ impl Simulator {
             base_url: self.twilio_url(),
             account_sid: self.config().twilio.account_sid.clone(),
             auth_token: self.config().twilio.auth_token.clone(),
+            auth_token_previous: None,
+            webhook_shared_key: None,
             from: vec!["+13125550100".to_owned(), "+13125550101".to_owned()],
             messaging_service_sid: None,
             status_callback: None,

@@ -86,6 +86,9 @@ pub trait Store:
     /// Brings the schema up to this program's version; safe to run from several processes at once.
     async fn migrate(&self) -> Result<()>;
 
+    /// What seals here, for what is to come in here and must be kept elsewhere until it can.
+    fn sealer(&self) -> &sealer::Sealer;
+
     /// Refuses a schema that this program does not understand; answers the database's clock.
     async fn ping(&self) -> Result<Timestamp>;
 

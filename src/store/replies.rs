@@ -16,6 +16,8 @@ pub struct ReplyAsk {
     pub meaning: Meaning,
     /// Purposes that nothing is sent for until the patient agrees: a START is no such agreement.
     pub opt_in: Vec<Purpose>,
+    /// When it came, where that is a while ago: by this it is known what the patient said last.
+    pub said_at: Option<Timestamp>,
 }
 
 /// What a message is about to ask at a number.

@@ -36,6 +36,9 @@ pub enum Sealed {
     AuditDetail,
 }
 
+    /// What providers brought while the ledger was away: no column, but a file of the spool, which is gone once the
+    /// ledger has it.
+    Spooled,
 /// What tells the row of a value from all others of its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowKey<'a> {
@@ -76,7 +79,7 @@ pub struct Place<'a> {
 }
 
 impl Sealed {
-    /// All of them.
+    /// All that lie in the ledger.
     pub const ALL: &'static [Self] = &[
         Self::PatientDocument,
         Self::ConsentEvidence,
@@ -114,6 +117,7 @@ impl Sealed {
     }
 
     /// Whether the column is one of text: a sealed value is spelt out there.
+            Self::Spooled => ("spool", "webhooks", &["id"]),
     #[must_use]
     pub const fn is_text(self) -> bool {
         matches!(self, Self::MessageExplanation | Self::ConsentEvidence)

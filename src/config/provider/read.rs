@@ -216,6 +216,8 @@ impl TwilioSettings {
             base_url,
             account_sid,
             auth_token: s.required_secret("auth_token").unwrap_or_else(|| Secret::new("")),
+            auth_token_previous: s.secret("auth_token_previous"),
+            webhook_shared_key: s.secret("webhook_shared_key"),
             from: from.unwrap_or_default(),
             messaging_service_sid,
             status_callback: derived(s, "status_callback", webhook),

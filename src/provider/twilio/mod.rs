@@ -24,6 +24,10 @@ use crate::domain::ids::{ProviderName, SendKey};
 use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
 use crate::domain::problem::Problem;
 
+/// By itself Twilio calls a webhook once more, and only where it could not connect; this asks for five more tries, after
+/// whatever failure. All of them end within 15 s. Source: Twilio, "Webhooks (HTTP callbacks): Connection Overrides".
+const COMES_AGAIN: &str = "rc=5&rp=all";
+
 /// Fields of a form, in the order in which they are sent.
 pub(super) type Form = Vec<(&'static str, String)>;
 
@@ -34,6 +38,9 @@ pub(super) struct Account {
     url: String,
     sid: String,
     token: Secret,
+    /// What webhooks may be signed by beside the token.
+    token_previous: Option<Secret>,
+    shared_key: Option<Secret>,
     on_5xx: On5xx,
 }
 
@@ -63,6 +70,8 @@ impl Account {
             url: format!("{base}/2010-04-01/Accounts/{sid}"),
             sid,
             token: settings.auth_token.clone(),
+            token_previous: settings.auth_token_previous.clone(),
+            shared_key: settings.webhook_shared_key.clone(),
             on_5xx: settings.on_5xx,
         })
     }
@@ -89,7 +98,11 @@ impl Account {
     /// Verifies what was posted to the URL `given`, and reads it.
     fn asked(&self, given: Option<&String>, call: &Webhook<'_>) -> Result<webhook::Asked, Unheard> {
         let given = given.filter(|_| !self.token.expose().is_empty()).ok_or(Unheard::NoWebhook)?;
-        webhook::read(given, &self.token, call)
+        // An empty key is everybody's.
+        let set = |key: &Option<Secret>| key.clone().filter(|key| !key.expose().is_empty());
+        let tokens = [Some(self.token.clone()), set(&self.token_previous)];
+        let keys = webhook::Keys { tokens, shared: set(&self.shared_key) };
+        webhook::read(given, &keys, call)
     }
 
     /// Reads the account: reaches Twilio and proves the credentials.
@@ -139,12 +152,21 @@ pub(super) fn sender(from: &[String], message: &OutboundMessage) -> Option<Strin
 
 /// `url` with the send key, so that the webhook knows what it is about.
 pub(super) fn with_key(url: &str, key: SendKey, event: Option<&str>) -> Result<String, SendError> {
-    let mut url = Url::parse(url).map_err(|_| SendError::new(FailureKind::Misconfigured, "callback_url"))?;
-    url.query_pairs_mut().append_pair("send_key", &key.to_string());
-    if let Some(event) = event {
-        url.query_pairs_mut().append_pair("event", event);
+    let key = key.to_string();
+    let event = event.map(|event| ("event", event));
+    let parameters: Vec<(&str, &str)> = std::iter::once(("send_key", key.as_str())).chain(event).collect();
+    with_parameters(url, &parameters)
+        .ok_or_else(|| SendError::new(FailureKind::Misconfigured, "callback_url"))
+}
+
+/// `url` with these in its query, to be called by Twilio, which is asked to come again.
+fn with_parameters(url: &str, parameters: &[(&str, &str)]) -> Option<String> {
+    let mut url = Url::parse(url).ok()?;
+    url.query_pairs_mut().extend_pairs(parameters);
+    if url.fragment().is_none() {
+        url.set_fragment(Some(COMES_AGAIN));
     }
-    Ok(url.into())
+    Some(url.into())
 }
 
 /// What a refusal means. Twilio's code counts where the status says that the request was read and refused.
@@ -252,7 +274,12 @@ mod tests {
         let key = SendKey { message: crate::domain::ids::MessageId(uuid::Uuid::nil()), step: 2 };
         assert_eq!(
             with_key("https://o.example/webhooks/v?x=1", key, Some("machine")).unwrap(),
-            "https://o.example/webhooks/v?x=1&send_key=00000000000000000000000000000000-2&event=machine"
+            "https://o.example/webhooks/v?x=1&send_key=00000000000000000000000000000000-2&event=machine#rc=5&rp=all"
+        );
+        assert_eq!(
+            with_key("https://o.example/webhooks/v#rc=2", key, None).unwrap(),
+            "https://o.example/webhooks/v?send_key=00000000000000000000000000000000-2#rc=2",
+            "what is configured counts"
         );
     }
 }

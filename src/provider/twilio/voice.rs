@@ -40,7 +40,7 @@ use async_trait::async_trait;
 
 use super::look_up::{By, Search};
 use super::webhook::{Asked, Fields};
-use super::{Account, Form, is_number, is_sid, sender, twiml, undelivered, with_key};
+use super::{Account, Form, is_number, is_sid, sender, twiml, undelivered, with_key, with_parameters};
 use crate::config::provider::TwilioSettings;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ProviderName, SendKey};
@@ -261,7 +261,7 @@ impl Provider for TwilioVoice {
 
     fn answering(&self, answer: Option<&Answer>) -> String {
         let said = answer.and_then(|answer| {
-            let action = self.gather_action.as_deref().filter(|_| answer.listens).map(with_stop);
+            let action = self.gather_action.as_deref().filter(|_| answer.listens).and_then(with_stop);
             twiml::answer(&answer.text, answer.language, action.as_deref()).ok()
         });
         said.unwrap_or_else(|| GOODBYE.to_owned())
@@ -287,9 +287,8 @@ impl Provider for TwilioVoice {
 }
 
 /// Where the key goes that is pressed by somebody who has called us.
-fn with_stop(action: &str) -> String {
-    let join = if action.contains('?') { '&' } else { '?' };
-    format!("{action}{join}event={STOP}")
+fn with_stop(action: &str) -> Option<String> {
+    with_parameters(action, &[("event", STOP)])
 }
 
 /// What the call's progress says, by the table above.

@@ -9,16 +9,22 @@
 //! | JSON | nothing: the URL's parameter `bodySHA256` is the SHA-256 of the body, in hexadecimal digits |
 //!
 //! The URL is put together from the configured one and the query of the request: behind a proxy neither Host nor path
-//! are what Twilio has called, and a Host can be anything. With and without the scheme's own port it is the same URL.
+//! are what Twilio has called, and a Host can be anything. With and without the scheme's own port it is the same URL, and
+//! with and without the fragment by which it is asked to come again ([`super::COMES_AGAIN`]).
 //! Twilio adds parameters without notice, so all that come are signed over and those that are not known are let be.
 //!
-//! Source: Twilio's webhook security page, and its Python library, whose vectors are below.
+//! Where a rule at Twilio has a SharedKey sign instead of the auth token, `X-Twilio-Webhooks-Signature-Settings` says by
+//! which algorithm (`key=webhooks_sharedkey_...,algorithm=HMAC_SHA256`); what is signed is the same. With that header
+//! nothing but the shared key counts, without it nothing but the token and the one before it.
+//!
+//! Source: Twilio's pages on webhook security and on shared keys, and its libraries for Python and Node; the vectors below
+//! are those of the Python one.
 
 use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
@@ -30,8 +36,39 @@ use crate::domain::ids::SendKey;
 use crate::provider::webhook::{Unheard, Webhook};
 
 const SIGNATURE: &str = "x-twilio-signature";
+const SETTINGS: &str = "x-twilio-webhooks-signature-settings";
 /// Parameters of one request; Twilio sends about twenty.
 const MAX_FIELDS: usize = 200;
+
+/// What genuine webhooks are signed by.
+pub(super) struct Keys {
+    /// The auth token and the one before it.
+    pub(super) tokens: [Option<Secret>; 2],
+    pub(super) shared: Option<Secret>,
+}
+
+/// How a webhook says that it is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Algorithm {
+    Sha1,
+    Sha256,
+}
+
+impl Keys {
+    /// The algorithm and the keys that count for this request; `None` where it is signed in no way that is known.
+    fn of(&self, call: &Webhook<'_>) -> Option<(Algorithm, Vec<&Secret>)> {
+        let Some(settings) = call.headers.get(SETTINGS) else {
+            return Some((Algorithm::Sha1, self.tokens.iter().flatten().collect()));
+        };
+        let mut parts = settings.to_str().ok()?.split(',');
+        let algorithm = match parts.find_map(|part| part.trim().strip_prefix("algorithm="))? {
+            "HMAC_SHA1" => Algorithm::Sha1,
+            "HMAC_SHA256" => Algorithm::Sha256,
+            _ => return None,
+        };
+        Some((algorithm, self.shared.iter().collect()))
+    }
+}
 
 /// Names and values, in the order they came.
 pub(super) struct Fields(Vec<(String, String)>);
@@ -74,7 +111,7 @@ pub(super) struct Asked {
 /// # Errors
 /// [`Unheard::Forged`] where the signature does not fit; [`Unheard::Unreadable`] where it does, and we do not
 /// understand what was signed.
-pub(super) fn read(given: &str, token: &Secret, call: &Webhook<'_>) -> Result<Asked, Unheard> {
+pub(super) fn read(given: &str, keys: &Keys, call: &Webhook<'_>) -> Result<Asked, Unheard> {
     let query = pairs(call.query.as_bytes()).ok_or(Unheard::Forged)?;
     let last = |name: &str| query.iter().rev().find(|(known, _)| known == name).map(|(_, v)| v.as_str());
     let is_json = call
@@ -94,7 +131,14 @@ pub(super) fn read(given: &str, token: &Secret, call: &Webhook<'_>) -> Result<As
     let signature = call.headers.get(SIGNATURE).and_then(|value| STANDARD.decode(value.as_bytes()).ok());
     let signature = signature.ok_or(Unheard::Forged)?;
     let urls = urls(given, call.query).ok_or(Unheard::NoWebhook)?;
-    if !urls.iter().any(|url| fits(token, url, &fields, &signature)) {
+    let (algorithm, keys) = keys.of(call).ok_or(Unheard::Forged)?;
+    let genuine = |url: &String| {
+        keys.iter().any(|key| match algorithm {
+            Algorithm::Sha1 => fits::<Hmac<Sha1>>(key, url, &fields, &signature),
+            Algorithm::Sha256 => fits::<Hmac<Sha256>>(key, url, &fields, &signature),
+        })
+    };
+    if !urls.iter().any(genuine) {
         return Err(Unheard::Forged);
     }
     let key = match last("send_key") {
@@ -107,12 +151,12 @@ pub(super) fn read(given: &str, token: &Secret, call: &Webhook<'_>) -> Result<As
 }
 
 /// Compared by the library, in constant time.
-fn fits(token: &Secret, url: &str, fields: &[(String, String)], signature: &[u8]) -> bool {
+fn fits<M: Mac + KeyInit>(key: &Secret, url: &str, fields: &[(String, String)], signature: &[u8]) -> bool {
     let mut fields: Vec<&(String, String)> = fields.iter().collect();
     fields.sort_unstable();
     fields.dedup();
     // HMAC takes keys of any length; the error type exists for other algorithms.
-    let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(token.expose().as_bytes()) else { return false };
+    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key.expose().as_bytes()) else { return false };
     mac.update(url.as_bytes());
     for (name, value) in fields {
         mac.update(name.as_bytes());
@@ -121,8 +165,10 @@ fn fits(token: &Secret, url: &str, fields: &[(String, String)], signature: &[u8]
     mac.verify_slice(signature).is_ok()
 }
 
-/// The URL that was called, as [`super::with_key`] wrote it: without the scheme's port, and with it.
-fn urls(given: &str, query: &str) -> Option<[String; 2]> {
+/// The URL that was called, as [`super::with_key`] wrote it: without the scheme's port and with it, without its fragment
+/// and with it. Twilio's page says that the URL is signed up to the end of its query; whoever signs more of it knows the
+/// key as well.
+fn urls(given: &str, query: &str) -> Option<[String; 4]> {
     let url = Url::parse(given).ok()?;
     let rest = match query {
         "" => url.path().to_owned(),
@@ -131,7 +177,9 @@ fn urls(given: &str, query: &str) -> Option<[String; 2]> {
     let host = url.host_str()?;
     let plain = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     let full = format!("{host}:{}", url.port_or_known_default()?);
-    Some([plain, full].map(|authority| format!("{}://{authority}{rest}", url.scheme())))
+    let again = format!("{rest}#{}", url.fragment().unwrap_or(super::COMES_AGAIN));
+    let of = |authority: &str, rest: &str| format!("{}://{authority}{rest}", url.scheme());
+    Some([of(&plain, &rest), of(&full, &rest), of(&plain, &again), of(&full, &again)])
 }
 
 /// `application/x-www-form-urlencoded`; `None` where it is no UTF-8, or longer than anybody's.
@@ -188,6 +236,11 @@ mod tests {
 
     const TOKEN: &str = "12345";
 
+    fn keys() -> Keys {
+        let previous = Some(Secret::new("before"));
+        Keys { tokens: [Some(Secret::new(TOKEN)), previous], shared: Some(Secret::new("shared-key-secret")) }
+    }
+
     fn check(given: &str, query: &str, body: &[u8], json: bool, signature: &str) -> Result<Asked, Unheard> {
         let mut headers = HeaderMap::new();
         let media =
@@ -195,7 +248,7 @@ mod tests {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
         headers.insert(SIGNATURE, HeaderValue::from_str(signature).unwrap());
         let call = Webhook { door: Door::Status, query, headers: &headers, body };
-        read(given, &Secret::new(TOKEN), &call)
+        read(given, &keys(), &call)
     }
 
     /// By the vendor's rule, written down once more: the vectors below check it.
@@ -231,6 +284,60 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_key_signs_by_its_algorithm_and_a_token_may_be_exchanged() {
+        let body = b"MessageSid=SM1&MessageStatus=delivered&To=%2B15551234567";
+        let signed = "https://example.com/cb?x=1MessageSidSM1MessageStatusdeliveredTo+15551234567";
+        let sha1 = |key: &str| {
+            let mut mac = Hmac::<Sha1>::new_from_slice(key.as_bytes()).unwrap();
+            mac.update(signed.as_bytes());
+            STANDARD.encode(mac.finalize().into_bytes())
+        };
+        // HMAC-SHA256 of the text of the vendor's first vector, made by another program.
+        let sha256 = || "B9gzGcfxSWX9DxHtTgu0hSJAaQz4cVKFmd/73RXLmPo=".to_owned();
+        let named = |algorithm: &str| Some(format!("key=webhooks_sharedkey_01abc,algorithm={algorithm}"));
+        let none = || Keys { tokens: [Some(Secret::new(TOKEN)), None], shared: None };
+        for (settings, signature, keys, genuine) in [
+            (named("HMAC_SHA256"), sha256(), keys(), true),
+            (Some("algorithm=HMAC_SHA256, key=webhooks_sharedkey_01abc".to_owned()), sha256(), keys(), true),
+            (named("HMAC_SHA1"), sha1("shared-key-secret"), keys(), true),
+            (None, sha1(TOKEN), keys(), true),
+            (None, sha1("before"), keys(), true),
+            (None, sha1("before"), none(), false),
+            // What is said and what is done must be one, and nobody has a key that is not set.
+            (None, sha256(), keys(), false),
+            (None, sha1("shared-key-secret"), keys(), false),
+            (named("HMAC_SHA256"), sha256(), none(), false),
+            (named("HMAC_SHA256"), sha1("shared-key-secret"), keys(), false),
+            (named("HMAC_SHA1"), sha1(TOKEN), keys(), false),
+            (named("HMAC_SHA1"), sha256(), keys(), false),
+            (named("NONE"), sha256(), keys(), false),
+            (named(""), sha1(TOKEN), keys(), false),
+            (Some("key=webhooks_sharedkey_01abc".to_owned()), sha1(TOKEN), keys(), false),
+            (named("HMAC_SHA256"), sha256().replace('B', "C"), keys(), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(SIGNATURE, HeaderValue::from_str(&signature).unwrap());
+            if let Some(settings) = &settings {
+                headers.insert(SETTINGS, HeaderValue::from_str(settings).unwrap());
+            }
+            let call = Webhook { door: Door::Status, query: "x=1", headers: &headers, body };
+            let heard = read("https://example.com/cb", &keys, &call);
+            assert_eq!(heard.is_ok(), genuine, "{settings:?} {signature}");
+        }
+    }
+
+    #[test]
+    fn the_fragment_is_signed_over_or_not() {
+        for fragment in ["", "#rc=5&rp=all"] {
+            let signature = sign(&format!("https://example.com/cb?x=1{fragment}"), &[("A", "1")]);
+            assert!(fits_without_key(&check("https://example.com/cb", "x=1", b"A=1", false, &signature)));
+        }
+        let signature = sign("https://example.com/cb?x=1#rc=4", &[("A", "1")]);
+        assert!(!fits_without_key(&check("https://example.com/cb", "x=1", b"A=1", false, &signature)));
+        assert!(fits_without_key(&check("https://example.com/cb#rc=4", "x=1", b"A=1", false, &signature)));
+    }
+
+    #[test]
     fn whatever_is_changed_is_seen() {
         let (given, query, body) = ("https://example.com/cb", "x=1", "MessageSid=SM1&MessageStatus=sent");
         let good = sign("https://example.com/cb?x=1", &[("MessageSid", "SM1"), ("MessageStatus", "sent")]);
@@ -255,7 +362,7 @@ mod tests {
             assert_eq!(answer, Some(Unheard::Forged), "{given} {query} {body} {signature}");
         }
         let call = Webhook { door: Door::Status, query, headers: &HeaderMap::new(), body: body.as_bytes() };
-        assert_eq!(read(given, &Secret::new(TOKEN), &call).err(), Some(Unheard::Forged), "no signature");
+        assert_eq!(read(given, &keys(), &call).err(), Some(Unheard::Forged), "no signature");
     }
 
     #[test]

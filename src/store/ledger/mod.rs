@@ -207,6 +207,9 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn ping(&self) -> Result<Timestamp> {
         self.check_schema().await
+    fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
     }
     async fn admit(&self, batch: &AdmitBatch) -> Result<AdmitReport> {
         self.admit_batch(batch).await

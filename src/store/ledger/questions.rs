@@ -127,6 +127,7 @@ impl<E: Engine> Ledger<E> {
         let asked = rows.iter().map(asked).collect::<Result<Vec<Asked>>>()?;
         let clarified_at = self.last_from(tx, &reply.from, &[Intent::Unclear]).await?;
         let now = Self::now(tx).await?;
+        let now = ask.said_at.map_or(now, |at| at.min(now));
         Ok(match find(reply.text.expose(), &asked, clarified_at, now) {
             Found::Nothing => nothing(ask.meaning),
             Found::Several(places) => {

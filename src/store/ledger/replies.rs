@@ -72,6 +72,8 @@ struct Context {
     /// Kept with what follows from it.
     evidence: String,
     now: Timestamp,
+    /// When the patient said it.
+    said_at: Timestamp,
 }
 
 impl<E: Engine> Ledger<E> {
@@ -185,12 +187,14 @@ impl<E: Engine> Ledger<E> {
         let (provider, reference) = (&ask.reply.provider, &ask.reply.reference);
         let word = meaning.evidence(ask.reply.text.expose());
         Ok(Context {
+        let now = Self::now(tx).await?;
             id: ReplyId::generate(),
             address: address
                 .filter(|known| !known.expose().is_empty())
                 .unwrap_or_else(|| ask.reply.from.clone()),
             evidence: format!("reply {provider} {reference}: {word}"),
-            now: Self::now(tx).await?,
+            said_at: ask.said_at.map_or(now, |at| at.min(now)),
+            now,
             facts,
             locale,
             attempt,
@@ -428,7 +432,7 @@ fn said(reply: &Reply, context: &Context, granted: bool, purpose: Option<Purpose
         address: context.address.clone(),
         purpose,
         granted,
-        at: context.now,
+        at: context.said_at,
         source: ConsentSource::Patient,
         by: None,
         evidence: Some(context.evidence.clone()),

@@ -17,6 +17,8 @@ pub(super) fn account(url: &str) -> TwilioSettings {
         base_url: url.to_owned(),
         account_sid: "AC123".to_owned(),
         auth_token: Secret::new("canary-token"),
+        auth_token_previous: None,
+        webhook_shared_key: None,
         from: vec!["+13125550100".to_owned()],
         messaging_service_sid: None,
         status_callback: None,
@@ -82,7 +84,7 @@ async fn a_message_is_one_form_and_its_sid_the_reference() {
                 ("From", "+13125550100"),
                 ("Body", "Hello"),
                 ("ValidityPeriod", "7200"),
-                ("StatusCallback", &format!("https://o.example/webhooks/sms?send_key={KEY}")),
+                ("StatusCallback", &format!("https://o.example/webhooks/sms?send_key={KEY}#rc=5&rp=all")),
             ]),
             created(),
         )

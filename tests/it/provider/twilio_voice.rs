@@ -87,11 +87,11 @@ async fn with_nobody_to_ask_everyone_hears_what_a_machine_may() {
 async fn with_a_webhook_a_person_hears_the_text_and_may_press_a_key() {
     let twiml = format!(
         "<Response><Gather input=\"dtmf\" numDigits=\"1\" timeout=\"6\" method=\"POST\" \
-         action=\"https://o.example/webhooks/voice?send_key={KEY}&amp;event=key\">\
+         action=\"https://o.example/webhooks/voice?send_key={KEY}&amp;event=key#rc=5&amp;rp=all\">\
          <Say voice=\"Polly.Joanna\" language=\"en-US\" loop=\"2\">{PERSON}</Say></Gather><Hangup/></Response>"
     );
-    let status = format!("https://o.example/webhooks/voice-status?send_key={KEY}");
-    let machine = format!("https://o.example/webhooks/voice?send_key={KEY}&event=machine");
+    let status = format!("https://o.example/webhooks/voice-status?send_key={KEY}#rc=5&rp=all");
+    let machine = format!("https://o.example/webhooks/voice?send_key={KEY}&event=machine#rc=5&rp=all");
     let form = [
         ("To", "+13125550142"),
         ("From", "+13125550100"),

@@ -23,6 +23,8 @@ struct Post {
     /// Of the request, where it differs from what was signed.
     query: Option<String>,
     host: Option<String>,
+    /// What it says that it is signed by.
+    settings: Option<String>,
     body: Option<String>,
     media: &'static str,
 }
@@ -42,6 +44,7 @@ impl Post {
             signature: None,
             query: None,
             host: None,
+            settings: None,
             body: None,
             media: "application/x-www-form-urlencoded",
         }
@@ -63,6 +66,9 @@ impl Post {
         if let Some(signature) = &self.signature {
             request = request.header("x-twilio-signature", signature);
         }
+        if let Some(settings) = &self.settings {
+            request = request.header("x-twilio-webhooks-signature-settings", settings);
+        }
         if let Some(host) = &self.host {
             request = request.header("host", host);
         }
@@ -74,11 +80,14 @@ impl Post {
     }
 }
 
+/// Kinds of forgery.
+const WAYS: u64 = 15;
+
 /// The `n`-th way to forge or alter `good`, which is signed.
 fn altered(good: &Post, n: u64) -> Post {
     let mut post = good.clone();
-    let pick = (n / 14) as usize;
-    match n % 14 {
+    let pick = (n / WAYS) as usize;
+    match n % WAYS {
         0 => post.signature = None,
         1 => post.signature = Some(String::new()),
         2 => {
@@ -136,6 +145,11 @@ fn altered(good: &Post, n: u64) -> Post {
             post.body = Some(json!({"MessageSid": "SM1", "MessageStatus": "delivered"}).to_string());
         }
         12 => {
+            // Signed by the token, and said to be by a shared key, which there is none of; or by nothing that is known.
+            let algorithm = ["HMAC_SHA256", "HMAC_SHA1", "NONE", ""][pick % 4];
+            post.settings = Some(format!("key=webhooks_sharedkey_{pick:026},algorithm={algorithm}"));
+        }
+        13 => {
             // Names and values that run together to the same text.
             let (name, value) = post.fields[1].clone();
             post.fields[1] = (format!("{name}{}", &value[..1]), value[1..].to_owned());
@@ -167,7 +181,7 @@ pub(crate) async fn forgeries(name: &str, count: u64) {
     let mut refused = 0;
     for n in 0..count {
         let status = altered(&good, n).send(&client, &house, "/webhooks/sim-sms").await;
-        assert_eq!(status, 403, "the {n}-th, way {}", n % 14);
+        assert_eq!(status, 403, "the {n}-th, way {}", n % WAYS);
         refused += 1;
     }
     let (after, now) = message(&house, "j").await;

@@ -19,7 +19,7 @@ pub(crate) async fn lost_answers(name: &str, messages: u64, limit: Duration) {
             repeated: 0.2,
             shuffled: 0.2,
             jitter_ms: 50,
-            retries: 20,
+            retries: Some(20),
             ..Receipts::default()
         },
         faults_for: [(ProviderKind::TwilioSms, Faults { lost: 0.05, ..Faults::default() })].into(),

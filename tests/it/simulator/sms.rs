@@ -141,7 +141,7 @@ async fn a_public_callback_can_be_brought_to_a_local_worker_signed_as_given() {
 
 #[tokio::test]
 async fn a_refused_receipt_is_brought_again_and_known_as_the_same() {
-    let receipts = Receipts { retries: 1, retry_ms: 1, sent_ms: 0, silent: 1.0, ..Receipts::default() };
+    let receipts = Receipts { retries: Some(1), retry_ms: 1, sent_ms: 0, silent: 1.0, ..Receipts::default() };
     let simulator = start(SimulatorConfig { receipts, ..SimulatorConfig::default() }).await;
     let mut webhooks = Webhooks::start_refusing(1, "").await;
     let callback = format!("{}/r", webhooks.url);

@@ -25,7 +25,7 @@ fn ask(message: MessageId, reference: &str, text: &str) -> ReplyAsk {
         keyword: None,
         thread: Some(thread),
     };
-    ReplyAsk { reply, meaning: read_mail(text, None, &More::default()), opt_in: Vec::new() }
+    ReplyAsk { reply, meaning: read_mail(text, None, &More::default()), opt_in: Vec::new(), said_at: None }
 }
 
 async fn write(ledger: &Ledger, ask: &ReplyAsk) {

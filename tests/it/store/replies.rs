@@ -27,7 +27,12 @@ pub(super) fn ask(reference: &str, text: &str) -> ReplyAsk {
         keyword: None,
         thread: None,
     };
-    ReplyAsk { reply, meaning: read(text, None, &More::default()), opt_in: vec![Purpose::Marketing] }
+    ReplyAsk {
+        reply,
+        meaning: read(text, None, &More::default()),
+        opt_in: vec![Purpose::Marketing],
+        said_at: None,
+    }
 }
 
 /// Takes a new reply; answers what it was taken for.

@@ -23,6 +23,7 @@ pub(crate) struct House {
     worker: Option<Worker>,
     producer: Broker,
     _database: TestDatabase,
+    _spool: tempfile::TempDir,
 }
 
 impl House {
@@ -55,7 +56,10 @@ impl House {
         Self::with(simulator, database, config).await
     }
 
-    async fn with(simulator: Simulator, database: TestDatabase, config: Config) -> Self {
+    async fn with(simulator: Simulator, database: TestDatabase, mut config: Config) -> Self {
+        // What waits for the ledger of one house is nothing for another's.
+        let spool = tempfile::tempdir().unwrap();
+        config.worker.spool = spool.path().to_owned();
         let config = Arc::new(config);
         let store = app::open_store(&config).await.unwrap();
         store.migrate().await.unwrap();
@@ -63,7 +67,8 @@ impl House {
         declare(&options).await.unwrap();
         let producer = Broker::start(options);
         assert!(producer.wait_until_up(Duration::from_secs(10)).await);
-        let mut house = Self { simulator, store, config, worker: None, producer, _database: database };
+        let mut house =
+            Self { simulator, store, config, worker: None, producer, _database: database, _spool: spool };
         house.start().await;
         house
     }
@@ -73,6 +78,13 @@ impl House {
         let catalogue = app::load_catalogue(&self.config.templates.dir).unwrap();
         let worker = Worker::start(self.config.clone(), self.store.clone(), catalogue).await.unwrap();
         self.worker = Some(worker);
+    }
+
+    /// Ends the worker; [`House::start`] starts the next one.
+    pub(crate) async fn stop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            worker.stop().await;
+        }
     }
 
     /// Publishes bodies to the exchange of producers, under `key`.
@@ -121,9 +133,7 @@ impl House {
 
     /// Drains and closes.
     pub(crate) async fn close(mut self) {
-        if let Some(worker) = self.worker.take() {
-            worker.stop().await;
-        }
+        self.stop().await;
         self.producer.close().await;
     }
 }

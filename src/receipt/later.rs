@@ -1,0 +1,229 @@
+//! What the ledger cannot take now is kept in the spool, and written in its order once the ledger answers.
+//!
+//! Receipts may overtake each other. Replies may not: START after STOP is another thing than STOP after START. So while
+//! anything waits, replies wait behind it. What each says it said when it came, whichever process writes it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
+
+use super::spool::{Item, Kept, Spool};
+use super::{Refusal, Shared, batch, replies};
+
+/// Webhooks that wait for the disk at once.
+pub(super) const WAITING: usize = 4_096;
+/// Webhooks in one file ...
+const MOST: usize = 500;
+/// ... and the texts in it, in bytes, above which it takes no more.
+const MOST_TEXT: usize = 1 << 20;
+/// How long a file waits for more. Providers wait for seconds, and files are counted.
+const LINGER: Duration = Duration::from_millis(100);
+/// How often the ledger is asked whether it is back, at first and later.
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(2)];
+
+/// A webhook that waits for the disk, and who waits for it.
+#[derive(Debug)]
+pub(super) struct ToKeep {
+    kept: Kept,
+    written: oneshot::Sender<Result<(), Refusal>>,
+}
+
+/// What waits for the ledger.
+#[derive(Debug)]
+pub(super) struct Later {
+    spool: Arc<Spool>,
+    /// Under way to the disk.
+    pending: AtomicU64,
+    /// The ledger has not answered lately.
+    away: AtomicBool,
+    more: Notify,
+}
+
+impl Later {
+    pub(super) fn new(spool: Spool) -> Self {
+        let later = Self {
+            spool: Arc::new(spool),
+            pending: AtomicU64::new(0),
+            away: AtomicBool::new(false),
+            more: Notify::new(),
+        };
+        later.tell();
+        later
+    }
+
+    /// Whether anything waits that replies must not overtake.
+    pub(super) fn holds(&self) -> bool {
+        self.pending.load(Ordering::Acquire) > 0 || self.spool.webhooks() > 0
+    }
+
+    /// Whether nobody need ask the ledger: it is known to be away, and what comes is kept.
+    pub(super) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Acquire) && self.holds()
+    }
+
+    /// Keeps a webhook: it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`Refusal::Later`]: the spool is full, or the disk does not take it.
+    pub(super) async fn keep(
+        &self,
+        to_keep: &mpsc::Sender<ToKeep>,
+        at: Option<Timestamp>,
+        news: Vec<Item>,
+    ) -> Result<(), Refusal> {
+        self.pending.fetch_add(1, Ordering::AcqRel);
+        let (written, answer) = oneshot::channel();
+        let kept = match to_keep.try_send(ToKeep { kept: Kept { at, news }, written }) {
+            Ok(()) => answer.await.unwrap_or(Err(Refusal::Later)),
+            Err(_) => Err(Refusal::Later),
+        };
+        self.pending.fetch_sub(1, Ordering::AcqRel);
+        self.more.notify_one();
+        kept
+    }
+
+    /// Tells how much waits.
+    fn tell(&self) {
+        let webhooks = u32::try_from(self.spool.webhooks()).unwrap_or(u32::MAX);
+        metrics::gauge!("outreachd_webhooks_spooled").set(f64::from(webhooks));
+    }
+}
+
+/// Writes what is to be kept, a file for what comes within a moment.
+pub(super) async fn keep(shared: Arc<Shared>, mut to_keep: mpsc::Receiver<ToKeep>) {
+    while let Some(first) = to_keep.recv().await {
+        let mut size = first.size();
+        let mut batch = vec![first];
+        let until = Instant::now() + LINGER;
+        while batch.len() < MOST && size < MOST_TEXT {
+            match timeout_at(until, to_keep.recv()).await {
+                Ok(Some(next)) => {
+                    size += next.size();
+                    batch.push(next);
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        let (kept, waiting): (Vec<Kept>, Vec<_>) =
+            batch.into_iter().map(|one| (one.kept, one.written)).unzip();
+        let spool = shared.later.spool.clone();
+        let webhooks = kept.len();
+        let written = spawn_blocking(move || spool.keep(&kept))
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
+        match &written {
+            Ok(()) => tracing::warn!(webhooks, "the ledger is away: webhooks are kept in the spool"),
+            Err(error) => {
+                tracing::error!(kind = %error.kind(), webhooks, "neither ledger nor spool took these webhooks: their senders are told to come again")
+            }
+        }
+        let answer = if written.is_ok() { Ok(()) } else { Err(Refusal::Later) };
+        for one in waiting {
+            // Whoever has hung up comes again, and it changes nothing.
+            let _ = one.send(answer);
+        }
+        shared.later.tell();
+    }
+}
+
+/// Gives the ledger what waits, also what earlier processes left, as soon as it answers.
+pub(super) async fn replay(shared: Arc<Shared>) {
+    let later = &shared.later;
+    let mut pause = PAUSES;
+    loop {
+        if !later.holds() {
+            later.away.store(false, Ordering::Release);
+            later.more.notified().await;
+            continue;
+        }
+        let pass = pass(&shared).await;
+        later.tell();
+        match pass {
+            Ok(0) => {}
+            Ok(webhooks) => {
+                tracing::warn!(webhooks, "wrote webhooks that had waited for the ledger");
+                pause = PAUSES;
+            }
+            Err(_) => {
+                later.away.store(true, Ordering::Release);
+                let [now, most] = pause;
+                pause = [(now * 2).min(most), most];
+            }
+        }
+        // Also where what is held is still on its way to the disk.
+        let [now, _] = pause;
+        tokio::time::sleep(now).await;
+    }
+}
+
+/// Writes file after file; answers how many webhooks. Ends with the first that must wait.
+async fn pass(shared: &Arc<Shared>) -> Result<u64, Refusal> {
+    let spool = &shared.later.spool;
+    let blocking = spool.clone();
+    let left = spawn_blocking(move || blocking.left()).await.map_err(|_| Refusal::Later)?;
+    let mut count = 0;
+    for path in left {
+        match spool.read(&path) {
+            Ok(kept) => {
+                let refused = file(shared, &kept).await?;
+                count += kept.len() as u64;
+                shared.later.away.store(false, Ordering::Release);
+                if !refused.is_empty() {
+                    tracing::error!(
+                        webhooks = refused.len(),
+                        "the ledger refuses webhooks that had waited for it; they are put aside"
+                    );
+                    // Left in its place where it cannot be put aside.
+                    spool.put_aside(&refused).map_err(|_| Refusal::Later)?;
+                }
+                spool.remove(&path);
+            }
+            // Another process that shares the folder was faster.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::error!(kind = %error.kind(), file = %path.display(), "kept webhooks cannot be read: is the key that sealed them still there?");
+                spool.leave(&path);
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// Writes what one file holds; answers what the ledger will never take.
+async fn file(shared: &Arc<Shared>, kept: &[Kept]) -> Result<Vec<Kept>, Refusal> {
+    let receipts: Vec<_> = kept.iter().flat_map(|one| &one.news).filter_map(Item::receipt).cloned().collect();
+    for some in receipts.chunks(batch::MOST) {
+        if batch::write(shared, some).await.contains(&Err(Refusal::Later)) {
+            return Err(Refusal::Later);
+        }
+    }
+    let mut refused = Vec::new();
+    for Kept { at, news } in kept {
+        for item in news {
+            let Some(reply) = item.reply() else { continue };
+            match replies::take(shared, reply.clone(), *at).await {
+                // Whoever wrote it was answered then, or is not any more.
+                Ok(_) => {}
+                Err(Refusal::Later) => return Err(Refusal::Later),
+                Err(_) => refused.push(Kept { at: *at, news: vec![item.clone()] }),
+            }
+        }
+    }
+    Ok(refused)
+}
+
+impl ToKeep {
+    /// About what it takes.
+    fn size(&self) -> usize {
+        let text = |item: &Item| match item {
+            Item::Receipt(_) => 300,
+            Item::Reply(reply) => 300 + reply.text.expose().len(),
+        };
+        self.kept.news.iter().map(text).sum()
+    }
+}
