@@ -9,7 +9,6 @@ use super::asking::Asking;
 use super::{render, rules};
 use crate::config::Config;
 use crate::config::provider::ProviderSettings;
-use crate::domain::consent::narrow;
 use crate::domain::ids::SiteId;
 use crate::domain::patient::{Name, Patient};
 use crate::domain::words::{Channel, Reason, Recipient, SafetyMode};
@@ -65,7 +64,7 @@ impl Foresight {
     #[must_use]
     pub fn of(&self, admission: &Admission, entry: &DirectoryEntry, at: Timestamp) -> Foreseen {
         let inline = admission.body.patient.as_deref();
-        let narrowed = inline.map(|inline| narrow(entry.patient.as_deref(), inline));
+        let narrowed = inline.map(|inline| entry.narrowed(inline));
         let patient = narrowed.as_ref().or(entry.patient.as_deref());
         let mut now = at;
         // What is held only for the hour is looked at again when it opens.

@@ -11,7 +11,6 @@ use super::asking::Asking;
 use super::choice::{Choice, choose};
 use super::{Corridor, InHand, Planned, Reader, company};
 use crate::config::span;
-use crate::domain::consent::narrow;
 use crate::domain::ids::MessageId;
 use crate::domain::job::When;
 use crate::domain::patient::Patient;
@@ -396,7 +395,7 @@ fn held_by(hold: &Hold, hand: &InHand) -> Decision {
 /// The patient as this message may see them: an inline snapshot narrows, and never widens.
 pub(super) fn person(hand: &InHand, entry: &DirectoryEntry) -> Option<Arc<Patient>> {
     match &hand.body.patient {
-        Some(inline) => Some(Arc::new(narrow(entry.patient.as_deref(), inline))),
+        Some(inline) => Some(Arc::new(entry.narrowed(inline))),
         None => entry.patient.clone(),
     }
 }

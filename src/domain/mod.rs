@@ -7,6 +7,7 @@ pub mod campaign;
 pub mod consent;
 pub mod credential;
 pub mod destination;
+pub mod difference;
 pub mod event;
 pub mod failure;
 pub mod hours;

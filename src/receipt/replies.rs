@@ -47,7 +47,14 @@ pub(super) async fn take(
     metrics::counter!("outreachd_replies_total", "intent" => meaning.intent.as_str(), "what" => what)
         .increment(1);
     let told = match outcome {
-        ReplyOutcome::New { meaning, locale, site, choices, wrote_before, now } => Told {
+        // Nobody is told that something will be otherwise which is not: there is no record there, or it was so before.
+        ReplyOutcome::New { meaning, changed: false, .. }
+            if matches!(meaning.intent, Intent::Language | Intent::Channel) && !meaning.revokes =>
+        {
+            shared.nudge();
+            return Ok(None);
+        }
+        ReplyOutcome::New { meaning, locale, site, choices, wrote_before, now, .. } => Told {
             locale,
             site,
             choices,
@@ -67,13 +74,6 @@ pub(super) async fn take(
     Ok(answer(&shared.config, &told))
 }
 
-/// What the answer depends on.
-pub(super) struct Told {
-    pub(super) channel: Channel,
-    pub(super) intent: Intent,
-    /// Nothing more goes there.
-    pub(super) revokes: bool,
-    /// The channel that is asked for.
 /// What can be said though the ledger is away: whoever may be in danger is told whom to call, and whoever has called us
 /// who we are. Neither depends on anything that is on record.
 pub(super) fn at_once(shared: &Shared, reply: &Reply) -> Option<Answer> {
@@ -96,6 +96,13 @@ fn is_ours(shared: &Shared, reply: &Reply) -> bool {
     shared.config.provider(&reply.provider).is_some_and(|p| p.opt_out_reply == OptOutReply::Ours)
 }
 
+/// What the answer depends on.
+pub(super) struct Told {
+    pub(super) channel: Channel,
+    pub(super) intent: Intent,
+    /// Nothing more goes there.
+    pub(super) revokes: bool,
+    /// The channel that is asked for.
     pub(super) asked: Option<Channel>,
     /// Of what was written, or asked for.
     pub(super) language: Option<String>,

@@ -130,6 +130,15 @@ impl Emitter {
         written(&event)
     }
 
+    /// The event for wishes that changed with a patient's record: by queue, import or merge. No message led there, and no
+    /// source need know of it.
+    #[must_use]
+    pub fn record_changed(patient: &PatientId, at: Timestamp) -> NewEvent {
+        let mut event = Event::new(uuid::Uuid::now_v7(), EventKind::PreferenceChanged, at);
+        event.patient_id = Some(patient.clone());
+        written(&event)
+    }
+
     /// The event for a job that could not be accepted.
     #[must_use]
     pub fn rejected(reject: &Reject, at: Timestamp) -> NewEvent {

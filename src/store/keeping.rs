@@ -123,13 +123,15 @@ pub struct PatientRecord {
     pub campaigns: Vec<CampaignPlace>,
 }
 
-/// A change of a patient's record that was not the EHR's.
+/// A change of a patient's record.
 #[derive(Clone, Debug)]
 pub struct RecordChange {
     pub at: Timestamp,
     pub by: String,
     pub what: String,
     pub evidence: String,
+    /// The consent that it took the place of.
+    pub superseded: Option<Consent>,
 }
 
 /// A reply as it is on record.
@@ -162,7 +164,10 @@ impl PatientRecord {
         let changes: Vec<Value> = self
             .changes
             .iter()
-            .map(|c| json!({"at": c.at, "by": c.by, "what": c.what, "evidence": c.evidence}))
+            .map(|c| {
+                let superseded = c.superseded.as_ref().map(consent);
+                json!({"at": c.at, "by": c.by, "what": c.what, "evidence": c.evidence, "superseded": superseded})
+            })
             .collect();
         let replies: Vec<Value> = self
             .replies

@@ -54,6 +54,8 @@ pub enum ReplyOutcome {
         choices: Vec<Choice>,
         /// When something that people read last came from there.
         wrote_before: Option<Timestamp>,
+        /// A record has changed by it.
+        changed: bool,
         /// The ledger's clock.
         now: Timestamp,
     },

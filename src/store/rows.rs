@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::consent::narrow;
 use crate::domain::ids::{
     About, AttemptId, CampaignId, HoldId, JobId, MessageId, ParkedId, PatientId, ProviderName, SiteId,
     SourceName, TemplateName, WorkerId,
@@ -17,7 +18,7 @@ use crate::domain::problem::Problem;
 use crate::domain::receipt::Report;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::wish::Wish;
-use crate::domain::words::{Channel, Priority, Purpose, Reason, Recipient, WorkKind};
+use crate::domain::words::{Channel, ContactStatus, Priority, Purpose, Reason, Recipient, WorkKind};
 
 pub use crate::domain::failure::Failure;
 pub use crate::policy::question::Behind;
@@ -334,8 +335,28 @@ pub struct DirectoryEntry {
     pub recent: Vec<Option<String>>,
     /// What is known of the addresses of the patient, the proxies and the snapshot.
     pub addresses: Vec<AddressState>,
+    /// Contacts of the snapshot that were found not to work.
+    pub spoilt: Vec<(Channel, Phi, ContactStatus)>,
     /// Messages for the patient that are due within a day, where this one yields to them.
     pub reserved: u32,
+}
+
+impl DirectoryEntry {
+    /// The patient as a message that brings a snapshot may see them: it narrows and never widens, and what was found out
+    /// about its addresses counts, whoever sends them.
+    #[must_use]
+    pub fn narrowed(&self, inline: &Patient) -> Patient {
+        let mut inline = inline.clone();
+        for contact in &mut inline.contacts {
+            let is_it = |(channel, address, _): &&(Channel, Phi, ContactStatus)| {
+                *channel == contact.channel && *address == contact.address
+            };
+            if let Some((.., status)) = self.spoilt.iter().find(is_it) {
+                contact.status = contact.status.max(*status);
+            }
+        }
+        narrow(self.patient.as_deref(), &inline)
+    }
 }
 
 /// One address, as the ledger knows it.

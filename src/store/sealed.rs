@@ -21,6 +21,8 @@ pub enum Sealed {
     PatientDocument,
     /// What supports a word said at an address: lines of imported lists, staff's notes.
     ConsentEvidence,
+    /// A consent that another took the place of, with its evidence.
+    Superseded,
     /// A body that could not be accepted, as it came.
     ParkedBody,
     ReplyAddress,
@@ -34,11 +36,11 @@ pub enum Sealed {
     UserTotp,
     /// Why somebody did something, in their words. What it says is covered by the chain of hashes, sealed or not.
     AuditDetail,
-}
-
     /// What providers brought while the ledger was away: no column, but a file of the spool, which is gone once the
     /// ledger has it.
     Spooled,
+}
+
 /// What tells the row of a value from all others of its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowKey<'a> {
@@ -83,6 +85,7 @@ impl Sealed {
     pub const ALL: &'static [Self] = &[
         Self::PatientDocument,
         Self::ConsentEvidence,
+        Self::Superseded,
         Self::MessageBody,
         Self::MessageExplanation,
         Self::AttemptAddress,
@@ -105,6 +108,7 @@ impl Sealed {
             Self::AttemptAddress => ("attempts", "address", &["id"]),
             Self::PatientDocument => ("patients", "document", &["id"]),
             Self::ConsentEvidence => ("address_consents", "evidence", &["id"]),
+            Self::Superseded => ("preference_changes", "superseded", &["id"]),
             Self::ParkedBody => ("parked", "body", &["id"]),
             Self::ReplyAddress => ("replies", "address", &["id"]),
             Self::ReplyBody => ("replies", "body", &["id"]),
@@ -113,11 +117,11 @@ impl Sealed {
             Self::RecipientBody => ("campaign_recipients", "body", &["campaign_id", "ordinal"]),
             Self::UserTotp => ("users", "totp", &["name"]),
             Self::AuditDetail => ("audit", "detail", &["ord"]),
+            Self::Spooled => ("spool", "webhooks", &["id"]),
         }
     }
 
     /// Whether the column is one of text: a sealed value is spelt out there.
-            Self::Spooled => ("spool", "webhooks", &["id"]),
     #[must_use]
     pub const fn is_text(self) -> bool {
         matches!(self, Self::MessageExplanation | Self::ConsentEvidence)
@@ -242,11 +246,12 @@ pub const OPEN: &[(&str, &str)] = &[
     ("address_consents.recorded_by", "an account, or `reply`"),
     ("patient_state.subject", "the caller's id, or a blind index"),
     ("patient_state.recent_sends", "times"),
-    ("preference_changes.changed_by", "patient, staff, outreachd"),
+    ("preference_changes.changed_by", "patient, staff, ehr, import, directory, outreachd"),
     (
         "preference_changes.evidence",
-        "a place and a message's id, or a word of our tables: never a text of the patient's",
+        "a place and an id or a time, or a word of our tables: never a text of the patient's",
     ),
+    ("address_statuses.evidence", "a provider's and our ids, and a word of our tables or a code"),
     ("holds.value", "a name of what is held"),
     ("holds.placed_by", "an account"),
     ("holds.released_by", "an account"),

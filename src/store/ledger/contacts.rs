@@ -194,18 +194,46 @@ impl<E: Engine> Ledger<E> {
     /// Marks the contact in the record that holds it, the patient's or their proxy's; keeps and tells the change. False:
     /// it is marked already, or has gone from the record.
     async fn give_up(&self, tx: &mut E::Tx, one: &Blamed, now: Timestamp) -> Result<bool> {
-        let Some(spoilt) = self.spoilt(tx, one, now).await? else { return Ok(false) };
-        let id = spoilt.id.clone();
-        self.write_patients(tx, vec![spoilt]).await?;
-        let what = format!("contact {} {}", one.channel, ContactStatus::Bad);
         let code = one.code.as_deref().unwrap_or("none");
         let evidence = format!("{}, code {code}, message {}", one.failure, one.facts.id);
-        Self::keep_changes(tx, &id, JUDGE, &[what], &evidence).await?;
+        let spoilt = self.spoilt(tx, one, now).await?;
+        let is_nobodys = spoilt.is_none() && Self::is_nobodys(tx, one).await?;
+        match spoilt {
+            Some(spoilt) => {
+                let id = spoilt.id.clone();
+                self.write_patients(tx, vec![spoilt]).await?;
+                let what = format!("contact {} {}", one.channel, ContactStatus::Bad);
+                Self::keep_changes(tx, &id, JUDGE, &[what], &evidence).await?;
+            }
+            // It came with the job: no record holds it.
+            None if is_nobodys => {
+                let how = (ContactStatus::Bad, evidence.as_str());
+                if !self.mark_address(tx, &one.address, &[one.channel], how).await? {
+                    return Ok(false);
+                }
+            }
+            None => return Ok(false),
+        }
         let seq = Self::next_seq(tx, one.facts.id).await?;
         let why = (one.channel, one.failure.reason());
         let event = Emitter::contact(&one.facts, ContactStatus::Bad, why, now);
         self.insert_events(tx, &[Numbered { message: Some(one.facts.id), seq, event }]).await?;
         Ok(true)
+    }
+
+    /// Whether the patient is not in the directory, and nobody who is stands behind the address.
+    async fn is_nobodys(tx: &mut E::Tx, one: &Blamed) -> Result<bool> {
+        let index = [&one.index];
+        let rows = E::run(
+            tx,
+            "SELECT 1 FROM {input}
+             WHERE EXISTS (SELECT 1 FROM patient_addresses pa WHERE pa.address_index = input.address_index)
+                OR EXISTS (SELECT 1 FROM patients p WHERE p.id = $1)",
+            args![one.facts.patient_id.as_str()]
+                .batch(vec![bytes("address_index", &index, |index| index.to_vec())]),
+        )
+        .await?;
+        Ok(rows.is_empty())
     }
 
     /// The record as it shall stand, where it has such a contact and holds it for good.

@@ -60,6 +60,7 @@ impl<E: Engine> Ledger<E> {
         let known = found.values().flat_map(Person::addresses);
         let inline = subjects.iter().flat_map(|s| &s.inline_addresses);
         let addresses = self.address_states(known.chain(inline).collect()).await?;
+        let spoilt = self.statuses(subjects).await?;
         let tried = self.tried(subjects).await?;
         let reserved = self.reserved(subjects).await?;
         let holds = if held { self.active_holds().await? } else { Vec::new() };
@@ -82,6 +83,13 @@ impl<E: Engine> Ledger<E> {
                 proxies: proxies.iter().map(|p| p.and_then(|p| p.patient.clone())).collect(),
                 tried: tried.get(&subject.message.0).cloned().unwrap_or_default(),
                 addresses: all.iter().filter_map(|a| addresses.get(*a)).cloned().collect(),
+                spoilt: subject
+                    .inline_addresses
+                    .iter()
+                    .filter_map(|a| spoilt.get(a))
+                    .flatten()
+                    .cloned()
+                    .collect(),
                 reserved: reserved.get(subject.patient.as_str()).copied().unwrap_or_default(),
             }
         };

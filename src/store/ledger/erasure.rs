@@ -59,6 +59,8 @@ impl<E: Engine> Ledger<E> {
         .await?;
         let sql = "UPDATE replies SET body = NULL, address = NULL, told = NULL, answer_due = NULL WHERE patient_id = ANY($1) RETURNING id";
         let replies = E::run(&mut tx, sql, args![all.clone()]).await?;
+        let sql = "UPDATE preference_changes SET superseded = NULL WHERE patient_id = ANY($1)";
+        E::run(&mut tx, sql, args![all.clone()]).await?;
         E::run(&mut tx, "DELETE FROM patients WHERE id = ANY($1)", args![all.clone()]).await?;
         E::run(&mut tx, "DELETE FROM patient_addresses WHERE patient_id = ANY($1)", args![all.clone()])
             .await?;
@@ -141,7 +143,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     async fn changes_of(&self, ids: &[PatientId]) -> Result<Vec<RecordChange>> {
-        let sql = "SELECT changed_at, changed_by, what, evidence FROM preference_changes
+        let sql = "SELECT changed_at, changed_by, what, evidence, id, superseded FROM preference_changes
             WHERE patient_id = ANY($1) ORDER BY changed_at, id";
         let rows = self.engine.read(sql, args![texts_of(ids)]).await?;
         rows.iter()
@@ -151,6 +153,7 @@ impl<E: Engine> Ledger<E> {
                     by: row.text(1)?.to_owned(),
                     what: row.text(2)?.to_owned(),
                     evidence: row.text(3)?.to_owned(),
+                    superseded: self.consent_before(row.id(4)?, row.maybe_bytes(5)?)?,
                 })
             })
             .collect()

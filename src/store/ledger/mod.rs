@@ -18,6 +18,7 @@ mod directory;
 mod emergencies;
 mod erasure;
 mod gate;
+mod history;
 mod holds;
 mod identity;
 mod look_ups;
@@ -34,6 +35,7 @@ mod recover;
 mod replies;
 mod reseal;
 mod retention;
+mod statuses;
 mod take_back;
 mod witness;
 mod work;
@@ -205,11 +207,11 @@ impl<E: Engine> Store for Ledger<E> {
     async fn migrate(&self) -> Result<()> {
         self.engine.migrate().await
     }
-    async fn ping(&self) -> Result<Timestamp> {
-        self.check_schema().await
     fn sealer(&self) -> &Sealer {
         &self.sealer
     }
+    async fn ping(&self) -> Result<Timestamp> {
+        self.check_schema().await
     }
     async fn admit(&self, batch: &AdmitBatch) -> Result<AdmitReport> {
         self.admit_batch(batch).await

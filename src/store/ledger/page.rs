@@ -1,7 +1,6 @@
 //! The patient's page: whose it is, and what they change there.
 
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use super::{Ledger, Numbered};
 use crate::domain::ids::{AttemptId, PatientId};
@@ -14,7 +13,7 @@ use crate::domain::words::{Channel, Recipient};
 use crate::store::Result;
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Emitter, Move};
-use crate::store::engine::{Args, Engine, args, ids, texts};
+use crate::store::engine::{Engine, args};
 use crate::store::rows::{AddressConsent, MessageFacts, PageRow, PageWish, WishOutcome};
 use crate::store::words;
 
@@ -140,34 +139,6 @@ impl<E: Engine> Ledger<E> {
         };
         self.write_consents(tx, &[stop]).await?;
         Ok(vec![Wish::Stop { purpose, channel: Some(asker.channel) }.words()])
-    }
-
-    /// Adds to the history of a patient's record what `by` changed, in words.
-    pub(super) async fn keep_changes(
-        tx: &mut E::Tx,
-        id: &PatientId,
-        by: &str,
-        changes: &[String],
-        evidence: &str,
-    ) -> Result<()> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let batch = vec![
-            ids("id", changes, |_| Uuid::now_v7()),
-            texts("patient_id", changes, |_| id.as_str()),
-            texts("changed_by", changes, |_| by),
-            texts("what", changes, |what| what),
-            texts("evidence", changes, |_| evidence),
-        ];
-        E::run(
-            tx,
-            "INSERT INTO preference_changes (id, patient_id, changed_at, changed_by, what, evidence)
-             SELECT id, patient_id, now(), changed_by, what, evidence FROM {input}",
-            Args::none().batch(batch),
-        )
-        .await?;
-        Ok(())
     }
 
     /// Who acts on the page has read the message: nothing more of it is sent, and both are told.

@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::history::Changed;
 use super::{Ledger, subjects_column, unfit};
 use crate::domain::consent::{Merged, merge_patient};
+use crate::domain::difference::differences;
 use crate::domain::ids::PatientId;
 use crate::domain::merge::combine;
 use crate::domain::patient::{Consent, ConsentSource, Contact, Patient};
@@ -38,10 +40,10 @@ impl<E: Engine> Ledger<E> {
         let mut stored = self.lock_patients(&mut tx, &asked).await?;
         let mut outcomes = Vec::with_capacity(patients.len());
         let mut changed: BTreeMap<PatientId, Patient> = BTreeMap::new();
-        let mut created = Vec::new();
+        let (mut created, mut history) = (Vec::new(), Vec::new());
         for mut incoming in patients {
             incoming.id = stored.resolve(&incoming.id);
-            let id = incoming.id.clone();
+            let (id, sent_at) = (incoming.id.clone(), incoming.updated_at);
             let (outcome, patient) = match stored.patients.get(&id) {
                 None => (UpsertOutcome::Created, Some(incoming)),
                 Some(known) => match merge_patient(known, incoming) {
@@ -56,12 +58,19 @@ impl<E: Engine> Ledger<E> {
                 created.push(id.clone());
             }
             if let Some(patient) = patient {
+                if let Some(known) = stored.patients.get(&id) {
+                    let evidence =
+                        sent_at.map_or_else(|| "record".to_owned(), |at| format!("record of {at}"));
+                    let differences = differences(known, &patient);
+                    history.push(Changed { patient: id.clone(), differences, evidence });
+                }
                 stored.patients.insert(id.clone(), patient.clone());
                 changed.insert(id, patient);
             }
             outcomes.push(outcome);
         }
         self.write_patients(&mut tx, changed.into_values().collect()).await?;
+        self.keep_differences(&mut tx, &history).await?;
         E::commit(tx).await?;
         self.wake(&created).await?;
         Ok(outcomes)
@@ -216,7 +225,11 @@ impl<E: Engine> Ledger<E> {
         let (Some(old), Some(kept)) = (stored.patients.get(&from), stored.patients.get(&to)) else {
             return Ok(false);
         };
-        self.write_patients(&mut tx, vec![combine(kept, old)]).await?;
+        let combined = combine(kept, old);
+        let differences = differences(kept, &combined);
+        self.write_patients(&mut tx, vec![combined]).await?;
+        let evidence = format!("merge of {from}");
+        self.keep_differences(&mut tx, &[Changed { patient: to.clone(), differences, evidence }]).await?;
         // Everything that pointed at the old id points at the kept one now, and is planned anew.
         E::run(
             &mut tx,

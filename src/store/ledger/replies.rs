@@ -109,6 +109,7 @@ impl<E: Engine> Ledger<E> {
                     .map(|purpose| said(&ask.reply, &context, true, Some(*purpose)))
                     .collect();
                 self.write_consents(&mut tx, &grants).await?;
+                self.unmark_address(&mut tx, &context.address).await?;
             }
             Intent::Complaint => {
                 // What they complain of, and no more: a press of a button beside a mail is no word about the others.
@@ -137,7 +138,8 @@ impl<E: Engine> Ledger<E> {
         E::commit(tx).await?;
         let Context { locale, choices, wrote_before, now, .. } = context;
         let site = context.facts.and_then(|facts| facts.site);
-        Ok(ReplyOutcome::New { meaning, locale, site, choices, wrote_before, now })
+        let changed = !changes.is_empty();
+        Ok(ReplyOutcome::New { meaning, locale, site, choices, wrote_before, changed, now })
     }
 
     async fn context(&self, tx: &mut E::Tx, ask: &ReplyAsk) -> Result<Context> {
@@ -185,9 +187,9 @@ impl<E: Engine> Ledger<E> {
         }
         let meaning = question.meaning.after(facts.as_ref().map(|facts| facts.purpose));
         let (provider, reference) = (&ask.reply.provider, &ask.reply.reference);
+        let now = Self::now(tx).await?;
         let word = meaning.evidence(ask.reply.text.expose());
         Ok(Context {
-        let now = Self::now(tx).await?;
             id: ReplyId::generate(),
             address: address
                 .filter(|known| !known.expose().is_empty())
@@ -291,6 +293,12 @@ impl<E: Engine> Ledger<E> {
                 self.rewrite(tx, marked, &what, context).await?;
                 changes.push((patient.id, EventKind::Contact(ContactStatus::Wrong)));
             }
+        }
+        // Whose contacts come with their jobs has no record that could be marked.
+        let how = (ContactStatus::Wrong, context.evidence.as_str());
+        let is_new = self.mark_address(tx, &context.address, channels, how).await?;
+        if let Some(facts) = context.facts.as_ref().filter(|_| is_new && changes.is_empty()) {
+            changes.push((facts.patient_id.clone(), EventKind::Contact(ContactStatus::Wrong)));
         }
         Ok(())
     }

@@ -121,7 +121,10 @@ impl Case {
 /// Writes everything that can be written of a patient; answers the message that was sent.
 async fn write_all(ledger: &Ledger, case: &Case) -> MessageId {
     let word = |n: usize| case.words[n].clone();
-    ledger.upsert_patients(vec![case.patient()]).await.unwrap();
+    let mut earlier = case.patient();
+    earlier.updated_at = Some(at("2025-12-01T00:00:00Z"));
+    earlier.consents[0].at = at("2025-12-01T00:00:00Z");
+    ledger.upsert_patients(vec![earlier, case.patient()]).await.unwrap();
     let imported = AddressConsent {
         channel: Channel::Sms,
         address: Phi::new(&case.phone),

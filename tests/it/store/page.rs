@@ -2,7 +2,7 @@
 
 use outreachd::domain::ids::MessageId;
 use outreachd::domain::page::PageHash;
-use outreachd::domain::patient::{ConsentSource, Patient};
+use outreachd::domain::patient::{Consent, ConsentSource, Patient, Preference};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::wish::{Terms, Wish, is_wanted};
@@ -10,7 +10,7 @@ use outreachd::domain::words::{Channel, Purpose};
 use outreachd::store::rows::{Begin, PageRow, PageWish, Subject, Then, WishOutcome};
 
 use super::ledger::{Ledger, worker};
-use super::make::{PHONE, Shape, job, patient, patient_id, seconds, stop};
+use super::make::{PHONE, Shape, at, job, patient, patient_id, seconds, stop};
 
 fn link() -> PageHash {
     PageHash::of("a-token")
@@ -105,6 +105,52 @@ pub(super) async fn a_wish_is_kept_counted_as_read_and_told(ledger: Ledger) {
 pub(super) async fn a_history_is_not_rewritten(ledger: Ledger) {
     known(&ledger).await;
     ledger.wish(&asking(stop_this())).await.unwrap();
+    // A record that comes in and a merge leave their lines as well, and what was said before.
+    let said = |granted, at_time, source, evidence: Option<&str>| Consent {
+        purpose: Some(Purpose::Marketing),
+        channel: None,
+        address: None,
+        granted,
+        at: at(at_time),
+        source,
+        by: None,
+        evidence: evidence.map(str::to_owned),
+        expires_at: None,
+        shadow: None,
+    };
+    let grant = said(true, "2026-02-01T00:00:00Z", ConsentSource::Staff, Some("form 12, signed by Ana"));
+    let stop = said(false, "2026-03-01T00:00:00Z", ConsentSource::Ehr, None);
+    for (consent, updated_at) in [(grant, "2026-02-01T00:00:00Z"), (stop, "2026-03-01T00:00:00Z")] {
+        let record = Patient { consents: vec![consent], ..patient("P1", updated_at) };
+        // Once more: nothing new.
+        ledger.upsert_patients(vec![record.clone(), record]).await.unwrap();
+    }
+    let no_bills = Preference { purpose: Purpose::Billing, channels: Vec::new(), updated_at: None };
+    let twin = Patient { preferences: vec![no_bills], ..patient("P2", "2026-01-01T00:00:00Z") };
+    ledger.upsert_patients(vec![twin]).await.unwrap();
+    assert!(ledger.merge_patients(&patient_id("P2"), &patient_id("P1")).await.unwrap());
+    let record = ledger.patient_record(&patient_id("P1")).await.unwrap().expect("a record");
+    let lines: Vec<_> = record.changes.iter().map(|c| (c.what.as_str(), c.by.as_str())).collect();
+    assert_eq!(
+        lines,
+        [
+            ("stop appointment sms", "patient"),
+            ("grant marketing every channel", "staff"),
+            ("stop marketing every channel", "ehr"),
+            ("choose billing none", "directory"),
+        ]
+    );
+    let before: Vec<_> = record
+        .changes
+        .iter()
+        .map(|c| c.superseded.as_ref().and_then(|was| was.evidence.as_deref()))
+        .collect();
+    assert_eq!(before, [None, None, Some("form 12, signed by Ana"), None]);
+    assert_eq!(record.changes[2].evidence, "record of 2026-03-01T00:00:00Z, said at 2026-03-01T00:00:00Z");
+    assert_eq!(record.changes[3].evidence, "merge of P2");
+    let told = ledger.outbox(worker(), &[], 100).await.unwrap();
+    let wishes = told.iter().filter(|event| event.routing_key == "preference.changed");
+    assert_eq!(wishes.count(), 4);
     for sql in ["UPDATE preference_changes SET what = 'start sms'", "DELETE FROM preference_changes"] {
         assert!(ledger.execute(sql).await.is_err(), "{sql}");
     }

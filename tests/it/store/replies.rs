@@ -236,7 +236,37 @@ pub(super) async fn a_number_that_nobody_knows_is_heard_all_the_same(ledger: Led
     let told = ledger.outbox(worker(), &[], 100).await.unwrap();
     let keys: Vec<&str> = told.iter().map(|event| event.routing_key.as_str()).collect();
     assert_eq!(keys, ["reply.stop.unknown", "reply.text.unknown"]);
+    // Somebody whose contacts come with their jobs: what is found out there counts by the number alone.
+    ledger.sent(job("a").patient("P7")).await;
+    let snapshot = Subject {
+        message: job("q").facts.id,
+        patient: patient_id("P7"),
+        inline_addresses: vec![Phi::new(PHONE)],
+        step: 0,
+        yields: false,
+    };
+    let mut seen = Vec::new();
+    for (reference, text) in [("SM3", "Wrong number"), ("SM4", "Wrong number!"), ("SM5", "START")] {
+        reply(&ledger, reference, text).await;
+        let entry = ledger.directory(std::slice::from_ref(&snapshot)).await.unwrap().entries.remove(0);
+        let status = entry.narrowed(&patient("P7", "2026-01-01T00:00:00Z")).contacts[0].status;
+        seen.push((status, entry.state.revision));
+    }
+    let statuses: Vec<ContactStatus> = seen.iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [ContactStatus::Wrong, ContactStatus::Wrong, ContactStatus::Ok]);
+    assert!(seen[0].1 > 0 && seen[2].1 > seen[1].1, "whoever is planned for is planned anew: {seen:?}");
+    let told = ledger.outbox(worker(), &[], 100).await.unwrap();
+    let wrong = told.iter().filter(|event| event.routing_key == "contact.wrong.ehr");
+    assert_eq!(wrong.count(), 1, "told once");
+    for (reference, text) in [("SM6", "CALL"), ("SM7", "Español por favor")] {
+        let outcome = ledger.reply(&ask(reference, text)).await.unwrap();
+        assert!(
+            matches!(outcome, ReplyOutcome::New { changed: false, .. }),
+            "{text}: nothing to be confirmed"
+        );
+    }
     household(&ledger).await;
+    assert_eq!(reply(&ledger, "SM8", "STOP").await, Intent::Stop);
     assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "no", "it binds those who come later");
 }
 

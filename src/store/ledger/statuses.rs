@@ -1,0 +1,88 @@
+//! What was found out about addresses of people who are not in the directory. Their contacts come with each job, so that no
+//! record can be marked: it is kept by the address alone, and honoured whoever sends it again.
+
+use std::collections::HashMap;
+
+use super::Ledger;
+use crate::domain::phi::Phi;
+use crate::domain::words::{Channel, ContactStatus};
+use crate::store::Result;
+use crate::store::columns::Columns;
+use crate::store::engine::{Args, Engine, args, bytes, texts};
+use crate::store::rows::Subject;
+
+/// A contact that was found not to work.
+type Spoilt = (Channel, Phi, ContactStatus);
+
+impl<E: Engine> Ledger<E> {
+    /// Marks an address over these channels; whoever is planned for there is planned anew. False: it is so already.
+    pub(super) async fn mark_address(
+        &self,
+        tx: &mut E::Tx,
+        address: &Phi,
+        channels: &[Channel],
+        (status, evidence): (ContactStatus, &str),
+    ) -> Result<bool> {
+        let index = self.sealer.index(address);
+        let batch = vec![
+            bytes("address_index", channels, |_| index.clone()),
+            texts("channel", channels, |channel| channel.as_str()),
+        ];
+        let rows = E::run(
+            tx,
+            "INSERT INTO address_statuses (address_index, channel, status, at, evidence)
+             SELECT address_index, channel, $1, now(), $2 FROM {input} WHERE true
+             ON CONFLICT (address_index, channel) DO UPDATE SET status = excluded.status, at = excluded.at,
+                 evidence = excluded.evidence
+             WHERE address_statuses.status = 'bad' AND excluded.status <> 'bad' RETURNING channel",
+            args![status.as_str(), evidence].batch(batch),
+        )
+        .await?;
+        if rows.is_empty() {
+            return Ok(false);
+        }
+        Self::bump(tx, &[self.sealer.address_subject(address).as_str()]).await?;
+        Ok(true)
+    }
+
+    /// Somebody there wants to be written to: what was found out before proves nothing any more.
+    pub(super) async fn unmark_address(&self, tx: &mut E::Tx, address: &Phi) -> Result<()> {
+        let index = [self.sealer.index(address)];
+        let columns = vec![bytes("address_index", &index, Clone::clone)];
+        E::run(
+            tx,
+            "DELETE FROM address_statuses WHERE address_index IN (SELECT address_index FROM {input})",
+            Args::none().batch(columns),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// What was found out about the addresses of snapshots; asks nothing where there are none.
+    pub(super) async fn statuses(&self, subjects: &[Subject]) -> Result<HashMap<Phi, Vec<Spoilt>>> {
+        let mut by_index: HashMap<Vec<u8>, &Phi> = HashMap::new();
+        for address in subjects.iter().flat_map(|s| &s.inline_addresses) {
+            by_index.insert(self.sealer.index(address), address);
+        }
+        if by_index.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let indexes: Vec<&Vec<u8>> = by_index.keys().collect();
+        let rows = self
+            .engine
+            .read(
+                "SELECT a.address_index, a.channel, a.status FROM {input}
+                 JOIN address_statuses a ON a.address_index = input.address_index",
+                Args::none().batch(vec![bytes("address_index", &indexes, |index| index.to_vec())]),
+            )
+            .await?;
+        let mut found: HashMap<Phi, Vec<Spoilt>> = HashMap::new();
+        for row in &rows {
+            let Some(&address) = by_index.get(row.bytes(0)?) else { continue };
+            let channel = row.word(1, Channel::from_word)?;
+            let status = row.word(2, ContactStatus::from_word)?;
+            found.entry(address.clone()).or_default().push((channel, address.clone(), status));
+        }
+        Ok(found)
+    }
+}
