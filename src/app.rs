@@ -37,12 +37,16 @@ use crate::store::rules::{ByPriority, Emergencies, LedgerRules, WorkDue};
 use crate::store::sealer::Sealer;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
+use crate::telemetry::{self, Exporter};
 use crate::template::{Finding, SharedCatalogue};
 use crate::watch::{self, Lookout, Teller, Undeliverable};
 
 /// The blind index of a set-up without a key: addresses are hashed, and whoever holds the database can test one.
 /// Mode `live` demands a key.
 const NO_KEY: &[u8; 32] = b"outreachd: no index key was set.";
+
+/// How long a collector may take for the last spans.
+const LAST_SPANS: Duration = Duration::from_millis(1_000);
 
 /// Why nothing runs.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,8 @@ pub enum AppError {
     Listen { section: &'static str, address: SocketAddr, cause: std::io::ErrorKind },
     #[error(transparent)]
     Callbacks(#[from] NoTls),
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Unusable),
     #[error(transparent)]
     Identity(#[from] identity::NoTls),
     #[error(transparent)]
@@ -159,6 +165,7 @@ pub struct Worker {
     consumers: Option<JoinHandle<()>>,
     campaigns: JoinHandle<()>,
     watch: JoinHandle<()>,
+    spans: Exporter,
     stop: CancellationToken,
 }
 
@@ -183,6 +190,7 @@ impl Worker {
         let identity = identity_provider(&config)?.map(Arc::new);
         let simulator = Arc::new(Simulator::start(SimulatorConfig::default()).await?);
         let worker = WorkerId::generate();
+        let (traces, spans) = telemetry::start(&config.telemetry, &name_of(worker))?;
         let broker = broker_options(&config)?.map(Broker::start);
         let carriers = carriers(&config, &simulator)?;
         let providers: Vec<_> = carriers.iter().map(|carrier| carrier.provider.clone()).collect();
@@ -193,6 +201,7 @@ impl Worker {
             carriers,
             publisher: broker.as_ref().map(Broker::publisher),
             courier: Courier::new(&config.events.callbacks)?,
+            traces,
             worker,
             name: name_of(worker),
         });
@@ -255,6 +264,7 @@ impl Worker {
             consumers,
             campaigns,
             watch,
+            spans,
             stop,
         })
     }
@@ -275,6 +285,8 @@ impl Worker {
             let _ = tokio::time::timeout(Duration::from_secs(2), self.watch).await;
         };
         tokio::join!(intake, self.dispatcher.stop());
+        // The last steps are known by now.
+        self.spans.close(LAST_SPANS).await;
         if let Some(broker) = &self.broker {
             broker.close().await;
         }

@@ -19,6 +19,7 @@
 //! 2  template   catalogue, strict render, lint, preview         provider    one file a provider
 //!    store      the ledger: one trait, two databases            broker      RabbitMQ
 //!    callback   results by HTTP, signed                       identity   people's own sign-in, by OpenID Connect
+//!    telemetry  traces, for a collector
 //! 1  policy     decisions: pure, `now` and jitter are arguments config      one section a file
 //! 0  domain     nouns, parsed once and valid ever after; protected health information is masked in `Debug`
 //!    faults     points at which the fault suite ends a process; nothing of it is in a release
@@ -85,5 +86,6 @@ pub mod provider;
 pub mod receipt;
 pub mod simulator;
 pub mod store;
+pub mod telemetry;
 pub mod template;
 pub mod watch;

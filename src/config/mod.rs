@@ -31,6 +31,7 @@ pub mod security;
 pub mod site;
 pub mod source;
 pub mod store;
+pub mod telemetry;
 pub mod templates;
 pub mod work;
 pub mod worker;
@@ -70,6 +71,7 @@ pub struct Config {
     pub events: events::EventsSection,
     pub limits: limits::LimitsSection,
     pub log: log::LogSection,
+    pub telemetry: telemetry::TelemetrySection,
     pub work: work::WorkSection,
     pub campaigns: campaigns::CampaignsSection,
     pub replies: replies::RepliesSection,
@@ -170,6 +172,7 @@ impl Config {
             events: root.section("events", events::EventsSection::read),
             limits: root.section("limits", |s| limits::LimitsSection::read(s, &organisation.default_region)),
             log: root.section("log", log::LogSection::read),
+            telemetry: root.section("telemetry", telemetry::TelemetrySection::read),
             work: root.section("work", work::WorkSection::read),
             campaigns: root.section("campaigns", campaigns::CampaignsSection::read),
             replies: root.section("replies", replies::RepliesSection::read),

@@ -443,6 +443,7 @@ async fn begin(
     let first_byte = corridor.config.worker.first_byte;
     let latest = (committed + first_byte).min(asked + first_byte * 2);
     let mut allowed: std::collections::HashSet<AttemptId> = begun.attempts.into_iter().collect();
+    super::traces::begun(corridor, &rows, &allowed, asked, committed);
     let mut refused = Vec::new();
     for (begin, one) in rows.into_iter().zip(ready) {
         if !allowed.remove(&begin.attempt) {

@@ -34,6 +34,7 @@ mod rules;
 mod send;
 mod settle;
 mod spool;
+mod traces;
 mod voicemail;
 mod wire;
 
@@ -62,6 +63,7 @@ use crate::store::rows::{
     Count, Decided, JobBody, LeasedMessage, MessageFacts, PatientState, Release, Settlement, Work,
 };
 use crate::store::{Store, StoreError};
+use crate::telemetry::Traces;
 use crate::template::{RecipientContext, SharedCatalogue, SiteContext};
 pub use again::{Texts, rendered_again};
 pub use answers::AnswerLetter;
@@ -92,6 +94,8 @@ pub struct Parts {
     pub publisher: Option<Publisher>,
     /// Posts results to the sources that have a callback.
     pub courier: Courier,
+    /// Where what messages go through is traced.
+    pub traces: Traces,
     pub worker: WorkerId,
     pub name: String,
 }
@@ -144,6 +148,7 @@ struct Corridor {
     store: Arc<dyn Store>,
     config: Arc<Config>,
     catalogue: Arc<SharedCatalogue>,
+    traces: Traces,
     lanes: Vec<Arc<Lane>>,
     sites: HashMap<SiteId, SiteContext>,
     rules: Rules,
@@ -286,6 +291,12 @@ impl Handover {
 }
 
 impl Dispatcher {
+    /// Where what messages go through is traced.
+    #[must_use]
+    pub fn traces(&self) -> &Traces {
+        &self.corridor.traces
+    }
+
     /// Starts every stage.
     #[must_use]
     pub fn start(parts: Parts) -> Self {
@@ -301,6 +312,7 @@ impl Dispatcher {
             store: parts.store,
             config: parts.config,
             catalogue: parts.catalogue,
+            traces: parts.traces,
             lanes,
             worker: parts.worker,
             name: parts.name,

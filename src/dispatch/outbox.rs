@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Corridor;
 use crate::broker::{ExchangeRole, Outgoing, Prefix, Publisher, QueueRole};
@@ -31,7 +31,11 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
             }
         };
         let full = events.len() >= AT_ONCE as usize;
+        let from = Instant::now();
         done = publish(publisher.as_ref(), &dead_queue, &events).await;
+        if publisher.is_some() {
+            super::traces::published(&corridor, &events, &done, from);
+        }
         crate::faults::fault_point!("told", !done.is_empty());
         let all = done.len() == events.len();
         if corridor.stopping.is_cancelled() && events.is_empty() {

@@ -70,6 +70,7 @@ pub(super) async fn carry(
         .record(took.as_secs_f64());
     let settlement = settle(&corridor, &lane, &written, outcome);
     count(&settlement, channel);
+    super::traces::sent(&corridor, &settlement, started);
     if settlement.status == AttemptStatus::Failed {
         budget::give_back(&corridor, written.spend).await;
         uncount(&corridor, &written.planned).await;

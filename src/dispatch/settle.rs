@@ -3,7 +3,7 @@
 //! the process must end goes to the spool.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -47,11 +47,13 @@ pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Se
 /// Writes results down, however long it takes.
 pub(super) async fn write(corridor: &Corridor, batch: &[Settlement]) {
     let mut pause = Duration::from_millis(20);
+    let from = Instant::now();
     loop {
         let error = tokio::select! {
             written = corridor.store.settle(batch) => match written {
                 Ok(()) => {
                     crate::faults::fault_point!("settled");
+                    super::traces::settled(corridor, batch, from);
                     return;
                 }
                 Err(error) => error,

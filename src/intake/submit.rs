@@ -1,5 +1,6 @@
 //! From bytes to the ledger, in batches. A bad row never sinks its batch.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::domain::reader::{BodyKind, Expect, PatientMerge, identify, known_key}
 use crate::domain::words::{Priority, Reason};
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, CancelOutcome, Reject, UpsertOutcome};
 use crate::store::{Store, StoreError};
+use crate::telemetry::Caller;
 
 /// Something that came in.
 #[derive(Clone, Debug)]
@@ -68,7 +70,7 @@ impl Intake {
         let now = self.now().await?;
         let mut outcomes: Vec<Option<Outcome>> = Vec::new();
         outcomes.resize_with(items.len(), || None);
-        let mut jobs = Jobs::default();
+        let mut jobs = Jobs { callers: self.callers(&items), ..Jobs::default() };
         let mut patients: Vec<(usize, Patient, Incoming)> = Vec::new();
         for (place, item) in items.into_iter().enumerate() {
             breathe(place).await;
@@ -135,7 +137,8 @@ impl Intake {
 
     /// The jobs of a batch that are ready for the ledger.
     async fn flush(&self, jobs: &mut Jobs, outcomes: &mut [Option<Outcome>]) -> Result<(), StoreError> {
-        let jobs = std::mem::take(jobs);
+        let callers = Arc::clone(&jobs.callers);
+        let jobs = std::mem::replace(jobs, Jobs { callers, ..Jobs::default() });
         if jobs.admissions.is_empty() && jobs.rejects.is_empty() {
             return Ok(());
         }
@@ -173,7 +176,7 @@ impl Intake {
             let patient = urgent == 0 && jobs.admissions.iter().all(|(_, a)| a.raw.is_some());
             reserved = Some(dispatcher.reserve(urgent, jobs.admissions.len() - urgent, patient).await);
         }
-        let is_bare = jobs.is_bare;
+        let (is_bare, callers) = (jobs.is_bare, jobs.callers);
         let (places, admissions): (Vec<usize>, Vec<Admission>) = jobs.admissions.into_iter().unzip();
         let room = reserved.as_ref().map_or(0, Places::count);
         let batch = AdmitBatch { worker: self.worker, admissions, rejects: jobs.rejects, room };
@@ -182,11 +185,12 @@ impl Intake {
             Ok(report) => report,
             Err(error) => {
                 let admissions = places.into_iter().zip(batch.admissions).collect();
-                return Err((error, Jobs { admissions, rejects: batch.rejects, is_bare }));
+                return Err((error, Jobs { admissions, rejects: batch.rejects, is_bare, callers }));
             }
         };
         for ((place, admission), outcome) in places.iter().zip(&batch.admissions).zip(&report.outcomes) {
             count(outcome);
+            self.trace(admission, outcome, callers.get(place).copied(), asked);
             set(outcomes, *place, Some(answer(admission, outcome)));
         }
         if let (Some(dispatcher), Some(reserved)) = (&self.dispatcher, reserved) {
@@ -307,6 +311,8 @@ struct Jobs {
     rejects: Vec<Reject>,
     /// Nothing describes them any more but the bodies, which any database takes.
     is_bare: bool,
+    /// The callers' spans, by place.
+    callers: Arc<HashMap<usize, Caller>>,
 }
 
 impl Jobs {
@@ -319,6 +325,7 @@ impl Jobs {
             admissions: self.admissions.split_off(self.admissions.len() / 2),
             rejects: self.rejects.split_off(self.rejects.len().div_ceil(2)),
             is_bare: false,
+            callers: Arc::clone(&self.callers),
         };
         (self, right)
     }
