@@ -116,6 +116,7 @@ impl IdentityProvider {
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
             .no_proxy()
             .user_agent(concat!("outreachd/", env!("CARGO_PKG_VERSION")))
             .build()

@@ -94,16 +94,35 @@ impl WorkerProcess {
         *self.usage.lock().unwrap()
     }
 
+    /// Where its API has this path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Waits until it takes requests.
+    pub(crate) async fn until_it_answers(&self) {
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        while reqwest::get(self.url("/healthz")).await.is_err() {
+            assert!(std::time::Instant::now() < end, "it answers nobody: {}", self.tail());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// What it says to whoever measures it.
     pub(crate) async fn metrics(&self) -> String {
-        let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        reqwest::get(url).await.unwrap().error_for_status().unwrap().text().await.unwrap()
+        reqwest::get(self.url("/metrics")).await.unwrap().error_for_status().unwrap().text().await.unwrap()
     }
 
     /// What it says to a probe that asks whether it is ready.
     pub(crate) async fn ready(&self) -> serde_json::Value {
-        let url = format!("http://127.0.0.1:{}/readyz", self.port);
-        let text = reqwest::get(url).await.unwrap().error_for_status().unwrap().text().await.unwrap();
+        let text = reqwest::get(self.url("/readyz"))
+            .await
+            .unwrap()
+            .error_for_status()
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         serde_json::from_str(&text).unwrap()
     }
 

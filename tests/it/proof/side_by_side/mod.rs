@@ -1,5 +1,5 @@
-//! How fast, beside others, in one run: ours; ours with one commit a message; Celery; a pipeline without features, in
-//! batches and one by one.
+//! How fast, beside others, in one run: ours; ours unsealed; ours with somebody at the live log; ours with one commit a
+//! message; Celery; a pipeline without features, in batches and one by one.
 //! `tests/side_by_side/run` gives the numbers. A piece whose counts are off is void, and the run with it.
 
 mod bare;
@@ -26,6 +26,10 @@ use crate::support::house::patient;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Ours,
+    /// The same with `[security] encryption = false`.
+    Unsealed,
+    /// The same while somebody reads the live log.
+    Watched,
     /// The same program with `[worker] batch = 1`: what is admitted, begun and settled is one message. Its statements are
     /// made for many, and cost more for one than others would.
     Single,
@@ -37,11 +41,14 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Ours, Self::Single, Self::Celery, Self::Bare, Self::BareSingle];
+    const ALL: [Self; 7] =
+        [Self::Ours, Self::Unsealed, Self::Watched, Self::Single, Self::Celery, Self::Bare, Self::BareSingle];
 
     const fn word(self) -> &'static str {
         match self {
             Self::Ours => "ours",
+            Self::Unsealed => "unsealed",
+            Self::Watched => "watched",
             Self::Single => "single",
             Self::Celery => "celery",
             Self::Bare => "bare",
@@ -52,7 +59,7 @@ impl Kind {
     /// Jobs a second of the first, short piece, which tells how many the others take.
     const fn guess(self) -> u64 {
         match self {
-            Self::Ours => 4_000,
+            Self::Ours | Self::Unsealed | Self::Watched => 2_000,
             Self::Single | Self::Celery => 300,
             Self::Bare => 8_000,
             Self::BareSingle => 1_500,
@@ -160,11 +167,16 @@ async fn piece(kind: Kind, jobs: u64, plan: Plan, size: &Size) -> Piece {
     fill(kind, &rig, jobs).await;
     let before = rig.cpu_ms();
     let mut running = match kind {
-        Kind::Ours => Running::Worker(rig.worker()),
+        Kind::Ours | Kind::Watched => Running::Worker(rig.worker()),
+        Kind::Unsealed => Running::Worker(rig.worker_with(&[("OUTREACHD_SECURITY__ENCRYPTION", "false")])),
         Kind::Single => Running::Worker(rig.worker_with(&[("OUTREACHD_WORKER__BATCH", "1")])),
         Kind::Celery => Running::Celery(Celery::start(&rig, size.processes)),
         Kind::Bare => Running::Bare(Bare::start(&rig, Shape { batch: 500, at_once: 4 }).await),
         Kind::BareSingle => Running::Bare(Bare::start(&rig, Shape { batch: 1, at_once: 64 }).await),
+    };
+    let mut watcher = match (&running, kind) {
+        (Running::Worker(worker), Kind::Watched) => Some(watch(worker).await),
+        _ => None,
     };
     let limit = Duration::from_secs(size.seconds * 5 + 60);
     let _ = tokio::time::timeout(limit, rig.simulator.wait_for_hits(1)).await;
@@ -190,8 +202,37 @@ async fn piece(kind: Kind, jobs: u64, plan: Plan, size: &Size) -> Piece {
     }
     let counts = counts(kind, &rig, jobs).await;
     void = void.or_else(|| off(&counts, jobs));
+    let lines = match &mut watcher {
+        Some(watcher) => Some(watcher.await.unwrap()),
+        None => None,
+    };
+    if lines == Some(0) {
+        void = Some("nobody saw the live log".to_owned());
+    }
     let rate = round(jobs as f64 * 1_000.0 / ms as f64);
-    Piece { kind: kind.word(), jobs, ms, rate, counts, cpu_ms: json!(cpu), void }
+    Piece { kind: kind.word(), jobs, ms, rate, counts, lines, cpu_ms: json!(cpu), void }
+}
+
+/// Reads the live log until the worker ends; answers how many lines came, those left out among them.
+async fn watch(worker: &WorkerProcess) -> tokio::task::JoinHandle<u64> {
+    worker.until_it_answers().await;
+    let mut stream = reqwest::get(worker.url("/v1/stream")).await.unwrap().error_for_status().unwrap();
+    tokio::spawn(async move {
+        let mut lines = 0;
+        let mut rest = Vec::new();
+        while let Ok(Some(chunk)) = stream.chunk().await {
+            rest.extend(chunk);
+            while let Some(end) = rest.windows(2).position(|pair| pair == b"\n\n") {
+                let told = String::from_utf8(rest.drain(..end + 2).collect()).unwrap();
+                lines += match told.split_once("data: ") {
+                    Some((head, data)) if head.contains("skipped") => data.trim().parse().unwrap(),
+                    Some((_, data)) => serde_json::from_str::<Vec<Value>>(data).unwrap().len() as u64,
+                    None => 0,
+                };
+            }
+        }
+        lines
+    })
 }
 
 async fn fill(kind: Kind, rig: &Rig, jobs: u64) {
@@ -201,7 +242,7 @@ async fn fill(kind: Kind, rig: &Rig, jobs: u64) {
     match kind {
         Kind::Celery => return celery::fill(rig, &bodies, people).await,
         Kind::Bare | Kind::BareSingle => bare::create(rig).await,
-        Kind::Ours | Kind::Single => {
+        Kind::Ours | Kind::Unsealed | Kind::Watched | Kind::Single => {
             let known: Vec<Value> =
                 (0..people).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect();
             rig.know(&known).await;
@@ -213,7 +254,7 @@ async fn fill(kind: Kind, rig: &Rig, jobs: u64) {
 /// Where the counts of a kind stand: jobs that are done in its ledger.
 const fn done(kind: Kind) -> &'static str {
     match kind {
-        Kind::Ours | Kind::Single => {
+        Kind::Ours | Kind::Unsealed | Kind::Watched | Kind::Single => {
             "SELECT count(*) FROM messages WHERE status = 'sent' AND due_at IS NULL AND lease_until IS NULL"
         }
         Kind::Celery => "SELECT count(*) FROM celery.messages WHERE status = 'sent'",
@@ -228,7 +269,9 @@ async fn settled(kind: Kind, rig: &Rig, jobs: u64, limit: Duration) -> Result<()
     loop {
         let done = rig.number(done(kind)).await;
         let told = match kind {
-            Kind::Ours | Kind::Single => rig.number("SELECT count(*) FROM outbox").await == 0,
+            Kind::Ours | Kind::Unsealed | Kind::Watched | Kind::Single => {
+                rig.number("SELECT count(*) FROM outbox").await == 0
+            }
             Kind::Celery => u64::from(rig.tap.depths(&["tap"]).await["tap"]) >= jobs,
             Kind::Bare | Kind::BareSingle => true,
         };
@@ -292,12 +335,13 @@ fn counts_that_are_off_make_a_piece_void() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_and_without_batches_each_job_is_sent_once() {
     let size = Size { seconds: 5, rounds: 1, processes: 1, kinds: Vec::new() };
-    let (single, bare, alone) = tokio::join!(
+    let (single, watched, bare, alone) = tokio::join!(
         piece(Kind::Single, 50, Plan::default(), &size),
+        piece(Kind::Watched, 300, Plan::default(), &size),
         piece(Kind::Bare, 600, Plan::default(), &size),
         piece(Kind::BareSingle, 100, Plan::default(), &size)
     );
-    for one in [single, bare, alone] {
+    for one in [single, watched, bare, alone] {
         assert_eq!(one.void, None, "{one:?}");
     }
 }

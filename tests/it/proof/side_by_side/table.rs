@@ -15,6 +15,8 @@ pub(super) struct Piece {
     /// Jobs a second.
     pub(super) rate: f64,
     pub(super) counts: BTreeMap<&'static str, u64>,
+    /// Lines that somebody read in the live log, where somebody did.
+    pub(super) lines: Option<u64>,
     pub(super) cpu_ms: Value,
     /// Why it does not count.
     pub(super) void: Option<String>,
@@ -70,6 +72,7 @@ fn a_table_has_medians_ranges_and_ratios_of_what_counts() {
         ms: 60_000,
         rate,
         counts: BTreeMap::new(),
+        lines: None,
         cpu_ms: Value::Null,
         void: void.map(str::to_owned),
     };
