@@ -285,11 +285,13 @@ impl Worker {
             let _ = tokio::time::timeout(Duration::from_secs(2), self.watch).await;
         };
         tokio::join!(intake, self.dispatcher.stop());
+        let broker = async {
+            if let Some(broker) = &self.broker {
+                broker.close().await;
+            }
+        };
         // The last steps are known by now.
-        self.spans.close(LAST_SPANS).await;
-        if let Some(broker) = &self.broker {
-            broker.close().await;
-        }
+        tokio::join!(broker, self.spans.close(LAST_SPANS));
     }
 }
 

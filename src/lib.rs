@@ -42,7 +42,7 @@
 //!    when planning: `begin` writes an attempt only where the patient's revision is the one that was decided on.
 //! 5. **No path leads around the rate gate.**
 //! 6. **Policy reads no clock, no source of chance, no store.**
-//! 7. **No log line, metric, error text, header, routing key or event holds a name, an address, a number or a body.**
+//! 7. **No log line, metric, span, error text, header, routing key or event holds a name, an address, a number or a body.**
 //!    Job bodies may lie in the job queues; parked bodies lie in the ledger.
 //! 8. **Every queue, body, batch, retry, wait and page has a limit.** Backlog waits in the broker or the ledger, never
 //!    in memory.

@@ -296,12 +296,6 @@ impl Handover {
 }
 
 impl Dispatcher {
-    /// Where what messages go through is traced.
-    #[must_use]
-    pub fn traces(&self) -> &Traces {
-        &self.corridor.traces
-    }
-
     /// Starts every stage.
     #[must_use]
     pub fn start(parts: Parts) -> Self {

@@ -45,6 +45,7 @@ enum Outcome {
 struct Sent {
     written: Written,
     outcome: Outcome,
+    started: Instant,
     took: Duration,
     /// A breaker has opened.
     opened: bool,
@@ -60,7 +61,7 @@ pub(super) async fn carry(
 ) {
     let sent = corridor.wire.spawn(send(corridor.clone(), lane.clone(), written, permit, wire));
     // What nobody can tell of stands in the ledger as begun, and is unknown once its lease has run out.
-    let Ok(Sent { written, outcome, took, opened }) = sent.await else { return };
+    let Ok(Sent { written, outcome, started, took, opened }) = sent.await else { return };
     crate::faults::fault_point!("answered");
     let provider = lane.provider.as_ref();
     let channel = written.planned.route.channel;
@@ -68,7 +69,7 @@ pub(super) async fn carry(
         .record(took.as_secs_f64());
     let settlement = settle(&corridor, &lane, &written, outcome);
     count(&settlement, channel);
-    super::traces::sent(&corridor, &settlement, started);
+    super::traces::sent(&corridor, &settlement, started, started + took);
     if settlement.status == AttemptStatus::Failed {
         budget::give_back(&corridor, written.spend).await;
         uncount(&corridor, &written.planned).await;
@@ -112,7 +113,7 @@ async fn send(
     if provider.reports() && matches!(outcome, Outcome::Answer(Ok(_))) {
         lane.guard.taken(written.attempt);
     }
-    Sent { written, outcome, took, opened }
+    Sent { written, outcome, started, took, opened }
 }
 
 /// Nobody was disturbed: the caps forget it. Should the ledger be away they remember too much, never too little.

@@ -18,7 +18,6 @@ use crate::domain::problem::Problem;
 use crate::domain::reader::{identify, known_key};
 use crate::domain::words::{Priority, Reason};
 use crate::store::rows::Reject;
-use crate::telemetry::Caller;
 
 /// So long at most it is waited for room between two batches.
 const LONGEST_REST: Duration = Duration::from_millis(250);
@@ -111,6 +110,7 @@ fn vouched(intake: &Intake, delivery: &Delivery) -> Option<SourceName> {
 }
 
 fn incoming(intake: &Intake, queue: QueueRole, delivery: &Delivery) -> Incoming {
+    let traceparent = delivery.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("traceparent"));
     Incoming {
         body: delivery.body.clone(),
         arrival: Arrival {
@@ -120,21 +120,12 @@ fn incoming(intake: &Intake, queue: QueueRole, delivery: &Delivery) -> Incoming 
             correlation_id: delivery.correlation_id.clone(),
             origin: queue.word().to_owned(),
             asked_by: delivery.user_id.clone(),
-            caller: caller(intake, delivery),
+            traceparent: intake.traceparent(traceparent.map(|(_, value)| value.as_str())),
         },
         key: Some(delivery.routing_key.clone()),
         redelivered: delivery.redelivered,
         park: true,
     }
-}
-
-/// The span that it was published in (W3C Trace Context), where traces are asked for.
-fn caller(intake: &Intake, delivery: &Delivery) -> Option<Caller> {
-    if !intake.dispatcher.as_ref()?.traces().are_on() {
-        return None;
-    }
-    let header = delivery.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("traceparent"));
-    header.and_then(|(_, value)| Caller::parse(value))
 }
 
 /// What the broker itself gave up: parked with its reason, and reported.

@@ -1,6 +1,5 @@
 //! From bytes to the ledger, in batches. A bad row never sinks its batch.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::gatekeeper::{Arrival, Gatekeeper};
 use super::people::not_taken;
+use super::traces::Parents;
 use crate::dispatch::{Dispatcher, Handover, Places, breathe};
 use crate::domain::ids::{JobId, MessageId, ParkedId, SourceName, WorkerId};
 use crate::domain::job::{Cancel, Job};
@@ -17,7 +17,6 @@ use crate::domain::reader::{BodyKind, Expect, PatientMerge, identify, known_key}
 use crate::domain::words::{Priority, Reason};
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, CancelOutcome, Reject, UpsertOutcome};
 use crate::store::{Store, StoreError};
-use crate::telemetry::Caller;
 
 /// Something that came in.
 #[derive(Clone, Debug)]
@@ -70,7 +69,8 @@ impl Intake {
         let now = self.now().await?;
         let mut outcomes: Vec<Option<Outcome>> = Vec::new();
         outcomes.resize_with(items.len(), || None);
-        let mut jobs = Jobs { callers: self.callers(&items), ..Jobs::default() };
+        let mut jobs = Jobs::default();
+        let parents = Parents::of(&items);
         let mut patients: Vec<(usize, Patient, Incoming)> = Vec::new();
         for (place, item) in items.into_iter().enumerate() {
             breathe(place).await;
@@ -82,7 +82,7 @@ impl Intake {
                 Ok(Read::Patient(patient)) => patients.push((place, *patient, item)),
                 Ok(Read::Cancel(cancel)) => {
                     // What came before it in this batch is in the ledger first.
-                    self.flush(&mut jobs, &mut outcomes).await?;
+                    self.flush(&mut jobs, &parents, &mut outcomes).await?;
                     let outcome = match self.retry(|| self.store.cancel(std::slice::from_ref(&cancel))).await
                     {
                         Ok(mut answers) => answers.pop().map(Outcome::Cancel),
@@ -108,7 +108,7 @@ impl Intake {
             }
         }
         self.upsert(&mut patients, &mut jobs, &mut outcomes).await?;
-        self.flush(&mut jobs, &mut outcomes).await?;
+        self.flush(&mut jobs, &parents, &mut outcomes).await?;
         if let Some(dispatcher) = &self.dispatcher {
             dispatcher.nudge();
         }
@@ -136,15 +136,19 @@ impl Intake {
     }
 
     /// The jobs of a batch that are ready for the ledger.
-    async fn flush(&self, jobs: &mut Jobs, outcomes: &mut [Option<Outcome>]) -> Result<(), StoreError> {
-        let callers = Arc::clone(&jobs.callers);
-        let jobs = std::mem::replace(jobs, Jobs { callers, ..Jobs::default() });
+    async fn flush(
+        &self,
+        jobs: &mut Jobs,
+        parents: &Parents,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), StoreError> {
+        let jobs = std::mem::take(jobs);
         if jobs.admissions.is_empty() && jobs.rejects.is_empty() {
             return Ok(());
         }
         let mut stack = vec![jobs];
         while let Some(jobs) = stack.pop() {
-            let Err((error, jobs)) = self.admit(jobs, outcomes).await else { continue };
+            let Err((error, jobs)) = self.admit(jobs, parents, outcomes).await else { continue };
             match error {
                 // One of the rows is more than the database takes: halve until it stands alone, and park it.
                 StoreError::Data(code) if jobs.len() > 1 => {
@@ -168,7 +172,12 @@ impl Intake {
     }
 
     /// Writes the jobs, and gives them back where the ledger would not have them.
-    async fn admit(&self, jobs: Jobs, outcomes: &mut [Option<Outcome>]) -> Result<(), (StoreError, Jobs)> {
+    async fn admit(
+        &self,
+        jobs: Jobs,
+        parents: &Parents,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), (StoreError, Jobs)> {
         let mut reserved = None;
         if let Some(dispatcher) = &self.dispatcher {
             let urgent = jobs.admissions.iter().filter(|(_, a)| a.facts.priority == Priority::Urgent).count();
@@ -176,7 +185,7 @@ impl Intake {
             let patient = urgent == 0 && jobs.admissions.iter().all(|(_, a)| a.raw.is_some());
             reserved = Some(dispatcher.reserve(urgent, jobs.admissions.len() - urgent, patient).await);
         }
-        let (is_bare, callers) = (jobs.is_bare, jobs.callers);
+        let is_bare = jobs.is_bare;
         let (places, admissions): (Vec<usize>, Vec<Admission>) = jobs.admissions.into_iter().unzip();
         let room = reserved.as_ref().map_or(0, Places::count);
         let batch = AdmitBatch { worker: self.worker, admissions, rejects: jobs.rejects, room };
@@ -185,12 +194,12 @@ impl Intake {
             Ok(report) => report,
             Err(error) => {
                 let admissions = places.into_iter().zip(batch.admissions).collect();
-                return Err((error, Jobs { admissions, rejects: batch.rejects, is_bare, callers }));
+                return Err((error, Jobs { admissions, rejects: batch.rejects, is_bare }));
             }
         };
         for ((place, admission), outcome) in places.iter().zip(&batch.admissions).zip(&report.outcomes) {
             count(outcome);
-            self.trace(admission, outcome, callers.get(place).copied(), asked);
+            self.trace(admission, outcome, parents.at(*place), asked);
             set(outcomes, *place, Some(answer(admission, outcome)));
         }
         if let (Some(dispatcher), Some(reserved)) = (&self.dispatcher, reserved) {
@@ -236,7 +245,7 @@ impl Intake {
     /// # Errors
     /// The ledger is away.
     pub(super) async fn park(&self, rejects: Vec<Reject>) -> Result<(), StoreError> {
-        self.flush(&mut Jobs { rejects, ..Jobs::default() }, &mut []).await
+        self.flush(&mut Jobs { rejects, ..Jobs::default() }, &Parents::default(), &mut []).await
     }
 
     /// Two transactions that met are no failure: one of them goes again.
@@ -311,8 +320,6 @@ struct Jobs {
     rejects: Vec<Reject>,
     /// Nothing describes them any more but the bodies, which any database takes.
     is_bare: bool,
-    /// The callers' spans, by place.
-    callers: Arc<HashMap<usize, Caller>>,
 }
 
 impl Jobs {
@@ -325,7 +332,6 @@ impl Jobs {
             admissions: self.admissions.split_off(self.admissions.len() / 2),
             rejects: self.rejects.split_off(self.rejects.len().div_ceil(2)),
             is_bare: false,
-            callers: Arc::clone(&self.callers),
         };
         (self, right)
     }

@@ -1,18 +1,33 @@
 //! Where a message's trace begins.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::submit::{Incoming, Intake};
 use crate::store::rows::{Admission, AdmitOutcome};
-use crate::telemetry::{Caller, Step};
+use crate::telemetry::{Step, TraceParent};
+
+/// The spans that the jobs of a batch came from, by their places in it; none while nothing is traced.
+#[derive(Debug, Default)]
+pub(super) struct Parents(HashMap<usize, TraceParent>);
+
+impl Parents {
+    pub(super) fn of(items: &[Incoming]) -> Self {
+        let named = |(place, item): (usize, &Incoming)| Some((place, item.arrival.traceparent?));
+        Self(items.iter().enumerate().filter_map(named).collect())
+    }
+
+    pub(super) fn at(&self, place: usize) -> Option<TraceParent> {
+        self.0.get(&place).copied()
+    }
+}
 
 impl Intake {
-    /// The callers' spans, by place; none while nothing is traced.
-    pub(super) fn callers(&self, items: &[Incoming]) -> Arc<HashMap<usize, Caller>> {
-        let traced = items.iter().enumerate().filter_map(|(place, item)| Some((place, item.arrival.caller?)));
-        Arc::new(traced.collect())
+    /// What a job's header `traceparent` names, where messages are traced here.
+    #[must_use]
+    pub fn traceparent(&self, header: Option<&str>) -> Option<TraceParent> {
+        let traced = self.dispatcher.as_ref().is_some_and(|dispatcher| dispatcher.traces().are_on());
+        header.filter(|_| traced).and_then(TraceParent::parse)
     }
 
     /// What a message goes through begins with this.
@@ -20,7 +35,7 @@ impl Intake {
         &self,
         admission: &Admission,
         outcome: &AdmitOutcome,
-        caller: Option<Caller>,
+        parent: Option<TraceParent>,
         asked: Instant,
     ) {
         let (id, result) = match outcome {
@@ -34,7 +49,7 @@ impl Intake {
         let facts = &admission.facts;
         trace
             .step(Step::Intake, asked, Instant::now())
-            .led_to_by(caller)
+            .led_to_by(parent)
             .with("outreach.source", facts.source.to_string())
             .with("outreach.job_id", facts.job_id.to_string())
             .with("outreach.template", facts.template.to_string())

@@ -27,13 +27,17 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is read of an answer.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// That spans are dropped is logged at most so often.
+/// That a collector is away is logged at most so often.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// No client can be made.
+/// Nothing can be exported.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("[telemetry]: spans cannot be exported: no TLS on this machine; install its root certificates")]
-pub struct Unusable;
+pub enum Unusable {
+    #[error("[telemetry]: spans cannot be exported: no TLS on this machine; install its root certificates")]
+    NoTls,
+    #[error("[telemetry] traces_url: must be a URI of ASCII only; percent-encode the rest")]
+    Address,
+}
 
 /// What sends spans to the collector.
 #[derive(Debug)]
@@ -45,7 +49,7 @@ pub struct Exporter {
 /// Starts exporting, where a collector is named. `instance` is this worker's name.
 ///
 /// # Errors
-/// TLS cannot be set up on this machine.
+/// TLS cannot be set up on this machine, or the collector's address is none for it.
 pub fn start(settings: &TelemetrySection, instance: &str) -> Result<(Traces, Exporter), Unusable> {
     let stop = CancellationToken::new();
     let Some(url) = &settings.traces_url else {
@@ -58,7 +62,7 @@ pub fn start(settings: &TelemetrySection, instance: &str) -> Result<(Traces, Exp
         .no_proxy()
         .user_agent(concat!("outreachd/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(|_| Unusable)?;
+        .map_err(|_| Unusable::NoTls)?;
     let key = settings.traces_authorization.as_ref();
     let headers: HashMap<String, String> =
         key.map(|key| ("authorization".to_owned(), key.expose().to_owned())).into_iter().collect();
@@ -72,7 +76,7 @@ pub fn start(settings: &TelemetrySection, instance: &str) -> Result<(Traces, Exp
         // What one request does not bring in is dropped: there is more to come.
         .with_retry_policy(RetryPolicy::disabled())
         .build()
-        .map_err(|_| Unusable)?;
+        .map_err(|_| Unusable::Address)?;
     let resource = Resource::builder_empty()
         .with_service_name("outreachd")
         .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
@@ -96,41 +100,73 @@ impl Exporter {
 }
 
 async fn run(exporter: SpanExporter, mut queue: mpsc::Receiver<SpanData>, stop: CancellationToken) {
-    let mut complained: Option<Instant> = None;
+    let mut outage = Outage::default();
     loop {
-        let mut batch = Vec::with_capacity(AT_ONCE);
-        tokio::select! {
-            _ = queue.recv_many(&mut batch, AT_ONCE) => {}
-            () = stop.cancelled() => {
-                // What stands in it is still read.
-                queue.close();
-                queue.recv_many(&mut batch, AT_ONCE).await;
-            }
-        }
+        let batch = gather(&mut queue, &stop).await;
         if batch.is_empty() {
             return;
         }
-        let until = Instant::now() + LINGER;
-        while batch.len() < AT_ONCE {
-            let more = AT_ONCE - batch.len();
-            tokio::select! {
-                taken = queue.recv_many(&mut batch, more) => if taken == 0 { break },
-                () = tokio::time::sleep_until(until) => break,
-                () = stop.cancelled(), if !stop.is_cancelled() => break,
-            }
-        }
         let spans = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-        match exporter.export(batch).await {
-            Ok(()) => metrics::counter!("outreachd_spans_exported_total").increment(spans),
-            // The error's text may hold what the collector answered.
-            Err(_) => {
-                metrics::counter!("outreachd_spans_dropped_total", "why" => "not_taken").increment(spans);
-                if complained.is_none_or(|at| at.elapsed() > SILENCE) {
-                    complained = Some(Instant::now());
-                    tracing::warn!(spans, "the collector does not take spans; they are dropped and counted");
-                }
+        // An error's text may hold what the collector answered.
+        if exporter.export(batch).await.is_ok() {
+            metrics::counter!("outreachd_spans_exported_total").increment(spans);
+            outage.is_over();
+        } else {
+            metrics::counter!("outreachd_spans_dropped_total", "why" => "not_taken").increment(spans);
+            if outage.goes_on(Instant::now()) {
+                tracing::warn!(
+                    "the collector does not take spans; they are dropped and counted until it does"
+                );
             }
         }
+    }
+}
+
+/// The next batch; empty: there will be none.
+async fn gather(queue: &mut mpsc::Receiver<SpanData>, stop: &CancellationToken) -> Vec<SpanData> {
+    let mut batch = Vec::with_capacity(AT_ONCE);
+    let mut until = None;
+    while batch.len() < AT_ONCE {
+        let more = AT_ONCE - batch.len();
+        let lingered = async move {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            taken = queue.recv_many(&mut batch, more) => match taken {
+                0 => break,
+                _ => until = until.or(Some(Instant::now() + LINGER)),
+            },
+            () = lingered => break,
+            // What stands in it is still read.
+            () = stop.cancelled(), if !queue.is_closed() => queue.close(),
+        }
+    }
+    batch
+}
+
+/// Whether the collector takes spans, and when somebody was last told that it does not.
+#[derive(Debug, Default)]
+struct Outage {
+    is_on: bool,
+    told: Option<Instant>,
+}
+
+impl Outage {
+    /// It has not taken some. Answers whether that is news: once an outage, and not again at once where outages are short.
+    fn goes_on(&mut self, now: Instant) -> bool {
+        let is_known = std::mem::replace(&mut self.is_on, true);
+        let is_news = !is_known && self.told.is_none_or(|told| now.duration_since(told) > SILENCE);
+        if is_news {
+            self.told = Some(now);
+        }
+        is_news
+    }
+
+    fn is_over(&mut self) {
+        self.is_on = false;
     }
 }
 
@@ -162,6 +198,20 @@ mod tests {
     use super::*;
     use crate::domain::ids::MessageId;
     use crate::telemetry::Step;
+
+    #[test]
+    fn an_outage_is_told_of_once() {
+        let mut outage = Outage::default();
+        let now = Instant::now();
+        assert!(outage.goes_on(now));
+        assert!(!outage.goes_on(now + SILENCE * 9));
+        outage.is_over();
+        assert!(outage.goes_on(now + SILENCE * 10));
+        outage.is_over();
+        assert!(!outage.goes_on(now + SILENCE * 11));
+        outage.is_over();
+        assert!(outage.goes_on(now + SILENCE * 12));
+    }
 
     #[tokio::test]
     async fn a_collector_that_never_answers_is_left_in_time() {

@@ -11,16 +11,17 @@
 
 mod export;
 mod span;
+mod traceparent;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::mpsc;
 
 pub use self::export::{Exporter, Unusable, start};
-pub use self::span::{Caller, Span, Step};
+pub use self::span::{Span, Step};
+pub use self::traceparent::TraceParent;
 use crate::domain::ids::MessageId;
 
 /// Where spans are handed in; switched off, nobody takes any.
@@ -32,8 +33,6 @@ struct Desk {
     queue: mpsc::Sender<SpanData>,
     /// Of 2^32 messages so many are traced.
     share: u64,
-    /// One instant by both clocks.
-    anchor: (Instant, SystemTime),
     scope: InstrumentationScope,
 }
 
@@ -52,10 +51,9 @@ impl Traces {
             reason = "a number from 0 to 2^32, to which the configuration's bounds lead"
         )]
         let share = (ratio * 4_294_967_296.0) as u64;
-        let anchor = (Instant::now(), SystemTime::now());
         let scope =
             InstrumentationScope::builder("outreachd").with_version(env!("CARGO_PKG_VERSION")).build();
-        Self(Some(Arc::new(Desk { queue, share, anchor, scope })))
+        Self(Some(Arc::new(Desk { queue, share, scope })))
     }
 
     /// Whether anything is traced.
@@ -75,15 +73,6 @@ impl Traces {
 }
 
 impl Desk {
-    /// An instant by the clock of the machine.
-    fn time(&self, at: Instant) -> SystemTime {
-        let (instant, time) = self.anchor;
-        match at.checked_duration_since(instant) {
-            Some(later) => time + later,
-            None => time - instant.duration_since(at),
-        }
-    }
-
     fn hand_in(&self, span: SpanData) {
         if self.queue.try_send(span).is_err() {
             metrics::counter!("outreachd_spans_dropped_total", "why" => "queue_full").increment(1);
@@ -93,6 +82,8 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use uuid::Uuid;
 
     use super::*;

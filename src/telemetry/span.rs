@@ -1,13 +1,13 @@
 //! One step of a message's way, as a span.
 
 use std::borrow::Cow;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::Trace;
+use super::{Trace, TraceParent};
 use crate::domain::ids::AttemptId;
 
 /// The steps, by the names that spans have.
@@ -25,6 +25,8 @@ pub enum Step {
     Settle,
     /// An event of it is published.
     Publish,
+    /// Its provider says what became of an attempt.
+    Receipt,
 }
 
 impl Step {
@@ -38,47 +40,17 @@ impl Step {
             Self::Send => "send",
             Self::Settle => "settle",
             Self::Publish => "publish",
+            Self::Receipt => "receipt",
         }
     }
 
     const fn kind(self) -> SpanKind {
         match self {
-            Self::Intake => SpanKind::Consumer,
+            Self::Intake | Self::Receipt => SpanKind::Consumer,
             Self::Send => SpanKind::Client,
             Self::Publish => SpanKind::Producer,
             Self::Decide | Self::Begin | Self::Settle => SpanKind::Internal,
         }
-    }
-}
-
-/// The span of a caller that a job came from (W3C Trace Context, `traceparent`). It is linked to: a message has a trace of
-/// its own, for it may live for days, and its job may have been one of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
-    trace: TraceId,
-    span: SpanId,
-}
-
-impl Caller {
-    /// Reads a `traceparent`; `None`: it is none.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('-');
-        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let hex = |text: &str, digits| {
-            text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        };
-        let known = hex(version, 2) && version != "ff" && hex(trace, 32) && hex(span, 16) && hex(flags, 2);
-        // Versions to come may add parts.
-        if !known || (version == "00" && parts.next().is_some()) {
-            return None;
-        }
-        let caller = Self { trace: TraceId::from_hex(trace).ok()?, span: SpanId::from_hex(span).ok()? };
-        (caller.trace != TraceId::INVALID && caller.span != SpanId::INVALID).then_some(caller)
-    }
-
-    fn context(self) -> SpanContext {
-        SpanContext::new(self.trace, self.span, TraceFlags::SAMPLED, true, TraceState::default())
     }
 }
 
@@ -91,24 +63,31 @@ pub struct Span<'t> {
 }
 
 impl<'t> Trace<'t> {
+    /// What follows from the message elsewhere hangs on its intake, as its own steps do.
+    #[must_use]
+    pub fn parent(self) -> TraceParent {
+        TraceParent::new(self.id(), half(self.message.0))
+    }
+
     /// A step from one instant to another; it hangs on the message's intake.
     pub fn step(self, step: Step, from: Instant, to: Instant) -> Span<'t> {
         let root = half(self.message.0);
-        let (id, parent) = match step {
+        let (span, parent) = match step {
             Step::Intake => (root, SpanId::INVALID),
             _ => (SpanId::from(rand::random::<u64>().max(1)), root),
         };
-        let trace = TraceId::from(self.message.0.as_u128());
-        let context = SpanContext::new(trace, id, TraceFlags::SAMPLED, false, TraceState::default());
+        // By the clock of the machine as it stands now: it may have been set since this process began.
+        let (now, time) = (Instant::now(), SystemTime::now());
+        let at = |instant| time.checked_sub(now.saturating_duration_since(instant)).unwrap_or(time);
         let data = SpanData {
-            span_context: context,
+            span_context: context(self.id(), span),
             parent_span_id: parent,
             parent_span_is_remote: false,
             span_kind: step.kind(),
             name: Cow::Borrowed(step.as_str()),
-            start_time: self.desk.time(from),
-            end_time: self.desk.time(to.max(from)),
-            attributes: Vec::with_capacity(8),
+            start_time: at(from),
+            end_time: at(to.max(from)),
+            attributes: Vec::with_capacity(16),
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
             links: SpanLinks::default(),
@@ -116,6 +95,10 @@ impl<'t> Trace<'t> {
             instrumentation_scope: self.desk.scope.clone(),
         };
         Span { trace: self, data }.with("outreach.message_id", self.message.to_string())
+    }
+
+    fn id(self) -> TraceId {
+        TraceId::from(self.message.0.as_u128())
     }
 }
 
@@ -136,14 +119,7 @@ impl Span<'_> {
 
     /// It is the span of this attempt, on which what comes after the attempt hangs.
     pub fn of_attempt(mut self, attempt: AttemptId) -> Self {
-        let context = &self.data.span_context;
-        self.data.span_context = SpanContext::new(
-            context.trace_id(),
-            half(attempt.0),
-            context.trace_flags(),
-            false,
-            TraceState::default(),
-        );
+        self.data.span_context = context(self.trace.id(), half(attempt.0));
         self.with("outreach.attempt_id", attempt.to_string())
     }
 
@@ -153,9 +129,9 @@ impl Span<'_> {
         self.with("outreach.attempt_id", attempt.to_string())
     }
 
-    /// A caller's span led to it.
-    pub fn led_to_by(mut self, caller: Option<Caller>) -> Self {
-        self.data.links.links.extend(caller.map(|caller| Link::with_context(caller.context())));
+    /// Another system's span led to it.
+    pub fn led_to_by(mut self, other: Option<TraceParent>) -> Self {
+        self.data.links.links.extend(other.map(|other| Link::with_context(other.context())));
         self
     }
 
@@ -171,38 +147,13 @@ impl Span<'_> {
     }
 }
 
+/// A span of ours: what is traced at all is sampled.
+fn context(trace: TraceId, span: SpanId) -> SpanContext {
+    SpanContext::new(trace, span, TraceFlags::SAMPLED, false, TraceState::default())
+}
+
 /// The half of an id in which chance lies. Never zero: a UUID's variant stands in it.
 fn half(id: uuid::Uuid) -> SpanId {
     let [.., a, b, c, d, e, f, g, h] = *id.as_bytes();
     SpanId::from_bytes([a, b, c, d, e, f, g, h])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// W3C Trace Context, 3.2.
-    #[test]
-    fn a_callers_span_is_read_as_it_is_written() {
-        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let caller = Caller::parse(good).unwrap();
-        assert_eq!(caller.trace.to_string(), "0af7651916cd43dd8448eb211c80319c");
-        assert_eq!(caller.span.to_string(), "b7ad6b7169203331");
-        assert!(
-            Caller::parse("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-comes").is_some()
-        );
-        for bad in [
-            "",
-            "00",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
-            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
-            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
-            "00-0af7651916cd43dd8448eb211c80319-b7ad6b71692033311-01",
-        ] {
-            assert_eq!(Caller::parse(bad), None, "{bad}");
-        }
-    }
 }
