@@ -42,8 +42,9 @@ impl Room {
     pub(super) async fn all_free(&self) {
         let all = |places: usize| u32::try_from(places).unwrap_or(u32::MAX);
         let (normal, urgent) = (all(IN_HAND - URGENT), all(URGENT));
-        // They are never closed.
-        let _ = tokio::join!(self.normal.acquire_many(normal), self.urgent.acquire_many(urgent));
+        // One after the other: two that wait would each hold what the other one wants. They are never closed.
+        let _normal = self.normal.acquire_many(normal).await;
+        let _urgent = self.urgent.acquire_many(urgent).await;
     }
 
     /// Up to so many places, as far as they are free now.
@@ -151,6 +152,11 @@ mod tests {
         let started = std::time::Instant::now();
         assert_eq!(room.reserve_within(patience, 3, 10).await.count(), 3, "the urgent ones have theirs");
         assert!(started.elapsed() >= patience);
-        drop(all);
+        // Whoever waits until nothing is in hand waits for that alone, and not for one another.
+        let both = futures_util::future::join(room.all_free(), room.all_free());
+        let both = tokio::time::timeout(patience * 10, both);
+        let (over, ()) = futures_util::future::join(both, async { drop(all) }).await;
+        assert!(over.is_ok());
+        assert_eq!(room.free_for_urgent(), IN_HAND);
     }
 }
