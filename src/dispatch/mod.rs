@@ -23,6 +23,7 @@ mod lane;
 mod life;
 mod look_up;
 mod outbox;
+mod pace;
 mod places;
 mod plan;
 mod questions;
@@ -35,6 +36,7 @@ mod send;
 mod settle;
 mod spool;
 mod voicemail;
+mod wall;
 mod wire;
 
 use std::collections::HashMap;
@@ -75,9 +77,12 @@ pub use render::site_context;
 pub use voicemail::Voicemail;
 use wire::Wire;
 
-/// How long what has just come in waits for a place: where the corridor moves, one is free in a moment, and the
-/// message is leased as it is written down. Where it does not, the backlog goes to the ledger at this pace.
-const PATIENCE: std::time::Duration = std::time::Duration::from_millis(50);
+/// How long what has just come in waits for a place: as long as the corridor moves, one is free in a moment, and the
+/// message is leased as it is written down, which is cheaper than to claim it later. Intake waits for no lane.
+const PATIENCE: places::Patience = places::Patience {
+    longest: std::time::Duration::from_millis(300),
+    still: std::time::Duration::from_millis(50),
+};
 /// How long the ledger, and after it the spool, may take to note what was cut.
 const LAST_CALL: std::time::Duration = std::time::Duration::from_millis(750);
 
@@ -340,7 +345,7 @@ impl Dispatcher {
             if !lane.gate.is_open() {
                 tasks.spawn(lane::keep_slots(corridor.clone(), lane.clone()));
             }
-            for whom in lane.runners() {
+            for whom in [queue::Whom::All, queue::Whom::Urgent] {
                 tasks.spawn(lane::run(corridor.clone(), lane.clone(), whom, tasks.clone()));
             }
         }

@@ -226,6 +226,11 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
     if judged.only_along {
         return Outcome::NoRoom(planned.release());
     }
+    // A quarter of a lane is for what the ledger has kept: what has just come would fill it for as long as it comes.
+    let fresh = planned.hand.line.is_none() && priority != Priority::Urgent;
+    if fresh && lane.is_for_others() {
+        return Outcome::NoRoom(planned.release());
+    }
     match lane.queue.offer(priority, planned) {
         Ok(()) => Outcome::Queued,
         Err(planned) => Outcome::NoRoom(no_room(&planned, directory.now)),

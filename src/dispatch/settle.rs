@@ -37,6 +37,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Se
             }
         }
         write(&corridor, &batch).await;
+        corridor.room.moved();
         batch.clear();
         places.clear();
         corridor.told.notify_one();

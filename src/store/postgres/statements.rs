@@ -180,7 +180,7 @@ pub(super) const STATEMENTS: Statements = Statements {
         held AS (
             SELECT g.key, a.each, a.per_day, GREATEST(g.tat, now() + $3 * {us}) AS tat,
                 CASE WHEN g.day = {today} THEN GREATEST(0, g.used - $4) ELSE 0 END AS used,
-                CASE WHEN g.second = {second} THEN g.in_second ELSE 0 END AS in_second,
+                CASE WHEN g.second = {second} THEN GREATEST(0, g.in_second - $4) ELSE 0 END AS in_second,
                 CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
             FROM rate_gate g JOIN ask a USING (key)
             ORDER BY g.key
