@@ -65,6 +65,9 @@
 //!   claimed again a moment later, which cost the ledger a quarter of its time. An intake that finds no place still
 //!   takes 10,000 a second.
 //! - Statements are planned once a connection (`force_generic_plan`): PostgreSQL planned every claim anew, 1.6 ms each.
+//! - A begin finds its rows by their ids whatever the planner has heard: told that little is leased it walked all leases,
+//!   and the whole batch for each of them, which took 400 microseconds a row where 80 will do.
+//! - In a batch of 100 a statement's own start is an eighth of its work, in one of 20 more than a third: the corridor gathers.
 //! - `x-delivery-limit` is 1,000: the worker finds poison by itself; a low limit turns six crashes of a worker into
 //!   dead letters of good jobs.
 

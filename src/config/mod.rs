@@ -47,7 +47,8 @@ mod validate;
 pub use fault::ConfigFault;
 pub use load::LoadOptions;
 
-use crate::domain::ids::{ProviderName, SiteId, SourceName};
+use crate::domain::ids::{ProviderName, SiteId, SourceName, UserName};
+use crate::domain::people::is_reserved;
 use crate::domain::words::Channel;
 use provider::ProviderSection;
 use read::Section;
@@ -108,6 +109,13 @@ impl Config {
     /// Every fault there is, in one go.
     pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigFault>> {
         load::load_text(text, &LoadOptions::default()).result
+    }
+
+    /// Whether a name stands on record for somebody else than a person of that name: a token of the API, or this system.
+    #[must_use]
+    pub fn is_spoken_for(&self, name: &UserName) -> bool {
+        let name = name.as_str();
+        is_reserved(name) || self.api.tokens.iter().any(|token| token.name.eq_ignore_ascii_case(name))
     }
 
     /// What holds for a source; `None`: it is unknown and refused. While no source is configured, any name is

@@ -1,7 +1,7 @@
-//! One lane's view of the rate gate. The ledger hands out slots to all workers; a keeper reserves as many as this lane
-//! can use, ahead of time. What is rendered waits for a permit, the promise of a slot that is near; what stands in the
-//! ledger as begun takes the next one that is held. So nothing is bound to a slot that passes meanwhile, and nobody who
-//! waits for one waits for the ledger.
+//! One lane's view of the rate gate. The ledger gives slots to all workers; a keeper reserves as many as this lane can use,
+//! ahead of time. What is rendered waits for a permit, the promise of a slot that is near; what stands in the ledger as
+//! begun waits in line, and each slot goes, at its moment, to whoever is first. So nothing is bound to a slot that passes
+//! meanwhile, what is urgent goes before all that is begun already, and nobody waits for the ledger.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::clock::Clock;
 use super::pace::{Lag, Tolerance, allowed};
@@ -46,12 +46,12 @@ pub(super) struct Gate {
     filled: Notify,
     /// Somebody can use more.
     asked: Notify,
-    /// Somebody who stands in the ledger as begun has none.
+    /// Somebody in line has none.
     late: Notify,
-    /// So many slots are waited for by whoever has no promise yet ...
+    /// Somebody has come into the line, or slots for those in it.
+    moved: Notify,
+    /// So many slots are waited for by whoever has no promise yet.
     wanted: AtomicUsize,
-    /// ... and by so many who are ready to leave.
-    overdue: AtomicUsize,
     /// The distance between two slots.
     spacing: Duration,
     /// What has its permit is begun, and has to leave soon after: no permit is given earlier than this.
@@ -70,9 +70,36 @@ pub(super) struct Gate {
 struct Held {
     slots: VecDeque<Instant>,
     /// So many of them are promised, or of those that come.
-    promised: usize,
+    urgent: Class,
+    others: Class,
     /// The last that was handed out: a correction of the clock never brings the next one nearer.
     last: Option<Instant>,
+}
+
+/// Those who are served alike, and after one another.
+#[derive(Debug, Default)]
+struct Class {
+    promised: usize,
+    line: VecDeque<Waiter>,
+}
+
+/// One text that stands in the ledger as begun.
+#[derive(Debug)]
+struct Waiter {
+    many: usize,
+    latest: Instant,
+    to: oneshot::Sender<Slot>,
+}
+
+impl Held {
+    fn class(&mut self, urgent: bool) -> &mut Class {
+        if urgent { &mut self.urgent } else { &mut self.others }
+    }
+
+    /// Before whom somebody of that class is not served.
+    fn promised(&self, urgent: bool) -> usize {
+        if urgent { self.urgent.promised } else { self.urgent.promised + self.others.promised }
+    }
 }
 
 /// What there is for somebody who asks.
@@ -96,15 +123,16 @@ pub(super) struct Rate {
 pub(super) struct Permit {
     gate: Arc<Gate>,
     many: usize,
+    urgent: bool,
     /// No slots were taken for it yet.
     stands: bool,
 }
 
-/// Slots that were taken for one text, which leaves at the last of them. Dropped unused, whole days forget them.
+/// Slots that were taken for one text, and have come. Dropped unused, whole days forget them.
 #[derive(Debug)]
 pub(super) struct Slot {
     gate: Arc<Gate>,
-    pub(super) at: Instant,
+    at: Instant,
     many: usize,
 }
 
@@ -118,50 +146,48 @@ impl Permit {
     pub(super) fn split(&mut self, many: usize) -> Self {
         let many = many.min(self.many);
         self.many -= many;
-        Self { gate: self.gate.clone(), many, stands: self.stands }
+        Self { gate: self.gate.clone(), many, urgent: self.urgent, stands: self.stands }
     }
 
-    /// Adds another of the same gate.
+    /// Adds another of the same gate and class.
     pub(super) fn merge(&mut self, mut other: Self) {
         self.many += std::mem::take(&mut other.many);
     }
 
-    /// The next slots; other ones, where those that it had were missed. `None`: they lie later than `latest`.
+    /// Waits for its slots; for other ones, where those that it had were missed. `None`: they lie later than `latest`.
     pub(super) async fn slot(&mut self, latest: Instant) -> Option<Slot> {
-        let gate = self.gate.clone();
-        if gate.is_open() {
-            return Some(Slot { gate, at: Instant::now(), many: 0 });
+        let gate = &self.gate;
+        let many = self.many;
+        if gate.is_open() || many == 0 {
+            return Some(Slot { gate: gate.clone(), at: Instant::now(), many: 0 });
         }
-        if !self.stands {
-            gate.held().promised += self.many;
-            self.stands = true;
-        }
-        loop {
-            let filled = gate.filled.notified();
-            if let Some(last) = self.many.checked_sub(1) {
-                let mut held = gate.drop_lost();
-                if let Some(at) = held.slots.get(last).copied() {
-                    if at > latest {
-                        return None;
-                    }
-                    held.slots.drain(..self.many);
-                    held.promised -= self.many;
-                    drop(held);
-                    self.stands = false;
-                    return Some(Slot { gate: self.gate.clone(), at, many: self.many });
-                }
+        let (to, slot) = oneshot::channel();
+        {
+            let mut held = gate.held();
+            let class = held.class(self.urgent);
+            let waiter = Waiter { many, latest, to };
+            if std::mem::replace(&mut self.stands, true) {
+                class.line.push_back(waiter);
+            } else {
+                // It has waited before.
+                class.promised += many;
+                class.line.push_front(waiter);
             }
-            let _overdue = Counted::add(&gate.overdue, 1);
-            gate.late.notify_one();
-            tokio::time::timeout_at(latest.into(), filled).await.ok()?;
         }
+        gate.moved.notify_one();
+        let slot = tokio::time::timeout_at(latest.into(), slot).await.ok()?.ok()?;
+        self.stands = false;
+        Some(slot)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.stands && self.many > 0 && !self.gate.is_open() {
-            self.gate.held().promised -= self.many;
+            let mut held = self.gate.held();
+            let class = held.class(self.urgent);
+            class.promised = class.promised.saturating_sub(self.many);
+            drop(held);
             self.gate.filled.notify_waiters();
         }
     }
@@ -205,7 +231,7 @@ impl Gate {
             asked: Notify::new(),
             late: Notify::new(),
             wanted: AtomicUsize::new(0),
-            overdue: AtomicUsize::new(0),
+            moved: Notify::new(),
             spacing,
             furthest: first_byte - first_byte / 10,
             answers: Lag::of_the_ledger(),
@@ -223,7 +249,7 @@ impl Gate {
     /// Waits until at least one slot is near and promises up to `want`. Whoever wants many waits until they lie so near
     /// that the next ones are not worth waiting for; an urgent one takes what there is.
     pub(super) async fn permit(self: &Arc<Self>, want: usize, urgent: bool) -> Permit {
-        let permit = |many| Permit { gate: self.clone(), many, stands: true };
+        let permit = |many| Permit { gate: self.clone(), many, urgent, stands: true };
         if self.is_open() {
             return permit(want);
         }
@@ -254,15 +280,56 @@ impl Gate {
         let early = (self.lag.lead() + NEXT).min(self.furthest);
         let near = now + (early + TOGETHER).min(self.furthest);
         let mut held = self.drop_lost();
-        let Some(next) = held.slots.get(held.promised) else { return Ready::Nothing };
+        let before = held.promised(urgent);
+        let Some(next) = held.slots.get(before) else { return Ready::Nothing };
         let from = if urgent { near } else { now + early };
         if *next > from {
             return Ready::At(now + (*next - from));
         }
-        let free = held.slots.iter().skip(held.promised);
+        let free = held.slots.iter().skip(before);
         let many = free.take(want).take_while(|slot| **slot <= near).count();
-        held.promised += many;
+        held.class(urgent).promised += many;
         Ready::Slots(many)
+    }
+
+    /// Hands out slots, each at its moment.
+    pub(super) async fn hand_out(self: &Arc<Self>) {
+        loop {
+            let next = self.serve();
+            tokio::select! {
+                () = super::until(next) => {}
+                () = self.moved.notified() => {}
+            }
+        }
+    }
+
+    /// Serves whoever is first while slots have come; says when the next one does.
+    fn serve(self: &Arc<Self>) -> Option<Instant> {
+        let now = Instant::now();
+        let mut held = self.drop_lost();
+        loop {
+            let urgent = !held.urgent.line.is_empty();
+            let first = held.class(urgent).line.front()?;
+            let (many, latest, gone) = (first.many, first.latest, first.to.is_closed());
+            let at = held.slots.get(many.saturating_sub(1)).copied().filter(|_| !gone);
+            match at {
+                None if !gone => {
+                    self.late.notify_one();
+                    return None;
+                }
+                Some(at) if now < at && at <= latest => return Some(at),
+                _ => {}
+            }
+            let first = held.class(urgent).line.pop_front()?;
+            // Who is not served by now is too late, and learns it so.
+            if let Some(at) = at.filter(|at| *at <= latest) {
+                let gate = self.clone();
+                held.slots.drain(..many);
+                if first.to.send(Slot { gate, at, many }).is_ok() {
+                    held.class(urgent).promised -= many;
+                }
+            }
+        }
     }
 
     /// What got its permit at `since` is begun.
@@ -275,8 +342,8 @@ impl Gate {
     pub(super) async fn owe(&self, slots: usize, store: &dyn Store, clock: &Clock) -> Result<()> {
         let at_hand = {
             let mut held = self.held();
-            let free = held.slots.len().saturating_sub(held.promised);
-            let (at_hand, promised) = (slots.min(free), held.promised);
+            let promised = held.promised(false);
+            let at_hand = slots.min(held.slots.len().saturating_sub(promised));
             held.slots.drain(promised..promised + at_hand);
             at_hand
         };
@@ -319,14 +386,14 @@ impl Gate {
         store: &dyn Store,
         clock: &Clock,
     ) -> Result<Option<Duration>> {
-        let missing = {
+        let (missing, overdue) = {
             let held = self.drop_lost();
-            let wanted = self.wanted.load(Ordering::Relaxed) + held.promised + more;
-            wanted.saturating_sub(held.slots.len())
+            let wanted = self.wanted.load(Ordering::Relaxed) + held.promised(false) + more;
+            let in_line = held.urgent.line.len() + held.others.line.len();
+            (wanted.saturating_sub(held.slots.len()), in_line > held.slots.len())
         };
         let Some(want) = u32::try_from(missing).ok().filter(|missing| *missing > 0) else { return Ok(None) };
-        // What is begun is ready to leave.
-        let overdue = self.overdue.load(Ordering::Relaxed) > 0;
+        // What is in line is ready to leave.
         let ahead = self.answers.lead() + if overdue { Duration::ZERO } else { self.lag.lead() };
         let horizon = HORIZON.max(ahead + TOGETHER);
         let span = |duration| SignedDuration::try_from(duration).unwrap_or_default();
@@ -351,7 +418,7 @@ impl Gate {
         self.asked.notified().await;
     }
 
-    /// Resolves once somebody who is ready to leave has no slot.
+    /// Resolves once somebody in line has no slot.
     pub(super) async fn late(&self) {
         self.late.notified().await;
         tokio::time::sleep(AGAIN.0).await;
@@ -381,6 +448,7 @@ impl Gate {
         }
         drop(held);
         self.filled.notify_waiters();
+        self.moved.notify_one();
     }
 
     /// Asks the ledger for slots, and tells it of those that nobody could use.
@@ -489,6 +557,7 @@ mod tests {
         for _ in 0..2_000 {
             gate.lag.note(Duration::ZERO);
         }
+        gate.tolerance.set(200 * MS);
         let start = Instant::now();
         give(&gate, start, slots);
         (gate, start)
@@ -497,6 +566,7 @@ mod tests {
     fn give(gate: &Gate, start: Instant, slots: impl IntoIterator<Item = i64>) {
         gate.held().slots.extend(slots.into_iter().map(|ms| at(start, ms)));
         gate.filled.notify_waiters();
+        gate.moved.notify_one();
     }
 
     fn at(start: Instant, ms: i64) -> Instant {
@@ -514,50 +584,72 @@ mod tests {
         let Ready::Slots(many) = gate.promise(500, false) else { panic!("the first is near") };
         assert!((60..=80).contains(&many), "{many}");
         assert!(matches!(gate.promise(500, false), Ready::At(_)), "what is promised is promised once");
+        assert_eq!(gate.promise(2, true), Ready::Slots(2), "others wait longer for whoever is urgent");
+    }
+
+    /// What came of a text that waits in line until so many milliseconds after the start.
+    fn waits(mut permit: Permit, start: Instant, ms: i64) -> tokio::task::JoinHandle<Option<Instant>> {
+        tokio::spawn(async move {
+            let slot = permit.slot(at(start, ms)).await?;
+            let at = slot.at;
+            slot.use_up();
+            Some(at)
+        })
     }
 
     #[tokio::test]
-    async fn whoever_is_begun_first_takes_the_next_slot_and_what_is_not_needed_is_for_others() {
-        let (gate, start) = holding([20, 22, 24, 26]);
-        let mut all = gate.permit(4, false).await;
-        let (mut one, two, mut three) = (all.split(1), all.split(1), all.split(2));
-        assert_eq!((all.many(), gate.held().promised), (0, 4));
-        let latest = start + 400 * MS;
-        // Of two segments: they take two slots and leave at the second.
-        assert_eq!(three.slot(latest).await.unwrap().at, at(start, 22));
-        drop(two);
-        assert_eq!(gate.held().promised, 1);
-        let slot = one.slot(latest).await.unwrap();
-        assert_eq!(slot.at, at(start, 24));
-        slot.use_up();
-        assert_eq!(gate.permit(5, true).await.many(), 1, "one was given back");
-        assert_eq!(gate.held().promised, 0);
-        assert_eq!(gate.unused.load(Ordering::Relaxed), 2, "the two that were dropped");
+    async fn each_slot_goes_at_its_moment_to_whoever_is_first_and_the_urgent_are_first() {
+        let (gate, start) = holding([40, 42, 44, 46, 48]);
+        let mut all = gate.permit(5, false).await;
+        let (one, two, dropped) = (all.split(1), all.split(2), all.split(1));
+        let urgent = gate.permit(1, true).await;
+        assert_eq!((all.many(), gate.held().promised(false)), (1, 6));
+        let lines = [waits(one, start, 400), waits(two, start, 400), waits(urgent, start, 400)];
+        drop(dropped);
+        let hands = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.hand_out().await }
+        });
+        let mut left = Vec::new();
+        for line in lines {
+            left.push(line.await.unwrap().unwrap());
+        }
+        // A text of two segments takes two, and leaves at the second.
+        assert_eq!(left, [at(start, 42), at(start, 46), at(start, 40)]);
+        assert!(start.elapsed() >= 46 * MS);
+        assert_eq!((gate.held().slots.len(), gate.held().promised(false)), (1, 1));
+        assert_eq!(gate.unused.load(Ordering::Relaxed), 0);
+        hands.abort();
     }
 
     #[tokio::test]
-    async fn a_missed_slot_is_exchanged_and_nothing_waits_for_one_that_is_too_late() {
-        let (gate, start) = holding([-400, 100]);
-        assert_eq!(gate.permit(1, true).await.many(), 1, "what is past is promised to nobody");
-        gate.held().slots.push_front(at(start, -400));
-        let mut permit = Permit { gate: gate.clone(), many: 1, stands: false };
-        assert_eq!(permit.slot(start + 400 * MS).await.unwrap().at, at(start, 100));
-        assert_eq!(gate.unused.load(Ordering::Relaxed), 3, "what was past, twice, and what was dropped");
-        give(&gate, start, [450, 452]);
+    async fn a_missed_slot_is_exchanged_and_nobody_waits_for_one_that_is_too_late() {
+        let (gate, start) = holding([-400, 30, 450]);
+        let hands = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.hand_out().await }
+        });
+        let mut permit = gate.permit(1, true).await;
+        assert_eq!(gate.unused.load(Ordering::Relaxed), 1, "what is past is promised to nobody");
+        let slot = permit.slot(start + 400 * MS).await.unwrap();
+        assert_eq!(slot.at, at(start, 30));
+        drop(slot);
+        assert_eq!(gate.unused.load(Ordering::Relaxed), 2, "whole days forget what nobody used");
         let asked = Instant::now();
         assert!(permit.slot(start + 400 * MS).await.is_none());
-        assert!(asked.elapsed() < 100 * MS, "it is known at once");
+        assert!(asked.elapsed() < 200 * MS, "it is known at once");
         drop(permit);
-        assert_eq!((gate.held().slots.len(), gate.held().promised), (2, 0));
-        // What comes in time is taken; who has none says so.
-        let mut permit = Permit { gate: gate.clone(), many: 3, stands: false };
-        let (slot, ()) = tokio::join!(permit.slot(start + 600 * MS), async {
-            gate.late().await;
-            assert_eq!(gate.overdue.load(Ordering::Relaxed), 1);
-            give(&gate, start, [454]);
-        });
-        assert_eq!(slot.unwrap().at, at(start, 454));
-        assert!(permit.slot(Instant::now() + 20 * MS).await.is_none());
+        assert_eq!((gate.held().slots.len(), gate.held().promised(false)), (1, 0));
+        // Who has none says so, and takes what comes in time.
+        let two = Permit { gate: gate.clone(), many: 2, urgent: false, stands: false };
+        let line = waits(two, start, 900);
+        gate.late().await;
+        give(&gate, start, [452]);
+        assert_eq!(line.await.unwrap(), Some(at(start, 452)));
+        assert_eq!(gate.held().promised(false), 0);
+        let nothing = Permit { gate: gate.clone(), many: 1, urgent: false, stands: false };
+        assert_eq!(waits(nothing, Instant::now(), 20).await.unwrap(), None);
+        hands.abort();
     }
 
     #[test]

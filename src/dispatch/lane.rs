@@ -150,21 +150,17 @@ impl Lane {
     /// Waits for the slots, for others should they be missed on a busy machine, and for the walls. `None`: that is later
     /// than `latest`.
     pub(super) async fn leave(&self, mut permit: Permit, segments: u32, latest: Instant) -> Option<Slot> {
-        let way = async {
-            loop {
-                let slot = permit.slot(latest).await?;
-                tokio::time::sleep_until(slot.at.into()).await;
-                if slot.is_missed() {
-                    continue;
-                }
-                for wall in &self.walls {
-                    wall.pass(segments).await;
-                }
-                return Some(slot);
+        let mut slot = permit.slot(latest).await?;
+        while slot.is_missed() {
+            slot = permit.slot(latest).await?;
+        }
+        let walls = async {
+            for wall in &self.walls {
+                wall.pass(segments).await;
             }
         };
-        let slot = tokio::time::timeout_at(latest.into(), way).await.ok()?;
-        slot.filter(|_| Instant::now() <= latest)
+        tokio::time::timeout_at(latest.into(), walls).await.ok()?;
+        Some(slot).filter(|_| Instant::now() <= latest)
     }
 
     /// Adds to a permit until it is good for a text of such a weight. Under a slow limit that would wait for the last slot
@@ -271,10 +267,14 @@ pub(super) async fn keep_slots(corridor: Arc<Corridor>, lane: Arc<Lane>) {
             }
         }
     };
+    // Each leaves at its moment, however busy the stages before are.
+    let gate = lane.gate.clone();
+    let hands = corridor.wire.spawn(async move { gate.hand_out().await });
     tokio::select! {
         () = keep => {}
         () = super::life::drained(&corridor) => {}
     }
+    hands.abort();
     if let Err(error) = lane.gate.close(store).await {
         no_slots(&error);
     }
@@ -405,10 +405,13 @@ async fn chunk(corridor: &Arc<Corridor>, lane: &Lane, whom: Whom, places: usize)
             continue;
         }
         match company::rendered(corridor, &mut planned, &digits).await {
-            Ok(rendered) => ready.push(Ready { planned, rendered, hash: hash.clone(), spend: None }),
+            Ok(rendered) => {
+                let one = Ready { planned, rendered, hash: hash.clone(), spend: None };
+                weight += one.weight();
+                ready.push(one);
+            }
             Err(error) => unfit(corridor, planned, error.reason).await,
         }
-        weight += ready.last().map_or(0, Ready::weight);
     }
     corridor.release(back).await;
     budget::afford(corridor, ready).await.into()

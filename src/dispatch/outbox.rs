@@ -14,6 +14,10 @@ use crate::telemetry::Trace;
 const AT_ONCE: u32 = 1_000;
 /// Few events wait so long for more, to be read and confirmed with them.
 const GATHER: Duration = Duration::from_millis(25);
+/// So long where many come, for whom nobody waits: fewer statements, and fewer confirmations of the broker.
+const GATHER_MANY: Duration = Duration::from_millis(100);
+/// So many at once are many.
+const MANY: usize = 50;
 /// How long the outbox sleeps at most: another worker's shards may have become free.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -58,7 +62,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
                 () = corridor.stopping.cancelled() => {}
             }
         } else if !full {
-            tokio::time::sleep(GATHER).await;
+            tokio::time::sleep(if done.len() > MANY { GATHER_MANY } else { GATHER }).await;
         }
     }
 }

@@ -26,15 +26,15 @@ pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Se
         let Some((settlement, place)) = first else { return };
         batch.push(settlement);
         places.push(place);
-        let until = tokio::time::Instant::now() + LINGER;
-        while batch.len() < most {
-            match tokio::time::timeout_at(until, results.recv()).await {
-                Ok(Some((settlement, place))) => {
-                    batch.push(settlement);
-                    places.push(place);
-                }
-                Ok(None) | Err(_) => break,
-            }
+        // Asleep, not listening: nothing wakes this task for each of them.
+        if results.len() + 1 < most {
+            tokio::time::sleep(LINGER).await;
+        }
+        while batch.len() < most
+            && let Ok((settlement, place)) = results.try_recv()
+        {
+            batch.push(settlement);
+            places.push(place);
         }
         write(&corridor, &batch).await;
         corridor.room.moved();

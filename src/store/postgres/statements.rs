@@ -142,11 +142,12 @@ pub(super) const STATEMENTS: Statements = Statements {
         " FOR UPDATE OF m SKIP LOCKED"
     ),
 
+    // COALESCE, so that nobody walks the index of all that is due to find them.
     take_company: concat!(
         "WITH locked AS (
-             SELECT m.id FROM messages m WHERE m.id = ANY($1) AND ",
+             SELECT m.id FROM messages m WHERE m.id = ANY($1) AND COALESCE(",
         may_join!(),
-        " FOR UPDATE SKIP LOCKED
+        ", false) FOR UPDATE SKIP LOCKED
          ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token)
          UPDATE messages m
          SET lease_token = lease.token, lease_owner = $2, lease_until = now() + $3 * {us}, merged_into = NULL, last_attempt = NULL
