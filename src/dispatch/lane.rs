@@ -137,6 +137,11 @@ impl Lane {
         self.guard.room(self.queue.capacity())
     }
 
+    /// How many it holds at once, waiting and on the wire.
+    pub(super) fn holds(&self) -> usize {
+        self.queue.capacity().saturating_add(self.max_in_flight)
+    }
+
     /// How many more messages find room here and may be sent.
     pub(super) fn room(&self) -> usize {
         self.guard.room(self.queue.room())
