@@ -374,10 +374,10 @@ impl Dispatcher {
         }
     }
 
-    /// Whether it holds as much as it can.
+    /// Whether it holds as much as its lanes can.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.corridor.room.free() == 0
+        self.corridor.of_use() == 0
     }
 
     /// The channels of patients none of whose providers can be used now: their messages wait.
