@@ -241,6 +241,14 @@ impl Gate {
         })
     }
 
+    /// The keys that count whole days, each with how many it allows.
+    pub(super) fn days(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.keys.iter().filter_map(|key| match key.limit {
+            GateLimit::Day(count) => Some((key.key.as_str(), count)),
+            GateLimit::Interval(_) => None,
+        })
+    }
+
     /// Whether nothing limits this lane.
     pub(super) fn is_open(&self) -> bool {
         self.keys.is_empty()

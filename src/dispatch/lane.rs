@@ -108,7 +108,7 @@ pub(super) struct Lane {
     pub(super) senders: Vec<String>,
     pub(super) weight: u32,
     /// What every send passes last.
-    walls: Vec<Wall>,
+    pub(super) walls: Vec<Wall>,
     pub(super) gate: Arc<Gate>,
     max_in_flight: usize,
     pub(super) baa: bool,

@@ -69,7 +69,9 @@ use crate::telemetry::Traces;
 use crate::template::{RecipientContext, SharedCatalogue, SiteContext};
 pub use again::{Texts, rendered_again};
 pub use answers::AnswerLetter;
-pub use explain::{Explained, ExplainedAttempt, ExplainedCopy, GateStep, Next, NextAction, explain};
+pub use explain::{
+    Explained, ExplainedAttempt, ExplainedCopy, ExplainedHold, GateStep, Next, NextAction, explain,
+};
 pub use foresee::{Foreseen, Foresight, Sent};
 use lane::Lane;
 pub use lane::{Carrier, Setting};

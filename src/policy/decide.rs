@@ -562,6 +562,45 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_names_the_record_it_rests_on() {
+        let sms = r#","contacts":[{"channel":"sms","address":"+13125550142"}]"#;
+        let stop = r#","consents":[{"channel":"sms","address":"+13125550142","granted":false,"at":"2026-10-01T12:00:00Z","source":"patient","by":"u17","evidence":"call"}]"#;
+        let wide = r#","consents":[{"granted":false,"at":"2026-10-02T12:00:00Z","source":"staff"}]"#;
+        let lapsed = r#","consents":[{"purpose":"marketing","granted":true,"at":"2026-10-01T12:00:00Z","source":"staff","expires_at":"2026-11-01T12:00:00Z"}]"#;
+        let none = r#","preferences":{"appointment":[]}"#;
+        let table = [
+            (
+                stop,
+                Purpose::Appointment,
+                "revoked by patient for every purpose, sms, this address at 2026-10-01T12:00:00Z",
+            ),
+            (
+                wide,
+                Purpose::Appointment,
+                "revoked by staff for every purpose, every channel, every address at 2026-10-02T12:00:00Z",
+            ),
+            (
+                lapsed,
+                Purpose::Marketing,
+                "granted by staff for marketing, every channel, every address at 2026-10-01T12:00:00Z, until 2026-11-01T12:00:00Z",
+            ),
+            ("", Purpose::Marketing, "nothing was said of marketing by sms"),
+            (
+                none,
+                Purpose::Appointment,
+                "the record prefers nothing for appointment, stated 2026-11-20T08:00:00Z",
+            ),
+        ];
+        for (said, purpose, because) in table {
+            let patient = ana(&format!("{said}{sms}"));
+            let explained =
+                ask(Some(&patient), |q| q.message.purpose = purpose).explanation(at("2026-12-01T18:00:00Z"));
+            let weighed: Vec<_> = explained.ways.iter().map(|way| way.because.as_deref()).collect();
+            assert!(weighed.contains(&Some(because)), "{weighed:?} lacks {because}");
+        }
+    }
+
+    #[test]
     fn what_is_known_of_the_patient_decides() {
         use Channel::{Email, Portal, Sms, Voice};
         let no = |reason| Err(Some(reason));

@@ -56,6 +56,24 @@ impl Way<'_> {
     }
 }
 
+/// What speaks against a contact for good.
+#[derive(Debug)]
+struct Stop {
+    gate: Gate,
+    reason: Reason,
+    because: Option<String>,
+}
+
+/// The record that an answer rests on: by whose hand, of what scope, when; without what people write freely.
+fn weighed(record: &Consent) -> String {
+    let what = if record.granted { "granted" } else { "revoked" };
+    let purpose = record.purpose.map_or("every purpose", |purpose| purpose.as_str());
+    let channel = record.channel.map_or("every channel", |channel| channel.as_str());
+    let place = if record.address.is_some() { "this address" } else { "every address" };
+    let until = record.expires_at.map(|end| format!(", until {end}")).unwrap_or_default();
+    format!("{what} by {} for {purpose}, {channel}, {place} at {}{until}", record.source, record.at)
+}
+
 /// What is asked of every way of one message.
 pub(super) struct Asked<'q, 'a> {
     pub(super) q: &'q Question<'a>,
@@ -72,32 +90,43 @@ impl<'a> Asked<'_, 'a> {
     /// Asks the gates of one contact, in their order.
     pub(super) fn way(&self, contact: &'a Contact) -> Way<'a> {
         match self.stop(contact) {
-            Some((gate, reason)) => {
-                Way { contact, state: State::Never { gate, reason }, because: None, hours: None }
+            Some(Stop { gate, reason, because }) => {
+                Way { contact, state: State::Never { gate, reason }, because, hours: None }
             }
             None => self.when(contact),
         }
     }
 
-    fn stop(&self, contact: &Contact) -> Option<(Gate, Reason)> {
+    fn stop(&self, contact: &Contact) -> Option<Stop> {
         let (q, purpose) = (self.q, self.q.message.purpose);
         if self.to.wants_none(purpose) {
-            return Some((Gate::OptOut, Reason::OptedOut));
+            let stated = self.to.preferences.iter().find(|p| p.purpose == purpose).and_then(|p| p.updated_at);
+            let when = stated.map(|at| format!(", stated {at}")).unwrap_or_default();
+            let because = Some(format!("the record prefers nothing for {purpose}{when}"));
+            return Some(Stop { gate: Gate::OptOut, reason: Reason::OptedOut, because });
         }
         let rule = q.rules.purpose(purpose);
         match answer(&self.said, purpose, contact.channel, &contact.address, q.now) {
-            Answer::Revoked(_) => return Some((Gate::OptOut, Reason::OptedOut)),
+            Answer::Revoked(record) => {
+                let because = Some(weighed(record));
+                return Some(Stop { gate: Gate::OptOut, reason: Reason::OptedOut, because });
+            }
             Answer::Granted(_) => {}
-            Answer::Unsaid | Answer::Expired(_) => {
+            unsaid => {
                 if rule.needs_grant || (contact.channel == Channel::Voice && !rule.voice_allowed) {
-                    return Some((Gate::Consent, Reason::NoConsent));
+                    let because = Some(match unsaid {
+                        Answer::Expired(record) => weighed(record),
+                        _ => format!("nothing was said of {purpose} by {}", contact.channel),
+                    });
+                    return Some(Stop { gate: Gate::Consent, reason: Reason::NoConsent, because });
                 }
             }
         }
+        let plain = |gate| move |reason| Stop { gate, reason, because: None };
         self.confidential(contact)
-            .map(|reason| (Gate::Confidential, reason))
-            .or_else(|| contact_fault(contact, q).map(|reason| (Gate::ValidContact, reason)))
-            .or_else(|| self.content(contact).map(|reason| (Gate::Content, reason)))
+            .map(plain(Gate::Confidential))
+            .or_else(|| contact_fault(contact, q).map(plain(Gate::ValidContact)))
+            .or_else(|| self.content(contact).map(plain(Gate::Content)))
     }
 
     /// What somebody asked to be kept to one contact stays there; what a template marks as confidential goes to the

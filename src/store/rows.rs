@@ -706,6 +706,9 @@ pub struct MessageRow {
     /// The message in whose text it is told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<MessageId>,
+    /// The hold that it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<HoldId>,
     #[serde(skip)]
     pub explanation: Option<String>,
     #[serde(skip)]

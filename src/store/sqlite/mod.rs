@@ -82,6 +82,7 @@ const MIGRATIONS: Migrations = &[
     (28, "identity", include_str!("../../../migrations/sqlite/0028_identity.sql")),
     (29, "campaign_pages", include_str!("../../../migrations/sqlite/0029_campaign_pages.sql")),
     (30, "cheaper_rows", include_str!("../../../migrations/sqlite/0030_cheaper_rows.sql")),
+    (34, "on_call", include_str!("../../../migrations/sqlite/0034_on_call.sql")),
 ];
 
 const READERS: u32 = 4;

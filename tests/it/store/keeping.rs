@@ -417,7 +417,7 @@ pub(super) async fn what_has_ended_is_erased_in_its_time(ledger: Ledger) {
     assert!(!ledger.patient_record(&patient_id("P2")).await.unwrap().unwrap().campaigns[0].body.is_empty());
     // The directory, what was refused and the audit log are of no class.
     assert_eq!(record.patient, Some(one.patient()));
-    assert_eq!(record.said.len(), 1);
+    assert_eq!(record.word.said.len(), 1);
     let log = AuditFilter { limit: 10, ..AuditFilter::default() };
     assert_eq!(ledger.audit(&log).await.unwrap()[0].detail, Phi::new(&one.words[9]));
 
