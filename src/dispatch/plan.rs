@@ -160,8 +160,14 @@ enum Outcome {
     NoRoom(Release),
 }
 
-fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directory: &Directory) -> Outcome {
+fn settle_one(
+    corridor: &Corridor,
+    mut hand: InHand,
+    entry: &DirectoryEntry,
+    directory: &Directory,
+) -> Outcome {
     let patient = person(&hand, entry);
+    place(&mut hand, patient.as_deref());
     let hold = covering(&hand, directory);
     let judged = judge(corridor, &hand, patient.as_deref(), entry, directory, hold);
     let decision = &judged.decision;
@@ -173,7 +179,7 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         row.held_by = hold.filter(|_| decision.gate == Gate::Hold).map(|hold| hold.id);
         return Outcome::Decided(Box::new(row));
     };
-    let Some(reader) = reader(decision, &patient, entry) else {
+    let Some(reader) = reader(decision, &patient, entry, directory.now) else {
         let none = Decision::plain(Gate::Proxy, Verdict::Suppress(Reason::NoProxy));
         let explanation = kept(&none, directory.now);
         return Outcome::Decided(Box::new(row(&hand, &none, tried(entry), directory.now, explanation)));
@@ -201,9 +207,10 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         riders: Vec::new(),
         unnamed: false,
     };
-    let lane = match choose(corridor, &mut planned) {
+    let lane = match choose(corridor, &mut planned, &directory.holds) {
         Choice::Lane(lane) => lane,
         Choice::Later(pause) => return later(&planned, pause, directory.now),
+        Choice::Held { by, one_of_several } => return stopped(&planned, by, one_of_several, directory.now),
         Choice::Nobody => {
             // With an allow list it depends on the address who carries it, and whether they may see it.
             let (gate, reason) = match planned.class {
@@ -221,18 +228,7 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
             )));
         }
     };
-    let facts = &planned.hand.facts;
-    let stop =
-        directory.holds.iter().find(|h| h.covers(facts, Some(lane.channel), Some(lane.provider.name())));
-    if let Some(hold) = stop {
-        let held = held_by(hold, &planned.hand);
-        let explanation = kept(&held, directory.now);
-        let mut row = row(&planned.hand, &held, None, directory.now, explanation);
-        row.channel = Some(lane.channel);
-        row.held_by = Some(hold.id);
-        return Outcome::Decided(Box::new(row));
-    }
-    let priority = facts.priority;
+    let priority = planned.hand.facts.priority;
     if company::travels(corridor, &planned, lane) {
         return Outcome::Waits(Box::new(company::Waiting::of(planned, lane, judged.only_along)));
     }
@@ -247,6 +243,16 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
     match lane.queue.offer(priority, planned) {
         Ok(()) => Outcome::Queued,
         Err(planned) => Outcome::NoRoom(no_room(&planned, directory.now)),
+    }
+}
+
+/// What no job and no source has placed belongs to its patient's site, and stays there: holds, work items and whoever
+/// may see a site go by it.
+fn place(hand: &mut InHand, patient: Option<&Patient>) {
+    if hand.facts.site.is_none()
+        && let Some(site) = patient.and_then(|patient| patient.site.clone())
+    {
+        Arc::make_mut(&mut hand.facts).site = Some(site);
     }
 }
 

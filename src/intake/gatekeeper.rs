@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::Config;
 use crate::domain::campaign::{Plan, RecipientBody};
-use crate::domain::ids::{MessageId, PatientId, SourceName};
+use crate::domain::ids::{MessageId, PatientId, SiteId, SourceName};
 use crate::domain::job::{Job, When};
 use crate::domain::phone::Region;
 use crate::domain::problem::Problem;
@@ -157,7 +157,14 @@ impl Gatekeeper {
         let ack_by = template.manifest.urgent_deadline.filter(|_| priority == Priority::Urgent).map(|span| {
             job.not_before.map_or(now, earliest).max(now).checked_add(span).unwrap_or(Timestamp::MAX)
         });
-        Ok(Admission { ack_by, ..admission(job, arrival, purpose, priority, expires_at) })
+        let mut admission = admission(job, arrival, purpose, priority, expires_at);
+        admission.facts.site = admission.facts.site.or_else(|| self.site_of(&admission.facts.source));
+        Ok(Admission { ack_by, ..admission })
+    }
+
+    /// The site of what a source asks for that names none.
+    fn site_of(&self, source: &SourceName) -> Option<SiteId> {
+        self.config.source(source).and_then(|source| source.site.clone())
     }
 
     /// What is wrong with a campaign's plan, as far as configuration and templates show. What its recipients bring is

@@ -433,6 +433,7 @@ pub struct Begin {
 #[derive(Clone, Debug)]
 pub struct Rider {
     pub message: MessageId,
+    pub site: Option<SiteId>,
     pub token: i64,
     pub step: u16,
     pub state: PatientState,

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use super::{Ledger, unfit};
-use crate::domain::ids::{AttemptId, WorkerId};
+use crate::domain::ids::{AttemptId, SiteId, WorkerId};
 use crate::domain::look_up::TextMark;
 use crate::domain::page::PageHash;
 use crate::domain::patience::Until;
@@ -21,7 +21,9 @@ use crate::store::engine::{
     Args, Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
     try_bytes,
 };
-use crate::store::rows::{Begin, Begun, Count, Counted, Decided, Failure, PatientState, Settlement, Then};
+use crate::store::rows::{
+    Begin, Begun, Count, Counted, Decided, Failure, MessageFacts, PatientState, Settlement, Then,
+};
 use crate::store::sealed::Sealed;
 
 impl<E: Engine> Ledger<E> {
@@ -63,6 +65,7 @@ impl<E: Engine> Ledger<E> {
             times("due_at", decisions, |d| d.due_at),
             maybe_texts("channel", decisions, |d| d.channel.map(Channel::as_str)),
             maybe_ids("held_by", decisions, |d| d.held_by.map(|id| id.0)),
+            maybe_texts("site", decisions, |d| site(&d.facts)),
             flags("plan_over", decisions, |d| d.over.is_some()),
             flags("awaits", decisions, |d| d.over.is_some_and(|over| over.awaits)),
             texts("explanation", &explanations, |e| e.as_ref()),
@@ -135,6 +138,7 @@ impl<E: Engine> Ledger<E> {
             ints("number", batch, |b| i64::from(b.number)),
             texts("provider", batch, |b| b.provider.as_str()),
             texts("channel", batch, |b| b.route.channel.as_str()),
+            maybe_texts("site", batch, |b| site(&b.facts)),
             try_bytes("address", batch, |b| {
                 self.sealer.seal_text(Sealed::AttemptAddress.of(b.attempt.0), &b.route.address)
             })?,
@@ -311,6 +315,11 @@ fn blames_address(settlement: &Settlement) -> bool {
 /// Whether a carrier knows of a stop at the address.
 fn tells_of_stop(settlement: &Settlement) -> bool {
     settlement.failure == Some(Failure::OptedOut) && !settlement.facts.test
+}
+
+/// The place it belongs to: where no job said, its patient's since it was planned.
+fn site(facts: &MessageFacts) -> Option<&str> {
+    facts.site.as_ref().map(SiteId::as_str)
 }
 
 /// Of each message the rows of `patient_state` beside its patient's own, as JSON.

@@ -71,6 +71,7 @@ pub(super) async fn whoever_is_told_along_is_counted(ledger: Ledger) {
         let mut row = counted(&carrier, &directory);
         row.riders.push(Rider {
             message: rider.facts.id,
+            site: None,
             token: rider.work.token,
             step: rider.work.step,
             state: directory.entries[1].state.clone(),
