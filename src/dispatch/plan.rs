@@ -23,7 +23,7 @@ use crate::policy::decide::{Decision, Gate, Verdict, copies, decide, only_along}
 use crate::policy::person::Addressee;
 use crate::policy::question::HoldView;
 use crate::store::rows::{
-    Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, Over, Release, Subject,
+    Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, OnRelease, Over, Release, Subject,
 };
 use crate::template::Within;
 
@@ -31,6 +31,9 @@ use crate::template::Within;
 const PASSED_OVER: SignedDuration = SignedDuration::from_millis(250);
 /// A message whose campaign was approved with other templates is looked at again after so long.
 const UNAPPROVED: SignedDuration = SignedDuration::from_secs(5);
+/// Where every provider of a channel is held, whether one was released is looked at again after so long, and up to twice
+/// as long, so that they do not all come at once.
+const ANOTHER_RELEASED: Duration = Duration::from_secs(300);
 
 pub(super) async fn run(corridor: Arc<Corridor>, mut hands: mpsc::Receiver<InHand>) {
     let most = usize::try_from(corridor.config.worker.batch).unwrap_or(500);
@@ -301,6 +304,20 @@ fn later(planned: &Planned, pause: Duration, now: Timestamp) -> Outcome {
     let explanation = kept(&held, now);
     let mut row = row(&planned.hand, &held, None, now, explanation);
     row.channel = Some(planned.route.channel);
+    Outcome::Decided(Box::new(row))
+}
+
+/// Held with the provider that would carry it. Where another one could, it may be released first: it is asked again,
+/// unless somebody has to say what becomes of the held.
+fn stopped(planned: &Planned, hold: &Hold, one_of_several: bool, now: Timestamp) -> Outcome {
+    let held = held_by(hold, &planned.hand);
+    let mut row = row(&planned.hand, &held, None, now, kept(&held, now));
+    row.channel = Some(planned.route.channel);
+    row.held_by = Some(hold.id);
+    if one_of_several && hold.scope == HoldScope::Provider && hold.on_release == OnRelease::Send {
+        let pause = ANOTHER_RELEASED.mul_f64(1.0 + rand::random::<f64>());
+        row.due_at = row.due_at.min(now.checked_add(span(pause)).ok());
+    }
     Outcome::Decided(Box::new(row))
 }
 
