@@ -298,6 +298,7 @@ contract! {
         looking_changes_nothing
         a_wish_is_kept_counted_as_read_and_told
         a_history_is_not_rewritten
+        a_proxys_link_stops_at_their_address
         an_opt_out_on_the_page_begins_nothing
         choices_made_on_an_old_page_are_not_taken
         the_page_binds_the_patient_and_nobody_else_at_the_address
