@@ -17,7 +17,7 @@ use crate::domain::job::When;
 use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
 use crate::domain::status::MessageStatus;
-use crate::domain::words::{Channel, PhiClass, Priority, Reason, Recipient};
+use crate::domain::words::{Channel, PhiClass, Priority, Purpose, Reason, Recipient};
 use crate::policy::cap::{Outreach, Recent};
 use crate::policy::decide::{Decision, Gate, Verdict, copies, decide, only_along};
 use crate::policy::person::Addressee;
@@ -449,7 +449,8 @@ fn subject(hand: &InHand) -> Subject {
         patient: hand.facts.patient_id.clone(),
         inline_addresses: inline.collect::<Vec<Phi>>(),
         step: hand.work.step,
-        yields: hand.facts.priority == Priority::Bulk,
+        yields: hand.facts.priority == Priority::Bulk
+            || matches!(hand.facts.purpose, Purpose::Marketing | Purpose::Survey),
     }
 }
 
