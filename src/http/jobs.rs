@@ -81,7 +81,8 @@ struct ItemResult {
     problem: Option<Value>,
 }
 
-async fn one(call: &Call, intake: Intake, body: Vec<u8>) -> Answer {
+/// One job, alone in its request.
+pub(super) async fn one(call: &Call, intake: Intake, body: Vec<u8>) -> Answer {
     if body.len() > MAX_JOB_BYTES {
         return Err(too_large(MAX_JOB_BYTES));
     }
