@@ -40,6 +40,8 @@ pub struct Arrival {
     pub correlation_id: Option<String>,
     /// The queue, `http` or `file`.
     pub origin: String,
+    /// Its credentials do not cover emergencies, whatever its source may write for.
+    pub no_emergency: bool,
     /// Who asks, where more than the source is known: the token, the broker's user, the user of the command line.
     pub asked_by: Option<String>,
     /// The span of its sender, where that traces.
@@ -138,6 +140,11 @@ impl Gatekeeper {
             let rule = "is required for purpose `emergency`, which passes quiet hours, caps and preferences";
             let cure = "say why in a sentence that stands up to questions later; it is kept with the message";
             problems.push(Problem::new("override_reason", Reason::BadData, rule, cure));
+        }
+        if purpose == Purpose::Emergency && arrival.no_emergency {
+            let rule = "is `emergency`, which these credentials do not cover";
+            let cure = "give the token the scope `jobs:emergency`";
+            problems.push(Problem::new("purpose", Reason::SourceNotAllowed, rule, cure));
         }
         let priority = self.priority(&job, template, arrival, &mut problems);
         let expires_at = job.expires_at.unwrap_or_else(|| self.expiry(&job, template, purpose, now));
