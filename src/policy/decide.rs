@@ -1251,7 +1251,67 @@ mod tests {
         assert_eq!(ask(Some(&ana), |q| q.tried = &both).verdict, Verdict::GiveUp(Reason::PlanExhausted));
     }
 
+    /// How many ways are open to a patient with an address on each channel who has said this; 0: nothing is sent.
+    fn routes(consents: Vec<Consent>, purpose: Purpose) -> usize {
+        let mut patient = ana(EVERYWHERE);
+        patient.consents = consents;
+        let rules: &'static Rules = Box::leak(Box::new(Rules { hours: always(), ..rules() }));
+        let asked = ask(Some(&patient), |q| {
+            q.message.purpose = purpose;
+            q.rules = rules;
+        });
+        match asked.verdict {
+            Verdict::Send { of_routes, .. } => of_routes,
+            _ => 0,
+        }
+    }
+
+    const EVERYWHERE: &str = r#","contacts":[{"channel":"sms","address":"+13125550142"},
+        {"channel":"email","address":"ana@example.org"},{"channel":"voice","address":"+13125550142"},
+        {"channel":"portal","address":"Patient/42"}]"#;
+
+    /// What somebody may say: for a purpose or all, over a channel or all, at one address or all, on a day.
+    fn word() -> impl proptest::strategy::Strategy<Value = Consent> {
+        use proptest::strategy::Strategy as _;
+        let purposes = proptest::option::of(proptest::sample::select(PURPOSES.to_vec()));
+        let channels = proptest::option::of(proptest::sample::select(ALL.to_vec()));
+        let whose = proptest::sample::select(vec![ConsentSource::Patient, ConsentSource::Staff]);
+        (purposes, channels, proptest::bool::ANY, proptest::bool::ANY, 1_i64..29, whose).prop_map(
+            |(purpose, channel, bound, granted, day, source)| Consent {
+                purpose,
+                channel,
+                address: channel.filter(|_| bound).map(|channel| {
+                    Phi::new(match channel {
+                        Channel::Sms | Channel::Voice => "+13125550142",
+                        Channel::Email => "ana@example.org",
+                        Channel::Portal => "Patient/42",
+                    })
+                }),
+                granted,
+                at: at("2026-10-01T12:00:00Z") + SignedDuration::from_hours(24 * day),
+                source,
+                by: None,
+                evidence: None,
+                expires_at: None,
+                shadow: None,
+            },
+        )
+    }
+
+    const PURPOSES: &[Purpose] = &[Purpose::Appointment, Purpose::Marketing, Purpose::Billing];
+
     proptest::proptest! {
+        #[test]
+        fn more_consent_never_means_fewer_routes(
+            said in proptest::collection::vec(word(), 0..6),
+            more in word(),
+            purpose in proptest::sample::select(PURPOSES.to_vec()),
+        ) {
+            let before = routes(said.clone(), purpose);
+            let granted = said.iter().cloned().chain([Consent { granted: true, ..more }]).collect();
+            proptest::prop_assert!(routes(granted, purpose) >= before);
+        }
+
         #[test]
         fn an_opted_out_channel_is_never_routed(stopped in 0_usize..4, preferred in proptest::sample::subsequence(ALL.to_vec(), 0..4)) {
             let stopped = ALL[stopped];
