@@ -75,7 +75,7 @@ impl Foresight {
             match &decision.verdict {
                 Verdict::Send { route, .. } => {
                     let Some(patient) = patient else { break };
-                    let Some(reader) = super::plan::reader(&decision, patient, entry) else {
+                    let Some(reader) = super::plan::reader(&decision, patient, entry, now) else {
                         return Foreseen { gate, outcome: Err(Reason::NoProxy) };
                     };
                     let name = patient.name.as_ref();

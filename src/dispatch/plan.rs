@@ -377,12 +377,17 @@ pub(super) fn judge(
 }
 
 /// Who reads it; `None` where that is a proxy whose record is gone.
-pub(super) fn reader(decision: &Decision, patient: &Patient, entry: &DirectoryEntry) -> Option<Reader> {
+pub(super) fn reader(
+    decision: &Decision,
+    patient: &Patient,
+    entry: &DirectoryEntry,
+    now: Timestamp,
+) -> Option<Reader> {
     let proxy = decision.proxy.and_then(|place| patient.proxies.get(place));
     let known = decision.proxy.and_then(|place| entry.proxies.get(place)).and_then(Option::as_deref);
     let addressee = match proxy {
         None => Addressee::patient(patient),
-        Some(proxy) => Addressee::proxy(proxy, known)?,
+        Some(proxy) => Addressee::proxy(proxy, known, now)?,
     };
     Some(Reader::of(&addressee, proxy))
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::cap::Recent;
 use super::explanation::{Explanation, RULES_VERSION, WaySeen};
-use super::person::{Addressee, changes_on, stands_in};
+use super::person::{Addressee, back_at, changes_on, stands_in};
 use super::question::Question;
 use super::routes;
 use super::ways::{Asked, State, Way, said};
@@ -134,9 +134,14 @@ pub fn decide(q: &Question<'_>) -> Decision {
     if let Some(decision) = person_gates(q, patient, expires_at).or_else(|| message_gates(q, expires_at)) {
         return decision;
     }
+    let back = proxies_back(q, patient);
     let (proxy, to) = match addressee(q, patient) {
         Ok(found) => found,
-        Err((gate, reason)) => return Decision::plain(gate, Verdict::Suppress(reason)),
+        Err((gate, reason)) => {
+            let back = back.filter(|back| gate == Gate::Proxy && *back < expires_at);
+            let waits = |until| Verdict::Hold { until: Some(until), reason: Some(Reason::Paused) };
+            return Decision::plain(gate, back.map_or(Verdict::Suppress(reason), waits));
+        }
     };
     let nobody = Recent::default();
     let recent = q.recent.get(proxy.map_or(0, |place| place + 1)).unwrap_or(&nobody);
@@ -144,7 +149,8 @@ pub fn decide(q: &Question<'_>) -> Decision {
     let asked = Asked { q, to: &to, proxy: of, recent, said: said(&to, q.address_consents), expires_at };
     let mut decision = Decision { proxy, ..route_gates(&asked) };
     if let Verdict::Send { valid_until, .. } = &mut decision.verdict {
-        *valid_until = next_day_of_proxies(q, patient).map_or(*valid_until, |day| day.min(*valid_until));
+        let changes = next_day_of_proxies(q, patient).into_iter().chain(back);
+        *valid_until = changes.fold(*valid_until, |first, other| first.min(other));
     }
     decision
 }
@@ -155,6 +161,13 @@ fn next_day_of_proxies(q: &Question<'_>, patient: &Patient) -> Option<Timestamp>
     let others = q.addresses.iter().flat_map(|seen| &seen.behind).map(|behind| behind.patient.as_ref());
     let days = std::iter::once(patient).chain(others).filter_map(|p| changes_on(p, today, &q.rules.majority));
     days.min()?.to_zoned(q.zone.clone()).ok().map(|midnight| midnight.timestamp())
+}
+
+/// When the first of the proxies is back who want to be left in peace for a while.
+fn proxies_back(q: &Question<'_>, patient: &Patient) -> Option<Timestamp> {
+    let known = |place: usize| q.proxies.get(place).copied().flatten();
+    let all = patient.proxies.iter().enumerate();
+    all.filter_map(|(place, proxy)| back_at(proxy, known(place), q.now)).min()
 }
 
 /// When its time comes, where that is still to come.
@@ -269,12 +282,12 @@ fn reached<'a>(
     mode: ProxyMode,
 ) -> impl Iterator<Item = (usize, &'a Proxy, Option<Addressee<'a>>)> {
     let today = q.now.to_zoned(q.zone.clone()).date();
-    let (purpose, majority, known) = (q.message.purpose, &q.rules.majority, q.proxies);
+    let (purpose, majority, known, now) = (q.message.purpose, &q.rules.majority, q.proxies, q.now);
     let proxies = patient.proxies.iter().enumerate();
     proxies.filter(move |(_, proxy)| stands_in(proxy, patient, mode, purpose, today, majority)).map(
         move |(place, proxy)| {
             let theirs = known.get(place).copied().flatten();
-            (place, proxy, Addressee::proxy(proxy, theirs))
+            (place, proxy, Addressee::proxy(proxy, theirs, now))
         },
     )
 }
@@ -886,6 +899,17 @@ mod tests {
             q.template.confidential = true;
         });
         assert_eq!(private.proxy, None, "what is confidential goes to nobody else");
+        for (back, expected) in [
+            (
+                "2026-12-01T20:00:00Z",
+                Verdict::Hold { until: Some(at("2026-12-01T20:00:00Z")), reason: Some(Reason::Paused) },
+            ),
+            ("2026-12-09T20:00:00Z", Verdict::Suppress(Reason::NoProxy)),
+        ] {
+            let away = Patient { pause_until: Some(at(back)), ..mother.clone() };
+            let known = [Some(&away)];
+            assert_eq!(ask(Some(&child), |q| q.proxies = &known).verdict, expected, "away until {back}");
+        }
         let mut stopped = mother.clone();
         stopped.consents = vec![Consent {
             purpose: None,
