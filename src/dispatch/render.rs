@@ -1,11 +1,11 @@
 //! From a plan to a text for one channel.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::{Corridor, Planned, Reader};
 use crate::config::Config;
 use crate::config::provider::{ProviderSection, ProviderSettings};
-use crate::config::site::SiteSection;
+use crate::config::site::{LocalText, SiteSection};
 use crate::domain::ids::{AnswerName, SiteId};
 use crate::domain::outbound::{Content, Sender};
 use crate::domain::page::PageToken;
@@ -32,8 +32,8 @@ fn context(site: &SiteSection) -> SiteContext {
         phone: site.phone.clone(),
         timezone: site.timezone.iana_name().map(str::to_owned),
         postal_address: site.postal_address.clone(),
-        portal_url: None,
-        opt_out_texts: BTreeMap::new(),
+        portal_url: site.portal_url.clone(),
+        opt_out_texts: site.opt_out.as_ref().map(LocalText::by_tag).unwrap_or_default(),
     }
 }
 
