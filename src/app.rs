@@ -375,6 +375,7 @@ fn ledger_rules(config: &Config) -> LedgerRules {
         floor: surge.floor,
         window_hours: i64::from(surge.days) * 24,
         learning_hours: hours(surge.learning),
+        learning_factor: surge.learning_factor,
     };
     let by_priority = |due: &DueTimes| ByPriority {
         urgent: span(due.urgent),

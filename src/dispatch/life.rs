@@ -33,6 +33,9 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
         if let Err(error) = failover::listen(&corridor).await {
             tracing::warn!(%error, "receipts could not be looked at");
         }
+        if let Err(error) = failover::heed_holds(&corridor).await {
+            tracing::warn!(%error, "holds could not be looked at");
+        }
         if let Err(error) = live(&corridor).await {
             tracing::warn!(%error, "no sign of life could be given");
         }

@@ -683,6 +683,27 @@ const ROUTES: &[Route] = &[
     },
     Route {
         method: Verb::Post,
+        path: "/v1/templates/{name}/send",
+        door: Door::AnyOf(&[Scope::JobsWrite]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(templates::send(call)),
+        doc: Doc {
+            summary: "Enqueue a job that need not name its template",
+            query: &[],
+            body: "Jobs",
+            answers: &[
+                (200, "a duplicate", "JobResult"),
+                (202, "accepted", "JobResult"),
+                (404, "there is no such template", "Problem"),
+                (409, "the id was used for a job with other content", "Problem"),
+                (422, "rules that the job breaks", "Problem"),
+                (429, "the source has sent as many today as it may; see Retry-After", "Problem"),
+            ],
+        },
+    },
+    Route {
+        method: Verb::Post,
         path: "/v1/templates/{name}/preview",
         door: Door::AnyOf(&[Scope::TemplatesRead]),
         takes: &[Media::Json],

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::cap::Recent;
 use super::explanation::{Explanation, RULES_VERSION, WaySeen};
-use super::person::{Addressee, changes_on, stands_in};
+use super::person::{Addressee, back_at, changes_on, stands_in};
 use super::question::Question;
 use super::routes;
 use super::ways::{Asked, State, Way, said};
@@ -134,9 +134,14 @@ pub fn decide(q: &Question<'_>) -> Decision {
     if let Some(decision) = person_gates(q, patient, expires_at).or_else(|| message_gates(q, expires_at)) {
         return decision;
     }
+    let back = proxies_back(q, patient);
     let (proxy, to) = match addressee(q, patient) {
         Ok(found) => found,
-        Err((gate, reason)) => return Decision::plain(gate, Verdict::Suppress(reason)),
+        Err((gate, reason)) => {
+            let back = back.filter(|back| gate == Gate::Proxy && *back < expires_at);
+            let waits = |until| Verdict::Hold { until: Some(until), reason: Some(Reason::Paused) };
+            return Decision::plain(gate, back.map_or(Verdict::Suppress(reason), waits));
+        }
     };
     let nobody = Recent::default();
     let recent = q.recent.get(proxy.map_or(0, |place| place + 1)).unwrap_or(&nobody);
@@ -144,7 +149,8 @@ pub fn decide(q: &Question<'_>) -> Decision {
     let asked = Asked { q, to: &to, proxy: of, recent, said: said(&to, q.address_consents), expires_at };
     let mut decision = Decision { proxy, ..route_gates(&asked) };
     if let Verdict::Send { valid_until, .. } = &mut decision.verdict {
-        *valid_until = next_day_of_proxies(q, patient).map_or(*valid_until, |day| day.min(*valid_until));
+        let changes = next_day_of_proxies(q, patient).into_iter().chain(back);
+        *valid_until = changes.fold(*valid_until, |first, other| first.min(other));
     }
     decision
 }
@@ -155,6 +161,13 @@ fn next_day_of_proxies(q: &Question<'_>, patient: &Patient) -> Option<Timestamp>
     let others = q.addresses.iter().flat_map(|seen| &seen.behind).map(|behind| behind.patient.as_ref());
     let days = std::iter::once(patient).chain(others).filter_map(|p| changes_on(p, today, &q.rules.majority));
     days.min()?.to_zoned(q.zone.clone()).ok().map(|midnight| midnight.timestamp())
+}
+
+/// When the first of the proxies is back who want to be left in peace for a while.
+fn proxies_back(q: &Question<'_>, patient: &Patient) -> Option<Timestamp> {
+    let known = |place: usize| q.proxies.get(place).copied().flatten();
+    let all = patient.proxies.iter().enumerate();
+    all.filter_map(|(place, proxy)| back_at(proxy, known(place), q.now)).min()
 }
 
 /// When its time comes, where that is still to come.
@@ -269,12 +282,12 @@ fn reached<'a>(
     mode: ProxyMode,
 ) -> impl Iterator<Item = (usize, &'a Proxy, Option<Addressee<'a>>)> {
     let today = q.now.to_zoned(q.zone.clone()).date();
-    let (purpose, majority, known) = (q.message.purpose, &q.rules.majority, q.proxies);
+    let (purpose, majority, known, now) = (q.message.purpose, &q.rules.majority, q.proxies, q.now);
     let proxies = patient.proxies.iter().enumerate();
     proxies.filter(move |(_, proxy)| stands_in(proxy, patient, mode, purpose, today, majority)).map(
         move |(place, proxy)| {
             let theirs = known.get(place).copied().flatten();
-            (place, proxy, Addressee::proxy(proxy, theirs))
+            (place, proxy, Addressee::proxy(proxy, theirs, now))
         },
     )
 }
@@ -925,6 +938,17 @@ mod tests {
             q.template.confidential = true;
         });
         assert_eq!(private.proxy, None, "what is confidential goes to nobody else");
+        for (back, expected) in [
+            (
+                "2026-12-01T20:00:00Z",
+                Verdict::Hold { until: Some(at("2026-12-01T20:00:00Z")), reason: Some(Reason::Paused) },
+            ),
+            ("2026-12-09T20:00:00Z", Verdict::Suppress(Reason::NoProxy)),
+        ] {
+            let away = Patient { pause_until: Some(at(back)), ..mother.clone() };
+            let known = [Some(&away)];
+            assert_eq!(ask(Some(&child), |q| q.proxies = &known).verdict, expected, "away until {back}");
+        }
         let mut stopped = mother.clone();
         stopped.consents = vec![Consent {
             purpose: None,
@@ -1290,7 +1314,67 @@ mod tests {
         assert_eq!(ask(Some(&ana), |q| q.tried = &both).verdict, Verdict::GiveUp(Reason::PlanExhausted));
     }
 
+    /// How many ways are open to a patient with an address on each channel who has said this; 0: nothing is sent.
+    fn routes(consents: Vec<Consent>, purpose: Purpose) -> usize {
+        let mut patient = ana(EVERYWHERE);
+        patient.consents = consents;
+        let rules: &'static Rules = Box::leak(Box::new(Rules { hours: always(), ..rules() }));
+        let asked = ask(Some(&patient), |q| {
+            q.message.purpose = purpose;
+            q.rules = rules;
+        });
+        match asked.verdict {
+            Verdict::Send { of_routes, .. } => of_routes,
+            _ => 0,
+        }
+    }
+
+    const EVERYWHERE: &str = r#","contacts":[{"channel":"sms","address":"+13125550142"},
+        {"channel":"email","address":"ana@example.org"},{"channel":"voice","address":"+13125550142"},
+        {"channel":"portal","address":"Patient/42"}]"#;
+
+    /// What somebody may say: for a purpose or all, over a channel or all, at one address or all, on a day.
+    fn word() -> impl proptest::strategy::Strategy<Value = Consent> {
+        use proptest::strategy::Strategy as _;
+        let purposes = proptest::option::of(proptest::sample::select(PURPOSES.to_vec()));
+        let channels = proptest::option::of(proptest::sample::select(ALL.to_vec()));
+        let whose = proptest::sample::select(vec![ConsentSource::Patient, ConsentSource::Staff]);
+        (purposes, channels, proptest::bool::ANY, proptest::bool::ANY, 1_i64..29, whose).prop_map(
+            |(purpose, channel, bound, granted, day, source)| Consent {
+                purpose,
+                channel,
+                address: channel.filter(|_| bound).map(|channel| {
+                    Phi::new(match channel {
+                        Channel::Sms | Channel::Voice => "+13125550142",
+                        Channel::Email => "ana@example.org",
+                        Channel::Portal => "Patient/42",
+                    })
+                }),
+                granted,
+                at: at("2026-10-01T12:00:00Z") + SignedDuration::from_hours(24 * day),
+                source,
+                by: None,
+                evidence: None,
+                expires_at: None,
+                shadow: None,
+            },
+        )
+    }
+
+    const PURPOSES: &[Purpose] = &[Purpose::Appointment, Purpose::Marketing, Purpose::Billing];
+
     proptest::proptest! {
+        #[test]
+        fn more_consent_never_means_fewer_routes(
+            said in proptest::collection::vec(word(), 0..6),
+            more in word(),
+            purpose in proptest::sample::select(PURPOSES.to_vec()),
+        ) {
+            let before = routes(said.clone(), purpose);
+            let granted = said.iter().cloned().chain([Consent { granted: true, ..more }]).collect();
+            proptest::prop_assert!(routes(granted, purpose) >= before);
+        }
+
         #[test]
         fn an_opted_out_channel_is_never_routed(stopped in 0_usize..4, preferred in proptest::sample::subsequence(ALL.to_vec(), 0..4)) {
             let stopped = ALL[stopped];

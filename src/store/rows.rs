@@ -433,6 +433,7 @@ pub struct Begin {
 #[derive(Clone, Debug)]
 pub struct Rider {
     pub message: MessageId,
+    pub site: Option<SiteId>,
     pub token: i64,
     pub step: u16,
     pub state: PatientState,
@@ -778,7 +779,7 @@ pub struct PageRow {
     /// In which the text around the link was written.
     pub locale: String,
     pub begun_at: Timestamp,
-    /// An alias followed; `None`: not in the directory.
+    /// An alias followed; `None`: not in the directory, or somebody else reads for them.
     pub patient: Option<Patient>,
     pub revision: i64,
     /// What was said at the address, by whomever stands behind it.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use super::{Ledger, unfit};
-use crate::domain::ids::{AttemptId, WorkerId};
+use crate::domain::ids::{AttemptId, SiteId, WorkerId};
 use crate::domain::look_up::TextMark;
 use crate::domain::page::PageHash;
 use crate::domain::patience::Until;
@@ -21,7 +21,9 @@ use crate::store::engine::{
     Args, Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
     try_bytes,
 };
-use crate::store::rows::{Begin, Begun, Count, Counted, Decided, Failure, PatientState, Settlement, Then};
+use crate::store::rows::{
+    Begin, Begun, Count, Counted, Decided, Failure, MessageFacts, PatientState, Settlement, Then,
+};
 use crate::store::sealed::Sealed;
 
 impl<E: Engine> Ledger<E> {
@@ -63,6 +65,7 @@ impl<E: Engine> Ledger<E> {
             times("due_at", decisions, |d| d.due_at),
             maybe_texts("channel", decisions, |d| d.channel.map(Channel::as_str)),
             maybe_ids("held_by", decisions, |d| d.held_by.map(|id| id.0)),
+            maybe_texts("site", decisions, |d| site(&d.facts)),
             flags("plan_over", decisions, |d| d.over.is_some()),
             flags("awaits", decisions, |d| d.over.is_some_and(|over| over.awaits)),
             texts("explanation", &explanations, |e| e.as_ref()),
@@ -135,6 +138,7 @@ impl<E: Engine> Ledger<E> {
             ints("number", batch, |b| i64::from(b.number)),
             texts("provider", batch, |b| b.provider.as_str()),
             texts("channel", batch, |b| b.route.channel.as_str()),
+            maybe_texts("site", batch, |b| site(&b.facts)),
             try_bytes("address", batch, |b| {
                 self.sealer.seal_text(Sealed::AttemptAddress.of(b.attempt.0), &b.route.address)
             })?,
@@ -313,6 +317,11 @@ fn tells_of_stop(settlement: &Settlement) -> bool {
     settlement.failure == Some(Failure::OptedOut) && !settlement.facts.test
 }
 
+/// The place it belongs to: where no job said, its patient's since it was planned.
+fn site(facts: &MessageFacts) -> Option<&str> {
+    facts.site.as_ref().map(SiteId::as_str)
+}
+
 /// Of each message the rows of `patient_state` beside its patient's own, as JSON.
 pub(super) fn others(batch: &[&Begin]) -> Result<Vec<Option<String>>> {
     batch.iter().map(|b| other_subjects(&b.state)).collect()
@@ -334,10 +343,16 @@ fn addressed<'b>(begin: &&'b Begin) -> Option<&'b Counted> {
     begin.count.as_ref()?.address.as_ref()
 }
 
-/// Nobody was reached, and somebody should have been.
+/// Nobody was reached, and somebody should have been. Whoever does not want to be written to is left in peace; where it
+/// was we who found no contact that may have it, people tell the patient, or put the directory right.
 fn is_for_people(decided: &Decided) -> bool {
     let facts = &decided.facts;
-    decided.status == MessageStatus::Failed && facts.priority != Priority::Bulk && !facts.test
+    let unreached = match decided.status {
+        MessageStatus::Failed => true,
+        MessageStatus::Suppressed => decided.reason.is_some_and(Reason::asks_for_people),
+        _ => false,
+    };
+    unreached && facts.priority != Priority::Bulk && !facts.test
 }
 
 /// What follows from results, and is told of them.

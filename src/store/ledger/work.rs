@@ -147,7 +147,8 @@ impl<E: Engine> Ledger<E> {
         let asked: Vec<Uuid> = failed.iter().map(|d| d.facts.id.0).collect();
         let rows = E::run(
             tx,
-            "SELECT id FROM messages WHERE id = ANY($1) AND status = 'failed' AND changed_at = now()",
+            "SELECT id FROM messages WHERE id = ANY($1) AND changed_at = now()
+                 AND (status = 'failed' OR (status = 'suppressed' AND copy_of IS NULL))",
             args![asked],
         )
         .await?;

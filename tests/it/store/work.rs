@@ -35,8 +35,17 @@ pub(super) async fn a_plan_that_is_exhausted_calls_people(ledger: Ledger) {
     let mut test = job("c");
     test.facts.test = true;
     fail(&ledger, test).await;
+    let suppress = async |admission: Admission, reason| {
+        let hand = ledger.lease(admission).await;
+        let now = ledger.now().await;
+        ledger.decide_one(decided(&hand, MessageStatus::Suppressed, Some(reason), now)).await;
+    };
+    for reason in [Reason::OptedOut, Reason::NoConsent, Reason::Deceased, Reason::FrequencyCap] {
+        suppress(job(reason.as_str()), reason).await;
+    }
+    suppress(job("d").priority(Priority::Bulk), Reason::NoContact).await;
     let items = open(&ledger).await;
-    assert_eq!(items.len(), 1, "neither bulk nor tests: {items:?}");
+    assert_eq!(items.len(), 1, "neither bulk, nor tests, nor who wants it so: {items:?}");
     let item = &items[0];
     assert_eq!((item.kind, item.state, item.alerts), (WorkKind::PlanExhausted, WorkState::Open, 0));
     assert_eq!(item.patient_id.as_ref().unwrap().as_str(), "P1");
@@ -48,6 +57,19 @@ pub(super) async fn a_plan_that_is_exhausted_calls_people(ledger: Ledger) {
     assert_eq!(swept.opened.iter().map(|i| i.id).collect::<Vec<_>>(), [item.id]);
     assert!(ledger.sweep_work(10).await.unwrap().is_empty(), "once");
     assert_eq!(told(&ledger).await, ["work.opened.ehr"]);
+
+    // Whom no contact of theirs may be told by, somebody tells otherwise.
+    let untold = [
+        Reason::NoContact,
+        Reason::ConfidentialContact,
+        Reason::SharedContact,
+        Reason::SensitiveContent,
+        Reason::ContactUnverified,
+    ];
+    for reason in untold {
+        suppress(job(reason.as_str()), reason).await;
+    }
+    assert_eq!(ledger.counts().await.unwrap().work, [(WorkKind::PlanExhausted, 1 + untold.len() as u64)]);
 }
 
 pub(super) async fn an_urgent_message_that_nobody_acknowledges_calls_people(ledger: Ledger) {
