@@ -763,6 +763,8 @@ pub struct Received {
     pub known: u32,
     /// Receipts for which there is no attempt: kept, and looked at again.
     pub parked: u32,
+    /// Receipts for which there is no attempt, and no room to keep them.
+    pub let_go: u32,
 }
 
 /// A patient's page: the message whose link leads to it, and what is on record of whom it was for.
