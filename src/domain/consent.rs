@@ -309,7 +309,7 @@ fn replaced(stored: &Patient, incoming: Patient) -> Patient {
         };
     }
     keep_own_words! { language: Language, preferred_channels: PreferredChannels, quiet_hours: QuietHours }
-    keep_found_out(&stored.contacts, &mut patient);
+    keep_found_out(stored, &mut patient);
     if !unsaid.has(DirectoryField::Contacts) {
         let kept = stored.contacts.iter().filter(|c| unsaid.has(DirectoryField::contacts_of(c.channel)));
         patient.contacts.extend(kept.cloned());
@@ -319,15 +319,19 @@ fn replaced(stored: &Patient, incoming: Patient) -> Patient {
     patient
 }
 
-/// What we found out about an address after the sender's last change is newer than what the sender knows.
-fn keep_found_out(stored: &[Contact], patient: &mut Patient) {
+/// What we found out about an address stands until its sender knows better: an update that is newer says its status, or
+/// somebody has verified it since. One that says neither is silent about it, and does not call it good.
+fn keep_found_out(stored: &Patient, patient: &mut Patient) {
     let sent = patient.updated_at;
-    for known in stored.iter().filter(|c| c.status_at.is_some_and(|at| sent.is_none_or(|sent| sent <= at))) {
-        let same = |c: &&mut Contact| c.channel == known.channel && c.address == known.address;
-        if let Some(contact) =
-            patient.contacts.iter_mut().find(same).filter(|c| c.status == ContactStatus::Ok)
-        {
-            (contact.status, contact.status_at) = (known.status, known.status_at);
+    for contact in patient.every_contact_mut() {
+        let is_said = std::mem::take(&mut contact.says_status);
+        let same = |c: &&Contact| c.channel == contact.channel && c.address == contact.address;
+        let found = stored.every_contact().filter(same).find_map(|c| Some((c.status, c.status_at?)));
+        let Some((status, at)) = found.filter(|_| contact.status == ContactStatus::Ok) else { continue };
+        let is_newer = is_said && sent.is_some_and(|sent| sent > at);
+        let is_verified = contact.verified_at.is_some_and(|verified| verified > at);
+        if !is_newer && !is_verified {
+            (contact.status, contact.status_at) = (status, Some(at));
         }
     }
 }

@@ -432,11 +432,18 @@ pub(super) async fn a_contact_that_fails_again_is_given_up(ledger: Ledger) {
          AND evidence = 'bad_address, code 21211, message {id}')"
     );
     assert_eq!(ledger.execute(&kept).await.unwrap(), 1, "on record in its words");
-    // The same record sent once more knows less than we do; a later one knows better.
-    ledger.upsert_patients(vec![patient("P1", "2026-01-02T00:00:00Z")]).await.unwrap();
-    assert_eq!(contact(&ledger).await.0, ContactStatus::Bad);
-    ledger.upsert_patients(vec![patient("P1", "2098-01-01T00:00:00Z")]).await.unwrap();
-    assert_eq!(contact(&ledger).await.0, ContactStatus::Ok);
+    // The same record sent once more knows less than we do, and a later one that says nothing of it knows no more; one
+    // that calls it good knows better.
+    for (updated_at, says_status, expected) in [
+        ("2026-01-02T00:00:00Z", true, ContactStatus::Bad),
+        ("2098-01-01T00:00:00Z", false, ContactStatus::Bad),
+        ("2098-01-02T00:00:00Z", true, ContactStatus::Ok),
+    ] {
+        let mut sent = patient("P1", updated_at);
+        sent.contacts[0].says_status = says_status;
+        ledger.upsert_patients(vec![sent]).await.unwrap();
+        assert_eq!(contact(&ledger).await.0, expected, "{updated_at}");
+    }
 }
 
 pub(super) async fn what_arrives_wipes_the_slate(ledger: Ledger) {
