@@ -83,9 +83,12 @@ impl<E: Engine> Ledger<E> {
         }
         let meaning = context.meaning;
         // Whoever answers has read it, whatever they say; a stranger has read what was meant for somebody else.
-        // Whoever calls back, or complains, need not have.
+        // Whoever calls back, or complains, need not have, and a telephone that answers by itself has not.
         if let (Some(facts), Some(attempt)) = (&context.facts, context.attempt)
-            && !matches!(meaning.intent, Intent::WrongNumber | Intent::Call | Intent::Complaint)
+            && !matches!(
+                meaning.intent,
+                Intent::WrongNumber | Intent::Call | Intent::Complaint | Intent::Machine
+            )
         {
             self.has_read(&mut tx, facts, attempt, context.now).await?;
         }
@@ -154,6 +157,8 @@ impl<E: Engine> Ledger<E> {
             None => {
                 let index = [self.sealer.index(&ask.reply.from)];
                 let columns = || vec![bytes("address_index", &index, Clone::clone)];
+            | Intent::Reaction
+            | Intent::Machine
                 // Whoever calls back was called, or has read the number in a text.
                 let called = match ask.reply.channel {
                     Channel::Voice => E::run(tx, LAST_CALL, Args::none().batch(columns())).await?,
@@ -402,7 +407,10 @@ fn wish(meaning: &Meaning, patient: &Patient) -> Option<Wish> {
 /// What the answer to a mail depends on; `None`: it gets none. Whoever has no mail of ours is not written to.
 fn told(reply: &Reply, context: &Context) -> Option<MailAnswerFacts> {
     let (facts, meaning) = (context.facts.as_ref()?, context.meaning);
-    let silent = matches!(meaning.intent, Intent::WrongNumber | Intent::Complaint | Intent::Call);
+    let silent = matches!(
+        meaning.intent,
+        Intent::WrongNumber | Intent::Complaint | Intent::Call | Intent::Reaction | Intent::Machine
+    );
     if reply.channel != Channel::Email || (silent && !meaning.revokes) {
         return None;
     }
