@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::contacts::spoil;
+use super::contacts::{proxy_id, spoil};
 use super::work::NewItem;
 use super::{Ledger, Numbered};
 use crate::domain::event::EventKind;
@@ -95,10 +95,10 @@ impl<E: Engine> Ledger<E> {
         if let (Some(facts), Some(_)) = (&context.facts, &context.answer) {
             Self::has_answer(&mut tx, facts.id).await?;
         }
-        let mut changes = Vec::new();
+        let (mut changes, mut others) = (Vec::new(), false);
         match meaning.intent {
             Intent::WrongNumber => {
-                self.mark_wrong(&mut tx, &ask.reply, &context, &mut changes).await?;
+                others = self.mark_wrong(&mut tx, &ask.reply, &context, &mut changes).await?;
                 Self::hurry(&mut tx, &context).await?;
             }
             Intent::Language | Intent::Channel => self.prefer(&mut tx, &context, &mut changes).await?,
@@ -132,7 +132,8 @@ impl<E: Engine> Ledger<E> {
             self.write_consents(&mut tx, &[said(&ask.reply, &context, false, None)]).await?;
         }
         self.tell_reply(&mut tx, &ask.reply, &context, &changes).await?;
-        if let Some(kind) = meaning.work() {
+        // Whether the others behind the number are there people have to ask.
+        if let Some(kind) = meaning.work().or_else(|| others.then_some(WorkKind::Reply)) {
             self.open_items(&mut tx, &[item(kind, &context)]).await?;
         }
         E::commit(tx).await?;
@@ -267,30 +268,32 @@ impl<E: Engine> Ledger<E> {
         Ok(patients)
     }
 
-    /// A number that is wrong for texts is wrong for calls.
+    /// Marks the contact of the patient who was written to, in the record that holds it: theirs, or that of somebody who
+    /// stands in for them. A number that is wrong for texts is wrong for calls. Whoever answers says nothing of the others
+    /// behind the number, who may be a household: true, where there are any.
     async fn mark_wrong(
         &self,
         tx: &mut E::Tx,
         reply: &Reply,
         context: &Context,
         changes: &mut Vec<(PatientId, EventKind)>,
-    ) -> Result<()> {
-        let to = (ContactStatus::Wrong, context.now);
+    ) -> Result<bool> {
+        let mut behind = self.behind(tx, context).await?;
+        let written_to = self.written_to(tx, context).await?;
+        let Some(holder) = written_to.iter().find_map(|id| behind.iter().position(|p| p.id == *id)) else {
+            return Ok(!behind.is_empty());
+        };
+        let holder = behind.remove(holder);
         let channels: &[Channel] =
             if reply.channel == Channel::Email { &[Channel::Email] } else { &[Channel::Sms, Channel::Voice] };
-        for patient in self.behind(tx, context).await? {
-            let mut marked: Option<Patient> = None;
-            let mut what = Vec::new();
-            for channel in channels {
-                let so_far = marked.as_ref().unwrap_or(&patient);
-                if let Some(spoilt) = spoil(so_far, *channel, &context.address, to) {
-                    marked = Some(spoilt);
-                    what.push(format!("contact {channel} {}", ContactStatus::Wrong));
-                }
-            }
-            if let Some(marked) = marked {
-                self.rewrite(tx, marked, &what, context).await?;
-                changes.push((patient.id, EventKind::Contact(ContactStatus::Wrong)));
+        let mark = |patient: &Patient, channel: Channel| {
+            spoil(patient, channel, &context.address, (ContactStatus::Wrong, context.now))
+        };
+        let (mut marked, mut what) = (holder.clone(), Vec::new());
+        for channel in channels {
+            if let Some(spoilt) = mark(&marked, *channel) {
+                marked = spoilt;
+                what.push(format!("contact {channel} {}", ContactStatus::Wrong));
             }
         }
         Ok(())
@@ -329,7 +332,21 @@ impl<E: Engine> Ledger<E> {
             self.rewrite(tx, granted.patient, &granted.changes, context).await?;
             changes.push((patient.id, EventKind::PreferenceChanged));
         }
-        Ok(())
+        if !what.is_empty() {
+            self.rewrite(tx, marked, &what, context).await?;
+            changes.push((holder.id, EventKind::Contact(ContactStatus::Wrong)));
+        }
+        Ok(behind.iter().any(|other| channels.iter().any(|channel| mark(other, *channel).is_some())))
+    }
+
+    /// The patient of the message, and after them the patients who stand in for them.
+    async fn written_to(&self, tx: &mut E::Tx, context: &Context) -> Result<Vec<PatientId>> {
+        let Some(facts) = &context.facts else { return Ok(Vec::new()) };
+        let stored = self.lock_patients(tx, std::slice::from_ref(&facts.patient_id)).await?;
+        let id = stored.resolve(&facts.patient_id);
+        let proxies = stored.patients.get(&id).into_iter().flat_map(|patient| &patient.proxies);
+        let proxies: Vec<PatientId> = proxies.filter_map(proxy_id).cloned().collect();
+        Ok(std::iter::once(id).chain(proxies).collect())
     }
 
     /// Writes the record as it stands from now on, and keeps what has changed.
