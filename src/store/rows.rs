@@ -29,7 +29,7 @@ pub use super::callbacks::{
 pub use super::holds::{Hold, HoldRow, HoldScope, HoldState, HoldThen, OnRelease};
 pub use super::look_ups::{LookUpAsk, LostAttempt};
 pub use super::mail_answers::{ANSWER_USEFUL, MailAnswer, MailAnswerEnd, MailAnswerFacts};
-pub use super::replies::{Choice, QuestionAsk, ReplyAsk, ReplyOutcome, ReplyText};
+pub use super::replies::{AnswerFacts, Choice, QuestionAsk, ReplyAsk, ReplyOutcome, ReplyText};
 pub use super::work::{WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept};
 
 /// The ledger's clocks, by configuration.
