@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Broker, BrokerOptions, ConsumeOptions, Prefix};
+use crate::broker::{Broker, BrokerOptions, ConsumeOptions, Prefix, QueueRole};
 use crate::callback::{Courier, NoTls};
 use crate::campaign::{self, Office};
 use crate::config::provider::{BreakerSettings, CaptureSettings, ProviderSection, ProviderSettings};
@@ -37,12 +37,16 @@ use crate::store::rules::{ByPriority, Emergencies, LedgerRules, WorkDue};
 use crate::store::sealer::Sealer;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
+use crate::telemetry::{self, Exporter};
 use crate::template::{Finding, SharedCatalogue};
-use crate::watch::{self, Lookout, Teller, Undeliverable};
+use crate::watch::{self, Lookout, Tasks, Teller, Undeliverable};
 
 /// The blind index of a set-up without a key: addresses are hashed, and whoever holds the database can test one.
 /// Mode `live` demands a key.
 const NO_KEY: &[u8; 32] = b"outreachd: no index key was set.";
+
+/// How long a collector may take for the last spans.
+const LAST_SPANS: Duration = Duration::from_millis(1_000);
 
 /// Why nothing runs.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,8 @@ pub enum AppError {
     Listen { section: &'static str, address: SocketAddr, cause: std::io::ErrorKind },
     #[error(transparent)]
     Callbacks(#[from] NoTls),
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Unusable),
     #[error(transparent)]
     Identity(#[from] identity::NoTls),
     #[error(transparent)]
@@ -156,9 +162,10 @@ pub struct Worker {
     pub mailbox: Option<Mailbox>,
     server: HttpServer,
     dispatcher: Dispatcher,
-    consumers: Option<JoinHandle<()>>,
+    consumers: Vec<JoinHandle<()>>,
     campaigns: JoinHandle<()>,
     watch: JoinHandle<()>,
+    spans: Exporter,
     stop: CancellationToken,
 }
 
@@ -183,6 +190,7 @@ impl Worker {
         let identity = identity_provider(&config)?.map(Arc::new);
         let simulator = Arc::new(Simulator::start(SimulatorConfig::default()).await?);
         let worker = WorkerId::generate();
+        let (traces, spans) = telemetry::start(&config.telemetry, &name_of(worker))?;
         let broker = broker_options(&config)?.map(Broker::start);
         let carriers = carriers(&config, &simulator)?;
         let providers: Vec<_> = carriers.iter().map(|carrier| carrier.provider.clone()).collect();
@@ -193,6 +201,7 @@ impl Worker {
             carriers,
             publisher: broker.as_ref().map(Broker::publisher),
             courier: Courier::new(&config.events.callbacks)?,
+            traces,
             worker,
             name: name_of(worker),
         });
@@ -203,11 +212,21 @@ impl Worker {
             worker,
         };
         let stop = CancellationToken::new();
-        let consumers = broker.clone().zip(config.amqp.as_ref()).map(|(broker, amqp)| {
-            let options = ConsumeOptions { max_prefetch: amqp.prefetch, held_bytes: amqp.held_bytes };
-            let batch = usize::try_from(config.worker.batch).unwrap_or(500);
-            tokio::spawn(queue::run(intake.clone(), broker, options, batch, stop.clone()))
-        });
+        let queues = Tasks::default();
+        let consumers = match (&broker, &config.amqp) {
+            (Some(broker), Some(amqp)) => {
+                let options = ConsumeOptions { max_prefetch: amqp.prefetch, held_bytes: amqp.held_bytes };
+                let batch = usize::try_from(config.worker.batch).unwrap_or(500);
+                let consume = |queue: QueueRole| {
+                    let (intake, broker, stop) = (intake.clone(), broker.clone(), stop.clone());
+                    queues.uphold(queue.word(), stop.clone(), move || {
+                        queue::consume(intake.clone(), broker.clone(), queue, options, batch, stop.clone())
+                    })
+                };
+                queue::CONSUMED.map(consume).into()
+            }
+            _ => Vec::new(),
+        };
         let receipts = Desk::open(providers, store.clone(), Some(dispatcher.clone()), config.clone());
         let unopened = |section, address| {
             move |error: std::io::Error| AppError::Listen { section, address, cause: error.kind() }
@@ -222,14 +241,21 @@ impl Worker {
             gatekeeper: intake.gatekeeper.clone(),
             dispatcher: Some(dispatcher.clone()),
         };
-        let campaigns = tokio::spawn(campaign::run(office.clone(), worker, stop.clone()));
+        let others = Tasks::default();
+        let campaigns = others.uphold("campaigns", stop.clone(), {
+            let (office, stop) = (office.clone(), stop.clone());
+            move || campaign::run(office.clone(), worker, stop.clone())
+        });
         let lookout = Lookout {
             store: store.clone(),
             config: config.clone(),
             broker: broker.clone(),
             dispatcher: Some(dispatcher.clone()),
         };
-        let watch = tokio::spawn(watch::run(lookout, teller, worker, stop.clone()));
+        let watch = others.uphold("watch", stop.clone(), {
+            let (teller, stop) = (Arc::new(teller), stop.clone());
+            move || watch::run(lookout.clone(), Arc::clone(&teller), worker, stop.clone())
+        });
         let parts = HttpState {
             intake: intake.clone(),
             campaigns: office,
@@ -237,6 +263,7 @@ impl Worker {
             config: config.clone(),
             identity,
             broker: broker.clone(),
+            queues,
             receipts,
         };
         let server = crate::http::serve(listener, parts).map_err(unopened("http", config.http.listen))?;
@@ -255,12 +282,13 @@ impl Worker {
             consumers,
             campaigns,
             watch,
+            spans,
             stop,
         })
     }
 
     /// Stops consuming, lets what is on the wire finish, gives the rest back.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         self.stop.cancel();
         if let Some(mailbox) = &self.mailbox {
             mailbox.close();
@@ -268,16 +296,19 @@ impl Worker {
         // A batch that waits for a ledger that is away is not acknowledged: the broker keeps it.
         let intake = async {
             self.server.stop(Duration::from_secs(2)).await;
-            if let Some(consumers) = self.consumers.take() {
-                let _ = tokio::time::timeout(Duration::from_secs(2), consumers).await;
-            }
+            let consumers = futures_util::future::join_all(self.consumers);
+            let _ = tokio::time::timeout(Duration::from_secs(2), consumers).await;
             let _ = tokio::time::timeout(Duration::from_secs(2), self.campaigns).await;
             let _ = tokio::time::timeout(Duration::from_secs(2), self.watch).await;
         };
         tokio::join!(intake, self.dispatcher.stop());
-        if let Some(broker) = &self.broker {
-            broker.close().await;
-        }
+        let broker = async {
+            if let Some(broker) = &self.broker {
+                broker.close().await;
+            }
+        };
+        // The last steps are known by now.
+        tokio::join!(broker, self.spans.close(LAST_SPANS));
     }
 }
 

@@ -19,6 +19,7 @@
 //! 2  template   catalogue, strict render, lint, preview         provider    one file a provider
 //!    store      the ledger: one trait, two databases            broker      RabbitMQ
 //!    callback   results by HTTP, signed                       identity   people's own sign-in, by OpenID Connect
+//!    telemetry  traces, for a collector
 //! 1  policy     decisions: pure, `now` and jitter are arguments config      one section a file
 //! 0  domain     nouns, parsed once and valid ever after; protected health information is masked in `Debug`
 //!    faults     points at which the fault suite ends a process; nothing of it is in a release
@@ -41,7 +42,7 @@
 //!    when planning: `begin` writes an attempt only where the patient's revision is the one that was decided on.
 //! 5. **No path leads around the rate gate.**
 //! 6. **Policy reads no clock, no source of chance, no store.**
-//! 7. **No log line, metric, error text, header, routing key or event holds a name, an address, a number or a body.**
+//! 7. **No log line, metric, span, error text, header, routing key or event holds a name, an address, a number or a body.**
 //!    Job bodies may lie in the job queues; parked bodies lie in the ledger.
 //! 8. **Every queue, body, batch, retry, wait and page has a limit.** Backlog waits in the broker or the ledger, never
 //!    in memory.
@@ -64,6 +65,9 @@
 //!   claimed again a moment later, which cost the ledger a quarter of its time. An intake that finds no place still
 //!   takes 10,000 a second.
 //! - Statements are planned once a connection (`force_generic_plan`): PostgreSQL planned every claim anew, 1.6 ms each.
+//! - A begin finds its rows by their ids whatever the planner has heard: told that little is leased it walked all leases,
+//!   and the whole batch for each of them, which took 400 microseconds a row where 80 will do.
+//! - In a batch of 100 a statement's own start is an eighth of its work, in one of 20 more than a third: the corridor gathers.
 //! - `x-delivery-limit` is 1,000: the worker finds poison by itself; a low limit turns six crashes of a worker into
 //!   dead letters of good jobs.
 
@@ -85,5 +89,6 @@ pub mod provider;
 pub mod receipt;
 pub mod simulator;
 pub mod store;
+pub mod telemetry;
 pub mod template;
 pub mod watch;

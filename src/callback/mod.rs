@@ -49,6 +49,8 @@ pub struct Letter<'l> {
     pub id: EventId,
     /// JSON, whole.
     pub body: &'l str,
+    /// The span that it comes from, as the header of that name has it (W3C Trace Context).
+    pub traceparent: Option<&'l str>,
     /// The ledger's clock.
     pub now: Timestamp,
 }
@@ -123,6 +125,9 @@ impl Courier {
         let mut request = self.client.post(url).header(CONTENT_TYPE, "application/json");
         if !to.keys.is_empty() {
             request = request.header("webhook-signature", signature(&to.keys, &id, seconds, letter.body));
+        }
+        if let Some(traceparent) = letter.traceparent {
+            request = request.header("traceparent", traceparent);
         }
         let request = request
             .header("webhook-id", id)

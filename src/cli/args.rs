@@ -10,6 +10,7 @@ use crate::domain::ids::{
 use crate::domain::people::Role;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason, WorkKind, WorkOutcome, WorkState};
+use crate::policy::identity::is_subject;
 use crate::store::rows::{CallbackState, HoldScope, OnRelease};
 use crate::template::Sample;
 
@@ -39,6 +40,12 @@ macro_rules! names {
 
 names! {
     source: SourceName, site: SiteId, user: UserName, provider: ProviderName, campaign: CampaignId, template: TemplateName, job: JobId, patient: PatientId, about: About,
+}
+
+/// What an identity provider knows somebody by.
+pub(super) fn subject(text: &str) -> Result<String, String> {
+    let fits = is_subject(text).then(|| text.to_owned());
+    fits.ok_or_else(|| "must be 1 to 255 printable ASCII characters, as the provider's `sub` is".to_owned())
 }
 
 macro_rules! row_ids {

@@ -6,6 +6,7 @@ use super::check::{LIMIT, Report};
 use crate::app;
 use crate::config::Config;
 use crate::config::oidc::Newcomers;
+use crate::domain::ids::UserName;
 use crate::domain::people::Role;
 use crate::store::Store;
 use crate::store::people::User;
@@ -52,6 +53,21 @@ pub(super) async fn accounts(report: &mut Report, config: &Config, store: &dyn S
         let linked = user.link.as_ref().is_some_and(|link| link.issuer == oidc.issuer);
         user.disabled_at.is_none() && (console.password || linked)
     };
+    let waiting = |user: &&User| {
+        let link = user.link.as_ref().filter(|link| link.subject.is_none() && link.issuer == oidc.issuer);
+        user.disabled_at.is_none() && link.is_some()
+    };
+    let waiting: Vec<&UserName> = users.iter().filter(waiting).map(|user| &user.name).collect();
+    if let Some(first) = waiting.first() {
+        let what = format!(
+            "{} {} whoever first comes by that name, which people may be able to write themselves: {first}{}",
+            waiting.len(),
+            if waiting.len() == 1 { "account is of" } else { "accounts are of" },
+            if waiting.len() == 1 { "" } else { " ..." },
+        );
+        let cure = "say whose they are, by the provider's `sub`: outreachd users link NAME --subject SUB";
+        report.warn(SUBJECT, what, cure);
+    }
     let made = oidc.newcomers == Newcomers::Made;
     if !made && users.iter().filter(enters).count() == 0 {
         let what = "nobody can sign in: no account here is one of the identity provider's, and none is made";
@@ -61,7 +77,10 @@ pub(super) async fn accounts(report: &mut Report, config: &Config, store: &dyn S
         return;
     }
     let by_group = |role| oidc.groups.iter().any(|rule| rule.role == role);
-    let by_account = |user: &User| user.role == Role::Admin && (oidc.groups.is_empty() || console.password);
+    let by_account = |user: &User| {
+        let decided = oidc.decides(user.link.as_ref().map(|link| link.issuer.as_str()));
+        user.role == Role::Admin && !decided
+    };
     if !by_group(Role::Admin) && !users.iter().filter(enters).any(by_account) {
         let what = "nobody who can sign in has the role admin: nobody can read the audit log in the console";
         report.warn(

@@ -10,9 +10,11 @@ use super::messages::short;
 use super::out::Table;
 use super::{Desk, Failure, args};
 use crate::config::Config;
+use crate::config::oidc::OidcSection;
 use crate::domain::credential::{MAX_PASSWORD, MIN_PASSWORD, PasswordHash, TotpSecret, password_of};
 use crate::domain::ids::{SiteId, UserName};
 use crate::domain::people::Role;
+use crate::store::Store;
 use crate::store::people::{Link, User, UserChange};
 
 /// Accounts of people. As soon as there is one, everybody signs in, on this machine too.
@@ -21,7 +23,7 @@ pub(super) enum Command {
     /// Make an account; its password and the secret of its authenticator are shown once
     #[command(after_help = "Examples:\n  outreachd users add ana --role operator\n  \
         outreachd users add ben --role coordinator --site lakeside-north\n  \
-        outreachd users add cho@example.org --role viewer --oidc")]
+        outreachd users add cho --role viewer --oidc --subject 9f1c2e")]
     Add {
         /// 1 to 64 of a-z 0-9 . _ @ -
         #[arg(value_parser = args::user)]
@@ -35,9 +37,12 @@ pub(super) enum Command {
         /// Read the password from standard input instead of making one
         #[arg(long)]
         password_stdin: bool,
-        /// Without a password: of whoever first signs in by this name at the identity provider ([console.oidc])
+        /// Without a password: of somebody whom the identity provider knows ([console.oidc])
         #[arg(long, conflicts_with = "password_stdin")]
         oidc: bool,
+        /// What the provider knows them by (`sub`); without it the account is of whoever first signs in there by this name
+        #[arg(long, requires = "oidc", value_parser = args::subject)]
+        subject: Option<String>,
     },
     /// List the accounts
     #[command(after_help = "Example:\n  outreachd users list")]
@@ -54,11 +59,14 @@ pub(super) enum Command {
         #[arg(value_parser = args::user)]
         name: UserName,
     },
-    /// Let whoever next signs in by this name at the identity provider have the account, and sign it out everywhere
-    #[command(after_help = "Example:\n  outreachd users link ana")]
+    /// Give an account to somebody whom the identity provider knows, and sign it out everywhere
+    #[command(after_help = "Example:\n  outreachd users link ana --subject 9f1c2e")]
     Link {
         #[arg(value_parser = args::user)]
         name: UserName,
+        /// What the provider knows them by (`sub`); without it the account is of whoever next signs in there by this name
+        #[arg(long, value_parser = args::subject)]
+        subject: Option<String>,
     },
     /// Give an account a new password and a new secret, and sign it out everywhere
     #[command(after_help = "Example:\n  outreachd users reset ana")]
@@ -73,18 +81,15 @@ pub(super) enum Command {
 
 pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Add { name, role, site, password_stdin, oidc } => {
-            let way = if oidc { Way::Provider } else { Way::Password { from_stdin: password_stdin } };
+        Command::Add { name, role, site, password_stdin, oidc, subject } => {
+            let way =
+                if oidc { Way::Provider(subject) } else { Way::Password { from_stdin: password_stdin } };
             add(desk, name, role, site, way).await
         }
         Command::List => list(desk).await,
         Command::Disable { name } => change_user(desk, &name, UserChange::Disable, "user.disable").await,
         Command::Enable { name } => change_user(desk, &name, UserChange::Enable, "user.enable").await,
-        Command::Link { name } => {
-            let config = desk.config()?;
-            let change = UserChange::Link(issuer(&config)?);
-            change_user(desk, &name, change, "user.link").await
-        }
+        Command::Link { name, subject } => link(desk, &name, subject).await,
         Command::Reset { name, password_stdin } => reset(desk, &name, password_stdin).await,
     }
 }
@@ -94,16 +99,58 @@ enum Way {
     Password {
         from_stdin: bool,
     },
-    /// By whoever the identity provider knows by its name.
-    Provider,
+    /// By whom the identity provider knows so; without a subject, by its name.
+    Provider(Option<String>),
 }
 
 /// The identity provider in force.
-fn issuer(config: &Config) -> Result<String, Failure> {
-    let oidc = config.console.oidc.as_ref().ok_or_else(|| {
+fn provider(config: &Config) -> Result<&OidcSection, Failure> {
+    config.console.oidc.as_ref().ok_or_else(|| {
         Failure::said("no identity provider is configured", "set up [console.oidc] first; see the README")
-    })?;
-    Ok(oidc.issuer.clone())
+    })
+}
+
+/// Who an account is at the identity provider in force; nobody has two.
+async fn linked(
+    config: &Config,
+    store: &dyn Store,
+    name: &UserName,
+    subject: Option<String>,
+) -> Result<Link, Failure> {
+    let link = Link { issuer: provider(config)?.issuer.clone(), subject };
+    if link.subject.is_some()
+        && let Some(user) = store.users().await?.iter().find(|user| user.link.as_ref() == Some(&link))
+        && user.name != *name
+    {
+        let what = format!("whom the provider knows so has the account {} already", user.name);
+        return Err(Failure::said(what, "correct --subject; the audit log has it of each who was refused"));
+    }
+    Ok(link)
+}
+
+/// What was linked, and what follows from it.
+fn of_whom(link: &Link) -> &'static str {
+    match link.subject {
+        Some(_) => "of whom the provider knows so",
+        None => {
+            "of whoever first signs in there by that name; name them by --subject where people may change theirs"
+        }
+    }
+}
+
+async fn link(desk: &mut Desk, name: &UserName, subject: Option<String>) -> Result<(), Failure> {
+    let config = desk.config()?;
+    let store = Desk::store(&config).await?;
+    let link = linked(&config, store.as_ref(), name, subject).await?;
+    let password = match provider(&config)?.decides(Some(&link.issuer)) {
+        true => "; its password opens nothing any more, for groups decide",
+        false => "",
+    };
+    if !store.change_user(name, &UserChange::Link(link.clone())).await? {
+        return Err(missing(name));
+    }
+    record(store.as_ref(), "user.link", name, link.subject.as_deref().unwrap_or_default()).await?;
+    Ok(desk.out.line(format!("{name}: done; signed out everywhere; {}{password}", of_whom(&link)))?)
 }
 
 async fn add(
@@ -124,11 +171,16 @@ async fn add(
         let what = format!("there is no site {unknown} in the configuration");
         return Err(Failure::said(what, "use the id of a `[[site]]`"));
     }
+    if config.is_spoken_for(&name) {
+        let what = format!("{name} stands on record for a token of the API, or for this system itself");
+        return Err(Failure::said(what, "choose another name"));
+    }
     let store = Desk::store(&config).await?;
     let (fresh, link) = match way {
         Way::Password { from_stdin } => (Some(Fresh::make(from_stdin)?), None),
-        Way::Provider => (None, Some(Link { issuer: issuer(&config)?, subject: None })),
+        Way::Provider(subject) => (None, Some(linked(&config, store.as_ref(), &name, subject).await?)),
     };
+    let whose = link.as_ref().map(of_whom).unwrap_or_default();
     let user = User {
         name: name.clone(),
         role,
@@ -151,13 +203,21 @@ async fn add(
     record(store.as_ref(), "user.add", &name, role.as_str()).await?;
     match fresh {
         Some(fresh) => fresh.tell(desk, &name),
-        None => Ok(desk.out.line(format!("{name}: done; of whoever first signs in by that name"))?),
+        None => Ok(desk.out.line(format!("{name}: done; {whose}"))?),
     }
 }
 
 async fn reset(desk: &mut Desk, name: &UserName, password_stdin: bool) -> Result<(), Failure> {
     let config = desk.config()?;
     let store = Desk::store(&config).await?;
+    let user = store.user(name).await?.ok_or_else(|| missing(name))?;
+    let issuer = user.link.as_ref().map(|link| link.issuer.as_str());
+    if config.console.oidc.as_ref().is_some_and(|oidc| oidc.decides(issuer)) {
+        let what = format!("{name} signs in through the identity provider, whose groups decide");
+        let cure =
+            "reset it there; for the hour when the provider is away: outreachd users add OTHER --role ROLE";
+        return Err(Failure::said(what, cure));
+    }
     let fresh = Fresh::make(password_stdin)?;
     let change = UserChange::Credentials(fresh.hash.clone(), fresh.totp.clone());
     if !store.change_user(name, &change).await? {

@@ -121,6 +121,31 @@ pub(super) fn show_span(span: Duration) -> String {
     whole.map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", millis / unit))
 }
 
+/// A share, from 0 to 1.
+pub(super) struct Share;
+
+impl Kind for Share {
+    type Value = f64;
+
+    fn read(&self, raw: Raw<'_>) -> Result<f64, Broken> {
+        let share = match raw {
+            Raw::File(Value::Float(share)) => Some(*share),
+            Raw::File(Value::Integer(whole)) => {
+                Some(if *whole == 0 { 0.0 } else { 1.0 }).filter(|_| matches!(whole, 0 | 1))
+            }
+            Raw::Env(text) => text.parse().ok(),
+            Raw::File(_) => None,
+        };
+        share.filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| {
+            Broken::new("must be a share from 0 to 1", "write 1.0 for all, or 0.01 for one in a hundred")
+        })
+    }
+
+    fn show(&self, value: &f64) -> Value {
+        Value::Float(*value)
+    }
+}
+
 const SIZE_UNITS: [(&str, usize); 3] = [("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// A number of bytes within bounds, such as `"8MiB"`.
@@ -250,6 +275,22 @@ mod tests {
         assert_eq!(parse_size("256 KiB"), Some(256 << 10));
         assert_eq!(parse_size("8MB"), None);
         assert_eq!(show_size(64 << 20), "64MiB");
+    }
+
+    #[test]
+    fn a_share_is_a_part_of_the_whole() {
+        for (raw, share) in [
+            (Raw::File(&Value::Float(0.25)), Some(0.25)),
+            (Raw::File(&Value::Integer(1)), Some(1.0)),
+            (Raw::Env("0"), Some(0.0)),
+            (Raw::Env("1.01"), None),
+            (Raw::Env("NaN"), None),
+            (Raw::File(&Value::Float(-0.1)), None),
+            (Raw::File(&Value::Integer(2)), None),
+            (Raw::File(&Value::String("0.5".into())), None),
+        ] {
+            assert_eq!(Share.read(raw).ok(), share, "{raw:?}");
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod security;
 pub mod site;
 pub mod source;
 pub mod store;
+pub mod telemetry;
 pub mod templates;
 pub mod work;
 pub mod worker;
@@ -46,7 +47,8 @@ mod validate;
 pub use fault::ConfigFault;
 pub use load::LoadOptions;
 
-use crate::domain::ids::{ProviderName, SiteId, SourceName};
+use crate::domain::ids::{ProviderName, SiteId, SourceName, UserName};
+use crate::domain::people::is_reserved;
 use crate::domain::words::Channel;
 use provider::ProviderSection;
 use read::Section;
@@ -70,6 +72,7 @@ pub struct Config {
     pub events: events::EventsSection,
     pub limits: limits::LimitsSection,
     pub log: log::LogSection,
+    pub telemetry: telemetry::TelemetrySection,
     pub work: work::WorkSection,
     pub campaigns: campaigns::CampaignsSection,
     pub replies: replies::RepliesSection,
@@ -106,6 +109,13 @@ impl Config {
     /// Every fault there is, in one go.
     pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigFault>> {
         load::load_text(text, &LoadOptions::default()).result
+    }
+
+    /// Whether a name stands on record for somebody else than a person of that name: a token of the API, or this system.
+    #[must_use]
+    pub fn is_spoken_for(&self, name: &UserName) -> bool {
+        let name = name.as_str();
+        is_reserved(name) || self.api.tokens.iter().any(|token| token.name.eq_ignore_ascii_case(name))
     }
 
     /// What holds for a source; `None`: it is unknown and refused. While no source is configured, any name is
@@ -170,6 +180,7 @@ impl Config {
             events: root.section("events", events::EventsSection::read),
             limits: root.section("limits", |s| limits::LimitsSection::read(s, &organisation.default_region)),
             log: root.section("log", log::LogSection::read),
+            telemetry: root.section("telemetry", telemetry::TelemetrySection::read),
             work: root.section("work", work::WorkSection::read),
             campaigns: root.section("campaigns", campaigns::CampaignsSection::read),
             replies: root.section("replies", replies::RepliesSection::read),

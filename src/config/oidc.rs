@@ -80,6 +80,12 @@ impl OidcSection {
     /// Where the browser comes back to, below the public address.
     pub const CALLBACK: &'static str = "/v1/session/oidc/callback";
 
+    /// Whether the groups at this provider say what an account may do that is linked to `issuer`. Then nothing else opens it.
+    #[must_use]
+    pub fn decides(&self, issuer: Option<&str>) -> bool {
+        !self.groups.is_empty() && issuer == Some(self.issuer.as_str())
+    }
+
     pub(super) fn read(s: &mut Section<'_>) -> Option<Self> {
         let issuer = s.required("issuer", text(issuer));
         let client_id = s.required("client_id", text(rules::line));

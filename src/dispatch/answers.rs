@@ -94,15 +94,18 @@ async fn carry(
     let Some(lane) = lane_for(corridor, answer) else { return Ok(Some(MailAnswerEnd::Again(LATER))) };
     let Some(message) = outbound(corridor, answer, letter) else { return Ok(Some(MailAnswerEnd::None)) };
     let Some(ticket) = lane.guard.start(None) else { return Ok(Some(MailAnswerEnd::Again(LATER))) };
-    let at = tokio::select! {
-        at = lane.slot() => at,
+    let permit = tokio::select! {
+        permit = lane.gate.permit(1, true) => permit,
         () = corridor.stopping.cancelled() => return Ok(Some(MailAnswerEnd::Again(LATER))),
     };
-    lane.leave(at, 1).await;
     if !corridor.store.begin_mail_answer(answer.id).await? {
-        lane.gate.unused.note(1);
         return Ok(None);
     }
+    let latest = Instant::now() + corridor.config.worker.first_byte;
+    let Some(slot) = lane.leave(permit, 1, latest).await else {
+        return Ok(Some(MailAnswerEnd::Again(LATER)));
+    };
+    slot.use_up();
     let started = Instant::now();
     let sent = tokio::select! {
         sent = lane.provider.send(&message) => sent,

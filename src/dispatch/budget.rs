@@ -83,9 +83,10 @@ fn spend(corridor: &Corridor, planned: &Planned, segments: u32) -> Option<Spend>
 }
 
 /// A message that did not go out costs nothing: what was taken goes back to the budgets it came from.
-pub(super) async fn give_back(corridor: &Corridor, taken: Option<Spend>) {
-    if let Some(taken) = taken
-        && let Err(error) = corridor.store.spend(&[Spend { amount: -taken.amount, ..taken }]).await
+pub(super) async fn give_back(corridor: &Corridor, taken: impl IntoIterator<Item = Spend>) {
+    let back: Vec<Spend> = taken.into_iter().map(|taken| Spend { amount: -taken.amount, ..taken }).collect();
+    if !back.is_empty()
+        && let Err(error) = corridor.store.spend(&back).await
     {
         tracing::warn!(%error, "a budget keeps what was not spent");
     }

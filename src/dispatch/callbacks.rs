@@ -83,7 +83,10 @@ async fn post_all(
             && !corridor.stopping.is_cancelled()
         {
             let Some(event) = waiting.next() else { break };
-            under_way.spawn(post(receiver.courier.clone(), receiver.callback.clone(), event, now()));
+            let trace = super::traces::of_event(corridor, &event.body);
+            let traceparent = trace.map(|trace| trace.parent().to_string());
+            let (courier, callback) = (receiver.courier.clone(), receiver.callback.clone());
+            under_way.spawn(post(courier, callback, event, traceparent, now()));
         }
         let ended = tokio::select! {
             ended = under_way.join_next() => ended,
@@ -116,10 +119,12 @@ async fn post(
     courier: Courier,
     callback: Arc<Callback>,
     event: DueCallback,
+    traceparent: Option<String>,
     now: Timestamp,
 ) -> (DueCallback, Posted) {
     let body = with_seq(&event.body, event.seq);
-    let posted = courier.post(&callback, &Letter { id: event.id, body: &body, now }).await;
+    let letter = Letter { id: event.id, body: &body, traceparent: traceparent.as_deref(), now };
+    let posted = courier.post(&callback, &letter).await;
     (event, posted)
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::lane::{Lane, Setting};
 use super::{Corridor, Handover, failover};
 use crate::domain::words::{Channel, Priority, SafetyMode};
+use crate::store::pulse::OldestDue;
 use crate::store::rows::Claim;
 
 /// A channel that is out is looked at so often, one batch of each class, for what has run out of time meanwhile.
@@ -48,6 +49,7 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
 
 /// One look at every line that may hold something; whether anything was found.
 async fn round(corridor: &Corridor, looks: &mut Looks) -> bool {
+    look_again(corridor, &mut looks.empty_until).await;
     let mut found = false;
     let channels = Channel::ALL.iter().copied().filter(|c| corridor.lanes.iter().any(|l| l.channel == *c));
     for channel in std::iter::once(None).chain(channels.map(Some)) {
@@ -67,6 +69,27 @@ async fn round(corridor: &Corridor, looks: &mut Looks) -> bool {
         }
     }
     found
+}
+
+/// Lines that were empty are asked about together: one question in place of a claim for each of them.
+async fn look_again(corridor: &Corridor, empty_until: &mut HashMap<Line, Instant>) {
+    let now = Instant::now();
+    let turn: Vec<Line> =
+        empty_until.iter().filter(|(_, until)| **until <= now).map(|(line, _)| *line).collect();
+    if turn.len() < 2 {
+        return;
+    }
+    // Where nobody answers, the claims will tell.
+    let Ok(due) = corridor.store.oldest_due().await else { return };
+    for line in turn {
+        let holds =
+            |of: &OldestDue| of.channel == line.0.map_or("", Channel::as_str) && of.priority == line.1;
+        if due.iter().any(holds) {
+            empty_until.remove(&line);
+        } else {
+            empty_until.insert(line, Instant::now() + corridor.config.worker.poll);
+        }
+    }
 }
 
 /// Fewer than this are not worth a statement: more will find room in a moment. What is urgent waits for no company.

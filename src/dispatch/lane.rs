@@ -8,10 +8,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::failover::Guard;
-use super::gate::{Gate, Wall};
+use super::gate::{Gate, Permit, Slot};
 use super::queue::{Queue, Whom};
 use super::send::{self, Written};
-use super::{Corridor, Planned, company, render};
+use super::wall::Wall;
+use super::{Corridor, Planned, again_if_contended, budget, company, render};
 use crate::config::Config;
 use crate::config::provider::{BreakerSettings, Limit, Period};
 use crate::domain::ids::AttemptId;
@@ -22,20 +23,23 @@ use crate::domain::status::AttemptStatus;
 use crate::domain::words::{Channel, Reason, SafetyMode};
 use crate::policy::question::Served;
 use crate::provider::Provider;
+use crate::store::StoreError;
 use crate::store::rows::{Begin, Failure, MessageFacts, Settlement, Spend, Then};
 use crate::template::Rendered;
 
-/// Chunks at once where nothing limits a lane: each waits for the disk once, and the disk takes several together.
-const UNLIMITED_RUNNERS: usize = 4;
+/// Chunks that are written down at once: each waits for the disk once, and the disk takes several together.
+const BEGINS: usize = 4;
+/// Where messages are under way already, a few wait so long for more: they are written down together.
+const GATHER: Duration = Duration::from_millis(10);
 /// The share of the wire that is kept for urgent messages.
 const URGENT_SHARE: usize = 8;
 
 /// A text of several segments waits so long for the slots of all of them.
 const NEAR: Duration = Duration::from_secs(5);
+/// What another transaction was in the way of is written once more, soon: slots are held for it.
+const AT_ONCE: [Duration; 1] = [Duration::from_millis(20)];
 /// A ledger that is away is asked for slots so often.
 const AWAY: Duration = Duration::from_millis(200);
-/// Where there are no slots, messages whose leases end are looked for so often.
-const STALE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a provider carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,16 +68,31 @@ pub struct Carrier {
     pub breaker: BreakerSettings,
 }
 
-/// A message that is rendered and has its slot.
+/// A message that is rendered, and may be begun once it has its permit.
 #[derive(Debug)]
 pub(super) struct Ready {
     pub(super) planned: Planned,
     pub(super) rendered: Rendered,
-    pub(super) at: Instant,
-    /// When it got the slot.
-    pub(super) taken: Instant,
+    /// The templates that it was rendered with.
+    hash: Arc<str>,
     /// What was taken from budgets for it.
     pub(super) spend: Option<Spend>,
+}
+
+impl Ready {
+    /// An SMS takes a slot for each segment.
+    fn weight(&self) -> usize {
+        usize::try_from(self.rendered.segments).unwrap_or(1).max(1)
+    }
+}
+
+/// Somebody's turn to take a chunk of the queue.
+struct Turn {
+    urgent: bool,
+    /// A place on the wire for each message.
+    wire: OwnedSemaphorePermit,
+    /// Held until all of it stands in the ledger; an urgent message waits for no such place.
+    begins: Option<OwnedSemaphorePermit>,
 }
 
 /// A lane. A provider has one, or one for each sender where a limit counts senders apart.
@@ -90,21 +109,15 @@ pub(super) struct Lane {
     pub(super) weight: u32,
     /// What every send passes last.
     walls: Vec<Wall>,
-    pub(super) gate: Gate,
+    pub(super) gate: Arc<Gate>,
     max_in_flight: usize,
     pub(super) baa: bool,
     wire: Arc<Semaphore>,
     urgent_wire: Arc<Semaphore>,
+    begins: Arc<Semaphore>,
 }
 
 impl Lane {
-    /// Who takes chunks of the queue. While one is written down another is rendered; a lane with a limit has one for all,
-    /// because its slots are given out in order.
-    pub(super) fn runners(&self) -> impl Iterator<Item = Whom> {
-        let many = if self.gate.is_open() { UNLIMITED_RUNNERS } else { 1 };
-        std::iter::repeat_n(Whom::All, many).chain([Whom::Urgent])
-    }
-
     /// How many sends are under way.
     pub(super) fn in_flight(&self) -> usize {
         let free = self.wire.available_permits() + self.urgent_wire.available_permits();
@@ -129,48 +142,54 @@ impl Lane {
         self.guard.room(self.queue.room())
     }
 
-    /// When an urgent message of one segment leaves that is ready to.
-    pub(super) async fn slot(&self) -> Instant {
-        self.gate.take(1, true).await.pop().unwrap_or_else(Instant::now)
+    /// Whether what has just come leaves the rest of the room to what has waited longer.
+    pub(super) fn is_for_others(&self) -> bool {
+        self.queue.len() >= (self.queue.capacity() * 3 / 4).max(1)
     }
 
-    /// Waits for the slot, or for another one should it be missed on a busy machine, and for the walls.
-    pub(super) async fn leave(&self, slot: Instant, segments: u32) {
-        let mut at = slot;
-        loop {
-            tokio::time::sleep_until(at.into()).await;
-            if !self.gate.has_missed(at) {
-                break;
+    /// Waits for the slots, for others should they be missed on a busy machine, and for the walls. `None`: that is later
+    /// than `latest`.
+    pub(super) async fn leave(&self, mut permit: Permit, segments: u32, latest: Instant) -> Option<Slot> {
+        let mut slot = permit.slot(latest).await?;
+        while slot.is_missed() {
+            slot = permit.slot(latest).await?;
+        }
+        let walls = async {
+            for wall in &self.walls {
+                wall.pass(segments).await;
             }
-            at = self.gate.exchange(segments.max(1)).await;
-        }
-        for wall in &self.walls {
-            wall.pass(segments).await;
-        }
+        };
+        tokio::time::timeout_at(latest.into(), walls).await.ok()?;
+        Some(slot).filter(|_| Instant::now() <= latest)
     }
 
-    /// Adds slots until there are so many for one text. Under a slow limit it would wait for its last one longer than it
-    /// is in this hand: it leaves with those that are near, and the rest is owed.
-    async fn fill(&self, corridor: &Arc<Corridor>, slots: &mut VecDeque<Instant>, weight: usize) {
-        while slots.len() < weight {
-            let missing = weight - slots.len();
-            let each = self.gate.spacing();
-            let far = each.saturating_mul(u32::try_from(missing).unwrap_or(u32::MAX)) > NEAR;
-            if far && !slots.is_empty() {
-                let owed = self.gate.owe(missing, corridor.store.as_ref(), &corridor.clock).await;
-                if let Err(error) = owed {
-                    tracing::warn!(%error, provider = %self.provider.name(), "a text leaves on fewer slots than it takes");
-                }
-                return;
+    /// Adds to a permit until it is good for a text of such a weight. Under a slow limit that would wait for the last slot
+    /// longer than it is in this hand: it leaves with those that are near, and the rest is owed. False: they do not come.
+    async fn complete(&self, corridor: &Corridor, permit: &mut Permit, weight: usize) -> bool {
+        let missing = weight.saturating_sub(permit.many());
+        let each = self.gate.spacing();
+        if each.saturating_mul(u32::try_from(missing).unwrap_or(u32::MAX)) > NEAR {
+            if let Err(error) = self.gate.owe(missing, corridor.store.as_ref(), &corridor.clock).await {
+                tracing::warn!(%error, provider = %self.provider.name(), "a text leaves on fewer slots than it takes");
             }
-            slots.extend(self.gate.take(missing, true).await);
+            return true;
+        }
+        let more = async {
+            while permit.many() < weight {
+                let more = self.gate.permit(weight - permit.many(), true).await;
+                permit.merge(more);
+            }
+        };
+        tokio::select! {
+            () = more => true,
+            () = tokio::time::sleep(NEAR) => false,
+            () = corridor.stopping.cancelled() => false,
         }
     }
 
-    /// How many more slots could be made use of, beside so many that are waited for.
-    fn usable(&self, wanted: usize) -> usize {
-        let free = self.wire.available_permits() + self.urgent_wire.available_permits();
-        self.queue.len().saturating_sub(wanted).min(free)
+    /// How many more slots could be made use of, beside those that are waited for.
+    fn usable(&self) -> usize {
+        self.queue.len().min(self.wire.available_permits() + self.urgent_wire.available_permits())
     }
 
     /// Whether the two carry the same messages.
@@ -211,6 +230,7 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 baa: carrier.baa,
                 wire: Arc::new(Semaphore::new(max_in_flight - max_in_flight / URGENT_SHARE)),
                 urgent_wire: Arc::new(Semaphore::new(max_in_flight / URGENT_SHARE)),
+                begins: Arc::new(Semaphore::new(BEGINS)),
             }));
         }
     }
@@ -231,28 +251,32 @@ fn all_senders(carrier: &Carrier, config: &Config) -> Vec<String> {
 
 /// Has slots reserved ahead, as many as can be used, until nothing is in hand any more.
 pub(super) async fn keep_slots(corridor: Arc<Corridor>, lane: Arc<Lane>) {
-    let drained = super::life::drained(&corridor);
-    tokio::pin!(drained);
-    loop {
-        let refill = lane.gate.refill(|wanted| lane.usable(wanted), corridor.store.as_ref(), &corridor.clock);
-        let look = tokio::select! {
-            look = refill => look,
-            () = &mut drained => return,
-        };
-        let again = look.unwrap_or_else(|error| {
-            tracing::warn!(%error, provider = %lane.provider.name(), "no slots from the rate gate");
-            Some(AWAY)
-        });
-        let pause = async {
-            match again {
-                Some(pause) => tokio::time::sleep(pause).await,
+    let store = corridor.store.as_ref();
+    let no_slots = |error: &StoreError| {
+        tracing::warn!(%error, provider = %lane.provider.name(), "no slots from the rate gate");
+    };
+    let keep = async {
+        loop {
+            let look = lane.gate.refill(lane.usable(), store, &corridor.clock).await;
+            match look.inspect_err(no_slots).unwrap_or(Some(AWAY)) {
+                Some(pause) => tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = lane.gate.late() => {}
+                },
                 None => lane.gate.asked().await,
             }
-        };
-        tokio::select! {
-            () = pause => {}
-            () = &mut drained => return,
         }
+    };
+    // Each leaves at its moment, however busy the stages before are.
+    let gate = lane.gate.clone();
+    let hands = corridor.wire.spawn(async move { gate.hand_out().await });
+    tokio::select! {
+        () = keep => {}
+        () = super::life::drained(&corridor) => {}
+    }
+    hands.abort();
+    if let Err(error) = lane.gate.close(store).await {
+        no_slots(&error);
     }
 }
 
@@ -307,56 +331,54 @@ pub(super) fn served(corridor: &Corridor, facts: &MessageFacts) -> Vec<Served> {
 }
 
 pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, whom: Whom, tasks: TaskTracker) {
-    let most = usize::try_from(corridor.config.worker.batch).unwrap_or(500).min(lane.gate.round());
-    let free = lane.wire(whom);
     loop {
-        let (waiting, urgent) = tokio::select! {
-            waiting = lane.queue.wait(whom) => waiting,
+        let turn = tokio::select! {
+            biased;
             () = corridor.stopping.cancelled() => break,
+            turn = turn(&corridor, &lane, whom) => turn,
         };
-        // Enough room on the wire for a batch that is worth a statement; an urgent message waits for no company.
-        let worth = if urgent { 1 } else { waiting.min(lane.max_in_flight / 4).min(most).max(1) };
-        let Ok(permits) = u32::try_from(worth) else { continue };
-        let Ok(mut wire) = free.clone().acquire_many_owned(permits).await else { break };
-        let more = waiting.min(most).saturating_sub(worth).min(free.available_permits());
-        if let Ok(more) = u32::try_from(more)
-            && let Ok(more) = free.clone().try_acquire_many_owned(more)
-        {
-            wire.merge(more);
-        }
-        // No more is begun than has its place on the wire: its first byte leaves soon after.
-        let many = wire.num_permits();
-        let slots = tokio::select! {
-            slots = lane.gate.take(many, urgent) => slots,
-            // Slots of a slow limit lie further apart than a message is in this hand: whoever cannot be begun any more is
-            // claimed anew, and is here when the slot comes.
-            () = tokio::time::sleep(STALE_EVERY) => {
-                let stale = lane.queue.take_all(|planned| planned.hand.deadline <= Instant::now());
-                corridor.release(stale.iter().flat_map(Planned::releases).collect()).await;
-                continue;
-            }
-            () = corridor.stopping.cancelled() => break,
-        };
-        chunk(&corridor, &lane, whom, slots, wire, &tasks).await;
+        let Some(turn) = turn else { break };
+        let ready = chunk(&corridor, &lane, whom, turn.wire.num_permits()).await;
+        pass_on(&corridor, &lane, ready, turn, &tasks).await;
         corridor.freed.notify_one();
     }
-    corridor.release(lane.queue.drain().iter().flat_map(Planned::releases).collect()).await;
+    corridor.release(lane.queue.close().iter().flat_map(Planned::releases).collect()).await;
 }
 
-/// Renders what the slots allow, writes it down, and sends what the ledger lets go.
-async fn chunk(
-    corridor: &Arc<Corridor>,
-    lane: &Arc<Lane>,
-    whom: Whom,
-    slots: Vec<Instant>,
-    wire: OwnedSemaphorePermit,
-    tasks: &TaskTracker,
-) {
-    let taken = Instant::now();
-    let mut slots = slots.into_iter().collect::<VecDeque<_>>();
+/// Waits for something to do and for room to do it. `None`: never again.
+async fn turn(corridor: &Corridor, lane: &Lane, whom: Whom) -> Option<Turn> {
+    let most = usize::try_from(corridor.config.worker.batch).unwrap_or(500).min(lane.gate.round());
+    let begins = match whom {
+        Whom::All => Some(lane.begins.clone().acquire_owned().await.ok()?),
+        Whom::Urgent => None,
+    };
+    let (mut waiting, urgent) = lane.queue.wait(whom).await;
+    if !urgent && waiting < lane.max_in_flight / 4 && lane.in_flight() > 0 {
+        tokio::time::sleep(GATHER).await;
+        waiting = lane.queue.len();
+    }
+    // Enough room on the wire for a batch that is worth a statement; an urgent message waits for no company.
+    let worth = if urgent { 1 } else { waiting.min(lane.max_in_flight / 4).min(most).max(1) };
+    let free = lane.wire(whom);
+    // No more is begun than has its place on the wire: its first byte leaves soon after.
+    let mut wire = free.clone().acquire_many_owned(u32::try_from(worth).ok()?).await.ok()?;
+    let more = waiting.min(most).saturating_sub(worth).min(free.available_permits());
+    if let Ok(more) = u32::try_from(more)
+        && let Ok(more) = free.clone().try_acquire_many_owned(more)
+    {
+        wire.merge(more);
+    }
+    Some(Turn { urgent, wire, begins })
+}
+
+/// Renders as many as there are places for on the wire, and slots that lie near one another.
+async fn chunk(corridor: &Arc<Corridor>, lane: &Lane, whom: Whom, places: usize) -> VecDeque<Ready> {
+    let most = lane.gate.round();
+    let hash: Arc<str> = corridor.catalogue.current().bundle_hash().into();
     let mut ready: Vec<Ready> = Vec::new();
     let mut back = Vec::new();
-    while !slots.is_empty() {
+    let mut weight = 0;
+    while ready.len() < places && weight < most {
         super::breathe(ready.len() + back.len()).await;
         let Some(mut planned) = lane.queue.take(whom) else { break };
         if planned.hand.deadline <= Instant::now() || !lane.guard.admits(planned.probe.as_ref()) {
@@ -377,39 +399,98 @@ async fn chunk(
             }
         };
         // The templates may have been exchanged since it was planned.
-        let others = |one: &Planned| {
-            corridor.approved.is_other(&one.hand.facts, corridor.catalogue.current().bundle_hash())
-        };
+        let others = |one: &Planned| corridor.approved.is_other(&one.hand.facts, &hash);
         if others(&planned) || planned.riders.iter().any(others) {
             back.extend(planned.releases());
             continue;
         }
-        let rendered = match company::rendered(corridor, &mut planned, &digits).await {
-            Ok(rendered) => rendered,
-            Err(error) => {
-                unfit(corridor, planned, error.reason).await;
+        match company::rendered(corridor, &mut planned, &digits).await {
+            Ok(rendered) => {
+                let one = Ready { planned, rendered, hash: hash.clone(), spend: None };
+                weight += one.weight();
+                ready.push(one);
+            }
+            Err(error) => unfit(corridor, planned, error.reason).await,
+        }
+    }
+    corridor.release(back).await;
+    budget::afford(corridor, ready).await.into()
+}
+
+/// Gives each its permit, in their order, and has them written down.
+async fn pass_on(
+    corridor: &Arc<Corridor>,
+    lane: &Arc<Lane>,
+    mut ready: VecDeque<Ready>,
+    mut turn: Turn,
+    tasks: &TaskTracker,
+) {
+    let begins = Arc::new(turn.begins.take());
+    while let Some(stale) = ready.iter().map(|one| one.planned.hand.deadline).min() {
+        let want = ready.iter().map(Ready::weight).sum();
+        let permit = tokio::select! {
+            biased;
+            () = corridor.stopping.cancelled() => break,
+            permit = lane.gate.permit(want, turn.urgent) => permit,
+            // Slots of a slow limit lie further apart than a message is in this hand: whoever cannot be begun any more is
+            // claimed anew, and is here when the slot comes.
+            () = tokio::time::sleep_until(stale.into()) => {
+                let (late, fresh) = ready.into_iter().partition(|one| one.planned.hand.deadline <= Instant::now());
+                ready = fresh;
+                let_go(corridor, late).await;
                 continue;
             }
         };
-        // An SMS takes a slot for each segment and leaves with the last one that is near.
-        let weight = weight(rendered.segments);
-        lane.fill(corridor, &mut slots, weight).await;
-        if let Some(at) = slots.drain(..weight.min(slots.len())).next_back() {
-            ready.push(Ready { planned, rendered, at, taken, spend: None });
+        let since = Instant::now();
+        let going = allot(corridor, lane, &mut ready, permit).await;
+        if let Some(wire) = turn.wire.split(going.len()).filter(|_| !going.is_empty()) {
+            let (corridor, lane, begins) = (corridor.clone(), lane.clone(), begins.clone());
+            let tracker = tasks.clone();
+            tasks.spawn(async move {
+                begin(&corridor, &lane, going, wire, since, &tracker).await;
+                drop(begins);
+            });
         }
     }
-    lane.gate.put_back(slots.into_iter());
-    // The provider may have begun to fail while slots were waited for.
-    let (ready, stopped): (Vec<_>, Vec<_>) =
-        ready.into_iter().partition(|one| lane.guard.admits(one.planned.probe.as_ref()));
-    back.extend(stopped.iter().flat_map(|one| one.planned.releases()));
-    corridor.release(back).await;
-    let allowed = super::budget::afford(corridor, ready).await;
-    begin(corridor, lane, allowed, wire, tasks).await;
+    let_go(corridor, ready).await;
 }
 
-fn weight(segments: u32) -> usize {
-    usize::try_from(segments).unwrap_or(1).max(1)
+/// Those for which the permit is good, each with its part of it.
+async fn allot(
+    corridor: &Corridor,
+    lane: &Lane,
+    ready: &mut VecDeque<Ready>,
+    mut permit: Permit,
+) -> Vec<(Ready, Permit)> {
+    let mut going = Vec::new();
+    while permit.many() > 0
+        && let Some(weight) = ready.front().map(Ready::weight)
+    {
+        // The rest of what the first one takes is waited for; others are not held up by what the next one takes.
+        let lacks = permit.many() < weight;
+        if lacks && !going.is_empty() {
+            break;
+        }
+        let fits = !lacks || lane.complete(corridor, &mut permit, weight).await;
+        let Some(one) = ready.pop_front() else { break };
+        if fits {
+            going.push((one, permit.split(weight)));
+        } else {
+            let_go(corridor, [one]).await;
+        }
+    }
+    going
+}
+
+/// Not now: their leases and what was taken from budgets go back.
+async fn let_go(corridor: &Corridor, ready: impl IntoIterator<Item = Ready>) {
+    let (mut back, mut spent) = (Vec::new(), Vec::new());
+    for one in ready {
+        back.extend(one.planned.releases());
+        spent.extend(one.spend);
+    }
+    corridor.release(back).await;
+    budget::give_back(corridor, spent).await;
 }
 
 /// A channel that cannot carry the message is passed over: the next one may fit.
@@ -421,43 +502,53 @@ async fn unfit(corridor: &Corridor, planned: Planned, reason: Reason) {
     corridor.plan_later(hand).await;
 }
 
+/// Writes down what has its permit since then, and sends what the ledger lets go.
 async fn begin(
     corridor: &Arc<Corridor>,
     lane: &Arc<Lane>,
-    ready: Vec<Ready>,
+    going: Vec<(Ready, Permit)>,
     mut wire: OwnedSemaphorePermit,
+    since: Instant,
     tasks: &TaskTracker,
 ) {
-    if ready.is_empty() {
+    // The provider may have begun to fail while slots were waited for.
+    let stopping = corridor.stopping.is_cancelled();
+    let (going, stopped): (Vec<_>, Vec<_>) =
+        going.into_iter().partition(|(one, _)| !stopping && lane.guard.admits(one.planned.probe.as_ref()));
+    let_go(corridor, stopped.into_iter().map(|(one, _)| one)).await;
+    if going.is_empty() {
         return;
     }
-    let hash = corridor.catalogue.current().bundle_hash().to_owned();
-    let rows: Vec<Begin> = ready.iter().map(|one| row(lane, &one.planned, &one.rendered, &hash)).collect();
-    let asked = Instant::now();
-    let begun = match corridor.store.begin(corridor.worker, &rows).await {
+    let rows: Vec<Begin> = going.iter().map(|(one, _)| row(lane, one)).collect();
+    let written = again_if_contended(AT_ONCE, || async {
+        let asked = Instant::now();
+        corridor.store.begin(corridor.worker, &rows).await.map(|begun| (asked, begun))
+    });
+    let (asked, begun) = match written.await {
         Ok(begun) => begun,
         Err(error) => {
             tracing::warn!(%error, messages = rows.len(), "attempts could not be written");
+            let ready = going.into_iter().map(|(one, _)| one).collect();
             tasks.spawn(undo(corridor.clone(), rows, ready));
             return;
         }
     };
     let committed = Instant::now();
     crate::faults::fault_point!("begun");
+    lane.gate.begun(since);
     corridor.clock.read(asked, committed, begun.now);
     // What was committed after the ledger had been asked may be unknown to it: a stop, an opt-out.
     let first_byte = corridor.config.worker.first_byte;
     let latest = (committed + first_byte).min(asked + first_byte * 2);
     let mut allowed: std::collections::HashSet<AttemptId> = begun.attempts.into_iter().collect();
+    super::traces::begun(corridor, &rows, &allowed, asked, committed);
     let mut refused = Vec::new();
-    for (begin, one) in rows.into_iter().zip(ready) {
+    for (begin, (one, permit)) in rows.into_iter().zip(going) {
         if !allowed.remove(&begin.attempt) {
-            refused.extend(one.planned.releases());
-            lane.gate.unused.note(one.rendered.segments.max(1));
-            super::budget::give_back(corridor, one.spend).await;
+            refused.push(one);
             continue;
         }
-        let Ready { mut planned, rendered, at, taken, spend } = one;
+        let Ready { mut planned, rendered, spend, .. } = one;
         // They stand in the ledger as carried, and are in no hand any more.
         planned.riders.clear();
         let Some(wire) = wire.split(1) else { break };
@@ -469,15 +560,14 @@ async fn begin(
             locale: rendered.locale,
             segments: rendered.segments,
             spend,
+            // It was allowed until then.
+            latest: latest.min(corridor.clock.instant(planned.valid_until)),
             planned,
             sender,
-            at,
-            taken,
-            latest,
         };
-        tasks.spawn(send::carry(corridor.clone(), lane.clone(), written, wire));
+        tasks.spawn(send::carry(corridor.clone(), lane.clone(), written, permit, wire));
     }
-    corridor.release(refused).await;
+    let_go(corridor, refused).await;
 }
 
 /// Nobody knows whether a `begin` that failed was committed, but nothing was sent: what stands in the ledger is settled
@@ -505,13 +595,14 @@ async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
     // Without their leases they cannot be begun any more: what stands then is all there will be.
     corridor.release(ready.iter().flat_map(|one| one.planned.releases()).collect()).await;
     super::settle::write(&corridor, &settlements).await;
-    for one in ready {
-        super::send::uncount(&corridor, &one.planned).await;
-        super::budget::give_back(&corridor, one.spend).await;
+    for one in &ready {
+        send::uncount(&corridor, &one.planned).await;
     }
+    budget::give_back(&corridor, ready.into_iter().filter_map(|one| one.spend)).await;
 }
 
-fn row(lane: &Lane, planned: &Planned, rendered: &Rendered, hash: &str) -> Begin {
+fn row(lane: &Lane, ready: &Ready) -> Begin {
+    let Ready { planned, rendered, hash, .. } = ready;
     let work = &planned.hand.work;
     Begin {
         facts: planned.hand.facts.clone(),
@@ -523,7 +614,7 @@ fn row(lane: &Lane, planned: &Planned, rendered: &Rendered, hash: &str) -> Begin
         route: planned.route.clone(),
         dedupes: lane.provider.dedupes(),
         segments: u16::try_from(rendered.segments).unwrap_or(u16::MAX),
-        template_hash: hash.to_owned(),
+        template_hash: hash.to_string(),
         locale: rendered.locale.clone(),
         page: rendered.unsubscribe_url.as_deref().map(PageHash::in_link),
         state: planned.state.clone(),

@@ -85,7 +85,9 @@ async fn look(
                 .increment(1);
         }
         if !receipts.is_empty() {
+            let from = Instant::now();
             corridor.store.receive(&receipts).await?;
+            super::traces::heard(corridor, &receipts, from);
         }
         if !gone.is_empty() {
             corridor.store.settle(&gone).await?;

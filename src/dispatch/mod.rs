@@ -23,6 +23,7 @@ mod lane;
 mod life;
 mod look_up;
 mod outbox;
+mod pace;
 mod places;
 mod plan;
 mod questions;
@@ -34,7 +35,9 @@ mod rules;
 mod send;
 mod settle;
 mod spool;
+mod traces;
 mod voicemail;
+mod wall;
 mod wire;
 
 use std::collections::HashMap;
@@ -62,6 +65,7 @@ use crate::store::rows::{
     Count, Decided, JobBody, LeasedMessage, MessageFacts, PatientState, Release, Settlement, Work,
 };
 use crate::store::{Store, StoreError};
+use crate::telemetry::Traces;
 use crate::template::{RecipientContext, SharedCatalogue, SiteContext};
 pub use again::{Texts, rendered_again};
 pub use answers::AnswerLetter;
@@ -75,9 +79,12 @@ pub use render::site_context;
 pub use voicemail::Voicemail;
 use wire::Wire;
 
-/// How long what has just come in waits for a place: where the corridor moves, one is free in a moment, and the
-/// message is leased as it is written down. Where it does not, the backlog goes to the ledger at this pace.
-const PATIENCE: std::time::Duration = std::time::Duration::from_millis(50);
+/// How long what has just come in waits for a place: as long as the corridor moves, one is free in a moment, and the
+/// message is leased as it is written down, which is cheaper than to claim it later. Intake waits for no lane.
+const PATIENCE: places::Patience = places::Patience {
+    longest: std::time::Duration::from_millis(300),
+    still: std::time::Duration::from_millis(50),
+};
 /// How long the ledger, and after it the spool, may take to note what was cut.
 const LAST_CALL: std::time::Duration = std::time::Duration::from_millis(750);
 
@@ -92,6 +99,8 @@ pub struct Parts {
     pub publisher: Option<Publisher>,
     /// Posts results to the sources that have a callback.
     pub courier: Courier,
+    /// Where what messages go through is traced.
+    pub traces: Traces,
     pub worker: WorkerId,
     pub name: String,
 }
@@ -144,6 +153,7 @@ struct Corridor {
     store: Arc<dyn Store>,
     config: Arc<Config>,
     catalogue: Arc<SharedCatalogue>,
+    traces: Traces,
     lanes: Vec<Arc<Lane>>,
     sites: HashMap<SiteId, SiteContext>,
     rules: Rules,
@@ -301,6 +311,7 @@ impl Dispatcher {
             store: parts.store,
             config: parts.config,
             catalogue: parts.catalogue,
+            traces: parts.traces,
             lanes,
             worker: parts.worker,
             name: parts.name,
@@ -340,7 +351,7 @@ impl Dispatcher {
             if !lane.gate.is_open() {
                 tasks.spawn(lane::keep_slots(corridor.clone(), lane.clone()));
             }
-            for whom in lane.runners() {
+            for whom in [queue::Whom::All, queue::Whom::Urgent] {
                 tasks.spawn(lane::run(corridor.clone(), lane.clone(), whom, tasks.clone()));
             }
         }

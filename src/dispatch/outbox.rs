@@ -2,17 +2,22 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Corridor;
 use crate::broker::{ExchangeRole, Outgoing, Prefix, Publisher, QueueRole};
 use crate::domain::event::with_seq;
 use crate::store::rows::OutboxEvent;
+use crate::telemetry::Trace;
 
 /// Events read and published in one go.
 const AT_ONCE: u32 = 1_000;
 /// Few events wait so long for more, to be read and confirmed with them.
 const GATHER: Duration = Duration::from_millis(25);
+/// So long where many come, for whom nobody waits: fewer statements, and fewer confirmations of the broker.
+const GATHER_MANY: Duration = Duration::from_millis(100);
+/// So many at once are many.
+const MANY: usize = 50;
 /// How long the outbox sleeps at most: another worker's shards may have become free.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -31,7 +36,12 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
             }
         };
         let full = events.len() >= AT_ONCE as usize;
-        done = publish(publisher.as_ref(), &dead_queue, &events).await;
+        let from = Instant::now();
+        let traces = super::traces::of_events(&corridor, &events);
+        done = publish(publisher.as_ref(), &dead_queue, &events, &traces).await;
+        if publisher.is_some() {
+            super::traces::published(&traces, &events, &done, from);
+        }
         crate::faults::fault_point!("told", !done.is_empty());
         let all = done.len() == events.len();
         if corridor.stopping.is_cancelled() && events.is_empty() {
@@ -52,19 +62,26 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
                 () = corridor.stopping.cancelled() => {}
             }
         } else if !full {
-            tokio::time::sleep(GATHER).await;
+            tokio::time::sleep(if done.len() > MANY { GATHER_MANY } else { GATHER }).await;
         }
     }
 }
 
 /// The events that the broker has confirmed. After the first that it has not, nothing of the same shard counts: it is
 /// published again, so that the order holds.
-async fn publish(publisher: Option<&Publisher>, dead_queue: &str, events: &[OutboxEvent]) -> Vec<i64> {
+async fn publish(
+    publisher: Option<&Publisher>,
+    dead_queue: &str,
+    events: &[OutboxEvent],
+    traces: &[Option<Trace<'_>>],
+) -> Vec<i64> {
     let Some(publisher) = publisher else { return events.iter().map(|e| e.ord).collect() };
     if events.is_empty() {
         return Vec::new();
     }
-    let outgoing: Vec<Outgoing> = events.iter().map(outgoing).collect();
+    let traces = traces.iter().copied().chain(std::iter::repeat(None));
+    let outgoing: Vec<Outgoing> =
+        events.iter().zip(traces).map(|(event, trace)| outgoing(event, trace)).collect();
     let answers = publisher.publish(&outgoing).await;
     let mut broken: HashSet<i16> = HashSet::new();
     let mut done = Vec::with_capacity(events.len());
@@ -82,12 +99,16 @@ async fn publish(publisher: Option<&Publisher>, dead_queue: &str, events: &[Outb
     done
 }
 
-fn outgoing(event: &OutboxEvent) -> Outgoing {
+/// Whoever reads it may trace on from the message (W3C Trace Context).
+fn outgoing(event: &OutboxEvent, trace: Option<Trace<'_>>) -> Outgoing {
     Outgoing {
         exchange: ExchangeRole::Events,
         routing_key: event.routing_key.clone(),
         body: with_seq(&event.body, event.seq).into_bytes(),
-        headers: Vec::new(),
+        headers: trace
+            .map(|trace| ("traceparent".to_owned(), trace.parent().to_string()))
+            .into_iter()
+            .collect(),
         mandatory: false,
         message_id: event.ord.to_string(),
         correlation_id: None,

@@ -2,7 +2,8 @@
 //! nothing is leased that would have to be given back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -21,11 +22,31 @@ pub(super) type Place = OwnedSemaphorePermit;
 pub(super) struct Room {
     normal: Arc<Semaphore>,
     urgent: Arc<Semaphore>,
+    /// How often messages have left.
+    moves: AtomicU64,
+}
+
+/// How long somebody waits for places.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// While messages leave.
+    pub(super) longest: Duration,
+    /// While none does.
+    pub(super) still: Duration,
 }
 
 impl Room {
     pub(super) fn new() -> Self {
-        Self { normal: Arc::new(Semaphore::new(IN_HAND - URGENT)), urgent: Arc::new(Semaphore::new(URGENT)) }
+        Self {
+            normal: Arc::new(Semaphore::new(IN_HAND - URGENT)),
+            urgent: Arc::new(Semaphore::new(URGENT)),
+            moves: AtomicU64::new(0),
+        }
+    }
+
+    /// Some have left, and give their places back.
+    pub(super) fn moved(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many places are free for messages that are not urgent.
@@ -42,8 +63,9 @@ impl Room {
     pub(super) async fn all_free(&self) {
         let all = |places: usize| u32::try_from(places).unwrap_or(u32::MAX);
         let (normal, urgent) = (all(IN_HAND - URGENT), all(URGENT));
-        // They are never closed.
-        let _ = tokio::join!(self.normal.acquire_many(normal), self.urgent.acquire_many(urgent));
+        // They are never closed. One after the other: of two who wait none has what the other waits for.
+        let _normal = self.normal.acquire_many(normal).await;
+        let _urgent = self.urgent.acquire_many(urgent).await;
     }
 
     /// Up to so many places, as far as they are free now.
@@ -54,19 +76,30 @@ impl Room {
     }
 
     /// The same; waits at most so long until all `others` find a place.
-    pub(super) async fn reserve_within(&self, patience: Duration, urgent: usize, others: usize) -> Places {
+    pub(super) async fn reserve_within(&self, patience: Patience, urgent: usize, others: usize) -> Places {
         let want = u32::try_from(others.min(IN_HAND - URGENT)).unwrap_or(u32::MAX);
-        let all = self.normal.clone().acquire_many_owned(want);
-        match tokio::time::timeout(patience, all).await {
-            Ok(Ok(normal)) => {
-                let mut places = self.reserve(urgent, 0);
-                match &mut places.normal {
-                    Some(more) => more.merge(normal),
-                    none => *none = Some(normal),
-                }
-                places
+        let all = tokio::select! {
+            all = self.normal.clone().acquire_many_owned(want) => all.ok(),
+            () = self.still(patience) => None,
+        };
+        let Some(normal) = all else { return self.reserve(urgent, others) };
+        let mut places = self.reserve(urgent, 0);
+        match &mut places.normal {
+            Some(more) => more.merge(normal),
+            none => *none = Some(normal),
+        }
+        places
+    }
+
+    /// Resolves when nothing has left for a while, or it has lasted too long.
+    async fn still(&self, patience: Patience) {
+        let end = Instant::now() + patience.longest;
+        loop {
+            let before = self.moves.load(Ordering::Relaxed);
+            tokio::time::sleep(patience.still).await;
+            if self.moves.load(Ordering::Relaxed) == before || Instant::now() >= end {
+                return;
             }
-            _ => self.reserve(urgent, others),
         }
     }
 }
@@ -139,7 +172,7 @@ mod tests {
     async fn who_waits_gets_what_comes_free_and_no_more_than_the_patience_is_waited() {
         let room = Arc::new(Room::new());
         let all = room.reserve(0, IN_HAND);
-        let patience = Duration::from_millis(200);
+        let patience = Patience { longest: Duration::from_secs(2), still: Duration::from_millis(200) };
         let waiting = tokio::spawn({
             let room = room.clone();
             async move { room.reserve_within(patience, 0, 10).await.count() }
@@ -150,7 +183,7 @@ mod tests {
         let all = room.reserve(0, IN_HAND);
         let started = std::time::Instant::now();
         assert_eq!(room.reserve_within(patience, 3, 10).await.count(), 3, "the urgent ones have theirs");
-        assert!(started.elapsed() >= patience);
+        assert!(started.elapsed() >= patience.still && started.elapsed() < patience.longest);
         drop(all);
     }
 }

@@ -101,6 +101,7 @@ async fn decide_all(corridor: &Corridor, batch: Vec<InHand>, round: &mut Round) 
         round.back.extend(batch.iter().map(|hand| hand.release(None)));
         return true;
     }
+    let from = Instant::now();
     let uncopied = super::copies::write(corridor, &batch, &directory).await;
     for (n, (hand, entry)) in batch.into_iter().zip(&directory.entries).enumerate() {
         super::breathe(n).await;
@@ -108,12 +109,24 @@ async fn decide_all(corridor: &Corridor, batch: Vec<InHand>, round: &mut Round) 
             round.back.push(hand.release(None));
             continue;
         }
-        match settle_one(corridor, hand, entry, &directory) {
-            Outcome::Queued => {}
-            Outcome::Waits(waiting) => round.waiting.push(*waiting),
-            Outcome::Decided(row) => round.decided.push(*row),
-            Outcome::NoRoom(lease) => round.back.push(lease),
-        }
+        let id = hand.facts.id;
+        let (came_of_it, reason) = match settle_one(corridor, hand, entry, &directory) {
+            Outcome::Queued => ("send", None),
+            Outcome::Waits(waiting) => {
+                round.waiting.push(*waiting);
+                ("send_in_company", None)
+            }
+            Outcome::Decided(row) => {
+                let told = (row.status.as_str(), row.reason);
+                round.decided.push(*row);
+                told
+            }
+            Outcome::NoRoom(lease) => {
+                round.back.push(lease);
+                ("no_room", None)
+            }
+        };
+        super::traces::decided(corridor, id, (came_of_it, reason), from);
     }
     true
 }
@@ -224,6 +237,11 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         return Outcome::Waits(Box::new(company::Waiting::of(planned, lane, judged.only_along)));
     }
     if judged.only_along {
+        return Outcome::NoRoom(planned.release());
+    }
+    // A quarter of a lane is for what the ledger has kept: what has just come would fill it for as long as it comes.
+    let fresh = planned.hand.line.is_none() && priority != Priority::Urgent;
+    if fresh && lane.is_for_others() {
         return Outcome::NoRoom(planned.release());
     }
     match lane.queue.offer(priority, planned) {

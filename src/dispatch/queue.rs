@@ -32,20 +32,22 @@ pub(super) struct Queue<T> {
 struct Inner<T> {
     classes: [VecDeque<T>; 3],
     taken: u32,
+    closed: bool,
 }
 
 impl<T> Queue<T> {
     pub(super) fn new(capacity: usize) -> Self {
-        let inner = Inner { classes: [VecDeque::new(), VecDeque::new(), VecDeque::new()], taken: 0 };
+        let classes = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
+        let inner = Inner { classes, taken: 0, closed: false };
         Self { inner: Mutex::new(inner), filled: Notify::new(), filled_with_urgent: Notify::new(), capacity }
     }
 
-    /// Adds one, or gives it back when the queue is full. A tenth of the room is kept for urgent ones.
+    /// Adds one, or gives it back when the queue is full or closed. A tenth of the room is kept for urgent ones.
     pub(super) fn offer(&self, priority: Priority, item: T) -> Result<(), T> {
         let mut inner = self.lock();
         let limit =
             if priority == Priority::Urgent { self.capacity + self.capacity / 10 + 1 } else { self.capacity };
-        if inner.len() >= limit {
+        if inner.closed || inner.len() >= limit {
             return Err(item);
         }
         if let Some(class) = inner.classes.get_mut(priority as usize) {
@@ -115,6 +117,12 @@ impl<T> Queue<T> {
     /// Everything, for handing back.
     pub(super) fn drain(&self) -> Vec<T> {
         self.take_all(|_| true)
+    }
+
+    /// The same; nothing is added any more.
+    pub(super) fn close(&self) -> Vec<T> {
+        self.lock().closed = true;
+        self.drain()
     }
 
     /// How many wait.
@@ -187,5 +195,7 @@ mod tests {
         assert_eq!(queue.offer(Priority::Normal, 3), Err(3));
         queue.offer(Priority::Urgent, 4).unwrap();
         assert_eq!(queue.take(Whom::All), Some(4));
+        assert_eq!(queue.close(), [1, 2]);
+        assert_eq!(queue.offer(Priority::Urgent, 5), Err(5));
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::gate::Permit;
 use super::lane::Lane;
 use super::{Corridor, Planned, budget, failover};
 use crate::domain::ids::{AttemptId, SendKey};
@@ -27,10 +28,6 @@ pub(super) struct Written {
     /// What was taken from budgets for it.
     pub(super) spend: Option<Spend>,
     pub(super) sender: Option<Sender>,
-    /// Its slot of the rate gate.
-    pub(super) at: Instant,
-    /// When it got the slot.
-    pub(super) taken: Instant,
     /// Its first byte leaves by then, or not at all: what the ledger knew of stops and opt-outs is older than that.
     pub(super) latest: Instant,
 }
@@ -48,6 +45,7 @@ enum Outcome {
 struct Sent {
     written: Written,
     outcome: Outcome,
+    started: Instant,
     took: Duration,
     /// A breaker has opened.
     opened: bool,
@@ -58,11 +56,12 @@ pub(super) async fn carry(
     corridor: Arc<Corridor>,
     lane: Arc<Lane>,
     written: Written,
+    permit: Permit,
     wire: OwnedSemaphorePermit,
 ) {
-    let sent = corridor.wire.spawn(send(corridor.clone(), lane.clone(), written, wire));
+    let sent = corridor.wire.spawn(send(corridor.clone(), lane.clone(), written, permit, wire));
     // What nobody can tell of stands in the ledger as begun, and is unknown once its lease has run out.
-    let Ok(Sent { written, outcome, took, opened }) = sent.await else { return };
+    let Ok(Sent { written, outcome, started, took, opened }) = sent.await else { return };
     crate::faults::fault_point!("answered");
     let provider = lane.provider.as_ref();
     let channel = written.planned.route.channel;
@@ -70,6 +69,7 @@ pub(super) async fn carry(
         .record(took.as_secs_f64());
     let settlement = settle(&corridor, &lane, &written, outcome);
     count(&settlement, channel);
+    super::traces::sent(&corridor, &settlement, started, started + took);
     if settlement.status == AttemptStatus::Failed {
         budget::give_back(&corridor, written.spend).await;
         uncount(&corridor, &written.planned).await;
@@ -86,23 +86,23 @@ async fn send(
     corridor: Arc<Corridor>,
     lane: Arc<Lane>,
     mut written: Written,
+    permit: Permit,
     wire: OwnedSemaphorePermit,
 ) -> Sent {
     let provider = lane.provider.as_ref();
-    let latest = written.latest;
-    lane.gate.lag.note(written.taken.elapsed());
-    let leave = lane.leave(written.at, written.segments);
-    let in_time = tokio::time::timeout_at(latest.into(), leave).await.is_ok();
+    let slot = lane.leave(permit, written.segments, written.latest).await;
     let started = Instant::now();
     let ticket = lane.guard.start(written.planned.probe.take());
-    let outcome = if !in_time || started > latest || ticket.is_none() {
-        Outcome::NotSent
-    } else {
+    let slot = slot.filter(|_| ticket.is_some() && !corridor.cut.is_cancelled());
+    let outcome = if let Some(slot) = slot {
+        slot.use_up();
         let message = outbound(&corridor, &written);
         tokio::select! {
             answer = provider.send(&message) => Outcome::Answer(answer),
             () = corridor.cut.cancelled() => Outcome::Cut,
         }
+    } else {
+        Outcome::NotSent
     };
     drop(wire);
     let took = started.elapsed();
@@ -113,10 +113,7 @@ async fn send(
     if provider.reports() && matches!(outcome, Outcome::Answer(Ok(_))) {
         lane.guard.taken(written.attempt);
     }
-    if matches!(outcome, Outcome::NotSent) {
-        lane.gate.unused.note(written.segments.max(1));
-    }
-    Sent { written, outcome, took, opened }
+    Sent { written, outcome, started, took, opened }
 }
 
 /// Nobody was disturbed: the caps forget it. Should the ledger be away they remember too much, never too little.
@@ -178,8 +175,11 @@ fn settle(corridor: &Corridor, lane: &Lane, written: &Written, outcome: Outcome)
             };
             settled(status, None, Some(error.kind.into()), error.code, next)
         }
+        // It goes before what has become due since it was taken in hand.
         Outcome::NotSent => {
-            settled(AttemptStatus::Failed, None, Some(Failure::NotSent), None, Then::Retry(now))
+            let taken = written.planned.hand.deadline.checked_sub(corridor.config.worker.lease_local);
+            let due = taken.map_or(now, |taken| corridor.clock.timestamp(taken));
+            settled(AttemptStatus::Failed, None, Some(Failure::NotSent), None, Then::Retry(due))
         }
         Outcome::Cut => settled(AttemptStatus::Unknown, None, Some(Failure::Ambiguous), None, Then::Unknown),
     }

@@ -3,7 +3,7 @@
 //! the process must end goes to the spool.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -26,17 +26,18 @@ pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Se
         let Some((settlement, place)) = first else { return };
         batch.push(settlement);
         places.push(place);
-        let until = tokio::time::Instant::now() + LINGER;
-        while batch.len() < most {
-            match tokio::time::timeout_at(until, results.recv()).await {
-                Ok(Some((settlement, place))) => {
-                    batch.push(settlement);
-                    places.push(place);
-                }
-                Ok(None) | Err(_) => break,
-            }
+        // Asleep, not listening: nothing wakes this task for each of them.
+        if results.len() + 1 < most {
+            tokio::time::sleep(LINGER).await;
+        }
+        while batch.len() < most
+            && let Ok((settlement, place)) = results.try_recv()
+        {
+            batch.push(settlement);
+            places.push(place);
         }
         write(&corridor, &batch).await;
+        corridor.room.moved();
         batch.clear();
         places.clear();
         corridor.told.notify_one();
@@ -47,11 +48,13 @@ pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Se
 /// Writes results down, however long it takes.
 pub(super) async fn write(corridor: &Corridor, batch: &[Settlement]) {
     let mut pause = Duration::from_millis(20);
+    let from = Instant::now();
     loop {
         let error = tokio::select! {
             written = corridor.store.settle(batch) => match written {
                 Ok(()) => {
                     crate::faults::fault_point!("settled");
+                    super::traces::settled(corridor, batch, from);
                     return;
                 }
                 Err(error) => error,

@@ -4,7 +4,7 @@
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-/// Of these: one alone would hold up all sends while it looks for a name or shakes hands.
+/// Of these: one alone would hold up all sends while it shakes hands. Names are looked up elsewhere.
 const THREADS: usize = 2;
 
 /// Where sends run.

@@ -65,8 +65,18 @@ words! {
     }
 }
 
+/// Names that stand on record for somebody else than a person of that name: nobody's account is called so.
+const RESERVED: [&str; 4] = ["cli", "local", "nobody", "outreachd"];
+
+/// Whether a name on record would be taken for a part of this system, or for whoever sits at its machine.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
+}
+
 /// Whether two names on record are one person's: by an account, and by the name that the system knows them by. However
-/// they are spelt, in case and in spaces: whoever is asked for a second person is not two by a capital letter.
+/// they are spelt, in case and in spaces: whoever is asked for a second person is not two by a capital letter. An account
+/// of an identity provider is often called by a whole address where the system has what stands before the `@`.
 #[must_use]
 pub fn is_same_person(one: &str, other: &str) -> bool {
     let name = |who: &str| {
@@ -74,7 +84,12 @@ pub fn is_same_person(one: &str, other: &str) -> bool {
         let words = spelt.split_whitespace().collect::<Vec<_>>().join(" ");
         words.strip_prefix("cli:").map_or(words.clone(), |name| name.trim_start().to_owned())
     };
-    name(one) == name(other)
+    let (one, other) = (name(one), name(other));
+    match (one.split_once('@'), other.split_once('@')) {
+        (Some((before, _)), None) => before == other,
+        (None, Some((before, _))) => one == before,
+        _ => one == other,
+    }
 }
 
 #[cfg(test)]
@@ -91,6 +106,11 @@ mod tests {
             ("Ana Ruiz", " ana  ruiz ", true),
             ("CLI:Ana", "ana", true),
             ("anaruiz", "ana ruiz", false),
+            ("cli:ana", "ana@example.org", true),
+            ("Ana@Example.org", "ana", true),
+            ("cli:ana@example.org", "ana@example.org", true),
+            ("ana@example.org", "ana@example.com", false),
+            ("cli:ben", "ana@example.org", false),
         ] {
             assert_eq!(is_same_person(one, other), same);
         }

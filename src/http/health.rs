@@ -63,12 +63,16 @@ pub(super) async fn ready(call: Call) -> Answer {
     if let (Some(up), Value::Object(checks)) = (broker, &mut checks) {
         checks.insert("broker".to_owned(), word(up).into());
     }
+    let fallen = parts.queues.fallen();
+    if let (false, Value::Object(checks)) = (fallen.is_empty(), &mut checks) {
+        checks.insert("queues_not_consumed".to_owned(), json!(fallen));
+    }
     // Jobs are taken all the same, and wait: an outside outage is no reason to turn callers away.
     let out = parts.intake.dispatcher.as_ref().map(Dispatcher::channels_out).unwrap_or_default();
     if let (false, Value::Object(checks)) = (out.is_empty(), &mut checks) {
         checks.insert("channels_without_provider".to_owned(), json!(out));
     }
-    if ledger && templates && broker.unwrap_or(true) {
+    if ledger && templates && broker.unwrap_or(true) && fallen.is_empty() {
         return answer(StatusCode::OK, &json!({"status": "ready", "checks": checks}));
     }
     // Probes read the status, people the names: this is no failed request, so no problem details.

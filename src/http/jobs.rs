@@ -7,7 +7,6 @@ use jiff::SignedDuration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::auth::Caller;
 use super::body::{Media, too_large};
 use super::problem::{Answer, Fail, Kind};
 use super::route::{Call, json as answer, to_the_end};
@@ -34,9 +33,9 @@ pub(super) async fn submit(mut call: Call) -> Answer {
         _ if is_array(&bytes) => {
             items(&bytes, MAX_ITEMS)?.into_iter().map(|item| item.get().as_bytes().to_vec()).collect()
         }
-        _ => return one(&call.caller, intake, bytes).await,
+        _ => return one(&call, intake, bytes).await,
     };
-    let results = many(&call.caller, intake, bodies).await?;
+    let results = many(&call, intake, bodies).await?;
     answer(StatusCode::OK, &results)
 }
 
@@ -44,7 +43,7 @@ pub(super) async fn submit(mut call: Call) -> Answer {
 pub(super) async fn cancel(mut call: Call) -> Answer {
     let body = call.bytes(MAX_JOB_BYTES).await?;
     let intake = call.shared.parts.intake.clone();
-    let item = match incoming(&call.caller, &intake, body, "job.cancel") {
+    let item = match incoming(&call, &intake, body, "job.cancel") {
         Ok(item) => item,
         Err((problem, _)) => return Err(Fail::because(Kind::Forbidden, problem)),
     };
@@ -82,12 +81,12 @@ struct ItemResult {
     problem: Option<Value>,
 }
 
-async fn one(caller: &Caller, intake: Intake, body: Vec<u8>) -> Answer {
+async fn one(call: &Call, intake: Intake, body: Vec<u8>) -> Answer {
     if body.len() > MAX_JOB_BYTES {
         return Err(too_large(MAX_JOB_BYTES));
     }
     let (_, id) = identify(&body);
-    let item = incoming(caller, &intake, body, "job").map_err(|(p, _)| Fail::because(Kind::Forbidden, p))?;
+    let item = incoming(call, &intake, body, "job").map_err(|(p, _)| Fail::because(Kind::Forbidden, p))?;
     let outcome = first(intake, item).await?;
     let status = match &outcome {
         Outcome::Accepted(_) | Outcome::TakenBack(..) => StatusCode::ACCEPTED,
@@ -104,13 +103,13 @@ async fn one(caller: &Caller, intake: Intake, body: Vec<u8>) -> Answer {
     Ok(response.into_response())
 }
 
-async fn many(caller: &Caller, intake: Intake, bodies: Vec<Vec<u8>>) -> Result<Vec<ItemResult>, Fail> {
+async fn many(call: &Call, intake: Intake, bodies: Vec<Vec<u8>>) -> Result<Vec<ItemResult>, Fail> {
     let mut results: Vec<ItemResult> = Vec::with_capacity(bodies.len());
     let mut places = Vec::with_capacity(bodies.len());
     let mut accepted = Vec::with_capacity(bodies.len());
     for body in bodies {
         let (_, id) = identify(&body);
-        let refusal = match incoming(caller, &intake, body, "job") {
+        let refusal = match incoming(call, &intake, body, "job") {
             Ok(item) => {
                 places.push(results.len());
                 accepted.push(item);
@@ -136,14 +135,15 @@ async fn first(intake: Intake, item: Incoming) -> Result<Outcome, Fail> {
 
 /// The body with whom it stands for. A caller that is bound to sources can name no other, and need not name its
 /// only one.
-fn incoming(
-    caller: &Caller,
-    intake: &Intake,
-    body: Vec<u8>,
-    key: &str,
-) -> Result<Incoming, (Problem, Vec<u8>)> {
-    let mut arrival =
-        Arrival { origin: ORIGIN.to_owned(), asked_by: Some(caller.name().to_owned()), ..Arrival::default() };
+fn incoming(call: &Call, intake: &Intake, body: Vec<u8>, key: &str) -> Result<Incoming, (Problem, Vec<u8>)> {
+    let caller = &call.caller;
+    let mut arrival = Arrival {
+        origin: ORIGIN.to_owned(),
+        asked_by: Some(caller.name().to_owned()),
+        traceparent: intake
+            .traceparent(call.headers.get("traceparent").and_then(|value| value.to_str().ok())),
+        ..Arrival::default()
+    };
     if let Some(own) = caller.sources() {
         let (named, _) = identify(&body);
         let meant = named.or_else(|| intake.gatekeeper.defaults(&arrival).source).or_else(|| only(own));

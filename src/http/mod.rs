@@ -57,6 +57,7 @@ use crate::identity::IdentityProvider;
 use crate::intake::Intake;
 use crate::receipt::Desk;
 use crate::template::SharedCatalogue;
+use crate::watch::Tasks;
 
 /// What the API is made of.
 #[derive(Clone, Debug)]
@@ -71,6 +72,8 @@ pub struct HttpState {
     pub identity: Option<Arc<IdentityProvider>>,
     /// `None` where none is configured.
     pub broker: Option<Broker>,
+    /// What consumes the broker's queues.
+    pub queues: Tasks,
     /// Where webhooks go.
     pub receipts: Desk,
 }

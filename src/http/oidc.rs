@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::Shared;
 use super::problem::{Answer, Fail, Kind};
 use super::route::{Call, to_the_end};
-use super::session::{self, Cookie, cookie, set_cookie};
+use super::session::{self, COOKIE_NAME, Cookie, cookie, set_cookie};
 use crate::config::oidc::Newcomers;
 use crate::domain::credential::{PasswordHash, TotpSecret, same};
 use crate::domain::people::{Granted, Refused};
@@ -22,7 +22,7 @@ use crate::domain::phi::Phi;
 use crate::identity::{Attempt, IdentityProvider, Proved, Trouble};
 use crate::policy::identity::granted;
 use crate::store::audit::AuditEntry;
-use crate::store::people::{Link, Recognised, User, Vouched};
+use crate::store::people::{Link, Recognised, SessionHash, User, Vouched};
 use crate::store::{Store, StoreError};
 
 /// The browser's secret between the two requests.
@@ -37,7 +37,8 @@ const SOMEBODY: &str = "oidc:";
 /// Why somebody is not let in, and what the audit log says of it.
 struct Refusal {
     refused: Refused,
-    /// Who it was, which account they meant, and the particulars; `None`: nobody asked in earnest.
+    /// Who it was, which account they meant, and the particulars; `None`: the provider has vouched for nobody, so anybody may
+    /// have asked, as often as they like.
     entry: Option<(String, String, &'static str)>,
 }
 
@@ -86,14 +87,23 @@ pub(super) async fn finish(call: Call) -> Answer {
     let provider = provider(&call)?;
     let config = &call.shared.parts.config;
     let store = Arc::clone(&call.shared.parts.intake.store);
-    let mut response = match enter(&call, provider).await? {
+    let entered = enter(&call, provider).await?;
+    // Whoever came back from the provider is somebody else than whom this browser was signed in as, or themselves anew.
+    let came_back = cookie(&call.headers, ATTEMPT).is_some();
+    if let Some(before) = cookie(&call.headers, COOKIE_NAME).filter(|_| came_back)
+        && let Err(error) = store.close_session(&SessionHash::of(before)).await
+    {
+        tracing::warn!(%error, "the session of whom a browser was signed in as goes on");
+    }
+    let mut response = match entered {
         Ok(token) => {
             let mut response = lead("../../../")?;
             set_cookie(&mut response, config, &Cookie::of_session(&token, None))?;
             response
         }
         Err(mut refusal) => {
-            metrics::counter!("outreachd_sign_ins_refused_total").increment(1);
+            let reason = refusal.refused.as_str();
+            metrics::counter!("outreachd_sign_ins_refused_total", "reason" => reason).increment(1);
             if let Some((who, subject, detail)) = refusal.entry {
                 let detail = Phi::new(format!("oidc: {} ({detail})", refusal.refused));
                 let entry = AuditEntry { who, act: "session.refused".to_owned(), subject, detail };
@@ -102,7 +112,12 @@ pub(super) async fn finish(call: Call) -> Answer {
                     refusal.refused = Refused::Ledger;
                 }
             }
-            lead(&format!("../../../#/signin?failed={}", refusal.refused))?
+            let mut response = lead(&format!("../../../#/signin?failed={}", refusal.refused))?;
+            if came_back {
+                // A browser does not show it on the way back from another site, and forgets it all the same.
+                set_cookie(&mut response, config, &Cookie::of_session("", Some(0)))?;
+            }
+            response
         }
     };
     let spent = Cookie { name: ATTEMPT, value: "", path: PATH, same_site: "Lax", max_age: Some(0) };
@@ -158,7 +173,11 @@ async fn admit(
     let store = shared.parts.intake.store.as_ref();
     let now = store.ping().await?;
     let proved = provider.prove(attempt, code, now).await.map_err(|trouble| {
-        let entry = Some((SOMEBODY.to_owned(), String::new(), trouble.code()));
+        // A code is easily invented. A token is what somebody has whom the provider let in.
+        let entry = match trouble {
+            Trouble::Token(_) => Some((SOMEBODY.to_owned(), String::new(), trouble.code())),
+            Trouble::Away(_) | Trouble::Unfit(_) | Trouble::Code => None,
+        };
         Refusal { refused: told(&trouble), entry }
     })?;
     let user = recognise(shared, provider, &proved, now).await?;
@@ -187,11 +206,16 @@ async fn recognise(
     };
     let granted = granted(&settings.groups, &proved.groups);
     if granted.is_none() && !settings.groups.is_empty() {
-        return Err(refuse(Refused::Role, &somebody, "none of the groups"));
+        let detail = match store.close_sessions_of(provider.issuer(), &proved.subject).await? {
+            true => "none of the groups; signed out everywhere",
+            false => "none of the groups",
+        };
+        return Err(refuse(Refused::Role, &somebody, detail));
     }
+    let reserved = proved.name.as_ref().is_some_and(|name| shared.parts.config.is_spoken_for(name));
     let link = Link { issuer: provider.issuer().to_owned(), subject: Some(proved.subject.clone()) };
     let newcomer = match (&granted, &proved.name, settings.newcomers) {
-        (Some(Granted { role, sites }), Some(name), Newcomers::Made) => Some(User {
+        (Some(Granted { role, sites }), Some(name), Newcomers::Made) if !reserved => Some(User {
             name: name.clone(),
             role: *role,
             sites: sites.clone(),
@@ -207,6 +231,7 @@ async fn recognise(
         issuer: link.issuer,
         subject: proved.subject.clone(),
         name: proved.name.clone(),
+        binds: proved.binds,
         granted,
         newcomer,
     };
@@ -219,6 +244,7 @@ async fn recognise(
         Recognised::Disabled(name) => Err(refuse(Refused::Disabled, name.as_str(), "disabled here")),
         Recognised::Taken(_) => Err(refuse(Refused::Taken, &somebody, "the account is another's")),
         Recognised::Unknown if named.is_empty() => Err(refuse(Refused::Name, &somebody, "no name")),
+        Recognised::Unknown if reserved => Err(refuse(Refused::Name, &somebody, "a reserved name")),
         Recognised::Unknown => Err(refuse(Refused::Unknown, &somebody, "no account")),
     }
 }

@@ -55,13 +55,29 @@ impl Reports {
         entry.counting |= begins;
         begins
     }
+}
 
-    fn end(&self, id: &CampaignId, report: Option<CampaignReport>, took: Duration) {
+/// A count that is under way. However it ends, another one may begin after it.
+struct Counting<'r> {
+    reports: &'r Reports,
+    id: &'r CampaignId,
+    started: Instant,
+    report: Option<CampaignReport>,
+}
+
+impl<'r> Counting<'r> {
+    fn of(reports: &'r Reports, id: &'r CampaignId) -> Self {
+        Self { reports, id, started: Instant::now(), report: None }
+    }
+}
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
         let now = Instant::now();
-        if let Some(entry) = self.kept().get_mut(id) {
+        if let Some(entry) = self.reports.kept().get_mut(self.id) {
             entry.counting = false;
-            entry.until = now + KEEP.max(took.saturating_mul(SHARE));
-            if let Some(report) = report {
+            entry.until = now + KEEP.max(self.started.elapsed().saturating_mul(SHARE));
+            if let Some(report) = self.report.take() {
                 entry.seen = Some((report, now));
             }
         }
@@ -74,12 +90,11 @@ pub(super) async fn soon(shared: &Arc<Shared>, id: &CampaignId) -> Option<(Campa
         let counting = tokio::spawn({
             let (shared, id) = (Arc::clone(shared), id.clone());
             async move {
-                let started = Instant::now();
-                let report = shared.parts.campaigns.store.campaign_report(&id).await;
-                if let Err(error) = &report {
-                    tracing::warn!(%error, "what came of a campaign is not to be had");
+                let mut counting = Counting::of(&shared.reports, &id);
+                match shared.parts.campaigns.store.campaign_report(&id).await {
+                    Ok(report) => counting.report = Some(report),
+                    Err(error) => tracing::warn!(%error, "what came of a campaign is not to be had"),
                 }
-                shared.reports.end(&id, report.ok(), started.elapsed());
             }
         });
         if shared.reports.seen(id).is_none() {
@@ -97,18 +112,27 @@ mod tests {
     fn one_counts_at_a_time_and_few_are_kept() {
         let reports = Reports::default();
         let id = |n: usize| CampaignId::parse(&format!("campaign-{n}")).unwrap();
+        let end = |id: &CampaignId, report| Counting::of(&reports, id).report = report;
         assert!(reports.begin(&id(0)));
         assert!(!reports.begin(&id(0)), "one is under way");
         assert!(reports.seen(&id(0)).is_none());
-        reports.end(&id(0), Some(CampaignReport::default()), Duration::from_millis(1));
+        end(&id(0), Some(CampaignReport::default()));
         assert!(reports.seen(&id(0)).is_some());
         assert!(!reports.begin(&id(0)), "it is fresh");
         // What could not be counted is not asked for again at once, and what was known stays.
         for n in 1..=KEPT {
             assert!(reports.begin(&id(n)), "{n}");
-            reports.end(&id(n), None, Duration::ZERO);
+            end(&id(n), None);
         }
         assert_eq!(reports.kept().len(), KEPT);
         assert!(reports.seen(&id(0)).is_none(), "the one whose time was over first had to go");
+        // A count that ended badly is over too.
+        assert!(reports.begin(&id(0)));
+        let fell = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let id = id(0);
+            let _counting = Counting::of(&reports, &id);
+            panic!("of a test");
+        }));
+        assert!(fell.is_err() && !reports.kept()[&id(0)].counting);
     }
 }

@@ -33,7 +33,7 @@ use crate::store::audit::AuditEntry;
 use crate::store::people::{SessionHash, SessionLimits, User};
 use crate::store::{Store, StoreError};
 
-const COOKIE_NAME: &str = "outreachd";
+pub(super) const COOKIE_NAME: &str = "outreachd";
 /// What a page shows beside the cookie, in whatever changes something.
 const CSRF_HEADER: &str = "x-csrf-token";
 /// What a page asks without anybody touching it carries this, and does not keep the session open.
@@ -273,11 +273,27 @@ async fn prove(shared: &Shared, name: &UserName, password: &Phi, code: &str) -> 
         && let Some(step) = user.totp.step_of(code, now)
         && store.use_code(&user.name, step).await?
     {
-        return Ok(user);
+        if !is_the_providers(&user, &shared.parts.config) {
+            return Ok(user);
+        }
+        refuse(store.as_ref(), name).await?;
+        let detail = "this account signs in through the identity provider, whose groups say what it may do";
+        return Err(Fail::new(Kind::Forbidden, detail));
     }
-    metrics::counter!("outreachd_sign_ins_refused_total").increment(1);
-    record(store.as_ref(), name, "session.refused").await?;
+    refuse(store.as_ref(), name).await?;
     Err(Fail::unauthorized("Bearer", "the name, the password or the code is wrong; each code counts once"))
+}
+
+/// Whether the groups at the identity provider say what an account may do: whoever lost them there must not come in by a
+/// password.
+fn is_the_providers(user: &User, config: &Config) -> bool {
+    let issuer = user.link.as_ref().map(|link| link.issuer.as_str());
+    config.console.oidc.as_ref().is_some_and(|oidc| oidc.decides(issuer))
+}
+
+async fn refuse(store: &dyn Store, name: &UserName) -> Result<(), Fail> {
+    metrics::counter!("outreachd_sign_ins_refused_total", "reason" => "credentials").increment(1);
+    record(store, name, "session.refused").await
 }
 
 async fn record(store: &dyn Store, who: &UserName, act: &str) -> Result<(), Fail> {

@@ -11,6 +11,8 @@ use super::Trouble;
 const AGE: Duration = Duration::from_secs(3_600);
 /// What lacks something is fetched anew at most so often: whoever names what does not exist must not make us ask for ever.
 const PAUSE: Duration = Duration::from_secs(60);
+/// ... and after a failure not at once: the provider may be changing its keys, and nobody comes in meanwhile.
+const REST: Duration = Duration::from_secs(3);
 
 /// One document of the provider's.
 #[derive(Debug)]
@@ -48,6 +50,7 @@ impl<T> Kept<T> {
         {
             return Err(trouble);
         }
+        let mut lacking = false;
         if let Some((value, at)) = &slot.value
             && at.elapsed() < AGE
         {
@@ -55,12 +58,23 @@ impl<T> Kept<T> {
             if suffices(value) || too_soon {
                 return Ok(Arc::clone(value));
             }
-            slot.wanted = Some(Instant::now());
+            if let Some((trouble, at)) = slot.failed
+                && at.elapsed() < REST
+            {
+                return Err(trouble);
+            }
+            lacking = true;
         }
         let value = Arc::new(fetch.await.inspect_err(|trouble| {
             slot.failed = Some((*trouble, Instant::now()));
         })?);
-        slot.value = Some((Arc::clone(&value), Instant::now()));
+        let now = Instant::now();
+        slot.value = Some((Arc::clone(&value), now));
+        slot.failed = None;
+        // What could not be fetched is not fetched: only an answer makes the next one wait.
+        if lacking {
+            slot.wanted = Some(now);
+        }
         Ok(value)
     }
 }
@@ -91,5 +105,16 @@ mod tests {
             7,
             "tried again by whoever comes later"
         );
+        // The provider changes its keys and is away for a moment: that costs a moment, and no minute.
+        let away = || async { Err(Trouble::Away("dns")) };
+        for _ in 0..3 {
+            assert_eq!(failing.get(|n| *n == 8, away()).await, Err(Trouble::Away("dns")));
+        }
+        assert_eq!(*failing.get(|n| *n == 7, away()).await.unwrap(), 7, "what is known serves meanwhile");
+        let well = || async { Ok(8) };
+        assert_eq!(failing.get(|n| *n == 8, well()).await, Err(Trouble::Away("dns")), "not at once");
+        failing.0.lock().await.failed =
+            Some((Trouble::Away("dns"), Instant::now().checked_sub(REST).unwrap()));
+        assert_eq!(*failing.get(|n| *n == 8, well()).await.unwrap(), 8);
     }
 }

@@ -27,7 +27,7 @@ use self::keys::Keys;
 use crate::config::oidc::OidcSection;
 use crate::config::secret::Secret;
 use crate::domain::ids::UserName;
-use crate::policy::identity::{Expected, Fault, groups, judge, name};
+use crate::policy::identity::{Expected, Fault, binds, groups, judge, name};
 
 /// Shorter than the patience of whoever waits at the screen.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,6 +52,8 @@ pub struct Proved {
     pub subject: String,
     /// What an account of theirs would be called; `None`: the token holds nothing that can be a name.
     pub name: Option<UserName>,
+    /// Whether an account that waits for that name is theirs.
+    pub binds: bool,
     pub groups: Vec<String>,
 }
 
@@ -197,7 +199,9 @@ impl IdentityProvider {
         };
         let subject = judge(&claims, &expected, now)?;
         let groups = groups(&claims, &settings.groups_claim);
-        Ok(Proved { subject, name: name(&claims, &settings.name_claim), groups })
+        let name = name(&claims, &settings.name_claim);
+        let binds = name.as_ref().is_some_and(|name| binds(&claims, name));
+        Ok(Proved { subject, name, binds, groups })
     }
 
     /// Where a browser is sent to be signed out at the provider too (OpenID Connect RP-Initiated Logout 1.0). `None`: that

@@ -14,6 +14,7 @@ use crate::domain::problem::Problem;
 use crate::domain::reader::ParseDefaults;
 use crate::domain::words::{Priority, Purpose, Reason};
 use crate::store::rows::{Admission, JobBody, MessageFacts};
+use crate::telemetry::TraceParent;
 use crate::template::{SharedCatalogue, Template};
 
 /// Wall-clock times lie within this far of the same reading in UTC: zones run from UTC-12 to UTC+14.
@@ -41,6 +42,8 @@ pub struct Arrival {
     pub origin: String,
     /// Who asks, where more than the source is known: the token, the broker's user, the user of the command line.
     pub asked_by: Option<String>,
+    /// The span of its sender, where that traces.
+    pub traceparent: Option<TraceParent>,
 }
 
 impl Gatekeeper {

@@ -8,6 +8,7 @@ pub mod people;
 pub mod queue;
 pub mod replay;
 pub mod submit;
+mod traces;
 
 pub use gatekeeper::Gatekeeper;
 pub use submit::{Incoming, Intake, Outcome};

@@ -4,7 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::gatekeeper::Arrival;
@@ -22,23 +21,12 @@ use crate::store::rows::Reject;
 /// So long at most it is waited for room between two batches.
 const LONGEST_REST: Duration = Duration::from_millis(250);
 
-/// Consumes every queue until `stop`, each at the speed of the ledger.
-pub async fn run(
-    intake: Intake,
-    broker: Broker,
-    options: ConsumeOptions,
-    batch: usize,
-    stop: CancellationToken,
-) {
-    // Each by itself: what is urgent does not wait while a batch of others is read.
-    let mut queues = JoinSet::new();
-    for queue in [QueueRole::Urgent, QueueRole::Jobs, QueueRole::Patients, QueueRole::Returned] {
-        queues.spawn(consume(intake.clone(), broker.clone(), queue, options, batch, stop.clone()));
-    }
-    queues.join_all().await;
-}
+/// What is consumed, each by itself: what is urgent does not wait while a batch of others is read.
+pub const CONSUMED: [QueueRole; 4] =
+    [QueueRole::Urgent, QueueRole::Jobs, QueueRole::Patients, QueueRole::Returned];
 
-async fn consume(
+/// Consumes one queue until `stop`, or until the broker was closed, at the speed of the ledger.
+pub async fn consume(
     intake: Intake,
     broker: Broker,
     queue: QueueRole,
@@ -110,6 +98,7 @@ fn vouched(intake: &Intake, delivery: &Delivery) -> Option<SourceName> {
 }
 
 fn incoming(intake: &Intake, queue: QueueRole, delivery: &Delivery) -> Incoming {
+    let traceparent = delivery.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("traceparent"));
     Incoming {
         body: delivery.body.clone(),
         arrival: Arrival {
@@ -119,6 +108,7 @@ fn incoming(intake: &Intake, queue: QueueRole, delivery: &Delivery) -> Incoming 
             correlation_id: delivery.correlation_id.clone(),
             origin: queue.word().to_owned(),
             asked_by: delivery.user_id.clone(),
+            traceparent: intake.traceparent(traceparent.map(|(_, value)| value.as_str())),
         },
         key: Some(delivery.routing_key.clone()),
         redelivered: delivery.redelivered,

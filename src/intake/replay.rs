@@ -62,6 +62,7 @@ fn incoming(row: ParkedRow, by: &str, repaired: Option<&[u8]>) -> Incoming {
             correlation_id: row.correlation_id,
             origin: row.origin,
             asked_by: Some(by.to_owned()),
+            traceparent: None,
         },
         key: Some(key),
         redelivered: false,

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::gatekeeper::{Arrival, Gatekeeper};
 use super::people::not_taken;
+use super::traces::Parents;
 use crate::dispatch::{Dispatcher, Handover, Places, breathe};
 use crate::domain::ids::{JobId, MessageId, ParkedId, SourceName, WorkerId};
 use crate::domain::job::{Cancel, Job};
@@ -69,6 +70,7 @@ impl Intake {
         let mut outcomes: Vec<Option<Outcome>> = Vec::new();
         outcomes.resize_with(items.len(), || None);
         let mut jobs = Jobs::default();
+        let parents = Parents::of(&items);
         let mut patients: Vec<(usize, Patient, Incoming)> = Vec::new();
         for (place, item) in items.into_iter().enumerate() {
             breathe(place).await;
@@ -80,7 +82,7 @@ impl Intake {
                 Ok(Read::Patient(patient)) => patients.push((place, *patient, item)),
                 Ok(Read::Cancel(cancel)) => {
                     // What came before it in this batch is in the ledger first.
-                    self.flush(&mut jobs, &mut outcomes).await?;
+                    self.flush(&mut jobs, &parents, &mut outcomes).await?;
                     let outcome = match self.retry(|| self.store.cancel(std::slice::from_ref(&cancel))).await
                     {
                         Ok(mut answers) => answers.pop().map(Outcome::Cancel),
@@ -106,7 +108,7 @@ impl Intake {
             }
         }
         self.upsert(&mut patients, &mut jobs, &mut outcomes).await?;
-        self.flush(&mut jobs, &mut outcomes).await?;
+        self.flush(&mut jobs, &parents, &mut outcomes).await?;
         if let Some(dispatcher) = &self.dispatcher {
             dispatcher.nudge();
         }
@@ -134,14 +136,19 @@ impl Intake {
     }
 
     /// The jobs of a batch that are ready for the ledger.
-    async fn flush(&self, jobs: &mut Jobs, outcomes: &mut [Option<Outcome>]) -> Result<(), StoreError> {
+    async fn flush(
+        &self,
+        jobs: &mut Jobs,
+        parents: &Parents,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), StoreError> {
         let jobs = std::mem::take(jobs);
         if jobs.admissions.is_empty() && jobs.rejects.is_empty() {
             return Ok(());
         }
         let mut stack = vec![jobs];
         while let Some(jobs) = stack.pop() {
-            let Err((error, jobs)) = self.admit(jobs, outcomes).await else { continue };
+            let Err((error, jobs)) = self.admit(jobs, parents, outcomes).await else { continue };
             match error {
                 // One of the rows is more than the database takes: halve until it stands alone, and park it.
                 StoreError::Data(code) if jobs.len() > 1 => {
@@ -165,7 +172,12 @@ impl Intake {
     }
 
     /// Writes the jobs, and gives them back where the ledger would not have them.
-    async fn admit(&self, jobs: Jobs, outcomes: &mut [Option<Outcome>]) -> Result<(), (StoreError, Jobs)> {
+    async fn admit(
+        &self,
+        jobs: Jobs,
+        parents: &Parents,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), (StoreError, Jobs)> {
         let mut reserved = None;
         if let Some(dispatcher) = &self.dispatcher {
             let urgent = jobs.admissions.iter().filter(|(_, a)| a.facts.priority == Priority::Urgent).count();
@@ -187,6 +199,7 @@ impl Intake {
         };
         for ((place, admission), outcome) in places.iter().zip(&batch.admissions).zip(&report.outcomes) {
             count(outcome);
+            self.trace(admission, outcome, parents.at(*place), asked);
             set(outcomes, *place, Some(answer(admission, outcome)));
         }
         if let (Some(dispatcher), Some(reserved)) = (&self.dispatcher, reserved) {
@@ -232,7 +245,7 @@ impl Intake {
     /// # Errors
     /// The ledger is away.
     pub(super) async fn park(&self, rejects: Vec<Reject>) -> Result<(), StoreError> {
-        self.flush(&mut Jobs { rejects, ..Jobs::default() }, &mut []).await
+        self.flush(&mut Jobs { rejects, ..Jobs::default() }, &Parents::default(), &mut []).await
     }
 
     /// Two transactions that met are no failure: one of them goes again.

@@ -75,10 +75,13 @@ pub fn judge(claims: &Map<String, Value>, expected: &Expected<'_>, now: Timestam
     if !expected.acr.is_empty() && !text("acr").is_some_and(|acr| expected.acr.iter().any(|one| one == acr)) {
         return Err(Fault::Acr);
     }
-    let fits = |sub: &&str| {
-        (1..=MAX_SUBJECT).contains(&sub.len()) && sub.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
-    };
-    text("sub").filter(fits).map(str::to_owned).ok_or(Fault::Subject)
+    text("sub").filter(|sub| is_subject(sub)).map(str::to_owned).ok_or(Fault::Subject)
+}
+
+/// Whether a provider may know somebody by it (OpenID Connect Core 1.0, 2).
+#[must_use]
+pub fn is_subject(text: &str) -> bool {
+    (1..=MAX_SUBJECT).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
 }
 
 /// For us; and where it is for others too, given to us.
@@ -140,6 +143,15 @@ pub fn name(claims: &Map<String, Value>, claim: &str) -> Option<UserName> {
         return None;
     }
     UserName::parse(&claims.get(claim)?.as_str()?.to_lowercase())
+}
+
+/// Whether an account that waits for whoever comes by this name is theirs by it. A name that is an address of mail must be
+/// the one that the provider has verified: in many places people may write their own names.
+#[must_use]
+pub fn binds(claims: &Map<String, Value>, name: &UserName) -> bool {
+    let verified = claims.get("email_verified").and_then(Value::as_bool).unwrap_or(false);
+    let mail = claims.get("email").and_then(Value::as_str).unwrap_or_default();
+    !name.as_str().contains('@') || verified && mail.to_lowercase() == name.as_str()
 }
 
 /// The groups in a claim: a list or one alone. A name with dots that is no claim itself leads into objects.
@@ -286,6 +298,18 @@ mod tests {
             let name = name(&claims(from.clone()), claim);
             assert_eq!(name.as_ref().map(UserName::as_str), expected, "{from}");
         }
+        let cho = UserName::parse("cho@example.org").unwrap();
+        for (from, expected) in [
+            (json!({}), false),
+            (json!({"email": "cho@example.org"}), false),
+            (json!({"email": "cho@example.org", "email_verified": false}), false),
+            (json!({"email": "eve@example.org", "email_verified": true}), false),
+            (json!({"email_verified": true}), false),
+            (json!({"email": "Cho@Example.org", "email_verified": true}), true),
+        ] {
+            assert_eq!(binds(&claims(from.clone()), &cho), expected, "{from}");
+        }
+        assert!(binds(&claims(json!({})), &UserName::parse("cho").unwrap()), "no address");
     }
 
     #[test]

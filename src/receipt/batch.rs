@@ -49,10 +49,14 @@ pub(super) async fn run(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Waiting
 
 /// One answer a receipt. A row that the ledger will not take is found by halves, and does not sink the others.
 async fn write(shared: &Shared, receipts: &[Receipt]) -> Vec<Result<(), Refusal>> {
+    let from = Instant::now();
     let received = timeout(PATIENCE, received(shared, receipts)).await;
     let error = match received {
         Ok(Ok(received)) => {
             count(received);
+            if let Some(dispatcher) = &shared.dispatcher {
+                dispatcher.heard(receipts, from.into_std());
+            }
             if received.moved > 0 {
                 shared.nudge();
             }

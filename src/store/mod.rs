@@ -327,6 +327,9 @@ pub trait Store:
     /// Ends a session.
     async fn close_session(&self, token: &SessionHash) -> Result<()>;
 
+    /// Ends every session of whom an identity provider knows so. False: none stood.
+    async fn close_sessions_of(&self, issuer: &str, subject: &str) -> Result<bool>;
+
     /// Writes who did what at the end of the audit log.
     async fn record(&self, entry: &AuditEntry) -> Result<()>;
 

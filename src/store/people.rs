@@ -42,6 +42,8 @@ pub struct Vouched {
     pub subject: String,
     /// What their account is called, where they have none yet.
     pub name: Option<UserName>,
+    /// Whether an account that waits for whoever comes by that name is theirs.
+    pub binds: bool,
     /// What they may do from now on; `None`: what their account says.
     pub granted: Option<Granted>,
     /// The account that is made where there is none; `None`: they are not let in then.
@@ -68,8 +70,8 @@ pub enum UserChange {
     Enable,
     /// New credentials: both.
     Credentials(PasswordHash, TotpSecret),
-    /// It is of whoever next signs in by its name at this provider.
-    Link(String),
+    /// It is of whom a provider knows so; without a subject, of whoever next signs in there by its name.
+    Link(Link),
 }
 
 /// The hash of a session's token. Nobody gets in by it.

@@ -162,12 +162,13 @@ macro_rules! is_waited_for_no_longer {
 }
 
 /// Every reason to send `i` still stands for the row `m`, but for holds. The subjects of a snapshot's addresses are a
-/// JSON array that each database takes apart in its own words. The lease's end stands in an expression so that no
-/// planner walks all leases by their index: the way to the row is its id.
+/// JSON array that each database takes apart in its own words. The lease's end stands in COALESCE, of which no planner can
+/// tell that it wants rows with a lease: it would walk the index of all leases, and the whole batch for each of them,
+/// where the way to the row is its id.
 macro_rules! may_begin {
     ($others:literal) => {
         concat!(
-            "m.lease_token = i.token AND m.lease_until - $2 * {us} > now() AND now() < i.valid_until AND (",
+            "m.lease_token = i.token AND COALESCE(m.lease_until - $2 * {us} > now(), false) AND now() < i.valid_until AND (",
             rank!("m.status"), " = 0 OR ((m.status IN ('sending', 'unknown') OR ", goes_on!(), ") AND NOT EXISTS (",
             "SELECT 1 FROM attempts a WHERE a.message_id = m.id AND NOT ", is_waited_for_no_longer!(),
             " AND (a.status IN ('sent', 'delivered', 'read') OR (a.status IN ('sending', 'unknown') ",

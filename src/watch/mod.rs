@@ -3,6 +3,7 @@
 //! ```text
 //! signs.rs   what can be seen at this moment; what is wrong by it is for policy to say (policy/watch.rs)
 //! tell.rs    one alert, by webhook and by mail
+//! tasks.rs   what this process itself must keep running
 //! ```
 //!
 //! Every worker looks for the watch in the ledger; one has it, and whoever finds it free takes it over where it stands. What
@@ -11,8 +12,10 @@
 //! and that is how it is noticed.
 
 mod signs;
+mod tasks;
 mod tell;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -25,6 +28,7 @@ use crate::domain::ids::WorkerId;
 use crate::policy::watch::{TellRules, look, told, wrong};
 use crate::store::StoreError;
 pub use signs::{Lookout, Seen};
+pub use tasks::Tasks;
 pub use tell::{Teller, Undeliverable};
 
 /// Beyond two looks the watch is kept for so long: telling may take a while.
@@ -33,7 +37,7 @@ const LEASE: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 20;
 
 /// Looks and tells, while this worker has the watch, until `stop`.
-pub async fn run(lookout: Lookout, teller: Teller, worker: WorkerId, stop: CancellationToken) {
+pub async fn run(lookout: Lookout, teller: Arc<Teller>, worker: WorkerId, stop: CancellationToken) {
     let notify = &lookout.config.notify;
     let rules = TellRules { after: span(notify.after), repeat: span(notify.repeat), ways: teller.ways() };
     let lease = span(notify.every * 2 + LEASE);
@@ -60,7 +64,7 @@ pub async fn run(lookout: Lookout, teller: Teller, worker: WorkerId, stop: Cance
 
 struct Watch<'w> {
     lookout: &'w Lookout,
-    teller: Teller,
+    teller: Arc<Teller>,
     worker: WorkerId,
     rules: TellRules,
     lease: SignedDuration,

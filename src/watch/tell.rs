@@ -95,7 +95,12 @@ impl Teller {
         let notice = self.notice(alert, telling, now);
         match (way, &self.webhook) {
             (Way::Webhook, Some(to)) => {
-                let letter = Letter { id: notice_id(alert, telling), body: &notice.to_string(), now };
+                let letter = Letter {
+                    id: notice_id(alert, telling),
+                    body: &notice.to_string(),
+                    traceparent: None,
+                    now,
+                };
                 self.courier.post(to, &letter).await.answer == Answer::Taken
             }
             (Way::Email, _) => self.mail(&notice).await,
@@ -108,7 +113,7 @@ impl Teller {
     pub async fn beat(&self, now: Timestamp) -> bool {
         let Some(to) = &self.heartbeat else { return true };
         let body = json!({"type": "heartbeat", "at": now, "organisation": self.organisation}).to_string();
-        let letter = Letter { id: EventId::generate(), body: &body, now };
+        let letter = Letter { id: EventId::generate(), body: &body, traceparent: None, now };
         let taken = self.courier.post(to, &letter).await.answer == Answer::Taken;
         if !taken {
             tracing::warn!("the receiver of the heartbeat did not take it");

@@ -507,6 +507,28 @@ async fn check_says_what_is_wrong_with_a_receiver() {
     assert!(!told.contains("nobody can sign in"), "{told}");
     let listed = office.run(&["users", "list"]).good();
     assert!(listed.contains("by provider, not yet"), "{listed}");
+    // Whose it is, by a name alone, and by what the provider knows them by.
+    assert!(told.contains("whoever first comes by that name") && told.contains("--subject SUB"), "{told}");
+    office.run(&["users", "link", "root@example.org", "--subject", "sub-1"]).good();
+    let told = office.run(&["check"]).bad();
+    assert!(!told.contains("whoever first comes by that name"), "{told}");
+    let oidc = ["--role", "viewer", "--oidc", "--subject"];
+    for (command, refused) in [
+        (
+            ["add", "eve"].iter().chain(&oidc).chain(&["sub-1"]).copied().collect::<Vec<_>>(),
+            "root@example.org",
+        ),
+        (["add", "eve"].iter().chain(&oidc).chain(&["a\u{e9}"]).copied().collect(), "printable ASCII"),
+        (vec!["add", "local", "--role", "admin"], "stands on record"),
+        (vec!["add", "eve", "--role", "viewer", "--subject", "sub-2"], "--oidc"),
+    ] {
+        let ran = office.run(&[&["users"][..], &command[..]].concat());
+        assert!(ran.code != Some(0) && ran.err.contains(refused), "{command:?}: {} {}", ran.out, ran.err);
+    }
+    let group = "[[console.oidc.group]]\nname = \"staff\"\nrole = \"viewer\"\n";
+    office.configure_http("public_url = \"https://ops.example.org/outreach\"", &(console + group));
+    let told = office.run(&["users", "reset", "root@example.org"]).bad();
+    assert!(told.contains("whose groups decide"), "{told}");
 }
 
 /// A running worker, ended with the test.

@@ -41,4 +41,5 @@ mod simulator;
 mod store;
 mod templates;
 mod tour;
+mod traces;
 mod watch;

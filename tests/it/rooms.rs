@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["domain", "faults"],
     &["policy", "config"],
-    &["template", "provider", "store", "broker", "callback", "identity"],
+    &["template", "provider", "store", "broker", "callback", "identity", "telemetry"],
     &["intake", "dispatch", "receipt", "campaign", "watch"],
     &["http", "simulator", "mailbox"],
     &["app", "cli", "main"],

@@ -9,10 +9,19 @@ use crate::store::people::{Recognised, User, Vouched};
 use crate::store::{Result, StoreError};
 
 impl<E: Engine> Ledger<E> {
+    /// Two browsers of one person at the same moment: the second one finds what the first one made.
     pub(super) async fn whose(&self, who: &Vouched) -> Result<Recognised> {
+        match self.whose_now(who).await {
+            Err(StoreError::Contention) => self.whose_now(who).await,
+            other => other,
+        }
+    }
+
+    async fn whose_now(&self, who: &Vouched) -> Result<Recognised> {
         let mut tx = self.engine.begin().await?;
         let mut found = self.of_subject(&mut tx, who).await?;
         if found.is_none()
+            && who.binds
             && let Some(name) = &who.name
             && bind::<E>(&mut tx, who, name).await?
         {
@@ -49,7 +58,6 @@ impl<E: Engine> Ledger<E> {
             return Ok(Recognised::Taken(row.word(0, UserName::parse)?));
         }
         let Some(user) = &who.newcomer else { return Ok(Recognised::Unknown) };
-        // Two browsers of one person at the same moment: the second one asks again.
         if !self.add_row(tx, user).await? {
             return Err(StoreError::Contention);
         }

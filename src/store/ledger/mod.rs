@@ -406,6 +406,9 @@ impl<E: Engine> Store for Ledger<E> {
     async fn close_session(&self, token: &SessionHash) -> Result<()> {
         self.delete_session(token).await
     }
+    async fn close_sessions_of(&self, issuer: &str, subject: &str) -> Result<bool> {
+        self.delete_sessions_of(issuer, subject).await
+    }
     async fn record(&self, entry: &AuditEntry) -> Result<()> {
         self.append_audit(entry).await
     }

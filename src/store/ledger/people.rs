@@ -86,9 +86,9 @@ impl<E: Engine> Ledger<E> {
                 let sql = "UPDATE users SET disabled_at = NULL WHERE name = $1 RETURNING name";
                 E::run(&mut tx, sql, args![name.as_str()]).await?
             }
-            UserChange::Link(issuer) => {
-                let sql = "UPDATE users SET issuer = $2, subject = NULL WHERE name = $1 RETURNING name";
-                E::run(&mut tx, sql, args![name.as_str(), issuer.as_str()]).await?
+            UserChange::Link(Link { issuer, subject }) => {
+                let sql = "UPDATE users SET issuer = $2, subject = $3 WHERE name = $1 RETURNING name";
+                E::run(&mut tx, sql, args![name.as_str(), issuer.as_str(), subject.as_deref()]).await?
             }
             UserChange::Credentials(password, totp) => {
                 let rows = [(password, totp)];
@@ -161,6 +161,12 @@ impl<E: Engine> Ledger<E> {
             role: row.word(1, Role::from_word)?,
             sites: sites(row.text(2)?)?,
         }))
+    }
+
+    pub(super) async fn delete_sessions_of(&self, issuer: &str, subject: &str) -> Result<bool> {
+        let sql = "DELETE FROM sessions WHERE user_name IN
+             (SELECT name FROM users WHERE issuer = $1 AND subject = $2) RETURNING user_name";
+        Ok(!self.engine.write(sql, args![issuer, subject]).await?.is_empty())
     }
 
     pub(super) async fn delete_session(&self, token: &SessionHash) -> Result<()> {

@@ -57,6 +57,7 @@ const MIGRATIONS: Migrations = &[
     (27, "outbox", include_str!("../../../migrations/postgres/0027_outbox.sql")),
     (28, "identity", include_str!("../../../migrations/postgres/0028_identity.sql")),
     (29, "campaign_pages", include_str!("../../../migrations/postgres/0029_campaign_pages.sql")),
+    (30, "cheaper_rows", include_str!("../../../migrations/postgres/0030_cheaper_rows.sql")),
 ];
 
 impl PostgresStore {
@@ -104,7 +105,12 @@ impl Engine for PostgresEngine {
     const NEWEST: i64 = super::newest(MIGRATIONS);
 
     async fn migrate(&self) -> Result<()> {
-        super::migrator(MIGRATIONS).run(&self.pool).await.map_err(migration_fault)
+        // A connection of its own: an index over a large table takes longer than any statement may otherwise.
+        let unlimited = (*self.pool.connect_options()).clone().options([("statement_timeout", "0")]);
+        let pool = self.pool.options().clone().max_connections(1).connect_lazy_with(unlimited);
+        let migrated = super::migrator(MIGRATIONS).run(&pool).await.map_err(migration_fault);
+        pool.close().await;
+        migrated
     }
 
     async fn read(&self, sql: impl Into<Sql> + Send, args: Args<'_>) -> Result<Vec<PgRow>> {

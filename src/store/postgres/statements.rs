@@ -142,11 +142,12 @@ pub(super) const STATEMENTS: Statements = Statements {
         " FOR UPDATE OF m SKIP LOCKED"
     ),
 
+    // COALESCE, so that nobody walks the index of all that is due to find them.
     take_company: concat!(
         "WITH locked AS (
-             SELECT m.id FROM messages m WHERE m.id = ANY($1) AND ",
+             SELECT m.id FROM messages m WHERE m.id = ANY($1) AND COALESCE(",
         may_join!(),
-        " FOR UPDATE SKIP LOCKED
+        ", false) FOR UPDATE SKIP LOCKED
          ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token)
          UPDATE messages m
          SET lease_token = lease.token, lease_owner = $2, lease_until = now() + $3 * {us}, merged_into = NULL, last_attempt = NULL
@@ -180,7 +181,7 @@ pub(super) const STATEMENTS: Statements = Statements {
         held AS (
             SELECT g.key, a.each, a.per_day, GREATEST(g.tat, now() + $3 * {us}) AS tat,
                 CASE WHEN g.day = {today} THEN GREATEST(0, g.used - $4) ELSE 0 END AS used,
-                CASE WHEN g.second = {second} THEN g.in_second ELSE 0 END AS in_second,
+                CASE WHEN g.second = {second} THEN GREATEST(0, g.in_second - $4) ELSE 0 END AS in_second,
                 CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
             FROM rate_gate g JOIN ask a USING (key)
             ORDER BY g.key

@@ -81,6 +81,7 @@ const MIGRATIONS: Migrations = &[
     (27, "outbox", include_str!("../../../migrations/sqlite/0027_outbox.sql")),
     (28, "identity", include_str!("../../../migrations/sqlite/0028_identity.sql")),
     (29, "campaign_pages", include_str!("../../../migrations/sqlite/0029_campaign_pages.sql")),
+    (30, "cheaper_rows", include_str!("../../../migrations/sqlite/0030_cheaper_rows.sql")),
 ];
 
 const READERS: u32 = 4;

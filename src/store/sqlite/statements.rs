@@ -15,7 +15,7 @@ macro_rules! gate {
         "WITH held AS MATERIALIZED (
              SELECT g.key, input.each, input.per_day, max(g.tat, now() + $3) AS tat,
                  CASE WHEN g.day = {today} THEN max(0, g.used - $4) ELSE 0 END AS used,
-                 CASE WHEN g.second = {second} THEN g.in_second ELSE 0 END AS in_second,
+                 CASE WHEN g.second = {second} THEN max(0, g.in_second - $4) ELSE 0 END AS in_second,
                  CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
              FROM {input} JOIN rate_gate g ON g.key = input.key
          ), room AS MATERIALIZED (

@@ -53,7 +53,8 @@ fn to(url: &str) -> Callback {
 }
 
 async fn post(courier: &Courier, url: &str) -> String {
-    let letter = Letter { id: EventId::generate(), body: "{}", now: jiff::Timestamp::UNIX_EPOCH };
+    let letter =
+        Letter { id: EventId::generate(), body: "{}", traceparent: None, now: jiff::Timestamp::UNIX_EPOCH };
     let posted = courier.post(&to(url), &letter).await;
     assert!(matches!(posted.answer, Answer::Failed { .. }), "{url}: {posted:?}");
     posted.code
@@ -173,7 +174,8 @@ async fn what_the_operator_names_is_reached() {
     let url = format!("http://ehr.intranet:{}/results", receiver.address.port());
     assert_eq!(courier.check(&to(&url)).await, Ok(()));
     receiver.set(Mode::Answer(500, Vec::new()));
-    let letter = Letter { id: EventId::generate(), body: "{}", now: jiff::Timestamp::UNIX_EPOCH };
+    let letter =
+        Letter { id: EventId::generate(), body: "{}", traceparent: None, now: jiff::Timestamp::UNIX_EPOCH };
     assert_eq!(courier.post(&to(&url), &letter).await.code, "http_500");
     assert_eq!(receiver.got().len(), 1);
     let other = url.replace("ehr.intranet", "other.intranet").replace("http:", "https:");

@@ -18,7 +18,7 @@ async fn post(receiver: &Receiver, secrets: &str) {
     let courier = Courier::new(&config.events.callbacks).unwrap();
     let id = EventId::generate();
     let body = format!("{{\"id\":\"{id}\",\"seq\":1}}");
-    let letter = Letter { id, body: &body, now: jiff::Timestamp::now() };
+    let letter = Letter { id, body: &body, traceparent: None, now: jiff::Timestamp::now() };
     let posted = courier.post(config.sources[0].callback.as_ref().unwrap(), &letter).await;
     assert_eq!((posted.answer, posted.code.as_str()), (Answer::Taken, "http_204"));
 }

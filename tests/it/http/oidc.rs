@@ -9,7 +9,7 @@ use outreachd::app;
 use outreachd::domain::credential::{PasswordHash, TotpSecret};
 use outreachd::domain::ids::UserName;
 use outreachd::domain::people::Role;
-use outreachd::store::people::{User, UserChange};
+use outreachd::store::people::{Link, User, UserChange};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 
@@ -76,6 +76,8 @@ fn entered(answer: &Answer) -> Result<Someone, String> {
     );
     let to = answer.headers["location"].to_str().unwrap();
     let session = cookies.iter().find_map(|cookie| cookie.strip_prefix("outreachd="));
+    // Whoever is refused is not left as whom the browser was signed in as before.
+    let session = session.filter(|session| !session.starts_with("; ") || !session.contains("Max-Age=0"));
     match to.strip_prefix("../../../#/signin?failed=") {
         Some(word) => {
             assert!(session.is_none(), "{cookies:?}");
@@ -188,18 +190,25 @@ async fn whom_the_provider_vouches_for_has_the_role_of_their_groups() {
         name: name("ben"),
         role: Role::Viewer,
         sites: Vec::new(),
-        password: PasswordHash::stored("$none"),
+        password: PasswordHash::new("correct horse battery staple", [3; 16]).unwrap(),
         totp: TotpSecret::from_bits([1; 20]),
         created_at: jiff::Timestamp::UNIX_EPOCH,
         disabled_at: None,
         link: None,
     };
     store.add_user(&password).await.unwrap();
+    let by_password = async |ahead: i64| {
+        let code = password.totp.code(TotpSecret::step(store.ping().await.unwrap()) + ahead);
+        let body = json!({"name": "ben", "password": "correct horse battery staple", "code": code});
+        api.post("/v1/session", &body).await
+    };
+    by_password(0).await.expect(200);
     for (person, word, who, subject) in [
         (person("Ana@Example.org", &["oncall"]), "disabled", "ana@example.org", "ana@example.org"),
         (person("ben", &["oncall"]), "taken", "oidc:sub of ben", "ben"),
         (person("cho", &["staff"]), "role", "oidc:sub of cho", "cho"),
         (json!({"sub": "x", "groups": "oncall"}), "name", "oidc:x", ""),
+        (person("local", &["oncall"]), "name", "oidc:sub of local", "local"),
     ] {
         provider.person(person);
         assert_eq!(ben.sign_in(&api).await.err().as_deref(), Some(word));
@@ -208,10 +217,27 @@ async fn whom_the_provider_vouches_for_has_the_role_of_their_groups() {
         assert!(entry.3.starts_with(&format!("oidc: {word}")), "{entry:?}");
     }
     // An administrator says whose it is.
-    store.change_user(&name("ben"), &UserChange::Link(provider.issuer.clone())).await.unwrap();
+    let link = Link { issuer: provider.issuer.clone(), subject: None };
+    store.change_user(&name("ben"), &UserChange::Link(link)).await.unwrap();
+    by_password(1).await.problem(403);
     provider.person(person("ben", &["audit"]));
     let session = ben.sign_in(&api).await.unwrap();
     assert_eq!(session.get(&api, "/v1/session").await.expect(200)["role"], "admin");
+    // Who has lost their groups is signed out everywhere as soon as the provider says so; and whoever else comes back to a
+    // browser in which somebody was signed in ends that, let in or not.
+    provider.person(person("ben", &["staff"]));
+    assert_eq!(ben.sign_in(&api).await.err().as_deref(), Some("role"));
+    assert_eq!(last(&api, &root).await.3, "oidc: role (none of the groups; signed out everywhere)");
+    session.get(&api, "/v1/holds").await.problem(401);
+    provider.person(person("ben", &["audit"]));
+    let session = ben.sign_in(&api).await.unwrap();
+    session.get(&api, "/v1/holds").await.expect(200);
+    let mut shared = Browser::new();
+    provider.person(person("cho", &["staff"]));
+    let query = shared.out(&api).await;
+    shared.cookie = format!("{}; {}", shared.cookie, session.cookie());
+    assert_eq!(entered(&shared.back(&api, &query).await).err().as_deref(), Some("role"));
+    session.get(&api, "/v1/holds").await.problem(401);
     provider.person(json!({"sub": "another", "preferred_username": "ben", "groups": ["audit"]}));
     assert_eq!(ben.sign_in(&api).await.err().as_deref(), Some("taken"), "once, and not again");
 
@@ -385,6 +411,7 @@ async fn nobody_comes_in_by_what_the_provider_did_not_say() {
     assert_eq!(entered(&browser.back(&api, &query).await).err().as_deref(), Some("lost"), "once");
 
     // A provider that is not well, or does not know us.
+    let entries = api.count("SELECT count(*) FROM audit").await;
     for (answer, word) in [
         ((401, json!({"error": "invalid_client"})), "provider"),
         ((400, json!({"error": "invalid_grant", "error_description": "Ana"})), "lost"),
@@ -396,6 +423,11 @@ async fn nobody_comes_in_by_what_the_provider_did_not_say() {
         assert_eq!(browser.sign_in(&api).await.err().as_deref(), Some(word), "{answer:?}");
     }
     provider.refuse(None);
+    assert_eq!(
+        api.count("SELECT count(*) FROM audit").await,
+        entries,
+        "what a stranger could send leaves no entry"
+    );
     let accounts = api.count("SELECT count(*) FROM users").await;
     assert_eq!(accounts, 2, "of all these only the good one made an account");
 

@@ -51,6 +51,11 @@ impl Someone {
         Self { cookie: format!("other=1; outreachd={token}"), csrf }
     }
 
+    /// As a browser shows it.
+    pub(super) fn cookie(&self) -> &str {
+        &self.cookie
+    }
+
     /// Shows who asks.
     pub(super) fn sign(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         request.header("cookie", &self.cookie).header("x-csrf-token", &self.csrf)

@@ -17,6 +17,7 @@ use super::bad::SOURCES;
 use super::drain::SOURCE;
 use super::rig::{Plan, Rig};
 use crate::support::house::job;
+use crate::traces::Collector;
 
 /// What must not be found: at least 11 characters each, and nowhere else in the world.
 #[derive(Clone, Debug)]
@@ -151,7 +152,11 @@ pub(crate) async fn search(name: &str, plan: Plan, jobs: usize) {
     let faults = Faults { throttled: 0.05, unavailable: 0.05, error: 0.05, lost: 0.05, ..Faults::default() };
     rig.simulator.set_faults(Some(ProviderKind::TwilioSms), &faults).unwrap();
 
-    let mut worker = rig.worker();
+    let collector = Collector::start().await;
+    let mut worker = rig.worker_with(&[
+        ("OUTREACHD_TELEMETRY__TRACES_URL", &collector.url()),
+        ("OUTREACHD_TELEMETRY__TRACES_AUTHORIZATION", Collector::AUTHORIZATION),
+    ]);
     let upserts = people.iter().map(|p| p.to_string().into_bytes()).collect();
     rig.publish("patient.upsert", upserts).await;
     rig.until("all patients", "SELECT count(*) FROM patients", 30, Duration::from_secs(30)).await;
@@ -179,6 +184,10 @@ pub(crate) async fn search(name: &str, plan: Plan, jobs: usize) {
         dead.iter().map(|h| ("a header of the dead queue".to_owned(), h.properties.clone().into_bytes())),
     );
     said.extend(in_the_open(&rig).await);
+    let spans = collector.kept().into_iter().map(|body| ("a span".to_owned(), body.to_vec()));
+    let before = said.len();
+    said.extend(spans);
+    assert!(said.len() > before, "the spans are there to be looked at");
     let mut log = Vec::new();
     for file in rig.logs() {
         let text = std::fs::read(file).unwrap();

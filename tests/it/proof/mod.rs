@@ -19,5 +19,5 @@ mod short;
 mod side_by_side;
 mod spool;
 mod surge;
-mod tap;
+pub(crate) mod tap;
 pub(crate) mod worker;

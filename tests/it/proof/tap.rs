@@ -89,7 +89,7 @@ impl Tap {
             let delivery = delivery.unwrap();
             heard.push(Heard {
                 key: delivery.routing_key.to_string(),
-                properties: format!("{:?}", delivery.properties),
+                properties: as_text(&delivery.properties),
                 body: delivery.data.clone(),
             });
             // A quorum queue hands out no more than 2,000 that are not acknowledged, whatever the prefetch.
@@ -120,4 +120,14 @@ impl Tap {
         let channel = connection.create_channel().await.unwrap();
         (connection, channel)
     }
+}
+
+/// `Debug` shows the bytes of a header as numbers, among which nobody finds a text.
+fn as_text(properties: &BasicProperties) -> String {
+    let headers = properties.headers().iter().flat_map(FieldTable::inner);
+    let read = headers.map(|(name, value)| match value {
+        AMQPValue::LongString(text) => format!(" {name}: {}", String::from_utf8_lossy(text.as_bytes())),
+        other => format!(" {name}: {other:?}"),
+    });
+    format!("{properties:?}{}", read.collect::<String>())
 }

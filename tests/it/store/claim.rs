@@ -7,7 +7,7 @@ use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Channel, Priority, Reason};
 use outreachd::store::rows::{Claim, Release};
 
-use super::ledger::{InHand, Ledger};
+use super::ledger::{InHand, Ledger, worker};
 use super::make::{Shape, cancel_job, decided, job, release, seconds};
 
 pub(super) async fn what_is_due_is_leased_once(ledger: Ledger) {
@@ -136,14 +136,27 @@ pub(super) async fn a_claimed_job_that_was_cancelled_meanwhile_says_so(ledger: L
 }
 
 /// The plan is kept by the session: it must be good whatever the tables were when it was made, and here they were empty.
-pub(super) async fn a_claim_reads_what_it_takes_and_not_the_whole_table(ledger: Ledger) {
+pub(super) async fn a_claim_and_a_begin_read_what_they_take_and_not_the_whole_table(ledger: Ledger) {
     ledger.claim_new(1).await;
     let many = (0..2_000).map(|n| job(&format!("j{n}"))).collect();
     ledger.admit_all(many, 0).await;
     let Some(before) = ledger.entries_read("messages").await else { return };
+    // The planner has heard that next to nothing is leased.
+    ledger.execute("ANALYZE messages").await.unwrap();
     for _ in 0..10 {
         assert_eq!(ledger.claim_new(5).await.len(), 5);
     }
     let read = ledger.entries_read("messages").await.unwrap() - before;
     assert!((50..2_000).contains(&read), "{read} entries read for 50 messages");
+    let hands: Vec<InHand> = ledger.claim_new(500).await.into_iter().map(InHand::from).collect();
+    let before = ledger.entries_read("messages").await.unwrap();
+    for hands in hands[..50].chunks(5) {
+        let mut rows = Vec::new();
+        for hand in hands {
+            rows.push(ledger.plan(hand).await);
+        }
+        assert_eq!(ledger.begin(worker(), &rows).await.unwrap().attempts.len(), 5);
+    }
+    let read = ledger.entries_read("messages").await.unwrap() - before;
+    assert!(read < 2_000, "{read} entries read to begin 50 messages");
 }

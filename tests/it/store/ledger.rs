@@ -221,6 +221,22 @@ impl Ledger {
         }
     }
 
+    /// Has each statement noted from now on that changes the schema under a limit of time. False: the database knows none, or
+    /// lets only its owner look.
+    pub(super) async fn note_limited_statements(&self) -> bool {
+        let sql = "CREATE SCHEMA seen; CREATE TABLE seen.limited (value text);
+            CREATE FUNCTION seen.note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+                INSERT INTO seen.limited SELECT value FROM current_setting('statement_timeout') AS value
+                WHERE value <> '0'; END $$;
+            CREATE EVENT TRIGGER note_limited ON ddl_command_end EXECUTE FUNCTION seen.note()";
+        matches!(&self.base, Base::Postgres(_)) && self.execute(sql).await.is_ok()
+    }
+
+    /// How many were noted.
+    pub(super) async fn limited_statements(&self) -> u64 {
+        self.execute("SELECT FROM seen.limited").await.expect("notes")
+    }
+
     /// Past the store, straight into the database: how many rows it touched.
     pub(super) async fn execute(&self, sql: &str) -> Result<u64, sqlx::Error> {
         match &self.base {

@@ -108,7 +108,7 @@ contract! {
         what_is_given_back_is_due_again
         a_stale_lease_gives_nothing_back
         a_claimed_job_that_was_cancelled_meanwhile_says_so
-        a_claim_reads_what_it_takes_and_not_the_whole_table
+        a_claim_and_a_begin_read_what_they_take_and_not_the_whole_table
     }
     copies {
         a_proxy_gets_one_copy_however_often_it_is_asked_for

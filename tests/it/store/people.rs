@@ -69,6 +69,7 @@ async fn whom_a_provider_vouches_for_is_found(ledger: &Ledger) {
         issuer: issuer.to_owned(),
         subject: subject.to_owned(),
         name: UserName::parse(name),
+        binds: true,
         granted,
         newcomer,
     };
@@ -88,11 +89,32 @@ async fn whom_a_provider_vouches_for_is_found(ledger: &Ledger) {
     );
     assert_eq!(by(vouched("1", "ben", admin(), None)).await, "unknown");
     assert_eq!(by(vouched("1", "?", admin(), None)).await, "unknown");
-    assert!(ledger.change_user(&ana, &UserChange::Link(issuer.to_owned())).await.unwrap());
+    let to = |subject: Option<&str>| {
+        UserChange::Link(Link { issuer: issuer.to_owned(), subject: subject.map(str::to_owned) })
+    };
+    assert!(ledger.change_user(&ana, &to(Some("0"))).await.unwrap());
+    assert_eq!(by(vouched("1", "ana", None, None)).await, "taken ana", "it is of whom the link names");
+    assert_eq!(by(vouched("0", "whatever", None, None)).await, "known ana operator 1");
+    assert!(ledger.change_user(&ana, &to(None)).await.unwrap());
+    let unverified = Vouched { binds: false, ..vouched("1", "ana", None, None) };
+    assert_eq!(by(unverified).await, "taken ana", "a name that does not bind");
     let elsewhere = Vouched { issuer: "https://evil.example".to_owned(), ..vouched("1", "ana", None, None) };
     assert_eq!(by(elsewhere).await, "taken ana");
     assert_eq!(by(vouched("1", "ana", None, None)).await, "known ana operator 1");
     assert_eq!(by(vouched("1", "renamed", admin(), None)).await, "known ana admin 0");
+    // Whom the provider lets in no more is signed out everywhere, and nobody else is.
+    for n in 1..3 {
+        ledger.open_session(&token_of(n), &ana, LIMITS).await.unwrap();
+    }
+    for (issuer, subject, ended) in [
+        ("https://evil.example", "1", false),
+        (issuer, "2", false),
+        (issuer, "1", true),
+        (issuer, "1", false),
+    ] {
+        assert_eq!(ledger.close_sessions_of(issuer, subject).await.unwrap(), ended, "{issuer} {subject}");
+    }
+    assert!(ledger.session(&token_of(1), LIMITS).await.unwrap().is_none());
     assert_eq!(by(vouched("2", "ana", None, None)).await, "taken ana");
     assert_eq!(ledger.user(&ana).await.unwrap().unwrap().role, Role::Admin, "kept");
     ledger.change_user(&ana, &UserChange::Disable).await.unwrap();
@@ -102,6 +124,15 @@ async fn whom_a_provider_vouches_for_is_found(ledger: &Ledger) {
     assert_eq!(by(vouched("3", "cho", None, Some(cho()))).await, "made cho operator 1");
     assert_eq!(by(vouched("3", "cho", None, Some(cho()))).await, "known cho operator 1");
     assert_eq!(ledger.user(&cho().name).await.unwrap().unwrap().link, link);
+    // Two windows of somebody new, at the same moment: each is told of the one account.
+    for n in 10..20 {
+        let (name, subject) = (format!("dee{n}"), n.to_string());
+        let link = Some(Link { issuer: issuer.to_owned(), subject: Some(subject.clone()) });
+        let who = vouched(&subject, &name, None, Some(User { link, ..user(&name) }));
+        let mut told: [String; 2] = futures_util::future::join(by(who.clone()), by(who)).await.into();
+        told.sort();
+        assert_eq!(told, [format!("known {name} operator 1"), format!("made {name} operator 1")]);
+    }
 }
 
 pub(super) async fn a_session_ends_when_nobody_asks_for_it(ledger: Ledger) {

@@ -101,6 +101,29 @@ impl House {
         }
     }
 
+    /// Publishes one body with these headers.
+    pub(crate) async fn publish_in(&self, key: &str, body: &Value, headers: &[(&str, &str)]) {
+        let outgoing = Outgoing {
+            exchange: ExchangeRole::Jobs,
+            routing_key: key.to_owned(),
+            body: body.to_string().into_bytes(),
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            mandatory: true,
+            message_id: "1".to_owned(),
+            correlation_id: None,
+        };
+        for answer in self.producer.publisher().publish(&[outgoing]).await {
+            answer.unwrap();
+        }
+    }
+
+    /// What the worker measures.
+    pub(crate) async fn metrics(&self) -> String {
+        let address = self.worker.as_ref().unwrap().http;
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        client.get(format!("http://{address}/metrics")).send().await.unwrap().text().await.unwrap()
+    }
+
     /// Waits until `done` says so of the ledger's counts.
     pub(crate) async fn until(&self, what: &str, done: impl Fn(&Counts) -> bool) -> Counts {
         let end = Instant::now() + Duration::from_secs(60);

@@ -32,8 +32,13 @@ const PAGES = [
 
 let shell = null;
 let leave = null;
-let touched = Date.now();
+// Of all windows of this browser: one that lies in the background must not sign out whoever works in another.
+const TOUCHED = "outreachd-touched";
 let idle = null;
+
+function touch() {
+  localStorage.setItem(TOUCHED, String(Date.now()));
+}
 
 function route() {
   if (!shell || !location.hash.startsWith("#/")) {
@@ -71,10 +76,14 @@ async function begin(why) {
       h("button", { class: "main", on: { click: () => begin() } }, "Try again")));
     return;
   }
-  if (!me.signed_in) return door(me, why);
+  const failed = failure();
+  if (!me.signed_in) return door(me, why ?? failed);
+  // Whoever meant to come in as somebody else must see that they have not.
+  if (failed) await told(me, failed);
   const kept = sessionStorage.getItem("back");
   sessionStorage.removeItem("back");
   if (kept && !location.hash.startsWith("#/")) history.replaceState(null, "", kept);
+  touch();
   shell = new Shell(me, PAGES, () => out());
   show(document.body, ...shell.node);
   firstTime = true;
@@ -84,8 +93,17 @@ async function begin(why) {
   idle = setInterval(() => {
     refresh();
     // Who does nothing is signed out here as well, so that nothing stays on the screen.
-    if (!me.local && Date.now() - touched > me.idle_seconds * 1000) out(`You were signed out, because nothing was done for ${span(me.idle_seconds)}.`);
+    if (!me.local && Date.now() - Number(localStorage.getItem(TOUCHED)) > me.idle_seconds * 1000) out(`You were signed out, because nothing was done for ${span(me.idle_seconds)}.`);
   }, 5000);
+}
+
+/** Why somebody was not let in, before the page of whoever is signed in here. */
+function told(me, failed) {
+  return new Promise((seen) => {
+    const on = h("button", { class: "main", on: { click: seen } }, me.local ? "Go on without an account" : `Go on as ${me.name}`);
+    show(document.body, h("main", { class: "door" }, h("h1", null, "You were not signed in"), h("p", { class: "error", role: "alert" }, failed), on));
+    on.focus();
+  });
 }
 
 /** What is shown goes at once, whether or not the other side hears of it; then on to where the identity provider signs out too. */
@@ -108,9 +126,9 @@ const FAILED = {
   provider: "The identity provider and this system do not fit together. An administrator finds out why with: outreachd check",
   token: "What the identity provider says of you could not be believed. Try again; if it lasts, an administrator finds the reason in the log.",
   role: "You are known, but none of your groups opens this console. Ask for one, then sign in again.",
-  unknown: "You are known to the identity provider, but have no account here. An administrator makes one: outreachd users add NAME --oidc",
-  name: "The identity provider gives you no name that an account can have. An administrator sees to it: name_claim in [console.oidc]",
-  taken: "There is an account of your name that is not yours by the identity provider. If it is yours, an administrator says so: outreachd users link NAME",
+  unknown: "You are known to the identity provider, but have no account here. An administrator makes one: outreachd users add NAME --oidc --subject SUB (the audit log has it)",
+  name: "The identity provider gives you no name that an account can have, or one that this system uses itself. An administrator sees to it: name_claim in [console.oidc]",
+  taken: "There is an account of your name that is not yours by the identity provider. If it is yours, an administrator says so: outreachd users link NAME --subject SUB (the audit log has both)",
   disabled: "Your account is closed. An administrator can open it again: outreachd users enable NAME",
   often: "Too many sign-ins from your network. Wait a minute.",
   ledger: "The database does not answer. Try again in a moment; nothing is lost.",
@@ -125,7 +143,7 @@ function failure() {
 }
 
 function door(me, why) {
-  const error = h("p", { class: "error", role: "alert" }, why ?? failure());
+  const error = h("p", { class: "error", role: "alert" }, why);
   const field = (name, label, more) => h("label", null, label, h("input", { name, required: true, ...more }));
   const form = me.password && h("form", { on: { submit: enter } },
     field("name", "Name", { autocomplete: "username", autocapitalize: "none", autofocus: !me.oidc }),
@@ -140,7 +158,6 @@ function door(me, why) {
     button.disabled = true;
     try {
       await post("session", Object.fromEntries(new FormData(form)));
-      touched = Date.now();
       await begin();
     } catch (problem) {
       show(error, problem.message);
@@ -155,7 +172,7 @@ function door(me, why) {
   (provider || form.elements.name).focus();
 }
 
-for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, () => { touched = Date.now(); }, { passive: true });
+for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, touch, { passive: true });
 addEventListener("hashchange", route);
 addEventListener("signed-out", () => { if (shell) begin("You were signed out."); });
 begin();

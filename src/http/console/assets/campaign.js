@@ -19,6 +19,8 @@ export const WHY = {
   operator: "somebody paused it", error_rate: "too many could not be sent", opt_out_rate: "too many said stop", complaint_rate: "too many complained",
   approval_void: "what had been approved is no longer what would be sent: have it approved again, then resume it",
 };
+/** Why hours are refused that stand without a number. */
+export const HOURS_ALONE = "Hours go with a pace: say how many at most, or leave the hours out.";
 const FOLLOWS = { correct: "a correction of", retry_failed: "to those not reached by", retry_unanswered: "to those who did not answer" };
 const OVER = ["done", "cancelled"];
 const BEFORE = ["draft", "awaiting_approval", "approved"];
@@ -48,6 +50,7 @@ export function campaignPage(root, id, shell) {
       show(report, BEFORE.includes(row.state) ? null : came(row, told.report));
       last = { row, at: Date.now(), written: row.expanded };
     } catch (problem) {
+      last = null;
       show(head, h("h1", null, "Campaign"), h("p", { class: "error", role: "alert" }, problem.status === 404 ? "There is no such campaign." : problem.message));
     }
     if (!gone) timer = setTimeout(again, EVERY);
@@ -132,7 +135,10 @@ export function campaignPage(root, id, shell) {
       fields: [h("label", null, "At most so many (nothing: as fast as the providers take it)", h("input", { name: "count", type: "number", min: 1, max: 1000000, value: now?.count ?? "" })), pick("per", [["hour", "an hour"], ["minute", "a minute"]], now?.per ?? "hour", "in"),
         h("label", null, "While the phones are answered", h("input", { name: "hours", value: now?.hours ?? "", autocomplete: "off", placeholder: "mon-fri 09:00-17:00, sat-sun closed" }))],
       yes: "Set the pace",
-      check: (form) => post(`campaigns/${id}/pace`, form.count ? { [`per_${form.per}`]: Number(form.count), ...(form.hours.trim() && { hours: form.hours.trim() }) } : {}),
+      check: (form) => {
+        if (!form.count && form.hours.trim()) throw new Error(HOURS_ALONE);
+        return post(`campaigns/${id}/pace`, form.count ? { [`per_${form.per}`]: Number(form.count), ...(form.hours.trim() && { hours: form.hours.trim() }) } : {});
+      },
     });
     if (done) { say("The pace is set."); draw(); }
   }

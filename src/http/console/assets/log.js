@@ -9,6 +9,7 @@ const STATUSES = ["", "accepted", "scheduled", "held", "sending", "unknown", "se
 const KEPT = 200;
 const AT_ONCE = 20;
 const FLUSH = 250;
+const AGAIN = 5000;
 // It is looked back by itself until so many were found.
 const SEVERAL = 20;
 const COLUMNS = [["Time", "bare"], ["Status", "bare"], ["Why", "bare wide"], ["Channel", "bare"], ["Template", "bare"], ["Job", ""], ["Patient", ""], ["Site", ""]];
@@ -100,8 +101,8 @@ export function logPage(root, params, shell) {
   function listen() {
     const query = new URLSearchParams(Object.entries(filter).filter(([name]) => !["since", "until"].includes(name))).toString();
     stream = new EventSource(`v1/stream${query ? `?${query}` : ""}`);
+    stream.onopen = () => show(fault);
     stream.addEventListener("lines", (event) => {
-      show(fault);
       for (const line of JSON.parse(event.data)) {
         told += 1;
         if (!paused && line.message_id && line.status) waiting.set(line.message_id, line);
@@ -109,7 +110,12 @@ export function logPage(root, params, shell) {
       flushing ??= setTimeout(flush, FLUSH);
     });
     stream.addEventListener("skipped", () => say("It comes faster than it can be shown; some were passed over. The list on record is whole: load the page again."));
-    stream.onerror = () => { if (!gone && stream.readyState === EventSource.CLOSED) get("session", {}, true).catch((problem) => show(fault, problem.message)); };
+    // A browser tries again by itself where the connection was lost, and not where it was refused.
+    stream.onerror = () => {
+      if (gone || stream.readyState !== EventSource.CLOSED) return;
+      show(fault, "What comes is not shown at the moment; it is tried again. Another window with this page may be one too many.");
+      setTimeout(() => { if (!gone) listen(); }, AGAIN);
+    };
   }
 
   // However fast they come, so many nodes at once and no more: the page must answer.

@@ -22,13 +22,14 @@ export function patientsPage(root, { id }, shell) {
   async function draw() {
     const [patient, messages] = await Promise.all([
       get(`patients/${encodeURIComponent(id)}`, { masked: "true" }).catch((problem) => problem),
-      get("messages", { patient_id: id, limit: 50 }).catch(() => ({ messages: [] }))]);
+      get("messages", { patient_id: id, limit: 50 }).catch((problem) => problem)]);
     const box = h("div");
     show(found,
       patient instanceof Error ? h("p", { class: "sheet" }, patient.status === 404 ? "The directory has no such patient, or it is none of your sites'." : patient.message) : record(patient, box),
-      h("section", { class: "sheet" }, h("h2", null, "Messages"), messages.messages.length === 0 ? h("p", { class: "empty" }, "None.") :
+      h("section", { class: "sheet" }, h("h2", null, "Messages"), messages instanceof Error ? h("p", { class: "error", role: "alert" }, messages.message) : messages.messages.length === 0 ? h("p", { class: "empty" }, "None.") :
         table([["Accepted", "bare"], ["Status", "bare"], ["Why", "bare"], ["Channel", "bare"], "Template", "About"], messages.messages.map((message) => [
-          link(`message/${message.id}`, {}, when(message.accepted_at, true)), chip(message.status), words(message.reason), message.channel, message.template, message.about]), "Messages")));
+          link(`message/${message.id}`, {}, when(message.accepted_at, true)), chip(message.status), words(message.reason), message.channel, message.template, message.about]), "Messages"),
+        messages.next && h("p", null, link("log", { patient_id: id }, "All of them, in the log"))));
   }
 
   function record(patient, box) {

@@ -1,8 +1,9 @@
 // A new campaign, in steps: what is said, to whom, when and how fast. It becomes a draft; the dry run, the approval and the
 // start stand on its own page.
 
-import { channelName, h, pick, show, spoken, table, words } from "./dom.js";
+import { channelName, h, link, pick, show, spoken, table, words } from "./dom.js";
 import { get, post, upload } from "./api.js";
+import { HOURS_ALONE } from "./campaign.js";
 
 export function planPage(root, shell) {
   let gone = false;
@@ -82,16 +83,18 @@ export function planPage(root, shell) {
       show(error);
       try {
         const values = Object.fromEntries(new FormData(form));
-        const file = values.from === "file" ? form.elements.file.files[0] : null;
-        if (values.from === "file" && !file) throw new Error("Choose the list of people, or take them from the directory.");
+        const file = form.elements.from.value === "file" ? form.elements.file.files[0] : null;
+        if (form.elements.from.value === "file" && !file) throw new Error("Choose the list of people, or take them from the directory.");
         // Where the list alone was refused, the draft stands, and the list is sent again.
-        if (made !== values.id) await post("campaigns", planOf(values, template()));
-        made = values.id;
-        const brought = file ? await upload(`campaigns/${values.id}/audience?refused_file=true`, file, typeOf(file.name)) : null;
-        if (brought) shell.brought = { id: values.id, ...brought };
-        location.hash = `#/campaigns/${values.id}`;
+        if (!made) await post("campaigns", planOf(values, template()));
+        made ??= values.id;
+        const brought = file ? await upload(`campaigns/${made}/audience?refused_file=true`, file, typeOf(file.name)) : null;
+        if (brought) shell.brought = { id: made, ...brought };
+        location.hash = `#/campaigns/${made}`;
       } catch (problem) {
-        show(error, made === form.elements.id.value ? `The draft stands; its list was not taken: ${problem.message}` : problem.message);
+        show(error, made ? ["The draft stands as it is; its list was not taken: ", problem.message, " Mend the list and send it again, or ", link(`campaigns/${made}`, {}, "look at the draft"), "."] : problem.message);
+        // What would be changed here now would reach nobody.
+        for (const field of form.querySelectorAll("input, select")) field.disabled = Boolean(made) && field.name !== "file";
         button.disabled = false;
         error.scrollIntoView({ block: "center" });
       }
@@ -124,6 +127,7 @@ function planOf(values, template) {
   if (values.from === "query") plan.audience = queryOf(values);
   if (values.start) plan.start = { local: values.start };
   if (values.end) plan.end = { local: values.end };
+  if (!values.count && values.hours.trim()) throw new Error(HOURS_ALONE);
   if (values.count) plan.pace = { [`per_${values.per}`]: Number(values.count), ...(values.hours.trim() && { hours: values.hours.trim() }) };
   if (values.canary !== "") plan.canary = Number(values.canary);
   return plan;

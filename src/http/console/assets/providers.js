@@ -4,6 +4,8 @@ import { chip, count, h, link, show, span, table } from "./dom.js";
 import { get } from "./api.js";
 import { breaker, lanesOf, use } from "./now.js";
 
+const EVERY = 5000;
+
 export function providersPage(root, _params, shell) {
   let timer = null;
   let gone = false;
@@ -13,6 +15,7 @@ export function providersPage(root, _params, shell) {
 
   async function draw() {
     clearTimeout(timer);
+    timer = setTimeout(again, EVERY);
     try {
       const now = await get("now", {}, true);
       if (gone) return;
@@ -20,7 +23,12 @@ export function providersPage(root, _params, shell) {
     } catch (problem) {
       show(root, h("h1", null, "Providers"), h("p", { class: "error", role: "alert" }, problem.message));
     }
-    timer = setTimeout(() => { if (!document.hidden) draw(); }, 5000);
+  }
+
+  // A page that nobody sees waits, and goes on when it is seen.
+  function again() {
+    if (document.hidden || document.querySelector("dialog")) timer = setTimeout(again, EVERY);
+    else draw();
   }
 
   function page(now) {

@@ -159,7 +159,9 @@ export function holdsPage(root, _params, shell) {
   }
   window.addEventListener("changed", draw);
   draw();
-  return () => window.removeEventListener("changed", draw);
+  // Somebody else may end a hold, or place one.
+  const timer = setInterval(() => { if (!document.hidden && !document.querySelector("dialog")) draw(); }, 5000);
+  return () => { clearInterval(timer); window.removeEventListener("changed", draw); };
 }
 
 function nameOf(hold) {

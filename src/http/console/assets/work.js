@@ -49,7 +49,8 @@ export function workPage(root, params, shell) {
       page.work_items.sort(byUrgency);
       const sites = [...new Set(page.work_items.map((item) => item.site ?? ""))];
       show(list, page.work_items.length === 0 ? h("p", { class: "sheet empty" }, params.state || params.kind || params.site ? "Nothing fits what is chosen above." : "Nothing is to do here. What patients write, and whom no message reached, appears here.") :
-        sites.map((one) => h("section", { class: "sheet" }, h("h2", null, one || "Of no site"), items(page.work_items.filter((item) => (item.site ?? "") === one)))));
+        sites.map((one) => h("section", { class: "sheet" }, h("h2", null, one || "Of no site"), items(page.work_items.filter((item) => (item.site ?? "") === one)))),
+        page.next && h("p", null, `There is more: ${page.work_items.length} are shown. Choose a site or a kind above.`));
     } catch (problem) {
       show(list, h("p", { class: "error", role: "alert" }, problem.message));
     }
