@@ -8,7 +8,7 @@ use super::explanation::{Explanation, RULES_VERSION, WaySeen};
 use super::person::{Addressee, back_at, changes_on, stands_in};
 use super::question::Question;
 use super::routes;
-use super::ways::{Asked, State, Way, said};
+use super::ways::{Asked, State, Way};
 use crate::domain::job::When;
 use crate::domain::outbound::Route;
 use crate::domain::patience::Patience;
@@ -146,7 +146,7 @@ pub fn decide(q: &Question<'_>) -> Decision {
     let nobody = Recent::default();
     let recent = q.recent.get(proxy.map_or(0, |place| place + 1)).unwrap_or(&nobody);
     let of = proxy.and_then(|place| patient.proxies.get(place));
-    let asked = Asked { q, to: &to, proxy: of, recent, said: said(&to, q.address_consents), expires_at };
+    let asked = Asked { q, to: &to, proxy: of, recent, at_addresses: q.address_consents, expires_at };
     let mut decision = Decision { proxy, ..route_gates(&asked) };
     if let Verdict::Send { valid_until, .. } = &mut decision.verdict {
         let changes = next_day_of_proxies(q, patient).into_iter().chain(back);
@@ -1294,12 +1294,31 @@ mod tests {
             expires_at: None,
             shadow: None,
         };
-        let ana = ana(SMS);
-        let stops = [stop];
-        assert_eq!(
-            ask(Some(&ana), |q| q.address_consents = &stops).verdict,
-            Verdict::Suppress(Reason::OptedOut)
-        );
+        let start = Consent {
+            purpose: Some(Purpose::Appointment),
+            granted: true,
+            at: at("2026-10-02T12:00:00Z"),
+            ..stop.clone()
+        };
+        let (said_stop, said_both) = ([stop.clone()], [stop, start]);
+        let verdict = |patient: &Patient, said: &[Consent]| {
+            let opted_out = Verdict::Suppress(Reason::OptedOut);
+            ask(Some(patient), |q| q.address_consents = said).verdict == opted_out
+        };
+        let mut ana = ana(SMS);
+        assert!(verdict(&ana, &said_stop) && !verdict(&ana, &said_both), "START restores what STOP took");
+        // On the page, or told the desk: whoever else has the telephone gives nothing of that back.
+        let own = |source, address| Consent { source, address, channel: None, ..said_stop[0].clone() };
+        for source in [ConsentSource::Patient, ConsentSource::Staff] {
+            for address in [None, said_stop[0].address.clone()] {
+                ana.consents = vec![own(source, address)];
+                assert!(verdict(&ana, &said_both) && verdict(&ana, &[]), "{source}");
+            }
+        }
+        // They themselves may: their own later word lifts the stop at the number, for them.
+        ana.consents =
+            vec![Consent { granted: true, at: at("2026-10-03T12:00:00Z"), ..said_stop[0].clone() }];
+        assert!(!verdict(&ana, &said_stop));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::hours::{self, Answer as Hours, HoursNote, Window};
 use super::person::{Addressee, stands_in};
 use super::question::{AddressSeen, Behind, Question, Served};
 use super::zones::{self, Known, Place};
-use crate::domain::consent::{Answer, answer, ends_at};
+use crate::domain::consent::{Answer, answer_of_both, ends_at};
 use crate::domain::patient::{Consent, Contact, Patient, Proxy};
 use crate::domain::phi::Phi;
 use crate::domain::words::{Authority, Channel, ContactStatus, PhiClass, ProxyMode, Reason};
@@ -82,7 +82,8 @@ pub(super) struct Asked<'q, 'a> {
     pub(super) proxy: Option<&'a Proxy>,
     /// What was sent to them this week.
     pub(super) recent: &'q Recent,
-    pub(super) said: Cow<'q, [Consent]>,
+    /// What anybody behind one of their addresses said.
+    pub(super) at_addresses: &'q [Consent],
     pub(super) expires_at: Timestamp,
 }
 
@@ -106,7 +107,8 @@ impl<'a> Asked<'_, 'a> {
             return Some(Stop { gate: Gate::OptOut, reason: Reason::OptedOut, because });
         }
         let rule = q.rules.purpose(purpose);
-        match answer(&self.said, purpose, contact.channel, &contact.address, q.now) {
+        let asked = (purpose, contact.channel, &contact.address);
+        match answer_of_both(self.to.consents, self.at_addresses, asked, q.now) {
             Answer::Revoked(record) => {
                 let because = Some(weighed(record));
                 return Some(Stop { gate: Gate::OptOut, reason: Reason::OptedOut, because });
@@ -243,7 +245,10 @@ impl<'a> Asked<'_, 'a> {
 
     /// When what they have agreed to, or took back and granted again, may end.
     fn agreed_until(&self, contact: &Contact) -> Option<Timestamp> {
-        ends_at(&self.said, self.q.message.purpose, contact.channel, &contact.address, self.q.now)
+        let ends = |said: &[Consent]| {
+            ends_at(said, self.q.message.purpose, contact.channel, &contact.address, self.q.now)
+        };
+        [ends(self.to.consents), ends(self.at_addresses)].into_iter().flatten().min()
     }
 
     /// Where the reader may be, by all that is known of them.
@@ -336,12 +341,4 @@ fn contact_fault(contact: &Contact, q: &Question<'_>) -> Option<Reason> {
     }
     let served = q.served.iter().any(|s| s.channel == contact.channel);
     (!served).then_some(Reason::ProviderUnavailable)
-}
-
-/// What they said, and what anybody behind one of their addresses said.
-pub(super) fn said<'q>(to: &Addressee<'q>, at_addresses: &'q [Consent]) -> Cow<'q, [Consent]> {
-    if at_addresses.is_empty() {
-        return Cow::Borrowed(to.consents);
-    }
-    Cow::Owned(to.consents.iter().chain(at_addresses).cloned().collect())
 }

@@ -29,7 +29,7 @@ pub use super::callbacks::{
 pub use super::holds::{Hold, HoldRow, HoldScope, HoldState, HoldThen, OnRelease};
 pub use super::look_ups::{LookUpAsk, LostAttempt};
 pub use super::mail_answers::{ANSWER_USEFUL, MailAnswer, MailAnswerEnd, MailAnswerFacts};
-pub use super::replies::{Choice, QuestionAsk, ReplyAsk, ReplyOutcome, ReplyText};
+pub use super::replies::{AnswerFacts, Choice, QuestionAsk, ReplyAsk, ReplyOutcome, ReplyText};
 pub use super::work::{WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept};
 
 /// The ledger's clocks, by configuration.
@@ -767,6 +767,8 @@ pub struct Received {
     pub known: u32,
     /// Receipts for which there is no attempt: kept, and looked at again.
     pub parked: u32,
+    /// Receipts for which there is no attempt, and no room to keep them.
+    pub let_go: u32,
 }
 
 /// A patient's page: the message whose link leads to it, and what is on record of whom it was for.

@@ -10,14 +10,15 @@ macro_rules! rank {
     };
 }
 
-/// Whether the attempt's status rises by the result.
+/// Whether the attempt's status rises by the result, or the result was found to say more than what stands there, the
+/// attempt being locked.
 macro_rules! attempt_rises {
     () => {
         concat!(
-            "(CASE i.attempt_status WHEN 'sending' THEN 0 WHEN 'unknown' THEN 1 WHEN 'sent' THEN 2 WHEN 'failed' THEN 3 ",
+            "((CASE i.attempt_status WHEN 'sending' THEN 0 WHEN 'unknown' THEN 1 WHEN 'sent' THEN 2 WHEN 'failed' THEN 3 ",
             "WHEN 'undelivered' THEN 4 WHEN 'delivered' THEN 5 WHEN 'read' THEN 6 END) > ",
             "(CASE a.status WHEN 'sending' THEN 0 WHEN 'unknown' THEN 1 WHEN 'sent' THEN 2 WHEN 'failed' THEN 3 ",
-            "WHEN 'undelivered' THEN 4 WHEN 'delivered' THEN 5 WHEN 'read' THEN 6 END)"
+            "WHEN 'undelivered' THEN 4 WHEN 'delivered' THEN 5 WHEN 'read' THEN 6 END) OR i.outweighs)"
         )
     };
 }

@@ -210,7 +210,7 @@ impl<E: Engine> Ledger<E> {
         batch.sort_unstable_by_key(|s| s.attempt);
         if !batch.iter().any(|s| blames_address(s) || tells_of_stop(s)) {
             let results = self.results(&batch);
-            self.engine.write(E::STATEMENTS.settle, self.settled(&batch, &results)).await?;
+            self.engine.write(E::STATEMENTS.settle, self.settled(&batch, &results, &[])).await?;
             return Ok(());
         }
         let mut tx = self.engine.begin().await?;
@@ -220,8 +220,23 @@ impl<E: Engine> Ledger<E> {
 
     /// Results, one a message at most, and what they say of addresses.
     pub(super) async fn settle_in(&self, tx: &mut E::Tx, batch: &[&Settlement]) -> Result<()> {
+        self.settle_over(tx, batch, &[]).await
+    }
+
+    /// The same, where these attempts are locked and have a result already that says less: it gives way.
+    pub(super) async fn settle_over(
+        &self,
+        tx: &mut E::Tx,
+        batch: &[&Settlement],
+        outweighed: &[AttemptId],
+    ) -> Result<()> {
         let results = self.results(batch);
-        E::run(tx, E::STATEMENTS.settle, self.settled(batch, &results)).await?;
+        E::run(tx, E::STATEMENTS.settle, self.settled(batch, &results, outweighed)).await?;
+        if !outweighed.is_empty() {
+            let before: Vec<_> = outweighed.iter().map(|attempt| attempt.0).collect();
+            let sql = "DELETE FROM contact_faults WHERE attempt_id = ANY($1)";
+            E::run(tx, sql, args![before]).await?;
+        }
         let faults: Vec<&Settlement> = batch.iter().copied().filter(|s| blames_address(s)).collect();
         Self::keep_faults(tx, &faults).await?;
         let stops: Vec<&Settlement> = batch.iter().copied().filter(|s| tells_of_stop(s)).collect();
@@ -277,7 +292,12 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// The parameters of the statement that writes results.
-    fn settled<'a>(&'a self, batch: &'a [&'a Settlement], results: &'a Results) -> Args<'a> {
+    fn settled<'a>(
+        &'a self,
+        batch: &'a [&'a Settlement],
+        results: &'a Results,
+        outweighed: &[AttemptId],
+    ) -> Args<'a> {
         let follow = results.follow.as_slice();
         let mut columns = vec![
             ids("attempt", batch, |s| s.attempt.0),
@@ -291,6 +311,7 @@ impl<E: Engine> Ledger<E> {
             times("due_at", follow, |f| f.due_at),
             times("receipt_by", follow, |f| f.receipt_by),
             flags("next_step", follow, |f| f.next_step),
+            flags("outweighs", batch, |s| outweighed.contains(&s.attempt)),
             ints("shard", batch, |s| i64::from(shard(s.facts.id))),
         ];
         columns.extend(self.event_columns(&results.events));

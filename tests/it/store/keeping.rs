@@ -153,7 +153,10 @@ async fn write_all(ledger: &Ledger, case: &Case) -> MessageId {
         thread: None,
     };
     let meaning = read(&text, None, &More::default());
-    ledger.reply(&ReplyAsk { reply: reply.clone(), meaning, opt_in: Vec::new() }).await.unwrap();
+    ledger
+        .reply(&ReplyAsk { reply: reply.clone(), meaning, opt_in: Vec::new(), stops_all_from: None })
+        .await
+        .unwrap();
     let message = hand.facts.id;
     let mail = Reply {
         provider: ledger.attempts(message).await.unwrap()[0].provider.clone(),
@@ -164,7 +167,7 @@ async fn write_all(ledger: &Ledger, case: &Case) -> MessageId {
         ..reply
     };
     let meaning = read(&text, None, &More::default());
-    ledger.reply(&ReplyAsk { reply: mail, meaning, opt_in: Vec::new() }).await.unwrap();
+    ledger.reply(&ReplyAsk { reply: mail, meaning, opt_in: Vec::new(), stops_all_from: None }).await.unwrap();
     let body = format!("{} {} {}", word(6), case.phone, case.family);
     ledger.admit(&rejects(vec![reject(body.as_bytes(), false)])).await.unwrap();
     add_to_campaign(ledger, case).await;

@@ -219,7 +219,7 @@ contract! {
         a_cancel_after_a_visit_stops_and_calls_people
         each_free_text_is_work_until_a_person_closes_it
         danger_is_urgent_and_the_wish_in_it_counts
-        a_wrong_number_is_marked_for_all_behind_it
+        a_wrong_number_is_marked_for_whom_it_was_written_to
         a_language_is_theirs_whose_number_it_is
         a_number_that_nobody_knows_is_heard_all_the_same
         of_one_webhook_many_times_at_once_one_counts

@@ -224,7 +224,12 @@ async fn reply(ledger: &Ledger, reference: &str, text: &str) {
         keyword: None,
         thread: None,
     };
-    let ask = ReplyAsk { reply, meaning: read(text, None, &More::default()), opt_in: Vec::new() };
+    let ask = ReplyAsk {
+        reply,
+        meaning: read(text, None, &More::default()),
+        opt_in: Vec::new(),
+        stops_all_from: None,
+    };
     ledger.reply(&ask).await.unwrap();
 }
 

@@ -119,7 +119,7 @@ impl House {
 
     /// What the worker measures.
     pub(crate) async fn metrics(&self) -> String {
-        let address = self.worker.as_ref().unwrap().http;
+        let address = self.workers.first().unwrap().http;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         client.get(format!("http://{address}/metrics")).send().await.unwrap().text().await.unwrap()
     }

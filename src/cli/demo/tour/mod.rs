@@ -223,7 +223,7 @@ impl Stage<'_> {
             keyword,
         };
         let meaning = read_mail("", keyword, &More::default());
-        self.store.reply(&ReplyAsk { reply, meaning, opt_in: Vec::new() }).await?;
+        self.store.reply(&ReplyAsk { reply, meaning, opt_in: Vec::new(), stops_all_from: None }).await?;
         Ok(())
     }
 
