@@ -246,12 +246,7 @@ impl Worker {
             let (office, stop) = (office.clone(), stop.clone());
             move || campaign::run(office.clone(), worker, stop.clone())
         });
-        let lookout = Lookout {
-            store: store.clone(),
-            config: config.clone(),
-            broker: broker.clone(),
-            dispatcher: Some(dispatcher.clone()),
-        };
+        let lookout = Lookout { store: store.clone(), config: config.clone(), broker: broker.clone() };
         let watch = others.uphold("watch", stop.clone(), {
             let (teller, stop) = (Arc::new(teller), stop.clone());
             move || watch::run(lookout.clone(), Arc::clone(&teller), worker, stop.clone())
@@ -380,6 +375,7 @@ fn ledger_rules(config: &Config) -> LedgerRules {
         floor: surge.floor,
         window_hours: i64::from(surge.days) * 24,
         learning_hours: hours(surge.learning),
+        learning_factor: surge.learning_factor,
     };
     let by_priority = |due: &DueTimes| ByPriority {
         urgent: span(due.urgent),

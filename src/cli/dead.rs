@@ -35,15 +35,18 @@ pub(super) enum Command {
     /// Show everything that is wrong with one
     #[command(
         after_help = "Example, to repair a body by hand (it may hold patients' data: keep it from others):\n  \
-        umask 077; outreachd dead show ID --raw > job.json\n  \
+        umask 077; outreachd dead show ID --raw --reason 'to repair it' > job.json\n  \
         outreachd dead replay --id ID --body job.json"
     )]
     Show {
         #[arg(value_parser = args::parked)]
         id: ParkedId,
         /// Write the body itself, as it came, and nothing else
-        #[arg(long)]
+        #[arg(long, requires = "reason")]
         raw: bool,
+        /// Why, for the record
+        #[arg(long, value_parser = super::patients::reason, requires = "raw")]
+        reason: Option<String>,
     },
     /// Submit again what was repaired: the template, the configuration, or the body by --body
     #[command(after_help = "Example:\n  outreachd dead replay --reason unknown_template --dry-run")]
@@ -88,7 +91,7 @@ impl Filter {
 pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     match command {
         Command::List { filter, limit } => list(desk, filter.into_rows(limit.min(PAGE)), limit).await,
-        Command::Show { id, raw } => show(desk, id, raw).await,
+        Command::Show { id, raw, reason } => show(desk, id, raw.then_some(reason).flatten().as_deref()).await,
         Command::Replay { filter, all, dry_run, body } => {
             if filter.is_empty() && !all {
                 let cure = "give --id, --reason or --source, or --all";
@@ -163,7 +166,8 @@ fn as_json(row: &ParkedRow) -> Value {
     })
 }
 
-async fn show(desk: &mut Desk, id: ParkedId, raw: bool) -> Result<(), Failure> {
+/// The body itself where there is a reason to read it.
+async fn show(desk: &mut Desk, id: ParkedId, reason: Option<&str>) -> Result<(), Failure> {
     let config = desk.config()?;
     let store = Desk::store(&config).await?;
     let filter = ParkedFilter { ids: vec![id], limit: 1, ..ParkedFilter::default() };
@@ -171,8 +175,8 @@ async fn show(desk: &mut Desk, id: ParkedId, raw: bool) -> Result<(), Failure> {
         let cure = "look at `outreachd dead list`; what was replayed is not shown any more";
         return Err(Failure::said(format!("nothing waits for repair under {id}"), cure));
     };
-    if raw {
-        record(store.as_ref(), "dead.reveal", id, "").await?;
+    if let Some(reason) = reason {
+        record(store.as_ref(), "dead.reveal", id, reason).await?;
         return Ok(desk.out.raw(&row.body)?);
     }
     if desk.json {
@@ -184,7 +188,7 @@ async fn show(desk: &mut Desk, id: ParkedId, raw: bool) -> Result<(), Failure> {
         ("came by", row.origin.clone()),
         ("source", or_dash(row.source.as_ref())),
         ("job", or_dash(row.job_id.as_ref())),
-        ("body", format!("{} bytes; --raw writes it", row.body.len())),
+        ("body", format!("{} bytes; --raw --reason WHY writes it", row.body.len())),
     ] {
         desk.out.line(format!("{name:<9} {value}"))?;
     }

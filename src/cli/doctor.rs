@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::config::store::StoreKind;
 use crate::domain::alert::{Alert, Finding, Level, Trouble};
 use crate::domain::campaign::CampaignState;
-use crate::policy::watch::wrong;
+use crate::policy::watch::{untold, wrong};
 use crate::receipt::{Spooled, spooled};
 use crate::store::alerts::Behind;
 use crate::store::campaigns::CampaignFilter;
@@ -146,17 +146,32 @@ async fn of_ledger(
     store: std::sync::Arc<dyn Store>,
     ills: &mut Vec<Ill>,
 ) -> Result<(), StoreError> {
-    let lookout = Lookout { store: store.clone(), config: config.clone(), broker: None, dispatcher: None };
-    let (signs, _) = lookout.signs().await?;
+    let lookout = Lookout { store: store.clone(), config: config.clone(), broker: None };
+    let (signs, now) = lookout.signs().await?;
     let (alerts, _) = store.alerts().await?;
     let behind = store.people_behind().await?;
-    ills.extend(wrong(&signs).iter().map(|finding| of_finding(finding, &alerts, behind, config)));
+    ills.extend(wrong(&signs).iter().map(|finding| of_finding(finding, &alerts, &behind, config)));
+    ills.extend(alerts.iter().filter_map(|alert| of_untold(alert, now)));
     of_holds(store.as_ref(), ills).await?;
     of_campaigns(store.as_ref(), ills).await?;
     of_failures(store.as_ref(), ills).await
 }
 
-fn of_finding(finding: &Finding, alerts: &[Alert], behind: Behind, config: &Config) -> Ill {
+/// What somebody should have been told of, and was not.
+fn of_untold(alert: &Alert, now: Timestamp) -> Option<Ill> {
+    let ways: Vec<String> = untold(alert, now).iter().map(ToString::to_string).collect();
+    let urgency = match (ways.is_empty(), alert.finding.level) {
+        (true, _) => return None,
+        (false, Level::Bad) => Urgency::Now,
+        (false, Level::Look) => Urgency::Today,
+    };
+    let what = format!("people on call could not be told of {}: {}", alert.key, ways.join(", "));
+    let cure =
+        "see [notify]: the receiver, the relay and each mailbox; the worker's log says what they answer";
+    Some(Ill { since: alert.owed_since, ..Ill::new(urgency, what, cure) })
+}
+
+fn of_finding(finding: &Finding, alerts: &[Alert], behind: &Behind, config: &Config) -> Ill {
     let trouble = finding.trouble;
     let urgency = match finding.level {
         Level::Bad => Urgency::Now,
@@ -171,7 +186,11 @@ fn of_finding(finding: &Finding, alerts: &[Alert], behind: Behind, config: &Conf
         | Trouble::BacklogOld
         | Trouble::Stopped => Some(behind.waiting),
         Trouble::OutcomeUnknown => Some(behind.unknown),
-        Trouble::WorkOverdue => Some(behind.overdue),
+        Trouble::WorkOverdue => {
+            let of_kind = behind.overdue.iter().find(|(kind, _)| kind.as_str() == finding.subject);
+            Some(of_kind.map_or(0, |(_, people)| *people))
+        }
+        Trouble::SafetyUnread => Some(1),
         _ => None,
     };
     let by = known.and_then(|alert| alert.acknowledged_by.as_ref());
@@ -182,7 +201,7 @@ fn of_finding(finding: &Finding, alerts: &[Alert], behind: Behind, config: &Conf
         since: known.map(|alert| alert.since),
         patients,
         cure: trouble.first_step().to_owned(),
-        runbook: Some(format!("{}#{trouble}", config.notify.runbook)),
+        runbook: Some(config.runbook_of(trouble)),
     }
 }
 

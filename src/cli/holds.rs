@@ -10,6 +10,7 @@ use super::{Desk, Failure, operator};
 use crate::domain::ids::HoldId;
 use crate::domain::people::is_same_person;
 use crate::domain::words::{Channel, Purpose, Reason};
+use crate::intake::holdable::misspelled;
 use crate::store::rows::{Hold, HoldScope, HoldState, HoldThen, OnRelease};
 
 /// Stops sending within two seconds on every worker. What is held stays in the ledger; what is on the wire is not
@@ -76,6 +77,13 @@ impl ReleaseOptions {
 pub(super) async fn hold(desk: &mut Desk, options: HoldOptions) -> Result<(), Failure> {
     let value = checked(options.scope, options.value.unwrap_or_default())?;
     let config = desk.config()?;
+    // A broken folder of templates is no reason to let a wrong text go out: then any name is taken.
+    let catalogue = if options.scope == HoldScope::Template { Desk::catalogue(&config).ok() } else { None };
+    let catalogue = catalogue.map(|shared| shared.current());
+    if let Some(cure) = misspelled(options.scope, &value, &config, catalogue.as_deref()) {
+        let what = format!("there is no {} of that name: nothing would be stopped", options.scope);
+        return Err(Failure::said(what, cure));
+    }
     let store = Desk::store(&config).await?;
     let now = store.ping().await?;
     let hold = Hold {
@@ -181,7 +189,7 @@ fn until(until: Option<Until>, now: Timestamp) -> Result<Option<Timestamp>, Fail
     }
 }
 
-/// A misspelled value would hold nothing, and nobody would see it.
+/// The value has the form of one.
 fn checked(scope: HoldScope, value: String) -> Result<String, Failure> {
     let slug = |text: &str| crate::domain::ids::SourceName::parse(text).is_some();
     let (good, rule) = match scope {

@@ -69,7 +69,7 @@ fn sizes(found: &PatientRecord) -> String {
         "{record}, {} messages, {} replies, {} changes, {} places in campaigns",
         found.messages.len(),
         found.replies.len(),
-        found.changes.len(),
+        found.word.changes.len(),
         found.campaigns.len()
     )
 }

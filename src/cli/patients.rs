@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::audit::record;
+use super::out::tame;
 use super::{Desk, Failure, args, files, patient_file};
 use crate::domain::ids::PatientId;
 use crate::domain::patient::Patient;
@@ -15,6 +16,7 @@ use crate::domain::phi::Phi;
 use crate::intake::Intake;
 use crate::intake::gatekeeper::Arrival;
 use crate::intake::import::{Format, Import, ImportOptions, RefusedFile, Row};
+use crate::store::keeping::PatientWord;
 use crate::store::rows::UpsertOutcome;
 
 /// Rows written in one transaction.
@@ -91,7 +93,7 @@ fn format(text: &str) -> Result<Format, String> {
 }
 
 /// As whoever reveals something in the console gives it.
-fn reason(text: &str) -> Result<String, String> {
+pub(super) fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     if (4..=200).contains(&text.chars().count()) {
         return Ok(text.to_owned());
@@ -255,12 +257,20 @@ pub(super) fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
 
 async fn show(desk: &mut Desk, id: &PatientId) -> Result<(), Failure> {
     let config = desk.config()?;
-    let Some(patient) = Desk::store(&config).await?.patient(id).await? else {
+    let store = Desk::store(&config).await?;
+    let Some(patient) = store.patient(id).await? else {
         let cure = "check the id; `outreachd patients import` brings patients in";
         return Err(Failure::said(format!("patient {id} is not in the directory"), cure));
     };
+    let word = store.patient_word(id).await?;
     if desk.json {
-        return Ok(desk.out.pretty(&masked(patient.to_json()))?);
+        let mut shown = masked(patient.to_json());
+        if let Value::Object(fields) = &mut shown {
+            let (said, changes) = word.masked();
+            fields.insert("said_at_addresses".to_owned(), said.into());
+            fields.insert("changes".to_owned(), changes.into());
+        }
+        return Ok(desk.out.pretty(&shown)?);
     }
     let mut lines = vec![
         ("patient", patient.id.to_string()),
@@ -297,6 +307,24 @@ async fn show(desk: &mut Desk, id: &PatientId) -> Result<(), Failure> {
         let channel = consent.channel.map_or("every channel", |c| c.as_str());
         desk.out
             .line(format!("consent   {word} {purpose}, {channel}, at {} ({})", consent.at, consent.source))?;
+    }
+    said(desk, &word)
+}
+
+/// What binds an address, whoever stands behind it, and what was changed by others than the EHR.
+fn said(desk: &mut Desk, word: &PatientWord) -> Result<(), Failure> {
+    for said in &word.said {
+        let what = if said.granted { "granted" } else { "revoked" };
+        let purpose = said.purpose.map_or("every purpose", |p| p.as_str());
+        let channel = said.channel.map_or("every channel", |c| c.as_str());
+        let address = said.address.as_ref().map(Phi::masked).unwrap_or_default();
+        let text =
+            format!("said      {what} {purpose}, {channel} at {address}, at {} ({})", said.at, said.source);
+        desk.out.line(text)?;
+    }
+    for change in &word.changes {
+        let text = format!("changed   {} by {}: {}", change.at, tame(&change.by), tame(&change.what));
+        desk.out.line(text)?;
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! `outreachd template`: what there is, what is wrong with it, what it says.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -9,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::out::{Out, Table};
 use super::{Desk, Failure, args, files};
 use crate::config::Config;
+use crate::dispatch::site_context;
 use crate::domain::ids::{SiteId, TemplateName};
 use crate::domain::words::{Channel, Reason};
 use crate::template::{
@@ -196,16 +196,8 @@ fn show(desk: &mut Desk, config: &Config, options: &PreviewOptions) -> Result<()
 
 fn site(config: &Config, id: Option<&SiteId>) -> Result<SiteContext, Failure> {
     let Some(id) = id else { return Ok(SiteContext::sample()) };
-    let Some(site) = config.site(id) else {
-        return Err(Failure::said("there is no such site", "use the id of a [[site]] of the configuration"));
-    };
-    Ok(SiteContext {
-        names: site.name.by_tag(),
-        phone: site.phone.clone(),
-        timezone: site.timezone.iana_name().map(str::to_owned),
-        postal_address: site.postal_address.clone(),
-        portal_url: None,
-        opt_out_texts: BTreeMap::new(),
+    site_context(config, id).ok_or_else(|| {
+        Failure::said("there is no such site", "use the id of a [[site]] of the configuration")
     })
 }
 

@@ -16,8 +16,8 @@ const PAGE: u32 = 1_000;
 /// What people have to do. Patients appear by their ids.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List what is to do, newest first
-    #[command(after_help = "Example:\n  outreachd work list --kind unacknowledged")]
+    /// List what is to do: words of danger first, then by when it is due; what is closed, the newest first
+    #[command(after_help = "Example:\n  outreachd work list --kind safety")]
     List {
         #[command(flatten)]
         filter: Filter,
@@ -26,13 +26,18 @@ pub(super) enum Command {
         limit: u32,
     },
     /// Show one; `--text` shows what the patient wrote, with its digits masked
-    #[command(after_help = "Example:\n  outreachd work show 0196f3c0-0000-7000-8000-000000000001 --text")]
+    #[command(
+        after_help = "Example:\n  outreachd work show 0196f3c0-0000-7000-8000-000000000001 --text --reason 'to answer it'"
+    )]
     Show {
         #[arg(value_parser = args::work)]
         id: WorkItemId,
         /// What the patient wrote, which is health information: look to who stands behind you
-        #[arg(long)]
+        #[arg(long, requires = "reason")]
         text: bool,
+        /// Why, for the record
+        #[arg(long, value_parser = super::patients::reason, requires = "text")]
+        reason: Option<String>,
     },
     /// Take one upon yourself, so that nobody is called a second time
     #[command(after_help = "Example:\n  outreachd work claim 0196f3c0-0000-7000-8000-000000000001")]
@@ -65,7 +70,7 @@ pub(super) struct Filter {
     /// open, claimed or closed [default: all that are not closed]
     #[arg(long, value_parser = args::work_state)]
     state: Option<WorkState>,
-    /// plan_exhausted, outcome_unknown, unacknowledged, surge_hold or hold_review
+    /// plan_exhausted, outcome_unknown, unacknowledged, surge_hold, hold_review, reply, safety or maybe_cancel_visit
     #[arg(long, value_parser = args::work_kind)]
     kind: Option<WorkKind>,
     #[arg(long, value_parser = args::source)]
@@ -80,7 +85,9 @@ pub(super) struct Filter {
 pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     match command {
         Command::List { filter, limit } => list(desk, filter, limit).await,
-        Command::Show { id, text } => show(desk, id, text).await,
+        Command::Show { id, text, reason } => {
+            show(desk, id, text.then_some(reason).flatten().as_deref()).await
+        }
         Command::Claim { id } => change(desk, id, WorkMove::Claim).await,
         Command::Release { id } => change(desk, id, WorkMove::Release).await,
         Command::Close { id, outcome } => change(desk, id, WorkMove::Close(outcome)).await,
@@ -111,7 +118,7 @@ async fn list(desk: &mut Desk, filter: Filter, limit: u32) -> Result<(), Failure
                 table.row(cells(item));
             }
         }
-        filter.before = items.last().map(|item| item.id);
+        filter.after = items.last().map(|item| item.id);
         let got = u32::try_from(items.len()).unwrap_or(u32::MAX);
         if got < filter.limit {
             break;
@@ -145,16 +152,20 @@ fn about(item: &WorkItem) -> String {
     }
 }
 
-async fn show(desk: &mut Desk, id: WorkItemId, text: bool) -> Result<(), Failure> {
+/// With what the patient wrote where there is a reason to read it.
+async fn show(desk: &mut Desk, id: WorkItemId, reason: Option<&str>) -> Result<(), Failure> {
     let config = desk.config()?;
     let store = Desk::store(&config).await?;
     let item = store.work_item(id).await?.ok_or_else(|| missing(id))?;
-    if text && item.reply_id.is_some() {
-        record(store.as_ref(), "work.reveal", id, "").await?;
-    }
-    let reply = if text { store.reply_text(id).await? } else { None };
+    let reply = match (reason, item.reply_id) {
+        (Some(reason), Some(_)) => {
+            record(store.as_ref(), "work.reveal", id, reason).await?;
+            store.reply_text(id).await?
+        }
+        _ => None,
+    };
     write(desk, &item)?;
-    if !text {
+    if reason.is_none() {
         return Ok(());
     }
     let Some(reply) = reply else {

@@ -17,6 +17,8 @@ words! {
     Scope {
         /// Enqueue and cancel jobs.
         JobsWrite = "jobs:write",
+        /// Enqueue emergencies too, where the source may.
+        JobsEmergency = "jobs:emergency",
         /// See messages, their explanations and the stream.
         MessagesRead = "messages:read",
         /// Cancel, retry and move on messages.

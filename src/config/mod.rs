@@ -47,6 +47,7 @@ mod validate;
 pub use fault::ConfigFault;
 pub use load::LoadOptions;
 
+use crate::domain::alert::Trouble;
 use crate::domain::ids::{ProviderName, SiteId, SourceName, UserName};
 use crate::domain::people::is_reserved;
 use crate::domain::words::Channel;
@@ -135,6 +136,12 @@ impl Config {
     #[must_use]
     pub fn source_of_amqp_user(&self, user: &str) -> Option<&SourceSection> {
         self.sources.iter().find(|source| source.amqp_user.as_deref() == Some(user))
+    }
+
+    /// Where the runbook's line for a trouble is.
+    #[must_use]
+    pub fn runbook_of(&self, trouble: Trouble) -> String {
+        self.notify.runbook_of(trouble, self.http.public_url.as_deref())
     }
 
     /// A site.

@@ -8,6 +8,7 @@ use super::kind::{Span, text};
 use super::provider::SmtpSettings;
 use super::read::Section;
 use super::rules;
+use crate::domain::alert::Trouble;
 
 /// Where people on call are told. Nothing is set: what is wrong is noted, and shown in the console alone.
 #[derive(Clone)]
@@ -68,10 +69,23 @@ impl NotifySection {
             every: s.or("every", Span(SECOND / 10..=MINUTE * 5), SECOND * 15),
             after: s.or("after", Span(Duration::ZERO..=HOUR), MINUTE * 2),
             repeat: s.or("repeat", Span(SECOND..=HOUR * 24), HOUR),
-            runbook: s.or("runbook", text(rules::line), "deploy/runbook.md".to_owned()),
+            runbook: s.or("runbook", text(rules::line), RUNBOOK.to_owned()),
+        }
+    }
+
+    /// Where the runbook's line for a trouble is. Where nothing else is set and there is a public address, the program
+    /// itself shows its runbook there: whoever is woken has no checkout at hand.
+    #[must_use]
+    pub fn runbook_of(&self, trouble: Trouble, public_url: Option<&str>) -> String {
+        match public_url.filter(|_| self.runbook == RUNBOOK) {
+            Some(url) => format!("{}/console/runbook.md#{trouble}", url.trim_end_matches('/')),
+            None => format!("{}#{trouble}", self.runbook),
         }
     }
 }
+
+/// As it lies among the sources.
+const RUNBOOK: &str = "deploy/runbook.md";
 
 /// A URL that is kept secret.
 fn receiver(s: &mut Section<'_>, name: &'static str, key: Option<SigningKey>) -> Option<Callback> {
@@ -81,6 +95,29 @@ fn receiver(s: &mut Section<'_>, name: &'static str, key: Option<SigningKey>) ->
         Err(broken) => {
             s.fault(name, broken);
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::domain::alert::Trouble;
+
+    #[test]
+    fn whoever_is_woken_can_open_the_runbook() {
+        for (settings, expected) in [
+            ("", "deploy/runbook.md#dead_jobs"),
+            (
+                "[http]\npublic_url = \"https://outreach.example.org\"\n",
+                "https://outreach.example.org/console/runbook.md#dead_jobs",
+            ),
+            (
+                "[http]\npublic_url = \"https://outreach.example.org\"\n[notify]\nrunbook = \"https://wiki.example.org/x\"\n",
+                "https://wiki.example.org/x#dead_jobs",
+            ),
+        ] {
+            assert_eq!(Config::from_toml(settings).unwrap().runbook_of(Trouble::DeadJobs), expected);
         }
     }
 }

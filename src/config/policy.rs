@@ -77,8 +77,10 @@ pub struct SurgePolicy {
     pub floor: u64,
     /// How many days are looked back.
     pub days: u16,
-    /// For how long a source or template must have been known before it is judged.
+    /// For how long a source or template must have been known before it is judged by its past.
     pub learning: Duration,
+    /// How many times the floor is too much until then.
+    pub learning_factor: u32,
 }
 
 /// What is put together for one reader.
@@ -217,6 +219,7 @@ impl SurgePolicy {
             floor: s.or("floor", Int(1..=1_000_000_000), 500),
             days: s.or("days", Int(1..=90), 14),
             learning: s.or("learning", span(Duration::ZERO, 14 * DAY), DAY),
+            learning_factor: s.or("learning_factor", Int(1..=1_000_000), 10),
         }
     }
 }

@@ -37,6 +37,10 @@ pub struct SiteSection {
     pub quiet_hours: Option<QuietHours>,
     /// For the foot of a commercial mail.
     pub postal_address: Option<String>,
+    /// Where its patients' portal is, https.
+    pub portal_url: Option<String>,
+    /// Its own words for the opt-out line, in the place of the templates'.
+    pub opt_out: Option<LocalText>,
     /// In one calendar day; `[limits]` holds where it says nothing.
     pub budget_per_day: Option<Money>,
 }
@@ -115,6 +119,8 @@ impl SiteSection {
             holidays: s.list("holidays", DATE).unwrap_or_default(),
             quiet_hours: read_quiet_hours(s),
             postal_address: s.optional("postal_address", text(rules::line)),
+            portal_url: s.optional("portal_url", text(rules::web_url)),
+            opt_out: s.raw("opt_out").is_some().then(|| LocalText::read(s, "opt_out", &language)),
             budget_per_day: s.optional("budget_per_day", Amount),
             language,
         }

@@ -20,7 +20,7 @@ pub struct SourceSection {
     pub site: Option<SiteId>,
     /// `None`: every template.
     pub templates: Option<Vec<TemplateName>>,
-    /// `None`: every purpose.
+    /// `None`: every purpose but `emergency`, which passes what protects patients and has to be named.
     pub purposes: Option<Vec<Purpose>>,
     /// The highest priority it may use.
     pub max_priority: Priority,
@@ -77,7 +77,7 @@ impl SourceSection {
             amqp_user: None,
             site: None,
             templates: None,
-            purposes: None,
+            purposes: Some(Purpose::ALL.to_vec()),
             max_priority: Priority::Urgent,
             per_day: None,
             second_person_above: None,
@@ -96,7 +96,10 @@ impl SourceSection {
     /// Whether it may write for `purpose`.
     #[must_use]
     pub fn may_write_for(&self, purpose: Purpose) -> bool {
-        self.purposes.as_ref().is_none_or(|purposes| purposes.contains(&purpose))
+        match &self.purposes {
+            None => purpose != Purpose::Emergency,
+            Some(purposes) => purposes.contains(&purpose),
+        }
     }
 
     /// Whether it may ask for `priority`.

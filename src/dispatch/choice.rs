@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::lane::Lane;
 use super::{Corridor, Planned, render};
 use crate::domain::words::PhiClass;
+use crate::store::rows::Hold;
 
 /// Who is to carry a plan.
 #[derive(Debug)]
@@ -13,14 +14,20 @@ pub(super) enum Choice<'a> {
     Lane(&'a Arc<Lane>),
     /// Every provider that could is left alone; one may be probed after so long.
     Later(Duration),
+    /// Every provider that could is held; this is the hold of the one that it would go by.
+    Held {
+        by: &'a Hold,
+        /// Another one could carry it, were it released.
+        one_of_several: bool,
+    },
     /// There is no such provider.
     Nobody,
 }
 
 /// The lane for a plan: a provider by weight, always the same for the same address as long as all are well, and the
-/// lane of its sender. One that is left alone gets nothing, one that has just come back a part of what is its own,
-/// and one that is being probed a few; one whose lane is full is passed over if another has room.
-pub(super) fn choose<'a>(corridor: &'a Corridor, planned: &mut Planned) -> Choice<'a> {
+/// lane of its sender. One that is held, or left alone, gets nothing, one that has just come back a part of what is its
+/// own, and one that is being probed a few; one whose lane is full is passed over if another has room.
+pub(super) fn choose<'a>(corridor: &'a Corridor, planned: &mut Planned, holds: &'a [Hold]) -> Choice<'a> {
     let setting = super::lane::setting(corridor, planned.hand.facts.test, Some(&planned.route.address));
     let bound = planned.hand.work.bound_to.as_ref();
     let fits = |lane: &&Arc<Lane>| {
@@ -35,9 +42,18 @@ pub(super) fn choose<'a>(corridor: &'a Corridor, planned: &mut Planned) -> Choic
         }
     }
     let mark = render::mark(&planned.route.address);
-    let lanes: Vec<&Arc<Lane>> =
-        by_weight(firsts, mark).into_iter().map(|first| of_sender(corridor, planned, first)).collect();
-    let Some(own) = lanes.first() else { return Choice::Nobody };
+    let drawn = by_weight(firsts, mark).into_iter().map(|first| of_sender(corridor, planned, first));
+    let (mut lanes, mut held) = (Vec::new(), Vec::new());
+    for lane in drawn {
+        match stop(holds, planned, lane) {
+            Some(hold) => held.push(hold),
+            None => lanes.push(lane),
+        }
+    }
+    let Some(own) = lanes.first() else {
+        let one_of_several = held.len() > 1;
+        return held.first().copied().map_or(Choice::Nobody, |by| Choice::Held { by, one_of_several });
+    };
     if own.queue.room() > 0
         && let Some(probe) = own.guard.probe()
     {
@@ -64,6 +80,12 @@ pub(super) fn choose<'a>(corridor: &'a Corridor, planned: &mut Planned) -> Choic
         }
     }
     Choice::Later(lanes.iter().map(|lane| lane.guard.cool_down_left()).min().unwrap_or_default())
+}
+
+/// The hold that keeps the lane from carrying it.
+fn stop<'a>(holds: &'a [Hold], planned: &Planned, lane: &Lane) -> Option<&'a Hold> {
+    let provider = Some(lane.provider.name());
+    holds.iter().find(|hold| hold.covers(&planned.hand.facts, Some(lane.channel), provider))
 }
 
 /// All of them, drawn by their weights; `mark` decides, so that the same one comes first every time.

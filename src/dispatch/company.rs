@@ -269,6 +269,7 @@ impl Planned {
     pub(super) fn riding(&self) -> Rider {
         Rider {
             message: self.hand.facts.id,
+            site: self.hand.facts.site.clone(),
             token: self.hand.work.token,
             step: self.hand.work.step,
             state: self.state.clone(),

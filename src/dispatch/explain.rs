@@ -13,7 +13,9 @@ use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Reason, Recipient, words};
 use crate::policy::decide::Gate;
 use crate::policy::explanation::{Explanation, WaySeen};
-use crate::store::rows::{AttemptRow, EventRow, MessageFilter, MessageRow};
+use crate::store::rows::{
+    AttemptRow, EventRow, Hold, HoldRow, HoldScope, HoldState, MessageFilter, MessageRow,
+};
 use crate::store::{Store, StoreError};
 
 /// Everything that is known of how a message came to its status. Ids, words and masked addresses; no name, no
@@ -31,6 +33,9 @@ pub struct Explained {
     pub decision: Option<Explanation>,
     /// The gates in their order, as far as the last decision came.
     pub gates: Vec<GateStep>,
+    /// The hold that it waits for, while that stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<ExplainedHold>,
     /// Oldest first.
     pub attempts: Vec<ExplainedAttempt>,
     /// In order of `seq`.
@@ -51,6 +56,28 @@ pub struct ExplainedCopy {
 pub struct GateStep {
     pub gate: Gate,
     pub passed: bool,
+}
+
+/// Whose hold it is, why it is there, and how it ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExplainedHold {
+    #[serde(flatten)]
+    pub hold: Hold,
+    pub state: HoldState,
+    /// The command that ends it.
+    pub end: String,
+}
+
+impl ExplainedHold {
+    fn of(row: HoldRow) -> Self {
+        let HoldRow { hold, state, .. } = row;
+        let end = match (hold.scope, state) {
+            (HoldScope::Campaign, _) => format!("outreachd campaign resume {}", hold.value),
+            (_, HoldState::InForce) => format!("outreachd release {}", hold.id),
+            (_, HoldState::Review) => format!("outreachd release {} --send, or --drop", hold.id),
+        };
+        Self { hold, state, end }
+    }
 }
 
 /// An attempt with as much of its address as helps to recognise it.
@@ -134,7 +161,12 @@ pub async fn explain(store: &dyn Store, id: MessageId) -> Result<Option<Explaine
                 .map_err(|_| StoreError::Internal("explanation of a message".to_owned()))?,
         ),
     };
+    let hold = match message.held_by.filter(|_| message.due_at.is_some()) {
+        Some(id) => store.holds().await?.into_iter().find(|row| row.hold.id == id).map(ExplainedHold::of),
+        None => None,
+    };
     Ok(Some(Explained {
+        hold,
         gates: decision.as_ref().map(gates).unwrap_or_default(),
         next: next(&message, decision.as_ref(), &attempts),
         attempts: attempts.into_iter().map(masked).collect(),
@@ -269,6 +301,7 @@ impl Explained {
             write!(out, "stopped  {}", stop.gate)?;
             writeln!(out, "{}", because(decision.reason))?;
         }
+        self.write_hold(out)?;
         if decision.recipient == Some(Recipient::Proxy) {
             let how =
                 if self.message.copy_of.is_some() { "beside the patient" } else { "in the patient's place" };
@@ -286,6 +319,22 @@ impl Explained {
             writeln!(out, "plan     the next way is taken unless it is {until} within {wait:#}")?;
         }
         Ok(())
+    }
+
+    fn write_hold(&self, out: &mut String) -> fmt::Result {
+        let Some(ExplainedHold { hold, state, end }) = &self.hold else { return Ok(()) };
+        let what = if hold.value.is_empty() { String::new() } else { format!(" {}", hold.value) };
+        write!(
+            out,
+            "held     {}{what}, by {} at {}: {}",
+            hold.scope, hold.placed_by, hold.placed_at, hold.reason
+        )?;
+        match (state, hold.until) {
+            (HoldState::Review, _) => write!(out, "; it has ended, and somebody's word is waited for")?,
+            (HoldState::InForce, Some(until)) => write!(out, "; until {until}")?,
+            (HoldState::InForce, None) => {}
+        }
+        writeln!(out, "; end it with: {end}")
     }
 
     fn write_attempts(&self, out: &mut String) -> fmt::Result {

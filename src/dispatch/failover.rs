@@ -1,5 +1,6 @@
 //! What breakers mean for the lanes: who may be given a message, who is emptied, who hears of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::domain::ids::{AttemptId, ProviderName};
 use crate::domain::outbound::{Accepted, SendError};
 use crate::domain::words::Channel;
 use crate::store::StoreError;
-use crate::store::rows::Heard;
+use crate::store::rows::{Heard, Hold, HoldScope};
 
 /// While a channel runs on a backup, or not at all, it is said again so often.
 const SAID_EVERY: Duration = Duration::from_secs(60);
@@ -25,6 +26,8 @@ pub(super) struct Guard {
     breaker: Mutex<Breaker>,
     /// What became of what it took.
     receipts: Mutex<Receipts>,
+    /// A person has taken it out of service.
+    held: AtomicBool,
 }
 
 /// A call that the guard allows. Dropped without a result, its place is free again.
@@ -47,7 +50,13 @@ impl Guard {
         // One that nobody could take over from is better than none.
         let within = if alone { Duration::ZERO } else { settings.receipt_within };
         let receipts = Mutex::new(Receipts::new(&BreakerSettings { receipt_within: within, ..settings }));
-        Arc::new(Self { provider: provider.clone(), channel, breaker, receipts })
+        Arc::new(Self {
+            provider: provider.clone(),
+            channel,
+            breaker,
+            receipts,
+            held: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn condition(&self) -> Condition {
@@ -57,6 +66,11 @@ impl Guard {
     /// How much of its weight counts now, in percent; 0 unless it is closed.
     pub(super) fn share(&self) -> u32 {
         self.lock().share(Instant::now())
+    }
+
+    /// Whether it may be given any message, not just probes.
+    pub(super) fn is_in_use(&self) -> bool {
+        !self.held.load(Ordering::Relaxed) && self.share() > 0
     }
 
     /// How many messages it may be given now, where its lane has `room`.
@@ -184,7 +198,7 @@ impl Drop for Ticket {
 /// Whether another provider than that of `lane`, which is left alone, can carry the message at once.
 pub(super) fn another_carries(corridor: &Corridor, lane: &Lane, planned: &Planned) -> bool {
     let carries = |other: &Arc<Lane>| {
-        other.serves_as(lane) && other.provider.name() != lane.provider.name() && other.guard.share() > 0
+        other.serves_as(lane) && other.provider.name() != lane.provider.name() && other.guard.is_in_use()
     };
     lane.guard.share() == 0 && planned.hand.work.bound_to.is_none() && corridor.lanes.iter().any(carries)
 }
@@ -214,7 +228,7 @@ fn could_take_over(corridor: &Corridor, lane: &Lane) -> bool {
     corridor.lanes.iter().any(|other| {
         other.serves_as(lane)
             && other.provider.name() != lane.provider.name()
-            && other.guard.share() > 0
+            && other.guard.is_in_use()
             && !other.guard.followed().are_bad()
     })
 }
@@ -228,15 +242,33 @@ pub(super) async fn empty(corridor: &Corridor, provider: &ProviderName) {
     }
 }
 
-/// Whether no provider may be given a message of the channel, but for probes.
+/// Takes note of what people have taken out of service.
+pub(super) async fn heed_holds(corridor: &Corridor) -> Result<(), StoreError> {
+    let holds = corridor.store.directory(&[]).await?.holds;
+    for lane in &corridor.lanes {
+        let stops = |hold: &Hold| match hold.scope {
+            HoldScope::Provider => hold.value == lane.provider.name().as_str(),
+            _ => false,
+        };
+        lane.guard.held.store(holds.iter().any(stops), Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Whether no provider may be given a message of the channel, but for probes, because all of them fail.
 pub(super) fn is_out(corridor: &Corridor, channel: Channel) -> bool {
     let mut lanes = live(corridor, channel).peekable();
     lanes.peek().is_some() && lanes.all(|lane| lane.guard.share() == 0)
 }
 
-/// The channels of patients none of whose providers can be used.
+/// The channels of patients none of whose providers can be used: they fail, or were taken out of service.
 pub(super) fn channels_out(corridor: &Corridor) -> Vec<Channel> {
-    Channel::ALL.iter().copied().filter(|channel| is_out(corridor, *channel)).collect()
+    Channel::ALL.iter().copied().filter(|channel| is_unserved(corridor, *channel)).collect()
+}
+
+fn is_unserved(corridor: &Corridor, channel: Channel) -> bool {
+    let mut lanes = live(corridor, channel).peekable();
+    lanes.peek().is_some() && lanes.all(|lane| !lane.guard.is_in_use())
 }
 
 fn live(corridor: &Corridor, channel: Channel) -> impl Iterator<Item = &Arc<Lane>> {
@@ -268,11 +300,11 @@ impl Alarm {
 
     fn look_at(&mut self, corridor: &Corridor, channel: Channel) {
         let mut bad: Vec<&str> = live(corridor, channel)
-            .filter(|lane| lane.guard.share() == 0)
+            .filter(|lane| !lane.guard.is_in_use())
             .map(|lane| lane.provider.name().as_str())
             .collect();
         bad.dedup();
-        let out = is_out(corridor, channel);
+        let out = is_unserved(corridor, channel);
         let flag = |on: bool| if on { 1.0 } else { 0.0 };
         let word = channel.as_str();
         metrics::gauge!("outreachd_channel_on_backup", "channel" => word).set(flag(!bad.is_empty() && !out));
@@ -290,7 +322,7 @@ impl Alarm {
         if out {
             tracing::warn!(%channel, providers, "no provider can be used: messages of this channel wait");
         } else {
-            tracing::warn!(%channel, providers, "running on a backup: these providers fail");
+            tracing::warn!(%channel, providers, "running on a backup: these providers fail, or are held");
         }
     }
 }

@@ -74,7 +74,7 @@ impl Foresight {
             match &decision.verdict {
                 Verdict::Send { route, .. } => {
                     let Some(patient) = patient else { break };
-                    let Some(reader) = super::plan::reader(&decision, patient, entry) else {
+                    let Some(reader) = super::plan::reader(&decision, patient, entry, now) else {
                         return Foreseen { gate, outcome: Err(Reason::NoProxy) };
                     };
                     let name = patient.name.as_ref();
@@ -122,14 +122,8 @@ impl Foresight {
         let languages: Vec<&str> = language.into_iter().chain([fallback]).collect();
         let region = site.map_or(self.config.organisation.default_region.as_str(), |s| s.region.as_str());
         // As long as a real one.
-        let own = recipient.kind == Recipient::Patient;
-        let link = self
-            .config
-            .http
-            .public_url
-            .as_deref()
-            .filter(|_| own)
-            .map(|url| format!("{url}/u/{}", "0".repeat(22)));
+        let public_url = self.config.http.public_url.as_deref();
+        let link = public_url.map(|url| format!("{url}/u/{}", "0".repeat(22)));
         self.catalogue.current().render(&RenderRequest {
             template: &facts.template,
             channel,

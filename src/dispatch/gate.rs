@@ -241,6 +241,14 @@ impl Gate {
         })
     }
 
+    /// The keys that count whole days, each with how many it allows.
+    pub(super) fn days(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.keys.iter().filter_map(|key| match key.limit {
+            GateLimit::Day(count) => Some((key.key.as_str(), count)),
+            GateLimit::Interval(_) => None,
+        })
+    }
+
     /// Whether nothing limits this lane.
     pub(super) fn is_open(&self) -> bool {
         self.keys.is_empty()
@@ -569,6 +577,12 @@ mod tests {
         gate.moved.notify_one();
     }
 
+    /// Slots, and how many are promised.
+    fn holds(gate: &Gate) -> (usize, usize) {
+        let held = gate.held();
+        (held.slots.len(), held.promised(false))
+    }
+
     fn at(start: Instant, ms: i64) -> Instant {
         let far = MS * u32::try_from(ms.abs()).unwrap();
         if ms < 0 { start.checked_sub(far).unwrap() } else { start + far }
@@ -617,7 +631,7 @@ mod tests {
         // A text of two segments takes two, and leaves at the second.
         assert_eq!(left, [at(start, 42), at(start, 46), at(start, 40)]);
         assert!(start.elapsed() >= 46 * MS);
-        assert_eq!((gate.held().slots.len(), gate.held().promised(false)), (1, 1));
+        assert_eq!(holds(&gate), (1, 1));
         assert_eq!(gate.unused.load(Ordering::Relaxed), 0);
         hands.abort();
     }
@@ -639,7 +653,7 @@ mod tests {
         assert!(permit.slot(start + 400 * MS).await.is_none());
         assert!(asked.elapsed() < 200 * MS, "it is known at once");
         drop(permit);
-        assert_eq!((gate.held().slots.len(), gate.held().promised(false)), (1, 0));
+        assert_eq!(holds(&gate), (1, 0));
         // Who has none says so, and takes what comes in time.
         let two = Permit { gate: gate.clone(), many: 2, urgent: false, stands: false };
         let line = waits(two, start, 900);

@@ -108,7 +108,7 @@ pub(super) struct Lane {
     pub(super) senders: Vec<String>,
     pub(super) weight: u32,
     /// What every send passes last.
-    walls: Vec<Wall>,
+    pub(super) walls: Vec<Wall>,
     pub(super) gate: Arc<Gate>,
     max_in_flight: usize,
     pub(super) baa: bool,
@@ -135,6 +135,11 @@ impl Lane {
     /// How many messages find room here and may be sent, when nothing waits.
     pub(super) fn whole(&self) -> usize {
         self.guard.room(self.queue.capacity())
+    }
+
+    /// How many it holds at once, waiting and on the wire.
+    pub(super) fn holds(&self) -> usize {
+        self.queue.capacity().saturating_add(self.max_in_flight)
     }
 
     /// How many more messages find room here and may be sent.

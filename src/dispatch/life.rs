@@ -1,12 +1,15 @@
 //! Signs of life, and the inheritance of workers that give none.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::failover::Alarm;
-use super::{Corridor, failover};
+use super::lane::Lane;
+use super::wall::Wall;
+use super::{Corridor, Setting, failover};
 use crate::store::StoreError;
 
 /// Leases taken over in one go.
@@ -30,6 +33,9 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
         if let Err(error) = failover::listen(&corridor).await {
             tracing::warn!(%error, "receipts could not be looked at");
         }
+        if let Err(error) = failover::heed_holds(&corridor).await {
+            tracing::warn!(%error, "holds could not be looked at");
+        }
         if let Err(error) = live(&corridor).await {
             tracing::warn!(%error, "no sign of life could be given");
         }
@@ -49,7 +55,24 @@ pub(super) async fn drained(corridor: &Corridor) {
     corridor.room.all_free().await;
 }
 
+/// How much of a lane's limits is used, in segments. Of whole days the ledger keeps count, for all workers.
+fn limits(lane: &Lane, days: &BTreeMap<String, u64>) -> Vec<Value> {
+    let of_wall = |wall: &Wall| {
+        let limit = wall.limit();
+        json!({"limit": limit.to_string(), "used": wall.used(), "of": limit.count, "shared": false})
+    };
+    let of_day = |(key, of): (&str, u32)| {
+        let used = days.get(key).copied().unwrap_or_default();
+        let apart = if lane.sender.is_some() && key.matches('/').count() > 1 { " per sender" } else { "" };
+        json!({"limit": format!("{of}/day{apart}"), "used": used, "of": of, "shared": true})
+    };
+    lane.walls.iter().map(of_wall).chain(lane.gate.days().map(of_day)).collect()
+}
+
 async fn live(corridor: &Corridor) -> Result<(), StoreError> {
+    let keys: Vec<&str> =
+        corridor.lanes.iter().flat_map(|lane| lane.gate.days().map(|(key, _)| key)).collect();
+    let days = if keys.is_empty() { BTreeMap::new() } else { corridor.store.used_today(&keys).await? };
     let lanes: Vec<_> = corridor
         .lanes
         .iter()
@@ -58,10 +81,12 @@ async fn live(corridor: &Corridor) -> Result<(), StoreError> {
                 "provider": lane.provider.name(),
                 "channel": lane.channel,
                 "sender": lane.sender,
+                "live": lane.setting == Setting::Live,
                 "waiting": lane.queue.len(),
                 "in_flight": lane.in_flight(),
                 "breaker": lane.guard.condition().as_str(),
                 "share_percent": lane.guard.share(),
+                "limits": limits(lane, &days),
             })
         })
         .collect();

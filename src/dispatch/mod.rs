@@ -69,7 +69,9 @@ use crate::telemetry::Traces;
 use crate::template::{RecipientContext, SharedCatalogue, SiteContext};
 pub use again::{Texts, rendered_again};
 pub use answers::AnswerLetter;
-pub use explain::{Explained, ExplainedAttempt, ExplainedCopy, GateStep, Next, NextAction, explain};
+pub use explain::{
+    Explained, ExplainedAttempt, ExplainedCopy, ExplainedHold, GateStep, Next, NextAction, explain,
+};
 pub use foresee::{Foreseen, Foresight, Sent};
 use lane::Lane;
 pub use lane::{Carrier, Setting};
@@ -366,6 +368,7 @@ impl Dispatcher {
 
     /// Places for that many messages, as far as there are any; where `patient`, it may take a moment.
     pub async fn reserve(&self, urgent: usize, others: usize, patient: bool) -> Places {
+        let others = others.min(self.corridor.of_use());
         match (self.corridor.stopping.is_cancelled(), patient) {
             (true, _) => self.corridor.room.reserve(0, 0),
             (false, true) => self.corridor.room.reserve_within(PATIENCE, urgent, others).await,
@@ -373,10 +376,10 @@ impl Dispatcher {
         }
     }
 
-    /// Whether it holds as much as it can.
+    /// Whether it holds as much as its lanes can.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.corridor.room.free() == 0
+        self.corridor.of_use() == 0
     }
 
     /// The channels of patients none of whose providers can be used now: their messages wait.
@@ -422,6 +425,14 @@ impl Dispatcher {
 }
 
 impl Corridor {
+    /// How many more that are not urgent could get on: what the lanes cannot hold would be leased, planned and given back
+    /// for nothing.
+    fn of_use(&self) -> usize {
+        let batch = usize::try_from(self.config.worker.batch).unwrap_or(500);
+        let lanes = self.lanes.iter().map(|lane| lane.holds()).fold(batch, usize::saturating_add);
+        lanes.saturating_sub(self.room.taken())
+    }
+
     async fn take(&self, messages: Vec<Handover>, places: Places) {
         let (hands, back) = self.seated(messages, places);
         for hand in hands {

@@ -54,6 +54,11 @@ impl Room {
         self.normal.available_permits()
     }
 
+    /// How many of those are taken.
+    pub(super) fn taken(&self) -> usize {
+        (IN_HAND - URGENT).saturating_sub(self.free())
+    }
+
     /// How many are free for urgent ones.
     pub(super) fn free_for_urgent(&self) -> usize {
         self.urgent.available_permits().saturating_add(self.free())

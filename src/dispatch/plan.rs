@@ -16,13 +16,13 @@ use crate::domain::job::When;
 use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
 use crate::domain::status::MessageStatus;
-use crate::domain::words::{Channel, PhiClass, Priority, Reason, Recipient};
+use crate::domain::words::{Channel, PhiClass, Priority, Purpose, Reason, Recipient};
 use crate::policy::cap::{Outreach, Recent};
 use crate::policy::decide::{Decision, Gate, Verdict, copies, decide, only_along};
 use crate::policy::person::Addressee;
 use crate::policy::question::HoldView;
 use crate::store::rows::{
-    Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, Over, Release, Subject,
+    Count, Counted, Decided, Directory, DirectoryEntry, Hold, HoldScope, OnRelease, Over, Release, Subject,
 };
 use crate::template::Within;
 
@@ -30,6 +30,9 @@ use crate::template::Within;
 const PASSED_OVER: SignedDuration = SignedDuration::from_millis(250);
 /// A message whose campaign was approved with other templates is looked at again after so long.
 const UNAPPROVED: SignedDuration = SignedDuration::from_secs(5);
+/// Where every provider of a channel is held, whether one was released is looked at again after so long, and up to twice
+/// as long, so that they do not all come at once.
+const ANOTHER_RELEASED: Duration = Duration::from_secs(300);
 
 pub(super) async fn run(corridor: Arc<Corridor>, mut hands: mpsc::Receiver<InHand>) {
     let most = usize::try_from(corridor.config.worker.batch).unwrap_or(500);
@@ -159,8 +162,14 @@ enum Outcome {
     NoRoom(Release),
 }
 
-fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directory: &Directory) -> Outcome {
+fn settle_one(
+    corridor: &Corridor,
+    mut hand: InHand,
+    entry: &DirectoryEntry,
+    directory: &Directory,
+) -> Outcome {
     let patient = person(&hand, entry);
+    place(&mut hand, patient.as_deref());
     let hold = covering(&hand, directory);
     let judged = judge(corridor, &hand, patient.as_deref(), entry, directory, hold);
     let decision = &judged.decision;
@@ -172,7 +181,7 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         row.held_by = hold.filter(|_| decision.gate == Gate::Hold).map(|hold| hold.id);
         return Outcome::Decided(Box::new(row));
     };
-    let Some(reader) = reader(decision, &patient, entry) else {
+    let Some(reader) = reader(decision, &patient, entry, directory.now) else {
         let none = Decision::plain(Gate::Proxy, Verdict::Suppress(Reason::NoProxy));
         let explanation = kept(&none, directory.now);
         return Outcome::Decided(Box::new(row(&hand, &none, tried(entry), directory.now, explanation)));
@@ -200,9 +209,10 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
         riders: Vec::new(),
         unnamed: false,
     };
-    let lane = match choose(corridor, &mut planned) {
+    let lane = match choose(corridor, &mut planned, &directory.holds) {
         Choice::Lane(lane) => lane,
         Choice::Later(pause) => return later(&planned, pause, directory.now),
+        Choice::Held { by, one_of_several } => return stopped(&planned, by, one_of_several, directory.now),
         Choice::Nobody => {
             // With an allow list it depends on the address who carries it, and whether they may see it.
             let (gate, reason) = match planned.class {
@@ -220,18 +230,7 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
             )));
         }
     };
-    let facts = &planned.hand.facts;
-    let stop =
-        directory.holds.iter().find(|h| h.covers(facts, Some(lane.channel), Some(lane.provider.name())));
-    if let Some(hold) = stop {
-        let held = held_by(hold, &planned.hand);
-        let explanation = kept(&held, directory.now);
-        let mut row = row(&planned.hand, &held, None, directory.now, explanation);
-        row.channel = Some(lane.channel);
-        row.held_by = Some(hold.id);
-        return Outcome::Decided(Box::new(row));
-    }
-    let priority = facts.priority;
+    let priority = planned.hand.facts.priority;
     if company::travels(corridor, &planned, lane) {
         return Outcome::Waits(Box::new(company::Waiting::of(planned, lane, judged.only_along)));
     }
@@ -246,6 +245,16 @@ fn settle_one(corridor: &Corridor, hand: InHand, entry: &DirectoryEntry, directo
     match lane.queue.offer(priority, planned) {
         Ok(()) => Outcome::Queued,
         Err(planned) => Outcome::NoRoom(no_room(&planned, directory.now)),
+    }
+}
+
+/// What no job and no source has placed belongs to its patient's site, and stays there: holds, work items and whoever
+/// may see a site go by it.
+fn place(hand: &mut InHand, patient: Option<&Patient>) {
+    if hand.facts.site.is_none()
+        && let Some(site) = patient.and_then(|patient| patient.site.clone())
+    {
+        Arc::make_mut(&mut hand.facts).site = Some(site);
     }
 }
 
@@ -294,6 +303,20 @@ fn later(planned: &Planned, pause: Duration, now: Timestamp) -> Outcome {
     let explanation = kept(&held, now);
     let mut row = row(&planned.hand, &held, None, now, explanation);
     row.channel = Some(planned.route.channel);
+    Outcome::Decided(Box::new(row))
+}
+
+/// Held with the provider that would carry it. Where another one could, it may be released first: it is asked again,
+/// unless somebody has to say what becomes of the held.
+fn stopped(planned: &Planned, hold: &Hold, one_of_several: bool, now: Timestamp) -> Outcome {
+    let held = held_by(hold, &planned.hand);
+    let mut row = row(&planned.hand, &held, None, now, kept(&held, now));
+    row.channel = Some(planned.route.channel);
+    row.held_by = Some(hold.id);
+    if one_of_several && hold.scope == HoldScope::Provider && hold.on_release == OnRelease::Send {
+        let pause = ANOTHER_RELEASED.mul_f64(1.0 + rand::random::<f64>());
+        row.due_at = row.due_at.min(now.checked_add(span(pause)).ok());
+    }
     Outcome::Decided(Box::new(row))
 }
 
@@ -353,12 +376,17 @@ pub(super) fn judge(
 }
 
 /// Who reads it; `None` where that is a proxy whose record is gone.
-pub(super) fn reader(decision: &Decision, patient: &Patient, entry: &DirectoryEntry) -> Option<Reader> {
+pub(super) fn reader(
+    decision: &Decision,
+    patient: &Patient,
+    entry: &DirectoryEntry,
+    now: Timestamp,
+) -> Option<Reader> {
     let proxy = decision.proxy.and_then(|place| patient.proxies.get(place));
     let known = decision.proxy.and_then(|place| entry.proxies.get(place)).and_then(Option::as_deref);
     let addressee = match proxy {
         None => Addressee::patient(patient),
-        Some(proxy) => Addressee::proxy(proxy, known)?,
+        Some(proxy) => Addressee::proxy(proxy, known, now)?,
     };
     Some(Reader::of(&addressee, proxy))
 }
@@ -425,7 +453,8 @@ fn subject(hand: &InHand) -> Subject {
         patient: hand.facts.patient_id.clone(),
         inline_addresses: inline.collect::<Vec<Phi>>(),
         step: hand.work.step,
-        yields: hand.facts.priority == Priority::Bulk,
+        yields: hand.facts.priority == Priority::Bulk
+            || matches!(hand.facts.purpose, Purpose::Marketing | Purpose::Survey),
     }
 }
 

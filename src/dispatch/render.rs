@@ -1,17 +1,17 @@
 //! From a plan to a text for one channel.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::{Corridor, Planned, Reader};
 use crate::config::Config;
 use crate::config::provider::{ProviderSection, ProviderSettings};
-use crate::config::site::SiteSection;
+use crate::config::site::{LocalText, SiteSection};
 use crate::domain::ids::{AnswerName, SiteId};
 use crate::domain::outbound::{Content, Sender};
 use crate::domain::page::PageToken;
 use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
-use crate::domain::words::{Channel, Recipient};
+use crate::domain::words::Channel;
 use crate::store::rows::{JobBody, MessageFacts};
 use crate::template::{RecipientContext, RenderError, RenderRequest, Rendered, SiteContext};
 
@@ -32,8 +32,8 @@ fn context(site: &SiteSection) -> SiteContext {
         phone: site.phone.clone(),
         timezone: site.timezone.iana_name().map(str::to_owned),
         postal_address: site.postal_address.clone(),
-        portal_url: None,
-        opt_out_texts: BTreeMap::new(),
+        portal_url: site.portal_url.clone(),
+        opt_out_texts: site.opt_out.as_ref().map(LocalText::by_tag).unwrap_or_default(),
     }
 }
 
@@ -83,7 +83,8 @@ pub(super) fn text(corridor: &Corridor, of: &Text<'_>) -> Result<Rendered, Rende
     asked(corridor, of, true, |request| corridor.catalogue.current().render(request))
 }
 
-/// Makes the request for a text, and asks with it. Without names it has no link either: that leads to one of them.
+/// Makes the request for a text, and asks with it. Without names it has no link either: that leads to one of them. A
+/// proxy's link stops what comes to their address, and shows nothing of the patient's record.
 fn asked<T>(corridor: &Corridor, of: &Text<'_>, named: bool, ask: impl FnOnce(&RenderRequest<'_>) -> T) -> T {
     let (facts, body) = (of.facts, of.body);
     let place = facts.site.as_ref().or(of.patient.site.as_ref());
@@ -91,9 +92,7 @@ fn asked<T>(corridor: &Corridor, of: &Text<'_>, named: bool, ask: impl FnOnce(&R
     let fallback = section.map_or(corridor.config.organisation.language.as_str(), |s| s.language.as_str());
     let languages: Vec<&str> = of.reader.language.as_deref().into_iter().chain([fallback]).collect();
     let region = section.map_or(corridor.config.organisation.default_region.as_str(), |s| s.region.as_str());
-    // The page speaks for the patient's own record: a proxy's wishes stand in theirs.
-    let own = named && of.reader.recipient == Recipient::Patient;
-    let public_url = corridor.config.http.public_url.as_deref().filter(|_| own);
+    let public_url = corridor.config.http.public_url.as_deref().filter(|_| named);
     let link = public_url.map(|public_url| PageToken::from_bits(rand::random()).link(public_url));
     ask(&RenderRequest {
         template: &facts.template,

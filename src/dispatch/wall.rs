@@ -12,6 +12,7 @@ use crate::config::provider::Limit;
 /// One limit, inside this process.
 #[derive(Debug)]
 pub(super) struct Wall {
+    limit: Limit,
     count: usize,
     span: Duration,
     sent: Mutex<VecDeque<Instant>>,
@@ -29,7 +30,19 @@ impl Wall {
     fn of(limit: Limit) -> Option<Self> {
         let count = usize::try_from(limit.count).unwrap_or(usize::MAX);
         let span = Duration::from_secs_f64(span(limit.per).filter(|_| count > 0)?);
-        Some(Self { count, span: span + Self::MORE, sent: Mutex::default() })
+        Some(Self { limit, count, span: span + Self::MORE, sent: Mutex::default() })
+    }
+
+    /// The limit that it keeps, as it is configured.
+    pub(super) fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// How many segments have passed within the span that ends now.
+    pub(super) fn used(&self) -> usize {
+        let now = Instant::now();
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.iter().filter(|at| **at <= now && **at + self.span > now).count()
     }
 
     /// Waits until a text of so many segments may pass.
@@ -99,7 +112,10 @@ mod tests {
         for (per, span) in [(Period::Second, ms(1_002)), (Period::Minute, ms(60_002))] {
             for (count, segments) in [(1, 2), (1, 5), (2, 3), (3, 7), (3, 3)] {
                 let (wall, next) = (wall(count, per), start + span * (segments / count));
+                assert_eq!(wall.used(), 0);
                 assert_eq!(wall.try_pass(segments, start), Ok(()), "{segments} under {count}");
+                let used = usize::try_from(segments.min(count)).unwrap();
+                assert_eq!(wall.used(), used, "{segments} segments under {count}");
                 assert_eq!(wall.try_pass(1, start), Err(next), "{segments} under {count}");
                 assert_eq!(wall.try_pass(1, next), Ok(()), "{segments} under {count}");
             }

@@ -119,9 +119,33 @@ words! {
     }
 }
 
-words! {
-    /// How people on call are told.
-    Way { Webhook = "webhook", Email = "email" }
+/// How people on call are told. Each mailbox is told by itself: that one took it says nothing of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    Webhook,
+    /// By its place in the list of mailboxes.
+    Email(u16),
+}
+
+impl Way {
+    /// The kind of way, as the ledger and the measures name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Email(_) => "email",
+        }
+    }
+}
+
+impl std::fmt::Display for Way {
+    /// `webhook`, or `email 2` for the second mailbox of the list.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Webhook => f.write_str("webhook"),
+            Self::Email(place) => write!(f, "email {}", u32::from(*place) + 1),
+        }
+    }
 }
 
 /// One thing that is wrong now.
@@ -129,11 +153,13 @@ words! {
 pub struct Finding {
     #[serde(rename = "kind")]
     pub trouble: Trouble,
-    /// Which provider, channel, source or campaign; empty: the whole.
+    /// Which provider, channel, source, campaign, hold or work item; empty: the whole.
     pub subject: String,
     pub level: Level,
     /// What it is, in words of ours.
     pub what: String,
+    /// How many things are wrong; 1 where nothing is counted.
+    pub extent: u64,
 }
 
 impl Finding {
@@ -144,6 +170,19 @@ impl Finding {
             self.trouble.to_string()
         } else {
             format!("{}:{}", self.trouble, self.subject)
+        }
+    }
+
+    /// The console's page that shows more, with what it is about chosen there: `work?kind=safety`.
+    #[must_use]
+    pub fn link(&self) -> String {
+        let page = self.trouble.page();
+        match self.trouble {
+            Trouble::SafetyUnread => format!("{page}?kind=safety"),
+            Trouble::WorkOverdue => format!("{page}?kind={}", self.subject),
+            Trouble::ReceiptsFailing => format!("{page}?provider={}", self.subject),
+            Trouble::OutcomeUnknown => format!("{page}?status=unknown"),
+            _ => page.to_owned(),
         }
     }
 }
@@ -164,8 +203,12 @@ pub struct Alert {
     /// What is still to be told, and how.
     #[serde(skip)]
     pub owed: Option<(Telling, Vec<Way>)>,
+    /// Since when something is owed without a pause.
+    pub owed_since: Option<Timestamp>,
     pub acknowledged_by: Option<String>,
     pub acknowledged_at: Option<Timestamp>,
+    /// With so many it is another matter than the one that was acknowledged.
+    pub acknowledged_below: Option<u64>,
     pub snoozed_by: Option<String>,
     /// Nothing is told of it before then.
     pub snoozed_until: Option<Timestamp>,

@@ -118,22 +118,42 @@ pub fn answer<'c>(
     address: &Phi,
     now: Timestamp,
 ) -> Answer<'c> {
+    answer_of_both(consents, &[], (purpose, channel, address), now)
+}
+
+/// The same of what a patient has on record, and of what was said at their addresses by whoever stands behind these.
+///
+/// A word that is said at an address lifts what was said at that address: a START is no word about what one of those
+/// behind the number has chosen on their page, or told the desk.
+#[must_use]
+pub fn answer_of_both<'c>(
+    own: &'c [Consent],
+    at_addresses: &'c [Consent],
+    (purpose, channel, address): (Purpose, Channel, &Phi),
+    now: Timestamp,
+) -> Answer<'c> {
     let asked = Scope { purpose: Some(purpose), channel: Some(channel), address: Some(address) };
-    let said: Vec<&Consent> = covering(consents, asked).collect();
+    let of =
+        |consents: &'c [Consent], is_own: bool| covering(consents, asked).map(move |record| (record, is_own));
+    let said: Vec<(&Consent, bool)> = of(own, true).chain(of(at_addresses, false)).collect();
     let is_live = |record: &Consent| record.granted && record.expires_at.is_none_or(|end| end > now);
-    let stands = |record: &Consent| {
-        !record.granted && !said.iter().any(|grant| is_live(grant) && lifts(grant, record))
+    let stands = |(record, is_own): (&Consent, bool)| {
+        let lifted = |&(grant, by_own): &(&Consent, bool)| {
+            is_live(grant) && lifts(grant, record) && (by_own || !is_own)
+        };
+        !record.granted && !said.iter().any(lifted)
     };
-    let latest = |fits: &dyn Fn(&Consent) -> bool| {
-        said.iter().copied().filter(|record| fits(record)).max_by_key(|record| Rank::of(record))
+    let latest = |fits: &dyn Fn((&Consent, bool)) -> bool| {
+        let fitting = said.iter().copied().filter(|one| fits(*one));
+        fitting.map(|(record, _)| record).max_by_key(|record| Rank::of(record))
     };
     if let Some(revocation) = latest(&stands) {
         return Answer::Revoked(revocation);
     }
-    if let Some(grant) = latest(&is_live) {
+    if let Some(grant) = latest(&|(record, _)| is_live(record)) {
         return Answer::Granted(grant);
     }
-    latest(&|record| record.granted).map_or(Answer::Unsaid, Answer::Expired)
+    latest(&|(record, _)| record.granted).map_or(Answer::Unsaid, Answer::Expired)
 }
 
 /// The first instant after `now` at which [`answer`] may be another though nobody says anything: a grant ends.
@@ -309,7 +329,7 @@ fn replaced(stored: &Patient, incoming: Patient) -> Patient {
         };
     }
     keep_own_words! { language: Language, preferred_channels: PreferredChannels, quiet_hours: QuietHours }
-    keep_found_out(&stored.contacts, &mut patient);
+    keep_found_out(stored, &mut patient);
     if !unsaid.has(DirectoryField::Contacts) {
         let kept = stored.contacts.iter().filter(|c| unsaid.has(DirectoryField::contacts_of(c.channel)));
         patient.contacts.extend(kept.cloned());
@@ -319,15 +339,19 @@ fn replaced(stored: &Patient, incoming: Patient) -> Patient {
     patient
 }
 
-/// What we found out about an address after the sender's last change is newer than what the sender knows.
-fn keep_found_out(stored: &[Contact], patient: &mut Patient) {
+/// What we found out about an address stands until its sender knows better: an update that is newer says its status, or
+/// somebody has verified it since. One that says neither is silent about it, and does not call it good.
+fn keep_found_out(stored: &Patient, patient: &mut Patient) {
     let sent = patient.updated_at;
-    for known in stored.iter().filter(|c| c.status_at.is_some_and(|at| sent.is_none_or(|sent| sent <= at))) {
-        let same = |c: &&mut Contact| c.channel == known.channel && c.address == known.address;
-        if let Some(contact) =
-            patient.contacts.iter_mut().find(same).filter(|c| c.status == ContactStatus::Ok)
-        {
-            (contact.status, contact.status_at) = (known.status, known.status_at);
+    for contact in patient.every_contact_mut() {
+        let is_said = std::mem::take(&mut contact.says_status);
+        let same = |c: &&Contact| c.channel == contact.channel && c.address == contact.address;
+        let found = stored.every_contact().filter(same).find_map(|c| Some((c.status, c.status_at?)));
+        let Some((status, at)) = found.filter(|_| contact.status == ContactStatus::Ok) else { continue };
+        let is_newer = is_said && sent.is_some_and(|sent| sent > at);
+        let is_verified = contact.verified_at.is_some_and(|verified| verified > at);
+        if !is_newer && !is_verified {
+            (contact.status, contact.status_at) = (status, Some(at));
         }
     }
 }

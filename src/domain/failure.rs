@@ -44,6 +44,29 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Of two failures that are told of one attempt the weightier one counts, whichever comes first: what says most of
+    /// the address, then of the mailbox, then of the carrier, then of us.
+    #[must_use]
+    pub const fn weight(self) -> u8 {
+        match self {
+            Self::NotSent => 0,
+            Self::Ambiguous => 1,
+            Self::Throttled => 2,
+            Self::Transient => 3,
+            Self::Misconfigured => 4,
+            Self::Rejected => 5,
+            Self::NoAnswer => 6,
+            Self::Blocked => 7,
+            Self::MailboxFull => 8,
+            Self::Unreachable => 9,
+            Self::Landline => 10,
+            Self::BadAddress => 11,
+            Self::OptedOut => 12,
+        }
+    }
+}
+
 impl From<FailureKind> for Failure {
     fn from(kind: FailureKind) -> Self {
         match kind {

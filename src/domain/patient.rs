@@ -92,13 +92,27 @@ impl Patient {
 }
 
 impl Patient {
-    /// Every address behind which this patient may be spoken for: their own, and those of proxies who are no patients.
-    pub fn addresses(&self) -> impl Iterator<Item = &Phi> {
+    /// Every contact in the record: their own, and those of proxies who are no patients.
+    pub fn every_contact(&self) -> impl Iterator<Item = &Contact> {
         let persons = self.proxies.iter().filter_map(|proxy| match &proxy.person {
             ProxyPerson::Person(person) => Some(&person.contacts),
             ProxyPerson::Patient(_) => None,
         });
-        self.contacts.iter().chain(persons.flatten()).map(|contact| &contact.address)
+        self.contacts.iter().chain(persons.flatten())
+    }
+
+    /// The same, to be changed.
+    pub fn every_contact_mut(&mut self) -> impl Iterator<Item = &mut Contact> {
+        let persons = self.proxies.iter_mut().filter_map(|proxy| match &mut proxy.person {
+            ProxyPerson::Person(person) => Some(&mut person.contacts),
+            ProxyPerson::Patient(_) => None,
+        });
+        self.contacts.iter_mut().chain(persons.flatten())
+    }
+
+    /// Every address behind which this patient may be spoken for: their own, and those of proxies who are no patients.
+    pub fn addresses(&self) -> impl Iterator<Item = &Phi> {
+        self.every_contact().map(|contact| &contact.address)
     }
 }
 
@@ -243,6 +257,9 @@ pub struct Contact {
     /// When we found the status out ourselves; `None` where the sender of the record said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_at: Option<Timestamp>,
+    /// Of an upsert: its sender says what the status is, be it `ok`. Not kept.
+    #[serde(skip)]
+    pub says_status: bool,
     pub verified_at: Option<Timestamp>,
     pub valid_until: Option<Timestamp>,
     /// The patient's own and nobody else's.

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::ids::{ProviderName, SendKey};
 use super::phi::Phi;
 use super::status::AttemptStatus;
-use super::words::words;
+use super::words::{Channel, words};
 
 /// One receipt, verified and read. It says nothing about time: receipts come in any order, and more than once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -90,12 +90,48 @@ impl Said {
     }
 }
 
-/// The one of several receipts for one attempt that counts: the furthest progress, and of equals the first.
+/// How much a result says of its attempt. The order is total: of any two results it does not matter which came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Weight<'c> {
+    progress: u8,
+    failure: u8,
+    code: &'c str,
+}
+
+impl<'c> Weight<'c> {
+    /// Of an attempt over this channel with this result. Why it did not arrive counts where it did not arrive.
+    #[must_use]
+    pub fn of(
+        channel: Channel,
+        status: AttemptStatus,
+        failure: Option<Failure>,
+        code: Option<&'c str>,
+    ) -> Self {
+        let progress = status.progress(channel);
+        if status != AttemptStatus::Undelivered {
+            return Self { progress, failure: 0, code: "" };
+        }
+        Self { progress, failure: failure.map_or(0, Failure::weight), code: code.unwrap_or_default() }
+    }
+}
+
+impl Receipt {
+    /// What it says of an attempt over this channel.
+    #[must_use]
+    pub fn weight(&self, channel: Channel) -> Weight<'_> {
+        Weight::of(channel, self.said.status(), self.said.failure(), self.code.as_deref())
+    }
+}
+
+/// The one of several receipts for one attempt that counts: the one that says most.
 #[must_use]
-pub fn furthest<'r>(receipts: impl IntoIterator<Item = &'r Receipt>) -> Option<&'r Receipt> {
+pub fn furthest<'r>(
+    channel: Channel,
+    receipts: impl IntoIterator<Item = &'r Receipt>,
+) -> Option<&'r Receipt> {
     receipts
         .into_iter()
-        .reduce(|best, next| if next.said.status() > best.said.status() { next } else { best })
+        .reduce(|best, next| if next.weight(channel) > best.weight(channel) { next } else { best })
 }
 
 #[cfg(test)]
@@ -133,42 +169,35 @@ mod tests {
 
     #[test]
     fn all_orders_of_six_receipts_come_to_the_same() {
-        let undelivered = Said::Undelivered(Failure::Unreachable);
-        for (said, expected) in [
-            ([Said::Sent, Said::Sent, Said::Sent, Said::Sent, Said::Sent, Said::Sent], AttemptStatus::Sent),
-            (
-                [Said::Sent, Said::Sent, undelivered, Said::Sent, undelivered, Said::Sent],
-                AttemptStatus::Undelivered,
-            ),
-            (
-                [Said::Sent, undelivered, Said::Delivered, Said::Sent, Said::Delivered, undelivered],
-                AttemptStatus::Delivered,
-            ),
-            (
-                [Said::Sent, undelivered, Said::Delivered, Said::Read, Said::Sent, Said::Delivered],
-                AttemptStatus::Read,
-            ),
+        use Said::{Delivered, Read, Sent};
+        let failed = |failure, code| (Said::Undelivered(failure), Some(code));
+        let (off, gone) = (failed(Failure::Unreachable, "30003"), failed(Failure::BadAddress, "30005"));
+        let (other, sent) = (failed(Failure::Unreachable, "30008"), (Sent, None));
+        let (delivered, read) = ((Delivered, None), (Read, None));
+        for (channel, six, expected) in [
+            (Channel::Sms, [sent; 6], sent),
+            (Channel::Sms, [sent, sent, off, sent, off, sent], off),
+            (Channel::Sms, [sent, off, gone, sent, other, off], gone),
+            (Channel::Voice, [sent, off, other, sent, other, off], other),
+            (Channel::Sms, [sent, off, delivered, sent, delivered, gone], delivered),
+            (Channel::Sms, [sent, off, delivered, read, sent, delivered], read),
+            // What another server took may come back.
+            (Channel::Email, [sent, delivered, gone, sent, delivered, off], gone),
+            (Channel::Email, [sent, delivered, gone, read, delivered, off], read),
         ] {
-            let receipts: Vec<Receipt> = said.iter().map(|s| receipt(*s, None)).collect();
+            let receipts: Vec<Receipt> = six.iter().map(|(said, code)| receipt(*said, *code)).collect();
             let orders = orders(&receipts);
             assert_eq!(orders.len(), 720);
             for order in &orders {
                 // One after the other, and all at once.
-                let walked = order.iter().fold(AttemptStatus::Sending, |now, r| now.after(r.said.status()));
-                assert_eq!(walked, expected);
-                assert_eq!(furthest(order).map(|r| r.said.status()), Some(expected));
+                let walked = order.iter().reduce(|now, next| furthest(channel, [now, next]).unwrap());
+                for found in [walked, furthest(channel, order)] {
+                    let found = found.map(|receipt| (receipt.said, receipt.code.as_deref()));
+                    assert_eq!(found, Some(expected), "{channel}");
+                }
             }
         }
-    }
-
-    #[test]
-    fn of_equals_the_first_counts() {
-        let two = [
-            receipt(Said::Undelivered(Failure::Landline), Some("30006")),
-            receipt(Said::Undelivered(Failure::BadAddress), Some("30005")),
-        ];
-        assert_eq!(furthest(&two).and_then(|r| r.code.as_deref()), Some("30006"));
-        assert_eq!(furthest([]), None);
+        assert_eq!(furthest(Channel::Sms, []), None);
     }
 
     #[test]

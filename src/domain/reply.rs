@@ -80,6 +80,10 @@ words! {
         Unclear = "unclear",
         /// An answer to a message whose time is over.
         Late = "late",
+        /// A heart or a thumb beside a text of ours, as telephones put it into words.
+        Reaction = "reaction",
+        /// What a telephone answers by itself while its owner drives: nobody has read anything.
+        Machine = "machine",
         /// Everything else, for people to read.
         Text = "text",
     }

@@ -3,7 +3,7 @@
 //! A status is the **furthest progress** that is known. It never falls in rank, whatever the order in which
 //! receipts come; work state (when to try next, who holds the lease) stands apart from it.
 
-use super::words::words;
+use super::words::{Channel, words};
 
 words! {
     /// The furthest progress of a message.
@@ -96,10 +96,15 @@ words! {
 }
 
 impl AttemptStatus {
-    /// The status after `news` has come, whatever came before.
+    /// Progress over this channel as a number; the higher one stands, whatever came before. A mail that its relay calls
+    /// delivered has reached the other side's server, which may yet send it back: there a bounce says more.
     #[must_use]
-    pub fn after(self, news: Self) -> Self {
-        self.max(news)
+    pub const fn progress(self, channel: Channel) -> u8 {
+        match (self, channel) {
+            (Self::Undelivered, Channel::Email) => Self::Delivered as u8,
+            (Self::Delivered, Channel::Email) => Self::Undelivered as u8,
+            (status, _) => status as u8,
+        }
     }
 }
 
@@ -137,9 +142,15 @@ mod tests {
     }
 
     #[test]
-    fn receipts_in_any_order_end_in_the_same_status() {
-        use AttemptStatus::{Delivered, Sending, Sent, Unknown};
-        assert_eq!(Sending.after(Delivered).after(Sent).after(Unknown), Delivered);
-        assert_eq!(Sending.after(Unknown).after(Sent).after(Delivered), Delivered);
+    fn a_bounce_says_more_than_a_server_that_took_a_mail() {
+        for channel in Channel::ALL {
+            let progress = |status: AttemptStatus| status.progress(*channel);
+            let mut ranks: Vec<u8> = AttemptStatus::ALL.iter().map(|status| progress(*status)).collect();
+            ranks.sort_unstable();
+            assert_eq!(ranks, [0, 1, 2, 3, 4, 5, 6], "no two are alike");
+            let bounced = progress(AttemptStatus::Undelivered) > progress(AttemptStatus::Delivered);
+            assert_eq!(bounced, *channel == Channel::Email);
+            assert!(progress(AttemptStatus::Read) > progress(AttemptStatus::Undelivered));
+        }
     }
 }

@@ -131,10 +131,26 @@ words! {
     }
 }
 
+impl Reason {
+    /// Whether a message that is not sent for it is left to people: the patient shall hear of it, and no contact on record
+    /// may have it.
+    #[must_use]
+    pub const fn asks_for_people(self) -> bool {
+        matches!(
+            self,
+            Self::NoContact
+                | Self::ConfidentialContact
+                | Self::SharedContact
+                | Self::SensitiveContent
+                | Self::ContactUnverified
+        )
+    }
+}
+
 words! {
     /// What a person has to look after.
     WorkKind {
-        /// Every route to the patient was tried, or none was left.
+        /// Every route to the patient was tried, none was left, or no contact of theirs may have it.
         PlanExhausted = "plan_exhausted",
         /// Nobody knows whether it arrived, and no news came in time.
         OutcomeUnknown = "outcome_unknown",

@@ -18,11 +18,12 @@ pub(super) async fn list(call: Call) -> Answer {
         .iter()
         .map(|alert| {
             let trouble = alert.finding.trouble;
-            let runbook = format!("{}#{trouble}", call.shared.parts.config.notify.runbook);
+            let runbook = call.shared.parts.config.runbook_of(trouble);
             let mut value = json!(alert);
             if let Value::Object(map) = &mut value {
                 map.insert("first".to_owned(), trouble.first_step().into());
                 map.insert("page".to_owned(), trouble.page().into());
+                map.insert("link".to_owned(), alert.finding.link().into());
                 map.insert("runbook".to_owned(), runbook.into());
             }
             value

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::problem::Answer;
 use super::route::{Call, json as answer};
-use super::{Shared, openapi};
+use super::{Shared, openapi, troubles};
 use crate::broker::BrokerState;
 use crate::dispatch::Dispatcher;
 use crate::store::rows::{CallbackCount, Counts};
@@ -83,8 +83,10 @@ pub(super) async fn ready(call: Call) -> Answer {
 pub(super) async fn metrics(call: Call) -> Answer {
     let mut text = call.shared.metrics.render();
     let counts = counted(&call.shared).await;
+    let troubles = troubles::seen(&call.shared).await;
     // Writing to a string cannot fail.
     let _ = write_counts(&mut text, counts.as_ref());
+    let _ = troubles::write(&mut text, troubles.as_ref());
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 

@@ -2,18 +2,20 @@
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::problem::{Answer, Fail, Kind};
-use super::query::query;
+use super::query::{flag, query};
 use super::route::{Call, json as answer, to_the_end};
+use crate::config::api::Scope;
 use crate::domain::ids::{HoldId, ProviderName, SiteId, SourceName, TemplateName};
 use crate::domain::people::is_same_person;
 use crate::domain::problem::Problem;
 use crate::domain::reader::{Fault, Fields, Slot, instant};
 use crate::domain::words::{Channel, Purpose, Reason};
+use crate::intake::holdable::{holdable, misspelled};
 use crate::store::rows::{Hold, HoldRow, HoldScope, HoldState, HoldThen, OnRelease};
 
 /// Characters of a hold's reason.
@@ -23,9 +25,34 @@ const REASON: usize = 200;
 pub(super) async fn list(call: Call) -> Answer {
     let mut holds = call.shared.parts.intake.store.holds().await?;
     // What stops everybody concerns everybody; another source's holds do not.
-    holds.retain(|row| row.hold.scope != HoldScope::Source || may(&call.caller, &row.hold));
-    answer(StatusCode::OK, &json!({"holds": holds}))
+    holds.retain(|row| row.hold.scope != HoldScope::Source || concerns(&call.caller, &row.hold));
+    let mut told = json!({ "holds": holds });
+    if let (true, Value::Object(fields)) = (flag(&call.uri, "known")?, &mut told) {
+        fields.insert("known".to_owned(), known(&call).into());
+    }
+    answer(StatusCode::OK, &told)
 }
+
+/// What can be held, by scope, as far as it concerns the caller; a scope of which any name may come stands not among them.
+fn known(call: &Call) -> Map<String, Value> {
+    let parts = &call.shared.parts;
+    let catalogue = parts.catalogue.current();
+    let is_theirs =
+        |scope: HoldScope, name: &String| match (scope, call.caller.sites(), call.caller.sources()) {
+            (HoldScope::Site, Some(sites), _) => sites.iter().any(|site| site.as_str() == name),
+            (HoldScope::Source, _, Some(sources)) => sources.iter().any(|source| source.as_str() == name),
+            _ => true,
+        };
+    let of_scope = |scope: &HoldScope| {
+        let mut names = holdable(*scope, &parts.config, Some(&catalogue))?;
+        names.retain(|name| is_theirs(*scope, name));
+        Some((scope.to_string(), json!(names)))
+    };
+    HoldScope::ALL.iter().filter_map(of_scope).collect()
+}
+
+/// What may stand in the query of `GET /v1/holds`, for its description.
+pub(super) const KNOWN: &[(&str, &str)] = &[("known", "true: with `known`, what can be held, by scope")];
 
 /// `POST /v1/holds`.
 pub(super) async fn place(mut call: Call) -> Answer {
@@ -51,8 +78,14 @@ pub(super) async fn place(mut call: Call) -> Answer {
     if !may(&call.caller, &hold) {
         return Err(Fail::new(
             Kind::Forbidden,
-            "you may hold your own sources or sites only: scope \"source\" or \"site\"",
+            "you may hold your own sources or sites only, as your role allows: scope \"source\" or \"site\"",
         ));
+    }
+    let parts = &call.shared.parts;
+    let catalogue = parts.catalogue.current();
+    if let Some(cure) = misspelled(hold.scope, &hold.value, &parts.config, Some(&catalogue)) {
+        let rule = format!("is the name of no {}: nothing would be stopped", hold.scope);
+        return Err(Fail::invalid(vec![Problem::new("value", Reason::BadData, rule, cure)]));
     }
     call.note.say(format!("{} {} ({}): {}", hold.scope, hold.value, hold.id, hold.reason));
     let placed = HoldRow { hold: hold.clone(), state: HoldState::InForce, held: 0, asked_by: Vec::new() };
@@ -104,8 +137,22 @@ pub(super) async fn release(call: Call) -> Answer {
     if released { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(missing()) }
 }
 
-/// A caller that is bound to sources stops and releases those only.
+/// Whoever plans campaigns, or agrees to them, stops a site for which they do; and takes back that stop.
+fn is_own_stop(caller: &Caller, hold: &Hold) -> bool {
+    let in_sites = caller.sites().is_none_or(|sites| sites.iter().any(|site| site.as_str() == hold.value));
+    hold.scope == HoldScope::Site && in_sites && hold.placed_by == caller.name()
+}
+
+/// Whether the caller may place or release it.
 fn may(caller: &Caller, hold: &Hold) -> bool {
+    if caller.allows(Scope::HoldsWrite) {
+        return concerns(caller, hold);
+    }
+    caller.is_person() && is_own_stop(caller, hold)
+}
+
+/// What a caller that is bound to sources, or to sites, has to do with.
+fn concerns(caller: &Caller, hold: &Hold) -> bool {
     if let Some(sites) = caller.sites() {
         return hold.scope == HoldScope::Site && sites.iter().any(|site| site.as_str() == hold.value);
     }
@@ -114,7 +161,7 @@ fn may(caller: &Caller, hold: &Hold) -> bool {
             && SourceName::parse(&hold.value).is_some_and(|source| caller.speaks_for(&source)))
 }
 
-/// The scope, and a value that can be one of it: a hold on a misspelled channel would hold nothing.
+/// The scope, and a value that has the form of one.
 fn target(fields: &mut Fields<'_>) -> Option<(HoldScope, String)> {
     let scope = fields.need("scope", |slot| slot.word(HoldScope::ALL, HoldScope::as_str))?;
     if scope == HoldScope::All {

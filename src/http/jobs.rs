@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::body::{Media, too_large};
 use super::problem::{Answer, Fail, Kind};
 use super::route::{Call, json as answer, to_the_end};
+use crate::config::api::Scope;
 use crate::domain::ids::{JobId, MessageId, SourceName};
 use crate::domain::job::MAX_JOB_BYTES;
 use crate::domain::problem::Problem;
@@ -81,7 +82,8 @@ struct ItemResult {
     problem: Option<Value>,
 }
 
-async fn one(call: &Call, intake: Intake, body: Vec<u8>) -> Answer {
+/// One job, alone in its request.
+pub(super) async fn one(call: &Call, intake: Intake, body: Vec<u8>) -> Answer {
     if body.len() > MAX_JOB_BYTES {
         return Err(too_large(MAX_JOB_BYTES));
     }
@@ -140,6 +142,7 @@ fn incoming(call: &Call, intake: &Intake, body: Vec<u8>, key: &str) -> Result<In
     let mut arrival = Arrival {
         origin: ORIGIN.to_owned(),
         asked_by: Some(caller.name().to_owned()),
+        no_emergency: !caller.allows(Scope::JobsEmergency),
         traceparent: intake
             .traceparent(call.headers.get("traceparent").and_then(|value| value.to_str().ok())),
         ..Arrival::default()

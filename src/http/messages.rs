@@ -126,7 +126,7 @@ pub(super) async fn retry(mut call: Call) -> Answer {
     }
 }
 
-/// `POST /v1/messages/{id}/next-route`: no more patience with the way that fails.
+/// `POST /v1/messages/{id}/next-route`: no more patience with the way that fails, or with whoever does not answer.
 pub(super) async fn next_route(mut call: Call) -> Answer {
     let id = one(&call).await?.facts.id;
     call.form(|_| Some(())).await?;
@@ -140,7 +140,10 @@ pub(super) async fn next_route(mut call: Call) -> Answer {
     if moved {
         return answer(StatusCode::OK, &json!({"message_id": id, "result": "given_up"}));
     }
-    Err(Fail::new(Kind::Conflict, "it does not wait for another try over a way that has failed"))
+    Err(Fail::new(
+        Kind::Conflict,
+        "it waits neither for another try over a way that has failed, nor for an answer before its plan goes on",
+    ))
 }
 
 /// The message of the path, if the caller may know of it.

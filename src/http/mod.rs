@@ -37,6 +37,7 @@ mod session;
 mod stream;
 mod table;
 mod templates;
+mod troubles;
 mod webhooks;
 mod work;
 
@@ -89,6 +90,7 @@ struct Shared {
     strangers: Arc<Semaphore>,
     metrics: PrometheusHandle,
     counts: health::CountsCache,
+    troubles: troubles::Troubles,
     reports: reports::Reports,
     page: page::Desk,
     people: session::Doorman,
@@ -118,6 +120,7 @@ pub fn serve(listener: TcpListener, parts: HttpState) -> std::io::Result<HttpSer
         strangers: Arc::new(Semaphore::new(http.max_in_flight.div_ceil(4))),
         metrics: observe::recorder(),
         counts: health::CountsCache::default(),
+        troubles: troubles::Troubles::default(),
         reports: reports::Reports::default(),
         page: page::Desk::new(),
         people: session::Doorman::new(),

@@ -35,7 +35,6 @@ pub(super) async fn now(call: Call) -> Answer {
         store: parts.intake.store.clone(),
         config: parts.config.clone(),
         broker: parts.broker.clone(),
-        dispatcher: parts.intake.dispatcher.clone(),
     };
     let (looked, pulse) = tokio::try_join!(lookout.look(), store.pulse(MINUTES, STEP))?;
     let Seen { signs, now: at, workers, oldest } = looked;
@@ -66,6 +65,6 @@ pub(super) async fn now(call: Call) -> Answer {
 fn shown(finding: &Finding) -> Value {
     json!({
         "kind": finding.trouble, "level": finding.level, "what": finding.what, "page": finding.trouble.page(),
-        "first": finding.trouble.first_step(),
+        "link": finding.link(), "first": finding.trouble.first_step(),
     })
 }

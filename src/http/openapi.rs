@@ -473,7 +473,7 @@ fn operations() -> Vec<(&'static str, Value)> {
     vec![
         ("NewHold", strict(&hold)),
         ("Hold", object(&placed)),
-        ("Holds", object(&[("holds", list(reference("Hold")))])),
+        ("Holds", object(&[("holds", list(reference("Hold"))), ("known?", json!({"type": "object"}))])),
         ("Dead", object(&[("dead", list(dead)), ("next", cursor)])),
         (
             "Replay",

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::problem::{Answer, Fail, Kind};
+use super::reveal;
 use super::route::{Call, json as answer, to_the_end};
 use super::work::is_masked;
 use crate::config::api::Scope;
@@ -16,9 +17,10 @@ use crate::domain::problem::Problem;
 use crate::domain::reader::{Expect, ParseDefaults, PatientMerge};
 use crate::domain::words::Reason;
 use crate::intake::gatekeeper::Arrival;
+use crate::store::keeping::PatientWord;
 use crate::store::rows::UpsertOutcome;
 
-/// `GET /v1/patients/{id}`: whole for those who may read patients; masked for those who only see to messages.
+/// `GET /v1/patients/{id}`: masked; whole for a program that may read patients and says why, which goes on record.
 pub(super) async fn show(call: Call) -> Answer {
     let id = path_id(&call)?;
     let found = call.shared.parts.intake.store.patient(&id).await?;
@@ -26,10 +28,16 @@ pub(super) async fn show(call: Call) -> Answer {
     if !call.caller.sees(patient.site.as_ref()) {
         return Err(Fail::not_found("patient"));
     }
-    // People say why they read it: `reveal`.
-    let whole = call.caller.allows(Scope::PatientsRead) && !call.caller.is_person() && !is_masked(&call)?;
-    let shown = if whole { patient.to_json() } else { masked(&patient) };
-    answer(StatusCode::OK, &shown)
+    let given = reveal::given(&call)?.filter(|_| !call.caller.is_person());
+    if let (false, Some(reason)) = (is_masked(&call)?, given) {
+        if !call.caller.allows(Scope::PatientsRead) {
+            return Err(Fail::new(Kind::Forbidden, "the whole record needs the scope patients:read"));
+        }
+        reveal::record(&call, "patient.reveal", id.to_string(), &reason).await?;
+        return answer(StatusCode::OK, &patient.to_json());
+    }
+    let word = call.shared.parts.intake.store.patient_word(&id).await?;
+    answer(StatusCode::OK, &masked(&patient, &word))
 }
 
 /// `PUT /v1/patients/{id}`.
@@ -102,7 +110,8 @@ pub(super) fn path_id(call: &Call) -> Result<PatientId, Fail> {
 }
 
 /// Enough to see why a message went where it went; nobody is named, and no address is whole.
-fn masked(patient: &Patient) -> Value {
+fn masked(patient: &Patient, word: &PatientWord) -> Value {
+    let (said, changes) = word.masked();
     let contacts: Vec<Value> = patient
         .contacts
         .iter()
@@ -134,5 +143,6 @@ fn masked(patient: &Patient) -> Value {
         "deceased": patient.deceased, "do_not_contact": patient.do_not_contact.as_ref().map(|_| "***"),
         "pause_until": patient.pause_until, "preferred_channels": patient.preferred_channels,
         "preferences": preferences, "contacts": contacts, "consents": consents,
+        "said_at_addresses": said, "changes": changes,
     })
 }

@@ -49,6 +49,21 @@ pub(super) fn limit(fields: &mut Fields<'_>) -> u32 {
     fields.read("limit", read).unwrap_or(PAGE)
 }
 
+/// A parameter that is true or false, false where it is left out; no other may be given.
+///
+/// # Errors
+/// It is neither, or there are others.
+pub(super) fn flag(uri: &Uri, name: &'static str) -> Result<bool, Fail> {
+    let read = |slot: Slot<'_>| {
+        slot.parsed(|text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(Fault::malformed("must be true or false", "leave it out for false")),
+        })
+    };
+    query(uri, |fields| Some(fields.read(name, read).unwrap_or(false)))
+}
+
 /// Where a list goes on. What callers see of it is opaque.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cursor {

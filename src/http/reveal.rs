@@ -8,7 +8,7 @@ use super::route::{Call, json as answer};
 use super::{audit, campaigns, dead, messages, patients, work};
 use crate::dispatch::rendered_again;
 use crate::domain::phi::Phi;
-use crate::domain::reader::{Fault, Slot};
+use crate::domain::reader::{Fault, Slot, fields};
 use crate::store::audit::AuditEntry;
 use crate::store::rows::{AttemptRow, MessageRow};
 
@@ -70,7 +70,13 @@ pub(super) async fn patient(mut call: Call) -> Answer {
         .ok_or_else(|| Fail::not_found("patient"))?;
     let reason = reason(&mut call).await?;
     record(&call, "patient.reveal", id.to_string(), &reason).await?;
-    answer(StatusCode::OK, &patient.to_json())
+    let (said, changes) = call.shared.parts.intake.store.patient_word(&id).await?.to_json();
+    let mut shown = patient.to_json();
+    if let Value::Object(fields) = &mut shown {
+        fields.insert("said_at_addresses".to_owned(), said.into());
+        fields.insert("changes".to_owned(), changes.into());
+    }
+    answer(StatusCode::OK, &shown)
 }
 
 /// `POST /v1/patients/{id}/export`: all that is known of them, for whoever asks for it about themselves.
@@ -111,6 +117,20 @@ pub(super) async fn campaign(mut call: Call) -> Answer {
 
 async fn reason(call: &mut Call) -> Result<Phi, Fail> {
     call.form(|fields| fields.need("reason", reason_of)).await
+}
+
+/// Programs say it in this header: a query string would stand in the logs of every proxy.
+pub(super) const REASON_HEADER: &str = "x-outreach-reason";
+
+/// Why a program reads what is masked otherwise; `None`: it does not say.
+///
+/// # Errors
+/// It says too little, or too much.
+pub(super) fn given(call: &Call) -> Result<Option<Phi>, Fail> {
+    let Some(value) = call.headers.get(REASON_HEADER) else { return Ok(None) };
+    let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let map = Map::from_iter([(REASON_HEADER.to_owned(), Value::String(text))]);
+    Ok(Some(fields(map, |fields| fields.need(REASON_HEADER, reason_of))?))
 }
 
 /// Why somebody does what only a reason opens.

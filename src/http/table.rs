@@ -15,6 +15,9 @@ pub(super) fn all() -> impl Iterator<Item = &'static Route> {
     ROUTES.iter().chain(console::ROUTES)
 }
 
+/// Whoever stops; which of them may stop what is for `holds` to say.
+const STOPS: &[Scope] = &[Scope::HoldsWrite, Scope::CampaignsWrite, Scope::CampaignsApprove];
+
 /// Those of programs, patients and providers.
 const ROUTES: &[Route] = &[
     Route {
@@ -184,7 +187,7 @@ const ROUTES: &[Route] = &[
         streams: false,
         run: |call| Box::pin(patients::show(call)),
         doc: Doc {
-            summary: "One patient; masked without the scope patients:read",
+            summary: "One patient, masked; whole with the scope patients:read and the header X-Outreach-Reason, which goes on record",
             query: work::MASKED,
             body: "",
             answers: &[(200, "the patient", "Patient")],
@@ -505,7 +508,7 @@ const ROUTES: &[Route] = &[
         run: |call| Box::pin(holds::list(call)),
         doc: Doc {
             summary: "Holds in force",
-            query: &[],
+            query: holds::KNOWN,
             body: "",
             answers: &[(200, "all of them", "Holds")],
         },
@@ -513,7 +516,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: Verb::Post,
         path: "/v1/holds",
-        door: Door::AnyOf(&[Scope::HoldsWrite]),
+        door: Door::AnyOf(STOPS),
         takes: &[Media::Json],
         streams: false,
         run: |call| Box::pin(holds::place(call)),
@@ -527,7 +530,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: Verb::Delete,
         path: "/v1/holds/{id}",
-        door: Door::AnyOf(&[Scope::HoldsWrite]),
+        door: Door::AnyOf(STOPS),
         takes: &[],
         streams: false,
         run: |call| Box::pin(holds::release(call)),
@@ -676,6 +679,27 @@ const ROUTES: &[Route] = &[
             query: &[],
             body: "",
             answers: &[(200, "all of them", "Templates")],
+        },
+    },
+    Route {
+        method: Verb::Post,
+        path: "/v1/templates/{name}/send",
+        door: Door::AnyOf(&[Scope::JobsWrite]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(templates::send(call)),
+        doc: Doc {
+            summary: "Enqueue a job that need not name its template",
+            query: &[],
+            body: "Jobs",
+            answers: &[
+                (200, "a duplicate", "JobResult"),
+                (202, "accepted", "JobResult"),
+                (404, "there is no such template", "Problem"),
+                (409, "the id was used for a job with other content", "Problem"),
+                (422, "rules that the job breaks", "Problem"),
+                (429, "the source has sent as many today as it may; see Retry-After", "Problem"),
+            ],
         },
     },
     Route {

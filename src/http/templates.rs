@@ -3,10 +3,12 @@
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use super::jobs::one;
 use super::problem::{Answer, Fail, Kind};
 use super::route::{Call, json as answer};
 use crate::dispatch::site_context;
 use crate::domain::ids::{SiteId, TemplateName};
+use crate::domain::job::MAX_JOB_BYTES;
 use crate::domain::problem::Problem;
 use crate::domain::words::{Channel, Reason};
 use crate::template::{LintOptions, Preview, Sample, SiteContext, Template, lint, preview as render};
@@ -48,6 +50,27 @@ pub(super) async fn preview(mut call: Call) -> Answer {
         .map(shown)
         .collect();
     answer(StatusCode::OK, &json!({"template": template.name, "sample": sample, "previews": previews}))
+}
+
+/// `POST /v1/templates/{name}/send`: a job that need not name its template.
+pub(super) async fn send(mut call: Call) -> Answer {
+    let catalogue = call.shared.parts.catalogue.current();
+    let name = TemplateName::parse(call.param("name"))
+        .filter(|name| catalogue.get(name).is_some())
+        .ok_or_else(|| Fail::not_found("template"))?;
+    let body = call.bytes(MAX_JOB_BYTES).await?;
+    one(&call, call.shared.parts.intake.clone(), named(body, &name)).await
+}
+
+/// The body as it came, with the template in front. One that names a template all the same names it twice, and is
+/// refused for that; what is no object is refused as it is.
+fn named(body: Vec<u8>, name: &TemplateName) -> Vec<u8> {
+    let text = body.trim_ascii_start();
+    let Some(rest) = text.strip_prefix(b"{") else { return body };
+    let comma = if rest.trim_ascii_start().first() == Some(&b'}') { "" } else { "," };
+    let mut whole = format!("{{\"template\":\"{name}\"{comma}").into_bytes();
+    whole.extend_from_slice(rest);
+    whole
 }
 
 /// `GET /v1/templates/{name}/lint`.

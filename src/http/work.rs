@@ -6,7 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::problem::{Answer, Fail, Kind};
-use super::query::{Cursor, limit, query};
+use super::query::{Cursor, flag, limit, query};
 use super::reveal;
 use super::route::{Call, json as answer, to_the_end};
 use crate::config::api::Scope;
@@ -16,7 +16,7 @@ use crate::domain::reader::Fields;
 use crate::domain::words::{WorkKind, WorkOutcome, WorkState};
 use crate::store::rows::{ReplyText, WorkFilter, WorkItem, WorkMove, WorkMoved};
 
-/// `GET /v1/work-items`: newest first.
+/// `GET /v1/work-items`: words of danger first, then by when they are due; what is closed, the newest first.
 pub(super) async fn list(call: Call) -> Answer {
     let mut filter = query(&call.uri, filter)?;
     let Some(sources) = call.caller.narrowed(std::mem::take(&mut filter.sources))? else {
@@ -57,7 +57,7 @@ fn filter(fields: &mut Fields<'_>) -> Option<WorkFilter> {
         message: fields.read("message_id", |slot| {
             slot.name(|text| Uuid::try_parse(text).ok().map(MessageId), "an id as the lists give it")
         }),
-        before: Cursor::read(fields).map(|cursor| WorkItemId(cursor.id)),
+        after: Cursor::read(fields).map(|cursor| WorkItemId(cursor.id)),
         limit: limit(fields),
     })
 }
@@ -87,19 +87,7 @@ pub(super) async fn show(call: Call) -> Answer {
 
 /// `?masked=true`: without what the patient wrote, whoever asks.
 pub(super) fn is_masked(call: &Call) -> Result<bool, Fail> {
-    query(&call.uri, |fields| {
-        let word = |slot: crate::domain::reader::Slot<'_>| {
-            slot.parsed(|text| match text {
-                "true" => Ok(true),
-                "false" => Ok(false),
-                _ => Err(crate::domain::reader::Fault::malformed(
-                    "must be true or false",
-                    "leave it out for false",
-                )),
-            })
-        };
-        Some(fields.read("masked", word).unwrap_or(false))
-    })
+    flag(&call.uri, "masked")
 }
 
 /// What may stand in its query, for the description.

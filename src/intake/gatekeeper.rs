@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::Config;
 use crate::domain::campaign::{Plan, RecipientBody};
-use crate::domain::ids::{MessageId, PatientId, SourceName};
+use crate::domain::ids::{MessageId, PatientId, SiteId, SourceName};
 use crate::domain::job::{Job, When};
 use crate::domain::phone::Region;
 use crate::domain::problem::Problem;
@@ -40,6 +40,8 @@ pub struct Arrival {
     pub correlation_id: Option<String>,
     /// The queue, `http` or `file`.
     pub origin: String,
+    /// Its credentials do not cover emergencies, whatever its source may write for.
+    pub no_emergency: bool,
     /// Who asks, where more than the source is known: the token, the broker's user, the user of the command line.
     pub asked_by: Option<String>,
     /// The span of its sender, where that traces.
@@ -139,6 +141,11 @@ impl Gatekeeper {
             let cure = "say why in a sentence that stands up to questions later; it is kept with the message";
             problems.push(Problem::new("override_reason", Reason::BadData, rule, cure));
         }
+        if purpose == Purpose::Emergency && arrival.no_emergency {
+            let rule = "is `emergency`, which these credentials do not cover";
+            let cure = "give the token the scope `jobs:emergency`";
+            problems.push(Problem::new("purpose", Reason::SourceNotAllowed, rule, cure));
+        }
         let priority = self.priority(&job, template, arrival, &mut problems);
         let expires_at = job.expires_at.unwrap_or_else(|| self.expiry(&job, template, purpose, now));
         if latest(expires_at) <= now {
@@ -157,7 +164,14 @@ impl Gatekeeper {
         let ack_by = template.manifest.urgent_deadline.filter(|_| priority == Priority::Urgent).map(|span| {
             job.not_before.map_or(now, earliest).max(now).checked_add(span).unwrap_or(Timestamp::MAX)
         });
-        Ok(Admission { ack_by, ..admission(job, arrival, purpose, priority, expires_at) })
+        let mut admission = admission(job, arrival, purpose, priority, expires_at);
+        admission.facts.site = admission.facts.site.or_else(|| self.site_of(&admission.facts.source));
+        Ok(Admission { ack_by, ..admission })
+    }
+
+    /// The site of what a source asks for that names none.
+    fn site_of(&self, source: &SourceName) -> Option<SiteId> {
+        self.config.source(source).and_then(|source| source.site.clone())
     }
 
     /// What is wrong with a campaign's plan, as far as configuration and templates show. What its recipients bring is

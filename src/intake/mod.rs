@@ -3,6 +3,7 @@
 
 pub mod again;
 pub mod gatekeeper;
+pub mod holdable;
 pub mod import;
 pub mod people;
 pub mod queue;

@@ -107,6 +107,7 @@ fn incoming(intake: &Intake, queue: QueueRole, delivery: &Delivery) -> Incoming 
             priority: priority_of(queue.word(), &delivery.routing_key),
             correlation_id: delivery.correlation_id.clone(),
             origin: queue.word().to_owned(),
+            no_emergency: false,
             asked_by: delivery.user_id.clone(),
             traceparent: intake.traceparent(traceparent.map(|(_, value)| value.as_str())),
         },

@@ -61,6 +61,8 @@ fn incoming(row: ParkedRow, by: &str, repaired: Option<&[u8]>) -> Incoming {
             priority: priority_of(&row.origin, &key),
             correlation_id: row.correlation_id,
             origin: row.origin,
+            // What somebody has corrected is not what its sender asked for.
+            no_emergency: corrected,
             asked_by: Some(by.to_owned()),
             traceparent: None,
         },

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 
 use super::cap::Recent;
 use super::explanation::{Explanation, RULES_VERSION, WaySeen};
-use super::person::{Addressee, changes_on, stands_in};
+use super::person::{Addressee, back_at, changes_on, stands_in};
 use super::question::Question;
 use super::routes;
-use super::ways::{Asked, State, Way, said};
+use super::ways::{Asked, State, Way};
 use crate::domain::job::When;
 use crate::domain::outbound::Route;
 use crate::domain::patience::Patience;
@@ -134,17 +134,23 @@ pub fn decide(q: &Question<'_>) -> Decision {
     if let Some(decision) = person_gates(q, patient, expires_at).or_else(|| message_gates(q, expires_at)) {
         return decision;
     }
+    let back = proxies_back(q, patient);
     let (proxy, to) = match addressee(q, patient) {
         Ok(found) => found,
-        Err((gate, reason)) => return Decision::plain(gate, Verdict::Suppress(reason)),
+        Err((gate, reason)) => {
+            let back = back.filter(|back| gate == Gate::Proxy && *back < expires_at);
+            let waits = |until| Verdict::Hold { until: Some(until), reason: Some(Reason::Paused) };
+            return Decision::plain(gate, back.map_or(Verdict::Suppress(reason), waits));
+        }
     };
     let nobody = Recent::default();
     let recent = q.recent.get(proxy.map_or(0, |place| place + 1)).unwrap_or(&nobody);
     let of = proxy.and_then(|place| patient.proxies.get(place));
-    let asked = Asked { q, to: &to, proxy: of, recent, said: said(&to, q.address_consents), expires_at };
+    let asked = Asked { q, to: &to, proxy: of, recent, at_addresses: q.address_consents, expires_at };
     let mut decision = Decision { proxy, ..route_gates(&asked) };
     if let Verdict::Send { valid_until, .. } = &mut decision.verdict {
-        *valid_until = next_day_of_proxies(q, patient).map_or(*valid_until, |day| day.min(*valid_until));
+        let changes = next_day_of_proxies(q, patient).into_iter().chain(back);
+        *valid_until = changes.fold(*valid_until, |first, other| first.min(other));
     }
     decision
 }
@@ -155,6 +161,13 @@ fn next_day_of_proxies(q: &Question<'_>, patient: &Patient) -> Option<Timestamp>
     let others = q.addresses.iter().flat_map(|seen| &seen.behind).map(|behind| behind.patient.as_ref());
     let days = std::iter::once(patient).chain(others).filter_map(|p| changes_on(p, today, &q.rules.majority));
     days.min()?.to_zoned(q.zone.clone()).ok().map(|midnight| midnight.timestamp())
+}
+
+/// When the first of the proxies is back who want to be left in peace for a while.
+fn proxies_back(q: &Question<'_>, patient: &Patient) -> Option<Timestamp> {
+    let known = |place: usize| q.proxies.get(place).copied().flatten();
+    let all = patient.proxies.iter().enumerate();
+    all.filter_map(|(place, proxy)| back_at(proxy, known(place), q.now)).min()
 }
 
 /// When its time comes, where that is still to come.
@@ -269,12 +282,12 @@ fn reached<'a>(
     mode: ProxyMode,
 ) -> impl Iterator<Item = (usize, &'a Proxy, Option<Addressee<'a>>)> {
     let today = q.now.to_zoned(q.zone.clone()).date();
-    let (purpose, majority, known) = (q.message.purpose, &q.rules.majority, q.proxies);
+    let (purpose, majority, known, now) = (q.message.purpose, &q.rules.majority, q.proxies, q.now);
     let proxies = patient.proxies.iter().enumerate();
     proxies.filter(move |(_, proxy)| stands_in(proxy, patient, mode, purpose, today, majority)).map(
         move |(place, proxy)| {
             let theirs = known.get(place).copied().flatten();
-            (place, proxy, Addressee::proxy(proxy, theirs))
+            (place, proxy, Addressee::proxy(proxy, theirs, now))
         },
     )
 }
@@ -559,6 +572,45 @@ mod tests {
             Verdict::Expire => Err(Some(Reason::Expired)),
         };
         (decision.gate, answer)
+    }
+
+    #[test]
+    fn a_refusal_names_the_record_it_rests_on() {
+        let sms = r#","contacts":[{"channel":"sms","address":"+13125550142"}]"#;
+        let stop = r#","consents":[{"channel":"sms","address":"+13125550142","granted":false,"at":"2026-10-01T12:00:00Z","source":"patient","by":"u17","evidence":"call"}]"#;
+        let wide = r#","consents":[{"granted":false,"at":"2026-10-02T12:00:00Z","source":"staff"}]"#;
+        let lapsed = r#","consents":[{"purpose":"marketing","granted":true,"at":"2026-10-01T12:00:00Z","source":"staff","expires_at":"2026-11-01T12:00:00Z"}]"#;
+        let none = r#","preferences":{"appointment":[]}"#;
+        let table = [
+            (
+                stop,
+                Purpose::Appointment,
+                "revoked by patient for every purpose, sms, this address at 2026-10-01T12:00:00Z",
+            ),
+            (
+                wide,
+                Purpose::Appointment,
+                "revoked by staff for every purpose, every channel, every address at 2026-10-02T12:00:00Z",
+            ),
+            (
+                lapsed,
+                Purpose::Marketing,
+                "granted by staff for marketing, every channel, every address at 2026-10-01T12:00:00Z, until 2026-11-01T12:00:00Z",
+            ),
+            ("", Purpose::Marketing, "nothing was said of marketing by sms"),
+            (
+                none,
+                Purpose::Appointment,
+                "the record prefers nothing for appointment, stated 2026-11-20T08:00:00Z",
+            ),
+        ];
+        for (said, purpose, because) in table {
+            let patient = ana(&format!("{said}{sms}"));
+            let explained =
+                ask(Some(&patient), |q| q.message.purpose = purpose).explanation(at("2026-12-01T18:00:00Z"));
+            let weighed: Vec<_> = explained.ways.iter().map(|way| way.because.as_deref()).collect();
+            assert!(weighed.contains(&Some(because)), "{weighed:?} lacks {because}");
+        }
     }
 
     #[test]
@@ -886,6 +938,17 @@ mod tests {
             q.template.confidential = true;
         });
         assert_eq!(private.proxy, None, "what is confidential goes to nobody else");
+        for (back, expected) in [
+            (
+                "2026-12-01T20:00:00Z",
+                Verdict::Hold { until: Some(at("2026-12-01T20:00:00Z")), reason: Some(Reason::Paused) },
+            ),
+            ("2026-12-09T20:00:00Z", Verdict::Suppress(Reason::NoProxy)),
+        ] {
+            let away = Patient { pause_until: Some(at(back)), ..mother.clone() };
+            let known = [Some(&away)];
+            assert_eq!(ask(Some(&child), |q| q.proxies = &known).verdict, expected, "away until {back}");
+        }
         let mut stopped = mother.clone();
         stopped.consents = vec![Consent {
             purpose: None,
@@ -1231,12 +1294,31 @@ mod tests {
             expires_at: None,
             shadow: None,
         };
-        let ana = ana(SMS);
-        let stops = [stop];
-        assert_eq!(
-            ask(Some(&ana), |q| q.address_consents = &stops).verdict,
-            Verdict::Suppress(Reason::OptedOut)
-        );
+        let start = Consent {
+            purpose: Some(Purpose::Appointment),
+            granted: true,
+            at: at("2026-10-02T12:00:00Z"),
+            ..stop.clone()
+        };
+        let (said_stop, said_both) = ([stop.clone()], [stop, start]);
+        let verdict = |patient: &Patient, said: &[Consent]| {
+            let opted_out = Verdict::Suppress(Reason::OptedOut);
+            ask(Some(patient), |q| q.address_consents = said).verdict == opted_out
+        };
+        let mut ana = ana(SMS);
+        assert!(verdict(&ana, &said_stop) && !verdict(&ana, &said_both), "START restores what STOP took");
+        // On the page, or told the desk: whoever else has the telephone gives nothing of that back.
+        let own = |source, address| Consent { source, address, channel: None, ..said_stop[0].clone() };
+        for source in [ConsentSource::Patient, ConsentSource::Staff] {
+            for address in [None, said_stop[0].address.clone()] {
+                ana.consents = vec![own(source, address)];
+                assert!(verdict(&ana, &said_both) && verdict(&ana, &[]), "{source}");
+            }
+        }
+        // They themselves may: their own later word lifts the stop at the number, for them.
+        ana.consents =
+            vec![Consent { granted: true, at: at("2026-10-03T12:00:00Z"), ..said_stop[0].clone() }];
+        assert!(!verdict(&ana, &said_stop));
     }
 
     #[test]
@@ -1251,7 +1333,67 @@ mod tests {
         assert_eq!(ask(Some(&ana), |q| q.tried = &both).verdict, Verdict::GiveUp(Reason::PlanExhausted));
     }
 
+    /// How many ways are open to a patient with an address on each channel who has said this; 0: nothing is sent.
+    fn routes(consents: Vec<Consent>, purpose: Purpose) -> usize {
+        let mut patient = ana(EVERYWHERE);
+        patient.consents = consents;
+        let rules: &'static Rules = Box::leak(Box::new(Rules { hours: always(), ..rules() }));
+        let asked = ask(Some(&patient), |q| {
+            q.message.purpose = purpose;
+            q.rules = rules;
+        });
+        match asked.verdict {
+            Verdict::Send { of_routes, .. } => of_routes,
+            _ => 0,
+        }
+    }
+
+    const EVERYWHERE: &str = r#","contacts":[{"channel":"sms","address":"+13125550142"},
+        {"channel":"email","address":"ana@example.org"},{"channel":"voice","address":"+13125550142"},
+        {"channel":"portal","address":"Patient/42"}]"#;
+
+    /// What somebody may say: for a purpose or all, over a channel or all, at one address or all, on a day.
+    fn word() -> impl proptest::strategy::Strategy<Value = Consent> {
+        use proptest::strategy::Strategy as _;
+        let purposes = proptest::option::of(proptest::sample::select(PURPOSES.to_vec()));
+        let channels = proptest::option::of(proptest::sample::select(ALL.to_vec()));
+        let whose = proptest::sample::select(vec![ConsentSource::Patient, ConsentSource::Staff]);
+        (purposes, channels, proptest::bool::ANY, proptest::bool::ANY, 1_i64..29, whose).prop_map(
+            |(purpose, channel, bound, granted, day, source)| Consent {
+                purpose,
+                channel,
+                address: channel.filter(|_| bound).map(|channel| {
+                    Phi::new(match channel {
+                        Channel::Sms | Channel::Voice => "+13125550142",
+                        Channel::Email => "ana@example.org",
+                        Channel::Portal => "Patient/42",
+                    })
+                }),
+                granted,
+                at: at("2026-10-01T12:00:00Z") + SignedDuration::from_hours(24 * day),
+                source,
+                by: None,
+                evidence: None,
+                expires_at: None,
+                shadow: None,
+            },
+        )
+    }
+
+    const PURPOSES: &[Purpose] = &[Purpose::Appointment, Purpose::Marketing, Purpose::Billing];
+
     proptest::proptest! {
+        #[test]
+        fn more_consent_never_means_fewer_routes(
+            said in proptest::collection::vec(word(), 0..6),
+            more in word(),
+            purpose in proptest::sample::select(PURPOSES.to_vec()),
+        ) {
+            let before = routes(said.clone(), purpose);
+            let granted = said.iter().cloned().chain([Consent { granted: true, ..more }]).collect();
+            proptest::prop_assert!(routes(granted, purpose) >= before);
+        }
+
         #[test]
         fn an_opted_out_channel_is_never_routed(stopped in 0_usize..4, preferred in proptest::sample::subsequence(ALL.to_vec(), 0..4)) {
             let stopped = ALL[stopped];

@@ -146,6 +146,7 @@ mod tests {
             kind: None,
             status: ContactStatus::Ok,
             status_at: None,
+            says_status: false,
             verified_at: None,
             valid_until: None,
             private: false,

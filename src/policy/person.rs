@@ -1,5 +1,6 @@
 //! Whom a message is for, and who reads it in their place.
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::domain::ids::{PatientId, SiteId};
@@ -46,12 +47,12 @@ impl<'a> Addressee<'a> {
         }
     }
 
-    /// A proxy; `known` is their own record where they are a patient. `None`: they cannot be written to at all.
+    /// A proxy; `known` is their own record where they are a patient. `None`: they cannot be written to, now or at all.
     #[must_use]
-    pub fn proxy(proxy: &'a Proxy, known: Option<&'a Patient>) -> Option<Self> {
+    pub fn proxy(proxy: &'a Proxy, known: Option<&'a Patient>, now: Timestamp) -> Option<Self> {
         match &proxy.person {
             ProxyPerson::Patient(_) => {
-                let known = known.filter(|p| p.active && !p.deceased && p.do_not_contact.is_none())?;
+                let known = known.filter(|p| may_be_written_to(p) && !is_paused(p, now))?;
                 Some(Self { recipient: Recipient::Proxy, ..Self::patient(known) })
             }
             ProxyPerson::Person(person) => Some(Self {
@@ -77,6 +78,23 @@ impl<'a> Addressee<'a> {
         purpose != Purpose::Emergency
             && self.preferences.iter().any(|p| p.purpose == purpose && p.channels.is_empty())
     }
+}
+
+/// When a proxy who could be written to is back, who wants to be left in peace for a while.
+#[must_use]
+pub fn back_at(proxy: &Proxy, known: Option<&Patient>, now: Timestamp) -> Option<Timestamp> {
+    match &proxy.person {
+        ProxyPerson::Patient(_) => known.filter(|p| may_be_written_to(p) && is_paused(p, now))?.pause_until,
+        ProxyPerson::Person(_) => None,
+    }
+}
+
+fn may_be_written_to(patient: &Patient) -> bool {
+    patient.active && !patient.deceased && patient.do_not_contact.is_none()
+}
+
+fn is_paused(patient: &Patient, now: Timestamp) -> bool {
+    patient.pause_until.is_some_and(|until| now < until)
 }
 
 /// Whether a proxy stands in for `patient` in `mode` on this day, for this purpose. A guardian's word ends when the
@@ -226,11 +244,17 @@ mod tests {
     fn a_proxy_who_has_died_or_left_cannot_be_written_to() {
         let patient = mother("", "2016-05-01", "IL");
         let proxy = &patient.proxies[0];
-        let theirs = child("");
-        assert!(Addressee::proxy(proxy, Some(&theirs)).is_some());
-        assert!(Addressee::proxy(proxy, None).is_none());
+        let (theirs, now) = (child(""), "2026-12-01T12:00:00Z".parse().unwrap());
+        assert!(Addressee::proxy(proxy, Some(&theirs), now).is_some());
+        assert!(Addressee::proxy(proxy, None, now).is_none());
         for gone in [r#","deceased":true"#, r#","active":false"#, r#","do_not_contact":"asked""#] {
-            assert!(Addressee::proxy(proxy, Some(&child(gone))).is_none());
+            let gone = child(gone);
+            assert!(Addressee::proxy(proxy, Some(&gone), now).is_none());
+            assert_eq!(back_at(proxy, Some(&gone), now), None);
         }
+        let away = child(r#","pause_until":"2026-12-03T00:00:00Z""#);
+        assert!(Addressee::proxy(proxy, Some(&away), now).is_none());
+        assert_eq!(back_at(proxy, Some(&away), now), away.pause_until);
+        assert!(Addressee::proxy(proxy, Some(&away), away.pause_until.unwrap()).is_some());
     }
 }

@@ -1,11 +1,13 @@
 //! What is wrong now, and what people on call have to be told of it. Both are pure: signs in, findings out; findings and
 //! what was known before in, what is known then out.
 
-use jiff::{SignedDuration, Timestamp};
+mod telling;
 
-use crate::domain::alert::{Alert, Finding, Level, Telling, Trouble, Way};
+use crate::domain::alert::{Finding, Level, Trouble};
 use crate::domain::campaign::PauseReason;
-use crate::domain::ids::{CampaignId, SourceName};
+use crate::domain::ids::{CampaignId, SourceName, WorkItemId};
+use crate::domain::words::WorkKind;
+pub use telling::{OUTGROWN, TellRules, UNTOLD, look, told, untold};
 
 /// Urgent messages are on their way within a second; so late, something is wrong.
 const URGENT_LATE: f64 = 60.0;
@@ -44,11 +46,12 @@ pub struct Vitals {
     pub outbox: u64,
     pub unknown: u64,
     pub work_open: u64,
-    /// Work items whose time has come and that nobody has claimed.
-    pub work_overdue: u64,
-    /// Words of danger that are not dealt with.
-    pub safety_open: u64,
-    pub surges: u64,
+    /// Work items whose time has come and that nobody has claimed, by kind; only where there are some.
+    pub work_overdue: Vec<(WorkKind, u64)>,
+    /// Words of danger that are not dealt with, the oldest first; at most [`Vitals::MOST`].
+    pub safety_open: Vec<WorkItemId>,
+    /// What is held because far more than usual was asked for, such as `source/ehr`; at most [`Vitals::MOST`].
+    pub surges: Vec<String>,
     /// Results that their receivers did not take, by source; only where there are some.
     pub results_dead: Vec<(SourceName, u64)>,
     /// Campaigns that have stopped by themselves.
@@ -57,12 +60,17 @@ pub struct Vitals {
     pub outcomes: Vec<(String, u64, u64)>,
 }
 
+impl Vitals {
+    /// No more are named of one kind.
+    pub const MOST: usize = 100;
+}
+
 /// Everything that is wrong, the most urgent first.
 #[must_use]
 pub fn wrong(signs: &Signs) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut add = |trouble, level, subject: &str, what: String| {
-        found.push(Finding { trouble, subject: subject.to_owned(), level, what });
+        found.push(Finding { trouble, subject: subject.to_owned(), level, what, extent: 1 });
     };
     if signs.workers == 0 {
         add(Trouble::NoWorker, Level::Bad, "", "No worker is running: nothing is sent.".to_owned());
@@ -111,8 +119,28 @@ pub fn wrong(signs: &Signs) -> Vec<Finding> {
     }
     of_waiting(signs, &mut add);
     of_people(signs, &mut add);
+    for finding in &mut found {
+        finding.extent = extent(finding, &signs.vitals);
+    }
     found.sort_by_key(|finding| finding.trouble);
     found
+}
+
+/// How many things are wrong, where more of them are another matter than a few.
+fn extent(finding: &Finding, vitals: &Vitals) -> u64 {
+    let of = |found: Option<u64>| found.unwrap_or(1);
+    match finding.trouble {
+        Trouble::DeadJobs => vitals.parked,
+        Trouble::WorkOverdue => {
+            of(vitals.work_overdue.iter().find(|(kind, _)| kind.as_str() == finding.subject).map(|(_, n)| *n))
+        }
+        Trouble::ResultsDead => of(vitals
+            .results_dead
+            .iter()
+            .find(|(source, _)| source.as_str() == finding.subject)
+            .map(|(_, n)| *n)),
+        _ => 1,
+    }
 }
 
 fn of_waiting(signs: &Signs, add: &mut impl FnMut(Trouble, Level, &str, String)) {
@@ -139,17 +167,22 @@ fn of_waiting(signs: &Signs, add: &mut impl FnMut(Trouble, Level, &str, String))
 }
 
 fn of_people(signs: &Signs, add: &mut impl FnMut(Trouble, Level, &str, String)) {
-    if signs.vitals.safety_open > 0 {
+    // Each patient in danger, and each surge, is a matter of its own: whoever looks after one may know nothing of the next.
+    for item in &signs.vitals.safety_open {
         let what = "A patient wrote words of danger, and it is not closed.";
-        add(Trouble::SafetyUnread, Level::Bad, "", what.to_owned());
+        add(Trouble::SafetyUnread, Level::Bad, &item.to_string(), what.to_owned());
     }
-    if signs.vitals.surges > 0 {
-        let what = "Far more than usual was asked for, and is held.";
-        add(Trouble::SurgeHeld, Level::Bad, "", what.to_owned());
+    for held in &signs.vitals.surges {
+        let what = format!("Far more than usual was asked for by {}, and is held.", held.replace('/', " "));
+        add(Trouble::SurgeHeld, Level::Bad, held, what);
     }
-    if signs.vitals.work_overdue > 0 {
-        let what = format!("Nobody has claimed {} in time.", counted(signs.vitals.work_overdue, "work item"));
-        add(Trouble::WorkOverdue, Level::Bad, "", what);
+    for (kind, overdue) in &signs.vitals.work_overdue {
+        let what = format!(
+            "Nobody has claimed {} of kind {} in time.",
+            counted(*overdue, "work item"),
+            kind.as_str().replace('_', " ")
+        );
+        add(Trouble::WorkOverdue, Level::Bad, kind.as_str(), what);
     }
     if signs.vitals.work_open > 0 {
         let what = format!("{} not closed.", counted_is(signs.vitals.work_open, "work item"));
@@ -174,114 +207,6 @@ fn spoken(seconds: f64) -> String {
     } else {
         format!("{:.0} h", seconds / 3_600.0)
     }
-}
-
-/// When people are told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TellRules {
-    /// What may pass by itself is told, and told as over, once it has lasted so long.
-    pub after: SignedDuration,
-    /// What nobody has acknowledged is told again so often.
-    pub repeat: SignedDuration,
-    /// How; none: it is noted, and nobody is told.
-    pub ways: Vec<Way>,
-}
-
-/// What is known after a look: the alerts that are new or have changed. An alert is told once, whoever looks and however
-/// often; what is owed stays owed until it is told.
-#[must_use]
-pub fn look(known: &[Alert], findings: &[Finding], rules: &TellRules, now: Timestamp) -> Vec<Alert> {
-    let mut after = Vec::new();
-    for finding in findings.iter().filter(|finding| finding.trouble.is_told()) {
-        let key = finding.key();
-        let standing = known.iter().find(|alert| alert.key == key && stands(alert, rules));
-        let mut alert = standing.cloned().unwrap_or_else(|| begun(&key, finding, now));
-        alert.finding = finding.clone();
-        alert.gone_since = None;
-        if alert.ended_at.take().is_some() {
-            alert.owed = None;
-        }
-        owe(&mut alert, rules, now);
-        if standing != Some(&alert) {
-            after.push(alert);
-        }
-    }
-    for alert in known.iter().filter(|alert| alert.ended_at.is_none()) {
-        if !findings.iter().any(|finding| finding.key() == alert.key) {
-            let passed = ended(alert, rules, now);
-            if passed != *alert {
-                after.push(passed);
-            }
-        }
-    }
-    after
-}
-
-/// It is not over; or it is, and nobody has heard so: then it has never been over for them.
-fn stands(alert: &Alert, rules: &TellRules) -> bool {
-    let unheard = alert
-        .owed
-        .as_ref()
-        .is_some_and(|(telling, ways)| *telling == Telling::Cleared && ways.len() == rules.ways.len());
-    alert.ended_at.is_none() || unheard
-}
-
-fn begun(key: &str, finding: &Finding, now: Timestamp) -> Alert {
-    Alert {
-        key: key.to_owned(),
-        finding: finding.clone(),
-        since: now,
-        gone_since: None,
-        ended_at: None,
-        told_at: None,
-        owed: None,
-        acknowledged_by: None,
-        acknowledged_at: None,
-        snoozed_by: None,
-        snoozed_until: None,
-    }
-}
-
-fn owe(alert: &mut Alert, rules: &TellRules, now: Timestamp) {
-    if alert.owed.is_some() || rules.ways.is_empty() || alert.snoozed_until.is_some_and(|until| now < until) {
-        return;
-    }
-    let lasted = !alert.finding.trouble.may_pass() || now.duration_since(alert.since) >= rules.after;
-    let telling = match alert.told_at {
-        None => lasted.then_some(Telling::Raised),
-        Some(_) if alert.acknowledged_at.is_some() => None,
-        Some(told) => {
-            let woken = alert.snoozed_until.is_some_and(|until| told < until);
-            (woken || now.duration_since(told) >= rules.repeat).then_some(Telling::Again)
-        }
-    };
-    alert.owed = telling.map(|telling| (telling, rules.ways.clone()));
-}
-
-fn ended(alert: &Alert, rules: &TellRules, now: Timestamp) -> Alert {
-    let mut alert = alert.clone();
-    let gone = *alert.gone_since.get_or_insert(now);
-    if !alert.finding.trouble.may_pass() || now.duration_since(gone) >= rules.after {
-        alert.ended_at = Some(now);
-        // Whoever was told hears that it is over; who was not, need not.
-        alert.owed = (alert.told_at.is_some() && !rules.ways.is_empty())
-            .then(|| (Telling::Cleared, rules.ways.clone()));
-    }
-    alert
-}
-
-/// The alert once one way has taken what is owed.
-#[must_use]
-pub fn told(alert: &Alert, way: Way, now: Timestamp) -> Alert {
-    let mut alert = alert.clone();
-    if let Some((telling, ways)) = alert.owed.take() {
-        let left: Vec<Way> = ways.into_iter().filter(|owed| *owed != way).collect();
-        if telling != Telling::Cleared {
-            alert.told_at = Some(now);
-        }
-        alert.owed = (!left.is_empty()).then_some((telling, left));
-    }
-    alert
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::hours::{self, Answer as Hours, HoursNote, Window};
 use super::person::{Addressee, stands_in};
 use super::question::{AddressSeen, Behind, Question, Served};
 use super::zones::{self, Known, Place};
-use crate::domain::consent::{Answer, answer, ends_at};
+use crate::domain::consent::{Answer, answer_of_both, ends_at};
 use crate::domain::patient::{Consent, Contact, Patient, Proxy};
 use crate::domain::phi::Phi;
 use crate::domain::words::{Authority, Channel, ContactStatus, PhiClass, ProxyMode, Reason};
@@ -56,6 +56,24 @@ impl Way<'_> {
     }
 }
 
+/// What speaks against a contact for good.
+#[derive(Debug)]
+struct Stop {
+    gate: Gate,
+    reason: Reason,
+    because: Option<String>,
+}
+
+/// The record that an answer rests on: by whose hand, of what scope, when; without what people write freely.
+fn weighed(record: &Consent) -> String {
+    let what = if record.granted { "granted" } else { "revoked" };
+    let purpose = record.purpose.map_or("every purpose", |purpose| purpose.as_str());
+    let channel = record.channel.map_or("every channel", |channel| channel.as_str());
+    let place = if record.address.is_some() { "this address" } else { "every address" };
+    let until = record.expires_at.map(|end| format!(", until {end}")).unwrap_or_default();
+    format!("{what} by {} for {purpose}, {channel}, {place} at {}{until}", record.source, record.at)
+}
+
 /// What is asked of every way of one message.
 pub(super) struct Asked<'q, 'a> {
     pub(super) q: &'q Question<'a>,
@@ -64,7 +82,8 @@ pub(super) struct Asked<'q, 'a> {
     pub(super) proxy: Option<&'a Proxy>,
     /// What was sent to them this week.
     pub(super) recent: &'q Recent,
-    pub(super) said: Cow<'q, [Consent]>,
+    /// What anybody behind one of their addresses said.
+    pub(super) at_addresses: &'q [Consent],
     pub(super) expires_at: Timestamp,
 }
 
@@ -72,32 +91,44 @@ impl<'a> Asked<'_, 'a> {
     /// Asks the gates of one contact, in their order.
     pub(super) fn way(&self, contact: &'a Contact) -> Way<'a> {
         match self.stop(contact) {
-            Some((gate, reason)) => {
-                Way { contact, state: State::Never { gate, reason }, because: None, hours: None }
+            Some(Stop { gate, reason, because }) => {
+                Way { contact, state: State::Never { gate, reason }, because, hours: None }
             }
             None => self.when(contact),
         }
     }
 
-    fn stop(&self, contact: &Contact) -> Option<(Gate, Reason)> {
+    fn stop(&self, contact: &Contact) -> Option<Stop> {
         let (q, purpose) = (self.q, self.q.message.purpose);
         if self.to.wants_none(purpose) {
-            return Some((Gate::OptOut, Reason::OptedOut));
+            let stated = self.to.preferences.iter().find(|p| p.purpose == purpose).and_then(|p| p.updated_at);
+            let when = stated.map(|at| format!(", stated {at}")).unwrap_or_default();
+            let because = Some(format!("the record prefers nothing for {purpose}{when}"));
+            return Some(Stop { gate: Gate::OptOut, reason: Reason::OptedOut, because });
         }
         let rule = q.rules.purpose(purpose);
-        match answer(&self.said, purpose, contact.channel, &contact.address, q.now) {
-            Answer::Revoked(_) => return Some((Gate::OptOut, Reason::OptedOut)),
+        let asked = (purpose, contact.channel, &contact.address);
+        match answer_of_both(self.to.consents, self.at_addresses, asked, q.now) {
+            Answer::Revoked(record) => {
+                let because = Some(weighed(record));
+                return Some(Stop { gate: Gate::OptOut, reason: Reason::OptedOut, because });
+            }
             Answer::Granted(_) => {}
-            Answer::Unsaid | Answer::Expired(_) => {
+            unsaid => {
                 if rule.needs_grant || (contact.channel == Channel::Voice && !rule.voice_allowed) {
-                    return Some((Gate::Consent, Reason::NoConsent));
+                    let because = Some(match unsaid {
+                        Answer::Expired(record) => weighed(record),
+                        _ => format!("nothing was said of {purpose} by {}", contact.channel),
+                    });
+                    return Some(Stop { gate: Gate::Consent, reason: Reason::NoConsent, because });
                 }
             }
         }
+        let plain = |gate| move |reason| Stop { gate, reason, because: None };
         self.confidential(contact)
-            .map(|reason| (Gate::Confidential, reason))
-            .or_else(|| contact_fault(contact, q).map(|reason| (Gate::ValidContact, reason)))
-            .or_else(|| self.content(contact).map(|reason| (Gate::Content, reason)))
+            .map(plain(Gate::Confidential))
+            .or_else(|| contact_fault(contact, q).map(plain(Gate::ValidContact)))
+            .or_else(|| self.content(contact).map(plain(Gate::Content)))
     }
 
     /// What somebody asked to be kept to one contact stays there; what a template marks as confidential goes to the
@@ -214,7 +245,10 @@ impl<'a> Asked<'_, 'a> {
 
     /// When what they have agreed to, or took back and granted again, may end.
     fn agreed_until(&self, contact: &Contact) -> Option<Timestamp> {
-        ends_at(&self.said, self.q.message.purpose, contact.channel, &contact.address, self.q.now)
+        let ends = |said: &[Consent]| {
+            ends_at(said, self.q.message.purpose, contact.channel, &contact.address, self.q.now)
+        };
+        [ends(self.to.consents), ends(self.at_addresses)].into_iter().flatten().min()
     }
 
     /// Where the reader may be, by all that is known of them.
@@ -307,12 +341,4 @@ fn contact_fault(contact: &Contact, q: &Question<'_>) -> Option<Reason> {
     }
     let served = q.served.iter().any(|s| s.channel == contact.channel);
     (!served).then_some(Reason::ProviderUnavailable)
-}
-
-/// What they said, and what anybody behind one of their addresses said.
-pub(super) fn said<'q>(to: &Addressee<'q>, at_addresses: &'q [Consent]) -> Cow<'q, [Consent]> {
-    if at_addresses.is_empty() {
-        return Cow::Borrowed(to.consents);
-    }
-    Cow::Owned(to.consents.iter().chain(at_addresses).cloned().collect())
 }

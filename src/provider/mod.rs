@@ -77,6 +77,11 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
         Err(Unheard::NoWebhook)
     }
 
+    /// Whether it answers this by itself, as it does the usual words for stop, start and help while nobody turns that off.
+    fn confirms(&self, _text: &str) -> bool {
+        false
+    }
+
     /// What the provider wants to read after a reply: that it is to send this back or say it, or `None`, nothing.
     fn answering(&self, _answer: Option<&Answer>) -> String {
         String::new()

@@ -105,7 +105,8 @@ async fn refuse(waiting: &mut mpsc::Receiver<Waiting>) {
 }
 
 fn count(received: Received) {
-    for (what, n) in [("moved", received.moved), ("known", received.known), ("parked", received.parked)] {
+    let Received { moved, known, parked, let_go } = received;
+    for (what, n) in [("moved", moved), ("known", known), ("parked", parked), ("let_go", let_go)] {
         if n > 0 {
             metrics::counter!("outreachd_receipts_total", "what" => what).increment(u64::from(n));
         }

@@ -20,6 +20,8 @@ fn letter(config: &Config, mail: &MailAnswer) -> Option<AnswerLetter> {
         channel: Channel::Email,
         intent: facts.intent,
         revokes: facts.revokes,
+        no_calls: false,
+        stops_all: false,
         asked: facts.asked,
         language: facts.language.clone(),
         // No relay confirms a stop.

@@ -18,15 +18,16 @@ use crate::domain::words::{Channel, Purpose};
 use crate::policy::reply::{Meaning, More, read, read_mail};
 use crate::provider::webhook::Answer;
 use crate::store::StoreError;
-use crate::store::rows::{Choice, ReplyAsk, ReplyOutcome};
+use crate::store::rows::{AnswerFacts, Choice, ReplyAsk, ReplyOutcome};
 
 /// How long the ledger may take. Providers wait 15 s in all (Twilio).
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Transactions that met are tried again so often.
 const TRIES: u32 = 5;
 
-/// Takes a reply; answers what is to be sent back, once: a webhook that comes again is answered with nothing. One that was
-/// kept for a while was `said_at` another time than now.
+/// Takes a reply; answers what is to be sent back. A webhook comes again where our answer to it was lost: it is answered as
+/// it was the first time, and nothing of it is written twice. One that was kept for a while was `said_at` another time than
+/// now.
 ///
 /// # Errors
 /// [`Refusal::Later`] where the ledger is away, [`Refusal::Unreadable`] where it will never take it.
@@ -36,14 +37,17 @@ pub(super) async fn take(
     said_at: Option<Timestamp>,
 ) -> Result<Option<Answer>, Refusal> {
     let config = &shared.config;
-    let ours = is_ours(shared, &reply);
+    let ours = is_ours_to_confirm(shared, &reply);
+    let may = config.safety.allows(&reply.from);
     let channel = reply.channel;
     let by_mail = channel == Channel::Email;
     let meaning = meaning(shared, &reply);
     let needs = |purpose: &Purpose| config.policy.purpose(*purpose).consent_default == ConsentDefault::None;
     let opt_in = Purpose::ALL.iter().copied().filter(needs).collect();
-    let outcome = written(shared, &ReplyAsk { reply, meaning, opt_in, said_at }).await?;
-    let what = if outcome == ReplyOutcome::Known { "known" } else { "new" };
+    let stops_all_from = config.replies.stops_all_from();
+    let ask = ReplyAsk { reply, meaning, opt_in, stops_all_from, said_at };
+    let outcome = written(shared, &ask).await?;
+    let what = if matches!(outcome, ReplyOutcome::Known { .. }) { "known" } else { "new" };
     metrics::counter!("outreachd_replies_total", "intent" => meaning.intent.as_str(), "what" => what)
         .increment(1);
     let told = match outcome {
@@ -54,21 +58,20 @@ pub(super) async fn take(
             shared.nudge();
             return Ok(None);
         }
-        ReplyOutcome::New { meaning, locale, site, choices, wrote_before, now, .. } => Told {
-            locale,
-            site,
-            choices,
-            hours: Some((wrote_before, now)),
-            ..Told::of(channel, meaning, ours)
-        },
+        ReplyOutcome::New { meaning, facts, .. } => Told::as_on_record(channel, meaning, ours, *facts),
+        ReplyOutcome::Known { first: Some(facts) } => {
+            Told::as_on_record(channel, meaning.answering(facts.intent, false), ours, *facts)
+        }
         // Somebody is on the line, however often we are asked what to say.
-        ReplyOutcome::Known if meaning.intent == Intent::Call => Told::of(channel, meaning, ours),
-        ReplyOutcome::Known => return Ok(None),
+        ReplyOutcome::Known { first: None } if meaning.intent == Intent::Call => {
+            Told::of(channel, meaning, ours)
+        }
+        ReplyOutcome::Known { first: None } => return Ok(None),
     };
     // Whoever was planned for is planned anew, and people are called.
     shared.nudge();
-    if by_mail {
-        // The answer is on record with the reply, and sent by `by_mail.rs`.
+    // The answer to a mail is on record with it, and sent by `by_mail.rs`. Nobody else is written to than may be.
+    if by_mail || !may {
         return Ok(None);
     }
     Ok(answer(&shared.config, &told))
@@ -78,9 +81,11 @@ pub(super) async fn take(
 /// who we are. Neither depends on anything that is on record.
 pub(super) fn at_once(shared: &Shared, reply: &Reply) -> Option<Answer> {
     let meaning = meaning(shared, reply);
-    let says = matches!(meaning.intent, Intent::Safety | Intent::Call) && reply.channel != Channel::Email;
+    let says = matches!(meaning.intent, Intent::Safety | Intent::Call)
+        && reply.channel != Channel::Email
+        && shared.config.safety.allows(&reply.from);
     if says {
-        answer(&shared.config, &Told::of(reply.channel, meaning, is_ours(shared, reply)))
+        answer(&shared.config, &Told::of(reply.channel, meaning, is_ours_to_confirm(shared, reply)))
     } else {
         None
     }
@@ -91,9 +96,13 @@ fn meaning(shared: &Shared, reply: &Reply) -> Meaning {
     read(reply.text.expose(), reply.keyword, &shared.more)
 }
 
-/// Whether stops are confirmed by us.
-fn is_ours(shared: &Shared, reply: &Reply) -> bool {
-    shared.config.provider(&reply.provider).is_some_and(|p| p.opt_out_reply == OptOutReply::Ours)
+/// Whether a stop, a start and a call for help are for us to confirm: the provider confirms what it says that it has taken
+/// for one, and the words that are its own.
+fn is_ours_to_confirm(shared: &Shared, reply: &Reply) -> bool {
+    let section = shared.config.provider(&reply.provider);
+    let is_off = section.is_some_and(|section| section.opt_out_reply == OptOutReply::Ours);
+    let provider = shared.providers.get(&reply.provider);
+    is_off || (reply.keyword.is_none() && !provider.is_some_and(|p| p.confirms(reply.text.expose())))
 }
 
 /// What the answer depends on.
@@ -102,6 +111,10 @@ pub(super) struct Told {
     pub(super) intent: Intent,
     /// Nothing more goes there.
     pub(super) revokes: bool,
+    /// No calls go there.
+    pub(super) no_calls: bool,
+    /// What revokes is one word for texts and calls.
+    pub(super) stops_all: bool,
     /// The channel that is asked for.
     pub(super) asked: Option<Channel>,
     /// Of what was written, or asked for.
@@ -116,11 +129,24 @@ pub(super) struct Told {
 }
 
 impl Told {
+    fn as_on_record(channel: Channel, meaning: Meaning, ours: bool, facts: AnswerFacts) -> Self {
+        Self {
+            locale: facts.locale,
+            site: facts.site,
+            choices: facts.choices,
+            hours: Some((facts.wrote_before, facts.now)),
+            stops_all: facts.stops_all,
+            ..Self::of(channel, meaning, ours)
+        }
+    }
+
     fn of(channel: Channel, meaning: Meaning, ours: bool) -> Self {
         Self {
             channel,
             intent: meaning.intent,
             revokes: meaning.revokes,
+            no_calls: meaning.no_calls,
+            stops_all: false,
             asked: meaning.channel,
             language: meaning.language.map(str::to_owned),
             ours,
@@ -211,9 +237,12 @@ fn text(told: &Told, texts: &Texts, site: Option<&SiteSection>) -> Option<&'stat
         Intent::Answer => texts.answered,
         Intent::Unclear => texts.unclear,
         Intent::Late => texts.late,
-        _ if told.revokes && told.channel == Channel::Voice => texts.no_calls,
-        Intent::Cancel if told.revokes && told.ours => by(texts.stopped_visit, mail.stopped_visit),
-        _ if told.revokes && told.ours => by(texts.stopped, mail.stopped),
+        _ if told.revokes && told.channel == Channel::Voice => texts.no_calls.of(told.stops_all),
+        Intent::Cancel if told.revokes && told.ours => {
+            by(texts.stopped_visit.of(told.stops_all || told.no_calls), mail.stopped_visit)
+        }
+        _ if told.revokes && told.ours => by(texts.stopped.of(told.stops_all || told.no_calls), mail.stopped),
+        Intent::Stop if told.no_calls && !told.revokes => texts.stopped_calls,
         Intent::Start if told.ours => by(texts.started, mail.started),
         Intent::Help if told.ours => by(texts.help, mail.help),
         Intent::Text | Intent::Cancel if !told.revokes => closed()?,

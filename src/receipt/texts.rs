@@ -7,9 +7,11 @@ use crate::domain::words::{Channel, Purpose};
 pub(super) struct Texts {
     /// BCP-47.
     pub(super) tag: &'static str,
-    pub(super) stopped: &'static str,
+    pub(super) stopped: Stopped,
     /// The word may have been meant for a visit.
-    pub(super) stopped_visit: &'static str,
+    pub(super) stopped_visit: Stopped,
+    /// Texts go on.
+    pub(super) stopped_calls: &'static str,
     pub(super) started: &'static str,
     pub(super) help: &'static str,
     pub(super) safety: &'static str,
@@ -19,7 +21,7 @@ pub(super) struct Texts {
     /// Said to whoever calls us; the key that stops is told.
     pub(super) called: &'static str,
     /// Said to whoever has pressed it.
-    pub(super) no_calls: &'static str,
+    pub(super) no_calls: Stopped,
     /// One of the answers that a message offers has come.
     pub(super) answered: &'static str,
     /// It may answer several messages: `{choices}` are some of [`Self::choice`].
@@ -40,6 +42,21 @@ pub(super) struct Texts {
     pub(super) call: &'static str,
     /// What is said otherwise in a mail.
     pub(super) by_mail: ByMail,
+}
+
+/// What is said of a stop.
+pub(super) struct Stopped {
+    /// Of the channel that it came over.
+    one: &'static str,
+    /// Of texts and calls.
+    all: &'static str,
+}
+
+impl Stopped {
+    /// Of texts and calls, or of one of them.
+    pub(super) const fn of(&self, all: bool) -> &'static str {
+        if all { self.all } else { self.one }
+    }
 }
 
 /// The texts that a mail has of its own: a stop there is one of mails.
@@ -100,9 +117,17 @@ pub(super) fn in_language(tag: &str) -> &'static Texts {
 
 const ENGLISH: Texts = Texts {
     tag: "en",
-    stopped: "{name}: You will get no more texts from us at this number. Reply START to get them again.",
-    stopped_visit: "{name}: You will get no more texts from us at this number. If you meant your visit, we will check. \
-        {call}Reply START to get texts again.",
+    stopped: Stopped {
+        one: "{name}: You will get no more texts from us at this number. Reply START to get them again.",
+        all: "{name}: You will get no more texts or calls from us at this number. Reply START to get texts again.",
+    },
+    stopped_visit: Stopped {
+        one: "{name}: You will get no more texts from us at this number. If you meant your visit, we will check. \
+            {call}Reply START to get texts again.",
+        all: "{name}: You will get no more texts or calls from us at this number. If you meant your visit, we will \
+            check. {call}Reply START to get texts again.",
+    },
+    stopped_calls: "{name}: You will get no more calls from us at this number. Texts go on; reply STOP to stop them.",
     started: "{name}: You will get texts from us again. Reply HELP for help, STOP to stop.",
     help: "{name} texts you about visits and care. {call}In an emergency call {emergency}. Reply STOP to stop.",
     safety: "Nobody reads this right now. If you or someone else may be in danger, call {emergency} now.",
@@ -114,7 +139,10 @@ const ENGLISH: Texts = Texts {
     ],
     called: "Hello. This is {name}. We call and write about visits and care. {call}To stop our calls to your number, \
         press 9.",
-    no_calls: "You will get no more calls from us at this number. Goodbye.",
+    no_calls: Stopped {
+        one: "You will get no more calls from us at this number. Goodbye.",
+        all: "You will get no more calls or texts from us at this number. Goodbye.",
+    },
     answered: "{name}: Thank you, we have your answer.",
     unclear: "{name}: We have asked you more than one thing. Reply with the number of the one you mean, our oldest text \
         first: {choices}",
@@ -146,9 +174,19 @@ const ENGLISH: Texts = Texts {
 
 const SPANISH: Texts = Texts {
     tag: "es",
-    stopped: "{name}: No recibirá más mensajes nuestros en este número. Responda START para recibirlos otra vez.",
-    stopped_visit: "{name}: No recibirá más mensajes nuestros en este número. Si se refería a su cita, lo revisaremos. \
-        {call}Responda START para recibir mensajes otra vez.",
+    stopped: Stopped {
+        one: "{name}: No recibirá más mensajes nuestros en este número. Responda START para recibirlos otra vez.",
+        all: "{name}: No recibirá más mensajes ni llamadas nuestras en este número. Responda START para recibir mensajes \
+            otra vez.",
+    },
+    stopped_visit: Stopped {
+        one: "{name}: No recibirá más mensajes nuestros en este número. Si se refería a su cita, lo revisaremos. \
+            {call}Responda START para recibir mensajes otra vez.",
+        all: "{name}: No recibirá más mensajes ni llamadas nuestras en este número. Si se refería a su cita, lo \
+            revisaremos. {call}Responda START para recibir mensajes otra vez.",
+    },
+    stopped_calls: "{name}: No recibirá más llamadas nuestras en este número. Los mensajes siguen; responda ALTO para no \
+        recibirlos.",
     started: "{name}: Recibirá nuestros mensajes otra vez. Responda AYUDA para ayuda, ALTO para no recibir más.",
     help: "{name} le escribe sobre citas y cuidados. {call}En una emergencia llame al {emergency}. Responda ALTO para \
         no recibir más.",
@@ -163,7 +201,10 @@ const SPANISH: Texts = Texts {
     ],
     called: "Hola. Le habla {name}. Llamamos y escribimos sobre citas y cuidados. {call}Para no recibir más llamadas en \
         su número, oprima el 9.",
-    no_calls: "No recibirá más llamadas nuestras en este número. Adiós.",
+    no_calls: Stopped {
+        one: "No recibirá más llamadas nuestras en este número. Adiós.",
+        all: "No recibirá más llamadas ni mensajes nuestros en este número. Adiós.",
+    },
     answered: "{name}: Gracias, tenemos su respuesta.",
     unclear: "{name}: Le hemos preguntado más de una cosa. Responda con el número de la que quiere contestar, primero \
         nuestro mensaje más antiguo: {choices}",
@@ -197,8 +238,15 @@ const SPANISH: Texts = Texts {
 
 const CHINESE: Texts = Texts {
     tag: "zh-Hans",
-    stopped: "{name}：我们不会再向此号码发送短信。回复 START 可重新接收。",
-    stopped_visit: "{name}：我们不会再向此号码发送短信。如果您是指预约，我们会核实。{call}回复 START 可重新接收短信。",
+    stopped: Stopped {
+        one: "{name}：我们不会再向此号码发送短信。回复 START 可重新接收。",
+        all: "{name}：我们不会再向此号码发送短信或拨打电话。回复 START 可重新接收短信。",
+    },
+    stopped_visit: Stopped {
+        one: "{name}：我们不会再向此号码发送短信。如果您是指预约，我们会核实。{call}回复 START 可重新接收短信。",
+        all: "{name}：我们不会再向此号码发送短信或拨打电话。如果您是指预约，我们会核实。{call}回复 START 可重新接收短信。",
+    },
+    stopped_calls: "{name}：我们不会再拨打此号码。短信会继续；回复 STOP 停止接收。",
     started: "{name}：您将重新收到我们的短信。回复 HELP 获取帮助，回复 STOP 停止接收。",
     help: "{name}就预约和护理事宜向您发送短信。{call}紧急情况请拨打 {emergency}。回复 STOP 停止接收。",
     safety: "目前无人查看此短信。如果您或他人可能有危险，请立即拨打 {emergency}。",
@@ -209,7 +257,10 @@ const CHINESE: Texts = Texts {
         "{name}：今后我们将尽可能先给您发短信。回复 电话 可先接电话，回复 STOP 停止接收短信。",
     ],
     called: "您好，这里是{name}。我们就预约和护理事宜联系您。{call}如不希望再接到我们的来电，请按 9。",
-    no_calls: "我们不会再拨打此号码。再见。",
+    no_calls: Stopped {
+        one: "我们不会再拨打此号码。再见。",
+        all: "我们不会再拨打此号码，也不会再发送短信。再见。",
+    },
     answered: "{name}：谢谢，我们已收到您的答复。",
     unclear: "{name}：我们向您提过不止一个问题。请回复您要答复的那一项的数字（按发送时间先后）：{choices}",
     choice: "{digit} = {subject}（{site}）",
@@ -257,7 +308,10 @@ mod tests {
     #[test]
     fn the_texts_that_the_law_asks_for_say_what_they_must() {
         for texts in ALL {
-            assert!(texts.stopped.contains("{name}") && texts.stopped.contains("START"), "{}", texts.tag);
+            for stopped in [&texts.stopped, &texts.stopped_visit].map(|s| [s.of(false), s.of(true)]).concat()
+            {
+                assert!(stopped.contains("{name}") && stopped.contains("START"), "{}", texts.tag);
+            }
             assert!(texts.help.contains("{name}") && texts.help.contains("{call}"), "{}", texts.tag);
             assert!(
                 texts.safety.contains("{emergency}") && !texts.safety.contains("{name}"),

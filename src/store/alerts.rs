@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Result;
 use crate::domain::alert::Alert;
 use crate::domain::ids::WorkerId;
+use crate::domain::words::WorkKind;
 pub use crate::policy::watch::Vitals;
 
 /// The ledger's part in alerts. As elsewhere, a method is one transaction.
@@ -23,7 +24,7 @@ pub trait Alerts {
     async fn alerts(&self) -> Result<(Vec<Alert>, Timestamp)>;
 
     /// Writes alerts as they are known after a look, as far as `worker` still has the watch: what people said of them stays
-    /// as it stands here, unless an alert begins anew. Forgets those that have ended a month ago. False: it has it no more.
+    /// as it stands here, unless an alert begins anew or has outgrown what was acknowledged. Forgets those that have ended a month ago. False: it has it no more.
     async fn keep_alerts(&self, worker: WorkerId, alerts: &[Alert]) -> Result<bool>;
 
     /// What somebody says of an alert that stands. `None`: none of that key stands.
@@ -36,21 +37,21 @@ pub trait Alerts {
 /// What somebody on call says of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlertAnswer {
-    /// They look after it: it is not told again.
+    /// They look after it: it is not told again before there is [`OUTGROWN`](crate::policy::watch::OUTGROWN) times as much.
     Acknowledge,
     /// Nothing is told of it for so long.
     Snooze(SignedDuration),
 }
 
 /// How many patients are behind what is wrong.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Behind {
     /// A message to them has been due for a minute and more.
     pub waiting: u64,
     /// Nobody knows whether their message arrived.
     pub unknown: u64,
-    /// There is work about them that nobody has claimed in time.
-    pub overdue: u64,
+    /// There is work about them that nobody has claimed in time; by its kind.
+    pub overdue: Vec<(WorkKind, u64)>,
 }
 
 impl Behind {

@@ -110,7 +110,12 @@ impl Hold {
     }
 }
 
-/// Whether the guard against surges counts it, and may hold it.
-pub(super) fn is_guarded(facts: &MessageFacts) -> bool {
-    facts.priority != Priority::Urgent && facts.purpose != Purpose::Emergency && facts.campaign_id.is_none()
+/// Whether the guard against surges counts it.
+pub(super) fn is_counted(facts: &MessageFacts) -> bool {
+    facts.purpose != Purpose::Emergency && facts.campaign_id.is_none()
+}
+
+/// Whether the guard against surges may hold it: what is urgent calls people, and goes on.
+fn is_guarded(facts: &MessageFacts) -> bool {
+    facts.priority != Priority::Urgent && is_counted(facts)
 }

@@ -31,6 +31,9 @@ pub trait Keeping {
     /// whether there may be more.
     async fn erase_old(&self, ask: &Expiry) -> Result<Erased>;
 
+    /// What was said at a patient's addresses, and how their record was changed by others than the EHR; oldest first.
+    async fn patient_word(&self, id: &PatientId) -> Result<PatientWord>;
+
     /// All that is known of a patient; `None`: nothing.
     async fn patient_record(&self, id: &PatientId) -> Result<Option<PatientRecord>>;
 }
@@ -114,9 +117,8 @@ pub struct PatientRecord {
     pub ids: Vec<PatientId>,
     /// `None`: they never were in the directory, or were erased from it.
     pub patient: Option<Patient>,
-    /// What was said at their addresses, by whoever stands behind them.
-    pub said: Vec<Consent>,
-    pub changes: Vec<RecordChange>,
+    /// Beside the record: by whoever stands behind their addresses, or about them.
+    pub word: PatientWord,
     /// Newest first.
     pub messages: Vec<(MessageRow, Vec<AttemptRow>)>,
     pub replies: Vec<ReplyRecord>,
@@ -132,6 +134,38 @@ pub struct RecordChange {
     pub evidence: String,
     /// The consent that it took the place of.
     pub superseded: Option<Consent>,
+}
+
+/// What patients said elsewhere than in their record: a STOP binds the address, whoever stands behind it.
+#[derive(Clone, Debug, Default)]
+pub struct PatientWord {
+    pub said: Vec<Consent>,
+    pub changes: Vec<RecordChange>,
+}
+
+impl PatientWord {
+    /// As JSON, with addresses masked, and without what people write freely.
+    #[must_use]
+    pub fn masked(&self) -> (Vec<Value>, Vec<Value>) {
+        let said = self.said.iter().map(|said| {
+            json!({
+                "purpose": said.purpose, "channel": said.channel, "address": said.address.as_ref().map(Phi::masked),
+                "granted": said.granted, "at": said.at, "source": said.source,
+            })
+        });
+        let changes = self.changes.iter().map(|c| json!({"at": c.at, "by": c.by, "what": c.what}));
+        (said.collect(), changes.collect())
+    }
+
+    /// As JSON, nothing masked.
+    #[must_use]
+    pub fn to_json(&self) -> (Vec<Value>, Vec<Value>) {
+        let change = |c: &RecordChange| {
+            let superseded = c.superseded.as_ref().map(consent);
+            json!({"at": c.at, "by": c.by, "what": c.what, "evidence": c.evidence, "superseded": superseded})
+        };
+        (self.said.iter().map(consent).collect(), self.changes.iter().map(change).collect())
+    }
 }
 
 /// A reply as it is on record.
@@ -160,15 +194,7 @@ impl PatientRecord {
     /// The whole record as JSON, nothing masked.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let said: Vec<Value> = self.said.iter().map(consent).collect();
-        let changes: Vec<Value> = self
-            .changes
-            .iter()
-            .map(|c| {
-                let superseded = c.superseded.as_ref().map(consent);
-                json!({"at": c.at, "by": c.by, "what": c.what, "evidence": c.evidence, "superseded": superseded})
-            })
-            .collect();
+        let (said, changes) = self.word.to_json();
         let replies: Vec<Value> = self
             .replies
             .iter()

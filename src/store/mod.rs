@@ -150,6 +150,9 @@ pub trait Store:
     /// Reserves slots of the shared rate gate, never further ahead than the horizon.
     async fn reserve(&self, ask: &Reserve) -> Result<Reserved>;
 
+    /// How many slots of these keys were handed out today (UTC), by key.
+    async fn used_today(&self, keys: &[&str]) -> Result<std::collections::BTreeMap<String, u64>>;
+
     /// Spends from budgets; an entry that would cross a limit is refused whole. One answer per entry.
     async fn spend(&self, entries: &[Spend]) -> Result<Vec<bool>>;
 
@@ -262,8 +265,8 @@ pub trait Store:
 
     // For people, again.
 
-    /// Gives up the route that a message waits to try again: it is decided upon anew, at once, without that route. False:
-    /// it does not wait for such a try.
+    /// Gives up the route that a message waits to try again: it is decided upon anew, at once, without that route; or the
+    /// answer to what was sent, for which its plan waits: the next way is taken at once. False: it waits for neither.
     async fn next_route(&self, id: MessageId) -> Result<bool>;
 
     /// Parked bodies that wait for repair, oldest first.

@@ -1,7 +1,7 @@
 //! Replies as they go into the ledger, and what became of them.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{AnswerName, MessageId, SiteId};
 use crate::domain::phi::Phi;
@@ -16,6 +16,8 @@ pub struct ReplyAsk {
     pub meaning: Meaning,
     /// Purposes that nothing is sent for until the patient agrees: a START is no such agreement.
     pub opt_in: Vec<Purpose>,
+    /// From then on a stop by text or call ends both; `None`: never.
+    pub stops_all_from: Option<Timestamp>,
     /// When it came, where that is a while ago: by this it is known what the patient said last.
     pub said_at: Option<Timestamp>,
 }
@@ -29,7 +31,7 @@ pub struct QuestionAsk {
 }
 
 /// One of several messages that a reply may answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// That answers it so.
     pub digit: u8,
@@ -37,27 +39,41 @@ pub struct Choice {
     pub purpose: Purpose,
 }
 
+/// What the answer to a reply depends on beside its words, from the moment in which it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerFacts {
+    /// As the answer to the message that it follows.
+    pub intent: Intent,
+    /// Of that message's text, BCP-47; `None`: nothing was ever sent to that number.
+    pub locale: Option<String>,
+    /// That message's.
+    pub site: Option<SiteId>,
+    /// Where it is unclear which message is meant: what it can be, in the order in which they were sent.
+    pub choices: Vec<Choice>,
+    /// When something that people read last came from there.
+    pub wrote_before: Option<Timestamp>,
+    /// The ledger's clock, when it came first.
+    pub now: Timestamp,
+    /// A stop was one of texts and calls alike.
+    pub stops_all: bool,
+}
+
 /// What became of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyOutcome {
     /// It is on record already, and nothing has changed.
-    Known,
+    Known {
+        /// What its answer depended on; `None`: it is a mail, whose answer is on record with it, or its patient was
+        /// erased since.
+        first: Option<Box<AnswerFacts>>,
+    },
     /// It is on record, and all that follows from it.
     New {
         /// As the answer to the message that it follows.
         meaning: Meaning,
-        /// Of that message's text, BCP-47; `None`: nothing was ever sent to that number.
-        locale: Option<String>,
-        /// That message's.
-        site: Option<SiteId>,
-        /// Where it is unclear which message is meant: what it can be, in the order in which they were sent.
-        choices: Vec<Choice>,
-        /// When something that people read last came from there.
-        wrote_before: Option<Timestamp>,
+        facts: Box<AnswerFacts>,
         /// A record has changed by it.
         changed: bool,
-        /// The ledger's clock.
-        now: Timestamp,
     },
 }
 

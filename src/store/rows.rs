@@ -30,7 +30,7 @@ pub use super::callbacks::{
 pub use super::holds::{Hold, HoldRow, HoldScope, HoldState, HoldThen, OnRelease};
 pub use super::look_ups::{LookUpAsk, LostAttempt};
 pub use super::mail_answers::{ANSWER_USEFUL, MailAnswer, MailAnswerEnd, MailAnswerFacts};
-pub use super::replies::{Choice, QuestionAsk, ReplyAsk, ReplyOutcome, ReplyText};
+pub use super::replies::{AnswerFacts, Choice, QuestionAsk, ReplyAsk, ReplyOutcome, ReplyText};
 pub use super::work::{WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept};
 
 /// The ledger's clocks, by configuration.
@@ -454,6 +454,7 @@ pub struct Begin {
 #[derive(Clone, Debug)]
 pub struct Rider {
     pub message: MessageId,
+    pub site: Option<SiteId>,
     pub token: i64,
     pub step: u16,
     pub state: PatientState,
@@ -727,6 +728,9 @@ pub struct MessageRow {
     /// The message in whose text it is told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<MessageId>,
+    /// The hold that it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<HoldId>,
     #[serde(skip)]
     pub explanation: Option<String>,
     #[serde(skip)]
@@ -784,6 +788,8 @@ pub struct Received {
     pub known: u32,
     /// Receipts for which there is no attempt: kept, and looked at again.
     pub parked: u32,
+    /// Receipts for which there is no attempt, and no room to keep them.
+    pub let_go: u32,
 }
 
 /// A patient's page: the message whose link leads to it, and what is on record of whom it was for.
@@ -796,7 +802,7 @@ pub struct PageRow {
     /// In which the text around the link was written.
     pub locale: String,
     pub begun_at: Timestamp,
-    /// An alias followed; `None`: not in the directory.
+    /// An alias followed; `None`: not in the directory, or somebody else reads for them.
     pub patient: Option<Patient>,
     pub revision: i64,
     /// What was said at the address, by whomever stands behind it.

@@ -10,14 +10,15 @@ macro_rules! rank {
     };
 }
 
-/// Whether the attempt's status rises by the result.
+/// Whether the attempt's status rises by the result, or the result was found to say more than what stands there, the
+/// attempt being locked.
 macro_rules! attempt_rises {
     () => {
         concat!(
-            "(CASE i.attempt_status WHEN 'sending' THEN 0 WHEN 'unknown' THEN 1 WHEN 'sent' THEN 2 WHEN 'failed' THEN 3 ",
+            "((CASE i.attempt_status WHEN 'sending' THEN 0 WHEN 'unknown' THEN 1 WHEN 'sent' THEN 2 WHEN 'failed' THEN 3 ",
             "WHEN 'undelivered' THEN 4 WHEN 'delivered' THEN 5 WHEN 'read' THEN 6 END) > ",
             "(CASE a.status WHEN 'sending' THEN 0 WHEN 'unknown' THEN 1 WHEN 'sent' THEN 2 WHEN 'failed' THEN 3 ",
-            "WHEN 'undelivered' THEN 4 WHEN 'delivered' THEN 5 WHEN 'read' THEN 6 END)"
+            "WHEN 'undelivered' THEN 4 WHEN 'delivered' THEN 5 WHEN 'read' THEN 6 END) OR i.outweighs)"
         )
     };
 }
@@ -105,7 +106,7 @@ macro_rules! decided {
             // So may the end of the hold.
             "WHEN i.held_by IS NOT NULL AND i.due_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = i.held_by ",
             "AND h.released_at IS NULL AND (h.until IS NULL OR h.until > now())) THEN now() ELSE i.due_at END, ",
-            "held_by = i.held_by, ",
+            "held_by = i.held_by, site = COALESCE(m.site, i.site), ",
             "channel = COALESCE(i.channel, m.channel), explanation = i.explanation, lease_token = NULL, lease_owner = NULL, ",
             "lease_until = NULL, changed_at = CASE WHEN ", decision_is_told!(), " THEN now() ELSE m.changed_at END, ",
             "seq = m.seq + CASE WHEN i.event_key IS NOT NULL AND ", decision_is_told!(), " THEN 1 ELSE 0 END "
@@ -219,7 +220,7 @@ macro_rules! not_stopped {
             "NOT EXISTS (SELECT 1 FROM stops h WHERE (h.cause <> 'surge_hold' OR (m.priority > 0 ",
             "AND m.purpose <> 'emergency' AND m.campaign_id IS NULL)) ",
             "AND (h.cause <> 'awaiting_approval' OR (m.purpose = 'emergency' AND NOT m.test)) AND (h.scope = 'all' OR (h.scope = 'source' AND h.value = m.source) ",
-            "OR (h.scope = 'site' AND h.value = m.site) OR (h.scope = 'template' AND h.value = m.template) ",
+            "OR (h.scope = 'site' AND h.value = COALESCE(m.site, i.site)) OR (h.scope = 'template' AND h.value = m.template) ",
             "OR (h.scope = 'purpose' AND h.value = m.purpose) OR (h.scope = 'channel' AND h.value = i.channel) ",
             "OR (h.scope = 'provider' AND h.value = i.provider) OR (h.scope = 'campaign' AND h.value = m.campaign_id)))"
         )
@@ -232,7 +233,7 @@ macro_rules! begun {
         concat!(
             "status = CASE WHEN ",
             rank!("m.status"),
-            " = 0 THEN 'sending' ELSE m.status END, reason = NULL, held_by = NULL, ",
+            " = 0 THEN 'sending' ELSE m.status END, reason = NULL, held_by = NULL, site = COALESCE(m.site, i.site), ",
             "channel = i.channel, tries = i.number, last_attempt = i.attempt, merged_into = NULL, explanation = i.explanation "
         )
     };

@@ -35,7 +35,7 @@ pub struct WorkItem {
     pub alerts: u16,
 }
 
-/// Which work items.
+/// Which work items: words of danger first, then by when they are due; of what is closed, the newest first.
 #[derive(Clone, Debug, Default)]
 pub struct WorkFilter {
     /// Of one of these sites; none given: of any, or of none.
@@ -47,8 +47,8 @@ pub struct WorkFilter {
     /// Empty: whatever the source.
     pub sources: Vec<SourceName>,
     pub message: Option<MessageId>,
-    /// Those older than this one.
-    pub before: Option<WorkItemId>,
+    /// Those that follow this one.
+    pub after: Option<WorkItemId>,
     /// At most 1,000.
     pub limit: u32,
 }

@@ -15,6 +15,7 @@ mod signs;
 mod tasks;
 mod tell;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::span;
-use crate::domain::alert::Alert;
+use crate::domain::alert::{Alert, Level, Way};
 use crate::domain::ids::WorkerId;
 use crate::policy::watch::{TellRules, look, told, wrong};
 use crate::store::StoreError;
@@ -93,10 +94,14 @@ impl Watch<'_> {
     /// What is owed, also of what an earlier look, or another worker, has found.
     async fn tell(&self) -> Result<(), StoreError> {
         let store = &self.lookout.store;
-        let (known, now) = store.alerts().await?;
-        for mut alert in known.into_iter().filter(|alert| alert.owed.is_some()).take(AT_ONCE) {
+        let (mut known, now) = store.alerts().await?;
+        known.retain(|alert| alert.owed.is_some());
+        // A mailbox that takes nothing must not stand before what nobody has heard of.
+        known.sort_by_key(|alert| (alert.told_at.is_some(), alert.finding.level == Level::Look));
+        let mut failed: HashSet<Way> = HashSet::new();
+        for mut alert in known.into_iter().take(AT_ONCE) {
             let Some((telling, ways)) = alert.owed.clone() else { continue };
-            for way in ways {
+            for way in ways.into_iter().filter(|way| !failed.contains(way)).collect::<Vec<_>>() {
                 if !store.take_watch(self.worker, self.lease).await? {
                     return Ok(());
                 }
@@ -106,6 +111,7 @@ impl Watch<'_> {
                     .increment(1);
                 if !taken {
                     tracing::warn!(alert = alert.key, %way, "people on call could not be told; it is tried again");
+                    failed.insert(way);
                     continue;
                 }
                 alert = told(&alert, way, now);

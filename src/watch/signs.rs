@@ -1,4 +1,5 @@
-//! What can be seen at this moment: in the ledger, and of the broker and the providers by whoever has a connection.
+//! What can be seen at this moment: in the ledger, by the workers' signs of life, and of the broker by whoever has a
+//! connection.
 
 use std::sync::Arc;
 
@@ -7,8 +8,7 @@ use serde_json::Value;
 
 use crate::broker::{Broker, BrokerState};
 use crate::config::Config;
-use crate::dispatch::Dispatcher;
-use crate::domain::words::Priority;
+use crate::domain::words::{Channel, Priority};
 use crate::policy::watch::Signs;
 use crate::store::pulse::OldestDue;
 use crate::store::rows::{HoldScope, HoldState, WorkerRow};
@@ -21,8 +21,6 @@ pub struct Lookout {
     pub config: Arc<Config>,
     /// Absent where none is configured, or nobody here has a connection.
     pub broker: Option<Broker>,
-    /// Absent where no worker runs in this process.
-    pub dispatcher: Option<Dispatcher>,
 }
 
 /// What was seen.
@@ -65,14 +63,13 @@ impl Lookout {
                 now.duration_since(worker.seen_at).unsigned_abs() <= self.config.worker.heartbeat_stale
             })
             .collect();
-        let out = self.dispatcher.as_ref().map(Dispatcher::channels_out).unwrap_or_default();
         let stops =
             holds.iter().filter(|row| row.hold.scope == HoldScope::All && row.state == HoldState::InForce);
         let signs = Signs {
             workers: alive.len(),
             broker: self.broker.as_ref().map(|broker| *broker.state().borrow() == BrokerState::Up),
             breakers: breakers(&alive),
-            channels_out: out.iter().map(ToString::to_string).collect(),
+            channels_out: channels_out(&alive),
             stopped_by: stops.map(|row| row.hold.placed_by.clone()).collect(),
             oldest_urgent: oldest_of(&oldest, true),
             oldest: oldest_of(&oldest, false),
@@ -85,19 +82,76 @@ impl Lookout {
 /// Providers that some worker leaves alone, or has on trial.
 fn breakers(workers: &[&WorkerRow]) -> Vec<String> {
     let mut open: Vec<String> = Vec::new();
-    for worker in workers {
-        let lanes = worker.state.get("lanes").and_then(Value::as_array).map(Vec::as_slice);
-        for lane in lanes.unwrap_or_default() {
-            let text = |name: &str| lane.get(name).and_then(Value::as_str).unwrap_or_default();
-            if text("breaker") != "closed" && !open.iter().any(|known| known == text("provider")) {
-                open.push(text("provider").to_owned());
-            }
+    for lane in lanes(workers) {
+        if text(lane, "breaker") != "closed" && !open.iter().any(|known| known == text(lane, "provider")) {
+            open.push(text(lane, "provider").to_owned());
         }
     }
     open
 }
 
+/// Channels of patients for which no worker has a provider that may be given a message, but for probes.
+fn channels_out(workers: &[&WorkerRow]) -> Vec<String> {
+    let share = |lane: &Value| lane.get("share_percent").and_then(Value::as_u64);
+    // A worker of an earlier release does not say it of a lane.
+    let to_patients = |lane: &Value| lane.get("live").and_then(Value::as_bool) != Some(false);
+    let is_out = |channel: &str| {
+        let mut lanes =
+            lanes(workers).filter(|lane| text(lane, "channel") == channel && to_patients(lane)).peekable();
+        lanes.peek().is_some() && lanes.all(|lane| share(lane) == Some(0))
+    };
+    Channel::ALL.iter().map(|channel| channel.as_str()).filter(|c| is_out(c)).map(str::to_owned).collect()
+}
+
+fn lanes<'w>(workers: &'w [&WorkerRow]) -> impl Iterator<Item = &'w Value> {
+    workers.iter().filter_map(|worker| worker.state.get("lanes").and_then(Value::as_array)).flatten()
+}
+
+fn text<'v>(lane: &'v Value, name: &str) -> &'v str {
+    lane.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
 fn oldest_of(oldest: &[OldestDue], urgent: bool) -> f64 {
     let of_kind = oldest.iter().filter(|due| (due.priority == Priority::Urgent) == urgent);
     of_kind.map(|due| due.seconds).fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::ids::WorkerId;
+
+    fn worker(lanes: &[(&str, &str, &str, u64, bool)]) -> WorkerRow {
+        let lanes: Vec<Value> = lanes
+            .iter()
+            .map(|(provider, channel, breaker, share, live)| {
+                json!({"provider": provider, "channel": channel, "breaker": breaker, "share_percent": share, "live": live})
+            })
+            .collect();
+        WorkerRow {
+            id: WorkerId::generate(),
+            name: "w".to_owned(),
+            started_at: Timestamp::UNIX_EPOCH,
+            seen_at: Timestamp::UNIX_EPOCH,
+            state: json!({ "lanes": lanes }),
+        }
+    }
+
+    #[test]
+    fn a_channel_is_out_where_no_worker_has_a_provider_for_it() {
+        let fails = worker(&[
+            ("one", "sms", "open", 0, true),
+            ("two", "sms", "open", 0, true),
+            ("sim", "sms", "closed", 100, false),
+            ("mail", "email", "closed", 100, true),
+            ("voice", "voice", "half_open", 0, true),
+        ]);
+        let well = worker(&[("one", "sms", "recovering", 10, true), ("voice", "voice", "open", 0, true)]);
+        assert_eq!(channels_out(&[&fails]), ["sms", "voice"]);
+        assert_eq!(channels_out(&[&fails, &well]), ["voice"]);
+        assert!(channels_out(&[]).is_empty());
+        assert_eq!(breakers(&[&fails, &well]), ["one", "two", "voice"]);
+    }
 }

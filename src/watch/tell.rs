@@ -11,6 +11,7 @@ use crate::callback::{Courier, Letter, NoTls};
 use crate::config::Config;
 use crate::config::callback::Callback;
 use crate::config::events::CallbacksSection;
+use crate::config::notify::NotifySection;
 use crate::domain::alert::{Alert, Level, Telling, Way};
 use crate::domain::destination::Exception;
 use crate::domain::ids::{AttemptId, EventId, MessageId, ProviderName, SendKey};
@@ -45,7 +46,8 @@ pub struct Teller {
     relay: Option<Smtp>,
     mailboxes: Vec<String>,
     organisation: String,
-    runbook: String,
+    notify: NotifySection,
+    public_url: Option<String>,
     /// The console's page of alerts, where it has a public address.
     console: Option<String>,
 }
@@ -78,7 +80,8 @@ impl Teller {
             relay,
             mailboxes: notify.email.clone(),
             organisation: config.organisation.name.clone(),
-            runbook: notify.runbook.clone(),
+            notify: notify.clone(),
+            public_url: public.cloned(),
             console: public.map(|url| format!("{}/#/alerts", url.trim_end_matches('/'))),
         })
     }
@@ -86,15 +89,19 @@ impl Teller {
     /// The ways that are set.
     #[must_use]
     pub fn ways(&self) -> Vec<Way> {
-        let set = [(Way::Webhook, self.webhook.is_some()), (Way::Email, self.relay.is_some())];
-        set.into_iter().filter_map(|(way, is_set)| is_set.then_some(way)).collect()
+        let mailboxes = if self.relay.is_some() { self.mailboxes.len() } else { 0 };
+        let webhook = self.webhook.as_ref().map(|_| Way::Webhook);
+        let email = (0..mailboxes).filter_map(|place| u16::try_from(place).ok().map(Way::Email));
+        webhook.into_iter().chain(email).collect()
     }
 
     /// Tells one alert one way; whether it was taken.
     pub async fn tell(&self, way: Way, alert: &Alert, telling: Telling, now: Timestamp) -> bool {
         let notice = self.notice(alert, telling, now);
-        match (way, &self.webhook) {
-            (Way::Webhook, Some(to)) => {
+        // What is not set any more was when it came to be owed: nobody is there to be told.
+        match way {
+            Way::Webhook => {
+                let Some(to) = &self.webhook else { return true };
                 let letter = Letter {
                     id: notice_id(alert, telling),
                     body: &notice.to_string(),
@@ -103,9 +110,10 @@ impl Teller {
                 };
                 self.courier.post(to, &letter).await.answer == Answer::Taken
             }
-            (Way::Email, _) => self.mail(&notice).await,
-            // It was owed when it was still set: nobody is there to be told.
-            (Way::Webhook, None) => true,
+            Way::Email(place) => match self.mailboxes.get(usize::from(place)) {
+                Some(mailbox) => self.mail(mailbox, &notice).await,
+                None => true,
+            },
         }
     }
 
@@ -133,7 +141,7 @@ impl Teller {
             Telling::Again => "still",
             Telling::Cleared => "over",
         };
-        let runbook = format!("{}#{}", self.runbook, finding.trouble);
+        let runbook = self.notify.runbook_of(finding.trouble, self.public_url.as_deref());
         let text = format!(
             "[{head}] {}: {} Since {}. First: {}. Runbook: {runbook}",
             self.organisation,
@@ -150,8 +158,8 @@ impl Teller {
         })
     }
 
-    /// To each mailbox; taken where one relay conversation went well.
-    async fn mail(&self, notice: &Value) -> bool {
+    /// To one mailbox; whether the relay took it.
+    async fn mail(&self, mailbox: &str, notice: &Value) -> bool {
         let Some(relay) = &self.relay else { return true };
         let text = |name: &str| notice.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let head = text("text");
@@ -164,14 +172,13 @@ impl Teller {
         }
         lines.extend(notice.get("console").and_then(Value::as_str).map(|url| format!("Console: {url}")));
         let body = lines.join("\n") + "\n";
-        let mut taken = false;
-        for mailbox in &self.mailboxes {
-            match relay.send(&letter(mailbox, &subject, &body)).await {
-                Ok(_) => taken = true,
-                Err(error) => tracing::warn!(%error, "a mail to people on call was not taken"),
+        match relay.send(&letter(mailbox, &subject, &body)).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(%error, "a mail to people on call was not taken");
+                false
             }
         }
-        taken
     }
 }
 

@@ -215,7 +215,7 @@ async fn what_was_parked_is_listed_and_replayed_after_repair() {
     assert!(listed.contains("d-1") && !listed.contains("Canarissima"), "{listed}");
     let id = |place: usize| rows[place]["id"].as_str().unwrap().to_owned();
     assert!(!office.run(&["dead", "show", &id(1)]).good().contains("Canarissima"));
-    assert_eq!(office.run(&["dead", "show", &id(0), "--raw"]).good(), misspelt);
+    assert_eq!(office.run(&["dead", "show", &id(0), "--raw", "--reason", "to repair it"]).good(), misspelt);
 
     assert_eq!(office.run(&["dead", "replay"]).code, Some(1), "everything is replayed only when asked for");
     let dry = office.run(&["dead", "replay", "--reason", "unknown_template", "--dry-run"]).good();
@@ -272,6 +272,7 @@ async fn holds_are_placed_listed_and_released() {
     for wrong in [
         ["hold", "channel", "pigeon", "--reason", "x"].as_slice(),
         &["hold", "all", "everybody", "--reason", "x"],
+        &["hold", "template", "preferences-chanced", "--reason", "x"],
         &["hold", "all", "--reason", "x", "--until", "2020-01-01T00:00:00Z"],
     ] {
         office.run(wrong).bad();

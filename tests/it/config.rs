@@ -66,6 +66,10 @@ phone = "+13125550100"
 language = "es-MX"
 quiet_hours = { start = "21:00", end = "08:00" }
 holidays = ["2026-12-25"]
+portal_url = "https://portal.example.org"
+[site.opt_out]
+en = "Text STOP to end these messages."
+es = "Envíe STOP para terminar estos mensajes."
 [site.name]
 en = "Lakeside North"
 es = "Lakeside Norte"
@@ -167,6 +171,8 @@ fn a_clinic_is_read_whole() {
     assert_eq!(site.timezone.iana_name(), Some("America/Chicago"), "the organisation's");
     assert_eq!(site.name.get("en-US"), "Lakeside North");
     assert_eq!(site.name.get("ht"), "Lakeside Norte", "the site's own language, by its parent");
+    assert_eq!(site.opt_out.as_ref().unwrap().get("en"), "Text STOP to end these messages.");
+    assert_eq!(site.portal_url.as_deref(), Some("https://portal.example.org"));
     assert_eq!(site.hours.len(), 2);
     let sender = site.senders.email.as_ref().unwrap();
     assert_eq!(

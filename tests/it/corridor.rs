@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use outreachd::config::secret::Secret;
+use outreachd::domain::ids::{HoldId, SiteId};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::Reason;
 use outreachd::simulator::{Faults, NumberRule, ProviderKind, Simulator, SimulatorConfig, measure};
-use outreachd::store::rows::MessageFilter;
+use outreachd::store::rows::{Counts, Hold, HoldScope, MessageFilter, OnRelease};
 use reqwest::Url;
 use serde_json::json;
 use sqlx::PgPool;
@@ -232,6 +234,62 @@ async fn what_is_wrong_with_one_recipient_is_tried_over_no_other_provider() {
             assert_eq!(lane["breaker"], "closed", "no fault of the provider: {lane}");
         }
     }
+    house.close().await;
+}
+
+/// A hold by a person on one thing.
+fn stop(scope: HoldScope, value: &str) -> Hold {
+    Hold {
+        id: HoldId::generate(),
+        scope,
+        value: value.to_owned(),
+        cause: Reason::OperatorHold,
+        reason: "drill".to_owned(),
+        placed_by: "u17".to_owned(),
+        placed_at: Timestamp::UNIX_EPOCH,
+        until: None,
+        on_release: OnRelease::Send,
+    }
+}
+
+/// A provider that is taken out of service is no reason to wait while another one serves; a place that is stopped is
+/// stopped for its patients, whether the job names it or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_stop_is_what_stops() {
+    let (house, backup) = with_backups(SimulatorConfig::default()).await;
+    let people = (0..20).map(|n| patient(&format!("P{n}"), "sms", &format!("+131255501{n:02}")));
+    let mut north = patient("north", "sms", "+13125550199");
+    north["site"] = json!("lakeside-north");
+    house.publish("patient.upsert", &people.chain([north]).collect::<Vec<_>>()).await;
+    let (first, second) = (stop(HoldScope::Provider, "sim-sms"), stop(HoldScope::Provider, "backup-sms"));
+    house.store.place_hold(&first).await.unwrap();
+    let jobs =
+        |name: &str| (0..20).map(|n| job(&format!("{name}-{n}"), &format!("P{n}"))).collect::<Vec<_>>();
+    house.publish("job", &jobs("a")).await;
+    house.until_status(MessageStatus::Sent, 20).await;
+    let hits = |simulator: &Simulator| simulator.stats().of(ProviderKind::TwilioSms).hits;
+    assert_eq!((hits(&house.simulator), hits(&backup)), (0, 20), "all of them by the other provider");
+
+    house.store.place_hold(&second).await.unwrap();
+    house.publish("job", &jobs("b")).await;
+    let held = |counts: &Counts| {
+        let held = counts.messages.iter().filter(|m| m.reason == Some(Reason::OperatorHold));
+        held.map(|m| m.count).sum::<u64>()
+    };
+    house.until("20 that wait for a provider", |counts| held(counts) == 20).await;
+    for hold in [&first, &second] {
+        assert!(house.store.release_hold(hold.id, "u17", None).await.unwrap());
+    }
+    house.until_status(MessageStatus::Sent, 40).await;
+
+    house.store.place_hold(&stop(HoldScope::Site, "lakeside-north")).await.unwrap();
+    house.publish("job", &[job("c", "north"), job("d", "P1")]).await;
+    house.until_status(MessageStatus::Sent, 41).await;
+    house.until("one that waits for its site", |counts| held(counts) == 1).await;
+    let filter =
+        MessageFilter { site: SiteId::parse("lakeside-north"), limit: 9, ..MessageFilter::default() };
+    let of_site = house.store.messages(&filter).await.unwrap();
+    assert_eq!(of_site.iter().map(|row| row.facts.job_id.as_str()).collect::<Vec<_>>(), ["c"]);
     house.close().await;
 }
 

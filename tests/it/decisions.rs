@@ -5,11 +5,11 @@ use jiff::{SignedDuration, Timestamp};
 use outreachd::dispatch::explain;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Channel, Reason, Recipient};
-use outreachd::simulator::SimulatorConfig;
+use outreachd::simulator::{ProviderKind, SimulatorConfig};
 use outreachd::store::rows::{Counts, MessageFilter, MessageRow};
 use serde_json::{Value, json};
 
-use crate::support::house::{House, job, patient};
+use crate::support::house::{House, job, of, patient};
 
 /// A house that counts and keeps hours, by no rule but the patients' own.
 async fn house() -> House {
@@ -55,6 +55,28 @@ async fn the_second_text_of_a_day_waits_and_a_mail_does_not_count() {
     let told = held.explanation.unwrap();
     assert!(told.contains("1 of 1 today, 1 of 3 in seven days"), "{told}");
     assert!(held.due_at.unwrap() > Timestamp::now(), "until tomorrow");
+    house.close().await;
+}
+
+/// Three workers, and fifty jobs for one patient at once: what they may not send, none of them does.
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_jobs_at_once_never_cross_a_cap() {
+    let mut house = House::open_with(SimulatorConfig::default(), |config| {
+        config.policy.cap.per_day = 3;
+        config.policy.cap.per_week = 3;
+    })
+    .await;
+    house.start().await;
+    house.start().await;
+    house.publish("patient.upsert", &[patient("P1", "sms", "+13125550142")]).await;
+    let jobs: Vec<Value> = (0..50).map(|n| job(&format!("j{n}"), "P1")).collect();
+    house.publish("job", &jobs).await;
+    let waits = |counts: &Counts| {
+        let held = counts.messages.iter().filter(|m| m.reason == Some(Reason::FrequencyCap));
+        held.map(|m| m.count).sum::<u64>() == 47 && of(counts, MessageStatus::Sent) == 3
+    };
+    house.until("3 sent, and 47 that wait for another day", waits).await;
+    assert_eq!(house.simulator.stats().of(ProviderKind::TwilioSms).hits, 3, "at the provider, too");
     house.close().await;
 }
 

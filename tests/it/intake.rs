@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use outreachd::app;
 use outreachd::config::Config;
-use outreachd::domain::ids::{SourceName, WorkerId};
+use outreachd::domain::ids::{SiteId, SourceName, WorkerId};
 use outreachd::domain::words::Reason;
 use outreachd::intake::again::Again;
 use outreachd::intake::gatekeeper::Arrival;
 use outreachd::intake::{Gatekeeper, Incoming, Intake, Outcome};
-use outreachd::store::rows::{CancelOutcome, ParkedFilter, ParkedRow};
+use outreachd::store::rows::{CancelOutcome, MessageFilter, ParkedFilter, ParkedRow};
 use serde_json::{Value, json};
 
 use crate::support::shared::TestDatabase;
@@ -63,7 +63,7 @@ async fn parked(intake: &Intake, reason: Reason) -> Vec<ParkedRow> {
 async fn open() -> (Intake, TestDatabase) {
     let database = TestDatabase::create().await;
     let text = format!(
-        "[store]\nurl = \"{}\"\n[[source]]\nname = \"ehr\"\namqp_user = \"ehr-user\"\n[[source]]\nname = \"lab\"\n",
+        "[store]\nurl = \"{}\"\n[[source]]\nname = \"ehr\"\namqp_user = \"ehr-user\"\n[[source]]\nname = \"lab\"\nsite = \"north\"\n[[site]]\nid = \"north\"\nname = \"North\"\n",
         database.url()
     );
     let config = Arc::new(Config::from_toml(&text).unwrap());
@@ -92,6 +92,11 @@ async fn a_source_with_a_broker_user_is_that_users_alone_and_nothing_is_lost_or_
     let told: Vec<String> = intake.submit(items).await.unwrap().iter().map(word).collect();
     let expected: Vec<&str> = table.iter().map(|(.., expected)| *expected).collect();
     assert_eq!(told, expected);
+
+    let filter = MessageFilter { site: SiteId::parse("north"), limit: 9, ..MessageFilter::default() };
+    let of_site = intake.store.messages(&filter).await.unwrap();
+    let of_site: Vec<&str> = of_site.iter().map(|row| row.facts.source.as_str()).collect();
+    assert_eq!(of_site, ["lab"], "the site of its source, where the job names none");
 
     // Whoever named a source that is not theirs is not taken for it, now or when it goes in again.
     let refused = parked(&intake, Reason::SourceNotAllowed).await;

@@ -25,6 +25,7 @@ mod cli;
 mod config;
 mod corridor;
 mod decisions;
+mod deploy;
 mod doctor;
 mod harness;
 mod http;

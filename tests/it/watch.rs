@@ -58,7 +58,7 @@ async fn people_on_call_are_told_once_and_that_it_is_over() {
     let keys = vec![SigningKey::parse(KEY).unwrap()];
     config.notify.webhook = Some(Callback { url, keys: keys.clone() });
     config.notify.heartbeat = Some(Callback { url: heartbeat, keys: Vec::new() });
-    config.notify.email = vec!["oncall@example.org".to_owned()];
+    config.notify.email = vec!["oncall@example.org".to_owned(), "second@example.org".to_owned()];
     config.notify.smtp =
         outside.providers("sim").unwrap().into_iter().find_map(|section| match section.settings {
             ProviderSettings::Smtp(settings) => Some(settings),
@@ -79,10 +79,10 @@ async fn people_on_call_are_told_once_and_that_it_is_over() {
     let bad = json!({"id": "a1", "template": "no-such", "patient_id": "P1", "data": {"name": "Zebulonia"}});
     let put = store.admit(&parked(&bad.to_string())).await.unwrap();
     assert!(put.outcomes.is_empty());
-    until("a webhook and a mail", || got.lock().unwrap().len() == 1 && outside.hits().len() == 1).await;
+    until("a webhook and a mail", || got.lock().unwrap().len() == 1 && outside.hits().len() == 2).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let told = got.lock().unwrap().clone();
-    assert_eq!((told.len(), outside.hits().len()), (1, 1), "two workers look; people are told once");
+    assert_eq!((told.len(), outside.hits().len()), (1, 2), "two workers look; each mailbox is told once");
     let (headers, notice) = &told[0];
     let header = |name: &str| headers[name].to_str().unwrap();
     let body = serde_json::to_string(notice).unwrap();
@@ -93,6 +93,14 @@ async fn people_on_call_are_told_once_and_that_it_is_over() {
     );
     assert!(!body.contains("Zebulonia") && !body.contains("P1"), "{body}");
     assert!(header("webhook-signature").starts_with("v1,") && !header("webhook-id").is_empty());
+
+    let measures = client.get(format!("{base}/metrics")).send().await.unwrap().text().await.unwrap();
+    for line in [
+        "outreachd_trouble{kind=\"dead_jobs\",subject=\"\",level=\"look\"} 1",
+        "outreachd_alerts_undelivered 0",
+    ] {
+        assert!(measures.lines().any(|known| known == line), "{line} is not in {measures}");
+    }
 
     // Somebody says that they look after it; it is over; both ways hear it once.
     let list: Value = get(&client, &format!("{base}/v1/alerts")).await;
@@ -115,7 +123,7 @@ async fn people_on_call_are_told_once_and_that_it_is_over() {
     store.mark_replayed(&ids).await.unwrap();
     // Whoever has the watch stops; the other goes on where it stood.
     one.stop().await;
-    until("the end is told", || got.lock().unwrap().len() == 2 && outside.hits().len() == 2).await;
+    until("the end is told", || got.lock().unwrap().len() == 2 && outside.hits().len() == 4).await;
     assert_eq!(got.lock().unwrap()[1].1["type"], "alert.cleared");
     let list: Value = get(&client, &format!("{base}/v1/alerts")).await;
     assert_eq!(list["alerts"][0]["acknowledged_by"], "local");

@@ -91,6 +91,8 @@ per_day = 0
 per_week = 0
 [policy.digest]
 most = 1
+[policy.surge]
+learning_factor = 1000000
 [[site]]
 id = "lakeside-north"
 name = { en = "Lakeside Health North", es = "Lakeside Health Norte", zh-Hans = "湖畔医疗北院" }

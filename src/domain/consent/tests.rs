@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::ids::PatientId;
-use crate::domain::patient::{Name, Unsaid};
+use crate::domain::patient::{Name, Person, Proxy, ProxyPerson, Unsaid};
+use crate::domain::words::{Authority, ProxyMode};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_790_000_000 + second).unwrap()
@@ -161,6 +162,7 @@ fn a_snapshot_may_narrow_and_never_widen() {
         kind: None,
         status: ContactStatus::Ok,
         status_at: None,
+        says_status: false,
         verified_at: Some(at(0)),
         valid_until: None,
         private: true,
@@ -206,6 +208,7 @@ fn what_we_found_out_of_a_contact_stands_until_its_sender_knows_better() {
         kind: None,
         status,
         status_at: found.map(at),
+        says_status: false,
         verified_at: None,
         valid_until: None,
         private: false,
@@ -213,20 +216,48 @@ fn what_we_found_out_of_a_contact_stands_until_its_sender_knows_better() {
         leave_message: None,
         extension: None,
     };
-    let sent = |when, status| {
+    let sent = |when, status, says_status| {
         let mut patient = patient(when);
-        patient.contacts = vec![contact(status, None)];
+        patient.contacts = vec![Contact { says_status, ..contact(status, None) }];
         patient
     };
     let mut stored = patient(10);
     stored.contacts = vec![contact(ContactStatus::Bad, Some(20))];
     let after = |incoming: Patient| merge_patient(&stored, incoming).patient.contacts;
-    assert_eq!(after(sent(15, ContactStatus::Ok)), stored.contacts, "sent before we found out");
-    assert_eq!(after(sent(21, ContactStatus::Ok))[0].status, ContactStatus::Ok);
-    assert_eq!(after(sent(15, ContactStatus::Wrong))[0].status, ContactStatus::Wrong, "the sender says more");
-    let mut moved = sent(15, ContactStatus::Ok);
+    let (ok, wrong) = (ContactStatus::Ok, ContactStatus::Wrong);
+    assert_eq!(after(sent(15, ok, true)), stored.contacts, "sent before we found out");
+    assert_eq!(after(sent(21, ok, false)), stored.contacts, "an update that says nothing of it");
+    assert_eq!(after(sent(21, ok, true)), vec![contact(ok, None)], "the sender knows better");
+    assert_eq!(after(sent(15, wrong, true))[0].status, wrong, "the sender says more");
+    let verified = |second| {
+        let mut patient = sent(21, ok, false);
+        patient.contacts[0].verified_at = Some(at(second));
+        after(patient)[0].status
+    };
+    assert_eq!((verified(19), verified(21)), (ContactStatus::Bad, ok), "verified before, and since");
+    let mut moved = sent(15, ok, false);
     moved.contacts[0].address = Phi::new("+13125550143");
-    assert_eq!(after(moved)[0].status, ContactStatus::Ok, "another address");
+    assert_eq!(after(moved)[0].status, ok, "another address");
+    // The same of somebody who stands in for them.
+    let mother = |status, found| Proxy {
+        person: ProxyPerson::Person(Box::new(Person {
+            name: None,
+            language: None,
+            timezone: None,
+            contacts: vec![contact(status, found)],
+        })),
+        relationship: None,
+        authority: Authority::Guardian,
+        mode: ProxyMode::Instead,
+        purposes: None,
+        from: None,
+        until: None,
+        evidence: None,
+    };
+    stored.proxies = vec![mother(wrong, Some(20))];
+    let mut again = sent(21, ok, false);
+    again.proxies = vec![mother(ok, None)];
+    assert_eq!(merge_patient(&stored, again).patient.proxies, stored.proxies);
 }
 
 fn any_consent() -> impl Strategy<Value = Consent> {

@@ -73,6 +73,7 @@ fn contact(fields: &mut Fields<'_>, region: Region) -> Option<Contact> {
         kind: kind.or(known_kind).map(|kind| kind.as_str().to_owned()),
         status: status.unwrap_or(ContactStatus::Ok),
         status_at: None,
+        says_status: status.is_some(),
         verified_at,
         valid_until,
         private: private.unwrap_or(false),

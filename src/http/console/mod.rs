@@ -41,6 +41,8 @@ const ASSETS: &[(&str, &str, &str)] = &[
     ("patients.js", SCRIPT, include_str!("assets/patients.js")),
     ("templates.js", SCRIPT, include_str!("assets/templates.js")),
     ("audit.js", SCRIPT, include_str!("assets/audit.js")),
+    // For whoever an alert has woken: nothing in it is anybody's.
+    ("runbook.md", "text/plain; charset=utf-8", include_str!("../../../deploy/runbook.md")),
 ];
 
 /// `GET /`.

@@ -1,6 +1,7 @@
 //! What a reply means. People write as people do: in capitals, with accents or without, politely, with a heart behind
 //! it, with a finger beside the key.
 //!
+//! 0. A reaction to a text of ours ("Liked “...”") says nothing of what it quotes: `reaction.rs` drops that first.
 //! 1. The whole reply is a stop word, give or take courtesies: it stops, whatever else is configured. Then the words for
 //!    starting again, for help, for a language and for another way.
 //! 2. Otherwise it is searched: for danger first, then for a wrong number, for a visit that is off, and for a wish to be
@@ -10,9 +11,10 @@
 //! 4. Everything else is for people to read.
 //!
 //! **A false alarm costs a call, a missed one a life**: words of safety are found in every position, and "no" before
-//! them takes nothing back. The words stand in `words.rs`, and what becomes of some two hundred replies in `examples.txt`.
+//! them takes nothing back. The words stand in `words.rs`, and what becomes of some four hundred replies in `examples.txt`.
 
 pub mod answers;
+mod reaction;
 mod words;
 
 use crate::domain::reply::{Intent, Keyword};
@@ -26,6 +28,10 @@ const WRONG_MOST_WORDS: usize = 12;
 /// As the first or the last sentence of a longer reply, these say what they say alone.
 const CLEAR: &[&str] =
     &["stop", "stopall", "stop all", "unsubscribe", "opt out", "optout", "quit", "alto", "basta", "退订"];
+
+/// The same of calls: within a sentence they are said of other things.
+const CLEAR_OF_CALLS: &[&str] =
+    &["dont call", "do not call", "no call", "no calls", "no llamar", "no llamen", "no llame", "no llamadas"];
 
 /// What a clinic adds to the words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +54,8 @@ pub struct Meaning {
     pub intent: Intent,
     /// Nothing more is to go to this address.
     pub revokes: bool,
+    /// No more calls are to go to this number.
+    pub no_calls: bool,
     /// The word is one that is said of visits, too.
     is_visits_word: bool,
     /// How the wish to stop or to start was known.
@@ -94,6 +102,7 @@ impl Meaning {
         Self {
             intent,
             revokes,
+            no_calls: false,
             is_visits_word: false,
             by: By::Word,
             is_for_staff: false,
@@ -142,7 +151,9 @@ impl Meaning {
             Intent::Cancel => Some(WorkKind::MaybeCancelVisit),
             Intent::Text | Intent::Late => Some(WorkKind::Reply),
             Intent::Answer if self.is_for_staff => Some(WorkKind::Reply),
-            Intent::Stop | Intent::WrongNumber if self.revokes && matches!(self.by, By::Plain) => {
+            Intent::Stop | Intent::WrongNumber
+                if (self.revokes || self.no_calls) && matches!(self.by, By::Plain) =>
+            {
                 Some(WorkKind::Reply)
             }
             Intent::Stop
@@ -150,6 +161,8 @@ impl Meaning {
             | Intent::Help
             | Intent::WrongNumber
             | Intent::Complaint
+            | Intent::Reaction
+            | Intent::Machine
             | Intent::Call
             | Intent::Channel
             | Intent::Language
@@ -171,7 +184,13 @@ pub fn read(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
         (Some(Keyword::Stop), _) if meaning.revokes => meaning,
         (
             Some(Keyword::Stop),
-            Intent::Text | Intent::Start | Intent::Help | Intent::Channel | Intent::Language,
+            Intent::Text
+            | Intent::Reaction
+            | Intent::Machine
+            | Intent::Start
+            | Intent::Help
+            | Intent::Channel
+            | Intent::Language,
         ) => told(Intent::Stop),
         (Some(Keyword::Stop), _) => Meaning { revokes: true, by: By::Provider, ..meaning },
         (Some(Keyword::Start), Intent::Text) => told(Intent::Start),
@@ -190,6 +209,16 @@ pub fn read_mail(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
     }
     let (meaning, said) =
         (read(text, keyword, more), normalised(&text.chars().take(MAX_CHARS).collect::<String>()));
+    // No mail tells a number that could be called no more: people read what it says of calls.
+    let meaning = match meaning.intent {
+        Intent::Stop if meaning.no_calls && !meaning.revokes => {
+            Meaning { by: By::Plain, ..Meaning::of(Intent::Text, None) }
+        }
+        _ => Meaning { no_calls: false, ..meaning },
+    };
+    if meaning.intent == Intent::Reaction {
+        return meaning;
+    }
     let off = words::ALL.iter().find(|w| w.no_mail.iter().any(|no| is_said(&said, no)));
     match (off, meaning.intent) {
         (Some(_), _) if meaning.revokes => meaning,
@@ -201,8 +230,27 @@ pub fn read_mail(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
 
 fn by_words(text: &str, more: &More) -> Meaning {
     let text: String = text.chars().take(MAX_CHARS).collect();
-    let read = normalised(&text);
-    whole(&bare(&read), more).unwrap_or_else(|| within(&text, &read, more))
+    match reaction::beside(&text) {
+        Some(behind) if normalised(behind).is_empty() => Meaning::of(Intent::Reaction, None),
+        Some(behind) => Meaning { by: By::Plain, ..own_words(behind, more) },
+        None => own_words(&text, more),
+    }
+}
+
+fn own_words(text: &str, more: &More) -> Meaning {
+    let read = normalised(text);
+    let meaning = whole(&bare(&read), more).unwrap_or_else(|| within(text, &read, more));
+    match meaning.intent {
+        Intent::Text if !meaning.revokes && is_by_machine(&read) => Meaning::of(Intent::Machine, None),
+        _ => meaning,
+    }
+}
+
+/// Whether a telephone says this by itself.
+fn is_by_machine(read: &str) -> bool {
+    let starts =
+        |said: &&str| read.strip_prefix(said).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+    words::ALL.iter().any(|w| w.machine.iter().any(starts))
 }
 
 /// The word that a reply is. Of a mail it may be the first line alone, and what follows is the patient's own.
@@ -271,15 +319,17 @@ fn within(text: &str, read: &str, more: &More) -> Meaning {
     let visit = any(|w| w.visit).or_else(|| sentence(text, false, |s| tag_of(s, |w| w.cancel)));
     let revoking = any(|w| w.revoking)
         .or_else(|| sentence(text, true, |s| CLEAR.contains(&s).then(|| tag_of(s, |w| w.stop))?));
+    let no_calls =
+        any(|w| w.no_calls).or_else(|| sentence(text, true, |s| CLEAR_OF_CALLS.contains(&s).then_some(None)));
     let found = [
         (Intent::Safety, danger),
         (Intent::WrongNumber, wrong),
         (Intent::Cancel, visit),
-        (Intent::Stop, revoking),
+        (Intent::Stop, revoking.or(no_calls)),
     ];
     let first = found.into_iter().find_map(|(intent, tag)| tag.map(|tag| Meaning::of(intent, tag)));
     let meaning = first.unwrap_or_else(|| Meaning::of(Intent::Text, None));
-    Meaning { revokes: revoking.is_some(), by: By::Plain, ..meaning }
+    Meaning { revokes: revoking.is_some(), no_calls: no_calls.is_some(), by: By::Plain, ..meaning }
 }
 
 fn tag_of(said: &str, list: fn(&Words) -> &'static [&'static str]) -> Option<Option<&'static str>> {

@@ -18,7 +18,7 @@ fn known() -> Vec<&'static str> {
     let lists = |w: &'static Words| {
         [
             w.stop, w.cancel, w.start, w.help, w.language, w.voice, w.email, w.sms, w.yes, w.no, w.revoking,
-            w.no_mail, w.visit, w.wrong, w.safety, w.harmless, w.not, w.around,
+            w.no_calls, w.no_mail, w.visit, w.wrong, w.safety, w.harmless, w.machine, w.not, w.around,
         ]
     };
     words::ALL.iter().flat_map(lists).flatten().copied().collect()

@@ -38,10 +38,13 @@ fn outcome(meaning: Meaning) -> String {
         Intent::Complaint => "no more of this purpose",
         Intent::Late => "told the phone",
         Intent::Answer | Intent::Unclear => unreachable!("told by what is asked"),
-        Intent::Stop | Intent::Cancel | Intent::Text => "",
+        Intent::Stop | Intent::Cancel | Intent::Reaction | Intent::Text => "",
+        Intent::Machine => "nobody has read it",
     };
     let stop = if meaning.revokes { "no more texts" } else { "" };
-    let effects: Vec<&str> = [stop, done, work].into_iter().filter(|effect| !effect.is_empty()).collect();
+    let calls = if meaning.no_calls { "no more calls" } else { "" };
+    let effects: Vec<&str> =
+        [stop, calls, done, work].into_iter().filter(|effect| !effect.is_empty()).collect();
     format!("{} | {}", meaning.intent, effects.join(", "))
 }
 
@@ -175,7 +178,8 @@ fn the_lists_are_written_as_replies_are_read() {
     for w in words::ALL {
         let lists = [
             w.stop, w.cancel, w.start, w.help, w.language, w.voice, w.email, w.sms, w.yes, w.no, w.digits,
-            w.revoking, w.no_mail, w.visit, w.wrong, w.safety, w.harmless, w.not, w.around,
+            w.revoking, w.no_calls, w.no_mail, w.visit, w.wrong, w.safety, w.harmless, w.machine, w.not,
+            w.around,
         ];
         for said in lists.into_iter().flatten() {
             assert_eq!(normalised(said), *said, "{}", w.tag);

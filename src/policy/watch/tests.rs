@@ -1,6 +1,14 @@
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
+use crate::domain::alert::{Alert, Way};
+
+/// A patient in danger.
+fn danger(n: u128) -> WorkItemId {
+    WorkItemId(Uuid::from_u128(n))
+}
 
 fn well() -> Signs {
     Signs { workers: 1, broker: Some(true), ..Signs::default() }
@@ -35,9 +43,18 @@ fn every_sign_has_its_finding() {
         (|s| s.vitals.outbox = 10_001, &[(Trouble::EventsWait, "", Look)]),
         (|s| s.vitals.unknown = 3, &[(Trouble::OutcomeUnknown, "", Look)]),
         (|s| s.vitals.work_open = 1, &[(Trouble::WorkOpen, "", Look)]),
-        (|s| s.vitals.work_overdue = 1, &[(Trouble::WorkOverdue, "", Bad)]),
-        (|s| s.vitals.safety_open = 1, &[(Trouble::SafetyUnread, "", Bad)]),
-        (|s| s.vitals.surges = 1, &[(Trouble::SurgeHeld, "", Bad)]),
+        (
+            |s| s.vitals.work_overdue = vec![(WorkKind::Reply, 3), (WorkKind::Safety, 1)],
+            &[(Trouble::WorkOverdue, "reply", Bad), (Trouble::WorkOverdue, "safety", Bad)],
+        ),
+        (
+            |s| s.vitals.safety_open = vec![danger(1), danger(2)],
+            &[
+                (Trouble::SafetyUnread, "00000000-0000-0000-0000-000000000001", Bad),
+                (Trouble::SafetyUnread, "00000000-0000-0000-0000-000000000002", Bad),
+            ],
+        ),
+        (|s| s.vitals.surges = vec!["source/ehr".into()], &[(Trouble::SurgeHeld, "source/ehr", Bad)]),
         (
             |s| s.vitals.results_dead = vec![(SourceName::parse("ehr").unwrap(), 4)],
             &[(Trouble::ResultsDead, "ehr", Look)],
@@ -65,7 +82,13 @@ fn the_most_urgent_comes_first_and_lengths_are_spoken() {
     let signs = Signs {
         workers: 0,
         oldest: 7_300.0,
-        vitals: Vitals { parked: 2, safety_open: 1, ..Vitals::default() },
+        vitals: Vitals {
+            parked: 2,
+            safety_open: vec![danger(1)],
+            work_overdue: vec![(WorkKind::OutcomeUnknown, 2)],
+            surges: vec!["template/recall".into()],
+            ..Vitals::default()
+        },
         ..well()
     };
     let told: Vec<String> = wrong(&signs).into_iter().map(|f| f.what).collect();
@@ -74,6 +97,8 @@ fn the_most_urgent_comes_first_and_lengths_are_spoken() {
         [
             "No worker is running: nothing is sent.",
             "A patient wrote words of danger, and it is not closed.",
+            "Nobody has claimed 2 work items of kind outcome unknown in time.",
+            "Far more than usual was asked for by template recall, and is held.",
             "The oldest message in the queue has been due for 2 h.",
             "2 jobs could not be accepted.",
         ]
@@ -93,7 +118,7 @@ impl Desk {
         let rules = TellRules {
             after: SignedDuration::from_mins(2),
             repeat: SignedDuration::from_hours(1),
-            ways: vec![Way::Webhook, Way::Email],
+            ways: vec![Way::Webhook, MAIL],
         };
         Self { alerts: Vec::new(), now: "2026-11-20T03:00:00Z".parse().unwrap(), rules, heard: Vec::new() }
     }
@@ -103,6 +128,14 @@ impl Desk {
             self.alerts.retain(|known| known.key != alert.key);
             self.alerts.push(alert);
         }
+    }
+
+    /// As the ledger writes it down.
+    fn acknowledge(&mut self, key: &str) {
+        let alert = self.alerts.iter_mut().find(|alert| alert.key == key).unwrap();
+        alert.acknowledged_by = Some("ana".into());
+        alert.acknowledged_at = Some(self.now);
+        alert.acknowledged_below = Some(alert.finding.extent * OUTGROWN);
     }
 
     /// Time passes, somebody looks, and what is owed is told by every way that works.
@@ -124,7 +157,8 @@ impl Desk {
     }
 }
 
-const BOTH: &[Way] = &[Way::Webhook, Way::Email];
+const MAIL: Way = Way::Email(0);
+const BOTH: &[Way] = &[Way::Webhook, MAIL];
 
 #[test]
 fn what_may_pass_is_told_once_it_has_lasted_and_told_as_over_once_it_is() {
@@ -136,7 +170,7 @@ fn what_may_pass_is_told_once_it_has_lasted_and_told_as_over_once_it_is() {
     assert!(desk.after(5, &bad, BOTH).is_empty());
     assert_eq!(
         desk.after(2, &bad, BOTH),
-        ["raised breaker_open:one webhook", "raised breaker_open:one email"]
+        ["raised breaker_open:one webhook", "raised breaker_open:one email 1"]
     );
     assert!(desk.after(1, &bad, BOTH).is_empty());
     // A moment without it is not its end.
@@ -145,7 +179,7 @@ fn what_may_pass_is_told_once_it_has_lasted_and_told_as_over_once_it_is() {
     assert!(desk.after(1, &well(), BOTH).is_empty());
     assert_eq!(
         desk.after(2, &well(), BOTH),
-        ["cleared breaker_open:one webhook", "cleared breaker_open:one email"]
+        ["cleared breaker_open:one webhook", "cleared breaker_open:one email 1"]
     );
     assert!(desk.after(1, &well(), BOTH).is_empty());
 }
@@ -156,14 +190,14 @@ fn what_nobody_acknowledges_is_told_again_and_a_snooze_keeps_it_quiet() {
     let bad = Signs { vitals: Vitals { parked: 1, ..Vitals::default() }, ..well() };
     assert_eq!(desk.after(0, &bad, BOTH).len(), 2, "what does not pass by itself is told at once");
     assert!(desk.after(59, &bad, BOTH).is_empty());
-    assert_eq!(desk.after(1, &bad, BOTH), ["again dead_jobs webhook", "again dead_jobs email"]);
+    assert_eq!(desk.after(1, &bad, BOTH), ["again dead_jobs webhook", "again dead_jobs email 1"]);
     let snooze = desk.now + SignedDuration::from_hours(3);
     desk.alerts[0].snoozed_until = Some(snooze);
     assert!(desk.after(179, &bad, BOTH).is_empty());
     assert_eq!(desk.after(1, &bad, BOTH).len(), 2, "the snooze is over");
-    desk.alerts[0].acknowledged_at = Some(desk.now);
+    desk.acknowledge("dead_jobs");
     assert!(desk.after(600, &bad, BOTH).is_empty());
-    assert_eq!(desk.after(1, &well(), BOTH), ["cleared dead_jobs webhook", "cleared dead_jobs email"]);
+    assert_eq!(desk.after(1, &well(), BOTH), ["cleared dead_jobs webhook", "cleared dead_jobs email 1"]);
     // Another time it is another matter: the old word does not count for it.
     assert_eq!(desk.after(1, &bad, BOTH).len(), 2);
     assert_eq!(desk.alerts[0].acknowledged_at, None);
@@ -173,7 +207,7 @@ fn what_nobody_acknowledges_is_told_again_and_a_snooze_keeps_it_quiet() {
 fn a_way_that_fails_is_owed_and_the_other_is_not_told_twice() {
     let mut desk = Desk::new();
     let bad = Signs { vitals: Vitals { parked: 1, ..Vitals::default() }, ..well() };
-    assert_eq!(desk.after(0, &bad, &[Way::Email]), ["raised dead_jobs email"]);
+    assert_eq!(desk.after(0, &bad, &[MAIL]), ["raised dead_jobs email 1"]);
     assert!(desk.after(1, &bad, &[]).is_empty());
     assert_eq!(desk.after(1, &bad, BOTH), ["raised dead_jobs webhook"]);
     // Its end is not heard before it is back: for them it has never been over.
@@ -181,6 +215,65 @@ fn a_way_that_fails_is_owed_and_the_other_is_not_told_twice() {
     let mut mute = Desk::new();
     mute.rules.ways = Vec::new();
     assert!(mute.after(0, &bad, BOTH).is_empty() && mute.alerts.len() == 1, "noted all the same");
+}
+
+#[test]
+fn whoever_looks_after_one_is_told_of_the_next_and_of_many_more() {
+    let mut desk = Desk::new();
+    desk.rules.ways = vec![Way::Webhook];
+    let of = |vitals: Vitals| Signs { vitals, ..well() };
+    let mut safety = Vitals { safety_open: vec![danger(1)], ..Vitals::default() };
+    assert_eq!(desk.after(0, &of(safety.clone()), BOTH).len(), 1);
+    desk.acknowledge("safety_unread:00000000-0000-0000-0000-000000000001");
+    assert!(desk.after(90, &of(safety.clone()), BOTH).is_empty());
+    safety.safety_open.push(danger(2));
+    let second = "raised safety_unread:00000000-0000-0000-0000-000000000002 webhook";
+    assert_eq!(desk.after(1, &of(safety.clone()), BOTH), [second], "another patient is in danger");
+    safety.safety_open.remove(0);
+    let first = "cleared safety_unread:00000000-0000-0000-0000-000000000001 webhook";
+    assert_eq!(desk.after(1, &of(safety), BOTH), [first]);
+
+    // What is counted: few more are the same matter, twice as many are another.
+    type Count = fn(u64) -> Vitals;
+    let counted: [(&str, Count); 3] = [
+        ("dead_jobs", |n| Vitals { parked: n, ..Vitals::default() }),
+        ("work_overdue:reply", |n| Vitals { work_overdue: vec![(WorkKind::Reply, n)], ..Vitals::default() }),
+        ("results_dead:ehr", |n| Vitals {
+            results_dead: vec![(SourceName::parse("ehr").unwrap(), n)],
+            ..Vitals::default()
+        }),
+    ];
+    for (key, count) in counted {
+        let mut desk = Desk::new();
+        desk.rules.ways = vec![Way::Webhook];
+        assert_eq!(desk.after(0, &of(count(10)), BOTH), [format!("raised {key} webhook")]);
+        desk.acknowledge(key);
+        assert!(desk.after(1, &of(count(19)), BOTH).is_empty(), "{key}");
+        assert_eq!(desk.after(1, &of(count(20)), BOTH), [format!("again {key} webhook")], "at once");
+        assert_eq!(desk.alerts[0].acknowledged_by, None, "nobody looks after {key} any more");
+        assert!(
+            desk.after(1, &of(count(300)), BOTH).is_empty(),
+            "told, and not acknowledged: as ever, hourly"
+        );
+        desk.acknowledge(key);
+        assert!(desk.after(120, &of(count(599)), BOTH).is_empty());
+    }
+}
+
+#[test]
+fn a_mailbox_that_takes_nothing_is_shown_and_keeps_nobody_else_from_hearing() {
+    let mut desk = Desk::new();
+    let dead = Way::Email(1);
+    desk.rules.ways = vec![MAIL, dead];
+    let bad = Signs { vitals: Vitals { parked: 1, ..Vitals::default() }, ..well() };
+    assert_eq!(desk.after(0, &bad, &[MAIL]), ["raised dead_jobs email 1"]);
+    assert!(desk.after(4, &bad, &[MAIL]).is_empty() && untold(&desk.alerts[0], desk.now).is_empty());
+    desk.after(1, &bad, &[MAIL]);
+    assert_eq!(untold(&desk.alerts[0], desk.now), [dead]);
+    assert_eq!(desk.after(55, &bad, &[MAIL]), ["again dead_jobs email 1"], "as if the other were not there");
+    assert_eq!(untold(&desk.alerts[0], desk.now), [dead]);
+    assert_eq!(desk.after(1, &bad, &[MAIL, dead]), ["again dead_jobs email 2"]);
+    assert!(untold(&desk.alerts[0], desk.now).is_empty() && desk.alerts[0].owed_since.is_none());
 }
 
 proptest! {

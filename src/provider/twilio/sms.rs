@@ -15,7 +15,9 @@
 //!
 //! **What patients send** comes to the same address without a send key, where it is entered at Twilio for the number or
 //! the messaging service ("A message comes in"): `MessageSid`, `From`, `Body`, and with Advanced Opt-Out `OptOutType`
-//! (STOP, START, HELP). Twilio reads the answer as TwiML: one `<Message>` to send back, or an empty `<Response/>`.
+//! (STOP, START, HELP). Twilio reads the answer as TwiML: one `<Message>` to send back, or an empty `<Response/>`. Some words
+//! it answers by itself ([`CONFIRMED`]), and what else its Advanced Opt-Out is told. Pictures (`NumMedia`) are not fetched:
+//! whoever reads the text is told that they came.
 
 use std::time::Duration;
 
@@ -41,6 +43,27 @@ use crate::provider::{Provider, http};
 const MAX_BODY_CHARS: usize = 1_600;
 /// Seconds that Twilio keeps a message at most.
 const MAX_VALIDITY_SECONDS: i64 = 36_000;
+
+/// What Twilio answers by itself where nobody has changed that: the whole text, in any case ("Twilio support for opt-out
+/// keywords"). ALTO, a slip of the finger, a stop in plain language are none of these.
+const CONFIRMED: &[&str] = &[
+    "stop",
+    "unsubscribe",
+    "end",
+    "quit",
+    "stopall",
+    "revoke",
+    "optout",
+    "cancel",
+    "start",
+    "yes",
+    "unstop",
+    "help",
+    "info",
+];
+
+/// Stands in the place of pictures, and below what was written with them.
+const FILE_CAME: &str = "[A picture or another file came with this. It cannot be seen here.]";
 
 /// Sends SMS.
 pub struct TwilioSms {
@@ -81,13 +104,18 @@ impl TwilioSms {
         if !is_number(from) {
             return Ok(None);
         }
+        let body = fields.get("Body").unwrap_or_default();
+        let text = match fields.code("NumMedia") {
+            None | Some(0) => body.to_owned(),
+            Some(_) => format!("{body}\n{FILE_CAME}").trim_start().to_owned(),
+        };
         Ok(Some(Reply {
             provider: self.name.clone(),
             channel: Channel::Sms,
             reference,
             from: Phi::new(from),
             about: None,
-            text: Phi::new(fields.get("Body").unwrap_or_default()),
+            text: Phi::new(text),
             keyword: fields.get("OptOutType").and_then(keyword),
             thread: None,
         }))
@@ -143,6 +171,10 @@ impl Provider for TwilioSms {
         self.account.post("Messages.json", &self.form(message)?).await
     }
 
+    fn confirms(&self, text: &str) -> bool {
+        is_confirmed(text)
+    }
+
     fn answering(&self, answer: Option<&Answer>) -> String {
         twiml::message(answer.map(|answer| answer.text.as_str()))
     }
@@ -188,6 +220,10 @@ impl Provider for TwilioSms {
     }
 }
 
+fn is_confirmed(text: &str) -> bool {
+    CONFIRMED.contains(&text.trim().to_ascii_lowercase().as_str())
+}
+
 /// What Twilio's own reading of stop words came to (`OptOutType`).
 fn keyword(word: &str) -> Option<Keyword> {
     Keyword::from_word(&word.to_ascii_lowercase())
@@ -227,6 +263,21 @@ mod tests {
             ["STOP", "START", "HELP", "x"].map(keyword),
             [Some(Keyword::Stop), Some(Keyword::Start), Some(Keyword::Help), None]
         );
+    }
+
+    #[test]
+    fn what_stands_for_a_picture_means_nothing_by_itself() {
+        use crate::domain::reply::Intent;
+        use crate::policy::reply::{More, read};
+        for (with, intent) in [("", Intent::Text), ("STOP\n", Intent::Stop), ("1\n", Intent::Text)] {
+            assert_eq!(read(&format!("{with}{FILE_CAME}"), None, &More::default()).intent, intent, "{with}");
+        }
+    }
+
+    #[test]
+    fn twilio_answers_its_own_words_and_no_others() {
+        assert!([" STOP ", "Cancel", "unstop", "YES", "info\n"].into_iter().all(is_confirmed));
+        assert!(!["ALTO", "stpo", "stop please", "stop.", "ayuda", ""].into_iter().any(is_confirmed));
     }
 
     #[test]

@@ -7,10 +7,12 @@ use super::Ledger;
 use super::read::first_id_of;
 use crate::domain::alert::{Alert, Finding, Level, Telling, Trouble, Way};
 use crate::domain::campaign::PauseReason;
-use crate::domain::ids::{CampaignId, SourceName, WorkerId};
+use crate::domain::ids::{CampaignId, SourceName, WorkItemId, WorkerId};
+use crate::domain::words::WorkKind;
+use crate::policy::watch::OUTGROWN;
 use crate::store::alerts::{AlertAnswer, Alerts, Behind, Vitals};
 use crate::store::columns::Columns;
-use crate::store::engine::{Args, Engine, args, maybe_texts, micros, texts, times};
+use crate::store::engine::{Args, Engine, args, ints, maybe_texts, micros, texts, times};
 use crate::store::{Result, StoreError};
 
 /// So far back outcomes are looked at ...
@@ -20,15 +22,16 @@ const NEWEST: i64 = 10_000;
 
 /// The columns of an alert, in the order in which [`alert_row`] reads them.
 const ROW: &str = "key, trouble, subject, level, what, since, gone_since, ended_at, told_at, owed, owed_ways, acknowledged_by, \
-    acknowledged_at, snoozed_by, snoozed_until";
+    acknowledged_at, snoozed_by, snoozed_until, extent, acknowledged_below, owed_mailboxes, owed_since";
 
 /// Many rows at once; see [`Ledger::count_up_to`].
 const WAITING: &str = "SELECT DISTINCT patient_id FROM messages \
     WHERE due_at <= now() - $2 * {us} AND lease_until IS NULL LIMIT $1";
 const UNKNOWN: &str = "SELECT DISTINCT patient_id FROM messages \
     WHERE status = 'unknown' AND changed_at <= now() - $2 * {us} LIMIT $1";
-const OVERDUE: &str = "SELECT DISTINCT patient_id FROM work_items \
-    WHERE closed_at IS NULL AND claimed_at IS NULL AND patient_id IS NOT NULL AND due_at <= now() - $2 * {us} LIMIT $1";
+const OVERDUE: &str = "SELECT kind, count(DISTINCT patient_id) FROM (SELECT kind, patient_id FROM work_items \
+    WHERE closed_at IS NULL AND claimed_at IS NULL AND patient_id IS NOT NULL AND due_at <= now() LIMIT $1) AS found \
+    GROUP BY kind ORDER BY kind";
 
 impl<E: Engine> Ledger<E> {
     async fn read_vitals(&self) -> Result<Vitals> {
@@ -38,10 +41,7 @@ impl<E: Engine> Ledger<E> {
                 "SELECT (SELECT count(*) FROM parked WHERE replayed_at IS NULL),
                      (SELECT count(*) FROM outbox),
                      (SELECT count(*) FROM messages WHERE status = 'unknown' AND NOT test),
-                     (SELECT count(*) FROM work_items WHERE closed_at IS NULL),
-                     (SELECT count(*) FROM work_items WHERE closed_at IS NULL AND claimed_at IS NULL AND due_at <= now()),
-                     (SELECT count(*) FROM work_items WHERE closed_at IS NULL AND kind = 'safety'),
-                     (SELECT count(*) FROM holds WHERE cause = 'surge_hold' AND released_at IS NULL)",
+                     (SELECT count(*) FROM work_items WHERE closed_at IS NULL)",
                 Args::none(),
             )
             .await?;
@@ -50,14 +50,28 @@ impl<E: Engine> Ledger<E> {
         let dead = self.engine.read(dead, Args::none()).await?;
         let paused = "SELECT id, reason FROM campaigns WHERE state = 'paused' AND reason <> 'operator' ORDER BY id LIMIT 100";
         let paused = self.engine.read(paused, Args::none()).await?;
+        let overdue = "SELECT kind, count(*) FROM work_items
+             WHERE closed_at IS NULL AND claimed_at IS NULL AND due_at <= now() GROUP BY kind ORDER BY kind";
+        let overdue = self.engine.read(overdue, Args::none()).await?;
+        let most = i64::try_from(Vitals::MOST).unwrap_or(i64::MAX);
+        let safety =
+            "SELECT id FROM work_items WHERE closed_at IS NULL AND kind = 'safety' ORDER BY id LIMIT $1";
+        let safety = self.engine.read(safety, args![most]).await?;
+        let surges =
+            "SELECT scope || '/' || value FROM holds WHERE cause = 'surge_hold' AND released_at IS NULL
+             ORDER BY placed_at LIMIT $1";
+        let surges = self.engine.read(surges, args![most]).await?;
         Ok(Vitals {
             parked: row.count(0)?,
             outbox: row.count(1)?,
             unknown: row.count(2)?,
             work_open: row.count(3)?,
-            work_overdue: row.count(4)?,
-            safety_open: row.count(5)?,
-            surges: row.count(6)?,
+            work_overdue: overdue
+                .iter()
+                .map(|row| Ok((row.word(0, WorkKind::from_word)?, row.count(1)?)))
+                .collect::<Result<_>>()?,
+            safety_open: safety.iter().map(|row| Ok(WorkItemId(row.id(0)?))).collect::<Result<_>>()?,
+            surges: surges.iter().map(|row| Ok(row.text(0)?.to_owned())).collect::<Result<_>>()?,
             results_dead: dead
                 .iter()
                 .map(|row| Ok((row.word(0, SourceName::parse)?, row.count(1)?)))
@@ -93,6 +107,12 @@ impl<E: Engine> Ledger<E> {
         rows.first().map_or(Ok(0), |row| row.count(0))
     }
 
+    async fn overdue_people(&self) -> Result<Vec<(WorkKind, u64)>> {
+        let most = i64::try_from(Behind::MOST).unwrap_or(i64::MAX);
+        let rows = self.engine.read(OVERDUE, args![most]).await?;
+        rows.iter().map(|row| Ok((row.word(0, WorkKind::from_word)?, row.count(1)?))).collect()
+    }
+
     async fn lease_watch(&self, worker: WorkerId, lease: SignedDuration) -> Result<bool> {
         let sql = "UPDATE alert_watch SET worker = $1, until = now() + $2 * {us}
             WHERE worker IS NULL OR worker = $1 OR until < now() RETURNING until";
@@ -114,12 +134,8 @@ impl<E: Engine> Ledger<E> {
         if E::run(&mut tx, watch, args![worker.0]).await?.is_empty() {
             return Ok(false);
         }
-        let ways: Vec<String> = alerts
-            .iter()
-            .map(|alert| serde_json::to_string(&alert.owed.as_ref().map(|(_, ways)| ways)))
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|_| super::unfit("an alert"))?;
-        let rows: Vec<(&Alert, &String)> = alerts.iter().zip(&ways).collect();
+        let ways: Vec<(String, Option<String>)> = alerts.iter().map(ways_owed).collect::<Result<_>>()?;
+        let rows: Vec<(&Alert, &(String, Option<String>))> = alerts.iter().zip(&ways).collect();
         let batch = vec![
             texts("key", &rows, |(a, _)| &a.key),
             texts("trouble", &rows, |(a, _)| a.finding.trouble.as_str()),
@@ -131,21 +147,32 @@ impl<E: Engine> Ledger<E> {
             times("ended_at", &rows, |(a, _)| a.ended_at),
             times("told_at", &rows, |(a, _)| a.told_at),
             maybe_texts("owed", &rows, |(a, _)| a.owed.as_ref().map(|(telling, _)| telling.as_str())),
-            texts("owed_ways", &rows, |(_, ways)| ways),
+            texts("owed_ways", &rows, |(_, (ways, _))| ways),
+            maybe_texts("owed_mailboxes", &rows, |(_, (_, mailboxes))| mailboxes.as_deref()),
+            times("owed_since", &rows, |(a, _)| a.owed_since),
+            ints("extent", &rows, |(a, _)| a.finding.extent.cast_signed()),
         ];
-        // One that begins anew has another `since`: what was said of the one before does not count for it.
+        // One that begins anew has another `since`: what was said of the one before does not count for it, as it does not
+        // for one that has outgrown what somebody saw.
         E::run(
             &mut tx,
-            "INSERT INTO alerts (key, trouble, subject, level, what, since, gone_since, ended_at, told_at, owed, owed_ways)
-             SELECT key, trouble, subject, level, what, since, gone_since, ended_at, told_at, owed, owed_ways FROM {input}
+            "INSERT INTO alerts (key, trouble, subject, level, what, since, gone_since, ended_at, told_at, owed, owed_ways,
+                 owed_mailboxes, owed_since, extent)
+             SELECT key, trouble, subject, level, what, since, gone_since, ended_at, told_at, owed, owed_ways,
+                 owed_mailboxes, owed_since, extent FROM {input}
              WHERE true ON CONFLICT (key) DO UPDATE SET
-                 acknowledged_by = CASE WHEN alerts.since = excluded.since THEN alerts.acknowledged_by END,
-                 acknowledged_at = CASE WHEN alerts.since = excluded.since THEN alerts.acknowledged_at END,
+                 acknowledged_by = CASE WHEN alerts.since = excluded.since
+                     AND COALESCE(excluded.extent < alerts.acknowledged_below, true) THEN alerts.acknowledged_by END,
+                 acknowledged_at = CASE WHEN alerts.since = excluded.since
+                     AND COALESCE(excluded.extent < alerts.acknowledged_below, true) THEN alerts.acknowledged_at END,
+                 acknowledged_below = CASE WHEN alerts.since = excluded.since
+                     AND COALESCE(excluded.extent < alerts.acknowledged_below, true) THEN alerts.acknowledged_below END,
                  snoozed_by = CASE WHEN alerts.since = excluded.since THEN alerts.snoozed_by END,
                  snoozed_until = CASE WHEN alerts.since = excluded.since THEN alerts.snoozed_until END,
                  level = excluded.level, what = excluded.what, since = excluded.since, gone_since = excluded.gone_since,
                  ended_at = excluded.ended_at, told_at = excluded.told_at, owed = excluded.owed,
-                 owed_ways = excluded.owed_ways",
+                 owed_ways = excluded.owed_ways, owed_mailboxes = excluded.owed_mailboxes,
+                 owed_since = excluded.owed_since, extent = excluded.extent",
             Args::none().batch(batch),
         )
         .await?;
@@ -156,22 +183,54 @@ impl<E: Engine> Ledger<E> {
     }
 
     async fn take_answer(&self, key: &str, by: &str, answer: AlertAnswer) -> Result<Option<Alert>> {
-        let (set, span) = match answer {
-            AlertAnswer::Acknowledge => {
-                ("acknowledged_by = $2, acknowledged_at = now() + $3 * {us}", SignedDuration::ZERO)
-            }
-            AlertAnswer::Snooze(span) => ("snoozed_by = $2, snoozed_until = now() + $3 * {us}", span),
+        let (set, number) = match answer {
+            AlertAnswer::Acknowledge => (
+                "acknowledged_by = $2, acknowledged_at = now(), acknowledged_below = extent * $3",
+                OUTGROWN.cast_signed(),
+            ),
+            AlertAnswer::Snooze(span) => ("snoozed_by = $2, snoozed_until = now() + $3 * {us}", micros(span)),
         };
         let sql = format!("UPDATE alerts SET {set} WHERE key = $1 AND ended_at IS NULL RETURNING {ROW}");
-        let rows = self.engine.write(sql, args![key, by, micros(span)]).await?;
+        let rows = self.engine.write(sql, args![key, by, number]).await?;
         rows.first().map(alert_row).transpose()
     }
 }
 
+/// The kinds of the ways on which something is owed, and the places of the mailboxes.
+fn ways_owed(alert: &Alert) -> Result<(String, Option<String>)> {
+    let Some((_, ways)) = &alert.owed else { return Ok(("null".to_owned(), None)) };
+    let mut kinds: Vec<&str> = ways.iter().map(|way| way.as_str()).collect();
+    kinds.dedup();
+    let places = ways.iter().filter_map(|way| match way {
+        Way::Email(place) => Some(*place),
+        Way::Webhook => None,
+    });
+    let json = |value: serde_json::Result<String>| value.map_err(|_| super::unfit("an alert"));
+    let mailboxes = json(serde_json::to_string(&places.collect::<Vec<u16>>()))?;
+    Ok((json(serde_json::to_string(&kinds))?, Some(mailboxes)))
+}
+
+/// An alert of before mailboxes were told apart is owed to the first one.
+fn ways_of(row: &impl Columns) -> Result<Option<Vec<Way>>> {
+    let broken = |_| StoreError::Internal("the ways of an alert".to_owned());
+    let kinds: Option<Vec<String>> = serde_json::from_str(row.text(10)?).map_err(broken)?;
+    let mailboxes: Option<Vec<u16>> =
+        row.maybe_text(17)?.map(serde_json::from_str).transpose().map_err(broken)?;
+    Ok(kinds.map(|kinds| {
+        let mut ways = Vec::new();
+        for kind in kinds {
+            match kind.as_str() {
+                "webhook" => ways.push(Way::Webhook),
+                _ => ways.extend(mailboxes.clone().unwrap_or_else(|| vec![0]).into_iter().map(Way::Email)),
+            }
+        }
+        ways
+    }))
+}
+
 fn alert_row(row: &impl Columns) -> Result<Alert> {
     let telling = row.maybe_word(9, Telling::from_word)?;
-    let ways: Option<Vec<Way>> = serde_json::from_str(row.text(10)?)
-        .map_err(|_| StoreError::Internal("the ways of an alert".to_owned()))?;
+    let ways = ways_of(row)?;
     Ok(Alert {
         key: row.text(0)?.to_owned(),
         finding: Finding {
@@ -179,14 +238,17 @@ fn alert_row(row: &impl Columns) -> Result<Alert> {
             subject: row.text(2)?.to_owned(),
             level: row.word(3, Level::from_word)?,
             what: row.text(4)?.to_owned(),
+            extent: row.count(15)?,
         },
         since: row.time(5)?,
         gone_since: row.maybe_time(6)?,
         ended_at: row.maybe_time(7)?,
         told_at: row.maybe_time(8)?,
         owed: telling.zip(ways),
+        owed_since: row.maybe_time(18)?,
         acknowledged_by: row.maybe_text(11)?.map(str::to_owned),
         acknowledged_at: row.maybe_time(12)?,
+        acknowledged_below: row.maybe_int(16)?.map(i64::cast_unsigned),
         snoozed_by: row.maybe_text(13)?.map(str::to_owned),
         snoozed_until: row.maybe_time(14)?,
     })
@@ -214,7 +276,7 @@ impl<E: Engine> Alerts for Ledger<E> {
         Ok(Behind {
             waiting: self.count_up_to(WAITING, minute).await?,
             unknown: self.count_up_to(UNKNOWN, SignedDuration::ZERO).await?,
-            overdue: self.count_up_to(OVERDUE, SignedDuration::ZERO).await?,
+            overdue: self.overdue_people().await?,
         })
     }
 }

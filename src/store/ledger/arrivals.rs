@@ -12,7 +12,7 @@ use crate::domain::words::{Priority, Reason, WorkKind};
 use crate::policy::surge::{History, SurgeRules, line};
 use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args, ints, texts};
-use crate::store::holds::is_guarded;
+use crate::store::holds::is_counted;
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, AdmitReport, Hold, HoldScope, OnRelease};
 use crate::store::{Result, StoreError};
 
@@ -50,12 +50,12 @@ RETURNING hour";
 /// Who is counted: a source or a template.
 type Name = (HoldScope, String);
 
-/// How many jobs of one hour are too many, by name; `None`: it is not judged. A line holds for its hour, so whoever
+/// How many jobs of one hour are too many, by name. A line holds for its hour, so whoever
 /// has not crossed it need not be looked up again.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     hour: i64,
-    lines: HashMap<Name, Option<u64>>,
+    lines: HashMap<Name, u64>,
 }
 
 /// What has crossed its line, perhaps.
@@ -187,7 +187,7 @@ impl<E: Engine> Ledger<E> {
         let mut new: BTreeMap<(&str, &str), i64> = BTreeMap::new();
         for (admission, outcome) in batch.admissions.iter().zip(&report.outcomes) {
             let facts = &admission.facts;
-            if matches!(outcome, AdmitOutcome::Accepted(_)) && is_guarded(facts) && facts.retry_of.is_none() {
+            if matches!(outcome, AdmitOutcome::Accepted(_)) && is_counted(facts) && facts.retry_of.is_none() {
                 *new.entry((facts.source.as_str(), facts.template.as_str())).or_default() += 1;
             }
         }
@@ -220,7 +220,7 @@ impl<E: Engine> Ledger<E> {
     /// As far as this process remembers.
     fn is_below_its_line(&self, hour: i64, name: &Name, count: u64) -> bool {
         let known = self.lines.read().unwrap_or_else(PoisonError::into_inner);
-        known.hour == hour && known.lines.get(name).is_some_and(|line| line.is_none_or(|line| count <= line))
+        known.hour == hour && known.lines.get(name).is_some_and(|line| count <= *line)
     }
 
     /// Sources first: what a source in surge asks for does not count for its templates, so that others can use them.
@@ -239,7 +239,9 @@ impl<E: Engine> Ledger<E> {
                 continue;
             }
             let (history, line) = self.line_of(tx, rules, hour, &name).await?;
-            let Some(line) = line.filter(|line| count > *line) else { continue };
+            if count <= line {
+                continue;
+            }
             let count = match name.0 {
                 HoldScope::Template if !known.apart.is_empty() => {
                     Self::count_without(tx, hour, &name.1, &known.apart).await?
@@ -287,7 +289,7 @@ impl<E: Engine> Ledger<E> {
         rules: &SurgeRules,
         hour: i64,
         name: &Name,
-    ) -> Result<(History, Option<u64>)> {
+    ) -> Result<(History, u64)> {
         let sql = match name.0 {
             HoldScope::Source => history!("source"),
             _ => history!("template"),

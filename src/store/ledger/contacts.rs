@@ -262,7 +262,7 @@ impl<E: Engine> Ledger<E> {
     }
 }
 
-fn proxy_id(proxy: &crate::domain::patient::Proxy) -> Option<&PatientId> {
+pub(super) fn proxy_id(proxy: &crate::domain::patient::Proxy) -> Option<&PatientId> {
     match &proxy.person {
         ProxyPerson::Patient(id) => Some(id),
         ProxyPerson::Person(_) => None,
@@ -278,16 +278,12 @@ pub(super) fn spoil(
     (status, now): (ContactStatus, Timestamp),
 ) -> Option<Patient> {
     let mut patient = patient.clone();
-    let persons = patient.proxies.iter_mut().filter_map(|proxy| match &mut proxy.person {
-        ProxyPerson::Person(person) => Some(&mut person.contacts),
-        ProxyPerson::Patient(_) => None,
-    });
     let mut changed = false;
     let stands = |c: &Contact| {
         c.status == ContactStatus::Ok || (c.status == ContactStatus::Bad && status == ContactStatus::Wrong)
     };
     let is_it = |c: &&mut Contact| c.channel == channel && c.address == *address && stands(c);
-    for contact in persons.flatten().chain(&mut patient.contacts).filter(is_it) {
+    for contact in patient.every_contact_mut().filter(is_it) {
         (contact.status, contact.status_at) = (status, Some(now));
         changed = true;
     }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use super::{Ledger, unfit};
-use crate::domain::ids::{AttemptId, WorkerId};
+use crate::domain::ids::{AttemptId, SiteId, WorkerId};
 use crate::domain::look_up::TextMark;
 use crate::domain::page::PageHash;
 use crate::domain::patience::Until;
@@ -21,7 +21,9 @@ use crate::store::engine::{
     Args, Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
     try_bytes,
 };
-use crate::store::rows::{Begin, Begun, Count, Counted, Decided, Failure, PatientState, Settlement, Then};
+use crate::store::rows::{
+    Begin, Begun, Count, Counted, Decided, Failure, MessageFacts, PatientState, Settlement, Then,
+};
 use crate::store::sealed::Sealed;
 
 impl<E: Engine> Ledger<E> {
@@ -63,6 +65,7 @@ impl<E: Engine> Ledger<E> {
             times("due_at", decisions, |d| d.due_at),
             maybe_texts("channel", decisions, |d| d.channel.map(Channel::as_str)),
             maybe_ids("held_by", decisions, |d| d.held_by.map(|id| id.0)),
+            maybe_texts("site", decisions, |d| site(&d.facts)),
             flags("plan_over", decisions, |d| d.over.is_some()),
             flags("awaits", decisions, |d| d.over.is_some_and(|over| over.awaits)),
             texts("explanation", &explanations, |e| e.as_ref()),
@@ -135,6 +138,7 @@ impl<E: Engine> Ledger<E> {
             ints("number", batch, |b| i64::from(b.number)),
             texts("provider", batch, |b| b.provider.as_str()),
             texts("channel", batch, |b| b.route.channel.as_str()),
+            maybe_texts("site", batch, |b| site(&b.facts)),
             try_bytes("address", batch, |b| {
                 self.sealer.seal_text(Sealed::AttemptAddress.of(b.attempt.0), &b.route.address)
             })?,
@@ -206,7 +210,7 @@ impl<E: Engine> Ledger<E> {
         batch.sort_unstable_by_key(|s| s.attempt);
         if !batch.iter().any(|s| blames_address(s) || tells_of_stop(s)) {
             let results = self.results(&batch);
-            self.engine.write(E::STATEMENTS.settle, self.settled(&batch, &results)).await?;
+            self.engine.write(E::STATEMENTS.settle, self.settled(&batch, &results, &[])).await?;
             return Ok(());
         }
         let mut tx = self.engine.begin().await?;
@@ -216,8 +220,23 @@ impl<E: Engine> Ledger<E> {
 
     /// Results, one a message at most, and what they say of addresses.
     pub(super) async fn settle_in(&self, tx: &mut E::Tx, batch: &[&Settlement]) -> Result<()> {
+        self.settle_over(tx, batch, &[]).await
+    }
+
+    /// The same, where these attempts are locked and have a result already that says less: it gives way.
+    pub(super) async fn settle_over(
+        &self,
+        tx: &mut E::Tx,
+        batch: &[&Settlement],
+        outweighed: &[AttemptId],
+    ) -> Result<()> {
         let results = self.results(batch);
-        E::run(tx, E::STATEMENTS.settle, self.settled(batch, &results)).await?;
+        E::run(tx, E::STATEMENTS.settle, self.settled(batch, &results, outweighed)).await?;
+        if !outweighed.is_empty() {
+            let before: Vec<_> = outweighed.iter().map(|attempt| attempt.0).collect();
+            let sql = "DELETE FROM contact_faults WHERE attempt_id = ANY($1)";
+            E::run(tx, sql, args![before]).await?;
+        }
         let faults: Vec<&Settlement> = batch.iter().copied().filter(|s| blames_address(s)).collect();
         Self::keep_faults(tx, &faults).await?;
         let stops: Vec<&Settlement> = batch.iter().copied().filter(|s| tells_of_stop(s)).collect();
@@ -273,7 +292,12 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// The parameters of the statement that writes results.
-    fn settled<'a>(&'a self, batch: &'a [&'a Settlement], results: &'a Results) -> Args<'a> {
+    fn settled<'a>(
+        &'a self,
+        batch: &'a [&'a Settlement],
+        results: &'a Results,
+        outweighed: &[AttemptId],
+    ) -> Args<'a> {
         let follow = results.follow.as_slice();
         let mut columns = vec![
             ids("attempt", batch, |s| s.attempt.0),
@@ -287,6 +311,7 @@ impl<E: Engine> Ledger<E> {
             times("due_at", follow, |f| f.due_at),
             times("receipt_by", follow, |f| f.receipt_by),
             flags("next_step", follow, |f| f.next_step),
+            flags("outweighs", batch, |s| outweighed.contains(&s.attempt)),
             ints("shard", batch, |s| i64::from(shard(s.facts.id))),
         ];
         columns.extend(self.event_columns(&results.events));
@@ -313,6 +338,11 @@ fn tells_of_stop(settlement: &Settlement) -> bool {
     settlement.failure == Some(Failure::OptedOut) && !settlement.facts.test
 }
 
+/// The place it belongs to: where no job said, its patient's since it was planned.
+fn site(facts: &MessageFacts) -> Option<&str> {
+    facts.site.as_ref().map(SiteId::as_str)
+}
+
 /// Of each message the rows of `patient_state` beside its patient's own, as JSON.
 pub(super) fn others(batch: &[&Begin]) -> Result<Vec<Option<String>>> {
     batch.iter().map(|b| other_subjects(&b.state)).collect()
@@ -334,10 +364,16 @@ fn addressed<'b>(begin: &&'b Begin) -> Option<&'b Counted> {
     begin.count.as_ref()?.address.as_ref()
 }
 
-/// Nobody was reached, and somebody should have been.
+/// Nobody was reached, and somebody should have been. Whoever does not want to be written to is left in peace; where it
+/// was we who found no contact that may have it, people tell the patient, or put the directory right.
 fn is_for_people(decided: &Decided) -> bool {
     let facts = &decided.facts;
-    decided.status == MessageStatus::Failed && facts.priority != Priority::Bulk && !facts.test
+    let unreached = match decided.status {
+        MessageStatus::Failed => true,
+        MessageStatus::Suppressed => decided.reason.is_some_and(Reason::asks_for_people),
+        _ => false,
+    };
+    unreached && facts.priority != Priority::Bulk && !facts.test
 }
 
 /// What follows from results, and is told of them.

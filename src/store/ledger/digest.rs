@@ -16,7 +16,7 @@ use super::admit::bare_move;
 use super::corridor::{other_subjects, others};
 use super::work::NewItem;
 use super::{Ledger, Numbered};
-use crate::domain::ids::{MessageId, WorkerId};
+use crate::domain::ids::{MessageId, SiteId, WorkerId};
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
@@ -72,8 +72,8 @@ const ELSEWHERE: &str = concat!(
 const RIDE: &str = "
 UPDATE messages
 SET status = 'sending', reason = 'merged', held_by = NULL, merged_into = input.carrier, last_attempt = input.attempt,
-    channel = input.channel, explanation = input.explanation, due_at = $1, lease_token = NULL, lease_owner = NULL,
-    lease_until = NULL
+    channel = input.channel, site = COALESCE(messages.site, input.site), explanation = input.explanation, due_at = $1,
+    lease_token = NULL, lease_owner = NULL, lease_until = NULL
 FROM {input}
 WHERE messages.id = input.id AND messages.lease_token = input.token";
 
@@ -180,6 +180,7 @@ impl<E: Engine> Ledger<E> {
                 ids("carrier", &aboard, |(b, _)| b.facts.id.0),
                 ids("attempt", &aboard, |(b, _)| b.attempt.0),
                 texts("channel", &aboard, |(b, _)| b.route.channel.as_str()),
+                maybe_texts("site", &aboard, |(_, r)| r.site.as_ref().map(SiteId::as_str)),
                 texts("explanation", &explanations, |e| e.as_ref()),
             ];
             E::run(&mut tx, RIDE, args![Timestamp::MAX].batch(columns)).await?;
@@ -227,6 +228,7 @@ impl<E: Engine> Ledger<E> {
             ints("step", riders, |(_, r)| i64::from(r.step)),
             texts("provider", riders, |(b, _)| b.provider.as_str()),
             texts("channel", riders, |(b, _)| b.route.channel.as_str()),
+            maybe_texts("site", riders, |(_, r)| r.site.as_ref().map(SiteId::as_str)),
             maybe_texts("subject", riders, |(_, r)| r.state.subjects.first().map(String::as_str)),
             Column { name: "others", data: Data::Text(others.iter().map(Option::as_deref).collect()) },
             ints("revision", riders, |(_, r)| r.state.revision),

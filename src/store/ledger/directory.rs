@@ -299,7 +299,8 @@ impl<E: Engine> Ledger<E> {
         Ok(behind)
     }
 
-    /// How many messages of higher rank are due within a day, for the patients of those that yield.
+    /// How many messages about visits and care are due within a day, for the patients of those that yield: what nobody
+    /// waits for takes no place of theirs.
     async fn reserved(&self, subjects: &[Subject]) -> Result<HashMap<String, u32>> {
         let yielding: BTreeSet<&str> =
             subjects.iter().filter(|s| s.yields).map(|s| s.patient.as_str()).collect();
@@ -310,8 +311,8 @@ impl<E: Engine> Ledger<E> {
             .engine
             .read(
                 "SELECT patient_id, count(*) FROM messages
-                 WHERE patient_id = ANY($1) AND priority < 2 AND status IN ('accepted', 'scheduled', 'held')
-                   AND copy_of IS NULL AND due_at < now() + $2 * {us}
+                 WHERE patient_id = ANY($1) AND priority < 2 AND purpose IN ('appointment', 'care')
+                   AND status IN ('accepted', 'scheduled', 'held') AND copy_of IS NULL AND due_at < now() + $2 * {us}
                  GROUP BY patient_id",
                 args![yielding.into_iter().collect::<Vec<_>>(), micros(SignedDuration::from_hours(24))],
             )

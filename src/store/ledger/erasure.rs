@@ -4,12 +4,13 @@ use uuid::Uuid;
 
 use super::Ledger;
 use crate::domain::ids::{CampaignId, MessageId, PatientId, ProviderName, ReplyId};
+use crate::domain::patient::{Consent, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::reply::Intent;
 use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args, bytes};
-use crate::store::keeping::{CampaignPlace, Class, PatientRecord, RecordChange, ReplyRecord};
+use crate::store::keeping::{CampaignPlace, Class, PatientRecord, PatientWord, RecordChange, ReplyRecord};
 use crate::store::rows::{MessageFilter, MessageRow};
 use crate::store::sealed::Sealed;
 
@@ -71,7 +72,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// The id that counts, then those that lead to it.
-    async fn names_of(&self, id: &PatientId) -> Result<Vec<PatientId>> {
+    pub(super) async fn names_of(&self, id: &PatientId) -> Result<Vec<PatientId>> {
         let rows = self
             .engine
             .read(
@@ -102,8 +103,7 @@ impl<E: Engine> Ledger<E> {
     pub(super) async fn record_of(&self, id: &PatientId) -> Result<Option<PatientRecord>> {
         let ids = self.names_of(id).await?;
         let patient = self.one_patient(id).await?;
-        let own: Vec<Phi> = patient.iter().flat_map(|p| &p.contacts).map(|c| c.address.clone()).collect();
-        let said = self.said_at(&own).await?.into_values().flatten().collect();
+        let word = self.word_of(&ids, patient.as_ref()).await?;
         let mut messages = Vec::new();
         for name in &ids {
             for row in self.all_messages_of(name).await? {
@@ -113,8 +113,7 @@ impl<E: Engine> Ledger<E> {
         }
         let record = PatientRecord {
             patient,
-            said,
-            changes: self.changes_of(&ids).await?,
+            word,
             replies: self.written_by(&ids).await?,
             campaigns: self.places_of(&ids).await?,
             messages,
@@ -123,8 +122,15 @@ impl<E: Engine> Ledger<E> {
         let nothing = record.patient.is_none()
             && record.messages.is_empty()
             && record.replies.is_empty()
-            && record.changes.is_empty();
+            && record.word.changes.is_empty();
         Ok((!nothing).then_some(record))
+    }
+
+    pub(super) async fn word_of(&self, ids: &[PatientId], patient: Option<&Patient>) -> Result<PatientWord> {
+        let own: Vec<Phi> = patient.iter().flat_map(|p| &p.contacts).map(|c| c.address.clone()).collect();
+        let mut said: Vec<Consent> = self.said_at(&own).await?.into_values().flatten().collect();
+        said.sort_by_key(|one| one.at);
+        Ok(PatientWord { said, changes: self.changes_of(ids).await? })
     }
 
     async fn all_messages_of(&self, id: &PatientId) -> Result<Vec<MessageRow>> {

@@ -65,6 +65,12 @@ impl<E: Engine> Ledger<E> {
         Ok(Reserved { slots, recent, closed_until, next: slot(&spaced, granted, now), now })
     }
 
+    pub(super) async fn used_of_day(&self, keys: &[&str]) -> Result<BTreeMap<String, u64>> {
+        let sql = "SELECT key, used FROM rate_gate WHERE key = ANY($1) AND day = {today}";
+        let rows = self.engine.read(sql, args![keys.to_vec()]).await?;
+        rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.count(1)?))).collect()
+    }
+
     async fn know_keys(&self, keys: impl Iterator<Item = &str> + Send) -> Result<()> {
         let fresh = Self::unknown(&self.gate_keys, keys);
         if fresh.is_empty() {

@@ -55,6 +55,10 @@ impl<E: Engine> Ledger<E> {
         let Some(name) = &who.name else { return Ok(Recognised::Unknown) };
         let rows = E::run(tx, "SELECT name FROM users WHERE name = $1", args![name.as_str()]).await?;
         if let Some(row) = rows.first() {
+            // Another window of theirs may have made it since it was looked for.
+            if self.of_subject(tx, who).await?.is_some() {
+                return Err(StoreError::Contention);
+            }
             return Ok(Recognised::Taken(row.word(0, UserName::parse)?));
         }
         let Some(user) = &who.newcomer else { return Ok(Recognised::Unknown) };

@@ -1,6 +1,7 @@
 //! Answers to mail: due with the reply that they answer, written down as begun before anything leaves, and sent once.
 
 use jiff::SignedDuration;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Ledger, unfit};
@@ -104,11 +105,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// What an answer depends on, as it lies in its row.
-    pub(super) fn seal_told(
-        &self,
-        id: ReplyId,
-        told: &crate::store::rows::MailAnswerFacts,
-    ) -> Result<Vec<u8>> {
+    pub(super) fn seal_told(&self, id: ReplyId, told: &impl Serialize) -> Result<Vec<u8>> {
         let text = serde_json::to_string(told).map_err(|_| unfit("what an answer depends on"))?;
         self.sealer.seal_text(Sealed::ReplyTold.of(id.0), &Phi::new(text))
     }

@@ -50,7 +50,7 @@ use super::audit::{AuditEntry, AuditFilter, AuditRow};
 use super::columns::Columns;
 use super::emit::{Emitter, NewEvent, shard};
 use super::engine::{Args, Engine, args, ints, maybe_ids, maybe_texts, texts};
-use super::keeping::{Erased, Expiry, Keeping, PatientRecord, Walk, Walked};
+use super::keeping::{Erased, Expiry, Keeping, PatientRecord, PatientWord, Walk, Walked};
 use super::people::{Recognised, Session, SessionHash, SessionLimits, User, UserChange, Vouched};
 use super::pulse::{OldestDue, PulseRow, StreamEvent};
 use super::rows::*;
@@ -197,6 +197,10 @@ impl<E: Engine> Keeping for Ledger<E> {
     async fn erase_old(&self, ask: &Expiry) -> Result<Erased> {
         self.expire(ask).await
     }
+    async fn patient_word(&self, id: &PatientId) -> Result<PatientWord> {
+        let patient = self.one_patient(id).await?;
+        self.word_of(&self.names_of(id).await?, patient.as_ref()).await
+    }
     async fn patient_record(&self, id: &PatientId) -> Result<Option<PatientRecord>> {
         self.record_of(id).await
     }
@@ -254,6 +258,9 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn reserve(&self, ask: &Reserve) -> Result<Reserved> {
         self.reserve_slots(ask).await
+    }
+    async fn used_today(&self, keys: &[&str]) -> Result<std::collections::BTreeMap<String, u64>> {
+        self.used_of_day(keys).await
     }
     async fn spend(&self, entries: &[Spend]) -> Result<Vec<bool>> {
         self.spend_budgets(entries).await

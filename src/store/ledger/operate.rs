@@ -13,7 +13,8 @@ use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError};
 
 impl<E: Engine> Ledger<E> {
-    /// Only where the last try is known to have failed, and nobody has the message in hand.
+    /// Only where the last try is known to have failed, or where it went out and its plan waits for an answer; and nobody
+    /// has the message in hand.
     pub(super) async fn give_up_route(&self, id: MessageId) -> Result<bool> {
         let moved = self
             .engine
@@ -22,6 +23,21 @@ impl<E: Engine> Ledger<E> {
                  WHERE id = $1 AND status = 'sending' AND due_at IS NOT NULL AND lease_until IS NULL AND EXISTS (
                      SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.step = messages.step
                          AND a.id = messages.last_attempt AND a.status = 'failed')
+                 RETURNING id",
+                args![id.0],
+            )
+            .await?;
+        if !moved.is_empty() {
+            return Ok(true);
+        }
+        // What went out is not waited for any longer: the next way is due now, and is decided upon as ever.
+        let moved = self
+            .engine
+            .write(
+                "UPDATE messages SET due_at = now()
+                 WHERE id = $1 AND status IN ('sent', 'delivered', 'unknown') AND due_at > now() AND lease_until IS NULL
+                     AND EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.id = messages.last_attempt
+                         AND a.step < messages.step AND a.status IN ('sent', 'delivered', 'unknown'))
                  RETURNING id",
                 args![id.0],
             )

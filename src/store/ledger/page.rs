@@ -24,7 +24,7 @@ const PAGE: &str = concat!(
     "SELECT ",
     words::facts!("m."),
     ", a.channel, a.address, a.locale, a.begun_at, COALESCE(t.document, p.document), COALESCE(s.revision, 0), now(), a.id, ",
-    "COALESCE(t.id, p.id) ",
+    "COALESCE(t.id, p.id), a.recipient ",
     "FROM attempts a JOIN messages m ON m.id = a.message_id ",
     "LEFT JOIN patients p ON p.id = m.patient_id LEFT JOIN patients t ON t.id = p.alias_of ",
     "LEFT JOIN patient_state s ON s.subject = COALESCE(p.alias_of, p.id, m.patient_id) ",
@@ -34,7 +34,7 @@ const PAGE: &str = concat!(
 const SUBJECT: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    ", a.channel, a.address, a.id, now() FROM attempts a JOIN messages m ON m.id = a.message_id WHERE a.page_hash = $1"
+    ", a.channel, a.address, a.id, now(), a.recipient FROM attempts a JOIN messages m ON m.id = a.message_id WHERE a.page_hash = $1"
 );
 
 /// Whom a wish is about, as the link says.
@@ -43,6 +43,8 @@ struct Asker {
     attempt: AttemptId,
     channel: Channel,
     address: Phi,
+    /// A proxy speaks for the address that they read at, never for the patient.
+    recipient: Recipient,
     now: Timestamp,
 }
 
@@ -51,7 +53,11 @@ impl<E: Engine> Ledger<E> {
         let rows = self.engine.read(PAGE, args![link.as_str()]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let address = self.address_of(row, 21, 15)?;
-        let patient = self.maybe_document(row, 22, 18)?;
+        // A proxy sees nothing of the patient's record.
+        let patient = match row.word(23, Recipient::from_word)? {
+            Recipient::Patient => self.maybe_document(row, 22, 18)?,
+            Recipient::Proxy => None,
+        };
         if patient.is_none() && address.expose().is_empty() {
             return Ok(None);
         }
@@ -80,10 +86,12 @@ impl<E: Engine> Ledger<E> {
             address: self.address_of(row, 16, 15)?,
             attempt: AttemptId(row.id(16)?),
             now: row.time(17)?,
+            recipient: row.word(18, Recipient::from_word)?,
         };
         let stored = self.lock_patients(&mut tx, std::slice::from_ref(&asker.facts.patient_id)).await?;
         let id = stored.resolve(&asker.facts.patient_id);
-        let changes = match stored.patients.get(&id) {
+        let patient = stored.patients.get(&id).filter(|_| asker.recipient == Recipient::Patient);
+        let changes = match patient {
             Some(_) if self.has_moved_on(&mut tx, &id, ask.seen).await? => return Ok(WishOutcome::Outdated),
             Some(patient) => self.grant_to(&mut tx, patient, ask, &asker).await?,
             // Neither their record nor the address is kept any more: nothing is left that a word could bind.
@@ -91,7 +99,10 @@ impl<E: Engine> Ledger<E> {
             None => self.stop_at_address(&mut tx, &ask.wish, &asker).await?,
         };
         let by = ConsentSource::Patient.as_str();
-        Self::keep_changes(&mut tx, &id, by, &changes, &evidence(&asker.facts)).await?;
+        // What a proxy says is no part of the patient's history; it stands with the address.
+        if asker.recipient == Recipient::Patient {
+            Self::keep_changes(&mut tx, &id, by, &changes, &evidence(&asker.facts)).await?;
+        }
         self.answered(&mut tx, &asker, !changes.is_empty()).await?;
         E::commit(tx).await?;
         Ok(if changes.is_empty() { WishOutcome::Unchanged } else { WishOutcome::Changed })
@@ -120,8 +131,8 @@ impl<E: Engine> Ledger<E> {
         Ok(granted.changes)
     }
 
-    /// Somebody who is not in the directory has no record to write it into, only the address that the message went
-    /// to. What can be kept there is a stop.
+    /// Somebody who is not in the directory, or reads in a patient's place, has no record to write it into, only the
+    /// address that the message went to. What can be kept there is a stop.
     async fn stop_at_address(&self, tx: &mut E::Tx, wish: &Wish, asker: &Asker) -> Result<Vec<String>> {
         let &Wish::Stop { purpose, channel } = wish else { return Ok(Vec::new()) };
         if channel.is_some_and(|asked| asked != asker.channel) {

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use uuid::Uuid;
 
 use super::Ledger;
-use crate::domain::ids::{AttemptId, MessageId, ProviderName, WorkerId};
+use crate::domain::ids::{AttemptId, HoldId, MessageId, ProviderName, WorkerId};
 use crate::domain::receipt::Report;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
@@ -64,7 +64,8 @@ impl<'a> Query<'a> {
         (self.sql, Args { values: self.values, batch: Vec::new() })
     }
 
-    fn push(&mut self, text: &str, value: Value<'a>) {
+    /// Adds text in which `?` stands for its value.
+    pub(super) fn push(&mut self, text: &str, value: Value<'a>) {
         self.values.push(value);
         self.sql.push_str(&text.replace('?', &format!("${}", self.values.len())));
     }
@@ -197,6 +198,7 @@ impl<E: Engine> Ledger<E> {
             body,
             receipt_by: row.maybe_time(26)?,
             merged_into: row.maybe_id(28)?.map(MessageId),
+            held_by: row.maybe_id(29)?.map(HoldId),
         })
     }
 
@@ -379,7 +381,7 @@ fn select_messages(condition: &str) -> String {
         "SELECT ",
         words::facts!("m."),
         ", m.status, m.reason, m.channel, m.step, m.tries, m.seq, m.accepted_at, m.changed_at, m.expires_at, m.due_at, ",
-        "m.explanation, m.body, m.receipt_by, m.copy_of, m.merged_into FROM messages m WHERE "
+        "m.explanation, m.body, m.receipt_by, m.copy_of, m.merged_into, m.held_by FROM messages m WHERE "
     );
     format!("{SELECT}{condition}")
 }

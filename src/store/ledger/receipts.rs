@@ -1,5 +1,5 @@
 //! Receipts: found their attempt, written as any other result, or kept until they find one. Whatever their order, an
-//! attempt keeps the furthest progress, and what follows from it happens once, when it is reached.
+//! attempt keeps what says most of it ([`Weight`]), and what follows from it happens once, when it is reached.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::{AttemptId, MessageId, ProviderName, SendKey};
 use crate::domain::patience::{Patience, Until};
 use crate::domain::phi::Phi;
-use crate::domain::receipt::{Named, Receipt, Report, Said, furthest};
+use crate::domain::receipt::{Named, Receipt, Report, Said, Weight, furthest};
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
@@ -35,7 +35,7 @@ const ATTEMPTS: &str = concat!(
     words::facts!("m."),
     ", input.place, a.id, a.number, a.status, a.provider_ref, a.channel, a.recipient, ",
     "EXISTS (SELECT 1 FROM contact_faults f WHERE f.address_index = a.address_index AND f.channel = a.channel), now(), ",
-    "a.awaits, a.wait_us, m.due_at IS NOT NULL, a.address_index ",
+    "a.awaits, a.wait_us, m.due_at IS NOT NULL, a.address_index, a.failure, a.code ",
     "FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
     "AND a.provider = input.provider JOIN messages m ON m.id = a.message_id ORDER BY a.id {for update}"
 );
@@ -69,6 +69,15 @@ struct Found {
     patience: Option<Patience>,
     /// Of the address that it went to.
     address_index: Vec<u8>,
+    failure: Option<Failure>,
+    code: Option<String>,
+}
+
+impl Found {
+    /// What is known of it so far.
+    fn weight(&self) -> Weight<'_> {
+        Weight::of(self.channel, self.status, self.failure, self.code.as_deref())
+    }
 }
 
 impl<E: Engine> Ledger<E> {
@@ -80,15 +89,18 @@ impl<E: Engine> Ledger<E> {
             let mut tx = self.engine.begin().await?;
             let pass = self.receive_in(&mut tx, &now).await?;
             let (adopted, lost) = self.adopt(&mut tx, pass.lost).await?;
-            total.parked += self.keep_lost(&mut tx, &lost).await?;
+            let kept = self.keep_lost(&mut tx, &lost).await?;
             E::commit(tx).await?;
+            total.parked += kept.parked;
+            total.let_go += kept.let_go;
             total.moved += pass.moved;
             rest = later;
             rest.extend(pass.second);
             rest.extend(adopted);
         }
         let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-        total.known = count.saturating_sub(total.moved).saturating_sub(total.parked);
+        let told = total.moved.saturating_add(total.parked).saturating_add(total.let_go);
+        total.known = count.saturating_sub(told);
         Ok(total)
     }
 
@@ -102,6 +114,7 @@ impl<E: Engine> Ledger<E> {
         let mut settled: Vec<Settlement> = Vec::new();
         let mut arrived: Vec<Uuid> = Vec::new();
         let mut elsewhere: Vec<Uuid> = Vec::new();
+        let mut outweighed: Vec<AttemptId> = Vec::new();
         for (place, (key, provider)) in keys.iter().enumerate() {
             let about: Vec<&Found> = found.iter().filter(|f| f.place == place).collect();
             let mut told: Vec<(&Found, &'r Receipt)> = Vec::new();
@@ -116,22 +129,28 @@ impl<E: Engine> Ledger<E> {
             let (first, second): (Vec<_>, Vec<_>) =
                 told.into_iter().partition(|(f, _)| f.attempt == one.attempt);
             pass.second.extend(second.into_iter().map(|(_, receipt)| receipt));
-            let Some(receipt) = furthest(first.into_iter().map(|(_, receipt)| receipt)) else { continue };
-            if receipt.said.status() <= one.status {
+            let first = first.into_iter().map(|(_, receipt)| receipt);
+            let Some(receipt) = furthest(one.channel, first) else { continue };
+            let is_elsewhere = self.names_another(one, receipt);
+            let result = result(one, receipt, is_elsewhere);
+            let says = Weight::of(one.channel, result.status, result.failure, result.code.as_deref());
+            if says <= one.weight() {
                 continue;
             }
             if one.blamed && matches!(receipt.said, Said::Delivered | Said::Read) {
                 arrived.push(one.attempt.0);
             }
-            let is_elsewhere = self.names_another(one, receipt);
             if is_elsewhere {
                 elsewhere.push(one.attempt.0);
             }
-            settled.push(result(one, receipt, is_elsewhere));
+            if result.status <= one.status {
+                outweighed.push(one.attempt);
+            }
+            settled.push(result);
         }
         settled.sort_unstable_by_key(|s| s.attempt);
         if !settled.is_empty() {
-            self.settle_in(tx, &settled.iter().collect::<Vec<_>>()).await?;
+            self.settle_over(tx, &settled.iter().collect::<Vec<_>>(), &outweighed).await?;
             Self::forget_faults(tx, arrived).await?;
             Self::note_reports(tx, elsewhere).await?;
         }
@@ -185,15 +204,17 @@ impl<E: Engine> Ledger<E> {
                     now: row.time(22)?,
                     patience: patience(row)?,
                     address_index: row.bytes(26)?.to_vec(),
+                    failure: row.maybe_word(27, Failure::from_word)?,
+                    code: row.maybe_text(28)?.map(str::to_owned),
                 })
             })
             .collect()
     }
 
     /// Keeps receipts that found nothing, as far as there is room. A repeat is kept once.
-    async fn keep_lost(&self, tx: &mut E::Tx, lost: &[&Receipt]) -> Result<u32> {
+    async fn keep_lost(&self, tx: &mut E::Tx, lost: &[&Receipt]) -> Result<Received> {
         if lost.is_empty() {
-            return Ok(0);
+            return Ok(Received::default());
         }
         let columns = vec![
             ids("id", lost, |_| Uuid::now_v7()),
@@ -206,15 +227,25 @@ impl<E: Engine> Ledger<E> {
             maybe_texts("code", lost, |r| r.code.as_deref()),
             bytes("named", lost, |r| r.named.iter().flat_map(|named| self.index_of(named)).collect()),
         ];
-        E::run(
+        let rows = E::run(
             tx,
             "INSERT INTO receipts (id, provider, message_id, step, provider_ref, status, failure, code, named, received_at, looked_at)
              SELECT id, provider, message_id, step, provider_ref, status, failure, code, named, now(), now() FROM {input}
-             WHERE (SELECT count(*) FROM (SELECT 1 FROM receipts LIMIT $1) kept) < $1 ON CONFLICT DO NOTHING",
+             WHERE (SELECT count(*) FROM (SELECT 1 FROM receipts LIMIT $1) kept) < $1 ON CONFLICT DO NOTHING RETURNING id",
             args![MOST_KEPT].batch(columns),
         )
         .await?;
-        Ok(u32::try_from(lost.len()).unwrap_or(u32::MAX))
+        let parked = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        // What was not written is kept already, but where nothing was for want of room.
+        let mut let_go = 0;
+        if rows.is_empty() {
+            let sql = "SELECT count(*) FROM (SELECT 1 FROM receipts LIMIT $1) AS kept";
+            let kept = E::run(tx, sql, args![MOST_KEPT]).await?.first().map(|row| row.int(0)).transpose()?;
+            if kept.is_some_and(|kept| kept >= MOST_KEPT) {
+                let_go = u32::try_from(lost.len()).unwrap_or(u32::MAX);
+            }
+        }
+        Ok(Received { parked, let_go, ..Received::default() })
     }
 
     /// Looks again at what found nothing, those first that were not looked at for longest. Answers how many found

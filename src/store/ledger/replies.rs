@@ -3,9 +3,9 @@
 
 use jiff::Timestamp;
 
-use super::contacts::spoil;
+use super::contacts::{proxy_id, spoil};
 use super::work::NewItem;
-use super::{Ledger, Numbered};
+use super::{Ledger, Numbered, unfit};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AnswerName, AttemptId, PatientId, ReplyId, WorkItemId};
 use crate::domain::patient::{ConsentSource, Patient};
@@ -20,7 +20,7 @@ use crate::store::columns::{Columns, facts};
 use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, bytes, ids, ints, maybe_ids, maybe_texts, texts, try_bytes};
 use crate::store::rows::{
-    AddressConsent, Choice, MailAnswerFacts, MessageFacts, ReplyAsk, ReplyOutcome, ReplyText,
+    AddressConsent, AnswerFacts, Choice, MailAnswerFacts, MessageFacts, ReplyAsk, ReplyOutcome, ReplyText,
 };
 use crate::store::sealed::Sealed;
 use crate::store::words;
@@ -74,6 +74,43 @@ struct Context {
     now: Timestamp,
     /// When the patient said it.
     said_at: Timestamp,
+    stops_all: bool,
+}
+
+impl Context {
+    fn answers(&self) -> AnswerFacts {
+        AnswerFacts {
+            intent: self.meaning.intent,
+            locale: self.locale.clone(),
+            site: self.facts.as_ref().and_then(|facts| facts.site.clone()),
+            choices: self.choices.clone(),
+            wrote_before: self.wrote_before,
+            now: self.now,
+            stops_all: self.stops_all,
+        }
+    }
+
+    /// Nothing more is to go to the address over these channels.
+    fn stops(&self, reply: &Reply) -> Vec<AddressConsent> {
+        let by_number = matches!(reply.channel, Channel::Sms | Channel::Voice);
+        let mut channels = match (self.meaning.revokes, self.stops_all && by_number) {
+            (true, true) => vec![Channel::Sms, Channel::Voice],
+            (true, false) => vec![reply.channel],
+            (false, _) => Vec::new(),
+        };
+        if self.meaning.no_calls && !channels.contains(&Channel::Voice) {
+            channels.push(Channel::Voice);
+        }
+        let stop = |channel| AddressConsent { channel, ..said(reply, self, false, None) };
+        channels.into_iter().map(stop).collect()
+    }
+
+    /// What a stop took may go there again, over the channel that asks for it.
+    fn starts(&self, ask: &ReplyAsk) -> Vec<AddressConsent> {
+        let free = |purpose: &&Purpose| !ask.opt_in.contains(purpose);
+        let grant = |purpose: &Purpose| said(&ask.reply, self, true, Some(*purpose));
+        Purpose::ALL.iter().filter(free).map(grant).collect()
+    }
 }
 
 impl<E: Engine> Ledger<E> {
@@ -81,34 +118,31 @@ impl<E: Engine> Ledger<E> {
         let mut tx = self.engine.begin().await?;
         let context = self.context(&mut tx, ask).await?;
         if !self.keep_reply(&mut tx, &ask.reply, &context).await? {
-            return Ok(ReplyOutcome::Known);
+            return Ok(ReplyOutcome::Known { first: self.first_answer(&mut tx, &ask.reply).await? });
         }
         let meaning = context.meaning;
         // Whoever answers has read it, whatever they say; a stranger has read what was meant for somebody else.
-        // Whoever calls back, or complains, need not have.
+        // Whoever calls back, or complains, need not have, and a telephone that answers by itself has not.
         if let (Some(facts), Some(attempt)) = (&context.facts, context.attempt)
-            && !matches!(meaning.intent, Intent::WrongNumber | Intent::Call | Intent::Complaint)
+            && !matches!(
+                meaning.intent,
+                Intent::WrongNumber | Intent::Call | Intent::Complaint | Intent::Machine
+            )
         {
             self.has_read(&mut tx, facts, attempt, context.now).await?;
         }
         if let (Some(facts), Some(_)) = (&context.facts, &context.answer) {
             Self::has_answer(&mut tx, facts.id).await?;
         }
-        let mut changes = Vec::new();
+        let (mut changes, mut others) = (Vec::new(), false);
         match meaning.intent {
             Intent::WrongNumber => {
-                self.mark_wrong(&mut tx, &ask.reply, &context, &mut changes).await?;
+                others = self.mark_wrong(&mut tx, &ask.reply, &context, &mut changes).await?;
                 Self::hurry(&mut tx, &context).await?;
             }
             Intent::Language | Intent::Channel => self.prefer(&mut tx, &context, &mut changes).await?,
             Intent::Start => {
-                let free = |purpose: &&Purpose| !ask.opt_in.contains(purpose);
-                let grants: Vec<AddressConsent> = Purpose::ALL
-                    .iter()
-                    .filter(free)
-                    .map(|purpose| said(&ask.reply, &context, true, Some(*purpose)))
-                    .collect();
-                self.write_consents(&mut tx, &grants).await?;
+                self.write_consents(&mut tx, &context.starts(ask)).await?;
                 self.unmark_address(&mut tx, &context.address).await?;
             }
             Intent::Complaint => {
@@ -126,20 +160,32 @@ impl<E: Engine> Ledger<E> {
             | Intent::Answer
             | Intent::Unclear
             | Intent::Late
+            | Intent::Reaction
+            | Intent::Machine
             | Intent::Text => {}
         }
-        if meaning.revokes {
-            self.write_consents(&mut tx, &[said(&ask.reply, &context, false, None)]).await?;
-        }
+        self.write_consents(&mut tx, &context.stops(&ask.reply)).await?;
         self.tell_reply(&mut tx, &ask.reply, &context, &changes).await?;
-        if let Some(kind) = meaning.work() {
+        // Whether the others behind the number are there people have to ask.
+        if let Some(kind) = meaning.work().or_else(|| others.then_some(WorkKind::Reply)) {
             self.open_items(&mut tx, &[item(kind, &context)]).await?;
         }
         E::commit(tx).await?;
-        let Context { locale, choices, wrote_before, now, .. } = context;
-        let site = context.facts.and_then(|facts| facts.site);
         let changed = !changes.is_empty();
-        Ok(ReplyOutcome::New { meaning, locale, site, choices, wrote_before, changed, now })
+        Ok(ReplyOutcome::New { meaning, facts: Box::new(context.answers()), changed })
+    }
+
+    /// What the answer depended on when the reply came first.
+    async fn first_answer(&self, tx: &mut E::Tx, reply: &Reply) -> Result<Option<Box<AnswerFacts>>> {
+        if reply.channel == Channel::Email {
+            return Ok(None);
+        }
+        let sql = "SELECT id, told FROM replies WHERE provider = $1 AND provider_ref = $2";
+        let rows = E::run(tx, sql, args![reply.provider.as_str(), reply.reference.as_str()]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let Some(told) = row.maybe_bytes(1)? else { return Ok(None) };
+        let told = self.sealer.open_text(Sealed::ReplyTold.of(row.id(0)?), told)?;
+        serde_json::from_str(told.expose()).map(Some).map_err(|_| unfit("what an answer depends on"))
     }
 
     async fn context(&self, tx: &mut E::Tx, ask: &ReplyAsk) -> Result<Context> {
@@ -197,6 +243,7 @@ impl<E: Engine> Ledger<E> {
             evidence: format!("reply {provider} {reference}: {word}"),
             said_at: ask.said_at.map_or(now, |at| at.min(now)),
             now,
+            stops_all: ask.stops_all_from.is_some_and(|from| from <= now),
             facts,
             locale,
             attempt,
@@ -230,8 +277,10 @@ impl<E: Engine> Ledger<E> {
             maybe_texts("answer", &one, |_| context.answer.as_ref().map(AnswerName::as_str)),
             try_bytes("body", &one, |r| self.sealer.seal_text(at(Sealed::ReplyBody), &r.text))?,
             maybe_texts("answer_kind", &one, |_| kind),
-            try_bytes("told", &one, |_| {
-                told.as_ref().map_or(Ok(Vec::new()), |told| self.seal_told(context.id, told))
+            try_bytes("told", &one, |r| match &told {
+                Some(told) => self.seal_told(context.id, told),
+                None if r.channel == Channel::Email => Ok(Vec::new()),
+                None => self.seal_told(context.id, &context.answers()),
             })?,
         ];
         let rows = E::run(
@@ -240,7 +289,7 @@ impl<E: Engine> Ledger<E> {
                  body, received_at, answer_kind, answer_state, answer_due, told)
              SELECT id, provider, provider_ref, address_index, address, message_id, patient_id, intent, answer, body, now(),
                  answer_kind, CASE WHEN answer_kind IS NULL THEN NULL ELSE 'due' END,
-                 CASE WHEN answer_kind IS NULL THEN NULL ELSE now() END, CASE WHEN answer_kind IS NULL THEN NULL ELSE told END
+                 CASE WHEN answer_kind IS NULL THEN NULL ELSE now() END, CASE WHEN length(told) = 0 THEN NULL ELSE told END
              FROM {input} WHERE true ON CONFLICT (provider, provider_ref) DO NOTHING RETURNING id",
             Args::none().batch(batch),
         )
@@ -268,39 +317,55 @@ impl<E: Engine> Ledger<E> {
         Ok(patients)
     }
 
-    /// A number that is wrong for texts is wrong for calls.
+    /// Marks the contact of the patient who was written to, in the record that holds it: theirs, or that of somebody who
+    /// stands in for them. A number that is wrong for texts is wrong for calls. Whoever answers says nothing of the others
+    /// behind the number, who may be a household: true, where there are any.
     async fn mark_wrong(
         &self,
         tx: &mut E::Tx,
         reply: &Reply,
         context: &Context,
         changes: &mut Vec<(PatientId, EventKind)>,
-    ) -> Result<()> {
-        let to = (ContactStatus::Wrong, context.now);
+    ) -> Result<bool> {
+        let mut behind = self.behind(tx, context).await?;
+        let written_to = self.written_to(tx, context).await?;
         let channels: &[Channel] =
             if reply.channel == Channel::Email { &[Channel::Email] } else { &[Channel::Sms, Channel::Voice] };
-        for patient in self.behind(tx, context).await? {
-            let mut marked: Option<Patient> = None;
-            let mut what = Vec::new();
-            for channel in channels {
-                let so_far = marked.as_ref().unwrap_or(&patient);
-                if let Some(spoilt) = spoil(so_far, *channel, &context.address, to) {
-                    marked = Some(spoilt);
-                    what.push(format!("contact {channel} {}", ContactStatus::Wrong));
-                }
+        let Some(holder) = written_to.iter().find_map(|id| behind.iter().position(|p| p.id == *id)) else {
+            // Whose contacts come with their jobs has no record that could be marked.
+            let how = (ContactStatus::Wrong, context.evidence.as_str());
+            let is_new = self.mark_address(tx, &context.address, channels, how).await?;
+            if let Some(facts) = context.facts.as_ref().filter(|_| is_new) {
+                changes.push((facts.patient_id.clone(), EventKind::Contact(ContactStatus::Wrong)));
             }
-            if let Some(marked) = marked {
-                self.rewrite(tx, marked, &what, context).await?;
-                changes.push((patient.id, EventKind::Contact(ContactStatus::Wrong)));
+            return Ok(!behind.is_empty());
+        };
+        let holder = behind.remove(holder);
+        let mark = |patient: &Patient, channel: Channel| {
+            spoil(patient, channel, &context.address, (ContactStatus::Wrong, context.now))
+        };
+        let (mut marked, mut what) = (holder.clone(), Vec::new());
+        for channel in channels {
+            if let Some(spoilt) = mark(&marked, *channel) {
+                marked = spoilt;
+                what.push(format!("contact {channel} {}", ContactStatus::Wrong));
             }
         }
-        // Whose contacts come with their jobs has no record that could be marked.
-        let how = (ContactStatus::Wrong, context.evidence.as_str());
-        let is_new = self.mark_address(tx, &context.address, channels, how).await?;
-        if let Some(facts) = context.facts.as_ref().filter(|_| is_new && changes.is_empty()) {
-            changes.push((facts.patient_id.clone(), EventKind::Contact(ContactStatus::Wrong)));
+        if !what.is_empty() {
+            self.rewrite(tx, marked, &what, context).await?;
+            changes.push((holder.id, EventKind::Contact(ContactStatus::Wrong)));
         }
-        Ok(())
+        Ok(behind.iter().any(|other| channels.iter().any(|channel| mark(other, *channel).is_some())))
+    }
+
+    /// The patient of the message, and after them the patients who stand in for them.
+    async fn written_to(&self, tx: &mut E::Tx, context: &Context) -> Result<Vec<PatientId>> {
+        let Some(facts) = &context.facts else { return Ok(Vec::new()) };
+        let stored = self.lock_patients(tx, std::slice::from_ref(&facts.patient_id)).await?;
+        let id = stored.resolve(&facts.patient_id);
+        let proxies = stored.patients.get(&id).into_iter().flat_map(|patient| &patient.proxies);
+        let proxies: Vec<PatientId> = proxies.filter_map(proxy_id).cloned().collect();
+        Ok(std::iter::once(id).chain(proxies).collect())
     }
 
     /// A plan does not wait for an answer from somebody else: its next step is due.
@@ -414,7 +479,10 @@ fn wish(meaning: &Meaning, patient: &Patient) -> Option<Wish> {
 /// What the answer to a mail depends on; `None`: it gets none. Whoever has no mail of ours is not written to.
 fn told(reply: &Reply, context: &Context) -> Option<MailAnswerFacts> {
     let (facts, meaning) = (context.facts.as_ref()?, context.meaning);
-    let silent = matches!(meaning.intent, Intent::WrongNumber | Intent::Complaint | Intent::Call);
+    let silent = matches!(
+        meaning.intent,
+        Intent::WrongNumber | Intent::Complaint | Intent::Call | Intent::Reaction | Intent::Machine
+    );
     if reply.channel != Channel::Email || (silent && !meaning.revokes) {
         return None;
     }

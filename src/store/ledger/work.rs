@@ -29,6 +29,13 @@ macro_rules! asks {
     };
 }
 
+/// Words of danger come before everything else.
+macro_rules! rank {
+    () => {
+        "CASE kind WHEN 'safety' THEN 0 ELSE 1 END"
+    };
+}
+
 const UNACKNOWLEDGED: &str = concat!(
     "SELECT ",
     words::facts!("m."),
@@ -140,7 +147,8 @@ impl<E: Engine> Ledger<E> {
         let asked: Vec<Uuid> = failed.iter().map(|d| d.facts.id.0).collect();
         let rows = E::run(
             tx,
-            "SELECT id FROM messages WHERE id = ANY($1) AND status = 'failed' AND changed_at = now()",
+            "SELECT id FROM messages WHERE id = ANY($1) AND changed_at = now()
+                 AND (status = 'failed' OR (status = 'suppressed' AND copy_of IS NULL))",
             args![asked],
         )
         .await?;
@@ -291,8 +299,23 @@ impl<E: Engine> Ledger<E> {
         let sources: Vec<&str> = filter.sources.iter().map(|source| source.as_str()).collect();
         q.and_if("source = ANY(?)", Some(sources).filter(|sources| !sources.is_empty()));
         q.and_if("message_id = ?", filter.message.map(|id| id.0));
-        q.and_if("id < ?", filter.before.map(|id| id.0));
-        q.limit("ORDER BY id DESC", filter.limit);
+        let closed = filter.state == Some(WorkState::Closed);
+        match filter.after {
+            Some(id) if closed => q.and("id < ?", id.0),
+            Some(id) => {
+                let Some(last) = self.one_work_item(id).await? else { return Ok(Vec::new()) };
+                q.text(&format!(
+                    " AND ({}, due_at, id) > ({}",
+                    rank!(),
+                    i32::from(last.kind != WorkKind::Safety)
+                ));
+                q.push(", ?", last.due_at.into());
+                q.push(", ?)", id.0.into());
+            }
+            None => {}
+        }
+        let order = if closed { "ORDER BY id DESC" } else { concat!("ORDER BY ", rank!(), ", due_at, id") };
+        q.limit(order, filter.limit);
         let (sql, args) = q.parts();
         self.engine.read(sql, args).await?.iter().map(work_item).collect()
     }

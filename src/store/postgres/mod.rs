@@ -59,6 +59,7 @@ const MIGRATIONS: Migrations = &[
     (29, "campaign_pages", include_str!("../../../migrations/postgres/0029_campaign_pages.sql")),
     (30, "cheaper_rows", include_str!("../../../migrations/postgres/0030_cheaper_rows.sql")),
     (32, "history", include_str!("../../../migrations/postgres/0032_history.sql")),
+    (34, "on_call", include_str!("../../../migrations/postgres/0034_on_call.sql")),
 ];
 
 impl PostgresStore {

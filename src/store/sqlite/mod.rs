@@ -83,6 +83,7 @@ const MIGRATIONS: Migrations = &[
     (29, "campaign_pages", include_str!("../../../migrations/sqlite/0029_campaign_pages.sql")),
     (30, "cheaper_rows", include_str!("../../../migrations/sqlite/0030_cheaper_rows.sql")),
     (32, "history", include_str!("../../../migrations/sqlite/0032_history.sql")),
+    (34, "on_call", include_str!("../../../migrations/sqlite/0034_on_call.sql")),
 ];
 
 const READERS: u32 = 4;

@@ -105,6 +105,7 @@ impl Api {
             dir = "{templates}"
             [[source]]
             name = "lakeside-ehr"
+            purposes = ["appointment", "care", "results", "billing", "prevention", "survey", "marketing", "emergency"]
             [[source]]
             name = "other-ehr"
             [[site]]

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::api::{Answer, Api, job, later, send};
 
 /// One token for each scope, two that should not work, and two that are bound to sources.
-const SCOPES: [&str; 11] = [
+const SCOPES: [&str; 12] = [
     "jobs:write",
+    "jobs:emergency",
     "messages:read",
     "messages:write",
     "patients:read",

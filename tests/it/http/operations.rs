@@ -29,6 +29,13 @@ async fn a_hold_stops_and_its_end_lets_go() {
         explained["gates"].as_array().unwrap().iter().filter(|g| g["passed"] == false).collect();
     assert_eq!(stopped, [&json!({"gate": "hold", "passed": false})]);
     assert_eq!(explained["next"]["action"], "decide_again");
+    let of = &explained["hold"];
+    assert_eq!(
+        (&of["id"], &of["placed_by"], &of["reason"]),
+        (&hold["id"], &json!("local"), &json!("wrong phone number"))
+    );
+    assert_eq!(of["end"], format!("outreachd release {}", hold["id"].as_str().unwrap()));
+    assert_eq!(explained["message"]["held_by"], hold["id"]);
 
     let path = format!("/v1/holds/{}", hold["id"].as_str().unwrap());
     api.delete(&path).await.expect(204);
@@ -49,6 +56,9 @@ async fn a_hold_that_would_hold_nothing_is_refused() {
         (json!({"scope": "purpose", "value": "fun"}), "value"),
         (json!({"scope": "source", "value": "Not A Name"}), "value"),
         (json!({"scope": "all", "value": "x"}), "value"),
+        // Well formed, and the name of nothing.
+        (json!({"scope": "template", "value": "apointment-reminder"}), "value"),
+        (json!({"scope": "provider", "value": "sim-smz"}), "value"),
         (json!({"scope": "all", "until": "2020-01-01T00:00:00Z"}), "until"),
         (json!({"scope": "all", "until": "2036-01-01T00:00:00"}), "until"),
         (json!({"scope": "all", "on_release": "burn"}), "on_release"),
@@ -56,6 +66,13 @@ async fn a_hold_that_would_hold_nothing_is_refused() {
         let problem = api.post("/v1/holds", &ask).await.problem(422);
         assert_eq!(problem["errors"][0]["field"], field, "{ask}: {problem}");
     }
+    let ask = json!({"scope": "template", "value": "apointment-reminder"});
+    let cure = api.post("/v1/holds", &ask).await.problem(422)["errors"][0]["cure"].to_string();
+    assert!(cure.contains("appointment-reminder"), "the names that there are: {cure}");
+    let known = api.get("/v1/holds?known=true").await.expect(200)["known"].clone();
+    assert!(known["template"].as_array().unwrap().contains(&json!("appointment-reminder")), "{known}");
+    assert_eq!(known["channel"], json!(["email", "portal", "sms", "voice"]));
+    assert_eq!(api.get("/v1/holds").await.expect(200), json!({"holds": []}), "nothing was placed");
     api.close().await;
 }
 

@@ -22,7 +22,15 @@ async fn a_patient_is_told_shown_changed_and_erased() {
     api.get("/v1/patients/P1").await.problem(404);
     let told = api.put("/v1/patients/P1", &ana()).await.expect(201);
     assert_eq!(told, json!({"id": "P1", "result": "created"}));
-    let shown = api.get("/v1/patients/P1").await.expect(200);
+    // Masked by default; whole for whoever says why, which goes on record before anything is shown.
+    assert_eq!(api.get("/v1/patients/P1").await.expect(200)["masked"], true);
+    let with = |path: &str, reason: &str| api.request(&Method::GET, path).header("x-outreach-reason", reason);
+    send(with("/v1/patients/P1", "x")).await.problem(422);
+    let masked = send(with("/v1/patients/P1?masked=true", "nightly check")).await.expect(200);
+    assert_eq!(masked["masked"], true);
+    assert_eq!(api.count("SELECT count(*) FROM audit WHERE act = 'patient.reveal'").await, 0);
+    let shown = send(with("/v1/patients/P1", "nightly check")).await.expect(200);
+    assert_eq!(api.count("SELECT count(*) FROM audit WHERE act = 'patient.reveal'").await, 1);
     assert_eq!(shown["name"]["family"], "López");
     let addresses: Vec<&Value> =
         shown["contacts"].as_array().unwrap().iter().map(|c| &c["address"]).collect();
@@ -55,8 +63,22 @@ async fn whoever_may_not_read_patients_sees_a_mask() {
     let tokens = "[[api.tokens]]\nname = \"desk\"\ntoken = \"desk-0123456789abcdef0123\"\nscopes = [\"messages:read\"]\n";
     let api = Api::open("", tokens).await;
     api.put("/v1/patients/P1", &ana()).await.expect(201);
-    let asked = api.request(&Method::GET, "/v1/patients/P1").bearer_auth("desk-0123456789abcdef0123");
-    let seen = send(asked).await;
+    let asked = || api.request(&Method::GET, "/v1/patients/P1").bearer_auth("desk-0123456789abcdef0123");
+    send(asked().header("x-outreach-reason", "nightly check")).await.problem(403);
+    // A STOP by text binds the address, not the record; staff see it all the same.
+    let stop = outreachd::store::rows::AddressConsent {
+        channel: outreachd::domain::words::Channel::Sms,
+        address: outreachd::domain::phi::Phi::new("+13125550142"),
+        purpose: None,
+        granted: false,
+        at: "2026-11-21T08:00:00Z".parse().unwrap(),
+        source: outreachd::domain::patient::ConsentSource::Patient,
+        by: Some("sms-one".to_owned()),
+        evidence: Some("STOP please, Ana".to_owned()),
+    };
+    let store = outreachd::app::open_store(&api.worker.config).await.unwrap();
+    store.record_address_consents(&[stop]).await.unwrap();
+    let seen = send(asked()).await;
     for private in ["Ana", "López", "1949", "60601", "77120", "5550142", "ana@", "form 12"] {
         assert!(!seen.text.contains(private), "{private}: {}", seen.text);
     }
@@ -65,6 +87,10 @@ async fn whoever_may_not_read_patients_sees_a_mask() {
     let masked: Vec<&Value> = seen["contacts"].as_array().unwrap().iter().map(|c| &c["address"]).collect();
     assert!(masked.contains(&&json!("+***42")) && masked.contains(&&json!("***@example.org")), "{seen}");
     assert_eq!(seen["consents"][0]["granted"], true);
+    let stop = json!({"purpose": null, "channel": "sms", "address": "+***42", "granted": false,
+        "at": "2026-11-21T08:00:00Z", "source": "patient"});
+    assert_eq!(seen["said_at_addresses"], json!([stop]));
+    assert_eq!(seen["changes"], json!([]));
     api.close().await;
 }
 

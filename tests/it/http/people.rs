@@ -126,8 +126,8 @@ const MATRIX: &[(&str, &str)] = &[
     ("GET /v1/campaigns/{id}/export", "vocaA"),
     ("POST /v1/campaigns/{id}/reveal", "..caA"),
     ("GET /v1/holds", "vocaA"),
-    ("POST /v1/holds", ".o..A"),
-    ("DELETE /v1/holds/{id}", ".o..A"),
+    ("POST /v1/holds", ".ocaA"),
+    ("DELETE /v1/holds/{id}", ".ocaA"),
     ("GET /v1/work-items", "vocaA"),
     ("GET /v1/work-items/{id}", "vocaA"),
     ("POST /v1/work-items/{id}/claim", ".ocaA"),
@@ -400,6 +400,20 @@ async fn nothing_of_a_patient_is_shown_without_a_reason_and_of_other_sites_nothi
     ana.ask(&api, Method::DELETE, &format!("/v1/holds/{}", hold["id"].as_str().unwrap()), None)
         .await
         .expect(204);
+
+    // Whoever plans campaigns, or agrees to them, stops their own site, and takes back their own stop only.
+    let theirs = ana.post(&api, "/v1/holds", &own).await.expect(201);
+    for (name, role) in [("carl", Role::Coordinator), ("axel", Role::Approver)] {
+        let one = Someone::with(&api, name, role, &["lakeside-north"]).await;
+        one.post(&api, "/v1/holds", &json!({"scope": "all", "reason": "wrong text"})).await.problem(403);
+        let south = json!({"scope": "site", "value": "lakeside-south", "reason": "wrong text"});
+        one.post(&api, "/v1/holds", &south).await.problem(403);
+        let hold = one.post(&api, "/v1/holds", &own).await.expect(201);
+        for (hold, status) in [(&hold, 204), (&theirs, 403)] {
+            let path = format!("/v1/holds/{}", hold["id"].as_str().unwrap());
+            assert_eq!(one.ask(&api, Method::DELETE, &path, None).await.status, status, "{name}");
+        }
+    }
 
     // All that is known of somebody is for an admin, with a reason.
     let root = Someone::with(&api, "root", Role::Admin, &[]).await;

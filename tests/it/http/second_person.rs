@@ -34,10 +34,16 @@ async fn whoever_asked_for_an_emergency_for_many_does_not_let_it_go() {
     let dir = tempfile::tempdir().unwrap();
     templates(dir.path());
     let mut more = "[policy]\nsecond_person_above = 1\n".to_owned();
-    for (name, bound) in [("nurse", ""), ("doctor", ""), ("machine", "sources = [\"lakeside-ehr\"]")] {
+    let tokens = [
+        ("nurse", "admin", ""),
+        ("doctor", "admin", ""),
+        ("machine", "admin", "sources = [\"lakeside-ehr\"]"),
+        ("clerk", "jobs:write", ""),
+    ];
+    for (name, scope, bound) in tokens {
         let token = token(name);
         more += &format!(
-            "[[api.tokens]]\nname = \"{name}\"\ntoken = \"{token}\"\nscopes = [\"admin\"]\n{bound}\n"
+            "[[api.tokens]]\nname = \"{name}\"\ntoken = \"{token}\"\nscopes = [\"{scope}\"]\n{bound}\n"
         );
     }
     let api = Api::open_templates("", &more, dir.path()).await;
@@ -48,6 +54,18 @@ async fn whoever_asked_for_an_emergency_for_many_does_not_let_it_go() {
         json!({"id": format!("storm-{patient}"), "source": "lakeside-ehr", "patient_id": patient, "template": "storm",
             "data": {}, "purpose": "emergency", "override_reason": "The clinic is closed by the storm"})
     };
+    // Neither who may write jobs may ask for one, nor a source that is not named for it.
+    for (who, source, rule) in
+        [("clerk", "lakeside-ehr", "do not cover"), ("nurse", "other-ehr", "may not write for it")]
+    {
+        let mut job = storm("P1");
+        job["source"] = json!(source);
+        let asking = api.request(&Method::POST, "/v1/templates/storm/send").bearer_auth(token(who));
+        job.as_object_mut().unwrap().remove("template");
+        let refused = send(asking.json(&job)).await;
+        let problem = refused.problem(422);
+        assert!(problem.to_string().contains(rule), "{problem}");
+    }
     let asked = json!([storm("P1"), storm("P2")]);
     let asking = api.request(&Method::POST, "/v1/jobs").bearer_auth(token("nurse")).json(&asked);
     let told = send(asking).await.expect(200);

@@ -72,7 +72,7 @@ async fn canaries_in_everything_that_is_said() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: tests/proof"]
 async fn stops_while_thousands_wait() {
-    safety::stops("stops", Plan { sms_limits: &["200/s"], ..PRIVATE }, 6_000).await;
+    safety::stops("stops", Plan { sms_limits: &["200/s"], ..PRIVATE }, 10_000).await;
 }
 
 #[test]

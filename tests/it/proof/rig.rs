@@ -289,6 +289,9 @@ fn providers(plan: &Plan, simulator: &Simulator, backup: Option<&Simulator>) -> 
 fn configuration(plan: &Plan, providers: &str, database: &str, amqp: &str, prefix: &str) -> String {
     let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
     let (level, more, key) = (plan.log_level, plan.more, KEY);
+    // What is new is judged by the floor, and nothing here is old.
+    let told = more.contains("[policy.surge]");
+    let guard = if told { "" } else { "[policy.surge]\nlearning_factor = 1000000" };
     format!(
         r#"
         [safety]
@@ -315,6 +318,7 @@ fn configuration(plan: &Plan, providers: &str, database: &str, amqp: &str, prefi
         per_week = 0
         [policy.digest]
         most = 1
+        {guard}
         [log]
         level = "{level}"
         {more}

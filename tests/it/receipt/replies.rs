@@ -2,7 +2,9 @@
 
 use outreachd::config::Config;
 use outreachd::config::provider::{Limit, OptOutReply, Period};
+use outreachd::domain::phi::Phi;
 use outreachd::domain::status::MessageStatus;
+use outreachd::domain::words::SafetyMode;
 use outreachd::simulator::{ProviderKind, SimulatorConfig, TextDigest, twilio_signature};
 use serde_json::{Value, json};
 
@@ -27,6 +29,7 @@ pub(super) async fn write(house: &House, sid: &str, text: &str, more: &[(&str, &
 }
 
 async fn post(house: &House, sid: &str, text: &str, more: &[(&str, &str)], token: &str) -> (u16, String) {
+    let named = |name: &str| more.iter().any(|(given, _)| *given == name);
     let mut fields = vec![
         ("MessageSid", sid),
         ("SmsSid", sid),
@@ -37,6 +40,7 @@ async fn post(house: &House, sid: &str, text: &str, more: &[(&str, &str)], token
         ("NumMedia", "0"),
         ("ApiVersion", "2010-04-01"),
     ];
+    fields.retain(|(name, _)| !named(name));
     fields.extend(more);
     let signature = twilio_signature(token, &format!("{PUBLIC}/webhooks/sim-sms"), &fields);
     let answer = reqwest::Client::builder()
@@ -120,8 +124,8 @@ async fn a_stop_in_the_middle_of_a_blast_ends_it_at_that_number_and_start_restor
     let mails = house.simulator.stats().of(ProviderKind::Smtp).taken;
     assert!(mails > 30, "the mother's go on by mail: {mails}");
 
-    // The webhook comes again.
-    assert_eq!(write(&house, "SMstop1", "STOP", &[]).await, (200, NOTHING.to_owned()));
+    // The webhook comes again: our answer to it was lost.
+    assert_eq!(write(&house, "SMstop1", "STOP", &[]).await, stop);
     house.publish("job", &[job("silent", "P2")]).await;
     house.until("a suppressed message", |c| of(c, MessageStatus::Suppressed) > 0).await;
     says(&write(&house, "SMstart", "START", &[]).await, "again");
@@ -152,11 +156,23 @@ async fn what_patients_write_reaches_people_and_is_answered_once() {
         (&json!("Can I bring my son?"), &json!("text"))
     );
 
+    // A picture alone is no empty item, and what a telephone says by itself is none at all.
+    assert_eq!(write(&house, "SM1b", "", &[("NumMedia", "1")]).await, (200, NOTHING.to_owned()));
+    let driving = "I'm driving with Focus turned on. I'll see your message when I get where I'm going.";
+    for (sid, text) in [("SM1c", driving), ("SM1d", "Liked \u{201c}In an emergency call 911.\u{201d}")] {
+        assert_eq!(write(&house, sid, text, &[]).await, (200, NOTHING.to_owned()));
+    }
+    let items = get(&house, "/v1/work-items?kind=reply").await;
+    assert_eq!(items["work_items"].as_array().unwrap().len(), 2);
+    let one =
+        get(&house, &format!("/v1/work-items/{}", items["work_items"][0]["id"].as_str().unwrap())).await;
+    assert!(one["reply"]["text"].as_str().unwrap().contains("cannot be seen here"), "{one}");
+
     // Danger: answered at once, and people are called.
     let danger = write(&house, "SM2", "I can't breathe", &[]).await;
     says(&danger, "Nobody reads this right now");
     says(&danger, "call 911 now");
-    assert_eq!(write(&house, "SM2", "I can't breathe", &[]).await, (200, NOTHING.to_owned()));
+    assert_eq!(write(&house, "SM2", "I can't breathe", &[]).await, danger, "asked again, we say it again");
     let items = get(&house, "/v1/work-items?kind=safety").await;
     assert_eq!(
         (&items["work_items"][0]["priority"], &items["work_items"][1]),
@@ -174,7 +190,10 @@ async fn what_patients_write_reaches_people_and_is_answered_once() {
     let keys = told(&house, "visit").await;
     let replies: Vec<&str> =
         keys.iter().filter_map(|key| key.strip_prefix("reply.")?.strip_suffix(".lakeside-ehr")).collect();
-    assert_eq!(replies, ["text", "safety", "help", "language", "cancel", "wrong_number"]);
+    assert_eq!(
+        replies,
+        ["text", "text", "machine", "reaction", "safety", "help", "language", "cancel", "wrong_number"]
+    );
     house.publish("job", &[job("next", "P1")]).await;
     house.until_status(MessageStatus::Suppressed, 1).await;
 
@@ -184,8 +203,10 @@ async fn what_patients_write_reaches_people_and_is_answered_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_provider_confirms_we_are_silent() {
+async fn where_the_provider_confirms_we_are_silent_and_strangers_hear_nothing() {
     let house = open(|config| {
+        config.safety.mode = SafetyMode::AllowList;
+        config.safety.allow = vec![Phi::new(PHONE)];
         for provider in &mut config.providers {
             provider.opt_out_reply = OptOutReply::Provider;
         }
@@ -200,8 +221,28 @@ async fn where_the_provider_confirms_we_are_silent() {
         let answer = write(&house, &format!("SM{n}"), text, &[("OptOutType", kind)]).await;
         assert_eq!(answer, (200, NOTHING.to_owned()), "{text}");
     }
-    // What no provider answers is ours to answer.
-    says(&write(&house, "SM8", "chest pain", &[]).await, "911");
+    // Without Advanced Opt-Out it answers its own words; all else is ours to answer.
+    for (n, text) in ["STOP", " Unsubscribe ", "START", "info"].into_iter().enumerate() {
+        assert_eq!(write(&house, &format!("SMown{n}"), text, &[]).await, (200, NOTHING.to_owned()), "{text}");
+    }
+    for (n, (text, expected)) in [
+        ("ALTO", "No recibirá más mensajes"),
+        ("Iniciar", "otra vez"),
+        ("stpo", "no more texts"),
+        ("AYUDA", "le escribe sobre citas"),
+        ("Please stop texting me", "no more texts"),
+        ("Stop.", "no more texts"),
+        ("chest pain", "911"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        says(&write(&house, &format!("SMours{n}"), text, &[]).await, expected);
+    }
+    // Who is not on the list is heard, and not written to.
+    let stranger = [("From", "+13125550177")];
+    assert_eq!(write(&house, "SMs1", "chest pain", &stranger).await, (200, NOTHING.to_owned()));
+    assert_eq!(get(&house, "/v1/work-items?kind=safety").await["work_items"].as_array().unwrap().len(), 2);
     house.publish("job", &[job("j2", "P1")]).await;
     house.until_status(MessageStatus::Suppressed, 1).await;
     house.close().await;

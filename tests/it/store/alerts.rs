@@ -2,9 +2,10 @@
 
 use jiff::SignedDuration;
 use outreachd::domain::alert::{Alert, Finding, Level, Telling, Trouble, Way};
-use outreachd::domain::ids::WorkerId;
+use outreachd::domain::ids::{WorkItemId, WorkerId};
+use outreachd::domain::words::{Reason, WorkKind};
 use outreachd::store::alerts::{AlertAnswer, Vitals};
-use outreachd::store::rows::HoldScope;
+use outreachd::store::rows::{Hold, HoldScope};
 
 use super::ledger::{Ledger, rejects};
 use super::make::{hold, reject, seconds};
@@ -18,14 +19,17 @@ fn alert(key: &str, since: jiff::Timestamp) -> Alert {
             subject: subject.to_owned(),
             level: Level::Look,
             what: "It is so.".to_owned(),
+            extent: 3,
         },
         since,
         gone_since: None,
         ended_at: None,
         told_at: None,
-        owed: Some((Telling::Raised, vec![Way::Webhook, Way::Email])),
+        owed: Some((Telling::Raised, vec![Way::Webhook, Way::Email(0), Way::Email(2)])),
+        owed_since: Some(since),
         acknowledged_by: None,
         acknowledged_at: None,
+        acknowledged_below: None,
         snoozed_by: None,
         snoozed_until: None,
     }
@@ -64,10 +68,17 @@ pub(super) async fn one_worker_watches_and_what_people_say_is_kept(ledger: Ledge
         (Some("ana"), Some(now + seconds(2)))
     );
 
+    let with = |extent: u64| Alert { finding: Finding { extent, ..dead.finding.clone() }, ..dead.clone() };
+    for (extent, by) in [(5, Some("ana")), (6, None), (3, None)] {
+        assert!(ledger.keep_alerts(one, &[with(extent)]).await.unwrap());
+        let known = ledger.alerts().await.unwrap().0;
+        assert_eq!(known[0].acknowledged_by.as_deref(), by, "three were acknowledged; now it is {extent}");
+    }
+
     // It ends, and begins anew as another matter.
     let over = Alert {
         ended_at: Some(now + seconds(3)),
-        owed: Some((Telling::Cleared, vec![Way::Email])),
+        owed: Some((Telling::Cleared, vec![Way::Email(0)])),
         ..dead.clone()
     };
     assert!(ledger.keep_alerts(one, &[over]).await.unwrap());
@@ -75,7 +86,7 @@ pub(super) async fn one_worker_watches_and_what_people_say_is_kept(ledger: Ledge
         ledger.answer_alert("dead_jobs", "ana", AlertAnswer::Acknowledge).await.unwrap().is_none(),
         "it is over"
     );
-    assert_eq!(ledger.alerts().await.unwrap().0[0].owed, Some((Telling::Cleared, vec![Way::Email])));
+    assert_eq!(ledger.alerts().await.unwrap().0[0].owed, Some((Telling::Cleared, vec![Way::Email(0)])));
     let anew = Alert { since: now + seconds(9), ..dead };
     assert!(ledger.keep_alerts(one, std::slice::from_ref(&anew)).await.unwrap());
     assert_eq!(*ledger.alerts().await.unwrap().0.last().unwrap(), anew, "nobody has said anything of it yet");
@@ -91,6 +102,8 @@ pub(super) async fn what_is_wrong_shows_in_a_few_numbers(ledger: Ledger) {
     assert_eq!(ledger.vitals().await.unwrap(), Vitals::default());
     ledger.admit(&rejects(vec![reject(b"{}", false), reject(b"[]", false)])).await.unwrap();
     ledger.place_hold(&hold(HoldScope::Site, "north")).await.unwrap();
+    let surge = Hold { cause: Reason::SurgeHold, ..hold(HoldScope::Source, "ehr") };
+    ledger.place_hold(&surge).await.unwrap();
     let now = if ledger.execute("SELECT to_timestamp(0)").await.is_ok() { "now()" } else { "1" };
     let item = |n: u32, kind: &str, due: &str, claimed: &str| {
         format!(
@@ -112,8 +125,17 @@ pub(super) async fn what_is_wrong_shows_in_a_few_numbers(ledger: Ledger) {
         ledger.execute(&sql).await.unwrap();
     }
     let vitals = ledger.vitals().await.unwrap();
-    let expected = Vitals { parked: 2, work_open: 5, work_overdue: 3, safety_open: 1, ..Vitals::default() };
+    let danger = "0196f3c0-0000-7000-8000-000000000002".parse().map(WorkItemId).unwrap();
+    let expected = Vitals {
+        parked: 2,
+        work_open: 5,
+        work_overdue: vec![(WorkKind::Reply, 3)],
+        safety_open: vec![danger],
+        surges: vec!["source/ehr".to_owned()],
+        ..Vitals::default()
+    };
     assert_eq!(Vitals { outbox: 0, ..vitals }, expected);
     let behind = ledger.people_behind().await.unwrap();
-    assert_eq!((behind.overdue, behind.unknown, behind.waiting), (2, 0, 0), "people, not items");
+    let people = vec![(WorkKind::Reply, 2)];
+    assert_eq!((behind.overdue, behind.unknown, behind.waiting), (people, 0, 0), "people, not items");
 }

@@ -56,8 +56,8 @@ pub(super) async fn every_question_at_a_number_has_digits_of_its_own(ledger: Led
 async fn write(ledger: &Ledger, reference: &str, text: &str) -> (Intent, Vec<Choice>) {
     ledger.pass(seconds(1)).await;
     match ledger.reply(&ask(reference, text)).await.unwrap() {
-        ReplyOutcome::New { meaning, choices, .. } => (meaning.intent, choices),
-        ReplyOutcome::Known => panic!("{reference} is new"),
+        ReplyOutcome::New { meaning, facts } => (meaning.intent, facts.choices),
+        ReplyOutcome::Known { .. } => panic!("{reference} is new"),
     }
 }
 
@@ -80,7 +80,9 @@ pub(super) async fn an_answer_finds_its_message_or_is_asked_back_once(ledger: Le
     let asked: Vec<_> =
         choices.iter().map(|c| (c.digit, c.site.as_ref().map(|site| site.as_str()))).collect();
     assert_eq!((intent, asked), (Intent::Unclear, vec![(1, Some("north")), (3, Some("south"))]));
-    assert_eq!(ledger.reply(&ask("SM1", "Yes")).await.unwrap(), ReplyOutcome::Known, "asked back once");
+    let again = ledger.reply(&ask("SM1", "Yes")).await.unwrap();
+    let ReplyOutcome::Known { first: Some(first) } = again else { panic!("asked back once: {again:?}") };
+    assert_eq!((first.intent, first.choices), (Intent::Unclear, choices), "and in the same words");
     assert_eq!(kinds(&ledger).await, []);
     assert_eq!(write(&ledger, "SM2", "yes!").await.0, Intent::Text, "then people read it");
     assert_eq!(kinds(&ledger).await.len(), 1);

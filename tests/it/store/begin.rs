@@ -1,6 +1,6 @@
 //! An attempt begins only while every reason to send still stands.
 
-use outreachd::domain::ids::AttemptId;
+use outreachd::domain::ids::{AttemptId, SiteId};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Priority, Reason};
@@ -140,6 +140,22 @@ pub(super) async fn every_scope_of_hold_begins_nothing(ledger: Ledger) {
         assert!(ledger.release_hold(placed.id, "u1", None).await.unwrap());
     }
     assert!(ledger.try_begin(ledger.plan(&hand).await).await);
+
+    // Its patient's site, which it was given when it was planned, is its own from then on.
+    let mut planned = ledger.lease(job("b")).await;
+    let placed = hold(HoldScope::Site, "north");
+    ledger.place_hold(&placed).await.unwrap();
+    std::sync::Arc::make_mut(&mut planned.facts).site = SiteId::parse("north");
+    refused(&ledger, ledger.plan(&planned).await).await;
+    assert!(ledger.release_hold(placed.id, "u1", None).await.unwrap());
+    assert!(ledger.try_begin(ledger.plan(&planned).await).await);
+    assert_eq!(ledger.row(planned.facts.id).await.facts.site, SiteId::parse("north"));
+    let waiting = ledger.lease(job("c")).await;
+    let now = ledger.now().await;
+    let mut held = decided(&waiting, MessageStatus::Held, Some(Reason::QuietHours), now);
+    held.facts.site = SiteId::parse("north");
+    ledger.decide_one(held).await;
+    assert_eq!(ledger.row(waiting.facts.id).await.facts.site, SiteId::parse("north"));
 }
 
 pub(super) async fn a_hold_on_others_does_not_matter(ledger: Ledger) {

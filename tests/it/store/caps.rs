@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use outreachd::domain::phi::Phi;
+use outreachd::domain::words::{Priority, Purpose};
 use outreachd::policy::cap::Recent;
 use outreachd::store::Store;
 use outreachd::store::rows::{Begin, Count, Counted, Directory, Rider};
@@ -71,6 +72,7 @@ pub(super) async fn whoever_is_told_along_is_counted(ledger: Ledger) {
         let mut row = counted(&carrier, &directory);
         row.riders.push(Rider {
             message: rider.facts.id,
+            site: None,
             token: rider.work.token,
             step: rider.work.step,
             state: directory.entries[1].state.clone(),
@@ -133,6 +135,13 @@ pub(super) async fn what_is_due_within_a_day_is_known_to_those_that_yield(ledger
     ledger.accept(job("b").due(now + seconds(3_600))).await;
     ledger.accept(job("c").due(now + seconds(30 * 3_600))).await;
     ledger.accept(job("d").patient("P2").due(now + seconds(3_600))).await;
+    // What nobody waits for takes no place.
+    for (id, purpose) in [("e", Purpose::Marketing), ("f", Purpose::Survey)] {
+        let mut offer = job(id).due(now + seconds(3_600));
+        offer.facts.purpose = purpose;
+        ledger.accept(offer).await;
+    }
+    ledger.accept(job("g").priority(Priority::Bulk).due(now + seconds(3_600))).await;
     let mut asked = subject(&hand);
     let reserved = |directory: Directory| directory.entries[0].reserved;
     assert_eq!(reserved(ledger.directory(&[asked.clone()]).await.unwrap()), 0);

@@ -24,6 +24,7 @@ impl Ledger {
         let directory = self.directory(&[subject(hand)]).await.unwrap();
         Rider {
             message: hand.facts.id,
+            site: None,
             token: hand.work.token,
             step: hand.work.step,
             state: directory.entries[0].state.clone(),

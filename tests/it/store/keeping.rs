@@ -157,7 +157,13 @@ async fn write_all(ledger: &Ledger, case: &Case) -> MessageId {
     };
     let meaning = read(&text, None, &More::default());
     ledger
-        .reply(&ReplyAsk { reply: reply.clone(), meaning, opt_in: Vec::new(), said_at: None })
+        .reply(&ReplyAsk {
+            reply: reply.clone(),
+            meaning,
+            opt_in: Vec::new(),
+            stops_all_from: None,
+            said_at: None,
+        })
         .await
         .unwrap();
     let message = hand.facts.id;
@@ -170,7 +176,10 @@ async fn write_all(ledger: &Ledger, case: &Case) -> MessageId {
         ..reply
     };
     let meaning = read(&text, None, &More::default());
-    ledger.reply(&ReplyAsk { reply: mail, meaning, opt_in: Vec::new(), said_at: None }).await.unwrap();
+    ledger
+        .reply(&ReplyAsk { reply: mail, meaning, opt_in: Vec::new(), stops_all_from: None, said_at: None })
+        .await
+        .unwrap();
     let body = format!("{} {} {}", word(6), case.phone, case.family);
     ledger.admit(&rejects(vec![reject(body.as_bytes(), false)])).await.unwrap();
     add_to_campaign(ledger, case).await;
@@ -423,7 +432,7 @@ pub(super) async fn what_has_ended_is_erased_in_its_time(ledger: Ledger) {
     assert!(!ledger.patient_record(&patient_id("P2")).await.unwrap().unwrap().campaigns[0].body.is_empty());
     // The directory, what was refused and the audit log are of no class.
     assert_eq!(record.patient, Some(one.patient()));
-    assert_eq!(record.said.len(), 1);
+    assert_eq!(record.word.said.len(), 1);
     let log = AuditFilter { limit: 10, ..AuditFilter::default() };
     assert_eq!(ledger.audit(&log).await.unwrap()[0].detail, Phi::new(&one.words[9]));
 

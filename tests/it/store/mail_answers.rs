@@ -25,7 +25,13 @@ fn ask(message: MessageId, reference: &str, text: &str) -> ReplyAsk {
         keyword: None,
         thread: Some(thread),
     };
-    ReplyAsk { reply, meaning: read_mail(text, None, &More::default()), opt_in: Vec::new(), said_at: None }
+    ReplyAsk {
+        reply,
+        meaning: read_mail(text, None, &More::default()),
+        opt_in: Vec::new(),
+        stops_all_from: None,
+        said_at: None,
+    }
 }
 
 async fn write(ledger: &Ledger, ask: &ReplyAsk) {
@@ -69,7 +75,8 @@ pub(super) async fn an_answer_to_a_mail_is_begun_once_and_goes_where_ours_went(l
     assert!(due(&ledger).await.is_empty());
 
     write(&ledger, &ask(message, "m4", "Where do I park?")).await;
-    assert_eq!(ledger.reply(&ask(message, "m4", "Where do I park?")).await.unwrap(), ReplyOutcome::Known);
+    let again = ledger.reply(&ask(message, "m4", "Where do I park?")).await.unwrap();
+    assert_eq!(again, ReplyOutcome::Known { first: None });
     let (first, second) = tokio::join!(due(&ledger), due(&ledger));
     let [answer] = &[first, second].concat()[..] else { panic!("one, for one of two workers") };
     assert_eq!(answer.to.expose(), PHONE, "where ours went, not where theirs came from");

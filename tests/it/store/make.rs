@@ -264,6 +264,7 @@ pub(super) fn contact(channel: Channel, address: &str) -> Contact {
         kind: None,
         status: ContactStatus::Ok,
         status_at: None,
+        says_status: false,
         verified_at: None,
         valid_until: None,
         private: false,

@@ -219,7 +219,7 @@ contract! {
         a_cancel_after_a_visit_stops_and_calls_people
         each_free_text_is_work_until_a_person_closes_it
         danger_is_urgent_and_the_wish_in_it_counts
-        a_wrong_number_is_marked_for_all_behind_it
+        a_wrong_number_is_marked_for_whom_it_was_written_to
         a_language_is_theirs_whose_number_it_is
         a_number_that_nobody_knows_is_heard_all_the_same
         of_one_webhook_many_times_at_once_one_counts
@@ -298,6 +298,7 @@ contract! {
         looking_changes_nothing
         a_wish_is_kept_counted_as_read_and_told
         a_history_is_not_rewritten
+        a_proxys_link_stops_at_their_address
         an_opt_out_on_the_page_begins_nothing
         choices_made_on_an_old_page_are_not_taken
         the_page_binds_the_patient_and_nobody_else_at_the_address
@@ -336,8 +337,8 @@ contract! {
     guard {
         a_source_in_surge_is_held_and_its_template_is_not
         a_template_in_surge_is_held
-        what_is_new_is_not_judged
-        what_is_urgent_or_a_campaign_is_neither_counted_nor_held
+        what_is_new_is_judged_by_the_floor
+        what_is_urgent_counts_and_neither_it_nor_a_campaign_is_held
         a_surge_that_was_released_is_not_held_again
         a_surge_that_was_dropped_is_held_again_and_is_no_measure
         workers_that_see_the_same_surge_place_one_hold

@@ -6,7 +6,7 @@ use outreachd::domain::patient::{Consent, ConsentSource, Patient, Preference};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::wish::{Terms, Wish, is_wanted};
-use outreachd::domain::words::{Channel, Purpose};
+use outreachd::domain::words::{Channel, Purpose, Recipient};
 use outreachd::store::rows::{Begin, PageRow, PageWish, Subject, Then, WishOutcome};
 
 use super::ledger::{Ledger, worker};
@@ -227,6 +227,28 @@ pub(super) async fn somebody_who_is_not_on_record_stops_their_address(ledger: Le
     assert_eq!(said.len(), 1);
     assert_eq!((said[0].purpose, said[0].granted), (Some(Purpose::Appointment), false));
     assert!(ledger.patient(&patient_id("P1")).await.unwrap().is_none(), "nobody was put on record");
+}
+
+/// Who reads in a patient's place stops what comes to them, and neither sees nor changes anything of the patient's.
+pub(super) async fn a_proxys_link_stops_at_their_address(ledger: Ledger) {
+    ledger.upsert_patients(vec![patient("P1", "2026-01-01T00:00:00Z")]).await.unwrap();
+    let hand = ledger.lease(job("a")).await;
+    let row = Begin { page: Some(link()), recipient: Recipient::Proxy, ..ledger.plan(&hand).await };
+    let attempt = row.attempt;
+    assert!(ledger.try_begin(row).await);
+    ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Sent).await;
+    assert!(seen(&ledger).await.patient.is_none());
+    for refused in [Wish::Language("es".to_owned()), Wish::QuietHours(None)] {
+        assert_eq!(ledger.wish(&asking(refused)).await.unwrap(), WishOutcome::Unchanged);
+    }
+    assert_eq!(ledger.wish(&asking(stop_this())).await.unwrap(), WishOutcome::Changed);
+    let row = seen(&ledger).await;
+    assert_eq!(
+        row.said.iter().map(|said| (said.channel, said.granted)).collect::<Vec<_>>(),
+        [(Some(Channel::Sms), false)]
+    );
+    let kept = ledger.patient(&patient_id("P1")).await.unwrap().unwrap();
+    assert!(kept.consents.is_empty(), "the patient has said nothing");
 }
 
 pub(super) async fn an_act_while_the_send_is_under_way_ends_the_message(ledger: Ledger) {

@@ -243,4 +243,12 @@ pub(super) async fn a_route_that_fails_is_given_up_by_a_persons_word(ledger: Led
     assert!(!ledger.next_route(id).await.unwrap(), "once");
     let other = ledger.sent(job("j2")).await;
     assert!(!ledger.next_route(other).await.unwrap(), "it was sent");
+    // It went out, and its plan waits for an answer before the next way: a person need not.
+    let waits = "UPDATE messages SET step = 1, due_at = expires_at WHERE job_id = 'j2'";
+    ledger.execute(waits).await.unwrap();
+    assert!(ledger.next_route(other).await.unwrap());
+    let row = ledger.row(other).await;
+    assert_eq!((row.step, row.status), (1, MessageStatus::Sent), "its status stays");
+    assert!(row.due_at.unwrap() <= ledger.now().await, "at once");
+    assert!(!ledger.next_route(other).await.unwrap(), "it is due");
 }

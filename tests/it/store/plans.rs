@@ -224,8 +224,13 @@ async fn reply(ledger: &Ledger, reference: &str, text: &str) {
         keyword: None,
         thread: None,
     };
-    let ask =
-        ReplyAsk { reply, meaning: read(text, None, &More::default()), opt_in: Vec::new(), said_at: None };
+    let ask = ReplyAsk {
+        reply,
+        meaning: read(text, None, &More::default()),
+        opt_in: Vec::new(),
+        stops_all_from: None,
+        said_at: None,
+    };
     ledger.reply(&ask).await.unwrap();
 }
 

@@ -13,6 +13,7 @@ use super::ledger::{InHand, Ledger, worker};
 use super::make::{decided, job, patient, provider, release, seconds};
 
 const UNREACHABLE: Said = Said::Undelivered(Failure::Unreachable);
+const BLOCKED: Said = Said::Undelivered(Failure::Blocked);
 const GONE: Said = Said::Undelivered(Failure::BadAddress);
 
 fn about(message: MessageId, step: u16, reference: &str, said: Said) -> Receipt {
@@ -23,6 +24,7 @@ fn about(message: MessageId, step: u16, reference: &str, said: Said) -> Receipt 
         said,
         code: match said {
             UNREACHABLE => Some("30003".to_owned()),
+            Said::Undelivered(Failure::Blocked) => Some("30007".to_owned()),
             Said::Undelivered(_) => Some("30005".to_owned()),
             _ => None,
         },
@@ -64,7 +66,7 @@ fn told(list: &[(&str, bool)]) -> Vec<(String, bool)> {
 }
 
 fn one(moved: u32, known: u32, parked: u32) -> Received {
-    Received { moved, known, parked }
+    Received { moved, known, parked, let_go: 0 }
 }
 
 pub(super) async fn a_receipt_moves_its_message_and_is_told(ledger: Ledger) {
@@ -211,15 +213,48 @@ pub(super) async fn all_orders_of_six_receipts_end_alike(ledger: Ledger) {
 
 pub(super) async fn receipts_with_an_undelivered_one_end_alike_in_all_orders(ledger: Ledger) {
     for answer_after in [0, 2, 6] {
-        let six = [Said::Sent, Said::Sent, Said::Sent, UNREACHABLE, UNREACHABLE, UNREACHABLE];
+        // Two failures: the one that says more of the number stands, and the contact is judged by that one alone.
+        let six = [Said::Sent, Said::Sent, BLOCKED, UNREACHABLE, UNREACHABLE, BLOCKED];
         for id in play(&ledger, six, answer_after, &format!("undelivered-{answer_after}")).await {
             let row = ledger.row(id).await;
             assert_eq!((row.status, row.reason), (MessageStatus::Sent, Some(Reason::Unreachable)));
             assert_eq!((row.step, row.tries, row.receipt_by), (1, 0, None), "one step on, once");
             assert!(row.due_at.is_some());
             assert_eq!(ledger.told(id).await, ["message.sent.ehr"]);
+            let attempt = ledger.attempts(id).await.unwrap().remove(0);
+            assert_eq!(
+                (attempt.failure, attempt.code.as_deref()),
+                (Some(Failure::Unreachable), Some("30003"))
+            );
         }
     }
+    // A mail that its relay calls delivered may come back all the same, and whoever opens it has it.
+    for (name, order) in [("m1", [Said::Delivered, GONE]), ("m2", [GONE, Said::Delivered])] {
+        let (hand, _) = ledger.awaited(name).await;
+        let id = hand.facts.id;
+        ledger
+            .execute(&format!("UPDATE attempts SET channel = 'email' WHERE message_id = '{id}'"))
+            .await
+            .unwrap();
+        for said in order.into_iter().chain(order) {
+            ledger.hear(id, said).await;
+        }
+        let attempt = ledger.attempts(id).await.unwrap().remove(0);
+        assert_eq!(
+            (attempt.status, attempt.failure),
+            (AttemptStatus::Undelivered, Some(Failure::BadAddress))
+        );
+        let faults = format!("UPDATE contact_faults SET code = code WHERE attempt_id = '{}'", attempt.id);
+        assert_eq!(ledger.execute(&faults).await.unwrap(), 1, "it counts against the address");
+        ledger.hear(id, Said::Read).await;
+        ledger.hear(id, GONE).await;
+        let attempt = ledger.attempts(id).await.unwrap().remove(0);
+        assert_eq!((attempt.status, attempt.failure), (AttemptStatus::Read, None));
+        assert_eq!(ledger.execute(&faults).await.unwrap(), 0);
+    }
+    let faults = "UPDATE contact_faults SET code = code WHERE failure = 'unreachable' AND code = '30003'";
+    assert_eq!(ledger.execute(faults).await.unwrap(), 3 * 720);
+    assert_eq!(ledger.execute("UPDATE contact_faults SET code = code").await.unwrap(), 3 * 720);
 }
 
 pub(super) async fn what_is_undelivered_goes_its_next_way(ledger: Ledger) {
@@ -397,11 +432,18 @@ pub(super) async fn a_contact_that_fails_again_is_given_up(ledger: Ledger) {
          AND evidence = 'bad_address, code 21211, message {id}')"
     );
     assert_eq!(ledger.execute(&kept).await.unwrap(), 1, "on record in its words");
-    // The same record sent once more knows less than we do; a later one knows better.
-    ledger.upsert_patients(vec![patient("P1", "2026-01-02T00:00:00Z")]).await.unwrap();
-    assert_eq!(contact(&ledger).await.0, ContactStatus::Bad);
-    ledger.upsert_patients(vec![patient("P1", "2098-01-01T00:00:00Z")]).await.unwrap();
-    assert_eq!(contact(&ledger).await.0, ContactStatus::Ok);
+    // The same record sent once more knows less than we do, and a later one that says nothing of it knows no more; one
+    // that calls it good knows better.
+    for (updated_at, says_status, expected) in [
+        ("2026-01-02T00:00:00Z", true, ContactStatus::Bad),
+        ("2098-01-01T00:00:00Z", false, ContactStatus::Bad),
+        ("2098-01-02T00:00:00Z", true, ContactStatus::Ok),
+    ] {
+        let mut sent = patient("P1", updated_at);
+        sent.contacts[0].says_status = says_status;
+        ledger.upsert_patients(vec![sent]).await.unwrap();
+        assert_eq!(contact(&ledger).await.0, expected, "{updated_at}");
+    }
 }
 
 pub(super) async fn what_arrives_wipes_the_slate(ledger: Ledger) {

@@ -1,8 +1,8 @@
 //! What patients send back: on record once, and with it all that follows.
 
-use outreachd::domain::consent::{Answer, answer};
+use outreachd::domain::consent::{Answer, answer_of_both};
 use outreachd::domain::ids::SendKey;
-use outreachd::domain::patient::Patient;
+use outreachd::domain::patient::{Consent, ConsentSource, Patient};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::reply::{Intent, Keyword, Reply};
 use outreachd::domain::status::AttemptStatus;
@@ -27,12 +27,8 @@ pub(super) fn ask(reference: &str, text: &str) -> ReplyAsk {
         keyword: None,
         thread: None,
     };
-    ReplyAsk {
-        reply,
-        meaning: read(text, None, &More::default()),
-        opt_in: vec![Purpose::Marketing],
-        said_at: None,
-    }
+    let meaning = read(text, None, &More::default());
+    ReplyAsk { reply, meaning, opt_in: vec![Purpose::Marketing], stops_all_from: None, said_at: None }
 }
 
 /// Takes a new reply; answers what it was taken for.
@@ -40,7 +36,7 @@ async fn reply(ledger: &Ledger, reference: &str, text: &str) -> Intent {
     ledger.pass(seconds(1)).await;
     match ledger.reply(&ask(reference, text)).await.unwrap() {
         ReplyOutcome::New { meaning, .. } => meaning.intent,
-        ReplyOutcome::Known => panic!("{reference} is new"),
+        ReplyOutcome::Known { .. } => panic!("{reference} is new"),
     }
 }
 
@@ -58,8 +54,12 @@ async fn wrote(ledger: &Ledger, item: &WorkItem) -> Option<String> {
     reply.text.map(|text| text.expose().to_owned())
 }
 
-/// What was said at the number, of this purpose.
+/// What counts for this patient at the number, of this purpose: what they have on record, and what was said there.
 async fn says(ledger: &Ledger, name: &str, purpose: Purpose) -> &'static str {
+    says_over(ledger, name, purpose, Channel::Sms).await
+}
+
+async fn says_over(ledger: &Ledger, name: &str, purpose: Purpose, channel: Channel) -> &'static str {
     let subject = Subject {
         message: job("q").facts.id,
         patient: patient_id(name),
@@ -68,8 +68,10 @@ async fn says(ledger: &Ledger, name: &str, purpose: Purpose) -> &'static str {
         yields: false,
     };
     let directory = ledger.directory(&[subject]).await.unwrap();
-    let said = &directory.entries[0].address_consents;
-    match answer(said, purpose, Channel::Sms, &Phi::new(PHONE), at("2098-01-01T00:00:00Z")) {
+    let entry = &directory.entries[0];
+    let own = entry.patient.as_ref().map_or(&[][..], |patient| &patient.consents);
+    let asked = (purpose, channel, &Phi::new(PHONE));
+    match answer_of_both(own, &entry.address_consents, asked, at("2098-01-01T00:00:00Z")) {
         Answer::Revoked(_) => "no",
         Answer::Granted(_) => "yes",
         Answer::Unsaid | Answer::Expired(_) => "nothing",
@@ -96,7 +98,13 @@ pub(super) async fn a_stop_binds_everybody_behind_the_number_once(ledger: Ledger
     assert_eq!(ledger.told(sent).await, ["message.sent.ehr", "message.read.ehr", "reply.stop.ehr"]);
     let plan = ledger.plan(&hand).await;
     // The webhook comes again: nothing has changed.
-    assert_eq!(ledger.reply(&ask("SM1", "Stop, please!")).await.unwrap(), ReplyOutcome::Known);
+    let again = ledger.reply(&ask("SM1", "Stop, please!")).await.unwrap();
+    let ReplyOutcome::Known { first: Some(first) } = again else { panic!("{again:?}") };
+    assert_eq!(
+        (first.intent, first.locale.as_deref()),
+        (Intent::Stop, Some("en")),
+        "it is answered as before"
+    );
     assert_eq!(ledger.told(sent).await, ["message.sent.ehr", "message.read.ehr", "reply.stop.ehr"]);
     assert!(ledger.try_begin(plan).await, "nobody's revision was raised by the repeat");
     assert_eq!(items(&ledger).await, []);
@@ -118,6 +126,45 @@ pub(super) async fn a_start_gives_back_what_a_stop_took_and_no_more(ledger: Ledg
     }
     reply(&ledger, "SM3", "alto").await;
     assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "no");
+    // One of the two has chosen on their page: nobody else gives that back for them.
+    let mut first = stored(&ledger, "P1").await;
+    first.updated_at = Some(at("2026-01-02T00:00:00Z"));
+    first.consents = vec![Consent {
+        purpose: None,
+        channel: None,
+        address: None,
+        granted: false,
+        at: at("2026-01-02T00:00:00Z"),
+        source: ConsentSource::Patient,
+        by: None,
+        evidence: Some("page".to_owned()),
+        expires_at: None,
+        shadow: None,
+    }];
+    ledger.upsert_patients(vec![first]).await.unwrap();
+    reply(&ledger, "SM4", "START").await;
+    assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "no");
+    assert_eq!(says(&ledger, "P2", Purpose::Appointment).await, "yes");
+    // Calls are another matter, until the rule makes them one.
+    let both = async |ledger: &Ledger| {
+        let over = async |channel| says_over(ledger, "P2", Purpose::Appointment, channel).await;
+        (over(Channel::Sms).await, over(Channel::Voice).await)
+    };
+    assert_eq!(both(&ledger).await, ("yes", "nothing"));
+    reply(&ledger, "SM5", "Stop calling me").await;
+    assert_eq!(both(&ledger).await, ("yes", "no"));
+    ledger.execute("DELETE FROM address_consents WHERE channel = 'voice'").await.unwrap();
+    let now = ledger.now().await;
+    for (name, from, expected) in [
+        ("SM6", now + seconds(60), ("no", "nothing")),
+        ("SM7", now, ("no", "no")),
+        ("SM8", now, ("yes", "no")),
+    ] {
+        ledger.pass(seconds(1)).await;
+        let word = if name == "SM8" { "START" } else { "STOP" };
+        ledger.reply(&ReplyAsk { stops_all_from: Some(from), ..ask(name, word) }).await.unwrap();
+        assert_eq!(both(&ledger).await, expected, "{name}");
+    }
 }
 
 pub(super) async fn a_cancel_after_a_visit_stops_and_calls_people(ledger: Ledger) {
@@ -179,34 +226,44 @@ pub(super) async fn danger_is_urgent_and_the_wish_in_it_counts(ledger: Ledger) {
     assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "no");
 }
 
-pub(super) async fn a_wrong_number_is_marked_for_all_behind_it(ledger: Ledger) {
+pub(super) async fn a_wrong_number_is_marked_for_whom_it_was_written_to(ledger: Ledger) {
     let mut both = ["P1", "P2"].map(|name| patient(name, "2026-01-01T00:00:00Z"));
     both[0].contacts.push(contact(Channel::Voice, PHONE));
     both[0].contacts.push(contact(Channel::Email, "ana@example.org"));
     ledger.upsert_patients(both.to_vec()).await.unwrap();
     let message = ledger.sent(job("a")).await;
-    let hand = ledger.lease(job("b").patient("P2")).await;
+    let hand = ledger.lease(job("b")).await;
     let planned = ledger.plan(&hand).await;
     assert_eq!(reply(&ledger, "SM1", "Wrong number!").await, Intent::WrongNumber);
     assert!(!ledger.try_begin(planned).await);
-    for name in ["P1", "P2"] {
-        for contact in stored(&ledger, name).await.contacts {
-            let expected =
-                if contact.channel == Channel::Email { ContactStatus::Ok } else { ContactStatus::Wrong };
-            assert_eq!(contact.status, expected, "{name} {}", contact.channel);
-        }
+    for contact in stored(&ledger, "P1").await.contacts {
+        let expected =
+            if contact.channel == Channel::Email { ContactStatus::Ok } else { ContactStatus::Wrong };
+        assert_eq!(contact.status, expected, "{}", contact.channel);
     }
+    assert_eq!(stored(&ledger, "P2").await.contacts[0].status, ContactStatus::Ok, "a word about the other");
     assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "nothing", "nobody has opted out");
-    assert_eq!(ledger.told(message).await, ["message.sent.ehr", "reply.wrong_number.ehr"]);
+    let open = items(&ledger).await;
+    assert_eq!((open.len(), open[0].kind, open[0].message_id), (1, WorkKind::Reply, Some(message)));
     let told = ledger.outbox(worker(), &[], 100).await.unwrap();
-    let wrong: Vec<_> = told.iter().filter(|event| event.routing_key == "contact.wrong.ehr").collect();
-    assert_eq!(wrong.len(), 2);
-    assert!(
-        wrong[0].body.contains("\"patient_id\":\"P1\"") && wrong[1].body.contains("\"patient_id\":\"P2\"")
-    );
-    // A record that the EHR changes after that is believed.
-    ledger.upsert_patients(vec![patient("P2", "2098-01-01T00:00:00Z")]).await.unwrap();
-    assert_eq!(stored(&ledger, "P2").await.contacts[0].status, ContactStatus::Ok);
+    let keys: Vec<&str> = told.iter().map(|event| event.routing_key.as_str()).collect();
+    assert_eq!(keys, ["message.sent.ehr", "reply.wrong_number.ehr", "contact.wrong.ehr"]);
+    assert!(told[2].body.contains("\"patient_id\":\"P1\""));
+    // The other one is asked there, too; then nobody is left whom it could be right for.
+    ledger.sent(job("c").patient("P2")).await;
+    assert_eq!(reply(&ledger, "SM2", "wrong number").await, Intent::WrongNumber);
+    assert_eq!(stored(&ledger, "P2").await.contacts[0].status, ContactStatus::Wrong);
+    assert_eq!(items(&ledger).await.len(), 1);
+    // A later record that says nothing of it leaves it; one that calls it good is believed.
+    for (updated_at, says_status, expected) in [
+        ("2098-01-01T00:00:00Z", false, ContactStatus::Wrong),
+        ("2098-01-02T00:00:00Z", true, ContactStatus::Ok),
+    ] {
+        let mut sent = patient("P2", updated_at);
+        sent.contacts[0].says_status = says_status;
+        ledger.upsert_patients(vec![sent]).await.unwrap();
+        assert_eq!(stored(&ledger, "P2").await.contacts[0].status, expected);
+    }
 }
 
 pub(super) async fn a_language_is_theirs_whose_number_it_is(ledger: Ledger) {
@@ -280,7 +337,7 @@ pub(super) async fn of_one_webhook_many_times_at_once_one_counts(ledger: Ledger)
     }
     let mut new = 0;
     for caller in callers {
-        new += usize::from(caller.await.unwrap().unwrap() != ReplyOutcome::Known);
+        new += usize::from(matches!(caller.await.unwrap().unwrap(), ReplyOutcome::New { .. }));
     }
     assert_eq!(new, 1);
     assert_eq!(items(&ledger).await.len(), 1);

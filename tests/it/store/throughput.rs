@@ -79,7 +79,8 @@ pub(super) async fn throughput(ledger: Ledger) {
 
 /// The same intake counted by the guard against surges, whose sources have a busy past.
 async fn guarded(ledger: &Ledger, watch: &mut Watch) {
-    let surge = SurgeRules { factor: 5, floor: 500, window_hours: 14 * 24, learning_hours: 24 };
+    let surge =
+        SurgeRules { factor: 5, floor: 500, window_hours: 14 * 24, learning_hours: 24, learning_factor: 10 };
     let store = ledger.ruled(LedgerRules { surge: Some(surge), ..LedgerRules::default() });
     let hour = ledger.now().await.as_second() / 3600 - 30;
     for n in 0..SOURCES {

@@ -35,8 +35,17 @@ pub(super) async fn a_plan_that_is_exhausted_calls_people(ledger: Ledger) {
     let mut test = job("c");
     test.facts.test = true;
     fail(&ledger, test).await;
+    let suppress = async |admission: Admission, reason| {
+        let hand = ledger.lease(admission).await;
+        let now = ledger.now().await;
+        ledger.decide_one(decided(&hand, MessageStatus::Suppressed, Some(reason), now)).await;
+    };
+    for reason in [Reason::OptedOut, Reason::NoConsent, Reason::Deceased, Reason::FrequencyCap] {
+        suppress(job(reason.as_str()), reason).await;
+    }
+    suppress(job("d").priority(Priority::Bulk), Reason::NoContact).await;
     let items = open(&ledger).await;
-    assert_eq!(items.len(), 1, "neither bulk nor tests: {items:?}");
+    assert_eq!(items.len(), 1, "neither bulk, nor tests, nor who wants it so: {items:?}");
     let item = &items[0];
     assert_eq!((item.kind, item.state, item.alerts), (WorkKind::PlanExhausted, WorkState::Open, 0));
     assert_eq!(item.patient_id.as_ref().unwrap().as_str(), "P1");
@@ -48,6 +57,19 @@ pub(super) async fn a_plan_that_is_exhausted_calls_people(ledger: Ledger) {
     assert_eq!(swept.opened.iter().map(|i| i.id).collect::<Vec<_>>(), [item.id]);
     assert!(ledger.sweep_work(10).await.unwrap().is_empty(), "once");
     assert_eq!(told(&ledger).await, ["work.opened.ehr"]);
+
+    // Whom no contact of theirs may be told by, somebody tells otherwise.
+    let untold = [
+        Reason::NoContact,
+        Reason::ConfidentialContact,
+        Reason::SharedContact,
+        Reason::SensitiveContent,
+        Reason::ContactUnverified,
+    ];
+    for reason in untold {
+        suppress(job(reason.as_str()), reason).await;
+    }
+    assert_eq!(ledger.counts().await.unwrap().work, [(WorkKind::PlanExhausted, 1 + untold.len() as u64)]);
 }
 
 pub(super) async fn an_urgent_message_that_nobody_acknowledges_calls_people(ledger: Ledger) {
@@ -160,24 +182,41 @@ pub(super) async fn work_items_are_found_by_every_filter(ledger: Ledger) {
         fail(&ledger, job(name).asked_by(who).site(site)).await;
     }
     let items = open(&ledger).await;
-    let (c, b, a) = (items[0].id, items[1].id, items[2].id);
-    assert!(c > b && b > a, "newest first");
+    let (a, b, c) = (items[0].id, items[1].id, items[2].id);
+    assert!(items.is_sorted_by_key(|item| item.due_at) && c > b && b > a, "what is due first");
     ledger.move_work(b, "u1", WorkMove::Claim).await.unwrap();
     ledger.move_work(c, "u1", WorkMove::Close(WorkOutcome::NotNeeded)).await.unwrap();
     let ids =
         async |filter: WorkFilter| list(&ledger, filter).await.into_iter().map(|i| i.id).collect::<Vec<_>>();
     let all = WorkFilter::default;
-    assert_eq!(ids(all()).await, [b, a]);
+    assert_eq!(ids(all()).await, [a, b]);
     assert_eq!(ids(WorkFilter { state: Some(WorkState::Open), ..all() }).await, [a]);
     assert_eq!(ids(WorkFilter { state: Some(WorkState::Claimed), ..all() }).await, [b]);
     assert_eq!(ids(WorkFilter { state: Some(WorkState::Closed), ..all() }).await, [c]);
     assert_eq!(ids(WorkFilter { sources: vec![source("lab")], ..all() }).await, [b]);
-    assert_eq!(ids(WorkFilter { sources: vec![source("lab"), source("ehr")], ..all() }).await, [b, a]);
-    assert_eq!(ids(WorkFilter { site: items[0].site.clone(), ..all() }).await, []);
-    assert_eq!(ids(WorkFilter { kind: Some(WorkKind::PlanExhausted), ..all() }).await, [b, a]);
+    assert_eq!(ids(WorkFilter { sources: vec![source("lab"), source("ehr")], ..all() }).await, [a, b]);
+    assert_eq!(ids(WorkFilter { site: items[2].site.clone(), ..all() }).await, []);
+    assert_eq!(ids(WorkFilter { kind: Some(WorkKind::PlanExhausted), ..all() }).await, [a, b]);
     assert_eq!(ids(WorkFilter { kind: Some(WorkKind::SurgeHold), ..all() }).await, []);
-    assert_eq!(ids(WorkFilter { message: items[2].message_id, ..all() }).await, [a]);
-    assert_eq!(ids(WorkFilter { before: Some(b), ..all() }).await, [a]);
+    assert_eq!(ids(WorkFilter { message: items[0].message_id, ..all() }).await, [a]);
+    assert_eq!(ids(WorkFilter { after: Some(a), ..all() }).await, [b]);
+    // Words of danger come before everything, however late they are due; each page goes on where the last one ended.
+    ledger
+        .execute("UPDATE work_items SET due_at = opened_at WHERE claimed_by = 'u1' AND closed_at IS NULL")
+        .await
+        .unwrap();
+    assert_eq!(ids(all()).await, [b, a]);
+    let danger = format!("UPDATE work_items SET kind = 'safety' WHERE id = '{a}'");
+    ledger.execute(&danger).await.unwrap();
+    assert_eq!(ids(all()).await, [a, b]);
+    for (after, rest) in
+        [(None, vec![a, b]), (Some(a), vec![b]), (Some(b), vec![]), (Some(WorkItemId::generate()), vec![])]
+    {
+        let page = WorkFilter { after, limit: 1, ..all() };
+        let found = ledger.work_items(&page).await.unwrap().into_iter().map(|i| i.id).collect::<Vec<_>>();
+        assert_eq!(found, rest.into_iter().take(1).collect::<Vec<_>>());
+    }
+    assert_eq!(ids(WorkFilter { after: Some(c), state: Some(WorkState::Closed), ..all() }).await, []);
 }
 
 pub(super) async fn many_workers_call_people_once(ledger: Ledger) {

@@ -20,7 +20,7 @@ pub(crate) struct House {
     pub(crate) simulator: Simulator,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) config: Arc<Config>,
-    worker: Option<Worker>,
+    workers: Vec<Worker>,
     producer: Broker,
     _database: TestDatabase,
     _spool: tempfile::TempDir,
@@ -67,22 +67,29 @@ impl House {
         declare(&options).await.unwrap();
         let producer = Broker::start(options);
         assert!(producer.wait_until_up(Duration::from_secs(10)).await);
-        let mut house =
-            Self { simulator, store, config, worker: None, producer, _database: database, _spool: spool };
+        let mut house = Self {
+            simulator,
+            store,
+            config,
+            workers: Vec::new(),
+            producer,
+            _database: database,
+            _spool: spool,
+        };
         house.start().await;
         house
     }
 
-    /// Starts the worker.
+    /// Starts the worker; asked again, another one beside it.
     pub(crate) async fn start(&mut self) {
         let catalogue = app::load_catalogue(&self.config.templates.dir).unwrap();
         let worker = Worker::start(self.config.clone(), self.store.clone(), catalogue).await.unwrap();
-        self.worker = Some(worker);
+        self.workers.push(worker);
     }
 
-    /// Ends the worker; [`House::start`] starts the next one.
+    /// Ends the workers; [`House::start`] starts the next one.
     pub(crate) async fn stop(&mut self) {
-        if let Some(worker) = self.worker.take() {
+        for worker in self.workers.drain(..) {
             worker.stop().await;
         }
     }
@@ -131,7 +138,7 @@ impl House {
 
     /// What the worker measures.
     pub(crate) async fn metrics(&self) -> String {
-        let address = self.worker.as_ref().unwrap().http;
+        let address = self.workers.first().unwrap().http;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         client.get(format!("http://{address}/metrics")).send().await.unwrap().text().await.unwrap()
     }
@@ -185,6 +192,9 @@ pub(crate) fn job(id: &str, patient: &str) -> Value {
 fn toml(database: &str, prefix: &str, more: &str) -> String {
     let (amqp, key) = (amqp_url(), "5a1b2c3d".repeat(8));
     let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
+    // What is new is judged by the floor, and nothing here is old.
+    let told = more.contains("[policy.surge]");
+    let guard = if told { "" } else { "[policy.surge]\nlearning_factor = 1000000" };
     format!(
         r#"
         [safety]
@@ -211,6 +221,7 @@ fn toml(database: &str, prefix: &str, more: &str) -> String {
         per_week = 0
         [policy.digest]
         most = 1
+        {guard}
         {more}
         [[site]]
         id = "lakeside-north"

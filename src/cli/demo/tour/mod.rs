@@ -223,7 +223,9 @@ impl Stage<'_> {
             keyword,
         };
         let meaning = read_mail("", keyword, &More::default());
-        self.store.reply(&ReplyAsk { reply, meaning, opt_in: Vec::new(), said_at: None }).await?;
+        self.store
+            .reply(&ReplyAsk { reply, meaning, opt_in: Vec::new(), stops_all_from: None, said_at: None })
+            .await?;
         Ok(())
     }
 

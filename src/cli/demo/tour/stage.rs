@@ -115,6 +115,7 @@ templates = ["preferences-changed"]
 name = "demo-flood"
 [[source]]
 name = "demo-alarm"
+purposes = ["emergency"]
 second_person_above = 0
 [[site]]
 id = "lakeside-north"

@@ -37,7 +37,7 @@ export function alertsPage(root, _params, shell) {
         shell.may("holds:write") && !shell.me.sites?.length && h("div", { class: "row" },
           !one.acknowledged_at && h("button", { class: "small main", on: { click: () => mine(one) } }, "I look after it"),
           h("button", { class: "small", on: { click: () => snooze(one) } }, "Snooze …"))),
-      h("p", null, "First: ", one.first, ". ", h("a", { href: `#/${one.page}` }, `Open ${PAGE_NAMES[one.page] ?? "the page"}`)),
+      h("p", null, "First: ", one.first, ". ", h("a", { href: `#/${one.link}` }, `Open ${PAGE_NAMES[one.page] ?? "the page"}`)),
       h("p", { class: "quiet" }, "Since ", when(one.since), one.told_at && [", told ", when(one.told_at)], one.acknowledged_by && [`, ${one.acknowledged_by} looks after it since `, when(one.acknowledged_at)],
         quiet && [`, quiet until `, when(one.snoozed_until), ` by ${one.snoozed_by}`], ". Runbook: ", /^https?:/.test(one.runbook) ? h("a", { href: one.runbook, rel: "noreferrer" }, one.key) : h("code", null, one.runbook)));
   }

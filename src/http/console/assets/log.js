@@ -197,7 +197,7 @@ function filterForm(filter, apply) {
   return h("form", { class: "fields", on: { submit } },
     pick("status", STATUSES.map((one) => [one, one ? words(one) : "any"]), filter.status, "Status"), text("reason", "Reason"),
     pick("channel", [["", "any"], "sms", "email", "voice", "portal"], filter.channel, "Channel"),
-    text("provider", "Provider"), text("template", "Template"), text("source", "Source"), text("site", "Site"), text("patient_id", "Patient id"), text("job_id", "Job id"), text("about", "About"),
+    text("provider", "Provider"), text("template", "Template"), text("campaign_id", "Campaign"), text("source", "Source"), text("site", "Site"), text("patient_id", "Patient id"), text("job_id", "Job id"), text("about", "About"),
     h("label", null, `Accepted from (${zone().short})`, h("input", { name: "since", type: "datetime-local", value: local(filter.since) })),
     h("label", null, `Accepted before (${zone().short})`, h("input", { name: "until", type: "datetime-local", value: local(filter.until) })),
     h("div", { class: "row" }, h("button", { class: "main" }, "Show"), h("a", { class: "button", href: "#/log" }, "Clear")));

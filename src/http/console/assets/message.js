@@ -75,7 +75,7 @@ export function messagePage(root, { id }, shell) {
     const failed = ["failed", "suppressed", "expired", "unknown", "held", "cancelled"].includes(message.status);
     show(root,
       h("div", { class: "titled" }, h("h1", null, words(message.template)), chip(message.status), message.reason && h("b", null, words(message.reason)), message.test && chip("test"),
-        h("span", { class: "grow" }), h("div", { class: "row" }, actions(message))),
+        h("span", { class: "grow" }), h("div", { class: "row" }, actions(message, told.next))),
       failed && message.reason && h("p", { class: "sheet", id: "why" }, MEANS[message.reason] ?? `Reason: ${words(message.reason)}.`),
       h("div", { class: "two" },
         h("div", null,
@@ -96,13 +96,13 @@ export function messagePage(root, { id }, shell) {
             h("p", null, link("work", { kind: item.kind }, asks(item.kind)), " ", chip(item.state), item.claimed_by && ` by ${item.claimed_by}`))))));
   }
 
-  function actions(message) {
+  function actions(message, next) {
     if (!shell.may("messages:write")) return null;
     const again = ["failed", "suppressed", "cancelled", "expired", "unknown"].includes(message.status);
     const open = ["accepted", "scheduled", "held", "sending"].includes(message.status);
     return [
       again && h("button", { class: "main", id: "retry", on: { click: () => retry(message) } }, "Try again …"),
-      message.status === "sending" && h("button", { id: "next", on: { click: () => nextRoute(message) } }, "Next way …"),
+      (message.status === "sending" || next.action === "next_step") && h("button", { id: "next", on: { click: () => nextRoute(message) } }, "Next way …"),
       open && h("button", { id: "cancel", on: { click: () => cancel(message) } }, "Cancel …")];
   }
 
@@ -122,7 +122,7 @@ export function messagePage(root, { id }, shell) {
 
   async function nextRoute(message) {
     const done = await ask({
-      title: "Take the next way", text: "The way that fails is not waited for any longer. The message is decided upon anew, without it; where no other is left, it ends as failed.", yes: "Take the next way",
+      title: "Take the next way", text: message.status === "sending" ? "The way that fails is not waited for any longer. The message is decided upon anew, without it; where no other is left, it ends as failed." : "The answer to what was sent is not waited for any longer. The plan's next way is decided upon now, with consent, caps and hours as ever.", yes: "Take the next way",
       check: () => post(`messages/${message.id}/next-route`, {}),
     });
     if (done) { say("It is decided upon anew."); draw(); }
@@ -177,10 +177,17 @@ function gateOf({ gate, passed }) {
   return passed ? chip(`✓ ${yes}`) : [chip(`✕ ${no}`, "bad"), h("span", { class: "sr" }, " stopped it")];
 }
 
+/** Whose hold it waits for, why it is there, and where it is ended. */
+function holdOf(hold) {
+  return h("p", null, chip("held", "warn"), ` ${hold.scope === "all" ? "Everything" : `${words(hold.scope)} ${hold.value}`} is held by ${hold.placed_by} since `, when(hold.placed_at, true), `: ${hold.reason}. `,
+    hold.state === "review" ? "It has ended, and somebody's word is waited for. " : hold.until ? ["It ends ", when(hold.until, true), ". "] : "",
+    hold.scope === "campaign" ? link(`campaigns/${hold.value}`, {}, "See the campaign") : link("holds", {}, "End it under Holds"));
+}
+
 function decision(told) {
   if (!told.decision) return h("p", { class: "empty" }, "Nothing yet.");
   const ways = told.decision.ways ?? [];
-  return [h("ul", { class: "gates", "aria-label": "What was asked, in this order" }, told.gates.map((gate) => h("li", null, gateOf(gate)))),
+  return [told.hold && holdOf(told.hold), h("ul", { class: "gates", "aria-label": "What was asked, in this order" }, told.gates.map((gate) => h("li", null, gateOf(gate)))),
     ways.length > 0 && table([["Contact", "bare"], ["May it be used", "bare"], "What was weighed", "Opens"], ways.map((way) => [
       `${way.channel} ${way.address}`, way.gate ? `no: ${words(way.reason ?? way.gate)}` : "yes", way.because ?? (way.hours ? `clock of ${way.hours.zones.join(", ")}` : ""), way.until ? when(way.until) : ""]), "Contacts that were weighed")];
 }

@@ -40,12 +40,7 @@ function state(now) {
   const level = now.healthy ? (now.findings.length ? "look" : "") : "bad";
   const title = now.healthy ? (now.findings.length ? "It runs; something wants a look" : "All is well") : "Something is wrong";
   return h("section", { class: `state ${level}`, "aria-label": "State" }, h("div", null, h("div", { role: "status" }, h("h2", null, title)),
-    now.findings.length > 0 && h("ul", null, now.findings.map((one) => h("li", { class: one.level }, one.page === "now" ? one.what : h("a", { href: pageOf(one) }, one.what))))));
-}
-
-function pageOf(finding) {
-  if (finding.kind === "outcome_unknown") return to("log", { status: "unknown" });
-  return to(finding.page);
+    now.findings.length > 0 && h("ul", null, now.findings.map((one) => h("li", { class: one.level }, one.page === "now" ? one.what : h("a", { href: `#/${one.link}` }, one.what))))));
 }
 
 function sum(rows, want) {
@@ -119,7 +114,7 @@ export function lanesOf(now) {
     const lanes = alive.flatMap((worker) => (worker.state?.lanes ?? []).filter((lane) => lane.provider === provider.name));
     const states = [...new Set(lanes.map((lane) => lane.breaker))];
     const total = (name) => lanes.reduce((all, lane) => all + (lane[name] ?? 0), 0);
-    return { ...provider, states, waiting: total("waiting"), inFlight: total("in_flight"), lanes: lanes.length };
+    return { ...provider, states, waiting: total("waiting"), inFlight: total("in_flight"), lanes: lanes.length, carry: lanes };
   });
 }
 
@@ -128,19 +123,40 @@ export function breaker(states) {
   return states.map((state) => chip({ closed: "healthy", open: "failing, not used", half_open: "on trial", recovering: "recovering" }[state] ?? state, state === "closed" ? "good" : state === "open" ? "bad" : "warn"));
 }
 
-/** Sent by a provider in the last five to ten minutes, each second, and how much of its limit that is. */
+/** Sent by a provider in the last five to ten minutes, each second, and how full each of its limits is, in segments. */
 export function use(now, provider) {
   const recent = now.pulse.rows.filter((row) => row.provider === provider.name && row.what === "sent" && new Date(now.at) - new Date(row.at) < 10 * 60000);
   const rate = recent.reduce((all, row) => all + row.count, 0) / 450;
-  const perSecond = provider.limits.map((text) => /^([\d.]+)\/s$/.exec(text)).find(Boolean);
-  const share = perSecond ? `, ${Math.round((rate / Number(perSecond[1])) * 100)} %` : "";
-  return `${rate < 10 ? rate.toFixed(1) : Math.round(rate)}/s${share}`;
+  const full = quotas(provider.carry).map(({ limit, used, of }) => {
+    const percent = Math.round((used / of) * 100);
+    return h("div", { class: "quiet" }, `${count(used)} of ${limit}, `, percent >= 90 ? chip(`${percent} %`, "warn") : `${percent} %`);
+  });
+  return [`${rate < 10 ? rate.toFixed(1) : Math.round(rate)}/s`, full];
+}
+
+/** Of each limit how much is used: workers add up, senders stand apart, and the fullest of them counts. */
+export function quotas(lanes) {
+  const bySender = new Map();
+  for (const lane of lanes) {
+    for (const one of lane.limits ?? []) {
+      const key = `${one.limit} ${one.limit.endsWith("per sender") ? lane.sender : ""}`;
+      const known = bySender.get(key);
+      // A day is counted by the ledger for everybody; the others each worker counts for itself.
+      const used = known ? (one.shared ? Math.max(known.used, one.used) : known.used + one.used) : one.used;
+      bySender.set(key, { ...one, used });
+    }
+  }
+  const fullest = new Map();
+  for (const one of bySender.values()) {
+    if (!fullest.has(one.limit) || fullest.get(one.limit).used < one.used) fullest.set(one.limit, one);
+  }
+  return [...fullest.values()];
 }
 
 function providersOf(now) {
   return h("section", { class: "sheet" }, h("h2", null, link("providers", {}, "Providers")),
     now.providers.length === 0 ? h("p", { class: "empty" }, "None is configured.") :
-    table([["Provider", "bare"], ["Channel", "bare"], ["State", "bare"], ["Waiting", "num"], ["On its way", "num"], ["Sent a second, of its limit", "num"]], lanesOf(now).map((provider) => [
+    table([["Provider", "bare"], ["Channel", "bare"], ["State", "bare"], ["Waiting", "num"], ["On its way", "num"], ["Sent a second; used of its limits", "num"]], lanesOf(now).map((provider) => [
       provider.name, provider.channel, breaker(provider.states), count(provider.waiting), count(provider.inFlight), use(now, provider)]), "Providers"));
 }
 

@@ -33,6 +33,8 @@ export function patientsPage(root, { id }, shell) {
   }
 
   function record(patient, box) {
+    // A STOP by text binds the address, and with it everybody behind it: it stands beside the record.
+    const consents = [...(patient.consents ?? []), ...(patient.said_at_addresses ?? []).map((one) => ({ ...one, binds: true }))];
     const stop = [patient.deceased && "deceased", !patient.active && "not active", patient.do_not_contact && "do not contact", patient.pause_until && "paused"].filter(Boolean);
     return [h("div", { class: "grid" },
       h("section", { class: "sheet" }, h("div", { class: "titled" }, h("h2", null, patient.id), stop.map((one) => chip(one, "bad"))),
@@ -42,9 +44,11 @@ export function patientsPage(root, { id }, shell) {
         shell.may("patients:read") && h("p", { class: "tools" }, h("button", { on: { click: () => open(box) } }, "Show the whole record …")), box),
       h("section", { class: "sheet" }, h("h2", null, "Contacts"), (patient.contacts ?? []).length === 0 ? h("p", { class: "empty" }, "None.") :
         table([["Channel", "bare"], ["Address", "bare"], ["State", "bare"], ["", "bare"]], patient.contacts.map((one) => [one.channel, one.address, chip(one.status), [one.only && chip("only here", "warn"), one.private && chip("private", "wait")]]), "Contacts"))),
-    h("section", { class: "sheet" }, h("h2", null, "Consents, as they were said"), (patient.consents ?? []).length === 0 ? h("p", { class: "empty" }, "None is on record.") :
-      table([["When", "bare"], ["What", "bare"], "Purpose", "Channel", "Address", "Said by"], [...patient.consents].sort((a, b) => new Date(b.at) - new Date(a.at)).map((one) => [
-        when(one.at, true), one.granted ? chip("agreed", "good") : chip("refused", "bad"), one.purpose ?? "every purpose", one.channel ?? "every channel", one.address, words(one.source)]), "Consents"))];
+    h("section", { class: "sheet" }, h("h2", null, "Consents, as they were said"), consents.length === 0 ? h("p", { class: "empty" }, "None is on record.") :
+      table([["When", "bare"], ["What", "bare"], "Purpose", "Channel", "Address", "Said by"], consents.sort((a, b) => new Date(b.at) - new Date(a.at)).map((one) => [
+        when(one.at, true), one.granted ? chip("agreed", "good") : chip("refused", "bad"), one.purpose ?? "every purpose", one.channel ?? "every channel", one.address, [words(one.source), one.binds && [" ", chip("binds the address", "wait")]]]), "Consents")),
+    (patient.changes ?? []).length > 0 && h("section", { class: "sheet" }, h("h2", null, "What was changed, and by whom"),
+      table([["When", "bare"], "What", ["By", "bare"]], [...patient.changes].reverse().map((one) => [when(one.at, true), one.what, words(one.by)]), "Changes"))];
   }
 
   async function open(box) {

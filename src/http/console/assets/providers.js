@@ -36,7 +36,7 @@ export function providersPage(root, _params, shell) {
     const held = (name) => shell.holds.find((hold) => hold.state === "in_force" && hold.scope === "provider" && hold.value === name);
     return [
       h("section", { class: "sheet" }, now.providers.length === 0 ? h("p", { class: "empty" }, "None is configured.") :
-        table([["Provider", "bare"], ["Channel", "bare"], ["State", "bare"], ["Waiting", "num"], ["On its way", "num"], "Limits", ["Sent a second, of its limit", "num"], ["Share, by weight", "num"], ""], lanesOf(now).map((provider) => {
+        table([["Provider", "bare"], ["Channel", "bare"], ["State", "bare"], ["Waiting", "num"], ["On its way", "num"], "Limits", ["Sent a second; used of its limits", "num"], ["Share, by weight", "num"], ""], lanesOf(now).map((provider) => {
           const hold = held(provider.name);
           return [h("b", null, provider.name), provider.channel, hold ? chip("out of service", "bad") : breaker(provider.states), count(provider.waiting), count(provider.inFlight), provider.limits.join(", ") || "none", use(now, provider), String(provider.weight),
             may && (hold ? h("button", { class: "small", on: { click: () => shell.release(hold) } }, "Put back …") : h("button", { class: "small", on: { click: () => shell.stop("provider", provider.name) } }, "Take out …"))];

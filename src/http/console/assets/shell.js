@@ -8,7 +8,7 @@ const MODES = {
   allow_list: ["Allow list", " only", "Only the addresses on the list are written to."],
   live: ["Live", "", "Patients are written to."],
 };
-const SCOPES = { all: "everything", channel: "one channel", provider: "one provider", site: "one site", source: "one source", template: "one template", purpose: "one purpose" };
+const SCOPES = { all: "everything", channel: "one channel", provider: "one provider", site: "one site", source: "one source", template: "one template", purpose: "one purpose", campaign: "one campaign: it is paused" };
 /** Why a campaign's hold is there. */
 const HELD_BY = { operator: "somebody paused it", error_rate: "too many could not be sent", opt_out_rate: "too many said stop", complaint_rate: "too many complained", approval_void: "its approval is void" };
 
@@ -27,6 +27,7 @@ export class Shell {
     this.me = me;
     this.may = (scope) => me.scopes.includes(scope);
     this.holds = [];
+    this.known = {};
     this.held = h("a", { class: "mode held", href: "#/holds", hidden: true });
     const [mode, more, meaning] = MODES[me.mode] ?? [me.mode, "", ""];
     this.clock = h("span", { class: "clock quiet" });
@@ -41,7 +42,7 @@ export class Shell {
         h("div", { class: "bar" },
           h("a", { class: "brand", href: "#/now" }, h("img", { src: "console/icon.svg", alt: "outreachd" }), h("span", null, me.organisation)),
           h("span", { class: `mode ${me.mode}`, title: meaning }, mode, h("span", { class: "wide" }, more)), this.held, h("span", { class: "grow" }), this.clock,
-          this.may("holds:write") && h("button", { class: "stop", id: "stop", on: { click: () => this.stop() } }, "Stop …")),
+          this.scopes().length > 0 && h("button", { class: "stop", id: "stop", on: { click: () => this.stop() } }, "Stop …")),
         this.nav),
       me.local && h("p", { class: "note" }, "Nobody has an account yet, so whoever sits at this machine may do everything. ",
         "Make the first account with ", h("code", null, "outreachd users add NAME --role admin"), "; from then on everybody signs in."),
@@ -69,21 +70,35 @@ export class Shell {
   /** Holds in force, on every page. */
   async refresh() {
     this.tick();
-    const { holds } = await get("holds", {}, true);
+    const { holds, known } = await get("holds", { known: true }, true);
     this.holds = holds;
+    this.known = known;
     const inForce = holds.filter((hold) => hold.state === "in_force");
     const all = inForce.some((hold) => hold.scope === "all");
     this.held.hidden = holds.length === 0;
     show(this.held, all ? "STOPPED" : `${holds.length} ${holds.length === 1 ? "hold" : "holds"}`);
   }
 
+  /** What somebody may stop: who plans campaigns, or agrees to them, stops those and their sites. */
+  scopes() {
+    const plans = this.may("campaigns:write") || this.may("campaigns:approve");
+    if (this.may("holds:write")) return this.me.sites?.length ? ["site", "campaign"] : Object.keys(SCOPES);
+    return plans ? ["campaign", "site"] : [];
+  }
+
   /** The stop button: everything, unless something narrower is chosen. */
   async stop(scope, value) {
-    const own = this.me.sites?.length ? "site" : scope ?? "all";
-    const which = scope ? null : h("label", { hidden: own === "all" }, "Which one", h("input", { name: "value", autocomplete: "off", required: own !== "all", value: this.me.sites?.[0] ?? "" }));
-    const what = scope ? null : pick("scope", Object.entries(SCOPES).filter(([name]) => name === "site" || !this.me.sites?.length), own, "What");
+    const scopes = this.scopes();
+    const own = scope ?? scopes[0];
+    const names = h("datalist", { id: "holdable" });
+    const campaigns = async () => (await get("campaigns", { open: true, limit: 1000 })).campaigns.map((one) => one.id);
+    const offer = async (one) => show(names, (one === "campaign" ? await campaigns().catch(() => []) : this.known[one] ?? []).map((name) => h("option", { value: name })));
+    offer(own);
+    const which = scope ? null : h("label", { hidden: own === "all" }, "Which one", names, h("input", { name: "value", autocomplete: "off", list: "holdable", required: own !== "all", value: own === "site" ? this.me.sites?.[0] ?? "" : "" }));
+    const what = scope ? null : pick("scope", Object.entries(SCOPES).filter(([name]) => scopes.includes(name)), own, "What");
     what?.addEventListener("change", (event) => {
       which.hidden = event.target.value === "all";
+      offer(event.target.value);
       which.lastChild.required = !which.hidden;
     });
     const fields = [
@@ -97,6 +112,7 @@ export class Shell {
       text: "Within two seconds nothing more of this is begun. What is on its way already is not called back; what is held is kept, and nothing of it is lost.",
       fields, yes: "Stop", danger: true,
       check: (form) => {
+        if (form.scope === "campaign") return post(`campaigns/${encodeURIComponent(form.value)}/pause`, {});
         const body = { scope: scope ?? form.scope, reason: form.reason, on_release: form.on_release };
         if (body.scope !== "all") body.value = value ?? form.value;
         if (form.hours) body.until = new Date(Date.now() + form.hours * 3600000).toISOString();
@@ -104,7 +120,7 @@ export class Shell {
       },
     });
     if (done) {
-      say("Stopped. It stands under Holds, where it is ended.");
+      say("Stopped. It stands under Holds.");
       await this.refresh();
       window.dispatchEvent(new Event("changed"));
     }
@@ -154,7 +170,7 @@ export function holdsPage(root, _params, shell) {
         table([["What", "bare"], ["Why", "bare"], "By", "Since", "Until", ["Messages held", "num"], ""], shell.holds.map((hold) => [
           h("b", null, nameOf(hold)), hold.scope === "campaign" ? HELD_BY[hold.reason] ?? words(hold.reason) : hold.reason, hold.placed_by, when(hold.placed_at),
           hold.state === "review" ? chip("waits for your word", "warn") : hold.until ? when(hold.until) : "somebody ends it",
-          String(hold.held), hold.scope === "campaign" ? link(`campaigns/${hold.value}`, {}, "See the campaign") : shell.may("holds:write") && h("button", { class: "small", on: { click: () => shell.release(hold) } }, "End …")]), "Holds")),
+          String(hold.held), hold.scope === "campaign" ? link(`campaigns/${hold.value}`, {}, "See the campaign") : (shell.may("holds:write") || (hold.scope === "site" && hold.placed_by === shell.me.name)) && h("button", { class: "small", on: { click: () => shell.release(hold) } }, "End …")]), "Holds")),
       h("p", null, link("log", { status: "held" }, "Messages that are held")));
   }
   window.addEventListener("changed", draw);

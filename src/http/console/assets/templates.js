@@ -34,7 +34,7 @@ export function templatesPage(root, { id }) {
         h("div", null, h("div", { class: "sheet" }, form), texts),
         h("div", null, h("section", { class: "sheet" }, h("p", null, template.description ?? template.title), facts([["Purposes", template.purposes.join(", ")], ["Priority", template.priority], ["May tell", TELLS[template.phi] ?? template.phi],
           ["Signed off", template.locales.map((locale) => [template.approved.includes(locale) ? chip(`${locale} ✓`, "good") : chip(`${locale}: not yet`, "warn"), " "])]]),
-          template.locales.some((locale) => !template.approved.includes(locale)) && h("p", { class: "quiet" }, "What nobody has signed off is sent in tests only. Who answers for the texts adds the language to ", h("code", null, "approved"), " in the template's file."),
+          template.locales.some((locale) => !template.approved.includes(locale)) && h("p", { class: "quiet" }, "What nobody has signed off is sent in tests only. Who answers for the texts adds the language to ", h("code", null, "approved"), " in the template's file: it travels with the texts, so that whoever reviews a change of a text sees its sign-off beside it, and the history of the file says who and when."),
           h("h3", null, "Variables"), table([["Name", "bare"], ["Type", "bare"], ["Needed", "bare"]], Object.entries(template.variables).map(([name, variable]) => [h("code", null, name), variable.type, variable.required ? "needed" : ""]), "Variables")), faults)));
     preview();
     get(`templates/${id}/lint`).then(({ findings }) => {

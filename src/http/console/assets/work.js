@@ -20,10 +20,13 @@ export function asks(kind) {
   return ASKS[kind]?.[0] ?? words(kind);
 }
 
+const PAGE = 200;
+
 const OUTCOMES = [["reached", "the patient was reached in another way"], ["resent", "a new message was sent"], ["not_needed", "there is no need any more"], ["unreachable", "nobody could be reached"], ["resolved", "it has settled itself"]];
 
 export function workPage(root, params, shell) {
   let gone = false;
+  let pages = 1;
   const list = h("div");
   const form = h("form", { class: "fields", on: { change: apply, submit: (event) => { event.preventDefault(); apply(); } } },
     pick("state", [["", "not closed"], "open", "claimed", "closed"], params.state, "State"),
@@ -43,14 +46,19 @@ export function workPage(root, params, shell) {
     if (byItself && list.querySelector(".secret")) return;
     const { state, kind, site } = params;
     try {
-      const page = await get("work-items", { state, kind, site, limit: 200 }, byItself);
+      // The most urgent come first: sites stand in the order of their most urgent work.
+      const all = [];
+      let cursor;
+      for (let n = 0; n < pages && (n === 0 || cursor); n += 1) {
+        const page = await get("work-items", { state, kind, site, limit: PAGE, cursor }, byItself);
+        all.push(...page.work_items);
+        cursor = page.next;
+      }
       if (gone) return;
-      // Sites in the order of their most urgent work.
-      page.work_items.sort(byUrgency);
-      const sites = [...new Set(page.work_items.map((item) => item.site ?? ""))];
-      show(list, page.work_items.length === 0 ? h("p", { class: "sheet empty" }, params.state || params.kind || params.site ? "Nothing fits what is chosen above." : "Nothing is to do here. What patients write, and whom no message reached, appears here.") :
-        sites.map((one) => h("section", { class: "sheet" }, h("h2", null, one || "Of no site"), items(page.work_items.filter((item) => (item.site ?? "") === one)))),
-        page.next && h("p", null, `There is more: ${page.work_items.length} are shown. Choose a site or a kind above.`));
+      const sites = [...new Set(all.map((item) => item.site ?? ""))];
+      show(list, all.length === 0 ? h("p", { class: "sheet empty" }, params.state || params.kind || params.site ? "Nothing fits what is chosen above." : "Nothing is to do here. What patients write, and whom no message reached, appears here.") :
+        sites.map((one) => h("section", { class: "sheet" }, h("h2", null, one || "Of no site"), items(all.filter((item) => (item.site ?? "") === one)))),
+        cursor && h("p", { class: "sheet" }, `These are the ${all.length} most urgent. `, h("button", { class: "small", on: { click: () => { pages += 1; draw(); } } }, "Show more")));
     } catch (problem) {
       show(list, h("p", { class: "error", role: "alert" }, problem.message));
     }
@@ -100,9 +108,4 @@ export function workPage(root, params, shell) {
     if (shown) show(box, h("div", { class: "secret" }, h("p", null, when(shown.reply.received_at, true), `, read as ${words(shown.reply.intent)}${shown.reply.answer ? ` (${words(shown.reply.answer)})` : ""}:`), h("div", { class: "text" }, shown.reply.text ?? "erased"),
       h("button", { class: "small", on: { click: () => show(box) } }, "Hide")));
   }
-}
-
-/** Words of danger first, then by when it is due. */
-function byUrgency(a, b) {
-  return (a.kind === "safety" ? 0 : 1) - (b.kind === "safety" ? 0 : 1) || new Date(a.due_at) - new Date(b.due_at);
 }
