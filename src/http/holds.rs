@@ -37,12 +37,12 @@ pub(super) async fn list(call: Call) -> Answer {
 fn known(call: &Call) -> Map<String, Value> {
     let parts = &call.shared.parts;
     let catalogue = parts.catalogue.current();
-    let is_theirs = |scope: HoldScope, name: &String| match (scope, call.caller.sites(), call.caller.sources())
-    {
-        (HoldScope::Site, Some(sites), _) => sites.iter().any(|site| site.as_str() == name),
-        (HoldScope::Source, _, Some(sources)) => sources.iter().any(|source| source.as_str() == name),
-        _ => true,
-    };
+    let is_theirs =
+        |scope: HoldScope, name: &String| match (scope, call.caller.sites(), call.caller.sources()) {
+            (HoldScope::Site, Some(sites), _) => sites.iter().any(|site| site.as_str() == name),
+            (HoldScope::Source, _, Some(sources)) => sources.iter().any(|source| source.as_str() == name),
+            _ => true,
+        };
     let of_scope = |scope: &HoldScope| {
         let mut names = holdable(*scope, &parts.config, Some(&catalogue))?;
         names.retain(|name| is_theirs(*scope, name));
