@@ -66,24 +66,6 @@ impl RepliesSection {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-
-    #[test]
-    fn the_scope_of_a_stop_changes_with_the_rule_unless_it_is_set() {
-        for (set, expected) in [
-            ("", Some("2027-01-31T00:00:00Z".parse().unwrap())),
-            ("stop_scope = \"channel\"", None),
-            ("stop_scope = \"all\"", Some(Timestamp::MIN)),
-        ] {
-            let config = Config::from_toml(&format!("[replies]\n{set}\n")).unwrap();
-            assert_eq!(config.replies.stops_all_from(), expected, "{set}");
-        }
-    }
-}
-
 fn word(text: &str) -> Result<String, Broken> {
     if text.chars().any(char::is_alphanumeric) && text.chars().count() <= MAX_WORD {
         return rules::line(text);
@@ -101,4 +83,22 @@ fn number(text: &str) -> Result<String, Broken> {
         "must be a number to dial, of 2 to 20 characters",
         "write it as people dial it, such as \"911\"",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_scope_of_a_stop_changes_with_the_rule_unless_it_is_set() {
+        for (set, expected) in [
+            ("", Some("2027-01-31T00:00:00Z".parse().unwrap())),
+            ("stop_scope = \"channel\"", None),
+            ("stop_scope = \"all\"", Some(Timestamp::MIN)),
+        ] {
+            let config = Config::from_toml(&format!("[replies]\n{set}\n")).unwrap();
+            assert_eq!(config.replies.stops_all_from(), expected, "{set}");
+        }
+    }
 }

@@ -55,17 +55,9 @@ fn is_balanced(expr: &str) -> bool {
             '"' => quoted = !quoted,
             _ if quoted => {}
             '(' | '[' | '{' => open.push(c),
-            ')' | ']' | '}' => {
-                if open.pop()
-                    != Some(match c {
-                        ')' => '(',
-                        ']' => '[',
-                        _ => '{',
-                    })
-                {
-                    return false;
-                }
-            }
+            ')' if open.pop() != Some('(') => return false,
+            ']' if open.pop() != Some('[') => return false,
+            '}' if open.pop() != Some('{') => return false,
             _ => {}
         }
     }

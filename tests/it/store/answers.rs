@@ -81,8 +81,8 @@ pub(super) async fn an_answer_finds_its_message_or_is_asked_back_once(ledger: Le
         choices.iter().map(|c| (c.digit, c.site.as_ref().map(|site| site.as_str()))).collect();
     assert_eq!((intent, asked), (Intent::Unclear, vec![(1, Some("north")), (3, Some("south"))]));
     let again = ledger.reply(&ask("SM1", "Yes")).await.unwrap();
-    let ReplyOutcome::Known { first: Some(first) } = again else { panic!("asked back once: {again:?}") };
-    assert_eq!((first.intent, first.choices), (Intent::Unclear, choices), "and in the same words");
+    let ReplyOutcome::Known { first: Some(asked) } = again else { panic!("asked back once: {again:?}") };
+    assert_eq!((asked.intent, asked.choices), (Intent::Unclear, choices), "and in the same words");
     assert_eq!(kinds(&ledger).await, []);
     assert_eq!(write(&ledger, "SM2", "yes!").await.0, Intent::Text, "then people read it");
     assert_eq!(kinds(&ledger).await.len(), 1);
