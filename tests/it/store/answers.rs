@@ -56,7 +56,7 @@ pub(super) async fn every_question_at_a_number_has_digits_of_its_own(ledger: Led
 async fn write(ledger: &Ledger, reference: &str, text: &str) -> (Intent, Vec<Choice>) {
     ledger.pass(seconds(1)).await;
     match ledger.reply(&ask(reference, text)).await.unwrap() {
-        ReplyOutcome::New { meaning, facts } => (meaning.intent, facts.choices),
+        ReplyOutcome::New { meaning, facts, .. } => (meaning.intent, facts.choices),
         ReplyOutcome::Known { .. } => panic!("{reference} is new"),
     }
 }

@@ -130,7 +130,7 @@ pub(super) async fn a_history_is_not_rewritten(ledger: Ledger) {
     ledger.upsert_patients(vec![twin]).await.unwrap();
     assert!(ledger.merge_patients(&patient_id("P2"), &patient_id("P1")).await.unwrap());
     let record = ledger.patient_record(&patient_id("P1")).await.unwrap().expect("a record");
-    let lines: Vec<_> = record.changes.iter().map(|c| (c.what.as_str(), c.by.as_str())).collect();
+    let lines: Vec<_> = record.word.changes.iter().map(|c| (c.what.as_str(), c.by.as_str())).collect();
     assert_eq!(
         lines,
         [
@@ -141,13 +141,17 @@ pub(super) async fn a_history_is_not_rewritten(ledger: Ledger) {
         ]
     );
     let before: Vec<_> = record
+        .word
         .changes
         .iter()
         .map(|c| c.superseded.as_ref().and_then(|was| was.evidence.as_deref()))
         .collect();
     assert_eq!(before, [None, None, Some("form 12, signed by Ana"), None]);
-    assert_eq!(record.changes[2].evidence, "record of 2026-03-01T00:00:00Z, said at 2026-03-01T00:00:00Z");
-    assert_eq!(record.changes[3].evidence, "merge of P2");
+    assert_eq!(
+        record.word.changes[2].evidence,
+        "record of 2026-03-01T00:00:00Z, said at 2026-03-01T00:00:00Z"
+    );
+    assert_eq!(record.word.changes[3].evidence, "merge of P2");
     let told = ledger.outbox(worker(), &[], 100).await.unwrap();
     let wishes = told.iter().filter(|event| event.routing_key == "preference.changed");
     assert_eq!(wishes.count(), 4);
