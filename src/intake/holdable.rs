@@ -55,7 +55,7 @@ mod tests {
     fn what_is_not_there_cannot_be_held() {
         let config = Config::from_toml(
             "[[source]]\nname = \"lakeside-ehr\"\n[[source]]\nname = \"lab\"\n[[site]]\nid = \"lakeside-north\"\n\
-             [[provider]]\nname = \"box\"\nkind = \"capture\"\nchannel = \"sms\"\n",
+             name = \"Lakeside North\"\nphone = \"+13125550100\"\n[[provider]]\nname = \"box\"\nkind = \"capture\"\nchannel = \"sms\"\n",
         )
         .unwrap();
         let said = |scope, value| misspelled(scope, value, &config, None);

@@ -254,8 +254,9 @@ fn what_we_found_out_of_a_contact_stands_until_its_sender_knows_better() {
         until: None,
         evidence: None,
     };
+    stored.contacts.clear();
     stored.proxies = vec![mother(wrong, Some(20))];
-    let mut again = sent(21, ok, false);
+    let mut again = patient(21);
     again.proxies = vec![mother(ok, None)];
     assert_eq!(merge_patient(&stored, again).patient.proxies, stored.proxies);
 }

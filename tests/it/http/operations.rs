@@ -58,7 +58,6 @@ async fn a_hold_that_would_hold_nothing_is_refused() {
         (json!({"scope": "all", "value": "x"}), "value"),
         // Well formed, and the name of nothing.
         (json!({"scope": "template", "value": "apointment-reminder"}), "value"),
-        (json!({"scope": "provider", "value": "sim-smz"}), "value"),
         (json!({"scope": "all", "until": "2020-01-01T00:00:00Z"}), "until"),
         (json!({"scope": "all", "until": "2036-01-01T00:00:00"}), "until"),
         (json!({"scope": "all", "on_release": "burn"}), "on_release"),

@@ -142,6 +142,7 @@ const MATRIX: &[(&str, &str)] = &[
     ("POST /v1/callbacks/retry", ".o..A"),
     ("GET /v1/templates", "vocaA"),
     ("POST /v1/templates/{name}/preview", "vocaA"),
+    ("POST /v1/templates/{name}/send", "....A"),
     ("GET /v1/templates/{name}/lint", "vocaA"),
     ("GET /v1/providers", "vocaA"),
     ("GET /v1/audit", "....A"),
@@ -436,12 +437,14 @@ async fn nothing_of_a_patient_is_shown_without_a_reason_and_of_other_sites_nothi
         .iter()
         .map(|row| (row["act"].as_str().unwrap(), row["detail"].as_str().unwrap()))
         .collect();
-    let placed = format!("site lakeside-north ({}): wrong text", hold["id"].as_str().unwrap());
+    let placed = |hold: &Value| format!("site lakeside-north ({}): wrong text", hold["id"].as_str().unwrap());
+    let (first, second) = (placed(&hold), placed(&theirs));
     assert_eq!(
         acts,
         [
+            ("hold.place", second.as_str()),
             ("hold.release", ""),
-            ("hold.place", placed.as_str()),
+            ("hold.place", first.as_str()),
             ("message.export", ""),
             ("patient.reveal", "patient called back"),
             ("message.reveal", "patient called back"),
