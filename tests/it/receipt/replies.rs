@@ -165,7 +165,7 @@ async fn what_patients_write_reaches_people_and_is_answered_once() {
     let items = get(&house, "/v1/work-items?kind=reply").await;
     assert_eq!(items["work_items"].as_array().unwrap().len(), 2);
     let one =
-        get(&house, &format!("/v1/work-items/{}", items["work_items"][0]["id"].as_str().unwrap())).await;
+        get(&house, &format!("/v1/work-items/{}", items["work_items"][1]["id"].as_str().unwrap())).await;
     assert!(one["reply"]["text"].as_str().unwrap().contains("cannot be seen here"), "{one}");
 
     // Danger: answered at once, and people are called.
