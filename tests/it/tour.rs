@@ -47,6 +47,22 @@ fn normalised(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
+/// The head of the README's table of all stops.
+const HEAD: &str = "| reason | the message is | stopped by the gate | what happens |";
+
+/// A stop of the tour in one line of that table: how its message stands, or what the caller was told.
+fn row(stop: &Value) -> String {
+    let text = stop["text"].as_str().unwrap();
+    let after = |word: &str| text.lines().find_map(|line| line.strip_prefix(word)).map(str::trim);
+    let stands = match after("message ") {
+        Some(message) => message.split_whitespace().nth(1).unwrap(),
+        None => text.split_whitespace().next().unwrap(),
+    };
+    let gate = after("stopped ").and_then(|told| told.split(' ').next()).unwrap_or("-");
+    let (reason, why) = (stop["reason"].as_str().unwrap(), stop["why"].as_str().unwrap());
+    format!("| `{reason}` | {stands} | {gate} | {} |", why.replace('|', "\\|"))
+}
+
 #[test]
 fn the_tour_comes_to_every_reason_and_the_readme_shows_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
@@ -78,6 +94,10 @@ fn the_tour_comes_to_every_reason_and_the_readme_shows_what_it_says() {
     }
 
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let table: Vec<&str> =
+        readme.lines().skip_while(|line| *line != HEAD).skip(2).take_while(|l| !l.is_empty()).collect();
+    let rows: Vec<String> = reasons.iter().map(row).collect();
+    assert_eq!(table, rows, "the table of all stops: show it as it is now:\n{}", rows.join("\n"));
     let shown = shown(&readme);
     assert!(shown.len() >= 8, "{:?}", shown.keys());
     for (reason, (why, text)) in &shown {
