@@ -61,10 +61,11 @@ const COMPANY: &str = concat!(
 );
 
 /// What could have been company, had nobody taken it a moment ago.
+/// The lease's end stands in COALESCE: no planner shall walk all leases for each seat.
 const ELSEWHERE: &str = concat!(
     who!(),
     "SELECT DISTINCT m.id, who.place FROM who JOIN messages m ON m.patient_id = who.patient_id AND m.template = who.template
-     WHERE m.lease_until > now() + $2 * {us} AND m.due_at IS NOT NULL AND m.copy_of IS NULL AND m.priority > 0
+     WHERE COALESCE(m.lease_until > now() + $2 * {us}, false) AND m.due_at IS NOT NULL AND m.copy_of IS NULL AND m.priority > 0
        AND m.last_attempt IS NULL AND m.status IN ('accepted', 'scheduled', 'held', 'sending')
      LIMIT $1"
 );

@@ -77,7 +77,10 @@ async fn a_call_back_is_told_who_calls_and_nine_ends_the_calls() {
         said.contains("Lakeside Health") && said.contains("oprima el 9") && said.contains("<Gather"),
         "{said}"
     );
-    assert!(said.contains(&format!("action=\"{PUBLIC}/webhooks/sim-voice/gather?event=stop\"")), "{said}");
+    assert!(
+        said.contains(&format!("action=\"{PUBLIC}/webhooks/sim-voice/gather?event=stop#rc=5&amp;rp=all\"")),
+        "{said}"
+    );
     // Asked again, we say it again, and it is on record once.
     assert_eq!(post(&house, "/webhooks/sim-voice", &inbound).await.1, said);
     assert_eq!(keys(&house, "j1").await, ["reply.call.lakeside-ehr"]);

@@ -134,7 +134,11 @@ impl Stage<'_> {
         let story = match scene.proof {
             Proof::Message { job, status } => {
                 let found = self.until(job, |row| row.status == status && row.reason == scene.reason);
-                self.story(found.await?).await?
+                let found = found.await?;
+                match scene.reason.filter(|reason| reason.asks_for_people()) {
+                    Some(_) => self.story_with(found, "work.opened").await?,
+                    None => self.story(found).await?,
+                }
             }
             Proof::Step { job, channel } => {
                 let sent = |row: &MessageRow| row.step > 1 && row.status == MessageStatus::Sent;
@@ -282,6 +286,23 @@ impl Stage<'_> {
         match found {
             Some(row) => Ok(Some(self.explained(row.facts.id).await?)),
             None => Ok(None),
+        }
+    }
+
+    /// The same, once it tells that people are called: a sweep tells it.
+    async fn story_with(
+        &self,
+        found: Option<MessageRow>,
+        key: &str,
+    ) -> Result<Option<(String, Value)>, Failure> {
+        let Some(row) = found else { return Ok(None) };
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let story = self.explained(row.facts.id).await?;
+            if story.0.contains(key) || Instant::now() > end {
+                return Ok(Some(story).filter(|(text, _)| text.contains(key)));
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
