@@ -50,7 +50,7 @@ async fn people_on_call_are_told_once_and_that_it_is_over() {
     let text = format!(
         "[organisation]\nname = \"Lakeside Health\"\n[store]\nurl = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
          [templates]\ndir = \"{}/templates\"\n\
-         [notify]\nevery = \"100ms\"\nafter = \"0s\"\nheartbeat_every = \"1s\"\nrunbook = \"https://wiki.example.org/outreach\"\n",
+         [notify]\nevery = \"250ms\"\nafter = \"0s\"\nheartbeat_every = \"1s\"\nrunbook = \"https://wiki.example.org/outreach\"\n",
         database.url(),
         env!("CARGO_MANIFEST_DIR"),
     );
