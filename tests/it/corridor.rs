@@ -3,18 +3,18 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use outreachd::config::secret::Secret;
-use outreachd::domain::ids::{HoldId, SiteId};
+use outreachd::domain::ids::SiteId;
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::Reason;
 use outreachd::simulator::{Faults, NumberRule, ProviderKind, Simulator, SimulatorConfig, measure};
-use outreachd::store::rows::{Counts, Hold, HoldScope, MessageFilter, OnRelease};
+use outreachd::store::rows::{Counts, HoldScope, MessageFilter};
 use reqwest::Url;
 use serde_json::json;
 use sqlx::PgPool;
 
+use crate::store::make::hold;
 use crate::support::house::{House, job, of, patient};
 use crate::support::proxy::{Link, TcpProxy};
 use crate::support::shared::TestDatabase;
@@ -237,21 +237,6 @@ async fn what_is_wrong_with_one_recipient_is_tried_over_no_other_provider() {
     house.close().await;
 }
 
-/// A hold by a person on one thing.
-fn stop(scope: HoldScope, value: &str) -> Hold {
-    Hold {
-        id: HoldId::generate(),
-        scope,
-        value: value.to_owned(),
-        cause: Reason::OperatorHold,
-        reason: "drill".to_owned(),
-        placed_by: "u17".to_owned(),
-        placed_at: Timestamp::UNIX_EPOCH,
-        until: None,
-        on_release: OnRelease::Send,
-    }
-}
-
 /// A provider that is taken out of service is no reason to wait while another one serves; a place that is stopped is
 /// stopped for its patients, whether the job names it or not.
 #[tokio::test(flavor = "multi_thread")]
@@ -261,7 +246,7 @@ async fn what_people_stop_is_what_stops() {
     let mut north = patient("north", "sms", "+13125550199");
     north["site"] = json!("lakeside-north");
     house.publish("patient.upsert", &people.chain([north]).collect::<Vec<_>>()).await;
-    let (first, second) = (stop(HoldScope::Provider, "sim-sms"), stop(HoldScope::Provider, "backup-sms"));
+    let (first, second) = (hold(HoldScope::Provider, "sim-sms"), hold(HoldScope::Provider, "backup-sms"));
     house.store.place_hold(&first).await.unwrap();
     let jobs =
         |name: &str| (0..20).map(|n| job(&format!("{name}-{n}"), &format!("P{n}"))).collect::<Vec<_>>();
@@ -282,7 +267,7 @@ async fn what_people_stop_is_what_stops() {
     }
     house.until_status(MessageStatus::Sent, 40).await;
 
-    house.store.place_hold(&stop(HoldScope::Site, "lakeside-north")).await.unwrap();
+    house.store.place_hold(&hold(HoldScope::Site, "lakeside-north")).await.unwrap();
     house.publish("job", &[job("c", "north"), job("d", "P1")]).await;
     house.until_status(MessageStatus::Sent, 41).await;
     house.until("one that waits for its site", |counts| held(counts) == 1).await;

@@ -312,7 +312,8 @@ pub(super) fn revocation(purpose: Option<Purpose>, at_time: &str) -> Consent {
     }
 }
 
-pub(super) fn hold(scope: HoldScope, value: &str) -> Hold {
+/// A hold by a person on one thing.
+pub(crate) fn hold(scope: HoldScope, value: &str) -> Hold {
     Hold {
         id: HoldId::generate(),
         scope,

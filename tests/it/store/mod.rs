@@ -1,7 +1,7 @@
 //! The contract of the ledger, kept by both databases: each test runs once on PostgreSQL and once on SQLite.
 
 mod ledger;
-mod make;
+pub(crate) mod make;
 
 mod alerts;
 mod answers;
