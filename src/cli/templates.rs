@@ -230,6 +230,7 @@ fn with_data(
                 test: false,
                 drafts: true,
                 keypad: false,
+                mailbox: false,
                 digits: &[],
                 unsubscribe_url: Some("https://outreach.example.org/u/sample"),
                 region: Some(&config.organisation.default_region),

@@ -54,6 +54,7 @@ pub fn rendered_again(
             test: facts.test,
             drafts: facts.test,
             keypad: false,
+            mailbox: false,
             digits: &[],
             unsubscribe_url: None,
             region: Some(section.map_or(config.organisation.default_region.as_str(), |s| s.region.as_str())),

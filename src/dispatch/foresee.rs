@@ -137,6 +137,7 @@ impl Foresight {
             test: false,
             drafts: false,
             keypad: false,
+            mailbox: false,
             digits: &[],
             unsubscribe_url: link.as_deref(),
             region: Some(region),

@@ -352,7 +352,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, whom: Whom, ta
 
 /// Waits for something to do and for room to do it. `None`: never again.
 async fn turn(corridor: &Corridor, lane: &Lane, whom: Whom) -> Option<Turn> {
-    let most = usize::try_from(corridor.config.worker.batch).unwrap_or(500).min(lane.gate.round());
+    let most = corridor.batch().min(lane.gate.round());
     let begins = match whom {
         Whom::All => Some(lane.begins.clone().acquire_owned().await.ok()?),
         Whom::Urgent => None,

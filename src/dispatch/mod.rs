@@ -8,6 +8,7 @@ mod approved;
 mod asking;
 mod breaker;
 mod budget;
+mod call;
 mod callbacks;
 mod choice;
 mod clock;
@@ -36,7 +37,6 @@ mod send;
 mod settle;
 mod spool;
 mod traces;
-mod voicemail;
 mod wall;
 mod wire;
 
@@ -69,6 +69,7 @@ use crate::telemetry::Traces;
 use crate::template::{RecipientContext, SharedCatalogue, SiteContext};
 pub use again::{Texts, rendered_again};
 pub use answers::AnswerLetter;
+pub use call::{Spoken, Voicemail};
 pub use explain::{
     Explained, ExplainedAttempt, ExplainedCopy, ExplainedHold, GateStep, Next, NextAction, explain,
 };
@@ -78,7 +79,6 @@ pub use lane::{Carrier, Setting};
 pub use places::Places;
 use places::{IN_HAND, Place, Room};
 pub use render::site_context;
-pub use voicemail::Voicemail;
 use wire::Wire;
 
 /// How long what has just come in waits for a place: as long as the corridor moves, one is free in a moment, and the
@@ -376,10 +376,10 @@ impl Dispatcher {
         }
     }
 
-    /// Whether it holds as much as its lanes can.
+    /// Whether it holds about as much as its lanes can: most of a batch would not get on.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.corridor.of_use() == 0
+        self.corridor.of_use() < self.corridor.batch() / 4
     }
 
     /// The channels of patients none of whose providers can be used now: their messages wait.
@@ -404,7 +404,15 @@ impl Dispatcher {
     /// # Errors
     /// The ledger could not be read.
     pub async fn voicemail(&self, key: SendKey) -> Result<Voicemail, StoreError> {
-        voicemail::ask(&self.corridor, key).await
+        call::voicemail(&self.corridor, key).await
+    }
+
+    /// What the call of `key` says to a person, once more; `None` where it cannot be had as it was.
+    ///
+    /// # Errors
+    /// The ledger could not be read.
+    pub async fn said_again(&self, key: SendKey) -> Result<Option<Spoken>, StoreError> {
+        call::again(&self.corridor, key).await
     }
 
     /// Stops taking work, lets what is on the wire finish within the grace, settles the rest as unknown, gives
@@ -428,9 +436,13 @@ impl Corridor {
     /// How many more that are not urgent could get on: what the lanes cannot hold would be leased, planned and given back
     /// for nothing.
     fn of_use(&self) -> usize {
-        let batch = usize::try_from(self.config.worker.batch).unwrap_or(500);
-        let lanes = self.lanes.iter().map(|lane| lane.holds()).fold(batch, usize::saturating_add);
+        let lanes = self.lanes.iter().map(|lane| lane.holds()).fold(self.batch(), usize::saturating_add);
         lanes.saturating_sub(self.room.taken())
+    }
+
+    /// How many are written down at once.
+    fn batch(&self) -> usize {
+        usize::try_from(self.config.worker.batch).unwrap_or(500)
     }
 
     async fn take(&self, messages: Vec<Handover>, places: Places) {

@@ -78,9 +78,9 @@ pub(super) fn render(
     })
 }
 
-/// Renders, with a link of its own to the recipient's page where there is a public address.
-pub(super) fn text(corridor: &Corridor, of: &Text<'_>) -> Result<Rendered, RenderError> {
-    asked(corridor, of, true, |request| corridor.catalogue.current().render(request))
+/// Renders a text by itself; where not `named`, without names.
+pub(super) fn text(corridor: &Corridor, of: &Text<'_>, named: bool) -> Result<Rendered, RenderError> {
+    asked(corridor, of, named, |request| corridor.catalogue.current().render(request))
 }
 
 /// Makes the request for a text, and asks with it. Without names it has no link either: that leads to one of them. A
@@ -110,6 +110,7 @@ fn asked<T>(corridor: &Corridor, of: &Text<'_>, named: bool, ask: impl FnOnce(&R
         test: facts.test,
         drafts: facts.test,
         keypad: hears_keys(&corridor.config),
+        mailbox: hears_mail(&corridor.config),
         digits: of.digits,
         unsubscribe_url: link.as_deref(),
         region: Some(region),
@@ -118,12 +119,23 @@ fn asked<T>(corridor: &Corridor, of: &Text<'_>, named: bool, ask: impl FnOnce(&R
 
 /// Whether keys that are pressed in calls reach us, whoever carries them: only then may a text speak of keys.
 fn hears_keys(config: &Config) -> bool {
-    let mut callers = config.providers_for(Channel::Voice).peekable();
-    let hears = |provider: &ProviderSection| match &provider.settings {
+    all_hear(config, Channel::Voice, |settings| match settings {
         ProviderSettings::TwilioVoice(twilio) => twilio.gather_action.is_some(),
         _ => false,
-    };
-    callers.peek().is_some() && callers.all(hears)
+    })
+}
+
+/// Whether what is answered to a mail reaches us, whoever carries it.
+fn hears_mail(config: &Config) -> bool {
+    all_hear(config, Channel::Email, |settings| match settings {
+        ProviderSettings::Smtp(smtp) => smtp.reply_address.is_some(),
+        _ => false,
+    })
+}
+
+fn all_hear(config: &Config, channel: Channel, hears: impl Fn(&ProviderSettings) -> bool) -> bool {
+    let mut carriers = config.providers_for(channel).peekable();
+    carriers.peek().is_some() && carriers.all(|provider: &ProviderSection| hears(&provider.settings))
 }
 
 /// The rendered content with what only the contact knows.

@@ -48,7 +48,7 @@ pub struct Offer {
 words! {
     /// What a provider has taken a reply for: one that reads stop words itself, the recipient's own mail provider, or
     /// one that tells of calls and keys.
-    Keyword { Stop = "stop", Start = "start", Help = "help", Complaint = "complaint", Call = "call" }
+    Keyword { Stop = "stop", Start = "start", Help = "help", Complaint = "complaint", Call = "call", Key = "key" }
 }
 
 words! {

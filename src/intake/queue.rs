@@ -18,8 +18,9 @@ use crate::domain::reader::{identify, known_key};
 use crate::domain::words::{Priority, Reason};
 use crate::store::rows::Reject;
 
-/// So long at most it is waited for room between two batches.
-const LONGEST_REST: Duration = Duration::from_millis(250);
+/// While there is no room a batch is followed by a rest of so many times as long as it took, and no longer than that.
+const REST: u32 = 3;
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// What is consumed, each by itself: what is urgent does not wait while a batch of others is read.
 pub const CONSUMED: [QueueRole; 4] =
@@ -47,10 +48,10 @@ pub async fn consume(
         let started = Instant::now();
         write(&intake, &acks, queue, &taken, &stop).await;
         taken.clear();
-        // What finds no room waits in the ledger as well as in the queue: half of the machine is left to what is in hand.
+        // What finds no room waits in the queue as well as in the ledger: most of the machine is left to what is in hand.
         if queue == QueueRole::Jobs && intake.dispatcher.as_ref().is_some_and(Dispatcher::is_full) {
             tokio::select! {
-                () = tokio::time::sleep(started.elapsed().min(LONGEST_REST)) => {}
+                () = tokio::time::sleep((started.elapsed() * REST).min(LONGEST_REST)) => {}
                 () = stop.cancelled() => return,
             }
         }

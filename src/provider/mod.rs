@@ -8,9 +8,10 @@
 
 use async_trait::async_trait;
 
-use crate::domain::ids::ProviderName;
+use crate::domain::ids::{ProviderName, SendKey};
 use crate::domain::look_up::{Looked, Lost};
 use crate::domain::outbound::{Accepted, Content, OutboundMessage, SendError};
+use crate::domain::phi::Phi;
 use crate::domain::words::Channel;
 use mail::IncomingMail;
 use webhook::{Answer, Heard, News, Unheard, Webhook};
@@ -84,6 +85,11 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 
     /// What the provider wants to read after a reply: that it is to send this back or say it, or `None`, nothing.
     fn answering(&self, _answer: Option<&Answer>) -> String {
+        String::new()
+    }
+
+    /// What the provider wants to read after a key that answers nothing: that the text of the call is said once more.
+    fn saying_again(&self, _key: SendKey, _speech: &Phi, _language: &str) -> String {
         String::new()
     }
 

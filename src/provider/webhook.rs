@@ -58,7 +58,7 @@ pub enum News {
     Machine { key: SendKey, reference: String },
     /// What a patient sent back.
     Reply(Reply),
-    /// A key was pressed that asks for something.
+    /// A key was pressed: an answer, or a wish.
     Key { receipt: Receipt, reply: Reply },
     /// All of these, receipts and replies.
     Several(Vec<News>),

@@ -41,8 +41,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Config;
-use crate::dispatch::Dispatcher;
-use crate::domain::ids::ProviderName;
+use crate::dispatch::{Dispatcher, Spoken};
+use crate::domain::ids::{ProviderName, SendKey};
 use crate::domain::receipt::Receipt;
 use crate::domain::reply::Reply;
 use crate::policy::reply::More;
@@ -213,7 +213,7 @@ impl Desk {
 
     /// Waits until all of it is on record: receipts together, then replies, each after the other. What comes again after a
     /// part of it was is known. Answers what the last reply is to be answered.
-    async fn on_record(&self, news: &[Item]) -> Result<Option<webhook::Answer>, Refusal> {
+    async fn on_record(&self, news: &[Item]) -> Result<Option<Back>, Refusal> {
         let later = &self.shared.later;
         let replies: Vec<&Reply> = news.iter().filter_map(Item::reply).collect();
         if later.is_away() || (later.holds() && !replies.is_empty()) {
@@ -232,11 +232,24 @@ impl Desk {
     }
 
     /// Keeps what the ledger cannot take now; answers what can be said all the same.
-    async fn kept(&self, news: Vec<Item>) -> Result<Option<webhook::Answer>, Refusal> {
+    async fn kept(&self, news: Vec<Item>) -> Result<Option<Back>, Refusal> {
         let said =
             news.iter().filter_map(Item::reply).find_map(|reply| replies::at_once(&self.shared, reply));
         let now = self.shared.dispatcher.as_ref().and_then(Dispatcher::now);
-        self.shared.later.keep(&self.to_keep, now, news).await.map(|()| said)
+        self.shared.later.keep(&self.to_keep, now, news).await.map(|()| said.map(Back::Answer))
+    }
+
+    /// Has the text of a call said again; hangs up where it cannot be had.
+    async fn said_again(&self, provider: &Arc<dyn Provider>, key: SendKey) -> String {
+        let Some(dispatcher) = &self.shared.dispatcher else { return provider.answering(None) };
+        match dispatcher.said_again(key).await {
+            Ok(Some(Spoken { speech, language })) => provider.saying_again(key, &speech, &language),
+            Ok(None) => provider.answering(None),
+            Err(error) => {
+                tracing::warn!(%error, message = %key.message, "a call cannot be said again");
+                provider.answering(None)
+            }
+        }
     }
 
     /// Waits until the receipt is on record.
@@ -264,8 +277,20 @@ impl Desk {
             Err(Refusal::Later) => self.kept(news).await?,
             answer => answer?,
         };
-        Ok(if converses { provider.answering(answer.as_ref()).into() } else { heard.answer.into() })
+        Ok(match answer {
+            _ if !converses => heard.answer.into(),
+            Some(Back::Again(key)) => self.said_again(provider, key).await.into(),
+            Some(Back::Answer(answer)) => provider.answering(Some(&answer)).into(),
+            None => provider.answering(None).into(),
+        })
     }
+}
+
+/// What is said back at once.
+enum Back {
+    Answer(webhook::Answer),
+    /// What the call of this key has said already.
+    Again(SendKey),
 }
 
 /// What is to be written of it.

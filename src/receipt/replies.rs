@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::closed::{hours, is_closed_notice_due};
 use super::texts::{Texts, in_language};
-use super::{Refusal, Shared};
+use super::{Back, Refusal, Shared};
 use crate::config::Config;
 use crate::config::policy::ConsentDefault;
 use crate::config::provider::OptOutReply;
@@ -35,19 +35,24 @@ pub(super) async fn take(
     shared: &Shared,
     reply: Reply,
     said_at: Option<Timestamp>,
-) -> Result<Option<Answer>, Refusal> {
+) -> Result<Option<Back>, Refusal> {
     let config = &shared.config;
     let ours = is_ours_to_confirm(shared, &reply);
     let may = config.safety.allows(&reply.from);
     let channel = reply.channel;
     let by_mail = channel == Channel::Email;
     let meaning = meaning(shared, &reply);
+    let about = reply.about;
     let needs = |purpose: &Purpose| config.policy.purpose(*purpose).consent_default == ConsentDefault::None;
     let opt_in = Purpose::ALL.iter().copied().filter(needs).collect();
     let stops_all_from = config.replies.stops_all_from();
     let ask = ReplyAsk { reply, meaning, opt_in, stops_all_from, said_at };
     let outcome = written(shared, &ask).await?;
-    let what = if matches!(outcome, ReplyOutcome::Known { .. }) { "known" } else { "new" };
+    let what = match outcome {
+        ReplyOutcome::New { .. } => "new",
+        ReplyOutcome::Known { .. } => "known",
+        ReplyOutcome::OtherKey => "other_key",
+    };
     metrics::counter!("outreachd_replies_total", "intent" => meaning.intent.as_str(), "what" => what)
         .increment(1);
     let told = match outcome {
@@ -67,6 +72,7 @@ pub(super) async fn take(
             Told::of(channel, meaning, ours)
         }
         ReplyOutcome::Known { first: None } => return Ok(None),
+        ReplyOutcome::OtherKey => return Ok(about.filter(|_| may).map(Back::Again)),
     };
     // Whoever was planned for is planned anew, and people are called.
     shared.nudge();
@@ -74,7 +80,7 @@ pub(super) async fn take(
     if by_mail || !may {
         return Ok(None);
     }
-    Ok(answer(&shared.config, &told))
+    Ok(answer(&shared.config, &told).map(Back::Answer))
 }
 
 /// What can be said though the ledger is away: whoever may be in danger is told whom to call, and whoever has called us

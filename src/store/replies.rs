@@ -22,11 +22,12 @@ pub struct ReplyAsk {
     pub said_at: Option<Timestamp>,
 }
 
-/// What a message is about to ask at a number.
+/// What a message is about to ask.
 #[derive(Clone, Debug)]
 pub struct QuestionAsk {
     pub message: MessageId,
-    pub address: Phi,
+    /// The number at which no digit may mean two things; `None`: a call or a mail, whose answers tell what they answer.
+    pub address: Option<Phi>,
     pub offers: Vec<Offer>,
 }
 
@@ -75,6 +76,8 @@ pub enum ReplyOutcome {
         /// A record has changed by it.
         changed: bool,
     },
+    /// A key that is none of the answers which its call offers. It says nothing, and nothing is on record.
+    OtherKey,
 }
 
 /// What a patient wrote, for those who look after it.

@@ -1,5 +1,5 @@
-//! `answers` and `[answer.NAME]`: what recipients may answer by text, each by a digit that is given out when the message
-//! is sent, or by words.
+//! `answers` and `[answer.NAME]`: what recipients may answer, each by a digit that is given out when the message is sent,
+//! or by words.
 
 use std::collections::BTreeSet;
 
@@ -24,8 +24,9 @@ pub(super) fn read(top: &Section<'_, '_>, channels: &[Channel]) -> Vec<Offer> {
     if unique.len() < names.len() || names.len() > MOST {
         top.fault("answers", format_args!("must be {MOST} different names at most"), "offer fewer");
     }
-    if !names.is_empty() && !channels.contains(&Channel::Sms) {
-        top.fault("answers", "are given by text message", "add \"sms\" to `channels`, or remove this key");
+    if !names.is_empty() && channels.iter().all(|channel| *channel == Channel::Portal) {
+        let cure = "add \"sms\", \"voice\" or \"email\" to `channels`, or remove this key";
+        top.fault("answers", "are given by text message, by a key in a call, or by mail", cure);
     }
     for (name, _) in &sections {
         if !names.iter().any(|known| known.as_str() == name) {

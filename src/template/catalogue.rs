@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use handlebars::Handlebars;
 
 use crate::domain::ids::TemplateName;
+use crate::domain::reply::Offer;
 use crate::domain::words::Channel;
 
 use super::compile::{self, Compiled};
@@ -33,6 +34,8 @@ pub struct Template {
     pub name: TemplateName,
     pub manifest: Manifest,
     locales: BTreeMap<String, LocaleTexts>,
+    /// The channels whose texts offer its answers.
+    asking: BTreeSet<Channel>,
 }
 
 /// Which texts one locale of a template has.
@@ -58,8 +61,8 @@ impl Catalogue {
     /// As [`Self::load`].
     pub fn from_files(files: &Files) -> Result<Self, Vec<Finding>> {
         let mut findings = Vec::new();
-        let templates = templates(files, &mut findings);
-        let compiled = compile::compile(files, &templates, &mut findings);
+        let mut templates = templates(files, &mut findings);
+        let compiled = compile::compile(files, &mut templates, &mut findings);
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             findings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
             return Err(findings);
@@ -108,6 +111,16 @@ impl Template {
     /// The channels for which the default locale has texts.
     pub fn channels(&self) -> impl Iterator<Item = Channel> {
         Channel::ALL.iter().copied().filter(|&channel| self.has(&self.manifest.default_locale, channel))
+    }
+
+    /// The answers that its messages over `channel` offer, in the order of their digits.
+    #[must_use]
+    pub fn offers(&self, channel: Channel) -> &[Offer] {
+        if self.asking.contains(&channel) { &self.manifest.answers } else { &[] }
+    }
+
+    pub(super) fn set_asking(&mut self, asking: BTreeSet<Channel>) {
+        self.asking = asking;
     }
 
     /// The name under which a text is compiled; `None` where the locale lacks it.
@@ -237,7 +250,7 @@ fn template(
     };
     match Manifest::parse(&file, text) {
         Ok(manifest) => {
-            let template = Template { name: name.clone(), manifest, locales };
+            let template = Template { name: name.clone(), manifest, locales, asking: BTreeSet::new() };
             complete(&template, &file, findings);
             Some((name, template))
         }

@@ -80,7 +80,7 @@ struct Shared<'a> {
 /// Compiles all of `files`; what is wrong goes to `findings`.
 pub(super) fn compile(
     files: &Files,
-    templates: &BTreeMap<TemplateName, Template>,
+    templates: &mut BTreeMap<TemplateName, Template>,
     findings: &mut Vec<Finding>,
 ) -> BTreeMap<String, Compiled> {
     let shared = partials(files, findings);
@@ -90,20 +90,22 @@ pub(super) fn compile(
             compiled.insert(locale.to_owned(), with_partials(locale, &shared, findings));
         }
     }
-    for template in templates.values() {
-        texts(template, files, &shared, &mut compiled, findings);
+    for template in templates.values_mut() {
+        let asking = texts(template, files, &shared, &mut compiled, findings);
+        template.set_asking(asking);
     }
     compiled
 }
 
+/// Compiles the texts of a template; answers the channels over which they offer its answers.
 fn texts(
     template: &Template,
     files: &Files,
     shared: &[Shared<'_>],
     compiled: &mut BTreeMap<String, Compiled>,
     findings: &mut Vec<Finding>,
-) {
-    let mut used = BTreeSet::new();
+) -> BTreeSet<Channel> {
+    let (mut used, mut offering) = (BTreeSet::new(), Vec::new());
     for locale in template.locales() {
         let known = visible(locale, shared).into_keys().map(str::to_owned).collect();
         for &part in Part::ALL {
@@ -113,18 +115,11 @@ fn texts(
                 continue;
             };
             let variables = Some(&template.manifest.variables);
-            let by_text = part.channel() == Some(Channel::Sms);
-            let answers = if by_text { template.manifest.answers.as_slice() } else { &[] };
-            let scan = Scan::of(&text, &Scope { file: &path, variables, partials: &known, answers });
+            let by = part.answered_by();
+            let answers = if by.is_some() { template.manifest.answers.as_slice() } else { &[] };
+            let scan = Scan::of(&text, &Scope { file: &path, variables, partials: &known, answers, by });
             findings.extend(scan.findings);
-            for offer in answers.iter().filter(|offer| !scan.offered.contains(offer.name.as_str())) {
-                let message = format!("does not offer the answer {}", offer.name);
-                let cure = format!(
-                    "write {{{{answer.{}}}}} and what it means: its digit is given out when the message is sent",
-                    offer.name
-                );
-                findings.push(Finding::error(&path, None, "answer", message, cure));
-            }
+            offering.extend(by.map(|by| (by, path, scan.offered)));
             used.extend(scan.used);
             if let Some(compiled) = compiled.get_mut(locale) {
                 compiled.add(name, part, text);
@@ -139,6 +134,30 @@ fn texts(
         let finding = Finding::error(&file, None, "unused-variable", message, "remove it, or use it");
         findings.push(finding.with_severity(Severity::Warning));
     }
+    asking(template, &offering, findings)
+}
+
+/// The channels over which the template's answers are offered, each by all its texts and all of them: by every text
+/// message, and by calls and mails where one of them does.
+fn asking(
+    template: &Template,
+    offering: &[(Channel, String, BTreeSet<String>)],
+    findings: &mut Vec<Finding>,
+) -> BTreeSet<Channel> {
+    let offers = |by: &Channel, offered: &BTreeSet<String>| *by == Channel::Sms || !offered.is_empty();
+    let asking = offering.iter().filter(|(by, _, offered)| offers(by, offered)).map(|(by, ..)| *by).collect();
+    for (by, path, offered) in offering {
+        let missing = template.manifest.answers.iter().filter(|offer| !offered.contains(offer.name.as_str()));
+        for offer in missing.filter(|_| BTreeSet::contains(&asking, by)) {
+            let message = format!("does not offer the answer {}", offer.name);
+            let cure = format!(
+                "write {{{{answer.{}}}}} and what it means: its digit is given out when the message is sent",
+                offer.name
+            );
+            findings.push(Finding::error(path, None, "answer", message, cure));
+        }
+    }
+    asking
 }
 
 fn parse(path: &str, source: &str, findings: &mut Vec<Finding>) -> Option<Text> {
@@ -238,7 +257,7 @@ fn with_partials(locale: &str, shared: &[Shared<'_>], findings: &mut Vec<Finding
     for (name, partial) in &visible {
         let scan = Scan::of(
             &partial.text,
-            &Scope { file: partial.path, variables: None, partials: &known, answers: &[] },
+            &Scope { file: partial.path, variables: None, partials: &known, answers: &[], by: None },
         );
         for finding in scan.findings {
             // One file serves several locales; say each thing once.

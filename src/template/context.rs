@@ -46,6 +46,7 @@ pub(super) fn context(
     put("also", Value::from(also.to_vec()));
     put("test", Value::Bool(request.test));
     put("keypad", Value::Bool(request.keypad));
+    put("mailbox", Value::Bool(request.mailbox));
     put("answer", Value::Object(digits(request, template)));
     put("lang", Value::from(locale));
     put("dir", Value::from(if template.is_right_to_left(locale) { "rtl" } else { "ltr" }));

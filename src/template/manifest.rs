@@ -71,7 +71,7 @@ pub struct Manifest {
     pub shared_address: bool,
     /// Each text must say how to opt out.
     pub opt_out_line: bool,
-    /// What recipients may answer by text, in the order of the digits.
+    /// What recipients may answer, in the order of the digits.
     pub answers: Vec<Offer>,
     /// What follows while nothing has failed.
     pub plan: Plan,

@@ -59,6 +59,14 @@ impl Part {
         }
     }
 
+    /// The channel by which the answers that it offers come back; `None`: it may offer none.
+    pub(super) const fn answered_by(self) -> Option<Channel> {
+        match self {
+            Self::Sms | Self::SmsShort | Self::Voice | Self::EmailHtml | Self::EmailText => self.channel(),
+            _ => None,
+        }
+    }
+
     /// Whether it says all that there is to say, and so must show what a message carries.
     pub(super) const fn is_full(self) -> bool {
         matches!(

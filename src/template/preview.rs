@@ -171,7 +171,7 @@ fn render_sample(
     };
     let languages = [locale];
     // The longest are told apart from others that wait already.
-    let first = if sample == Sample::Longest { 10 } else { 1 };
+    let first = if sample == Sample::Longest && channel == Channel::Sms { 10 } else { 1 };
     let digits: Vec<(AnswerName, u8)> =
         template.manifest.answers.iter().map(|offer| offer.name.clone()).zip(first..).collect();
     let request = RenderRequest {
@@ -187,6 +187,7 @@ fn render_sample(
         test: false,
         drafts: true,
         keypad: sample == Sample::Typical,
+        mailbox: sample == Sample::Typical,
         digits: &digits,
         unsubscribe_url: Some("https://outreach.example.org/u/sample"),
         region: Some(SAMPLE_REGION),

@@ -54,6 +54,8 @@ pub struct RenderRequest<'a> {
     pub drafts: bool,
     /// Keys pressed during a call reach us: 9 ends such calls. Without it no text offers a key.
     pub keypad: bool,
+    /// What is answered to a mail reaches us. Without it no mail offers answers.
+    pub mailbox: bool,
     /// The digits of the answers that the template offers, as they were given out for this message; empty where it is
     /// not to be sent: then they are numbered as if nothing else were waited for.
     pub digits: &'a [(AnswerName, u8)],

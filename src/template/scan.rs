@@ -7,6 +7,7 @@ use handlebars::Template;
 use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, TemplateElement};
 
 use crate::domain::reply::Offer;
+use crate::domain::words::Channel;
 
 use super::finding::Finding;
 use super::helpers::{BUILT_IN, OWN};
@@ -32,6 +33,7 @@ pub(super) const FIELDS: &[&str] = &[
     "also",
     "test",
     "keypad",
+    "mailbox",
     "unsubscribe_url",
     "lang",
     "dir",
@@ -43,8 +45,10 @@ pub(super) struct Scope<'a> {
     /// `None` for a partial, which is shared and so must not name `data`.
     pub(super) variables: Option<&'a BTreeMap<String, Variable>>,
     pub(super) partials: &'a BTreeSet<String>,
-    /// What the template offers as answers, where this text may: they are given by text message.
+    /// What the template offers as answers, where this text may.
     pub(super) answers: &'a [Offer],
+    /// How they come back.
+    pub(super) by: Option<Channel>,
 }
 
 /// What a walk has found.
@@ -63,13 +67,13 @@ impl Scan {
     /// Walks `template`.
     pub(super) fn of(template: &Template, scope: &Scope<'_>) -> Self {
         let mut scan = Self::default();
-        scan.walk(template, scope, false);
+        scan.walk(template, scope, Around::default());
         scan
     }
 
-    fn walk(&mut self, template: &Template, scope: &Scope<'_>, in_each: bool) {
+    fn walk(&mut self, template: &Template, scope: &Scope<'_>, around: Around) {
         for (at, element) in template.elements.iter().enumerate() {
-            let place = Place { scope, line: template.mapping.get(at).map(|m| m.0), in_each };
+            let place = Place { scope, line: template.mapping.get(at).map(|m| m.0), around };
             self.element(element, &place);
         }
     }
@@ -127,15 +131,16 @@ impl Scan {
             );
         }
         self.arguments(&call.params, &call.hash, place);
-        let in_each = place.in_each || name == "each";
-        if place.in_each && name == "each" {
+        let (each, heard) = (name == "each", name == "if" && place.is_heard(&call.params));
+        let within = Around { each: place.around.each || each, heard: place.around.heard || heard };
+        if place.around.each && each {
             self.fault(place, "nested-each", "a loop stands within a loop", "write one loop");
         }
         if let Some(body) = &call.template {
-            self.walk(body, place.scope, in_each);
+            self.walk(body, place.scope, within);
         }
         if let Some(inverse) = &call.inverse {
-            self.walk(inverse, place.scope, place.in_each);
+            self.walk(inverse, place.scope, place.around);
         }
     }
 
@@ -219,30 +224,34 @@ impl Scan {
             self.fault(place, "partial-arguments", "a partial takes no arguments", "use the common fields");
         }
         if let Some(body) = &partial.template {
-            self.walk(body, place.scope, place.in_each);
+            self.walk(body, place.scope, place.around);
         }
     }
 
     /// Checks one path; its kind where it is a declared variable.
     fn path(&mut self, path: &str, place: &Place<'_>) -> Option<Kind> {
         let item = matches!(path, "this" | "." | "@index" | "@first" | "@last");
-        if item && place.in_each {
+        if item && place.around.each {
             return None;
         }
-        if place.in_each || item || path.starts_with('@') || path.starts_with("..") {
+        if place.around.each || item || path.starts_with('@') || path.starts_with("..") {
             self.fault(place, "unknown-variable", format!("`{path}` does not lead to a value here"), IN_EACH);
             return None;
         }
         if let Some(name) = path.strip_prefix("answer.") {
             self.offered.insert(name.to_owned());
             if !place.scope.answers.iter().any(|offer| offer.name.as_str() == name) {
-                let cure = "declare it under `answers` in template.toml; only sms.hbs and sms.short.hbs offer answers";
+                let cure = "declare it under `answers` in template.toml; sms.hbs, sms.short.hbs, voice.hbs, email.html.hbs and \
+                    email.txt.hbs offer answers";
                 self.fault(
                     place,
                     "unknown-answer",
                     format!("`{path}` is no answer that may be offered here"),
                     cure,
                 );
+            } else if let Some(flag) = place.scope.by.and_then(heard_where).filter(|_| !place.around.heard) {
+                let cure = format!("write it within {{{{#if {flag}}}}}");
+                self.fault(place, "answer", "what is answered here may reach nobody", cure);
             }
         } else if let (Some(name), Some(variables)) = (path.strip_prefix("data."), place.scope.variables) {
             self.used.insert(name.to_owned());
@@ -277,7 +286,32 @@ const IN_EACH: &str = "within {{#each}} use this, @index, @first, @last; elsewhe
 struct Place<'a> {
     scope: &'a Scope<'a>,
     line: Option<usize>,
-    in_each: bool,
+    around: Around,
+}
+
+/// What stands around a place.
+#[derive(Clone, Copy, Default)]
+struct Around {
+    each: bool,
+    /// It is shown only where what is answered reaches us.
+    heard: bool,
+}
+
+impl Place<'_> {
+    /// Whether a block with these values is shown only where what is answered reaches us.
+    fn is_heard(&self, params: &[Parameter]) -> bool {
+        let flag = self.scope.by.and_then(heard_where);
+        flag.is_some() && params.first().and_then(Parameter::as_name) == flag
+    }
+}
+
+/// The field that says whether answers over the channel reach us; `None`: they always do.
+const fn heard_where(by: Channel) -> Option<&'static str> {
+    match by {
+        Channel::Voice => Some("keypad"),
+        Channel::Email => Some("mailbox"),
+        Channel::Sms | Channel::Portal => None,
+    }
 }
 
 /// The helper without which a value of this kind reads like a machine wrote it.

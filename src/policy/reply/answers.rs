@@ -4,6 +4,9 @@
 //! answers get different digits, so that a digit tells which message is meant. A word that several offer, such as YES,
 //! does not tell: then the patient is asked once which one they mean, and after that people read what they write.
 //!
+//! What a call asks is answered by a key in the same call, and what a mail asks by the first line of the mail that comes
+//! back: which message is meant is known then, and its digits are those of the template.
+//!
 //! An answer counts until its message expires. For a while after that its digit is given to nobody else: who answers
 //! late answers the message that they have.
 
@@ -52,6 +55,13 @@ pub enum Found {
     Several(Vec<usize>),
     /// One whose message has expired.
     Late(usize),
+}
+
+/// Of a mail, the line in which it answers, and whether more stands below it: that is for people, whoever signs it.
+#[must_use]
+pub fn first_line(mail: &str) -> (&str, bool) {
+    let mail = mail.trim();
+    mail.split_once('\n').map_or((mail, false), |(first, _)| (first.trim_end(), true))
 }
 
 /// A word as it is compared with replies; `None` where it is read as something else before it could be an answer, such

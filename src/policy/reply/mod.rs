@@ -181,6 +181,8 @@ pub fn read(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
     match (keyword, meaning.intent) {
         (Some(Keyword::Complaint), _) => told(Intent::Complaint),
         (Some(Keyword::Call), _) => told(Intent::Call),
+        // A key is one of the answers that the call offers, or nothing.
+        (Some(Keyword::Key), _) => Meaning::of(Intent::Text, None),
         (Some(Keyword::Stop), _) if meaning.revokes => meaning,
         (
             Some(Keyword::Stop),

@@ -120,7 +120,18 @@ fn becomes(text: &str, waiting: &Waiting) -> String {
         let meaning = read_mail(text, waiting.keyword, &more()).after(waiting.purpose);
         let said =
             outcome(meaning).replace("no more texts", "no more mail").replace("texts again", "mail again");
-        return said.replace("number marked", "address marked");
+        let said = said.replace("number marked", "address marked");
+        let (first, more) = answers::first_line(text);
+        let found = match meaning.may_answer() {
+            true => answers::find(first, &waiting.asked, waiting.clarified_at, at(NOW)),
+            false => answers::Found::Nothing,
+        };
+        let staff = if more { ", staff reads it" } else { "" };
+        return match found {
+            answers::Found::One(place) => format!("{}{staff}", answered(waiting, place)),
+            answers::Found::Late(_) => outcome(meaning.answering(Intent::Late, false)),
+            _ => said,
+        };
     }
     let meaning = read(text, waiting.keyword, &more()).after(waiting.purpose);
     let found = match meaning.may_answer() {
@@ -133,10 +144,8 @@ fn becomes(text: &str, waiting: &Waiting) -> String {
     match found {
         answers::Found::Nothing => outcome(meaning),
         answers::Found::One(place) => {
-            let one = &waiting.asked[place];
-            let (_, name) = waiting.names.iter().find(|(digit, _)| *digit == one.digit).unwrap();
             assert_eq!(meaning.answering(Intent::Answer, false).work(), None);
-            format!("{} | {name}: {}", Intent::Answer, one.answer)
+            answered(waiting, place)
         }
         answers::Found::Several(places) => {
             assert_eq!(meaning.answering(Intent::Unclear, false).work(), None);
@@ -144,6 +153,12 @@ fn becomes(text: &str, waiting: &Waiting) -> String {
         }
         answers::Found::Late(_) => outcome(meaning.answering(Intent::Late, false)),
     }
+}
+
+fn answered(waiting: &Waiting, place: usize) -> String {
+    let one = &waiting.asked[place];
+    let (_, name) = waiting.names.iter().find(|(digit, _)| *digit == one.digit).unwrap();
+    format!("{} | {name}: {}", Intent::Answer, one.answer)
 }
 
 #[test]

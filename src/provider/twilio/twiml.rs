@@ -46,7 +46,7 @@ pub(super) fn with_keys(speech: &str, language: &str, action: &str) -> Result<St
     let say = say(speech, language, 2)?;
     let action = escape(action);
     bounded(format!(
-        "<Response><Gather input=\"dtmf\" numDigits=\"1\" timeout=\"6\" method=\"POST\" action=\"{action}\">\
+        "<Response><Gather input=\"dtmf\" numDigits=\"1\" finishOnKey=\"\" timeout=\"6\" method=\"POST\" action=\"{action}\">\
          {say}</Gather><Hangup/></Response>"
     ))
 }

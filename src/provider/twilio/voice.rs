@@ -31,8 +31,10 @@
 //! | failed | by the SIP code: 404, 484, 604 there is no such number; else it was not reachable |
 //! | canceled | it was taken back at Twilio |
 //!
-//! **Keys and calls.** `9` during a call, ours or theirs, asks for no more calls to that number. Whoever calls a number of
-//! ours is told who we are ([`Keyword::Call`]), in general words: who is calling is not known.
+//! **Keys and calls.** `9` during a call, ours or theirs, asks for no more calls to that number. Another key during ours is
+//! one of the answers that the text offers ([`Keyword::Key`]); one that is none has the text said again
+//! ([`Provider::saying_again`]). Whoever calls a number of ours is told who we are ([`Keyword::Call`]), in general words:
+//! who is calling is not known.
 
 use std::time::Duration;
 
@@ -246,10 +248,19 @@ impl Provider for TwilioVoice {
         let failed = || asked.fields.code("ErrorCode").or_else(|| asked.fields.code("SipResponseCode"));
         let code = said.failure().and_then(|_| failed()).map(|code| code.to_string());
         let provider = self.name.clone();
-        let stop = answer == GOODBYE && asked.fields.get("Digits") == Some(STOP_KEY);
-        let wish =
-            || self.wish(asked.fields.get("To"), Some(key), &format!("{reference}-key"), Keyword::Stop);
-        let reply = stop.then(wish);
+        let pressed = asked.fields.get("Digits").filter(|_| answer == GOODBYE);
+        let reply = pressed.map(|pressed| {
+            let said =
+                |reference: &str, keyword| self.wish(asked.fields.get("To"), Some(key), reference, keyword);
+            match pressed {
+                STOP_KEY => said(&format!("{reference}-key"), Keyword::Stop),
+                pressed => Reply {
+                    text: Phi::new(pressed),
+                    // Another one may follow in the same call.
+                    ..said(&format!("{reference}-key-{pressed}"), Keyword::Key)
+                },
+            }
+        });
         let receipt =
             Receipt { provider, key, reference: Some(reference.clone()), said, code, named: Vec::new() };
         let news = match reply {
@@ -264,6 +275,12 @@ impl Provider for TwilioVoice {
             let action = self.gather_action.as_deref().filter(|_| answer.listens).and_then(with_stop);
             twiml::answer(&answer.text, answer.language, action.as_deref()).ok()
         });
+        said.unwrap_or_else(|| GOODBYE.to_owned())
+    }
+
+    fn saying_again(&self, key: SendKey, speech: &Phi, language: &str) -> String {
+        let action = self.gather_action.as_deref().and_then(|action| with_key(action, key, Some("key")).ok());
+        let said = action.and_then(|action| twiml::with_keys(speech.expose(), language, &action).ok());
         said.unwrap_or_else(|| GOODBYE.to_owned())
     }
 

@@ -1,17 +1,17 @@
-//! What waits for an answer at a number: a row a digit. Two messages that ask there at the same moment are told apart by
-//! the key of that table: one of them has the digit, the other takes another.
+//! What waits for an answer: a row a digit. Two texts that ask at a number at the same moment are told apart by the key of
+//! that table: one of them has the digit, the other takes another. What calls and mails ask has no number there.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Ledger;
-use crate::domain::ids::{AnswerName, MessageId};
+use crate::domain::ids::{AnswerName, MessageId, ProviderName, SendKey};
 use crate::domain::phi::Phi;
 use crate::domain::reply::{Intent, Offer};
 use crate::domain::words::{Channel, Purpose};
 use crate::policy::reply::Meaning;
-use crate::policy::reply::answers::{Asked, Found, RESTS, allot, find};
+use crate::policy::reply::answers::{Asked, Found, RESTS, allot, find, first_line, plain};
 use crate::store::columns::{Columns, facts};
-use crate::store::engine::{Args, Engine, args, bytes, flags, ids, ints, micros, texts};
+use crate::store::engine::{Args, Column, Engine, args, bytes, flags, ids, ints, micros, texts};
 use crate::store::rows::{Choice, QuestionAsk, ReplyAsk};
 use crate::store::{Result, StoreError, words};
 
@@ -31,6 +31,18 @@ const ASKED: &str = concat!(
     "AND l.status <> 'failed' AND l.begun_at > a.begun_at) ORDER BY q.asked_at, q.message_id, q.digit"
 );
 
+/// What the message asks by call or mail, of which one step is answered; the same columns.
+const OWN: &str = concat!(
+    "SELECT ",
+    words::facts!("m."),
+    ", a.locale, a.id, a.status, a.address, a.channel, q.digit, q.answer, q.words, q.staff, q.asked_at, q.until, ",
+    "q.answered_at IS NOT NULL FROM {input} JOIN questions q ON q.message_id = input.message AND q.address_index IS NULL ",
+    "JOIN messages m ON m.id = q.message_id JOIN attempts a ON a.message_id = m.id AND a.step = input.step ",
+    "AND a.provider = input.provider AND a.status <> 'failed' AND NOT EXISTS (SELECT 1 FROM attempts l ",
+    "WHERE l.message_id = a.message_id AND l.step = a.step AND l.provider = a.provider AND l.status <> 'failed' ",
+    "AND l.begun_at > a.begun_at) ORDER BY q.digit"
+);
+
 /// What a reply answers.
 pub(super) struct Question<R> {
     /// The message that it answers, and its attempt; none where that is not known.
@@ -43,9 +55,11 @@ pub(super) struct Question<R> {
 
 impl<E: Engine> Ledger<E> {
     pub(super) async fn allot_digits(&self, ask: &QuestionAsk) -> Result<Option<Vec<(AnswerName, u8)>>> {
+        let Some(number) = &ask.address else { return self.own_digits(ask).await.map(Some) };
         let mut tx = self.engine.begin().await?;
         let now = Self::now(&mut tx).await?;
-        let (mut given, taken) = self.taken(&mut tx, ask, now).await?;
+        let index = self.sealer.index(number);
+        let (mut given, taken) = Self::taken(&mut tx, ask, &index, now).await?;
         let open: Vec<&Offer> =
             ask.offers.iter().filter(|offer| !given.iter().any(|(name, _)| *name == offer.name)).collect();
         if open.is_empty() {
@@ -53,16 +67,9 @@ impl<E: Engine> Ledger<E> {
         }
         let Some(digits) = allot(&taken, open.len()) else { return Ok(None) };
         let rows: Vec<(&Offer, u8)> = open.into_iter().zip(digits).collect();
-        let index = self.sealer.index(&ask.address);
-        let said: Vec<String> = rows.iter().map(|(offer, _)| offer.words.join("\n")).collect();
-        let batch = vec![
-            bytes("address_index", &rows, |_| index.clone()),
-            ints("digit", &rows, |(_, digit)| i64::from(*digit)),
-            ids("message_id", &rows, |_| ask.message.0),
-            texts("answer", &rows, |(offer, _)| offer.name.as_str()),
-            texts("words", &said, String::as_str),
-            flags("staff", &rows, |(offer, _)| offer.staff),
-        ];
+        let said = words_of(&rows);
+        let mut batch = batch(ask, &rows, &said);
+        batch.push(bytes("address_index", &rows, |_| index.clone()));
         let written = E::run(
             &mut tx,
             "INSERT INTO questions (address_index, digit, message_id, answer, words, staff, asked_at, until)
@@ -84,14 +91,32 @@ impl<E: Engine> Ledger<E> {
         Ok(Some(given))
     }
 
+    /// The digits of the template: nothing else is answered where these are. Another attempt asks as the templates of
+    /// its day do.
+    async fn own_digits(&self, ask: &QuestionAsk) -> Result<Vec<(AnswerName, u8)>> {
+        let rows: Vec<(&Offer, u8)> = ask.offers.iter().zip(plain()).collect();
+        let said = words_of(&rows);
+        self.engine
+            .write(
+                "INSERT INTO questions (digit, message_id, answer, words, staff, asked_at, until)
+                 SELECT input.digit, input.message_id, input.answer, input.words, input.staff, now(), m.expires_at
+                 FROM {input} JOIN messages m ON m.id = input.message_id WHERE true
+                 ON CONFLICT (message_id, answer) WHERE address_index IS NULL DO UPDATE SET digit = excluded.digit,
+                     words = excluded.words, staff = excluded.staff",
+                Args::none().batch(batch(ask, &rows, &said)),
+            )
+            .await?;
+        Ok(rows.into_iter().map(|(offer, digit)| (offer.name.clone(), digit)).collect())
+    }
+
     /// The digits that the message has, and all that are not free at its number.
     async fn taken(
-        &self,
         tx: &mut E::Tx,
         ask: &QuestionAsk,
+        index: &[u8],
         now: Timestamp,
     ) -> Result<(Vec<(AnswerName, u8)>, Vec<u8>)> {
-        let index = [self.sealer.index(&ask.address)];
+        let index = [index.to_vec()];
         let rows = E::run(
             tx,
             "SELECT q.digit, q.message_id, q.answer, q.until FROM {input}
@@ -113,22 +138,30 @@ impl<E: Engine> Ledger<E> {
         Ok((own, taken))
     }
 
-    /// Which question a reply answers, where it can be an answer at all. What comes over another way than it was asked
-    /// by, or is known to be about one message, is for people.
+    /// Which question a reply answers, where it can be an answer at all: of those that wait at its number, or of the one
+    /// message that it is known to be about. What comes over another way than it was asked by is for people.
     pub(super) async fn question(&self, tx: &mut E::Tx, ask: &ReplyAsk) -> Result<Question<E::Row>> {
         let nothing = |meaning| Question { rows: Vec::new(), meaning, answer: None, choices: Vec::new() };
         let reply = &ask.reply;
-        if reply.channel != Channel::Sms || reply.about.is_some() || !ask.meaning.may_answer() {
+        let is_mail = reply.channel == Channel::Email;
+        if !ask.meaning.may_answer() || (reply.about.is_none() && reply.channel != Channel::Sms) {
             return Ok(nothing(ask.meaning));
         }
-        let index = [self.sealer.index(&reply.from)];
-        let columns = Args::none().batch(vec![bytes("address_index", &index, Clone::clone)]);
-        let mut rows = E::run(tx, ASKED, columns).await?;
+        let mut rows = match &reply.about {
+            Some(key) => E::run(tx, OWN, step(key, &reply.provider)).await?,
+            None => {
+                let index = [self.sealer.index(&reply.from)];
+                let columns = Args::none().batch(vec![bytes("address_index", &index, Clone::clone)]);
+                E::run(tx, ASKED, columns).await?
+            }
+        };
         let asked = rows.iter().map(asked).collect::<Result<Vec<Asked>>>()?;
         let clarified_at = self.last_from(tx, &reply.from, &[Intent::Unclear]).await?;
         let now = Self::now(tx).await?;
         let now = ask.said_at.map_or(now, |at| at.min(now));
-        Ok(match find(reply.text.expose(), &asked, clarified_at, now) {
+        let text = reply.text.expose();
+        let (said, more) = if is_mail { first_line(text) } else { (text, false) };
+        Ok(match find(said, &asked, clarified_at, now) {
             Found::Nothing => nothing(ask.meaning),
             Found::Several(places) => {
                 let choices = places.iter().filter_map(|at| rows.get(*at)).map(choice);
@@ -137,7 +170,7 @@ impl<E: Engine> Ledger<E> {
             }
             found @ (Found::One(at) | Found::Late(at)) => {
                 let intent = if found == Found::One(at) { Intent::Answer } else { Intent::Late };
-                let staff = rows.get(at).map(|row| row.flag(22)).transpose()?.unwrap_or(false);
+                let staff = rows.get(at).map(|row| row.flag(22)).transpose()?.unwrap_or(false) || more;
                 let answer = asked.into_iter().nth(at).map(|one| one.answer);
                 let answered = rows.swap_remove(at);
                 Question { rows: vec![answered], answer, ..nothing(ask.meaning.answering(intent, staff)) }
@@ -177,6 +210,30 @@ impl<E: Engine> Ledger<E> {
         self.engine.write("DELETE FROM questions WHERE until < $1", args![before]).await?;
         Ok(())
     }
+}
+
+/// One step of a message over one provider, as `{input}`.
+pub(super) fn step<'a>(key: &'a SendKey, provider: &'a ProviderName) -> Args<'a> {
+    let key = std::slice::from_ref(key);
+    Args::none().batch(vec![
+        ids("message", key, |key| key.message.0),
+        ints("step", key, |key| i64::from(key.step)),
+        texts("provider", std::slice::from_ref(provider), ProviderName::as_str),
+    ])
+}
+
+fn words_of(rows: &[(&Offer, u8)]) -> Vec<String> {
+    rows.iter().map(|(offer, _)| offer.words.join("\n")).collect()
+}
+
+fn batch<'a>(ask: &QuestionAsk, rows: &'a [(&'a Offer, u8)], said: &'a [String]) -> Vec<Column<'a>> {
+    vec![
+        ints("digit", rows, |(_, digit)| i64::from(*digit)),
+        ids("message_id", rows, |_| ask.message.0),
+        texts("answer", rows, |(offer, _)| offer.name.as_str()),
+        texts("words", said, String::as_str),
+        flags("staff", rows, |(offer, _)| offer.staff),
+    ]
 }
 
 fn asked<R: Columns>(row: &R) -> Result<Asked> {

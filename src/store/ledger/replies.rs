@@ -4,13 +4,14 @@
 use jiff::Timestamp;
 
 use super::contacts::{proxy_id, spoil};
+use super::questions::step;
 use super::work::NewItem;
 use super::{Ledger, Numbered, unfit};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AnswerName, AttemptId, PatientId, ReplyId, WorkItemId};
 use crate::domain::patient::{ConsentSource, Patient};
 use crate::domain::phi::Phi;
-use crate::domain::reply::{Intent, Reply};
+use crate::domain::reply::{Intent, Keyword, Reply};
 use crate::domain::status::AttemptStatus;
 use crate::domain::wish::{Terms, Wish};
 use crate::domain::words::{Channel, ContactStatus, Priority, Purpose, WorkKind};
@@ -18,7 +19,7 @@ use crate::policy::reply::Meaning;
 use crate::store::Result;
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::Emitter;
-use crate::store::engine::{Args, Engine, args, bytes, ids, ints, maybe_ids, maybe_texts, texts, try_bytes};
+use crate::store::engine::{Args, Engine, args, bytes, ids, maybe_ids, maybe_texts, texts, try_bytes};
 use crate::store::rows::{
     AddressConsent, AnswerFacts, Choice, MailAnswerFacts, MessageFacts, ReplyAsk, ReplyOutcome, ReplyText,
 };
@@ -117,6 +118,9 @@ impl<E: Engine> Ledger<E> {
     pub(super) async fn take_reply(&self, ask: &ReplyAsk) -> Result<ReplyOutcome> {
         let mut tx = self.engine.begin().await?;
         let context = self.context(&mut tx, ask).await?;
+        if ask.reply.keyword == Some(Keyword::Key) && context.answer.is_none() {
+            return Ok(ReplyOutcome::OtherKey);
+        }
         if !self.keep_reply(&mut tx, &ask.reply, &context).await? {
             return Ok(ReplyOutcome::Known { first: self.first_answer(&mut tx, &ask.reply).await? });
         }
@@ -190,17 +194,9 @@ impl<E: Engine> Ledger<E> {
 
     async fn context(&self, tx: &mut E::Tx, ask: &ReplyAsk) -> Result<Context> {
         let question = self.question(tx, ask).await?;
-        let rows = match ask.reply.about {
+        let rows = match &ask.reply.about {
             _ if !question.rows.is_empty() => question.rows,
-            Some(key) => {
-                let one = [(key, &ask.reply.provider)];
-                let columns = vec![
-                    ids("message", &one, |(key, _)| key.message.0),
-                    ints("step", &one, |(key, _)| i64::from(key.step)),
-                    texts("provider", &one, |(_, provider)| provider.as_str()),
-                ];
-                E::run(tx, ANSWERED, Args::none().batch(columns)).await?
-            }
+            Some(key) => E::run(tx, ANSWERED, step(key, &ask.reply.provider)).await?,
             None => {
                 let index = [self.sealer.index(&ask.reply.from)];
                 let columns = || vec![bytes("address_index", &index, Clone::clone)];

@@ -86,7 +86,7 @@ async fn with_nobody_to_ask_everyone_hears_what_a_machine_may() {
 #[tokio::test]
 async fn with_a_webhook_a_person_hears_the_text_and_may_press_a_key() {
     let twiml = format!(
-        "<Response><Gather input=\"dtmf\" numDigits=\"1\" timeout=\"6\" method=\"POST\" \
+        "<Response><Gather input=\"dtmf\" numDigits=\"1\" finishOnKey=\"\" timeout=\"6\" method=\"POST\" \
          action=\"https://o.example/webhooks/voice?send_key={KEY}&amp;event=key#rc=5&amp;rp=all\">\
          <Say voice=\"Polly.Joanna\" language=\"en-US\" loop=\"2\">{PERSON}</Say></Gather><Hangup/></Response>"
     );

@@ -1,12 +1,16 @@
 //! Keys that are pressed in calls, and calls that come in: signed as Twilio does, answered in its language.
 
+use std::time::{Duration, Instant};
+
 use outreachd::config::replies::StopScope;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::Reason;
-use outreachd::simulator::{ProviderKind, SimulatorConfig, twilio_signature};
+use outreachd::simulator::{CallEnd, ProviderKind, SimulatorConfig, twilio_signature};
+use outreachd::store::rows::WorkFilter;
 use serde_json::{Value, json};
 
-use super::{PUBLIC, calling_back, free_address, message, with_webhooks};
+use super::stories::{call, ruled};
+use super::{PUBLIC, calling_back, free_address, message, open, with_webhooks};
 use crate::support::house::{House, job};
 
 const PHONE: &str = "+13125550142";
@@ -116,7 +120,7 @@ async fn a_call_back_is_told_who_calls_and_nine_ends_the_calls() {
         if let Some(call) = attempts[0].provider_ref.clone() {
             break (row, call);
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     };
     let own = format!("/webhooks/sim-voice/gather?send_key={}-0&event=key", row.facts.id.0.simple());
     let fields =
@@ -128,5 +132,84 @@ async fn a_call_back_is_told_who_calls_and_nine_ends_the_calls() {
     house.publish("job", &[job("l2", "P2")]).await;
     house.until_status(MessageStatus::Suppressed, 1).await;
     assert_eq!(message(&house, "l2").await.0.reason, Some(Reason::OptedOut));
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_call_asks_is_answered_by_a_key_and_another_key_has_it_said_again() {
+    let [books, declines, mispresses, silent] =
+        ["+13125550101", "+13125550102", "+13125550103", "+13125550104"];
+    let simulator = ruled(&[
+        (books, call(CallEnd::Human, "1")),
+        (declines, call(CallEnd::Human, "2")),
+        (mispresses, call(CallEnd::Human, "5*1")),
+        (silent, call(CallEnd::Human, "")),
+    ]);
+    let house = open(simulator).await;
+    let consents = json!([{ "purpose": "prevention", "channel": "voice", "granted": true, "at": "2026-10-01T12:00:00Z",
+        "source": "staff", "by": "u17", "evidence": "form 12" }]);
+    let mut people = Vec::new();
+    for (n, number) in [books, declines, mispresses, silent].into_iter().enumerate() {
+        let mut one = person(&format!("P{n}"), &[("voice", number)]);
+        one["consents"] = consents.clone();
+        people.push(one);
+    }
+    house.publish("patient.upsert", &people).await;
+    let invitations: Vec<Value> = (0..4)
+        .map(|n| {
+            json!({
+                "id": format!("v{n}"), "source": "lakeside-ehr", "patient_id": format!("P{n}"),
+                "template": "vaccine-invitation", "site": "lakeside-north", "data": {}, "expires_at": "2036-12-01T00:00:00Z",
+            })
+        })
+        .collect();
+    house.publish("job", &invitations).await;
+    house.until_status(MessageStatus::Read, 3).await;
+    house.until_status(MessageStatus::Delivered, 1).await;
+    let said = house.simulator.recent(100);
+    assert!(
+        said.iter().all(|call| call.body.expose().contains("oprima 1. ¿Ahora no? Oprima 2.")),
+        "{said:?}"
+    );
+    // One of them presses another key first.
+    let end = Instant::now() + Duration::from_secs(20);
+    while keys(&house, "v2").await.is_empty() && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for n in 0..3 {
+        assert_eq!(keys(&house, &format!("v{n}")).await, ["reply.answer.lakeside-ehr"], "v{n}");
+    }
+    assert_eq!(keys(&house, "v3").await, [""; 0]);
+    let work = house.store.work_items(&WorkFilter { limit: 10, ..WorkFilter::default() }).await.unwrap();
+    let mut about: Vec<_> = work.iter().filter_map(|item| item.patient_id.clone()).collect();
+    about.sort();
+    assert_eq!(
+        about.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+        ["P0", "P2"],
+        "those who want to be called"
+    );
+
+    // What each key is answered, as Twilio reads it.
+    let (row, attempts) = message(&house, "v3").await;
+    let own = format!("/webhooks/sim-voice/gather?send_key={}-0&event=key", row.facts.id.0.simple());
+    let reference = attempts[0].provider_ref.clone().unwrap();
+    let press = async |key: &str| {
+        let fields =
+            [("CallSid", reference.as_str()), ("From", "+13125550100"), ("To", silent), ("Digits", key)];
+        post(&house, &own, &fields).await.1
+    };
+    for key in ["7", "#"] {
+        let again = press(key).await;
+        assert!(
+            again.contains("vacuna") && again.contains("Oprima 2.") && again.contains("event=key"),
+            "{again}"
+        );
+    }
+    assert_eq!(keys(&house, "v3").await, [""; 0], "nothing is on record of these");
+    for _ in 0..2 {
+        let thanks = press("2").await;
+        assert!(thanks.contains("hemos recibido su respuesta") && !thanks.contains("<Gather"), "{thanks}");
+    }
+    assert_eq!(keys(&house, "v3").await, ["reply.answer.lakeside-ehr"]);
     house.close().await;
 }

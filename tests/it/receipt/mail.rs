@@ -9,7 +9,7 @@ use outreachd::domain::receipt::Report;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::Reason;
 use outreachd::simulator::{ProviderKind, SimulatorConfig};
-use outreachd::store::rows::MessageFilter;
+use outreachd::store::rows::{MessageFilter, WorkFilter};
 use serde_json::{Value, json};
 
 use super::lmtp::hand_over;
@@ -184,6 +184,48 @@ async fn bounces_complaints_and_answers_end_where_they_belong() {
     status(&house, "k5", (MessageStatus::Sent, None)).await;
     let counts = house.store.counts().await.unwrap();
     assert_eq!(of(&counts, MessageStatus::Failed), 2);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_mail_asks_is_answered_by_the_first_line_of_what_comes_back() {
+    let listen = free_address();
+    let house = House::open_with(SimulatorConfig::default(), |config| {
+        config.bounces.listen = Some(listen);
+        with_addresses(config, "bounces@mail.clinic.example", "reply@mail.clinic.example");
+    })
+    .await;
+    let mut people =
+        [person("P1", &[("email", "ana@example.net")]), person("P2", &[("email", "bob@example.net")])];
+    for one in &mut people {
+        one["consents"] = json!([{ "purpose": "prevention", "granted": true, "at": "2026-10-01T12:00:00Z",
+            "source": "staff", "by": "u17", "evidence": "form 12" }]);
+    }
+    house.publish("patient.upsert", &people).await;
+    let invitations = [1, 2].map(|n| {
+        json!({
+            "id": format!("v{n}"), "source": "lakeside-ehr", "patient_id": format!("P{n}"),
+            "template": "vaccine-invitation", "site": "lakeside-north", "data": {}, "expires_at": "2036-12-01T00:00:00Z",
+        })
+    });
+    house.publish("job", &invitations).await;
+    house.until_status(MessageStatus::Sent, 2).await;
+    let asked = house.simulator.recent(10);
+    assert!(asked.iter().all(|mail| mail.body.expose().contains("answer this mail with 1")), "{asked:?}");
+    for (n, said, open) in [(1, "Yes, please", 1), (2, "2\r\n\r\nI had it in May.\r\nBob", 2)] {
+        let to = format!("reply+{}@mail.clinic.example", mark_of(&house, &format!("v{n}")).await);
+        let mail = String::from_utf8(mail("fresh", &to, ""))
+            .unwrap()
+            .replace("Subject: STOP", "Subject: Re: a vaccine");
+        let mail = mail.replace("\r\n", "\n").replace("stop", &said.replace("\r\n", "\n"));
+        let mail = mail.replace("fresh@", &format!("fresh{n}@")).replace('\n', "\r\n");
+        let taken = hand_over(listen, "someone@example.net", &to, mail.as_bytes()).await;
+        assert_eq!(taken, "250 2.0.0 on record\r\n");
+        assert_eq!(replies(&house, &format!("v{n}")).await, ["reply.answer.lakeside-ehr"]);
+        status(&house, &format!("v{n}"), (MessageStatus::Read, None)).await;
+        let work = house.store.work_items(&WorkFilter { limit: 10, ..WorkFilter::default() }).await.unwrap();
+        assert_eq!(work.len(), open, "somebody has to book, and what stands below an answer is read");
+    }
     house.close().await;
 }
 

@@ -1,11 +1,12 @@
 //! Answers that messages offer: which digits they get, and which message a reply answers.
 
 use jiff::SignedDuration;
-use outreachd::domain::ids::{AnswerName, MessageId};
+use outreachd::domain::ids::{AnswerName, MessageId, SendKey};
 use outreachd::domain::phi::Phi;
-use outreachd::domain::reply::{Intent, Offer};
-use outreachd::domain::words::WorkKind;
+use outreachd::domain::reply::{Intent, Keyword, Offer};
+use outreachd::domain::words::{Channel, WorkKind};
 use outreachd::policy::reply::answers::RESTS;
+use outreachd::policy::reply::{More, read, read_mail};
 use outreachd::store::StoreError;
 use outreachd::store::rows::{Choice, QuestionAsk, ReplyOutcome, WorkFilter};
 
@@ -19,8 +20,12 @@ fn offer(name: &str, word: &str, staff: bool) -> Offer {
 
 /// Has the message ask "book or not?" at the number.
 async fn digits(ledger: &Ledger, message: MessageId, address: &str) -> Vec<u8> {
+    asked(ledger, message, Some(Phi::new(address))).await
+}
+
+async fn asked(ledger: &Ledger, message: MessageId, address: Option<Phi>) -> Vec<u8> {
     let offers = vec![offer("book", "yes", true), offer("no", "no", false)];
-    let ask = QuestionAsk { message, address: Phi::new(address), offers };
+    let ask = QuestionAsk { message, address, offers };
     loop {
         match ledger.allot(&ask).await {
             Ok(given) => return given.expect("digits").into_iter().map(|(_, digit)| digit).collect(),
@@ -57,8 +62,72 @@ async fn write(ledger: &Ledger, reference: &str, text: &str) -> (Intent, Vec<Cho
     ledger.pass(seconds(1)).await;
     match ledger.reply(&ask(reference, text)).await.unwrap() {
         ReplyOutcome::New { meaning, facts, .. } => (meaning.intent, facts.choices),
-        ReplyOutcome::Known { .. } => panic!("{reference} is new"),
+        other => panic!("{reference} is new: {other:?}"),
     }
+}
+
+/// Takes what is said to one step of a message; what it was taken for, `None` for a key that says nothing.
+async fn say(
+    ledger: &Ledger,
+    reference: &str,
+    to: MessageId,
+    (channel, text): (Channel, &str),
+) -> Option<Intent> {
+    let mut ask = ask(reference, text);
+    ask.reply.provider = ledger.attempts(to).await.unwrap()[0].provider.clone();
+    ask.reply.channel = channel;
+    ask.reply.about = Some(SendKey { message: to, step: 0 });
+    ask.reply.keyword = (channel == Channel::Voice).then_some(Keyword::Key);
+    let read = if channel == Channel::Email { read_mail } else { read };
+    ask.meaning = read(text, ask.reply.keyword, &More::default());
+    match ledger.reply(&ask).await.unwrap() {
+        ReplyOutcome::New { meaning, .. } => Some(meaning.intent),
+        ReplyOutcome::Known { first } => first.map(|first| first.intent),
+        ReplyOutcome::OtherKey => None,
+    }
+}
+
+pub(super) async fn a_call_and_a_mail_are_answered_for_themselves(ledger: Ledger) {
+    let (text, call, mail) =
+        (ledger.sent(job("t")).await, ledger.sent(job("c")).await, ledger.sent(job("m")).await);
+    let quiet = ledger.sent(job("q")).await;
+    assert_eq!(digits(&ledger, text, PHONE).await, [1, 2]);
+    for message in [call, mail, call] {
+        assert_eq!(
+            asked(&ledger, message, None).await,
+            [1, 2],
+            "which message is meant is known: a template's own"
+        );
+    }
+    let key = |key| (Channel::Voice, key);
+    assert_eq!(say(&ledger, "CA1-7", call, key("7")).await, None, "no such answer");
+    assert_eq!(say(&ledger, "CA2-1", quiet, key("1")).await, None, "it asked nothing");
+    assert_eq!(
+        (kinds(&ledger).await, ledger.told(quiet).await.len()),
+        (Vec::new(), 1),
+        "and nothing is on record"
+    );
+    for _ in 0..2 {
+        assert_eq!(say(&ledger, "CA1-1", call, key("1")).await, Some(Intent::Answer));
+        assert_eq!(kinds(&ledger).await, [(WorkKind::Reply, Some(call))], "somebody has to book, once");
+    }
+    assert_eq!(ledger.told(call).await.last().unwrap(), "reply.answer.ehr");
+    assert_eq!(say(&ledger, "CA1-2", call, key("2")).await, Some(Intent::Answer), "they change their mind");
+
+    let written = |text| (Channel::Email, text);
+    assert_eq!(say(&ledger, "m1", mail, written("No")).await, Some(Intent::Answer));
+    assert_eq!(kinds(&ledger).await.len(), 1, "that one is understood, and nobody need act on it");
+    assert_eq!(
+        say(&ledger, "m2", mail, written("2\n\nCan my son come along?\nAna")).await,
+        Some(Intent::Answer)
+    );
+    assert_eq!(kinds(&ledger).await.len(), 2, "what stands below people read");
+    assert_eq!(say(&ledger, "m3", mail, written("Is it free?")).await, Some(Intent::Text));
+    assert_eq!(say(&ledger, "m4", mail, written("3")).await, Some(Intent::Text), "it offers no third");
+    assert_eq!(say(&ledger, "m5", quiet, written("yes")).await, Some(Intent::Text), "it asked nothing");
+    assert_eq!(write(&ledger, "SM1", "1").await.0, Intent::Answer, "and the text is answered at its number");
+    ledger.execute("UPDATE questions SET until = asked_at").await.unwrap();
+    assert_eq!(say(&ledger, "m6", mail, written("yes")).await, Some(Intent::Late));
 }
 
 async fn kinds(ledger: &Ledger) -> Vec<(WorkKind, Option<MessageId>)> {

@@ -234,6 +234,7 @@ contract! {
     answers {
         every_question_at_a_number_has_digits_of_its_own
         an_answer_finds_its_message_or_is_asked_back_once
+        a_call_and_a_mail_are_answered_for_themselves
     }
     plans {
         the_next_step_is_due_after_its_wait_and_the_end_is_told_once

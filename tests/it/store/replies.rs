@@ -36,7 +36,7 @@ async fn reply(ledger: &Ledger, reference: &str, text: &str) -> Intent {
     ledger.pass(seconds(1)).await;
     match ledger.reply(&ask(reference, text)).await.unwrap() {
         ReplyOutcome::New { meaning, .. } => meaning.intent,
-        ReplyOutcome::Known { .. } => panic!("{reference} is new"),
+        other => panic!("{reference} is new: {other:?}"),
     }
 }
 

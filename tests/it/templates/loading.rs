@@ -120,6 +120,55 @@ fn every_fault_of_a_text_comes_with_its_line() {
 }
 
 #[test]
+fn answers_are_offered_where_they_come_back_and_by_all_texts_of_a_channel() {
+    let sms = "{{data.x}} Reply {{answer.yes}} or {{answer.no}}.";
+    let toml = |channels: &str| {
+        let top = manifest(X).replacen(
+            "channels = [\"sms\"]",
+            &format!("channels = [{channels}]\nanswers = [\"yes\", \"no\"]"),
+            1,
+        );
+        assert!(top.contains("answers"), "{top}");
+        top
+    };
+    let with = |parts: &[(&str, &str)], channels: &str| {
+        let toml = toml(channels);
+        let mut pairs = vec![("note/template.toml", toml.as_str())];
+        pairs.extend(parts);
+        faults(&pairs)
+    };
+    let voice =
+        |text: &str| with(&[("note/en/sms.hbs", sms), ("note/en/voice.hbs", text)], "\"sms\", \"voice\"");
+    assert_eq!(voice("{{data.x}}"), [""; 0], "a call need not offer them");
+    let both = "{{data.x}}{{#if keypad}} Press {{answer.yes}} or {{answer.no}}.{{/if}}";
+    assert_eq!(voice(both), [""; 0]);
+    assert_eq!(voice(&both.replace(" or {{answer.no}}", "")), ["note/en/voice.hbs:0 answer"], "all or none");
+    assert_eq!(
+        voice(&both.replace("keypad", "mailbox")),
+        ["note/en/voice.hbs:1 answer", "note/en/voice.hbs:1 answer"]
+    );
+    assert_eq!(voice("{{data.x}}{{#unless keypad}}{{answer.yes}}{{answer.no}}{{/unless}}").len(), 2);
+    let machine = with(
+        &[("note/en/sms.hbs", sms), ("note/en/voice.hbs", both), ("note/en/voicemail.hbs", both)],
+        "\"sms\", \"voice\"",
+    );
+    assert_eq!(machine, ["note/en/voicemail.hbs:1 unknown-answer", "note/en/voicemail.hbs:1 unknown-answer"]);
+    let mail = "{{data.x}}{{#if mailbox}} Answer with {{answer.yes}} or {{answer.no}}.{{/if}}";
+    let text = |text: &str| {
+        with(
+            &[
+                ("note/en/email.subject.hbs", "x"),
+                ("note/en/email.html.hbs", mail),
+                ("note/en/email.txt.hbs", text),
+            ],
+            "\"email\"",
+        )
+    };
+    assert_eq!(text(mail), [""; 0]);
+    assert_eq!(text("{{data.x}}"), ["note/en/email.txt.hbs:0 answer", "note/en/email.txt.hbs:0 answer"]);
+}
+
+#[test]
 fn what_is_missing_or_stray_is_named() {
     let toml = manifest(X);
     let (toml, body) = (toml.as_str(), "{{data.x}}");

@@ -63,6 +63,7 @@ fn request<'a>(template: &'a TemplateName, data: &'a Map<String, Value>) -> Rend
         test: false,
         drafts: false,
         keypad: false,
+        mailbox: false,
         digits: &[],
         unsubscribe_url: None,
         region: Some("US"),
