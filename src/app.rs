@@ -401,6 +401,7 @@ fn ledger_rules(config: &Config) -> LedgerRules {
         work: WorkDue {
             plan_exhausted: by_priority(&work.plan_exhausted),
             outcome_unknown: by_priority(&work.outcome_unknown),
+            came_back: by_priority(&work.came_back),
             unacknowledged: span(work.unacknowledged),
             surge_hold: span(work.surge_hold),
             hold_review: span(work.hold_review),

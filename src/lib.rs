@@ -50,6 +50,13 @@
 //! 10. **A result that could not be written is tried again until it is**, and holds its place meanwhile; at the end
 //!     of the process it goes to a file, which the next start writes to the ledger.
 //!
+//! # A rank that depends on the channel
+//!
+//! Of two words about an attempt the one that is further along stands, and `delivered` is further than `undelivered`: but
+//! for mail. There "delivered" is what the next server said, and a bounce is what the last one says; were it not believed,
+//! nobody would hear that the mail never came. Of a **message** no status falls all the same, for callers have acted on it:
+//! that it came back is told beside it ([`policy::came_back`]).
+//!
 //! # Numbers that were measured, not chosen
 //!
 //! - The rate gate uses 0.98 of a limit, not 0.99: at 50 a second 0.99 leaves 10 ms for late timers and the wire, and

@@ -382,7 +382,7 @@ fn goes_ahead(plan: &Plan) -> bool {
 
 /// A recipient as the directory is asked for them.
 pub(super) fn subject(recipient: &Recipient) -> Subject {
-    let inline = recipient.body.patient.iter().flat_map(|p| p.contacts.iter().map(|c| c.address.clone()));
+    let inline = recipient.body.patient.iter().flat_map(|p| p.addresses().cloned());
     Subject {
         message: MessageId::generate(),
         patient: PatientId::clone(&recipient.patient),

@@ -70,7 +70,7 @@ pub(super) struct Filter {
     /// open, claimed or closed [default: all that are not closed]
     #[arg(long, value_parser = args::work_state)]
     state: Option<WorkState>,
-    /// plan_exhausted, outcome_unknown, unacknowledged, surge_hold, hold_review, reply, safety or maybe_cancel_visit
+    /// plan_exhausted, outcome_unknown, came_back, unacknowledged, surge_hold, hold_review, reply, safety or maybe_cancel_visit
     #[arg(long, value_parser = args::work_kind)]
     kind: Option<WorkKind>,
     #[arg(long, value_parser = args::source)]

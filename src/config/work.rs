@@ -12,6 +12,8 @@ pub struct WorkSection {
     pub plan_exhausted: DueTimes,
     /// By the message's priority.
     pub outcome_unknown: DueTimes,
+    /// By the message's priority. Bulk messages become none.
+    pub came_back: DueTimes,
     /// Only urgent messages become such items.
     pub unacknowledged: Duration,
     pub surge_hold: Duration,
@@ -47,6 +49,7 @@ impl WorkSection {
             maybe_cancel_visit: within(s, "maybe_cancel_visit", HOUR),
             plan_exhausted: s.section("plan_exhausted", |s| DueTimes::read(s, false)),
             outcome_unknown: s.section("outcome_unknown", |s| DueTimes::read(s, true)),
+            came_back: s.section("came_back", |s| DueTimes::read(s, false)),
         }
     }
 }

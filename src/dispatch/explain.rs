@@ -11,6 +11,7 @@ use crate::domain::patience::{Patience, Until};
 use crate::domain::receipt::Report;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Reason, Recipient, words};
+use crate::policy::came_back::is_back;
 use crate::policy::decide::Gate;
 use crate::policy::explanation::{Explanation, WaySeen};
 use crate::store::rows::{
@@ -40,6 +41,9 @@ pub struct Explained {
     pub attempts: Vec<ExplainedAttempt>,
     /// In order of `seq`.
     pub events: Vec<EventRow>,
+    /// It was told as delivered, and has come back since.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub came_back: bool,
     pub next: Next,
 }
 
@@ -167,6 +171,7 @@ pub async fn explain(store: &dyn Store, id: MessageId) -> Result<Option<Explaine
     };
     Ok(Some(Explained {
         hold,
+        came_back: came_back(&message, &attempts),
         gates: decision.as_ref().map(gates).unwrap_or_default(),
         next: next(&message, decision.as_ref(), &attempts),
         attempts: attempts.into_iter().map(masked).collect(),
@@ -189,6 +194,10 @@ fn gates(decision: &Explanation) -> Vec<GateStep> {
         .collect()
 }
 
+fn came_back(message: &MessageRow, attempts: &[AttemptRow]) -> bool {
+    message.status == MessageStatus::Delivered && is_back(attempts.iter().map(|attempt| attempt.status))
+}
+
 fn masked(attempt: AttemptRow) -> ExplainedAttempt {
     ExplainedAttempt { address: attempt.address.masked(), attempt }
 }
@@ -203,6 +212,7 @@ fn next(message: &MessageRow, decision: Option<&Explanation>, attempts: &[Attemp
         return Next { at, ..next };
     }
     let action = match (message.status, at) {
+        (Status::Delivered, Some(_)) if came_back(message, attempts) => NextAction::Send,
         (Status::Delivered, Some(_)) => NextAction::NextStep,
         (status, _) if status.is_final() => return Next::plain(NextAction::Nothing, None),
         (Status::Accepted, Some(_)) => NextAction::Plan,
@@ -277,6 +287,9 @@ impl Explained {
         for event in &self.events {
             write!(out, "told     {} {} at {}", event.seq, event.routing_key, event.created_at)?;
             writeln!(out, "{}", if event.published { "" } else { ", not yet published" })?;
+        }
+        if self.came_back {
+            writeln!(out, "back     it was told as delivered and came back: a status never falls")?;
         }
         write!(out, "next     {}", self.next.action)?;
         if let Some(channel) = self.next.channel {

@@ -447,11 +447,11 @@ pub(super) fn person(hand: &InHand, entry: &DirectoryEntry) -> Option<Arc<Patien
 }
 
 fn subject(hand: &InHand) -> Subject {
-    let inline = hand.body.patient.iter().flat_map(|p| p.contacts.iter().map(|c| c.address.clone()));
+    let inline = hand.body.patient.iter().flat_map(|p| p.addresses().cloned());
     Subject {
         message: hand.facts.id,
         patient: hand.facts.patient_id.clone(),
-        inline_addresses: inline.collect::<Vec<Phi>>(),
+        inline_addresses: inline.collect(),
         step: hand.work.step,
         yields: hand.facts.priority == Priority::Bulk
             || matches!(hand.facts.purpose, Purpose::Marketing | Purpose::Survey),
@@ -482,6 +482,10 @@ fn row(
         Verdict::Hold { until, reason } => {
             let status = if reason.is_none() { MessageStatus::Scheduled } else { MessageStatus::Held };
             (if under_way { hand.work.status } else { status }, reason, Some(until.unwrap_or(Timestamp::MAX)))
+        }
+        // It was told as delivered and has come back: no status is left to fall to, and people know.
+        _ if hand.work.status == MessageStatus::Delivered => {
+            (MessageStatus::Delivered, tried.or(Some(over_because(&decision.verdict))), None)
         }
         Verdict::GiveUp(reason) => (MessageStatus::Failed, Some(reason), None),
         // What may have reached somebody can no longer be called suppressed.

@@ -344,13 +344,12 @@ fn replaced(stored: &Patient, incoming: Patient) -> Patient {
 fn keep_found_out(stored: &Patient, patient: &mut Patient) {
     let sent = patient.updated_at;
     for contact in patient.every_contact_mut() {
-        let is_said = std::mem::take(&mut contact.says_status);
+        let good_since = contact.good_since(sent);
+        contact.says_status = false;
         let same = |c: &&Contact| c.channel == contact.channel && c.address == contact.address;
         let found = stored.every_contact().filter(same).find_map(|c| Some((c.status, c.status_at?)));
         let Some((status, at)) = found.filter(|_| contact.status == ContactStatus::Ok) else { continue };
-        let is_newer = is_said && sent.is_some_and(|sent| sent > at);
-        let is_verified = contact.verified_at.is_some_and(|verified| verified > at);
-        if !is_newer && !is_verified {
+        if good_since.is_none_or(|since| since <= at) {
             (contact.status, contact.status_at) = (status, Some(at));
         }
     }

@@ -67,6 +67,9 @@ pub struct Event {
     pub correlation_id: Option<String>,
     /// The job was a test: nothing left the simulator.
     pub test: bool,
+    /// A mail that was told as delivered is not there: the status stays, and is not true any more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub came_back: bool,
     /// The message that a merged one lives on in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<MessageId>,
@@ -124,6 +127,7 @@ impl Event {
             campaign_id: None,
             correlation_id: None,
             test: false,
+            came_back: false,
             merged_into: None,
             retry_of: None,
             intent,

@@ -272,6 +272,16 @@ pub struct Contact {
     pub extension: Option<String>,
 }
 
+impl Contact {
+    /// Since when it is known to be good: the record that was `sent` then says so, or somebody has verified it. `None`:
+    /// nobody says anything of it.
+    #[must_use]
+    pub fn good_since(&self, sent: Option<Timestamp>) -> Option<Timestamp> {
+        let said = sent.filter(|_| self.says_status);
+        said.max(self.verified_at).filter(|_| self.status == ContactStatus::Ok)
+    }
+}
+
 /// One grant or revocation, with its evidence.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Consent {

@@ -154,6 +154,8 @@ words! {
         PlanExhausted = "plan_exhausted",
         /// Nobody knows whether it arrived, and no news came in time.
         OutcomeUnknown = "outcome_unknown",
+        /// A mail came back that was told as delivered.
+        CameBack = "came_back",
         /// An urgent message was not acknowledged by its template's deadline.
         Unacknowledged = "unacknowledged",
         /// A source or a template asked for far more than it ever does; what it asks for is held.
@@ -176,6 +178,7 @@ impl WorkKind {
         match self {
             Self::PlanExhausted => Some(Reason::PlanExhausted),
             Self::OutcomeUnknown => Some(Reason::OutcomeUnknown),
+            Self::CameBack => Some(Reason::Unreachable),
             Self::Unacknowledged => Some(Reason::NoAnswer),
             Self::SurgeHold => Some(Reason::SurgeHold),
             Self::HoldReview => Some(Reason::OperatorHold),
@@ -192,6 +195,7 @@ impl WorkKind {
             Self::MaybeCancelVisit => Some(Intent::Cancel),
             Self::PlanExhausted
             | Self::OutcomeUnknown
+            | Self::CameBack
             | Self::Unacknowledged
             | Self::SurgeHold
             | Self::HoldReview => None,

@@ -295,6 +295,7 @@ fn messages() -> Vec<(&'static str, Value)> {
                     "events",
                     list(object(&[("seq", whole()), ("routing_key", text()), ("created_at", time())])),
                 ),
+                ("came_back?", flag()),
                 (
                     "next",
                     object(&[("action", text()), ("at?", time()), ("unless?", text()), ("channel?", text())]),

@@ -37,7 +37,7 @@ pub(super) const FILTERS: &[(&str, &str)] = &[
     ("state", "open, claimed or closed; left out: all that are not closed"),
     (
         "kind",
-        "plan_exhausted, outcome_unknown, unacknowledged, surge_hold, hold_review, reply, safety or maybe_cancel_visit",
+        "plan_exhausted, outcome_unknown, came_back, unacknowledged, surge_hold, hold_review, reply, safety or maybe_cancel_visit",
     ),
     ("site", "of messages of this site"),
     ("source", "of this source"),

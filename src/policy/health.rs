@@ -10,11 +10,16 @@
 //! One failure proves nothing, carriers err. Two that say gone are enough if they are an hour apart, so that one bad
 //! moment of a carrier counts once; of those that say silent it takes three, over two days at least, because handsets
 //! are off for a night or a flight. What arrives in between wipes the slate, and after ninety days it is forgotten.
+//!
+//! What was found out is kept where the contact stands ([`keeping`]): in the record of whoever was written to, or, where the
+//! job brought it along and no record of theirs has it, by the address alone, for every snapshot that brings it again. Of a
+//! contact that has left the record since nothing is kept, and nobody is told: what stands there now is another one.
 //! Source: Twilio's error dictionary, RFC 3463.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::failure::Failure;
+use crate::domain::words::ContactStatus;
 
 /// Older failures count for nothing.
 pub const MEMORY: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -57,6 +62,30 @@ pub fn is_bad(failures: &[(Sign, Timestamp)], now: Timestamp) -> bool {
     enough(Sign::Gone, GONE) || enough(Sign::Silent, SILENT)
 }
 
+/// Where it is kept what was found out about a contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    Record,
+    /// By the address.
+    Address,
+}
+
+/// Where it is kept that a contact was `found` so, which stands `on_record` as this (`None`: no record of theirs has it),
+/// and which the job has `brought` along or not; `None`: it is known, or concerns nobody any more.
+#[must_use]
+pub fn keeping(found: ContactStatus, on_record: Option<ContactStatus>, brought: bool) -> Option<Keeping> {
+    match on_record {
+        Some(known) => is_news(found, known).then_some(Keeping::Record),
+        None => brought.then_some(Keeping::Address),
+    }
+}
+
+/// Whether it says more of a contact than what is `known`: that a number is somebody else's, than that it does not work.
+#[must_use]
+pub fn is_news(found: ContactStatus, known: ContactStatus) -> bool {
+    known == ContactStatus::Ok || (known == ContactStatus::Bad && found == ContactStatus::Wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::Sign::{Gone, Silent};
@@ -85,6 +114,26 @@ mod tests {
             (&[(Gone, 0), (Gone, 91 * 24)], false),
         ] {
             assert_eq!(bad(failures), expected, "{failures:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_found_out_is_kept_where_the_contact_stands() {
+        use ContactStatus::{Bad, Ok, Reassigned, Wrong};
+        for (found, on_record, brought, expected) in [
+            (Bad, Some(Ok), false, Some(Keeping::Record)),
+            (Bad, Some(Ok), true, Some(Keeping::Record)),
+            (Wrong, Some(Bad), false, Some(Keeping::Record)),
+            (Bad, Some(Bad), true, None),
+            (Bad, Some(Wrong), true, None),
+            (Wrong, Some(Reassigned), true, None),
+            (Bad, None, true, Some(Keeping::Address)),
+            (Wrong, None, true, Some(Keeping::Address)),
+            (Bad, None, false, None),
+            (Wrong, None, false, None),
+        ] {
+            let kept = keeping(found, on_record, brought);
+            assert_eq!(kept, expected, "{found}, on record {on_record:?}, brought {brought}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! nothing here knows a store, a clock or a source of chance.
 
 pub mod callback;
+pub mod came_back;
 pub mod campaign;
 pub mod cap;
 pub mod decide;

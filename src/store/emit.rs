@@ -60,6 +60,14 @@ impl Emitter {
         written(&moved(facts, to))
     }
 
+    /// The event for a message that was told as delivered and came back.
+    #[must_use]
+    pub fn came_back(facts: &MessageFacts, to: &Move<'_>) -> NewEvent {
+        let mut event = moved(facts, to);
+        event.came_back = true;
+        written(&event)
+    }
+
     /// The event for this move of a message that another one carries, if it is one that is told.
     #[must_use]
     pub fn carried(&self, facts: &MessageFacts, by: MessageId, to: &Move<'_>) -> Option<NewEvent> {

@@ -310,7 +310,7 @@ pub struct Claimed {
 pub struct Subject {
     pub message: MessageId,
     pub patient: PatientId,
-    /// The addresses of the job's inline snapshot: what was said at them counts too.
+    /// The addresses of the job's inline snapshot, and of the proxies in it: what was said and found out there counts too.
     pub inline_addresses: Vec<Phi>,
     /// Above 0, earlier steps gave routes up.
     pub step: u16,
@@ -347,7 +347,7 @@ impl DirectoryEntry {
     #[must_use]
     pub fn narrowed(&self, inline: &Patient) -> Patient {
         let mut inline = inline.clone();
-        for contact in &mut inline.contacts {
+        for contact in inline.every_contact_mut() {
             let is_it = |(channel, address, _): &&(Channel, Phi, ContactStatus)| {
                 *channel == contact.channel && *address == contact.address
             };

@@ -51,6 +51,7 @@ impl Emergencies {
 pub struct WorkDue {
     pub plan_exhausted: ByPriority,
     pub outcome_unknown: ByPriority,
+    pub came_back: ByPriority,
     pub unacknowledged: SignedDuration,
     pub surge_hold: SignedDuration,
     pub hold_review: SignedDuration,
@@ -84,6 +85,7 @@ impl WorkDue {
         let span = match kind {
             WorkKind::PlanExhausted => self.plan_exhausted.of(priority),
             WorkKind::OutcomeUnknown => self.outcome_unknown.of(priority),
+            WorkKind::CameBack => self.came_back.of(priority),
             WorkKind::Unacknowledged => self.unacknowledged,
             WorkKind::SurgeHold => self.surge_hold,
             WorkKind::HoldReview => self.hold_review,
@@ -111,6 +113,7 @@ impl Default for LedgerRules {
             work: WorkDue {
                 plan_exhausted: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },
                 outcome_unknown: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },
+                came_back: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },
                 unacknowledged: minutes(10),
                 surge_hold: minutes(15),
                 hold_review: hours(4),

@@ -59,17 +59,20 @@ macro_rules! bound_to {
     };
 }
 
-/// Whether an earlier step of a message got through, or may have and was not waited for any longer.
+/// Whether an earlier step of a message got through, or may have and was not waited for any longer. What was told as
+/// delivered may have come back since.
 /// One row is looked for, not EXISTS: of that a planner may make a table of all attempts.
 macro_rules! reached {
     ($row:literal) => {
         concat!(
-            "(CASE ",
+            "(CASE WHEN ",
             $row,
-            ".status WHEN 'delivered' THEN true WHEN 'sent' THEN (SELECT 1 FROM attempts a WHERE a.message_id = ",
+            ".status IN ('sent', 'delivered') THEN (SELECT 1 FROM attempts a WHERE a.message_id = ",
             $row,
             ".id AND (a.status IN ('sent', 'delivered', 'read') OR (a.status = 'unknown' AND a.awaits IS NOT NULL)) LIMIT 1) IS NOT NULL ",
-            "WHEN 'unknown' THEN (SELECT 1 FROM attempts a WHERE a.message_id = ",
+            "WHEN ",
+            $row,
+            ".status = 'unknown' THEN (SELECT 1 FROM attempts a WHERE a.message_id = ",
             $row,
             ".id AND a.status = 'unknown' AND a.awaits IS NOT NULL LIMIT 1) IS NOT NULL ELSE false END)"
         )

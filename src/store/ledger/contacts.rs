@@ -1,6 +1,7 @@
 //! The health of contacts: what failed because of its address is kept, judged once, and where it proves enough the
-//! contact is marked and its sender told. Failures are written with the results that they are; the judgement comes a
-//! moment later in a transaction of its own, so that receipts and sends never wait for a patient's record.
+//! contact is marked and its sender told, in the record that holds it or, where the job brought it, by its address.
+//! Failures are written with the results that they are; the judgement comes a moment later in a transaction of its own, so
+//! that receipts and sends never wait for a patient's record.
 
 use std::collections::HashMap;
 
@@ -13,7 +14,7 @@ use crate::domain::ids::PatientId;
 use crate::domain::patient::{ConsentSource, Contact, Patient, ProxyPerson};
 use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, ContactStatus, Recipient};
-use crate::policy::health::{self, Sign};
+use crate::policy::health::{self, Keeping, Sign};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, bytes, ids, micros};
@@ -28,7 +29,7 @@ const JUDGE: &str = "outreachd";
 const NEW: &str = concat!(
     "SELECT ",
     words::facts!("x."),
-    ", m.attempt_id, m.address_index, m.channel, m.failure, m.code, a.address, a.recipient FROM contact_faults m ",
+    ", m.attempt_id, m.address_index, m.channel, m.failure, m.code, a.address, a.recipient, x.body FROM contact_faults m ",
     "JOIN attempts a ON a.id = m.attempt_id JOIN messages x ON x.id = a.message_id ",
     "WHERE m.judged_at IS NULL ORDER BY m.at LIMIT $1 {skip locked}"
 );
@@ -58,6 +59,19 @@ struct Blamed {
     code: Option<String>,
     address: Phi,
     recipient: Recipient,
+    /// Its job brought the contact along.
+    brought: bool,
+}
+
+impl Blamed {
+    /// How its contact stands in this record; where that has it twice, the better one.
+    fn in_record(&self, patient: &Patient) -> Option<ContactStatus> {
+        patient.every_contact().filter(|contact| self.is(contact)).map(|contact| contact.status).min()
+    }
+
+    fn is(&self, contact: &Contact) -> bool {
+        contact.channel == self.channel && contact.address == self.address
+    }
 }
 
 /// Failures by address and channel.
@@ -158,7 +172,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     fn blamed(&self, row: &E::Row) -> Result<Blamed> {
-        Ok(Blamed {
+        let mut blamed = Blamed {
             facts: facts(row)?,
             attempt: row.id(14)?,
             index: row.bytes(15)?.to_vec(),
@@ -167,7 +181,11 @@ impl<E: Engine> Ledger<E> {
             code: row.maybe_text(18)?.map(str::to_owned),
             address: self.address_of(row, 14, 19)?,
             recipient: row.word(20, Recipient::from_word)?,
-        })
+            brought: false,
+        };
+        let snapshot = self.job_body(row, 21)?.patient;
+        blamed.brought = snapshot.is_some_and(|patient| blamed.in_record(&patient).is_some());
+        Ok(blamed)
     }
 
     /// The address that stands in a column, of the attempt whose id stands in another.
@@ -191,22 +209,25 @@ impl<E: Engine> Ledger<E> {
         Ok(history)
     }
 
-    /// Marks the contact in the record that holds it, the patient's or their proxy's; keeps and tells the change. False:
-    /// it is marked already, or has gone from the record.
+    /// Marks the contact where it stands, the patient's or their proxy's; keeps and tells the change. False: it is marked
+    /// already, or has gone from the record.
     async fn give_up(&self, tx: &mut E::Tx, one: &Blamed, now: Timestamp) -> Result<bool> {
         let code = one.code.as_deref().unwrap_or("none");
         let evidence = format!("{}, code {code}, message {}", one.failure, one.facts.id);
-        let spoilt = self.spoilt(tx, one, now).await?;
-        let is_nobodys = spoilt.is_none() && Self::is_nobodys(tx, one).await?;
-        match spoilt {
-            Some(spoilt) => {
+        let records = self.records(tx, one).await?;
+        let holder = records.iter().filter_map(|patient| Some((patient, one.in_record(patient)?)));
+        let holder = holder.min_by_key(|(_, status)| *status);
+        match health::keeping(ContactStatus::Bad, holder.map(|(_, status)| status), one.brought) {
+            Some(Keeping::Record) => {
+                let how = (ContactStatus::Bad, now);
+                let spoilt = holder.and_then(|(patient, _)| spoil(patient, one.channel, &one.address, how));
+                let Some(spoilt) = spoilt else { return Ok(false) };
                 let id = spoilt.id.clone();
                 self.write_patients(tx, vec![spoilt]).await?;
                 let what = format!("contact {} {}", one.channel, ContactStatus::Bad);
                 Self::keep_changes(tx, &id, JUDGE, &[what], &evidence).await?;
             }
-            // It came with the job: no record holds it.
-            None if is_nobodys => {
+            Some(Keeping::Address) => {
                 let how = (ContactStatus::Bad, evidence.as_str());
                 if !self.mark_address(tx, &one.address, &[one.channel], how).await? {
                     return Ok(false);
@@ -221,44 +242,18 @@ impl<E: Engine> Ledger<E> {
         Ok(true)
     }
 
-    /// Whether the patient is not in the directory, and nobody who is stands behind the address.
-    async fn is_nobodys(tx: &mut E::Tx, one: &Blamed) -> Result<bool> {
-        let index = [&one.index];
-        let rows = E::run(
-            tx,
-            "SELECT 1 FROM {input}
-             WHERE EXISTS (SELECT 1 FROM patient_addresses pa WHERE pa.address_index = input.address_index)
-                OR EXISTS (SELECT 1 FROM patients p WHERE p.id = $1)",
-            args![one.facts.patient_id.as_str()]
-                .batch(vec![bytes("address_index", &index, |index| index.to_vec())]),
-        )
-        .await?;
-        Ok(rows.is_empty())
-    }
-
-    /// The record as it shall stand, where it has such a contact and holds it for good.
-    async fn spoilt(&self, tx: &mut E::Tx, one: &Blamed, now: Timestamp) -> Result<Option<Patient>> {
-        let mut ids: Vec<PatientId> = vec![one.facts.patient_id.clone()];
-        let stored = self.lock_patients(tx, &ids).await?;
-        let patient = stored.patients.get(&stored.resolve(&one.facts.patient_id));
-        if let Some(spoilt) =
-            patient.and_then(|patient| spoil(patient, one.channel, &one.address, (ContactStatus::Bad, now)))
-        {
-            return Ok(Some(spoilt));
+    /// The records that may hold the contact, locked: the patient's, and where a proxy reads for them, those of the patients
+    /// among their proxies.
+    async fn records(&self, tx: &mut E::Tx, one: &Blamed) -> Result<Vec<Patient>> {
+        let mut stored = self.lock_patients(tx, std::slice::from_ref(&one.facts.patient_id)).await?;
+        let id = stored.resolve(&one.facts.patient_id);
+        let mut records: Vec<Patient> = stored.patients.remove(&id).into_iter().collect();
+        let proxies = records.iter().flat_map(|patient| &patient.proxies).filter_map(proxy_id);
+        let proxies: Vec<PatientId> = proxies.cloned().collect();
+        if one.recipient == Recipient::Proxy && !proxies.is_empty() {
+            records.extend(self.lock_patients(tx, &proxies).await?.patients.into_values());
         }
-        if one.recipient == Recipient::Patient {
-            return Ok(None);
-        }
-        ids =
-            patient.into_iter().flat_map(|patient| &patient.proxies).filter_map(proxy_id).cloned().collect();
-        if ids.is_empty() {
-            return Ok(None);
-        }
-        let stored = self.lock_patients(tx, &ids).await?;
-        Ok(stored
-            .patients
-            .values()
-            .find_map(|proxy| spoil(proxy, one.channel, &one.address, (ContactStatus::Bad, now))))
+        Ok(records)
     }
 }
 
@@ -279,10 +274,8 @@ pub(super) fn spoil(
 ) -> Option<Patient> {
     let mut patient = patient.clone();
     let mut changed = false;
-    let stands = |c: &Contact| {
-        c.status == ContactStatus::Ok || (c.status == ContactStatus::Bad && status == ContactStatus::Wrong)
-    };
-    let is_it = |c: &&mut Contact| c.channel == channel && c.address == *address && stands(c);
+    let is_it =
+        |c: &&mut Contact| c.channel == channel && c.address == *address && health::is_news(status, c.status);
     for contact in patient.every_contact_mut().filter(is_it) {
         (contact.status, contact.status_at) = (status, Some(now));
         changed = true;

@@ -6,6 +6,7 @@ mod alerts;
 mod arrivals;
 mod audit;
 mod callbacks;
+mod came_back;
 mod campaign_audience;
 mod campaign_report;
 mod campaigns;

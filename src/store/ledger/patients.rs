@@ -38,6 +38,7 @@ impl<E: Engine> Ledger<E> {
         let mut tx = self.engine.begin().await?;
         let asked: Vec<PatientId> = patients.iter().map(|p| p.id.clone()).collect();
         let mut stored = self.lock_patients(&mut tx, &asked).await?;
+        self.unmark_where_good(&mut tx, &patients).await?;
         let mut outcomes = Vec::with_capacity(patients.len());
         let mut changed: BTreeMap<PatientId, Patient> = BTreeMap::new();
         let (mut created, mut history) = (Vec::new(), Vec::new());

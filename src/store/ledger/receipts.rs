@@ -1,12 +1,14 @@
 //! Receipts: found their attempt, written as any other result, or kept until they find one. Whatever their order, an
-//! attempt keeps what says most of it ([`Weight`]), and what follows from it happens once, when it is reached.
+//! attempt keeps what says most of it ([`Weight`]), and what follows from it happens once, when it is reached. What
+//! follows for a message that was told as delivered already stands in `came_back.rs`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::came_back::Later;
 use super::work::NewItem;
 use super::{Ledger, Numbered};
 use crate::domain::failure::Failure;
@@ -35,7 +37,7 @@ const ATTEMPTS: &str = concat!(
     words::facts!("m."),
     ", input.place, a.id, a.number, a.status, a.provider_ref, a.channel, a.recipient, ",
     "EXISTS (SELECT 1 FROM contact_faults f WHERE f.address_index = a.address_index AND f.channel = a.channel), now(), ",
-    "a.awaits, a.wait_us, m.due_at IS NOT NULL, a.address_index, a.failure, a.code ",
+    "a.awaits, a.wait_us, m.due_at IS NOT NULL, a.address_index, a.failure, a.code, m.status ",
     "FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
     "AND a.provider = input.provider JOIN messages m ON m.id = a.message_id ORDER BY a.id {for update}"
 );
@@ -71,6 +73,8 @@ struct Found {
     address_index: Vec<u8>,
     failure: Option<Failure>,
     code: Option<String>,
+    /// How its message was told.
+    told: MessageStatus,
 }
 
 impl Found {
@@ -115,6 +119,7 @@ impl<E: Engine> Ledger<E> {
         let mut arrived: Vec<Uuid> = Vec::new();
         let mut elsewhere: Vec<Uuid> = Vec::new();
         let mut outweighed: Vec<AttemptId> = Vec::new();
+        let mut delivered: HashMap<AttemptId, AttemptStatus> = HashMap::new();
         for (place, (key, provider)) in keys.iter().enumerate() {
             let about: Vec<&Found> = found.iter().filter(|f| f.place == place).collect();
             let mut told: Vec<(&Found, &'r Receipt)> = Vec::new();
@@ -146,6 +151,9 @@ impl<E: Engine> Ledger<E> {
             if result.status <= one.status {
                 outweighed.push(one.attempt);
             }
+            if one.told == MessageStatus::Delivered {
+                delivered.insert(one.attempt, one.status);
+            }
             settled.push(result);
         }
         settled.sort_unstable_by_key(|s| s.attempt);
@@ -153,6 +161,9 @@ impl<E: Engine> Ledger<E> {
             self.settle_over(tx, &settled.iter().collect::<Vec<_>>(), &outweighed).await?;
             Self::forget_faults(tx, arrived).await?;
             Self::note_reports(tx, elsewhere).await?;
+            let later =
+                settled.iter().filter_map(|now| Some(Later { was: *delivered.get(&now.attempt)?, now }));
+            self.follow_delivered(tx, &later.collect::<Vec<_>>()).await?;
         }
         pass.moved = u32::try_from(settled.len()).unwrap_or(u32::MAX);
         Ok(pass)
@@ -206,6 +217,7 @@ impl<E: Engine> Ledger<E> {
                     address_index: row.bytes(26)?.to_vec(),
                     failure: row.maybe_word(27, Failure::from_word)?,
                     code: row.maybe_text(28)?.map(str::to_owned),
+                    told: row.word(29, MessageStatus::from_word)?,
                 })
             })
             .collect()
@@ -352,8 +364,7 @@ struct Pass<'r> {
 
 /// Those for the first step that is named of each message, and the others.
 fn one_step_a_message(batch: Vec<&Receipt>) -> (Vec<&Receipt>, Vec<&Receipt>) {
-    let mut steps: std::collections::HashMap<MessageId, (u16, &ProviderName)> =
-        std::collections::HashMap::new();
+    let mut steps: HashMap<MessageId, (u16, &ProviderName)> = HashMap::new();
     batch.into_iter().partition(|receipt| {
         let own = (receipt.key.step, &receipt.provider);
         *steps.entry(receipt.key.message).or_insert(own) == own

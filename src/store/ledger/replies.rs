@@ -314,8 +314,9 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// Marks the contact of the patient who was written to, in the record that holds it: theirs, or that of somebody who
-    /// stands in for them. A number that is wrong for texts is wrong for calls. Whoever answers says nothing of the others
-    /// behind the number, who may be a household: true, where there are any.
+    /// stands in for them. A number that is wrong for texts is wrong for calls. What the job brought along and no record of
+    /// theirs has is marked by the address. Whoever answers says nothing of the others behind the number, who may be a
+    /// household: true, where there are any.
     async fn mark_wrong(
         &self,
         tx: &mut E::Tx,
@@ -328,7 +329,7 @@ impl<E: Engine> Ledger<E> {
         let channels: &[Channel] =
             if reply.channel == Channel::Email { &[Channel::Email] } else { &[Channel::Sms, Channel::Voice] };
         let Some(holder) = written_to.iter().find_map(|id| behind.iter().position(|p| p.id == *id)) else {
-            // Whose contacts come with their jobs has no record that could be marked.
+            // It came with the job: no record of theirs could be marked.
             let how = (ContactStatus::Wrong, context.evidence.as_str());
             let is_new = self.mark_address(tx, &context.address, channels, how).await?;
             if let Some(facts) = context.facts.as_ref().filter(|_| is_new) {
@@ -347,8 +348,20 @@ impl<E: Engine> Ledger<E> {
                 what.push(format!("contact {channel} {}", ContactStatus::Wrong));
             }
         }
-        if !what.is_empty() {
+        let mut is_new = !what.is_empty();
+        if is_new {
             self.rewrite(tx, marked, &what, context).await?;
+        }
+        // Their record has the number for another channel than the one that it was written over: this one the job brought.
+        let over = context.attempt.map_or(reply.channel, |(_, channel)| channel);
+        let has = |channel: Channel| {
+            holder.every_contact().any(|c| c.channel == channel && c.address == context.address)
+        };
+        if !has(over) && channels.contains(&over) {
+            let how = (ContactStatus::Wrong, context.evidence.as_str());
+            is_new |= self.mark_address(tx, &context.address, &[over], how).await?;
+        }
+        if is_new {
             changes.push((holder.id, EventKind::Contact(ContactStatus::Wrong)));
         }
         Ok(behind.iter().any(|other| channels.iter().any(|channel| mark(other, *channel).is_some())))

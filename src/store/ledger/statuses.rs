@@ -1,14 +1,18 @@
-//! What was found out about addresses of people who are not in the directory. Their contacts come with each job, so that no
-//! record can be marked: it is kept by the address alone, and honoured whoever sends it again.
+//! What was found out about contacts that no record has: those of people who are not in the directory, and those that a job
+//! brings along for somebody who is, and that the directory does not have. It is kept by the address alone, and honoured
+//! whoever sends it again, until somebody there writes START, or a record that is newer calls the contact good.
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
+
 use super::Ledger;
+use crate::domain::patient::{Contact, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, ContactStatus};
 use crate::store::Result;
 use crate::store::columns::Columns;
-use crate::store::engine::{Args, Engine, args, bytes, texts};
+use crate::store::engine::{Args, Engine, args, bytes, texts, times};
 use crate::store::rows::Subject;
 
 /// A contact that was found not to work.
@@ -52,6 +56,32 @@ impl<E: Engine> Ledger<E> {
         E::run(
             tx,
             "DELETE FROM address_statuses WHERE address_index IN (SELECT address_index FROM {input})",
+            Args::none().batch(columns),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The senders of these records know better: they say that a contact is good, or that it was verified, later than it
+    /// was found out that it is not.
+    pub(super) async fn unmark_where_good(&self, tx: &mut E::Tx, sent: &[Patient]) -> Result<()> {
+        let good: Vec<(&Contact, Timestamp)> = sent
+            .iter()
+            .flat_map(|p| p.every_contact().filter_map(|c| Some((c, c.good_since(p.updated_at)?))))
+            .collect();
+        if good.is_empty() {
+            return Ok(());
+        }
+        let columns = vec![
+            bytes("address_index", &good, |(contact, _)| self.sealer.index(&contact.address)),
+            texts("channel", &good, |(contact, _)| contact.channel.as_str()),
+            times("at", &good, |(_, at)| Some(*at)),
+        ];
+        E::run(
+            tx,
+            "DELETE FROM address_statuses WHERE EXISTS (SELECT 1 FROM {input}
+                 WHERE input.address_index = address_statuses.address_index
+                     AND input.channel = address_statuses.channel AND input.at > address_statuses.at)",
             Args::none().batch(columns),
         )
         .await?;

@@ -63,9 +63,11 @@ ORDER BY m.due_at LIMIT $1 {skip locked}";
 const RESOLVED: &str = concat!(
     "SELECT m.id FROM work_items m JOIN messages x ON x.id = m.message_id
 WHERE m.closed_at IS NULL AND m.alerts > 0 AND m.reply_id IS NULL AND (x.status = 'read'
-    OR (x.status = 'delivered' AND x.due_at IS NULL AND NOT (m.kind = 'unacknowledged' AND ",
+    OR (x.status = 'delivered' AND x.due_at IS NULL AND m.kind <> 'came_back' AND NOT (m.kind = 'unacknowledged' AND ",
     asks!("x.id"),
     "))
+    OR (m.kind = 'came_back' AND EXISTS (
+        SELECT 1 FROM attempts a WHERE a.message_id = x.id AND a.status IN ('delivered', 'read')))
     OR (m.kind = 'unacknowledged' AND x.status = 'cancelled')
     OR (m.kind = 'outcome_unknown' AND x.status <> 'unknown'
         AND NOT (x.status = 'sent' AND COALESCE(x.reason, '') = 'outcome_unknown')))

@@ -7,7 +7,7 @@ use outreachd::domain::failure::Failure;
 use outreachd::domain::ids::JobId;
 use outreachd::domain::receipt::Report;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
-use outreachd::domain::words::Reason;
+use outreachd::domain::words::{Reason, WorkKind, WorkState};
 use outreachd::simulator::{ProviderKind, SimulatorConfig};
 use outreachd::store::rows::{MessageFilter, WorkFilter};
 use serde_json::{Value, json};
@@ -226,6 +226,66 @@ async fn what_a_mail_asks_is_answered_by_the_first_line_of_what_comes_back() {
         let work = house.store.work_items(&WorkFilter { limit: 10, ..WorkFilter::default() }).await.unwrap();
         assert_eq!(work.len(), open, "somebody has to book, and what stands below an answer is read");
     }
+    house.close().await;
+}
+
+/// A server has taken it, says so, and finds out later that nobody is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_was_told_as_delivered_comes_back_and_a_text_goes() {
+    let listen = free_address();
+    let house = House::open_with(SimulatorConfig::default(), |config| {
+        config.bounces.listen = Some(listen);
+        with_addresses(config, "bounces@mail.clinic.example", "reply@mail.clinic.example");
+    })
+    .await;
+    let people = [
+        person("P1", &[("email", "gone@example.net"), ("sms", "+13125550142")]),
+        person("P2", &[("email", "gone2@example.net")]),
+    ];
+    house.publish("patient.upsert", &people).await;
+    house.publish("job", &[job("j1", "P1"), job("j2", "P2")]).await;
+    house.until_status(MessageStatus::Sent, 2).await;
+    for (name, expected) in [("success", None), ("postfix", Some(Reason::InvalidAddress))] {
+        for (job, address) in [("j2", "gone2@example.net"), ("j1", "gone@example.net")] {
+            let mark = mark_of(&house, job).await;
+            let to = format!("bounces+{mark}@mail.clinic.example");
+            let text = String::from_utf8(mail(name, &to, &mark)).unwrap().replace("ana@example.net", address);
+            assert_eq!(hand_over(listen, "", &to, text.as_bytes()).await, "250 2.0.0 on record\r\n");
+            if job == "j2" || expected.is_none() {
+                status(&house, job, (MessageStatus::Delivered, expected)).await;
+            }
+        }
+    }
+    house.until("a text instead", |_| house.simulator.stats().of(ProviderKind::TwilioSms).taken == 1).await;
+    for name in ["j1", "j2"] {
+        let (row, attempts) = message(&house, name).await;
+        assert_eq!((row.status, attempts[0].status), (MessageStatus::Delivered, AttemptStatus::Undelivered));
+        let filter = WorkFilter { message: Some(row.facts.id), limit: 10, ..WorkFilter::default() };
+        let closed = WorkFilter { state: Some(WorkState::Closed), ..filter.clone() };
+        let mut items = house.store.work_items(&filter).await.unwrap();
+        items.extend(house.store.work_items(&closed).await.unwrap());
+        assert_eq!(items.iter().map(|item| item.kind).collect::<Vec<_>>(), [WorkKind::CameBack], "{name}");
+    }
+    // Nobody else is there for the one who has mail alone.
+    let (mut row, attempts) = message(&house, "j2").await;
+    for _ in 0..200 {
+        if row.due_at.is_none() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        row = message(&house, "j2").await.0;
+    }
+    assert_eq!((row.status, row.due_at, attempts.len()), (MessageStatus::Delivered, None, 1));
+    let told = house.store.events(row.facts.id).await.unwrap();
+    let told: Vec<String> = told.into_iter().map(|event| event.routing_key).collect();
+    let delivered = "message.delivered.lakeside-ehr";
+    assert_eq!(told[..3], ["message.sent.lakeside-ehr", delivered, delivered]);
+    let explained = explain(house.store.as_ref(), row.facts.id).await.unwrap().unwrap();
+    let text = explained.to_text();
+    assert!(
+        explained.came_back && text.contains("back     it was told as delivered and came back"),
+        "{text}"
+    );
     house.close().await;
 }
 

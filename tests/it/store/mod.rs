@@ -199,6 +199,8 @@ contract! {
         all_orders_of_six_receipts_end_alike
         receipts_with_an_undelivered_one_end_alike_in_all_orders
         what_is_undelivered_goes_its_next_way
+        what_was_told_as_delivered_and_comes_back_goes_on
+        of_what_came_back_and_has_no_way_left_people_know
         a_message_whose_last_way_is_gone_has_failed
         a_second_way_that_is_lost_calls_people
         what_goes_on_survives_its_worker
@@ -206,6 +208,7 @@ contract! {
         no_receipt_in_time_and_sent_is_final
         what_does_not_report_is_final_at_once
         a_contact_that_fails_again_is_given_up
+        a_contact_that_jobs_bring_is_given_up_by_its_address
         what_arrives_wipes_the_slate
         receipts_and_answers_at_once_lose_nothing
     }

@@ -5,12 +5,14 @@ use outreachd::domain::ids::{AttemptId, MessageId, SendKey};
 use outreachd::domain::patient::Patient;
 use outreachd::domain::receipt::{Receipt, Said};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
-use outreachd::domain::words::{Channel, ContactStatus, Priority, Reason};
-use outreachd::store::rows::{Begin, Received, Settlement, Then, WorkFilter};
+use outreachd::domain::words::{Channel, ContactStatus, Priority, Reason, WorkKind};
+use outreachd::store::rows::{Admission, Begin, Received, Settlement, Subject, Then, WorkFilter, WorkItem};
 use serde_json::Value;
 
 use super::ledger::{InHand, Ledger, worker};
-use super::make::{decided, job, patient, provider, release, seconds};
+use super::make::{
+    Shape, contact as a_contact, decided, job, patient, patient_id, provider, release, seconds,
+};
 
 const UNREACHABLE: Said = Said::Undelivered(Failure::Unreachable);
 const BLOCKED: Said = Said::Undelivered(Failure::Blocked);
@@ -292,6 +294,155 @@ pub(super) async fn what_is_undelivered_goes_its_next_way(ledger: Ledger) {
     );
 }
 
+/// What a message was told as: whether it came back, and why.
+async fn told_as(ledger: &Ledger, id: MessageId) -> Vec<(String, bool, Option<String>)> {
+    ledger.told(id).await;
+    let events = ledger.outbox(worker(), &[], 10_000).await.unwrap();
+    let bodies = events.iter().map(|event| serde_json::from_str::<Value>(&event.body).unwrap());
+    let of_it = bodies.filter(|body| body["message_id"] == id.to_string() && !body["status"].is_null());
+    of_it
+        .map(|body| {
+            let reason = body["reason"].as_str().map(str::to_owned);
+            (body["status"].as_str().unwrap().to_owned(), body["came_back"] == true, reason)
+        })
+        .collect()
+}
+
+async fn open_items(ledger: &Ledger, id: MessageId) -> Vec<WorkItem> {
+    let filter = WorkFilter { message: Some(id), limit: 10, ..WorkFilter::default() };
+    ledger.work_items(&filter).await.unwrap()
+}
+
+/// A mail that its relay has called delivered.
+async fn delivered_mail(ledger: &Ledger, admission: Admission) -> MessageId {
+    let (hand, attempt) = ledger.begun(admission).await;
+    ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Awaits).await;
+    let id = hand.facts.id;
+    let is_mail = format!("UPDATE attempts SET channel = 'email' WHERE message_id = '{id}'");
+    ledger.execute(&is_mail).await.unwrap();
+    ledger.hear(id, Said::Delivered).await;
+    assert_eq!(ledger.standing(id).await, (MessageStatus::Delivered, None));
+    id
+}
+
+/// The next way, as far as the provider's answer.
+async fn next_way(ledger: &Ledger, answer: AttemptStatus, then: Then) -> u16 {
+    let hand = ledger.claimed().await.expect("its next way is due");
+    assert_eq!((hand.work.status, hand.work.reached), (MessageStatus::Delivered, false));
+    let row = ledger.plan(&hand).await;
+    let (attempt, step) = (row.attempt, row.step);
+    assert!(ledger.try_begin(row).await);
+    let answer = Settlement {
+        provider_ref: Some(format!("SM{}", step + 1)),
+        ..ledger.settlement(&hand, attempt, answer, then).await
+    };
+    ledger.settle(&[answer]).await.unwrap();
+    step
+}
+
+pub(super) async fn what_was_told_as_delivered_and_comes_back_goes_on(ledger: Ledger) {
+    let id = delivered_mail(&ledger, job("a")).await;
+    assert_eq!(ledger.hear(id, GONE).await, one(1, 0, 0));
+    assert_eq!(ledger.hear(id, GONE).await, one(0, 1, 0), "known");
+    assert_eq!(ledger.hear(id, Said::Delivered).await, one(0, 1, 0), "a bounce says more");
+    assert_eq!(ledger.standing(id).await, (MessageStatus::Delivered, Some(Reason::InvalidAddress)));
+    let so_far = [
+        ("sent".to_owned(), false, None),
+        ("delivered".to_owned(), false, None),
+        ("delivered".to_owned(), true, Some("invalid_address".to_owned())),
+    ];
+    assert_eq!(told_as(&ledger, id).await, so_far);
+    let items = open_items(&ledger, id).await;
+    let [item] = &items[..] else { panic!("one item: {items:?}") };
+    assert_eq!(item.kind, WorkKind::CameBack);
+    assert_eq!(item.due_at.duration_since(item.opened_at), seconds(4 * 3_600));
+    assert_eq!(ledger.sweep_work(10).await.unwrap().opened.len(), 1);
+
+    // One way takes it and loses it, the next one is due; nobody is told of that.
+    assert_eq!(next_way(&ledger, AttemptStatus::Sent, Then::Awaits).await, 1);
+    assert!(ledger.claimed().await.is_none());
+    assert!(ledger.sweep_work(10).await.unwrap().resolved.is_empty(), "sent is not delivered");
+    assert_eq!(ledger.receive(&[about(id, 1, "SM2", UNREACHABLE)]).await.unwrap(), one(1, 0, 0));
+    assert_eq!(next_way(&ledger, AttemptStatus::Sent, Then::Awaits).await, 2);
+    assert_eq!(told_as(&ledger, id).await.len(), 3);
+    // It arrives.
+    assert_eq!(ledger.receive(&[about(id, 2, "SM3", Said::Delivered)]).await.unwrap(), one(1, 0, 0));
+    assert_eq!(ledger.standing(id).await, (MessageStatus::Delivered, None));
+    let told = told_as(&ledger, id).await;
+    assert_eq!(told.last(), Some(&("delivered".to_owned(), false, None)));
+    assert!(ledger.claimed().await.is_none());
+    assert_eq!(ledger.sweep_work(10).await.unwrap().resolved.len(), 1, "and nobody need call");
+    // Now that somebody has it, a weightier bounce of the mail is no news.
+    let stopped = Said::Undelivered(Failure::OptedOut);
+    assert_eq!(ledger.hear(id, stopped).await, one(1, 0, 0));
+    assert_eq!(ledger.standing(id).await, (MessageStatus::Delivered, None));
+    assert!(ledger.claimed().await.is_none() && open_items(&ledger, id).await.is_empty());
+    assert_eq!(ledger.finals(id).await.iter().filter(|(kind, _)| kind == "message.delivered").count(), 3);
+}
+
+pub(super) async fn of_what_came_back_and_has_no_way_left_people_know(ledger: Ledger) {
+    // The plan ends where it stands, without a word: it was said, and people have it until somebody reads it.
+    let id = delivered_mail(&ledger, job("a")).await;
+    ledger.hear(id, GONE).await;
+    let hand = ledger.claimed().await.expect("due at once");
+    let now = ledger.now().await;
+    ledger.decide_one(decided(&hand, MessageStatus::Delivered, Some(Reason::InvalidAddress), now)).await;
+    assert_eq!(ledger.standing(id).await, (MessageStatus::Delivered, Some(Reason::InvalidAddress)));
+    ledger.sweep_work(10).await.unwrap();
+    assert!(ledger.sweep_work(10).await.unwrap().is_empty(), "open until a person closes it");
+    assert!(ledger.claimed().await.is_none());
+    assert_eq!(ledger.hear(id, Said::Read).await, one(1, 0, 0));
+    assert_eq!(ledger.sweep_work(10).await.unwrap().resolved.len(), 1);
+
+    // Another way is under way: it is told, and nothing more is sent until that has failed.
+    let id = delivered_mail(&ledger, job("b")).await;
+    let other = format!("UPDATE messages SET step = 1, due_at = accepted_at WHERE id = '{id}'");
+    ledger.execute(&other).await.unwrap();
+    let hand = ledger.claimed().await.expect("a plan that goes on");
+    assert!(hand.work.reached, "the mail is there");
+    let row = Begin { step: 1, ..ledger.plan(&hand).await };
+    let attempt = row.attempt;
+    ledger
+        .execute(&format!("UPDATE attempts SET awaits = 'answered' WHERE message_id = '{id}'"))
+        .await
+        .unwrap();
+    assert!(ledger.try_begin(row).await);
+    assert_eq!(ledger.hear(id, GONE).await, one(1, 0, 0));
+    assert_eq!(open_items(&ledger, id).await.len(), 1);
+    assert!(ledger.claimed().await.is_none(), "a text is on its way");
+    let answer = Settlement {
+        provider_ref: Some("SM2".to_owned()),
+        ..ledger.settlement(&hand, attempt, AttemptStatus::Sent, Then::Awaits).await
+    };
+    ledger.settle(&[answer]).await.unwrap();
+    assert!(ledger.claimed().await.is_none());
+    assert_eq!(ledger.receive(&[about(id, 1, "SM2", UNREACHABLE)]).await.unwrap().moved, 1);
+    assert_eq!(next_way(&ledger, AttemptStatus::Sent, Then::Sent).await, 2);
+
+    // Bulk calls nobody, and is told all the same; so is a test.
+    let mut test = job("t");
+    test.facts.test = true;
+    for admission in [job("c").priority(Priority::Bulk), test] {
+        let id = delivered_mail(&ledger, admission).await;
+        ledger.hear(id, GONE).await;
+        assert!(open_items(&ledger, id).await.is_empty());
+        assert!(told_as(&ledger, id).await.last().is_some_and(|(_, came_back, _)| *came_back));
+    }
+
+    // What it carried was told as read with it.
+    let carrier = delivered_mail(&ledger, job("d")).await;
+    let rider = ledger.accept(job("e")).await;
+    let attempt = ledger.attempts(carrier).await.unwrap().remove(0).id;
+    let rode = format!(
+        "UPDATE messages SET status = 'cancelled', reason = 'merged', due_at = NULL, merged_into = '{carrier}', \
+         last_attempt = '{attempt}' WHERE id = '{rider}'"
+    );
+    ledger.execute(&rode).await.unwrap();
+    ledger.hear(carrier, GONE).await;
+    assert_eq!(open_items(&ledger, rider).await.len(), 1);
+    assert_eq!(ledger.standing(rider).await.0, MessageStatus::Cancelled);
+}
+
 pub(super) async fn a_message_whose_last_way_is_gone_has_failed(ledger: Ledger) {
     let (hand, _) = ledger.awaited("a").await;
     let id = hand.facts.id;
@@ -443,6 +594,69 @@ pub(super) async fn a_contact_that_fails_again_is_given_up(ledger: Ledger) {
         ledger.upsert_patients(vec![sent]).await.unwrap();
         assert_eq!(contact(&ledger).await.0, expected, "{updated_at}");
     }
+}
+
+/// How a snapshot with [`super::make::PHONE`] stands for somebody; the revision that is planned on.
+async fn snapshot_of(ledger: &Ledger, name: &str) -> (ContactStatus, i64) {
+    let snapshot = patient(name, "2026-01-01T00:00:00Z");
+    let subject = Subject {
+        message: job("q").facts.id,
+        patient: patient_id(name),
+        inline_addresses: snapshot.addresses().cloned().collect(),
+        step: 0,
+        yields: false,
+    };
+    let entry = ledger.directory(&[subject]).await.unwrap().entries.remove(0);
+    (entry.narrowed(&snapshot).contacts[0].status, entry.state.revision)
+}
+
+pub(super) async fn a_contact_that_jobs_bring_is_given_up_by_its_address(ledger: Ledger) {
+    // In the directory, with another contact than the one that their jobs bring along.
+    let mut known = patient("P1", "2026-01-01T00:00:00Z");
+    known.contacts = vec![a_contact(Channel::Email, "ana@example.org")];
+    ledger.upsert_patients(vec![known.clone()]).await.unwrap();
+    let brought = |name: &str| {
+        let mut admission = job(name);
+        admission.body.patient = Some(Box::new(patient("P1", "2026-01-01T00:00:00Z")));
+        admission
+    };
+    let fail = async |admission: Admission| {
+        let (hand, attempt) = ledger.begun(admission).await;
+        ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Awaits).await;
+        ledger.hear(hand.facts.id, GONE).await;
+        ledger.pass(seconds(2 * 3_600)).await;
+        (hand.facts.id, ledger.judge_contacts(10).await.unwrap())
+    };
+    // Of what no job brings, and no record has any more, nothing is kept.
+    for name in ["a", "b"] {
+        assert_eq!(fail(job(name)).await.1, 0, "{name}: another contact stands there now");
+    }
+    let (_, before) = snapshot_of(&ledger, "P1").await;
+    let (id, given_up) = fail(brought("c")).await;
+    assert_eq!(given_up, 1);
+    assert_eq!(ledger.told(id).await, ["message.sent.ehr", "contact.bad.ehr"]);
+    assert_eq!(fail(brought("d")).await.1, 0, "told once");
+    assert_eq!(contact(&ledger).await.1.contacts, known.contacts, "their record has another one");
+    let (status, revision) = snapshot_of(&ledger, "P1").await;
+    assert_eq!(status, ContactStatus::Bad);
+    assert!(revision > before, "whoever is planned for is planned anew");
+    assert_eq!(snapshot_of(&ledger, "P7").await.0, ContactStatus::Bad, "whoever brings it");
+
+    // The record gets it. What is older, or says nothing of it, does not make it good.
+    for (updated_at, says_status, expected) in [
+        ("2026-01-02T00:00:00Z", true, ContactStatus::Bad),
+        ("2098-01-01T00:00:00Z", false, ContactStatus::Bad),
+        ("2098-01-02T00:00:00Z", true, ContactStatus::Ok),
+    ] {
+        let mut sent = patient("P1", updated_at);
+        sent.contacts[0].says_status = says_status;
+        ledger.upsert_patients(vec![sent]).await.unwrap();
+        assert_eq!(snapshot_of(&ledger, "P1").await.0, expected, "{updated_at}");
+    }
+    // From now on it is the record that is marked.
+    assert_eq!(fail(brought("e")).await.1, 1);
+    assert_eq!(contact(&ledger).await.0, ContactStatus::Bad);
+    assert_eq!(snapshot_of(&ledger, "P7").await.0, ContactStatus::Ok, "a record speaks for its patient");
 }
 
 pub(super) async fn what_arrives_wipes_the_slate(ledger: Ledger) {

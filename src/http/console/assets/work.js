@@ -4,10 +4,11 @@ import { ask, chip, h, link, pick, show, table, when, words } from "./dom.js";
 import { get, post } from "./api.js";
 import { reveal, say } from "./shell.js";
 
-const KINDS = ["plan_exhausted", "outcome_unknown", "unacknowledged", "surge_hold", "hold_review", "reply", "safety", "maybe_cancel_visit"];
+const KINDS = ["plan_exhausted", "outcome_unknown", "came_back", "unacknowledged", "surge_hold", "hold_review", "reply", "safety", "maybe_cancel_visit"];
 const ASKS = {
   plan_exhausted: ["Nobody was reached", "Call, or have the address corrected"],
   outcome_unknown: ["Unknown whether it arrived", "Look it up at the provider"],
+  came_back: ["A mail came back that was called delivered", "Call, or have the address corrected"],
   unacknowledged: ["Urgent, and not acknowledged", "Call"],
   surge_hold: ["Far more than usual was asked for", "Let it go, or drop it: under Holds"],
   hold_review: ["A hold has ended", "Say what becomes of its messages: under Holds"],
