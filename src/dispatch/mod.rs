@@ -34,6 +34,7 @@ mod retention;
 mod rules;
 mod send;
 mod settle;
+pub mod sign_off;
 mod spool;
 mod traces;
 mod voicemail;

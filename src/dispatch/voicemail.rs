@@ -1,7 +1,7 @@
 //! What a machine that took a call may be told. Texts are not kept: it is rendered again from the job, the template
 //! and the patient, as they stand now.
 
-use super::{Corridor, Reader, render};
+use super::{Corridor, Reader, render, sign_off};
 use crate::domain::consent::narrow;
 use crate::domain::ids::SendKey;
 use crate::domain::outbound::Content;
@@ -42,6 +42,7 @@ pub(super) async fn ask(corridor: &Corridor, key: SendKey) -> Result<Voicemail, 
     if unwanted || call.recipient == Recipient::Proxy {
         return Ok(Voicemail::HangUp);
     }
+    sign_off::known(store, &corridor.catalogue).await?;
     let reader = Reader::of(&Addressee::patient(&patient), None);
     let text = render::Text {
         digits: &[],

@@ -9,18 +9,20 @@ use crate::domain::ids::TemplateName;
 use crate::domain::words::Channel;
 
 use super::catalogue::Template;
-use super::files::Files;
+use super::files::{self, Files};
 use super::finding::{Finding, Severity};
 use super::formatters::tongue;
 use super::helpers;
 use super::part::{Escape, Part, escape_xml};
-use super::scan::{Scan, Scope, circles};
+use super::scan::{Scan, Scope, circles, with_included};
 
 /// The texts of one locale, ready to render.
 pub(super) struct Compiled {
     plain: Handlebars<'static>,
     html: Handlebars<'static>,
     xml: Handlebars<'static>,
+    /// Which partials each partial includes.
+    includes: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl fmt::Debug for Compiled {
@@ -31,7 +33,12 @@ impl fmt::Debug for Compiled {
 
 impl Compiled {
     fn new() -> Self {
-        Self { plain: registry(Escape::None), html: registry(Escape::Html), xml: registry(Escape::Xml) }
+        Self {
+            plain: registry(Escape::None),
+            html: registry(Escape::Html),
+            xml: registry(Escape::Xml),
+            includes: BTreeMap::new(),
+        }
     }
 
     pub(super) const fn registry(&self, escape: Escape) -> &Handlebars<'static> {
@@ -77,10 +84,10 @@ struct Shared<'a> {
     text: Text,
 }
 
-/// Compiles all of `files`; what is wrong goes to `findings`.
+/// Compiles all of `files`, and tells each template the hashes of its texts; what is wrong goes to `findings`.
 pub(super) fn compile(
     files: &Files,
-    templates: &BTreeMap<TemplateName, Template>,
+    templates: &mut BTreeMap<TemplateName, Template>,
     findings: &mut Vec<Finding>,
 ) -> BTreeMap<String, Compiled> {
     let shared = partials(files, findings);
@@ -90,8 +97,9 @@ pub(super) fn compile(
             compiled.insert(locale.to_owned(), with_partials(locale, &shared, findings));
         }
     }
-    for template in templates.values() {
-        texts(template, files, &shared, &mut compiled, findings);
+    for template in templates.values_mut() {
+        let hashes = texts(template, files, &shared, &mut compiled, findings);
+        template.know_hashes(hashes);
     }
     compiled
 }
@@ -102,10 +110,13 @@ fn texts(
     shared: &[Shared<'_>],
     compiled: &mut BTreeMap<String, Compiled>,
     findings: &mut Vec<Finding>,
-) {
+) -> BTreeMap<String, String> {
     let mut used = BTreeSet::new();
+    let mut hashes = BTreeMap::new();
     for locale in template.locales() {
-        let known = visible(locale, shared).into_keys().map(str::to_owned).collect();
+        let visible = visible(locale, shared);
+        let known = visible.keys().map(|name| (*name).to_owned()).collect();
+        let (mut read, mut included) = (Vec::new(), BTreeSet::new());
         for &part in Part::ALL {
             let Some(name) = template.text(locale, part) else { continue };
             let path = format!("{}/{locale}/{part}.hbs", template.name);
@@ -126,10 +137,18 @@ fn texts(
                 findings.push(Finding::error(&path, None, "answer", message, cure));
             }
             used.extend(scan.used);
+            included.extend(scan.includes);
+            read.push(path);
             if let Some(compiled) = compiled.get_mut(locale) {
                 compiled.add(name, part, text);
             }
         }
+        if let Some(compiled) = compiled.get(locale) {
+            let included = with_included(&compiled.includes, included);
+            let shared = included.iter().filter_map(|name| visible.get(name.as_str()));
+            read.extend(shared.map(|shared| shared.path.to_owned()));
+        }
+        hashes.insert(locale.to_owned(), hash(files, &read));
     }
     let manifest = &template.manifest;
     used.extend(manifest.expires_from.iter().chain(&manifest.remote_from).cloned());
@@ -139,6 +158,13 @@ fn texts(
         let finding = Finding::error(&file, None, "unused-variable", message, "remove it, or use it");
         findings.push(finding.with_severity(Severity::Warning));
     }
+    hashes
+}
+
+/// Of exactly the files at these paths.
+fn hash(files: &Files, paths: &[String]) -> String {
+    let those = paths.iter().filter_map(|path| Some((path.clone(), files.get(path)?.clone())));
+    files::hash(&those.collect())
 }
 
 fn parse(path: &str, source: &str, findings: &mut Vec<Finding>) -> Option<Text> {
@@ -256,5 +282,6 @@ fn with_partials(locale: &str, shared: &[Shared<'_>], findings: &mut Vec<Finding
             findings.push(finding);
         }
     }
+    compiled.includes = includes;
     compiled
 }
