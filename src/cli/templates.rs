@@ -70,8 +70,8 @@ pub(super) struct SignOffOptions {
     name: TemplateName,
     /// Such as es or zh-Hans
     locale: String,
-    /// Why, for colleagues
-    #[arg(long)]
+    /// Why, for colleagues; no names of patients
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     note: String,
     /// Nobody answers for them any more
     #[arg(long)]

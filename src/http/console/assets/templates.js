@@ -43,7 +43,7 @@ export function templatesPage(root, { id }, shell) {
     let read = null;
     const texts = h("div");
     const own = h("div", { id: "standing" });
-    const all = h("div");
+    const languages = h("div");
     const faults = h("section", { class: "sheet" }, h("h2", null, "Findings"), h("p", { class: "empty" }, "Reading every text …"));
     const form = h("form", { class: "fields", on: { change: preview } },
       pick("locale", template.locales, template.locales[0], "Language"), pick("channel", [["", "every channel"], ...template.channels], "", "Channel"), pick("sample", SAMPLES, "typical", "Sample"));
@@ -51,7 +51,7 @@ export function templatesPage(root, { id }, shell) {
       h("div", { class: "two" },
         h("div", null, h("div", { class: "sheet" }, form, own), texts),
         h("div", null, h("section", { class: "sheet" }, h("p", null, template.description ?? template.title), facts([["Purposes", template.purposes.join(", ")], ["Priority", template.priority], ["May tell", TELLS[template.phi] ?? template.phi]]),
-          h("h3", null, "Languages"), all,
+          h("h3", null, "Languages"), languages,
           h("p", { class: "quiet" }, "What nobody answers for is sent in tests only. An approver reads the texts of a language and signs them off beside them, until one of them changes; or the template's file names the language in ", h("code", null, "approved"), "."),
           h("h3", null, "Variables"), table([["Name", "bare"], ["Type", "bare"], ["Needed", "bare"]], Object.entries(template.variables).map(([name, variable]) => [h("code", null, name), variable.type, variable.required ? "needed" : ""]), "Variables")), faults)));
     preview();
@@ -65,7 +65,7 @@ export function templatesPage(root, { id }, shell) {
 
     function standing() {
       const text = template.texts.find((one) => one.locale === form.elements.locale.value);
-      show(all, table([["Language", "bare"], ["Standing", "bare"]], template.texts.map((one) => [one.locale, stands(one)]), "Languages"));
+      show(languages, table([["Language", "bare"], ["Standing", "bare"]], template.texts.map((one) => [one.locale, stands(one)]), "Languages"));
       show(own, h("p", null, `${text.locale}: `, stands(text)), signs && h("div", { class: "row" },
         text.standing === "signed_off" ? h("button", { id: "take-back", on: { click: () => takeBack(text) } }, "Take back …") : h("button", { id: "sign-off", class: "main", on: { click: () => signOff(text) } }, "Sign off …")));
     }
@@ -94,7 +94,7 @@ export function templatesPage(root, { id }, shell) {
 
     async function act(what, asked, body, after) {
       const done = await ask({
-        ...asked, fields: h("label", null, "Note, for colleagues", h("input", { name: "note", required: true, maxlength: 200, autocomplete: "off" })),
+        ...asked, fields: h("label", null, "Note, for colleagues; no names of patients", h("input", { name: "note", required: true, maxlength: 200, autocomplete: "off" })),
         check: (values) => post(`templates/${id}/${what}`, { ...body, note: values.note }),
       });
       if (!done || gone) return;
