@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::{AHEAD, Office, plain, size};
+use crate::dispatch::sign_off;
 use crate::domain::campaign::{CampaignState, PauseReason, Plan};
 use crate::domain::ids::{CampaignId, MessageId, PatientId, WorkerId};
 use crate::domain::words::Reason;
@@ -102,6 +103,7 @@ impl Driver {
     }
 
     async fn step(&mut self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
+        sign_off::known(self.office.store.as_ref(), &self.office.catalogue).await?;
         let hash = self.office.hash(row, &row.plan_text);
         if self.office.needs_approval(row) && !self.office.approved(row, &hash, true, now) {
             return self.pause(row, PauseReason::ApprovalVoid).await;

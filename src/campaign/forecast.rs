@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::drive::subject;
 use super::{Office, Refused, size};
-use crate::dispatch::Foresight;
+use crate::dispatch::{Foresight, sign_off};
 use crate::domain::ids::CampaignId;
 use crate::domain::patient::Name;
 use crate::domain::phi::Phi;
@@ -83,6 +83,7 @@ impl Office {
     /// There is no such campaign, or the ledger is away.
     pub async fn dry_run(&self, id: &CampaignId) -> Result<Forecast, Refused> {
         let (row, now) = self.one(id).await?;
+        sign_off::refresh(self.store.as_ref(), &self.catalogue).await?;
         let foresight = Foresight::new(self.config.clone(), self.catalogue.clone());
         let mut walk = Walk {
             forecast: Forecast {

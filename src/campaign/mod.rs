@@ -25,10 +25,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::config::{Config, span};
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, sign_off};
 use crate::domain::campaign::{Approval, CampaignState, FollowUp, Pace, PauseReason, Plan};
 use crate::domain::hours::WeekHours;
-use crate::domain::ids::{CampaignId, MessageId, PatientId};
+use crate::domain::ids::{CampaignId, MessageId, PatientId, TemplateName};
 use crate::domain::job::When;
 use crate::domain::people::is_same_person;
 use crate::domain::problem::Problem;
@@ -195,6 +195,7 @@ impl Office {
         now: Timestamp,
     ) -> Result<CampaignMove, Refused> {
         let needed = self.needs_approval(row);
+        sign_off::refresh(self.store.as_ref(), &self.catalogue).await?;
         let hash = self.hash(row, &row.plan_text);
         let approved = self.approved(row, &hash, row.started_at.is_some(), now);
         let state = next(row.state, wish.command(), needed, approved)
@@ -205,7 +206,8 @@ impl Office {
                 check_approver(row, by, *count, needed)?;
                 ask.canary_passed = row.state == CampaignState::CanaryHold;
                 ask.reason = row.reason.filter(|_| state == CampaignState::Paused);
-                ask.approval = Some(Approval { by: by.to_owned(), at: now, hash, texts: Some(self.texts()) });
+                let texts = Some(self.texts(&row.plan.template));
+                ask.approval = Some(Approval { by: by.to_owned(), at: now, hash, texts });
             }
             Wish::Start if state == CampaignState::Running => {
                 if size(row) == 0 {
@@ -335,14 +337,14 @@ impl Office {
         stands(row.approval.as_ref(), hash, span(self.config.campaigns.approval_valid), started, now)
     }
 
-    /// The templates of this process.
-    fn texts(&self) -> String {
-        self.catalogue.current().bundle_hash().to_owned()
+    /// The templates of this process, and what people have signed off of this one.
+    fn texts(&self, template: &TemplateName) -> String {
+        self.catalogue.current().said_by(template)
     }
 
     /// What an approval of `row` with this plan is bound to.
     fn hash(&self, row: &CampaignRow, plan: &str) -> String {
-        approval_hash(plan, row.recipients, &row.audience, &self.texts())
+        approval_hash(plan, row.recipients, &row.audience, &self.texts(&row.plan.template))
     }
 
     fn booking(&self, plan: &Plan) -> Booking {

@@ -110,7 +110,7 @@ pub(super) async fn examine(desk: &Desk) -> Result<(Report, Option<Arc<Config>>)
         Ok(config) => {
             report.good("config", "all settings can work together");
             safety(&mut report, &config);
-            texts(&mut report, &config);
+            texts(&mut report, &config).await;
             ledger(&mut report, &config).await?;
             queues(&mut report, &config).await?;
             providers(&mut report, &config).await;
@@ -186,8 +186,8 @@ fn safety(report: &mut Report, config: &Config) {
     }
 }
 
-fn texts(report: &mut Report, config: &Config) {
-    let catalogue = match Catalogue::load(&config.templates.dir) {
+async fn texts(report: &mut Report, config: &Config) {
+    let mut catalogue = match Catalogue::load(&config.templates.dir) {
         Ok(catalogue) => catalogue,
         Err(findings) => {
             for finding in findings {
@@ -197,6 +197,12 @@ fn texts(report: &mut Report, config: &Config) {
             return;
         }
     };
+    // That the ledger is away is told elsewhere.
+    if let Ok(store) = Desk::store(config).await
+        && let Ok(Ok(said)) = timeout(LIMIT, store.sign_offs()).await
+    {
+        catalogue = catalogue.with_sign_offs(said);
+    }
     for finding in lint(&catalogue, &templates::options(config)) {
         let line = finding.line.map(|line| format!(":{line}")).unwrap_or_default();
         let what = format!("{}{line}: {}", finding.file, finding.message);

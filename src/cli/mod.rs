@@ -108,7 +108,7 @@ enum Command {
     /// Show, claim and close what people have to do
     #[command(subcommand)]
     Work(work::Command),
-    /// List, check and preview templates
+    /// List, check, preview and sign off templates
     #[command(subcommand)]
     Template(templates::Command),
     /// List, show and replay what could not be accepted
@@ -194,7 +194,7 @@ async fn command(command: Command, desk: &mut Desk) -> Result<(), Failure> {
         Command::Release(options) => holds::release(desk, &options).await,
         Command::Campaign(command) => campaign::run(desk, command).await,
         Command::Work(command) => work::run(desk, command).await,
-        Command::Template(command) => templates::run(desk, command),
+        Command::Template(command) => templates::run(desk, command).await,
         Command::Dead(command) => dead::run(desk, command).await,
         Command::Callbacks(command) => callbacks::run(desk, command).await,
         Command::Bounce(options) => bounce::run(desk, options).await,

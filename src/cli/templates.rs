@@ -1,25 +1,29 @@
-//! `outreachd template`: what there is, what is wrong with it, what it says.
+//! `outreachd template`: what there is, what is wrong with it, what it says, who answers for it.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::out::{Out, Table};
-use super::{Desk, Failure, args, files};
+use super::audit::record;
+use super::out::{Out, Table, or_dash, tame};
+use super::{Desk, Failure, args, files, operator};
 use crate::config::Config;
+use crate::dispatch::sign_off::{self, Unsigned};
 use crate::dispatch::site_context;
 use crate::domain::ids::{SiteId, TemplateName};
+use crate::domain::sign_off::Word;
 use crate::domain::words::{Channel, Reason};
+use crate::policy::sign_off::Standing;
 use crate::template::{
     Catalogue, LintOptions, Preview, RecipientContext, RenderError, RenderRequest, Sample, Severity,
-    SiteContext, Template, lint, preview,
+    SharedCatalogue, SiteContext, Template, lint, preview,
 };
 
 /// The largest file of sample data, in bytes.
 const MAX_DATA: u64 = 256 * 1024;
 
-/// Lists, checks and previews templates. None of these sends anything or needs the ledger.
+/// Lists, checks, previews and signs off templates. None of these sends anything; only sign-offs need the ledger.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List templates with their purposes, channels, languages and variables
@@ -44,6 +48,36 @@ pub(super) enum Command {
         after_help = "Example:\n  outreachd template preview appointment-reminder --channel sms --locale es"
     )]
     Preview(PreviewOptions),
+    /// Answer for the texts of one language: they may be sent from now on, until one of them changes
+    ///
+    /// Read them first (`template preview`). What counts are the texts in the folder as they are now; workers that have
+    /// others do not send these. With --take-back the word is withdrawn.
+    #[command(after_help = "Examples:\n  \
+        outreachd template sign-off appointment-reminder es --note \"read with the interpreters\"\n  \
+        outreachd template sign-off appointment-reminder es --take-back --note \"the hours are wrong\"")]
+    SignOff(SignOffOptions),
+    /// List by language who answers for the texts
+    #[command(after_help = "Example:\n  outreachd template sign-offs")]
+    SignOffs {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SignOffOptions {
+    #[arg(value_parser = args::template)]
+    name: TemplateName,
+    /// Such as es or zh-Hans
+    locale: String,
+    /// Why, for colleagues; no names of patients
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    note: String,
+    /// Nobody answers for them any more
+    #[arg(long)]
+    take_back: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// Where the templates are.
@@ -77,17 +111,90 @@ pub(super) struct PreviewOptions {
     place: Place,
 }
 
-pub(super) fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
+pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     let config = desk.config()?;
     match command {
         Command::List { place } => list(desk, &load(&config, &place)?),
         Command::Lint { place, quiet } => check(desk, &config, &place, quiet),
         Command::Preview(options) => show(desk, &config, &options),
+        Command::SignOff(options) => sign_off(desk, &config, &options).await,
+        Command::SignOffs { place } => sign_offs(desk, &config, &place).await,
     }
 }
 
 fn load(config: &Config, place: &Place) -> Result<Catalogue, Failure> {
     Catalogue::load(place.dir.as_deref().unwrap_or(&config.templates.dir)).map_err(Failure::Templates)
+}
+
+fn shared(config: &Config, place: &Place) -> Result<SharedCatalogue, Failure> {
+    SharedCatalogue::load(place.dir.as_deref().unwrap_or(&config.templates.dir)).map_err(Failure::Templates)
+}
+
+async fn sign_off(desk: &mut Desk, config: &Config, options: &SignOffOptions) -> Result<(), Failure> {
+    let catalogue = shared(config, &options.place)?;
+    let store = Desk::store(config).await?;
+    let (by, note, locale) = (operator(), tame(&options.note), options.locale.as_str());
+    let word = Word { template: &options.name, locale, by: &by, note: &note };
+    let name = &options.name;
+    if options.take_back {
+        sign_off::take_back(store.as_ref(), &catalogue, &word).await.map_err(refused)?;
+        record(store.as_ref(), "template.take_back", name, &format!("{locale}: {note}")).await?;
+    } else {
+        let hash = sign_off::sign_off(store.as_ref(), &catalogue, &word, None).await.map_err(refused)?;
+        record(store.as_ref(), "template.sign_off", name, &format!("{locale} {hash}: {note}")).await?;
+    }
+    let catalogue = catalogue.current();
+    let Some(template) = catalogue.get(name) else {
+        return Ok(desk.out.line(format!("{name} {locale}: taken back"))?);
+    };
+    if desk.json {
+        return Ok(desk.out.json(&sign_off::shown(&catalogue, template, locale))?);
+    }
+    Ok(desk.out.line(format!("{name} {locale}: {}", words(&catalogue.standing(template, locale))))?)
+}
+
+fn refused(why: Unsigned) -> Failure {
+    match why {
+        Unsigned::Unknown => Failure::said("there is no such template", "look at `outreachd template list`"),
+        Unsigned::Not(problem) => Failure::said(format!("{}: {}", problem.field, problem.rule), problem.cure),
+        Unsigned::Store(error) => error.into(),
+    }
+}
+
+async fn sign_offs(desk: &mut Desk, config: &Config, place: &Place) -> Result<(), Failure> {
+    let shared = shared(config, place)?;
+    sign_off::refresh(Desk::store(config).await?.as_ref(), &shared).await?;
+    let catalogue = shared.current();
+    let mut table = Table::new(&["template", "locale", "standing", "by", "at", "note"]);
+    for template in catalogue.templates() {
+        for locale in template.locales() {
+            if desk.json {
+                desk.out.json(&sign_off::shown(&catalogue, template, locale))?;
+                continue;
+            }
+            let standing = catalogue.standing(template, locale);
+            let word = standing.word();
+            table.row([
+                template.name.to_string(),
+                locale.to_owned(),
+                words(&standing).to_owned(),
+                or_dash(word.map(|word| &word.by)),
+                or_dash(word.map(|word| word.at)),
+                or_dash(word.map(|word| tame(&word.note))),
+            ]);
+        }
+    }
+    Ok(table.write(&mut desk.out)?)
+}
+
+const fn words(standing: &Standing<'_>) -> &'static str {
+    match standing {
+        Standing::SignedOff(_) => "signed off",
+        Standing::InFile => "approved in its file",
+        Standing::TakenBack(_) => "taken back",
+        Standing::Changed(_) => "changed since it was signed off",
+        Standing::Open => "not signed off",
+    }
 }
 
 fn list(desk: &mut Desk, catalogue: &Catalogue) -> Result<(), Failure> {

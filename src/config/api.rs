@@ -29,6 +29,8 @@ words! {
         HoldsWrite = "holds:write",
         /// Preview texts and send samples.
         TemplatesRead = "templates:read",
+        /// Answer for the texts of a template.
+        TemplatesApprove = "templates:approve",
         /// Take and close work items.
         WorkWrite = "work:write",
         /// Plan, start and end campaigns.

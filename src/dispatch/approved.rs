@@ -9,6 +9,7 @@ use super::{Corridor, InHand};
 use crate::domain::ids::CampaignId;
 use crate::policy::campaign::needs_approval;
 use crate::store::rows::MessageFacts;
+use crate::template::Catalogue;
 
 /// A new approval is seen after so long.
 const FRESH: Duration = Duration::from_secs(1);
@@ -18,7 +19,7 @@ const KNOWN: Duration = Duration::from_secs(60);
 /// The templates that campaigns were approved with.
 #[derive(Debug, Default)]
 pub(super) struct Approved {
-    /// When it was read, and the bundle; `None`: whichever.
+    /// When it was read, and which texts ([`Catalogue::said_by`]); `None`: whichever.
     known: Mutex<HashMap<CampaignId, (Instant, Option<String>)>>,
 }
 
@@ -50,11 +51,12 @@ impl Approved {
         true
     }
 
-    /// Whether `bundle` is not what the message's campaign was approved with.
-    pub(super) fn is_other(&self, facts: &MessageFacts, bundle: &str) -> bool {
+    /// Whether the message's campaign was approved with other texts than these.
+    pub(super) fn is_other(&self, facts: &MessageFacts, texts: &Catalogue) -> bool {
         let Some(id) = &facts.campaign_id else { return false };
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(id).is_some_and(|(_, texts)| texts.as_deref().is_some_and(|texts| texts != bundle))
+        let approved = known.get(id).and_then(|(_, approved)| approved.as_deref());
+        approved.is_some_and(|approved| approved != texts.said_by(&facts.template))
     }
 
     fn is_fresh(&self, id: &CampaignId) -> bool {

@@ -1,7 +1,7 @@
 //! What is said in a call beside its text: what a machine that took it may be told, and the text once more. Texts are not
 //! kept: they are rendered again from the job, the template and the patient, as they stand now.
 
-use super::{Corridor, Reader, render};
+use super::{Corridor, Reader, render, sign_off};
 use crate::domain::consent::narrow;
 use crate::domain::ids::SendKey;
 use crate::domain::outbound::Content;
@@ -93,6 +93,7 @@ async fn called(corridor: &Corridor, key: SendKey) -> Result<Option<Called>, Sto
         (Some(inline), stored) => Some(narrow(stored.as_ref(), inline)),
         (None, stored) => stored,
     };
+    sign_off::known(store, &corridor.catalogue).await?;
     let carried = MessageFilter { merged_into: Some(key.message), limit: 1, ..MessageFilter::default() };
     let carries = !store.messages(&carried).await?.is_empty();
     Ok(Some(Called { message, call, patient, carries }))

@@ -379,7 +379,8 @@ async fn turn(corridor: &Corridor, lane: &Lane, whom: Whom) -> Option<Turn> {
 /// Renders as many as there are places for on the wire, and slots that lie near one another.
 async fn chunk(corridor: &Arc<Corridor>, lane: &Lane, whom: Whom, places: usize) -> VecDeque<Ready> {
     let most = lane.gate.round();
-    let hash: Arc<str> = corridor.catalogue.current().bundle_hash().into();
+    let catalogue = corridor.catalogue.current();
+    let hash: Arc<str> = catalogue.bundle_hash().into();
     let mut ready: Vec<Ready> = Vec::new();
     let mut back = Vec::new();
     let mut weight = 0;
@@ -404,7 +405,7 @@ async fn chunk(corridor: &Arc<Corridor>, lane: &Lane, whom: Whom, places: usize)
             }
         };
         // The templates may have been exchanged since it was planned.
-        let others = |one: &Planned| corridor.approved.is_other(&one.hand.facts, &hash);
+        let others = |one: &Planned| corridor.approved.is_other(&one.hand.facts, &catalogue);
         if others(&planned) || planned.riders.iter().any(others) {
             back.extend(planned.releases());
             continue;

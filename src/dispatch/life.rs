@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::failover::Alarm;
 use super::lane::Lane;
 use super::wall::Wall;
-use super::{Corridor, Setting, failover};
+use super::{Corridor, Setting, failover, sign_off};
 use crate::store::StoreError;
 
 /// Leases taken over in one go.
@@ -35,6 +35,9 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
         }
         if let Err(error) = failover::heed_holds(&corridor).await {
             tracing::warn!(%error, "holds could not be looked at");
+        }
+        if let Err(error) = sign_off::refresh(corridor.store.as_ref(), &corridor.catalogue).await {
+            tracing::warn!(%error, "sign-offs could not be read");
         }
         if let Err(error) = live(&corridor).await {
             tracing::warn!(%error, "no sign of life could be given");

@@ -35,6 +35,7 @@ mod retention;
 mod rules;
 mod send;
 mod settle;
+pub mod sign_off;
 mod spool;
 mod traces;
 mod wall;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::asking::Asking;
 use super::choice::{Choice, choose};
-use super::{Corridor, InHand, Planned, Reader, company};
+use super::{Corridor, InHand, Planned, Reader, company, sign_off};
 use crate::config::span;
 use crate::domain::ids::MessageId;
 use crate::domain::job::When;
@@ -99,7 +99,7 @@ struct Round {
 async fn decide_all(corridor: &Corridor, batch: Vec<InHand>, round: &mut Round) -> bool {
     let subjects: Vec<Subject> = batch.iter().map(subject).collect();
     let Some(directory) = read(corridor, &subjects).await else { return false };
-    if !corridor.approved.look_up(corridor, &batch).await {
+    if !corridor.approved.look_up(corridor, &batch).await || !signed_off_is_known(corridor).await {
         round.back.extend(batch.iter().map(|hand| hand.release(None)));
         return true;
     }
@@ -131,6 +131,12 @@ async fn decide_all(corridor: &Corridor, batch: Vec<InHand>, round: &mut Round) 
         super::traces::decided(corridor, id, (came_of_it, reason), from);
     }
     true
+}
+
+/// What people have signed off is read before the first text is chosen: what is not known would count as refused.
+async fn signed_off_is_known(corridor: &Corridor) -> bool {
+    let known = sign_off::known(corridor.store.as_ref(), &corridor.catalogue).await;
+    known.inspect_err(|error| tracing::warn!(%error, "sign-offs could not be read")).is_ok()
 }
 
 /// Asks until the ledger answers: what is in hand stays in hand through a short outage.
@@ -342,7 +348,7 @@ pub(super) fn judge(
     if let (true, Some((_, reason))) = (fitting.is_empty(), hand.unfit.first()) {
         return Judged::plain(Gate::Content, Verdict::GiveUp(*reason));
     }
-    let other = corridor.approved.is_other(&hand.facts, catalogue.bundle_hash());
+    let other = corridor.approved.is_other(&hand.facts, &catalogue);
     let unapproved = other.then(|| HoldView {
         until: directory.now.checked_add(UNAPPROVED).ok(),
         cause: Reason::AwaitingApproval,

@@ -26,6 +26,7 @@ pub mod problem;
 pub mod reader;
 pub mod receipt;
 pub mod reply;
+pub mod sign_off;
 pub mod status;
 pub mod wish;
 pub mod words;

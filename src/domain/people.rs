@@ -12,7 +12,7 @@ words! {
         Operator = "operator",
         /// Looks after patients: work items, answers, campaigns.
         Coordinator = "coordinator",
-        /// Looks after patients, and lets campaigns of others go out.
+        /// Looks after patients, lets campaigns of others go out, and signs off texts.
         Approver = "approver",
         /// Everything, the audit log included.
         Admin = "admin",

@@ -161,6 +161,8 @@ fn act(method: Verb, path: &str) -> Option<String> {
         (Verb::Post, "/v1/dead/{id}/repair") => "dead.repair",
         (Verb::Post, "/v1/campaigns") => "campaign.create",
         (Verb::Post, "/v1/callbacks/retry") => "callback.retry",
+        (Verb::Post, "/v1/templates/{name}/sign-off") => "template.sign_off",
+        (Verb::Post, "/v1/templates/{name}/take-back") => "template.take_back",
         (Verb::Post, "/v1/patients/import") => "patient.import",
         (Verb::Put, "/v1/patients/{id}") => "patient.change",
         (Verb::Delete, "/v1/patients/{id}") => "patient.erase",

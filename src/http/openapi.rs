@@ -486,7 +486,7 @@ fn operations() -> Vec<(&'static str, Value)> {
             ]),
         ),
         ("Replayed", json!({"type": "object"})),
-        ("Templates", object(&[("bundle_hash", text()), ("templates", list(json!({"type": "object"})))])),
+        ("Templates", object(&[("bundle_hash", text()), ("templates", list(reference("Template")))])),
         (
             "Preview",
             strict(&[
@@ -496,6 +496,9 @@ fn operations() -> Vec<(&'static str, Value)> {
                 ("site?", text()),
             ]),
         ),
+        ("Template", json!({"type": "object"})),
+        ("SignOff", strict(&[("locale", text()), ("hash", text()), ("note", text())])),
+        ("TakeBack", strict(&[("locale", text()), ("note", text())])),
         ("Previews", object(&[("template", text()), ("previews", list(json!({"type": "object"})))])),
         (
             "Providers",

@@ -23,13 +23,14 @@ const COORDINATES: &[Scope] = &[
     Scope::CampaignsWrite,
 ];
 
-/// Lets go out what others have planned: neither plans nor starts, so that nobody does both.
+/// Lets go out what others have planned or written: neither plans nor starts, so that nobody does both.
 const APPROVES: &[Scope] = &[
     Scope::MessagesRead,
     Scope::TemplatesRead,
     Scope::WorkWrite,
     Scope::PatientsRead,
     Scope::CampaignsApprove,
+    Scope::TemplatesApprove,
 ];
 
 /// The scopes of a role.
@@ -58,6 +59,9 @@ mod tests {
             (Role::Coordinator, Scope::CampaignsWrite, Scope::CampaignsApprove),
             (Role::Approver, Scope::CampaignsApprove, Scope::CampaignsWrite),
             (Role::Approver, Scope::WorkWrite, Scope::HoldsWrite),
+            (Role::Approver, Scope::TemplatesApprove, Scope::PatientsWrite),
+            (Role::Coordinator, Scope::CampaignsWrite, Scope::TemplatesApprove),
+            (Role::Operator, Scope::HoldsWrite, Scope::TemplatesApprove),
             (Role::Admin, Scope::PatientsWrite, Scope::Admin),
         ] {
             assert!(scopes(role).contains(&has), "{role} {has}");

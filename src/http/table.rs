@@ -720,6 +720,42 @@ const ROUTES: &[Route] = &[
         },
     },
     Route {
+        method: Verb::Post,
+        path: "/v1/templates/{name}/sign-off",
+        door: Door::AnyOf(&[Scope::TemplatesApprove]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(templates::sign_off(call)),
+        doc: Doc {
+            summary: "Answer for the texts of one locale, by the hash that their previews show; it ends when one of them changes",
+            query: &[],
+            body: "SignOff",
+            answers: &[
+                (200, "as the template stands now", "Template"),
+                (409, "the texts are not those that were read", "Problem"),
+                (422, "rules that the request breaks", "Problem"),
+            ],
+        },
+    },
+    Route {
+        method: Verb::Post,
+        path: "/v1/templates/{name}/take-back",
+        door: Door::AnyOf(&[Scope::TemplatesApprove]),
+        takes: &[Media::Json],
+        streams: false,
+        run: |call| Box::pin(templates::take_back(call)),
+        doc: Doc {
+            summary: "Take back whatever texts of one locale are signed off",
+            query: &[],
+            body: "TakeBack",
+            answers: &[
+                (200, "as the template stands now", "Template"),
+                (409, "none are signed off", "Problem"),
+                (422, "rules that the request breaks", "Problem"),
+            ],
+        },
+    },
+    Route {
         method: Verb::Get,
         path: "/v1/providers",
         door: Door::AnyOf(&[Scope::MessagesRead]),

@@ -6,17 +6,32 @@ use serde_json::{Map, Value, json};
 use super::jobs::one;
 use super::problem::{Answer, Fail, Kind};
 use super::route::{Call, json as answer};
+use crate::dispatch::sign_off::{self, Unsigned};
 use crate::dispatch::site_context;
 use crate::domain::ids::{SiteId, TemplateName};
 use crate::domain::job::MAX_JOB_BYTES;
 use crate::domain::problem::Problem;
+use crate::domain::reader::{Fields, Slot};
+use crate::domain::sign_off::Word;
 use crate::domain::words::{Channel, Reason};
-use crate::template::{LintOptions, Preview, Sample, SiteContext, Template, lint, preview as render};
+use crate::template::{
+    Catalogue, LintOptions, Preview, Sample, SiteContext, Template, lint, preview as render,
+};
+
+/// Characters of a locale's name.
+const LOCALE: usize = 35;
+/// Characters of a note on a sign-off.
+const NOTE: usize = 200;
+/// Characters of a hash.
+const HASH: usize = 64;
 
 /// `GET /v1/templates`.
 pub(super) async fn list(call: Call) -> Answer {
-    let catalogue = call.shared.parts.catalogue.current();
-    let templates: Vec<Value> = catalogue.templates().map(show).collect();
+    let parts = &call.shared.parts;
+    // Another worker may have taken a sign-off a moment ago.
+    sign_off::refresh(parts.intake.store.as_ref(), &parts.catalogue).await?;
+    let catalogue = parts.catalogue.current();
+    let templates: Vec<Value> = catalogue.templates().map(|template| show(&catalogue, template)).collect();
     answer(StatusCode::OK, &json!({"bundle_hash": catalogue.bundle_hash(), "templates": templates}))
 }
 
@@ -30,7 +45,7 @@ pub(super) async fn preview(mut call: Call) -> Answer {
         .form(|fields| {
             let sample = fields.read("sample", |slot| slot.word(Sample::ALL, Sample::as_str));
             let channel = fields.read("channel", |slot| slot.word(Channel::ALL, Channel::as_str));
-            let locale = fields.read("locale", |slot| slot.text(35));
+            let locale = fields.read("locale", |slot| slot.text(LOCALE));
             let site = fields.read("site", |slot| slot.name(SiteId::parse, SiteId::RULE));
             Some((sample.unwrap_or(Sample::Typical), channel, locale, site))
         })
@@ -47,9 +62,73 @@ pub(super) async fn preview(mut call: Call) -> Answer {
         .iter()
         .filter(|preview| channel.is_none_or(|channel| preview.channel == channel))
         .filter(|preview| locale.as_ref().is_none_or(|locale| preview.locale == *locale))
-        .map(shown)
+        .map(|preview| shown(template, preview))
         .collect();
     answer(StatusCode::OK, &json!({"template": template.name, "sample": sample, "previews": previews}))
+}
+
+/// `POST /v1/templates/{name}/sign-off`: of the texts that somebody has read, by their hash.
+pub(super) async fn sign_off(mut call: Call) -> Answer {
+    let name = signed(&call)?;
+    let (locale, hash, note) = call
+        .form(|fields| {
+            let hash = fields.need("hash", |slot| slot.text(HASH));
+            let (locale, note) = said(fields)?;
+            Some((locale, hash?, note))
+        })
+        .await?;
+    let (store, catalogue) = (call.shared.parts.intake.store.as_ref(), &call.shared.parts.catalogue);
+    let word = Word { template: &name, locale: &locale, by: call.caller.name(), note: &note };
+    sign_off::sign_off(store, catalogue, &word, Some(&hash)).await?;
+    call.note.say(format!("{locale} {hash}: {note}"));
+    now(&call, &name)
+}
+
+/// `POST /v1/templates/{name}/take-back`.
+pub(super) async fn take_back(mut call: Call) -> Answer {
+    let name = signed(&call)?;
+    let (locale, note) = call.form(said).await?;
+    let (store, catalogue) = (call.shared.parts.intake.store.as_ref(), &call.shared.parts.catalogue);
+    let word = Word { template: &name, locale: &locale, by: call.caller.name(), note: &note };
+    sign_off::take_back(store, catalogue, &word).await?;
+    call.note.say(format!("{locale}: {note}"));
+    now(&call, &name)
+}
+
+/// The template in the path, for whom it may concern: a text is one for all sites and all sources.
+fn signed(call: &Call) -> Result<TemplateName, Fail> {
+    call.caller.needs_every_site("texts are the same for all sites")?;
+    if call.caller.sources().is_some() {
+        return Err(Fail::new(Kind::Forbidden, "texts are for all sources; this token stands for some"));
+    }
+    TemplateName::parse(call.param("name")).ok_or_else(|| Fail::not_found("template"))
+}
+
+/// Of which locale, and what somebody says.
+fn said(fields: &mut Fields<'_>) -> Option<(String, String)> {
+    let text = |most: usize| move |slot: Slot<'_>| slot.text(most);
+    let (locale, note) = (fields.need("locale", text(LOCALE)), fields.need("note", text(NOTE)));
+    Some((locale?, note?))
+}
+
+/// The template as it stands now.
+fn now(call: &Call, name: &TemplateName) -> Answer {
+    let catalogue = call.shared.parts.catalogue.current();
+    let template = catalogue.get(name).ok_or_else(|| Fail::not_found("template"))?;
+    answer(StatusCode::OK, &show(&catalogue, template))
+}
+
+impl From<Unsigned> for Fail {
+    fn from(refused: Unsigned) -> Self {
+        match refused {
+            Unsigned::Unknown => Self::not_found("template"),
+            Unsigned::Not(problem) if problem.reason == Reason::Conflict => {
+                Self::because(Kind::Conflict, problem)
+            }
+            Unsigned::Not(problem) => Self::invalid(vec![problem]),
+            Unsigned::Store(error) => error.into(),
+        }
+    }
 }
 
 /// `POST /v1/templates/{name}/send`: a job that need not name its template.
@@ -96,7 +175,7 @@ pub(super) async fn linted(call: Call) -> Answer {
     answer(StatusCode::OK, &json!({"template": template, "findings": findings}))
 }
 
-fn show(template: &Template) -> Value {
+fn show(catalogue: &Catalogue, template: &Template) -> Value {
     let manifest = &template.manifest;
     let variables: Map<String, Value> = manifest
         .variables
@@ -114,13 +193,17 @@ fn show(template: &Template) -> Value {
         "purposes": manifest.purposes, "priority": manifest.priority, "phi": manifest.phi,
         "channels": manifest.channels, "locales": template.locales().collect::<Vec<_>>(),
         "approved": manifest.approved, "variables": variables,
+        "texts": template.locales().map(|locale| sign_off::shown(catalogue, template, locale)).collect::<Vec<_>>(),
     })
 }
 
-fn shown(preview: &Preview) -> Value {
+fn shown(template: &Template, preview: &Preview) -> Value {
     let texts: Map<String, Value> =
         preview.texts().into_iter().map(|(part, text)| (part.to_owned(), text.into())).collect();
-    let mut out = json!({"channel": preview.channel, "locale": preview.locale, "short": preview.short});
+    let mut out = json!({
+        "channel": preview.channel, "locale": preview.locale, "short": preview.short,
+        "hash": template.hash(&preview.locale),
+    });
     let more = match &preview.result {
         Ok(rendered) => json!({"segments": rendered.segments, "texts": texts}),
         Err(error) => json!({"reason": error.reason, "errors": error.problems}),

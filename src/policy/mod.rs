@@ -16,6 +16,7 @@ pub mod question;
 pub mod reply;
 pub mod retry;
 pub mod routes;
+pub mod sign_off;
 pub mod surge;
 pub mod watch;
 mod ways;

@@ -41,6 +41,7 @@ use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
 use crate::domain::problem::Problem;
 use crate::domain::receipt::Receipt;
+use crate::domain::sign_off::{SignOffs, Word};
 use crate::domain::words::Reason;
 use audit::{AuditEntry, AuditFilter, AuditRow};
 use people::{Recognised, Session, SessionHash, SessionLimits, User, UserChange, Vouched};
@@ -290,6 +291,15 @@ pub trait Store:
 
     /// Holds in force, and those whose messages wait for review.
     async fn holds(&self) -> Result<Vec<HoldRow>>;
+
+    /// Writes that somebody answers for the texts with this hash; of each locale of a template the last few words are kept.
+    async fn sign_off(&self, word: &Word<'_>, hash: &str) -> Result<()>;
+
+    /// Takes back whatever texts of the locale are signed off. False: none are.
+    async fn take_back_sign_off(&self, word: &Word<'_>) -> Result<bool>;
+
+    /// What people say of the texts of templates.
+    async fn sign_offs(&self) -> Result<SignOffs>;
 
     /// Work items by filter, newest first.
     async fn work_items(&self, filter: &WorkFilter) -> Result<Vec<WorkItem>>;

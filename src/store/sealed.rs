@@ -224,7 +224,7 @@ pub const OPEN: &[(&str, &str)] = &[
     ("*.shard", "a number"),
     ("*.key", "a provider's or sender's limit; of alerts: the trouble and what it is about"),
     ("*.what", "words of ours, such as 'stop appointment sms', or a status"),
-    ("*.hash", "SHA-256 of an entry of the audit log and all before it"),
+    ("*.hash", "SHA-256: of an entry of the audit log and all before it, of texts of a template"),
     ("*.who", "an account, a token's name, a user of the system"),
     ("*.act", "a word of a closed set"),
     ("*.callback", "a source's name"),
@@ -269,7 +269,7 @@ pub const OPEN: &[(&str, &str)] = &[
         "the sum of the digests of all who are meant: of more than a few it tells nothing",
     ),
     ("campaigns.approved_by", "an account"),
-    ("campaigns.approved_texts", "SHA-256 of a bundle of templates"),
+    ("campaigns.approved_texts", "SHA-256 of a bundle of templates, and languages"),
     ("campaigns.approved_hash", "SHA-256 of plan, audience and texts together"),
     ("users.role", "a word of a closed set"),
     ("users.sites", "places of ours"),
@@ -300,6 +300,8 @@ pub const OPEN: &[(&str, &str)] = &[
     ("alerts.snoozed_by", "an account"),
     ("parked.routing_key", "a word of a closed set"),
     ("campaigns.changed_by", "accounts"),
+    ("template_sign_offs.locale", "a language"),
+    ("template_sign_offs.note", "staff's words about a text, shown beside it"),
 ];
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use handlebars::Handlebars;
 
 use crate::domain::ids::TemplateName;
 use crate::domain::reply::Offer;
+use crate::domain::sign_off::SignOffs;
 use crate::domain::words::Channel;
+use crate::policy::sign_off::Standing;
 
 use super::compile::{self, Compiled};
 use super::files::{self, Files};
@@ -18,14 +20,17 @@ use super::formatters::{Tongue, tongue};
 use super::manifest::Manifest;
 use super::part::{Escape, Part};
 
-/// A checked set of templates. It never changes: a reload makes a new one.
-#[derive(Debug)]
+/// A checked set of templates, and what people have signed off. It never changes: a reload, and another sign-off, make
+/// a new one.
+#[derive(Clone, Debug)]
 pub struct Catalogue {
-    templates: BTreeMap<TemplateName, Template>,
-    compiled: BTreeMap<String, Compiled>,
+    templates: Arc<BTreeMap<TemplateName, Template>>,
+    compiled: Arc<BTreeMap<String, Compiled>>,
     /// What was noticed while loading and is no error.
-    remarks: Vec<Finding>,
-    bundle_hash: String,
+    remarks: Arc<[Finding]>,
+    bundle_hash: Arc<str>,
+    /// `None`: the ledger was not asked.
+    sign_offs: Option<Arc<SignOffs>>,
 }
 
 /// One template with what it has in each locale.
@@ -44,6 +49,8 @@ struct LocaleTexts {
     tongue: Tongue,
     /// The text's name in the compiled registry.
     parts: BTreeMap<Part, String>,
+    /// SHA-256 of all that is read in it: its texts, and the partials and layouts that they use.
+    hash: String,
 }
 
 impl Catalogue {
@@ -67,7 +74,60 @@ impl Catalogue {
             findings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
             return Err(findings);
         }
-        Ok(Self { templates, compiled, remarks: findings, bundle_hash: files::hash(files) })
+        Ok(Self {
+            templates: Arc::new(templates),
+            compiled: Arc::new(compiled),
+            remarks: findings.into(),
+            bundle_hash: files::hash(files).into(),
+            sign_offs: None,
+        })
+    }
+
+    /// The same texts, with what people have signed off.
+    #[must_use]
+    pub fn with_sign_offs(&self, sign_offs: SignOffs) -> Self {
+        Self { sign_offs: Some(Arc::new(sign_offs)), ..self.clone() }
+    }
+
+    /// Whether the ledger was asked what people have signed off; until then only what the files approve counts.
+    #[must_use]
+    pub const fn knows_sign_offs(&self) -> bool {
+        self.sign_offs.is_some()
+    }
+
+    /// Whether somebody answers for the texts of `locale`.
+    #[must_use]
+    pub fn standing(&self, template: &Template, locale: &str) -> Standing<'_> {
+        let said = self.sign_offs.as_ref().map_or(&[][..], |said| said.of(&template.name, locale));
+        let in_file = template.manifest.approved.contains(locale);
+        Standing::of(template.hash(locale).unwrap_or_default(), in_file, said)
+    }
+
+    /// What an approval of messages of this template is bound to: all texts, and those of its locales that are only said
+    /// because people have signed them off.
+    #[must_use]
+    pub fn said_by(&self, template: &TemplateName) -> String {
+        let mut said = self.bundle_hash().to_owned();
+        let Some(template) = self.get(template) else { return said };
+        let signed = |locale: &&str| {
+            !template.manifest.approved.contains(*locale) && self.standing(template, locale).is_approved()
+        };
+        for locale in template.locales().filter(signed) {
+            said.push('+');
+            said.push_str(locale);
+        }
+        said
+    }
+
+    /// Whether a real message may be rendered from `locale`: it has the texts, and somebody answers for them.
+    pub(super) fn is_usable(
+        &self,
+        template: &Template,
+        locale: &str,
+        channel: Channel,
+        drafts: bool,
+    ) -> bool {
+        template.has(locale, channel) && (drafts || self.standing(template, locale).is_approved())
     }
 
     /// SHA-256 of all files, as hex; it stands on every message that was rendered from this set.
@@ -108,6 +168,20 @@ impl Template {
         self.locales.get(locale).is_some_and(|texts| texts.has(channel))
     }
 
+    /// SHA-256 of all that is read in `locale`, as hex; `None` where there is nothing.
+    #[must_use]
+    pub fn hash(&self, locale: &str) -> Option<&str> {
+        self.locales.get(locale).map(|texts| texts.hash.as_str())
+    }
+
+    pub(super) fn know_hashes(&mut self, hashes: BTreeMap<String, String>) {
+        for (locale, hash) in hashes {
+            if let Some(texts) = self.locales.get_mut(&locale) {
+                texts.hash = hash;
+            }
+        }
+    }
+
     /// The channels for which the default locale has texts.
     pub fn channels(&self) -> impl Iterator<Item = Channel> {
         Channel::ALL.iter().copied().filter(|&channel| self.has(&self.manifest.default_locale, channel))
@@ -138,10 +212,9 @@ impl Template {
         self.locales.get(locale).is_some_and(|texts| texts.tongue.right_to_left)
     }
 
-    /// The locale whose texts a reader of `wish` (BCP-47) understands: the same tag, else the same language in
+    /// The `usable` locale whose texts a reader of `wish` (BCP-47) understands: the same tag, else the same language in
     /// the same script, of the same region where there is one.
-    pub(super) fn locale_for(&self, wish: &str, channel: Channel, drafts: bool) -> Option<&str> {
-        let usable = |name: &&String| self.is_usable(name, channel, drafts);
+    pub(super) fn locale_for(&self, wish: &str, usable: impl Fn(&str) -> bool) -> Option<&str> {
         if let Some((name, _)) = self.locales.get_key_value(wish).filter(|(name, _)| usable(name)) {
             return Some(name);
         }
@@ -158,11 +231,6 @@ impl Template {
                 Some(_) => 2,
             })
             .map(|(name, _)| name.as_str())
-    }
-
-    /// Whether a real message may be rendered from `locale`: it has the texts, and somebody approved them.
-    pub(super) fn is_usable(&self, locale: &str, channel: Channel, drafts: bool) -> bool {
-        self.has(locale, channel) && (drafts || self.manifest.approved.contains(locale))
     }
 }
 
@@ -198,9 +266,16 @@ impl SharedCatalogue {
         let new = Catalogue::load(&self.dir)?;
         let changed = new.bundle_hash != self.current.load().bundle_hash;
         if changed {
-            self.current.store(Arc::new(new));
+            self.current.rcu(|old| Catalogue { sign_offs: old.sign_offs.clone(), ..new.clone() });
         }
         Ok(changed)
+    }
+
+    /// From now on these count as what people have signed off.
+    pub fn heed(&self, sign_offs: &SignOffs) {
+        if self.current.load().sign_offs.as_deref() != Some(sign_offs) {
+            self.current.rcu(|old| old.with_sign_offs(sign_offs.clone()));
+        }
     }
 
     /// The set in use. Keep it for one message, not for ever.
@@ -240,8 +315,11 @@ fn template(
             findings.push(stray(&format!("{folder}/{path}")));
             continue;
         };
-        let texts =
-            locales.entry(locale.to_owned()).or_insert(LocaleTexts { tongue, parts: BTreeMap::new() });
+        let texts = locales.entry(locale.to_owned()).or_insert(LocaleTexts {
+            tongue,
+            parts: BTreeMap::new(),
+            hash: String::new(),
+        });
         texts.parts.insert(part, format!("{name}/{part}"));
     }
     let Some((_, text)) = contents.iter().find(|(path, _)| *path == "template.toml") else {

@@ -9,18 +9,20 @@ use crate::domain::ids::TemplateName;
 use crate::domain::words::Channel;
 
 use super::catalogue::Template;
-use super::files::Files;
+use super::files::{self, Files};
 use super::finding::{Finding, Severity};
 use super::formatters::tongue;
 use super::helpers;
 use super::part::{Escape, Part, escape_xml};
-use super::scan::{Scan, Scope, circles};
+use super::scan::{Scan, Scope, circles, with_included};
 
 /// The texts of one locale, ready to render.
 pub(super) struct Compiled {
     plain: Handlebars<'static>,
     html: Handlebars<'static>,
     xml: Handlebars<'static>,
+    /// Which partials each partial includes.
+    includes: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl fmt::Debug for Compiled {
@@ -31,7 +33,12 @@ impl fmt::Debug for Compiled {
 
 impl Compiled {
     fn new() -> Self {
-        Self { plain: registry(Escape::None), html: registry(Escape::Html), xml: registry(Escape::Xml) }
+        Self {
+            plain: registry(Escape::None),
+            html: registry(Escape::Html),
+            xml: registry(Escape::Xml),
+            includes: BTreeMap::new(),
+        }
     }
 
     pub(super) const fn registry(&self, escape: Escape) -> &Handlebars<'static> {
@@ -77,7 +84,7 @@ struct Shared<'a> {
     text: Text,
 }
 
-/// Compiles all of `files`; what is wrong goes to `findings`.
+/// Compiles all of `files`, and tells each template the hashes of its texts; what is wrong goes to `findings`.
 pub(super) fn compile(
     files: &Files,
     templates: &mut BTreeMap<TemplateName, Template>,
@@ -91,23 +98,27 @@ pub(super) fn compile(
         }
     }
     for template in templates.values_mut() {
-        let asking = texts(template, files, &shared, &mut compiled, findings);
+        let (asking, hashes) = texts(template, files, &shared, &mut compiled, findings);
         template.set_asking(asking);
+        template.know_hashes(hashes);
     }
     compiled
 }
 
-/// Compiles the texts of a template; answers the channels over which they offer its answers.
+/// Compiles the texts of a template; answers the channels over which they offer its answers, and what each locale says as
+/// one hash.
 fn texts(
     template: &Template,
     files: &Files,
     shared: &[Shared<'_>],
     compiled: &mut BTreeMap<String, Compiled>,
     findings: &mut Vec<Finding>,
-) -> BTreeSet<Channel> {
-    let (mut used, mut offering) = (BTreeSet::new(), Vec::new());
+) -> (BTreeSet<Channel>, BTreeMap<String, String>) {
+    let (mut used, mut offering, mut hashes) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
     for locale in template.locales() {
-        let known = visible(locale, shared).into_keys().map(str::to_owned).collect();
+        let visible = visible(locale, shared);
+        let known = visible.keys().map(|name| (*name).to_owned()).collect();
+        let (mut read, mut included) = (Vec::new(), BTreeSet::new());
         for &part in Part::ALL {
             let Some(name) = template.text(locale, part) else { continue };
             let path = format!("{}/{locale}/{part}.hbs", template.name);
@@ -119,12 +130,20 @@ fn texts(
             let answers = if by.is_some() { template.manifest.answers.as_slice() } else { &[] };
             let scan = Scan::of(&text, &Scope { file: &path, variables, partials: &known, answers, by });
             findings.extend(scan.findings);
-            offering.extend(by.map(|by| (by, path, scan.offered)));
+            offering.extend(by.map(|by| (by, path.clone(), scan.offered)));
             used.extend(scan.used);
+            included.extend(scan.includes);
+            read.push(path);
             if let Some(compiled) = compiled.get_mut(locale) {
                 compiled.add(name, part, text);
             }
         }
+        if let Some(compiled) = compiled.get(locale) {
+            let included = with_included(&compiled.includes, included);
+            let shared = included.iter().filter_map(|name| visible.get(name.as_str()));
+            read.extend(shared.map(|shared| shared.path.to_owned()));
+        }
+        hashes.insert(locale.to_owned(), hash(files, &read));
     }
     let manifest = &template.manifest;
     used.extend(manifest.expires_from.iter().chain(&manifest.remote_from).cloned());
@@ -134,7 +153,7 @@ fn texts(
         let finding = Finding::error(&file, None, "unused-variable", message, "remove it, or use it");
         findings.push(finding.with_severity(Severity::Warning));
     }
-    asking(template, &offering, findings)
+    (asking(template, &offering, findings), hashes)
 }
 
 /// The channels over which the template's answers are offered, each by all its texts and all of them: by every text
@@ -158,6 +177,12 @@ fn asking(
         }
     }
     asking
+}
+
+/// Of exactly the files at these paths.
+fn hash(files: &Files, paths: &[String]) -> String {
+    let those = paths.iter().filter_map(|path| Some((path.clone(), files.get(path)?.clone())));
+    files::hash(&those.collect())
 }
 
 fn parse(path: &str, source: &str, findings: &mut Vec<Finding>) -> Option<Text> {
@@ -275,5 +300,6 @@ fn with_partials(locale: &str, shared: &[Shared<'_>], findings: &mut Vec<Finding
             findings.push(finding);
         }
     }
+    compiled.includes = includes;
     compiled
 }

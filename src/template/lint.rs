@@ -3,6 +3,7 @@
 //! It looks at the rendered samples, not at the source: what counts is what arrives.
 
 use crate::domain::words::Channel;
+use crate::policy::sign_off::Standing;
 
 use super::catalogue::{Catalogue, Template};
 use super::finding::{Finding, Severity};
@@ -34,7 +35,7 @@ impl Default for LintOptions {
 pub fn lint(catalogue: &Catalogue, options: &LintOptions) -> Vec<Finding> {
     let mut findings = catalogue.remarks().to_vec();
     for template in catalogue.templates() {
-        coverage(template, &mut findings);
+        coverage(catalogue, template, &mut findings);
         for &sample in Sample::ALL {
             for preview in preview(catalogue, template, sample, &options.site) {
                 text(template, &preview, options, &mut findings);
@@ -48,7 +49,7 @@ pub fn lint(catalogue: &Catalogue, options: &LintOptions) -> Vec<Finding> {
 }
 
 /// Which channels and locales are missing or not approved.
-fn coverage(template: &Template, findings: &mut Vec<Finding>) {
+fn coverage(catalogue: &Catalogue, template: &Template, findings: &mut Vec<Finding>) {
     let manifest = template.name.as_str();
     for locale in template.locales() {
         if template.manifest.digest && template.text(locale, Part::Also).is_none() {
@@ -67,10 +68,27 @@ fn coverage(template: &Template, findings: &mut Vec<Finding>) {
                     .with_severity(Severity::Warning),
             );
         }
-        if !template.manifest.approved.contains(locale) {
+        let standing = catalogue.standing(template, locale);
+        if !standing.is_approved() {
             let file = format!("{manifest}/template.toml");
-            let message = format!("{locale} is not approved and is sent in tests only");
-            let cure = "add it to `approved` once somebody answers for its texts";
+            let message = match standing {
+                Standing::Changed(_) => {
+                    format!("{locale} has changed since it was signed off, and is sent in tests only")
+                }
+                Standing::TakenBack(_) => {
+                    format!("{locale} is sent in tests only: its sign-off was taken back")
+                }
+                _ if !catalogue.knows_sign_offs() => {
+                    format!(
+                        "{locale} is not in `approved`: unless it was signed off, it is sent in tests only"
+                    )
+                }
+                _ => format!("{locale} is not approved and is sent in tests only"),
+            };
+            let cure = format!(
+                "once somebody answers for its texts: sign it off in the console, or by `outreachd template \
+                 sign-off {manifest} {locale} --note WHY`, or add it to `approved`"
+            );
             findings.push(
                 Finding::error(&file, None, "not-approved", message, cure).with_severity(Severity::Warning),
             );

@@ -54,7 +54,7 @@ pub struct Manifest {
     pub channels: Vec<Channel>,
     pub default_locale: String,
     pub on_missing_locale: OnMissingLocale,
-    /// Locales whose texts somebody answers for; others are sent in tests only.
+    /// Locales whose texts somebody answers for; others are sent in tests only, unless people have signed them off.
     pub approved: BTreeSet<String>,
     /// The datetime variable after which the message is of no use.
     pub expires_from: Option<String>,

@@ -2,7 +2,9 @@
 //!
 //! A template is a folder: `template.toml` (what it is for, which variables it takes) and one folder per locale
 //! with one Handlebars text per channel. A [`Catalogue`] is loaded and checked as a whole, compiled once, and
-//! renders in microseconds. Three promises hold whatever the data:
+//! renders in microseconds. Real messages are made only of texts that somebody answers for: the template's file names
+//! the locale, or people have signed off exactly these texts ([`crate::policy::sign_off`]). Three promises hold whatever
+//! the data:
 //!
 //! - **Data is never evaluated.** `{{ }}` in a value is text. Values are escaped for the channel they go to.
 //! - **No message with a hole in it.** A missing, null, mistyped or undeclared variable refuses the message and

@@ -185,9 +185,33 @@ impl Catalogue {
             .manifest
             .check_data(request.data)
             .map_err(|problems| RenderError { reason: Reason::BadData, problems })?;
-        let (locale, format) = choose_locale(template, request)?;
+        let (locale, format) = self.choose_locale(template, request)?;
         let context = context(request, also, template, locale, &format);
         Ok(Page { catalogue: self, template, locale, context, also })
+    }
+
+    /// The locale of the texts, and the tag by which dates and numbers are written.
+    fn choose_locale<'t>(
+        &self,
+        template: &'t Template,
+        request: &RenderRequest<'_>,
+    ) -> Result<(&'t str, String), RenderError> {
+        let drafts = request.drafts || request.test;
+        let usable = |locale: &str| self.is_usable(template, locale, request.channel, drafts);
+        for wish in request.languages {
+            if let Some(locale) = template.locale_for(wish, usable) {
+                return Ok((locale, format_tag(locale, Some(wish), request.region)));
+            }
+        }
+        let default = template.manifest.default_locale.as_str();
+        let refused =
+            template.manifest.on_missing_locale == OnMissingLocale::Refuse && !request.languages.is_empty();
+        if refused || !usable(default) {
+            let rule = format!("has no approved {} text that the recipient reads", request.channel);
+            let cure = "translate it and have it signed off, or leave this channel out";
+            return Err(RenderError::new(Reason::NoTranslation, template.name.to_string(), rule, cure));
+        }
+        Ok((default, format_tag(default, None, request.region)))
     }
 }
 
@@ -199,28 +223,6 @@ fn shows(content: &Content, url: &str) -> bool {
         // Nobody can type what a voice reads out.
         Content::Voice { .. } => false,
     }
-}
-
-/// The locale of the texts, and the tag by which dates and numbers are written.
-fn choose_locale<'t>(
-    template: &'t Template,
-    request: &RenderRequest<'_>,
-) -> Result<(&'t str, String), RenderError> {
-    let drafts = request.drafts || request.test;
-    for wish in request.languages {
-        if let Some(locale) = template.locale_for(wish, request.channel, drafts) {
-            return Ok((locale, format_tag(locale, Some(wish), request.region)));
-        }
-    }
-    let default = template.manifest.default_locale.as_str();
-    let refused =
-        template.manifest.on_missing_locale == OnMissingLocale::Refuse && !request.languages.is_empty();
-    if refused || !template.is_usable(default, request.channel, drafts) {
-        let rule = format!("has no approved {} text that the recipient reads", request.channel);
-        let cure = "translate and approve it, or leave this channel out";
-        return Err(RenderError::new(Reason::NoTranslation, template.name.to_string(), rule, cure));
-    }
-    Ok((default, format_tag(default, None, request.region)))
 }
 
 /// The recipient's own tag where it names a region, so that es-US reads "3:30 p. m." and es-ES "15:30"; else the

@@ -344,6 +344,21 @@ pub(super) fn circles(includes: &BTreeMap<String, BTreeSet<String>>) -> Vec<Stri
     includes.keys().filter(|name| reaches(includes, name, name, &mut BTreeSet::new())).cloned().collect()
 }
 
+/// Those of `from`, and all that they include, directly or by way of others.
+pub(super) fn with_included(
+    includes: &BTreeMap<String, BTreeSet<String>>,
+    from: BTreeSet<String>,
+) -> BTreeSet<String> {
+    let mut open: Vec<String> = from.into_iter().collect();
+    let mut all = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        open.extend(includes.get(&name).into_iter().flatten().cloned());
+        all.insert(name);
+        open.retain(|name| !all.contains(name));
+    }
+    all
+}
+
 fn reaches<'a>(
     includes: &'a BTreeMap<String, BTreeSet<String>>,
     from: &str,

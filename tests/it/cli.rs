@@ -746,6 +746,39 @@ async fn templates_are_linted_and_previewed() {
 }
 
 #[tokio::test]
+async fn texts_are_signed_off_and_taken_back() {
+    let office = Office::migrated().await;
+    let texts = office.folder.path().join("texts");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("templates"), &texts);
+    let file = texts.join("preferences-changed/template.toml");
+    let toml = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, toml.replace("[\"en\", \"es\", \"zh-Hans\"]", "[\"en\"]")).unwrap();
+    let dir = texts.display().to_string();
+    let of = |act: &[&str]| office.run(&[&["template"], act, &["--dir", &dir]].concat());
+    let standing = || {
+        let rows = office.run(&["--json", "template", "sign-offs", "--dir", &dir]).json_lines();
+        let row =
+            rows.into_iter().find(|r| r["template"] == "preferences-changed" && r["locale"] == "es").unwrap();
+        (row["standing"].as_str().unwrap().to_owned(), row["approved"].as_bool().unwrap())
+    };
+    assert!(of(&["lint", "--quiet"]).good().contains("es is not in `approved`"));
+    assert_eq!(standing(), ("open".to_owned(), false));
+    let sign = ["sign-off", "preferences-changed", "es", "--note", "read\u{1b} by cleo"];
+    assert!(of(&sign).good().contains("preferences-changed es: signed off"));
+    assert_eq!(standing(), ("signed_off".to_owned(), true));
+    let listed = of(&["sign-offs"]).good();
+    assert!(listed.contains("read  by cleo") && listed.contains("approved in its file"), "{listed}");
+    let back = of(&[&sign[..], &["--take-back"]].concat()).good();
+    assert!(back.contains("preferences-changed es: taken back"), "{back}");
+    assert_eq!(standing(), ("taken_back".to_owned(), false));
+    assert!(of(&[&sign[..], &["--take-back"]].concat()).bad().contains("is not signed off"));
+    assert!(of(&["sign-off", "nothing", "es", "--note", "x"]).bad().contains("no such template"));
+    assert!(of(&["sign-off", "preferences-changed", "fr", "--note", "x"]).bad().contains("en, es, zh-Hans"));
+    let acts = office.run(&["audit", "list"]).good();
+    assert!(acts.contains("template.sign_off") && acts.contains("template.take_back"), "{acts}");
+}
+
+#[tokio::test]
 async fn every_command_explains_itself_with_an_example() {
     let office = Office::open().await;
     for command in [
@@ -772,6 +805,8 @@ async fn every_command_explains_itself_with_an_example() {
         "template list",
         "template lint",
         "template preview",
+        "template sign-off",
+        "template sign-offs",
         "dead list",
         "dead show",
         "dead replay",

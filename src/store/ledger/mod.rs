@@ -36,6 +36,7 @@ mod recover;
 mod replies;
 mod reseal;
 mod retention;
+mod sign_offs;
 mod statuses;
 mod take_back;
 mod witness;
@@ -65,6 +66,7 @@ use crate::domain::job::Cancel;
 use crate::domain::page::PageHash;
 use crate::domain::patient::Patient;
 use crate::domain::receipt::Receipt;
+use crate::domain::sign_off::{SignOffs, Word};
 
 /// The ledger in one database.
 #[derive(Debug)]
@@ -379,6 +381,15 @@ impl<E: Engine> Store for Ledger<E> {
     }
     async fn holds(&self) -> Result<Vec<HoldRow>> {
         self.standing_holds().await
+    }
+    async fn sign_off(&self, word: &Word<'_>, hash: &str) -> Result<()> {
+        self.write_sign_off(word, hash).await
+    }
+    async fn take_back_sign_off(&self, word: &Word<'_>) -> Result<bool> {
+        self.end_sign_offs(word).await
+    }
+    async fn sign_offs(&self) -> Result<SignOffs> {
+        self.all_sign_offs().await
     }
     async fn work_items(&self, filter: &WorkFilter) -> Result<Vec<WorkItem>> {
         self.list_work(filter).await

@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 
 use outreachd::app::{self, Worker};
 use outreachd::campaign::Wish;
-use outreachd::domain::campaign::{CampaignState, Pace, PaceUnit};
+use outreachd::dispatch::sign_off;
+use outreachd::domain::campaign::{CampaignState, Pace, PaceUnit, PauseReason};
+use outreachd::domain::ids::TemplateName;
 use outreachd::domain::job::When;
+use outreachd::domain::sign_off::Word;
 use serde_json::json;
 
 use super::{BOTH, Town, people, plan};
@@ -87,4 +90,50 @@ async fn a_worker_with_other_templates_sends_none_of_it() {
     assert_eq!(texts.len(), 1, "one text, which was approved: {texts:?}");
     second.stop().await;
     town.close().await;
+}
+
+/// A language that somebody signs off after the approval would be said to people who were to read another.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_signed_off_after_an_approval_is_approved_anew() {
+    for postgres in BOTH {
+        let folder = tempfile::tempdir().unwrap();
+        let templates = folder.path().to_owned();
+        let town = Town::open_with(postgres, |config| {
+            config.campaigns.approval_above = 0;
+            let shipped = config.templates.dir.join(".");
+            let copied = std::process::Command::new("cp").arg("-r").arg(shipped).arg(&templates).status();
+            assert!(copied.unwrap().success());
+            let file = templates.join("appointment-reminder/template.toml");
+            let text = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(&file, text.replace("\"en\", \"es\", \"zh-Hans\"", "\"en\"")).unwrap();
+            config.templates.dir = templates;
+        })
+        .await;
+        let more = json!({"canary": 0, "pace": {"per_minute": 600}});
+        town.office.create(&plan("said", more), "ann").await.unwrap();
+        town.bring("said", &people(1, 300)).await;
+        town.wish("said", "ann", Wish::Start).await.unwrap();
+        town.wish("said", "bob", Wish::Approve(300)).await.unwrap();
+        town.wish("said", "ann", Wish::Start).await.unwrap();
+        town.until_hits(3).await;
+        let (store, catalogue) = (town.office.store.as_ref(), &town.office.catalogue);
+        let sign = |template: &'static str| async move {
+            let template = TemplateName::parse(template).unwrap();
+            let word = Word { template: &template, locale: "es", by: "ben", note: "read" };
+            sign_off::sign_off(store, catalogue, &word, None).await.unwrap();
+        };
+        // Another template's texts are not its own.
+        sign("vaccine-invitation").await;
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(town.row("said").await.state, CampaignState::Running);
+        sign("appointment-reminder").await;
+        assert_eq!(town.until("said", CampaignState::Paused).await.reason, Some(PauseReason::ApprovalVoid));
+        town.wish("said", "bob", Wish::Approve(300)).await.unwrap();
+        let row = town.wish("said", "ann", Wish::Resume).await.unwrap();
+        assert_eq!(row.state, CampaignState::Running);
+        let before = town.hits();
+        town.until_hits(before + 3).await;
+        assert_eq!(town.row("said").await.state, CampaignState::Running);
+        town.close().await;
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::api::{Answer, Api, job, later, send};
 
 /// One token for each scope, two that should not work, and two that are bound to sources.
-const SCOPES: [&str; 12] = [
+const SCOPES: [&str; 13] = [
     "jobs:write",
     "jobs:emergency",
     "messages:read",
@@ -15,6 +15,7 @@ const SCOPES: [&str; 12] = [
     "patients:write",
     "holds:write",
     "templates:read",
+    "templates:approve",
     "work:write",
     "campaigns:write",
     "campaigns:approve",
@@ -187,6 +188,8 @@ async fn the_description_and_the_routes_are_the_same() {
         "/v1/work-items/{id}/release",
         "/v1/work-items/{id}/close",
         "/v1/templates/{name}/preview",
+        "/v1/templates/{name}/sign-off",
+        "/v1/templates/{name}/take-back",
         "/v1/messages/actions",
         "/v1/stream",
         "/u/{token}",

@@ -118,6 +118,8 @@ async fn no_answer_repeats_what_was_sent() {
         "/v1/callbacks/retry",
         "/v1/patients/P1/merge",
         "/v1/templates/appointment-reminder/preview",
+        "/v1/templates/appointment-reminder/sign-off",
+        "/v1/templates/appointment-reminder/take-back",
     ];
     for body in bodies {
         for path in posts {

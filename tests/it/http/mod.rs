@@ -15,4 +15,5 @@ pub(crate) mod pages;
 mod patients;
 mod people;
 mod second_person;
+mod sign_offs;
 mod work;

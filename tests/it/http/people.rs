@@ -144,6 +144,8 @@ const MATRIX: &[(&str, &str)] = &[
     ("POST /v1/templates/{name}/preview", "vocaA"),
     ("POST /v1/templates/{name}/send", "....A"),
     ("GET /v1/templates/{name}/lint", "vocaA"),
+    ("POST /v1/templates/{name}/sign-off", "...aA"),
+    ("POST /v1/templates/{name}/take-back", "...aA"),
     ("GET /v1/providers", "vocaA"),
     ("GET /v1/audit", "....A"),
     ("GET /metrics", "vocaA"),

@@ -32,6 +32,7 @@ mod recover;
 mod replies;
 mod schema;
 mod settle;
+mod sign_offs;
 mod take_back;
 mod take_over;
 mod throughput;
@@ -317,6 +318,9 @@ contract! {
         releasing_a_hold_wakes_what_it_held
         parked_bodies_are_listed_and_marked
         a_worker_is_seen
+    }
+    sign_offs {
+        a_sign_off_is_of_exactly_these_texts_until_it_is_taken_back
     }
     holds {
         a_hold_that_expires_what_it_held_ends_it

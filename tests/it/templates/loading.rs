@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use outreachd::domain::sign_off::SignOff;
 use outreachd::template::{Catalogue, LintOptions, SharedCatalogue, lint};
 
 use super::{files, load, manifest};
@@ -246,6 +247,140 @@ fn a_reload_that_fails_leaves_the_old_set_in_use() {
     fs::write(&text, [0xff, 0xfe]).unwrap();
     assert_eq!(shared.reload().unwrap_err()[0].rule, "encoding");
     assert!(SharedCatalogue::load(dir.path().join("nowhere")).is_err());
+}
+
+/// The hash of `note` in the locale, with some files changed.
+fn hash_of(changed: &[(&str, &str)], locale: &str) -> String {
+    let toml = manifest(X);
+    let mut pairs = vec![
+        ("note/template.toml", toml.as_str()),
+        ("note/en/sms.hbs", "{{data.x}}{{> name}}"),
+        ("note/es/sms.hbs", "{{data.x}}{{#> frame}}{{/frame}}"),
+        ("_partials/en/name.hbs", "{{> deeper}}"),
+        ("_partials/deeper.hbs", "1"),
+        ("_partials/en/unused.hbs", "2"),
+        ("_layouts/frame.hbs", "3{{> @partial-block}}"),
+    ];
+    pairs.retain(|(path, _)| !changed.iter().any(|(other, _)| other == path));
+    pairs.extend(changed);
+    load(&pairs).get(&super::note()).unwrap().hash(locale).unwrap().to_owned()
+}
+
+#[test]
+fn texts_are_others_once_anything_of_them_has_changed() {
+    let toml = manifest(X).replace("approved = [\"en\"]", "approved = [\"en\", \"es\"]");
+    let (en, es) = (hash_of(&[], "en"), hash_of(&[], "es"));
+    assert_eq!(en.len(), 64);
+    let table: [(&str, &str, bool, bool); 10] = [
+        ("note/en/sms.hbs", "{{data.x}}{{> name}}.", true, false),
+        ("note/en/sms.short.hbs", "{{data.x}}", true, false),
+        ("note/es/sms.hbs", "{{data.x}}", false, true),
+        ("_partials/en/name.hbs", "{{> deeper}}.", true, false),
+        ("_partials/deeper.hbs", "one", true, false),
+        // Another file in its place, though it says the same.
+        ("_partials/en/deeper.hbs", "1", true, false),
+        ("_partials/es/deeper.hbs", "one", false, false),
+        ("_partials/en/unused.hbs", "two", false, false),
+        ("_layouts/frame.hbs", "4{{> @partial-block}}", false, true),
+        // Who says that somebody answers for them changes none of them.
+        ("note/template.toml", &toml, false, false),
+    ];
+    for (path, text, changes_en, changes_es) in table {
+        let changed = [(path, text)];
+        assert_eq!(hash_of(&changed, "en") != en, changes_en, "en: {path}");
+        assert_eq!(hash_of(&changed, "es") != es, changes_es, "es: {path}");
+    }
+}
+
+/// What the ledger knows of one locale of `note`.
+fn signed(locale: &str, hash: &str, stands: bool) -> SignOff {
+    SignOff {
+        template: super::note(),
+        locale: locale.to_owned(),
+        hash: hash.to_owned(),
+        stands,
+        by: "ana".to_owned(),
+        at: jiff::Timestamp::UNIX_EPOCH,
+        note: String::new(),
+    }
+}
+
+#[test]
+fn what_people_have_signed_off_is_said_until_it_changes_or_is_taken_back() {
+    let toml = manifest(X);
+    let texts = [
+        ("note/template.toml", toml.as_str()),
+        ("note/en/sms.hbs", "en {{data.x}}"),
+        ("note/es/sms.hbs", "es {{data.x}}"),
+    ];
+    let catalogue = load(&texts);
+    let (template, data) = (super::note(), super::object(serde_json::json!({"x": "1"})));
+    let hash = |locale: &str| catalogue.get(&template).unwrap().hash(locale).unwrap().to_owned();
+    let said = |catalogue: &Catalogue| {
+        let mut wanted = super::request(&template, &data);
+        wanted.languages = &["es-MX"];
+        super::sms(&catalogue.render(&wanted).unwrap()).to_owned()
+    };
+    let warning = |catalogue: &Catalogue| {
+        let findings = lint(catalogue, &LintOptions::default());
+        findings.into_iter().find(|f| f.rule == "not-approved").map(|f| format!("{}; {}", f.message, f.cure))
+    };
+    let bundle = catalogue.bundle_hash().to_owned();
+    let table = [
+        (None, "en 1", "unless it was signed off"),
+        (Some(vec![]), "en 1", "es is not approved"),
+        (Some(vec![signed("es", &hash("es"), true)]), "es 1", ""),
+        (Some(vec![signed("es", &hash("es"), false)]), "en 1", "taken back"),
+        (Some(vec![signed("es", &hash("en"), true)]), "en 1", "has changed since"),
+        (Some(vec![signed("en", &hash("es"), true)]), "en 1", "es is not approved"),
+    ];
+    for (sign_offs, text, remark) in table {
+        let signed = sign_offs.map(|all| catalogue.with_sign_offs(all.into_iter().collect()));
+        let catalogue = signed.as_ref().unwrap_or(&catalogue);
+        assert_eq!(said(catalogue), text, "{remark}");
+        // A campaign's approval is bound to what people sign off, too.
+        let bound = if remark.is_empty() { format!("{bundle}+es") } else { bundle.clone() };
+        assert_eq!((catalogue.bundle_hash(), catalogue.said_by(&template)), (bundle.as_str(), bound));
+        match warning(catalogue) {
+            None => assert!(remark.is_empty()),
+            Some(found) => {
+                assert!(found.contains(remark) && !remark.is_empty(), "{remark}: {found}");
+                assert!(
+                    found.contains("template sign-off note es") && found.contains("add it to `approved`"),
+                    "{found}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reload_keeps_what_people_have_signed_off() {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in
+        [("template.toml", manifest(X).as_str()), ("en/sms.hbs", "{{data.x}}"), ("es/sms.hbs", "{{data.x}}")]
+    {
+        let path = dir.path().join("note").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let shared = SharedCatalogue::load(dir.path()).unwrap();
+    let standing = || {
+        let now = shared.current();
+        now.standing(now.get(&super::note()).unwrap(), "es").as_str()
+    };
+    assert!(!shared.current().knows_sign_offs());
+    let hash = shared.current().get(&super::note()).unwrap().hash("es").unwrap().to_owned();
+    shared.heed(&[signed("es", &hash, true)].into_iter().collect());
+    assert_eq!(standing(), "signed_off");
+    fs::write(dir.path().join("note/en/sms.hbs"), "{{data.x}}.").unwrap();
+    assert!(shared.reload().unwrap());
+    assert_eq!(standing(), "signed_off", "another text has changed");
+    fs::write(dir.path().join("note/es/sms.hbs"), "{{data.x}}.").unwrap();
+    assert!(shared.reload().unwrap());
+    assert_eq!(standing(), "changed");
+    shared.heed(&[].into_iter().collect());
+    assert_eq!((standing(), shared.current().knows_sign_offs()), ("open", true));
 }
 
 /// The rules that the lint finds broken in one text of a template.
