@@ -264,6 +264,28 @@ pub(super) async fn a_wrong_number_is_marked_for_whom_it_was_written_to(ledger: 
         ledger.upsert_patients(vec![sent]).await.unwrap();
         assert_eq!(stored(&ledger, "P2").await.contacts[0].status, expected);
     }
+    // Their record has the number for calls; that it takes texts only their job has said.
+    let mut called = patient("P3", "2026-01-01T00:00:00Z");
+    called.contacts = vec![contact(Channel::Voice, PHONE)];
+    ledger.upsert_patients(vec![called]).await.unwrap();
+    ledger.sent(job("d").patient("P3")).await;
+    assert_eq!(reply(&ledger, "SM3", "wrong number").await, Intent::WrongNumber);
+    assert_eq!(stored(&ledger, "P3").await.contacts[0].status, ContactStatus::Wrong);
+    let subject = Subject {
+        message: job("q").facts.id,
+        patient: patient_id("P3"),
+        inline_addresses: vec![Phi::new(PHONE)],
+        step: 0,
+        yields: false,
+    };
+    let entry = ledger.directory(&[subject]).await.unwrap().entries.remove(0);
+    let brought = entry.narrowed(&patient("P3", "2026-01-01T00:00:00Z"));
+    assert_eq!(brought.contacts[0].status, ContactStatus::Wrong);
+    let told = ledger.outbox(worker(), &[], 100).await.unwrap();
+    let theirs = told.iter().filter(|event| {
+        event.routing_key == "contact.wrong.ehr" && event.body.contains("\"patient_id\":\"P3\"")
+    });
+    assert_eq!(theirs.count(), 1, "told once");
 }
 
 pub(super) async fn a_language_is_theirs_whose_number_it_is(ledger: Ledger) {
