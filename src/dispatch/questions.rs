@@ -18,8 +18,8 @@ pub(super) async fn digits(corridor: &Corridor, planned: &Planned) -> Result<Opt
     let facts = &planned.hand.facts;
     let catalogue = corridor.catalogue.current();
     let offers = catalogue.get(&facts.template).map_or(&[][..], |template| &template.manifest.answers);
-    // Nobody answers a test.
-    if offers.is_empty() || planned.route.channel != Channel::Sms || facts.test {
+    // Nobody answers a test, and a pointer asks nothing.
+    if offers.is_empty() || planned.route.channel != Channel::Sms || facts.test || planned.pointer {
         return Ok(Some(Vec::new()));
     }
     let ask =

@@ -1,5 +1,5 @@
 //! What a machine that took a call may be told. Texts are not kept: it is rendered again from the job, the template
-//! and the patient, as they stand now.
+//! and the patient, as they stand now; of a call that only points to the portal, what points there.
 
 use super::{Corridor, Reader, render};
 use crate::domain::consent::narrow;
@@ -50,6 +50,7 @@ pub(super) async fn ask(corridor: &Corridor, key: SendKey) -> Result<Voicemail, 
         patient: &patient,
         reader: &reader,
         channel: Channel::Voice,
+        pointer: call.pointer,
     };
     Ok(match render::text(corridor, &text) {
         Ok(rendered) if matches!(rendered.content, Content::Voice { voicemail: Some(_), .. }) => {

@@ -60,6 +60,7 @@ const MIGRATIONS: Migrations = &[
     (30, "cheaper_rows", include_str!("../../../migrations/postgres/0030_cheaper_rows.sql")),
     (32, "history", include_str!("../../../migrations/postgres/0032_history.sql")),
     (34, "on_call", include_str!("../../../migrations/postgres/0034_on_call.sql")),
+    (35, "pointers", include_str!("../../../migrations/postgres/0035_pointers.sql")),
 ];
 
 impl PostgresStore {

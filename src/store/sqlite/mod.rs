@@ -84,6 +84,7 @@ const MIGRATIONS: Migrations = &[
     (30, "cheaper_rows", include_str!("../../../migrations/sqlite/0030_cheaper_rows.sql")),
     (32, "history", include_str!("../../../migrations/sqlite/0032_history.sql")),
     (34, "on_call", include_str!("../../../migrations/sqlite/0034_on_call.sql")),
+    (35, "pointers", include_str!("../../../migrations/sqlite/0035_pointers.sql")),
 ];
 
 const READERS: u32 = 4;
