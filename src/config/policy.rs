@@ -126,6 +126,8 @@ pub struct PhiPolicy {
     pub portal: PhiClass,
     /// From this class on a contact must be verified; a portal knows who reads.
     pub verified_from: PhiClass,
+    /// Who may not have a text is told that the portal has it.
+    pub pointer: bool,
 }
 
 /// When people decide for themselves.
@@ -282,6 +284,7 @@ impl PhiPolicy {
             voice: s.or("voice", one_of(), PhiClass::Limited),
             portal: s.or("portal", one_of(), PhiClass::Sensitive),
             verified_from: s.or("verified_from", one_of(), PhiClass::Sensitive),
+            pointer: s.or("pointer", Flag, true),
         }
     }
 }

@@ -37,29 +37,27 @@ pub fn rendered_again(
     let first = last.map(|attempt| attempt.locale.as_str()).or(patient.language.as_deref());
     let languages: Vec<&str> = first.into_iter().chain([fallback]).collect();
     let site = place.and_then(|id| site_context(config, id));
-    let rendered = catalogue
-        .render(&RenderRequest {
-            template: &facts.template,
-            channel,
-            languages: &languages,
-            data: &message.body.data,
-            patient: patient.name.as_ref(),
-            recipient: RecipientContext {
-                timezone: patient.timezone.as_deref(),
-                ..RecipientContext::PATIENT
-            },
-            site: site.as_ref(),
-            organisation: &config.organisation.name,
-            is_change: facts.is_change,
-            test: facts.test,
-            drafts: facts.test,
-            keypad: false,
-            mailbox: false,
-            digits: &[],
-            unsubscribe_url: None,
-            region: Some(section.map_or(config.organisation.default_region.as_str(), |s| s.region.as_str())),
-        })
-        .map_err(|error| error.to_string())?;
+    let request = RenderRequest {
+        template: &facts.template,
+        channel,
+        languages: &languages,
+        data: &message.body.data,
+        patient: patient.name.as_ref(),
+        recipient: RecipientContext { timezone: patient.timezone.as_deref(), ..RecipientContext::PATIENT },
+        site: site.as_ref(),
+        organisation: &config.organisation.name,
+        is_change: facts.is_change,
+        test: facts.test,
+        drafts: facts.test,
+        keypad: false,
+        mailbox: false,
+        digits: &[],
+        unsubscribe_url: None,
+        region: Some(section.map_or(config.organisation.default_region.as_str(), |s| s.region.as_str())),
+    };
+    let points = last.is_some_and(|attempt| attempt.pointer);
+    let rendered = if points { catalogue.render_pointer(&request) } else { catalogue.render(&request) };
+    let rendered = rendered.map_err(|error| error.to_string())?;
     let texts = match rendered.content {
         Content::Sms { text, .. } => vec![("sms", text)],
         Content::Email { subject, text, .. } | Content::Portal { subject, text } => {

@@ -28,6 +28,8 @@ pub(super) struct Asking<'a> {
     pub(super) patient: Option<&'a Patient>,
     pub(super) entry: &'a DirectoryEntry,
     pub(super) manifest: &'a Manifest,
+    /// The channels over which the catalogue has a text that only points to the portal.
+    pub(super) pointers: &'a [Channel],
     /// Those of the template's channels over which it fits.
     pub(super) channels: &'a [Channel],
     pub(super) served: &'a [Served],
@@ -62,6 +64,7 @@ impl Asking<'_> {
                 confidential: manifest.confidential,
                 shared_address: manifest.shared_address,
                 waits: &waits,
+                pointers: if self.config.policy.phi.pointer { self.pointers } else { &[] },
             },
             served: self.served,
             hold: self.hold,

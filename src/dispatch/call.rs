@@ -58,7 +58,7 @@ pub(super) async fn voicemail(corridor: &Corridor, key: SendKey) -> Result<Voice
     }
     let reader = Reader::of(&Addressee::patient(patient), None);
     // Several patients may stand behind what was told together.
-    Ok(match render::text(corridor, &text(&called.message, patient, &reader), !called.carries) {
+    Ok(match render::text(corridor, &text(&called.message, call, patient, &reader), !called.carries) {
         Ok(rendered) if matches!(rendered.content, Content::Voice { voicemail: Some(_), .. }) => {
             Voicemail::Leave { content: rendered.content, language: rendered.locale }
         }
@@ -73,7 +73,7 @@ pub(super) async fn again(corridor: &Corridor, key: SendKey) -> Result<Option<Sp
         return Ok(None);
     };
     let Some(reader) = reader(corridor, &patient, &call).await? else { return Ok(None) };
-    Ok(match render::text(corridor, &text(&message, &patient, &reader), true) {
+    Ok(match render::text(corridor, &text(&message, &call, &patient, &reader), true) {
         Ok(rendered) => match rendered.content {
             Content::Voice { speech, .. } => Some(Spoken { speech, language: rendered.locale }),
             _ => None,
@@ -123,7 +123,12 @@ async fn reader(
     Ok(None)
 }
 
-fn text<'a>(message: &'a MessageRow, patient: &'a Patient, reader: &'a Reader) -> render::Text<'a> {
+fn text<'a>(
+    message: &'a MessageRow,
+    call: &AttemptRow,
+    patient: &'a Patient,
+    reader: &'a Reader,
+) -> render::Text<'a> {
     render::Text {
         // A call's are the template's own.
         digits: &[],
@@ -132,5 +137,6 @@ fn text<'a>(message: &'a MessageRow, patient: &'a Patient, reader: &'a Reader) -
         patient,
         reader,
         channel: Channel::Voice,
+        pointer: call.pointer,
     }
 }

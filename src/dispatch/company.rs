@@ -49,6 +49,7 @@ pub(super) fn travels(corridor: &Corridor, planned: &Planned, lane: &Lane) -> bo
         patient: &planned.patient,
         followed_up: planned.patience.is_some(),
         is_copy: planned.hand.body.copy.is_some(),
+        pointer: planned.pointer,
         dedupes: lane.provider.dedupes(),
     });
     // What is to show whether a provider is back shows it for one message.

@@ -328,8 +328,14 @@ impl Explained {
             Some(until) if until < Timestamp::MAX => writeln!(out, ", good until {until}")?,
             _ => writeln!(out)?,
         }
-        if let Some(Patience { wait, until }) = decision.patience {
-            writeln!(out, "plan     the next way is taken unless it is {until} within {wait:#}")?;
+        match decision.patience {
+            Some(Patience { wait, .. }) if wait.is_zero() => {
+                writeln!(out, "plan     the next way is taken at once")?;
+            }
+            Some(Patience { wait, until }) => {
+                writeln!(out, "plan     the next way is taken unless it is {until} within {wait:#}")?;
+            }
+            None => {}
         }
         Ok(())
     }
@@ -358,7 +364,12 @@ impl Explained {
                 "{} by {} to {address} at {}: ",
                 attempt.channel, attempt.provider, attempt.begun_at
             )?;
-            write!(out, "{}", attempt.status)?;
+            write!(
+                out,
+                "{}{}",
+                attempt.status,
+                if attempt.pointer { ", a pointer to the portal" } else { "" }
+            )?;
             if let Some(failure) = attempt.failure {
                 write!(out, ", {failure}")?;
             }

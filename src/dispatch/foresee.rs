@@ -168,6 +168,7 @@ impl Foresight {
             patient,
             entry,
             manifest,
+            pointers: catalogue.pointers(),
             channels: &manifest.channels,
             served: &self.served,
             hold: None,

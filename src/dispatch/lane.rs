@@ -405,7 +405,9 @@ async fn chunk(corridor: &Arc<Corridor>, lane: &Lane, whom: Whom, places: usize)
             }
         };
         // The templates may have been exchanged since it was planned.
-        let others = |one: &Planned| corridor.approved.is_other(&one.hand.facts, &catalogue);
+        let others = |one: &Planned| {
+            corridor.approved.is_other(&one.hand.facts, &catalogue) || !render::is_within(corridor, one)
+        };
         if others(&planned) || planned.riders.iter().any(others) {
             back.extend(planned.releases());
             continue;
@@ -622,6 +624,7 @@ fn row(lane: &Lane, ready: &Ready) -> Begin {
         segments: u16::try_from(rendered.segments).unwrap_or(u16::MAX),
         template_hash: hash.to_string(),
         locale: rendered.locale.clone(),
+        pointer: planned.pointer,
         page: rendered.unsubscribe_url.as_deref().map(PageHash::in_link),
         state: planned.state.clone(),
         valid_until: planned.valid_until,

@@ -209,6 +209,8 @@ struct Planned {
     route: Route,
     /// What the text for the route's channel reveals.
     class: PhiClass,
+    /// Its text only points to the portal, which has what it is about.
+    pointer: bool,
     patient: Arc<Patient>,
     reader: Reader,
     state: PatientState,

@@ -180,7 +180,7 @@ fn settle_one(
     let judged = judge(corridor, &hand, patient.as_deref(), entry, directory, hold);
     let decision = &judged.decision;
     let explanation = kept(decision, directory.now);
-    let (Verdict::Send { route, valid_until, patience, .. }, Some(patient)) =
+    let (Verdict::Send { route, valid_until, patience, pointer, .. }, Some(patient)) =
         (decision.verdict.clone(), patient)
     else {
         let mut row = row(&hand, decision, tried(entry), directory.now, explanation);
@@ -199,11 +199,13 @@ fn settle_one(
         count(of, &reader, &route.address, recent.and_then(Option::as_deref), entry, directory.now)
     });
     let count = count.flatten();
-    let (class, state) = (judged.class(route.channel), entry.state.clone());
+    let class = if pointer { PhiClass::Minimal } else { judged.class(route.channel) };
+    let state = entry.state.clone();
     let mut planned = Planned {
         hand,
         route,
         class,
+        pointer,
         patient,
         reader,
         state,
@@ -363,6 +365,7 @@ pub(super) fn judge(
         patient,
         entry,
         manifest,
+        pointers: catalogue.pointers(),
         channels: &fitting,
         served: &super::lane::served(corridor, &hand.facts),
         hold: hold.map(|h| HoldView { until: h.asks_again(), cause: h.cause }).or(unapproved),

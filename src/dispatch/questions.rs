@@ -19,8 +19,8 @@ pub(super) async fn digits(corridor: &Corridor, planned: &Planned) -> Result<Opt
     let catalogue = corridor.catalogue.current();
     let route = &planned.route;
     let offers = catalogue.get(&facts.template).map_or(&[][..], |template| template.offers(route.channel));
-    // Nobody answers a test.
-    if offers.is_empty() || facts.test {
+    // Nobody answers a test, and a pointer asks nothing.
+    if offers.is_empty() || facts.test || planned.pointer {
         return Ok(Some(Vec::new()));
     }
     let number = (route.channel == Channel::Sms).then(|| route.address.clone());

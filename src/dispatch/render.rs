@@ -44,6 +44,8 @@ pub(super) struct Text<'a> {
     pub(super) patient: &'a Patient,
     pub(super) reader: &'a Reader,
     pub(super) channel: Channel,
+    /// Only that the portal has something.
+    pub(super) pointer: bool,
     /// Those of the answers that it offers.
     pub(super) digits: &'a [(AnswerName, u8)],
 }
@@ -56,6 +58,7 @@ impl<'a> Text<'a> {
             patient: &planned.patient,
             reader: &planned.reader,
             channel: planned.route.channel,
+            pointer: planned.pointer,
             digits,
         }
     }
@@ -73,14 +76,29 @@ pub(super) fn render(
         |rider: &Planned| asked(corridor, &Text::of(rider, &[]), named, |request| catalogue.also(request));
     let also = planned.riders.iter().map(line).collect::<Result<Vec<String>, RenderError>>()?;
     asked(corridor, &Text::of(planned, digits), named, |request| match also.as_slice() {
+        _ if planned.pointer => catalogue.render_pointer(request),
         [] => catalogue.render(request),
         also => catalogue.render_together(request, also),
     })
 }
 
+/// Whether its text still reveals no more than was asked about: templates may have been exchanged since.
+pub(super) fn is_within(corridor: &Corridor, planned: &Planned) -> bool {
+    let catalogue = corridor.catalogue.current();
+    let channel = planned.route.channel;
+    if planned.pointer {
+        return catalogue.pointers().contains(&channel);
+    }
+    let template = catalogue.get(&planned.hand.facts.template);
+    template.is_none_or(|template| template.manifest.phi(channel) <= planned.class)
+}
+
 /// Renders a text by itself; where not `named`, without names.
 pub(super) fn text(corridor: &Corridor, of: &Text<'_>, named: bool) -> Result<Rendered, RenderError> {
-    asked(corridor, of, named, |request| corridor.catalogue.current().render(request))
+    let catalogue = corridor.catalogue.current();
+    asked(corridor, of, named, |request| {
+        if of.pointer { catalogue.render_pointer(request) } else { catalogue.render(request) }
+    })
 }
 
 /// Makes the request for a text, and asks with it. Without names it has no link either: that leads to one of them. A

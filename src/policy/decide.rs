@@ -60,8 +60,8 @@ words! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Send over `route`, unless the answer could have changed by `valid_until`; where there is `patience`, and it ends,
-    /// the next way is taken as well.
-    Send { route: Route, of_routes: usize, valid_until: Timestamp, patience: Option<Patience> },
+    /// the next way is taken as well. As a `pointer` it says only that the portal has something.
+    Send { route: Route, of_routes: usize, valid_until: Timestamp, patience: Option<Patience>, pointer: bool },
     /// Ask again at `until` (`None`: when a person releases it).
     Hold { until: Option<Timestamp>, reason: Option<Reason> },
     /// A rule forbids it.
@@ -321,23 +321,23 @@ fn route_gates(asked: &Asked<'_, '_>) -> Decision {
         .copied()
         .filter(|c| q.message.channels.is_none_or(|narrowed| narrowed.contains(c)))
         .collect();
-    let ways: Vec<Way<'_>> = routes::ordered(to, purpose, &allowed, q.template.channels)
+    let mut ways: Vec<Way<'_>> = routes::ordered(to, purpose, &allowed, q.template.channels)
         .into_iter()
         .map(|contact| asked.way(contact))
         .collect();
+    asked.point(&mut ways);
     let seen = ways.iter().map(Way::seen).collect();
     let (gate, verdict) = weigh(q, to, &ways);
     Decision { verdict, gate, proxy: None, ways: seen }
 }
 
 /// The first way that is open; one that opens later is waited for where it comes first in their own order, unless the
-/// matter is urgent.
+/// matter is urgent. Where that would be a pointer, the portal comes first, and the pointer follows at once.
 fn weigh(q: &Question<'_>, to: &Addressee<'_>, ways: &[Way<'_>]) -> (Gate, Verdict) {
     let fallback = q.rules.purpose(q.message.purpose).fallback_allowed;
-    // Whoever has it already is written to again only because the plan says so.
-    if q.message.reached
-        && !(fallback && ways.iter().any(|way| q.template.patience(way.contact.channel).is_some()))
-    {
+    // Whoever has it already is written to again only because the plan says so, or to be told that the portal has it.
+    let has_plan = || ways.iter().any(|way| q.template.patience(way.contact.channel).is_some());
+    if q.message.reached && !(fallback && (has_plan() || is_untold(q, ways))) {
         return (Gate::Route, Verdict::GiveUp(Reason::PlanExhausted));
     }
     let gave_up = q.tried.last().map(|last| match q.tried {
@@ -350,7 +350,7 @@ fn weigh(q: &Question<'_>, to: &Addressee<'_>, ways: &[Way<'_>]) -> (Gate, Verdi
     {
         return (Gate::Route, Verdict::GiveUp(reason));
     }
-    let usable = || ways.iter().filter(|way| !matches!(way.state, State::Never { .. }));
+    let usable = || ways.iter().filter(|way| !way.is_closed());
     let opens = |way: &Way<'_>| match way.state {
         State::Later { opens, .. } => opens,
         State::Open(_) | State::Never { .. } => q.now,
@@ -360,17 +360,26 @@ fn weigh(q: &Question<'_>, to: &Addressee<'_>, ways: &[Way<'_>]) -> (Gate, Verdi
     } else {
         usable().next()
     };
-    match chosen.map(|way| (way.contact, way.state)) {
-        Some((contact, State::Open(valid_until))) => {
+    let in_portal = ways.iter().any(|way| q.has(way.contact));
+    let before = chosen.filter(|way| way.pointer && !in_portal).and_then(|_| {
+        let portal = |way: &&Way<'_>| way.contact.channel == Channel::Portal;
+        usable().find(portal)
+    });
+    match before.or(chosen).map(|way| (way.contact, way.state, way.pointer)) {
+        Some((contact, State::Open(valid_until), pointer)) => {
             let route = Route {
                 channel: contact.channel,
                 address: contact.address.clone(),
                 extension: contact.extension.clone(),
             };
-            let patience = q.template.patience(contact.channel).filter(|_| fallback);
-            (Gate::Route, Verdict::Send { route, of_routes: usable().count(), valid_until, patience })
+            let planned = q.template.patience(contact.channel).filter(|_| fallback);
+            let patience = if before.is_some() { Some(Patience::NONE) } else { planned };
+            (
+                Gate::Route,
+                Verdict::Send { route, of_routes: usable().count(), valid_until, patience, pointer },
+            )
         }
-        Some((_, State::Later { gate, reason, opens })) => {
+        Some((_, State::Later { gate, reason, opens }, _)) => {
             (gate, Verdict::Hold { until: Some(opens), reason: Some(reason) })
         }
         // The way that came furthest says why there is none.
@@ -383,6 +392,12 @@ fn weigh(q: &Question<'_>, to: &Addressee<'_>, ways: &[Way<'_>]) -> (Gate, Verdi
             (None, None) => (Gate::ValidContact, Verdict::Suppress(Reason::NoContact)),
         },
     }
+}
+
+/// Whether nobody but the portal has it, and somebody is to be told so, or was and it failed.
+fn is_untold(q: &Question<'_>, ways: &[Way<'_>]) -> bool {
+    let told = q.tried.iter().any(|tried| tried.got_through() && tried.route.channel != Channel::Portal);
+    !told && ways.iter().any(|way| way.pointer)
 }
 
 fn stopped(way: &Way<'_>) -> Option<(Gate, Reason)> {
@@ -544,6 +559,7 @@ mod tests {
                 confidential: false,
                 shared_address: true,
                 waits: &[],
+                pointers: &[],
             },
             served: SERVED,
             hold: None,
@@ -837,6 +853,226 @@ mod tests {
             q.template.classes = &[(Channel::Sms, PhiClass::Minimal)];
         });
         assert_eq!(said_by(minimal), (Gate::Route, Ok(Channel::Sms)));
+    }
+
+    /// Texts carried by somebody without an agreement.
+    const LOOSE_SMS: &[Served] = &[
+        Served { channel: Channel::Sms, baa: false },
+        Served { channel: Channel::Email, baa: true },
+        Served { channel: Channel::Portal, baa: true },
+    ];
+
+    const WITH_PORTAL: &str = r#","preferred_channels":["sms","email","portal"],"contacts":[
+        {"channel":"sms","address":"+13125550142"},{"channel":"portal","address":"Patient/42"}]"#;
+
+    /// What went before: a channel, and what became of it.
+    fn went(steps: &[(Channel, Reason)]) -> Vec<Tried> {
+        let address = |channel| match channel {
+            Channel::Portal => "Patient/42",
+            Channel::Email => "ana@example.org",
+            Channel::Sms | Channel::Voice => "+13125550142",
+        };
+        let route = |channel| Route { channel, address: Phi::new(address(channel)), extension: None };
+        steps.iter().map(|(channel, reason)| Tried { route: route(*channel), reason: *reason }).collect()
+    }
+
+    #[test]
+    fn what_is_too_much_goes_to_the_portal_and_a_pointer_follows() {
+        use Channel::{Email, Portal, Sms};
+        type Change<'c> = &'c dyn Fn(&mut Question<'_>);
+        type Answer = Result<(Channel, bool, Option<Patience>), Verdict>;
+        let with_mail = WITH_PORTAL
+            .replace(r#""contacts":["#, r#""contacts":[{"channel":"email","address":"ana@example.org"},"#);
+        let own = |json: &str| json.replace(r#""channel""#, r#""private":true,"channel""#);
+        let order = |json: &str, order: &str| json.replace(r#"["sms","email","portal"]"#, order);
+        let stopped = |channel: &str| {
+            let stop = format!(
+                r#","consents":[{{"channel":"{channel}","granted":false,"at":"2026-10-01T12:00:00Z","source":"patient"}}]"#
+            );
+            format!("{WITH_PORTAL}{stop}")
+        };
+        let granted = format!(
+            r#"{WITH_PORTAL},"consents":[{{"purpose":"marketing","granted":true,"at":"2026-10-01T12:00:00Z","source":"patient"}}]"#
+        );
+        let at_home = AddressSeen {
+            address: Phi::new("+13125550142"),
+            shared: true,
+            of_several: true,
+            behind: Vec::new(),
+            recent: Recent::default(),
+        };
+        let today = Recent::parse(Some(&Recent::entry(at("2026-12-01T16:00:00Z"), MessageId::generate())));
+        let through = Reason::PlanExhausted;
+        let (before, pointer) = (Ok((Portal, false, Some(Patience::NONE))), Ok((Sms, true, None)));
+        let (alone, over) = (Ok((Portal, false, None)), Err(Verdict::GiveUp(Reason::PlanExhausted)));
+        let refused = Err(Verdict::Suppress(Reason::SensitiveContent));
+        let waits = |until: &str, reason| Err(Verdict::Hold { until: Some(at(until)), reason: Some(reason) });
+        let patience = Patience { wait: SignedDuration::from_hours(4), until: Until::Delivered };
+        let plan: &'static [(Channel, Patience)] = vec![(Sms, patience), (Portal, patience)].leak();
+        let in_portal = &[(Portal, through)][..];
+        let rules_with = |change: &dyn Fn(&mut Rules)| -> &'static Rules {
+            let mut rules = rules();
+            change(&mut rules);
+            Box::leak(Box::new(rules))
+        };
+        let few = rules_with(&|rules| rules.phi.sms = PhiClass::Minimal);
+        let checked = rules_with(&|rules| rules.phi.verified_from = PhiClass::Limited);
+        let all_checked = rules_with(&|rules| rules.phi.verified_from = PhiClass::Minimal);
+        let late = When::At(at("2026-12-03T00:00:00Z"));
+        let unchanged: Change<'_> = &|_| {};
+        let case =
+            |what: &str, json: &str, steps: &[(Channel, Reason)], change: Change<'_>, expected: &Answer| {
+                let patient = ana(json);
+                let decision = ask(Some(&patient), |q| {
+                    q.served = LOOSE_SMS;
+                    q.template.pointers = &[Sms, Email, Channel::Voice];
+                    q.tried = went(steps).leak();
+                    q.message.step = u16::try_from(steps.len()).unwrap();
+                    q.message.reached = !steps.is_empty();
+                    change(q);
+                });
+                let answer = match decision.verdict {
+                    Verdict::Send { route, patience, pointer, .. } => Ok((route.channel, pointer, patience)),
+                    other => Err(other),
+                };
+                assert_eq!(answer, *expected, "{what}");
+            };
+        case("the portal comes first", WITH_PORTAL, &[], unchanged, &before);
+        case("the pointer follows", WITH_PORTAL, in_portal, unchanged, &pointer);
+        case("and that is all", WITH_PORTAL, &[(Portal, through), (Sms, through)], unchanged, &over);
+        case(
+            "the channel may not have it",
+            WITH_PORTAL,
+            &[],
+            &|q| (q.rules, q.served) = (few, SERVED),
+            &before,
+        );
+        case(
+            "nobody knows whose number it is",
+            WITH_PORTAL,
+            &[],
+            &|q| (q.rules, q.served) = (checked, SERVED),
+            &before,
+        );
+        case(
+            "an unverified number is told nothing at all",
+            WITH_PORTAL,
+            &[],
+            &|q| (q.rules, q.served) = (all_checked, SERVED),
+            &alone,
+        );
+        case(
+            "who looks into the portal first",
+            &order(WITH_PORTAL, r#"["portal","sms"]"#),
+            &[],
+            unchanged,
+            &alone,
+        );
+        case(
+            "who may have all of it by mail",
+            &order(&with_mail, r#"["email","sms"]"#),
+            &[],
+            unchanged,
+            &Ok((Email, false, None)),
+        );
+        case("who would rather have a text", &with_mail, &[], unchanged, &before);
+        case(
+            "a pointer that failed is followed by the next way",
+            &with_mail,
+            &[(Portal, through), (Sms, Reason::InvalidAddress)],
+            unchanged,
+            &Ok((Email, false, None)),
+        );
+        case(
+            "nothing points to a portal that failed",
+            WITH_PORTAL,
+            &[(Portal, Reason::ProviderUnavailable)],
+            &|q| q.message.reached = false,
+            &Err(Verdict::GiveUp(Reason::ProviderUnavailable)),
+        );
+        case(
+            "nor to one that may not have it",
+            WITH_PORTAL,
+            &[(Portal, Reason::OutcomeUnknown)],
+            unchanged,
+            &over,
+        );
+        case("there is no portal", SMS, &[], unchanged, &refused);
+        case("they want nothing in the portal", &stopped("portal"), &[], unchanged, &refused);
+        case("they want no texts", &stopped("sms"), &[], unchanged, &alone);
+        case("they have said so since", &stopped("sms"), in_portal, unchanged, &over);
+        case("the job narrows", WITH_PORTAL, &[], &|q| q.message.channels = Some(&[Sms]), &refused);
+        case("there is no such text", WITH_PORTAL, &[], &|q| q.template.pointers = &[Email], &alone);
+        case(
+            "one way is all that is allowed",
+            &granted,
+            &[],
+            &|q| q.message.purpose = Purpose::Marketing,
+            &alone,
+        );
+        case(
+            "what is confidential, to their own number",
+            &own(WITH_PORTAL),
+            in_portal,
+            &|q| q.template.confidential = true,
+            &pointer,
+        );
+        case(
+            "what is confidential, to a number of several",
+            &own(WITH_PORTAL),
+            &[],
+            &|q| {
+                q.template.confidential = true;
+                q.addresses = vec![at_home.clone()].leak();
+            },
+            &alone,
+        );
+        case(
+            "by night it waits, and the portal has it",
+            WITH_PORTAL,
+            in_portal,
+            &|q| (q.now, q.message.expires_at) = (at("2026-12-02T05:00:00Z"), late),
+            &waits("2026-12-02T14:00:00Z", Reason::QuietHours),
+        );
+        case(
+            "so it does where they were disturbed today",
+            WITH_PORTAL,
+            in_portal,
+            &|q| (q.recent, q.message.expires_at) = (vec![today.clone()].leak(), late),
+            &waits("2026-12-02T14:00:00Z", Reason::FrequencyCap),
+        );
+        case("with a plan", WITH_PORTAL, &[], &|q| q.template.waits = plan, &before);
+        case(
+            "with a plan it is waited for",
+            WITH_PORTAL,
+            in_portal,
+            &|q| q.template.waits = plan,
+            &Ok((Sms, true, Some(patience))),
+        );
+        case(
+            "a plan that begins in the portal",
+            &order(WITH_PORTAL, r#"["portal","sms"]"#),
+            &[],
+            &|q| q.template.waits = plan,
+            &Ok((Portal, false, Some(patience))),
+        );
+    }
+
+    #[test]
+    fn it_is_told_why_a_way_has_a_pointer_or_nothing() {
+        let because = |json: &str| {
+            let patient = ana(json);
+            let decision = ask(Some(&patient), |q| {
+                q.served = LOOSE_SMS;
+                q.template.pointers = &[Channel::Sms];
+            });
+            let ways = decision.explanation(at("2026-12-01T18:00:00Z")).ways;
+            let sms = ways.into_iter().find(|way| way.channel == Channel::Sms).unwrap();
+            (sms.gate, sms.because.unwrap())
+        };
+        let why = "its text is limited, no provider of sms has a baa";
+        assert_eq!(because(WITH_PORTAL), (None, format!("{why}: a pointer to the portal")));
+        assert_eq!(because(SMS), (Some(Gate::Content), why.to_owned()));
     }
 
     #[test]

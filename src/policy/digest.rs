@@ -22,6 +22,8 @@ words! {
         Confidential = "confidential",
         /// It is a copy for a proxy beside the patient.
         Copy = "copy",
+        /// It only points to the portal: what rode on it would be told in full.
+        Pointer = "pointer",
         /// Its plan takes the next way after a while: what rode on it would have no plan.
         Plan = "plan",
         /// Another channel or address, or another provider's.
@@ -62,6 +64,8 @@ pub struct Traveller<'a> {
     /// Its plan takes the next way after a while.
     pub followed_up: bool,
     pub is_copy: bool,
+    /// Its text only points to the portal.
+    pub pointer: bool,
     /// The provider recognises repeats.
     pub dedupes: bool,
 }
@@ -76,6 +80,7 @@ pub fn may_travel(of: &Traveller<'_>) -> Result<(), Apart> {
         (of.priority == Priority::Urgent || of.purpose == Purpose::Emergency, Apart::Urgent),
         (of.confidential || of.patient.contacts.iter().any(|c| c.only), Apart::Confidential),
         (of.is_copy, Apart::Copy),
+        (of.pointer, Apart::Pointer),
         (of.followed_up, Apart::Plan),
         (of.dedupes, Apart::Repeats),
     ];
@@ -169,6 +174,7 @@ mod tests {
             patient: &open,
             followed_up: false,
             is_copy: false,
+            pointer: false,
             dedupes: false,
         };
         let table: &[(&str, Traveller<'_>, Result<(), Apart>)] = &[
@@ -188,6 +194,7 @@ mod tests {
                 Err(Apart::Confidential),
             ),
             ("a copy for a proxy", Traveller { is_copy: true, ..usual }, Err(Apart::Copy)),
+            ("a pointer to the portal", Traveller { pointer: true, ..usual }, Err(Apart::Pointer)),
             (
                 "a text that a mail follows after a while",
                 Traveller { followed_up: true, ..usual },

@@ -10,7 +10,7 @@ use crate::domain::words::{Channel, Reason, Recipient};
 
 /// The order of gates and what they ask; raised whenever either changes, so that an old explanation is read
 /// by the rules that made it.
-pub const RULES_VERSION: u32 = 4;
+pub const RULES_VERSION: u32 = 5;
 
 /// A decision in short. Gates before `gate` were passed. Ids, words, masked addresses and numbers only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub struct WaySeen {
     /// When it may be used, where it may not yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// What that gate weighed, such as `1 of 1 today, 2 of 3 in seven days`.
+    /// What that gate weighed, such as `1 of 1 today, 2 of 3 in seven days`; also why nothing but a pointer may go there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
     /// The clocks that were asked whether it may disturb now.

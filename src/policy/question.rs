@@ -13,7 +13,7 @@ use crate::domain::ids::MessageId;
 use crate::domain::job::When;
 use crate::domain::outbound::Route;
 use crate::domain::patience::Patience;
-use crate::domain::patient::{Consent, Patient, QuietHours};
+use crate::domain::patient::{Consent, Contact, Patient, QuietHours};
 use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, PhiClass, Priority, Purpose, Reason};
 
@@ -58,6 +58,15 @@ impl Question<'_> {
             && !self.message.lifts_cap
             && self.rules.purpose(self.message.purpose).capped
             && self.rules.cap.counts(channel)
+    }
+
+    /// Whether it is this contact's portal, and the text got through to it.
+    #[must_use]
+    pub fn has(&self, contact: &Contact) -> bool {
+        let is_it = |t: &Tried| {
+            t.got_through() && t.route.channel == contact.channel && t.route.address == contact.address
+        };
+        contact.channel == Channel::Portal && self.tried.iter().any(is_it)
     }
 }
 
@@ -113,6 +122,8 @@ pub struct TemplateView<'a> {
     pub shared_address: bool,
     /// How long each channel is waited for before the next way is taken as well; empty: until it has failed.
     pub waits: &'a [(Channel, Patience)],
+    /// Over which a text can go that only points to the portal; empty: none does.
+    pub pointers: &'a [Channel],
 }
 
 impl TemplateView<'_> {
@@ -171,7 +182,16 @@ pub struct HoldView {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tried {
     pub route: Route,
+    /// `plan_exhausted`: it got through, and its plan went on.
     pub reason: Reason,
+}
+
+impl Tried {
+    /// Whether somebody has it there.
+    #[must_use]
+    pub fn got_through(&self) -> bool {
+        self.reason == Reason::PlanExhausted
+    }
 }
 
 /// The configured part of the rules.

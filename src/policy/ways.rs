@@ -1,4 +1,8 @@
 //! One way to reach somebody: which gates it passes, and since when it may be used.
+//!
+//! **A pointer.** Where a contact may not have the text, and the reader's portal has it or can have it, the contact may
+//! still be told that something waits there: in its own turn, by all gates that a text of class `minimal` passes, and
+//! after the portal has got through. Where there is no such portal nothing of it goes there.
 
 use std::borrow::Cow;
 
@@ -21,6 +25,8 @@ use crate::domain::words::{Authority, Channel, ContactStatus, PhiClass, ProxyMod
 pub(super) struct Way<'a> {
     pub(super) contact: &'a Contact,
     pub(super) state: State,
+    /// It may have nothing but a text that points to the portal.
+    pub(super) pointer: bool,
     because: Option<String>,
     hours: Option<HoursNote>,
 }
@@ -37,6 +43,16 @@ pub(super) enum State {
 }
 
 impl Way<'_> {
+    /// Whether it may not be used for this message.
+    pub(super) const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Never { .. })
+    }
+
+    /// Whether the text alone speaks against it.
+    const fn is_too_much(&self) -> bool {
+        matches!(self.state, State::Never { gate: Gate::Content, .. })
+    }
+
     /// What is kept of it.
     pub(super) fn seen(&self) -> WaySeen {
         let (gate, reason, until) = match self.state {
@@ -92,9 +108,30 @@ impl<'a> Asked<'_, 'a> {
     pub(super) fn way(&self, contact: &'a Contact) -> Way<'a> {
         match self.stop(contact) {
             Some(Stop { gate, reason, because }) => {
-                Way { contact, state: State::Never { gate, reason }, because, hours: None }
+                Way { contact, state: State::Never { gate, reason }, pointer: false, because, hours: None }
             }
             None => self.when(contact),
+        }
+    }
+
+    /// Those that may not have the text and may be pointed to the portal, where that has it or can have it.
+    pub(super) fn point(&self, ways: &mut [Way<'a>]) {
+        let can = |way: &Way<'_>| way.contact.channel == Channel::Portal && !way.is_closed();
+        let fallback = self.q.rules.purpose(self.q.message.purpose).fallback_allowed;
+        if !fallback || !ways.iter().any(|way| self.q.has(way.contact) || can(way)) {
+            return;
+        }
+        for way in ways.iter_mut().filter(|way| way.is_too_much()) {
+            let channel = way.contact.channel;
+            if self.q.template.pointers.contains(&channel)
+                && self.content(way.contact, PhiClass::Minimal).is_none()
+            {
+                let why = way.because.take().unwrap_or_default();
+                let pointed = Way { pointer: true, ..self.when(way.contact) };
+                let weighed = pointed.because.iter().map(|weighed| format!("; {weighed}"));
+                let because = format!("{why}: a pointer to the portal{}", weighed.collect::<String>());
+                *way = Way { because: Some(because), ..pointed };
+            }
         }
     }
 
@@ -128,7 +165,7 @@ impl<'a> Asked<'_, 'a> {
         self.confidential(contact)
             .map(plain(Gate::Confidential))
             .or_else(|| contact_fault(contact, q).map(plain(Gate::ValidContact)))
-            .or_else(|| self.content(contact).map(plain(Gate::Content)))
+            .or_else(|| self.content(contact, q.template.class(contact.channel)))
     }
 
     /// What somebody asked to be kept to one contact stays there; what a template marks as confidential goes to the
@@ -172,26 +209,37 @@ impl<'a> Asked<'_, 'a> {
         (several(&|_| true), several(&|b| b.own))
     }
 
-    /// Whether the channel, and somebody who carries it, may see what the text reveals.
-    fn content(&self, contact: &Contact) -> Option<Reason> {
+    /// Whether the channel, and somebody who carries it, may see a text of this class.
+    fn content(&self, contact: &Contact, class: PhiClass) -> Option<Stop> {
         let (q, channel) = (self.q, contact.channel);
-        let class = q.template.class(channel);
-        if class > q.rules.phi.most(channel) {
-            return Some(Reason::SensitiveContent);
+        let stop = |reason, why: String| {
+            Some(Stop { gate: Gate::Content, reason, because: Some(format!("its text is {class}, {why}")) })
+        };
+        let most = q.rules.phi.most(channel);
+        if class > most {
+            return stop(Reason::SensitiveContent, format!("{channel} may have {most}"));
         }
         if channel != Channel::Portal && class >= q.rules.phi.verified_from && contact.verified_at.is_none() {
-            return Some(Reason::ContactUnverified);
+            return stop(Reason::ContactUnverified, "the contact is not verified".to_owned());
         }
-        let trusted = |s: &&Served| s.channel == channel && (s.baa || class == PhiClass::Minimal);
-        q.served.iter().find(trusted).is_none().then_some(Reason::SensitiveContent)
+        let trusted = |s: &Served| s.channel == channel && (s.baa || class == PhiClass::Minimal);
+        if q.served.iter().any(trusted) {
+            return None;
+        }
+        stop(Reason::SensitiveContent, format!("no provider of {channel} has a baa"))
     }
 
     /// The gates that answer with a time: how often, and when in the day. Each may move the other on.
     fn when(&self, contact: &'a Contact) -> Way<'a> {
         let q = self.q;
         let never = |gate, reason| State::Never { gate, reason };
-        let mut way =
-            Way { contact, state: never(Gate::Route, Reason::PlanExhausted), because: None, hours: None };
+        let mut way = Way {
+            contact,
+            state: never(Gate::Route, Reason::PlanExhausted),
+            pointer: false,
+            because: None,
+            hours: None,
+        };
         if q.tried.iter().any(|t| t.route.channel == contact.channel && t.route.address == contact.address) {
             return way;
         }

@@ -233,7 +233,8 @@ fn message((row, attempts): &(MessageRow, Vec<AttemptRow>)) -> Value {
         .map(|a| {
             json!({
                 "id": a.id, "step": a.step, "number": a.number, "status": a.status, "provider": a.provider,
-                "channel": a.channel, "address": a.address, "locale": a.locale, "recipient": a.recipient,
+                "channel": a.channel, "address": a.address, "locale": a.locale, "pointer": a.pointer,
+                "recipient": a.recipient,
                 "provider_ref": a.provider_ref, "code": a.code, "begun_at": a.begun_at, "settled_at": a.settled_at,
             })
         })

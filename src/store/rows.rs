@@ -434,6 +434,8 @@ pub struct Begin {
     pub segments: u16,
     pub template_hash: String,
     pub locale: String,
+    /// The text only points to the portal.
+    pub pointer: bool,
     /// The text holds a link to the patient's page: by this it is found again.
     pub page: Option<PageHash>,
     pub state: PatientState,
@@ -759,6 +761,8 @@ pub struct AttemptRow {
     pub address: Phi,
     pub segments: u16,
     pub locale: String,
+    /// The text was not the message's own: it only pointed to the portal.
+    pub pointer: bool,
     pub template_hash: String,
     pub provider_ref: Option<String>,
     pub failure: Option<Failure>,

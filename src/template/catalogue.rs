@@ -19,6 +19,7 @@ use super::finding::{Finding, Severity};
 use super::formatters::{Tongue, tongue};
 use super::manifest::Manifest;
 use super::part::{Escape, Part};
+use super::pointer;
 
 /// A checked set of templates, and what people have signed off. It never changes: a reload, and another sign-off, make
 /// a new one.
@@ -59,10 +60,12 @@ impl Catalogue {
     /// # Errors
     /// Everything that is wrong, by file and line; then nothing is loaded.
     pub fn load(dir: &Path) -> Result<Self, Vec<Finding>> {
-        Self::from_files(&files::read(dir)?)
+        let mut files = files::read(dir)?;
+        pointer::supply(&mut files);
+        Self::from_files(&files)
     }
 
-    /// As [`Self::load`], from texts in memory: path below the folder (with `/`) to text.
+    /// As [`Self::load`], from texts in memory and nothing else: path below the folder (with `/`) to text.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -140,6 +143,18 @@ impl Catalogue {
     #[must_use]
     pub fn get(&self, name: &TemplateName) -> Option<&Template> {
         self.templates.get(name)
+    }
+
+    /// The texts that only point to the portal; `None` where the set was made without.
+    #[must_use]
+    pub fn pointer(&self) -> Option<&Template> {
+        self.templates.values().find(|template| pointer::is_it(template))
+    }
+
+    /// The channels over which something can point to the portal.
+    #[must_use]
+    pub fn pointers(&self) -> &[Channel] {
+        self.pointer().map_or(&[], |template| &template.manifest.channels)
     }
 
     /// All templates by name.
@@ -330,6 +345,7 @@ fn template(
         Ok(manifest) => {
             let template = Template { name: name.clone(), manifest, locales, asking: BTreeSet::new() };
             complete(&template, &file, findings);
+            pointer::check(&template, &file, findings);
             Some((name, template))
         }
         Err(faults) => {

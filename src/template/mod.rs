@@ -27,6 +27,7 @@ mod manifest;
 mod part;
 mod phrases;
 mod plan;
+mod pointer;
 mod preview;
 mod render;
 mod scan;

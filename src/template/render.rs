@@ -25,6 +25,7 @@ use super::formatters::{Formatters, tongue};
 use super::helpers::CANNOT_SHOW;
 use super::manifest::OnMissingLocale;
 use super::part::{Escape, Part, escape_xml};
+use super::pointer;
 use super::segments::segments;
 use super::site::{RecipientContext, SiteContext};
 
@@ -130,6 +131,30 @@ impl Catalogue {
         also: &[String],
     ) -> Result<Rendered, RenderError> {
         self.render_parts(request, also, &[Part::Sms, Part::SmsShort])
+    }
+
+    /// Renders what points to the portal instead of the message's own text: it knows nothing of the message.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn render_pointer(&self, request: &RenderRequest<'_>) -> Result<Rendered, RenderError> {
+        let pointer = self.pointer().ok_or_else(|| {
+            let cure = "load the templates from a folder";
+            RenderError::new(
+                Reason::UnknownTemplate,
+                pointer::NAME.to_owned(),
+                "is not in the catalogue",
+                cure,
+            )
+        })?;
+        let nothing = Map::new();
+        self.render(&RenderRequest {
+            template: &pointer.name,
+            data: &nothing,
+            is_change: false,
+            digits: &[],
+            ..*request
+        })
     }
 
     /// What a message says where another one carries it: one line, as plain text.

@@ -1,4 +1,5 @@
-//! The shipped templates inside the program, so that the demo works without a clone of the repository.
+//! The shipped templates inside the program, so that the demo works without a clone of the repository. What points to the
+//! portal comes with every catalogue.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -225,6 +226,9 @@ mod tests {
     fn visit(folder: &Path, root: &Path, found: &mut BTreeSet<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
+            if path.ends_with("portal-pointer") {
+                continue;
+            }
             if path.is_dir() {
                 visit(&path, root, found);
             } else if path.extension().is_none_or(|kind| kind != "md") {

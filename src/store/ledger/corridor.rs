@@ -147,6 +147,7 @@ impl<E: Engine> Ledger<E> {
             ints("segments", batch, |b| i64::from(b.segments)),
             texts("template_hash", batch, |b| &b.template_hash),
             texts("locale", batch, |b| &b.locale),
+            flags("pointer", batch, |b| b.pointer),
             maybe_texts("page_hash", batch, |b| b.page.as_ref().map(PageHash::as_str)),
             maybe_texts("subject", batch, |b| b.state.subjects.first().map(String::as_str)),
             Column { name: "others", data: Data::Text(others.iter().map(Option::as_deref).collect()) },

@@ -211,7 +211,7 @@ impl<E: Engine> Ledger<E> {
             .engine
             .read(
                 "SELECT id, step, number, status, provider, channel, address, segments, locale, template_hash,
-                     provider_ref, failure, code, begun_at, settled_at, recipient, report
+                     provider_ref, failure, code, begun_at, settled_at, recipient, report, pointer
                  FROM attempts WHERE message_id = $1 ORDER BY begun_at, id",
                 args![id.0],
             )
@@ -228,6 +228,7 @@ impl<E: Engine> Ledger<E> {
                     address: self.address_of(row, 0, 6)?,
                     segments: row.count(7)?,
                     locale: row.text(8)?.to_owned(),
+                    pointer: row.flag(17)?,
                     template_hash: row.text(9)?.to_owned(),
                     provider_ref: row.maybe_text(10)?.map(str::to_owned),
                     failure: row.maybe_word(11, Failure::from_word)?,

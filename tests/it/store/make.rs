@@ -189,6 +189,7 @@ pub(super) fn begin_of(hand: &InHand, state: PatientState, valid_until: Timestam
         segments: 1,
         template_hash: "hash".to_owned(),
         locale: "en".to_owned(),
+        pointer: false,
         page: None,
         state,
         valid_until,
