@@ -85,9 +85,9 @@ const MIGRATIONS: Migrations = &[
     (32, "history", include_str!("../../../migrations/sqlite/0032_history.sql")),
     (34, "on_call", include_str!("../../../migrations/sqlite/0034_on_call.sql")),
     (35, "came_back", include_str!("../../../migrations/sqlite/0035_came_back.sql")),
-    (35, "pointers", include_str!("../../../migrations/sqlite/0035_pointers.sql")),
     (36, "asked_by_all", include_str!("../../../migrations/sqlite/0036_asked_by_all.sql")),
     (37, "sign_offs", include_str!("../../../migrations/sqlite/0037_sign_offs.sql")),
+    (38, "pointers", include_str!("../../../migrations/sqlite/0038_pointers.sql")),
 ];
 
 const READERS: u32 = 4;
