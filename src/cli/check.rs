@@ -17,7 +17,7 @@ use crate::callback::{Courier, Unreachable};
 use crate::config::Config;
 use crate::config::store::StoreKind;
 use crate::domain::outbound::{FailureKind, SendError};
-use crate::domain::words::SafetyMode;
+use crate::domain::words::{Channel, SafetyMode};
 use crate::provider::registry;
 use crate::store::rows::Spend;
 use crate::store::{Store, StoreError};
@@ -177,11 +177,23 @@ fn safety(report: &mut Report, config: &Config) {
         let what = "patients' columns lie open in the ledger and its backups: [security] encryption is off";
         report.warn("safety", what, "set encryption = true, then run `outreachd keys reseal`");
     }
+    let points = config.policy.phi.pointer && config.providers_for(Channel::Portal).next().is_some();
     for provider in config.providers.iter().filter(|provider| !provider.baa) {
+        let instead =
+            if points { "; instead of others a pointer to the portal, where that has them" } else { "" };
         report.warn(
             &format!("provider {}", provider.name),
-            "no business associate agreement: only texts of PHI class `minimal` may go there",
+            format!(
+                "no business associate agreement: only texts of PHI class `minimal` may go there{instead}"
+            ),
             "set baa = true once the agreement is signed",
+        );
+    }
+    for site in config.sites.iter().filter(|site| points && site.portal_url.is_none()) {
+        report.warn(
+            &format!("site {}", site.id),
+            "no portal_url: what points to its portal cannot say where that is",
+            "set portal_url in this [[site]]",
         );
     }
 }

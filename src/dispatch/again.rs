@@ -38,24 +38,21 @@ pub fn rendered_again(
     let languages: Vec<&str> = first.into_iter().chain([fallback]).collect();
     let site = place.and_then(|id| site_context(config, id));
     let request = RenderRequest {
-            template: &facts.template,
-            channel,
-            languages: &languages,
-            data: &message.body.data,
-            patient: patient.name.as_ref(),
-            recipient: RecipientContext {
-                timezone: patient.timezone.as_deref(),
-                ..RecipientContext::PATIENT
-            },
-            site: site.as_ref(),
-            organisation: &config.organisation.name,
-            is_change: facts.is_change,
-            test: facts.test,
-            drafts: facts.test,
-            keypad: false,
-            digits: &[],
-            unsubscribe_url: None,
-            region: Some(section.map_or(config.organisation.default_region.as_str(), |s| s.region.as_str())),
+        template: &facts.template,
+        channel,
+        languages: &languages,
+        data: &message.body.data,
+        patient: patient.name.as_ref(),
+        recipient: RecipientContext { timezone: patient.timezone.as_deref(), ..RecipientContext::PATIENT },
+        site: site.as_ref(),
+        organisation: &config.organisation.name,
+        is_change: facts.is_change,
+        test: facts.test,
+        drafts: facts.test,
+        keypad: false,
+        digits: &[],
+        unsubscribe_url: None,
+        region: Some(section.map_or(config.organisation.default_region.as_str(), |s| s.region.as_str())),
     };
     let points = last.is_some_and(|attempt| attempt.pointer);
     let rendered = if points { catalogue.render_pointer(&request) } else { catalogue.render(&request) };

@@ -351,7 +351,12 @@ impl Explained {
                 "{} by {} to {address} at {}: ",
                 attempt.channel, attempt.provider, attempt.begun_at
             )?;
-            write!(out, "{}{}", attempt.status, if attempt.pointer { ", a pointer to the portal" } else { "" })?;
+            write!(
+                out,
+                "{}{}",
+                attempt.status,
+                if attempt.pointer { ", a pointer to the portal" } else { "" }
+            )?;
             if let Some(failure) = attempt.failure {
                 write!(out, ", {failure}")?;
             }

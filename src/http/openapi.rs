@@ -261,6 +261,7 @@ fn messages() -> Vec<(&'static str, Value)> {
         ("provider", text()),
         ("status", word(AttemptStatus::ALL)),
         ("address", text()),
+        ("pointer", flag()),
         ("begun_at", time()),
     ]);
     vec![

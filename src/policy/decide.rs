@@ -61,13 +61,7 @@ words! {
 pub enum Verdict {
     /// Send over `route`, unless the answer could have changed by `valid_until`; where there is `patience`, and it ends,
     /// the next way is taken as well. As a `pointer` it says only that the portal has something.
-    Send {
-        route: Route,
-        of_routes: usize,
-        valid_until: Timestamp,
-        patience: Option<Patience>,
-        pointer: bool,
-    },
+    Send { route: Route, of_routes: usize, valid_until: Timestamp, patience: Option<Patience>, pointer: bool },
     /// Ask again at `until` (`None`: when a person releases it).
     Hold { until: Option<Timestamp>, reason: Option<Reason> },
     /// A rule forbids it.
@@ -380,7 +374,10 @@ fn weigh(q: &Question<'_>, to: &Addressee<'_>, ways: &[Way<'_>]) -> (Gate, Verdi
             };
             let planned = q.template.patience(contact.channel).filter(|_| fallback);
             let patience = if before.is_some() { Some(Patience::NONE) } else { planned };
-            (Gate::Route, Verdict::Send { route, of_routes: usable().count(), valid_until, patience, pointer })
+            (
+                Gate::Route,
+                Verdict::Send { route, of_routes: usable().count(), valid_until, patience, pointer },
+            )
         }
         Some((_, State::Later { gate, reason, opens }, _)) => {
             (gate, Verdict::Hold { until: Some(opens), reason: Some(reason) })
@@ -884,10 +881,8 @@ mod tests {
         use Channel::{Email, Portal, Sms};
         type Change<'c> = &'c dyn Fn(&mut Question<'_>);
         type Answer = Result<(Channel, bool, Option<Patience>), Verdict>;
-        let with_mail = WITH_PORTAL.replace(
-            r#""contacts":["#,
-            r#""contacts":[{"channel":"email","address":"ana@example.org"},"#,
-        );
+        let with_mail = WITH_PORTAL
+            .replace(r#""contacts":["#, r#""contacts":[{"channel":"email","address":"ana@example.org"},"#);
         let own = |json: &str| json.replace(r#""channel""#, r#""private":true,"channel""#);
         let order = |json: &str, order: &str| json.replace(r#"["sms","email","portal"]"#, order);
         let stopped = |channel: &str| {
@@ -911,9 +906,7 @@ mod tests {
         let (before, pointer) = (Ok((Portal, false, Some(Patience::NONE))), Ok((Sms, true, None)));
         let (alone, over) = (Ok((Portal, false, None)), Err(Verdict::GiveUp(Reason::PlanExhausted)));
         let refused = Err(Verdict::Suppress(Reason::SensitiveContent));
-        let waits = |until: &str, reason| {
-            Err(Verdict::Hold { until: Some(at(until)), reason: Some(reason) })
-        };
+        let waits = |until: &str, reason| Err(Verdict::Hold { until: Some(at(until)), reason: Some(reason) });
         let patience = Patience { wait: SignedDuration::from_hours(4), until: Until::Delivered };
         let plan: &'static [(Channel, Patience)] = vec![(Sms, patience), (Portal, patience)].leak();
         let in_portal = &[(Portal, through)][..];
@@ -927,125 +920,142 @@ mod tests {
         let all_checked = rules_with(&|rules| rules.phi.verified_from = PhiClass::Minimal);
         let late = When::At(at("2026-12-03T00:00:00Z"));
         let unchanged: Change<'_> = &|_| {};
-        let table: Vec<(&str, &str, &[(Channel, Reason)], Change<'_>, Answer)> = vec![
-            ("the portal comes first", WITH_PORTAL, &[], unchanged, before.clone()),
-            ("the pointer follows", WITH_PORTAL, in_portal, unchanged, pointer.clone()),
-            ("and that is all", WITH_PORTAL, &[(Portal, through), (Sms, through)], unchanged, over.clone()),
-            (
-                "the channel may not have it",
-                WITH_PORTAL,
-                &[],
-                &|q| (q.rules, q.served) = (few, SERVED),
-                before.clone(),
-            ),
-            (
-                "nobody knows whose number it is",
-                WITH_PORTAL,
-                &[],
-                &|q| (q.rules, q.served) = (checked, SERVED),
-                before.clone(),
-            ),
-            (
-                "an unverified number is told nothing at all",
-                WITH_PORTAL,
-                &[],
-                &|q| (q.rules, q.served) = (all_checked, SERVED),
-                alone.clone(),
-            ),
-            ("who looks into the portal first", &order(WITH_PORTAL, r#"["portal","sms"]"#), &[], unchanged, alone.clone()),
-            ("who may have all of it by mail", &order(&with_mail, r#"["email","sms"]"#), &[], unchanged, Ok((Email, false, None))),
-            ("who would rather have a text", &with_mail, &[], unchanged, before.clone()),
-            (
-                "a pointer that failed is followed by the next way",
-                &with_mail,
-                &[(Portal, through), (Sms, Reason::InvalidAddress)],
-                unchanged,
-                Ok((Email, false, None)),
-            ),
-            (
-                "nothing points to a portal that failed",
-                WITH_PORTAL,
-                &[(Portal, Reason::ProviderUnavailable)],
-                &|q| q.message.reached = false,
-                Err(Verdict::GiveUp(Reason::ProviderUnavailable)),
-            ),
-            (
-                "nor to one that may not have it",
-                WITH_PORTAL,
-                &[(Portal, Reason::OutcomeUnknown)],
-                unchanged,
-                over.clone(),
-            ),
-            ("there is no portal", SMS, &[], unchanged, refused.clone()),
-            ("they want nothing in the portal", &stopped("portal"), &[], unchanged, refused.clone()),
-            ("they want no texts", &stopped("sms"), &[], unchanged, alone.clone()),
-            ("they have said so since", &stopped("sms"), in_portal, unchanged, over.clone()),
-            ("the job narrows", WITH_PORTAL, &[], &|q| q.message.channels = Some(&[Sms]), refused.clone()),
-            ("there is no such text", WITH_PORTAL, &[], &|q| q.template.pointers = &[Email], alone.clone()),
-            ("one way is all that is allowed", &granted, &[], &|q| q.message.purpose = Purpose::Marketing, alone.clone()),
-            (
-                "what is confidential, to their own number",
-                &own(WITH_PORTAL),
-                in_portal,
-                &|q| q.template.confidential = true,
-                pointer.clone(),
-            ),
-            (
-                "what is confidential, to a number of several",
-                &own(WITH_PORTAL),
-                &[],
-                &|q| {
-                    q.template.confidential = true;
-                    q.addresses = vec![at_home.clone()].leak();
-                },
-                alone.clone(),
-            ),
-            (
-                "by night it waits, and the portal has it",
-                WITH_PORTAL,
-                in_portal,
-                &|q| (q.now, q.message.expires_at) = (at("2026-12-02T05:00:00Z"), late),
-                waits("2026-12-02T14:00:00Z", Reason::QuietHours),
-            ),
-            (
-                "so it does where they were disturbed today",
-                WITH_PORTAL,
-                in_portal,
-                &|q| (q.recent, q.message.expires_at) = (vec![today.clone()].leak(), late),
-                waits("2026-12-02T14:00:00Z", Reason::FrequencyCap),
-            ),
-            ("with a plan", WITH_PORTAL, &[], &|q| q.template.waits = plan, before.clone()),
-            (
-                "with a plan it is waited for",
-                WITH_PORTAL,
-                in_portal,
-                &|q| q.template.waits = plan,
-                Ok((Sms, true, Some(patience))),
-            ),
-            (
-                "a plan that begins in the portal",
-                &order(WITH_PORTAL, r#"["portal","sms"]"#),
-                &[],
-                &|q| q.template.waits = plan,
-                Ok((Portal, false, Some(patience))),
-            ),
-        ];
-        for (what, json, steps, change, expected) in table {
-            let patient = ana(json);
-            let decision = ask(Some(&patient), |q| {
-                q.served = LOOSE_SMS;
-                q.template.pointers = &[Sms, Email, Channel::Voice];
-                q.tried = went(steps).leak();
-                q.message.step = u16::try_from(steps.len()).unwrap();
-                q.message.reached = !steps.is_empty();
-                change(q);
-            });
-            let answer = match decision.verdict {
-                Verdict::Send { route, patience, pointer, .. } => Ok((route.channel, pointer, patience)),
-                other => Err(other),
+        let case =
+            |what: &str, json: &str, steps: &[(Channel, Reason)], change: Change<'_>, expected: &Answer| {
+                let patient = ana(json);
+                let decision = ask(Some(&patient), |q| {
+                    q.served = LOOSE_SMS;
+                    q.template.pointers = &[Sms, Email, Channel::Voice];
+                    q.tried = went(steps).leak();
+                    q.message.step = u16::try_from(steps.len()).unwrap();
+                    q.message.reached = !steps.is_empty();
+                    change(q);
+                });
+                let answer = match decision.verdict {
+                    Verdict::Send { route, patience, pointer, .. } => Ok((route.channel, pointer, patience)),
+                    other => Err(other),
+                };
+                assert_eq!(answer, *expected, "{what}");
             };
-            assert_eq!(answer, expected, "{what}");
-        }
+        case("the portal comes first", WITH_PORTAL, &[], unchanged, &before);
+        case("the pointer follows", WITH_PORTAL, in_portal, unchanged, &pointer);
+        case("and that is all", WITH_PORTAL, &[(Portal, through), (Sms, through)], unchanged, &over);
+        case(
+            "the channel may not have it",
+            WITH_PORTAL,
+            &[],
+            &|q| (q.rules, q.served) = (few, SERVED),
+            &before,
+        );
+        case(
+            "nobody knows whose number it is",
+            WITH_PORTAL,
+            &[],
+            &|q| (q.rules, q.served) = (checked, SERVED),
+            &before,
+        );
+        case(
+            "an unverified number is told nothing at all",
+            WITH_PORTAL,
+            &[],
+            &|q| (q.rules, q.served) = (all_checked, SERVED),
+            &alone,
+        );
+        case(
+            "who looks into the portal first",
+            &order(WITH_PORTAL, r#"["portal","sms"]"#),
+            &[],
+            unchanged,
+            &alone,
+        );
+        case(
+            "who may have all of it by mail",
+            &order(&with_mail, r#"["email","sms"]"#),
+            &[],
+            unchanged,
+            &Ok((Email, false, None)),
+        );
+        case("who would rather have a text", &with_mail, &[], unchanged, &before);
+        case(
+            "a pointer that failed is followed by the next way",
+            &with_mail,
+            &[(Portal, through), (Sms, Reason::InvalidAddress)],
+            unchanged,
+            &Ok((Email, false, None)),
+        );
+        case(
+            "nothing points to a portal that failed",
+            WITH_PORTAL,
+            &[(Portal, Reason::ProviderUnavailable)],
+            &|q| q.message.reached = false,
+            &Err(Verdict::GiveUp(Reason::ProviderUnavailable)),
+        );
+        case(
+            "nor to one that may not have it",
+            WITH_PORTAL,
+            &[(Portal, Reason::OutcomeUnknown)],
+            unchanged,
+            &over,
+        );
+        case("there is no portal", SMS, &[], unchanged, &refused);
+        case("they want nothing in the portal", &stopped("portal"), &[], unchanged, &refused);
+        case("they want no texts", &stopped("sms"), &[], unchanged, &alone);
+        case("they have said so since", &stopped("sms"), in_portal, unchanged, &over);
+        case("the job narrows", WITH_PORTAL, &[], &|q| q.message.channels = Some(&[Sms]), &refused);
+        case("there is no such text", WITH_PORTAL, &[], &|q| q.template.pointers = &[Email], &alone);
+        case(
+            "one way is all that is allowed",
+            &granted,
+            &[],
+            &|q| q.message.purpose = Purpose::Marketing,
+            &alone,
+        );
+        case(
+            "what is confidential, to their own number",
+            &own(WITH_PORTAL),
+            in_portal,
+            &|q| q.template.confidential = true,
+            &pointer,
+        );
+        case(
+            "what is confidential, to a number of several",
+            &own(WITH_PORTAL),
+            &[],
+            &|q| {
+                q.template.confidential = true;
+                q.addresses = vec![at_home.clone()].leak();
+            },
+            &alone,
+        );
+        case(
+            "by night it waits, and the portal has it",
+            WITH_PORTAL,
+            in_portal,
+            &|q| (q.now, q.message.expires_at) = (at("2026-12-02T05:00:00Z"), late),
+            &waits("2026-12-02T14:00:00Z", Reason::QuietHours),
+        );
+        case(
+            "so it does where they were disturbed today",
+            WITH_PORTAL,
+            in_portal,
+            &|q| (q.recent, q.message.expires_at) = (vec![today.clone()].leak(), late),
+            &waits("2026-12-02T14:00:00Z", Reason::FrequencyCap),
+        );
+        case("with a plan", WITH_PORTAL, &[], &|q| q.template.waits = plan, &before);
+        case(
+            "with a plan it is waited for",
+            WITH_PORTAL,
+            in_portal,
+            &|q| q.template.waits = plan,
+            &Ok((Sms, true, Some(patience))),
+        );
+        case(
+            "a plan that begins in the portal",
+            &order(WITH_PORTAL, r#"["portal","sms"]"#),
+            &[],
+            &|q| q.template.waits = plan,
+            &Ok((Portal, false, Some(patience))),
+        );
     }
 
     #[test]

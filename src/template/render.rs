@@ -138,7 +138,12 @@ impl Catalogue {
     pub fn render_pointer(&self, request: &RenderRequest<'_>) -> Result<Rendered, RenderError> {
         let pointer = self.pointer().ok_or_else(|| {
             let cure = "load the templates from a folder";
-            RenderError::new(Reason::UnknownTemplate, pointer::NAME.to_owned(), "is not in the catalogue", cure)
+            RenderError::new(
+                Reason::UnknownTemplate,
+                pointer::NAME.to_owned(),
+                "is not in the catalogue",
+                cure,
+            )
         })?;
         let nothing = Map::new();
         self.render(&RenderRequest {

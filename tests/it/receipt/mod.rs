@@ -11,6 +11,7 @@ pub(crate) mod lost;
 mod mail;
 pub(crate) mod outage;
 mod plans;
+mod pointers;
 mod replies;
 mod stories;
 

@@ -174,6 +174,43 @@ fn partials_that_include_each_other_are_found_before_they_run() {
 }
 
 #[test]
+fn what_points_to_the_portal_is_there_and_a_folder_of_its_own_keeps_to_its_rules() {
+    let own = |change: &dyn Fn(String) -> String| {
+        let toml = change(manifest(X).split("[variables").next().unwrap().to_owned());
+        let texts = [("portal-pointer/en/sms.hbs", "Our portal has a message for you.")];
+        let files = [("portal-pointer/template.toml", toml.as_str()), texts[0]];
+        let portal = [("portal-pointer/en/portal.hbs", "x"), ("portal-pointer/en/portal.subject.hbs", "x")];
+        let more = if toml.contains("portal\"") { &portal[..] } else { &[] };
+        faults(&[&files[..], more].concat())
+    };
+    assert!(own(&|toml| toml).is_empty());
+    let fault = vec!["portal-pointer/template.toml:0 pointer".to_owned()];
+    assert_eq!(own(&|toml| toml.replace("minimal", "limited")), fault);
+    assert_eq!(own(&|toml| toml.replace("[\"sms\"]", "[\"sms\", \"portal\"]")), fault);
+    assert_eq!(own(&|toml| format!("{toml}[variables.x]\ntype = \"text\"\nexamples = [\"a\"]\n")), fault);
+
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("note/en")).unwrap();
+    fs::write(dir.path().join("note/template.toml"), manifest(X)).unwrap();
+    fs::write(dir.path().join("note/en/sms.hbs"), "{{data.x}}").unwrap();
+    let with = Catalogue::load(dir.path()).unwrap();
+    assert_eq!(with.pointers().len(), 3, "it comes with the program");
+    assert!(
+        lint(&with, &LintOptions::default())
+            .iter()
+            .all(|f| f.rule == "segments" || f.file.starts_with("note/"))
+    );
+    fs::create_dir_all(dir.path().join("portal-pointer/en")).unwrap();
+    fs::write(
+        dir.path().join("portal-pointer/template.toml"),
+        manifest(X).split("[variables").next().unwrap(),
+    )
+    .unwrap();
+    fs::write(dir.path().join("portal-pointer/en/sms.hbs"), "Our portal has a message for you.").unwrap();
+    assert_eq!(Catalogue::load(dir.path()).unwrap().pointers().len(), 1, "their own takes its place");
+}
+
+#[test]
 fn a_reload_that_fails_leaves_the_old_set_in_use() {
     let dir = tempfile::tempdir().unwrap();
     let text = dir.path().join("note/en/sms.hbs");

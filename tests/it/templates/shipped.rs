@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use outreachd::domain::ids::TemplateName;
+use outreachd::domain::outbound::Content;
 use outreachd::domain::words::{Channel, PhiClass, Recipient};
 use outreachd::template::{
     Catalogue, LintOptions, Preview, RecipientContext, Sample, Severity, SiteContext, lint, preview,
@@ -31,7 +32,7 @@ fn they_lint_clean() {
     let loud: Vec<_> =
         findings.iter().filter(|f| f.severity != Severity::Info).map(ToString::to_string).collect();
     assert!(loud.is_empty(), "{loud:#?}");
-    assert_eq!(findings.len(), 24, "each sms and sms.short of each language has figures of its own");
+    assert_eq!(findings.len(), 27, "each sms and sms.short of each language has figures of its own");
 }
 
 #[test]
@@ -41,6 +42,7 @@ fn every_template_speaks_every_channel_in_every_language() {
     let want = [
         "appointment-reminder",
         "discharge-follow-up",
+        "portal-pointer",
         "preferences-changed",
         "result-available",
         "vaccine-invitation",
@@ -51,7 +53,9 @@ fn every_template_speaks_every_channel_in_every_language() {
         let full = previews.iter().filter(|preview| !preview.short).count();
         // A portal keeps messages apart.
         let together = if name == "appointment-reminder" { Channel::ALL.len() - 1 } else { 0 };
-        assert_eq!(full, 3 * (Channel::ALL.len() * (Sample::ALL.len() - 1) + together), "{name}");
+        // What points to the portal stands everywhere else.
+        let channels = if name == "portal-pointer" { Channel::ALL.len() - 1 } else { Channel::ALL.len() };
+        assert_eq!(full, 3 * (channels * (Sample::ALL.len() - 1) + together), "{name}");
         for p in previews {
             let what = format!("{name} {} {} {}", p.channel, p.locale, p.sample);
             assert!(p.result.is_ok(), "{what}: {:?}", p.result);
@@ -130,6 +134,72 @@ fn only_the_portal_says_what_the_result_is() {
             let may = p.channel == Channel::Portal && p.sample != Sample::Least;
             assert!(!telling || may, "{} {} {part}: {text}", p.channel, p.locale);
         }
+    }
+}
+
+/// Whatever the message is about, and whatever is known of the place.
+#[test]
+fn what_points_to_the_portal_tells_nothing_and_shows_no_empty_link() {
+    let catalogue = shipped();
+    let template = TemplateName::parse("appointment-reminder").unwrap();
+    let data = object(json!({ "starts_at": "2026-12-01T15:30:00-06:00", "practitioner": "Dr. Chen" }));
+    let (site, patient) = (SiteContext::sample(), name("Ana", "López"));
+    let bare = SiteContext { portal_url: None, phone: None, postal_address: None, ..site.clone() };
+    assert_eq!(catalogue.pointers(), [Channel::Sms, Channel::Email, Channel::Voice]);
+    for (language, sms_with, sms_without) in [
+        (
+            "en-US",
+            "You have a new message from Lakeside Health North. Sign in to the portal at https://portal.example.org to \
+             read it, or call (312) 555-0100. Reply STOP to opt out.",
+            "You have a new message from Lakeside Health North. Sign in to the portal to read it, or reply to this \
+             message. Reply STOP to opt out.",
+        ),
+        (
+            "es-US",
+            "Tiene un mensaje nuevo de Lakeside Health North. Para leerlo entre en el portal https://portal.example.org \
+             o llame al (312) 555-0100. Responda STOP para darse de baja.",
+            "Tiene un mensaje nuevo de Lakeside Health North. Para leerlo entre en el portal o responda a este mensaje. \
+             Responda STOP para darse de baja.",
+        ),
+        (
+            "zh-CN",
+            "您有一条来自湖畔医疗北院的新消息。请登录患者门户 https://portal.example.org 查看，或致电 (312) 555-0100。回复 STOP 退订。",
+            "您有一条来自湖畔医疗北院的新消息。请登录患者门户查看，或回复本消息。回复 STOP 退订。",
+        ),
+    ] {
+        for (place, expected) in [(&site, sms_with), (&bare, sms_without)] {
+            let mut wanted = request(&template, &data);
+            (wanted.patient, wanted.site, wanted.is_change) = (Some(&patient), Some(place), true);
+            let languages = [language];
+            wanted.languages = &languages;
+            for channel in [Channel::Sms, Channel::Email, Channel::Voice] {
+                wanted.channel = channel;
+                let rendered = catalogue.render_pointer(&wanted).unwrap();
+                let said = format!("{:?}", whole(&rendered.content));
+                for word in
+                    ["Chen", "Dec", "15:30", "3:30", "Ana", "López", "visit", "cita", "预约", "href=\\\"\\\""]
+                {
+                    assert!(!said.contains(word), "{language} {channel} says {word}: {said}");
+                }
+                assert!(place.portal_url.is_some() || !said.contains("portal.example"), "{said}");
+                if channel == Channel::Sms {
+                    assert_eq!(sms(&rendered), expected);
+                    assert!(rendered.segments <= if language == "zh-CN" { 2 } else { 1 }, "{expected}");
+                }
+            }
+        }
+    }
+}
+
+/// All that a message says.
+fn whole(content: &Content) -> Vec<&str> {
+    match content {
+        Content::Sms { text, .. } => vec![text.expose()],
+        Content::Email { subject, text, html, .. } => vec![subject.expose(), text.expose(), html.expose()],
+        Content::Voice { speech, voicemail, .. } => {
+            vec![speech.expose(), voicemail.as_ref().unwrap().expose()]
+        }
+        Content::Portal { subject, text } => vec![subject.expose(), text.expose()],
     }
 }
 

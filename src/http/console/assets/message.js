@@ -159,7 +159,7 @@ function timeline(told) {
   const steps = [{ at: told.message.accepted_at, tone: "", text: "Accepted", more: `from ${told.message.source}` }];
   if (told.decision) steps.push({ at: told.decision.at, tone: told.decision.reason ? "warn" : "", text: told.decision.reason ? `Decided: ${words(told.decision.reason)}` : "Decided: it may go", more: `rules, version ${told.decision.rules}` });
   for (const one of told.attempts) {
-    steps.push({ at: one.begun_at, tone: "wait", text: `Try ${one.number} by ${channelName(one.channel)}${one.step > 0 ? `, way ${one.step + 1}` : ""}`, more: `${one.provider} to ${one.address}` });
+    steps.push({ at: one.begun_at, tone: "wait", text: `Try ${one.number} by ${channelName(one.channel)}${one.step > 0 ? `, way ${one.step + 1}` : ""}`, more: `${one.provider} to ${one.address}${one.pointer ? ", a pointer to the portal" : ""}` });
     if (one.settled_at) steps.push({ at: one.settled_at, tone: { sent: "good", delivered: "good", read: "good" }[one.status] ?? "bad", text: `Its result: ${words(one.status)}`, more: [one.failure && words(one.failure), one.code].filter(Boolean).join(", ") });
   }
   for (const event of told.events) {
@@ -194,5 +194,5 @@ function decision(told) {
 
 function attempts(list) {
   return table([["Begun", "bare"], ["Way", "bare"], ["Result", "bare"], "Why", "Provider's reference"], list.map((one) => [
-    when(one.begun_at), `${one.channel} ${one.address}, ${one.provider}`, chip(one.status), [one.failure && words(one.failure), one.code && ` (${one.code})`], one.provider_ref && h("code", null, one.provider_ref)]), "Attempts");
+    when(one.begun_at), `${one.channel} ${one.address}, ${one.provider}${one.pointer ? ", a pointer to the portal" : ""}`, chip(one.status), [one.failure && words(one.failure), one.code && ` (${one.code})`], one.provider_ref && h("code", null, one.provider_ref)]), "Attempts");
 }
