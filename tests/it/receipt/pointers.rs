@@ -100,7 +100,7 @@ async fn what_may_not_be_said_there_is_in_the_portal_and_a_pointer_says_so() {
     };
     assert_eq!(
         to("+13125550141"),
-        "You have a new message from Lakeside North. Sign in to the portal at https://portal.example.org to read it, \
+        "You have a new message from Lakeside North. Read it in the portal: https://portal.example.org \
          or call (312) 555-0100. Reply STOP to opt out."
     );
     assert_eq!(

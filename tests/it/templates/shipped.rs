@@ -149,17 +149,17 @@ fn what_points_to_the_portal_tells_nothing_and_shows_no_empty_link() {
     for (language, sms_with, sms_without) in [
         (
             "en-US",
-            "You have a new message from Lakeside Health North. Sign in to the portal at https://portal.example.org to \
-             read it, or call (312) 555-0100. Reply STOP to opt out.",
-            "You have a new message from Lakeside Health North. Sign in to the portal to read it, or reply to this \
-             message. Reply STOP to opt out.",
+            "You have a new message from Lakeside Health North. Read it in the portal: https://portal.example.org or call \
+             (312) 555-0100. Reply STOP to opt out.",
+            "You have a new message from Lakeside Health North. Read it in the portal or reply to this message. Reply STOP \
+             to opt out.",
         ),
         (
             "es-US",
-            "Tiene un mensaje nuevo de Lakeside Health North. Para leerlo entre en el portal https://portal.example.org \
-             o llame al (312) 555-0100. Responda STOP para darse de baja.",
-            "Tiene un mensaje nuevo de Lakeside Health North. Para leerlo entre en el portal o responda a este mensaje. \
-             Responda STOP para darse de baja.",
+            "Tiene un mensaje de Lakeside Health North. Léalo en el portal: https://portal.example.org o llame al \
+             (312) 555-0100. Responda STOP para darse de baja.",
+            "Tiene un mensaje de Lakeside Health North. Léalo en el portal o responda a este mensaje. Responda STOP para \
+             darse de baja.",
         ),
         (
             "zh-CN",
