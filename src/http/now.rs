@@ -18,7 +18,7 @@ const MINUTES: u32 = 6 * 60;
 /// ... in spans of so many.
 const STEP: u32 = 5;
 /// A first count of a small ledger is waited for so long.
-const FIRST: Duration = Duration::from_millis(80);
+const FIRST: Duration = Duration::from_millis(40);
 /// `GET /v1/now`.
 pub(super) async fn now(call: Call) -> Answer {
     let shared = &call.shared;

@@ -200,7 +200,7 @@ async fn campaign_beside_urgent() {
 async fn pages_over_a_million_messages() {
     let usual = if cfg!(debug_assertions) { 250 } else { 100 };
     let limit = std::env::var("OUTREACHD_TEST_LIMIT_MS").map_or(usual, |text| text.parse().unwrap());
-    crate::http::pages::over("pages over a million", 1_000_000, 20, Duration::from_millis(limit)).await;
+    crate::http::pages::over("pages over a million", 1_000_000, 40, Duration::from_millis(limit)).await;
 }
 
 /// In a browser: `tests/console` clicks through, takes pictures, and tells how the live log bears 1,000 lines a second.
