@@ -49,7 +49,7 @@ impl FromIterator<SignOff> for SignOffs {
             locales.entry(one.locale.clone()).or_default().push(one);
         }
         for words in said.0.values_mut().flat_map(BTreeMap::values_mut) {
-            words.sort_by(|a, b| b.at.cmp(&a.at));
+            words.sort_by_key(|word| std::cmp::Reverse(word.at));
         }
         said
     }

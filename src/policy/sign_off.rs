@@ -70,7 +70,8 @@ mod tests {
     #[test]
     fn exactly_the_texts_that_somebody_answers_for_are_approved() {
         // The hash and whether it stands, oldest first; the texts as they are have the hash `b`.
-        let table: [(&[(&str, bool)], bool, &str, Option<&str>); 12] = [
+        type Row = (&'static [(&'static str, bool)], bool, &'static str, Option<&'static str>);
+        let table: [Row; 12] = [
             (&[], false, "open", None),
             (&[], true, "in_file", None),
             (&[("b", true)], false, "signed_off", Some("b")),
