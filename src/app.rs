@@ -216,7 +216,7 @@ impl Worker {
         let consumers = match (&broker, &config.amqp) {
             (Some(broker), Some(amqp)) => {
                 let options = ConsumeOptions { max_prefetch: amqp.prefetch, held_bytes: amqp.held_bytes };
-                let batch = usize::try_from(config.worker.batch).unwrap_or(500);
+                let batch = config.worker.batch();
                 let consume = |queue: QueueRole| {
                     let (intake, broker, stop) = (intake.clone(), broker.clone(), stop.clone());
                     queues.uphold(queue.word(), stop.clone(), move || {

@@ -36,6 +36,12 @@ pub struct WorkerSection {
 }
 
 impl WorkerSection {
+    /// [`Self::batch`], as a count of things in memory.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        usize::try_from(self.batch).unwrap_or(usize::MAX)
+    }
+
     pub(super) fn read(s: &mut Section<'_>) -> Self {
         let section = Self {
             batch: s.or("batch", Int(1..=1_000), 500),

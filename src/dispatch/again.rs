@@ -55,9 +55,8 @@ pub fn rendered_again(
         unsubscribe_url: None,
         region: Some(section.map_or(config.organisation.default_region.as_str(), |s| s.region.as_str())),
     };
-    let points = last.is_some_and(|attempt| attempt.pointer);
-    let rendered = if points { catalogue.render_pointer(&request) } else { catalogue.render(&request) };
-    let rendered = rendered.map_err(|error| error.to_string())?;
+    let pointer = last.is_some_and(|attempt| attempt.pointer);
+    let rendered = catalogue.render_either(&request, pointer).map_err(|error| error.to_string())?;
     let texts = match rendered.content {
         Content::Sms { text, .. } => vec![("sms", text)],
         Content::Email { subject, text, .. } | Content::Portal { subject, text } => {

@@ -38,8 +38,6 @@ struct Called {
     call: AttemptRow,
     /// `None`: erased since.
     patient: Option<Patient>,
-    /// It tells of other messages as well.
-    carries: bool,
 }
 
 /// The contact's own wish comes first, then the template's text for machines. To a proxy's machine nothing is said:
@@ -58,7 +56,8 @@ pub(super) async fn voicemail(corridor: &Corridor, key: SendKey) -> Result<Voice
     }
     let reader = Reader::of(&Addressee::patient(patient), None);
     // Several patients may stand behind what was told together.
-    Ok(match render::text(corridor, &text(&called.message, call, patient, &reader), !called.carries) {
+    let named = !carries(corridor, key).await?;
+    Ok(match render::text(corridor, &text(&called.message, call, patient, &reader), named) {
         Ok(rendered) if matches!(rendered.content, Content::Voice { voicemail: Some(_), .. }) => {
             Voicemail::Leave { content: rendered.content, language: rendered.locale }
         }
@@ -68,18 +67,18 @@ pub(super) async fn voicemail(corridor: &Corridor, key: SendKey) -> Result<Voice
 
 /// The text of a call once more, for whoever listens; `None` where it cannot be had as it was.
 pub(super) async fn again(corridor: &Corridor, key: SendKey) -> Result<Option<Spoken>, StoreError> {
-    let called = called(corridor, key).await?.filter(|called| !called.carries);
-    let Some((message, call, patient)) = called.and_then(|c| Some((c.message, c.call, c.patient?))) else {
+    let Some(Called { message, call, patient: Some(patient) }) = called(corridor, key).await? else {
         return Ok(None);
     };
+    if carries(corridor, key).await? {
+        return Ok(None);
+    }
     let Some(reader) = reader(corridor, &patient, &call).await? else { return Ok(None) };
-    Ok(match render::text(corridor, &text(&message, &call, &patient, &reader), true) {
-        Ok(rendered) => match rendered.content {
-            Content::Voice { speech, .. } => Some(Spoken { speech, language: rendered.locale }),
-            _ => None,
-        },
-        Err(_) => None,
-    })
+    let rendered = render::text(corridor, &text(&message, &call, &patient, &reader), true).ok();
+    Ok(rendered.and_then(|rendered| match rendered.content {
+        Content::Voice { speech, .. } => Some(Spoken { speech, language: rendered.locale }),
+        _ => None,
+    }))
 }
 
 async fn called(corridor: &Corridor, key: SendKey) -> Result<Option<Called>, StoreError> {
@@ -94,9 +93,13 @@ async fn called(corridor: &Corridor, key: SendKey) -> Result<Option<Called>, Sto
         (None, stored) => stored,
     };
     sign_off::known(store, &corridor.catalogue).await?;
+    Ok(Some(Called { message, call, patient }))
+}
+
+/// Whether the call tells of other messages as well.
+async fn carries(corridor: &Corridor, key: SendKey) -> Result<bool, StoreError> {
     let carried = MessageFilter { merged_into: Some(key.message), limit: 1, ..MessageFilter::default() };
-    let carries = !store.messages(&carried).await?.is_empty();
-    Ok(Some(Called { message, call, patient, carries }))
+    Ok(!corridor.store.messages(&carried).await?.is_empty())
 }
 
 /// Who was called: the patient, or whoever stands in for them and has that number.

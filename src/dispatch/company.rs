@@ -119,7 +119,7 @@ pub(super) async fn find(corridor: &Corridor, waiting: &[Waiting]) -> Found {
         .collect();
     let most = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let each = most(corridor.config.policy.digest.most).saturating_sub(1);
-    let want = waiting.len().saturating_mul(each).min(most(corridor.config.worker.batch));
+    let want = waiting.len().saturating_mul(each).min(corridor.config.worker.batch());
     let places = corridor.room.reserve(0, want);
     let room = u32::try_from(places.count()).unwrap_or(u32::MAX);
     let asked = Instant::now();

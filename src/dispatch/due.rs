@@ -94,7 +94,7 @@ async fn look_again(corridor: &Corridor, empty_until: &mut HashMap<Line, Instant
 
 /// Fewer than this are not worth a statement: more will find room in a moment. What is urgent waits for no company.
 fn least(corridor: &Corridor, channel: Option<Channel>, priority: Priority) -> usize {
-    let batch = corridor.batch();
+    let batch = corridor.config.worker.batch();
     let whole = channel.map_or(batch, |channel| lanes_sum(corridor, channel, Lane::whole));
     if priority == Priority::Urgent { 1 } else { (whole.min(batch) / 4).max(1) }
 }
@@ -113,7 +113,7 @@ async fn claim(corridor: &Corridor, (channel, priority): Line, room: usize) -> b
     if room == 0 || corridor.stopping.is_cancelled() {
         return false;
     }
-    let room = room.min(corridor.batch());
+    let room = room.min(corridor.config.worker.batch());
     let places = match priority {
         Priority::Urgent => corridor.room.reserve(room, 0),
         Priority::Normal | Priority::Bulk => corridor.room.reserve(0, room),

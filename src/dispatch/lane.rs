@@ -297,7 +297,7 @@ fn capacity(limits: &[Limit], config: &Config) -> usize {
     let rate = limits.iter().map(per_second).fold(f64::INFINITY, f64::min);
     let least = usize::try_from(config.worker.lane).unwrap_or(1000);
     if rate.is_infinite() {
-        return least.max(2 * usize::try_from(config.worker.batch).unwrap_or(500));
+        return least.max(2 * config.worker.batch());
     }
     let within = |seconds: f64| {
         #[expect(
@@ -352,7 +352,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, whom: Whom, ta
 
 /// Waits for something to do and for room to do it. `None`: never again.
 async fn turn(corridor: &Corridor, lane: &Lane, whom: Whom) -> Option<Turn> {
-    let most = corridor.batch().min(lane.gate.round());
+    let most = corridor.config.worker.batch().min(lane.gate.round());
     let begins = match whom {
         Whom::All => Some(lane.begins.clone().acquire_owned().await.ok()?),
         Whom::Urgent => None,
@@ -406,7 +406,7 @@ async fn chunk(corridor: &Arc<Corridor>, lane: &Lane, whom: Whom, places: usize)
         };
         // The templates may have been exchanged since it was planned.
         let others = |one: &Planned| {
-            corridor.approved.is_other(&one.hand.facts, &catalogue) || !render::is_within(corridor, one)
+            corridor.approved.is_other(&one.hand.facts, &catalogue) || !render::is_within(&catalogue, one)
         };
         if others(&planned) || planned.riders.iter().any(others) {
             back.extend(planned.releases());

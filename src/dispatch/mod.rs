@@ -382,7 +382,7 @@ impl Dispatcher {
     /// Whether it holds about as much as its lanes can: most of a batch would not get on.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.corridor.of_use() < self.corridor.batch() / 4
+        self.corridor.of_use() < self.corridor.config.worker.batch() / 4
     }
 
     /// The channels of patients none of whose providers can be used now: their messages wait.
@@ -439,13 +439,9 @@ impl Corridor {
     /// How many more that are not urgent could get on: what the lanes cannot hold would be leased, planned and given back
     /// for nothing.
     fn of_use(&self) -> usize {
-        let lanes = self.lanes.iter().map(|lane| lane.holds()).fold(self.batch(), usize::saturating_add);
+        let batch = self.config.worker.batch();
+        let lanes = self.lanes.iter().map(|lane| lane.holds()).fold(batch, usize::saturating_add);
         lanes.saturating_sub(self.room.taken())
-    }
-
-    /// How many are written down at once.
-    fn batch(&self) -> usize {
-        usize::try_from(self.config.worker.batch).unwrap_or(500)
     }
 
     async fn take(&self, messages: Vec<Handover>, places: Places) {

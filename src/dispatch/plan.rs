@@ -35,7 +35,7 @@ const UNAPPROVED: SignedDuration = SignedDuration::from_secs(5);
 const ANOTHER_RELEASED: Duration = Duration::from_secs(300);
 
 pub(super) async fn run(corridor: Arc<Corridor>, mut hands: mpsc::Receiver<InHand>) {
-    let most = corridor.batch();
+    let most = corridor.config.worker.batch();
     // They look for company again in a moment.
     let mut aside: Vec<(Instant, InHand)> = Vec::new();
     loop {

@@ -13,7 +13,7 @@ use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
 use crate::domain::words::Channel;
 use crate::store::rows::{JobBody, MessageFacts};
-use crate::template::{RecipientContext, RenderError, RenderRequest, Rendered, SiteContext};
+use crate::template::{Catalogue, RecipientContext, RenderError, RenderRequest, Rendered, SiteContext};
 
 /// The configured places, as texts speak of them.
 pub(super) fn sites(config: &Config) -> HashMap<SiteId, SiteContext> {
@@ -76,15 +76,14 @@ pub(super) fn render(
         |rider: &Planned| asked(corridor, &Text::of(rider, &[]), named, |request| catalogue.also(request));
     let also = planned.riders.iter().map(line).collect::<Result<Vec<String>, RenderError>>()?;
     asked(corridor, &Text::of(planned, digits), named, |request| match also.as_slice() {
-        _ if planned.pointer => catalogue.render_pointer(request),
-        [] => catalogue.render(request),
+        // A pointer carries nobody.
+        [] => catalogue.render_either(request, planned.pointer),
         also => catalogue.render_together(request, also),
     })
 }
 
 /// Whether its text still reveals no more than was asked about: templates may have been exchanged since.
-pub(super) fn is_within(corridor: &Corridor, planned: &Planned) -> bool {
-    let catalogue = corridor.catalogue.current();
+pub(super) fn is_within(catalogue: &Catalogue, planned: &Planned) -> bool {
     let channel = planned.route.channel;
     if planned.pointer {
         return catalogue.pointers().contains(&channel);
@@ -96,9 +95,7 @@ pub(super) fn is_within(corridor: &Corridor, planned: &Planned) -> bool {
 /// Renders a text by itself; where not `named`, without names.
 pub(super) fn text(corridor: &Corridor, of: &Text<'_>, named: bool) -> Result<Rendered, RenderError> {
     let catalogue = corridor.catalogue.current();
-    asked(corridor, of, named, |request| {
-        if of.pointer { catalogue.render_pointer(request) } else { catalogue.render(request) }
-    })
+    asked(corridor, of, named, |request| catalogue.render_either(request, of.pointer))
 }
 
 /// Makes the request for a text, and asks with it. Without names it has no link either: that leads to one of them. A

@@ -14,7 +14,7 @@ use crate::store::rows::Settlement;
 const LINGER: Duration = Duration::from_millis(40);
 
 pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Settlement, Place)>) {
-    let most = corridor.batch();
+    let most = corridor.config.worker.batch();
     let mut batch = Vec::with_capacity(most);
     let mut places = Vec::with_capacity(most);
     loop {

@@ -239,17 +239,13 @@ impl Desk {
         self.shared.later.keep(&self.to_keep, now, news).await.map(|()| said.map(Back::Answer))
     }
 
-    /// Has the text of a call said again; hangs up where it cannot be had.
-    async fn said_again(&self, provider: &Arc<dyn Provider>, key: SendKey) -> String {
-        let Some(dispatcher) = &self.shared.dispatcher else { return provider.answering(None) };
-        match dispatcher.said_again(key).await {
-            Ok(Some(Spoken { speech, language })) => provider.saying_again(key, &speech, &language),
-            Ok(None) => provider.answering(None),
-            Err(error) => {
-                tracing::warn!(%error, message = %key.message, "a call cannot be said again");
-                provider.answering(None)
-            }
-        }
+    /// What the call has said already; `None` where that cannot be had.
+    async fn said_again(&self, key: SendKey) -> Option<Spoken> {
+        let said = self.shared.dispatcher.as_ref()?.said_again(key).await;
+        said.unwrap_or_else(|error| {
+            tracing::warn!(%error, message = %key.message, "a call cannot be said again");
+            None
+        })
     }
 
     /// Waits until the receipt is on record.
@@ -277,12 +273,18 @@ impl Desk {
             Err(Refusal::Later) => self.kept(news).await?,
             answer => answer?,
         };
-        Ok(match answer {
-            _ if !converses => heard.answer.into(),
-            Some(Back::Again(key)) => self.said_again(provider, key).await.into(),
-            Some(Back::Answer(answer)) => provider.answering(Some(&answer)).into(),
-            None => provider.answering(None).into(),
-        })
+        if !converses {
+            return Ok(heard.answer.into());
+        }
+        let answer = match answer {
+            Some(Back::Again(key)) => match self.said_again(key).await {
+                Some(said) => return Ok(provider.saying_again(key, &said.speech, &said.language).into()),
+                None => None,
+            },
+            Some(Back::Answer(answer)) => Some(answer),
+            None => None,
+        };
+        Ok(provider.answering(answer.as_ref()).into())
     }
 }
 

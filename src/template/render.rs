@@ -133,11 +133,16 @@ impl Catalogue {
         self.render_parts(request, also, &[Part::Sms, Part::SmsShort])
     }
 
-    /// Renders what points to the portal instead of the message's own text: it knows nothing of the message.
+    /// Renders the message's own text, or where it is to be a `pointer`, what points to the portal instead.
     ///
     /// # Errors
     /// As [`Self::render`].
-    pub fn render_pointer(&self, request: &RenderRequest<'_>) -> Result<Rendered, RenderError> {
+    pub fn render_either(&self, request: &RenderRequest<'_>, pointer: bool) -> Result<Rendered, RenderError> {
+        if pointer { self.render_pointer(request) } else { self.render(request) }
+    }
+
+    /// What points to the portal knows nothing of the message.
+    fn render_pointer(&self, request: &RenderRequest<'_>) -> Result<Rendered, RenderError> {
         let pointer = self.pointer().ok_or_else(|| {
             let cure = "load the templates from a folder";
             RenderError::new(

@@ -16,6 +16,7 @@ use super::words;
 use super::{MAX_CHARS, More, normalised, read};
 use crate::domain::ids::{AnswerName, MessageId};
 use crate::domain::reply::Intent;
+use crate::domain::words::Channel;
 
 /// What ends the calls when it is pressed there is no answer anywhere.
 const STOP_DIGIT: u8 = 9;
@@ -57,10 +58,14 @@ pub enum Found {
     Late(usize),
 }
 
-/// Of a mail, the line in which it answers, and whether more stands below it: that is for people, whoever signs it.
+/// What of a reply may be an answer, and whether there is more, which is for people: of a mail it is the first line, and
+/// below that somebody signs, or goes on.
 #[must_use]
-pub fn first_line(mail: &str) -> (&str, bool) {
-    let mail = mail.trim();
+pub fn answering_part(channel: Channel, reply: &str) -> (&str, bool) {
+    if channel != Channel::Email {
+        return (reply, false);
+    }
+    let mail = reply.trim();
     mail.split_once('\n').map_or((mail, false), |(first, _)| (first.trim_end(), true))
 }
 

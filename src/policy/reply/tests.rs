@@ -116,36 +116,31 @@ fn waiting(head: &str) -> Waiting {
 
 /// What becomes of a reply while that waits.
 fn becomes(text: &str, waiting: &Waiting) -> String {
-    if waiting.by_mail {
-        let meaning = read_mail(text, waiting.keyword, &more()).after(waiting.purpose);
-        let said =
-            outcome(meaning).replace("no more texts", "no more mail").replace("texts again", "mail again");
-        let said = said.replace("number marked", "address marked");
-        let (first, more) = answers::first_line(text);
-        let found = match meaning.may_answer() {
-            true => answers::find(first, &waiting.asked, waiting.clarified_at, at(NOW)),
-            false => answers::Found::Nothing,
-        };
-        let staff = if more { ", staff reads it" } else { "" };
-        return match found {
-            answers::Found::One(place) => format!("{}{staff}", answered(waiting, place)),
-            answers::Found::Late(_) => outcome(meaning.answering(Intent::Late, false)),
-            _ => said,
-        };
-    }
-    let meaning = read(text, waiting.keyword, &more()).after(waiting.purpose);
+    let (channel, meaning) = match waiting.by_mail {
+        true => (Channel::Email, read_mail(text, waiting.keyword, &more())),
+        false => (Channel::Sms, read(text, waiting.keyword, &more())),
+    };
+    let meaning = meaning.after(waiting.purpose);
+    let (said, more) = answers::answering_part(channel, text);
     let found = match meaning.may_answer() {
-        true => answers::find(text, &waiting.asked, waiting.clarified_at, at(NOW)),
+        true => answers::find(said, &waiting.asked, waiting.clarified_at, at(NOW)),
         false => answers::Found::Nothing,
     };
     let digits = |places: &[usize]| -> Vec<String> {
         places.iter().map(|place| waiting.asked[*place].digit.to_string()).collect()
     };
     match found {
+        answers::Found::Nothing if waiting.by_mail => {
+            let said = outcome(meaning).replace("no more texts", "no more mail");
+            said.replace("texts again", "mail again").replace("number marked", "address marked")
+        }
         answers::Found::Nothing => outcome(meaning),
         answers::Found::One(place) => {
+            let one = &waiting.asked[place];
+            let (_, name) = waiting.names.iter().find(|(digit, _)| *digit == one.digit).unwrap();
             assert_eq!(meaning.answering(Intent::Answer, false).work(), None);
-            answered(waiting, place)
+            let staff = if more { ", staff reads it" } else { "" };
+            format!("{} | {name}: {}{staff}", Intent::Answer, one.answer)
         }
         answers::Found::Several(places) => {
             assert_eq!(meaning.answering(Intent::Unclear, false).work(), None);
@@ -153,12 +148,6 @@ fn becomes(text: &str, waiting: &Waiting) -> String {
         }
         answers::Found::Late(_) => outcome(meaning.answering(Intent::Late, false)),
     }
-}
-
-fn answered(waiting: &Waiting, place: usize) -> String {
-    let one = &waiting.asked[place];
-    let (_, name) = waiting.names.iter().find(|(digit, _)| *digit == one.digit).unwrap();
-    format!("{} | {name}: {}", Intent::Answer, one.answer)
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::domain::phi::Phi;
 use crate::domain::reply::{Intent, Offer};
 use crate::domain::words::{Channel, Purpose};
 use crate::policy::reply::Meaning;
-use crate::policy::reply::answers::{Asked, Found, RESTS, allot, find, first_line, plain};
+use crate::policy::reply::answers::{Asked, Found, RESTS, allot, answering_part, find, plain};
 use crate::store::columns::{Columns, facts};
 use crate::store::engine::{Args, Column, Engine, args, bytes, flags, ids, ints, micros, texts};
 use crate::store::rows::{Choice, QuestionAsk, ReplyAsk};
@@ -143,7 +143,6 @@ impl<E: Engine> Ledger<E> {
     pub(super) async fn question(&self, tx: &mut E::Tx, ask: &ReplyAsk) -> Result<Question<E::Row>> {
         let nothing = |meaning| Question { rows: Vec::new(), meaning, answer: None, choices: Vec::new() };
         let reply = &ask.reply;
-        let is_mail = reply.channel == Channel::Email;
         if !ask.meaning.may_answer() || (reply.about.is_none() && reply.channel != Channel::Sms) {
             return Ok(nothing(ask.meaning));
         }
@@ -159,8 +158,7 @@ impl<E: Engine> Ledger<E> {
         let clarified_at = self.last_from(tx, &reply.from, &[Intent::Unclear]).await?;
         let now = Self::now(tx).await?;
         let now = ask.said_at.map_or(now, |at| at.min(now));
-        let text = reply.text.expose();
-        let (said, more) = if is_mail { first_line(text) } else { (text, false) };
+        let (said, more) = answering_part(reply.channel, reply.text.expose());
         Ok(match find(said, &asked, clarified_at, now) {
             Found::Nothing => nothing(ask.meaning),
             Found::Several(places) => {

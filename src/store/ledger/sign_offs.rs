@@ -41,8 +41,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     pub(super) async fn all_sign_offs(&self) -> Result<SignOffs> {
-        let sql =
-            "SELECT template, locale, hash, signed, who, at, note FROM template_sign_offs ORDER BY at DESC";
+        let sql = "SELECT template, locale, hash, signed, who, at, note FROM template_sign_offs";
         let rows = self.engine.read(sql, Args::none()).await?;
         rows.iter()
             .map(|row| {

@@ -1,5 +1,7 @@
 //! Mail that comes back, handed over as a mail server does.
 
+use std::net::SocketAddr;
+
 use outreachd::config::Config;
 use outreachd::config::provider::{ProviderSection, ProviderSettings};
 use outreachd::dispatch::explain;
@@ -32,6 +34,17 @@ pub(super) fn with_addresses(config: &mut Config, bounce: &str, reply: &str) {
             smtp.mark_key = key.clone();
         }
     }
+}
+
+/// A clinic to which its mail comes back, and where it takes that.
+async fn open() -> (House, SocketAddr) {
+    let listen = free_address();
+    let house = House::open_with(SimulatorConfig::default(), |config| {
+        config.bounces.listen = Some(listen);
+        with_addresses(config, "bounces@mail.clinic.example", "reply@mail.clinic.example");
+    })
+    .await;
+    (house, listen)
 }
 
 fn person(id: &str, contacts: &[(&str, &str)]) -> Value {
@@ -82,12 +95,7 @@ async fn status(house: &House, job: &str, expected: (MessageStatus, Option<Reaso
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bounces_complaints_and_answers_end_where_they_belong() {
-    let listen = free_address();
-    let house = House::open_with(SimulatorConfig::default(), |config| {
-        config.bounces.listen = Some(listen);
-        with_addresses(config, "bounces@mail.clinic.example", "reply@mail.clinic.example");
-    })
-    .await;
+    let (house, listen) = open().await;
     let people = [
         person("P1", &[("email", "gone@example.net")]),
         person("P2", &[("email", "gone2@example.net"), ("sms", "+13125550142")]),
@@ -189,12 +197,7 @@ async fn bounces_complaints_and_answers_end_where_they_belong() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_mail_asks_is_answered_by_the_first_line_of_what_comes_back() {
-    let listen = free_address();
-    let house = House::open_with(SimulatorConfig::default(), |config| {
-        config.bounces.listen = Some(listen);
-        with_addresses(config, "bounces@mail.clinic.example", "reply@mail.clinic.example");
-    })
-    .await;
+    let (house, listen) = open().await;
     let mut people =
         [person("P1", &[("email", "ana@example.net")]), person("P2", &[("email", "bob@example.net")])];
     for one in &mut people {
@@ -232,12 +235,7 @@ async fn what_a_mail_asks_is_answered_by_the_first_line_of_what_comes_back() {
 /// A server has taken it, says so, and finds out later that nobody is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_that_was_told_as_delivered_comes_back_and_a_text_goes() {
-    let listen = free_address();
-    let house = House::open_with(SimulatorConfig::default(), |config| {
-        config.bounces.listen = Some(listen);
-        with_addresses(config, "bounces@mail.clinic.example", "reply@mail.clinic.example");
-    })
-    .await;
+    let (house, listen) = open().await;
     let people = [
         person("P1", &[("email", "gone@example.net"), ("sms", "+13125550142")]),
         person("P2", &[("email", "gone2@example.net")]),

@@ -87,3 +87,15 @@ fn reason(result: Result<Rendered, RenderError>) -> &'static str {
         Err(error) => error.reason.as_str(),
     }
 }
+
+/// All texts of one channel.
+fn texts(content: &Content) -> Vec<&str> {
+    match content {
+        Content::Sms { text, .. } => vec![text.expose()],
+        Content::Email { subject, text, html, .. } => vec![subject.expose(), text.expose(), html.expose()],
+        Content::Voice { speech, voicemail, .. } => {
+            vec![speech.expose(), voicemail.as_ref().unwrap().expose()]
+        }
+        Content::Portal { subject, text } => vec![subject.expose(), text.expose()],
+    }
+}

@@ -6,7 +6,7 @@ use outreachd::template::{Catalogue, RecipientContext, SiteContext};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{load, manifest, name, note, object, reason, request, sms};
+use super::{load, manifest, name, note, object, reason, request, sms, texts};
 
 const TEXT: &str = "type = \"text\"\nmax_length = 300\nexamples = [\"a\"]";
 
@@ -29,18 +29,6 @@ fn everywhere() -> Catalogue {
         ("note/en/voicemail.hbs", text),
         ("note/en/portal.hbs", text),
     ])
-}
-
-/// All texts of one channel.
-fn texts(content: &Content) -> Vec<&str> {
-    match content {
-        Content::Sms { text, .. } => vec![text.expose()],
-        Content::Email { subject, text, html, .. } => vec![subject.expose(), text.expose(), html.expose()],
-        Content::Voice { speech, voicemail, .. } => {
-            vec![speech.expose(), voicemail.as_ref().unwrap().expose()]
-        }
-        Content::Portal { subject, text } => vec![subject.expose(), text.expose()],
-    }
 }
 
 #[test]
