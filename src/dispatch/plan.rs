@@ -28,8 +28,9 @@ use crate::template::Within;
 
 /// For so long others go first.
 const PASSED_OVER: SignedDuration = SignedDuration::from_millis(250);
-/// A message whose campaign was approved with other templates is looked at again after so long.
-const UNAPPROVED: SignedDuration = SignedDuration::from_secs(5);
+/// A message whose campaign was approved with other templates is looked at again after so long. Which worker takes it then
+/// is chance: with a longer wait the last ones of a campaign would be half a minute on their way to one that may send them.
+const UNAPPROVED: SignedDuration = SignedDuration::from_secs(1);
 /// Where every provider of a channel is held, whether one was released is looked at again after so long, and up to twice
 /// as long, so that they do not all come at once.
 const ANOTHER_RELEASED: Duration = Duration::from_secs(300);
