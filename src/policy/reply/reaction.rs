@@ -64,7 +64,9 @@ pub(super) fn beside(text: &str) -> Option<&str> {
 fn is_lead(lead: &str) -> bool {
     let said = normalised(lead);
     let words: Vec<&str> = said.split(' ').collect();
-    let is_picture = |c: char| !c.is_ascii() && !c.is_alphanumeric();
+    // Symbols, signs and pictographs; the dots, dashes and quotes that people write are none of these.
+    let is_picture =
+        |c: char| matches!(c, '\u{203c}' | '\u{2049}' | '\u{2100}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}');
     let is_taken_back = |(first, last): &(&str, &str)| {
         words.len() <= MOST_BETWEEN + 2 && words.first() == Some(first) && words.last() == Some(last)
     };
@@ -107,7 +109,10 @@ mod tests {
                 Some("\u{200b}"),
             ),
             ("\u{1f44d} a \u{ab}Responda ALTO\u{bb}", Some("")),
+            ("\u{2764}\u{fe0f} to \u{201c}Reply STOP\u{201d}", Some("")),
             ("to \u{201c}Reply STOP\u{201d}", None),
+            ("\u{2026} a \u{ab}. STOP", None),
+            ("\u{2014} to \"Clinic\": STOP", None),
             ("I liked \u{201c}STOP\u{201d}", None),
             ("Liked it, stop", None),
             ("Removed a question mark from \"STOP\"", Some("")),
