@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Broker, BrokerOptions, ConsumeOptions, Prefix, QueueRole};
 use crate::callback::{Courier, NoTls};
 use crate::campaign::{self, Office};
-use crate::config::provider::{BreakerSettings, CaptureSettings, ProviderSection, ProviderSettings};
+use crate::config::provider::{
+    BreakerSettings, CaptureSettings, MAX_IN_FLIGHT, ProviderSection, ProviderSettings,
+};
 use crate::config::security::Key;
 use crate::config::source::SourceSection;
 use crate::config::store::StoreKind;
@@ -360,7 +362,7 @@ fn capture(channel: Channel) -> Option<Carrier> {
         setting: Setting::Capture,
         limits: Vec::new(),
         weight: 1,
-        max_in_flight: 256,
+        max_in_flight: MAX_IN_FLIGHT,
         baa: true,
         senders: Vec::new(),
         breaker: BreakerSettings::default(),

@@ -21,6 +21,9 @@ use crate::config::security::Key;
 use crate::domain::ids::ProviderName;
 use crate::domain::words::{Channel, words};
 
+/// Requests under way at once, where nothing else is said.
+pub const MAX_IN_FLIGHT: usize = 256;
+
 /// One provider.
 #[derive(Clone, Debug)]
 pub struct ProviderSection {

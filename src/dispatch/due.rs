@@ -14,6 +14,9 @@ use crate::store::rows::Claim;
 
 /// A channel that is out is looked at so often, one batch of each class, for what has run out of time meanwhile.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Of what was never planned some are looked at so often, though the lanes in demand are full: they may go by another
+/// channel, or nowhere.
+const SORT_EVERY: Duration = Duration::from_millis(500);
 
 /// A queue of the ledger: a channel (`None`: never planned) and a class.
 type Line = (Option<Channel>, Priority);
@@ -25,6 +28,8 @@ struct Looks {
     empty_until: HashMap<Line, Instant>,
     /// Channels that are out, and when they were looked at.
     out: HashMap<Channel, Instant>,
+    /// When what was never planned was looked at, by class.
+    sorted: HashMap<Priority, Instant>,
 }
 
 pub(super) async fn run(corridor: Arc<Corridor>) {
@@ -56,10 +61,18 @@ async fn round(corridor: &Corridor, looks: &mut Looks) -> bool {
         let out = channel.is_some_and(|channel| is_looked_at(corridor, channel, &mut looks.out));
         for priority in Priority::ALL {
             let line = (channel, *priority);
-            let room = room(corridor, channel.filter(|_| !out), *priority);
+            let mut room = room(corridor, channel.filter(|_| !out), *priority);
+            if channel.is_none() && *priority != Priority::Urgent {
+                let sorts = room.min(least(corridor, channel, *priority));
+                let due = looks.sorted.get(priority).is_none_or(|last| last.elapsed() >= SORT_EVERY);
+                room = corridor.of_use(room).max(if due { sorts } else { 0 });
+            }
             let empty = looks.empty_until.get(&line).is_some_and(|until| *until > Instant::now());
             if empty || room < least(corridor, channel, *priority) {
                 continue;
+            }
+            if channel.is_none() {
+                looks.sorted.insert(*priority, Instant::now());
             }
             if claim(corridor, line, room).await {
                 found = true;
@@ -154,11 +167,12 @@ fn room(corridor: &Corridor, lanes: Option<Channel>, priority: Priority) -> usiz
 /// What finds room. The ledger does not tell test jobs from others: what is claimed and finds none is given back, and
 /// looked at again a moment later.
 fn lane_room(corridor: &Corridor, channel: Channel) -> usize {
-    lanes_sum(corridor, channel, Lane::room)
+    let coming = corridor.demand.of(corridor.undecided(), channel);
+    lanes_sum(corridor, channel, Lane::room).saturating_sub(coming)
 }
 
 /// Over the lanes of a channel that carry what is no test: tests must not hold up what is meant for patients.
-fn lanes_sum(corridor: &Corridor, channel: Channel, of: impl Fn(&Lane) -> usize) -> usize {
+pub(super) fn lanes_sum(corridor: &Corridor, channel: Channel, of: impl Fn(&Lane) -> usize) -> usize {
     let setting = match corridor.config.safety.mode {
         SafetyMode::Live | SafetyMode::AllowList => Setting::Live,
         SafetyMode::Capture => Setting::Capture,

@@ -137,19 +137,24 @@ impl Lane {
         self.guard.room(self.queue.capacity())
     }
 
-    /// How many it holds at once, waiting and on the wire.
-    pub(super) fn holds(&self) -> usize {
-        self.queue.capacity().saturating_add(self.max_in_flight)
-    }
-
     /// How many more messages find room here and may be sent.
     pub(super) fn room(&self) -> usize {
         self.guard.room(self.queue.room())
     }
 
+    /// The same for what has just come.
+    pub(super) fn room_for_fresh(&self) -> usize {
+        self.guard.room(self.for_fresh().saturating_sub(self.queue.len()))
+    }
+
     /// Whether what has just come leaves the rest of the room to what has waited longer.
     pub(super) fn is_for_others(&self) -> bool {
-        self.queue.len() >= (self.queue.capacity() * 3 / 4).max(1)
+        self.queue.len() >= self.for_fresh()
+    }
+
+    /// A quarter of a lane is for what the ledger has kept: what has just come would fill it for as long as it comes.
+    fn for_fresh(&self) -> usize {
+        (self.queue.capacity() * 3 / 4).max(1)
     }
 
     /// Waits for the slots, for others should they be missed on a busy machine, and for the walls. `None`: that is later

@@ -14,6 +14,7 @@ mod choice;
 mod clock;
 mod company;
 mod copies;
+mod demand;
 mod due;
 mod explain;
 mod failover;
@@ -43,7 +44,7 @@ mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
@@ -82,14 +83,14 @@ use places::{IN_HAND, Place, Room};
 pub use render::site_context;
 use wire::Wire;
 
-/// How long what has just come in waits for a place: as long as the corridor moves, one is free in a moment, and the
-/// message is leased as it is written down, which is cheaper than to claim it later. Intake waits for no lane.
-const PATIENCE: places::Patience = places::Patience {
-    longest: std::time::Duration::from_millis(300),
-    still: std::time::Duration::from_millis(50),
-};
+/// How long a batch that has just come in waits for room: as long as the lanes move there is some in a moment, and the
+/// messages are leased as they are written down, which is cheaper than to claim them later.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// It waits no longer than this while the room does not grow, and looks so often.
+const STILL: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(10);
 /// How long the ledger, and after it the spool, may take to note what was cut.
-const LAST_CALL: std::time::Duration = std::time::Duration::from_millis(750);
+const LAST_CALL: Duration = Duration::from_millis(750);
 
 /// What the corridor is made of.
 #[derive(Debug)]
@@ -132,12 +133,11 @@ async fn until(at: Option<Instant>) {
 }
 
 /// Leases that are left to run out cost a minute: what another transaction was in the way of is tried again after these.
-const PAUSES: [std::time::Duration; 2] =
-    [std::time::Duration::from_millis(20), std::time::Duration::from_millis(100)];
+const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
 
 /// Tries again after each of the pauses what another transaction was in the way of.
 async fn again_if_contended<T, F: Future<Output = Result<T, StoreError>>>(
-    pauses: impl IntoIterator<Item = std::time::Duration>,
+    pauses: impl IntoIterator<Item = Duration>,
     write: impl Fn() -> F,
 ) -> Result<T, StoreError> {
     for pause in pauses {
@@ -165,6 +165,8 @@ struct Corridor {
     name: String,
     clock: clock::Clock,
     room: Room,
+    /// Where messages went lately.
+    demand: demand::Demand,
     wire: Wire,
     to_plan: mpsc::Sender<InHand>,
     to_plan_urgent: mpsc::Sender<InHand>,
@@ -322,6 +324,7 @@ impl Dispatcher {
             name: parts.name,
             clock: clock::Clock::default(),
             room: Room::new(),
+            demand: demand::Demand::default(),
             wire: Wire::start(),
             to_plan,
             to_plan_urgent,
@@ -369,20 +372,31 @@ impl Dispatcher {
         self.corridor.clock.now()
     }
 
-    /// Places for that many messages, as far as there are any; where `patient`, it may take a moment.
-    pub async fn reserve(&self, urgent: usize, others: usize, patient: bool) -> Places {
-        let others = others.min(self.corridor.of_use());
-        match (self.corridor.stopping.is_cancelled(), patient) {
-            (true, _) => self.corridor.room.reserve(0, 0),
-            (false, true) => self.corridor.room.reserve_within(PATIENCE, urgent, others).await,
-            (false, false) => self.corridor.room.reserve(urgent, others),
+    /// Places for that many messages, as far as there are any and the lanes have room.
+    #[must_use]
+    pub fn reserve(&self, urgent: usize, others: usize) -> Places {
+        if self.corridor.stopping.is_cancelled() {
+            return self.corridor.room.reserve(0, 0);
         }
+        self.corridor.room.reserve(urgent, self.corridor.of_use(others))
     }
 
-    /// Whether it holds about as much as its lanes can: most of a batch would not get on.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.corridor.of_use() < self.corridor.config.worker.batch() / 4
+    /// Waits a moment until the lanes have room for so many, as long as there is more and more of it. False: they have
+    /// next to none. What comes in small numbers waits for nothing.
+    pub async fn has_room(&self, many: usize) -> bool {
+        let few = self.corridor.config.worker.batch() / 4;
+        let end = Instant::now() + PATIENCE;
+        let (mut most, mut since) = (0, Instant::now());
+        loop {
+            let found = self.corridor.of_use(many);
+            if found > most {
+                (most, since) = (found, Instant::now());
+            }
+            if many < few || found >= many || since.elapsed() > STILL || Instant::now() > end {
+                return many < few || found >= few;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// The channels of patients none of whose providers can be used now: their messages wait.
@@ -436,12 +450,16 @@ impl Dispatcher {
 }
 
 impl Corridor {
-    /// How many more that are not urgent could get on: what the lanes cannot hold would be leased, planned and given back
-    /// for nothing.
-    fn of_use(&self) -> usize {
-        let batch = self.config.worker.batch();
-        let lanes = self.lanes.iter().map(|lane| lane.holds()).fold(batch, usize::saturating_add);
-        lanes.saturating_sub(self.room.taken())
+    /// How many of so many that are not urgent could get on.
+    fn of_use(&self, many: usize) -> usize {
+        let fresh = |channel| due::lanes_sum(self, channel, Lane::room_for_fresh);
+        self.demand.get_on(many.min(self.room.free()), self.undecided(), fresh)
+    }
+
+    /// How many are in hand and stand in no lane yet.
+    fn undecided(&self) -> usize {
+        let in_lanes: usize = self.lanes.iter().map(|lane| lane.queue.len() + lane.in_flight()).sum();
+        self.room.unanswered().saturating_sub(in_lanes)
     }
 
     async fn take(&self, messages: Vec<Handover>, places: Places) {

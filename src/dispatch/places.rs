@@ -2,8 +2,7 @@
 //! nothing is leased that would have to be given back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -22,17 +21,8 @@ pub(super) type Place = OwnedSemaphorePermit;
 pub(super) struct Room {
     normal: Arc<Semaphore>,
     urgent: Arc<Semaphore>,
-    /// How often messages have left.
-    moves: AtomicU64,
-}
-
-/// How long somebody waits for places.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// While messages leave.
-    pub(super) longest: Duration,
-    /// While none does.
-    pub(super) still: Duration,
+    /// Those that have been sent, and wait until that stands in the ledger.
+    answered: AtomicUsize,
 }
 
 impl Room {
@@ -40,13 +30,18 @@ impl Room {
         Self {
             normal: Arc::new(Semaphore::new(IN_HAND - URGENT)),
             urgent: Arc::new(Semaphore::new(URGENT)),
-            moves: AtomicU64::new(0),
+            answered: AtomicUsize::new(0),
         }
     }
 
-    /// Some have left, and give their places back.
-    pub(super) fn moved(&self) {
-        self.moves.fetch_add(1, Ordering::Relaxed);
+    /// One has been sent.
+    pub(super) fn answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many of those stand in the ledger.
+    pub(super) fn settled(&self, many: usize) {
+        self.answered.fetch_sub(many, Ordering::Relaxed);
     }
 
     /// How many places are free for messages that are not urgent.
@@ -54,9 +49,9 @@ impl Room {
         self.normal.available_permits()
     }
 
-    /// How many of those are taken.
-    pub(super) fn taken(&self) -> usize {
-        (IN_HAND - URGENT).saturating_sub(self.free())
+    /// How many of those are taken by what has not been sent.
+    pub(super) fn unanswered(&self) -> usize {
+        (IN_HAND - URGENT).saturating_sub(self.free()).saturating_sub(self.answered.load(Ordering::Relaxed))
     }
 
     /// How many are free for urgent ones.
@@ -78,34 +73,6 @@ impl Room {
         let kept = at_most(&self.urgent, urgent);
         let missing = urgent.saturating_sub(held(kept.as_ref()));
         Places { urgent: kept, normal: at_most(&self.normal, missing.saturating_add(others)) }
-    }
-
-    /// The same; waits at most so long until all `others` find a place.
-    pub(super) async fn reserve_within(&self, patience: Patience, urgent: usize, others: usize) -> Places {
-        let want = u32::try_from(others.min(IN_HAND - URGENT)).unwrap_or(u32::MAX);
-        let all = tokio::select! {
-            all = self.normal.clone().acquire_many_owned(want) => all.ok(),
-            () = self.still(patience) => None,
-        };
-        let Some(normal) = all else { return self.reserve(urgent, others) };
-        let mut places = self.reserve(urgent, 0);
-        match &mut places.normal {
-            Some(more) => more.merge(normal),
-            none => *none = Some(normal),
-        }
-        places
-    }
-
-    /// Resolves when nothing has left for a while, or it has lasted too long.
-    async fn still(&self, patience: Patience) {
-        let end = Instant::now() + patience.longest;
-        loop {
-            let before = self.moves.load(Ordering::Relaxed);
-            tokio::time::sleep(patience.still).await;
-            if self.moves.load(Ordering::Relaxed) == before || Instant::now() >= end {
-                return;
-            }
-        }
     }
 }
 
@@ -173,22 +140,14 @@ mod tests {
         assert_eq!((all.count(), room.free(), room.free_for_urgent()), (IN_HAND - URGENT, 0, URGENT));
     }
 
-    #[tokio::test]
-    async fn who_waits_gets_what_comes_free_and_no_more_than_the_patience_is_waited() {
-        let room = Arc::new(Room::new());
-        let all = room.reserve(0, IN_HAND);
-        let patience = Patience { longest: Duration::from_secs(2), still: Duration::from_millis(200) };
-        let waiting = tokio::spawn({
-            let room = room.clone();
-            async move { room.reserve_within(patience, 0, 10).await.count() }
-        });
-        tokio::task::yield_now().await;
+    #[test]
+    fn what_has_been_sent_keeps_its_place_and_is_no_more_to_be_decided_upon() {
+        let room = Room::new();
+        let all = room.reserve(0, 10);
+        (0..4).for_each(|_| room.answered());
+        assert_eq!((room.free(), room.unanswered()), (IN_HAND - URGENT - 10, 6));
         drop(all);
-        assert_eq!(waiting.await.unwrap(), 10);
-        let all = room.reserve(0, IN_HAND);
-        let started = std::time::Instant::now();
-        assert_eq!(room.reserve_within(patience, 3, 10).await.count(), 3, "the urgent ones have theirs");
-        assert!(started.elapsed() >= patience.still && started.elapsed() < patience.longest);
-        drop(all);
+        room.settled(4);
+        assert_eq!((room.free(), room.unanswered()), (IN_HAND - URGENT, 0));
     }
 }

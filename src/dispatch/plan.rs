@@ -113,7 +113,11 @@ async fn decide_all(corridor: &Corridor, batch: Vec<InHand>, round: &mut Round) 
             continue;
         }
         let id = hand.facts.id;
-        let (came_of_it, reason) = match settle_one(corridor, hand, entry, &directory) {
+        let outcome = settle_one(corridor, hand, entry, &directory);
+        if let Outcome::Decided(_) = outcome {
+            corridor.demand.went(None);
+        }
+        let (came_of_it, reason) = match outcome {
             Outcome::Queued => ("send", None),
             Outcome::Waits(waiting) => {
                 round.waiting.push(*waiting);
@@ -239,6 +243,7 @@ fn settle_one(
             )));
         }
     };
+    corridor.demand.went(Some(lane.channel));
     let priority = planned.hand.facts.priority;
     if company::travels(corridor, &planned, lane) {
         return Outcome::Waits(Box::new(company::Waiting::of(planned, lane, judged.only_along)));
@@ -246,7 +251,6 @@ fn settle_one(
     if judged.only_along {
         return Outcome::NoRoom(planned.release());
     }
-    // A quarter of a lane is for what the ledger has kept: what has just come would fill it for as long as it comes.
     let fresh = planned.hand.line.is_none() && priority != Priority::Urgent;
     if fresh && lane.is_for_others() {
         return Outcome::NoRoom(planned.release());

@@ -76,6 +76,7 @@ pub(super) async fn carry(
     }
     let place = written.planned.hand.place;
     // The settler outlives every send.
+    corridor.room.answered();
     let _ = corridor.to_settle.send((settlement, place)).await;
     if opened {
         failover::empty(&corridor, provider.name()).await;

@@ -37,7 +37,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Se
             places.push(place);
         }
         write(&corridor, &batch).await;
-        corridor.room.moved();
+        corridor.room.settled(batch.len());
         batch.clear();
         places.clear();
         corridor.told.notify_one();

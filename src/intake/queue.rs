@@ -11,14 +11,14 @@ use super::submit::{Incoming, Intake};
 use crate::broker::{
     Acks, Broker, ConsumeOptions, Deliveries, Delivery, QUARANTINE_REASON, QueueRole, REASON_HEADER,
 };
-use crate::dispatch::Dispatcher;
 use crate::domain::ids::{ParkedId, SourceName};
 use crate::domain::problem::Problem;
 use crate::domain::reader::{identify, known_key};
 use crate::domain::words::{Priority, Reason};
 use crate::store::rows::Reject;
 
-/// While there is no room a batch is followed by a rest of so many times as long as it took, and no longer than that.
+/// While there is no room a batch comes after a rest of so many times as long as the last one took, and no longer than
+/// that.
 const REST: u32 = 3;
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
@@ -37,6 +37,7 @@ pub async fn consume(
 ) {
     let (mut deliveries, acks): (Deliveries, Acks) = broker.consume(queue, options);
     let mut taken: Vec<Delivery> = Vec::with_capacity(batch);
+    let mut last = Duration::ZERO;
     loop {
         let open = tokio::select! {
             open = deliveries.next_batch(&mut taken, batch) => open,
@@ -45,16 +46,22 @@ pub async fn consume(
         if !open {
             return;
         }
-        let started = Instant::now();
-        write(&intake, &acks, queue, &taken, &stop).await;
-        taken.clear();
-        // What finds no room waits in the queue as well as in the ledger: most of the machine is left to what is in hand.
-        if queue == QueueRole::Jobs && intake.dispatcher.as_ref().is_some_and(Dispatcher::is_full) {
+        if let Some(dispatcher) = intake.dispatcher.as_ref().filter(|_| queue == QueueRole::Jobs) {
+            // What finds no room waits in the queue as well as in the ledger: most of the machine is left to what is in hand.
+            let room = async {
+                if !dispatcher.has_room(taken.len()).await {
+                    tokio::time::sleep((last * REST).min(LONGEST_REST)).await;
+                }
+            };
             tokio::select! {
-                () = tokio::time::sleep((started.elapsed() * REST).min(LONGEST_REST)) => {}
+                () = room => {}
                 () = stop.cancelled() => return,
             }
         }
+        let started = Instant::now();
+        write(&intake, &acks, queue, &taken, &stop).await;
+        last = started.elapsed();
+        taken.clear();
     }
 }
 

@@ -181,9 +181,7 @@ impl Intake {
         let mut reserved = None;
         if let Some(dispatcher) = &self.dispatcher {
             let urgent = jobs.admissions.iter().filter(|(_, a)| a.facts.priority == Priority::Urgent).count();
-            // Only who waits for no answer can wait for a place, and nothing urgent waits for others to find theirs.
-            let patient = urgent == 0 && jobs.admissions.iter().all(|(_, a)| a.raw.is_some());
-            reserved = Some(dispatcher.reserve(urgent, jobs.admissions.len() - urgent, patient).await);
+            reserved = Some(dispatcher.reserve(urgent, jobs.admissions.len() - urgent));
         }
         let is_bare = jobs.is_bare;
         let (places, admissions): (Vec<usize>, Vec<Admission>) = jobs.admissions.into_iter().unzip();

@@ -6,8 +6,9 @@ use super::event_key::EVENT_KEY;
 use super::event_topic::EVENT_TOPIC;
 use super::limit::read_limits;
 use super::{
-    BreakerSettings, CaptureSettings, DkimAlgorithm, DkimSettings, FhirPortalSettings, JwtAlgorithm, On5xx,
-    OptOutReply, ProviderSection, ProviderSettings, SmtpSettings, SmtpTls, TwilioSettings,
+    BreakerSettings, CaptureSettings, DkimAlgorithm, DkimSettings, FhirPortalSettings, JwtAlgorithm,
+    MAX_IN_FLIGHT, On5xx, OptOutReply, ProviderSection, ProviderSettings, SmtpSettings, SmtpTls,
+    TwilioSettings,
 };
 use crate::config::callback::SigningKey;
 use crate::config::fault::{Broken, closest};
@@ -44,7 +45,7 @@ impl ProviderSection {
             limits: read_limits(s),
             weight: s.or("weight", Int(1..=1_000), 100),
             baa: s.or("baa", Flag, false),
-            max_in_flight: s.or("max_in_flight", Int(1..=4_096), 256),
+            max_in_flight: s.or("max_in_flight", Int(1..=4_096), MAX_IN_FLIGHT),
             timeout: s.or("timeout", SECONDS, Duration::from_secs(15)),
             opt_out_reply: s.or("opt_out_reply", one_of(), OptOutReply::Provider),
             breaker: s.section("breaker", BreakerSettings::read),
