@@ -61,17 +61,21 @@ async fn round(corridor: &Corridor, looks: &mut Looks) -> bool {
         let out = channel.is_some_and(|channel| is_looked_at(corridor, channel, &mut looks.out));
         for priority in Priority::ALL {
             let line = (channel, *priority);
-            let mut room = room(corridor, channel.filter(|_| !out), *priority);
-            if channel.is_none() && *priority != Priority::Urgent {
-                let sorts = room.min(least(corridor, channel, *priority));
-                let due = looks.sorted.get(priority).is_none_or(|last| last.elapsed() >= SORT_EVERY);
-                room = corridor.of_use(room).max(if due { sorts } else { 0 });
-            }
-            let empty = looks.empty_until.get(&line).is_some_and(|until| *until > Instant::now());
-            if empty || room < least(corridor, channel, *priority) {
+            if looks.empty_until.get(&line).is_some_and(|until| *until > Instant::now()) {
                 continue;
             }
-            if channel.is_none() {
+            let least = least(corridor, channel, *priority);
+            let mut room = room(corridor, channel.filter(|_| !out), *priority);
+            let unplanned = channel.is_none() && *priority != Priority::Urgent;
+            if unplanned {
+                let due = looks.sorted.get(priority).is_none_or(|last| last.elapsed() >= SORT_EVERY);
+                let sorts = if due { room.min(least) } else { 0 };
+                room = corridor.of_use(room).max(sorts);
+            }
+            if room < least {
+                continue;
+            }
+            if unplanned {
                 looks.sorted.insert(*priority, Instant::now());
             }
             if claim(corridor, line, room).await {

@@ -385,6 +385,9 @@ impl Dispatcher {
     /// next to none. What comes in small numbers waits for nothing.
     pub async fn has_room(&self, many: usize) -> bool {
         let few = self.corridor.config.worker.batch() / 4;
+        if many < few {
+            return true;
+        }
         let end = Instant::now() + PATIENCE;
         let (mut most, mut since) = (0, Instant::now());
         loop {
@@ -392,8 +395,8 @@ impl Dispatcher {
             if found > most {
                 (most, since) = (found, Instant::now());
             }
-            if many < few || found >= many || since.elapsed() > STILL || Instant::now() > end {
-                return many < few || found >= few;
+            if found >= many || since.elapsed() > STILL || Instant::now() > end {
+                return found >= few;
             }
             tokio::time::sleep(LOOK).await;
         }

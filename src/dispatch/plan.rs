@@ -113,17 +113,14 @@ async fn decide_all(corridor: &Corridor, batch: Vec<InHand>, round: &mut Round) 
             continue;
         }
         let id = hand.facts.id;
-        let outcome = settle_one(corridor, hand, entry, &directory);
-        if let Outcome::Decided(_) = outcome {
-            corridor.demand.went(None);
-        }
-        let (came_of_it, reason) = match outcome {
+        let (came_of_it, reason) = match settle_one(corridor, hand, entry, &directory) {
             Outcome::Queued => ("send", None),
             Outcome::Waits(waiting) => {
                 round.waiting.push(*waiting);
                 ("send_in_company", None)
             }
             Outcome::Decided(row) => {
+                corridor.demand.went(None);
                 let told = (row.status.as_str(), row.reason);
                 round.decided.push(*row);
                 told
