@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Simulator, SimulatorError};
 use crate::config::provider::{
-    BreakerSettings, FhirPortalSettings, JwtAlgorithm, MAX_IN_FLIGHT, On5xx, OptOutReply, ProviderSection,
-    ProviderSettings, SmtpSettings, SmtpTls, TwilioSettings,
+    BreakerSettings, FhirPortalSettings, JwtAlgorithm, On5xx, OptOutReply, ProviderSection, ProviderSettings,
+    SmtpSettings, SmtpTls, TwilioSettings,
 };
 use crate::config::secret::Secret;
 use crate::domain::ids::ProviderName;
@@ -78,7 +78,7 @@ fn section(prefix: &str, word: &str, settings: ProviderSettings) -> Option<Provi
         limits: Vec::new(),
         weight: 100,
         baa: true,
-        max_in_flight: MAX_IN_FLIGHT,
+        max_in_flight: 64,
         timeout: Duration::from_secs(15),
         opt_out_reply: OptOutReply::Ours,
         breaker: BreakerSettings::default(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cli::demo::{Home, quoted, with_templates};
 use crate::cli::{Desk, Failure};
 use crate::config::Config;
+use crate::config::provider::MAX_IN_FLIGHT;
 use crate::config::store::StoreKind;
 use crate::simulator::Simulator;
 use crate::store::{Store, StoreError, postgres};
@@ -100,6 +101,8 @@ impl Place {
         let simulated =
             simulator.providers("bench").map_err(|error| crate::cli::simulate::failure(&error))?;
         config.providers = simulated.into_iter().filter(sms).collect();
+        // As a user's own provider where nothing else is said.
+        config.providers.iter_mut().for_each(|provider| provider.max_in_flight = MAX_IN_FLIGHT);
         Ok(config)
     }
 
