@@ -29,6 +29,10 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
                 }
             }
         }
+        // First: whoever watches takes a worker that has just started for none until it is on record.
+        if let Err(error) = live(&corridor).await {
+            tracing::warn!(%error, "no sign of life could be given");
+        }
         alarm.look(&corridor);
         if let Err(error) = failover::listen(&corridor).await {
             tracing::warn!(%error, "receipts could not be looked at");
@@ -38,9 +42,6 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
         }
         if let Err(error) = sign_off::refresh(corridor.store.as_ref(), &corridor.catalogue).await {
             tracing::warn!(%error, "sign-offs could not be read");
-        }
-        if let Err(error) = live(&corridor).await {
-            tracing::warn!(%error, "no sign of life could be given");
         }
     }
 }
