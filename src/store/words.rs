@@ -102,13 +102,7 @@ macro_rules! decided {
         concat!(
             "status = CASE WHEN ", decision_is_legal!(), " THEN i.status ELSE m.status END, ",
             "reason = CASE WHEN ", has_moved_on!(), " THEN m.reason ELSE i.reason END, ",
-            "due_at = CASE WHEN ", has_moved_on!(), " THEN now() ",
-            // The patient may have come between the decision and this statement.
-            "WHEN i.reason = 'unknown_patient' AND i.due_at IS NOT NULL ",
-            "AND EXISTS (SELECT 1 FROM patients p WHERE p.id = m.patient_id) THEN now() ",
-            // So may the end of the hold.
-            "WHEN i.held_by IS NOT NULL AND i.due_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = i.held_by ",
-            "AND h.released_at IS NULL AND (h.until IS NULL OR h.until > now())) THEN now() ELSE i.due_at END, ",
+            "due_at = CASE WHEN ", has_moved_on!(), " THEN now() ELSE i.due_at END, ",
             "held_by = i.held_by, site = COALESCE(m.site, i.site), ",
             "channel = COALESCE(i.channel, m.channel), explanation = i.explanation, lease_token = NULL, lease_owner = NULL, ",
             "lease_until = NULL, changed_at = CASE WHEN ", decision_is_told!(), " THEN now() ELSE m.changed_at END, ",

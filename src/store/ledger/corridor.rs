@@ -76,12 +76,32 @@ impl<E: Engine> Ledger<E> {
         let failed: Vec<&Decided> = decisions.iter().filter(|d| is_for_people(d)).collect();
         if failed.is_empty() {
             self.engine.write(E::STATEMENTS.decide, args).await?;
+        } else {
+            let mut tx = self.engine.begin().await?;
+            E::run(&mut tx, E::STATEMENTS.decide, args).await?;
+            self.open_exhausted(&mut tx, &failed).await?;
+            E::commit(tx).await?;
+        }
+        self.wake_in_time(decisions).await
+    }
+
+    /// What a message waits for may have come while the decision to wait was written: the patient, or the end of a hold.
+    /// Whoever brings it wakes what waits by then; asked in a statement of its own, nothing slips between the two.
+    async fn wake_in_time(&self, decisions: &[Decided]) -> Result<()> {
+        let may_have_come = |d: &&Decided| {
+            d.due_at.is_some() && (d.held_by.is_some() || d.reason == Some(Reason::UnknownPatient))
+        };
+        let waiting: Vec<_> = decisions.iter().filter(may_have_come).map(|d| d.facts.id.0).collect();
+        if waiting.is_empty() {
             return Ok(());
         }
-        let mut tx = self.engine.begin().await?;
-        E::run(&mut tx, E::STATEMENTS.decide, args).await?;
-        self.open_exhausted(&mut tx, &failed).await?;
-        E::commit(tx).await
+        let sql = "UPDATE messages SET due_at = now()
+             WHERE id = ANY($1) AND due_at > now() AND lease_until IS NULL AND (
+                 reason = 'unknown_patient' AND EXISTS (SELECT 1 FROM patients p WHERE p.id = messages.patient_id)
+                 OR held_by IS NOT NULL AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = messages.held_by
+                     AND h.released_at IS NULL AND (h.until IS NULL OR h.until > now())))";
+        self.engine.write(sql, args![waiting]).await?;
+        Ok(())
     }
 
     /// Writes the attempts of those messages for which every reason to send still stands: our lease with time left, a

@@ -135,6 +135,16 @@ impl Ledger {
         Some(row.get(0))
     }
 
+    /// A session that has locked this message until it is closed; `None` where there is one writer at a time.
+    pub(super) async fn locking(&self, id: MessageId) -> Option<PgConnection> {
+        let Base::Postgres(database) = &self.base else { return None };
+        let mut session = PgConnection::connect(&database.url()).await.expect("a connection");
+        session.execute("BEGIN").await.expect("a transaction");
+        let lock = sqlx::query("SELECT 1 FROM messages WHERE id = $1 FOR UPDATE").bind(id.0);
+        lock.execute(&mut session).await.expect("a lock");
+        Some(session)
+    }
+
     /// Table and name of each column that holds text or bytes, where ids are told from texts.
     pub(super) async fn text_columns(&self) -> Option<Vec<(String, String)>> {
         match &self.base {

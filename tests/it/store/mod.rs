@@ -290,6 +290,7 @@ contract! {
         a_batch_may_name_a_patient_twice
         a_revocation_outlives_an_older_upsert_and_a_snapshot
         a_new_patient_wakes_the_messages_that_waited
+        a_patient_who_comes_while_a_decision_is_written_wakes_its_message
         a_merged_patient_answers_under_both_names
         a_chain_of_merges_leads_to_the_last
         unknown_patients_do_not_merge

@@ -7,6 +7,7 @@ use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Channel, Purpose, Reason};
 use outreachd::store::StoreError;
 use outreachd::store::rows::{AddressConsent, Decided, Directory, Subject, UpsertOutcome};
+use sqlx::Connection as _;
 
 use super::ledger::Ledger;
 use super::make::{PHONE, Shape, at, contact, decided, job, patient, patient_id, revocation, seconds, stop};
@@ -83,6 +84,33 @@ pub(super) async fn a_new_patient_wakes_the_messages_that_waited(ledger: Ledger)
     }
     assert!(ledger.claim_new(10).await.is_empty());
     upsert(&ledger, patient("P7", "2026-01-01T00:00:00Z")).await;
+    let claimed = ledger.claim_new(10).await;
+    assert_eq!(claimed.iter().map(|m| m.facts.id).collect::<Vec<_>>(), [hand.facts.id]);
+}
+
+pub(super) async fn a_patient_who_comes_while_a_decision_is_written_wakes_its_message(ledger: Ledger) {
+    let hand = ledger.lease(job("a").patient("P7")).await;
+    let now = ledger.now().await;
+    let wait = Decided {
+        due_at: Some(now + seconds(120)),
+        ..decided(&hand, MessageStatus::Held, Some(Reason::UnknownPatient), now)
+    };
+    let Some(mut lock) = ledger.locking(hand.facts.id).await else {
+        upsert(&ledger, patient("P7", "2026-01-01T00:00:00Z")).await;
+        ledger.decide_one(wait).await;
+        assert_eq!(ledger.claim_new(10).await.len(), 1, "one comes after the other here");
+        return;
+    };
+    let store = ledger.store.clone();
+    let writing = tokio::spawn(async move { store.decide(&[wait]).await });
+    // It has read what it reads, and waits for the row.
+    let waits = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid)";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut lock).await.unwrap() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    upsert(&ledger, patient("P7", "2026-01-01T00:00:00Z")).await;
+    lock.close().await.unwrap();
+    writing.await.unwrap().unwrap();
     let claimed = ledger.claim_new(10).await;
     assert_eq!(claimed.iter().map(|m| m.facts.id).collect::<Vec<_>>(), [hand.facts.id]);
 }
