@@ -32,10 +32,12 @@ pub struct Forecast {
     pub by_proxy: u64,
     /// Reason and how many.
     pub excluded: BTreeMap<&'static str, u64>,
+    /// By the channel that each gets it over first.
     pub by_channel: BTreeMap<&'static str, u64>,
     pub by_language: BTreeMap<String, u64>,
     /// Hour in UTC and how many.
     pub by_hour: BTreeMap<String, u64>,
+    /// Of every SMS, those too that follow at once to say that the portal has it; so is the cost.
     pub segments: u64,
     /// In the configured currency.
     pub cost: String,
@@ -51,6 +53,8 @@ pub struct Forecast {
 pub struct SampleText {
     pub channel: Channel,
     pub language: String,
+    /// It says only that the portal has something.
+    pub pointer: bool,
     /// `None`: masked.
     pub text: Option<Phi>,
     pub segments: u32,
@@ -69,8 +73,8 @@ impl Forecast {
 struct Walk {
     forecast: Forecast,
     micros: u64,
-    /// Of each channel and language the one with the longest text.
-    longest: BTreeMap<(Channel, String), (usize, Admission)>,
+    /// Of each channel and language, and of pointers apart, the one with the longest text.
+    longest: BTreeMap<(Channel, String, bool), (usize, Admission)>,
     /// By when they may be written to: those who may at the same time come one after the other.
     next_turns: BTreeMap<Timestamp, Timestamp>,
     waves: BTreeSet<u16>,
@@ -157,7 +161,7 @@ impl Office {
                 Err(reason) => Err(*reason),
             };
             match (outcome, admitted) {
-                (Ok(sent), Ok(admission)) => walk.note(&sent, admission),
+                (Ok(sent), Ok(admission)) => walk.note(&sent, &admission),
                 (Err(reason), _) | (_, Err(reason)) => {
                     *walk.forecast.excluded.entry(reason.as_str()).or_default() += 1;
                 }
@@ -191,12 +195,13 @@ impl Office {
         walk.forecast.cost = crate::config::money::Money::from_micros(walk.micros).to_string();
         let name =
             Name { given: Some(Phi::new("Maximiliano")), family: Some(Phi::new("Fernández-Castellanos")) };
-        for ((channel, language), (_, admission)) in &walk.longest {
-            let to = RecipientContext::PATIENT;
-            if let Ok(rendered) = foresight.render(admission, Some(&name), to, Some(language), *channel) {
+        for ((channel, language, pointer), (_, admission)) in &walk.longest {
+            let (to, way) = (RecipientContext::PATIENT, (*channel, *pointer));
+            if let Ok(rendered) = foresight.render(admission, Some(&name), to, Some(language), way) {
                 walk.forecast.samples.push(SampleText {
                     channel: *channel,
                     language: language.clone(),
+                    pointer: *pointer,
                     text: Some(rendered.content.text().clone()),
                     segments: rendered.segments,
                 });
@@ -207,26 +212,24 @@ impl Office {
 }
 
 impl Walk {
-    fn note(&mut self, sent: &crate::dispatch::Sent, admission: Admission) {
+    fn note(&mut self, sent: &crate::dispatch::Sent, admission: &Admission) {
         let forecast = &mut self.forecast;
         forecast.would_get += 1;
         forecast.by_proxy += u64::from(sent.recipient == RecipientKind::Proxy);
-        *forecast.by_channel.entry(sent.channel.as_str()).or_default() += 1;
-        *forecast.by_language.entry(sent.locale.clone()).or_default() += 1;
+        *forecast.by_channel.entry(sent.first.channel.as_str()).or_default() += 1;
+        *forecast.by_language.entry(sent.first.locale.clone()).or_default() += 1;
         let hour = Timestamp::from_second(sent.at.as_second().div_euclid(3_600) * 3_600);
         *forecast.by_hour.entry(hour.unwrap_or(sent.at).to_string()).or_default() += 1;
-        forecast.segments += u64::from(sent.segments);
-        self.micros = self.micros.saturating_add(sent.cost_micros);
         forecast.first_send_at = Some(forecast.first_send_at.map_or(sent.at, |at| at.min(sent.at)));
         forecast.last_send_at = Some(forecast.last_send_at.map_or(sent.at, |at| at.max(sent.at)));
-        match self.longest.entry((sent.channel, sent.locale.clone())) {
-            Entry::Vacant(place) => {
-                place.insert((sent.length, admission));
+        for text in std::iter::once(&sent.first).chain(&sent.then) {
+            forecast.segments += u64::from(text.segments);
+            self.micros = self.micros.saturating_add(text.cost_micros);
+            let longest = self.longest.entry((text.channel, text.locale.clone(), text.pointer));
+            match longest {
+                Entry::Occupied(kept) if kept.get().0 >= text.length => {}
+                longest => drop(longest.insert_entry((text.length, admission.clone()))),
             }
-            Entry::Occupied(mut kept) if kept.get().0 < sent.length => {
-                kept.insert((sent.length, admission));
-            }
-            Entry::Occupied(_) => {}
         }
     }
 }

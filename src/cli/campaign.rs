@@ -466,7 +466,8 @@ async fn dry_run(desk: &mut Desk, office: &Office, id: &CampaignId) -> Result<()
         }
     }
     for sample in &forecast.samples {
-        let head = format!("-- {} in {}, the longest:", sample.channel, sample.language);
+        let what = if sample.pointer { "a pointer to the portal, the longest" } else { "the longest" };
+        let head = format!("-- {} in {}, {what}:", sample.channel, sample.language);
         let head = desk.out.strong(&head);
         desk.out.line(head)?;
         desk.out.line(tame_lines(sample.text.as_ref().map_or("", |text| text.expose())))?;

@@ -1,5 +1,6 @@
 //! What would become of a message, and nothing of it is written: the same policy, the same texts.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use super::{render, rules};
 use crate::config::Config;
 use crate::config::provider::ProviderSettings;
 use crate::domain::ids::SiteId;
+use crate::domain::patience::Patience;
 use crate::domain::patient::{Name, Patient};
 use crate::domain::words::{Channel, Reason, Recipient, SafetyMode};
 use crate::policy::decide::{Decision, Gate, Verdict, decide};
@@ -39,12 +41,23 @@ pub struct Foreseen {
 /// How it would go out.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    pub channel: Channel,
     pub at: Timestamp,
     /// Whose eyes it is for: a proxy may read in the patient's place.
     pub recipient: Recipient,
+    /// The way that it takes first.
+    pub first: ForeseenText,
+    /// What follows at once, without waiting for anything: that the portal has it, or every other way in an emergency.
+    pub then: Vec<ForeseenText>,
+}
+
+/// What goes out over one way.
+#[derive(Clone, Debug)]
+pub struct ForeseenText {
+    pub channel: Channel,
     pub locale: String,
-    /// Characters of its text.
+    /// Only that the portal has something.
+    pub pointer: bool,
+    /// In characters.
     pub length: usize,
     /// Of an SMS; 0 for other channels.
     pub segments: u32,
@@ -71,40 +84,65 @@ impl Foresight {
         for _ in 0..3 {
             let decision = self.ask(admission, patient, entry, now);
             let gate = decision.gate;
-            match &decision.verdict {
-                Verdict::Send { route, .. } => {
+            let reason = match &decision.verdict {
+                Verdict::Send { .. } => {
                     let Some(patient) = patient else { break };
-                    let Some(reader) = super::plan::reader(&decision, patient, entry, now) else {
-                        return Foreseen { gate, outcome: Err(Reason::NoProxy) };
-                    };
-                    let name = patient.name.as_ref();
-                    let language = reader.language.as_deref();
-                    let rendered = self.render(admission, name, reader.context(), language, route.channel);
-                    let outcome = rendered.map_err(|error| error.reason).map(|rendered| Sent {
-                        channel: route.channel,
-                        at: now,
-                        recipient: reader.recipient,
-                        length: rendered.content.text().expose().chars().count(),
-                        locale: rendered.locale,
-                        segments: rendered.segments,
-                        cost_micros: self.cost(route.channel, route.address.expose(), rendered.segments),
-                    });
-                    return Foreseen { gate, outcome };
+                    return Foreseen { gate, outcome: self.sent(admission, patient, entry, &decision, now) };
                 }
-                Verdict::Hold { until: Some(until), .. } if *until > now => now = *until,
-                Verdict::Hold { reason, .. } => {
-                    return Foreseen { gate, outcome: Err(reason.unwrap_or(Reason::Paced)) };
+                Verdict::Hold { until: Some(until), .. } if *until > now => {
+                    now = *until;
+                    continue;
                 }
-                Verdict::Suppress(reason) | Verdict::Cancel(reason) | Verdict::GiveUp(reason) => {
-                    return Foreseen { gate, outcome: Err(*reason) };
-                }
-                Verdict::Expire => return Foreseen { gate, outcome: Err(Reason::Expired) },
-            }
+                Verdict::Hold { reason, .. } => reason.unwrap_or(Reason::Paced),
+                Verdict::Suppress(reason) | Verdict::Cancel(reason) | Verdict::GiveUp(reason) => *reason,
+                Verdict::Expire => Reason::Expired,
+            };
+            return Foreseen { gate, outcome: Err(reason) };
         }
         Foreseen { gate: Gate::Expired, outcome: Err(Reason::Expired) }
     }
 
-    /// The text about a patient of this name that whoever reads it would read in this language.
+    /// What goes out by this decision, and after it without a wait.
+    fn sent(
+        &self,
+        admission: &Admission,
+        patient: &Patient,
+        entry: &DirectoryEntry,
+        decision: &Decision,
+        at: Timestamp,
+    ) -> Result<Sent, Reason> {
+        let text = |decision: &Decision, entry: &DirectoryEntry| {
+            let Verdict::Send { route, pointer, .. } = &decision.verdict else { return Ok(None) };
+            let reader = super::plan::reader(decision, patient, entry, at).ok_or(Reason::NoProxy)?;
+            let (name, language) = (patient.name.as_ref(), reader.language.as_deref());
+            let rendered =
+                self.render(admission, name, reader.context(), language, (route.channel, *pointer));
+            rendered.map_err(|error| error.reason).map(|rendered| {
+                let text = ForeseenText {
+                    channel: route.channel,
+                    pointer: *pointer,
+                    length: rendered.content.text().expose().chars().count(),
+                    locale: rendered.locale,
+                    segments: rendered.segments,
+                    cost_micros: self.cost(route.channel, route.address.expose(), rendered.segments),
+                };
+                Some((text, reader.recipient))
+            })
+        };
+        let (first, recipient) = text(decision, entry)?.ok_or(Reason::NoContact)?;
+        let (mut then, mut tried, mut last) = (Vec::new(), Cow::Borrowed(entry), decision.clone());
+        while let Verdict::Send { route, patience: Some(Patience::NONE), .. } = last.verdict {
+            tried.to_mut().tried.push((route, Reason::PlanExhausted));
+            last = self.ask(admission, Some(patient), &tried, at);
+            // One that cannot be written is not sent; those before it are.
+            let Ok(Some((next, _))) = text(&last, &tried) else { break };
+            then.push(next);
+        }
+        Ok(Sent { at, recipient, first, then })
+    }
+
+    /// The text about a patient of this name that whoever reads it would read over this channel in this language, or, as
+    /// a pointer, only that the portal has it.
     ///
     /// # Errors
     /// Why there is none.
@@ -114,7 +152,7 @@ impl Foresight {
         name: Option<&Name>,
         recipient: RecipientContext<'_>,
         language: Option<&str>,
-        channel: Channel,
+        (channel, pointer): (Channel, bool),
     ) -> Result<Rendered, RenderError> {
         let facts = &admission.facts;
         let site = facts.site.as_ref().and_then(|id| self.config.site(id));
@@ -124,7 +162,7 @@ impl Foresight {
         // As long as a real one.
         let public_url = self.config.http.public_url.as_deref();
         let link = public_url.map(|url| format!("{url}/u/{}", "0".repeat(22)));
-        self.catalogue.current().render(&RenderRequest {
+        let request = RenderRequest {
             template: &facts.template,
             channel,
             languages: &languages,
@@ -141,7 +179,8 @@ impl Foresight {
             digits: &[],
             unsubscribe_url: link.as_deref(),
             region: Some(region),
-        })
+        };
+        self.catalogue.current().render_either(&request, pointer)
     }
 
     fn ask(
@@ -164,6 +203,7 @@ impl Foresight {
             body: &admission.body,
             // Who is unknown now is not waited for.
             work: None,
+            reached: !entry.tried.is_empty(),
             along: false,
             patient,
             entry,
@@ -192,8 +232,9 @@ impl Foresight {
 
 /// What something can be sent over, by the configuration alone.
 fn served(config: &Config) -> Vec<Served> {
-    if config.safety.mode != SafetyMode::Live {
-        return Channel::ALL.iter().map(|channel| Served { channel: *channel, baa: true }).collect();
+    let captured = Channel::ALL.iter().map(|channel| Served { channel: *channel, baa: true });
+    if config.safety.mode == SafetyMode::Capture {
+        return captured.collect();
     }
     let mut served: Vec<Served> = Vec::new();
     for provider in &config.providers {
@@ -208,6 +249,10 @@ fn served(config: &Config) -> Vec<Served> {
             Some(known) => known.baa |= provider.baa,
             None => served.push(Served { channel, baa: provider.baa }),
         }
+    }
+    if config.safety.mode == SafetyMode::AllowList {
+        let real: Vec<Channel> = served.iter().map(|s| s.channel).collect();
+        served.extend(captured.filter(|s| !real.contains(&s.channel)));
     }
     served
 }

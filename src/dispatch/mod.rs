@@ -75,7 +75,7 @@ pub use call::{Spoken, Voicemail};
 pub use explain::{
     Explained, ExplainedAttempt, ExplainedCopy, ExplainedHold, GateStep, Next, NextAction, explain,
 };
-pub use foresee::{Foreseen, Foresight, Sent};
+pub use foresee::{Foreseen, ForeseenText, Foresight, Sent};
 use lane::Lane;
 pub use lane::{Carrier, Setting};
 pub use places::Places;

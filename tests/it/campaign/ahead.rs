@@ -10,9 +10,10 @@ use outreachd::domain::campaign::{CampaignState, Pace, PaceUnit, PauseReason};
 use outreachd::domain::ids::TemplateName;
 use outreachd::domain::job::When;
 use outreachd::domain::sign_off::Word;
+use outreachd::domain::words::{Channel, PhiClass};
 use serde_json::json;
 
-use super::{BOTH, Town, people, plan};
+use super::{BOTH, Town, name, number, people, plan};
 
 impl Town {
     /// Waits until so many messages are written.
@@ -136,4 +137,33 @@ async fn what_is_signed_off_after_an_approval_is_approved_anew() {
         assert_eq!(town.row("said").await.state, CampaignState::Running);
         town.close().await;
     }
+}
+
+/// Where an SMS may not say it, the dry run counts what will be sent: the portal's text first, and an SMS that points to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_foresees_that_the_portal_has_it_and_an_sms_says_so() {
+    let town = Town::open_with(true, |config| {
+        config.policy.phi.sms = PhiClass::Minimal;
+        for site in &mut config.sites {
+            site.portal_url = Some("https://portal.example.org".to_owned());
+        }
+    })
+    .await;
+    town.office.create(&plan("pointed", json!({})), "ann").await.unwrap();
+    let mut rows = "patient_id,sms,portal,language,timezone\n".to_owned();
+    for n in 1..=3 {
+        let portal = if n < 3 { format!("Patient/P{n}") } else { String::new() };
+        rows += &format!("P{n},{},{portal},en,America/Chicago\n", number(n));
+    }
+    town.bring("pointed", &rows).await;
+    let forecast = town.office.dry_run(&name("pointed")).await.unwrap();
+    assert_eq!((forecast.would_get, forecast.by_channel.get("portal")), (2, Some(&2)), "{forecast:?}");
+    assert_eq!(forecast.excluded.values().sum::<u64>(), 1, "who has no portal gets nothing: {forecast:?}");
+    let said: Vec<_> = forecast.samples.iter().map(|s| (s.channel, s.pointer, s.segments)).collect();
+    let (Some(&(Channel::Sms, true, each)), 2) = (said.first(), said.len()) else { panic!("{said:?}") };
+    assert_eq!(said[1], (Channel::Portal, false, 0));
+    assert_eq!(forecast.segments, u64::from(each) * 2);
+    let text = forecast.samples[0].text.as_ref().unwrap().expose().to_owned();
+    assert!(text.contains("portal.example.org") && !text.contains("Chen"), "{text}");
+    town.close().await;
 }

@@ -193,7 +193,7 @@ export function campaignPage(root, id, shell) {
     }
     function texts(samples) {
       unread = false;
-      show(box, h("div", { class: "secret", id: "texts" }, samples.map((sample) => [h("h3", null, `${channelName(sample.channel)}, ${sample.language}${sample.segments ? `, ${sample.segments} ${sample.segments === 1 ? "segment" : "segments"}` : ""}`), h("div", { class: "text", lang: sample.language }, sample.channel === "voice" ? spoken(sample.text ?? "") : sample.text)])));
+      show(box, h("div", { class: "secret", id: "texts" }, samples.map((sample) => [h("h3", null, `${channelName(sample.channel)}, ${sample.language}${sample.pointer ? ", a pointer to the portal" : ""}${sample.segments ? `, ${sample.segments} ${sample.segments === 1 ? "segment" : "segments"}` : ""}`), h("div", { class: "text", lang: sample.language }, sample.channel === "voice" ? spoken(sample.text ?? "") : sample.text)])));
     }
     return h("section", { class: "sheet", id: "forecast" }, h("h2", null, "Dry run"),
       h("p", null, h("b", null, `${count(told.would_get)} of ${count(told.recipients)} people would get a message`), `: ${count(told.segments)} SMS segments, ${told.cost} ${told.currency}.`, told.by_proxy > 0 && ` ${count(told.by_proxy)} of them are read by a proxy in the patient's place.`),
