@@ -327,17 +327,22 @@ pub(super) fn setting(corridor: &Corridor, is_test: bool, address: Option<&Phi>)
     }
 }
 
-/// What this message could be carried over.
+/// What this message could be carried over. Where only listed addresses are written to, a captured message too says no
+/// more than its real provider may see: a trial shows what would be, and whoever is listed gets what is meant for them.
 pub(super) fn served(corridor: &Corridor, facts: &MessageFacts) -> Vec<Served> {
     let setting = setting(corridor, facts.test, None);
-    let mut served: Vec<Served> = Vec::new();
-    for lane in corridor.lanes.iter().filter(|l| l.setting == setting) {
-        match served.iter_mut().find(|s| s.channel == lane.channel) {
-            Some(known) => known.baa |= lane.baa,
-            None => served.push(Served { channel: lane.channel, baa: lane.baa }),
-        }
-    }
-    served
+    let trusted = |channel: Channel, setting: Setting| {
+        let mut lanes =
+            corridor.lanes.iter().filter(|l| l.channel == channel && l.setting == setting).peekable();
+        lanes.peek().is_some().then(|| lanes.any(|lane| lane.baa))
+    };
+    let is_trial = setting == Setting::Capture && corridor.config.safety.mode == SafetyMode::AllowList;
+    let served = |channel: &Channel| {
+        let own = trusted(*channel, setting)?;
+        let real = is_trial.then(|| trusted(*channel, Setting::Live)).flatten();
+        Some(Served { channel: *channel, baa: real.unwrap_or(own) })
+    };
+    Channel::ALL.iter().filter_map(served).collect()
 }
 
 pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, whom: Whom, tasks: TaskTracker) {

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use outreachd::config::provider::{Limit, Period};
 use outreachd::dispatch::explain;
+use outreachd::domain::phi::Phi;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
-use outreachd::domain::words::{Channel, PhiClass, Reason};
+use outreachd::domain::words::{Channel, PhiClass, Reason, SafetyMode};
 use outreachd::simulator::{CallEnd, ProviderKind};
 use serde_json::{Value, json};
 
@@ -128,5 +130,90 @@ async fn what_may_not_be_said_there_is_in_the_portal_and_a_pointer_says_so() {
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
+    house.close().await;
+}
+
+/// What is captured in a trial says no more than what is sent in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_with_listed_addresses_points_to_the_portal_too() {
+    let listen = free_address();
+    let house = House::open_with(calling_back(ruled(&[]), listen), |config| {
+        with_webhooks(config, listen);
+        config.safety.mode = SafetyMode::AllowList;
+        config.safety.allow = vec![Phi::new("+13125550141"), Phi::new("Patient/P1")];
+        for site in &mut config.sites {
+            site.portal_url = Some("https://portal.example.org".to_owned());
+        }
+        for provider in &mut config.providers {
+            provider.baa = provider.name.as_str() != "sim-sms";
+        }
+    })
+    .await;
+    let people = [
+        person("P1", "en", ("sms", "+13125550141"), true),
+        person("P2", "en", ("sms", "+13125550142"), true),
+    ];
+    house.publish("patient.upsert", &people).await;
+    house.publish("job", &[job("listed", "P1"), job("captured", "P2")]).await;
+    let out = |counts: &_| of(counts, MessageStatus::Sent) + of(counts, MessageStatus::Delivered);
+    house.until("both are in the portal", |counts| out(counts) == 2).await;
+    for (name, by) in [("listed", "sim-sms"), ("captured", "capture-sms")] {
+        let end = std::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let (row, attempts) = message(&house, name).await;
+            let seen: Vec<_> = attempts.iter().map(|a| (a.channel, a.pointer)).collect();
+            if attempts.len() == 2 && attempts.iter().all(|a| a.settled_at.is_some()) {
+                assert_eq!(seen, [(Channel::Portal, false), (Channel::Sms, true)], "{name}");
+                assert_eq!(attempts[1].provider.as_str(), by);
+                break;
+            }
+            assert!(std::time::Instant::now() < end, "{name}: {row:?} {seen:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let said = house.simulator.recent(100);
+    assert!(said.iter().any(|kept| kept.to.expose() == "+13125550141"), "whoever is listed is told");
+    assert!(said.iter().all(|kept| kept.to.expose() != "+13125550142"), "nobody else is");
+    house.close().await;
+}
+
+/// What was planned when its text might be said there, and is not written yet, is planned anew when it may not any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn templates_that_come_to_say_more_are_no_longer_said_there() {
+    let dir = tempfile::tempdir().unwrap();
+    templates(dir.path());
+    let house = House::open_with(ruled(&[]), |config| {
+        config.templates.dir = dir.path().join("templates");
+        for site in &mut config.sites {
+            site.portal_url = Some("https://portal.example.org".to_owned());
+        }
+        let sms = config.providers.iter_mut().find(|p| p.name.as_str() == "sim-sms").unwrap();
+        sms.limits = vec![Limit { count: 4, per: Period::Second, per_sender: false }];
+    })
+    .await;
+    let people: Vec<Value> =
+        (10..30).map(|n| person(&format!("P{n}"), "en", ("sms", &format!("+131255501{n}")), true)).collect();
+    house.publish("patient.upsert", &people).await;
+    let jobs: Vec<Value> = (10..30).map(|n| job(&format!("j{n}"), &format!("P{n}"))).collect();
+    house.publish("job", &jobs).await;
+    let hits = |kind: ProviderKind| house.simulator.hits().iter().filter(|hit| hit.kind == kind).count();
+    while hits(ProviderKind::TwilioSms) < 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(hits(ProviderKind::FhirPortal), 0, "it may be said there");
+    let manifest = dir.path().join("templates/appointment-reminder/template.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("phi = \"limited\"", "phi = \"sensitive\"")).unwrap();
+    assert!(house.catalogue().reload().unwrap());
+    house.until("all are told", |counts| of(counts, MessageStatus::Sent) == 20).await;
+    while hits(ProviderKind::TwilioSms) < 20 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let said = house.simulator.recent(100);
+    let sms = said.iter().filter(|kept| kept.kind == ProviderKind::TwilioSms);
+    let before = sms.filter(|kept| kept.body.expose().contains("Chen")).count();
+    assert!((3..12).contains(&before), "those that were written already, and no others: {before}");
+    assert_eq!(hits(ProviderKind::FhirPortal), 20 - before, "the others have it in the portal");
+    assert_eq!(hits(ProviderKind::TwilioSms), 20, "and each is told so");
     house.close().await;
 }

@@ -11,6 +11,7 @@ use outreachd::domain::status::MessageStatus;
 use outreachd::simulator::{Simulator, SimulatorConfig};
 use outreachd::store::Store;
 use outreachd::store::rows::Counts;
+use outreachd::template::SharedCatalogue;
 use serde_json::{Value, json};
 
 use super::shared::{TestDatabase, amqp_url, unique_prefix};
@@ -85,6 +86,11 @@ impl House {
         let catalogue = app::load_catalogue(&self.config.templates.dir).unwrap();
         let worker = Worker::start(self.config.clone(), self.store.clone(), catalogue).await.unwrap();
         self.workers.push(worker);
+    }
+
+    /// The templates of the first worker.
+    pub(crate) fn catalogue(&self) -> &SharedCatalogue {
+        &self.workers[0].catalogue
     }
 
     /// Ends the workers; [`House::start`] starts the next one.
