@@ -562,7 +562,7 @@ mod tests {
     /// A gate of 500 a second that is quick to begin, with slots in so many milliseconds.
     fn holding(slots: impl IntoIterator<Item = i64>) -> (Arc<Gate>, Instant) {
         let gate = gate(&[limit(500, Period::Second)]);
-        for _ in 0..2_000 {
+        for _ in 0..20_000 {
             gate.lag.note(Duration::ZERO);
         }
         gate.tolerance.set(200 * MS);
