@@ -64,15 +64,16 @@ export function planPage(root, shell) {
     }
 
     async function preview() {
+      const name = template()?.name;
       try {
-        const told = await post(`templates/${form.elements.template.value}/preview`, {});
-        if (gone) return;
+        const told = await post(`templates/${name}/preview`, {});
+        if (gone || name !== template()?.name) return;
         show(texts, h("p", { class: "quiet" }, "With the template's own examples. What the list makes of it is shown by the dry run."),
           table([["Channel", "bare"], ["Language", "bare"], ["Text", "bare block"]], told.previews.filter((one) => !one.short).map((one) => [channelName(one.channel), one.locale,
             one.errors ? h("span", { class: "error" }, words(one.reason)) :
               h("div", { lang: one.locale }, Object.entries(one.texts).filter(([part]) => part !== "html").map(([, text]) => h("div", { class: "text" }, one.channel === "voice" ? spoken(text) : text)))]), "Texts"));
       } catch (problem) {
-        show(texts, h("p", { class: "error", role: "alert" }, problem.message));
+        if (name === template()?.name) show(texts, h("p", { class: "error", role: "alert" }, problem.message));
       }
     }
 

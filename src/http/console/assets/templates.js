@@ -41,6 +41,8 @@ export function templatesPage(root, { id }, shell) {
     const signs = shell.may("templates:approve") && !shell.me.sites?.length;
     // What is signed off is what was shown: its hash comes with the previews.
     let read = null;
+    // An answer to an earlier choice may come after that to the last one.
+    let asked = 0;
     const texts = h("div");
     const own = h("div", { id: "standing" });
     const languages = h("div");
@@ -105,18 +107,19 @@ export function templatesPage(root, { id }, shell) {
 
     async function preview() {
       const values = Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
+      const mine = ++asked;
       read = null;
       standing();
       try {
         const shown = await post(`templates/${id}/preview`, values);
-        if (gone) return;
+        if (gone || mine !== asked) return;
         read = values.channel ? null : shown.previews[0]?.hash;
         show(texts, shown.previews.length === 0 && h("p", { class: "sheet empty" }, "Of this sample there is nothing here."), shown.previews.map((preview) => h("section", { class: "sheet", lang: preview.locale }, h("h2", null, `${channelName(preview.channel)}${preview.short ? ", short text" : ""}`),
           preview.errors ? h("p", { class: "error" }, `${words(preview.reason)}: ${preview.errors.map((error) => error.rule).join("; ")}`) :
             [preview.segments > 0 && h("p", { class: "quiet" }, `${preview.segments} SMS ${preview.segments === 1 ? "segment" : "segments"}`),
               Object.entries(preview.texts).filter(([part]) => part !== "html").map(([part, text]) => [Object.keys(preview.texts).length > 1 && h("h3", null, part), h("div", { class: "text" }, preview.channel === "voice" ? spoken(text) : text)])])));
       } catch (problem) {
-        show(texts, h("p", { class: "error", role: "alert" }, problem.message));
+        if (mine === asked) show(texts, h("p", { class: "error", role: "alert" }, problem.message));
       }
     }
   }
