@@ -22,8 +22,6 @@ pub(super) struct Asking<'a> {
     pub(super) body: &'a JobBody,
     /// How far it has come; `None`: it is not written yet, and waits for nobody.
     pub(super) work: Option<&'a Work>,
-    /// An earlier step got through, or may have.
-    pub(super) reached: bool,
     /// Another one goes to its reader today, and its template tells a day together.
     pub(super) along: bool,
     /// As this message may see them.
@@ -91,7 +89,8 @@ impl Asking<'_> {
             expires_at: self.body.expires_at,
             cancelled: work.and_then(|work| work.cancelled),
             step: work.map_or(0, |work| work.step),
-            reached: self.reached,
+            // What is only looked ahead to has got through wherever it is thought to have been sent.
+            reached: work.map_or(!self.entry.tried.is_empty(), |work| work.reached),
             disturbs: !self.facts.test,
             lifts_cap: self.body.lifts_cap,
             copy_for: self.body.copy.as_ref().map(|copy| &copy.proxy),

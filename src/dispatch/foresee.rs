@@ -203,7 +203,6 @@ impl Foresight {
             body: &admission.body,
             // Who is unknown now is not waited for.
             work: None,
-            reached: !entry.tried.is_empty(),
             along: false,
             patient,
             entry,

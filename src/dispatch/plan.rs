@@ -363,7 +363,6 @@ pub(super) fn judge(
         facts: &hand.facts,
         body: &hand.body,
         work: Some(&hand.work),
-        reached: hand.work.reached,
         along: hand.along && manifest.digest_within == Within::Day && hand.facts.campaign_id.is_none(),
         patient,
         entry,
