@@ -16,35 +16,35 @@ const MISSED: f64 = 0.006;
 /// However empty the limit, what is later than this is late.
 const LATEST: Duration = Duration::from_millis(300);
 
-/// A better time takes off the 512th part of what is above it: a lane that begins eight times a second remembers for a
-/// minute what comes now and then, such as a database that cleans up.
-const FORGETS: u64 = 512;
-
 /// How long something takes, on a machine that may be busy. A worse time counts at once, a better one little by little.
 #[derive(Debug)]
 pub(super) struct Lag {
     known: AtomicU64,
     /// What takes longer is no measure.
     most: Duration,
+    /// A better time takes off this part of what is above it.
+    forgets: u64,
 }
 
 impl Lag {
-    /// From a permit until it is begun, while nothing hangs. A worker that has just started is slow.
+    /// From a permit until it is begun, while nothing hangs. A worker that has just started is slow. A lane that begins
+    /// eight times a second remembers for a minute what comes now and then, such as a database that cleans up.
     pub(super) fn of_a_lane() -> Self {
-        Self { known: AtomicU64::new(AT_FIRST), most: Duration::from_millis(200) }
+        Self { known: AtomicU64::new(AT_FIRST), most: Duration::from_millis(200), forgets: 512 }
     }
 
     /// A ledger that answers more slowly than a slot is good for would give nothing but lost ones: the slots have to lie
-    /// behind its answer, however slow. With its quarter on top this stays below what a first byte may take.
+    /// behind its answer, however slow. With its quarter on top this stays below what a first byte may take. It forgets
+    /// sooner: what is taken so far ahead is lost when the worker dies.
     pub(super) fn of_the_ledger() -> Self {
-        Self { known: AtomicU64::new(0), most: Duration::from_millis(350) }
+        Self { known: AtomicU64::new(0), most: Duration::from_millis(350), forgets: 64 }
     }
 
     pub(super) fn note(&self, took: Duration) {
         let took = u64::try_from(took.min(self.most).as_micros()).unwrap_or(u64::MAX);
         let known = self.known.load(Ordering::Relaxed);
         // Two at once may lose one another's little: the next one makes up for it.
-        self.known.store(took.max(known - known.saturating_sub(took) / FORGETS), Ordering::Relaxed);
+        self.known.store(took.max(known - known.saturating_sub(took) / self.forgets), Ordering::Relaxed);
     }
 
     /// How far ahead a slot must lie to be met: what was seen, and a quarter of it.

@@ -93,6 +93,8 @@ impl PostgresStore {
                 ("seq_page_cost", "10"),
                 ("random_page_cost", "1.1"),
                 ("jit", "off"),
+                // A count for a page must not take the processors from what is sent meanwhile.
+                ("max_parallel_workers_per_gather", "0"),
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)

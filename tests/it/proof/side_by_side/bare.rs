@@ -99,6 +99,9 @@ async fn run(connection: Connection, queue: String, shape: Shape, sink: Arc<Sink
             () = stop.cancelled(), if under_way.is_empty() => break,
         }
     }
+    // The channel first: what it acknowledged last is taken before it answers. A connection that is closed over it may
+    // lose that, and the broker would deliver it again.
+    channel.close(200, "done".into()).await.unwrap();
     let _ = connection.close(200, "done".into()).await;
 }
 
