@@ -66,7 +66,7 @@ pub(crate) async fn beside(title: &str, rig: Plan, size: Beside) {
     let mut worker = rig.worker_with(&[("OUTREACHD_TEMPLATES__DIR", templates.to_str().unwrap())]);
     // It is in full swing: the first two seconds of a worker's life, with connections and statements to be made, are
     // no measure of what comes after.
-    rig.simulator.wait_for_hits(u64::from(size.people / 20).max(600)).await;
+    rig.simulator.wait_for_hits(u64::from(size.people / 20).clamp(600, 10_000)).await;
     let mut published: HashMap<String, i64> = HashMap::new();
     for n in 0..size.urgent {
         let id = format!("u{n}");

@@ -179,19 +179,31 @@ async fn campaign_blast() {
     crate::campaign::blast::blast("blast with pauses and kills", PRIVATE, 100_000, 120_000, 20, 5).await;
 }
 
-/// Publish to sink, while a blast runs and the bulk queue is full.
+/// Publish to sink, while the blast of a million runs and the bulk queue is full. The provider takes as much as leaves the
+/// machine, which broker, ledger and sink share, some air.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: tests/proof"]
 async fn campaign_beside_urgent() {
+    urgent("urgent beside a blast", 1_000_000, &["1000/s"]).await;
+}
+
+/// The same where the provider takes as much as the machine can send.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn campaign_beside_urgent_without_air() {
+    urgent("urgent beside a blast that takes all of the machine", 200_000, &["2000/s"]).await;
+}
+
+async fn urgent(title: &str, people: u32, sms_limits: &'static [&'static str]) {
     let size = crate::campaign::urgent::Beside {
-        people: 200_000,
+        people,
         bulk: 100_000,
         urgent: 3_000,
         each: Duration::from_millis(15),
         goal: Duration::from_millis(250),
     };
-    let plan = Plan { sms_limits: &["2000/s"], audit_every: 1_000, ..PRIVATE };
-    crate::campaign::urgent::beside("urgent beside a blast", plan, size).await;
+    let plan = Plan { sms_limits, audit_every: 1_000, ..PRIVATE };
+    crate::campaign::urgent::beside(title, plan, size).await;
 }
 
 /// A goal of 100 ms in release; `OUTREACHD_TEST_LIMIT_MS` sets another one.
