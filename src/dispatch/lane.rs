@@ -88,7 +88,7 @@ impl Ready {
 
 /// Somebody's turn to take a chunk of the queue.
 struct Turn {
-    urgent: bool,
+    whom: Whom,
     /// A place on the wire for each message.
     wire: OwnedSemaphorePermit,
     /// Held until all of it stands in the ledger; an urgent message waits for no such place.
@@ -130,6 +130,11 @@ impl Lane {
             Whom::Urgent if self.max_in_flight >= URGENT_SHARE => &self.urgent_wire,
             _ => &self.wire,
         }
+    }
+
+    /// Whether there is more that is urgent than its share of the wire carries.
+    fn is_crowded(&self) -> bool {
+        self.wire(Whom::Urgent).available_permits() == 0
     }
 
     /// How many messages find room here and may be sent, when nothing waits.
@@ -353,7 +358,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, whom: Whom, ta
             turn = turn(&corridor, &lane, whom) => turn,
         };
         let Some(turn) = turn else { break };
-        let ready = chunk(&corridor, &lane, whom, turn.wire.num_permits()).await;
+        let ready = chunk(&corridor, &lane, turn.whom, turn.wire.num_permits()).await;
         pass_on(&corridor, &lane, ready, turn, &tasks).await;
         corridor.freed.notify_one();
     }
@@ -364,16 +369,23 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, whom: Whom, ta
 async fn turn(corridor: &Corridor, lane: &Lane, whom: Whom) -> Option<Turn> {
     let most = corridor.config.worker.batch().min(lane.gate.round());
     let begins = match whom {
-        Whom::All => Some(lane.begins.clone().acquire_owned().await.ok()?),
+        Whom::All | Whom::Others => Some(lane.begins.clone().acquire_owned().await.ok()?),
         Whom::Urgent => None,
     };
-    let (mut waiting, urgent) = lane.queue.wait(whom).await;
-    if !urgent && waiting < lane.max_in_flight / 4 && lane.in_flight() > 0 {
+    let wait = || lane.queue.wait(whom, || lane.is_crowded());
+    let (mut waiting, mut of) = wait().await;
+    if of == Whom::Others && waiting < lane.max_in_flight / 4 && lane.in_flight() > 0 {
         tokio::time::sleep(GATHER).await;
-        waiting = lane.queue.len();
+        (waiting, of) = wait().await;
+    }
+    if whom == Whom::Urgent && lane.is_crowded() {
+        lane.queue.look_again();
     }
     // Enough room on the wire for a batch that is worth a statement; an urgent message waits for no company.
-    let worth = if urgent { 1 } else { waiting.min(lane.max_in_flight / 4).min(most).max(1) };
+    let worth = match of {
+        Whom::Others => waiting.min(lane.max_in_flight / 4).min(most).max(1),
+        Whom::All | Whom::Urgent => 1,
+    };
     let free = lane.wire(whom);
     // No more is begun than has its place on the wire: its first byte leaves soon after.
     let mut wire = free.clone().acquire_many_owned(u32::try_from(worth).ok()?).await.ok()?;
@@ -383,7 +395,7 @@ async fn turn(corridor: &Corridor, lane: &Lane, whom: Whom) -> Option<Turn> {
     {
         wire.merge(more);
     }
-    Some(Turn { urgent, wire, begins })
+    Some(Turn { whom: of, wire, begins })
 }
 
 /// Renders as many as there are places for on the wire, and slots that lie near one another.
@@ -449,7 +461,7 @@ async fn pass_on(
         let permit = tokio::select! {
             biased;
             () = corridor.stopping.cancelled() => break,
-            permit = lane.gate.permit(want, turn.urgent) => permit,
+            permit = lane.gate.permit(want, turn.whom != Whom::Others) => permit,
             // Slots of a slow limit lie further apart than a message is in this hand: whoever cannot be begun any more is
             // claimed anew, and is here when the slot comes.
             () = tokio::time::sleep_until(stale.into()) => {

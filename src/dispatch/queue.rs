@@ -17,6 +17,8 @@ pub(super) enum Whom {
     All,
     /// What is urgent, and nothing else: it never waits until somebody has done with others.
     Urgent,
+    /// What is not urgent.
+    Others,
 }
 
 /// A bounded queue of three classes.
@@ -61,11 +63,11 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Waits until something is there for `whom`; answers how many are to be taken together, and whether any is urgent.
-    /// Who is urgent waits for no company but the share of the lower classes.
-    pub(super) async fn wait(&self, whom: Whom) -> (usize, bool) {
+    /// Waits until something is there for `whom`; answers how many are to be taken together, and of whom. What is urgent is
+    /// left to somebody of its own, who takes it without company, but where that is `crowded`: then each class has its turn.
+    pub(super) async fn wait(&self, whom: Whom, crowded: impl Fn() -> bool) -> (usize, Whom) {
         let filled = match whom {
-            Whom::All => &self.filled,
+            Whom::All | Whom::Others => &self.filled,
             Whom::Urgent => &self.filled_with_urgent,
         };
         loop {
@@ -73,12 +75,13 @@ impl<T> Queue<T> {
             {
                 let inner = self.lock();
                 let urgent = inner.classes.first().map_or(0, VecDeque::len);
+                let others = inner.len() - urgent;
                 match whom {
-                    Whom::Urgent if urgent > 0 => return (urgent, true),
-                    Whom::All if urgent > 0 => {
-                        return (inner.len().min(urgent + urgent / SHARE as usize + 1), true);
+                    Whom::Urgent if urgent > 0 => return (urgent, whom),
+                    Whom::All if urgent > 0 && crowded() => {
+                        return (urgent + others.min(urgent / SHARE as usize + 1), whom);
                     }
-                    Whom::All if inner.len() > 0 => return (inner.len(), false),
+                    Whom::All | Whom::Others if others > 0 => return (others, Whom::Others),
                     _ => {}
                 }
             }
@@ -86,20 +89,25 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Whoever waits looks again: what is urgent has become crowded.
+    pub(super) fn look_again(&self) {
+        self.filled.notify_one();
+    }
+
     /// The next one, by class and age.
     pub(super) fn take(&self, whom: Whom) -> Option<T> {
         let mut inner = self.lock();
-        if whom == Whom::Urgent {
-            return inner.classes.first_mut().and_then(VecDeque::pop_front);
-        }
         inner.taken = inner.taken.wrapping_add(1);
-        let lower_first = inner.taken.is_multiple_of(SHARE);
-        let order: [usize; 3] = match (lower_first, inner.taken.is_multiple_of(2 * SHARE)) {
-            (true, true) => [2, 1, 0],
-            (true, false) => [1, 2, 0],
-            (false, _) => [0, 1, 2],
+        let turn = (inner.taken.is_multiple_of(SHARE), inner.taken.is_multiple_of(2 * SHARE));
+        let order: &[usize] = match (whom, turn) {
+            (Whom::Urgent, _) => &[0],
+            (Whom::Others, (true, _)) => &[2, 1],
+            (Whom::Others, _) => &[1, 2],
+            (Whom::All, (true, true)) => &[2, 1, 0],
+            (Whom::All, (true, false)) => &[1, 2, 0],
+            (Whom::All, (false, _)) => &[0, 1, 2],
         };
-        order.into_iter().find_map(|class| inner.classes.get_mut(class).and_then(VecDeque::pop_front))
+        order.iter().find_map(|class| inner.classes.get_mut(*class).and_then(VecDeque::pop_front))
     }
 
     /// Those of which `is` holds, for handing back.
@@ -168,23 +176,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_urgent_is_taken_with_little_company_and_by_somebody_of_their_own() {
+    async fn who_is_urgent_is_left_to_somebody_of_their_own_until_it_is_crowded() {
         let queue = Queue::new(1000);
-        for n in 0..100 {
-            queue.offer(Priority::Bulk, n).unwrap();
-        }
-        assert_eq!(queue.wait(Whom::All).await, (100, false));
-        let waits = tokio::time::timeout(std::time::Duration::from_millis(20), queue.wait(Whom::Urgent));
-        assert!(waits.await.is_err(), "nobody is urgent");
-        assert_eq!(queue.take(Whom::Urgent), None);
+        let patience = std::time::Duration::from_millis(20);
+        let (free, crowded) = (|| false, || true);
         for n in 200..220 {
             queue.offer(Priority::Urgent, n).unwrap();
         }
-        assert_eq!(queue.wait(Whom::All).await, (23, true));
-        assert_eq!(queue.wait(Whom::Urgent).await, (20, true));
+        assert!(tokio::time::timeout(patience, queue.wait(Whom::All, free)).await.is_err());
+        let looks_again = async {
+            queue.look_again();
+            queue.wait(Whom::All, crowded).await
+        };
+        assert_eq!(tokio::time::timeout(patience, looks_again).await.unwrap(), (20, Whom::All));
+        for n in 0..100 {
+            queue.offer(Priority::Bulk, n).unwrap();
+        }
+        assert_eq!(queue.wait(Whom::All, free).await, (100, Whom::Others));
+        assert_eq!(queue.take(Whom::Others), Some(0), "a turn that began without them goes on without them");
+        assert_eq!(queue.wait(Whom::All, crowded).await, (23, Whom::All));
+        assert_eq!(queue.wait(Whom::Urgent, free).await, (20, Whom::Urgent));
         let all: Vec<i32> = std::iter::from_fn(|| queue.take(Whom::Urgent)).collect();
         assert_eq!(all, (200..220).collect::<Vec<_>>());
-        assert_eq!(queue.wait(Whom::All).await, (100, false));
+        assert_eq!(queue.take(Whom::Urgent), None);
+        assert!(tokio::time::timeout(patience, queue.wait(Whom::Urgent, crowded)).await.is_err());
+        assert_eq!(queue.wait(Whom::All, crowded).await, (99, Whom::Others));
+    }
+
+    #[test]
+    fn of_those_who_can_wait_a_tenth_is_bulk() {
+        let queue = Queue::new(1000);
+        for n in 0..100 {
+            queue.offer(Priority::Urgent, (0, n)).unwrap();
+            queue.offer(Priority::Normal, (1, n)).unwrap();
+            queue.offer(Priority::Bulk, (2, n)).unwrap();
+        }
+        let first: Vec<i32> =
+            (0..50).filter_map(|_| queue.take(Whom::Others)).map(|(class, _)| class).collect();
+        let of = |class| first.iter().filter(|one| **one == class).count();
+        assert_eq!([of(0), of(1), of(2)], [0, 45, 5]);
     }
 
     #[test]

@@ -97,9 +97,12 @@ pub(crate) async fn beside(title: &str, rig: Plan, size: Beside) {
         let (from, to) = (published[job], arrived.get(&format!("{}-0", id.simple()))?);
         Some([to - from, accepted - from, begun - accepted, to - begun])
     };
-    let took: Vec<[i64; 4]> = sent.iter().filter_map(stages).collect();
+    let mut took: Vec<[i64; 4]> = sent.iter().filter_map(stages).collect();
     worker.kill();
     assert_eq!(took.len(), size.urgent, "each has arrived");
+    took.sort_unstable();
+    let slowest: Vec<_> =
+        took.iter().rev().take(10).map(|stages| stages.map(|us| round(us as f64 / 1_000.0))).collect();
     let ms = |stage: usize, percent: usize| {
         let mut all: Vec<i64> = took.iter().map(|one| one[stage]).collect();
         all.sort_unstable();
@@ -113,6 +116,7 @@ pub(crate) async fn beside(title: &str, rig: Plan, size: Beside) {
             "proof": title, "people": size.people, "bulk_jobs": size.bulk, "urgent": size.urgent,
             "p50_ms": ms(0, 50), "p95_ms": ms(0, 95), "p99_ms": ms(0, 99), "max_ms": ms(0, 100),
             "until_accepted": to_ledger, "until_begun": to_begin, "until_arrived": to_arrival,
+            "slowest": slowest,
             "bulk_left_in_ledger": left, "left_in_queue": queued,
         })
     );
