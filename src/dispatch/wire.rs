@@ -1,5 +1,6 @@
 //! Threads of their own for what leaves: whoever waits for a slot of the rate gate wakes on time, however busy the stages
-//! before are. Nothing here waits for the ledger.
+//! before are. Where the machine allows it they go before all others: a slot that is met late is lost. Nothing here waits
+//! for the ledger.
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -17,6 +18,7 @@ impl Wire {
         let threads = Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("outreachd-wire")
+            .on_thread_start(first)
             .enable_all()
             .build();
         let threads =
@@ -32,6 +34,14 @@ impl Wire {
             Some(threads) => threads.spawn(send),
             None => tokio::spawn(send),
         }
+    }
+}
+
+/// Root may do so, and whoever has `RLIMIT_NICE` for it (systemd: `LimitNICE`). Niceness is a thread's own on Linux alone.
+fn first() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), -10) {
+        tracing::debug!(%error, "sends wait their turn for a processor");
     }
 }
 
