@@ -334,6 +334,9 @@ fn carriers(config: &Config, simulator: &Simulator) -> Result<Vec<Carrier>, AppE
     Ok(carriers)
 }
 
+/// Mails that are begun for each connection to a relay.
+const MAILS_EACH: usize = 4;
+
 fn carrier(section: &ProviderSection, setting: Setting) -> Result<Carrier, AppError> {
     let provider = registry::build(section).map_err(AppError::Provider)?;
     let senders = match &section.settings {
@@ -342,12 +345,19 @@ fn carrier(section: &ProviderSection, setting: Setting) -> Result<Carrier, AppEr
             Vec::new()
         }
     };
+    let max_in_flight = match &section.settings {
+        // A relay takes one mail at a time over each connection: no more are begun than are soon on one.
+        ProviderSettings::Smtp(smtp) => section
+            .max_in_flight
+            .min(usize::try_from(smtp.pool_size).unwrap_or(usize::MAX).saturating_mul(MAILS_EACH)),
+        _ => section.max_in_flight,
+    };
     Ok(Carrier {
         provider,
         setting,
         limits: section.limits.clone(),
         weight: section.weight,
-        max_in_flight: section.max_in_flight,
+        max_in_flight,
         // The simulator is us: what goes there stays here.
         baa: section.baa || setting != Setting::Live,
         senders,

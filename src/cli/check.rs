@@ -15,6 +15,7 @@ use crate::app;
 use crate::broker::{self, DownReason};
 use crate::callback::{Courier, Unreachable};
 use crate::config::Config;
+use crate::config::provider::ProviderSettings;
 use crate::config::store::StoreKind;
 use crate::domain::outbound::{FailureKind, SendError};
 use crate::domain::words::{Channel, SafetyMode};
@@ -189,6 +190,7 @@ fn safety(report: &mut Report, config: &Config) {
             "set baa = true once the agreement is signed",
         );
     }
+    mail(report, config);
     for site in config.sites.iter().filter(|site| points && site.portal_url.is_none()) {
         report.warn(
             &format!("site {}", site.id),
@@ -196,6 +198,42 @@ fn safety(report: &mut Report, config: &Config) {
             "set portal_url in this [[site]]",
         );
     }
+}
+
+/// What receivers of bulk mail ask for: a way to unsubscribe with one click, and a signature in the sender's name.
+fn mail(report: &mut Report, config: &Config) {
+    for provider in config.providers_for(Channel::Email) {
+        let ProviderSettings::Smtp(smtp) = &provider.settings else { continue };
+        let subject = format!("provider {}", provider.name);
+        if config.http.public_url.is_none() {
+            let what =
+                "[http] public_url is not set: its mails have no List-Unsubscribe, and lead to no page";
+            report.warn(&subject, what, "set public_url to where patients reach this server");
+        }
+        let Some(dkim) = &smtp.dkim else { continue };
+        let senders = config.sites.iter().flat_map(|site| &site.senders.email).map(|sender| &sender.address);
+        for from in std::iter::once(&smtp.from).chain(senders).filter(|from| !is_aligned(from, &dkim.domain))
+        {
+            let what = format!(
+                "DKIM signs for {}, and {from} is of another domain: receivers refuse it",
+                dkim.domain
+            );
+            report.warn(
+                &subject,
+                what,
+                "sign for the domain of the From address, or write from the one that is signed",
+            );
+        }
+    }
+}
+
+/// Whether a signature for `signed` stands for a sender: the same domain, or one within the other (relaxed alignment,
+/// RFC 7489 section 3.1.1).
+fn is_aligned(from: &str, signed: &str) -> bool {
+    let domain = from.trim_end_matches('>').rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
+    let signed = signed.to_ascii_lowercase();
+    let within = |one: &str, other: &str| one.strip_suffix(other).is_some_and(|rest| rest.ends_with('.'));
+    domain == signed || within(&domain, &signed) || within(&signed, &domain)
 }
 
 async fn texts(report: &mut Report, config: &Config) {
@@ -458,5 +496,24 @@ fn refusal(error: &SendError) -> (String, &'static str) {
             format!("cannot be reached, or is not well{code}"),
             "correct its address in this [[provider]], look at network and firewall, or wait until it is back",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_aligned;
+
+    #[test]
+    fn a_signature_stands_for_its_domain_and_those_within_it() {
+        for (from, signed, aligned) in [
+            ("visits@clinic.example", "clinic.example", true),
+            ("Lakeside <visits@Clinic.example>", "clinic.example", true),
+            ("visits@mail.clinic.example", "clinic.example", true),
+            ("visits@clinic.example", "mail.clinic.example", true),
+            ("visits@myclinic.example", "clinic.example", false),
+            ("visits@clinic.example", "other.example", false),
+        ] {
+            assert_eq!(is_aligned(from, signed), aligned, "{from} {signed}");
+        }
     }
 }

@@ -79,6 +79,11 @@ fn bodies(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
     }
     let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.iter().all(u8::is_ascii_whitespace));
     let bodies: Vec<Vec<u8>> = lines.map(<[u8]>::to_vec).collect();
+    // One job over several lines, with a mistake in it: the mistake is told, and not that each line is none.
+    let is_json = |body: &Vec<u8>| serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+    if !bodies.is_empty() && !bodies.iter().any(is_json) {
+        return Ok(vec![bytes.to_vec()]);
+    }
     match bodies.len() {
         0 => Err(Failure::said("the input is empty", "give one job, an array of jobs, or one job a line")),
         1..=MAX_JOBS => Ok(bodies),
@@ -175,6 +180,7 @@ mod tests {
     fn a_file_is_one_job_an_array_or_a_job_a_line() {
         let count = |text: &str| bodies(text.as_bytes()).unwrap().len();
         assert_eq!(count("{\n \"id\": \"a\"\n}\n"), 1);
+        assert_eq!(count("{\n \"id\": \"a\",\n}\n"), 1, "a comma too many");
         assert_eq!(count("[{\"id\":\"a\"},{\"id\":\"b\"}]"), 2);
         assert_eq!(count("{\"id\":\"a\"}\n\n{\"id\":\"b\"}\r\nnonsense\n"), 3);
         assert!(bodies(b" \n").is_err());

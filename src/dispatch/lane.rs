@@ -38,6 +38,8 @@ const URGENT_SHARE: usize = 8;
 const NEAR: Duration = Duration::from_secs(5);
 /// What another transaction was in the way of is written once more, soon: slots are held for it.
 const AT_ONCE: [Duration; 1] = [Duration::from_millis(20)];
+/// The ledger is asked for the time so often before the first slot is taken.
+const FIRST_LOOKS: usize = 5;
 /// A ledger that is away is asked for slots so often.
 const AWAY: Duration = Duration::from_millis(200);
 
@@ -267,6 +269,14 @@ fn all_senders(carrier: &Carrier, config: &Config) -> Vec<String> {
 /// Has slots reserved ahead, as many as can be used, until nothing is in hand any more.
 pub(super) async fn keep_slots(corridor: Arc<Corridor>, lane: Arc<Lane>) {
     let store = corridor.store.as_ref();
+    // The first answers of a process are slow, and a slow one tells the time badly: its slots would lie beside those of
+    // others.
+    for _ in 0..FIRST_LOOKS {
+        let asked = Instant::now();
+        if let Ok(now) = store.ping().await {
+            corridor.clock.read(asked, Instant::now(), now);
+        }
+    }
     let no_slots = |error: &StoreError| {
         tracing::warn!(%error, provider = %lane.provider.name(), "no slots from the rate gate");
     };

@@ -38,11 +38,16 @@ pub fn merge_patient(stored: &Patient, incoming: Patient) -> Merged {
 
 /// The patient as one message sees them, when their job brought a snapshot. A snapshot may narrow, never widen:
 /// what is stored about stopping, and all that says who may be reached and when, stands. Its name, language, site,
-/// contacts and order of channels serve this message; its grants count for nothing once the patient is known.
+/// contacts and order of channels serve this message; its grants count for nothing once the patient is known, and until
+/// then they are the sender's word: they lift nothing that a patient said at an address.
 #[must_use]
 pub fn narrow(stored: Option<&Patient>, inline: &Patient) -> Patient {
     let Some(stored) = stored else {
-        return inline.clone();
+        let hearsay = |consent: &Consent| match consent.granted && is_strong(consent) {
+            true => Consent { source: ConsentSource::Import, ..consent.clone() },
+            false => consent.clone(),
+        };
+        return Patient { consents: inline.consents.iter().map(hearsay).collect(), ..inline.clone() };
     };
     let revocations = inline.consents.iter().filter(|consent| !consent.granted).cloned().collect();
     let mut preferences = stored.preferences.clone();

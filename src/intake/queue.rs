@@ -59,14 +59,20 @@ pub async fn consume(
             }
         }
         let started = Instant::now();
-        write(&intake, &acks, queue, &taken, &stop).await;
+        write(&intake, &acks, queue, &mut taken, &stop).await;
         last = started.elapsed();
         taken.clear();
     }
 }
 
 /// Tries until the ledger has the batch; then, and only then, acknowledges it.
-async fn write(intake: &Intake, acks: &Acks, queue: QueueRole, taken: &[Delivery], stop: &CancellationToken) {
+async fn write(
+    intake: &Intake,
+    acks: &Acks,
+    queue: QueueRole,
+    taken: &mut [Delivery],
+    stop: &CancellationToken,
+) {
     let tokens: Vec<_> = taken.iter().map(|d| d.token).collect();
     let mut pause = Duration::from_millis(50);
     crate::faults::fault_point!("taken");
@@ -85,6 +91,8 @@ async fn write(intake: &Intake, acks: &Acks, queue: QueueRole, taken: &[Delivery
             () = stop.cancelled() => return,
         }
         pause = (pause * 2).min(Duration::from_secs(1));
+        // Part of it may stand there, though nobody heard so: what is refused is refused once.
+        taken.iter_mut().for_each(|delivery| delivery.redelivered = true);
     }
     crate::faults::fault_point!("admitted");
     acks.committed(tokens);

@@ -110,9 +110,10 @@ impl Hold {
     }
 }
 
-/// Whether the guard against surges counts it.
+/// Whether the guard against surges counts it. A campaign keeps its own pace; a caller's job that only names one does not.
 pub(super) fn is_counted(facts: &MessageFacts) -> bool {
-    facts.purpose != Purpose::Emergency && facts.campaign_id.is_none()
+    let by_campaign = facts.campaign_id.is_some() && facts.job_id.as_str().starts_with("campaign:");
+    facts.purpose != Purpose::Emergency && !by_campaign
 }
 
 /// Whether the guard against surges may hold it: what is urgent calls people, and goes on.

@@ -215,7 +215,7 @@ macro_rules! not_stopped {
     () => {
         concat!(
             "NOT EXISTS (SELECT 1 FROM stops h WHERE (h.cause <> 'surge_hold' OR (m.priority > 0 ",
-            "AND m.purpose <> 'emergency' AND m.campaign_id IS NULL)) ",
+            "AND m.purpose <> 'emergency' AND (m.campaign_id IS NULL OR m.job_id NOT LIKE 'campaign:%'))) ",
             "AND (h.cause <> 'awaiting_approval' OR (m.purpose = 'emergency' AND NOT m.test)) AND (h.scope = 'all' OR (h.scope = 'source' AND h.value = m.source) ",
             "OR (h.scope = 'site' AND h.value = COALESCE(m.site, i.site)) OR (h.scope = 'template' AND h.value = m.template) ",
             "OR (h.scope = 'purpose' AND h.value = m.purpose) OR (h.scope = 'channel' AND h.value = i.channel) ",

@@ -133,7 +133,7 @@ fn text(template: &Template, preview: &Preview, options: &LintOptions, findings:
             say("way-back", "does not say how to reach the clinic".to_owned(), cure);
         }
         if template.manifest.opt_out_line && !opts_out(text, part) {
-            let cure = "use {{> opt_out}}, {{> opt_out_email}}, {{> opt_out_voice}} or words of your own";
+            let cure = "use {{> opt_out}}, {{> opt_out_page}}, {{> opt_out_voice}} or words of your own";
             say("opt-out", "does not say how to opt out, which its purpose needs".to_owned(), cure);
         }
         if preview.channel == Channel::Voice {

@@ -153,6 +153,23 @@ fn stop_then_an_older_upsert_then_a_snapshot_is_still_stopped() {
 }
 
 #[test]
+fn a_snapshot_of_somebody_unknown_lifts_no_stop_at_the_address_that_it_names() {
+    let mut snapshot = patient(20);
+    for grant in [
+        consent(true, 20, ConsentSource::Patient),
+        with_evidence(consent(true, 20, ConsentSource::Staff)),
+        consent(true, 20, ConsentSource::Ehr),
+    ] {
+        snapshot.consents = vec![grant];
+        let seen = narrow(None, &snapshot);
+        assert!(may_sms(&seen.consents), "its grants serve where nobody said otherwise");
+        let asked = (Purpose::Care, Channel::Sms, &Phi::new("+13125550142"));
+        let said = [stop(10)];
+        assert!(matches!(answer_of_both(&seen.consents, &said, asked, at(30)), Answer::Revoked(_)));
+    }
+}
+
+#[test]
 fn a_snapshot_may_narrow_and_never_widen() {
     let sms = |number: &str| Contact {
         channel: Channel::Sms,

@@ -294,7 +294,9 @@ impl<E: Engine> Ledger<E> {
              SELECT id, reason, field, problems, source, job_id, origin, correlation_id, body, body_hash, routing_key, now()
              FROM {input}
              WHERE NOT (redelivered AND EXISTS (
-                 SELECT 1 FROM parked p WHERE p.body_hash = input.body_hash AND p.parked_at > $1))
+                 SELECT 1 FROM parked p WHERE p.body_hash = input.body_hash AND p.parked_at > $1
+                     AND p.source IS NOT DISTINCT FROM input.source
+                     AND p.correlation_id IS NOT DISTINCT FROM input.correlation_id))
              RETURNING id",
             args![since].batch(columns),
         )

@@ -12,7 +12,7 @@ use outreachd::store::rows::{Admission, AdmitOutcome, Hold, HoldScope, HoldThen,
 use outreachd::store::rules::LedgerRules;
 
 use super::ledger::{Ledger, batch};
-use super::make::{Shape, job, source};
+use super::make::{Shape, job, job_id, source};
 
 const HOUR: i64 = 3_600;
 
@@ -121,7 +121,10 @@ pub(super) async fn what_is_urgent_counts_and_neither_it_nor_a_campaign_is_held(
         a.facts.purpose = Purpose::Emergency;
         a
     };
-    let campaign = |a: Admission| a.campaign("flu");
+    let campaign = |mut a: Admission| {
+        a.facts.job_id = job_id(&format!("campaign:flu:{}", a.facts.job_id));
+        a.campaign("flu")
+    };
     let many = |name: &str| jobs(name, "ehr", "reminder", 30);
     admit(&store, many("b").into_iter().map(emergency).collect()).await;
     admit(&store, many("c").into_iter().map(campaign).collect()).await;
@@ -135,6 +138,11 @@ pub(super) async fn what_is_urgent_counts_and_neither_it_nor_a_campaign_is_held(
         let hand = ledger.lease(admission).await;
         assert!(ledger.try_begin(ledger.plan(&hand).await).await, "{:?}", hand.facts);
     }
+    let tagged = of("h").campaign("flu");
+    assert!(
+        holds(&ledger).await[0].covers(&tagged.facts, None, None),
+        "a caller's tag makes nothing a campaign"
+    );
 }
 
 pub(super) async fn a_surge_that_was_released_is_not_held_again(ledger: Ledger) {

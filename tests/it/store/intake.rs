@@ -4,7 +4,7 @@ use outreachd::domain::ids::ParkedId;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Priority, Reason};
 use outreachd::store::StoreError;
-use outreachd::store::rows::{AdmitBatch, AdmitOutcome, ParkedFilter};
+use outreachd::store::rows::{AdmitBatch, AdmitOutcome, ParkedFilter, Reject};
 
 use super::ledger::{Ledger, batch, rejects, worker};
 use super::make::{Shape, job, job_id, reject, seconds, source};
@@ -143,6 +143,10 @@ pub(super) async fn a_body_that_comes_again_is_parked_once(ledger: Ledger) {
     second.id = again;
     ledger.admit(&rejects(vec![second])).await.unwrap();
     assert!(ledger.parked(&all_parked()).await.unwrap().iter().any(|p| p.id == again));
+    // Somebody else's mistake that looks the same is theirs.
+    let other = Reject { source: None, ..reject(b"bad", true) };
+    ledger.admit(&rejects(vec![other.clone()])).await.unwrap();
+    assert!(ledger.parked(&all_parked()).await.unwrap().iter().any(|p| p.id == other.id));
 }
 
 pub(super) async fn a_manual_retry_needs_no_name_of_its_own(ledger: Ledger) {
