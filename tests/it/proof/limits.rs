@@ -53,9 +53,8 @@ pub(crate) async fn limits(name: &str, plan: Plan, seconds: u64, hang: u64) {
     let (sms, voice) = (ProviderKind::TwilioSms, ProviderKind::TwilioVoice);
     let mut figures = serde_json::Map::new();
     for (word, kind, limit) in [("sms", sms, SMS), ("voice", voice, VOICE)] {
-        let worst = measure::worst_sliding_second(&of(kind, 0, u64::MAX)) as u64;
+        let worst = kept(word, limit, &of(kind, 0, u64::MAX), begin);
         let used = of(kind, begin, hung).len() as f64 / ((hung - begin) as f64 / 1e6 * limit as f64);
-        assert!(worst <= limit, "{word}: {worst} in one second, where {limit} are allowed");
         figures.insert(word.to_owned(), json!({ "limit": limit, "worst_second": worst, "use": round(used) }));
         // Short runs lose a share to the start of the workers that long ones do not notice.
         let least = if seconds >= 60 { 0.97 } else { 0.80 };
@@ -89,6 +88,25 @@ pub(crate) async fn limits(name: &str, plan: Plan, seconds: u64, hang: u64) {
     assert!(worst(sms, &evidence.hits) as u64 <= SMS && worst(voice, &evidence.hits) as u64 <= VOICE);
     figures.insert("seconds".to_owned(), json!(seconds));
     audit(&rig.sql, &evidence).await.close(name, Value::Object(figures));
+}
+
+/// The most in any second, never more than `limit`: else when it began, and for how long nothing had come before.
+fn kept(word: &str, limit: u64, times: &[u64], begin: u64) -> u64 {
+    let worst = measure::worst_sliding_second(times) as u64;
+    if worst > limit {
+        let mut times = times.to_vec();
+        times.sort_unstable();
+        let many = usize::try_from(worst).unwrap();
+        let window = times.windows(many).position(|hits| hits[many - 1] - hits[0] < SECOND_US).unwrap();
+        let from = times[window];
+        let before: Vec<u64> = times[..=window].iter().rev().take(10).map(|at| from - at).collect();
+        let after: Vec<u64> = times[window..].iter().take(20).map(|at| at - from).collect();
+        let since = (from as f64 - begin as f64) / 1e6;
+        panic!(
+            "{word}: {worst} in the second from {since:.3} s, where {limit} are allowed; us before it {before:?}, in it {after:?}"
+        );
+    }
+    worst
 }
 
 fn times<'a>(hits: impl Iterator<Item = &'a Hit>) -> Vec<u64> {
