@@ -25,7 +25,9 @@ const BATCH: usize = 4_000;
 pub struct Brought {
     pub read: u64,
     pub added: u64,
-    /// They were there before, from an earlier reading of the same file.
+    /// They were there before, from an earlier reading of the same file, with other data.
+    pub changed: u64,
+    /// They were there before as they are.
     pub known: u64,
     pub refused: u64,
 }
@@ -98,6 +100,7 @@ impl Office {
         for (line, added) in lines.into_iter().zip(added) {
             match added {
                 Added::New => tally.added += 1,
+                Added::Changed => tally.changed += 1,
                 Added::Known => tally.known += 1,
                 Added::Taken => {
                     let cure = "one campaign has one file: make a new campaign for this one";

@@ -1,6 +1,7 @@
 //! What makes campaigns go. Every worker looks; one has a campaign in hand for a few seconds, and whoever finds it free
 //! takes it over where it stands. What is written here may be written twice: the names of jobs make one of two.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -11,12 +12,13 @@ use super::{AHEAD, Office, plain, size};
 use crate::dispatch::sign_off;
 use crate::domain::campaign::{CampaignState, PauseReason, Plan};
 use crate::domain::ids::{CampaignId, MessageId, PatientId, WorkerId};
+use crate::domain::patient::Patient;
 use crate::domain::words::Reason;
 use crate::intake::gatekeeper::Arrival;
 use crate::policy::campaign::{alarm, interval, ready_at, turns, wave_of};
 use crate::store::StoreError;
 use crate::store::campaigns::{CampaignMove, CampaignRow, Expanded, Place, Recipient};
-use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, Subject};
+use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, DirectoryEntry, Subject};
 
 /// Who moves campaigns here, on record.
 const ITSELF: &str = "itself";
@@ -181,12 +183,11 @@ impl Driver {
             .iter()
             .zip(&directory.entries)
             .map(|(recipient, entry)| {
-                let own = recipient.body.patient.as_deref();
-                let known = own.or(entry.patient.as_deref());
+                let known = as_seen(recipient, entry);
                 Place {
                     ordinal: recipient.ordinal,
-                    wave: wave_of(&plan.waves, known, today),
-                    ready_at: ready_at(plan.start, known, &home),
+                    wave: wave_of(&plan.waves, known.as_deref(), today),
+                    ready_at: ready_at(plan.start, known.as_deref(), &home),
                 }
             })
             .collect();
@@ -380,6 +381,14 @@ fn most_ahead(each: SignedDuration) -> u32 {
 /// first how those before fare.
 fn goes_ahead(plan: &Plan) -> bool {
     plan.pace.is_none() && plan.waves.is_empty() && plan.start.is_some()
+}
+
+/// The recipient as their message will see them: what the audience brings narrows what the directory says.
+pub(super) fn as_seen<'a>(recipient: &Recipient, entry: &'a DirectoryEntry) -> Option<Cow<'a, Patient>> {
+    match recipient.body.patient.as_deref() {
+        Some(inline) => Some(Cow::Owned(entry.narrowed(inline))),
+        None => entry.patient.as_deref().map(Cow::Borrowed),
+    }
 }
 
 /// A recipient as the directory is asked for them.

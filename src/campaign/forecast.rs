@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::drive::subject;
+use super::drive::{as_seen, subject};
 use super::{Office, Refused, size};
 use crate::dispatch::{Foresight, sign_off};
 use crate::domain::ids::CampaignId;
@@ -25,6 +25,8 @@ const BATCH: u32 = 500;
 /// What would come of a campaign.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Forecast {
+    /// Stands for what was looked at: list, plan and texts. An approval that names it is for nothing else.
+    pub hash: String,
     pub recipients: u64,
     pub needs_approval: bool,
     pub would_get: u64,
@@ -91,6 +93,7 @@ impl Office {
         let foresight = Foresight::new(self.config.clone(), self.catalogue.clone());
         let mut walk = Walk {
             forecast: Forecast {
+                hash: self.hash(&row, &row.plan_text),
                 recipients: size(&row),
                 needs_approval: self.needs_approval(&row),
                 currency: self.config.limits.currency.clone(),
@@ -134,9 +137,9 @@ impl Office {
         let (home, booking) = (self.home(&row.plan), self.booking(&row.plan));
         let today = now.to_zoned(self.config.organisation.timezone.clone()).date();
         for (recipient, entry) in batch.iter().zip(&directory.entries) {
-            let known = recipient.body.patient.as_deref().or(entry.patient.as_deref());
-            walk.waves.insert(wave_of(&row.plan.waves, known, today));
-            let ready = ready_at(row.plan.start, known, &home);
+            let known = as_seen(recipient, entry);
+            walk.waves.insert(wave_of(&row.plan.waves, known.as_deref(), today));
+            let ready = ready_at(row.plan.start, known.as_deref(), &home);
             let pace = row.plan.pace.as_ref();
             let from =
                 walk.next_turns.get(&ready).copied().unwrap_or_else(|| ready.max(row.next_turn).max(now));

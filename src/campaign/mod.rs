@@ -67,8 +67,8 @@ pub struct Office {
 /// What a person wants of a campaign.
 #[derive(Clone, Debug)]
 pub enum Wish {
-    /// With the number of recipients, as they have read it.
-    Approve(u64),
+    /// With the number of recipients, as they have read it, and the hash of the dry run that they have seen.
+    Approve(u64, Option<String>),
     Start,
     Pause,
     Resume,
@@ -79,7 +79,7 @@ pub enum Wish {
 impl Wish {
     const fn command(&self) -> Command {
         match self {
-            Self::Approve(_) => Command::Approve,
+            Self::Approve(..) => Command::Approve,
             Self::Start => Command::Start,
             Self::Pause => Command::Pause,
             Self::Resume => Command::Resume,
@@ -114,11 +114,28 @@ impl Office {
     /// The name is taken, the template, the source or the data do not fit, or the ledger is away.
     pub async fn create(&self, plan: &Plan, by: &str) -> Result<CampaignRow, Refused> {
         self.gatekeeper.plan(plan).map_err(Refused::Invalid)?;
+        self.check_others(plan).await?;
         if !self.store.create_campaign(plan, by).await? {
             let cure = "take another id: the reports of campaigns stay on record under theirs";
             return Err(refuse("id", Reason::Duplicate, "there is a campaign of that name", cure));
         }
         Ok(self.one(&plan.id).await?.0)
+    }
+
+    /// Who has not received what never was is everybody.
+    async fn check_others(&self, plan: &Plan) -> Result<(), Refused> {
+        let Some(query) = &plan.audience else { return Ok(()) };
+        for (field, other) in
+            [("audience.received", &query.received), ("audience.not_received", &query.not_received)]
+        {
+            if let Some(other) = other
+                && self.store.campaign(other).await?.is_none()
+            {
+                let rule = format!("there is no campaign {other}");
+                return Err(refuse(field, Reason::BadData, rule, "use the id of one that there is"));
+            }
+        }
+        Ok(())
     }
 
     /// One campaign, and the ledger's clock.
@@ -152,7 +169,8 @@ impl Office {
     /// # Errors
     /// It cannot be as the campaign stands, or the ledger is away.
     pub async fn wish(&self, id: &CampaignId, by: &str, wish: &Wish) -> Result<CampaignRow, Refused> {
-        let mut stopped = false;
+        // The revision that our own pause made, until somebody else makes another.
+        let mut stopped = None;
         for _ in 0..10 {
             let (row, now) = self.one(id).await?;
             let mut ask = self.judge(&row, by, wish, now).await?;
@@ -160,14 +178,15 @@ impl Office {
                 .turns
                 .as_ref()
                 .is_some_and(|turns| u32::try_from(turns.of.len()).unwrap_or(u32::MAX) > AHEAD);
-            if many && row.state == CampaignState::Running && !stopped {
+            if many && row.state == CampaignState::Running && stopped.is_none() {
                 // To deal out so many turns takes its time, and until then nothing leaves by the old ones.
                 let pause = plain(&row, by, CampaignState::Paused);
                 let pause = CampaignMove { reason: Some(PauseReason::Operator), ..pause };
-                stopped = matches!(self.store.move_campaign(&pause).await, Ok(true));
+                let paused = matches!(self.store.move_campaign(&pause).await, Ok(true));
+                stopped = paused.then_some(row.revision + 1);
                 continue;
             }
-            if stopped && row.state == CampaignState::Paused && ask.state == CampaignState::Paused {
+            if stopped == Some(row.revision) && ask.state == CampaignState::Paused {
                 ask.turns = Some(self.turns_anew(&row, ask.plan.as_ref().unwrap_or(&row.plan), now).await?);
                 ask.state = CampaignState::Running;
                 ask.reason = None;
@@ -202,8 +221,12 @@ impl Office {
             .map_err(|(rule, cure)| refuse("state", Reason::Conflict, rule, cure))?;
         let mut ask = plain(row, by, state);
         match wish {
-            Wish::Approve(count) => {
+            Wish::Approve(count, seen) => {
                 check_approver(row, by, *count, needed)?;
+                if seen.as_ref().is_some_and(|seen| *seen != hash) {
+                    let rule = "what would be sent is no longer what that dry run showed";
+                    return Err(refuse("hash", Reason::Conflict, rule, "look at the dry run again"));
+                }
                 ask.canary_passed = row.state == CampaignState::CanaryHold;
                 ask.reason = row.reason.filter(|_| state == CampaignState::Paused);
                 let texts = Some(self.texts(&row.plan.template));
@@ -220,7 +243,10 @@ impl Office {
                 }
                 ask.turns = Some(Turns { of: Vec::new(), next: now });
             }
-            Wish::Pause => ask.reason = Some(PauseReason::Operator),
+            Wish::Pause => {
+                let stands = row.reason.filter(|_| row.state == CampaignState::Paused);
+                ask.reason = stands.or(Some(PauseReason::Operator));
+            }
             Wish::Resume => ask.turns = Some(self.turns_anew(row, &row.plan, now).await?),
             Wish::Pace(pace) => self.judge_pace(row, pace.as_ref(), needed, &mut ask, now).await?,
             Wish::Start | Wish::Cancel => {}
@@ -309,7 +335,7 @@ impl Office {
     /// A new campaign to those of `parent` whom `kind` names.
     ///
     /// # Errors
-    /// There is no such campaign, the name is taken, or the ledger is away.
+    /// There is no such campaign, it still goes out and cannot be corrected yet, the name is taken, or the ledger is away.
     pub async fn follow(
         &self,
         parent: &CampaignId,
@@ -317,7 +343,11 @@ impl Office {
         mut plan: Plan,
         by: &str,
     ) -> Result<CampaignRow, Refused> {
-        self.one(parent).await?;
+        let (row, _) = self.one(parent).await?;
+        if kind == FollowUp::Correct && row.state == CampaignState::Running {
+            let cure = "pause it first, so that all who receive it are known";
+            return Err(refuse("state", Reason::Conflict, "it is still being sent", cure));
+        }
         plan.follows = Some((kind, parent.clone()));
         plan.audience = None;
         let id = plan.id.clone();

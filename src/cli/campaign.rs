@@ -47,6 +47,9 @@ pub(super) enum Command {
         /// The number of recipients, as the dry run shows it
         #[arg(long)]
         recipients: u64,
+        /// The hash that the dry run shows: refused if anything is another since then
+        #[arg(long)]
+        hash: Option<String>,
     },
     /// Start it, or ask for approval where it needs one
     #[command(after_help = "Example:\n  outreachd campaign start flu-2026")]
@@ -73,12 +76,17 @@ pub(super) enum Command {
         id: CampaignId,
     },
     /// Change how fast it goes
-    #[command(after_help = "Example:\n  outreachd campaign pace flu-2026 --per-hour 120")]
+    #[command(
+        after_help = "Example:\n  outreachd campaign pace flu-2026 --per-hour 120\n  outreachd campaign pace flu-2026 --none"
+    )]
     Pace {
         #[arg(value_parser = args::campaign)]
         id: CampaignId,
         #[command(flatten)]
         pace: PaceOptions,
+        /// As fast as the providers allow, at any hour that suits the recipients
+        #[arg(long, required_unless_present = "rate", conflicts_with_all = ["rate", "hours"])]
+        none: bool,
     },
     /// Show how far it has come
     #[command(after_help = "Example:\n  outreachd campaign status flu-2026 --watch")]
@@ -182,12 +190,12 @@ struct What {
 /// How fast.
 #[derive(Debug, Args)]
 pub(super) struct PaceOptions {
-    #[arg(long, conflicts_with = "per_hour", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, group = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     per_minute: Option<u32>,
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, group = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     per_hour: Option<u32>,
-    /// When the booking line is answered
-    #[arg(long, value_parser = hours)]
+    /// When the booking line is answered; goes with a rate
+    #[arg(long, requires = "rate", value_parser = hours)]
     hours: Option<String>,
 }
 
@@ -252,12 +260,14 @@ pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure
     match command {
         Command::Create(options) => create(desk, &office, *options).await,
         Command::DryRun { id } => dry_run(desk, &office, &id).await,
-        Command::Approve { id, recipients } => act(desk, &office, &id, &Wish::Approve(recipients)).await,
+        Command::Approve { id, recipients, hash } => {
+            act(desk, &office, &id, &Wish::Approve(recipients, hash)).await
+        }
         Command::Start { id } => act(desk, &office, &id, &Wish::Start).await,
         Command::Pause { id } => act(desk, &office, &id, &Wish::Pause).await,
         Command::Resume { id } => act(desk, &office, &id, &Wish::Resume).await,
         Command::Cancel { id } => act(desk, &office, &id, &Wish::Cancel).await,
-        Command::Pace { id, pace } => act(desk, &office, &id, &Wish::Pace(pace.pace())).await,
+        Command::Pace { id, pace, none: _ } => act(desk, &office, &id, &Wish::Pace(pace.pace())).await,
         Command::Status { id, watch } => status(desk, &office, &id, watch).await,
         Command::Report { id, csv } => report(desk, &office, &id, csv.as_deref()).await,
         Command::RetryFailed(options) => follow(desk, &office, FollowUp::RetryFailed, options).await,
@@ -347,9 +357,9 @@ async fn create(desk: &mut Desk, office: &Office, options: CreateOptions) -> Res
         if !first.rows.is_empty() {
             write_first(desk, &first)?;
         }
-        let Brought { read, added, known, refused } = tally;
+        let Brought { read, added, changed, known, refused } = tally;
         desk.out.line(format!(
-            "{read} read, {added} added, {known} there before, {refused} refused, {left_out} left out"
+            "{read} read, {added} added, {changed} changed, {known} there before, {refused} refused, {left_out} left out"
         ))?;
         desk.out.line(format!(
             "{} people are meant; look at it with: outreachd campaign dry-run {}",
@@ -394,7 +404,7 @@ async fn bring(
     let mut refused = Refusals::open(refused, &columns)?;
     while let Some(batch) = batches.recv().await {
         let refusals = office.bring(plan, batch, &mut tally, &operator()).await?;
-        bar.set_message(format!("{} added, {} refused", tally.added, tally.refused));
+        bar.set_message(format!("{} added, {} refused", tally.added + tally.changed, tally.refused));
         for row in refusals {
             refused.add(desk, &bar, &row)?;
         }
@@ -446,7 +456,7 @@ async fn dry_run(desk: &mut Desk, office: &Office, id: &CampaignId) -> Result<()
     if desk.json {
         return Ok(desk.out.pretty(&forecast)?);
     }
-    let Forecast { recipients, would_get, by_proxy, segments, cost, currency, .. } = &forecast;
+    let Forecast { hash, recipients, would_get, by_proxy, segments, cost, currency, .. } = &forecast;
     desk.out.line(format!(
         "{would_get} of {recipients} would get a message: {segments} SMS segments, {cost} {currency}"
     ))?;
@@ -474,7 +484,7 @@ async fn dry_run(desk: &mut Desk, office: &Office, id: &CampaignId) -> Result<()
     }
     if forecast.needs_approval {
         desk.out.line(format!(
-            "another person has to agree: outreachd campaign approve {id} --recipients {recipients}"
+            "another person has to agree: outreachd campaign approve {id} --recipients {recipients} --hash {hash}"
         ))?;
     }
     Ok(())
@@ -487,7 +497,7 @@ fn tame_lines(text: &str) -> String {
 /// What the audit log calls it, over HTTP as well.
 const fn act_of(wish: &Wish) -> &'static str {
     match wish {
-        Wish::Approve(_) => "campaign.approve",
+        Wish::Approve(..) => "campaign.approve",
         Wish::Start => "campaign.start",
         Wish::Pause => "campaign.pause",
         Wish::Resume => "campaign.resume",

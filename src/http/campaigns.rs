@@ -29,6 +29,8 @@ use crate::store::campaigns::{CampaignFilter, CampaignRow};
 const LISTED: usize = 1_000;
 /// Patients that one request may name.
 const PATIENTS: usize = 10_000;
+/// Characters of a dry run's hash.
+const HASH: usize = 64;
 
 /// The filters of `GET /v1/campaigns`, for its description.
 pub(super) const FILTERS: &[(&str, &str)] = &[
@@ -195,8 +197,8 @@ pub(super) async fn audience(mut call: Call) -> Answer {
     }
     call.note.say(format!("{} added, {} refused", tally.added, tally.refused));
     let (listed, file) = refusals.finish()?;
-    let mut told = json!({"read": tally.read, "added": tally.added, "known": tally.known, "refused": tally.refused,
-        "refusals": listed, "first_rows": first});
+    let mut told = json!({"read": tally.read, "added": tally.added, "changed": tally.changed, "known": tally.known,
+        "refused": tally.refused, "refusals": listed, "first_rows": first});
     if let (Some(file), Value::Object(told)) = (file, &mut told) {
         told.insert("refused_file".to_owned(), file.into());
     }
@@ -266,13 +268,19 @@ async fn act(call: &Call, wish: Wish) -> Answer {
 /// `POST /v1/campaigns/{id}/approve`: with the number of recipients, as the approver has read it. What needs another
 /// person's word needs somebody whose office that is; the canary of a small campaign may be looked at by its own people.
 pub(super) async fn approve(mut call: Call) -> Answer {
-    let count = call.form(|fields| fields.need("recipients", |slot| slot.whole(0, u32::MAX))).await?;
+    let (count, seen) = call
+        .form(|fields| {
+            let count = fields.need("recipients", |slot| slot.whole(0, u32::MAX));
+            let seen = fields.read("hash", |slot| slot.text(HASH));
+            Some((count?, seen))
+        })
+        .await?;
     if office(&call).needs_approval(&one(&call).await?) && !call.caller.allows(Scope::CampaignsApprove) {
         let why = "this campaign needs somebody with the scope campaigns:approve, such as an approver";
         return Err(Fail::new(Kind::Forbidden, why));
     }
     call.note.say(format!("{count} recipients"));
-    act(&call, Wish::Approve(u64::from(count))).await
+    act(&call, Wish::Approve(u64::from(count), seen)).await
 }
 
 /// `POST /v1/campaigns/{id}/start`, `pause`, `resume` and `cancel`.

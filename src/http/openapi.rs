@@ -364,6 +364,7 @@ fn campaigns() -> Vec<(&'static str, Value)> {
             object(&[
                 ("read", whole()),
                 ("added", whole()),
+                ("changed", whole()),
                 ("known", whole()),
                 ("refused", whole()),
                 ("refusals", list(map())),
@@ -371,13 +372,14 @@ fn campaigns() -> Vec<(&'static str, Value)> {
                 ("first_rows", map()),
             ]),
         ),
-        ("Approve", strict(&[("recipients", whole())])),
+        ("Approve", strict(&[("recipients", whole()), ("hash?", text())])),
         ("Done", strict(&[("patient_ids", list(text()))])),
         ("LeftOut", object(&[("left_out", whole())])),
         (
             "Forecast",
             object(&[
                 ("recipients", whole()),
+                ("hash", text()),
                 ("would_get", whole()),
                 ("by_proxy", whole()),
                 ("excluded", map()),

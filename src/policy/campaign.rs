@@ -53,7 +53,8 @@ pub fn next(
             Ok(if needs_approval && !approved { S::AwaitingApproval } else { S::Running })
         }
         (Command::Start, _) => Err(("it has been started", "look at its state, or resume it")),
-        (Command::Pause, S::Running | S::CanaryHold) => Ok(S::Paused),
+        // Whoever stops what is stopped makes sure that it stays so.
+        (Command::Pause, S::Running | S::CanaryHold | S::Paused) => Ok(S::Paused),
         (Command::Pause, _) => Err(("it is not running", "look at its state")),
         (Command::Resume, S::Paused) if needs_approval && !approved => Err((
             "what was approved is no longer what would be sent",

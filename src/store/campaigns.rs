@@ -36,8 +36,9 @@ pub trait Campaigns {
         by: &str,
     ) -> Result<Option<Vec<Added>>>;
 
-    /// Those need nothing (any more): who waits is left out, and what was written and not begun is taken back. Answers
-    /// how many of them were still to be written to.
+    /// Those need nothing (any more), by whatever id they have or had: who waits is left out, what was written and not
+    /// begun is taken back, and who comes into the audience later is left out too. Answers how many of them were still to be
+    /// written to.
     async fn no_longer_needed(&self, id: &CampaignId, patients: &[PatientId]) -> Result<u64>;
 
     /// Moves a campaign on, if nobody else has moved it since it was read; answers whether.
@@ -170,6 +171,8 @@ pub enum Added {
     New,
     /// The same row was there before.
     Known,
+    /// It was there before with other data, and has these now.
+    Changed,
     /// The patient is in the audience already, under this ordinal.
     Repeated(u64),
     /// The ordinal belongs to somebody else: another file has been read in.
@@ -249,7 +252,7 @@ pub struct CampaignReport {
     pub lines: Vec<ReportLine>,
     /// Recipients who answered, by what they meant.
     pub replies: Vec<(Intent, u64)>,
-    /// Recipients that could have no message, by reason.
+    /// Recipients that could have no message, or had none when it was over, by reason.
     pub refused: Vec<(Reason, u64)>,
 }
 

@@ -39,7 +39,7 @@ fn a_campaign_goes_its_way_and_no_other() {
         (S::Paused, Command::Resume, false, false, Some(S::Running)),
         (S::Paused, Command::Resume, true, false, None),
         (S::Paused, Command::Approve, true, false, Some(S::Paused)),
-        (S::Paused, Command::Pause, false, false, None),
+        (S::Paused, Command::Pause, false, false, Some(S::Paused)),
         (S::Paused, Command::Cancel, false, false, Some(S::Cancelled)),
         (S::Draft, Command::Cancel, false, false, Some(S::Cancelled)),
         (S::Done, Command::Cancel, false, false, None),

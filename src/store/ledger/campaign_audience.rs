@@ -1,6 +1,7 @@
 //! Who is meant: the audience of a campaign, their order, and who of them has a message.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -14,7 +15,7 @@ use crate::domain::words::{Channel, Reason};
 use crate::policy::campaign::{Command, member, next};
 use crate::store::campaigns::{Added, Expanded, NewRecipient, Outstanding, Place, Recipient, RecipientRow};
 use crate::store::columns::Columns;
-use crate::store::engine::{Column, Data, Engine, args, ints, maybe_ids, maybe_texts, texts, times};
+use crate::store::engine::{Column, Engine, args, bytes, ints, maybe_ids, maybe_texts, texts, times};
 use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError};
 
@@ -24,8 +25,17 @@ const AT_ONCE: usize = 5_000;
 /// Due messages are counted up to here.
 const COUNTED: i64 = 20_000;
 
+/// Of a recipient `r` the first message `o`, and `m`: the last of those that were sent instead of it, else itself.
+const LAST_TRY: &str = "JOIN messages o ON o.id = r.message_id
+    JOIN messages m ON m.id = COALESCE((SELECT t.id FROM messages t WHERE t.source = o.source AND t.job_id = o.job_id
+        AND t.retry_of IS NOT NULL AND t.copy_of IS NULL ORDER BY t.id DESC LIMIT 1), o.id)";
+
 fn number(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn texts_of(all: &[String]) -> Vec<&str> {
+    all.iter().map(String::as_str).collect()
 }
 
 /// The name of a recipient's job; as [`crate::domain::campaign::Plan::job_id`] makes it.
@@ -49,9 +59,20 @@ impl<E: Engine> Ledger<E> {
         if sealed.is_empty() {
             return Ok(RecipientBody::default());
         }
-        let (id, ordinal) = place;
-        serde_json::from_slice(&self.sealer.open(Sealed::RecipientBody.of((id.as_str(), ordinal)), sealed)?)
+        serde_json::from_slice(&self.opened_text(place, sealed)?)
             .map_err(|_| StoreError::Internal("a stored recipient does not fit".to_owned()))
+    }
+
+    fn opened_text<'a>(&self, (id, ordinal): (&CampaignId, i64), sealed: &'a [u8]) -> Result<Cow<'a, [u8]>> {
+        self.sealer.open(Sealed::RecipientBody.of((id.as_str(), ordinal)), sealed)
+    }
+
+    /// The fingerprint of what stands there, as [`Self::sealed_body`] makes it.
+    fn print_of(&self, place: (&CampaignId, i64), sealed: &[u8]) -> Result<Vec<u8>> {
+        if sealed.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.sealer.fingerprint(&self.opened_text(place, sealed)?).to_vec())
     }
 
     /// The campaign's row is locked first: the sum of the audience is exact whoever adds to it.
@@ -81,16 +102,29 @@ impl<E: Engine> Ledger<E> {
         let mut seen = HashSet::new();
         let once: Vec<usize> =
             (0..rows.len()).filter(|n| rows.get(*n).is_some_and(|row| seen.insert(&row.patient))).collect();
-        let new = Self::insert_recipients(&mut tx, id, rows, &bodies, &once).await?;
+        let once: Vec<(&NewRecipient, &Vec<u8>)> =
+            once.iter().filter_map(|n| Some((rows.get(*n)?, bodies.get(*n)?))).collect();
+        let new = Self::insert_recipients(&mut tx, id, &once).await?;
         let mut answers = Vec::with_capacity(rows.len());
+        let mut changed = Vec::new();
         let known = Self::known_recipients(&mut tx, id, rows, &new).await?;
-        for (row, print) in rows.iter().zip(&prints) {
+        for ((row, print), body) in rows.iter().zip(&prints).zip(&bodies) {
             let added = if new.contains(&row.ordinal) {
                 sum = sum.wrapping_add(member(row.ordinal, row.patient.as_str(), print));
                 Added::New
             } else {
                 match (known.by_ordinal.get(&row.ordinal), known.by_patient.get(row.patient.as_str())) {
-                    (Some(patient), _) if *patient == row.patient.as_str() => Added::Known,
+                    (Some(stood), _) if stood.patient == row.patient.as_str() => {
+                        let before = self.print_of((id, number(row.ordinal)), &stood.body)?;
+                        if before == *print || !stood.waits {
+                            Added::Known
+                        } else {
+                            let of = |print| member(row.ordinal, row.patient.as_str(), print);
+                            sum = sum.wrapping_sub(of(&before)).wrapping_add(of(print));
+                            changed.push((row, body));
+                            Added::Changed
+                        }
+                    }
                     (Some(_), _) => Added::Taken,
                     (None, Some(ordinal)) => Added::Repeated(*ordinal),
                     (None, None) => Added::Repeated(row.ordinal),
@@ -98,16 +132,20 @@ impl<E: Engine> Ledger<E> {
             };
             answers.push(added);
         }
-        if !new.is_empty() {
+        Self::replace_bodies(&mut tx, id, &changed).await?;
+        if !new.is_empty() || !changed.is_empty() {
+            let done = Self::leave_out_done(&mut tx, id, &new).await?;
+            let sum = Self::without(sum, &done)?;
             E::run(
                 &mut tx,
                 "UPDATE campaigns SET recipients = recipients + $2, audience = $3, state = 'draft', changed_at = now(),
-                     changed_by = $4, revision = revision + 1 WHERE id = $1",
+                     changed_by = $4, revision = revision + 1, no_longer = no_longer + $5 WHERE id = $1",
                 args![
                     id.as_str(),
                     i64::try_from(new.len()).unwrap_or(i64::MAX),
                     format!("{sum:032x}").as_str(),
                     with_hand(&hands, by).as_str(),
+                    i64::try_from(done.len()).unwrap_or(i64::MAX),
                 ],
             )
             .await?;
@@ -116,36 +154,67 @@ impl<E: Engine> Ledger<E> {
         Ok(Some(answers))
     }
 
+    fn columns<'a>(picked: &'a [(&NewRecipient, &Vec<u8>)]) -> Vec<Column<'a>> {
+        let placed = |row: &NewRecipient| row.place.map_or(Timestamp::UNIX_EPOCH, |(_, at)| at);
+        vec![
+            ints("ordinal", picked, |(row, _)| number(row.ordinal)),
+            texts("patient_id", picked, |(row, _)| row.patient.as_str()),
+            bytes("body", picked, |(_, body)| (*body).clone()),
+            // -1: has no place in the order yet.
+            ints("wave", picked, |(row, _)| row.place.map_or(-1, |(wave, _)| i64::from(wave))),
+            times("ready_at", picked, |(row, _)| Some(placed(row))),
+        ]
+    }
+
     async fn insert_recipients(
         tx: &mut E::Tx,
         id: &CampaignId,
-        rows: &[NewRecipient],
-        bodies: &[Vec<u8>],
-        once: &[usize],
+        picked: &[(&NewRecipient, &Vec<u8>)],
     ) -> Result<HashSet<u64>> {
-        let picked: Vec<(&NewRecipient, &Vec<u8>)> =
-            once.iter().filter_map(|n| Some((rows.get(*n)?, bodies.get(*n)?))).collect();
-        let placed = |row: &NewRecipient| row.place.map_or(Timestamp::UNIX_EPOCH, |(_, at)| at);
-        let batch = vec![
-            ints("ordinal", &picked, |(row, _)| number(row.ordinal)),
-            texts("patient_id", &picked, |(row, _)| row.patient.as_str()),
-            Column {
-                name: "body",
-                data: Data::Bytes(picked.iter().map(|(_, body)| (*body).clone()).collect()),
-            },
-            // -1: has no place in the order yet.
-            ints("wave", &picked, |(row, _)| row.place.map_or(-1, |(wave, _)| i64::from(wave))),
-            times("ready_at", &picked, |(row, _)| Some(placed(row))),
-        ];
         let rows = E::run(
             tx,
             "INSERT INTO campaign_recipients (campaign_id, ordinal, patient_id, body, wave, ready_at)
              SELECT $1, ordinal, patient_id, body, CASE WHEN wave >= 0 THEN wave END, ready_at FROM {input} WHERE true
              ON CONFLICT DO NOTHING RETURNING ordinal",
-            args![id.as_str()].batch(batch),
+            args![id.as_str()].batch(Self::columns(picked)),
         )
         .await?;
         rows.iter().map(|row| row.count(0)).collect()
+    }
+
+    /// Rows that were mended in the file.
+    async fn replace_bodies(
+        tx: &mut E::Tx,
+        id: &CampaignId,
+        changed: &[(&NewRecipient, &Vec<u8>)],
+    ) -> Result<()> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        E::run(
+            tx,
+            "UPDATE campaign_recipients SET body = input.body, ready_at = input.ready_at,
+                 wave = CASE WHEN input.wave >= 0 THEN input.wave END FROM {input}
+             WHERE campaign_recipients.campaign_id = $1 AND campaign_recipients.ordinal = input.ordinal
+                 AND campaign_recipients.patient_id = input.patient_id AND campaign_recipients.state = 0",
+            args![id.as_str()].batch(Self::columns(changed)),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Of those who have just come in, whoever was named as done before.
+    async fn leave_out_done(tx: &mut E::Tx, id: &CampaignId, new: &HashSet<u64>) -> Result<Vec<E::Row>> {
+        let new: Vec<i64> = new.iter().map(|ordinal| number(*ordinal)).collect();
+        E::run(
+            tx,
+            "UPDATE campaign_recipients SET state = 2, reason = 'no_longer_needed'
+             WHERE campaign_id = $1 AND ordinal = ANY($2) AND state = 0 AND EXISTS (SELECT 1 FROM campaign_done d
+                 WHERE d.campaign_id = $1 AND d.patient_id = campaign_recipients.patient_id)
+             RETURNING ordinal, patient_id",
+            args![id.as_str(), new],
+        )
+        .await
     }
 
     /// What stands in the way of those that were not written.
@@ -164,21 +233,25 @@ impl<E: Engine> Ledger<E> {
         let patients: Vec<&str> = rest.iter().map(|row| row.patient.as_str()).collect();
         let found = E::run(
             tx,
-            "SELECT ordinal, patient_id FROM campaign_recipients WHERE campaign_id = $1 AND ordinal = ANY($2)
+            "SELECT ordinal, patient_id, body, state = 0 FROM campaign_recipients
+             WHERE campaign_id = $1 AND ordinal = ANY($2)
              UNION
-             SELECT ordinal, patient_id FROM campaign_recipients WHERE campaign_id = $1 AND patient_id = ANY($3)",
+             SELECT ordinal, patient_id, body, state = 0 FROM campaign_recipients
+             WHERE campaign_id = $1 AND patient_id = ANY($3)",
             args![id.as_str(), ordinals, patients],
         )
         .await?;
         for row in &found {
             let (ordinal, patient) = (row.count::<u64>(0)?, row.text(1)?.to_owned());
-            known.by_ordinal.insert(ordinal, patient.clone());
-            known.by_patient.insert(patient, ordinal);
+            known.by_patient.insert(patient.clone(), ordinal);
+            let stood = Stood { patient, body: row.bytes(2)?.to_vec(), waits: row.flag(3)? };
+            known.by_ordinal.insert(ordinal, stood);
         }
         Ok(known)
     }
 
     /// The job of each is taken back by its name, so that it does not matter whether it is being written at this moment.
+    /// Answers how many were left out or taken back.
     pub(super) async fn leave_out(&self, id: &CampaignId, patients: &[PatientId]) -> Result<u64> {
         let mut tx = self.engine.begin().await?;
         let head = E::run(
@@ -189,25 +262,33 @@ impl<E: Engine> Ledger<E> {
         .await?;
         let Some(head) = head.first() else { return Ok(0) };
         let source = head.word(0, SourceName::parse)?;
-        let mut sum = u128::from_str_radix(head.text(1)?, 16).unwrap_or(0);
+        let sum = u128::from_str_radix(head.text(1)?, 16).unwrap_or(0);
         let begun = next(head.word(2, CampaignState::from_word)?, Command::Change, false, false).is_err();
         let now = Self::now(&mut tx).await?;
+        let patients = Self::merged_with(&mut tx, patients).await?;
+        // Whoever comes into the audience later, and whoever was written to, is left out of what follows too.
+        E::run(
+            &mut tx,
+            "INSERT INTO campaign_done (campaign_id, patient_id) SELECT $1, patient_id FROM {input} WHERE true
+             ON CONFLICT DO NOTHING",
+            args![id.as_str()].batch(vec![texts("patient_id", &patients, |p| p)]),
+        )
+        .await?;
         let rows = E::run(
             &mut tx,
             "UPDATE campaign_recipients SET state = 2, reason = 'no_longer_needed'
              WHERE campaign_id = $1 AND patient_id = ANY($2) AND state = 0 RETURNING ordinal, patient_id",
-            args![id.as_str(), patients.iter().map(PatientId::as_str).collect::<Vec<_>>()],
+            args![id.as_str(), texts_of(&patients)],
         )
         .await?;
-        for row in &rows {
-            sum = sum.wrapping_sub(member(row.count(0)?, row.text(1)?, b"left out"));
-        }
+        let without = Self::without(sum, &rows)?;
+        let mut left_out = rows.iter().map(|row| row.count(0)).collect::<Result<HashSet<u64>>>()?;
         // Of one that has not begun there are no jobs to be taken back.
         if begun {
-            self.take_back_jobs(&mut tx, id, &source, patients, now).await?;
+            left_out.extend(self.take_back_jobs(&mut tx, id, &source, &patients, now).await?);
         }
         // Who needs nothing any more makes no approval void once it has begun: fewer are written to, and no others.
-        let audience = if begun { head.text(1)?.to_owned() } else { format!("{sum:032x}") };
+        let audience = if begun { head.text(1)?.to_owned() } else { format!("{without:032x}") };
         E::run(
             &mut tx,
             "UPDATE campaigns SET no_longer = no_longer + $2, audience = $3 WHERE id = $1",
@@ -215,28 +296,54 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         E::commit(tx).await?;
-        Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
+        Ok(u64::try_from(left_out.len()).unwrap_or(u64::MAX))
     }
 
+    /// These patients by all the ids that they have or had.
+    async fn merged_with(tx: &mut E::Tx, patients: &[PatientId]) -> Result<Vec<String>> {
+        let mut all: BTreeSet<String> = patients.iter().map(|id| id.as_str().to_owned()).collect();
+        let sql = "SELECT DISTINCT COALESCE(alias_of, id) FROM patients WHERE id = ANY($1)";
+        let rows = E::run(tx, sql, args![all.iter().map(String::as_str).collect::<Vec<_>>()]).await?;
+        let now = rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect::<Result<Vec<String>>>()?;
+        let sql = "SELECT id FROM patients WHERE alias_of IS NOT NULL AND alias_of = ANY($1)";
+        for row in E::run(tx, sql, args![texts_of(&now)]).await? {
+            all.insert(row.text(0)?.to_owned());
+        }
+        all.extend(now);
+        Ok(all.into_iter().collect())
+    }
+
+    /// The sum of an audience without these, each with its ordinal and patient.
+    fn without(sum: u128, left_out: &[E::Row]) -> Result<u128> {
+        left_out
+            .iter()
+            .try_fold(sum, |sum, row| Ok(sum.wrapping_sub(member(row.count(0)?, row.text(1)?, b"left out"))))
+    }
+
+    /// Answers the places of those whose messages were taken back.
     async fn take_back_jobs(
         &self,
         tx: &mut E::Tx,
         id: &CampaignId,
         source: &SourceName,
-        patients: &[PatientId],
+        patients: &[String],
         now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<Vec<u64>> {
         let asked = E::run(
             tx,
             "SELECT ordinal FROM campaign_recipients WHERE campaign_id = $1 AND patient_id = ANY($2) AND state IN (1, 2)",
-            args![id.as_str(), patients.iter().map(PatientId::as_str).collect::<Vec<_>>()],
+            args![id.as_str(), texts_of(patients)],
         )
         .await?;
+        let mut taken_back = Vec::new();
         for row in &asked {
-            let job = job_of(id, row.count(0)?)?;
-            self.take_back(tx, source, &job, Reason::NoLongerNeeded, now).await?;
+            let ordinal = row.count(0)?;
+            let job = job_of(id, ordinal)?;
+            if !self.take_back(tx, source, &job, Reason::NoLongerNeeded, now).await?.cancelled.is_empty() {
+                taken_back.push(ordinal);
+            }
         }
-        Ok(())
+        Ok(taken_back)
     }
 
     pub(super) async fn without_place(&self, id: &CampaignId, limit: u32) -> Result<Vec<Recipient>> {
@@ -425,16 +532,18 @@ impl<E: Engine> Ledger<E> {
         after: u64,
         limit: u32,
     ) -> Result<Vec<Recipient>> {
+        let not_done = "NOT EXISTS (SELECT 1 FROM campaign_done d WHERE d.campaign_id = $1 AND d.patient_id = r.patient_id)";
         let wanted = match kind {
-            FollowUp::RetryFailed => "m.status = 'failed'",
-            FollowUp::Correct => "m.status IN ('sent', 'delivered', 'read')",
-            FollowUp::RetryUnanswered => {
-                "m.status IN ('sent', 'delivered') AND NOT EXISTS (SELECT 1 FROM replies p WHERE p.message_id = m.id)"
-            }
+            FollowUp::RetryFailed => format!("m.status = 'failed' AND {not_done}"),
+            FollowUp::Correct => "m.status IN ('sent', 'delivered', 'read')".to_owned(),
+            FollowUp::RetryUnanswered => format!(
+                "m.status IN ('sent', 'delivered', 'read') AND {not_done}
+                 AND NOT EXISTS (SELECT 1 FROM replies p WHERE p.message_id IN (o.id, m.id))"
+            ),
         };
         let sql = format!(
             "SELECT r.ordinal, r.patient_id, r.body, r.ready_at
-             FROM campaign_recipients r JOIN messages m ON m.id = r.message_id
+             FROM campaign_recipients r {LAST_TRY}
              WHERE r.campaign_id = $1 AND r.ordinal > $2 AND r.state = 1 AND {wanted} ORDER BY r.ordinal LIMIT $3"
         );
         let rows = self.engine.read(sql, args![parent.as_str(), number(after), i64::from(limit)]).await?;
@@ -457,14 +566,12 @@ impl<E: Engine> Ledger<E> {
         id: &CampaignId,
         patients: &[PatientId],
     ) -> Result<HashSet<PatientId>> {
-        let rows = self
-            .engine
-            .read(
-                "SELECT r.patient_id FROM campaign_recipients r JOIN messages m ON m.id = r.message_id
-                 WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND m.status IN ('sent', 'delivered', 'read')",
-                args![id.as_str(), patients.iter().map(PatientId::as_str).collect::<Vec<_>>()],
-            )
-            .await?;
+        let sql = format!(
+            "SELECT r.patient_id FROM campaign_recipients r {LAST_TRY}
+             WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND m.status IN ('sent', 'delivered', 'read')"
+        );
+        let patients = patients.iter().map(PatientId::as_str).collect::<Vec<_>>();
+        let rows = self.engine.read(sql, args![id.as_str(), patients]).await?;
         rows.iter().map(|row| row.word(0, PatientId::parse)).collect()
     }
 }
@@ -472,6 +579,15 @@ impl<E: Engine> Ledger<E> {
 /// Rows that stand in the way of others.
 #[derive(Default)]
 struct KnownRecipients {
-    by_ordinal: HashMap<u64, String>,
+    by_ordinal: HashMap<u64, Stood>,
     by_patient: HashMap<String, u64>,
+}
+
+/// One of them.
+struct Stood {
+    patient: String,
+    /// Sealed.
+    body: Vec<u8>,
+    /// Nothing was written for them so far.
+    waits: bool,
 }

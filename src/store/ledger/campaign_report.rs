@@ -71,7 +71,11 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT reason, count(*) FROM campaign_recipients WHERE campaign_id = $1 AND state = 3 GROUP BY reason",
+                "SELECT reason, count(*) FROM campaign_recipients WHERE campaign_id = $1 AND state = 3 GROUP BY reason
+                 UNION ALL
+                 SELECT CASE c.state WHEN 'done' THEN 'expired' ELSE 'cancelled' END, count(*)
+                 FROM campaigns c JOIN campaign_recipients r ON r.campaign_id = c.id AND r.state = 0
+                 WHERE c.id = $1 AND c.state IN ('done', 'cancelled') GROUP BY c.state",
                 args![id.as_str()],
             )
             .await?;

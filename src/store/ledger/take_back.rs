@@ -44,7 +44,7 @@ RETURNING id";
 /// What a cancel or a replacement found.
 #[derive(Debug, Default)]
 pub(super) struct TakenBack {
-    cancelled: Vec<MessageId>,
+    pub(super) cancelled: Vec<MessageId>,
     too_late: Vec<MessageId>,
     /// Ended before, without reaching anybody.
     over: Vec<MessageId>,

@@ -64,6 +64,7 @@ const MIGRATIONS: Migrations = &[
     (36, "asked_by_all", include_str!("../../../migrations/postgres/0036_asked_by_all.sql")),
     (37, "sign_offs", include_str!("../../../migrations/postgres/0037_sign_offs.sql")),
     (38, "pointers", include_str!("../../../migrations/postgres/0038_pointers.sql")),
+    (39, "campaign_done", include_str!("../../../migrations/postgres/0039_campaign_done.sql")),
 ];
 
 impl PostgresStore {

@@ -77,7 +77,7 @@ async fn a_worker_with_other_templates_sends_none_of_it() {
     town.office.create(&plan("said", more), "ann").await.unwrap();
     town.bring("said", &people(1, 300)).await;
     town.wish("said", "ann", Wish::Start).await.unwrap();
-    town.wish("said", "bob", Wish::Approve(300)).await.unwrap();
+    town.wish("said", "bob", Wish::Approve(300, None)).await.unwrap();
     town.wish("said", "ann", Wish::Start).await.unwrap();
     town.until_hits(20).await;
     let catalogue = app::load_catalogue(&config.templates.dir).unwrap();
@@ -114,7 +114,7 @@ async fn what_is_signed_off_after_an_approval_is_approved_anew() {
         town.office.create(&plan("said", more), "ann").await.unwrap();
         town.bring("said", &people(1, 300)).await;
         town.wish("said", "ann", Wish::Start).await.unwrap();
-        town.wish("said", "bob", Wish::Approve(300)).await.unwrap();
+        town.wish("said", "bob", Wish::Approve(300, None)).await.unwrap();
         town.wish("said", "ann", Wish::Start).await.unwrap();
         town.until_hits(3).await;
         let (store, catalogue) = (town.office.store.as_ref(), &town.office.catalogue);
@@ -129,7 +129,7 @@ async fn what_is_signed_off_after_an_approval_is_approved_anew() {
         assert_eq!(town.row("said").await.state, CampaignState::Running);
         sign("appointment-reminder").await;
         assert_eq!(town.until("said", CampaignState::Paused).await.reason, Some(PauseReason::ApprovalVoid));
-        town.wish("said", "bob", Wish::Approve(300)).await.unwrap();
+        town.wish("said", "bob", Wish::Approve(300, None)).await.unwrap();
         let row = town.wish("said", "ann", Wish::Resume).await.unwrap();
         assert_eq!(row.state, CampaignState::Running);
         let before = town.hits();

@@ -28,7 +28,7 @@ pub(crate) async fn blast(title: &str, rig: Plan, count: u32, per_minute: u32, p
     office.create(&asked, "ann").await.unwrap();
     assert_eq!(bring(&office, &asked, &audience(count), "ann").await.0.added, u64::from(count));
     let id = name("blast");
-    office.wish(&id, "bob", &Wish::Approve(u64::from(count))).await.unwrap();
+    office.wish(&id, "bob", &Wish::Approve(u64::from(count), None)).await.unwrap();
     office.wish(&id, "ann", &Wish::Start).await.unwrap();
 
     let began = Instant::now();

@@ -31,7 +31,7 @@ fn colleague_approves(folder: &Path, recipients: u64) {
         let store = app::open_store(&config).await.unwrap();
         let office = Office { store, config, catalogue, gatekeeper, dispatcher: None };
         let id = CampaignId::parse("visit").unwrap();
-        office.wish(&id, "bob", &Wish::Approve(recipients)).await.unwrap();
+        office.wish(&id, "bob", &Wish::Approve(recipients, None)).await.unwrap();
     });
 }
 
@@ -71,6 +71,12 @@ fn a_coordinator_and_a_colleague_send_a_campaign_by_command() {
     let (good, _) = run("campaign report visit --csv result.csv");
     let csv = std::fs::read_to_string(path.join("result.csv")).unwrap();
     assert!(good && csv.starts_with("\u{feff}row,patient_id") && csv.lines().count() == 601, "{csv}");
+    for (words, missing) in
+        [("", "--none"), (" --hours sat-sun", "--per-minute"), (" --none --per-hour 9", "--none")]
+    {
+        let (good, text) = run(&format!("campaign pace visit{words}"));
+        assert!(!good && text.contains(missing), "{words}: {text}");
+    }
     assert!(run("campaign cancel visit").1.contains("cancelled"));
     assert!(!run("campaign resume visit").0);
     let log = run("audit list --json").1;

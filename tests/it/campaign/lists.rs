@@ -6,7 +6,7 @@ use outreachd::domain::ids::PatientId;
 use outreachd::domain::patient::Patient;
 use serde_json::json;
 
-use super::{BOTH, Town, name, plan};
+use super::{BOTH, Town, name, number, people, plan};
 
 /// Rows, and the column and the word of the rule for which they are refused.
 const SPOILT: &[(&str, &str, &str)] = &[
@@ -93,4 +93,43 @@ async fn an_import_that_was_cut_off_goes_on_and_a_query_finds_whom_it_means() {
         assert_eq!(forecast.excluded.get("no_contact").copied(), Some(found.added), "{forecast:?}");
         town.close().await;
     }
+}
+
+/// A file that was mended and is read again brings what was mended, and what was approved before is another audience.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_mended_replaces_what_it_said_before() {
+    for postgres in BOTH {
+        let town = Town::open(postgres).await;
+        town.office.create(&plan("mended", json!({"canary": 0})), "ann").await.unwrap();
+        let text = people(1, 5);
+        town.bring("mended", &text).await;
+        let before = town.row("mended").await;
+        let (tally, _) = town.bring("mended", &text.replace(&number(3), &number(33))).await;
+        assert_eq!((tally.added, tally.changed, tally.known), (0, 1, 4));
+        let rows = town.office.store.recipients(&name("mended"), 0, 10).await.unwrap();
+        let address = |row: usize| {
+            let patient = rows[row].body.patient.as_deref().unwrap();
+            patient.addresses().next().unwrap().expose().to_owned()
+        };
+        assert_eq!([address(1), address(2)], [number(2), number(33)]);
+        let row = town.row("mended").await;
+        assert!(row.recipients == 5 && row.audience != before.audience && row.revision > before.revision);
+        assert_eq!(town.bring("mended", &text).await.0.changed, 1);
+        assert_eq!(town.row("mended").await.audience, before.audience, "as it was");
+        town.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_that_never_was_is_no_reason_to_write_to_everybody() {
+    let town = Town::open(false).await;
+    for field in ["received", "not_received"] {
+        let query = plan("query", json!({"audience": {field: "flu-2025"}}));
+        let refused = town.office.create(&query, "ann").await.unwrap_err().to_string();
+        assert!(refused.contains(field) && refused.contains("no campaign flu-2025"), "{refused}");
+    }
+    town.office.create(&plan("flu-2025", json!({})), "ann").await.unwrap();
+    let query = plan("query", json!({"audience": {"not_received": "flu-2025"}}));
+    assert_eq!(town.office.create(&query, "ann").await.unwrap().recipients, 0);
+    town.close().await;
 }

@@ -107,7 +107,7 @@ async fn expand(
     let office = Office { store: store.clone(), config, catalogue, gatekeeper, dispatcher: None };
     let id = name("whole");
     if rows > 500 {
-        office.wish(&id, "cli:bob", &Wish::Approve(rows)).await.unwrap();
+        office.wish(&id, "cli:bob", &Wish::Approve(rows, None)).await.unwrap();
     }
     office.wish(&id, "cli:ann", &Wish::Start).await.unwrap();
     let began = Instant::now();

@@ -8,6 +8,8 @@ use outreachd::domain::campaign::{CampaignState, FollowUp, Pace, PaceUnit, Pause
 use outreachd::domain::ids::PatientId;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::Reason;
+use outreachd::intake::again::Again;
+use outreachd::simulator::Outage;
 use serde_json::json;
 
 use super::{BOTH, Town, bring, name, people, plan};
@@ -27,24 +29,34 @@ async fn a_blast_is_approved_tried_out_paused_and_done() {
             town.wish("flu", "ann", Wish::Start).await.unwrap().state,
             CampaignState::AwaitingApproval
         );
-        assert!(town.wish("flu", "ann", Wish::Approve(510)).await.unwrap_err().contains("does not approve"));
         assert!(
-            town.wish("flu", "bob", Wish::Approve(51)).await.unwrap_err().contains("number of recipients")
+            town.wish("flu", "ann", Wish::Approve(510, None)).await.unwrap_err().contains("does not approve")
         );
-        assert_eq!(town.wish("flu", "bob", Wish::Approve(510)).await.unwrap().state, CampaignState::Approved);
+        assert!(
+            town.wish("flu", "bob", Wish::Approve(51, None))
+                .await
+                .unwrap_err()
+                .contains("number of recipients")
+        );
+        let seen = Some(town.office.dry_run(&name("flu")).await.unwrap().hash);
+        let approved = town.wish("flu", "bob", Wish::Approve(510, seen.clone())).await.unwrap();
+        assert_eq!(approved.state, CampaignState::Approved);
 
         // Two more: what was approved is no longer what would be sent.
         let (tally, _) = bring(&town.office, &town.row("flu").await.plan, &people(1, 512), "cleo").await;
         assert_eq!((tally.added, tally.known), (2, 510));
         for hand in ["cleo", "cli:cleo"] {
-            let refused = town.wish("flu", hand, Wish::Approve(512)).await.unwrap_err();
+            let refused = town.wish("flu", hand, Wish::Approve(512, None)).await.unwrap_err();
             assert!(refused.contains("changed its plan or audience"), "{refused}");
         }
         assert_eq!(
             town.wish("flu", "ann", Wish::Start).await.unwrap().state,
             CampaignState::AwaitingApproval
         );
-        town.wish("flu", "bob", Wish::Approve(512)).await.unwrap();
+        let refused = town.wish("flu", "bob", Wish::Approve(512, seen)).await.unwrap_err();
+        assert!(refused.contains("no longer what that dry run showed"), "{refused}");
+        let seen = Some(town.office.dry_run(&name("flu")).await.unwrap().hash);
+        town.wish("flu", "bob", Wish::Approve(512, seen)).await.unwrap();
         assert_eq!(town.hits(), 0, "nobody was written to so far");
         assert_eq!(town.wish("flu", "ann", Wish::Start).await.unwrap().state, CampaignState::Running);
 
@@ -54,17 +66,14 @@ async fn a_blast_is_approved_tried_out_paused_and_done() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(town.hits(), 5, "the canary is alone");
 
-        town.wish("flu", "bob", Wish::Approve(512)).await.unwrap();
+        town.wish("flu", "bob", Wish::Approve(512, None)).await.unwrap();
         town.until_hits(60).await;
         town.wish("flu", "ann", Wish::Pause).await.unwrap();
         tokio::time::sleep(Duration::from_millis(250)).await;
         let stopped = town.hits();
         // One of those who wait has booked meanwhile.
         let booked = PatientId::parse("P512").unwrap();
-        assert_eq!(
-            town.office.done(&name("flu"), &[booked]).await.unwrap(),
-            u64::from(town.row("flu").await.no_longer_needed > 0)
-        );
+        assert_eq!(town.office.done(&name("flu"), &[booked]).await.unwrap(), 1, "left out, or taken back");
         tokio::time::sleep(Duration::from_millis(600)).await;
         assert_eq!(town.hits(), stopped, "nothing is begun in a pause");
         assert!(stopped < 512, "it was still under way");
@@ -114,11 +123,71 @@ async fn a_bad_list_stops_by_itself_and_is_put_right() {
         assert_eq!(row.recipients, sent, "exactly those who received it");
         let started = town.wish("bad-correct", "ann", Wish::Start).await.unwrap();
         assert_eq!(started.state, CampaignState::AwaitingApproval, "few as they are: it passes the caps");
-        town.wish("bad-correct", "bob", Wish::Approve(sent)).await.unwrap();
+        town.wish("bad-correct", "bob", Wish::Approve(sent, None)).await.unwrap();
         town.wish("bad-correct", "ann", Wish::Start).await.unwrap();
         town.until("bad-correct", CampaignState::Done).await;
         // The cap of one a day would have held it back.
         assert_eq!(town.hits(), hits + usize::try_from(sent).unwrap());
+        town.close().await;
+    }
+}
+
+/// Whoever was not written to when it ended is told of.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_whose_turn_never_came_are_counted() {
+    for postgres in BOTH {
+        let town = Town::open(postgres).await;
+        town.office.create(&plan("cut", json!({"canary": 3})), "ann").await.unwrap();
+        town.bring("cut", &people(1, 8)).await;
+        town.wish("cut", "ann", Wish::Start).await.unwrap();
+        town.until("cut", CampaignState::CanaryHold).await;
+        assert_eq!(town.office.store.campaign_report(&name("cut")).await.unwrap().refused, []);
+        town.wish("cut", "ann", Wish::Cancel).await.unwrap();
+        let report = town.office.store.campaign_report(&name("cut")).await.unwrap();
+        assert_eq!(report.refused, [(Reason::Cancelled, 5)]);
+        town.close().await;
+    }
+}
+
+/// Who has booked is left out whenever that is told: before they stand in the audience, and of all that follows. Whoever was
+/// tried once more is judged by that.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_booked_is_left_out_before_and_after() {
+    for postgres in BOTH {
+        let town = Town::open(postgres).await;
+        let id = |n: u32| PatientId::parse(&format!("P{n}")).unwrap();
+        let done = async |n: u32| town.office.done(&name("shots"), &[id(n)]).await.unwrap();
+        town.office.create(&plan("shots", json!({"canary": 0})), "ann").await.unwrap();
+        assert_eq!(done(3).await, 0, "nobody is meant yet");
+        town.bring("shots", &people(1, 20)).await;
+        let row = town.row("shots").await;
+        assert_eq!((row.recipients, row.no_longer_needed), (20, 1));
+        town.wish("shots", "ann", Wish::Start).await.unwrap();
+        town.until("shots", CampaignState::Done).await;
+        town.until_settled().await;
+        let follow = async |kind: FollowUp, id: &str| {
+            let plan = plan(id, json!({"canary": 0}));
+            town.office.follow(&name("shots"), kind, plan, "ann").await.unwrap().recipients
+        };
+        // 9 and 19 could not be reached.
+        assert_eq!(follow(FollowUp::RetryUnanswered, "reminder").await, 17);
+        assert_eq!(follow(FollowUp::RetryFailed, "again").await, 2);
+        assert_eq!((done(5).await, done(9).await), (0, 0), "they were written to");
+        assert_eq!(follow(FollowUp::RetryUnanswered, "reminder-2").await, 16);
+        assert_eq!(follow(FollowUp::RetryFailed, "again-2").await, 1);
+        assert_eq!(
+            follow(FollowUp::Correct, "right").await,
+            17,
+            "who has booked was told what was wrong too"
+        );
+
+        town.simulator.set_outage(None, Outage::Unavailable);
+        let recipients = town.office.store.recipients(&name("shots"), 0, 20).await.unwrap();
+        let last = recipients[18].message_id.unwrap();
+        let message = town.office.store.message(last).await.unwrap().unwrap();
+        let again = town.worker.intake.again(&message, false, "ann").await.unwrap();
+        assert!(matches!(again, Again::Accepted(_)), "{again:?}");
+        assert_eq!(follow(FollowUp::RetryFailed, "again-3").await, 0, "a second try is under way");
         town.close().await;
     }
 }

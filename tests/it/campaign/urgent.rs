@@ -57,7 +57,7 @@ pub(crate) async fn beside(title: &str, rig: Plan, size: Beside) {
     let asked = plan("blast", json!({"canary": 0, "auto_pause": {"error_percent": 100, "after": 1_000_000}}));
     office.create(&asked, "ann").await.unwrap();
     assert_eq!(bring(&office, &asked, &audience(size.people), "ann").await.0.added, u64::from(size.people));
-    office.wish(&name("blast"), "bob", &Wish::Approve(u64::from(size.people))).await.unwrap();
+    office.wish(&name("blast"), "bob", &Wish::Approve(u64::from(size.people), None)).await.unwrap();
     office.wish(&name("blast"), "ann", &Wish::Start).await.unwrap();
     let waits =
         (0..size.bulk).map(|n| with_priority(job(&format!("b{n}"), &format!("U{}", n % 500)), "bulk"));

@@ -29,7 +29,7 @@ export function campaignPage(root, id, shell) {
   let gone = false;
   let timer = null;
   let last = null;
-  let seen = false;
+  let seen = null;
   let unread = false;
   const head = h("div");
   const watch = h("div");
@@ -71,7 +71,7 @@ export function campaignPage(root, id, shell) {
   function steps(row) {
     if (!BEFORE.includes(row.state)) return null;
     const agreed = row.state === "approved";
-    const list = [["Audience", row.size > 0, row.size > 0 ? `${count(row.size)} people` : "nobody is on the list yet"], ["Dry run", seen, "who gets what, when, and what it costs"],
+    const list = [["Audience", row.size > 0, row.size > 0 ? `${count(row.size)} people` : "nobody is on the list yet"], ["Dry run", seen !== null, "who gets what, when, and what it costs"],
       ["Approval", agreed || !row.needs_approval, row.needs_approval ? (row.approval ? `by ${row.approval.by}` : "by somebody else") : "not needed for so few"], ["Start", false, ""]];
     return h("ol", { class: "steps", "aria-label": "Steps" }, list.map(([name, done, text]) => h("li", { class: done ? "done" : "" }, h("b", null, name), done && h("span", { class: "sr" }, " (done)"), h("span", { class: "quiet" }, ` ${text}`))));
   }
@@ -123,7 +123,7 @@ export function campaignPage(root, id, shell) {
       title: row.state === "canary_hold" ? "The first ones are well" : "Approve this campaign",
       text: "Type the number of recipients, as you have read it. Your name and this number go on record; it holds for exactly this list, plan and these texts.",
       fields: h("label", null, "Number of recipients", h("input", { name: "recipients", required: true, inputmode: "numeric", pattern: "[0-9]{1,10}", autocomplete: "off" })),
-      yes: "Agree", check: (form) => post(`campaigns/${id}/approve`, { recipients: Number(form.recipients) }),
+      yes: "Agree", check: (form) => post(`campaigns/${id}/approve`, { recipients: Number(form.recipients), ...(seen && { hash: seen.hash }) }),
     });
     if (done) { say("Agreed."); draw(); }
   }
@@ -173,7 +173,7 @@ export function campaignPage(root, id, shell) {
     try {
       const told = await post(`campaigns/${id}/dry-run`, {});
       if (gone) return;
-      seen = true;
+      seen = told;
       if (last) header(last.row);
       show(forecast, foreseen(told));
     } catch (problem) {
@@ -247,7 +247,7 @@ function refusedOf(shell, id) {
   shell.brought = null;
   if (!brought) return null;
   return h("section", { class: "sheet", id: "brought", role: "status" }, h("h2", null, "The list"),
-    h("p", null, `${count(brought.read)} rows read, ${count(brought.added)} added${brought.known ? `, ${count(brought.known)} there before` : ""}, ${count(brought.refused)} refused.`),
+    h("p", null, `${count(brought.read)} rows read, ${count(brought.added)} added${brought.changed ? `, ${count(brought.changed)} changed` : ""}${brought.known ? `, ${count(brought.known)} there before` : ""}, ${count(brought.refused)} refused.`),
     brought.first_rows?.rows.length > 0 && [h("h3", null, "The first rows, as they were understood"), h("p", { class: "quiet" }, "Is each column what it is called? What tells of a person is masked."),
       table([["Row", "num"], ...brought.first_rows.columns], brought.first_rows.rows.map((row) => [count(row.line), ...row.cells]), "First rows")],
     brought.refused > 0 && [h("p", null, h("button", { id: "refused", on: { click: () => hand(`${id}-refused.csv`, brought.refused_file ?? "") } }, "Refused rows, as they came, with the reasons (CSV)")),
