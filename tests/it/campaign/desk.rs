@@ -72,7 +72,7 @@ fn a_coordinator_and_a_colleague_send_a_campaign_by_command() {
     let csv = std::fs::read_to_string(path.join("result.csv")).unwrap();
     assert!(good && csv.starts_with("\u{feff}row,patient_id") && csv.lines().count() == 601, "{csv}");
     for (words, missing) in
-        [("", "--none"), (" --hours sat-sun", "--per-minute"), (" --none --per-hour 9", "--none")]
+        [("", "--none"), (" --hours always", "--per-minute"), (" --none --per-hour 9", "--none")]
     {
         let (good, text) = run(&format!("campaign pace visit{words}"));
         assert!(!good && text.contains(missing), "{words}: {text}");
