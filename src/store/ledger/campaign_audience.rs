@@ -100,10 +100,8 @@ impl<E: Engine> Ledger<E> {
         let (bodies, prints): (Vec<Vec<u8>>, Vec<Vec<u8>>) = bodies.into_iter().unzip();
         // Of a patient who stands in the batch twice, the first row counts.
         let mut seen = HashSet::new();
-        let once: Vec<usize> =
-            (0..rows.len()).filter(|n| rows.get(*n).is_some_and(|row| seen.insert(&row.patient))).collect();
         let once: Vec<(&NewRecipient, &Vec<u8>)> =
-            once.iter().filter_map(|n| Some((rows.get(*n)?, bodies.get(*n)?))).collect();
+            rows.iter().zip(&bodies).filter(|(row, _)| seen.insert(&row.patient)).collect();
         let new = Self::insert_recipients(&mut tx, id, &once).await?;
         let mut answers = Vec::with_capacity(rows.len());
         let mut changed = Vec::new();
