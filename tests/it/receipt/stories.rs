@@ -177,7 +177,7 @@ async fn a_provider_whose_messages_do_not_arrive_is_left_alone_while_another_del
             provider.breaker.receipt_last = 5;
             if provider.name.as_str() == "sim-sms" {
                 provider.weight = 1_000;
-                provider.limits = vec![Limit { count: 60, per: Period::Second, per_sender: false }];
+                provider.limits = vec![Limit { count: 20, per: Period::Second, per_sender: false }];
             }
         }
         config.worker.heartbeat = Duration::from_millis(200);
