@@ -1,11 +1,12 @@
 //! Who is meant: the audience of a campaign, their order, and who of them has a message.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
 use super::campaigns::with_hand;
+use super::erasure::texts_of;
 use super::{Ledger, unfit};
 use crate::domain::campaign::{CampaignState, FollowUp, RecipientBody};
 use crate::domain::ids::{CampaignId, JobId, MessageId, PatientId, SourceName};
@@ -32,10 +33,6 @@ const LAST_TRY: &str = "JOIN messages o ON o.id = r.message_id
 
 fn number(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-fn texts_of(all: &[String]) -> Vec<&str> {
-    all.iter().map(String::as_str).collect()
 }
 
 /// The name of a recipient's job; as [`crate::domain::campaign::Plan::job_id`] makes it.
@@ -233,7 +230,7 @@ impl<E: Engine> Ledger<E> {
             tx,
             "SELECT ordinal, patient_id, body, state = 0 FROM campaign_recipients
              WHERE campaign_id = $1 AND ordinal = ANY($2)
-             UNION
+             UNION ALL
              SELECT ordinal, patient_id, body, state = 0 FROM campaign_recipients
              WHERE campaign_id = $1 AND patient_id = ANY($3)",
             args![id.as_str(), ordinals, patients],
@@ -251,6 +248,7 @@ impl<E: Engine> Ledger<E> {
     /// The job of each is taken back by its name, so that it does not matter whether it is being written at this moment.
     /// Answers how many were left out or taken back.
     pub(super) async fn leave_out(&self, id: &CampaignId, patients: &[PatientId]) -> Result<u64> {
+        let patients = self.names_of(patients).await?;
         let mut tx = self.engine.begin().await?;
         let head = E::run(
             &mut tx,
@@ -263,13 +261,12 @@ impl<E: Engine> Ledger<E> {
         let sum = u128::from_str_radix(head.text(1)?, 16).unwrap_or(0);
         let begun = next(head.word(2, CampaignState::from_word)?, Command::Change, false, false).is_err();
         let now = Self::now(&mut tx).await?;
-        let patients = Self::merged_with(&mut tx, patients).await?;
         // Whoever comes into the audience later, and whoever was written to, is left out of what follows too.
         E::run(
             &mut tx,
             "INSERT INTO campaign_done (campaign_id, patient_id) SELECT $1, patient_id FROM {input} WHERE true
              ON CONFLICT DO NOTHING",
-            args![id.as_str()].batch(vec![texts("patient_id", &patients, |p| p)]),
+            args![id.as_str()].batch(vec![texts("patient_id", &patients, PatientId::as_str)]),
         )
         .await?;
         let rows = E::run(
@@ -297,20 +294,6 @@ impl<E: Engine> Ledger<E> {
         Ok(u64::try_from(left_out.len()).unwrap_or(u64::MAX))
     }
 
-    /// These patients by all the ids that they have or had.
-    async fn merged_with(tx: &mut E::Tx, patients: &[PatientId]) -> Result<Vec<String>> {
-        let mut all: BTreeSet<String> = patients.iter().map(|id| id.as_str().to_owned()).collect();
-        let sql = "SELECT DISTINCT COALESCE(alias_of, id) FROM patients WHERE id = ANY($1)";
-        let rows = E::run(tx, sql, args![all.iter().map(String::as_str).collect::<Vec<_>>()]).await?;
-        let now = rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect::<Result<Vec<String>>>()?;
-        let sql = "SELECT id FROM patients WHERE alias_of IS NOT NULL AND alias_of = ANY($1)";
-        for row in E::run(tx, sql, args![texts_of(&now)]).await? {
-            all.insert(row.text(0)?.to_owned());
-        }
-        all.extend(now);
-        Ok(all.into_iter().collect())
-    }
-
     /// The sum of an audience without these, each with its ordinal and patient.
     fn without(sum: u128, left_out: &[E::Row]) -> Result<u128> {
         left_out
@@ -324,7 +307,7 @@ impl<E: Engine> Ledger<E> {
         tx: &mut E::Tx,
         id: &CampaignId,
         source: &SourceName,
-        patients: &[String],
+        patients: &[PatientId],
         now: Timestamp,
     ) -> Result<Vec<u64>> {
         let asked = E::run(

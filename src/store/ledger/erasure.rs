@@ -1,5 +1,7 @@
 //! One patient: all that is known of them, and nothing of it any more.
 
+use std::collections::HashSet;
+
 use uuid::Uuid;
 
 use super::Ledger;
@@ -28,7 +30,7 @@ impl<E: Engine> Ledger<E> {
     /// record. What they refused stays, bound to their addresses by the blind index; so do statuses and the history of wishes, which
     /// name nobody. False: nothing is known of them.
     pub(super) async fn erase(&self, id: &PatientId) -> Result<bool> {
-        let names = self.names_of(id).await?;
+        let names = self.names_of(std::slice::from_ref(id)).await?;
         for campaign in self.waiting_campaigns(&names).await? {
             self.leave_out(&campaign, &names).await?;
         }
@@ -71,19 +73,22 @@ impl<E: Engine> Ledger<E> {
         Ok(known)
     }
 
-    /// The id that counts, then those that lead to it.
-    pub(super) async fn names_of(&self, id: &PatientId) -> Result<Vec<PatientId>> {
+    /// The ids that count, then those that lead to them, then those that nobody has.
+    pub(super) async fn names_of(&self, ids: &[PatientId]) -> Result<Vec<PatientId>> {
         let rows = self
             .engine
             .read(
-                "SELECT id FROM patients WHERE id = (SELECT COALESCE(alias_of, id) FROM patients WHERE id = $1)
+                "SELECT id FROM patients WHERE id IN (SELECT COALESCE(alias_of, id) FROM patients WHERE id = ANY($1))
                  UNION ALL
-                 SELECT id FROM patients WHERE alias_of = (SELECT COALESCE(alias_of, id) FROM patients WHERE id = $1)",
-                args![id.as_str()],
+                 SELECT id FROM patients WHERE alias_of IS NOT NULL
+                     AND alias_of IN (SELECT COALESCE(alias_of, id) FROM patients WHERE id = ANY($1))",
+                args![texts_of(ids)],
             )
             .await?;
-        let names = rows.iter().map(|row| row.word(0, PatientId::parse)).collect::<Result<Vec<_>>>()?;
-        Ok(if names.is_empty() { vec![id.clone()] } else { names })
+        let mut names = rows.iter().map(|row| row.word(0, PatientId::parse)).collect::<Result<Vec<_>>>()?;
+        let found: HashSet<PatientId> = names.iter().cloned().collect();
+        names.extend(ids.iter().filter(|id| !found.contains(id)).cloned());
+        Ok(names)
     }
 
     /// Campaigns in which they wait for their turn.
@@ -101,7 +106,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     pub(super) async fn record_of(&self, id: &PatientId) -> Result<Option<PatientRecord>> {
-        let ids = self.names_of(id).await?;
+        let ids = self.names_of(std::slice::from_ref(id)).await?;
         let patient = self.one_patient(id).await?;
         let word = self.word_of(&ids, patient.as_ref()).await?;
         let mut messages = Vec::new();
@@ -203,7 +208,7 @@ impl<E: Engine> Ledger<E> {
     }
 }
 
-fn texts_of(names: &[PatientId]) -> Vec<&str> {
+pub(super) fn texts_of(names: &[PatientId]) -> Vec<&str> {
     names.iter().map(PatientId::as_str).collect()
 }
 

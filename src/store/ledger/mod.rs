@@ -202,7 +202,7 @@ impl<E: Engine> Keeping for Ledger<E> {
     }
     async fn patient_word(&self, id: &PatientId) -> Result<PatientWord> {
         let patient = self.one_patient(id).await?;
-        self.word_of(&self.names_of(id).await?, patient.as_ref()).await
+        self.word_of(&self.names_of(std::slice::from_ref(id)).await?, patient.as_ref()).await
     }
     async fn patient_record(&self, id: &PatientId) -> Result<Option<PatientRecord>> {
         self.record_of(id).await
