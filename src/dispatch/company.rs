@@ -25,8 +25,8 @@ use crate::template::{RenderError, Rendered, Within};
 
 /// Whoever was accepted first looks again after so long ...
 const AN_INSTANT: Duration = Duration::from_millis(100);
-/// ... and so often.
-const LOOKS: u8 = 10;
+/// ... and so often: as long as what another hand has taken counts as taken a moment ago.
+const LOOKS: u8 = 30;
 
 /// A message that may be sent, before it is known who goes along.
 #[derive(Debug)]
