@@ -103,7 +103,8 @@ impl Office {
                 Added::Changed => tally.changed += 1,
                 Added::Known => tally.known += 1,
                 Added::Taken => {
-                    let cure = "one campaign has one file: make a new campaign for this one";
+                    let cure = "one campaign has one file, and the refused rows of it with their refused_line: make a new \
+                                campaign for this one";
                     return Err(refuse("", Reason::Conflict, "another file has been read in before", cure));
                 }
                 Added::Repeated(row) => {
@@ -149,7 +150,7 @@ impl Office {
         Err(StoreError::Contention.into())
     }
 
-    /// Adds everybody of the directory whom the plan's query means. Done again it adds those who have come since.
+    /// Adds everybody of the directory whom the plan's query means; where that was cut off, those who are missing.
     ///
     /// # Errors
     /// The campaign has begun, or the ledger is away.
@@ -185,11 +186,11 @@ impl Office {
         mut ids: Vec<PatientId>,
     ) -> Result<Vec<PatientId>, Refused> {
         if let Some(campaign) = &query.received {
-            let had = self.store.received(campaign, &ids).await?;
+            let had = self.store.received(campaign, &ids, false).await?;
             ids.retain(|id| had.contains(id));
         }
         if let Some(campaign) = &query.not_received {
-            let had = self.store.received(campaign, &ids).await?;
+            let had = self.store.received(campaign, &ids, true).await?;
             ids.retain(|id| !had.contains(id));
         }
         Ok(ids)

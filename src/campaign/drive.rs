@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::{AHEAD, Office, plain, size};
-use crate::dispatch::sign_off;
+use crate::dispatch::{Foresight, sign_off};
 use crate::domain::campaign::{CampaignState, PauseReason, Plan};
 use crate::domain::ids::{CampaignId, MessageId, PatientId, WorkerId};
 use crate::domain::patient::Patient;
@@ -30,6 +30,10 @@ const WINDOW: SignedDuration = SignedDuration::from_mins(2);
 const SOON: SignedDuration = SignedDuration::from_secs(1);
 /// Recipients in one go.
 const BATCH: u32 = 500;
+/// Those who are looked at, however few turns there are: at night none of them may have one.
+const LOOKED_AT: u32 = 50;
+/// Whoever can be written to within so long is waited for; anybody else has a message, which waits by itself.
+pub(super) const LONGEST_NIGHT: SignedDuration = SignedDuration::from_hours(96);
 /// The same while nobody waits for them: their time comes later.
 const BATCH_AHEAD: u32 = 4_000;
 /// Of these, so many are written in one transaction; the transactions go side by side.
@@ -43,8 +47,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Drives every campaign that this worker gets hold of, until `stop`.
 pub async fn run(office: Office, worker: WorkerId, stop: CancellationToken) {
-    let mut driver =
-        Driver { office, worker, checks: HashMap::new(), steps: HashMap::new(), rooms: HashMap::new() };
+    let foresight = Foresight::new(office.config.clone(), office.catalogue.clone());
+    let (checks, steps, rooms) = (HashMap::new(), HashMap::new(), HashMap::new());
+    let mut driver = Driver { office, worker, foresight, checks, steps, rooms };
     while !stop.is_cancelled() {
         let busy = tokio::select! {
             busy = driver.round() => busy,
@@ -63,9 +68,13 @@ pub async fn run(office: Office, worker: WorkerId, stop: CancellationToken) {
     }
 }
 
+/// A recipient's ordinal and message, or why they can have none.
+type Written = (u64, Result<Admission, Reason>);
+
 struct Driver {
     office: Office,
     worker: WorkerId,
+    foresight: Foresight,
     /// When the figures of a campaign are looked at again.
     checks: HashMap<CampaignId, Instant>,
     /// When each campaign last made a step here.
@@ -226,18 +235,49 @@ impl Driver {
             return Ok(false);
         }
         let limit = u32::try_from(at.len()).unwrap_or(most);
+        let limit = if plan.pace.is_some() { limit.max(LOOKED_AT) } else { limit };
         let batch = store.next_recipients(&plan.id, row.wave, now, limit).await?;
         if batch.is_empty() {
             return self.next_wave(row, now).await;
         }
         // So that no more can go out at once after a stall than had their turn within the window.
         let ahead = plan.pace.as_ref().map_or(AHEAD, |pace| most_ahead(interval(pace)));
-        if !self.has_room(&plan.id, batch.len(), ahead).await? {
+        if !self.has_room(&plan.id, batch.len().min(at.len()), ahead).await? {
             return Ok(false);
         }
+        let (batch, later) = self.in_turn(row, &batch, &at, now).await?;
         // The turn after those that are used.
         let (_, next_turn) = turns(plan.pace.as_ref(), &booking.line(), from, until, batch.len());
-        self.put(row, batch.into_iter().zip(at).collect(), now, next_turn).await
+        self.put(row, batch, later, next_turn).await
+    }
+
+    /// Gives the recipients their turns. By a pace nobody loses one to the night: whoever may not be written to at that
+    /// hour is ready later, and has a turn then. Answers the messages, and who is ready when.
+    async fn in_turn(
+        &self,
+        row: &CampaignRow,
+        batch: &[Recipient],
+        at: &[Timestamp],
+        now: Timestamp,
+    ) -> Result<(Vec<Written>, Vec<(u64, Timestamp)>), StoreError> {
+        if row.plan.pace.is_none() {
+            let written = |(who, turn): (&Recipient, &Timestamp)| self.written(row, who, *turn, now);
+            return Ok((batch.iter().zip(at).map(written).collect(), Vec::new()));
+        }
+        let subjects: Vec<Subject> = batch.iter().map(subject).collect();
+        let directory = self.office.store.directory(&subjects).await?;
+        let (mut messages, mut later) = (Vec::new(), Vec::new());
+        for (recipient, entry) in batch.iter().zip(&directory.entries) {
+            let Some(turn) = at.get(messages.len()) else { break };
+            let written = self.written(row, recipient, *turn, now);
+            let opens = written.1.as_ref().map_or(*turn, |a| self.foresight.opens(a, entry, *turn));
+            if opens > *turn && opens.duration_since(*turn) <= LONGEST_NIGHT {
+                later.push((recipient.ordinal, opens));
+            } else {
+                messages.push(written);
+            }
+        }
+        Ok((messages, later))
     }
 
     /// Where only the time of the start is waited for, all are written before it comes: then nothing is left to do but to
@@ -256,11 +296,8 @@ impl Driver {
             }
         }
         let from = row.next_turn.max(now);
-        let batch = batch.into_iter().map(|recipient| {
-            let at = recipient.ready_at.max(from);
-            (recipient, at)
-        });
-        self.put(row, batch.collect(), now, from).await
+        let written = |who: &Recipient| self.written(row, who, who.ready_at.max(from), now);
+        self.put(row, batch.iter().map(written).collect(), Vec::new(), from).await
     }
 
     /// Whether so many more may be written that are due at once: where the lanes are slower than the pace, what is written
@@ -276,19 +313,23 @@ impl Driver {
         Ok(has)
     }
 
-    /// Writes them down, and notes that they have their messages.
+    /// Writes them down, and notes that they have their messages, and who is ready `later`.
     async fn put(
         &self,
         row: &CampaignRow,
-        batch: Vec<(Recipient, Timestamp)>,
-        now: Timestamp,
+        batch: Vec<Written>,
+        later: Vec<(u64, Timestamp)>,
         next_turn: Timestamp,
     ) -> Result<bool, StoreError> {
-        let parts = batch.chunks(PART).map(|part| self.write(row, part, now));
+        let mut batch = batch.into_iter();
+        let parts = std::iter::from_fn(|| {
+            let part: Vec<Written> = batch.by_ref().take(PART).collect();
+            (!part.is_empty()).then(|| self.write(part))
+        });
         let rows = futures_util::future::try_join_all(parts).await?.concat();
-        let some = !rows.is_empty();
-        let id = row.plan.id.clone();
-        self.office.store.expanded(&Expanded { id, revision: row.revision, rows, next_turn }).await?;
+        let some = !rows.is_empty() || !later.is_empty();
+        let (id, revision) = (row.plan.id.clone(), row.revision);
+        self.office.store.expanded(&Expanded { id, revision, rows, later, next_turn }).await?;
         Ok(some)
     }
 
@@ -315,23 +356,17 @@ impl Driver {
         }
     }
 
-    /// Writes the messages, each due at its turn. Answers what became of each recipient; those of whom nothing is said are
-    /// asked for again.
-    async fn write(
-        &self,
-        row: &CampaignRow,
-        batch: &[(Recipient, Timestamp)],
-        now: Timestamp,
-    ) -> Result<Vec<(u64, Result<MessageId, Reason>)>, StoreError> {
+    /// Writes the messages. Answers what became of each recipient; those of whom nothing is said are asked for again.
+    async fn write(&self, batch: Vec<Written>) -> Result<Vec<(u64, Result<MessageId, Reason>)>, StoreError> {
         let mut rows = Vec::with_capacity(batch.len());
         let (mut admissions, mut ordinals) = (Vec::new(), Vec::new());
-        for (recipient, turn) in batch {
-            match self.admission(row, recipient, *turn, now) {
+        for (ordinal, written) in batch {
+            match written {
                 Ok(admission) => {
-                    ordinals.push(recipient.ordinal);
+                    ordinals.push(ordinal);
                     admissions.push(admission);
                 }
-                Err(reason) => rows.push((recipient.ordinal, Err(reason))),
+                Err(reason) => rows.push((ordinal, Err(reason))),
             }
         }
         let batch = AdmitBatch { worker: self.worker, admissions, rejects: Vec::new(), room: 0 };
@@ -349,6 +384,11 @@ impl Driver {
         Ok(rows)
     }
 
+    fn written(&self, row: &CampaignRow, recipient: &Recipient, turn: Timestamp, now: Timestamp) -> Written {
+        (recipient.ordinal, self.admission(row, recipient, turn, now))
+    }
+
+    /// The message of a recipient, due at their turn.
     fn admission(
         &self,
         row: &CampaignRow,

@@ -1,20 +1,21 @@
 //! The dry run: who would get what, over which channel, in which language, when, and what it costs. Nothing is written.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::drive::{as_seen, subject};
+use super::drive::{LONGEST_NIGHT, as_seen, subject};
 use super::{Office, Refused, size};
 use crate::dispatch::{Foresight, sign_off};
+use crate::domain::campaign::Pace;
 use crate::domain::ids::CampaignId;
 use crate::domain::patient::Name;
 use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, Reason, Recipient as RecipientKind};
 use crate::intake::gatekeeper::Arrival;
-use crate::policy::campaign::{ready_at, turns, wave_of};
+use crate::policy::campaign::{Line, ready_at, turns, wave_of};
 use crate::store::campaigns::{CampaignRow, Recipient};
 use crate::store::rows::{Admission, Subject};
 use crate::template::RecipientContext;
@@ -77,9 +78,17 @@ struct Walk {
     micros: u64,
     /// Of each channel and language, and of pointers apart, the one with the longest text.
     longest: BTreeMap<(Channel, String, bool), (usize, Admission)>,
-    /// By when they may be written to: those who may at the same time come one after the other.
-    next_turns: BTreeMap<Timestamp, Timestamp>,
-    waves: BTreeSet<u16>,
+    /// By wave, and by when they may be written to: those who may at the same time come one after the other.
+    next_turns: BTreeMap<(u16, Timestamp), Timestamp>,
+    waves: BTreeMap<u16, WaveForecast>,
+}
+
+/// One wave, as if it were the first.
+#[derive(Default)]
+struct WaveForecast {
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+    by_hour: BTreeMap<Timestamp, u64>,
 }
 
 impl Office {
@@ -102,7 +111,7 @@ impl Office {
             micros: 0,
             longest: BTreeMap::new(),
             next_turns: BTreeMap::new(),
-            waves: BTreeSet::new(),
+            waves: BTreeMap::new(),
         };
         let mut after = 0;
         loop {
@@ -138,14 +147,8 @@ impl Office {
         let today = now.to_zoned(self.config.organisation.timezone.clone()).date();
         for (recipient, entry) in batch.iter().zip(&directory.entries) {
             let known = as_seen(recipient, entry);
-            walk.waves.insert(wave_of(&row.plan.waves, known.as_deref(), today));
+            let wave = wave_of(&row.plan.waves, known.as_deref(), today);
             let ready = ready_at(row.plan.start, known.as_deref(), &home);
-            let pace = row.plan.pace.as_ref();
-            let from =
-                walk.next_turns.get(&ready).copied().unwrap_or_else(|| ready.max(row.next_turn).max(now));
-            let (turn, next) = turns(pace, &booking.line(), from, Timestamp::MAX, 1);
-            walk.next_turns.insert(ready, next);
-            let at = turn.first().copied().unwrap_or(Timestamp::MAX);
             let job = row.plan.job(recipient.ordinal, &recipient.patient, &recipient.body, Some(ready));
             let arrival = Arrival { origin: "campaign".to_owned(), ..Arrival::default() };
             let admitted = job
@@ -160,11 +163,16 @@ impl Office {
                     admission
                 });
             let outcome = match &admitted {
-                Ok(admission) => foresight.of(admission, entry, at).outcome,
+                Ok(admission) => {
+                    let opens = |turn| foresight.opens(admission, entry, turn);
+                    let from = row.next_turn.max(now);
+                    let at = walk.turn(row.plan.pace.as_ref(), &booking.line(), (wave, ready), from, opens);
+                    foresight.of(admission, entry, at).outcome
+                }
                 Err(reason) => Err(*reason),
             };
             match (outcome, admitted) {
-                (Ok(sent), Ok(admission)) => walk.note(&sent, &admission),
+                (Ok(sent), Ok(admission)) => walk.note(&sent, &admission, wave),
                 (Err(reason), _) | (_, Err(reason)) => {
                     *walk.forecast.excluded.entry(reason.as_str()).or_default() += 1;
                 }
@@ -174,18 +182,7 @@ impl Office {
     }
 
     fn finish(&self, row: &CampaignRow, mut walk: Walk, foresight: &Foresight) -> Result<Forecast, Refused> {
-        // Waves wait for each other: the last one is later by all the gaps.
-        let gaps: i64 = walk
-            .waves
-            .iter()
-            .skip(1)
-            .filter_map(|wave| row.plan.waves.get(usize::from(*wave)))
-            .map(|wave| i64::from(wave.gap_minutes))
-            .sum();
-        walk.forecast.last_send_at = walk
-            .forecast
-            .last_send_at
-            .map(|at| at.checked_add(SignedDuration::from_mins(gaps)).unwrap_or(Timestamp::MAX));
+        walk.put_in_order(row);
         // Those of one zone may still be under way when the next one begins: all of them together take their time.
         let count = usize::try_from(walk.forecast.would_get).unwrap_or(usize::MAX);
         if let (Some(first), Some(last), true) =
@@ -215,16 +212,58 @@ impl Office {
 }
 
 impl Walk {
-    fn note(&mut self, sent: &crate::dispatch::Sent, admission: &Admission) {
+    /// The turn of somebody who may be written to from an instant on. Whoever has theirs at night has it once it `opens`,
+    /// and takes nobody's before.
+    fn turn(
+        &mut self,
+        pace: Option<&Pace>,
+        line: &Line<'_>,
+        (wave, mut ready): (u16, Timestamp),
+        from: Timestamp,
+        opens: impl Fn(Timestamp) -> Timestamp,
+    ) -> Timestamp {
+        loop {
+            let from = self.next_turns.get(&(wave, ready)).copied().unwrap_or_else(|| ready.max(from));
+            let (turn, next) = turns(pace, line, from, Timestamp::MAX, 1);
+            let at = turn.first().copied().unwrap_or(Timestamp::MAX);
+            let opens = if pace.is_some() { opens(at) } else { at };
+            if opens <= at || opens.duration_since(at) > LONGEST_NIGHT {
+                self.next_turns.insert((wave, ready), next);
+                return at;
+            }
+            ready = opens;
+        }
+    }
+
+    /// Waves wait for each other: each is later by those before it and its gap.
+    fn put_in_order(&mut self, row: &CampaignRow) {
+        let mut ended: Option<Timestamp> = None;
+        for (wave, own) in std::mem::take(&mut self.waves) {
+            let (Some(first), Some(last)) = (own.first, own.last) else { continue };
+            let gap = row.plan.waves.get(usize::from(wave)).map_or(0, |wave| wave.gap_minutes);
+            let opens = ended.and_then(|end| end.checked_add(SignedDuration::from_mins(gap.into())).ok());
+            let late = opens.map_or(SignedDuration::ZERO, |opens| opens.duration_since(first));
+            let late = late.max(SignedDuration::ZERO);
+            let shifted = |at: Timestamp| at.checked_add(late).unwrap_or(Timestamp::MAX);
+            for (hour, count) in own.by_hour {
+                *self.forecast.by_hour.entry(hour_of(shifted(hour)).to_string()).or_default() += count;
+            }
+            self.forecast.first_send_at.get_or_insert(first);
+            ended = Some(shifted(last));
+        }
+        self.forecast.last_send_at = ended;
+    }
+
+    fn note(&mut self, sent: &crate::dispatch::Sent, admission: &Admission, wave: u16) {
+        let of_wave = self.waves.entry(wave).or_default();
+        *of_wave.by_hour.entry(hour_of(sent.at)).or_default() += 1;
+        of_wave.first = Some(of_wave.first.map_or(sent.at, |at| at.min(sent.at)));
+        of_wave.last = Some(of_wave.last.map_or(sent.at, |at| at.max(sent.at)));
         let forecast = &mut self.forecast;
         forecast.would_get += 1;
         forecast.by_proxy += u64::from(sent.recipient == RecipientKind::Proxy);
         *forecast.by_channel.entry(sent.first.channel.as_str()).or_default() += 1;
         *forecast.by_language.entry(sent.first.locale.clone()).or_default() += 1;
-        let hour = Timestamp::from_second(sent.at.as_second().div_euclid(3_600) * 3_600);
-        *forecast.by_hour.entry(hour.unwrap_or(sent.at).to_string()).or_default() += 1;
-        forecast.first_send_at = Some(forecast.first_send_at.map_or(sent.at, |at| at.min(sent.at)));
-        forecast.last_send_at = Some(forecast.last_send_at.map_or(sent.at, |at| at.max(sent.at)));
         for text in std::iter::once(&sent.first).chain(&sent.then) {
             forecast.segments += u64::from(text.segments);
             self.micros = self.micros.saturating_add(text.cost_micros);
@@ -235,4 +274,9 @@ impl Walk {
             }
         }
     }
+}
+
+/// The hour in which it lies.
+fn hour_of(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second().div_euclid(3_600) * 3_600).unwrap_or(at)
 }

@@ -108,18 +108,25 @@ fn refuse(field: &str, reason: Reason, rule: impl Into<String>, cure: &'static s
 }
 
 impl Office {
-    /// Puts a plan on record.
+    /// Puts a plan on record. The same plan once more is the same campaign while it is a draft: so that whoever was cut off
+    /// while an audience came in can go on.
     ///
     /// # Errors
     /// The name is taken, the template, the source or the data do not fit, or the ledger is away.
     pub async fn create(&self, plan: &Plan, by: &str) -> Result<CampaignRow, Refused> {
         self.gatekeeper.plan(plan).map_err(Refused::Invalid)?;
         self.check_others(plan).await?;
-        if !self.store.create_campaign(plan, by).await? {
+        let new = self.store.create_campaign(plan, by).await?;
+        let (row, _) = self.one(&plan.id).await?;
+        if !new && (row.plan != *plan || row.state != CampaignState::Draft) {
+            let rule = match row.state {
+                CampaignState::Draft => "there is a campaign of that name with another plan",
+                _ => "there is a campaign of that name, and it is no draft any more",
+            };
             let cure = "take another id: the reports of campaigns stay on record under theirs";
-            return Err(refuse("id", Reason::Duplicate, "there is a campaign of that name", cure));
+            return Err(refuse("id", Reason::Duplicate, rule, cure));
         }
-        Ok(self.one(&plan.id).await?.0)
+        Ok(row)
     }
 
     /// Who has not received what never was is everybody.
@@ -332,7 +339,7 @@ impl Office {
         Ok(left_out)
     }
 
-    /// A new campaign to those of `parent` whom `kind` names.
+    /// A new campaign to those of `parent` whom `kind` names. Done again, it goes on where it was cut off.
     ///
     /// # Errors
     /// There is no such campaign, it still goes out and cannot be corrected yet, the name is taken, or the ledger is away.

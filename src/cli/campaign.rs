@@ -327,20 +327,9 @@ fn plan(
 
 async fn create(desk: &mut Desk, office: &Office, options: CreateOptions) -> Result<(), Failure> {
     let pace = options.pace.pace();
-    let mut plan = plan(office, &options.id, options.plan.as_deref(), None, options.what, pace)?;
-    // The same command again goes on with the same file where the first one was cut off.
-    match office.create(&plan, &operator()).await {
-        Ok(_) => record(office.store.as_ref(), "campaign.create", &plan.id, "").await?,
-        Err(Refused::Not(_)) if options.audience.is_some() => {
-            let (row, _) = office.one(&options.id).await?;
-            if row.plan != plan {
-                let cure = "take another id, or cancel it";
-                return Err(Failure::said("there is a campaign of that name with another plan", cure));
-            }
-            plan = row.plan;
-        }
-        Err(refused) => return Err(refused.into()),
-    }
+    let plan = plan(office, &options.id, options.plan.as_deref(), None, options.what, pace)?;
+    office.create(&plan, &operator()).await?;
+    record(office.store.as_ref(), "campaign.create", &plan.id, "").await?;
     let (tally, first) = match &options.audience {
         Some(file) => bring(desk, office, &plan, file, options.refused.as_deref()).await?,
         None => (office.search(&plan, &operator()).await?, FirstRows::default()),
@@ -593,9 +582,15 @@ async fn report(
         let dash = || or_dash(None::<u8>);
         table.row(["not written".to_owned(), reason.to_string(), dash(), dash(), dash(), count.to_string()]);
     }
-    for (intent, count) in &report.replies {
-        let dash = || or_dash(None::<u8>);
-        table.row(["replied".to_owned(), intent.to_string(), dash(), dash(), dash(), count.to_string()]);
+    for line in &report.replies {
+        table.row([
+            "replied".to_owned(),
+            line.intent.to_string(),
+            or_dash(line.channel),
+            or_dash(Some(&line.locale).filter(|text| !text.is_empty())),
+            or_dash(line.hour),
+            line.count.to_string(),
+        ]);
     }
     Ok(table.write(&mut desk.out)?)
 }

@@ -20,6 +20,9 @@ use crate::policy::zones::country_of;
 use crate::store::rows::{Admission, DirectoryEntry};
 use crate::template::{RecipientContext, RenderError, RenderRequest, Rendered, SharedCatalogue, SiteContext};
 
+/// What opens and is held again, so often.
+const LOOKS: usize = 2;
+
 /// Looks ahead.
 #[derive(Debug)]
 pub struct Foresight {
@@ -76,30 +79,44 @@ impl Foresight {
     /// What would become of `admission` at `at`.
     #[must_use]
     pub fn of(&self, admission: &Admission, entry: &DirectoryEntry, at: Timestamp) -> Foreseen {
-        let inline = admission.body.patient.as_deref();
-        let narrowed = inline.map(|inline| entry.narrowed(inline));
-        let patient = narrowed.as_ref().or(entry.patient.as_deref());
+        let patient = seen(admission, entry);
+        let (decision, now) = self.in_its_hours(admission, patient.as_deref(), entry, at);
+        let outcome = match (&decision.verdict, patient.as_deref()) {
+            (Verdict::Send { .. }, Some(patient)) => self.sent(admission, patient, entry, &decision, now),
+            (Verdict::Hold { until: Some(until), .. }, _) if *until > now => Err(Reason::Expired),
+            (Verdict::Hold { reason, .. }, _) => Err(reason.unwrap_or(Reason::Paced)),
+            (Verdict::Suppress(reason) | Verdict::Cancel(reason) | Verdict::GiveUp(reason), _) => {
+                Err(*reason)
+            }
+            (Verdict::Expire | Verdict::Send { .. }, _) => Err(Reason::Expired),
+        };
+        Foreseen { gate: decision.gate, outcome }
+    }
+
+    /// When what becomes of `admission` at `at` is decided: then, or once the hour for it has come.
+    #[must_use]
+    pub fn opens(&self, admission: &Admission, entry: &DirectoryEntry, at: Timestamp) -> Timestamp {
+        self.in_its_hours(admission, seen(admission, entry).as_deref(), entry, at).1
+    }
+
+    /// What is held only for the hour is looked at again when it opens.
+    fn in_its_hours(
+        &self,
+        admission: &Admission,
+        patient: Option<&Patient>,
+        entry: &DirectoryEntry,
+        at: Timestamp,
+    ) -> (Decision, Timestamp) {
         let mut now = at;
-        // What is held only for the hour is looked at again when it opens.
-        for _ in 0..3 {
-            let decision = self.ask(admission, patient, entry, now);
-            let gate = decision.gate;
-            let reason = match &decision.verdict {
-                Verdict::Send { .. } => {
-                    let Some(patient) = patient else { break };
-                    return Foreseen { gate, outcome: self.sent(admission, patient, entry, &decision, now) };
-                }
-                Verdict::Hold { until: Some(until), .. } if *until > now => {
-                    now = *until;
-                    continue;
-                }
-                Verdict::Hold { reason, .. } => reason.unwrap_or(Reason::Paced),
-                Verdict::Suppress(reason) | Verdict::Cancel(reason) | Verdict::GiveUp(reason) => *reason,
-                Verdict::Expire => Reason::Expired,
-            };
-            return Foreseen { gate, outcome: Err(reason) };
+        let mut decision = self.ask(admission, patient, entry, now);
+        for _ in 0..LOOKS {
+            match decision.verdict {
+                Verdict::Hold { until: Some(until), .. } if until > now => now = until,
+                _ => break,
+            }
+            decision = self.ask(admission, patient, entry, now);
         }
-        Foreseen { gate: Gate::Expired, outcome: Err(Reason::Expired) }
+        (decision, now)
     }
 
     /// What goes out by this decision, and after it without a wait.
@@ -226,6 +243,14 @@ impl Foresight {
             Channel::Voice => self.config.limits.cost_to(&country()).per_minute.micros,
             Channel::Email | Channel::Portal => 0,
         }
+    }
+}
+
+/// The patient as the message will see them.
+fn seen<'a>(admission: &Admission, entry: &'a DirectoryEntry) -> Option<Cow<'a, Patient>> {
+    match admission.body.patient.as_deref() {
+        Some(inline) => Some(Cow::Owned(entry.narrowed(inline))),
+        None => entry.patient.as_deref().map(Cow::Borrowed),
     }
 }
 

@@ -63,7 +63,7 @@ pub trait Campaigns {
         limit: u32,
     ) -> Result<Vec<Recipient>>;
 
-    /// Notes which recipients have their message, and which cannot have one. One that needs none any more keeps that, and
+    /// Notes which recipients have their message, which cannot have one, and which are ready only later. One that needs none any more keeps that, and
     /// its message is taken back.
     async fn expanded(&self, ask: &Expanded) -> Result<()>;
 
@@ -105,8 +105,13 @@ pub trait Campaigns {
     /// The directory by ids, from after `after` on, without aliases.
     async fn patients_after(&self, after: Option<&PatientId>, limit: u32) -> Result<Vec<Patient>>;
 
-    /// Which of these were sent something by the campaign.
-    async fn received(&self, id: &CampaignId, patients: &[PatientId]) -> Result<HashSet<PatientId>>;
+    /// Which of these were sent something by the campaign; with `or_may`, also who may have been or still may be.
+    async fn received(
+        &self,
+        id: &CampaignId,
+        patients: &[PatientId],
+        or_may: bool,
+    ) -> Result<HashSet<PatientId>>;
 }
 
 /// A campaign as it stands.
@@ -232,6 +237,8 @@ pub struct Expanded {
     /// As it was read; the next turn of a campaign that was moved since stays as that move left it.
     pub revision: i64,
     pub rows: Vec<(u64, std::result::Result<MessageId, Reason>)>,
+    /// Who had no turn at this hour, and is ready then.
+    pub later: Vec<(u64, Timestamp)>,
     pub next_turn: Timestamp,
 }
 
@@ -249,11 +256,25 @@ pub struct Outstanding {
 /// What came of a campaign.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct CampaignReport {
+    /// One message for each recipient: where one was sent again, the last. What caregivers get beside a patient is not
+    /// counted.
     pub lines: Vec<ReportLine>,
-    /// Recipients who answered, by what they meant.
-    pub replies: Vec<(Intent, u64)>,
+    /// Recipients who answered.
+    pub replies: Vec<ReplyLine>,
     /// Recipients that could have no message, or had none when it was over, by reason.
     pub refused: Vec<(Reason, u64)>,
+}
+
+/// How many people answered alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplyLine {
+    pub intent: Intent,
+    /// Of what they answered to.
+    pub channel: Option<Channel>,
+    pub locale: String,
+    /// The hour in which the first such answer came.
+    pub hour: Option<Timestamp>,
+    pub count: u64,
 }
 
 /// How many messages ended alike.

@@ -87,6 +87,7 @@ pub struct Statements {
     pub outbox: &'static str,
     pub count_arrivals: &'static str,
     pub campaign_report: &'static str,
+    pub campaign_replies: &'static str,
     /// Has lease tokens and the numbers of events go on far beyond any that were given out before a restore.
     pub skip_numbers: &'static [&'static str],
 }

@@ -46,7 +46,8 @@ pub struct AudienceOptions {
 /// Somebody of the audience.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// The row, from 1: the same one of the same file has the same.
+    /// Its line in the file: the same row of the same file has the same, and keeps it where it was refused, mended and
+    /// comes back in the file of refused rows.
     pub ordinal: u64,
     pub patient: PatientId,
     pub body: RecipientBody,
@@ -91,7 +92,6 @@ pub struct Audience<R: Read> {
     rows: Rows<R>,
     options: AudienceOptions,
     seen: Seen,
-    ordinal: u64,
     first: Vec<FirstRow>,
     /// Digits of the ids that begin with a zero: shorter ones have lost theirs.
     width: Option<usize>,
@@ -104,7 +104,7 @@ impl<R: Read> Audience<R> {
     /// What is wrong with the file as a whole: its encoding, its kind, its columns.
     pub fn open(input: R, options: AudienceOptions) -> Result<Self, Vec<Problem>> {
         let rows = opened(input, options.format, |columns| judge(columns, &variables(&options)))?;
-        Ok(Self { rows, options, seen: Seen::default(), ordinal: 0, first: Vec::new(), width: None })
+        Ok(Self { rows, options, seen: Seen::default(), first: Vec::new(), width: None })
     }
 
     /// The names of the columns, or of what stands in their place.
@@ -131,6 +131,12 @@ impl<R: Read> Audience<R> {
                 None if id.starts_with('0') => self.width = Some(id.len()),
                 _ => {}
             }
+        }
+        let comes_back = matches!(&self.rows, Rows::Csv(rows) if rows.comes_back());
+        if comes_back && self.seen.note(b'l', &line.to_string(), line).is_some() {
+            let rule = format!("there are two rows of line {line}");
+            let cure = "leave the lines as they were written; a new row is part of a new file";
+            return Err(vec![Problem::new("refused_line", Reason::Duplicate, rule, cure)]);
         }
         let twice = |field: &str, row: u64| {
             let rule = format!("stands in row {row} already");
@@ -164,12 +170,13 @@ impl<R: Read> Iterator for Audience<R> {
             Rows::Csv(rows) => rows.next(|cells| from_cells(cells, options)),
             Rows::Ndjson(rows) => rows.next(|line| campaign_recipient(line, &options.defaults)),
         }?;
-        self.ordinal += 1;
-        let Row { line, result, original } = row;
+        let Row { mut line, result, original } = row;
+        if let Rows::Csv(rows) = &self.rows {
+            line = rows.refused_line().unwrap_or(line);
+        }
         if self.first.len() < FIRST {
             self.first.push(FirstRow { line, cells: self.rows.original() });
         }
-        let ordinal = self.ordinal;
         let result = result
             .and_then(|(patient, body)| {
                 let mut whole = options.data.clone();
@@ -178,7 +185,7 @@ impl<R: Read> Iterator for Audience<R> {
                     Some(template) => template.manifest.check_data(&whole)?,
                     None => return Err(vec![unknown_template()]),
                 }
-                Ok(Member { ordinal, patient, body })
+                Ok(Member { ordinal: line, patient, body })
             })
             .and_then(|member| self.check(&member, line).map(|()| member));
         let original = match &self.rows {

@@ -49,8 +49,10 @@ pub const COLUMNS: [&str; 25] = [
     "portal",
 ];
 
-/// What the file of refused rows adds; passed over when such a file comes back.
-pub(super) const OWN_COLUMNS: [&str; 2] = ["refused_line", "refused_because"];
+/// The line that a refused row had where it came from.
+const REFUSED_LINE: &str = "refused_line";
+/// What the file of refused rows adds; no part of a row when such a file comes back.
+pub(super) const OWN_COLUMNS: [&str; 2] = [REFUSED_LINE, "refused_because"];
 
 /// Bytes that may be read without a row coming to its end: a row and what is read ahead.
 const BUDGET: usize = 2 * MAX_ROW;
@@ -151,6 +153,17 @@ impl<R: Read> CsvRows<R> {
                 Some(broken_off(line, stopped(&error)))
             }
         }
+    }
+
+    /// Whether this is a file of refused rows that comes back.
+    pub(super) fn comes_back(&self) -> bool {
+        self.columns.iter().any(|name| name == REFUSED_LINE)
+    }
+
+    /// Where the last row stood before it was refused.
+    pub(super) fn refused_line(&self) -> Option<u64> {
+        let place = self.columns.iter().position(|name| name == REFUSED_LINE)?;
+        std::str::from_utf8(self.record.get(place)?).ok()?.trim().parse().ok()
     }
 
     /// The last row as it came.

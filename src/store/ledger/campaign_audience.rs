@@ -410,6 +410,20 @@ impl<E: Engine> Ledger<E> {
             )
             .await?;
         }
+        if !ask.later.is_empty() {
+            let batch = vec![
+                ints("ordinal", &ask.later, |(ordinal, _)| number(*ordinal)),
+                times("ready_at", &ask.later, |(_, at)| Some(*at)),
+            ];
+            E::run(
+                &mut tx,
+                "UPDATE campaign_recipients SET ready_at = input.ready_at FROM {input}
+                 WHERE campaign_recipients.campaign_id = $1 AND campaign_recipients.ordinal = input.ordinal
+                     AND campaign_recipients.state = 0",
+                args![ask.id.as_str()].batch(batch),
+            )
+            .await?;
+        }
         let mut written = 0_i64;
         for row in &done {
             written += i64::from(row.maybe_id(0)?.is_some());
@@ -546,11 +560,17 @@ impl<E: Engine> Ledger<E> {
         &self,
         id: &CampaignId,
         patients: &[PatientId],
+        or_may: bool,
     ) -> Result<HashSet<PatientId>> {
-        let sql = format!(
+        let mut sql = format!(
             "SELECT r.patient_id FROM campaign_recipients r {LAST_TRY}
-             WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND m.status IN ('sent', 'delivered', 'read')"
+             WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND m.status IN ('sent', 'delivered', 'read'{})",
+            if or_may { ", 'accepted', 'scheduled', 'held', 'sending', 'unknown'" } else { "" }
         );
+        if or_may {
+            sql += " UNION SELECT r.patient_id FROM campaign_recipients r JOIN campaigns c ON c.id = r.campaign_id
+             WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND r.state = 0 AND c.state NOT IN ('done', 'cancelled')";
+        }
         let patients = patients.iter().map(PatientId::as_str).collect::<Vec<_>>();
         let rows = self.engine.read(sql, args![id.as_str(), patients]).await?;
         rows.iter().map(|row| row.word(0, PatientId::parse)).collect()

@@ -9,7 +9,7 @@ use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
 use crate::policy::campaign::Health;
 use crate::store::Result;
-use crate::store::campaigns::{CampaignReport, ReportLine};
+use crate::store::campaigns::{CampaignReport, ReplyLine, ReportLine};
 use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args};
 
@@ -17,7 +17,7 @@ use crate::store::engine::{Engine, args};
 const REPLIES: &str = "
 SELECT r.intent, count(DISTINCT r.message_id)
 FROM replies r JOIN messages m ON m.id = r.message_id
-WHERE m.campaign_id = $1 AND r.received_at >= $2 GROUP BY r.intent ORDER BY r.intent";
+WHERE m.campaign_id = $1 AND r.received_at >= $2 GROUP BY r.intent";
 
 impl<E: Engine> Ledger<E> {
     pub(super) async fn health_of(&self, id: &CampaignId, since: Timestamp) -> Result<Health> {
@@ -26,7 +26,7 @@ impl<E: Engine> Ledger<E> {
             .read(
                 "SELECT status, count(*) FROM messages
                  WHERE campaign_id = $1 AND status IN ('unknown', 'sent', 'failed', 'delivered', 'read')
-                     AND changed_at >= $2
+                     AND changed_at >= $2 AND copy_of IS NULL
                  GROUP BY status",
                 args![id.as_str(), since],
             )
@@ -39,7 +39,8 @@ impl<E: Engine> Ledger<E> {
                 health.failed += count;
             }
         }
-        for (intent, count) in self.replies_of(id, since).await? {
+        for row in &self.engine.read(REPLIES, args![id.as_str(), since]).await? {
+            let (intent, count): (_, u64) = (row.word(0, Intent::from_word)?, row.count(1)?);
             match intent {
                 Intent::Stop => health.opted_out += count,
                 Intent::Complaint => health.complained += count,
@@ -49,25 +50,31 @@ impl<E: Engine> Ledger<E> {
         Ok(health)
     }
 
-    async fn replies_of(&self, id: &CampaignId, since: Timestamp) -> Result<Vec<(Intent, u64)>> {
-        let rows = self.engine.read(REPLIES, args![id.as_str(), since]).await?;
-        rows.iter().map(|row| Ok((row.word(0, Intent::from_word)?, row.count(1)?))).collect()
-    }
-
     pub(super) async fn report_of(&self, id: &CampaignId) -> Result<CampaignReport> {
         let rows = self.engine.read(E::STATEMENTS.campaign_report, args![id.as_str()]).await?;
+        let hour = |hour: i64| (hour > 0).then(|| Timestamp::from_second(hour * 3_600).ok()).flatten();
         let line = |row: &E::Row| {
-            let hour = row.int(4)?;
             Ok(ReportLine {
                 status: row.word(0, MessageStatus::from_word)?,
                 reason: row.maybe_word(1, Reason::from_word)?,
                 channel: row.maybe_word(2, Channel::from_word)?,
                 locale: row.text(3)?.to_owned(),
-                hour: (hour > 0).then(|| Timestamp::from_second(hour * 3_600).ok()).flatten(),
+                hour: hour(row.int(4)?),
                 count: row.count(5)?,
             })
         };
         let lines = rows.iter().map(line).collect::<Result<Vec<_>>>()?;
+        let rows = self.engine.read(E::STATEMENTS.campaign_replies, args![id.as_str()]).await?;
+        let line = |row: &E::Row| {
+            Ok(ReplyLine {
+                intent: row.word(0, Intent::from_word)?,
+                channel: row.maybe_word(1, Channel::from_word)?,
+                locale: row.text(2)?.to_owned(),
+                hour: hour(row.int(3)?),
+                count: row.count(4)?,
+            })
+        };
+        let replies = rows.iter().map(line).collect::<Result<Vec<_>>>()?;
         let rows = self
             .engine
             .read(
@@ -83,6 +90,6 @@ impl<E: Engine> Ledger<E> {
             .iter()
             .map(|row| Ok((row.maybe_word(0, Reason::from_word)?.unwrap_or(Reason::BadData), row.count(1)?)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(CampaignReport { lines, replies: self.replies_of(id, Timestamp::UNIX_EPOCH).await?, refused })
+        Ok(CampaignReport { lines, replies, refused })
     }
 }

@@ -423,7 +423,12 @@ impl<E: Engine> Campaigns for Ledger<E> {
     async fn patients_after(&self, after: Option<&PatientId>, limit: u32) -> Result<Vec<Patient>> {
         self.list_patients(after, limit).await
     }
-    async fn received(&self, id: &CampaignId, patients: &[PatientId]) -> Result<HashSet<PatientId>> {
-        self.who_received(id, patients).await
+    async fn received(
+        &self,
+        id: &CampaignId,
+        patients: &[PatientId],
+        or_may: bool,
+    ) -> Result<HashSet<PatientId>> {
+        self.who_received(id, patients, or_may).await
     }
 }

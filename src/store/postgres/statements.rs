@@ -253,9 +253,18 @@ pub(super) const STATEMENTS: Statements = Statements {
         SELECT m.status, m.reason, m.channel, COALESCE(a.locale, '') AS locale, COALESCE(floor(EXTRACT(EPOCH FROM a.begun_at) / 3600)::bigint, 0) AS hour, count(*)
         -- Each attempt by its key: the planner would read all attempts there are.
         FROM messages m LEFT JOIN LATERAL (SELECT locale, begun_at FROM attempts WHERE id = m.last_attempt OFFSET 0) a ON true
-        WHERE m.campaign_id = $1
+        WHERE m.campaign_id = $1 AND m.copy_of IS NULL
+            AND NOT EXISTS (SELECT 1 FROM messages r WHERE r.retry_of = m.id AND r.retry_of IS NOT NULL)
         GROUP BY m.status, m.reason, m.channel, COALESCE(a.locale, ''), COALESCE(floor(EXTRACT(EPOCH FROM a.begun_at) / 3600)::bigint, 0)
         ORDER BY 1, 2, 3, 4, 5",
+
+    campaign_replies: "
+        SELECT intent, channel, locale, floor(EXTRACT(EPOCH FROM at) / 3600)::bigint AS hour, count(*) FROM (
+            SELECT r.intent, m.channel, COALESCE(a.locale, '') AS locale, min(r.received_at) AS at
+            FROM replies r JOIN messages m ON m.id = r.message_id LEFT JOIN attempts a ON a.id = m.last_attempt
+            WHERE m.campaign_id = $1 GROUP BY m.id, a.id, r.intent
+        ) AS answered
+        GROUP BY intent, channel, locale, hour ORDER BY 1, 2, 3, 4",
 
     skip_numbers: &[
         "SELECT setval('lease_tokens', nextval('lease_tokens') + 1000000000)",

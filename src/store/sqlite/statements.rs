@@ -191,9 +191,18 @@ pub(super) const STATEMENTS: Statements = Statements {
     campaign_report: "
         SELECT m.status, m.reason, m.channel, COALESCE(a.locale, '') AS locale, COALESCE(a.begun_at / 3600000000, 0) AS hour, count(*)
         FROM messages m LEFT JOIN attempts a ON a.id = m.last_attempt
-        WHERE m.campaign_id = $1
+        WHERE m.campaign_id = $1 AND m.copy_of IS NULL
+            AND NOT EXISTS (SELECT 1 FROM messages r WHERE r.retry_of = m.id AND r.retry_of IS NOT NULL)
         GROUP BY m.status, m.reason, m.channel, COALESCE(a.locale, ''), COALESCE(a.begun_at / 3600000000, 0)
         ORDER BY 1, 2, 3, 4, 5",
+
+    campaign_replies: "
+        SELECT intent, channel, locale, at / 3600000000 AS hour, count(*) FROM (
+            SELECT r.intent, m.channel, COALESCE(a.locale, '') AS locale, min(r.received_at) AS at
+            FROM replies r JOIN messages m ON m.id = r.message_id LEFT JOIN attempts a ON a.id = m.last_attempt
+            WHERE m.campaign_id = $1 GROUP BY m.id, r.intent
+        ) AS answered
+        GROUP BY intent, channel, locale, hour ORDER BY 1, 2, 3, 4",
 
     skip_numbers: &[
         "UPDATE lease_tokens SET token = token + 1000000000",

@@ -167,3 +167,63 @@ async fn a_dry_run_foresees_that_the_portal_has_it_and_an_sms_says_so() {
     assert!(text.contains("portal.example.org") && !text.contains("Chen"), "{text}");
     town.close().await;
 }
+
+/// Offsets from UTC in hours of the zones of the United States, by hand: in winter, and in summer.
+const ZONES: &[(&str, i64, i64)] = &[
+    ("America/New_York", -5, -4),
+    ("America/Detroit", -5, -4),
+    ("America/Indiana/Indianapolis", -5, -4),
+    ("America/Kentucky/Louisville", -5, -4),
+    ("America/Chicago", -6, -5),
+    ("America/North_Dakota/Center", -6, -5),
+    ("America/Denver", -7, -6),
+    ("America/Boise", -7, -6),
+    ("America/Phoenix", -7, -7),
+    ("America/Los_Angeles", -8, -7),
+    ("America/Anchorage", -9, -8),
+    ("America/Juneau", -9, -8),
+    ("America/Adak", -10, -9),
+    ("Pacific/Honolulu", -10, -10),
+    ("America/Puerto_Rico", -4, -4),
+    ("America/St_Thomas", -4, -4),
+    ("Pacific/Guam", 10, 10),
+    ("Pacific/Pago_Pago", -11, -11),
+];
+
+/// In the weeks in which the clocks change, everybody's message is due at ten where they live: on the Saturday before, on
+/// that Sunday, and on the Monday after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_clocks_change_everybody_is_written_to_at_ten() {
+    const DAYS: [(&str, bool); 6] = [
+        ("2036-03-08", false),
+        ("2036-03-09", true),
+        ("2036-03-10", true),
+        ("2036-11-01", true),
+        ("2036-11-02", false),
+        ("2036-11-03", false),
+    ];
+    for postgres in BOTH {
+        let town = Town::open(postgres).await;
+        let mut text = "patient_id,sms,language,timezone\n".to_owned();
+        for ((zone, ..), n) in ZONES.iter().zip(1..) {
+            text += &format!("P{n},{},en,{zone}\n", number(n));
+        }
+        for (day, summer) in DAYS {
+            let id = format!("ten-{day}");
+            let more = json!({"canary": 0, "start": {"local": format!("{day}T10:00")},
+                "data": {"starts_at": "2036-12-01T15:30:00-06:00", "practitioner": "Dr. Chen"}});
+            town.office.create(&plan(&id, more), "ann").await.unwrap();
+            town.bring(&id, &text).await;
+            town.wish(&id, "ann", Wish::Start).await.unwrap();
+            town.until_written(&id, u64::try_from(ZONES.len()).unwrap()).await;
+            let rows = town.office.store.recipients(&name(&id), 0, 100).await.unwrap();
+            for ((zone, winter_offset, summer_offset), row) in ZONES.iter().zip(&rows) {
+                let offset = if summer { summer_offset } else { winter_offset };
+                let ten: jiff::Timestamp = format!("{day}T10:00:00Z").parse().unwrap();
+                let due = town.office.store.message(row.message_id.unwrap()).await.unwrap().unwrap().due_at;
+                assert_eq!(due, Some(ten - jiff::SignedDuration::from_hours(*offset)), "{zone} on {day}");
+            }
+        }
+        town.close().await;
+    }
+}

@@ -62,8 +62,9 @@ pub(crate) async fn blast(title: &str, rig: Plan, count: u32, per_minute: u32, p
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let took = began.elapsed();
-    worker.kill();
     let hits = rig.simulator.hits();
+    let after_a_cancel = cancelled(&rig, &office, count / 10, per_minute).await;
+    worker.kill();
     let mut by_key: BTreeMap<String, u32> = BTreeMap::new();
     for hit in &hits {
         *by_key.entry(format!("{:?}", hit.send_key)).or_default() += 1;
@@ -79,17 +80,43 @@ pub(crate) async fn blast(title: &str, rig: Plan, count: u32, per_minute: u32, p
         "{}",
         json!({
             "proof": title, "people": count, "hits": hits.len(), "send_keys": by_key.len(), "hit_twice": twice, "unknown": unknown,
-            "pauses": paused, "kills": killed, "latest_send_after_a_pause_ms": worst / 1_000, "seconds": took.as_secs_f64(),
+            "pauses": paused, "kills": killed, "latest_send_after_a_pause_ms": worst / 1_000,
+            "latest_send_after_a_cancel_ms": after_a_cancel / 1_000, "seconds": took.as_secs_f64(),
         })
     );
     assert_eq!(twice, 0, "nobody has two messages");
     assert!(worst < 2_000_000, "a send {worst} us after a pause");
+    assert!(after_a_cancel < 2_000_000, "a send {after_a_cancel} us after a cancel");
     // What a killed worker had on the wire may have arrived or not, and the ledger says of which.
     let reached = u64::try_from(by_key.len()).unwrap();
     assert!(
         reached <= u64::from(count) && reached + unknown >= u64::from(count),
         "{reached} and {unknown} unknown"
     );
+}
+
+/// Another one, cancelled when a third has gone out. Answers how long after it the last message left, in microseconds.
+async fn cancelled(rig: &Rig, office: &Office, count: u32, per_minute: u32) -> i64 {
+    let more = json!({"canary": 0, "pace": {"per_minute": per_minute}, "auto_pause": {"error_percent": 100, "after": 1_000_000}});
+    let asked = plan("cancelled", more);
+    office.create(&asked, "ann").await.unwrap();
+    // They had a message from the first one, and may have a second.
+    assert_eq!(bring(office, &asked, &audience(count), "ann").await.0.added, u64::from(count));
+    let id = name("cancelled");
+    office.wish(&id, "bob", &Wish::Approve(u64::from(count), None)).await.unwrap();
+    office.wish(&id, "ann", &Wish::Start).await.unwrap();
+    let (before, third) = (rig.simulator.hits().len(), usize::try_from(count / 3).unwrap());
+    let end = Instant::now() + Duration::from_secs(120);
+    while rig.simulator.hits().len() < before + third {
+        assert!(Instant::now() < end, "the second one does not get under way");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    office.wish(&id, "ann", &Wish::Cancel).await.unwrap();
+    let at = jiff::Timestamp::now().as_microsecond();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let hits = rig.simulator.hits();
+    assert!(hits.len() < before + usize::try_from(count).unwrap(), "it was still under way");
+    hits.iter().map(|hit| hit.wall_us - at).max().unwrap_or(0).max(0)
 }
 
 /// So many people, each with a number of their own.

@@ -1,9 +1,10 @@
 //! Audiences: what is taken, what is refused, and once each.
 
-use outreachd::campaign::Office;
+use outreachd::campaign::{Office, Wish};
 use outreachd::domain::campaign::AudienceQuery;
 use outreachd::domain::ids::PatientId;
 use outreachd::domain::patient::Patient;
+use outreachd::intake::import::{Member, RefusedFile, Row};
 use serde_json::json;
 
 use super::{BOTH, Town, name, number, people, plan};
@@ -50,6 +51,41 @@ async fn what_a_spreadsheet_has_spoilt_is_refused_with_row_and_cure() {
     town.close().await;
 }
 
+/// The file of refused rows, mended, goes into the same campaign: each row keeps the place that it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_rows_come_back_mended() {
+    for postgres in BOTH {
+        let town = Town::open(postgres).await;
+        town.office.create(&plan("mend", json!({"canary": 0})), "ann").await.unwrap();
+        let columns = ["patient_id", "sms", "language", "timezone"].map(str::to_owned);
+        let text = people(1, 6).replace(&number(2), "1.31E+10").replace(&number(5), "1.31E+10");
+        let (tally, refused) = town.bring("mend", &text).await;
+        assert_eq!((tally.added, tally.refused), (4, 2));
+        let written = |rows: &[Row<Member>]| {
+            let mut file = RefusedFile::new(Vec::new(), &columns).unwrap();
+            rows.iter().for_each(|row| file.write(row).unwrap());
+            String::from_utf8(file.finish().unwrap()).unwrap()
+        };
+        // One of the two is still wrong, and is told by the line that it had in the first file.
+        let mended = written(&refused).replacen("1.31E+10", &number(2), 1);
+        let (tally, refused) = town.bring("mend", &mended).await;
+        assert_eq!((tally.added, tally.refused, refused[0].line), (1, 1, 6), "{mended}");
+        let mended = written(&refused).replacen("1.31E+10", &number(5), 1);
+        assert_eq!(town.bring("mend", &mended).await.0.added, 1, "{mended}");
+        assert_eq!(town.bring("mend", &mended).await.0.known, 1, "and once");
+        assert_eq!(town.bring("mend", &people(1, 6)).await.0.known, 6, "as if it had been right at once");
+        let rows = town.office.store.recipients(&name("mend"), 0, 10).await.unwrap();
+        let ids: Vec<&str> = rows.iter().map(|row| row.patient_id.as_str()).collect();
+        assert_eq!(ids, ["P1", "P2", "P3", "P4", "P5", "P6"]);
+        // A row that somebody has copied has nobody's place.
+        let twice = format!("{mended}{}", mended.lines().last().unwrap().replace("P5", "P55"));
+        let (tally, refused) = town.bring("mend", &twice).await;
+        assert_eq!((tally.known, tally.refused), (1, 1));
+        assert_eq!(refused[0].result.as_ref().unwrap_err()[0].field, "refused_line");
+        town.close().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_was_cut_off_goes_on_and_a_query_finds_whom_it_means() {
     for postgres in BOTH {
@@ -80,6 +116,11 @@ async fn an_import_that_was_cut_off_goes_on_and_a_query_finds_whom_it_means() {
         let query = plan("query", query);
         assert!(matches!(&query.audience, Some(AudienceQuery { min_age: Some(65), .. })));
         town.office.create(&query, "ann").await.unwrap();
+        // Whoever asked and got no answer asks once more; for another plan the name is taken.
+        town.office.create(&query, "ann").await.unwrap();
+        let other = plan("query", json!({"audience": {"min_age": 66}}));
+        let refused = town.office.create(&other, "ann").await.unwrap_err().to_string();
+        assert!(refused.contains("another plan"), "{refused}");
         let found = town.office.search(&query, "ann").await.unwrap();
         assert!(found.added > 5 && found.added <= 15, "{found:?}");
         assert_eq!(
@@ -131,5 +172,15 @@ async fn a_campaign_that_never_was_is_no_reason_to_write_to_everybody() {
     town.office.create(&plan("flu-2025", json!({})), "ann").await.unwrap();
     let query = plan("query", json!({"audience": {"not_received": "flu-2025"}}));
     assert_eq!(town.office.create(&query, "ann").await.unwrap().recipients, 0);
+
+    // Whoever is still to have something from it will have, and needs no other.
+    let patients = ["Q1", "Q2"].map(|id| Patient::bare(PatientId::parse(id).unwrap()));
+    town.office.store.upsert_patients(patients.to_vec()).await.unwrap();
+    town.bring("flu-2025", "patient_id\nQ1\n").await;
+    assert_eq!(town.office.search(&query, "ann").await.unwrap().added, 1, "Q2");
+    let later = plan("later", json!({"audience": {"not_received": "flu-2025"}}));
+    town.office.create(&later, "ann").await.unwrap();
+    town.wish("flu-2025", "ann", Wish::Cancel).await.unwrap();
+    assert_eq!(town.office.search(&later, "ann").await.unwrap().added, 2, "it never went out");
     town.close().await;
 }

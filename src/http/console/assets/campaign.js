@@ -228,15 +228,15 @@ export function campaignPage(root, id, shell) {
 
   function came(row, told) {
     if (!told) return null;
-    const by = (name) => {
+    const by = (name, lines = told.lines) => {
       const sums = {};
-      for (const line of told.lines) if (line[name]) sums[line[name]] = (sums[line[name]] ?? 0) + line.count;
+      for (const line of lines) if (line[name]) sums[line[name]] = (sums[line[name]] ?? 0) + line.count;
       return sums;
     };
     return h("section", { class: "sheet", id: "report" }, h("div", { class: "titled" }, h("h2", null, "What came of it"), h("span", { class: "grow" }),
       told.lines.length > 0 && h("a", { class: "button small", href: `v1/campaigns/${id}/export`, download: `campaign-${id}.csv` }, "Export CSV"),
       told.refused.length > 0 && h("a", { class: "button small", href: `v1/campaigns/${id}/export?refused=true`, download: `campaign-${id}-refused.csv` }, "Those without a message (CSV)")),
-    h("div", { class: "grid" }, groups("By channel", by("channel")), groups("By language", by("locale")), groups(BY_HOUR(), hours(by("hour"))), groups("Could have no message", Object.fromEntries(told.refused)), groups("What they answered", Object.fromEntries(told.replies))),
+    h("div", { class: "grid" }, groups("By channel", by("channel")), groups("By language", by("locale")), groups(BY_HOUR(), hours(by("hour"))), groups("Could have no message", Object.fromEntries(told.refused)), groups("What they answered", by("intent", told.replies))),
     told.lines.length === 0 && h("p", { class: "empty" }, "Nothing yet: no message of it was made."));
   }
 }
