@@ -53,6 +53,7 @@ impl Asking<'_> {
         with(&Question {
             message: self.message(),
             patient: self.patient,
+            unread: entry.unread,
             proxies: &proxies,
             address_consents: &entry.address_consents,
             addresses: &addresses,

@@ -83,7 +83,9 @@ impl Foresight {
         let (decision, now) = self.in_its_hours(admission, patient.as_deref(), entry, at);
         let outcome = match (&decision.verdict, patient.as_deref()) {
             (Verdict::Send { .. }, Some(patient)) => self.sent(admission, patient, entry, &decision, now),
-            (Verdict::Hold { until: Some(until), .. }, _) if *until > now => Err(Reason::Expired),
+            (Verdict::Hold { until: Some(until), .. }, _) if *until > now && !entry.unread => {
+                Err(Reason::Expired)
+            }
             (Verdict::Hold { reason, .. }, _) => Err(reason.unwrap_or(Reason::Paced)),
             (Verdict::Suppress(reason) | Verdict::Cancel(reason) | Verdict::GiveUp(reason), _) => {
                 Err(*reason)
@@ -111,7 +113,7 @@ impl Foresight {
         let mut decision = self.ask(admission, patient, entry, now);
         for _ in 0..LOOKS {
             match decision.verdict {
-                Verdict::Hold { until: Some(until), .. } if until > now => now = until,
+                Verdict::Hold { until: Some(until), .. } if until > now && !entry.unread => now = until,
                 _ => break,
             }
             decision = self.ask(admission, patient, entry, now);

@@ -176,6 +176,13 @@ fn settle_one(
     entry: &DirectoryEntry,
     directory: &Directory,
 ) -> Outcome {
+    if entry.unread {
+        tracing::error!(
+            message = %hand.facts.id,
+            "a record of the patient, or of somebody who reads with them, cannot be read: nothing is sent before it can be; \
+             put the key that sealed it back into [security] seal_keys, or restore it from a dump"
+        );
+    }
     let patient = person(&hand, entry);
     place(&mut hand, patient.as_deref());
     let hold = covering(&hand, directory);

@@ -150,7 +150,8 @@ impl Reason {
 words! {
     /// What a person has to look after.
     WorkKind {
-        /// Every route to the patient was tried, none was left, or no contact of theirs may have it.
+        /// Every route to the patient was tried, none was left, no contact of theirs may have it, or what is on record
+        /// cannot be read.
         PlanExhausted = "plan_exhausted",
         /// Nobody knows whether it arrived, and no news came in time.
         OutcomeUnknown = "outcome_unknown",

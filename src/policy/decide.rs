@@ -1,7 +1,7 @@
 //! The one decision: what to do with a message now. Its gates stand in a fixed order, and the first that does
 //! not let the message through gives the reason.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::cap::Recent;
 use super::explanation::{Explanation, RULES_VERSION, WaySeen};
@@ -15,6 +15,9 @@ use crate::domain::patience::Patience;
 use crate::domain::patient::{Patient, Proxy};
 use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, Priority, ProxyMode, Reason, Recipient, words};
+
+/// What cannot be read is looked at again after so long, and up to twice as long: somebody has to mend it first.
+pub const UNREAD: SignedDuration = SignedDuration::from_mins(15);
 
 words! {
     /// The gates, in the order in which they are passed.
@@ -130,6 +133,9 @@ pub fn decide(q: &Question<'_>) -> Decision {
         let until = Some(start.min(expires_at));
         return Decision::plain(Gate::Due, Verdict::Hold { until, reason: None });
     }
+    if q.unread {
+        return unread(q, expires_at);
+    }
     let Some(patient) = q.patient else { return unknown_patient(q) };
     if let Some(decision) = person_gates(q, patient, expires_at).or_else(|| message_gates(q, expires_at)) {
         return decision;
@@ -198,6 +204,16 @@ fn unknown_patient(q: &Question<'_>) -> Decision {
         Verdict::Suppress(Reason::UnknownPatient)
     };
     Decision::plain(Gate::Known, verdict)
+}
+
+/// Nobody is written to on what is left of records one of which cannot be read: it may be the one that forbids it.
+fn unread(q: &Question<'_>, expires_at: Timestamp) -> Decision {
+    message_gates(q, expires_at).unwrap_or_else(|| {
+        let until =
+            q.now.checked_add(UNREAD.mul_f64(1.0 + q.jitter.clamp(0.0, 1.0))).unwrap_or(Timestamp::MAX);
+        let until = Some(until.min(expires_at));
+        Decision::plain(Gate::Known, Verdict::Hold { until, reason: Some(Reason::Malformed) })
+    })
 }
 
 fn person_gates(q: &Question<'_>, patient: &Patient, expires_at: Timestamp) -> Option<Decision> {
@@ -419,7 +435,6 @@ fn instant(when: When, zone: &jiff::tz::TimeZone) -> Timestamp {
 mod tests {
     use std::sync::Arc;
 
-    use jiff::SignedDuration;
     use jiff::tz::TimeZone;
 
     use super::*;
@@ -548,6 +563,7 @@ mod tests {
                 along: false,
             },
             patient,
+            unread: false,
             proxies: &[],
             address_consents: &[],
             addresses: &[],
@@ -1502,6 +1518,29 @@ mod tests {
         let until = Some(at("2026-12-01T17:02:00Z"));
         assert_eq!(early.verdict, Verdict::Hold { until, reason: Some(Reason::UnknownPatient) });
         assert_eq!(ask(None, |_| {}).verdict, Verdict::Suppress(Reason::UnknownPatient));
+    }
+
+    #[test]
+    fn nobody_is_written_to_on_a_record_that_cannot_be_read() {
+        let ana = ana(SMS);
+        // Also not where a snapshot, which knows of no refusal, stands in for the record.
+        for patient in [None, Some(&ana)] {
+            let held = ask(patient, |q| q.unread = true);
+            let until = Some(at("2026-12-01T18:15:00Z"));
+            assert_eq!(held.verdict, Verdict::Hold { until, reason: Some(Reason::Malformed) });
+            let gate = |change: fn(&mut Question<'_>)| {
+                let decision = ask(patient, |q| {
+                    q.unread = true;
+                    change(q);
+                });
+                (decision.gate, decision.verdict)
+            };
+            assert_eq!(
+                gate(|q| q.message.cancelled = Some(Reason::Cancelled)),
+                (Gate::Cancelled, Verdict::Cancel(Reason::Cancelled))
+            );
+            assert_eq!(gate(|q| q.now = at("2026-12-02T00:00:00Z")), (Gate::Expired, Verdict::Expire));
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Question<'a> {
     pub message: MessageView<'a>,
     /// `None`: not in the directory (and no inline snapshot).
     pub patient: Option<&'a Patient>,
+    /// A record that the answer would rest on is there, and cannot be read.
+    pub unread: bool,
     /// Proxies' own records, in the order of the patient's proxies; `None`: no patient of ours.
     pub proxies: &'a [Option<&'a Patient>],
     /// What was said at addresses, by whomever stands behind them.

@@ -323,6 +323,8 @@ pub struct Subject {
 pub struct DirectoryEntry {
     /// As stored (an alias followed); not narrowed by the inline snapshot.
     pub patient: Option<std::sync::Arc<Patient>>,
+    /// Something of all this is on record and cannot be read: it is missing here, and may be what forbids to send.
+    pub unread: bool,
     /// The records of the patient's proxies, in their order; `None`: no patient of ours.
     pub proxies: Vec<Option<std::sync::Arc<Patient>>>,
     /// What `begin` compares.
@@ -371,6 +373,8 @@ pub struct AddressState {
     pub of_several: bool,
     /// Who they are, where they are several and not too many to be told apart.
     pub behind: Vec<Behind>,
+    /// The record of one of them cannot be read.
+    pub unread: bool,
     /// What was sent to it this week, as the caps count it.
     pub recent: Option<String>,
 }

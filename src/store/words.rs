@@ -394,7 +394,7 @@ macro_rules! facts {
     };
 }
 
-/// What is answered of a row that has been leased, as `Ledger::leased` reads it: columns by their prefix, and what is
+/// What is answered of a row that has been leased, as `Ledger::readable` reads it: columns by their prefix, and what is
 /// asked about the row.
 macro_rules! claimed {
     ($prefix:literal, $row:literal) => {
@@ -420,7 +420,9 @@ macro_rules! claimed {
             reached!($row),
             ", ",
             $prefix,
-            "receipt_by IS NOT NULL"
+            "receipt_by IS NOT NULL, ",
+            $prefix,
+            "expires_at"
         )
     };
 }

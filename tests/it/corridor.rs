@@ -7,7 +7,7 @@ use outreachd::config::secret::Secret;
 use outreachd::domain::ids::SiteId;
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::MessageStatus;
-use outreachd::domain::words::Reason;
+use outreachd::domain::words::{Reason, WorkKind};
 use outreachd::simulator::{Faults, NumberRule, ProviderKind, Simulator, SimulatorConfig, measure};
 use outreachd::store::rows::{Counts, HoldScope, MessageFilter};
 use reqwest::Url;
@@ -90,6 +90,47 @@ async fn good_jobs_go_out_though_bad_ones_stand_among_them() {
     let counts =
         house.until("100 sent and 5 parked", |c| of(c, MessageStatus::Sent) == 100 && c.parked == 5).await;
     assert_eq!(counts.parked, 5);
+    house.close().await;
+}
+
+/// What they have said may forbid every message: while it cannot be read, nothing is sent to them, and others get theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_on_a_record_that_cannot_be_read() {
+    let database = TestDatabase::migrated().await;
+    let sql = PgPool::connect(&database.url()).await.unwrap();
+    let house = House::open_on(SimulatorConfig::default(), database, |_| ()).await;
+    let mut refused = patient("P1", "sms", "+13125550142");
+    refused["consents"] = json!([{ "granted": false, "at": "2026-11-20T08:00:00Z", "source": "patient" }]);
+    house.publish("patient.upsert", &[refused, patient("P2", "sms", "+13125550143")]).await;
+    house.publish("job", &[job("before", "P2")]).await;
+    house.until_status(MessageStatus::Sent, 1).await;
+    let known = async || sqlx::query("SELECT 1 FROM patients WHERE id = 'P1'").fetch_optional(&sql).await;
+    while known().await.unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let keep = "CREATE TABLE kept AS SELECT document FROM patients WHERE id = 'P1'";
+    let cut = "UPDATE patients SET document = substr(document, 1, 40) WHERE id = 'P1'";
+    for statement in [keep, cut] {
+        sqlx::query(statement).execute(&sql).await.unwrap();
+    }
+    let mut brought = job("brought", "P1");
+    brought.as_object_mut().unwrap().remove("patient_id");
+    brought["patient"] = json!({"id": "P1", "contacts": [{"channel": "sms", "address": "+13125550144"}]});
+    house.publish("job", &[job("known", "P1"), brought]).await;
+    house.publish("job", &(0..20).map(|n| job(&format!("j{n}"), "P2")).collect::<Vec<_>>()).await;
+    house.until_status(MessageStatus::Sent, 21).await;
+    house
+        .until("two held", |c| of(c, MessageStatus::Held) == 2 && c.work == [(WorkKind::PlanExhausted, 2)])
+        .await;
+    for statement in [
+        "UPDATE patients SET document = (SELECT document FROM kept) WHERE id = 'P1'",
+        "UPDATE messages SET due_at = now() WHERE reason = 'malformed'",
+    ] {
+        sqlx::query(statement).execute(&sql).await.unwrap();
+    }
+    house.until_status(MessageStatus::Suppressed, 2).await;
+    assert_eq!(house.simulator.hits().len(), 21);
+    sql.close().await;
     house.close().await;
 }
 

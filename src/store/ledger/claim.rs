@@ -7,10 +7,13 @@ use super::{Ledger, Numbered, unfit};
 use crate::domain::ids::{MessageId, ProviderName, WorkerId};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason, Recipient};
+use crate::policy::decide::{Decision, Gate, UNREAD, Verdict};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::Move;
 use crate::store::engine::{Args, Engine, args, ids, ints, maybe_texts, micros, times};
-use crate::store::rows::{Claim, Claimed, JobBody, LeasedMessage, OutboxEvent, Release, TakenOver, Work};
+use crate::store::rows::{
+    Claim, Claimed, Decided, JobBody, LeasedMessage, MessageFacts, OutboxEvent, Release, TakenOver, Work,
+};
 use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError, columns};
 
@@ -29,7 +32,8 @@ WHERE messages.id = input.id AND messages.lease_token = input.token";
 impl<E: Engine> Ledger<E> {
     /// Takes channel, priority, room, worker and lease; answers the facts, `body, status, step, tries, accepted_at,
     /// lease_token, now`, the reason of a tombstone,
-    /// the provider that may have it, whether an earlier step got through, and whether a receipt is awaited.
+    /// the provider that may have it, whether an earlier step got through, whether a receipt is awaited, and when it
+    /// expires.
     pub(super) async fn claim_due(&self, ask: &Claim) -> Result<Claimed> {
         let args = args![
             ask.channel.map_or("", Channel::as_str),
@@ -43,23 +47,31 @@ impl<E: Engine> Ledger<E> {
             Some(row) => row.time(20)?,
             None => self.clock().await?,
         };
-        let messages = rows.iter().map(|row| self.leased(row)).collect::<Result<Vec<_>>>()?;
-        Ok(Claimed { messages, now })
+        Ok(Claimed { messages: self.readable(&rows).await?, now })
     }
 
-    pub(super) fn leased(&self, row: &E::Row) -> Result<LeasedMessage> {
-        let work = Work {
-            token: row.int(19)?,
-            status: row.word(15, MessageStatus::from_word)?,
-            step: row.count(16)?,
-            tries: row.count(17)?,
-            accepted_at: row.time(18)?,
-            cancelled: row.maybe_word(21, Reason::from_word)?,
-            bound_to: row.maybe_word(22, ProviderName::parse)?,
-            reached: row.flag(23)?,
-            awaits: row.flag(24)?,
-        };
-        Ok(LeasedMessage { facts: facts(row)?, body: self.job_body(row, 14)?, work })
+    /// What was leased, as far as it can be read. The rest waits for a person, and keeps nobody else waiting.
+    pub(super) async fn readable(&self, rows: &[E::Row]) -> Result<Vec<LeasedMessage>> {
+        let mut messages = Vec::with_capacity(rows.len());
+        let mut unread = Vec::new();
+        for row in rows {
+            let (facts, work) = (facts(row)?, work(row)?);
+            match self.job_body(row, 14) {
+                Ok(body) => messages.push(LeasedMessage { facts, body, work }),
+                Err(error) => {
+                    tracing::error!(
+                        message = %facts.id, %error,
+                        "a message cannot be read, and is not sent before it can be: put the key that sealed it back into \
+                         [security] seal_keys, or restore its row from a dump"
+                    );
+                    unread.push(put_aside(facts, &work, row.time(25)?, row.time(20)?));
+                }
+            }
+        }
+        if let Err(error) = self.decide_batch(&unread).await {
+            tracing::warn!(%error, messages = unread.len(), "what cannot be read could not be put aside");
+        }
+        Ok(messages)
     }
 
     /// The job of the message whose id stands first. Of one that was erased nothing is left but its name.
@@ -230,6 +242,48 @@ impl<E: Engine> Ledger<E> {
         let args = args![worker.0, done.to_vec(), i64::from(room), micros(OUTBOX_LEASE)];
         let rows = self.engine.write(E::STATEMENTS.outbox, args).await?;
         rows.iter().map(columns::outbox_event).collect()
+    }
+}
+
+fn work(row: &impl Columns) -> Result<Work> {
+    Ok(Work {
+        token: row.int(19)?,
+        status: row.word(15, MessageStatus::from_word)?,
+        step: row.count(16)?,
+        tries: row.count(17)?,
+        accepted_at: row.time(18)?,
+        cancelled: row.maybe_word(21, Reason::from_word)?,
+        bound_to: row.maybe_word(22, ProviderName::parse)?,
+        reached: row.flag(23)?,
+        awaits: row.flag(24)?,
+    })
+}
+
+/// What becomes of a message that cannot be read: it is looked at again, until it was taken back or its time has passed.
+fn put_aside(facts: MessageFacts, work: &Work, expires_at: Timestamp, now: Timestamp) -> Decided {
+    let again = now.checked_add(UNREAD).unwrap_or(Timestamp::MAX);
+    let held = Verdict::Hold { until: Some(again), reason: Some(Reason::Malformed) };
+    // Of what is on its way neither a cancel nor the time can change the status any more.
+    let under_way = work.status.rank().is_some_and(|rank| rank > 0);
+    let (gate, verdict, status) = match work.cancelled {
+        _ if under_way => (Gate::Due, held, work.status),
+        Some(reason) => (Gate::Cancelled, Verdict::Cancel(reason), MessageStatus::Cancelled),
+        None if now >= expires_at => (Gate::Expired, Verdict::Expire, MessageStatus::Expired),
+        None => (Gate::Due, held, MessageStatus::Held),
+    };
+    let explanation = Decision::plain(gate, verdict).explanation(now);
+    Decided {
+        token: work.token,
+        status,
+        reason: explanation.reason,
+        due_at: explanation.until,
+        channel: None,
+        recipient: Recipient::Patient,
+        held_by: None,
+        over: None,
+        explanation: serde_json::to_string(&explanation).unwrap_or_default(),
+        at: now,
+        facts,
     }
 }
 

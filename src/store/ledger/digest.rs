@@ -131,10 +131,13 @@ impl<E: Engine> Ledger<E> {
         let mut company = Company::default();
         if !found.is_empty() {
             let args = args![found.keys().copied().collect::<Vec<_>>(), worker.0, micros(self.timings.lease)];
-            for row in &self.engine.write(E::STATEMENTS.take_company, args).await? {
-                let message = self.leased(row)?;
-                let place = found.remove(&message.facts.id.0).unwrap_or_default();
+            let rows = self.engine.write(E::STATEMENTS.take_company, args).await?;
+            for message in self.readable(&rows).await? {
+                let place = found.get(&message.facts.id.0).copied().unwrap_or_default();
                 company.joined.push((place, message));
+            }
+            for row in &rows {
+                found.remove(&row.id(0)?);
             }
         }
         let since = self.timings.lease.saturating_sub(FRESH);

@@ -72,7 +72,12 @@ impl<E: Engine> Ledger<E> {
             let everybody = || person.into_iter().chain(proxies.iter().copied().flatten());
             let all: BTreeSet<&Phi> =
                 everybody().flat_map(Person::addresses).chain(&subject.inline_addresses).collect();
+            let known: Vec<AddressState> = all.iter().filter_map(|a| addresses.get(*a)).cloned().collect();
+            let tried = tried.get(&subject.message.0).map_or(&[] as &[_], Vec::as_slice);
             DirectoryEntry {
+                unread: everybody().any(|p| p.unread)
+                    || known.iter().any(|state| state.unread)
+                    || tried.iter().any(Option::is_none),
                 state: self.state(subject, person, &proxies, &states),
                 address_consents: all.iter().filter_map(|a| said.get(*a)).flatten().cloned().collect(),
                 patient: person.and_then(|p| p.patient.clone()),
@@ -81,8 +86,8 @@ impl<E: Engine> Ledger<E> {
                     .map(|p| p.and_then(|p| p.recent.clone()))
                     .collect(),
                 proxies: proxies.iter().map(|p| p.and_then(|p| p.patient.clone())).collect(),
-                tried: tried.get(&subject.message.0).cloned().unwrap_or_default(),
-                addresses: all.iter().filter_map(|a| addresses.get(*a)).cloned().collect(),
+                tried: tried.iter().flatten().cloned().collect(),
+                addresses: known,
                 spoilt: subject
                     .inline_addresses
                     .iter()
@@ -129,10 +134,11 @@ impl<E: Engine> Ledger<E> {
     }
 
     fn person(&self, row: &E::Row) -> Result<Person> {
-        let patient = self.maybe_document(row, 8, 2)?.map(Arc::new);
+        let patient = readable(self.maybe_document(row, 8, 2));
         Ok(Person {
             subject: row.text(1)?.to_owned(),
-            patient,
+            unread: patient.is_none(),
+            patient: patient.flatten().map(Arc::new),
             revision: row.int(3)?,
             spoken_for: row.flag(5)?,
             recent: row.maybe_text(7)?.map(str::to_owned),
@@ -151,7 +157,7 @@ impl<E: Engine> Ledger<E> {
         row.maybe_bytes(column)?.map(|_| self.document(row, id, column)).transpose()
     }
 
-    /// What was said at these addresses, by address.
+    /// What was said at these addresses, by address. A word is heeded whether or not what supports it can be read.
     pub(super) async fn said_at(&self, addresses: &[Phi]) -> Result<HashMap<Phi, Vec<Consent>>> {
         if addresses.is_empty() {
             return Ok(HashMap::new());
@@ -179,7 +185,7 @@ impl<E: Engine> Ledger<E> {
                 at: row.time(4)?,
                 source: row.word(5, ConsentSource::from_word)?,
                 by: row.maybe_text(6)?.map(str::to_owned),
-                evidence: self.evidence(row, 8, 7)?,
+                evidence: readable(self.evidence(row, 8, 7)).flatten(),
                 expires_at: None,
                 shadow: None,
             };
@@ -257,12 +263,14 @@ impl<E: Engine> Ledger<E> {
         let mut states = HashMap::with_capacity(rows.len());
         for (row, place) in rows.iter().zip(places) {
             let Some((address, _, subject)) = asked.get(place) else { continue };
+            let behind = behind.remove(&place).unwrap_or_default();
             let state = AddressState {
                 address: (*address).clone(),
                 subject: subject.clone(),
                 shared: row.int(1)? > 1,
                 of_several: row.int(2)? > 1,
-                behind: behind.remove(&place).unwrap_or_default(),
+                unread: behind.iter().any(Option::is_none),
+                behind: behind.into_iter().flatten().collect(),
                 recent: row.maybe_text(3)?.map(str::to_owned),
             };
             states.insert((*address).clone(), state);
@@ -271,7 +279,11 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// Who stands behind addresses of several people, by place; of an address of more than a family nobody is named.
-    async fn who_stands_behind(&self, several: &[(usize, &[u8])]) -> Result<HashMap<usize, Vec<Behind>>> {
+    /// `None`: somebody whose record cannot be read.
+    async fn who_stands_behind(
+        &self,
+        several: &[(usize, &[u8])],
+    ) -> Result<HashMap<usize, Vec<Option<Behind>>>> {
         if several.is_empty() {
             return Ok(HashMap::new());
         }
@@ -281,19 +293,21 @@ impl<E: Engine> Ledger<E> {
         ];
         let args = args![i64::try_from(FAMILY).unwrap_or(i64::MAX).saturating_add(1)].batch(batch);
         let rows = self.engine.read(BEHIND, args).await?;
-        let mut known: HashMap<String, Arc<Patient>> = HashMap::new();
-        let mut behind: HashMap<usize, Vec<Behind>> = HashMap::new();
+        let mut known: HashMap<String, Option<Arc<Patient>>> = HashMap::new();
+        let mut behind: HashMap<usize, Vec<Option<Behind>>> = HashMap::new();
         for row in &rows {
             let id = row.text(2)?;
             let patient = match known.get(id) {
                 Some(patient) => patient.clone(),
                 None => {
-                    let patient = Arc::new(self.document(row, 2, 3)?);
+                    let patient = readable(self.document(row, 2, 3)).map(Arc::new);
                     known.insert(id.to_owned(), patient.clone());
                     patient
                 }
             };
-            behind.entry(row.count(0)?).or_default().push(Behind { patient, own: row.flag(1)? });
+            let own = row.flag(1)?;
+            let one = patient.map(|patient| Behind { patient, own });
+            behind.entry(row.count(0)?).or_default().push(one);
         }
         behind.retain(|_, all| all.len() <= FAMILY);
         Ok(behind)
@@ -320,8 +334,9 @@ impl<E: Engine> Ledger<E> {
         rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.count::<u32>(1)?))).collect()
     }
 
-    /// The routes of earlier steps, each with the failure of its last attempt, where there was one.
-    async fn tried(&self, subjects: &[Subject]) -> Result<HashMap<Uuid, Vec<(Route, Reason)>>> {
+    /// The routes of earlier steps, each with the failure of its last attempt, where there was one. `None`: one whose
+    /// address cannot be read.
+    async fn tried(&self, subjects: &[Subject]) -> Result<HashMap<Uuid, Vec<Option<(Route, Reason)>>>> {
         let ids: Vec<Uuid> = subjects.iter().filter(|s| s.step > 0).map(|s| s.message.0).collect();
         if ids.is_empty() {
             return Ok(HashMap::new());
@@ -337,20 +352,18 @@ impl<E: Engine> Ledger<E> {
                 args![ids],
             )
             .await?;
-        let mut tried: HashMap<Uuid, Vec<(Route, Reason)>> = HashMap::new();
+        let mut tried: HashMap<Uuid, Vec<Option<(Route, Reason)>>> = HashMap::new();
         for row in &rows {
-            let route = Route {
-                channel: row.word(1, Channel::from_word)?,
-                address: self.address_of(row, 5, 2)?,
-                extension: None,
-            };
+            let channel = row.word(1, Channel::from_word)?;
+            let address = readable(self.address_of(row, 5, 2));
+            let route = address.map(|address| Route { channel, address, extension: None });
             let failure = row.maybe_word(3, Failure::from_word)?;
             // What got through is waited for no longer.
             let reason = match row.word(4, AttemptStatus::from_word)? {
                 AttemptStatus::Sent | AttemptStatus::Delivered | AttemptStatus::Read => Reason::PlanExhausted,
                 _ => failure.map_or(Reason::ProviderUnavailable, Failure::reason),
             };
-            tried.entry(row.id(0)?).or_default().push((route, reason));
+            tried.entry(row.id(0)?).or_default().push(route.map(|route| (route, reason)));
         }
         Ok(tried)
     }
@@ -376,10 +389,17 @@ ORDER BY input.place, p.id";
 /// More patients behind one address are no family.
 const FAMILY: usize = 8;
 
+/// What could be opened and read. One row that cannot be keeps nobody from their messages whom it is not about.
+fn readable<T>(read: Result<T>) -> Option<T> {
+    read.inspect_err(|error| tracing::error!(%error, "a record cannot be read")).ok()
+}
+
 struct Person {
     /// The id after aliases.
     subject: String,
     patient: Option<Arc<Patient>>,
+    /// There is a record, and it cannot be read.
+    unread: bool,
     revision: i64,
     /// Somebody behind one of their addresses has spoken for them.
     spoken_for: bool,

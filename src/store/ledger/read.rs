@@ -11,7 +11,8 @@ use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
 use crate::store::engine::{Args, Engine, Value, args};
 use crate::store::rows::{
-    AttemptRow, Counts, EventRow, Failure, MessageCount, MessageFilter, MessageRow, MessagesPage, WorkerRow,
+    AttemptRow, Counts, EventRow, Failure, JobBody, MessageCount, MessageFilter, MessageRow, MessagesPage,
+    WorkerRow,
 };
 use crate::store::sealed::Sealed;
 use crate::store::{Result, words};
@@ -180,7 +181,8 @@ impl<E: Engine> Ledger<E> {
     }
 
     fn message_row(&self, row: &E::Row) -> Result<MessageRow> {
-        let body = self.job_body(row, 25)?;
+        // What cannot be read hides nothing else of it, nor the other rows of a page: whoever is to send it tells.
+        let body = self.job_body(row, 25).unwrap_or_else(|_| JobBody::erased());
         Ok(MessageRow {
             facts: facts(row)?,
             status: row.word(14, MessageStatus::from_word)?,
@@ -193,7 +195,7 @@ impl<E: Engine> Ledger<E> {
             changed_at: row.time(21)?,
             expires_at: row.time(22)?,
             due_at: row.maybe_time(23)?,
-            explanation: row.maybe_text(24)?.map(|text| self.explained(row, text)).transpose()?,
+            explanation: row.maybe_text(24)?.and_then(|text| self.explained(row, text).ok()),
             copy_of: row.maybe_id(27)?.map(MessageId),
             body,
             receipt_by: row.maybe_time(26)?,

@@ -144,13 +144,13 @@ impl<E: Engine> Ledger<E> {
         Ok(())
     }
 
-    /// Of these decisions, those that have ended a message with nobody reached.
+    /// Of these decisions, those that have ended a message with nobody reached, and those about what cannot be read.
     pub(super) async fn open_exhausted(&self, tx: &mut E::Tx, failed: &[&Decided]) -> Result<()> {
         let asked: Vec<Uuid> = failed.iter().map(|d| d.facts.id.0).collect();
         let rows = E::run(
             tx,
-            "SELECT id FROM messages WHERE id = ANY($1) AND changed_at = now()
-                 AND (status = 'failed' OR (status = 'suppressed' AND copy_of IS NULL))",
+            "SELECT id FROM messages WHERE id = ANY($1) AND (reason = 'malformed' OR (changed_at = now()
+                 AND (status = 'failed' OR (status = 'suppressed' AND copy_of IS NULL))))",
             args![asked],
         )
         .await?;

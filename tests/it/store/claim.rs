@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use outreachd::domain::ids::WorkerId;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Channel, Priority, Reason};
-use outreachd::store::rows::{Claim, Release};
+use outreachd::store::rows::{Claim, LeasedMessage, MessageFilter, Release, WorkFilter};
 
 use super::ledger::{InHand, Ledger, worker};
 use super::make::{Shape, cancel_job, decided, job, release, seconds};
@@ -133,6 +133,38 @@ pub(super) async fn a_claimed_job_that_was_cancelled_meanwhile_says_so(ledger: L
     ledger.execute("UPDATE tombstones SET name = 'a'").await.unwrap();
     let claimed = ledger.claim_new(1).await;
     assert_eq!(claimed[0].work.cancelled, Some(Reason::Cancelled));
+}
+
+pub(super) async fn one_that_cannot_be_read_keeps_nobody_else_waiting(ledger: Ledger) {
+    let bad = ledger.accept(job("bad")).await;
+    let bulk = ledger.accept(job("bulk").priority(Priority::Bulk)).await;
+    let good = ledger.accept(job("good")).await;
+    let cut = "UPDATE messages SET body = substr(body, 1, 2) WHERE job_id IN ('bad', 'bulk')";
+    assert_eq!(ledger.execute(cut).await.unwrap(), 2);
+    let ids = |claimed: Vec<LeasedMessage>| claimed.iter().map(|m| m.facts.id).collect::<Vec<_>>();
+    assert_eq!(ids(ledger.claim_new(10).await), [good]);
+    assert!(ledger.claim_as(None, Priority::Bulk, 10).await.messages.is_empty());
+    let held = (MessageStatus::Held, Some(Reason::Malformed));
+    assert_eq!((ledger.standing(bad).await, ledger.standing(bulk).await), (held, held));
+    let called = async || {
+        let work = ledger.work_items(&WorkFilter { limit: 10, ..WorkFilter::default() }).await.unwrap();
+        work.iter().map(|item| item.message_id).collect::<Vec<_>>()
+    };
+    assert_eq!(called().await, [Some(bad)]);
+    // It does not come again and again, and a page that shows it shows the others too.
+    assert!(ledger.claim_new(10).await.is_empty());
+    let all = MessageFilter { limit: 10, ..MessageFilter::default() };
+    assert_eq!(ledger.messages(&all).await.unwrap().len(), 3);
+
+    ledger.pass(seconds(16 * 60)).await;
+    assert!(ledger.claim_new(10).await.is_empty(), "still not");
+    assert_eq!(called().await, [Some(bad)], "once");
+    ledger
+        .execute("UPDATE messages SET body = (SELECT body FROM messages WHERE job_id = 'good')")
+        .await
+        .unwrap();
+    ledger.pass(seconds(16 * 60)).await;
+    assert!(ids(ledger.claim_new(10).await).contains(&bad), "once it can be read it goes on");
 }
 
 /// The plan is kept by the session: it must be good whatever the tables were when it was made, and here they were empty.

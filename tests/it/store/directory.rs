@@ -165,6 +165,24 @@ async fn again(ledger: &Ledger) -> InHand {
     claimed.remove(0).into()
 }
 
+pub(super) async fn a_record_that_cannot_be_read_is_told_and_hides_no_other(ledger: Ledger) {
+    let people = ["P1", "P2", "P3"].map(|id| patient(id, "2026-01-01T00:00:00Z"));
+    let mut apart = people[2].clone();
+    apart.contacts[0].address = Phi::new("+13125550199");
+    let [first, second, _] = people;
+    ledger.upsert_patients(vec![first, second, apart]).await.unwrap();
+    let unread = async || {
+        let asked = ["P1", "P2", "P3", "P9"].map(asking);
+        let entries = ledger.directory(&asked).await.unwrap().entries;
+        entries.iter().map(|entry| (entry.patient.is_some(), entry.unread)).collect::<Vec<_>>()
+    };
+    assert_eq!(unread().await, [(true, false), (true, false), (true, false), (false, false)]);
+    let cut = "UPDATE patients SET document = substr(document, 1, 2) WHERE id = 'P1'";
+    assert_eq!(ledger.execute(cut).await.unwrap(), 1);
+    // Whoever shares a number with them depends on what they have said there.
+    assert_eq!(unread().await, [(false, true), (true, true), (true, false), (false, false)]);
+}
+
 fn asking(patient: &str) -> Subject {
     Subject {
         message: job("q").patient(patient).facts.id,

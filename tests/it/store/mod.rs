@@ -109,6 +109,7 @@ contract! {
         what_is_given_back_is_due_again
         a_stale_lease_gives_nothing_back
         a_claimed_job_that_was_cancelled_meanwhile_says_so
+        one_that_cannot_be_read_keeps_nobody_else_waiting
         a_claim_and_a_begin_read_what_they_take_and_not_the_whole_table
     }
     copies {
@@ -134,6 +135,7 @@ contract! {
         holds_in_force_are_seen
         a_number_is_of_those_whose_own_it_is
         answers_come_in_the_order_of_the_questions
+        a_record_that_cannot_be_read_is_told_and_hides_no_other
     }
     decide {
         a_decision_moves_the_status_and_ends_the_lease

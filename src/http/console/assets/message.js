@@ -45,6 +45,7 @@ export const MEANS = {
   plan_exhausted: "Every way to the patient was tried.",
   template_error: "The text could not be made. Mend the template, then try again.",
   bad_data: "The job's data do not fit the template. The source must send it anew.",
+  malformed: "It, or a record that it rests on, cannot be read in the ledger. The log of the workers says why; once that is mended it goes on by itself.",
   no_translation: "The template has no text in a language that may be used.",
   over_budget: "The budget of the day is used up.",
   superseded: "A newer job took its place.",
