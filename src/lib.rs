@@ -48,7 +48,8 @@
 //!    in memory.
 //! 9. **One bad row never sinks its batch**: it is bisected out and parked with its reason.
 //! 10. **A result that could not be written is tried again until it is**, and holds its place meanwhile; at the end
-//!     of the process it goes to a file, which the next start writes to the ledger.
+//!     of the process it goes to a file, which the next start writes to the ledger. One
+//!     that the ledger refuses is let go by itself, and unknown.
 //!
 //! # A rank that depends on the channel
 //!

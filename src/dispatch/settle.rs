@@ -1,6 +1,6 @@
-//! What became of attempts is written down in batches. A result is tried until the ledger takes it: it is held in
-//! memory meanwhile, and the room it keeps occupied slows the corridor down. One that the ledger has not taken when
-//! the process must end goes to the spool.
+//! What became of attempts is written down in batches. A result is tried until the ledger takes it, or refuses that one:
+//! it is held in memory meanwhile, and the room it keeps occupied slows the corridor down. One that the ledger has not
+//! taken when the process must end goes to the spool.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{Corridor, Place, spool};
 use crate::store::rows::Settlement;
+use crate::store::{Store, StoreError};
 
 /// How long a batch that is not full waits for more.
 const LINGER: Duration = Duration::from_millis(40);
@@ -45,13 +46,33 @@ pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Se
     }
 }
 
+/// Gives results to the ledger. One that it will not take is found by halves and does not hold up the others: of that
+/// one nobody knows what became, once its lease has ended.
+pub(super) async fn give(store: &dyn Store, batch: &[Settlement]) -> Result<(), StoreError> {
+    match (store.settle(batch).await, batch) {
+        (Err(error @ StoreError::Data(_)), [one]) => {
+            tracing::error!(
+                %error, message = %one.facts.id, attempt = %one.attempt,
+                "the ledger refuses a result: it will be unknown; look it up at its provider"
+            );
+            Ok(())
+        }
+        (Err(StoreError::Data(_)), _) => {
+            let (first, second) = batch.split_at(batch.len() / 2);
+            Box::pin(give(store, first)).await?;
+            Box::pin(give(store, second)).await
+        }
+        (given, _) => given,
+    }
+}
+
 /// Writes results down, however long it takes.
 pub(super) async fn write(corridor: &Corridor, batch: &[Settlement]) {
     let mut pause = Duration::from_millis(20);
     let from = Instant::now();
     loop {
         let error = tokio::select! {
-            written = corridor.store.settle(batch) => match written {
+            written = give(corridor.store.as_ref(), batch) => match written {
                 Ok(()) => {
                     crate::faults::fault_point!("settled");
                     super::traces::settled(corridor, batch, from);

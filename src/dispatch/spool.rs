@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Error, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use super::settle;
 use crate::domain::ids::WorkerId;
 use crate::store::rows::Settlement;
 use crate::store::{Store, StoreError};
@@ -33,7 +34,7 @@ pub(super) async fn replay(dir: &Path, store: &dyn Store) -> Result<usize, Store
         match read(&path) {
             Ok(results) => {
                 for chunk in results.chunks(AT_ONCE) {
-                    store.settle(chunk).await?;
+                    settle::give(store, chunk).await?;
                 }
                 count += results.len();
                 if let Err(error) = std::fs::remove_file(&path) {

@@ -134,6 +134,31 @@ async fn nothing_is_sent_on_a_record_that_cannot_be_read() {
     house.close().await;
 }
 
+/// The results of a moment are written together: one that the ledger will not take holds up no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_the_ledger_refuses_holds_up_no_other() {
+    let database = TestDatabase::migrated().await;
+    let sql = PgPool::connect(&database.url()).await.unwrap();
+    let house = House::open_on(SimulatorConfig::default(), database, |_| ()).await;
+    house.publish("patient.upsert", &[patient("P1", "sms", "+13125550142")]).await;
+    for statement in [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF EXISTS (SELECT 1 FROM messages WHERE id = NEW.message_id AND job_id = 'j7') THEN
+                RAISE check_violation; END IF; RETURN NEW; END $$",
+        "CREATE TRIGGER refuse BEFORE UPDATE ON attempts FOR EACH ROW WHEN (NEW.status = 'sent') EXECUTE FUNCTION refuse()",
+    ] {
+        sqlx::query(statement).execute(&sql).await.unwrap();
+    }
+    house.publish("job", &(0..20).map(|n| job(&format!("j{n}"), "P1")).collect::<Vec<_>>()).await;
+    house.until_status(MessageStatus::Sent, 19).await;
+    // Nobody has written what became of it: once its lease has ended, it is unknown.
+    sqlx::query("UPDATE messages SET lease_until = now() WHERE job_id = 'j7'").execute(&sql).await.unwrap();
+    house.until_status(MessageStatus::Unknown, 1).await;
+    assert_eq!(house.simulator.hits().len(), 20);
+    sql.close().await;
+    house.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_is_kept_at_the_wire() {
     let house = House::open_with(SimulatorConfig::default(), |config| {
