@@ -11,6 +11,9 @@ use crate::domain::words::Channel;
 /// How many patients there are.
 pub(super) const PATIENTS: u64 = 200;
 
+/// The languages that they speak.
+pub(super) const LANGUAGES: [&str; 3] = ["en", "es", "zh-Hans"];
+
 /// Everything about one demo that is chosen rather than given.
 pub(super) struct Clinic {
     pub(super) seed: u64,
@@ -221,7 +224,7 @@ mod tests {
         let first: BTreeSet<_> = (0..PATIENTS).map(|n| wishes(n)[0]).collect();
         assert_eq!(first.len(), Channel::ALL.len());
         let spoken: BTreeSet<_> = (0..PATIENTS).map(language).collect();
-        assert_eq!(spoken, BTreeSet::from(["en", "es", "zh-Hans"]));
+        assert_eq!(spoken, BTreeSet::from(LANGUAGES));
         for number in 0..50 {
             Job::parse(clinic(1).job(number).to_string().as_bytes(), &defaults).unwrap();
         }

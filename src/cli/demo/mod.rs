@@ -158,7 +158,15 @@ async fn show(
         report.write(&mut desk.out, options.jobs, elapsed)?;
     }
     desk.out.flush()?;
-    if report.is_good(options.jobs) { Ok(()) } else { Err(Failure::Reported) }
+    let missing = report.missing(options.jobs);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let what = format!("the demo fell short of what it promises: {}", missing.join("; "));
+    Err(Failure::said(
+        what,
+        "look at the statuses and reasons above; a slow machine needs fewer jobs at once",
+    ))
 }
 
 /// The worker goes on until somebody has seen enough.

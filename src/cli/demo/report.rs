@@ -13,6 +13,9 @@ use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
 use crate::store::rows::MessageRow;
 
+/// So many jobs reach somebody over every channel and in every language.
+const ENOUGH: u64 = 100;
+
 /// The latest that is known of each message.
 #[derive(Default)]
 pub(super) struct Report {
@@ -58,11 +61,29 @@ impl Report {
         u64::try_from(self.messages.values().filter(|standing| fits(standing)).count()).unwrap_or(0)
     }
 
-    /// Whether all `jobs` are sent or final, and at least 95 in 100 of those that nothing forbade were sent.
-    pub(super) fn is_good(&self, jobs: u64) -> bool {
+    /// What is missing: all `jobs` are to be sent or final, at least 95 in 100 of those that nothing forbade sent, and
+    /// where they are enough for it, over every channel and in every language.
+    pub(super) fn missing(&self, jobs: u64) -> Vec<String> {
+        let mut missing = Vec::new();
+        if self.finished != jobs {
+            missing.push(format!("{} of {jobs} jobs are sent or final", self.finished));
+        }
         let suppressed = self.count(|s| s.status == MessageStatus::Suppressed);
-        let sent = self.count(|s| is_sent(s.status));
-        self.finished == jobs && sent * 100 >= jobs.saturating_sub(suppressed) * 95
+        let (sent, free) = (self.count(|s| is_sent(s.status)), jobs.saturating_sub(suppressed));
+        if sent * 100 < free * 95 {
+            missing.push(format!("{sent} of {free} that nothing forbade were sent, fewer than 95 in 100"));
+        }
+        if jobs >= ENOUGH {
+            let unused = Channel::ALL
+                .iter()
+                .filter(|c| self.count(|s| is_sent(s.status) && s.channel == Some(**c)) == 0);
+            missing.extend(unused.map(|channel| format!("none was sent by {channel}")));
+            let unheard = clinic::LANGUAGES
+                .iter()
+                .filter(|l| self.count(|s| is_sent(s.status) && s.language == **l) == 0);
+            missing.extend(unheard.map(|language| format!("none was sent in {language}")));
+        }
+        missing
     }
 
     fn tally<K: Ord>(&self, key: impl Fn(&Standing) -> Option<K>) -> BTreeMap<K, u64> {
@@ -103,8 +124,10 @@ impl Report {
     pub(super) fn as_json(&self, jobs: u64, elapsed: Duration) -> Value {
         let seconds = elapsed.as_secs_f64();
         let finished = u32::try_from(self.finished).unwrap_or(u32::MAX);
+        let missing = self.missing(jobs);
         json!({
-            "ok": self.is_good(jobs),
+            "ok": missing.is_empty(),
+            "missing": missing,
             "jobs": jobs,
             "finished": self.finished,
             "sent_or_delivered": self.count(|s| is_sent(s.status)),
@@ -133,4 +156,51 @@ pub(in crate::cli) fn peak_rss() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many messages, all sent but those that `change` makes otherwise.
+    fn report(jobs: u64, change: impl Fn(usize, &mut Standing)) -> Report {
+        let mut report = Report::default();
+        for number in 0..usize::try_from(jobs).unwrap() {
+            let mut standing = Standing {
+                status: MessageStatus::Sent,
+                reason: None,
+                channel: Some(Channel::ALL[number % Channel::ALL.len()]),
+                language: clinic::LANGUAGES[number % clinic::LANGUAGES.len()],
+            };
+            change(number, &mut standing);
+            report.finished += u64::from(is_finished(standing.status));
+            report.messages.insert(MessageId::generate(), standing);
+        }
+        report
+    }
+
+    #[test]
+    fn what_the_demo_falls_short_of_is_named() {
+        assert!(report(100, |_, _| ()).missing(100).is_empty());
+        let none: [&str; 0] = [];
+        let becomes = |status, of: usize| {
+            report(100, move |n, s| s.status = if n < of { status } else { MessageStatus::Sent }).missing(100)
+        };
+        assert_eq!(becomes(MessageStatus::Suppressed, 20), none);
+        assert_eq!(becomes(MessageStatus::Failed, 5), none);
+        assert_eq!(
+            becomes(MessageStatus::Failed, 6),
+            ["94 of 100 that nothing forbade were sent, fewer than 95 in 100"]
+        );
+        assert_eq!(becomes(MessageStatus::Held, 1), ["99 of 100 jobs are sent or final"]);
+        let silent = |jobs| {
+            let quiet = |_: usize, s: &mut Standing| {
+                s.channel = s.channel.filter(|c| *c != Channel::Voice);
+                s.language = if s.language == "es" { "en" } else { s.language };
+            };
+            report(jobs, quiet).missing(jobs)
+        };
+        assert_eq!(silent(100), ["none was sent by voice", "none was sent in es"]);
+        assert_eq!(silent(99), none, "so few need not reach everybody's");
+    }
 }
