@@ -60,7 +60,13 @@ async fn bad_input_among_good() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: tests/proof"]
 async fn limits_over_two_workers() {
-    limits::limits("limits", Plan { private: true, ..Plan::default() }, 60, 20).await;
+    limits::limits("limits", Plan { private: true, ..Plan::default() }, 2, 60, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn limits_over_three_workers() {
+    limits::limits("limits, three workers", Plan { private: true, ..Plan::default() }, 3, 60, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! Limits hold at the wire over two workers, one of which is killed and comes back; a lane that hangs hangs alone.
+//! Limits hold at the wire over several workers, one of which is killed and another added; a lane that hangs hangs alone.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::auditor::{Evidence, audit};
 use super::drain::{SOURCE, phone, round};
 use super::rig::{Plan, Rig};
+use super::worker::WorkerProcess;
 use crate::support::house::{job, patient};
 
 /// The limits of the two providers, a second.
@@ -15,9 +16,9 @@ const SMS: u64 = 500;
 const VOICE: u64 = 50;
 const SECOND_US: u64 = 1_000_000;
 
-/// Under load for so many seconds, with a worker killed in the first third and started again in the second; then the
-/// voice provider hangs for `hang` seconds.
-pub(crate) async fn limits(name: &str, plan: Plan, seconds: u64, hang: u64) {
+/// So many workers under load for so many seconds, with one killed in the first third and another started in the second; then
+/// the voice provider hangs for `hang` seconds.
+pub(crate) async fn limits(name: &str, plan: Plan, workers: usize, seconds: u64, hang: u64) {
     let plan = Plan { sms_limits: &["500/s"], voice_limits: &["50/s"], ..plan };
     let mut rig = Rig::build(plan).await;
     rig.know(&[patient("S", "sms", &phone(1)), patient("V", "voice", &phone(2))]).await;
@@ -33,19 +34,19 @@ pub(crate) async fn limits(name: &str, plan: Plan, seconds: u64, hang: u64) {
     let ids: Vec<String> = bodies.iter().map(|(id, _)| id.clone()).collect();
     rig.publish("job", bodies.into_iter().map(|(_, body)| body).collect()).await;
 
-    let (mut first, mut second) = (rig.worker(), rig.worker());
+    let mut crew: Vec<WorkerProcess> = (0..workers).map(|_| rig.worker()).collect();
     let begin = first_second_of_both(&rig).await;
     pause_until(&rig, begin + seconds * SECOND_US / 4).await;
-    first.kill();
+    crew[0].kill();
     pause_until(&rig, begin + seconds * SECOND_US / 3).await;
-    let mut third = rig.worker();
+    crew.push(rig.worker());
     pause_until(&rig, begin + seconds * SECOND_US).await;
     let hung = rig.simulator.now_us();
     rig.simulator.set_outage(Some(ProviderKind::TwilioVoice), Outage::Hang);
     pause_until(&rig, hung + hang * SECOND_US).await;
     rig.simulator.set_outage(Some(ProviderKind::TwilioVoice), Outage::None);
 
-    let usage = vec![first.usage(), second.usage(), third.usage()];
+    let usage = crew.iter().map(WorkerProcess::usage).collect();
     let hits = rig.simulator.hits();
     let of = |kind: ProviderKind, from: u64, to: u64| -> Vec<u64> {
         times(hits.iter().filter(|h| h.kind == kind && h.at_us >= from && h.at_us < to))
@@ -70,10 +71,10 @@ pub(crate) async fn limits(name: &str, plan: Plan, seconds: u64, hang: u64) {
 
     // The rest is let go: what hung is unknown, what is left is sent.
     rig.until_quiet(i64::try_from(ids.len()).unwrap(), Duration::from_secs(240)).await;
-    second.assert_alive();
-    third.assert_alive();
-    second.stop();
-    third.stop();
+    for worker in &mut crew[1..] {
+        worker.assert_alive();
+        worker.stop();
+    }
     let evidence = Evidence {
         source: SOURCE,
         jobs: ids,
@@ -86,6 +87,7 @@ pub(crate) async fn limits(name: &str, plan: Plan, seconds: u64, hang: u64) {
     for (word, kind, limit) in [("sms", sms, SMS), ("voice", voice, VOICE)] {
         kept(word, limit, &times(evidence.hits.iter().filter(|hit| hit.kind == kind)), begin);
     }
+    figures.insert("workers".to_owned(), json!(workers));
     figures.insert("seconds".to_owned(), json!(seconds));
     audit(&rig.sql, &evidence).await.close(name, Value::Object(figures));
 }
