@@ -64,7 +64,7 @@ fn refusal(message: &MessageRow, accept_duplicate: bool) -> Option<Problem> {
     let refuse = |field: &str, reason, rule: &str, cure: &str| Some(Problem::new(field, reason, rule, cure));
     if message.body.is_erased() {
         let cure = "enqueue a new job with its data";
-        return refuse("", Reason::TooLate, "its text was erased", cure);
+        return refuse("", Reason::TooLate, "its text was erased, or cannot be read", cure);
     }
     match message.status {
         Status::Failed | Status::Suppressed | Status::Cancelled | Status::Expired => None,

@@ -99,7 +99,7 @@ pub struct JobBody {
 }
 
 impl JobBody {
-    /// What is left of a job whose text was erased.
+    /// What is left of a job whose text was erased, or cannot be read.
     #[must_use]
     pub fn erased() -> Self {
         Self {
