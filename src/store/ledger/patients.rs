@@ -15,11 +15,11 @@ use crate::domain::merge::combine;
 use crate::domain::patient::{Consent, ConsentSource, Contact, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::words::Purpose;
-use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Column, Data, Engine, args, bytes, flags, ids, maybe_texts, texts, times};
 use crate::store::rows::{AddressConsent, UpsertOutcome};
 use crate::store::sealed::Sealed;
+use crate::store::{Result, StoreError};
 
 /// Somebody behind an address.
 struct Behind<'p> {
@@ -95,7 +95,8 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// Reads and locks patients by id, and those whose aliases they are. Rows that do not exist yet are guarded by
-    /// their key.
+    /// their key. A record that cannot be read is neither merged with nor written over: what is told of that patient is
+    /// refused, and nobody else's with it.
     pub(super) async fn lock_patients(&self, tx: &mut E::Tx, asked: &[PatientId]) -> Result<Stored> {
         let mut wanted: BTreeSet<PatientId> = asked.iter().cloned().collect();
         loop {
@@ -117,7 +118,13 @@ impl<E: Engine> Ledger<E> {
                 let id = row.word(0, PatientId::parse)?;
                 match row.maybe_word(1, PatientId::parse)? {
                     Some(kept) => drop(stored.aliases.insert(id, kept)),
-                    None => drop(stored.patients.insert(id, self.document(row, 0, 2)?)),
+                    None => {
+                        let known = self.document(row, 0, 2).map_err(|error| {
+                            tracing::error!(%error, "a patient's record cannot be read, and is not written over");
+                            StoreError::Data("the patient's record cannot be read".to_owned())
+                        })?;
+                        stored.patients.insert(id, known);
+                    }
                 }
             }
             let beyond: Vec<&PatientId> =

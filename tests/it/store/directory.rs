@@ -5,6 +5,7 @@ use outreachd::domain::patient::{Person, Proxy, ProxyPerson};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::AttemptStatus;
 use outreachd::domain::words::{Authority, Channel, Priority, ProxyMode, Purpose, Reason};
+use outreachd::store::StoreError;
 use outreachd::store::rows::{
     AddressConsent, Begin, Failure, HoldScope, OnRelease, Settlement, Subject, Then,
 };
@@ -181,6 +182,12 @@ pub(super) async fn a_record_that_cannot_be_read_is_told_and_hides_no_other(ledg
     assert_eq!(ledger.execute(cut).await.unwrap(), 1);
     // Whoever shares a number with them depends on what they have said there.
     assert_eq!(unread().await, [(false, true), (true, true), (true, false), (false, false)]);
+    // What is told of them is refused by itself: it must not take the place of what they have said.
+    let later = |id| patient(id, "2026-01-02T00:00:00Z");
+    let refused = ledger.upsert_patients(vec![later("P1"), later("P2")]).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Data(_)), "{refused}");
+    ledger.upsert_patients(vec![later("P2")]).await.unwrap();
+    assert_eq!(unread().await[0], (false, true), "nothing was written over it");
 }
 
 fn asking(patient: &str) -> Subject {
