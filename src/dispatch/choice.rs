@@ -54,7 +54,9 @@ pub(super) fn choose<'a>(corridor: &'a Corridor, planned: &mut Planned, holds: &
         let one_of_several = held.len() > 1;
         return held.first().copied().map_or(Choice::Nobody, |by| Choice::Held { by, one_of_several });
     };
-    if own.queue.room() > 0
+    let priority = planned.hand.facts.priority;
+    let has_room = |lane: &Lane| lane.queue.room(priority) > 0;
+    if has_room(own)
         && let Some(probe) = own.guard.probe()
     {
         planned.probe = Some(probe);
@@ -63,12 +65,8 @@ pub(super) fn choose<'a>(corridor: &'a Corridor, planned: &mut Planned, holds: &
     // The more of its share is back, the more of its own it gets.
     let ready = |lane: &Lane| u64::from(lane.guard.share()) > (mark >> 32) % 100;
     let closed = |lane: &Lane| lane.guard.share() > 0;
-    let choices: [&dyn Fn(&Lane) -> bool; 4] = [
-        &|lane| ready(lane) && lane.queue.room() > 0,
-        &|lane| closed(lane) && lane.queue.room() > 0,
-        &ready,
-        &closed,
-    ];
+    let choices: [&dyn Fn(&Lane) -> bool; 4] =
+        [&|lane| ready(lane) && has_room(lane), &|lane| closed(lane) && has_room(lane), &ready, &closed];
     let found = choices.iter().find_map(|fits| lanes.iter().find(|lane| fits(lane)));
     if let Some(lane) = found {
         return Choice::Lane(lane);

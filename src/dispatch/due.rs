@@ -157,7 +157,7 @@ async fn claim(corridor: &Corridor, (channel, priority): Line, room: usize) -> b
 }
 
 /// What this process can take, and the lanes of the channel, where one is named. Bulk leaves a tenth of the room to the
-/// normal class.
+/// normal class; what is urgent waits neither for the room of others nor for what is still to be decided.
 fn room(corridor: &Corridor, lanes: Option<Channel>, priority: Priority) -> usize {
     let free = corridor.room.free();
     let hands = match priority {
@@ -165,7 +165,11 @@ fn room(corridor: &Corridor, lanes: Option<Channel>, priority: Priority) -> usiz
         Priority::Normal => free,
         Priority::Bulk => free.saturating_sub(super::IN_HAND / 10),
     };
-    lanes.map_or(hands, |channel| hands.min(lane_room(corridor, channel)))
+    let in_lanes = |channel| match priority {
+        Priority::Urgent => lanes_sum(corridor, channel, Lane::room_for_urgent),
+        Priority::Normal | Priority::Bulk => lane_room(corridor, channel),
+    };
+    lanes.map_or(hands, |channel| hands.min(in_lanes(channel)))
 }
 
 /// What finds room. The ledger does not tell test jobs from others: what is claimed and finds none is given back, and

@@ -20,7 +20,7 @@ use crate::domain::outbound::Content;
 use crate::domain::page::PageHash;
 use crate::domain::phi::Phi;
 use crate::domain::status::AttemptStatus;
-use crate::domain::words::{Channel, Reason, SafetyMode};
+use crate::domain::words::{Channel, Priority, Reason, SafetyMode};
 use crate::policy::question::Served;
 use crate::provider::Provider;
 use crate::store::StoreError;
@@ -146,7 +146,12 @@ impl Lane {
 
     /// How many more messages find room here and may be sent.
     pub(super) fn room(&self) -> usize {
-        self.guard.room(self.queue.room())
+        self.guard.room(self.queue.room(Priority::Normal))
+    }
+
+    /// The same for what is urgent.
+    pub(super) fn room_for_urgent(&self) -> usize {
+        self.guard.room(self.queue.room(Priority::Urgent))
     }
 
     /// The same for what has just come.

@@ -47,9 +47,7 @@ impl<T> Queue<T> {
     /// Adds one, or gives it back when the queue is full or closed. A tenth of the room is kept for urgent ones.
     pub(super) fn offer(&self, priority: Priority, item: T) -> Result<(), T> {
         let mut inner = self.lock();
-        let limit =
-            if priority == Priority::Urgent { self.capacity + self.capacity / 10 + 1 } else { self.capacity };
-        if inner.closed || inner.len() >= limit {
+        if inner.closed || inner.len() >= self.limit(priority) {
             return Err(item);
         }
         if let Some(class) = inner.classes.get_mut(priority as usize) {
@@ -143,9 +141,13 @@ impl<T> Queue<T> {
         self.capacity
     }
 
-    /// How many more find room.
-    pub(super) fn room(&self) -> usize {
-        self.capacity.saturating_sub(self.len())
+    /// How many more of a class find room.
+    pub(super) fn room(&self, priority: Priority) -> usize {
+        self.limit(priority).saturating_sub(self.len())
+    }
+
+    fn limit(&self, priority: Priority) -> usize {
+        if priority == Priority::Urgent { self.capacity + self.capacity / 10 + 1 } else { self.capacity }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner<T>> {
@@ -223,6 +225,7 @@ mod tests {
         queue.offer(Priority::Normal, 1).unwrap();
         queue.offer(Priority::Normal, 2).unwrap();
         assert_eq!(queue.offer(Priority::Normal, 3), Err(3));
+        assert_eq!((queue.room(Priority::Normal), queue.room(Priority::Urgent)), (0, 1));
         queue.offer(Priority::Urgent, 4).unwrap();
         assert_eq!(queue.take(Whom::All), Some(4));
         assert_eq!(queue.close(), [1, 2]);
