@@ -385,8 +385,9 @@ fn addressed<'b>(begin: &&'b Begin) -> Option<&'b Counted> {
     begin.count.as_ref()?.address.as_ref()
 }
 
-/// Nobody was reached, and somebody should have been, or nobody will be before somebody mends what cannot be read. Whoever does not want to be written to is left in peace; where it
-/// was we who found no contact that may have it, people tell the patient, or put the directory right.
+/// Nobody was reached, and somebody should have been; or nobody will be before somebody mends what cannot be read. Whoever
+/// does not want to be written to is left in peace; where it was we who found no contact that may have it, people tell the
+/// patient, or put the directory right.
 fn is_for_people(decided: &Decided) -> bool {
     let facts = &decided.facts;
     let unreached = match decided.status {
