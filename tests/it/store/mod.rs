@@ -29,7 +29,7 @@ mod people;
 mod plans;
 mod receive;
 mod recover;
-mod replies;
+pub(crate) mod replies;
 mod schema;
 mod settle;
 mod sign_offs;

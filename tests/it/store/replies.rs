@@ -16,7 +16,7 @@ use outreachd::store::rows::{
 use super::ledger::{Ledger, worker};
 use super::make::{PHONE, Shape, at, contact, job, patient, patient_id, provider, seconds};
 
-pub(super) fn ask(reference: &str, text: &str) -> ReplyAsk {
+pub(crate) fn ask(reference: &str, text: &str) -> ReplyAsk {
     let reply = Reply {
         provider: provider("twilio"),
         channel: Channel::Sms,
