@@ -1,7 +1,6 @@
 //! What makes campaigns go. Every worker looks; one has a campaign in hand for a few seconds, and whoever finds it free
 //! takes it over where it stands. What is written here may be written twice: the names of jobs make one of two.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -12,13 +11,12 @@ use super::{AHEAD, Office, plain, size};
 use crate::dispatch::{Foresight, sign_off};
 use crate::domain::campaign::{CampaignState, PauseReason, Plan};
 use crate::domain::ids::{CampaignId, MessageId, PatientId, WorkerId};
-use crate::domain::patient::Patient;
 use crate::domain::words::Reason;
 use crate::intake::gatekeeper::Arrival;
-use crate::policy::campaign::{alarm, interval, ready_at, turns, wave_of};
+use crate::policy::campaign::{alarm, interval, ready_at, sleeps, turns, wave_of};
 use crate::store::StoreError;
 use crate::store::campaigns::{CampaignMove, CampaignRow, Expanded, Place, Recipient};
-use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, DirectoryEntry, Subject};
+use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, Subject};
 
 /// Who moves campaigns here, on record.
 const ITSELF: &str = "itself";
@@ -32,8 +30,6 @@ const SOON: SignedDuration = SignedDuration::from_secs(1);
 const BATCH: u32 = 500;
 /// Those who are looked at, however few turns there are: at night none of them may have one.
 const LOOKED_AT: u32 = 50;
-/// Whoever can be written to within so long is waited for; anybody else has a message, which waits by itself.
-pub(super) const LONGEST_NIGHT: SignedDuration = SignedDuration::from_hours(96);
 /// The same while nobody waits for them: their time comes later.
 const BATCH_AHEAD: u32 = 4_000;
 /// Of these, so many are written in one transaction; the transactions go side by side.
@@ -192,7 +188,7 @@ impl Driver {
             .iter()
             .zip(&directory.entries)
             .map(|(recipient, entry)| {
-                let known = as_seen(recipient, entry);
+                let known = entry.seen(recipient.body.patient.as_deref());
                 Place {
                     ordinal: recipient.ordinal,
                     wave: wave_of(&plan.waves, known.as_deref(), today),
@@ -271,7 +267,7 @@ impl Driver {
             let Some(turn) = at.get(messages.len()) else { break };
             let written = self.written(row, recipient, *turn, now);
             let opens = written.1.as_ref().map_or(*turn, |a| self.foresight.opens(a, entry, *turn));
-            if opens > *turn && opens.duration_since(*turn) <= LONGEST_NIGHT {
+            if sleeps(*turn, opens) {
                 later.push((recipient.ordinal, opens));
             } else {
                 messages.push(written);
@@ -421,14 +417,6 @@ fn most_ahead(each: SignedDuration) -> u32 {
 /// first how those before fare.
 fn goes_ahead(plan: &Plan) -> bool {
     plan.pace.is_none() && plan.waves.is_empty() && plan.start.is_some()
-}
-
-/// The recipient as their message will see them: what the audience brings narrows what the directory says.
-pub(super) fn as_seen<'a>(recipient: &Recipient, entry: &'a DirectoryEntry) -> Option<Cow<'a, Patient>> {
-    match recipient.body.patient.as_deref() {
-        Some(inline) => Some(Cow::Owned(entry.narrowed(inline))),
-        None => entry.patient.as_deref().map(Cow::Borrowed),
-    }
 }
 
 /// A recipient as the directory is asked for them.

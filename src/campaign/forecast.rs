@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::drive::{LONGEST_NIGHT, as_seen, subject};
+use super::drive::subject;
 use super::{Office, Refused, size};
 use crate::dispatch::{Foresight, sign_off};
 use crate::domain::campaign::Pace;
@@ -15,7 +15,7 @@ use crate::domain::patient::Name;
 use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, Reason, Recipient as RecipientKind};
 use crate::intake::gatekeeper::Arrival;
-use crate::policy::campaign::{Line, ready_at, turns, wave_of};
+use crate::policy::campaign::{Line, ready_at, sleeps, turns, wave_of};
 use crate::store::campaigns::{CampaignRow, Recipient};
 use crate::store::rows::{Admission, Subject};
 use crate::template::RecipientContext;
@@ -146,7 +146,7 @@ impl Office {
         let (home, booking) = (self.home(&row.plan), self.booking(&row.plan));
         let today = now.to_zoned(self.config.organisation.timezone.clone()).date();
         for (recipient, entry) in batch.iter().zip(&directory.entries) {
-            let known = as_seen(recipient, entry);
+            let known = entry.seen(recipient.body.patient.as_deref());
             let wave = wave_of(&row.plan.waves, known.as_deref(), today);
             let ready = ready_at(row.plan.start, known.as_deref(), &home);
             let job = row.plan.job(recipient.ordinal, &recipient.patient, &recipient.body, Some(ready));
@@ -227,7 +227,7 @@ impl Walk {
             let (turn, next) = turns(pace, line, from, Timestamp::MAX, 1);
             let at = turn.first().copied().unwrap_or(Timestamp::MAX);
             let opens = if pace.is_some() { opens(at) } else { at };
-            if opens <= at || opens.duration_since(at) > LONGEST_NIGHT {
+            if !sleeps(at, opens) {
                 self.next_turns.insert((wave, ready), next);
                 return at;
             }

@@ -20,13 +20,13 @@ use crate::domain::ids::{AnswerName, MessageId, PatientId, SiteId};
 use crate::domain::job::When;
 use crate::domain::words::Channel;
 use crate::policy::digest::{Naming, Reads, Seat, Traveller, may_travel, together};
-use crate::store::rows::{ASIDE, Count, Counted, MessageFacts, Release, Rider, Seats};
+use crate::store::rows::{ASIDE, Count, Counted, FRESH, MessageFacts, Release, Rider, Seats};
 use crate::template::{RenderError, Rendered, Within};
 
 /// Whoever was accepted first looks again after so long ...
 const AN_INSTANT: Duration = Duration::from_millis(100);
 /// ... and so often: as long as what another hand has taken counts as taken a moment ago.
-const LOOKS: u8 = 30;
+const LOOKS: u128 = FRESH.as_millis().unsigned_abs() / AN_INSTANT.as_millis();
 
 /// A message that may be sent, before it is known who goes along.
 #[derive(Debug)]
@@ -177,7 +177,7 @@ pub(super) fn step_aside(
         let other = first.get(&place).filter(|_| has_time);
         let hand = &one.planned.hand;
         match other.map(|other| hand.facts.id < *other) {
-            Some(true) if hand.looks < LOOKS => {
+            Some(true) if u128::from(hand.looks) < LOOKS => {
                 left.insert(place);
                 let hand = InHand { looks: hand.looks + 1, ..one.planned.hand };
                 aside.later.push((Instant::now() + AN_INSTANT, hand));

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::plan::{covering, judge, person};
+use super::plan::{covering, judge};
 use super::{Corridor, InHand};
 use crate::domain::ids::MessageId;
 use crate::domain::patient::Patient;
@@ -40,7 +40,7 @@ fn wanted(corridor: &Corridor, hand: &InHand, entry: &DirectoryEntry, directory:
     if !may_have_copies(hand) {
         return Vec::new();
     }
-    let patient = person(hand, entry);
+    let patient = entry.seen(hand.body.patient.as_deref());
     let Some(patient) = patient.as_deref().filter(|patient| has_some(patient)) else { return Vec::new() };
     let judged = judge(corridor, hand, Some(patient), entry, directory, covering(hand, directory));
     let copy = |proxy| NewCopy {

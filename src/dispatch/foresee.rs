@@ -79,7 +79,7 @@ impl Foresight {
     /// What would become of `admission` at `at`.
     #[must_use]
     pub fn of(&self, admission: &Admission, entry: &DirectoryEntry, at: Timestamp) -> Foreseen {
-        let patient = seen(admission, entry);
+        let patient = entry.seen(admission.body.patient.as_deref());
         let (decision, now) = self.in_its_hours(admission, patient.as_deref(), entry, at);
         let outcome = match (&decision.verdict, patient.as_deref()) {
             (Verdict::Send { .. }, Some(patient)) => self.sent(admission, patient, entry, &decision, now),
@@ -98,7 +98,8 @@ impl Foresight {
     /// When what becomes of `admission` at `at` is decided: then, or once the hour for it has come.
     #[must_use]
     pub fn opens(&self, admission: &Admission, entry: &DirectoryEntry, at: Timestamp) -> Timestamp {
-        self.in_its_hours(admission, seen(admission, entry).as_deref(), entry, at).1
+        let patient = entry.seen(admission.body.patient.as_deref());
+        self.in_its_hours(admission, patient.as_deref(), entry, at).1
     }
 
     /// What is held only for the hour is looked at again when it opens.
@@ -245,14 +246,6 @@ impl Foresight {
             Channel::Voice => self.config.limits.cost_to(&country()).per_minute.micros,
             Channel::Email | Channel::Portal => 0,
         }
-    }
-}
-
-/// The patient as the message will see them.
-fn seen<'a>(admission: &Admission, entry: &'a DirectoryEntry) -> Option<Cow<'a, Patient>> {
-    match admission.body.patient.as_deref() {
-        Some(inline) => Some(Cow::Owned(entry.narrowed(inline))),
-        None => entry.patient.as_deref().map(Cow::Borrowed),
     }
 }
 

@@ -183,7 +183,7 @@ fn settle_one(
              put the key that sealed it back into [security] seal_keys, or restore it from a dump"
         );
     }
-    let patient = person(&hand, entry);
+    let patient = entry.seen(hand.body.patient.as_deref());
     place(&mut hand, patient.as_deref());
     let hold = covering(&hand, directory);
     let judged = judge(corridor, &hand, patient.as_deref(), entry, directory, hold);
@@ -454,14 +454,6 @@ fn held_by(hold: &Hold, hand: &InHand) -> Decision {
     };
     let until = hold.asks_again().map_or(expires, |until| until.min(expires));
     Decision::plain(Gate::Hold, Verdict::Hold { until: Some(until), reason: Some(hold.cause) })
-}
-
-/// The patient as this message may see them: an inline snapshot narrows, and never widens.
-pub(super) fn person(hand: &InHand, entry: &DirectoryEntry) -> Option<Arc<Patient>> {
-    match &hand.body.patient {
-        Some(inline) => Some(Arc::new(entry.narrowed(inline))),
-        None => entry.patient.clone(),
-    }
 }
 
 fn subject(hand: &InHand) -> Subject {

@@ -16,6 +16,8 @@ use crate::domain::words::{Channel, words};
 
 /// A booking line that has been closed for so many days does not open any more.
 const CLOSED_DAYS: u32 = 400;
+/// A night, with the days after it on which nobody is written to.
+const LONGEST_NIGHT: SignedDuration = SignedDuration::from_hours(96);
 
 words! {
     /// What a person asks of a campaign.
@@ -269,6 +271,13 @@ pub fn turns(
         }
     }
     (turns, next)
+}
+
+/// Whether somebody has their turn at night, and is ready for another once it `opens`. Who cannot be written to for longer
+/// than any night is not waited for.
+#[must_use]
+pub fn sleeps(turn: Timestamp, opens: Timestamp) -> bool {
+    opens > turn && opens.duration_since(turn) <= LONGEST_NIGHT
 }
 
 /// What has come of a campaign so far, as far as it can stop it.

@@ -344,8 +344,17 @@ pub struct DirectoryEntry {
 }
 
 impl DirectoryEntry {
-    /// The patient as a message that brings a snapshot may see them: it narrows and never widens, and what was found out
-    /// about its addresses counts, whoever sends them.
+    /// The patient as a message may see them, where it brings a snapshot or none.
+    #[must_use]
+    pub fn seen(&self, inline: Option<&Patient>) -> Option<std::sync::Arc<Patient>> {
+        match inline {
+            Some(inline) => Some(self.narrowed(inline).into()),
+            None => self.patient.clone(),
+        }
+    }
+
+    /// As a message that brings a snapshot may see them: it narrows and never widens, and what was found out about its
+    /// addresses counts, whoever sends them.
     #[must_use]
     pub fn narrowed(&self, inline: &Patient) -> Patient {
         let mut inline = inline.clone();
@@ -479,6 +488,8 @@ pub struct Seats {
     pub day: bool,
 }
 
+/// What another hand has taken within this time may still look for company.
+pub const FRESH: SignedDuration = SignedDuration::from_secs(3);
 /// Whoever steps back is due again within this time, and is company until then.
 pub const ASIDE: SignedDuration = SignedDuration::from_secs(1);
 

@@ -24,15 +24,13 @@ use crate::store::emit::{Move, NewEvent};
 use crate::store::engine::{
     Args, Column, Data, Engine, args, bytes, flags, ids, ints, maybe_texts, micros, texts, times,
 };
-use crate::store::rows::{ASIDE, Begin, Company, Count, Counted, MessageFacts, Rider, Seats};
+use crate::store::rows::{ASIDE, Begin, Company, Count, Counted, FRESH, MessageFacts, Rider, Seats};
 use crate::store::sealed::Sealed;
 use crate::store::{Result, words};
 
 /// What waits for its hour, and is asked again with company: of one day, which is no longer than this where the clocks
 /// are put back.
 const DAY: SignedDuration = SignedDuration::from_hours(25);
-/// What another hand has taken within this time may still look for company.
-const FRESH: SignedDuration = SignedDuration::from_secs(3);
 /// Messages in other hands in one go.
 const ELSEWHERE_AT_ONCE: u32 = 2_000;
 

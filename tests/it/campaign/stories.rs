@@ -116,6 +116,8 @@ async fn a_bad_list_stops_by_itself_and_is_put_right() {
             decided <= hits && decided * 100 >= hits * 95,
             "but for those held before their next way: {decided} of {hits}"
         );
+        let tried: u64 = report.lines.iter().filter(|l| l.hour.is_some()).map(|l| l.count).sum();
+        assert_eq!(usize::try_from(tried).unwrap(), hits, "each hit is somebody's, and stands in its hour");
         assert!(report.lines.iter().any(|l| l.reason == Some(Reason::InvalidAddress) && l.hour.is_some()));
 
         let again =
