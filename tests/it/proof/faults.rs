@@ -170,8 +170,9 @@ async fn rig_settles(stage: &mut Stage, jobs: usize) {
     let mut worker = stage.worker(None);
     let wanted = i64::try_from(jobs).unwrap();
     let keys = "SELECT count(*) FROM job_keys";
-    stage.rig.until("all jobs in the ledger", keys, wanted, Duration::from_secs(300)).await;
-    stage.rig.until_quiet(wanted, Duration::from_secs(300)).await;
+    let patience = Duration::from_secs(300) + Duration::from_millis(5) * u32::try_from(jobs).unwrap();
+    stage.rig.until("all jobs in the ledger", keys, wanted, patience).await;
+    stage.rig.until_quiet(wanted, patience).await;
     worker.assert_alive();
     stage.usage.push(worker.usage());
     worker.stop();

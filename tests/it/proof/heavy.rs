@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
-use super::{bad, canary, faults, hours, limits, orders, recover, safety, surge};
+use super::{bad, canary, faults, hours, limits, orders, recover, restarts, safety, scale, surge};
 use crate::receipt::{bounces, forged, lost, outage};
 
 pub(super) const PRIVATE: Plan = Plan {
@@ -118,6 +118,25 @@ async fn faults() {
         faults::Suite { seed: 1, jobs: 5_000, kills: 20, points: 5, sleeps: 3, networks: 2, restarts: 2 };
     let plan = Plan { sms_limits: &["2000/s"], voice_limits: &[], audit_every: 10, ..PRIVATE };
     faults::suite("faults", plan, suite.asked()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn restarts_of_broker_and_database() {
+    restarts::restarts("restarts", PRIVATE, 30, 500).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn grown_to_ten_million_messages() {
+    scale::grown("ten million messages", PRIVATE, 10_000_000, 50_000, 4, 0.8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn all_due_at_nine() {
+    let (ahead, goal) = (Duration::from_secs(90), Duration::from_secs(15));
+    scale::all_at_nine("all due at nine", PRIVATE, 100_000, ahead, goal).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

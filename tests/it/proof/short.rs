@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
-use super::{bad, canary, faults, hours, orders, recover, safety, spool, surge};
+use super::{bad, canary, faults, hours, orders, recover, restarts, safety, scale, spool, surge};
 
 const SMALL: Drain = Drain { jobs: 300, times: 1, fault: Fault::None, foreign: false };
 
@@ -142,4 +142,21 @@ async fn a_restore_from_a_dump_sends_nothing_twice_and_forgets_no_stop() {
         recover::Restore { jobs: 120, late: 12, stops: 5 },
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broker_and_database_go_away_and_work_goes_on() {
+    restarts::restarts("restarts, short", Plan { private: true, ..Plan::default() }, 1, 100).await;
+}
+
+/// How much slower is asked in large only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_with_a_past_is_worked_as_an_empty_one() {
+    scale::grown("a ledger with a past, short", Plan::default(), 4_000, 200, 1, 0.1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_in_one_moment_leaves_after_it() {
+    let (ahead, goal) = (Duration::from_secs(10), Duration::from_secs(20));
+    scale::all_at_nine("all due at nine, short", Plan::default(), 300, ahead, goal).await;
 }
