@@ -33,11 +33,13 @@ use crate::provider::registry;
 use crate::receipt::Desk;
 use crate::simulator::{Simulator, SimulatorConfig, SimulatorError};
 use crate::store::emit::Emitter;
-use crate::store::postgres::PostgresStore;
+use crate::store::engine::Engine;
+use crate::store::ledger::Ledger;
+use crate::store::postgres::PostgresEngine;
 use crate::store::rows::Timings;
 use crate::store::rules::{ByPriority, Emergencies, LedgerRules, WorkDue};
 use crate::store::sealer::Sealer;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::SqliteEngine;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, Exporter};
 use crate::template::{Finding, SharedCatalogue};
@@ -94,28 +96,23 @@ fn sealer(config: &Config) -> Result<Sealer, StoreError> {
 /// # Errors
 /// The URL cannot be read, or the file cannot be opened.
 pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
-    let sealer = sealer(config)?;
-    let emitter = Emitter { statuses: config.events.statuses.clone() };
-    let url = config.store.url.expose();
-    let (timings, rules) = (timings(config), ledger_rules(config));
-    Ok(match config.store.kind {
-        StoreKind::Postgres => Arc::new(
-            PostgresStore::new(
-                url,
-                config.store.pool_size,
-                config.store.acquire_timeout,
-                sealer,
-                emitter,
-                timings,
-            )?
-            .with_rules(rules),
-        ),
-        StoreKind::Sqlite => {
-            // The machine's own clock: a single file is used by the processes of one machine.
-            let store = SqliteStore::new(url, sealer, emitter, timings, Arc::new(wall_clock))?;
-            Arc::new(store.with_rules(rules))
+    let (store, url) = (&config.store, config.store.url.expose());
+    Ok(match store.kind {
+        StoreKind::Postgres => {
+            Arc::new(ledger(config, PostgresEngine::open(url, store.pool_size, store.acquire_timeout)?)?)
         }
+        // The machine's own clock: a single file is used by the processes of one machine.
+        StoreKind::Sqlite => Arc::new(ledger(config, SqliteEngine::open(url, Arc::new(wall_clock))?)?),
     })
+}
+
+/// The ledger over a database, under the keys, times and rules of the configuration.
+///
+/// # Errors
+/// A key cannot be used.
+pub fn ledger<E: Engine>(config: &Config, engine: E) -> Result<Ledger<E>, StoreError> {
+    let emitter = Emitter { statuses: config.events.statuses.clone() };
+    Ok(Ledger::over(engine, sealer(config)?, emitter, timings(config)).with_rules(ledger_rules(config)))
 }
 
 /// Loads the templates; all of them or none.

@@ -2,9 +2,10 @@
 //! takes it over where it stands. What is written here may be written twice: the names of jobs make one of two.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{AHEAD, Office, plain, size};

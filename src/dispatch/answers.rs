@@ -4,9 +4,10 @@
 //! may have been sent never is.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use super::lane::{self, Lane};
 use super::{Corridor, Dispatcher};

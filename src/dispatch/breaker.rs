@@ -17,7 +17,9 @@
 //! only stays in use on the others, and no write stands between a failure and its consequence. The price is a few more
 //! failures and probes: their number times the number of workers.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::config::provider::BreakerSettings;
 use crate::domain::outbound::{Accepted, FailureKind, SendError};

@@ -1,8 +1,7 @@
 //! What a message costs, and the budgets that pay for it.
 
-use std::time::Instant;
-
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use super::lane::Ready;
 use super::{Corridor, Planned};

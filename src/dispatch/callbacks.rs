@@ -5,10 +5,11 @@
 //! message holds. A worker that dies in a round has written nothing of it: the events are posted again.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::Corridor;
 use crate::callback::{Courier, Letter, Posted};

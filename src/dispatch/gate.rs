@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::pace::{Lag, Tolerance, allowed};
@@ -175,7 +176,7 @@ impl Permit {
             }
         }
         gate.moved.notify_one();
-        let slot = tokio::time::timeout_at(latest.into(), slot).await.ok()?.ok()?;
+        let slot = tokio::time::timeout_at(latest, slot).await.ok()?.ok()?;
         self.stands = false;
         Some(slot)
     }

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::failover::Guard;
@@ -181,7 +182,7 @@ impl Lane {
                 wall.pass(segments).await;
             }
         };
-        tokio::time::timeout_at(latest.into(), walls).await.ok()?;
+        tokio::time::timeout_at(latest, walls).await.ok()?;
         Some(slot).filter(|_| Instant::now() <= latest)
     }
 
@@ -479,7 +480,7 @@ async fn pass_on(
             permit = lane.gate.permit(want, turn.whom != Whom::Others) => permit,
             // Slots of a slow limit lie further apart than a message is in this hand: whoever cannot be begun any more is
             // claimed anew, and is here when the slot comes.
-            () = tokio::time::sleep_until(stale.into()) => {
+            () = tokio::time::sleep_until(stale) => {
                 let (late, fresh) = ready.into_iter().partition(|one| one.planned.hand.deadline <= Instant::now());
                 ready = fresh;
                 let_go(corridor, late).await;

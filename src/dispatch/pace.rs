@@ -1,7 +1,9 @@
 //! How far ahead of its use a slot must lie, and how late it may be met.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::gate::Rate;
 

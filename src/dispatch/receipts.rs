@@ -8,7 +8,9 @@
 //! was sent. It reads no clock and waits for nothing: `now` is an argument.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::config::provider::BreakerSettings;
 use crate::domain::failure::Failure;

@@ -1,10 +1,11 @@
 //! One attempt on the wire, and what its answer means.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::gate::Permit;
 use super::lane::Lane;

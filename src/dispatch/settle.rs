@@ -3,9 +3,10 @@
 //! taken when the process must end goes to the spool.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{Corridor, Place, spool};
 use crate::store::rows::Settlement;

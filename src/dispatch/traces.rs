@@ -1,9 +1,9 @@
 //! The corridor's steps as spans. Everything in them is an id, a name of ours, a code or a count.
 
 use std::collections::HashSet;
-use std::time::Instant;
 
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::{Corridor, Dispatcher};
 use crate::domain::ids::{AttemptId, MessageId};

@@ -4,7 +4,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::gate::span;
 use crate::config::provider::Limit;
@@ -48,7 +50,7 @@ impl Wall {
     /// Waits until a text of so many segments may pass.
     pub(super) async fn pass(&self, segments: u32) {
         while let Err(at) = self.try_pass(segments, Instant::now()) {
-            tokio::time::sleep_until(at.into()).await;
+            tokio::time::sleep_until(at).await;
         }
     }
 

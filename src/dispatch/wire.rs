@@ -2,7 +2,7 @@
 //! before are. Where the machine allows it they go before all others: a slot that is met late is lost. Nothing here waits
 //! for the ledger.
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tokio::task::JoinHandle;
 
 /// Of these: one alone would hold up all sends while it shakes hands. Names are looked up elsewhere.
@@ -13,8 +13,11 @@ const THREADS: usize = 2;
 pub(super) struct Wire(Option<Runtime>);
 
 impl Wire {
-    /// Starts the threads; where there are none to be had, sends run where everything does.
+    /// Starts the threads. Where there are none to be had, or one is meant to do everything, sends run where all else does.
     pub(super) fn start() -> Self {
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return Self(None);
+        }
         let threads = Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("outreachd-wire")

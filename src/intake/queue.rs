@@ -2,8 +2,9 @@
 //! ledger is away nothing is acknowledged, so that the broker soon sends no more; nothing is refused back to it to
 //! spin.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::gatekeeper::Arrival;

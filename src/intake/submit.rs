@@ -1,9 +1,10 @@
 //! From bytes to the ledger, in batches. A bad row never sinks its batch.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use super::gatekeeper::{Arrival, Gatekeeper};
 use super::people::not_taken;

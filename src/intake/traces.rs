@@ -1,7 +1,8 @@
 //! Where a message's trace begins.
 
 use std::collections::HashMap;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::submit::{Incoming, Intake};
 use crate::store::rows::{Admission, AdmitOutcome};

@@ -55,7 +55,7 @@ pub(super) async fn write(shared: &Shared, receipts: &[Receipt]) -> Vec<Result<(
         Ok(Ok(received)) => {
             count(received);
             if let Some(dispatcher) = &shared.dispatcher {
-                dispatcher.heard(receipts, from.into_std());
+                dispatcher.heard(receipts, from);
             }
             if received.moved > 0 {
                 shared.nudge();

@@ -222,7 +222,7 @@ mod tests {
             TelemetrySection { traces_url: Some(url), traces_authorization: None, traces_ratio: 1.0 };
         let (traces, exporter) = start(&settings, "worker").unwrap();
         let step = || {
-            let now = std::time::Instant::now();
+            let now = Instant::now();
             traces.of(MessageId::generate()).unwrap().step(Step::Send, now, now).end();
         };
         step();

@@ -82,7 +82,7 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use tokio::time::Instant;
 
     use uuid::Uuid;
 

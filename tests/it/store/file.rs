@@ -7,7 +7,7 @@ use outreachd::store::Store;
 use outreachd::store::emit::Emitter;
 use outreachd::store::rows::Timings;
 use outreachd::store::sealer::Sealer;
-use outreachd::store::sqlite::SqliteStore;
+use outreachd::store::sqlite::{SqliteEngine, SqliteStore};
 
 use super::ledger::batch;
 use super::make::{at, job};
@@ -19,7 +19,8 @@ async fn nobody_but_its_owner_can_read_the_file_or_its_log() {
     let location = format!("sqlite://{}", path.display());
     let noon = Arc::new(|| at("2026-11-22T12:00:00Z"));
     let sealer = Sealer::new(b"key").unwrap();
-    let store = SqliteStore::new(&location, sealer, Emitter::default(), Timings::default(), noon).unwrap();
+    let engine = SqliteEngine::open(&location, noon).unwrap();
+    let store = SqliteStore::over(engine, sealer, Emitter::default(), Timings::default());
     store.migrate().await.unwrap();
     store.admit(&batch(vec![job("a")], 0)).await.unwrap();
     let mut names = Vec::new();
@@ -39,7 +40,8 @@ async fn its_clock_is_the_one_that_was_handed_in() {
     let path = dir.path().join("ledger.db").display().to_string();
     let noon = Arc::new(|| at("2026-11-22T12:00:00Z"));
     let sealer = Sealer::new(b"key").unwrap();
-    let store = SqliteStore::new(&path, sealer, Emitter::default(), Timings::default(), noon).unwrap();
+    let engine = SqliteEngine::open(&path, noon).unwrap();
+    let store = SqliteStore::over(engine, sealer, Emitter::default(), Timings::default());
     store.migrate().await.unwrap();
     assert_eq!(store.ping().await.unwrap(), at("2026-11-22T12:00:00Z"));
     let report = store.admit(&batch(vec![job("a")], 1)).await.unwrap();

@@ -11,14 +11,14 @@ use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Priority, Reason};
 use outreachd::store::Store;
 use outreachd::store::emit::Emitter;
-use outreachd::store::postgres::PostgresStore;
+use outreachd::store::postgres::{PostgresEngine, PostgresStore};
 use outreachd::store::rows::{
     Admission, AdmitBatch, AdmitOutcome, AdmitReport, Begin, Claim, Claimed, Decided, LeasedMessage,
     MessageFacts, MessageRow, Reject, Settlement, Subject, Then, Timings, Work,
 };
 use outreachd::store::rules::LedgerRules;
 use outreachd::store::sealer::{Form, Sealer};
-use outreachd::store::sqlite::SqliteStore;
+use outreachd::store::sqlite::{SqliteEngine, SqliteStore};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
 use tempfile::TempDir;
@@ -408,11 +408,11 @@ impl Base {
         rules: LedgerRules,
     ) -> Arc<dyn Store> {
         match self {
-            Self::Postgres(database) => Arc::new(
-                PostgresStore::new(&database.url(), 8, Duration::from_secs(5), sealer, emitter, timings)
-                    .expect("a PostgreSQL URL")
-                    .with_rules(rules),
-            ),
+            Self::Postgres(database) => {
+                let engine = PostgresEngine::open(&database.url(), 8, Duration::from_secs(5));
+                let engine = engine.expect("a PostgreSQL URL");
+                Arc::new(PostgresStore::over(engine, sealer, emitter, timings).with_rules(rules))
+            }
             Self::Sqlite(file) => {
                 let path = file.path();
                 let ahead_us = Arc::clone(&file.ahead_us);
@@ -421,11 +421,8 @@ impl Base {
                     let now = i64::try_from(since.as_micros()).expect("before 2200");
                     Timestamp::from_microsecond(now + ahead_us.load(Ordering::SeqCst)).expect("a time")
                 };
-                Arc::new(
-                    SqliteStore::new(&path, sealer, emitter, timings, Arc::new(clock))
-                        .expect("a file")
-                        .with_rules(rules),
-                )
+                let engine = SqliteEngine::open(&path, Arc::new(clock)).expect("a file");
+                Arc::new(SqliteStore::over(engine, sealer, emitter, timings).with_rules(rules))
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outreachd::store::Store;
 use outreachd::store::emit::Emitter;
-use outreachd::store::postgres::PostgresStore;
+use outreachd::store::postgres::{PostgresEngine, PostgresStore};
 use outreachd::store::rows::Timings;
 use outreachd::store::sealer::Sealer;
 use sha2::{Digest, Sha256};
@@ -80,15 +80,9 @@ async fn schema_database(admin_url: &str, admin: &mut PgConnection) -> String {
         run(admin, format!("CREATE DATABASE {draft}")).await;
         let sealer = Sealer::new(b"nothing is sealed here").expect("a key");
         let url = url_of(admin_url, &draft);
-        let store = PostgresStore::new(
-            &url,
-            1,
-            Duration::from_secs(5),
-            sealer,
-            Emitter::default(),
-            Timings::default(),
-        );
-        store.expect("a PostgreSQL URL").migrate().await.expect("the schema is made");
+        let engine = PostgresEngine::open(&url, 1, Duration::from_secs(5)).expect("a PostgreSQL URL");
+        let store = PostgresStore::over(engine, sealer, Emitter::default(), Timings::default());
+        store.migrate().await.expect("the schema is made");
         run(
             admin,
             format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{draft}'"),
