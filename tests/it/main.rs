@@ -38,6 +38,8 @@ mod receipt;
 mod recover;
 mod rooms;
 mod sheets;
+#[cfg(feature = "faults")]
+mod simulation;
 mod simulator;
 mod store;
 mod templates;

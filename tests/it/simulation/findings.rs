@@ -1,0 +1,118 @@
+//! What must hold at the end of a run, whatever happened in it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use jiff::civil::time;
+use jiff::tz::TimeZone;
+use outreachd::domain::ids::MessageId;
+use outreachd::simulator::measure::worst_sliding_second;
+use outreachd::store::engine::{Args, Engine as _};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::ledger::Simulated;
+use super::script::LIMIT;
+use super::world::World;
+
+/// No send may be later than this after an opt-out is on record.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What the outside knows of a run.
+#[derive(Debug, Default)]
+pub(super) struct Story {
+    pub(super) published: BTreeSet<String>,
+    /// Numbers that said stop, and when that was on record.
+    pub(super) stopped: HashMap<String, Instant>,
+    pub(super) kills: u64,
+    /// Something was left to do.
+    pub(super) restless: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) faults: Vec<String>,
+    pub(super) sent: u64,
+    pub(super) unknown: u64,
+    pub(super) kills: u64,
+    pub(super) seconds: u64,
+}
+
+/// Looks at the ledger and at what has arrived.
+pub(super) async fn look(world: &World, ledger: &Simulated, story: &Story) -> Findings {
+    let hits = world.state().hits.clone();
+    let mut found = Findings { kills: story.kills, seconds: world.seconds(), ..Findings::default() };
+    let mut fault = |holds: bool, text: String| {
+        if !holds {
+            found.faults.push(text);
+        }
+    };
+    let ask = async |sql: &'static str| -> Vec<SqliteRow> { ledger.read(sql, Args::none()).await.unwrap() };
+
+    // I1.
+    let rows = ask(
+        "SELECT k.job_id, count(m.id) FROM job_keys k LEFT JOIN messages m ON m.id = k.message_id GROUP BY 1",
+    )
+    .await;
+    let kept: HashMap<String, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    for job in &story.published {
+        fault(kept.get(job) == Some(&1), format!("I1: {job} has {:?} messages", kept.get(job)));
+    }
+    fault(
+        kept.len() == story.published.len(),
+        format!("I1: {} keys of {}", kept.len(), story.published.len()),
+    );
+    let parked: i64 = ask("SELECT count(*) FROM parked").await[0].get(0);
+    fault(parked == 0, format!("I1: {parked} good bodies were parked"));
+
+    // I2.
+    fault(!story.restless, "I2: it never came to rest".to_owned());
+    let open = "SELECT count(*) FROM messages WHERE due_at IS NULL AND status NOT IN
+        ('sent', 'delivered', 'read', 'failed', 'suppressed', 'expired', 'cancelled', 'unknown')";
+    let stuck: i64 = ask(open).await[0].get(0);
+    fault(stuck == 0, format!("I2: {stuck} messages have no future"));
+
+    // I3: nothing twice, and what is on record as sent has arrived. I4: none without its attempt.
+    let mut arrived: HashMap<MessageId, usize> = HashMap::new();
+    for hit in &hits {
+        *arrived.entry(hit.key.message).or_default() += 1;
+        fault(hit.on_record, format!("I4: {} left without an attempt on record", hit.key.message));
+    }
+    for (message, count) in &arrived {
+        fault(*count == 1, format!("I3: {message} arrived {count} times"));
+    }
+    for row in ask("SELECT id, status, job_id FROM messages").await {
+        let (id, status, job): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+        let came = arrived.contains_key(&MessageId(Uuid::try_parse(&id).unwrap()));
+        match status.as_str() {
+            "sent" => {
+                found.sent += 1;
+                fault(came, format!("I3: {job} is sent on record and never arrived"));
+            }
+            "unknown" => found.unknown += 1,
+            other => fault(!came, format!("I3: {job} arrived and is {other}")),
+        }
+    }
+
+    // I5: opt-outs, quiet hours, the limit.
+    for hit in &hits {
+        let late = story.stopped.get(&hit.to).map(|at| hit.left.saturating_duration_since(*at));
+        fault(late.is_none_or(|late| late <= SOON), format!("I5: sent {late:?} after a stop"));
+        let local = world.at(hit.left).to_zoned(TimeZone::get("America/Chicago").unwrap()).time();
+        let open = local >= time(8, 0, 0, 0) && local < time(21, 0, 1, 0);
+        fault(open, format!("I5: sent at {local}, in quiet hours"));
+    }
+    let times: Vec<u64> =
+        hits.iter().map(|hit| u64::try_from(world.at(hit.left).as_microsecond()).unwrap()).collect();
+    let worst = worst_sliding_second(&times);
+    fault(worst <= LIMIT as usize, format!("I5: the limit of {LIMIT} was passed: {worst} in a second"));
+
+    // I6: what is told of a message rises by one.
+    let gaps = "SELECT count(*) FROM messages m WHERE m.seq <> (SELECT count(*) FROM events e WHERE e.message_id = m.id)";
+    let gaps: i64 = ask(gaps).await[0].get(0);
+    fault(gaps == 0, format!("I6: {gaps} messages count other events than they have"));
+    found
+}

@@ -1,0 +1,82 @@
+//! The corridor on a simulated clock: several workers over one ledger, with a broker and a provider that are a few lines
+//! each, and everything going wrong that can. One number gives what goes wrong and when, what comes in, and how long each
+//! call takes; minutes pass in seconds. Within one instant the machine still chooses whose turn it is.
+//!
+//! The ledger is the real one, over the engine for SQLite that keeps the contract of both databases.
+
+mod findings;
+mod ledger;
+mod outside;
+mod script;
+mod world;
+
+use std::time::Duration;
+
+use findings::Findings;
+use ledger::Plant;
+use outside::Habit;
+
+/// Runs one seed from its first job until nothing is left to do, and looks at what came of it.
+fn run(seed: u64, plant: Option<Plant>, habit: Habit) -> Findings {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let found = runtime.block_on(script::play(seed, plant, habit));
+    // What a worker that was killed still waits for never comes.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    found
+}
+
+#[test]
+fn whatever_goes_wrong_nothing_is_lost_or_sent_twice() {
+    for seed in 1..=3 {
+        let found = run(seed, None, Habit::Honest);
+        assert!(found.faults.is_empty(), "seed {seed}: {:#?}", found.faults);
+        assert!(found.sent > 100, "seed {seed} sent {} only", found.sent);
+    }
+}
+
+/// A run that finds nothing proves nothing where it could not have found anything.
+#[test]
+fn what_was_planted_is_found() {
+    let planted = [
+        (Some(Plant::new("INSERT INTO job_keys")), Habit::Honest, "I1"),
+        (Some(Plant::new("INSERT INTO attempts")), Habit::Honest, "I4"),
+        (Some(Plant::new("UPDATE rate_gate")), Habit::Honest, "I5: the limit"),
+        (None, Habit::SendsTwice, "I3"),
+        (None, Habit::ForgetsWhatItLost, "I3"),
+    ];
+    for (plant, habit, wanted) in planted {
+        let found = run(1, plant, habit);
+        assert!(
+            found.faults.iter().any(|fault| fault.starts_with(wanted)),
+            "{plant:?}, {habit:?} should be found as {wanted}: {:#?}",
+            found.faults
+        );
+    }
+}
+
+/// By `tests/simulation`, which says from which seed on and how many.
+#[test]
+#[ignore = "heavy: tests/simulation"]
+fn many_seeds() {
+    let asked = |name: &str, otherwise: u64| {
+        std::env::var(format!("OUTREACHD_TEST_SIMULATION_{name}")).map_or(otherwise, |n| n.parse().unwrap())
+    };
+    let (from, count) = (asked("FROM", 1), asked("SEEDS", 100));
+    let (mut bad, mut sent, mut unknown, mut kills, mut seconds) = (Vec::new(), 0, 0, 0, 0);
+    for seed in from..from + count {
+        let found = run(seed, None, Habit::Honest);
+        (sent, unknown) = (sent + found.sent, unknown + found.unknown);
+        (kills, seconds) = (kills + found.kills, seconds + found.seconds);
+        if !found.faults.is_empty() {
+            println!("seed {seed}: {:#?}", found.faults);
+            bad.push(seed);
+        }
+    }
+    println!(
+        "{}",
+        serde_json::json!({ "run": "simulation", "from": from, "seeds": count, "sent": sent, "unknown": unknown,
+            "kills": kills, "simulated_seconds": seconds, "seeds_with_faults": bad })
+    );
+    assert!(bad.is_empty(), "seeds {bad:?}");
+}
