@@ -43,7 +43,7 @@ mod witness;
 mod work;
 
 use std::collections::HashSet;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -82,6 +82,7 @@ pub struct Ledger<E> {
     sources: RwLock<HashSet<String>>,
     /// Keys that are known to stand in the rate gate.
     gate_keys: RwLock<HashSet<String>>,
+    rounds: Mutex<work::Rounds>,
 }
 
 /// An event whose message's `seq` was raised to this number; 0 where it belongs to none.
@@ -104,6 +105,7 @@ impl<E: Engine> Ledger<E> {
             lines: RwLock::default(),
             sources: RwLock::default(),
             gate_keys: RwLock::default(),
+            rounds: Mutex::default(),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Work items: opened with what causes them or when a deadline passes, told, claimed, closed. A round may run in several
 //! workers at once: each row is taken by one of them, and a message or a hold calls people once for one thing.
 
-use jiff::Timestamp;
+use std::sync::{MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::read::Query;
@@ -44,11 +46,13 @@ const UNACKNOWLEDGED: &str = concat!(
     " FROM messages m WHERE m.ack_by <= now() ORDER BY m.ack_by LIMIT $1 {skip locked}"
 );
 
+/// What has become unknown since `$3`: all from before has its item, or needs none.
 const UNKNOWN: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    " FROM messages m WHERE m.status = 'unknown' AND m.changed_at <= now() - $2 * {us} AND NOT m.test ",
-    "AND NOT EXISTS (SELECT 1 FROM work_items w WHERE w.message_id = m.id AND w.kind = 'outcome_unknown') ",
+    " FROM messages m WHERE m.status = 'unknown' AND m.changed_at <= now() - $2 * {us} AND m.changed_at > $3 AND NOT m.test ",
+    "AND NOT EXISTS (SELECT 1 FROM work_items w WHERE w.message_id = m.id AND w.kind = 'outcome_unknown' ",
+    "AND w.reply_id IS NULL) ",
     "LIMIT $1 {skip locked}"
 );
 
@@ -59,10 +63,14 @@ SELECT m.id FROM work_items m
 WHERE m.closed_at IS NULL AND m.claimed_at IS NULL AND m.alerts = 1 AND m.due_at <= now()
 ORDER BY m.due_at LIMIT $1 {skip locked}";
 
-/// Whose message has come so far that nobody need look after it.
+/// Those that are looked at next: thousands may be open, and nothing has become of most of them.
+const NEXT: &str = "
+SELECT kind, id FROM work_items WHERE closed_at IS NULL AND (kind, id) > ($2, $3) ORDER BY kind, id LIMIT $1";
+
+/// Of these, whose message has come so far that nobody need look after it.
 const RESOLVED: &str = concat!(
     "SELECT m.id FROM work_items m JOIN messages x ON x.id = m.message_id
-WHERE m.closed_at IS NULL AND m.alerts > 0 AND m.reply_id IS NULL AND (x.status = 'read'
+WHERE m.id = ANY($1) AND m.closed_at IS NULL AND m.alerts > 0 AND m.reply_id IS NULL AND (x.status = 'read'
     OR (x.status = 'delivered' AND x.due_at IS NULL AND m.kind <> 'came_back' AND NOT (m.kind = 'unacknowledged' AND ",
     asks!("x.id"),
     "))
@@ -71,8 +79,26 @@ WHERE m.closed_at IS NULL AND m.alerts > 0 AND m.reply_id IS NULL AND (x.status 
     OR (m.kind = 'unacknowledged' AND x.status = 'cancelled')
     OR (m.kind = 'outcome_unknown' AND x.status <> 'unknown'
         AND NOT (x.status = 'sent' AND COALESCE(x.reason, '') = 'outcome_unknown')))
-LIMIT $1 {skip locked}"
+{skip locked}"
 );
+
+/// How far the rounds of housekeeping have come, so that each looks at what is new or next, and not at all there is.
+#[derive(Debug)]
+pub(super) struct Rounds {
+    /// The kind and the id of the open item that was looked at last.
+    item: (String, Uuid),
+    /// What had become unknown by then needs no item any more.
+    unknown: Timestamp,
+}
+
+impl Default for Rounds {
+    fn default() -> Self {
+        Self { item: (String::new(), Uuid::nil()), unknown: Timestamp::UNIX_EPOCH }
+    }
+}
+
+/// A transaction that moved a message is seen by everybody within this time.
+const SEEN: SignedDuration = SignedDuration::from_mins(5);
 
 /// An item that is about to be opened.
 #[derive(Clone, Copy, Debug)]
@@ -176,9 +202,15 @@ impl<E: Engine> Ledger<E> {
         };
         self.tell(&mut tx, WorkEvent::Opened, &swept.opened, now).await?;
         self.tell(&mut tx, WorkEvent::Overdue, &swept.overdue, now).await?;
-        swept.resolved = Self::close(&mut tx, RESOLVED, limit).await?;
+        let (kind, id) = self.rounds().item.clone();
+        let next = E::run(&mut tx, NEXT, args![limit, kind.as_str(), id]).await?;
+        let asked = next.iter().map(|row| row.id(1)).collect::<Result<Vec<Uuid>>>()?;
+        swept.resolved = Self::close(&mut tx, RESOLVED, asked).await?;
         self.tell(&mut tx, WorkEvent::Closed, &swept.resolved, now).await?;
         E::commit(tx).await?;
+        let last = next.last().filter(|_| next.len() as i64 == limit);
+        let last = last.map(|row| Ok((row.text(0)?.to_owned(), row.id(1)?))).transpose()?;
+        self.rounds().item = last.unwrap_or_else(|| Rounds::default().item);
         Ok(swept)
     }
 
@@ -209,7 +241,12 @@ impl<E: Engine> Ledger<E> {
     }
 
     async fn open_unknown(&self, tx: &mut E::Tx, limit: i64) -> Result<()> {
-        let rows = E::run(tx, UNKNOWN, args![limit, micros(self.rules.unknown_deadline)]).await?;
+        let (deadline, from) = (self.rules.unknown_deadline, self.rounds().unknown);
+        let rows = E::run(tx, UNKNOWN, args![limit, micros(deadline), from]).await?;
+        if rows.is_empty() {
+            let now = Self::now(tx).await?;
+            self.rounds().unknown = now.checked_sub(deadline + SEEN).unwrap_or(from).max(from);
+        }
         let lost = rows.iter().map(facts).collect::<Result<Vec<MessageFacts>>>()?;
         let items: Vec<NewItem<'_>> =
             lost.iter().map(|facts| NewItem::about(WorkKind::OutcomeUnknown, facts)).collect();
@@ -222,9 +259,13 @@ impl<E: Engine> Ledger<E> {
         E::run(tx, sql, args).await?.iter().map(work_item).collect()
     }
 
-    async fn close(tx: &mut E::Tx, which: &str, limit: i64) -> Result<Vec<WorkItem>> {
+    async fn close(tx: &mut E::Tx, which: &str, of: Vec<Uuid>) -> Result<Vec<WorkItem>> {
         let what = "closed_at = now(), closed_by = $2, outcome = $3";
-        Self::change(tx, what, which, args![limit, ITSELF, WorkOutcome::Resolved.as_str()]).await
+        Self::change(tx, what, which, args![of, ITSELF, WorkOutcome::Resolved.as_str()]).await
+    }
+
+    fn rounds(&self) -> MutexGuard<'_, Rounds> {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The hold has ended, and with it what people had to look after.

@@ -173,10 +173,11 @@ impl Rig {
         self.publish_keyed(keyed).await;
     }
 
-    /// The same with a routing key for each.
+    /// The same with a routing key for each. What the broker does not confirm, because it is being started again, is
+    /// published once more.
     pub(crate) async fn publish_keyed(&self, bodies: Vec<(String, Vec<u8>)>) {
         for (n, chunk) in bodies.chunks(1_000).enumerate() {
-            let outgoing: Vec<Outgoing> = chunk
+            let mut outgoing: Vec<Outgoing> = chunk
                 .iter()
                 .enumerate()
                 .map(|(m, (key, body))| Outgoing {
@@ -189,8 +190,15 @@ impl Rig {
                     correlation_id: Some(format!("c-{n}-{m}")),
                 })
                 .collect();
-            for answer in self.producer.publisher().publish(&outgoing).await {
-                answer.unwrap();
+            let end = Instant::now() + Duration::from_secs(60);
+            loop {
+                let mut answers = self.producer.publisher().publish(&outgoing).await.into_iter();
+                outgoing.retain(|_| answers.next().unwrap().is_err());
+                if outgoing.is_empty() {
+                    break;
+                }
+                assert!(Instant::now() < end, "the broker confirms nothing");
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
