@@ -236,23 +236,11 @@ impl Stage {
             }
             Step::Broker { crash } => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
-                let broker = self.rig.rabbitmq.as_mut().unwrap();
-                if crash {
-                    broker.crash()
-                } else {
-                    broker.stop()
-                }
-                broker.start_again().await;
+                self.rig.rabbitmq.as_mut().unwrap().restart(crash).await;
             }
             Step::Database { crash } => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
-                let database = self.rig.postgres.as_mut().unwrap();
-                if crash {
-                    database.crash()
-                } else {
-                    database.stop()
-                }
-                database.start_again().await;
+                self.rig.postgres.as_mut().unwrap().restart(crash).await;
             }
         }
         worker.assert_alive();

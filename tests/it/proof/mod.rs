@@ -15,7 +15,7 @@ mod orders;
 mod recover;
 mod restarts;
 pub(crate) mod rig;
-mod safety;
+pub(crate) mod safety;
 mod scale;
 mod short;
 mod side_by_side;

@@ -37,22 +37,10 @@ pub(crate) async fn restarts(name: &str, plan: Plan, times: usize, per_second: u
     let (mut broker, mut database) = (Vec::new(), Vec::new());
     for n in 0..times {
         tokio::time::sleep(BETWEEN).await;
-        let server = rig.rabbitmq.as_mut().unwrap();
-        if n % 2 == 0 {
-            server.stop()
-        } else {
-            server.crash()
-        }
-        server.start_again().await;
+        rig.rabbitmq.as_mut().unwrap().restart(n % 2 == 1).await;
         broker.push(next_job(&rig).await);
         tokio::time::sleep(BETWEEN).await;
-        let server = rig.postgres.as_mut().unwrap();
-        if n % 2 == 0 {
-            server.stop()
-        } else {
-            server.crash()
-        }
-        server.start_again().await;
+        rig.postgres.as_mut().unwrap().restart(n % 2 == 1).await;
         database.push(next_job(&rig).await);
         worker.assert_alive();
     }

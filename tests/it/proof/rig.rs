@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use outreachd::app;
 use outreachd::broker::{Broker, ExchangeRole, Outgoing, Prefix, declare};
 use outreachd::config::Config;
+use outreachd::domain::patient::Patient;
+use outreachd::domain::phone::Region;
+use outreachd::domain::reader::{Expect, ParseDefaults};
 use outreachd::simulator::{Receipts, Simulator, SimulatorConfig};
 use outreachd::store::Store;
 use serde_json::Value;
@@ -205,19 +208,8 @@ impl Rig {
 
     /// Writes these patients to the directory, by no worker.
     pub(crate) async fn know(&self, patients: &[Value]) {
-        use outreachd::domain::patient::Patient;
-        use outreachd::domain::phone::Region;
-        use outreachd::domain::reader::{Expect, ParseDefaults};
-        let defaults = ParseDefaults { source: None, region: Region::US, site_regions: Arc::default() };
         for chunk in patients.chunks(500) {
-            let parsed = chunk
-                .iter()
-                .map(|p| {
-                    let expect = Expect { id: None, updated_at: true };
-                    Patient::parse(p.to_string().as_bytes(), &defaults, expect).unwrap()
-                })
-                .collect();
-            self.store.upsert_patients(parsed).await.unwrap();
+            self.store.upsert_patients(chunk.iter().map(parsed).collect()).await.unwrap();
         }
     }
 
@@ -246,6 +238,12 @@ impl Rig {
         let told = "SELECT -count(*) FROM outbox";
         self.until("an empty outbox", told, 0, limit).await;
     }
+}
+
+/// A patient as an upsert brings them.
+pub(crate) fn parsed(body: &Value) -> Patient {
+    let defaults = ParseDefaults { source: None, region: Region::US, site_regions: Arc::default() };
+    Patient::parse(body.to_string().as_bytes(), &defaults, Expect { id: None, updated_at: true }).unwrap()
 }
 
 /// fsync as in production; nothing else is changed but what must be.

@@ -20,13 +20,14 @@ use crate::support::house::{job, patient};
 /// No send may be later than this after the commit of an opt-out.
 const SOON: i64 = 1_000_000;
 
-fn stop(n: usize) -> AddressConsent {
+/// The n-th patient says stop.
+pub(crate) fn stop(n: usize, at: Timestamp) -> AddressConsent {
     AddressConsent {
         channel: Channel::Sms,
         address: Phi::new(phone(n)),
         purpose: None,
         granted: false,
-        at: Timestamp::now(),
+        at,
         source: ConsentSource::Patient,
         by: None,
         evidence: Some("STOP".to_owned()),
@@ -50,7 +51,7 @@ pub(crate) async fn stops(name: &str, plan: Plan, jobs: usize) {
     // By address, each with the moment after its commit.
     let mut stopped: HashMap<TextDigest, i64> = HashMap::new();
     for n in 0..10 {
-        rig.store.record_address_consents(&[stop(n)]).await.unwrap();
+        rig.store.record_address_consents(&[stop(n, Timestamp::now())]).await.unwrap();
         stopped.insert(TextDigest::of(phone(n).as_bytes()), now_us());
     }
     for n in 10..20 {
@@ -108,7 +109,7 @@ pub(crate) async fn stop_stands(name: &str, plan: Plan) {
     let mut own = patient("P2", "sms", &phone(2));
     own["consents"] = consent(false, "2026-11-21T08:00:00Z", "patient");
     rig.know(&[patient("P1", "sms", &phone(1)), own, patient("P3", "sms", &phone(3))]).await;
-    rig.store.record_address_consents(&[stop(1)]).await.unwrap();
+    rig.store.record_address_consents(&[stop(1, Timestamp::now())]).await.unwrap();
 
     let older = |id: &str, n: usize| -> Value {
         let mut older = patient(id, "sms", &phone(n));

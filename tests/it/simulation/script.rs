@@ -4,22 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use outreachd::app;
 use outreachd::callback::Courier;
 use outreachd::config::Config;
 use outreachd::config::provider::{BreakerSettings, Limit, Period};
 use outreachd::dispatch::{Carrier, Dispatcher, Parts, Setting};
 use outreachd::domain::ids::{ProviderName, WorkerId};
-use outreachd::domain::patient::{ConsentSource, Patient};
-use outreachd::domain::phi::Phi;
-use outreachd::domain::phone::Region;
-use outreachd::domain::reader::{Expect, ParseDefaults};
-use outreachd::domain::words::Channel;
 use outreachd::intake::{Gatekeeper, Intake};
 use outreachd::store::Store;
 use outreachd::store::engine::{Args, Engine as _};
-use outreachd::store::rows::AddressConsent;
 use outreachd::store::sqlite::SqliteEngine;
 use outreachd::telemetry;
 use outreachd::template::SharedCatalogue;
@@ -32,6 +25,9 @@ use super::findings::{Findings, Story, look};
 use super::ledger::{Plant, Simulated, Turn, Wire};
 use super::outside::{Habit, Outside, consume};
 use super::world::{Delivery, Life, World};
+use crate::proof::drain::phone;
+use crate::proof::rig::parsed;
+use crate::proof::safety::stop;
 use crate::support::house::{job, patient};
 
 /// Messages in a run, one a patient, and how long things go wrong.
@@ -263,28 +259,6 @@ impl Stage {
 
 fn fresh(body: &Value) -> Delivery {
     Delivery { body: body.to_string().into_bytes(), redelivered: false }
-}
-
-pub(super) fn phone(n: usize) -> String {
-    format!("+1312{:07}", 5_550_000 + n)
-}
-
-fn parsed(body: &Value) -> Patient {
-    let defaults = ParseDefaults { source: None, region: Region::US, site_regions: Arc::default() };
-    Patient::parse(body.to_string().as_bytes(), &defaults, Expect { id: None, updated_at: true }).unwrap()
-}
-
-fn stop(n: usize, at: Timestamp) -> AddressConsent {
-    AddressConsent {
-        channel: Channel::Sms,
-        address: Phi::new(phone(n)),
-        purpose: None,
-        granted: false,
-        at,
-        source: ConsentSource::Patient,
-        by: None,
-        evidence: Some("STOP".to_owned()),
-    }
 }
 
 /// Nobody counts here, and leases of the dead are soon taken over.

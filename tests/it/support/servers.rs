@@ -46,6 +46,16 @@ impl Postgres {
         self.0.signal_and_wait("KILL");
     }
 
+    /// Ends it, in good order or not, and starts it again.
+    pub(crate) async fn restart(&mut self, crash: bool) {
+        if crash {
+            self.crash();
+        } else {
+            self.stop();
+        }
+        self.start_again().await;
+    }
+
     /// Starts it again with its data on the same port.
     pub(crate) async fn start_again(&mut self) {
         self.0.spawn();
@@ -108,6 +118,16 @@ impl RabbitMq {
     /// Kills it as a power cut would kill the process.
     pub(crate) fn crash(&mut self) {
         self.0.signal_and_wait("KILL");
+    }
+
+    /// Ends it, in good order or not, and starts it again.
+    pub(crate) async fn restart(&mut self, crash: bool) {
+        if crash {
+            self.crash();
+        } else {
+            self.stop();
+        }
+        self.start_again().await;
     }
 
     /// Starts it again with its data on the same port; returns once the port is open.
