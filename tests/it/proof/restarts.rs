@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::auditor::{Evidence, audit};
 use super::drain::{SOURCE, phone, reminder, round, sync_ms};
-use super::rig::{Plan, Rig};
+use super::rig::{Plan, Rig, publish_until_confirmed};
 use crate::support::house::patient;
 
 /// How many patients the jobs are for.
@@ -111,21 +111,13 @@ impl Producer {
 }
 
 async fn bring(broker: Broker, batch: usize, ended: Arc<AtomicBool>) -> Vec<String> {
-    let (mut confirmed, mut next, mut waits) = (Vec::new(), 0, Vec::new());
-    while !ended.load(Ordering::Relaxed) || !waits.is_empty() {
-        if waits.is_empty() {
-            waits = (next..next + batch).map(outgoing).collect();
-            next += batch;
-        }
-        let answers = broker.publisher().publish(&waits).await;
-        let mut answers = answers.into_iter();
-        waits.retain(|one| {
-            let taken = answers.next().unwrap().is_ok();
-            if taken {
-                confirmed.push(one.message_id.clone());
-            }
-            !taken
-        });
+    let mut confirmed = Vec::new();
+    while !ended.load(Ordering::Relaxed) {
+        let next = confirmed.len()..confirmed.len() + batch;
+        let jobs: Vec<Outgoing> = next.map(outgoing).collect();
+        let ids: Vec<String> = jobs.iter().map(|job| job.message_id.clone()).collect();
+        publish_until_confirmed(&broker, jobs).await;
+        confirmed.extend(ids);
         tokio::time::sleep(EACH).await;
     }
     confirmed

@@ -176,11 +176,10 @@ impl Rig {
         self.publish_keyed(keyed).await;
     }
 
-    /// The same with a routing key for each. What the broker does not confirm, because it is being started again, is
-    /// published once more.
+    /// The same with a routing key for each.
     pub(crate) async fn publish_keyed(&self, bodies: Vec<(String, Vec<u8>)>) {
         for (n, chunk) in bodies.chunks(1_000).enumerate() {
-            let mut outgoing: Vec<Outgoing> = chunk
+            let outgoing: Vec<Outgoing> = chunk
                 .iter()
                 .enumerate()
                 .map(|(m, (key, body))| Outgoing {
@@ -193,16 +192,7 @@ impl Rig {
                     correlation_id: Some(format!("c-{n}-{m}")),
                 })
                 .collect();
-            let end = Instant::now() + Duration::from_secs(60);
-            loop {
-                let mut answers = self.producer.publisher().publish(&outgoing).await.into_iter();
-                outgoing.retain(|_| answers.next().unwrap().is_err());
-                if outgoing.is_empty() {
-                    break;
-                }
-                assert!(Instant::now() < end, "the broker confirms nothing");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+            publish_until_confirmed(&self.producer, outgoing).await;
         }
     }
 
@@ -237,6 +227,20 @@ impl Rig {
         self.until("settled messages", settled, messages, limit).await;
         let told = "SELECT -count(*) FROM outbox";
         self.until("an empty outbox", told, 0, limit).await;
+    }
+}
+
+/// What the broker does not confirm, because it is being started again, is published once more.
+pub(crate) async fn publish_until_confirmed(producer: &Broker, mut outgoing: Vec<Outgoing>) {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let mut answers = producer.publisher().publish(&outgoing).await.into_iter();
+        outgoing.retain(|_| answers.next().unwrap().is_err());
+        if outgoing.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < end, "the broker confirms nothing");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
