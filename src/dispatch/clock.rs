@@ -1,7 +1,7 @@
 //! The database's clock, told by this machine's monotonic one.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +14,13 @@ const READINGS: usize = 64;
 /// shortest round trip counts: it is wrong by at most half of that.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
-    readings: Mutex<VecDeque<Reading>>,
+    readings: Mutex<Readings>,
+}
+
+#[derive(Debug, Default)]
+struct Readings {
+    recent: VecDeque<Reading>,
+    best: Option<Reading>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +34,12 @@ impl Clock {
     /// The database said `there` to a question that was asked at `asked` and answered at `answered`.
     pub(super) fn read(&self, asked: Instant, answered: Instant, there: Timestamp) {
         let round_trip = answered.saturating_duration_since(asked);
-        let mut readings = self.readings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if readings.len() == READINGS {
-            readings.pop_front();
+        let mut readings = self.lock();
+        if readings.recent.len() == READINGS {
+            readings.recent.pop_front();
         }
-        readings.push_back(Reading { round_trip, here: asked + round_trip / 2, there });
+        readings.recent.push_back(Reading { round_trip, here: asked + round_trip / 2, there });
+        readings.best = readings.recent.iter().copied().min_by_key(|r| r.round_trip);
     }
 
     /// The instant of this process at which the database's clock shows `there`; now, before the first reading.
@@ -64,8 +71,11 @@ impl Clock {
     }
 
     fn best(&self) -> Option<Reading> {
-        let readings = self.readings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        readings.iter().copied().min_by_key(|r| r.round_trip)
+        self.lock().best
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Readings> {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

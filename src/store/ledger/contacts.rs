@@ -20,7 +20,7 @@ use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, bytes, ids, micros};
 use crate::store::rows::{AddressConsent, MessageFacts, Settlement};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, words};
+use crate::store::{Result, StoreError, words};
 
 /// Who marks a contact, as the history of changes has it.
 const JUDGE: &str = "outreachd";
@@ -52,7 +52,6 @@ FROM {input} JOIN contact_faults f ON f.address_index = input.address_index";
 /// A failure that blames its address.
 struct Blamed {
     facts: MessageFacts,
-    attempt: Uuid,
     index: Vec<u8>,
     channel: Channel,
     failure: Failure,
@@ -148,7 +147,9 @@ impl<E: Engine> Ledger<E> {
         if rows.is_empty() {
             return Ok(0);
         }
-        let blamed = rows.iter().map(|row| self.blamed(row)).collect::<Result<Vec<Blamed>>>()?;
+        let judged = rows.iter().map(|row| row.id(14)).collect::<Result<Vec<Uuid>>>()?;
+        let blamed: Vec<Blamed> =
+            rows.iter().zip(&judged).filter_map(|(row, of)| self.judgeable(row, *of)).collect();
         let now = Self::now(&mut tx).await?;
         let history = Self::history(&mut tx, &blamed).await?;
         let mut given_up = 0;
@@ -158,7 +159,6 @@ impl<E: Engine> Ledger<E> {
                 given_up += u32::from(self.give_up(&mut tx, one, now).await?);
             }
         }
-        let judged: Vec<Uuid> = blamed.iter().map(|one| one.attempt).collect();
         E::run(
             &mut tx,
             "UPDATE contact_faults SET judged_at = now() WHERE attempt_id = ANY($1)",
@@ -171,10 +171,15 @@ impl<E: Engine> Ledger<E> {
         Ok(given_up)
     }
 
+    /// What can be read of a failure. One that cannot proves nothing, and keeps no other from being judged.
+    fn judgeable(&self, row: &E::Row, attempt: Uuid) -> Option<Blamed> {
+        let unread = |error: &StoreError| tracing::error!(%attempt, %error, "what failed cannot be read, and is not judged");
+        self.blamed(row).inspect_err(unread).ok()
+    }
+
     fn blamed(&self, row: &E::Row) -> Result<Blamed> {
         let mut blamed = Blamed {
             facts: facts(row)?,
-            attempt: row.id(14)?,
             index: row.bytes(15)?.to_vec(),
             channel: row.word(16, Channel::from_word)?,
             failure: row.word(17, Failure::from_word)?,
@@ -210,11 +215,14 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// Marks the contact where it stands, the patient's or their proxy's; keeps and tells the change. False: it is marked
-    /// already, or has gone from the record.
+    /// already, or has gone from the record, or that cannot be read.
     async fn give_up(&self, tx: &mut E::Tx, one: &Blamed, now: Timestamp) -> Result<bool> {
         let code = one.code.as_deref().unwrap_or("none");
         let evidence = format!("{}, code {code}, message {}", one.failure, one.facts.id);
-        let records = self.records(tx, one).await?;
+        let records = match self.records(tx, one).await {
+            Err(StoreError::Data(_)) => return Ok(false),
+            read => read?,
+        };
         let holder = records.iter().filter_map(|patient| Some((patient, one.in_record(patient)?)));
         let holder = holder.min_by_key(|(_, status)| *status);
         match health::keeping(ContactStatus::Bad, holder.map(|(_, status)| status), one.brought) {

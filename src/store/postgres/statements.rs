@@ -203,8 +203,9 @@ pub(super) const STATEMENTS: Statements = Statements {
             h.in_previous + h.in_second + room.granted
         FROM held h, room",
 
-    // What is done by this very statement is still there in its snapshot, hence the last condition. A lease is renewed
-    // only when half of it is over. An array, so that the events are found by their key whatever the planner believes.
+    // What is done by this very statement is still there in its snapshot, hence the last condition; as a join, because of
+    // `NOT = ANY` each row is held against each of them. A lease is renewed only when half of it is over. An array, so
+    // that the events are found by their key whatever the planner believes.
     outbox: "
         WITH done AS (
             DELETE FROM outbox WHERE ord = ANY($2)
@@ -223,7 +224,8 @@ pub(super) const STATEMENTS: Statements = Statements {
         FROM events e
         WHERE e.ord = ANY (ARRAY(
             SELECT o.ord FROM outbox o
-            WHERE o.shard IN (SELECT shard FROM mine) AND NOT (o.ord = ANY($2))
+            WHERE o.shard IN (SELECT shard FROM mine)
+              AND NOT EXISTS (SELECT 1 FROM unnest($2::bigint[]) AS d(ord) WHERE d.ord = o.ord)
             ORDER BY o.ord LIMIT $3))
         ORDER BY e.ord",
 

@@ -319,7 +319,7 @@ fn providers(plan: &Plan, simulator: &Simulator, backup: Option<&Simulator>) -> 
             status_callback = "http://127.0.0.1:9/webhooks/{name}"
             limits = {limits:?}
             baa = true
-            max_in_flight = 400
+            max_in_flight = 1000
             {more}
             "#
         )

@@ -211,6 +211,7 @@ contract! {
         no_receipt_in_time_and_sent_is_final
         what_does_not_report_is_final_at_once
         a_contact_that_fails_again_is_given_up
+        what_cannot_be_read_keeps_no_other_contact_from_being_judged
         a_contact_that_jobs_bring_is_given_up_by_its_address
         what_arrives_wipes_the_slate
         receipts_and_answers_at_once_lose_nothing
@@ -338,6 +339,7 @@ contract! {
     work {
         a_plan_that_is_exhausted_calls_people
         an_urgent_message_that_nobody_acknowledges_calls_people
+        what_is_open_is_looked_at_in_turns
         an_outcome_that_stays_unknown_calls_people
         news_closes_what_was_unknown
         nobody_in_time_and_people_are_called_again

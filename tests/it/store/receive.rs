@@ -587,6 +587,30 @@ pub(super) async fn a_contact_that_fails_again_is_given_up(ledger: Ledger) {
     only_a_newer_record_that_says_so_makes_good(&ledger, async || contact(&ledger).await.0).await;
 }
 
+pub(super) async fn what_cannot_be_read_keeps_no_other_contact_from_being_judged(ledger: Ledger) {
+    let people = ["P1", "P2", "P3"];
+    ledger.upsert_patients(people.map(|id| patient(id, "2026-01-01T00:00:00Z")).to_vec()).await.unwrap();
+    for round in ["first", "again"] {
+        assert_eq!(ledger.judge_contacts(10).await.unwrap(), 0);
+        ledger.pass(seconds(2 * 3_600)).await;
+        for of in people {
+            let (hand, attempt) = ledger.begun(job(&format!("{round}-{of}")).patient(of)).await;
+            ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Awaits).await;
+            ledger.hear(hand.facts.id, GONE).await;
+        }
+    }
+    for cut in [
+        "UPDATE messages SET body = substr(body, 1, 2) WHERE job_id = 'again-P1'",
+        "UPDATE patients SET document = substr(document, 1, 2) WHERE id = 'P2'",
+    ] {
+        assert_eq!(ledger.execute(cut).await.unwrap(), 1);
+    }
+    assert_eq!(ledger.judge_contacts(10).await.unwrap(), 1);
+    assert_eq!(ledger.judge_contacts(10).await.unwrap(), 0);
+    let judged = ledger.patient(&patient_id("P3")).await.unwrap().unwrap();
+    assert_eq!(judged.contacts[0].status, ContactStatus::Bad);
+}
+
 /// Sends P1's record again and again; `status` is how the contact stands.
 async fn only_a_newer_record_that_says_so_makes_good(
     ledger: &Ledger,

@@ -108,6 +108,27 @@ pub(super) async fn an_urgent_message_that_nobody_acknowledges_calls_people(ledg
     assert_eq!(open(&ledger).await.len(), 2, "the unanswered one too");
 }
 
+pub(super) async fn what_is_open_is_looked_at_in_turns(ledger: Ledger) {
+    let deadline = ledger.now().await;
+    for n in 0..7 {
+        let name = format!("j{n}");
+        ledger.sent(Admission { ack_by: Some(deadline), ..job(&name).priority(Priority::Urgent) }).await;
+    }
+    while !ledger.sweep_work(3).await.unwrap().is_empty() {}
+    assert_eq!(open(&ledger).await.len(), 7);
+    // Wherever the round is, it comes to each of them.
+    for n in [6, 0, 3] {
+        let read = format!("UPDATE messages SET status = 'read' WHERE job_id = 'j{n}'");
+        assert_eq!(ledger.execute(&read).await.unwrap(), 1);
+        let mut resolved = 0;
+        for _ in 0..3 {
+            resolved += ledger.sweep_work(3).await.unwrap().resolved.len();
+        }
+        assert_eq!(resolved, 1, "j{n}");
+    }
+    assert_eq!(open(&ledger).await.len(), 4);
+}
+
 pub(super) async fn an_outcome_that_stays_unknown_calls_people(ledger: Ledger) {
     let (hand, attempt) = ledger.begun(job("a")).await;
     ledger.settle_one(&hand, attempt, AttemptStatus::Unknown, Then::Unknown).await;
