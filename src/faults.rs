@@ -12,6 +12,7 @@ pub const POINTS: &[(&str, &str)] = &[
     ("admitted", "jobs are on record and not acknowledged"),
     ("claimed", "due messages are leased and not planned"),
     ("begun", "attempts are on record and no byte has left"),
+    ("on_the_wire", "a request is under way and no answer has come"),
     ("answered", "the provider has answered and the ledger has not heard of it"),
     ("settled", "results are on record and no event was told"),
     ("told", "events are confirmed and not marked"),
@@ -36,6 +37,25 @@ pub(crate) fn reach(point: &str) {
     {
         std::process::abort();
     }
+}
+
+/// Does the work, and comes to the point in the midst of it, once it has to wait for others.
+#[cfg(feature = "faults")]
+pub(crate) async fn amid<F: Future>(point: &str, work: F) -> F::Output {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        // What the work has handed to other tasks goes on meanwhile.
+        () = tokio::task::yield_now() => reach(point),
+    }
+    work.await
+}
+
+/// The work, and nothing else.
+#[cfg(not(feature = "faults"))]
+pub(crate) fn amid<F: Future>(_: &str, work: F) -> F {
+    work
 }
 
 /// A point at which the fault suite may end the process; nothing without the feature `faults`.

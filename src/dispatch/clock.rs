@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 /// How many readings the mapping rests on.
 const READINGS: usize = 64;
+/// Two clocks that nobody sets drift apart by no more than this between two readings.
+const DRIFT: Duration = Duration::from_millis(2);
 
 /// Maps instants of the database to instants of this process and back. Of the recent readings, the one with the
 /// shortest round trip counts: it is wrong by at most half of that.
@@ -30,15 +32,42 @@ struct Reading {
     there: Timestamp,
 }
 
+impl Reading {
+    /// What the database's clock showed, or will show, at that instant.
+    fn at(&self, here: Instant) -> Timestamp {
+        let (later, far) = match here.checked_duration_since(self.here) {
+            Some(far) => (true, far),
+            None => (false, self.here.saturating_duration_since(here)),
+        };
+        let far = SignedDuration::try_from(far).unwrap_or_default();
+        let at = if later { self.there.checked_add(far) } else { self.there.checked_sub(far) };
+        at.unwrap_or(self.there)
+    }
+
+    /// Whether both can be right: each is wrong by half of its round trip at most.
+    fn agrees_with(&self, other: &Self) -> bool {
+        let apart = other.there.duration_since(self.at(other.here)).unsigned_abs();
+        apart <= (self.round_trip + other.round_trip) / 2 + DRIFT
+    }
+}
+
 impl Clock {
-    /// The database said `there` to a question that was asked at `asked` and answered at `answered`.
+    /// The database said `there` to a question that was asked at `asked` and answered at `answered`. What cannot be true of
+    /// the same clock shows that it was set: what was read before is forgotten.
     pub(super) fn read(&self, asked: Instant, answered: Instant, there: Timestamp) {
         let round_trip = answered.saturating_duration_since(asked);
+        let reading = Reading { round_trip, here: asked + round_trip / 2, there };
         let mut readings = self.lock();
+        if let Some(best) = readings.best.filter(|best| !best.agrees_with(&reading)) {
+            if reading.here < best.here {
+                return;
+            }
+            readings.recent.clear();
+        }
         if readings.recent.len() == READINGS {
             readings.recent.pop_front();
         }
-        readings.recent.push_back(Reading { round_trip, here: asked + round_trip / 2, there });
+        readings.recent.push_back(reading);
         readings.best = readings.recent.iter().copied().min_by_key(|r| r.round_trip);
     }
 
@@ -60,14 +89,7 @@ impl Clock {
     /// What the database's clock shows at `here`.
     #[must_use]
     pub(super) fn timestamp(&self, here: Instant) -> Timestamp {
-        let Some(best) = self.best() else { return Timestamp::UNIX_EPOCH };
-        let (later, far) = match here.checked_duration_since(best.here) {
-            Some(far) => (true, far),
-            None => (false, best.here.saturating_duration_since(here)),
-        };
-        let far = SignedDuration::try_from(far).unwrap_or_default();
-        let at = if later { best.there.checked_add(far) } else { best.there.checked_sub(far) };
-        at.unwrap_or(best.there)
+        self.best().map_or(Timestamp::UNIX_EPOCH, |best| best.at(here))
     }
 
     fn best(&self) -> Option<Reading> {
@@ -95,5 +117,23 @@ mod tests {
         assert_eq!(mapped, start + Duration::from_millis(1));
         assert_eq!(clock.timestamp(mapped + Duration::from_secs(5)), Timestamp::from_second(1_005).unwrap());
         assert_eq!(clock.timestamp(mapped - Duration::from_secs(5)), Timestamp::from_second(995).unwrap());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_believed_at_once() {
+        let clock = Clock::default();
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let read = |at: u64, took: u64, second: i64| {
+            clock.read(start + ms(at), start + ms(at + took), Timestamp::from_second(second).unwrap());
+        };
+        read(0, 2, 1_000);
+        // An hour back, by an answer that took longer.
+        read(10_000, 20, 1_000 + 10 - 3_600);
+        let set = Timestamp::from_second(1_000 - 3_600 + 10).unwrap();
+        assert_eq!(clock.timestamp(start + ms(10_010)), set);
+        // What was asked before it was set, and is told only now, changes nothing.
+        read(5_000, 2, 1_005);
+        assert_eq!(clock.timestamp(start + ms(10_010)), set);
     }
 }

@@ -62,9 +62,12 @@ impl Intake {
 fn refusal(message: &MessageRow, accept_duplicate: bool) -> Option<Problem> {
     use MessageStatus as Status;
     let refuse = |field: &str, reason, rule: &str, cure: &str| Some(Problem::new(field, reason, rule, cure));
+    let anew = "enqueue a new job with its data";
+    if message.unread {
+        return refuse("", Reason::Malformed, "its text cannot be read", anew);
+    }
     if message.body.is_erased() {
-        let cure = "enqueue a new job with its data";
-        return refuse("", Reason::TooLate, "its text was erased, or cannot be read", cure);
+        return refuse("", Reason::TooLate, "its text was erased", anew);
     }
     match message.status {
         Status::Failed | Status::Suppressed | Status::Cancelled | Status::Expired => None,

@@ -97,7 +97,8 @@ pub(super) async fn exchange(request: RequestBuilder) -> Result<Answer, SendErro
 
 /// The same, for an answer of up to `limit` bytes.
 pub(super) async fn exchange_up_to(request: RequestBuilder, limit: usize) -> Result<Answer, SendError> {
-    let mut response = request.send().await.map_err(|error| not_answered(&error))?;
+    let sent = crate::faults::amid("on_the_wire", request.send()).await;
+    let mut response = sent.map_err(|error| not_answered(&error))?;
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
     // The status is the answer. A body that breaks off takes the details with it, not the meaning.

@@ -239,13 +239,20 @@ fn message((row, attempts): &(MessageRow, Vec<AttemptRow>)) -> Value {
             })
         })
         .collect();
+    // Whoever asks what is known of them must not hear that nothing is, where it only cannot be read.
+    let text = match (row.unread, row.body.is_erased()) {
+        (true, _) => "cannot be read",
+        (false, true) => "erased",
+        (false, false) => "kept",
+    };
+    let job = Some(&row.body).filter(|body| !body.is_erased());
     let explanation: Option<Value> =
         row.explanation.as_deref().and_then(|text| serde_json::from_str(text).ok());
     json!({
         "id": facts.id, "source": facts.source, "job_id": facts.job_id, "template": facts.template,
         "purpose": facts.purpose, "about": facts.about, "site": facts.site, "campaign_id": facts.campaign_id,
         "status": row.status, "reason": row.reason, "accepted_at": row.accepted_at, "changed_at": row.changed_at,
-        "expires_at": row.expires_at, "copy_of": row.copy_of, "job": row.body, "explanation": explanation,
+        "expires_at": row.expires_at, "copy_of": row.copy_of, "text": text, "job": job, "explanation": explanation,
         "attempts": attempts,
     })
 }

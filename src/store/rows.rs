@@ -750,8 +750,11 @@ pub struct MessageRow {
     pub held_by: Option<HoldId>,
     #[serde(skip)]
     pub explanation: Option<String>,
+    /// What stands for it in `body` is that of an erased one, where it cannot be read.
     #[serde(skip)]
     pub body: JobBody,
+    #[serde(skip)]
+    pub unread: bool,
 }
 
 impl MessageRow {

@@ -23,6 +23,14 @@ macro_rules! attempt_rises {
     };
 }
 
+/// Whether what was held until an instant is free: that is past, or so far ahead that it was noted before the clock was
+/// set back. Nothing of this kind is held for longer than a minute.
+macro_rules! is_free {
+    ($until:literal) => {
+        concat!("(", $until, " IS NULL OR ", $until, " < now() OR ", $until, " > now() + 120000000 * {us})")
+    };
+}
+
 /// The reason of the tombstone that stands for a message; a manual retry has none.
 macro_rules! tombstone {
     ($row:literal) => {
@@ -429,7 +437,7 @@ macro_rules! claimed {
 
 pub(super) use {
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_waited_for_no_longer, may_begin,
-    may_join, next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises,
-    sent_again, settled, tombstone, within_caps,
+    decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_free, is_waited_for_no_longer,
+    may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told, result_leaves_open,
+    result_raises, sent_again, settled, tombstone, within_caps,
 };

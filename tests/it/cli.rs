@@ -131,6 +131,32 @@ async fn what_migrate_prepares_check_finds_well() {
     assert!(shown.contains("[safety]") && !shown.contains(&password(&office)), "{shown}");
 }
 
+#[tokio::test]
+async fn a_migration_that_is_killed_anywhere_goes_on() {
+    let (server, file) = (Office::open().await, Office::open().await);
+    let toml = std::fs::read_to_string(file.config()).unwrap();
+    let embedded = format!("sqlite:{}/outreachd.db", file.folder.path().display());
+    std::fs::write(file.config(), toml.replace(&file.database.url(), &embedded)).unwrap();
+    for office in [&server, &file] {
+        let mut killed = 0;
+        for step in 1_u32.. {
+            let mut migration = office.command(&["migrate"]).stdout(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(15) * step);
+            if migration.try_wait().unwrap().is_some_and(|status| status.success()) {
+                break;
+            }
+            migration.kill().unwrap();
+            migration.wait().unwrap();
+            killed += 1;
+        }
+        assert!(killed > 2, "it came to its end {killed} kills later");
+        office.run(&["migrate"]).good();
+        let report = office.run(&["check"]).out;
+        assert!(!report.contains("outreachd migrate"), "{report}");
+        office.run(&["messages", "list"]).good();
+    }
+}
+
 fn password(office: &Office) -> String {
     let url = office.database.url();
     url.split([':', '@']).nth(2).unwrap().to_owned()

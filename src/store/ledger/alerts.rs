@@ -13,7 +13,7 @@ use crate::policy::watch::OUTGROWN;
 use crate::store::alerts::{AlertAnswer, Alerts, Behind, Vitals};
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, ints, maybe_texts, micros, texts, times};
-use crate::store::{Result, StoreError};
+use crate::store::{Result, StoreError, words};
 
 /// So far back outcomes are looked at ...
 const OUTCOMES: SignedDuration = SignedDuration::from_mins(30);
@@ -114,8 +114,11 @@ impl<E: Engine> Ledger<E> {
     }
 
     async fn lease_watch(&self, worker: WorkerId, lease: SignedDuration) -> Result<bool> {
-        let sql = "UPDATE alert_watch SET worker = $1, until = now() + $2 * {us}
-            WHERE worker IS NULL OR worker = $1 OR until < now() RETURNING until";
+        let sql = concat!(
+            "UPDATE alert_watch SET worker = $1, until = now() + $2 * {us} WHERE worker = $1 OR ",
+            words::is_free!("until"),
+            " RETURNING until"
+        );
         Ok(!self.engine.write(sql, args![worker.0, micros(lease)]).await?.is_empty())
     }
 

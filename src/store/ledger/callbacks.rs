@@ -15,7 +15,6 @@ use uuid::Uuid;
 use super::Ledger;
 use super::read::Query;
 use crate::domain::ids::{EventId, MessageId, SourceName};
-use crate::store::Result;
 use crate::store::callbacks::{
     CallbackAsk, CallbackCount, CallbackFilter, CallbackRound, CallbackRow, CallbackState, CallbacksClaimed,
     DueCallback,
@@ -23,6 +22,7 @@ use crate::store::callbacks::{
 use crate::store::columns::Columns;
 use crate::store::emit::NewEvent;
 use crate::store::engine::{Args, Engine, args, flags, ids, micros, texts, times};
+use crate::store::{Result, words};
 
 /// For so long a worker has a receiver to itself; a round is over well before.
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
@@ -37,11 +37,14 @@ WHERE c.source = $1 AND c.dead_at IS NULL AND c.due_at <= now()
 ORDER BY c.tries, c.ord LIMIT $2";
 
 /// A worker that is silent has left its round; that we ask again means that ours is over.
-const TAKE: &str = "
-UPDATE callback_sources SET owner = $2, until = now() + $3 * {us}
-WHERE source = $1 AND (until IS NULL OR until < now() OR owner = $2 OR EXISTS (
+const TAKE: &str = concat!(
+    "UPDATE callback_sources SET owner = $2, until = now() + $3 * {us}
+WHERE source = $1 AND (",
+    words::is_free!("until"),
+    " OR owner = $2 OR EXISTS (
     SELECT 1 FROM workers w WHERE w.id = callback_sources.owner AND w.seen_at < now() - $4 * {us}))
-RETURNING failures, now()";
+RETURNING failures, now()"
+);
 
 impl<E: Engine> Ledger<E> {
     /// Whether an event is told by HTTP too: by whose callback.

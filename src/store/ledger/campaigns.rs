@@ -20,7 +20,7 @@ use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, ids, micros, times};
 use crate::store::rows::{Hold, HoldScope, OnRelease};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, StoreError};
+use crate::store::{Result, StoreError, words};
 
 /// How long a campaign belongs to a worker that does not come back.
 const LEASE: SignedDuration = SignedDuration::from_secs(2);
@@ -37,8 +37,11 @@ const ROW: &str = "plan, state, reason, created_by, created_at, changed_at, star
     hold_id, now(), changed_by, id, approved_texts";
 
 /// Campaigns for which there may be something to do.
-const OPEN: &str = "(state IN ('running', 'canary_hold') OR (state = 'cancelled' AND hold_id IS NOT NULL))
-    AND (lease_until IS NULL OR lease_until < now() OR lease_owner = $1)";
+const OPEN: &str = concat!(
+    "(state IN ('running', 'canary_hold') OR (state = 'cancelled' AND hold_id IS NOT NULL)) AND (",
+    words::is_free!("lease_until"),
+    " OR lease_owner = $1)"
+);
 
 /// Who has changed a campaign, with one more; a name a line.
 pub(super) fn with_hand(known: &[String], by: &str) -> String {

@@ -117,18 +117,20 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// A lease that has ended, or whose worker was silent for too long, is anybody's. Whether an attempt had begun
-    /// decides: not begun is safe to send, begun is unknown.
+    /// decides: not begun is safe to send, begun is unknown. Who was seen later than now has said nothing since the clock
+    /// was set back.
     pub(super) async fn take_over_leases(&self, limit: u32) -> Result<TakenOver> {
         let mut tx = self.engine.begin().await?;
         let now = Self::now(&mut tx).await?;
         let silent = now.checked_sub(self.timings.stale).unwrap_or(Timestamp::MIN);
+        let early = now.checked_add(self.timings.stale).unwrap_or(Timestamp::MAX);
         let rows = E::run(
             &mut tx,
             "SELECT m.id FROM messages m
-             WHERE m.lease_until IS NOT NULL AND (m.lease_until < now()
-                 OR NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = m.lease_owner AND w.seen_at > $2))
+             WHERE m.lease_until IS NOT NULL AND (m.lease_until < now() OR NOT EXISTS (
+                 SELECT 1 FROM workers w WHERE w.id = m.lease_owner AND w.seen_at > $2 AND w.seen_at < $3))
              LIMIT $1 {skip locked}",
-            args![i64::from(limit), silent],
+            args![i64::from(limit), silent, early],
         )
         .await?;
         let all = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;

@@ -182,7 +182,7 @@ impl<E: Engine> Ledger<E> {
 
     fn message_row(&self, row: &E::Row) -> Result<MessageRow> {
         // What cannot be read hides nothing else of it, nor the other rows of a page: whoever is to send it tells.
-        let body = self.job_body(row, 25).unwrap_or_else(|_| JobBody::erased());
+        let read = self.job_body(row, 25);
         Ok(MessageRow {
             facts: facts(row)?,
             status: row.word(14, MessageStatus::from_word)?,
@@ -197,7 +197,8 @@ impl<E: Engine> Ledger<E> {
             due_at: row.maybe_time(23)?,
             explanation: row.maybe_text(24)?.and_then(|text| self.explained(row, text).ok()),
             copy_of: row.maybe_id(27)?.map(MessageId),
-            body,
+            unread: read.is_err(),
+            body: read.unwrap_or_else(|_| JobBody::erased()),
             receipt_by: row.maybe_time(26)?,
             merged_into: row.maybe_id(28)?.map(MessageId),
             held_by: row.maybe_id(29)?.map(HoldId),

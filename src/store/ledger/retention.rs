@@ -8,10 +8,10 @@ use jiff::SignedDuration;
 use uuid::Uuid;
 
 use super::Ledger;
-use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, bytes, ids, micros};
 use crate::store::keeping::{Class, Erased, Expiry};
+use crate::store::{Result, words};
 
 /// How long a class belongs to a worker that does not come back.
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
@@ -92,8 +92,11 @@ impl<E: Engine> Ledger<E> {
         let mut tx = self.engine.begin().await?;
         let rows = E::run(
             &mut tx,
-            "UPDATE retention SET owner = $1, until = now() + $3 * {us}
-             WHERE class = $2 AND (until IS NULL OR until < now() OR owner = $1) RETURNING upto",
+            concat!(
+                "UPDATE retention SET owner = $1, until = now() + $3 * {us} WHERE class = $2 AND (",
+                words::is_free!("until"),
+                " OR owner = $1) RETURNING upto"
+            ),
             args![ask.worker.0, ask.class.as_str(), micros(LEASE)],
         )
         .await?;

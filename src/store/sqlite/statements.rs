@@ -4,16 +4,16 @@
 use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_waited_for_no_longer, may_begin,
-    may_join, next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises,
-    sent_again, settled, tombstone, within_caps,
+    decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_free, is_waited_for_no_longer,
+    may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told, result_leaves_open,
+    result_raises, sent_again, settled, tombstone, within_caps,
 };
 
 /// The keys of the gate with what is free of them.
 macro_rules! gate {
     () => {
         "WITH held AS MATERIALIZED (
-             SELECT g.key, input.each, input.per_day, max(g.tat, now() + $3) AS tat,
+             SELECT g.key, input.each, input.per_day, max(min(g.tat, now() + 1000000 + 100 * input.each), now() + $3) AS tat,
                  CASE WHEN g.day = {today} THEN max(0, g.used - $4) ELSE 0 END AS used,
                  CASE WHEN g.second = {second} THEN max(0, g.in_second - $4) ELSE 0 END AS in_second,
                  CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
@@ -159,7 +159,8 @@ pub(super) const STATEMENTS: Statements = Statements {
          FROM held CROSS JOIN room;",
         gate!(),
         "UPDATE rate_gate AS g
-         SET tat = CASE WHEN held.each > 0 AND room.granted > 0 THEN held.tat + room.granted * held.each ELSE g.tat END,
+         SET tat = CASE WHEN held.each > 0 AND room.granted > 0 THEN held.tat + room.granted * held.each
+             ELSE min(g.tat, now() + 1000000 + 100 * held.each) END,
              day = {today}, used = held.used + room.granted,
              second = {second}, in_second = held.in_second + room.granted, in_previous = held.in_previous
          FROM held CROSS JOIN room
@@ -167,14 +168,17 @@ pub(super) const STATEMENTS: Statements = Statements {
     ),
 
     // A lease is renewed only when half of it is over.
-    outbox: "
-        DELETE FROM outbox WHERE ord = ANY($2);
+    outbox: concat!(
+        "DELETE FROM outbox WHERE ord = ANY($2);
         UPDATE outbox_shards SET owner = $1, until = now() + $4
-        WHERE until IS NULL OR until < now() OR (owner = $1 AND until < now() + $4 / 2);
+        WHERE ",
+        is_free!("until"),
+        " OR (owner = $1 AND until < now() + $4 / 2);
         SELECT e.ord, e.routing_key, e.seq, e.body, e.shard
         FROM outbox o JOIN events e ON e.ord = o.ord
         WHERE o.shard IN (SELECT shard FROM outbox_shards WHERE owner = $1)
-        ORDER BY o.ord LIMIT $3",
+        ORDER BY o.ord LIMIT $3"
+    ),
 
     count_arrivals: "
         INSERT INTO arrivals (hour, source, template, count)

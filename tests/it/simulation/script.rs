@@ -1,9 +1,11 @@
-//! What happens in a run, and when: jobs, stops and cancels come in, workers die, ledger and provider are away.
+//! What happens in a run, and when: jobs, stops and cancels come in, workers die, ledger and provider are away, and the
+//! ledger's clock is set.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use outreachd::app;
 use outreachd::callback::Courier;
 use outreachd::config::Config;
@@ -48,6 +50,8 @@ enum Event {
     Kill,
     LedgerAway(Duration),
     ProviderAway(Duration),
+    /// The ledger's clock is set by so many seconds.
+    Clock(i64),
 }
 
 /// Everything that a run stands on.
@@ -123,6 +127,10 @@ pub(super) async fn play(seed: u64, plant: Option<Plant>, habit: Habit) -> Findi
             }
             Event::LedgerAway(long) => stage.world.state().ledger_away = Some(Instant::now() + long),
             Event::ProviderAway(long) => stage.world.state().provider_away = Some(Instant::now() + long),
+            Event::Clock(by) => {
+                let set = (Instant::now(), SignedDuration::from_secs(by));
+                stage.world.state().clock_set.push(set);
+            }
         }
     }
     stage.world.state().calm = true;
@@ -170,6 +178,9 @@ fn script(random: &mut StdRng) -> Vec<(Duration, Event)> {
     for _ in 0..random.random_range(0..3) {
         let long = Duration::from_millis(random.random_range(500..15_000));
         add(random.random_range(0..end), Event::ProviderAway(long));
+    }
+    for _ in 0..random.random_range(0..3) {
+        add(random.random_range(0..end), Event::Clock(random.random_range(-3_600..=3_600)));
     }
     events.into_iter().map(|((at, _), event)| (at, event)).collect()
 }

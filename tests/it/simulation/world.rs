@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) ledger_away: Option<Instant>,
     /// The provider takes nothing until then.
     pub(super) provider_away: Option<Instant>,
+    /// When the ledger's clock was set, and by how much.
+    pub(super) clock_set: Vec<(Instant, SignedDuration)>,
     pub(super) queue: VecDeque<Delivery>,
     pub(super) hits: Vec<Hit>,
 }
@@ -91,6 +93,7 @@ impl World {
             calm: false,
             ledger_away: None,
             provider_away: None,
+            clock_set: Vec::new(),
             queue: VecDeque::new(),
             hits: Vec::new(),
         };
@@ -101,14 +104,24 @@ impl World {
         self.state.lock().unwrap()
     }
 
-    /// What the clock on the wall shows now.
+    /// What the ledger's clock shows now.
     pub(super) fn now(&self) -> Timestamp {
         self.at(Instant::now())
     }
 
     /// What it showed, or will show, at `instant`.
     pub(super) fn at(&self, instant: Instant) -> Timestamp {
-        self.epoch + SignedDuration::try_from(instant.duration_since(self.began)).unwrap()
+        let shown = self.epoch + self.since_start(instant);
+        self.state()
+            .clock_set
+            .iter()
+            .filter(|(at, _)| *at <= instant)
+            .fold(shown, |shown, (_, by)| shown + *by)
+    }
+
+    /// By a clock that nobody sets.
+    pub(super) fn since_start(&self, instant: Instant) -> SignedDuration {
+        SignedDuration::try_from(instant.duration_since(self.began)).unwrap()
     }
 
     /// Seconds since the run began.

@@ -19,6 +19,19 @@ pub(super) async fn slots_lie_an_interval_apart(ledger: Ledger) {
     assert!(ledger.reserve(&ask(&[], 5, 200)).await.unwrap().slots.is_empty());
 }
 
+pub(super) async fn a_clock_that_is_set_back_closes_the_gate_for_seconds_only(ledger: Ledger) {
+    let ask = ask(&[every("a", 20)], 5, 500);
+    assert_eq!(ledger.reserve(&ask).await.unwrap().slots.len(), 5);
+    ledger.pass(seconds(-3_600)).await;
+    for _ in 0..3 {
+        let closed = ledger.reserve(&ask).await.unwrap();
+        assert_eq!(closed.slots.len(), 0, "what was given out before may still leave");
+        assert!(closed.next.duration_since(closed.now) <= seconds(3), "{closed:?}");
+    }
+    ledger.pass(seconds(3)).await;
+    assert_eq!(ledger.reserve(&ask).await.unwrap().slots.len(), 5);
+}
+
 pub(super) async fn two_callers_share_one_rate(ledger: Ledger) {
     let other = ledger.another();
     let mut slots = Vec::new();

@@ -353,6 +353,16 @@ pub(super) async fn values_are_sealed_anew_beside_running_work(mut ledger: Ledge
     let is_open = async |id| !ledger.message(id).await.unwrap().unwrap().body.is_erased();
     assert!(!is_open(ids[1]).await, "nothing of the other row is shown for it");
     assert!(is_open(ids[0]).await);
+    // The key that P1's messages are sealed with is known here, and one of them does not open.
+    let record = ledger.patient_record(&patient_id("P1")).await.unwrap().unwrap().to_json();
+    let told: std::collections::BTreeMap<&str, (&str, bool)> = record["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| (m["id"].as_str().unwrap(), (m["text"].as_str().unwrap(), m["job"].is_object())))
+        .collect();
+    assert_eq!(told[ids[1].to_string().as_str()], ("cannot be read", false), "not erased");
+    assert_eq!(told[ids[0].to_string().as_str()], ("kept", true));
     let third = ledger.sealing(&[[23; 32], NEW]);
     let (forms, resealed, unreadable) = walk(third.as_ref(), 50, true).await;
     assert_eq!((unreadable, forms.values().sum::<u64>() - resealed), (1, 1));

@@ -252,6 +252,7 @@ contract! {
         a_live_worker_keeps_what_it_holds
         a_silent_worker_loses_what_it_holds
         a_lease_that_ended_is_anybodys
+        a_clock_that_is_set_back_leaves_nothing_to_the_dead
         what_had_begun_is_unknown
         what_had_begun_is_due_where_repeats_are_recognised
         what_was_sent_meanwhile_stays_sent
@@ -259,6 +260,7 @@ contract! {
     }
     gate {
         slots_lie_an_interval_apart
+        a_clock_that_is_set_back_closes_the_gate_for_seconds_only
         two_callers_share_one_rate
         the_slowest_key_sets_the_pace
         no_slot_lies_nearer_than_the_lead

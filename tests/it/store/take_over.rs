@@ -84,6 +84,21 @@ pub(super) async fn what_was_sent_meanwhile_stays_sent(ledger: Ledger) {
     assert_eq!((row.status, row.reason, row.due_at), (MessageStatus::Sent, None, None));
 }
 
+pub(super) async fn a_clock_that_is_set_back_leaves_nothing_to_the_dead(ledger: Ledger) {
+    ledger.beat(worker()).await;
+    ledger.sent(job("told")).await;
+    assert_eq!(ledger.outbox(worker(), &[], 10).await.unwrap().len(), 1);
+    let waits = ledger.lease(job("a")).await;
+    ledger.begun(job("b")).await;
+    ledger.pass(seconds(-3_600)).await;
+    // Whoever lives is seen again at once; the other one will not be.
+    let alive = WorkerId::generate();
+    ledger.beat(alive).await;
+    assert_eq!(ledger.take_over(10).await.unwrap(), TakenOver { released: 1, unknown: 1 });
+    assert_eq!(ledger.standing(waits.facts.id).await, (MessageStatus::Accepted, None));
+    assert_ne!(ledger.outbox(alive, &[], 10).await.unwrap().len(), 0, "and its share of the events");
+}
+
 pub(super) async fn many_workers_take_over_once(ledger: Ledger) {
     for n in 0..10 {
         ledger.begun(job(&format!("b{n}"))).await;

@@ -135,9 +135,10 @@ impl Stage<'_> {
             Proof::Message { job, status } => {
                 let found = self.until(job, |row| row.status == status && row.reason == scene.reason);
                 let found = found.await?;
-                match scene.reason.filter(|reason| reason.asks_for_people()) {
-                    Some(_) => self.story_with(found, "work.opened").await?,
-                    None => self.story(found).await?,
+                if status == MessageStatus::Failed || scene.reason.is_some_and(Reason::asks_for_people) {
+                    self.story_with(found, "work.opened").await?
+                } else {
+                    self.story(found).await?
                 }
             }
             Proof::Step { job, channel } => {
