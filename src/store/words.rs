@@ -24,10 +24,10 @@ macro_rules! attempt_rises {
 }
 
 /// Whether what was held until an instant is free: that is past, or so far ahead that it was noted before the clock was
-/// set back. Nothing of this kind is held for longer than a minute.
+/// set back. Nothing of this kind is held for a quarter of an hour.
 macro_rules! is_free {
     ($until:literal) => {
-        concat!("(", $until, " IS NULL OR ", $until, " < now() OR ", $until, " > now() + 120000000 * {us})")
+        concat!("(", $until, " IS NULL OR ", $until, " < now() OR ", $until, " > now() + 900000000 * {us})")
     };
 }
 
