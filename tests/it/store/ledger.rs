@@ -18,12 +18,13 @@ use outreachd::store::rows::{
 };
 use outreachd::store::rules::LedgerRules;
 use outreachd::store::sealer::{Form, Sealer};
-use outreachd::store::sqlite::{SqliteEngine, SqliteStore};
+use outreachd::store::sqlite::SqliteEngine;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
 use tempfile::TempDir;
 
 use super::make::{begin_of, settlement};
+use super::mutants::Mutated;
 use crate::support::shared::TestDatabase;
 
 /// A migrated ledger. It can be asked everything that a [`Store`] can be asked.
@@ -422,7 +423,10 @@ impl Base {
                     Timestamp::from_microsecond(now + ahead_us.load(Ordering::SeqCst)).expect("a time")
                 };
                 let engine = SqliteEngine::open(&path, Arc::new(clock)).expect("a file");
-                Arc::new(SqliteStore::over(engine, sealer, emitter, timings).with_rules(rules))
+                Arc::new(
+                    outreachd::store::ledger::Ledger::over(Mutated(engine), sealer, emitter, timings)
+                        .with_rules(rules),
+                )
             }
         }
     }

@@ -21,6 +21,7 @@ mod intake;
 mod keeping;
 mod lists;
 mod mail_answers;
+mod mutants;
 mod operate;
 mod outbox;
 mod page;
