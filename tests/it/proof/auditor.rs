@@ -11,13 +11,14 @@ use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 use uuid::Uuid;
 
+use super::rig::MAX_IN_FLIGHT;
 use super::tap::Heard;
 use super::worker::Usage;
 
 /// The most memory that a worker may use, whatever waits in the broker and the ledger.
 const MOST_RSS_MB: u64 = 300;
-/// The most files and sockets.
-const MOST_FILES: usize = 500;
+/// The most files and sockets: a connection for each request under way, and what else there is.
+const MOST_FILES: usize = MAX_IN_FLIGHT + 100;
 
 /// I4: looks a hit up in the ledger, over a connection of its own, before the sink answers.
 #[derive(Debug)]

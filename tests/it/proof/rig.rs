@@ -26,6 +26,8 @@ use crate::support::servers::{Postgres, RabbitMq};
 use crate::support::shared::{TestDatabase, amqp_url, unique_prefix};
 
 /// The ledger's key, in hexadecimal digits.
+/// Requests that a provider bears at once.
+pub(crate) const MAX_IN_FLIGHT: usize = 1000;
 pub(crate) const KEY: &str = "5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d";
 
 /// What a rig is built with.
@@ -319,7 +321,7 @@ fn providers(plan: &Plan, simulator: &Simulator, backup: Option<&Simulator>) -> 
             status_callback = "http://127.0.0.1:9/webhooks/{name}"
             limits = {limits:?}
             baa = true
-            max_in_flight = 1000
+            max_in_flight = {MAX_IN_FLIGHT}
             {more}
             "#
         )
