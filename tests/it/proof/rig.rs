@@ -25,9 +25,9 @@ use super::worker::{WorkerProcess, cpu_ms, family_cpu_ms};
 use crate::support::servers::{Postgres, RabbitMq};
 use crate::support::shared::{TestDatabase, amqp_url, unique_prefix};
 
-/// The ledger's key, in hexadecimal digits.
 /// Requests that a provider bears at once.
 pub(crate) const MAX_IN_FLIGHT: usize = 1000;
+/// The ledger's key, in hexadecimal digits.
 pub(crate) const KEY: &str = "5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d";
 
 /// What a rig is built with.
