@@ -26,7 +26,7 @@ use crate::support::servers::{Postgres, RabbitMq};
 use crate::support::shared::{TestDatabase, amqp_url, unique_prefix};
 
 /// Requests that a provider bears at once.
-pub(crate) const MAX_IN_FLIGHT: usize = 1000;
+pub(crate) const MAX_IN_FLIGHT: usize = 400;
 /// The ledger's key, in hexadecimal digits.
 pub(crate) const KEY: &str = "5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d5a1b2c3d";
 
