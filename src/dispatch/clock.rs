@@ -83,7 +83,7 @@ impl Clock {
     /// What the database's clock shows now; `None` before the first reading.
     #[must_use]
     pub(super) fn now(&self) -> Option<Timestamp> {
-        self.best().map(|_| self.timestamp(Instant::now()))
+        self.best().map(|best| best.at(Instant::now()))
     }
 
     /// What the database's clock shows at `here`.

@@ -31,6 +31,14 @@ macro_rules! is_free {
     };
 }
 
+/// No slot of a key with that interval lies further ahead, whatever a text takes: a time of arrival that does was noted
+/// before the clock was set back.
+macro_rules! furthest {
+    ($each:literal) => {
+        concat!("now() + (1000000 + 100 * ", $each, ") * {us}")
+    };
+}
+
 /// The reason of the tombstone that stands for a message; a manual retry has none.
 macro_rules! tombstone {
     ($row:literal) => {
@@ -437,7 +445,7 @@ macro_rules! claimed {
 
 pub(super) use {
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_free, is_waited_for_no_longer,
-    may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told, result_leaves_open,
-    result_raises, sent_again, settled, tombstone, within_caps,
+    decision_is_legal, decision_is_told, facts, furthest, goes_on, has_moved_on, is_free,
+    is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told,
+    result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
 };

@@ -142,7 +142,8 @@ async fn a_migration_that_is_killed_anywhere_goes_on() {
         for step in 1_u32.. {
             let mut migration = office.command(&["migrate"]).stdout(Stdio::null()).spawn().unwrap();
             std::thread::sleep(Duration::from_millis(15) * step);
-            if migration.try_wait().unwrap().is_some_and(|status| status.success()) {
+            if let Some(status) = migration.try_wait().unwrap() {
+                assert!(status.success(), "{killed} kills left something behind");
                 break;
             }
             migration.kill().unwrap();

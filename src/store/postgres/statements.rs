@@ -3,9 +3,9 @@
 use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_free, is_waited_for_no_longer,
-    may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told, result_leaves_open,
-    result_raises, sent_again, settled, tombstone, within_caps,
+    decision_is_legal, decision_is_told, facts, furthest, goes_on, has_moved_on, is_free,
+    is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told,
+    result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
 };
 
 /// Due messages of one source, in the words of their index.
@@ -175,12 +175,13 @@ pub(super) const STATEMENTS: Statements = Statements {
          SELECT shard, id, seq, event_key, event_body, event_callback FROM moved WHERE event_key IS NOT NULL AND changed_at = now()"
     ),
 
-    // The rows are locked in key order, read, and moved on in one statement. A time of arrival that lies further ahead than
-    // any text takes slots was noted before the clock was set back.
-    reserve: "
-        WITH ask AS (SELECT * FROM {input}),
+    // The rows are locked in key order, read, and moved on in one statement.
+    reserve: concat!(
+        "WITH ask AS (SELECT * FROM {input}),
         held AS (
-            SELECT g.key, a.each, a.per_day, GREATEST(LEAST(g.tat, now() + (1000000 + 100 * a.each) * {us}), now() + $3 * {us}) AS tat,
+            SELECT g.key, a.each, a.per_day, GREATEST(LEAST(g.tat, ",
+        furthest!("a.each"),
+        "), now() + $3 * {us}) AS tat,
                 CASE WHEN g.day = {today} THEN GREATEST(0, g.used - $4) ELSE 0 END AS used,
                 CASE WHEN g.second = {second} THEN GREATEST(0, g.in_second - $4) ELSE 0 END AS in_second,
                 CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
@@ -195,7 +196,9 @@ pub(super) const STATEMENTS: Statements = Statements {
         ), moved AS (
             UPDATE rate_gate g
             SET tat = CASE WHEN h.each > 0 AND room.granted > 0 THEN h.tat + room.granted * h.each * {us}
-                ELSE LEAST(g.tat, now() + (1000000 + 100 * h.each) * {us}) END,
+                ELSE LEAST(g.tat, ",
+        furthest!("h.each"),
+        ") END,
                 day = {today}, used = h.used + room.granted,
                 second = {second}, in_second = h.in_second + room.granted, in_previous = h.in_previous
             FROM held h, room
@@ -203,7 +206,8 @@ pub(super) const STATEMENTS: Statements = Statements {
         )
         SELECT h.each, h.tat, room.granted, now(), h.per_day > 0 AND h.used >= h.per_day, h.key,
             h.in_previous + h.in_second + room.granted
-        FROM held h, room",
+        FROM held h, room"
+    ),
 
     // What is done by this very statement is still there in its snapshot, hence the last condition; as a join, because of
     // `NOT = ANY` each row is held against each of them. A lease is renewed only when half of it is over. An array, so

@@ -4,16 +4,19 @@
 use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, goes_on, has_moved_on, is_free, is_waited_for_no_longer,
-    may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told, result_leaves_open,
-    result_raises, sent_again, settled, tombstone, within_caps,
+    decision_is_legal, decision_is_told, facts, furthest, goes_on, has_moved_on, is_free,
+    is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told,
+    result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
 };
 
 /// The keys of the gate with what is free of them.
 macro_rules! gate {
     () => {
-        "WITH held AS MATERIALIZED (
-             SELECT g.key, input.each, input.per_day, max(min(g.tat, now() + 1000000 + 100 * input.each), now() + $3) AS tat,
+        concat!(
+            "WITH held AS MATERIALIZED (
+             SELECT g.key, input.each, input.per_day, max(min(g.tat, ",
+            furthest!("input.each"),
+            "), now() + $3) AS tat,
                  CASE WHEN g.day = {today} THEN max(0, g.used - $4) ELSE 0 END AS used,
                  CASE WHEN g.second = {second} THEN max(0, g.in_second - $4) ELSE 0 END AS in_second,
                  CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
@@ -25,6 +28,7 @@ macro_rules! gate {
                  ELSE (now() + $2 - tat) / each + 1 END)) AS granted
              FROM held
          ) "
+        )
     };
 }
 
@@ -160,7 +164,9 @@ pub(super) const STATEMENTS: Statements = Statements {
         gate!(),
         "UPDATE rate_gate AS g
          SET tat = CASE WHEN held.each > 0 AND room.granted > 0 THEN held.tat + room.granted * held.each
-             ELSE min(g.tat, now() + 1000000 + 100 * held.each) END,
+             ELSE min(g.tat, ",
+        furthest!("held.each"),
+        ") END,
              day = {today}, used = held.used + room.granted,
              second = {second}, in_second = held.in_second + room.granted, in_previous = held.in_previous
          FROM held CROSS JOIN room

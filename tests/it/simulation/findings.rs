@@ -109,7 +109,8 @@ pub(super) async fn look(world: &World, ledger: &Simulated, story: &Story) -> Fi
     }
     // Of the slots that were handed out before the clock was set forward some lie beside those that follow.
     let set = world.state().clock_set.clone();
-    let is_beside = |left: Instant| set.iter().any(|(at, _)| left >= *at && left < *at + SOON * 2);
+    let is_beside =
+        |left: Instant| set.iter().any(|(at, by)| by.is_positive() && left >= *at && left < *at + SOON * 2);
     let hits = hits.iter().filter(|hit| !is_beside(hit.left));
     let times: Vec<u64> =
         hits.map(|hit| u64::try_from(world.since_start(hit.left).as_micros()).unwrap()).collect();
