@@ -25,23 +25,6 @@ pub fn worst_sliding_second(times_us: &[u64]) -> usize {
     worst
 }
 
-/// How much of a limit was used between the first and the last hit: hits per second over the limit, where 1.0
-/// is all of it. `None` for fewer than two hits, no time between them, or a limit of zero.
-///
-/// The last hit closes the span and is not counted, so that evenly spaced hits at the limit give exactly 1.0.
-#[must_use]
-pub fn use_of_limit(times_us: &[u64], limit_per_s: f64) -> Option<f64> {
-    let first = times_us.iter().min()?;
-    let last = times_us.iter().max()?;
-    let span_us = last - first;
-    if span_us == 0 || limit_per_s <= 0.0 {
-        return None;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "counts and microseconds stay far below 2^52")]
-    let per_second = (times_us.len() - 1) as f64 * SECOND_US as f64 / span_us as f64;
-    Some(per_second / limit_per_s)
-}
-
 /// How often each key reached the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repeats {
@@ -71,20 +54,6 @@ pub fn repeats_by_send_key(hits: &[Hit]) -> Repeats {
 #[must_use]
 pub fn repeats_by_attempt(hits: &[Hit]) -> Repeats {
     repeats(hits.iter().filter_map(|hit| hit.attempt.as_ref()).map(Marker::as_str))
-}
-
-/// Counts hits by recipient and text, for providers that know no key; requests refused before a text was read
-/// count as one text.
-#[must_use]
-pub fn repeats_by_text(hits: &[Hit]) -> Repeats {
-    let keys: Vec<String> = hits.iter().map(|hit| format!("{}-{}", hit.to, hit.body)).collect();
-    repeats(keys.iter().map(String::as_str))
-}
-
-/// The times of hits, for [`worst_sliding_second`] and [`use_of_limit`].
-#[must_use]
-pub fn times_us(hits: &[Hit]) -> Vec<u64> {
-    hits.iter().map(|hit| hit.at_us).collect()
 }
 
 /// Counts how often each key occurs.
@@ -120,15 +89,6 @@ mod tests {
         ] {
             assert_eq!(worst_sliding_second(&times), expect, "{times:?}");
         }
-    }
-
-    #[test]
-    fn an_even_pace_at_the_limit_uses_all_of_it() {
-        let times: Vec<u64> = (0..=500).map(|n| n * 20_000).collect();
-        assert!((use_of_limit(&times, 50.0).unwrap() - 1.0).abs() < 1e-9);
-        assert!((use_of_limit(&times, 100.0).unwrap() - 0.5).abs() < 1e-9);
-        assert_eq!(use_of_limit(&[7], 50.0), None);
-        assert_eq!(use_of_limit(&[7, 7], 50.0), None);
     }
 
     #[test]

@@ -51,15 +51,17 @@ impl Said {
 
 impl Office {
     async fn open() -> Self {
-        let office = Self { database: TestDatabase::create().await, folder: tempfile::tempdir().unwrap() };
-        office.configure("");
-        office
+        Self::on(TestDatabase::create().await)
     }
 
     /// With the schema in place.
     async fn migrated() -> Self {
-        let office = Self::open().await;
-        office.run(&["migrate"]).good();
+        Self::on(TestDatabase::migrated().await)
+    }
+
+    fn on(database: TestDatabase) -> Self {
+        let office = Self { database, folder: tempfile::tempdir().unwrap() };
+        office.configure("");
         office
     }
 

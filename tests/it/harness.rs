@@ -2,17 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
-use lapin::{BasicProperties, ConnectionProperties};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::support::proxy::{Link, TcpProxy};
-use crate::support::servers::Postgres;
-use crate::support::shared::{TestDatabase, amqp_url, unique_prefix};
+use crate::support::shared::TestDatabase;
 
 #[tokio::test]
 async fn every_test_has_a_database_to_itself_and_leaves_none_behind() {
@@ -26,44 +22,6 @@ async fn every_test_has_a_database_to_itself_and_leaves_none_behind() {
     let url = first.url();
     drop(first);
     assert!(PgConnection::connect(&url).await.is_err(), "the dropped database is gone");
-}
-
-#[tokio::test]
-async fn a_private_postgres_keeps_its_data_over_a_stop_and_a_crash() {
-    let mut postgres = Postgres::start().await;
-    let database = TestDatabase::create_on(&postgres.url()).await;
-    let mut connection = PgConnection::connect(&database.url()).await.unwrap();
-    connection.execute("CREATE TABLE kept (id int)").await.unwrap();
-
-    postgres.stop();
-    assert!(PgConnection::connect(&database.url()).await.is_err());
-    postgres.start_again().await;
-    let mut connection = PgConnection::connect(&database.url()).await.unwrap();
-    connection.execute("INSERT INTO kept VALUES (1)").await.unwrap();
-
-    postgres.crash();
-    postgres.start_again().await;
-    let mut connection = PgConnection::connect(&database.url()).await.unwrap();
-    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM kept").fetch_one(&mut connection).await.unwrap();
-    assert_eq!(rows, 1);
-}
-
-#[tokio::test]
-async fn the_shared_broker_takes_messages() {
-    publish_one(&amqp_url(), &unique_prefix()).await;
-}
-
-/// Declares a durable queue and publishes a persistent message to it, confirmed.
-async fn publish_one(url: &str, queue: &str) {
-    let connection = lapin::Connection::connect(url, ConnectionProperties::default()).await.unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-    let options = QueueDeclareOptions { durable: true, ..Default::default() };
-    channel.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap();
-    let persistent = BasicProperties::default().with_delivery_mode(2);
-    let publish =
-        channel.basic_publish("".into(), queue.into(), BasicPublishOptions::default(), b"x", persistent);
-    assert!(publish.await.unwrap().await.unwrap().is_ack());
 }
 
 #[tokio::test]

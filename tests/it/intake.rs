@@ -61,7 +61,7 @@ async fn parked(intake: &Intake, reason: Reason) -> Vec<ParkedRow> {
 
 /// A source with a broker user, and one without.
 async fn open() -> (Intake, TestDatabase) {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::migrated().await;
     let text = format!(
         "[store]\nurl = \"{}\"\n[[source]]\nname = \"ehr\"\namqp_user = \"ehr-user\"\n[[source]]\nname = \"lab\"\nsite = \"north\"\n[[site]]\nid = \"north\"\nname = \"North\"\n",
         database.url()

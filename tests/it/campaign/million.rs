@@ -14,7 +14,7 @@ use crate::support::shared::TestDatabase;
 /// Imports `rows` by command, killed once on the way; then a worker makes messages of all of them, killed `kills` times.
 /// The start lies in the future, so that nothing is sent beside it.
 pub(crate) async fn million(title: &str, rows: u64, kills: u32) {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::migrated().await;
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(&database.url(), "capture");
     std::fs::write(folder.path().join("outreachd.toml"), &settings).unwrap();

@@ -55,7 +55,7 @@ impl Town {
         let simulator =
             Simulator::start(SimulatorConfig { numbers, ..SimulatorConfig::default() }).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let database = if postgres { Some(TestDatabase::create().await) } else { None };
+        let database = if postgres { Some(TestDatabase::migrated().await) } else { None };
         let url = match &database {
             Some(database) => database.url(),
             None => format!("sqlite://{}", folder.path().join("ledger.db").display()),

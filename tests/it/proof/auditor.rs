@@ -11,6 +11,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 use uuid::Uuid;
 
+use super::drain::SOURCE;
 use super::rig::MAX_IN_FLIGHT;
 use super::tap::Heard;
 use super::worker::Usage;
@@ -62,7 +63,6 @@ fn parse_key(key: &str) -> Option<(Uuid, i16)> {
 /// What the outside knows of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
-    pub(crate) source: &'static str,
     /// Ids of the jobs whose publishing was confirmed, each once however often it was published.
     pub(crate) jobs: Vec<String>,
     /// Bodies that may not be accepted.
@@ -144,7 +144,7 @@ async fn every_publish_has_its_row(sql: &PgPool, evidence: &Evidence, report: &m
         .map(|row| (row.get(0), row.get(1)))
         .collect();
     let wanted: HashSet<(String, String)> =
-        evidence.jobs.iter().map(|job| (evidence.source.to_owned(), job.clone())).collect();
+        evidence.jobs.iter().map(|job| (SOURCE.to_owned(), job.clone())).collect();
     let lost: Vec<_> = wanted.difference(&keys).collect();
     report.check(lost.is_empty(), || format!("I1: {} jobs lost, such as {:?}", lost.len(), lost.first()));
     let strange = keys.difference(&wanted).count();

@@ -9,7 +9,7 @@ use rand::seq::SliceRandom as _;
 use serde_json::{Value, json};
 
 use super::auditor::{Evidence, audit};
-use super::drain::{SOURCE, phone, reminder};
+use super::drain::{phone, reminder};
 use super::rig::{Plan, Rig};
 use crate::support::house::{job, patient};
 
@@ -117,7 +117,6 @@ pub(crate) async fn mixed(name: &str, plan: Plan, good: usize, each: usize) {
     assert_eq!(faultless, 0, "each says the rule and the cure");
 
     let evidence = Evidence {
-        source: SOURCE,
         jobs: ids,
         bad: bad.iter().map(|(_, body)| body.clone()).collect(),
         hits: rig.simulator.hits(),

@@ -14,7 +14,6 @@ use sqlx::Row as _;
 
 use super::auditor::{Evidence, audit};
 use super::bad::SOURCES;
-use super::drain::SOURCE;
 use super::rig::{Plan, Rig};
 use crate::support::house::job;
 use crate::traces::Collector;
@@ -222,7 +221,6 @@ pub(crate) async fn search(name: &str, plan: Plan, jobs: usize) {
     );
 
     let evidence = Evidence {
-        source: SOURCE,
         jobs: ids,
         bad,
         hits: rig.simulator.hits(),

@@ -8,11 +8,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use super::auditor::{Evidence, audit};
+use super::auditor::audit;
 use super::foreign::Publishing;
 use super::rig::{Plan, Rig};
 use super::worker::WorkerProcess;
-use crate::support::house::patient;
 
 /// The source of all jobs of the proofs.
 pub(crate) const SOURCE: &str = "lakeside-ehr";
@@ -40,11 +39,10 @@ pub(crate) struct Drain {
 /// Runs it, and audits it.
 pub(crate) async fn drain(name: &str, plan: Plan, drain: Drain) {
     let mut rig = Rig::build(plan).await;
-    let people: Vec<Value> =
-        (0..people(drain.jobs)).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect();
-    rig.know(&people).await;
+    rig.know_everybody(people(drain.jobs)).await;
     let ids: Vec<String> = (0..drain.jobs).map(|n| format!("j{n}")).collect();
-    let bodies: Vec<Vec<u8>> = ids.iter().enumerate().map(|(n, id)| reminder(id, n % people.len())).collect();
+    let bodies: Vec<Vec<u8>> =
+        ids.iter().enumerate().map(|(n, id)| reminder(id, n % people(drain.jobs))).collect();
     let mut published = Vec::new();
     for _ in 0..drain.times {
         published.push(publish(&rig, &bodies, drain.foreign).await);
@@ -77,15 +75,7 @@ pub(crate) async fn drain(name: &str, plan: Plan, drain: Drain) {
     let stopped = workers.last_mut().unwrap().stop();
     let depths = rig.tap.depths(&["jobs", "jobs.urgent", "dead", "returned"]).await;
     assert!(depths.values().all(|depth| *depth == 0), "jobs were left or dead-lettered: {depths:?}");
-    let evidence = Evidence {
-        source: SOURCE,
-        jobs: ids,
-        bad: Vec::new(),
-        hits: rig.simulator.hits(),
-        audit: rig.simulator.stats().audit,
-        heard: rig.tap.drain().await,
-        usage,
-    };
+    let evidence = rig.evidence(ids, usage).await;
     let mut report = audit(&rig.sql, &evidence).await;
     if drain.fault != Fault::BrokerRestart {
         report.figures.insert("seconds_to_all_hits", json!(round(hits_seconds)));

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use outreachd::simulator::{AuditStats, Faults, Hit, Outage, ProviderKind, measure};
+use outreachd::simulator::{Faults, Hit, Outage, ProviderKind, measure};
 use serde_json::{Value, json};
 
 use super::auditor::{Evidence, audit};
-use super::drain::{SOURCE, phone, reminder, round};
+use super::drain::{reminder, round};
 use super::rig::{Plan, Rig};
 use super::worker::WorkerProcess;
-use crate::support::house::patient;
 
 const SECOND_US: u64 = 1_000_000;
 const PEOPLE: usize = 2_000;
@@ -39,8 +38,7 @@ pub(crate) struct Outing {
 /// Runs it, and audits it.
 pub(crate) async fn failover(name: &str, plan: Plan, outing: Outing) {
     let mut rig = Rig::build(plan).await;
-    let people: Vec<Value> = (0..PEOPLE).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect();
-    rig.know(&people).await;
+    rig.know_everybody(PEOPLE).await;
     let mut worker = rig.worker();
     let (ids, times) = tokio::join!(stream(&rig, outing), trouble(&rig, outing));
     let all = i64::try_from(ids.len()).unwrap();
@@ -114,16 +112,7 @@ async fn close(rig: &mut Rig, workers: Vec<&mut WorkerProcess>, jobs: Vec<String
         usage.push(worker.usage());
         worker.stop();
     }
-    let mut hits = rig.simulator.hits();
-    let mut seen: AuditStats = rig.simulator.stats().audit;
-    if let Some(backup) = &rig.backup {
-        hits.extend(backup.hits());
-        let more = backup.stats().audit;
-        seen.checked += more.checked;
-        seen.missing += more.missing;
-        seen.examples.extend(more.examples);
-    }
-    Evidence { source: SOURCE, jobs, bad: Vec::new(), hits, audit: seen, heard: rig.tap.drain().await, usage }
+    rig.evidence(jobs, usage).await
 }
 
 /// What came by each provider, on the clock of the primary's outside.
@@ -231,8 +220,7 @@ fn check_repeats(hits: &[Hit], trouble: Trouble) {
 /// The only provider is down, and so many messages wait for it, for `seconds`; then it is back.
 pub(crate) async fn waits(name: &str, plan: Plan, jobs: usize, seconds: u64) {
     let mut rig = Rig::build(plan).await;
-    let people: Vec<Value> = (0..PEOPLE).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect();
-    rig.know(&people).await;
+    rig.know_everybody(PEOPLE).await;
     let sms = Some(ProviderKind::TwilioSms);
     rig.simulator.set_outage(sms, Outage::Unavailable);
     let mut worker = rig.worker();

@@ -10,13 +10,12 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::auditor::{Evidence, audit};
-use super::drain::{SOURCE, phone, reminder, round, sync_ms};
+use super::auditor::audit;
+use super::drain::{reminder, round, sync_ms};
 use super::rig::{Plan, Rig};
 use super::worker::{Usage, WorkerProcess};
-use crate::support::house::patient;
 use crate::support::proxy::{Link, TcpProxy};
 
 /// Leases of a worker that is gone are taken over soon.
@@ -126,8 +125,7 @@ pub(crate) async fn suite(name: &str, plan: Plan, suite: Suite) {
     let steps = suite.steps();
     println!("{}", json!({ "run": name, "suite": suite, "steps": steps }));
     let rig = Rig::build(Plan { more: QUICK, ..plan }).await;
-    let people: Vec<Value> = (0..100).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect();
-    rig.know(&people).await;
+    rig.know_everybody(100).await;
     // A provider that takes some and says otherwise, or says nothing.
     let lies = Faults { error_taken: 0.01, lost: 0.01, error: 0.01, unavailable: 0.02, ..Faults::default() };
     rig.simulator.set_faults(Some(ProviderKind::TwilioSms), &lies).unwrap();
@@ -147,15 +145,7 @@ pub(crate) async fn suite(name: &str, plan: Plan, suite: Suite) {
     assert!(missed.is_empty(), "points that nobody came to: {missed:?}");
     let depths = rig.tap.depths(&["jobs", "jobs.urgent", "dead", "returned"]).await;
     assert!(depths.values().all(|depth| *depth == 0), "jobs were left or dead-lettered: {depths:?}");
-    let evidence = Evidence {
-        source: SOURCE,
-        jobs: (0..jobs).map(id).collect(),
-        bad: Vec::new(),
-        hits: rig.simulator.hits(),
-        audit: rig.simulator.stats().audit,
-        heard: rig.tap.drain().await,
-        usage,
-    };
+    let evidence = rig.evidence((0..jobs).map(id).collect(), usage).await;
     let report = audit(&rig.sql, &evidence).await;
     let unknown = rig.number("SELECT count(*) FROM messages WHERE status = 'unknown'").await;
     let more = json!({ "suite": suite, "jobs": jobs, "steps": steps.len(), "seconds": round(seconds), "unknown": unknown,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use outreachd::simulator::{Hit, Outage, ProviderKind, measure};
 use serde_json::{Value, json};
 
-use super::auditor::{Evidence, audit};
-use super::drain::{SOURCE, phone, round};
+use super::auditor::audit;
+use super::drain::{phone, round};
 use super::rig::{Plan, Rig};
 use super::worker::WorkerProcess;
 use crate::support::house::{job, patient};
@@ -75,15 +75,7 @@ pub(crate) async fn limits(name: &str, plan: Plan, workers: usize, seconds: u64,
         worker.assert_alive();
         worker.stop();
     }
-    let evidence = Evidence {
-        source: SOURCE,
-        jobs: ids,
-        bad: Vec::new(),
-        hits: rig.simulator.hits(),
-        audit: rig.simulator.stats().audit,
-        heard: rig.tap.drain().await,
-        usage,
-    };
+    let evidence = rig.evidence(ids, usage).await;
     for (word, kind, limit) in [("sms", sms, SMS), ("voice", voice, VOICE)] {
         kept(word, limit, &times(evidence.hits.iter().filter(|hit| hit.kind == kind)), begin);
     }

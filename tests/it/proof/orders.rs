@@ -10,10 +10,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use sqlx::Row as _;
 
-use super::auditor::{Evidence, audit};
-use super::drain::{SOURCE, phone};
+use super::auditor::audit;
+use super::drain::SOURCE;
 use super::rig::{Plan, Rig};
-use crate::support::house::{job, patient};
+use crate::support::house::job;
 
 /// What a caller may say.
 #[derive(Clone, Debug)]
@@ -134,7 +134,7 @@ fn interleave(cases: Vec<Vec<Word>>, random: &mut StdRng) -> Vec<Word> {
 /// `count` cases; nothing may be sent before all have been said, which takes up to `saying`.
 pub(crate) async fn orders(name: &str, plan: Plan, count: usize, saying: Duration, seed: u64) {
     let mut rig = Rig::build(plan).await;
-    rig.know(&(0..100).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect::<Vec<_>>()).await;
+    rig.know_everybody(100).await;
     let mut random = StdRng::seed_from_u64(seed);
     let words = interleave((0..count).map(|n| case(n, &mut random)).collect(), &mut random);
     let mut model = Model::default();
@@ -165,15 +165,7 @@ pub(crate) async fn orders(name: &str, plan: Plan, count: usize, saying: Duratio
     let standing = model.jobs.values().filter(|reason| reason.is_none()).count();
     let usage = vec![worker.usage()];
     worker.stop();
-    let evidence = Evidence {
-        source: SOURCE,
-        jobs: model.jobs.keys().cloned().collect(),
-        bad: Vec::new(),
-        hits: rig.simulator.hits(),
-        audit: rig.simulator.stats().audit,
-        heard: rig.tap.drain().await,
-        usage,
-    };
+    let evidence = rig.evidence(model.jobs.keys().cloned().collect(), usage).await;
     assert_eq!(evidence.hits.len(), standing, "what stands is sent, and nothing else");
     let report = audit(&rig.sql, &evidence).await;
     let superseded = model.jobs.values().filter(|reason| **reason == Some("superseded")).count();

@@ -14,7 +14,6 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::drain::{SOURCE, phone, reminder};
 use super::rig::{Plan, Rig};
-use crate::support::house::patient;
 use crate::support::shared::TestDatabase;
 
 /// How much there is, one job a patient.
@@ -32,8 +31,7 @@ pub(crate) async fn restored(name: &str, plan: Plan, restore: Restore) {
     let Restore { jobs, late, stops } = restore;
     let mut rig = Rig::build(plan).await;
     let all = jobs + late;
-    let people: Vec<Value> = (0..all).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect();
-    rig.know(&people).await;
+    rig.know_everybody(all).await;
     let bodies = |from, to| (from..to).map(|n| reminder(&format!("r{n}"), n)).collect::<Vec<_>>();
     let mut worker = rig.worker();
     rig.publish("job", bodies(0, jobs)).await;

@@ -10,10 +10,9 @@ use outreachd::broker::{Broker, ExchangeRole, Outgoing};
 use outreachd::config::Config;
 use serde_json::{Value, json};
 
-use super::auditor::{Evidence, audit};
-use super::drain::{SOURCE, phone, reminder, round, sync_ms};
+use super::auditor::audit;
+use super::drain::{reminder, round, sync_ms};
 use super::rig::{Plan, Rig, publish_until_confirmed};
-use crate::support::house::patient;
 
 /// How many patients the jobs are for.
 const PEOPLE: usize = 1_000;
@@ -28,8 +27,7 @@ const DATABASE_GOAL: Duration = Duration::from_secs(3);
 /// Each of the two goes away `times` times, every other time by kill -9, while so many jobs a second come in.
 pub(crate) async fn restarts(name: &str, plan: Plan, times: usize, per_second: usize) {
     let mut rig = Rig::build(plan).await;
-    let everybody: Vec<Value> = (0..PEOPLE).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect();
-    rig.know(&everybody).await;
+    rig.know_everybody(PEOPLE).await;
     let mut worker = rig.worker();
     let source = Producer::start(&rig, per_second);
     rig.until("a first job", KEYS, 1, Duration::from_secs(60)).await;
@@ -54,15 +52,7 @@ pub(crate) async fn restarts(name: &str, plan: Plan, times: usize, per_second: u
     worker.stop();
     let depths = rig.tap.depths(&["jobs", "jobs.urgent", "dead", "returned"]).await;
     assert!(depths.values().all(|depth| *depth == 0), "jobs were left or dead-lettered: {depths:?}");
-    let evidence = Evidence {
-        source: SOURCE,
-        bad: Vec::new(),
-        hits: rig.simulator.hits(),
-        audit: rig.simulator.stats().audit,
-        heard: rig.tap.drain().await,
-        usage,
-        jobs,
-    };
+    let evidence = rig.evidence(jobs, usage).await;
     let unknown = rig.number("SELECT count(*) FROM messages WHERE status = 'unknown'").await;
     let figures = json!({ "restarts_of_each": times, "jobs": wanted, "hits": evidence.hits.len(), "unknown": unknown,
         "broker_seconds": told(&broker), "database_seconds": told(&database), "sync_ms": sync_ms() });

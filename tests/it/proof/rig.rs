@@ -19,9 +19,11 @@ use sqlx::{AssertSqlSafe, Row};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use super::auditor::LedgerAuditor;
+use super::auditor::{Evidence, LedgerAuditor};
+use super::drain::phone;
 use super::tap::Tap;
-use super::worker::{WorkerProcess, cpu_ms, family_cpu_ms};
+use super::worker::{Usage, WorkerProcess, cpu_ms, family_cpu_ms};
+use crate::support::house::patient;
 use crate::support::servers::{Postgres, RabbitMq};
 use crate::support::shared::{TestDatabase, amqp_url, unique_prefix};
 
@@ -137,6 +139,20 @@ impl Rig {
         }
     }
 
+    /// What the outside knows at the end of a run of good jobs; with a backup, by both.
+    pub(crate) async fn evidence(&self, jobs: Vec<String>, usage: Vec<Usage>) -> Evidence {
+        let mut hits = self.simulator.hits();
+        let mut audit = self.simulator.stats().audit;
+        if let Some(backup) = &self.backup {
+            hits.extend(backup.hits());
+            let more = backup.stats().audit;
+            audit.checked += more.checked;
+            audit.missing += more.missing;
+            audit.examples.extend(more.examples);
+        }
+        Evidence { jobs, bad: Vec::new(), hits, audit, heard: self.tap.drain().await, usage }
+    }
+
     /// A worker process, with a log of its own.
     pub(crate) fn worker(&mut self) -> WorkerProcess {
         self.worker_with(&[])
@@ -203,6 +219,12 @@ impl Rig {
         for chunk in patients.chunks(500) {
             self.store.upsert_patients(chunk.iter().map(parsed).collect()).await.unwrap();
         }
+    }
+
+    /// So many patients, `P0` and on, who get texts.
+    pub(crate) async fn know_everybody(&self, count: usize) {
+        let all: Vec<Value> = (0..count).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect();
+        self.know(&all).await;
     }
 
     /// One number of one row.

@@ -12,8 +12,8 @@ use outreachd::store::rows::AddressConsent;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 
-use super::auditor::{Evidence, audit};
-use super::drain::{SOURCE, phone, reminder};
+use super::auditor::audit;
+use super::drain::{phone, reminder};
 use super::rig::{Plan, Rig};
 use crate::support::house::{job, patient};
 
@@ -42,7 +42,7 @@ fn now_us() -> i64 {
 pub(crate) async fn stops(name: &str, plan: Plan, jobs: usize) {
     let people = 60;
     let mut rig = Rig::build(plan).await;
-    rig.know(&(0..people).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect::<Vec<_>>()).await;
+    rig.know_everybody(people).await;
     let ids: Vec<String> = (0..jobs).map(|n| format!("s{n}")).collect();
     rig.publish("job", ids.iter().enumerate().map(|(n, id)| reminder(id, n % people)).collect()).await;
     let mut worker = rig.worker();
@@ -85,15 +85,7 @@ pub(crate) async fn stops(name: &str, plan: Plan, jobs: usize) {
     assert!(latest <= SOON, "sent {latest} us after the commit of an opt-out");
     let suppressed = rig.number("SELECT count(*) FROM messages WHERE status = 'suppressed'").await;
     assert!(suppressed > 0);
-    let evidence = Evidence {
-        source: SOURCE,
-        jobs: ids,
-        bad: Vec::new(),
-        hits,
-        audit: rig.simulator.stats().audit,
-        heard: rig.tap.drain().await,
-        usage,
-    };
+    let evidence = rig.evidence(ids, usage).await;
     let report = audit(&rig.sql, &evidence).await;
     report.close(
         name,
@@ -156,14 +148,6 @@ pub(crate) async fn stop_stands(name: &str, plan: Plan) {
         let expected = if job == "control" { ("sent", "") } else { ("suppressed", "opted_out") };
         assert_eq!((status.as_str(), reason.as_str()), expected, "{job}");
     }
-    let evidence = Evidence {
-        source: SOURCE,
-        jobs,
-        bad: Vec::new(),
-        hits: rig.simulator.hits(),
-        audit: rig.simulator.stats().audit,
-        heard: rig.tap.drain().await,
-        usage,
-    };
+    let evidence = rig.evidence(jobs, usage).await;
     audit(&rig.sql, &evidence).await.close(name, json!({ "suppressed": 5, "control_sent": 1 }));
 }

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use super::auditor::{Evidence, audit};
-use super::drain::{SOURCE, people, phone, reminder, round, sync_ms};
+use super::auditor::audit;
+use super::drain::{people, reminder, round, sync_ms};
 use super::rig::{Plan, Rig};
-use crate::support::house::{job, patient};
+use crate::support::house::job;
 
 /// How long a drain may take.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -17,10 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// least this share of the pace.
 pub(crate) async fn grown(name: &str, plan: Plan, messages: u32, jobs: usize, rounds: usize, least: f64) {
     let (mut empty, mut full) = (Rig::build(plan.clone()).await, Rig::build(plan).await);
-    let everybody: Vec<Value> =
-        (0..people(jobs)).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect();
-    empty.know(&everybody).await;
-    full.know(&everybody).await;
+    empty.know_everybody(people(jobs)).await;
+    full.know_everybody(people(jobs)).await;
     let filling = Instant::now();
     let mut ledger = PgConnection::connect(&full.database_url()).await.unwrap();
     let text = include_str!("../http/pages.sql").replace(":messages", &messages.to_string());
@@ -82,9 +80,7 @@ fn median(values: &[f64]) -> f64 {
 /// moment is `ahead`.
 pub(crate) async fn all_at_nine(name: &str, plan: Plan, jobs: usize, ahead: Duration, most: Duration) {
     let mut rig = Rig::build(plan).await;
-    let everybody: Vec<Value> =
-        (0..people(jobs)).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect();
-    rig.know(&everybody).await;
+    rig.know_everybody(people(jobs)).await;
     let mut worker = rig.worker();
     worker.until_it_answers().await;
     let moment = jiff::Timestamp::now() + ahead;
@@ -113,15 +109,7 @@ pub(crate) async fn all_at_nine(name: &str, plan: Plan, jobs: usize, ahead: Dura
     assert!(after[0] > -5_000, "one left {} us before its moment", -after[0]);
     assert_eq!(after.len(), jobs, "each is sent once");
     let last = Duration::from_micros(after[jobs - 1].cast_unsigned());
-    let evidence = Evidence {
-        source: SOURCE,
-        jobs: (0..jobs).map(|n| format!("n{n}")).collect(),
-        bad: Vec::new(),
-        hits,
-        audit: rig.simulator.stats().audit,
-        heard: rig.tap.drain().await,
-        usage,
-    };
+    let evidence = rig.evidence((0..jobs).map(|n| format!("n{n}")).collect(), usage).await;
     let figures = json!({ "jobs": jobs, "first_ms": after[0] / 1_000, "half_ms": after[jobs / 2] / 1_000,
         "last_ms": last.as_millis() as u64, "sync_ms": sync_ms() });
     audit(&rig.sql, &evidence).await.close(name, figures);

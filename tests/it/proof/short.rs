@@ -149,14 +149,8 @@ async fn broker_and_database_go_away_and_work_goes_on() {
     restarts::restarts("restarts, short", Plan { private: true, ..Plan::default() }, 1, 100).await;
 }
 
-/// How much slower is asked in large only.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_ledger_with_a_past_is_worked_as_an_empty_one() {
-    scale::grown("a ledger with a past, short", Plan::default(), 4_000, 200, 1, 0.1).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_due_in_one_moment_leaves_after_it() {
-    let (ahead, most) = (Duration::from_secs(10), Duration::from_secs(20));
+    let (ahead, most) = (Duration::from_secs(6), Duration::from_secs(20));
     scale::all_at_nine("all due at nine, short", Plan::default(), 300, ahead, most).await;
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use outreachd::simulator::{Faults, ProviderKind};
 use serde_json::json;
 
-use super::auditor::{Evidence, audit};
-use super::drain::{SOURCE, phone, reminder};
+use super::auditor::audit;
+use super::drain::{phone, reminder};
 use super::rig::{Plan, Rig};
 use crate::support::house::patient;
 use crate::support::proxy::{Link, TcpProxy};
@@ -40,15 +40,7 @@ pub(crate) async fn results_outlive_the_process(name: &str, plan: Plan, jobs: us
     rig.until("sent messages", sent, i64::try_from(jobs).unwrap(), Duration::from_secs(10)).await;
     assert!(kept(&rig).is_empty(), "and in the ledger now");
     next.stop();
-    let evidence = Evidence {
-        source: SOURCE,
-        jobs: ids,
-        bad: Vec::new(),
-        hits: rig.simulator.hits(),
-        audit: rig.simulator.stats().audit,
-        heard: rig.tap.drain().await,
-        usage: vec![worker.usage(), next.usage()],
-    };
+    let evidence = rig.evidence(ids, vec![worker.usage(), next.usage()]).await;
     audit(&rig.sql, &evidence).await.close(name, json!({ "stop_ms": stopped.as_millis() as u64 }));
 }
 

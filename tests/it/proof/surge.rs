@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
 use super::auditor::Report;
-use super::drain::{SOURCE, phone, round};
+use super::drain::{SOURCE, round};
 use super::rig::{Plan, Rig};
-use crate::support::house::{job, patient};
+use crate::support::house::job;
 
 const PEOPLE: usize = 200;
 
@@ -26,7 +26,7 @@ fn of(source: &str, id: &str, n: usize) -> Value {
 /// those of another source with the same template, which flow. Then a person lets the surge go.
 pub(crate) async fn surge(name: &str, plan: Plan, jobs: usize, busiest: i64, line: i64) {
     let mut rig = Rig::build(plan).await;
-    rig.know(&(0..PEOPLE).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect::<Vec<_>>()).await;
+    rig.know_everybody(PEOPLE).await;
     for source in [SOURCE, OTHER] {
         let seed = format!(
             "INSERT INTO arrivals (hour, source, template, count) VALUES

@@ -16,11 +16,10 @@ use serde_json::{Value, json};
 use self::bare::{Bare, Shape};
 use self::celery::Celery;
 use self::table::{Piece, print};
-use super::drain::{FEATURES, people, phone, reminder, round, sync_ms};
+use super::drain::{FEATURES, people, reminder, round, sync_ms};
 use super::heavy::PRIVATE;
 use super::rig::{Plan, Rig};
 use super::worker::WorkerProcess;
-use crate::support::house::patient;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,9 +242,7 @@ async fn fill(kind: Kind, rig: &Rig, jobs: u64) {
         Kind::Celery => return celery::fill(rig, &bodies, people).await,
         Kind::Bare | Kind::BareSingle => bare::create(rig).await,
         Kind::Ours | Kind::Unsealed | Kind::Watched | Kind::Single => {
-            let known: Vec<Value> =
-                (0..people).map(|n| patient(&format!("P{n}"), "sms", &phone(n))).collect();
-            rig.know(&known).await;
+            rig.know_everybody(people).await;
         }
     }
     rig.publish("job", bodies).await;
