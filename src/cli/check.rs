@@ -292,12 +292,12 @@ async fn ledger(report: &mut Report, config: &Config) -> Result<(), Failure> {
             return Ok(());
         }
     };
+    // Half of the round trip lies before the database read its clock.
+    let halfway = before.checked_add(asked.elapsed() / 2).unwrap_or(before);
     report.good("ledger", format!("{}: reached, its schema fits", kind(config)));
     writable(report, store.as_ref()).await;
     opt_outs(report, config, store.as_ref()).await;
     sign_in::accounts(report, config, store.as_ref()).await;
-    // Half of the round trip lies before the database read its clock.
-    let halfway = before.checked_add(asked.elapsed() / 2).unwrap_or(before);
     clock(report, now.duration_since(halfway));
     Ok(())
 }
@@ -328,11 +328,9 @@ async fn opt_outs(report: &mut Report, config: &Config, store: &dyn Store) {
     if config.safety.mode != SafetyMode::Live {
         return;
     }
-    // That the ledger does not answer was told above.
-    let known = timeout(LIMIT, store.counts())
-        .await
-        .is_ok_and(|counts| counts.is_ok_and(|c| c.address_consents_known));
-    if !known {
+    // That the ledger does not answer was told above; one that is large may take longer to count.
+    let counts = timeout(LIMIT, store.counts()).await;
+    if matches!(&counts, Ok(Ok(counts)) if !counts.address_consents_known) {
         report.warn(
             "opt-outs",
             "mode live, and not one opt-out by address is on record",

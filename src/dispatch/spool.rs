@@ -19,6 +19,8 @@ const AT_ONCE: usize = 500;
 pub(super) fn keep(dir: &Path, worker: WorkerId, results: &[Settlement]) -> Result<(), Error> {
     let path = dir.join(format!("{PREFIX}{}{SUFFIX}", worker.0.simple()));
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    // A full disk may have cut the last line off.
+    file.write_all(b"\n")?;
     for result in results {
         serde_json::to_writer(&mut file, result)?;
         file.write_all(b"\n")?;
@@ -26,11 +28,17 @@ pub(super) fn keep(dir: &Path, worker: WorkerId, results: &[Settlement]) -> Resu
     file.sync_all()
 }
 
-/// Writes what earlier processes left in `dir` to the ledger; answers how many results there were. A file goes once
+/// Writes what other processes left in `dir` to the ledger; answers how many results there were. A file goes once
 /// the ledger has all of it; what stands in it twice lands once.
 pub(super) async fn replay(dir: &Path, store: &dyn Store) -> Result<usize, StoreError> {
     let mut count = 0;
     for path in left(dir) {
+        // A process that is about to end may add to its own: what is read has a name that nobody writes to.
+        let taken = dir.join(format!("{PREFIX}{}{SUFFIX}", WorkerId::generate().0.simple()));
+        if std::fs::rename(&path, &taken).is_err() {
+            continue;
+        }
+        let path = taken;
         match read(&path) {
             Ok(results) => {
                 for chunk in results.chunks(AT_ONCE) {
@@ -61,8 +69,8 @@ fn read(path: &Path) -> Result<Vec<Settlement>, Error> {
     for line in BufReader::new(File::open(path)?).lines() {
         match serde_json::from_str(&line?) {
             Ok(result) => results.push(result),
-            // The last line may have been cut off by a full disk; what stands before it is whole.
-            Err(error) if error.is_eof() => break,
+            // Empty, or cut off; what stands before and after it is whole.
+            Err(error) if error.is_eof() => {}
             Err(_) => return Err(Error::from(ErrorKind::InvalidData)),
         }
     }

@@ -1,6 +1,7 @@
 //! How this process is doing: for probes, for Prometheus, for people.
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
@@ -27,7 +28,8 @@ const COUNTS_SHARE: u32 = 20;
 /// The ledger's numbers as they were last counted.
 #[derive(Debug, Default)]
 pub(super) struct CountsCache {
-    latest: Mutex<Option<Counted>>,
+    /// They are good until then; held by whoever counts.
+    until: Mutex<Option<Instant>>,
     /// The last that were to be had, and when; read without waiting for a count that is under way.
     seen: std::sync::Mutex<Option<(Counts, Instant)>>,
 }
@@ -40,13 +42,6 @@ impl CountsCache {
     }
 }
 
-#[derive(Debug)]
-struct Counted {
-    counts: Option<Counts>,
-    /// Good until then.
-    until: Instant,
-}
-
 /// `GET /healthz`: the process lives and answers.
 pub(super) async fn alive(_call: Call) -> Answer {
     answer(StatusCode::OK, &json!({"status": "ok"}))
@@ -55,7 +50,7 @@ pub(super) async fn alive(_call: Call) -> Answer {
 /// `GET /readyz`: whether everything that is needed answers, each by its name.
 pub(super) async fn ready(call: Call) -> Answer {
     let parts = &call.shared.parts;
-    let ledger = matches!(timeout(PATIENCE, parts.intake.store.ping()).await, Ok(Ok(_)));
+    let ledger = answers(&call.shared).await;
     let templates = parts.catalogue.current().templates().next().is_some();
     let broker = parts.broker.as_ref().map(|broker| matches!(*broker.state().borrow(), BrokerState::Up));
     let word = |ok: bool| if ok { "ok" } else { "away" };
@@ -82,10 +77,11 @@ pub(super) async fn ready(call: Call) -> Answer {
 /// `GET /metrics`: Prometheus text format.
 pub(super) async fn metrics(call: Call) -> Answer {
     let mut text = call.shared.metrics.render();
-    let counts = counted(&call.shared).await;
+    let is_up = answers(&call.shared).await;
+    let counts = counted(&call.shared).await.filter(|_| is_up);
     let troubles = troubles::seen(&call.shared).await;
     // Writing to a string cannot fail.
-    let _ = write_counts(&mut text, counts.as_ref());
+    let _ = write_counts(&mut text, is_up, counts);
     let _ = troubles::write(&mut text, troubles.as_ref());
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
@@ -107,37 +103,45 @@ pub(super) async fn described(_call: Call) -> Answer {
     answer(StatusCode::OK, &openapi::document())
 }
 
-/// The ledger's numbers, a little old; `None`: it does not answer.
-pub(super) async fn counted(shared: &Shared) -> Option<Counts> {
-    let mut cache = shared.counts.latest.lock().await;
-    if let Some(counted) = cache.as_ref().filter(|counted| Instant::now() < counted.until) {
-        return counted.counts.clone();
+async fn answers(shared: &Shared) -> bool {
+    matches!(timeout(PATIENCE, shared.parts.intake.store.ping()).await, Ok(Ok(_)))
+}
+
+/// The ledger's numbers and their age; `None`: they were never to be had. A count that takes longer than anybody waits
+/// goes on, and is there for whoever asks next.
+pub(super) async fn counted(shared: &Arc<Shared>) -> Option<(Counts, Duration)> {
+    let counting = tokio::spawn({
+        let shared = Arc::clone(shared);
+        async move { count(&shared).await }
+    });
+    let _in_time = timeout(PATIENCE, counting).await;
+    shared.counts.seen()
+}
+
+async fn count(shared: &Shared) {
+    let mut until = shared.counts.until.lock().await;
+    if until.is_some_and(|until| Instant::now() < until) {
+        return;
     }
     let started = Instant::now();
-    let counts = match timeout(PATIENCE * 5, shared.parts.intake.store.counts()).await {
-        Ok(Ok(counts)) => Some(counts),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "the ledger's numbers are not to be had");
-            None
+    match shared.parts.intake.store.counts().await {
+        Ok(counts) => {
+            let mut seen = shared.counts.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            *seen = Some((counts, Instant::now()));
         }
-        Err(_) => None,
-    };
-    if let Some(counts) = &counts {
-        let mut seen = shared.counts.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *seen = Some((counts.clone(), Instant::now()));
+        Err(error) => tracing::warn!(%error, "the ledger's numbers are not to be had"),
     }
-    let keep = COUNTS_KEEP.max(started.elapsed().saturating_mul(COUNTS_SHARE));
-    *cache = Some(Counted { counts: counts.clone(), until: Instant::now() + keep });
-    counts
+    *until = Some(Instant::now() + COUNTS_KEEP.max(started.elapsed().saturating_mul(COUNTS_SHARE)));
 }
 
 /// Written whole each time: a gauge of a group that has emptied must not keep its last value.
-fn write_counts(out: &mut String, counts: Option<&Counts>) -> fmt::Result {
+fn write_counts(out: &mut String, is_up: bool, counts: Option<(Counts, Duration)>) -> fmt::Result {
     let mut gauge = |name: &str, help: &str, value: f64| {
         writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}")
     };
-    gauge("outreachd_ledger_up", "Whether the ledger answered.", if counts.is_some() { 1.0 } else { 0.0 })?;
-    let Some(counts) = counts else { return Ok(()) };
+    gauge("outreachd_ledger_up", "Whether the ledger answers.", f64::from(u8::from(is_up)))?;
+    let Some((counts, age)) = counts else { return Ok(()) };
+    gauge("outreachd_counts_age_seconds", "How old the counts of messages below are.", age.as_secs_f64())?;
     gauge("outreachd_backlog", "Messages that are due and not in hand.", whole(counts.backlog))?;
     gauge("outreachd_parked", "Bodies that wait for repair.", whole(counts.parked))?;
     gauge("outreachd_outbox", "Events not yet confirmed by the broker.", whole(counts.outbox))?;

@@ -131,6 +131,7 @@ fn extent(finding: &Finding, vitals: &Vitals) -> u64 {
     let of = |found: Option<u64>| found.unwrap_or(1);
     match finding.trouble {
         Trouble::DeadJobs => vitals.parked,
+        Trouble::OutcomeUnknown => vitals.unknown,
         Trouble::WorkOverdue => {
             of(vitals.work_overdue.iter().find(|(kind, _)| kind.as_str() == finding.subject).map(|(_, n)| *n))
         }

@@ -24,11 +24,22 @@ const NEWEST: i64 = 10_000;
 const ROW: &str = "key, trouble, subject, level, what, since, gone_since, ended_at, told_at, owed, owed_ways, acknowledged_by, \
     acknowledged_at, snoozed_by, snoozed_until, extent, acknowledged_below, owed_mailboxes, owed_since";
 
+/// Nobody has closed the work that an unknown outcome is: whoever does has asked, and the message stays what it is.
+macro_rules! not_looked_after {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM work_items w WHERE w.message_id = messages.id AND w.kind = 'outcome_unknown' \
+         AND w.closed_at IS NOT NULL)"
+    };
+}
+
 /// Many rows at once; see [`Ledger::count_up_to`].
 const WAITING: &str = "SELECT DISTINCT patient_id FROM messages \
     WHERE due_at <= now() - $2 * {us} AND lease_until IS NULL LIMIT $1";
-const UNKNOWN: &str = "SELECT DISTINCT patient_id FROM messages \
-    WHERE status = 'unknown' AND changed_at <= now() - $2 * {us} LIMIT $1";
+const UNKNOWN: &str = concat!(
+    "SELECT DISTINCT patient_id FROM messages WHERE status = 'unknown' AND changed_at <= now() - $2 * {us} AND ",
+    not_looked_after!(),
+    " LIMIT $1"
+);
 const OVERDUE: &str = "SELECT kind, count(DISTINCT patient_id) FROM (SELECT kind, patient_id FROM work_items \
     WHERE closed_at IS NULL AND claimed_at IS NULL AND patient_id IS NOT NULL AND due_at <= now() LIMIT $1) AS found \
     GROUP BY kind ORDER BY kind";
@@ -38,10 +49,12 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT (SELECT count(*) FROM parked WHERE replayed_at IS NULL),
-                     (SELECT count(*) FROM outbox),
-                     (SELECT count(*) FROM messages WHERE status = 'unknown' AND NOT test),
-                     (SELECT count(*) FROM work_items WHERE closed_at IS NULL)",
+                concat!(
+                    "SELECT (SELECT count(*) FROM parked WHERE replayed_at IS NULL), (SELECT count(*) FROM outbox), ",
+                    "(SELECT count(*) FROM messages WHERE status = 'unknown' AND NOT test AND ",
+                    not_looked_after!(),
+                    "), (SELECT count(*) FROM work_items WHERE closed_at IS NULL)"
+                ),
                 Args::none(),
             )
             .await?;

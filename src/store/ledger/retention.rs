@@ -18,11 +18,13 @@ const LEASE: SignedDuration = SignedDuration::from_secs(60);
 /// When what had not ended is looked at again.
 const LATER: SignedDuration = SignedDuration::from_hours(24);
 
-/// Final, with nothing more to come: nobody has it in hand, no step, no receipt.
+/// Final, with nothing more to come: nobody has it in hand, no step, no receipt. What became of one that is unknown nobody
+/// may ever learn; it is over once it is no work for people.
 macro_rules! over {
     () => {
-        "m.status IN ('sent', 'failed', 'delivered', 'read', 'suppressed', 'expired', 'cancelled') AND m.due_at IS NULL \
-         AND m.lease_until IS NULL AND m.receipt_by IS NULL AND m.changed_at <= now() - $3 * {us}"
+        "m.status IN ('unknown', 'sent', 'failed', 'delivered', 'read', 'suppressed', 'expired', 'cancelled') \
+         AND m.due_at IS NULL AND m.lease_until IS NULL AND m.receipt_by IS NULL AND m.changed_at <= now() - $3 * {us} \
+         AND NOT (m.status = 'unknown' AND EXISTS (SELECT 1 FROM work_items w WHERE w.message_id = m.id AND w.closed_at IS NULL))"
     };
 }
 

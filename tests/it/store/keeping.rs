@@ -407,6 +407,10 @@ pub(super) async fn what_has_ended_is_erased_in_its_time(ledger: Ledger) {
     let sent = write_all(&ledger, &one).await;
     write_all(&ledger, &two).await;
     let waits = ledger.accept(one.job("waits").due(at("2090-01-01T00:00:00Z"))).await;
+    // Nobody will ever know: it has ended as well.
+    let (hand, attempt) = ledger.begun(one.job("lost")).await;
+    ledger.settle_one(&hand, attempt, AttemptStatus::Unknown, Then::Unknown).await;
+    let lost = hand.facts.id;
     // Of the two replies one waits for a person still.
     let items = ledger.work_items(&WorkFilter { limit: 10, ..WorkFilter::default() }).await.unwrap();
     let open = items.iter().find(|item| item.patient_id == Some(patient_id("P2"))).unwrap().id;
@@ -424,13 +428,14 @@ pub(super) async fn what_has_ended_is_erased_in_its_time(ledger: Ledger) {
     assert_eq!(ledger.erase_old(&ask).await.unwrap(), Erased { rows: 1, more: true });
     assert_eq!(expire(&ledger, Class::Messages, worker()).await.rows, 0, "another one has it in hand");
     ledger.pass(SignedDuration::from_secs(61)).await;
-    assert_eq!(expire_all(&ledger).await, [2, 2, 1, 2], "the second message and a campaign's row, and so on");
+    assert_eq!(expire_all(&ledger).await, [3, 3, 1, 2], "the second message and a campaign's row, and so on");
     assert_eq!(expire_all(&ledger).await, [0, 0, 0, 0]);
 
     let after = ledger.row(sent).await;
     assert!(after.body.is_erased() && after.explanation.is_none());
     assert_eq!((after.status, after.seq, &after.facts), (before.status, before.seq, &before.facts));
     assert_eq!(ledger.attempts(sent).await.unwrap()[0].address, Phi::default());
+    assert!(ledger.row(lost).await.body.is_erased());
     for kept in [waits, fresh] {
         assert!(!ledger.row(kept).await.body.is_erased());
     }
