@@ -14,8 +14,8 @@ use crate::domain::words::Reason;
 use crate::intake::gatekeeper::Arrival;
 use crate::intake::import::{Audience, AudienceOptions, FirstRows, Format, Member, Row};
 use crate::policy::campaign::{is_meant, ready_at};
-use crate::store::StoreError;
 use crate::store::campaigns::{Added, NewRecipient};
+use crate::store::patiently;
 
 /// Rows of one transaction.
 const BATCH: usize = 4_000;
@@ -134,20 +134,11 @@ impl Office {
             .into_iter()
             .map(|(ordinal, patient, body)| NewRecipient { ordinal, patient, body, place })
             .collect();
-        for round in 0..10_u64 {
-            match self.store.add_recipients(&plan.id, &rows, by).await {
-                Ok(Some(added)) => return Ok(added),
-                Ok(None) => {
-                    let cure = "make a new campaign for those who are missing";
-                    return Err(refuse("audience", Reason::Conflict, "the campaign has begun", cure));
-                }
-                Err(StoreError::Contention) => {
-                    tokio::time::sleep(std::time::Duration::from_millis(5 << round.min(6))).await;
-                }
-                Err(other) => return Err(other.into()),
-            }
-        }
-        Err(StoreError::Contention.into())
+        let added = patiently(|| self.store.add_recipients(&plan.id, &rows, by)).await?;
+        added.ok_or_else(|| {
+            let cure = "make a new campaign for those who are missing";
+            refuse("audience", Reason::Conflict, "the campaign has begun", cure)
+        })
     }
 
     /// Adds everybody of the directory whom the plan's query means; where that was cut off, those who are missing.

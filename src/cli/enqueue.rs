@@ -9,7 +9,7 @@ use super::out::Out;
 use super::{Desk, Failure, args, files};
 use crate::domain::ids::SourceName;
 use crate::domain::problem::Problem;
-use crate::domain::reader::{identify, items};
+use crate::domain::reader::{identify, items, without_bom};
 use crate::intake::gatekeeper::Arrival;
 use crate::intake::{Incoming, Intake, Outcome};
 use crate::store::rows::CancelOutcome;
@@ -68,11 +68,10 @@ pub(super) async fn run(desk: &mut Desk, options: &Options) -> Result<(), Failur
 
 /// One body a job. What stands between is left out; what is no JSON comes out as it is, to be refused by itself.
 fn bodies(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = without_bom(bytes);
     let first = bytes.iter().find(|b| !b.is_ascii_whitespace());
     if first == Some(&b'[') {
-        let items = items(bytes, MAX_JOBS).map_err(Failure::Input)?;
-        return Ok(items.iter().map(|item| item.get().as_bytes().to_vec()).collect());
+        return Ok(items(bytes, MAX_JOBS).map_err(Failure::Input)?.into_iter().map(<[u8]>::to_vec).collect());
     }
     if serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() {
         return Ok(vec![bytes.to_vec()]);

@@ -1,7 +1,6 @@
 //! `outreachd keys`: under which keys the ledger is sealed, and what lies under old ones sealed anew.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
@@ -9,10 +8,10 @@ use serde_json::json;
 use super::audit::record;
 use super::out::Table;
 use super::{Desk, Failure};
-use crate::store::keeping::{Walk, Walked};
+use crate::store::keeping::Walk;
 use crate::store::sealed::{RowAt, Sealed};
 use crate::store::sealer::Form;
-use crate::store::{Result, Store, StoreError};
+use crate::store::{Result, Store, patiently};
 
 /// Rows that are looked at in one go.
 const LOOKED_AT: u32 = 2_000;
@@ -128,7 +127,8 @@ async fn through(store: &dyn Store, column: Sealed, limit: u32, reseal: bool) ->
     let mut found = Found::default();
     let mut after: Option<RowAt> = None;
     loop {
-        let step = step(store, &Walk { column, after, limit, reseal }).await?;
+        let walk = Walk { column, after, limit, reseal };
+        let step = patiently(|| store.look_through(&walk)).await?;
         for (form, count) in step.forms {
             *found.forms.entry(form).or_default() += count;
         }
@@ -139,15 +139,4 @@ async fn through(store: &dyn Store, column: Sealed, limit: u32, reseal: bool) ->
             None => return Ok(found),
         }
     }
-}
-
-/// Two transactions that met are no failure: this one goes again.
-async fn step(store: &dyn Store, walk: &Walk) -> Result<Walked> {
-    for round in 0..10_u64 {
-        match store.look_through(walk).await {
-            Err(StoreError::Contention) => tokio::time::sleep(Duration::from_millis(5 << round)).await,
-            other => return other,
-        }
-    }
-    store.look_through(walk).await
 }

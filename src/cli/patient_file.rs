@@ -2,14 +2,13 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 use super::audit::record;
 use super::patients::private_file;
 use super::{Desk, Failure};
 use crate::domain::ids::PatientId;
 use crate::store::keeping::PatientRecord;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, patiently};
 
 /// Writes all that is known of a patient into a file that its owner alone may read.
 pub(super) async fn export(desk: &mut Desk, id: &PatientId, out: &Path, reason: &str) -> Result<(), Failure> {
@@ -44,16 +43,8 @@ pub(super) async fn erase(
         return Err(Failure::said(what, cure));
     }
     record(store.as_ref(), "patient.erase", id, reason).await?;
-    for round in 0..10_u64 {
-        match store.erase_patient(id).await {
-            Err(StoreError::Contention) => tokio::time::sleep(Duration::from_millis(5 << round)).await,
-            other => {
-                other?;
-                return Ok(desk.out.line(format!("patient {id} is erased: {}", sizes(&found)))?);
-            }
-        }
-    }
-    Err(Failure::from(StoreError::Contention))
+    patiently(|| store.erase_patient(id)).await?;
+    Ok(desk.out.line(format!("patient {id} is erased: {}", sizes(&found)))?)
 }
 
 async fn known(store: &dyn Store, id: &PatientId) -> Result<PatientRecord, Failure> {

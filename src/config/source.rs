@@ -101,10 +101,4 @@ impl SourceSection {
             Some(purposes) => purposes.contains(&purpose),
         }
     }
-
-    /// Whether it may ask for `priority`.
-    #[must_use]
-    pub fn may_ask_for(&self, priority: Priority) -> bool {
-        priority >= self.max_priority
-    }
 }

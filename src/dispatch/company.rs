@@ -22,7 +22,7 @@ use crate::domain::job::When;
 use crate::domain::words::Channel;
 use crate::policy::digest::{Naming, Reads, Seat, Traveller, may_travel, together};
 use crate::store::rows::{ASIDE, Count, Counted, FRESH, MessageFacts, Release, Rider, Seats};
-use crate::template::{RenderError, Rendered, Within};
+use crate::template::{Catalogue, RenderError, Rendered, Within};
 
 /// Whoever was accepted first looks again after so long ...
 const AN_INSTANT: Duration = Duration::from_millis(100);
@@ -285,10 +285,11 @@ impl Planned {
 /// would have gone without it.
 pub(super) async fn rendered(
     corridor: &Corridor,
+    catalogue: &Catalogue,
     planned: &mut Planned,
     digits: &[(AnswerName, u8)],
 ) -> Result<Rendered, RenderError> {
-    let error = match render::render(corridor, planned, digits) {
+    let error = match render::render(corridor, catalogue, planned, digits) {
         Err(error) if !planned.riders.is_empty() => error,
         other => return other,
     };
@@ -296,5 +297,5 @@ pub(super) async fn rendered(
         others = planned.riders.len(), "too much for one text");
     let back = planned.part();
     corridor.release(back).await;
-    render::render(corridor, planned, digits)
+    render::render(corridor, catalogue, planned, digits)
 }

@@ -13,7 +13,7 @@ use super::gate::{Gate, Permit, Slot};
 use super::queue::{Queue, Whom};
 use super::send::{self, Written};
 use super::wall::Wall;
-use super::{Corridor, Planned, again_if_contended, budget, company, render};
+use super::{Corridor, Planned, budget, company, render};
 use crate::config::Config;
 use crate::config::provider::{BreakerSettings, Limit, Period};
 use crate::domain::ids::AttemptId;
@@ -24,8 +24,8 @@ use crate::domain::status::AttemptStatus;
 use crate::domain::words::{Channel, Priority, Reason, SafetyMode};
 use crate::policy::question::Served;
 use crate::provider::Provider;
-use crate::store::StoreError;
 use crate::store::rows::{Begin, Failure, MessageFacts, Settlement, Spend, Then};
+use crate::store::{StoreError, again_if_contended};
 use crate::template::Rendered;
 
 /// Chunks that are written down at once: each waits for the disk once, and the disk takes several together.
@@ -417,6 +417,7 @@ async fn turn(corridor: &Corridor, lane: &Lane, whom: Whom) -> Option<Turn> {
 /// Renders as many as there are places for on the wire, and slots that lie near one another.
 async fn chunk(corridor: &Arc<Corridor>, lane: &Lane, whom: Whom, places: usize) -> VecDeque<Ready> {
     let most = lane.gate.round();
+    // The same from the look at what it reveals to the text, though others may come meanwhile.
     let catalogue = corridor.catalogue.current();
     let hash: Arc<str> = catalogue.bundle_hash().into();
     let mut ready: Vec<Ready> = Vec::new();
@@ -429,7 +430,7 @@ async fn chunk(corridor: &Arc<Corridor>, lane: &Lane, whom: Whom, places: usize)
             back.extend(planned.releases());
             continue;
         }
-        let digits = match super::questions::digits(corridor, &planned).await {
+        let digits = match super::questions::digits(corridor, &catalogue, &planned).await {
             Ok(Some(digits)) => digits,
             // Whoever they belong to could not answer.
             Ok(None) => {
@@ -450,7 +451,7 @@ async fn chunk(corridor: &Arc<Corridor>, lane: &Lane, whom: Whom, places: usize)
             back.extend(planned.releases());
             continue;
         }
-        match company::rendered(corridor, &mut planned, &digits).await {
+        match company::rendered(corridor, &catalogue, &mut planned, &digits).await {
             Ok(rendered) => {
                 let one = Ready { planned, rendered, hash: hash.clone(), spend: None };
                 weight += one.weight();

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Corridor;
 use crate::config::span;
 use crate::domain::failure::Failure;
-use crate::domain::ids::ProviderName;
+use crate::domain::ids::{AttemptId, ProviderName};
 use crate::domain::look_up::Looked;
 use crate::domain::receipt::Receipt;
 use crate::domain::status::AttemptStatus;
@@ -23,7 +23,8 @@ use crate::store::rows::{LookUpAsk, LostAttempt, Settlement, Then};
 const TICK: Duration = Duration::from_secs(1);
 /// Looked up at once.
 const AT_ONCE: u32 = 8;
-/// What is not in the list may come to be: it is believed to be nowhere once it was looked for so often.
+/// What is not in the list may come to be: it is believed to be nowhere once the list was without it so often. A look-up
+/// that failed, or tells nothing, is none of these.
 const BELIEVED: u32 = 3;
 
 pub(super) async fn run(corridor: Arc<Corridor>) {
@@ -65,17 +66,21 @@ async fn look(
             join_all(asked.map(async |(one, provider)| (one, provider.look_up(&one.lost).await))).await;
         let mut receipts: Vec<Receipt> = Vec::new();
         let mut gone: Vec<Settlement> = Vec::new();
+        let mut absent: Vec<AttemptId> = Vec::new();
         for (one, answer) in answers {
             let result = match answer {
                 Ok(Looked::Taken(receipt)) => {
                     receipts.push(receipt);
                     "taken"
                 }
-                Ok(Looked::NotThere) if one.lost.looks >= BELIEVED => {
+                Ok(Looked::NotThere) if one.lost.absent + 1 >= BELIEVED => {
                     gone.push(never_sent(corridor, one));
                     "not_there"
                 }
-                Ok(Looked::NotThere) => "not_there_yet",
+                Ok(Looked::NotThere) => {
+                    absent.push(one.lost.attempt);
+                    "not_there_yet"
+                }
                 Ok(Looked::Unclear) => "unclear",
                 Err(error) => {
                     tracing::info!(%error, provider = %one.lost.provider, attempt = %one.lost.attempt, "a look-up failed");
@@ -89,6 +94,9 @@ async fn look(
             let from = Instant::now();
             corridor.store.receive(&receipts).await?;
             super::traces::heard(corridor, &receipts, from);
+        }
+        if !absent.is_empty() {
+            corridor.store.absent(&absent).await?;
         }
         if !gone.is_empty() {
             corridor.store.settle(&gone).await?;

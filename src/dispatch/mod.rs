@@ -67,7 +67,7 @@ use crate::policy::retry::RetryRules;
 use crate::store::rows::{
     Count, Decided, JobBody, LeasedMessage, MessageFacts, PatientState, Release, Settlement, Work,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, again_if_contended};
 use crate::telemetry::Traces;
 use crate::template::{RecipientContext, SharedCatalogue, SiteContext};
 pub use again::{Texts, rendered_again};
@@ -135,20 +135,6 @@ async fn until(at: Option<Instant>) {
 
 /// Leases that are left to run out cost a minute: what another transaction was in the way of is tried again after these.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
-
-/// Tries again after each of the pauses what another transaction was in the way of.
-async fn again_if_contended<T, F: Future<Output = Result<T, StoreError>>>(
-    pauses: impl IntoIterator<Item = Duration>,
-    write: impl Fn() -> F,
-) -> Result<T, StoreError> {
-    for pause in pauses {
-        match write().await {
-            Err(StoreError::Contention) => tokio::time::sleep(pause).await,
-            written => return written,
-        }
-    }
-    write().await
-}
 
 /// What every stage sees.
 #[derive(Debug)]

@@ -3,20 +3,24 @@
 
 use std::time::Duration;
 
-use super::{Corridor, Planned, again_if_contended};
+use super::{Corridor, Planned};
 use crate::domain::ids::AnswerName;
 use crate::domain::words::Channel;
-use crate::store::Result;
 use crate::store::rows::QuestionAsk;
+use crate::store::{Result, again_if_contended};
+use crate::template::Catalogue;
 
 /// Others that ask at the same number at the same moment are let go first so often.
 const TRIES: u32 = 5;
 
 /// The digits of the answers that the planned message offers, none where it offers none; `None`: so much waits at that
 /// number that there are none left.
-pub(super) async fn digits(corridor: &Corridor, planned: &Planned) -> Result<Option<Vec<(AnswerName, u8)>>> {
+pub(super) async fn digits(
+    corridor: &Corridor,
+    catalogue: &Catalogue,
+    planned: &Planned,
+) -> Result<Option<Vec<(AnswerName, u8)>>> {
     let facts = &planned.hand.facts;
-    let catalogue = corridor.catalogue.current();
     let route = &planned.route;
     let offers = catalogue.get(&facts.template).map_or(&[][..], |template| template.offers(route.channel));
     // Nobody answers a test, and a pointer asks nothing.

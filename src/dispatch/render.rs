@@ -67,10 +67,10 @@ impl<'a> Text<'a> {
 /// Renders the planned message for its route's channel, with all that it carries.
 pub(super) fn render(
     corridor: &Corridor,
+    catalogue: &Catalogue,
     planned: &Planned,
     digits: &[(AnswerName, u8)],
 ) -> Result<Rendered, RenderError> {
-    let catalogue = corridor.catalogue.current();
     let named = !planned.unnamed;
     let line =
         |rider: &Planned| asked(corridor, &Text::of(rider, &[]), named, |request| catalogue.also(request));

@@ -57,6 +57,5 @@ pub(super) fn retries(config: &Config) -> RetryRules {
         longest_pause: span(retry.max_delay),
         longest_retry_after: span(retry.retry_after_max),
         jitter_share: f64::from(retry.jitter_percent) / 100.0,
-        ..RetryRules::default()
     }
 }

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::patient::{Consent, ConsentSource, Contact, DirectoryField, Patient, Preference};
+use super::patient::{Consent, ConsentSource, Contact, DirectoryField, LEAVE_MESSAGE, Patient, Preference};
 use super::phi::Phi;
 use super::words::{Channel, ContactStatus, Purpose};
 
@@ -141,10 +141,9 @@ pub fn answer_of_both<'c>(
     let of =
         |consents: &'c [Consent], is_own: bool| covering(consents, asked).map(move |record| (record, is_own));
     let said: Vec<(&Consent, bool)> = of(own, true).chain(of(at_addresses, false)).collect();
-    let is_live = |record: &Consent| record.granted && record.expires_at.is_none_or(|end| end > now);
     let stands = |(record, is_own): (&Consent, bool)| {
         let lifted = |&(grant, by_own): &(&Consent, bool)| {
-            is_live(grant) && lifts(grant, record) && (by_own || !is_own)
+            is_live(grant, now) && lifts(grant, record) && (by_own || !is_own)
         };
         !record.granted && !said.iter().any(lifted)
     };
@@ -155,7 +154,7 @@ pub fn answer_of_both<'c>(
     if let Some(revocation) = latest(&stands) {
         return Answer::Revoked(revocation);
     }
-    if let Some(grant) = latest(&|(record, _)| is_live(record)) {
+    if let Some(grant) = latest(&|(record, _)| is_live(record, now)) {
         return Answer::Granted(grant);
     }
     latest(&|(record, _)| record.granted).map_or(Answer::Unsaid, Answer::Expired)
@@ -173,6 +172,13 @@ pub fn ends_at(
     let asked = Scope { purpose: Some(purpose), channel: Some(channel), address: Some(address) };
     let grants = covering(consents, asked).filter(|record| record.granted);
     grants.filter_map(|record| record.expires_at).filter(|end| *end > now).min()
+}
+
+/// The refusals that stand: no grant of the same record has lifted them.
+pub fn refusals(consents: &[Consent], now: Timestamp) -> impl Iterator<Item = &Consent> {
+    let all = || consents.iter().flat_map(|c| std::iter::once(c).chain(c.shadow.as_deref()));
+    let is_lifted = move |refusal: &Consent| all().any(|grant| is_live(grant, now) && lifts(grant, refusal));
+    all().filter(move |record| !record.granted && !is_lifted(record))
 }
 
 /// The records that bear on what is asked, with those behind them.
@@ -277,6 +283,10 @@ fn is_strong(record: &Consent) -> bool {
     }
 }
 
+fn is_live(record: &Consent, now: Timestamp) -> bool {
+    record.granted && record.expires_at.is_none_or(|end| end > now)
+}
+
 fn lifts(grant: &Consent, revocation: &Consent) -> bool {
     grant.at > revocation.at
         && Scope::of(revocation).covers(&Scope::of(grant))
@@ -370,23 +380,31 @@ fn narrow_contacts(stored: &[Contact], inline: &[Contact]) -> Vec<Contact> {
         .iter()
         .map(|new| {
             let known = stored.iter().find(|c| c.channel == new.channel && c.address == new.address);
-            known.map_or_else(|| Contact { verified_at: None, ..new.clone() }, |known| strictest(known, new))
+            // Of an address that nobody knows yet the snapshot proves nothing.
+            let hearsay = || Contact { verified_at: None, private: false, ..new.clone() };
+            known.map_or_else(hearsay, |known| strictest(known, new))
         })
         .collect()
 }
 
-fn strictest(known: &Contact, new: &Contact) -> Contact {
-    let status = if known.status == ContactStatus::Ok { new.status } else { known.status };
+/// What is known of a contact, with what another record says of the same one: of all that limits its use, the stricter.
+pub(super) fn strictest(known: &Contact, new: &Contact) -> Contact {
+    // What is found out later says more than what was found out before.
+    let (status, status_at) = (known.status, known.status_at).max((new.status, new.status_at));
     let valid_until = match (known.valid_until, new.valid_until) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
+    let leave_message = LEAVE_MESSAGE.iter().find_map(|word| {
+        [known, new].into_iter().find_map(|c| c.leave_message.clone().filter(|said| said == word))
+    });
     Contact {
         rank: new.rank.or(known.rank),
         status,
+        status_at,
         valid_until,
         only: known.only || new.only,
-        leave_message: known.leave_message.clone().or_else(|| new.leave_message.clone()),
+        leave_message,
         extension: new.extension.clone().or_else(|| known.extension.clone()),
         kind: known.kind.clone().or_else(|| new.kind.clone()),
         ..known.clone()

@@ -21,8 +21,8 @@ pub struct Lost {
     pub others: Vec<String>,
     /// So many others there have no reference, and may have been taken as well.
     pub rivals: usize,
-    /// How often it was looked for, this time included.
-    pub looks: u32,
+    /// How often it was not there before.
+    pub absent: u32,
     /// By which its text is known; `None`: it was not kept.
     pub text: Option<TextMark>,
 }

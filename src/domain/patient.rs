@@ -240,6 +240,9 @@ pub struct QuietHours {
     pub end: Time,
 }
 
+/// What may be said to a machine that answers, the least first.
+pub const LEAVE_MESSAGE: [&str; 3] = ["none", "brief", "full"];
+
 /// One way to reach a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact {

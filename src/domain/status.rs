@@ -96,6 +96,12 @@ words! {
 }
 
 impl AttemptStatus {
+    /// It has come to where it went, as far as its provider says.
+    #[must_use]
+    pub const fn has_come(self) -> bool {
+        matches!(self, Self::Sent | Self::Delivered | Self::Read)
+    }
+
     /// Progress over this channel as a number; the higher one stands, whatever came before. A mail that its relay calls
     /// delivered has reached the other side's server, which may yet send it back: there a bounce says more.
     #[must_use]

@@ -14,7 +14,7 @@ use crate::config::api::Scope;
 use crate::domain::ids::{JobId, MessageId, SourceName};
 use crate::domain::job::MAX_JOB_BYTES;
 use crate::domain::problem::Problem;
-use crate::domain::reader::{identify, items};
+use crate::domain::reader::{identify, items, without_bom};
 use crate::domain::words::Reason;
 use crate::intake::gatekeeper::Arrival;
 use crate::intake::{Incoming, Intake, Outcome};
@@ -31,9 +31,7 @@ pub(super) async fn submit(mut call: Call) -> Answer {
     let intake = call.shared.parts.intake.clone();
     let bodies: Vec<Vec<u8>> = match call.media {
         Media::Ndjson => lines(&bytes)?,
-        _ if is_array(&bytes) => {
-            items(&bytes, MAX_ITEMS)?.into_iter().map(|item| item.get().as_bytes().to_vec()).collect()
-        }
+        _ if is_array(&bytes) => items(&bytes, MAX_ITEMS)?.into_iter().map(<[u8]>::to_vec).collect(),
         _ => return one(&call, intake, bytes).await,
     };
     let results = many(&call, intake, bodies).await?;
@@ -219,14 +217,12 @@ fn too_late() -> Fail {
 }
 
 fn is_array(bytes: &[u8]) -> bool {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[')
+    without_bom(bytes).iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[')
 }
 
 /// NDJSON: one job a line; empty lines are passed over.
 fn lines(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Fail> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let lines: Vec<Vec<u8>> = bytes
+    let lines: Vec<Vec<u8>> = without_bom(bytes)
         .split(|b| *b == b'\n')
         .map(<[u8]>::trim_ascii)
         .filter(|line| !line.is_empty())

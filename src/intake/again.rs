@@ -5,8 +5,8 @@ use crate::domain::ids::MessageId;
 use crate::domain::problem::Problem;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::Reason;
-use crate::store::StoreError;
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, MessageFacts, MessageRow};
+use crate::store::{StoreError, patiently};
 
 /// What became of the wish to try again.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl Intake {
             // It waits in the ledger until it is claimed, at once where there is room.
             room: 0,
         };
-        let report = self.retry(|| self.store.admit(&batch)).await?;
+        let report = patiently(|| self.store.admit(&batch)).await?;
         if let Some(dispatcher) = &self.dispatcher {
             dispatcher.nudge();
         }

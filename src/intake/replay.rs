@@ -6,8 +6,8 @@ use super::submit::{Incoming, Intake, Outcome};
 use crate::broker::QueueRole;
 use crate::domain::ids::ParkedId;
 use crate::domain::reader::identify;
-use crate::store::StoreError;
 use crate::store::rows::ParkedRow;
+use crate::store::{StoreError, patiently};
 
 /// One body that went in again.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl Intake {
             .map(|replayed| replayed.id)
             .collect();
         if !taken.is_empty() {
-            self.retry(|| self.store.mark_replayed(&taken)).await?;
+            patiently(|| self.store.mark_replayed(&taken)).await?;
         }
         Ok(replayed)
     }

@@ -1,7 +1,6 @@
 //! From bytes to the ledger, in batches. A bad row never sinks its batch.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -17,7 +16,7 @@ use crate::domain::problem::Problem;
 use crate::domain::reader::{BodyKind, Expect, PatientMerge, identify, known_key};
 use crate::domain::words::{Priority, Reason};
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, CancelOutcome, Reject, UpsertOutcome};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, patiently};
 
 /// Something that came in.
 #[derive(Clone, Debug)]
@@ -84,8 +83,7 @@ impl Intake {
                 Ok(Read::Cancel(cancel)) => {
                     // What came before it in this batch is in the ledger first.
                     self.flush(&mut jobs, &parents, &mut outcomes).await?;
-                    let outcome = match self.retry(|| self.store.cancel(std::slice::from_ref(&cancel))).await
-                    {
+                    let outcome = match patiently(|| self.store.cancel(std::slice::from_ref(&cancel))).await {
                         Ok(mut answers) => answers.pop().map(Outcome::Cancel),
                         Err(StoreError::Data(code)) => Some(self.refuse(item, not_taken(&code), &mut jobs)),
                         Err(other) => return Err(other),
@@ -94,7 +92,7 @@ impl Intake {
                 }
                 Ok(Read::Merge(merge)) => {
                     self.upsert(&mut patients, &mut jobs, &mut outcomes).await?;
-                    let outcome = match self.retry(|| self.store.merge_patients(&merge.id, &merge.into)).await
+                    let outcome = match patiently(|| self.store.merge_patients(&merge.id, &merge.into)).await
                     {
                         Ok(true) => Outcome::Merged,
                         Ok(false) => self.refuse(item, vec![strangers()], &mut jobs),
@@ -129,7 +127,7 @@ impl Intake {
     /// # Errors
     /// The ledger is away.
     pub async fn take_back(&self, cancel: &Cancel) -> Result<CancelOutcome, StoreError> {
-        let mut answers = self.retry(|| self.store.cancel(std::slice::from_ref(cancel))).await?;
+        let mut answers = patiently(|| self.store.cancel(std::slice::from_ref(cancel))).await?;
         if let Some(dispatcher) = &self.dispatcher {
             dispatcher.nudge();
         }
@@ -189,7 +187,7 @@ impl Intake {
         let room = reserved.as_ref().map_or(0, Places::count);
         let batch = AdmitBatch { worker: self.worker, admissions, rejects: jobs.rejects, room };
         let asked = Instant::now();
-        let report = match self.retry(|| self.store.admit(&batch)).await {
+        let report = match patiently(|| self.store.admit(&batch)).await {
             Ok(report) => report,
             Err(error) => {
                 let admissions = places.into_iter().zip(batch.admissions).collect();
@@ -245,22 +243,6 @@ impl Intake {
     /// The ledger is away.
     pub(super) async fn park(&self, rejects: Vec<Reject>) -> Result<(), StoreError> {
         self.flush(&mut Jobs { rejects, ..Jobs::default() }, &Parents::default(), &mut []).await
-    }
-
-    /// Two transactions that met are no failure: one of them goes again.
-    pub(super) async fn retry<T, F>(&self, call: impl Fn() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        for round in 0..10_u64 {
-            match call().await {
-                Err(StoreError::Contention) => {
-                    tokio::time::sleep(Duration::from_millis(5 << round.min(6))).await
-                }
-                other => return other,
-            }
-        }
-        call().await
     }
 
     fn read(&self, item: &Incoming, now: Timestamp) -> Result<Read, Vec<Problem>> {

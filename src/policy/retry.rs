@@ -6,6 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::outbound::FailureKind;
 use crate::domain::words::Reason;
 
+/// Pause when our account or sender is at fault: a person has to act first.
+const MISCONFIGURED: SignedDuration = SignedDuration::from_mins(2);
+
 /// How patiently a route is tried.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryRules {
@@ -17,23 +20,8 @@ pub struct RetryRules {
     pub longest_pause: SignedDuration,
     /// A provider's own `Retry-After` is believed up to here.
     pub longest_retry_after: SignedDuration,
-    /// Pause when our account or sender is at fault: a person has to act first.
-    pub misconfigured_pause: SignedDuration,
     /// The share of a pause that chance may take off, 0 to 1.
     pub jitter_share: f64,
-}
-
-impl Default for RetryRules {
-    fn default() -> Self {
-        Self {
-            max_tries: 6,
-            first_pause: SignedDuration::from_secs(5),
-            longest_pause: SignedDuration::from_mins(15),
-            longest_retry_after: SignedDuration::from_hours(1),
-            misconfigured_pause: SignedDuration::from_mins(2),
-            jitter_share: 0.5,
-        }
-    }
 }
 
 /// What to do after a failure.
@@ -78,7 +66,7 @@ pub fn after_failure(
         FailureKind::BadAddress => Next::NextRoute(Reason::InvalidAddress),
         FailureKind::OptedOut => Next::NextRoute(Reason::OptedOut),
         FailureKind::Rejected => Next::NextRoute(Reason::ProviderRejected),
-        FailureKind::Misconfigured => Next::Retry(later(now, rules.misconfigured_pause, rules, jitter)),
+        FailureKind::Misconfigured => Next::Retry(later(now, MISCONFIGURED, rules, jitter)),
     }
 }
 
@@ -131,10 +119,18 @@ pub fn retry_after(value: &str, date: Option<&str>) -> Option<SignedDuration> {
 mod tests {
     use super::*;
 
+    const RULES: RetryRules = RetryRules {
+        max_tries: 6,
+        first_pause: SignedDuration::from_secs(5),
+        longest_pause: SignedDuration::from_mins(15),
+        longest_retry_after: SignedDuration::from_hours(1),
+        jitter_share: 0.5,
+    };
+
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn after(kind: FailureKind, tries: u16, dedupes: bool) -> Next {
-        after_failure(kind, tries, dedupes, &RetryRules::default(), NOW, 0.5)
+        after_failure(kind, tries, dedupes, &RULES, NOW, 0.5)
     }
 
     #[test]
@@ -150,7 +146,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert!(seconds(1) < seconds(2) && seconds(2) < seconds(3));
-        let rules = RetryRules { max_tries: 1000, ..RetryRules::default() };
+        let rules = RetryRules { max_tries: 1000, ..RULES };
         let Next::Retry(at) = after_failure(FailureKind::Transient, 900, false, &rules, NOW, 0.99) else {
             panic!()
         };

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Refusal, Shared, Waiting};
 use crate::domain::receipt::Receipt;
 use crate::store::rows::Received;
-use crate::store::{Result, StoreError};
+use crate::store::{StoreError, again_if_contended, moments};
 
 /// Receipts in one transaction.
 pub(super) const MOST: usize = 500;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// After a failure nobody waits for the ledger for so long.
 const AWAY: Duration = Duration::from_millis(500);
 /// Transactions that met are tried again so often.
-const TRIES: u32 = 5;
+const TRIES: u32 = 4;
 
 pub(super) async fn run(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Waiting>) {
     let mut batch = Vec::with_capacity(MOST);
@@ -50,7 +50,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Waiting
 /// One answer a receipt. A row that the ledger will not take is found by halves, and does not sink the others.
 pub(super) async fn write(shared: &Shared, receipts: &[Receipt]) -> Vec<Result<(), Refusal>> {
     let from = Instant::now();
-    let received = timeout(PATIENCE, received(shared, receipts)).await;
+    let received =
+        timeout(PATIENCE, again_if_contended(moments(TRIES), || shared.store.receive(receipts))).await;
     let error = match received {
         Ok(Ok(received)) => {
             count(received);
@@ -79,19 +80,6 @@ pub(super) async fn write(shared: &Shared, receipts: &[Receipt]) -> Vec<Result<(
         error => {
             tracing::warn!(%error, receipts = receipts.len(), "receipts wait for the ledger");
             vec![Err(Refusal::Later); receipts.len()]
-        }
-    }
-}
-
-async fn received(shared: &Shared, receipts: &[Receipt]) -> Result<Received> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match shared.store.receive(receipts).await {
-            Err(StoreError::Contention) if tries < TRIES => {
-                tokio::time::sleep(Duration::from_millis(5).mul_f64(1.0 + rand::random::<f64>())).await;
-            }
-            other => return other,
         }
     }
 }

@@ -17,13 +17,13 @@ use crate::domain::reply::{Intent, Reply};
 use crate::domain::words::{Channel, Purpose};
 use crate::policy::reply::{Meaning, More, read, read_mail};
 use crate::provider::webhook::Answer;
-use crate::store::StoreError;
 use crate::store::rows::{AnswerFacts, Choice, ReplyAsk, ReplyOutcome};
+use crate::store::{StoreError, again_if_contended, moments};
 
 /// How long the ledger may take. Providers wait 15 s in all (Twilio).
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Transactions that met are tried again so often.
-const TRIES: u32 = 5;
+const TRIES: u32 = 4;
 
 /// Takes a reply; answers what is to be sent back. A webhook comes again where our answer to it was lost: it is answered as
 /// it was the first time, and nothing of it is written twice. One that was kept for a while was `said_at` another time than
@@ -165,26 +165,21 @@ impl Told {
 }
 
 async fn written(shared: &Shared, ask: &ReplyAsk) -> Result<ReplyOutcome, Refusal> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let error = match timeout(PATIENCE, shared.store.reply(ask)).await {
-            Ok(Ok(outcome)) => return Ok(outcome),
-            Ok(Err(StoreError::Contention)) if tries < TRIES => {
-                tokio::time::sleep(Duration::from_millis(5).mul_f64(1.0 + rand::random::<f64>())).await;
-                continue;
-            }
-            Ok(Err(error)) => error,
-            Err(_) => StoreError::Unavailable("no answer in time".to_owned()),
-        };
-        let provider = &ask.reply.provider;
-        if matches!(error, StoreError::Data(_) | StoreError::Internal(_)) {
-            tracing::error!(%error, %provider, "the ledger refuses a reply");
-            return Err(Refusal::Unreadable);
-        }
-        tracing::warn!(%error, %provider, "a reply waits for the ledger");
-        return Err(Refusal::Later);
+    let within = || async {
+        let late = |_| Err(StoreError::Unavailable("no answer in time".to_owned()));
+        timeout(PATIENCE, shared.store.reply(ask)).await.unwrap_or_else(late)
+    };
+    let error = match again_if_contended(moments(TRIES), within).await {
+        Ok(outcome) => return Ok(outcome),
+        Err(error) => error,
+    };
+    let provider = &ask.reply.provider;
+    if matches!(error, StoreError::Data(_) | StoreError::Internal(_)) {
+        tracing::error!(%error, %provider, "the ledger refuses a reply");
+        return Err(Refusal::Unreadable);
     }
+    tracing::warn!(%error, %provider, "a reply waits for the ledger");
+    Err(Refusal::Later)
 }
 
 /// What is sent back. A stop, a start and a call for help are confirmed by one of us only: where the provider does it

@@ -2,7 +2,7 @@
 //!
 //! A method is one transaction, batch first. Every method that answers a question of time answers with the
 //! database's clock, which is the only clock that decisions see. Statuses move and their events are written in
-//! the same transaction; a status never falls in rank, and both the domain and the database check that.
+//! the same transaction; a status never falls in rank: the database checks that by the domain's rule.
 
 pub mod alerts;
 pub mod audit;
@@ -29,6 +29,8 @@ pub mod sealer;
 pub mod sqlite;
 mod words;
 pub mod work;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -184,6 +186,9 @@ pub trait Store:
     /// Takes attempts in hand whose outcome nobody knows, to look them up at their providers: each for one worker, and
     /// not again before its time.
     async fn take_lost(&self, ask: &LookUpAsk) -> Result<Vec<LostAttempt>>;
+
+    /// The provider was asked for these, and has none of them so far.
+    async fn absent(&self, attempts: &[AttemptId]) -> Result<()>;
 
     /// Looks again at receipts that found no attempt, `limit` at most. Answers how many have found theirs.
     async fn match_receipts(&self, limit: u32) -> Result<u32>;
@@ -378,6 +383,85 @@ pub trait Store:
     /// Counts for health, metrics and summaries.
     async fn counts(&self) -> Result<Counts>;
 }
+
+/// Tries again after each of the pauses what another transaction was in the way of: two that meet are no failure.
+///
+/// # Errors
+/// Any other, and that one where it comes to the end of the pauses.
+pub async fn again_if_contended<T, F: Future<Output = Result<T>>>(
+    pauses: impl IntoIterator<Item = Duration>,
+    call: impl Fn() -> F,
+) -> Result<T> {
+    for pause in pauses {
+        match call().await {
+            Err(StoreError::Contention) => tokio::time::sleep(pause).await,
+            other => return other,
+        }
+    }
+    call().await
+}
+
+/// The same for whoever would rather wait a second or two than come back.
+///
+/// # Errors
+/// As [`again_if_contended`].
+pub async fn patiently<T, F: Future<Output = Result<T>>>(call: impl Fn() -> F) -> Result<T> {
+    again_if_contended((0..10).map(|round| Duration::from_millis(5 << round.min(6))), call).await
+}
+
+/// A moment in which another transaction comes to its end, so often.
+pub fn moments(count: u32) -> impl Iterator<Item = Duration> {
+    (0..count).map(|_| Duration::from_millis(5).mul_f64(1.0 + rand::random::<f64>()))
+}
+
+/// The migrations of a database, out of its folder: both have the same.
+macro_rules! migrations {
+    ($db:literal) => {
+        migrations! { $db:
+            1 "0001" "ledger",
+            3 "0003" "page",
+            4 "0004" "work",
+            5 "0005" "recipients",
+            6 "0006" "receipts",
+            7 "0007" "callbacks",
+            8 "0008" "replies",
+            9 "0009" "gate_use",
+            10 "0010" "plans",
+            11 "0011" "copies",
+            12 "0012" "calls_back",
+            13 "0013" "campaigns",
+            15 "0015" "people",
+            16 "0016" "pulse",
+            17 "0017" "digests",
+            18 "0018" "questions",
+            19 "0019" "keeping",
+            20 "0020" "recover",
+            21 "0021" "alerts",
+            23 "0023" "hardening",
+            25 "0025" "way_back",
+            26 "0026" "approved_texts",
+            27 "0027" "outbox",
+            28 "0028" "identity",
+            29 "0029" "campaign_pages",
+            30 "0030" "cheaper_rows",
+            32 "0032" "history",
+            34 "0034" "on_call",
+            35 "0035" "came_back",
+            36 "0036" "asked_by_all",
+            37 "0037" "sign_offs",
+            38 "0038" "pointers",
+            39 "0039" "campaign_done",
+        }
+    };
+    ($db:literal: $($number:literal $digits:literal $name:literal,)+) => {
+        &[$((
+            $number,
+            $name,
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/", $db, "/", $digits, "_", $name, ".sql")),
+        )),+]
+    };
+}
+use migrations;
 
 /// Number, name and text of each migration, oldest first.
 type Migrations = &'static [(i64, &'static str, &'static str)];

@@ -111,9 +111,9 @@ impl Default for LedgerRules {
             emergencies: Emergencies { above: 50, by_source: BTreeMap::new() },
             channels: BTreeMap::new(),
             work: WorkDue {
-                plan_exhausted: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },
+                plan_exhausted: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(4) },
                 outcome_unknown: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },
-                came_back: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(24) },
+                came_back: ByPriority { urgent: minutes(15), normal: hours(4), bulk: hours(4) },
                 unacknowledged: minutes(10),
                 surge_hold: minutes(15),
                 hold_review: hours(4),

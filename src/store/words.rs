@@ -443,8 +443,19 @@ macro_rules! claimed {
     };
 }
 
+/// The columns of a message `m` that a reply follows, and of its attempt `a`: after the facts at 14 the locale, the attempt,
+/// its status, where it went and over what, and whose contact that is.
+macro_rules! answered {
+    () => {
+        concat!(
+            $crate::store::words::facts!("m."),
+            ", a.locale, a.id, a.status, a.address, a.channel, a.recipient"
+        )
+    };
+}
+
 pub(super) use {
-    admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
+    admitted, answered, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
     decision_is_legal, decision_is_told, facts, furthest, goes_on, has_moved_on, is_free,
     is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told,
     result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,

@@ -137,7 +137,7 @@ fn nothing_configured_is_a_safe_start() {
     // No source configured: whoever asks may use everything, and a job that names nobody is `default`'s.
     assert_eq!(config.default_source().unwrap().as_str(), "default");
     let anybody = config.source(&SourceName::parse("anybody").unwrap()).unwrap();
-    assert!(anybody.allow_inline && anybody.may_ask_for(Priority::Urgent));
+    assert!(anybody.allow_inline && anybody.max_priority == Priority::Urgent);
     assert_eq!(config.policy.purpose(Purpose::Appointment).expires_after, Duration::from_secs(86_400));
     assert_eq!(config.policy.purpose(Purpose::Marketing).consent_default, ConsentDefault::None);
 }
@@ -161,7 +161,7 @@ fn a_clinic_is_read_whole() {
     assert!(source.may_use(&TemplateName::parse("appointment-reminder").unwrap()));
     assert!(!source.may_use(&TemplateName::parse("vaccine-invitation").unwrap()));
     assert!(source.may_write_for(Purpose::Appointment) && !source.may_write_for(Purpose::Care));
-    assert!(source.may_ask_for(Priority::Bulk) && !source.may_ask_for(Priority::Urgent));
+    assert_eq!(source.max_priority, Priority::Normal);
     assert!(config.source(&SourceName::parse("default").unwrap()).is_none(), "unknown sources are refused");
     assert!(config.default_source().is_none());
     assert_eq!(config.source_of_amqp_user("ehr").unwrap().name, source.name);

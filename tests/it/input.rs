@@ -218,12 +218,29 @@ fn a_job_that_cannot_be_read_is_still_known_by_its_names() {
 
 #[test]
 fn one_bad_item_does_not_sink_an_array() {
-    let items = items(br#"[{"id":"j1","template":"t","patient_id":"P1"}, {"id":1}, 7]"#, 10).unwrap();
-    let read: Vec<_> =
-        items.iter().map(|item| Job::parse(item.get().as_bytes(), &defaults()).is_ok()).collect();
-    assert_eq!(read, [true, false, false]);
-    assert!(outreachd::domain::reader::items(b"[1,2,3]", 2).is_err());
-    assert!(outreachd::domain::reader::items(b"{}", 2).is_err());
+    let good = r#"{"id":"j1","template":"t","patient_id":"P1","data":{"n":"ü"}}"#;
+    let bad: [&[u8]; 4] = [b"{\"id\":1}", b"7", b"{\"id\":\"\xff\xc3\"}", b"{\"id\":\"\0\"}"];
+    let sent = [bad.as_slice(), &[good.as_bytes()]].concat();
+    let array = [b"\xef\xbb\xbf [".as_slice(), &sent.join(&b", "[..]), b" ]"].concat();
+    let items = items(&array, 10).unwrap();
+    // Each is what was sent, to the byte.
+    assert_eq!(items, sent);
+    let read: Vec<_> = items.iter().map(|item| Job::parse(item, &defaults()).is_ok()).collect();
+    assert_eq!(read, [false, false, false, false, true]);
+}
+
+#[test]
+fn an_array_that_is_none_is_told_by_what_is_wrong() {
+    for (body, rule) in [
+        (b"[1,2,3]".as_slice(), "at most 2 items in one array"),
+        (b"{}", "must be a JSON array"),
+        (b"[1,", "ends before its JSON is complete (line 1, column 3)"),
+        (b"[1,\xff2]", "must be UTF-8 (byte 3 is not)"),
+        (b"[\0001\0]\0", "must not hold NUL bytes"),
+    ] {
+        let problems = items(body, 2).unwrap_err();
+        assert_eq!(problems[0].rule, rule);
+    }
 }
 
 #[test]

@@ -206,7 +206,7 @@ fn a_snapshot_may_narrow_and_never_widen() {
     assert_eq!((seen.pause_until, seen.timezone.as_deref()), (Some(at(50)), Some("America/Chicago")));
     assert!(seen.preferences[0].channels.is_empty());
     assert_eq!(seen.contacts[0].status, ContactStatus::Wrong);
-    assert!(!seen.contacts[0].private && seen.contacts[1].verified_at.is_none());
+    assert!(!seen.contacts[0].private && !seen.contacts[1].private && seen.contacts[1].verified_at.is_none());
 
     stored.contacts[0].only = true;
     assert_eq!(narrow(Some(&stored), &snapshot).contacts, stored.contacts, "confidential stays confidential");

@@ -3,7 +3,7 @@
 use super::leaf;
 use super::place::Fault;
 use super::slot::{Fields, Slot, flag, instant};
-use crate::domain::patient::{Consent, ConsentSource, Contact};
+use crate::domain::patient::{Consent, ConsentSource, Contact, LEAVE_MESSAGE};
 use crate::domain::phi::Phi;
 use crate::domain::phone::{self, Phone, PhoneKind, Region};
 use crate::domain::words::{Channel, ContactStatus, Purpose};
@@ -20,8 +20,6 @@ const BY: usize = 128;
 const LOWEST_RANK: u32 = 100;
 /// FHIR ContactPoint.use.
 const USES: [&str; 5] = ["home", "work", "temp", "old", "mobile"];
-/// How a machine may be spoken to.
-const LEAVE_MESSAGE: [&str; 3] = ["none", "brief", "full"];
 
 /// The contacts of one person: each channel and address once.
 pub(super) fn contacts(slot: Slot<'_>, region: Region) -> Option<Vec<Contact>> {

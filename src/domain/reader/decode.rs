@@ -1,5 +1,6 @@
 //! From bytes to a JSON tree, with all that is wrong about the bytes themselves.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -38,18 +39,21 @@ pub(crate) fn object(bytes: &[u8], limit: usize) -> Result<Map<String, Value>, V
     }
 }
 
-/// The elements of a JSON array, each as its own text, so that one bad element does not sink the others.
+/// The elements of a JSON array, each as its own bytes, so that one bad element does not sink the others: one that holds
+/// what is no text is found to by whoever reads it.
 ///
 /// # Errors
-/// Not UTF-8, not JSON, not an array, or more than `limit` elements.
-pub fn items(bytes: &[u8], limit: usize) -> Result<Vec<&RawValue>, Vec<Problem>> {
-    let text = text(bytes, usize::MAX).map_err(|fault| vec![fault.at("")])?;
-    let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| {
-        let fault = match error.classify() {
-            serde_json::error::Category::Data => {
+/// Not JSON around the elements, not an array, or more than `limit` elements.
+pub fn items(bytes: &[u8], limit: usize) -> Result<Vec<&[u8]>, Vec<Problem>> {
+    let bytes = without_bom(bytes);
+    let legible = legible(bytes);
+    let items: Vec<&RawValue> = serde_json::from_str(&legible).map_err(|error| {
+        let fault = match (text(bytes, usize::MAX), error.classify()) {
+            (Err(fault), _) => fault,
+            (Ok(_), serde_json::error::Category::Data) => {
                 Fault::malformed("must be a JSON array", "put the items between [ and ]")
             }
-            _ => syntax(&error),
+            (Ok(_), _) => syntax(&error),
         };
         vec![fault.at("")]
     })?;
@@ -59,7 +63,23 @@ pub fn items(bytes: &[u8], limit: usize) -> Result<Vec<&RawValue>, Vec<Problem>>
                 .at(""),
         ]);
     }
-    Ok(items)
+    let place = |item: &RawValue| item.get().as_ptr().addr() - legible.as_ptr().addr();
+    Ok(items.into_iter().filter_map(|item| bytes.get(place(item)..)?.get(..item.get().len())).collect())
+}
+
+/// `bytes` with a mark for each that is no text, so that every place stays where it is.
+fn legible(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => Cow::Borrowed(text),
+        _ => {
+            let mut text = String::with_capacity(bytes.len());
+            for chunk in bytes.utf8_chunks() {
+                text.extend(chunk.valid().chars().map(|c| if c == '\0' { '?' } else { c }));
+                text.extend(chunk.invalid().iter().map(|_| '?'));
+            }
+            Cow::Owned(text)
+        }
+    }
 }
 
 /// Whose job it is and which, as far as that can still be read: for reports on bodies that cannot be accepted.
@@ -91,6 +111,12 @@ pub(super) fn action(bytes: &[u8]) -> Option<String> {
     action
 }
 
+/// `bytes` without the mark that some programs write before UTF-8.
+#[must_use]
+pub fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
 fn text(bytes: &[u8], limit: usize) -> Result<&str, Fault> {
     if bytes.len() > limit {
         return Err(Fault::malformed(
@@ -98,7 +124,7 @@ fn text(bytes: &[u8], limit: usize) -> Result<&str, Fault> {
             "send ids and short values; leave documents where they are",
         ));
     }
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = without_bom(bytes);
     if bytes.contains(&0) {
         return Err(Fault::malformed(
             "must not hold NUL bytes",

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub use campaign::{is_ambiguous_day, mangled, recipient as campaign_recipient, start as campaign_start};
 pub(crate) use decode::object;
-pub use decode::{MAX_DEPTH, identify, items};
+pub use decode::{MAX_DEPTH, identify, items, without_bom};
 pub use job::{CANCEL_REASON, DATA_FIELDS, OVERRIDE_REASON};
 pub use leaf::{email, language, portal_reference, time_of_day, timestamp, zone};
 pub use patient::{Expect, PatientMerge};

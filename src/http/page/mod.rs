@@ -26,14 +26,14 @@ use crate::domain::page::PageHash;
 use crate::domain::wish::{CHOSEN, Wish};
 use crate::domain::words::Purpose;
 use crate::store::rows::{PageRow, PageWish, WishOutcome};
-use crate::store::{Result as StoreResult, Store, StoreError};
+use crate::store::{StoreError, again_if_contended, moments};
 
 /// For so long after the message was sent more than stopping is possible (CAN-SPAM asks for 30 days).
 const VALID: SignedDuration = SignedDuration::from_hours(60 * 24);
 /// Bytes of a posted form: every box ticked takes less than two thousand.
 const MAX_FORM: usize = 16 * 1024;
 /// Transactions that met are tried again so often.
-const TRIES: u32 = 3;
+const TRIES: u32 = 2;
 
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
 
@@ -144,23 +144,12 @@ async fn granted(call: &Call, link: &PageHash, wish: Wish, seen: Option<i64>) ->
     let ask = PageWish { link: link.clone(), wish, opt_in: opt_in(call), seen };
     let intake = call.shared.parts.intake.clone();
     let written = to_the_end(async move {
-        let outcome = write(intake.store.as_ref(), &ask).await;
+        let outcome = again_if_contended(moments(TRIES), || intake.store.wish(&ask)).await;
         // Both what was changed and what it did to messages that wait.
         intake.dispatcher.iter().for_each(crate::dispatch::Dispatcher::nudge);
         outcome
     });
     written.await.map_err(|fail| Sorry::Later(fail.kind().status()))?.map_err(away)
-}
-
-async fn write(store: &dyn Store, ask: &PageWish) -> StoreResult<WishOutcome> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match store.wish(ask).await {
-            Err(StoreError::Contention) if tries < TRIES => {}
-            other => return other,
-        }
-    }
 }
 
 /// The purposes that need the patient's agreement first, by configuration.

@@ -35,6 +35,8 @@ const AROUND_A_DIGIT: &[&str] =
 pub struct Asked {
     /// The answers of one message have this in common.
     pub message: MessageId,
+    /// It has come to the number, as far as is known.
+    pub has_come: bool,
     pub digit: u8,
     pub answer: AnswerName,
     /// What may be written instead, read as replies are.
@@ -107,9 +109,12 @@ pub fn find(text: &str, asked: &[Asked], clarified_at: Option<Timestamp>, now: T
     let (open, late): (Vec<usize>, Vec<usize>) = (0..asked.len())
         .filter(|at| asked.get(*at).is_some_and(fits))
         .partition(|at| asked.get(*at).is_some_and(|one| one.until > now));
-    let unanswered: Vec<usize> =
-        open.iter().copied().filter(|at| asked.get(*at).is_some_and(|one| !one.answered)).collect();
-    let meant = if unanswered.is_empty() { open } else { unanswered };
+    let rather = |of: Vec<usize>, better: &dyn Fn(&Asked) -> bool| {
+        let some: Vec<usize> = of.iter().copied().filter(|at| asked.get(*at).is_some_and(better)).collect();
+        if some.is_empty() { of } else { some }
+    };
+    let open = rather(open, &|one| digit.is_some() || one.has_come);
+    let meant = rather(open, &|one| !one.answered);
     let of: Vec<&Asked> = meant.iter().filter_map(|at| asked.get(*at)).collect();
     let twice =
         of.iter().enumerate().any(|(at, one)| of.iter().skip(at + 1).any(|o| o.message == one.message));

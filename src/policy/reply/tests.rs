@@ -92,6 +92,10 @@ fn waiting(head: &str) -> Waiting {
             for one in &mut waiting.asked {
                 one.answered |= waiting.names.iter().any(|(digit, of)| of == name && *digit == one.digit);
             }
+        } else if let Some(name) = part.strip_prefix("may not have come: ") {
+            for one in &mut waiting.asked {
+                one.has_come &= !waiting.names.iter().any(|(digit, of)| of == name && *digit == one.digit);
+            }
         } else if let Some((name, offers)) = part.split_once(' ').filter(|_| part.contains('(')) {
             let message = crate::domain::ids::MessageId::generate();
             for offer in offers.split("), ") {
@@ -101,6 +105,7 @@ fn waiting(head: &str) -> Waiting {
                 waiting.names.push((digit, name.to_owned()));
                 waiting.asked.push(answers::Asked {
                     message,
+                    has_come: true,
                     digit,
                     answer: AnswerName::parse(answer).expect("a name"),
                     words: said.split(", ").map(|word| answers::word(word).expect("a word")).collect(),

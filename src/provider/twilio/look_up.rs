@@ -23,6 +23,8 @@ const PAGE: usize = 20;
 const BEFORE: SignedDuration = SignedDuration::from_secs(30);
 /// A request is given up after seconds; so late it may still have been taken.
 const AFTER: SignedDuration = SignedDuration::from_mins(2);
+/// What lies no further off may be it by a clock that is wrong. So far the ledger knows what else it sent there.
+const ABOUT: SignedDuration = SignedDuration::from_mins(10);
 
 /// One that Twilio has.
 #[derive(Clone, Debug, Deserialize)]
@@ -99,26 +101,26 @@ fn pick(listed: Vec<Listed>, lost: &Lost, by: By) -> Search {
     let until = lost.begun_at.checked_add(AFTER).unwrap_or(Timestamp::MAX);
     // The page may end before its time does.
     let reaches = listed.len() < PAGE || listed.last().and_then(created).is_some_and(|oldest| oldest < from);
-    let mut fits: Vec<Listed> = listed
+    // What has no time may be it.
+    let (mut fits, near): (Vec<Listed>, Vec<Listed>) = listed
         .into_iter()
         .filter(|one| one.direction.starts_with("outbound") && is_sid(&one.sid))
         .filter(|one| !lost.others.contains(&one.sid))
-        // What has no time may be it.
-        .filter(|one| created(one).is_none_or(|at| (from..=until).contains(&at)))
-        .collect();
+        .filter(|one| created(one).is_none_or(|at| at.duration_since(lost.begun_at).abs() <= ABOUT))
+        .partition(|one| created(one).is_none_or(|at| (from..=until).contains(&at)));
+    // Another system may text the same number in the same moment.
+    let ours = |one: &Listed| {
+        one.body.as_deref().zip(lost.text.as_ref()).is_some_and(|(body, text)| text.fits(body))
+    };
     if by == By::Text && !fits.is_empty() {
-        // Another system may text the same number in the same moment. Where none has our text nobody knows: texts may be
-        // withheld, or changed on their way in.
-        let ours = |one: &Listed| {
-            one.body.as_deref().zip(lost.text.as_ref()).is_some_and(|(body, text)| text.fits(body))
-        };
+        // Where none has our text nobody knows: texts may be withheld, or changed on their way in.
         fits.retain(ours);
         if fits.is_empty() {
             return Search::Unclear;
         }
     }
     match (fits.pop(), fits.is_empty()) {
-        (None, _) if reaches => Search::NotThere,
+        (None, _) if reaches && !near.iter().any(|one| by == By::Time || ours(one)) => Search::NotThere,
         (Some(one), true) if reaches && lost.rivals == 0 => Search::Found(one),
         _ => Search::Unclear,
     }
@@ -144,7 +146,7 @@ mod tests {
             begun_at: "2026-12-01T15:00:00.4Z".parse().unwrap(),
             others: others.iter().map(|sid| (*sid).to_owned()).collect(),
             rivals,
-            looks: 1,
+            absent: 0,
             text: Some(TextMark::of([7; 32], "Your visit is tomorrow")),
         }
     }
@@ -182,7 +184,10 @@ mod tests {
             // Another attempt's; what was there before and came after; what patients sent.
             (vec![one("SM1", "15:00:01")], &["SM1"], 0, "not there"),
             (vec![one("SM1", "15:00:02"), one("SM2", "15:00:01")], &["SM1"], 0, "SM2"),
-            (vec![one("SM1", "14:59:00"), one("SM2", "15:03:00")], &[], 0, "not there"),
+            (vec![one("SM1", "14:49:00"), one("SM2", "15:11:00")], &[], 0, "not there"),
+            // By a clock that is minutes off.
+            (vec![one("SM1", "14:51:00")], &[], 0, "unclear"),
+            (vec![one("SM1", "15:09:00")], &[], 0, "unclear"),
             (vec![inbound], &[], 0, "not there"),
             // Several that could be it, or that it could be.
             (vec![one("SM1", "15:00:02"), one("SM2", "15:00:01")], &[], 0, "unclear"),

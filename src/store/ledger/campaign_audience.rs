@@ -301,6 +301,32 @@ impl<E: Engine> Ledger<E> {
             .try_fold(sum, |sum, row| Ok(sum.wrapping_sub(member(row.count(0)?, row.text(1)?, b"left out"))))
     }
 
+    /// Of one person's turns in a campaign the first is left: two records have become one, of these `names`.
+    pub(super) async fn leave_out_twice(tx: &mut E::Tx, names: &[PatientId]) -> Result<()> {
+        let names = texts_of(names);
+        // The campaigns first, as everybody does who writes to both.
+        let waits = "SELECT id FROM campaigns c WHERE state NOT IN ('done', 'cancelled') AND EXISTS (
+                 SELECT 1 FROM campaign_recipients r
+                 WHERE r.campaign_id = c.id AND r.patient_id = ANY($1) AND r.state = 0)
+             ORDER BY id {for update}";
+        for row in &E::run(tx, waits, args![names.clone()]).await? {
+            let id = row.text(0)?;
+            let left_out = E::run(
+                tx,
+                "UPDATE campaign_recipients SET state = 2, reason = 'no_longer_needed'
+                 WHERE campaign_id = $1 AND patient_id = ANY($2) AND state = 0 AND EXISTS (
+                     SELECT 1 FROM campaign_recipients k WHERE k.campaign_id = $1 AND k.patient_id = ANY($2)
+                         AND (k.state = 1 OR (k.state = 0 AND k.ordinal < campaign_recipients.ordinal)))
+                 RETURNING ordinal",
+                args![id, names.clone()],
+            )
+            .await?;
+            let sql = "UPDATE campaigns SET no_longer = no_longer + $2 WHERE id = $1";
+            E::run(tx, sql, args![id, i64::try_from(left_out.len()).unwrap_or(i64::MAX)]).await?;
+        }
+        Ok(())
+    }
+
     /// Answers the places of those whose messages were taken back.
     async fn take_back_jobs(
         &self,
@@ -455,13 +481,15 @@ impl<E: Engine> Ledger<E> {
         Ok(ready)
     }
 
+    /// With what waits for a provider, or for a hold that keeps all of a campaign: it would all go at once in the end.
     pub(super) async fn count_due(&self, id: &CampaignId) -> Result<u64> {
         let rows = self
             .engine
             .read(
                 "SELECT count(*) FROM (SELECT 1 FROM messages WHERE campaign_id = $1
                      AND status IN ('accepted', 'scheduled', 'held')
-                     AND (due_at <= now() OR reason = 'provider_unavailable') LIMIT $2) AS due",
+                     AND (due_at <= now() OR reason = 'provider_unavailable' OR held_by IN (
+                         SELECT id FROM holds WHERE scope IN ('all', 'source', 'template', 'purpose'))) LIMIT $2) AS due",
                 args![id.as_str(), COUNTED],
             )
             .await?;
@@ -562,17 +590,19 @@ impl<E: Engine> Ledger<E> {
         patients: &[PatientId],
         or_may: bool,
     ) -> Result<HashSet<PatientId>> {
+        // They may have received it under another id, which leads to theirs now.
+        let names = self.names_of(patients).await?;
         let mut sql = format!(
-            "SELECT r.patient_id FROM campaign_recipients r {LAST_TRY}
+            "SELECT COALESCE(p.alias_of, r.patient_id) FROM campaign_recipients r LEFT JOIN patients p ON p.id = r.patient_id {LAST_TRY}
              WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND m.status IN ('sent', 'delivered', 'read'{})",
             if or_may { ", 'accepted', 'scheduled', 'held', 'sending', 'unknown'" } else { "" }
         );
         if or_may {
-            sql += " UNION SELECT r.patient_id FROM campaign_recipients r JOIN campaigns c ON c.id = r.campaign_id
+            sql += " UNION SELECT COALESCE(p.alias_of, r.patient_id) FROM campaign_recipients r
+                 LEFT JOIN patients p ON p.id = r.patient_id JOIN campaigns c ON c.id = r.campaign_id
              WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND r.state = 0 AND c.state NOT IN ('done', 'cancelled')";
         }
-        let patients = patients.iter().map(PatientId::as_str).collect::<Vec<_>>();
-        let rows = self.engine.read(sql, args![id.as_str(), patients]).await?;
+        let rows = self.engine.read(sql, args![id.as_str(), texts_of(&names)]).await?;
         rows.iter().map(|row| row.word(0, PatientId::parse)).collect()
     }
 }

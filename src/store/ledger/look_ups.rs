@@ -13,14 +13,14 @@ use crate::store::columns::{Columns, facts};
 use crate::store::engine::{Args, Engine, args, ids, micros};
 use crate::store::rows::{LookUpAsk, LostAttempt};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, words};
+use crate::store::{Result, StoreError, words};
 
 /// What is older has a work item, and whoever looks after that.
 const OLDEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Whoever takes one in hand has moved its time on: of two workers one does.
 const TAKE: &str = "
-UPDATE attempts SET looked_at = now(), looks = looks + 1
+UPDATE attempts SET looked_at = now()
 WHERE id IN (SELECT a.id FROM attempts a WHERE a.status = 'unknown' AND NOT a.dedupes AND a.provider = ANY($1)
     AND a.looked_at <= now() - $2 * {us} AND a.begun_at > now() - $3 * {us}
     ORDER BY a.looked_at LIMIT $4)
@@ -63,7 +63,7 @@ impl<E: Engine> Ledger<E> {
             return Ok(Vec::new());
         }
         let rows = self.engine.read(LOST, args![taken.clone()]).await?;
-        let mut lost = rows.iter().map(|row| self.lost(row)).collect::<Result<Vec<LostAttempt>>>()?;
+        let mut lost: Vec<LostAttempt> = rows.iter().filter_map(|row| self.lost_or_unread(row)).collect();
         for sql in [OTHER_TEXTS, OTHER_CALLS] {
             let batch = Args::none().batch(vec![ids("id", &taken, |id| *id)]);
             for row in self.engine.read(sql, batch).await? {
@@ -78,6 +78,20 @@ impl<E: Engine> Ledger<E> {
         Ok(lost)
     }
 
+    /// These were in no list, though the list was to be had.
+    pub(super) async fn count_absent(&self, attempts: &[AttemptId]) -> Result<()> {
+        let sql = "UPDATE attempts SET looks = looks + 1 WHERE id = ANY($1) AND status = 'unknown'";
+        self.engine.write(sql, args![attempts.iter().map(|attempt| attempt.0).collect::<Vec<_>>()]).await?;
+        Ok(())
+    }
+
+    /// One that cannot be read stays unknown, and keeps no other from being looked up.
+    fn lost_or_unread(&self, row: &E::Row) -> Option<LostAttempt> {
+        let unread =
+            |error: &StoreError| tracing::error!(%error, "an attempt cannot be read, and is not looked up");
+        self.lost(row).inspect_err(unread).ok()
+    }
+
     fn lost(&self, row: &E::Row) -> Result<LostAttempt> {
         let facts = Arc::new(facts(row)?);
         let attempt = AttemptId(row.id(14)?);
@@ -89,7 +103,7 @@ impl<E: Engine> Ledger<E> {
             begun_at: row.time(20)?,
             others: Vec::new(),
             rivals: 0,
-            looks: row.count(22)?,
+            absent: row.count(22)?,
             text: row
                 .maybe_bytes(23)?
                 .map(|mark| TextMark { key: self.sealer.text_key(attempt), mark: mark.to_vec() }),

@@ -319,6 +319,10 @@ impl<E: Engine> Store for Ledger<E> {
     async fn end_mail_answer(&self, id: ReplyId, end: MailAnswerEnd) -> Result<()> {
         self.end_answer(id, end).await
     }
+    async fn absent(&self, attempts: &[AttemptId]) -> Result<()> {
+        self.count_absent(attempts).await
+    }
+
     async fn take_lost(&self, ask: &LookUpAsk) -> Result<Vec<LostAttempt>> {
         self.lost_in_hand(ask).await
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::history::Changed;
 use super::{Ledger, subjects_column, unfit};
-use crate::domain::consent::{Merged, merge_patient};
+use crate::domain::consent::{self, Merged, merge_patient};
 use crate::domain::difference::differences;
 use crate::domain::ids::PatientId;
 use crate::domain::merge::combine;
@@ -246,6 +246,11 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         E::run(&mut tx, "DELETE FROM patient_addresses WHERE patient_id = $1", args![from.as_str()]).await?;
+        let one =
+            E::run(&mut tx, "SELECT id FROM patients WHERE id = $1 OR alias_of = $1", args![to.as_str()])
+                .await?;
+        let names = one.iter().map(|row| row.word(0, PatientId::parse)).collect::<Result<Vec<_>>>()?;
+        Self::leave_out_twice(&mut tx, &names).await?;
         Self::bump(&mut tx, &[from.as_str()]).await?;
         E::commit(tx).await?;
         Ok(true)
@@ -354,23 +359,23 @@ impl Stored {
     }
 }
 
-/// What a patient wanted outlives them in the directory, bound to their addresses: revocations, purposes they opted
-/// out of, and a decision of staff not to contact them.
+/// What a patient wanted outlives them in the directory, bound to their addresses: revocations that stand, purposes they
+/// opted out of, and a decision of staff not to contact them. It counts from now on: what was said at the address before
+/// lifted none of it, and does not lift it now.
 pub(super) fn wishes(patient: &Patient, now: Timestamp) -> Vec<AddressConsent> {
     let refusal = |purpose, source| Consent {
         purpose,
         channel: None,
         address: None,
         granted: false,
-        at: patient.updated_at.unwrap_or(now),
+        at: now,
         source,
         by: None,
         evidence: None,
         expires_at: None,
         shadow: None,
     };
-    let said = patient.consents.iter().flat_map(|c| std::iter::once(c).chain(c.shadow.as_deref()));
-    let mut refusals: Vec<Consent> = said.filter(|c| !c.granted).cloned().collect();
+    let mut refusals: Vec<Consent> = consent::refusals(&patient.consents, now).cloned().collect();
     let opted_out = patient.preferences.iter().filter(|p| p.channels.is_empty());
     refusals.extend(opted_out.map(|p| refusal(Some(p.purpose), ConsentSource::Patient)));
     refusals.extend(patient.do_not_contact.as_ref().map(|_| refusal(None, ConsentSource::Staff)));
@@ -385,7 +390,7 @@ pub(super) fn wishes(patient: &Patient, now: Timestamp) -> Vec<AddressConsent> {
             address: contact.address.clone(),
             purpose: r.purpose,
             granted: false,
-            at: r.at,
+            at: now,
             source: r.source,
             by: None,
             evidence: Some("kept on erasure".to_owned()),

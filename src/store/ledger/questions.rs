@@ -7,6 +7,7 @@ use super::Ledger;
 use crate::domain::ids::{AnswerName, MessageId, ProviderName, SendKey};
 use crate::domain::phi::Phi;
 use crate::domain::reply::{Intent, Offer};
+use crate::domain::status::AttemptStatus;
 use crate::domain::words::{Channel, Purpose};
 use crate::policy::reply::Meaning;
 use crate::policy::reply::answers::{Asked, Found, RESTS, allot, answering_part, find, plain};
@@ -18,12 +19,11 @@ use crate::store::{Result, StoreError, words};
 /// An answer that comes later than this after its message has expired is read as any other text.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// What was asked at a number and has gone out, oldest first; the columns of a message that is answered come first, as
-/// `replies.rs` reads them.
+/// What was asked at a number and has gone out, oldest first.
 const ASKED: &str = concat!(
     "SELECT ",
-    words::facts!("m."),
-    ", a.locale, a.id, a.status, a.address, a.channel, q.digit, q.answer, q.words, q.staff, q.asked_at, q.until, ",
+    words::answered!(),
+    ", q.digit, q.answer, q.words, q.staff, q.asked_at, q.until, ",
     "q.answered_at IS NOT NULL FROM {input} JOIN questions q ON q.address_index = input.address_index ",
     "JOIN messages m ON m.id = q.message_id JOIN attempts a ON a.message_id = m.id AND a.channel = 'sms' ",
     "AND a.address_index = q.address_index AND a.status <> 'failed' AND NOT EXISTS (SELECT 1 FROM attempts l ",
@@ -34,8 +34,8 @@ const ASKED: &str = concat!(
 /// What the message asks by call or mail, of which one step is answered; the same columns.
 const OWN: &str = concat!(
     "SELECT ",
-    words::facts!("m."),
-    ", a.locale, a.id, a.status, a.address, a.channel, q.digit, q.answer, q.words, q.staff, q.asked_at, q.until, ",
+    words::answered!(),
+    ", q.digit, q.answer, q.words, q.staff, q.asked_at, q.until, ",
     "q.answered_at IS NOT NULL FROM {input} JOIN questions q ON q.message_id = input.message AND q.address_index IS NULL ",
     "JOIN messages m ON m.id = q.message_id JOIN attempts a ON a.message_id = m.id AND a.step = input.step ",
     "AND a.provider = input.provider AND a.status <> 'failed' AND NOT EXISTS (SELECT 1 FROM attempts l ",
@@ -168,7 +168,7 @@ impl<E: Engine> Ledger<E> {
             }
             found @ (Found::One(at) | Found::Late(at)) => {
                 let intent = if found == Found::One(at) { Intent::Answer } else { Intent::Late };
-                let staff = rows.get(at).map(|row| row.flag(22)).transpose()?.unwrap_or(false) || more;
+                let staff = rows.get(at).map(|row| row.flag(23)).transpose()?.unwrap_or(false) || more;
                 let answer = asked.into_iter().nth(at).map(|one| one.answer);
                 let answered = rows.swap_remove(at);
                 Question { rows: vec![answered], answer, ..nothing(ask.meaning.answering(intent, staff)) }
@@ -237,17 +237,18 @@ fn batch<'a>(ask: &QuestionAsk, rows: &'a [(&'a Offer, u8)], said: &'a [String])
 fn asked<R: Columns>(row: &R) -> Result<Asked> {
     Ok(Asked {
         message: MessageId(row.id(0)?),
-        digit: row.count(19)?,
-        answer: row.word(20, AnswerName::parse)?,
-        words: row.text(21)?.lines().map(str::to_owned).collect(),
-        asked_at: row.time(23)?,
-        until: row.time(24)?,
-        answered: row.flag(25)?,
+        has_come: row.word(16, AttemptStatus::from_word)?.has_come(),
+        digit: row.count(20)?,
+        answer: row.word(21, AnswerName::parse)?,
+        words: row.text(22)?.lines().map(str::to_owned).collect(),
+        asked_at: row.time(24)?,
+        until: row.time(25)?,
+        answered: row.flag(26)?,
     })
 }
 
 fn choice<R: Columns>(row: &R) -> Result<Choice> {
     let facts = facts(row)?;
     let purpose: Purpose = facts.purpose;
-    Ok(Choice { digit: row.count(19)?, site: facts.site, purpose })
+    Ok(Choice { digit: row.count(20)?, site: facts.site, purpose })
 }

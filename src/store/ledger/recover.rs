@@ -32,11 +32,14 @@ SELECT max(at) FROM (
 ) traces";
 
 /// Messages that something was due of, or is still heard of. Those due later than anybody worked cannot have been sent;
-/// what was held can have been let go at any time.
+/// what was held can have been let go at any time. Of what is unknown only a plan goes on: a repeat that the provider knows
+/// by our key may come once more.
 const GATHER: &str = "
 SELECT m.id, m.step,
     m.due_at IS NOT NULL AND (m.status IN ('held', 'sending', 'sent', 'delivered')
-        OR (m.status IN ('accepted', 'scheduled') AND m.due_at <= $3))
+        OR (m.status IN ('accepted', 'scheduled') AND m.due_at <= $3)
+        OR (m.status = 'unknown' AND NOT EXISTS (SELECT 1 FROM attempts a
+            WHERE a.id = m.last_attempt AND a.status = 'unknown' AND a.dedupes)))
 FROM messages m
 WHERE (m.due_at IS NOT NULL OR m.receipt_by IS NOT NULL OR m.status = 'unknown')
   AND m.accepted_at <= $2 AND m.id > $4
@@ -49,7 +52,7 @@ const DOUBTED: &str = concat!(
     words::facts!("m."),
     ", m.status, m.channel, m.tries, m.seq, m.copy_of FROM restored r JOIN messages m ON m.id = r.message_id ",
     "WHERE r.open AND r.recovery_id = $1 AND m.due_at IS NOT NULL AND m.lease_until IS NULL ",
-    "AND m.status IN ('accepted', 'scheduled', 'held', 'sending', 'sent', 'delivered') LIMIT $2 {skip locked}"
+    "AND m.status IN ('accepted', 'scheduled', 'held', 'sending', 'unknown', 'sent', 'delivered') LIMIT $2 {skip locked}"
 );
 
 /// A message whose fate is not known.
@@ -167,9 +170,8 @@ impl<E: Engine> Recovery for Ledger<E> {
             return Ok(0);
         }
         let now = Self::now(&mut tx).await?;
-        let (under_way, waiting): (Vec<Doubted>, Vec<Doubted>) = doubted
-            .into_iter()
-            .partition(|d| matches!(d.status, MessageStatus::Sent | MessageStatus::Delivered));
+        let (under_way, waiting): (Vec<Doubted>, Vec<Doubted>) =
+            doubted.into_iter().partition(|d| !matches!(d.status.rank(), Some(0 | 1)));
         self.make_unknown(&mut tx, &waiting, now).await?;
         self.end_plans(&mut tx, &under_way, now).await?;
         E::commit(tx).await?;
@@ -271,8 +273,8 @@ impl<E: Engine> Ledger<E> {
         self.insert_events(tx, &numbered.collect::<Vec<_>>()).await
     }
 
-    /// Something of these was sent before the dump; whether their next step was since, nobody knows. Their plans end, and
-    /// people look after those of whom nothing has arrived.
+    /// Something of these was sent before the dump, or may have been; whether their next step was since, nobody knows. Their
+    /// plans end, and people look after those of whom nothing has arrived: of the unknown they do so at their deadline.
     async fn end_plans(&self, tx: &mut E::Tx, under_way: &[Doubted], now: Timestamp) -> Result<()> {
         if under_way.is_empty() {
             return Ok(());

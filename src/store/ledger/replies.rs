@@ -14,7 +14,7 @@ use crate::domain::phi::Phi;
 use crate::domain::reply::{Intent, Keyword, Reply};
 use crate::domain::status::AttemptStatus;
 use crate::domain::wish::{Terms, Wish};
-use crate::domain::words::{Channel, ContactStatus, Priority, Purpose, WorkKind};
+use crate::domain::words::{Channel, ContactStatus, Priority, Purpose, Recipient, WorkKind};
 use crate::policy::reply::Meaning;
 use crate::store::Result;
 use crate::store::columns::{Columns, facts};
@@ -29,17 +29,17 @@ use crate::store::words;
 /// Records that one reply changes at most. A number behind which more stand is a switchboard's, not a household's.
 const MOST_BEHIND: usize = 200;
 
-/// The last message to a number over a channel, which is written out because the index has it so.
+/// The last message to a number over a channel, which is written out because the index has it so. One that is known not
+/// to have come there is answered only where there is no other.
 macro_rules! last_over {
     ($channel:literal) => {
         concat!(
             "SELECT ",
-            words::facts!("m."),
-            ", a.locale, a.id, a.status, a.address, a.channel FROM {input} JOIN attempts a ON a.address_index = input.address_index ",
-            "JOIN messages m ON m.id = a.message_id ",
-            "WHERE a.channel = '",
+            words::answered!(),
+            " FROM {input} JOIN attempts a ON a.address_index = input.address_index ",
+            "JOIN messages m ON m.id = a.message_id WHERE a.channel = '",
             $channel,
-            "' AND a.status <> 'failed' ORDER BY a.begun_at DESC LIMIT 1"
+            "' AND a.status <> 'failed' ORDER BY a.status = 'undelivered', a.begun_at DESC LIMIT 1"
         )
     };
 }
@@ -49,8 +49,8 @@ const LAST_CALL: &str = last_over!("voice");
 /// The message whose step a reply answers.
 const ANSWERED: &str = concat!(
     "SELECT ",
-    words::facts!("m."),
-    ", a.locale, a.id, a.status, a.address, a.channel FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
+    words::answered!(),
+    " FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
     "AND a.provider = input.provider JOIN messages m ON m.id = a.message_id ",
     "WHERE a.status <> 'failed' ORDER BY a.begun_at DESC LIMIT 1"
 );
@@ -65,6 +65,10 @@ struct Context {
     locale: Option<String>,
     /// That brought it; `None` also while it is on the wire: nobody answers what they do not have.
     attempt: Option<(AttemptId, Channel)>,
+    /// They have it: it has come, as far as is known, or their answer names it. A word may be about another one.
+    has_come: bool,
+    /// Whose contact it went to.
+    recipient: Recipient,
     meaning: Meaning,
     /// Which of the answers that the message offers.
     answer: Option<AnswerName>,
@@ -127,7 +131,7 @@ impl<E: Engine> Ledger<E> {
         let meaning = context.meaning;
         // Whoever answers has read it, whatever they say; a stranger has read what was meant for somebody else.
         // Whoever calls back, or complains, need not have, and a telephone that answers by itself has not.
-        if let (Some(facts), Some(attempt)) = (&context.facts, context.attempt)
+        if let (Some(facts), Some(attempt), true) = (&context.facts, context.attempt, context.has_come)
             && !matches!(
                 meaning.intent,
                 Intent::WrongNumber | Intent::Call | Intent::Complaint | Intent::Machine
@@ -219,13 +223,16 @@ impl<E: Engine> Ledger<E> {
             .transpose()?;
         let facts: Option<MessageFacts> = rows.first().map(facts).transpose()?;
         let locale = rows.first().map(|row| row.text(14)).transpose()?.map(str::to_owned);
-        let mut attempt = None;
+        let (mut attempt, mut has_come, mut recipient) = (None, false, Recipient::Patient);
         if let Some(row) = rows.first() {
-            let on_the_wire = row.word(16, AttemptStatus::from_word)? == AttemptStatus::Sending;
+            let status = row.word(16, AttemptStatus::from_word)?;
             let channel = row.word(18, Channel::from_word)?;
             // Whoever names the digit of a question has it, though its provider has not said so yet.
-            let has_it = !on_the_wire || question.answer.is_some();
+            let is_named = question.answer.is_some() || ask.reply.about.is_some();
+            let has_it = status != AttemptStatus::Sending || question.answer.is_some();
             attempt = has_it.then_some((AttemptId(row.id(15)?), channel));
+            has_come = is_named || status.has_come();
+            recipient = row.word(19, Recipient::from_word)?;
         }
         let meaning = question.meaning.after(facts.as_ref().map(|facts| facts.purpose));
         let (provider, reference) = (&ask.reply.provider, &ask.reply.reference);
@@ -243,6 +250,8 @@ impl<E: Engine> Ledger<E> {
             facts,
             locale,
             attempt,
+            has_come,
+            recipient,
             meaning,
             answer: question.answer,
             choices: question.choices,
@@ -314,9 +323,9 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// Marks the contact of the patient who was written to, in the record that holds it: theirs, or that of somebody who
-    /// stands in for them. A number that is wrong for texts is wrong for calls. What the job brought along and no record of
-    /// theirs has is marked by the address. Whoever answers says nothing of the others behind the number, who may be a
-    /// household: true, where there are any.
+    /// stands in for them; where it was read in their place, in each of these. A number that is wrong for texts is wrong for
+    /// calls. What the job brought along and no record of theirs has is marked by the address. Whoever answers says nothing
+    /// of the others behind the number, who may be a household: true, where there are any.
     async fn mark_wrong(
         &self,
         tx: &mut E::Tx,
@@ -324,47 +333,51 @@ impl<E: Engine> Ledger<E> {
         context: &Context,
         changes: &mut Vec<(PatientId, EventKind)>,
     ) -> Result<bool> {
-        let mut behind = self.behind(tx, context).await?;
-        let written_to = self.written_to(tx, context).await?;
+        let mut others = self.behind(tx, context).await?;
+        let most = if context.recipient == Recipient::Proxy { usize::MAX } else { 1 };
+        let mut holders = Vec::new();
+        for id in self.written_to(tx, context).await? {
+            let place = others.iter().position(|p| p.id == id).filter(|_| holders.len() < most);
+            holders.extend(place.map(|place| others.remove(place)));
+        }
         let channels: &[Channel] =
             if reply.channel == Channel::Email { &[Channel::Email] } else { &[Channel::Sms, Channel::Voice] };
-        let Some(holder) = written_to.iter().find_map(|id| behind.iter().position(|p| p.id == *id)) else {
+        let over = context.attempt.map_or(reply.channel, |(_, channel)| channel);
+        let how = (ContactStatus::Wrong, context.evidence.as_str());
+        if holders.is_empty() {
             // It came with the job: no record of theirs could be marked.
-            let how = (ContactStatus::Wrong, context.evidence.as_str());
             let is_new = self.mark_address(tx, &context.address, channels, how).await?;
             if let Some(facts) = context.facts.as_ref().filter(|_| is_new) {
                 changes.push((facts.patient_id.clone(), EventKind::Contact(ContactStatus::Wrong)));
             }
-            return Ok(!behind.is_empty());
-        };
-        let holder = behind.remove(holder);
+            return Ok(!others.is_empty());
+        }
         let mark = |patient: &Patient, channel: Channel| {
             spoil(patient, channel, &context.address, (ContactStatus::Wrong, context.now))
         };
-        let (mut marked, mut what) = (holder.clone(), Vec::new());
-        for channel in channels {
-            if let Some(spoilt) = mark(&marked, *channel) {
-                marked = spoilt;
-                what.push(format!("contact {channel} {}", ContactStatus::Wrong));
+        let has_over = |holder: &Patient| {
+            holder.every_contact().any(|c| c.channel == over && c.address == context.address)
+        };
+        // Their records have the number for another channel than the one that it was written over: this one the job brought.
+        let is_brought = channels.contains(&over) && !holders.iter().any(has_over);
+        let mut is_new = is_brought && self.mark_address(tx, &context.address, &[over], how).await?;
+        for holder in holders {
+            let id = holder.id.clone();
+            let (mut marked, mut what) = (holder, Vec::new());
+            for channel in channels {
+                if let Some(spoilt) = mark(&marked, *channel) {
+                    marked = spoilt;
+                    what.push(format!("contact {channel} {}", ContactStatus::Wrong));
+                }
+            }
+            if !what.is_empty() {
+                self.rewrite(tx, marked, &what, context).await?;
+            }
+            if !what.is_empty() || std::mem::take(&mut is_new) {
+                changes.push((id, EventKind::Contact(ContactStatus::Wrong)));
             }
         }
-        let mut is_new = !what.is_empty();
-        if is_new {
-            self.rewrite(tx, marked, &what, context).await?;
-        }
-        // Their record has the number for another channel than the one that it was written over: this one the job brought.
-        let over = context.attempt.map_or(reply.channel, |(_, channel)| channel);
-        let has = |channel: Channel| {
-            holder.every_contact().any(|c| c.channel == channel && c.address == context.address)
-        };
-        if !has(over) && channels.contains(&over) {
-            let how = (ContactStatus::Wrong, context.evidence.as_str());
-            is_new |= self.mark_address(tx, &context.address, &[over], how).await?;
-        }
-        if is_new {
-            changes.push((holder.id, EventKind::Contact(ContactStatus::Wrong)));
-        }
-        Ok(behind.iter().any(|other| channels.iter().any(|channel| mark(other, *channel).is_some())))
+        Ok(others.iter().any(|other| channels.iter().any(|channel| mark(other, *channel).is_some())))
     }
 
     /// The patient of the message, and after them the patients who stand in for them.

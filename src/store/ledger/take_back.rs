@@ -76,10 +76,12 @@ impl<E: Engine> Ledger<E> {
         report: &mut AdmitReport,
     ) -> Result<()> {
         for (place, admission) in batch.admissions.iter().enumerate() {
-            // A second try says what the first would have said.
-            if let (true, Some(_)) = (admission.facts.is_change, admission.facts.retry_of) {
-                let id = admission.facts.id.0;
-                E::run(tx, "UPDATE messages SET is_change = true WHERE id = $1", args![id]).await?;
+            // A second try says what the first would have said, to whom it would have said it.
+            if let Some(first) = admission.facts.retry_of {
+                let sql = "UPDATE messages SET is_change = $2,
+                     copy_of = (SELECT f.copy_of FROM messages f WHERE f.id = $3) WHERE id = $1";
+                let args = args![admission.facts.id.0, admission.facts.is_change, first.0];
+                E::run(tx, sql, args).await?;
             }
             let (Some(replaced), Some(AdmitOutcome::Accepted(id) | AdmitOutcome::TakenBack(id, _))) =
                 (&admission.replaces, report.outcomes.get(place))

@@ -24,7 +24,7 @@ use super::columns::columns;
 use super::engine::{Args, Column, Data, Engine, Sql, Statements, Value};
 use super::fault::{fault, migration_fault};
 use super::ledger::Ledger;
-use super::{Migrations, Result, StoreError};
+use super::{Migrations, Result, StoreError, migrations};
 
 /// The ledger in SQLite.
 pub type SqliteStore = Ledger<SqliteEngine>;
@@ -52,41 +52,7 @@ pub struct SqliteTx {
     now: Timestamp,
 }
 
-const MIGRATIONS: Migrations = &[
-    (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
-    (3, "page", include_str!("../../../migrations/sqlite/0003_page.sql")),
-    (4, "work", include_str!("../../../migrations/sqlite/0004_work.sql")),
-    (5, "recipients", include_str!("../../../migrations/sqlite/0005_recipients.sql")),
-    (6, "receipts", include_str!("../../../migrations/sqlite/0006_receipts.sql")),
-    (7, "callbacks", include_str!("../../../migrations/sqlite/0007_callbacks.sql")),
-    (8, "replies", include_str!("../../../migrations/sqlite/0008_replies.sql")),
-    (9, "gate_use", include_str!("../../../migrations/sqlite/0009_gate_use.sql")),
-    (10, "plans", include_str!("../../../migrations/sqlite/0010_plans.sql")),
-    (11, "copies", include_str!("../../../migrations/sqlite/0011_copies.sql")),
-    (12, "calls_back", include_str!("../../../migrations/sqlite/0012_calls_back.sql")),
-    (13, "campaigns", include_str!("../../../migrations/sqlite/0013_campaigns.sql")),
-    (15, "people", include_str!("../../../migrations/sqlite/0015_people.sql")),
-    (16, "pulse", include_str!("../../../migrations/sqlite/0016_pulse.sql")),
-    (17, "digests", include_str!("../../../migrations/sqlite/0017_digests.sql")),
-    (18, "questions", include_str!("../../../migrations/sqlite/0018_questions.sql")),
-    (19, "keeping", include_str!("../../../migrations/sqlite/0019_keeping.sql")),
-    (20, "recover", include_str!("../../../migrations/sqlite/0020_recover.sql")),
-    (21, "alerts", include_str!("../../../migrations/sqlite/0021_alerts.sql")),
-    (23, "hardening", include_str!("../../../migrations/sqlite/0023_hardening.sql")),
-    (25, "way_back", include_str!("../../../migrations/sqlite/0025_way_back.sql")),
-    (26, "approved_texts", include_str!("../../../migrations/sqlite/0026_approved_texts.sql")),
-    (27, "outbox", include_str!("../../../migrations/sqlite/0027_outbox.sql")),
-    (28, "identity", include_str!("../../../migrations/sqlite/0028_identity.sql")),
-    (29, "campaign_pages", include_str!("../../../migrations/sqlite/0029_campaign_pages.sql")),
-    (30, "cheaper_rows", include_str!("../../../migrations/sqlite/0030_cheaper_rows.sql")),
-    (32, "history", include_str!("../../../migrations/sqlite/0032_history.sql")),
-    (34, "on_call", include_str!("../../../migrations/sqlite/0034_on_call.sql")),
-    (35, "came_back", include_str!("../../../migrations/sqlite/0035_came_back.sql")),
-    (36, "asked_by_all", include_str!("../../../migrations/sqlite/0036_asked_by_all.sql")),
-    (37, "sign_offs", include_str!("../../../migrations/sqlite/0037_sign_offs.sql")),
-    (38, "pointers", include_str!("../../../migrations/sqlite/0038_pointers.sql")),
-    (39, "campaign_done", include_str!("../../../migrations/sqlite/0039_campaign_done.sql")),
-];
+const MIGRATIONS: Migrations = migrations!("sqlite");
 
 const READERS: u32 = 4;
 

@@ -184,3 +184,31 @@ async fn a_campaign_that_never_was_is_no_reason_to_write_to_everybody() {
     assert_eq!(town.office.search(&later, "ann").await.unwrap().added, 2, "it never went out");
     town.close().await;
 }
+
+/// Two records of one person: what went to one of them has reached them.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_had_it_under_an_old_name_has_had_it() {
+    for postgres in BOTH {
+        let town = Town::open(postgres).await;
+        let store = &town.office.store;
+        let id = |id: &str| PatientId::parse(id).unwrap();
+        store.upsert_patients(["Q1", "Q2", "Q3"].map(|name| Patient::bare(id(name))).to_vec()).await.unwrap();
+        for campaign in ["flu", "both"] {
+            town.office.create(&plan(campaign, json!({})), "ann").await.unwrap();
+        }
+        town.bring("flu", "patient_id\nQ1\n").await;
+        town.bring("both", "patient_id\nQ3\nQ2\nQ1\n").await;
+        assert!(store.merge_patients(&id("Q1"), &id("Q2")).await.unwrap());
+        let query = plan("query", json!({"audience": {"not_received": "flu"}}));
+        assert_eq!(town.office.create(&query, "ann").await.unwrap().recipients, 1, "Q3");
+        let had = store.received(&name("flu"), &[id("Q2"), id("Q3")], true).await.unwrap();
+        assert_eq!(had.into_iter().collect::<Vec<_>>(), [id("Q2")]);
+        // Of the two in one audience the first is left.
+        let row = town.row("both").await;
+        assert_eq!((row.recipients, row.no_longer_needed), (3, 1));
+        let left = store.recipients(&name("both"), 0, 10).await.unwrap();
+        let left: Vec<bool> = left.iter().map(|who| who.reason.is_none()).collect();
+        assert_eq!(left, [true, true, false], "Q3, Q2, and no more Q1");
+        town.close().await;
+    }
+}

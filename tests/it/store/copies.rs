@@ -107,6 +107,20 @@ pub(super) async fn a_copy_that_waits_is_taken_back_though_the_patient_has_their
     assert_eq!(ledger.standing(hand.facts.id).await.0, MessageStatus::Sending);
 }
 
+pub(super) async fn a_second_try_of_a_copy_is_a_copy(ledger: Ledger) {
+    let hand = ledger.lease(job("a")).await;
+    let theirs = copy(&ledger, &hand, "patient:P7").await;
+    ledger.copy(std::slice::from_ref(&theirs)).await.unwrap();
+    let again = ledger.accept(job("a").retry_of(theirs.id)).await;
+    let row = ledger.row(again).await;
+    assert_eq!((row.copy_of, row.recipient()), (Some(hand.facts.id), Recipient::Proxy));
+    let own = ledger.accept(job("a").retry_of(hand.facts.id)).await;
+    assert_eq!(ledger.row(own).await.copy_of, None);
+    // Whoever takes the job back takes it back, too.
+    ledger.cancel(&[cancel_job("a")]).await.unwrap();
+    assert_eq!(ledger.standing(again).await.0, MessageStatus::Cancelled);
+}
+
 pub(super) async fn a_cancel_and_a_copy_at_once_leave_nothing_to_send(ledger: Ledger) {
     for n in 0..20 {
         let hand = ledger.lease(job(&format!("a{n}"))).await;

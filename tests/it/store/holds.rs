@@ -1,7 +1,7 @@
 //! How holds end: by a person's word or by their time, and what becomes of what they held.
 
 use jiff::{SignedDuration, Timestamp};
-use outreachd::domain::ids::{MessageId, SendKey};
+use outreachd::domain::ids::{CampaignId, MessageId, SendKey};
 use outreachd::domain::patience::{Patience, Until};
 use outreachd::domain::receipt::{Receipt, Said};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
@@ -11,7 +11,7 @@ use outreachd::store::rows::{
 };
 
 use super::ledger::{InHand, Ledger};
-use super::make::{decided, hold, job, provider, seconds};
+use super::make::{Shape, decided, hold, job, provider, seconds};
 
 /// A hold on everything that ends so.
 fn ending(on_release: OnRelease) -> Hold {
@@ -48,6 +48,20 @@ pub(super) async fn a_hold_that_expires_what_it_held_ends_it(ledger: Ledger) {
     assert_eq!(ledger.told(id).await, ["message.expired.ehr"]);
     assert_eq!(ledger.standing(other).await.0, MessageStatus::Accepted, "what was not held goes on");
     assert!(ledger.holds().await.unwrap().is_empty());
+}
+
+/// So that its campaign writes no more than goes out at once when the hold ends. One place's hold does not stop the others.
+pub(super) async fn what_a_hold_keeps_of_a_whole_campaign_counts_as_due(ledger: Ledger) {
+    let flu = CampaignId::parse("flu").unwrap();
+    for (scope, value, due) in
+        [(HoldScope::Template, "reminder", 1), (HoldScope::Site, "north", 1), (HoldScope::Source, "ehr", 2)]
+    {
+        let hold = hold(scope, value);
+        ledger.place_hold(&hold).await.unwrap();
+        let hand = ledger.lease(job(value).campaign("flu")).await;
+        held_by(&ledger, &hold, &hand).await;
+        assert_eq!(ledger.due_of_campaign(&flu).await.unwrap(), due, "{scope}");
+    }
 }
 
 pub(super) async fn a_hold_that_asks_for_review_keeps_what_it_held(ledger: Ledger) {

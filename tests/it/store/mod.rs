@@ -64,8 +64,7 @@ contract! {
         programs_that_start_together_migrate_once
         a_schema_that_is_too_new_is_refused
         a_missing_schema_is_named
-        a_status_never_falls_in_rank
-        what_was_taken_back_stays_taken_back
+        a_status_moves_as_the_domain_says
     }
     intake {
         an_accepted_job_is_on_record
@@ -117,6 +116,7 @@ contract! {
         a_proxy_gets_one_copy_however_often_it_is_asked_for
         whoever_takes_a_job_back_takes_its_copies_back
         a_copy_that_waits_is_taken_back_though_the_patient_has_theirs
+        a_second_try_of_a_copy_is_a_copy
         a_cancel_and_a_copy_at_once_leave_nothing_to_send
     }
     digest {
@@ -219,6 +219,7 @@ contract! {
     }
     recover {
         what_a_restore_forgot_is_settled_by_whoever_knows
+        the_plan_of_what_is_unknown_ends
         what_was_not_sent_goes_out_after_the_release
     }
     replies {
@@ -228,6 +229,8 @@ contract! {
         each_free_text_is_work_until_a_person_closes_it
         danger_is_urgent_and_the_wish_in_it_counts
         a_wrong_number_is_marked_for_whom_it_was_written_to
+        a_wrong_number_is_wrong_wherever_it_was_read_from
+        who_answers_has_read_what_has_come
         a_language_is_theirs_whose_number_it_is
         a_number_that_nobody_knows_is_heard_all_the_same
         of_one_webhook_many_times_at_once_one_counts
@@ -331,6 +334,7 @@ contract! {
     }
     holds {
         a_hold_that_expires_what_it_held_ends_it
+        what_a_hold_keeps_of_a_whole_campaign_counts_as_due
         a_hold_that_asks_for_review_keeps_what_it_held
         what_waits_for_review_can_be_dropped
         a_word_given_on_release_counts_for_any_hold

@@ -179,6 +179,18 @@ pub(super) async fn an_erased_patient_is_gone_and_their_wishes_stay(ledger: Ledg
         ..patient("P1", "2026-01-01T00:00:00Z")
     };
     upsert(&ledger, leaving).await;
+    // Somebody with the telephone starts texts again: that was no word about what the patient wants.
+    let start = AddressConsent {
+        channel: Channel::Sms,
+        address: Phi::new(PHONE),
+        purpose: Some(Purpose::Appointment),
+        granted: true,
+        at: at("2026-02-01T00:00:00Z"),
+        source: ConsentSource::Patient,
+        by: None,
+        evidence: Some("reply twilio SM1: start".to_owned()),
+    };
+    ledger.record_address_consents(&[start]).await.unwrap();
     upsert(&ledger, patient("P2", "2026-01-01T00:00:00Z")).await;
     assert!(ledger.merge_patients(&patient_id("P2"), &patient_id("P1")).await.unwrap());
     let before = revision(&ledger, "P1").await;

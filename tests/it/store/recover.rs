@@ -2,13 +2,14 @@
 
 use jiff::SignedDuration;
 use outreachd::domain::ids::{MessageId, SendKey};
+use outreachd::domain::patience::{Patience, Until};
 use outreachd::domain::receipt::{Receipt, Said};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Priority, Reason};
 use outreachd::store::recover::{
     Ended, LostJob, RecoveryAsk, RecoveryRow, SEQ_SKIPPED, Testified, Witness, Word,
 };
-use outreachd::store::rows::{AdmitOutcome, HoldScope};
+use outreachd::store::rows::{AdmitOutcome, Begin, HoldScope, Settlement, Then};
 use outreachd::store::rules::LedgerRules;
 
 use super::ledger::{InHand, Ledger, worker};
@@ -119,6 +120,35 @@ pub(super) async fn what_a_restore_forgot_is_settled_by_whoever_knows(ledger: Le
     let attempts = ledger.attempts(silent).await.unwrap();
     assert_eq!(attempts.len(), 1);
     assert_eq!((attempts[0].status, attempts[0].channel), (AttemptStatus::Delivered, Channel::Sms));
+}
+
+/// Whether the next step was taken since the dump nobody knows; a repeat that the provider recognises may come once more.
+pub(super) async fn the_plan_of_what_is_unknown_ends(ledger: Ledger) {
+    let patience = Some(Patience { wait: SignedDuration::from_mins(10), until: Until::Delivered });
+    let mut unknown = Vec::new();
+    for (name, dedupes) in [("plan", false), ("repeat", true)] {
+        let hand = ledger.lease(job(name)).await;
+        let row = Begin { patience, dedupes, ..ledger.plan(&hand).await };
+        let attempt = row.attempt;
+        assert!(ledger.try_begin(row).await);
+        let now = ledger.now().await;
+        let then = if dedupes { Then::UnknownRetry(now) } else { Then::Unknown };
+        let lost = ledger.settlement(&hand, attempt, AttemptStatus::Unknown, then).await;
+        ledger.settle(&[Settlement { patience, ..lost }]).await.unwrap();
+        assert!(ledger.row(hand.facts.id).await.due_at.is_some(), "{name} goes on");
+        unknown.push(hand.facts.id);
+    }
+    let row = recovering(&ledger).await;
+    assert_eq!(ledger.doubt(&row, 100).await.unwrap(), 1);
+    assert_eq!(ledger.doubt(&row, 100).await.unwrap(), 0);
+    let due: Vec<bool> = [ledger.row(unknown[0]).await, ledger.row(unknown[1]).await]
+        .iter()
+        .map(|message| {
+            assert_eq!(message.status, MessageStatus::Unknown);
+            message.due_at.is_some()
+        })
+        .collect();
+    assert_eq!(due, [false, true]);
 }
 
 pub(super) async fn what_was_not_sent_goes_out_after_the_release(ledger: Ledger) {

@@ -2,15 +2,17 @@
 
 use outreachd::domain::consent::{Answer, answer_of_both};
 use outreachd::domain::ids::SendKey;
-use outreachd::domain::patient::{Consent, ConsentSource, Patient};
+use outreachd::domain::patient::{Consent, ConsentSource, Patient, Proxy, ProxyPerson};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::reply::{Intent, Keyword, Reply};
 use outreachd::domain::status::AttemptStatus;
 use outreachd::domain::status::MessageStatus;
-use outreachd::domain::words::{Channel, ContactStatus, Priority, Purpose, Reason, WorkKind, WorkOutcome};
+use outreachd::domain::words::{
+    Authority, Channel, ContactStatus, Priority, ProxyMode, Purpose, Reason, Recipient, WorkKind, WorkOutcome,
+};
 use outreachd::policy::reply::{More, read};
 use outreachd::store::rows::{
-    Failure, ReplyAsk, ReplyOutcome, Settlement, Subject, Then, WorkFilter, WorkItem, WorkMove,
+    Begin, Failure, ReplyAsk, ReplyOutcome, Settlement, Subject, Then, WorkFilter, WorkItem, WorkMove,
 };
 
 use super::ledger::{Ledger, worker};
@@ -286,6 +288,61 @@ pub(super) async fn a_wrong_number_is_marked_for_whom_it_was_written_to(ledger: 
         event.routing_key == "contact.wrong.ehr" && event.body.contains("\"patient_id\":\"P3\"")
     });
     assert_eq!(theirs.count(), 1, "told once");
+}
+
+/// A guardian who is a patient, too, and whose number the child's record has as well.
+pub(super) async fn a_wrong_number_is_wrong_wherever_it_was_read_from(ledger: Ledger) {
+    let mut child = patient("P1", "2026-01-01T00:00:00Z");
+    child.proxies = vec![guardian("P77")];
+    let others = ["P2", "P77"].map(|name| patient(name, "2026-01-01T00:00:00Z"));
+    ledger.upsert_patients([vec![child], others.to_vec()].concat()).await.unwrap();
+    let hand = ledger.lease(job("a")).await;
+    let row = Begin { recipient: Recipient::Proxy, ..ledger.plan(&hand).await };
+    let attempt = row.attempt;
+    assert!(ledger.try_begin(row).await);
+    ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Sent).await;
+    assert_eq!(reply(&ledger, "SM1", "wrong number").await, Intent::WrongNumber);
+    for (name, expected) in
+        [("P1", ContactStatus::Wrong), ("P77", ContactStatus::Wrong), ("P2", ContactStatus::Ok)]
+    {
+        assert_eq!(stored(&ledger, name).await.contacts[0].status, expected, "{name}");
+    }
+    assert_eq!(items(&ledger).await.len(), 1, "of the other people are asked");
+    let told = ledger.outbox(worker(), &[], 100).await.unwrap();
+    let marked = told.iter().filter(|event| event.routing_key == "contact.wrong.ehr");
+    let whose: Vec<bool> = marked.map(|event| event.body.contains("\"patient_id\":\"P77\"")).collect();
+    assert_eq!(whose, [false, true], "each record's change is told");
+}
+
+pub(super) async fn who_answers_has_read_what_has_come(ledger: Ledger) {
+    household(&ledger).await;
+    let came = ledger.sent(job("a")).await;
+    ledger.pass(seconds(1)).await;
+    let (hand, attempt) = ledger.begun(job("b")).await;
+    let lost = hand.facts.id;
+    ledger.settle_one(&hand, attempt, AttemptStatus::Unknown, Then::Unknown).await;
+    // Nobody knows whether the last one came: what is said may be about the one before.
+    assert_eq!(reply(&ledger, "SM1", "ok, I will be there").await, Intent::Text);
+    assert_eq!(ledger.standing(lost).await.0, MessageStatus::Unknown);
+    assert_eq!(ledger.told(lost).await.last().unwrap(), "reply.text.ehr", "it stands with the last one");
+    // It did not.
+    ledger.execute("UPDATE attempts SET status = 'undelivered' WHERE status = 'unknown'").await.unwrap();
+    assert_eq!(reply(&ledger, "SM2", "thank you so much for that").await, Intent::Text);
+    assert_eq!(ledger.standing(lost).await.0, MessageStatus::Unknown);
+    assert_eq!(ledger.standing(came).await.0, MessageStatus::Read);
+}
+
+fn guardian(id: &str) -> Proxy {
+    Proxy {
+        person: ProxyPerson::Patient(patient_id(id)),
+        relationship: None,
+        authority: Authority::Guardian,
+        mode: ProxyMode::Instead,
+        purposes: None,
+        from: None,
+        until: None,
+        evidence: None,
+    }
 }
 
 pub(super) async fn a_language_is_theirs_whose_number_it_is(ledger: Ledger) {
