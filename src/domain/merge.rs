@@ -123,7 +123,7 @@ mod tests {
         let expected = Contact { rank: Some(2), ..wrong.clone() };
         for (kept, other) in [(&wrong, &good), (&good, &wrong)] {
             let both = combine(&with(kept), &with(other));
-            assert_eq!(both.contacts, [expected.clone()]);
+            assert_eq!(both.contacts, std::slice::from_ref(&expected));
             // The sender's next record says nothing of the status: what was found out stands.
             let mut nightly = Patient { updated_at: Some(jiff::Timestamp::MAX), ..with(&good) };
             nightly.contacts[0].leave_message = Some("none".to_owned());

@@ -236,7 +236,7 @@ fn an_array_that_is_none_is_told_by_what_is_wrong() {
         (b"{}", "must be a JSON array"),
         (b"[1,", "ends before its JSON is complete (line 1, column 3)"),
         (b"[1,\xff2]", "must be UTF-8 (byte 3 is not)"),
-        (b"[\0001\0]\0", "must not hold NUL bytes"),
+        (b"[\x001\0]\0", "must not hold NUL bytes"),
     ] {
         let problems = items(body, 2).unwrap_err();
         assert_eq!(problems[0].rule, rule);
