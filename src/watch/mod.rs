@@ -42,7 +42,7 @@ pub async fn run(lookout: Lookout, teller: Arc<Teller>, worker: WorkerId, stop: 
     let notify = &lookout.config.notify;
     let rules = TellRules { after: span(notify.after), repeat: span(notify.repeat), ways: teller.ways() };
     let lease = span(notify.every * 2 + LEASE);
-    let mut watch = Watch { lookout: &lookout, teller, worker, rules, lease, beaten: None };
+    let mut watch = Watch { lookout: &lookout, teller, worker, rules, lease, beaten: None, untold: HashSet::new() };
     // Who has just started is no worker yet for whoever looks.
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + notify.every, notify.every);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -72,6 +72,8 @@ struct Watch<'w> {
     lease: SignedDuration,
     /// When the heartbeat's receiver last took one.
     beaten: Option<Instant>,
+    /// Alerts that could not be told the last time. Should it be for what they say, the others come first.
+    untold: HashSet<String>,
 }
 
 impl Watch<'_> {
@@ -93,12 +95,16 @@ impl Watch<'_> {
     }
 
     /// What is owed, also of what an earlier look, or another worker, has found.
-    async fn tell(&self) -> Result<(), StoreError> {
-        let store = &self.lookout.store;
+    async fn tell(&mut self) -> Result<(), StoreError> {
+        let lookout = self.lookout;
+        let store = &lookout.store;
         let (mut known, now) = store.alerts().await?;
         known.retain(|alert| alert.owed.is_some());
         // A mailbox that takes nothing must not stand before what nobody has heard of.
-        known.sort_by_key(|alert| (alert.told_at.is_some(), alert.finding.level == Level::Look));
+        known.sort_by_key(|alert| {
+            (self.untold.contains(&alert.key), alert.told_at.is_some(), alert.finding.level == Level::Look)
+        });
+        self.untold.clear();
         let mut failed: HashSet<Way> = HashSet::new();
         for mut alert in known.into_iter().take(AT_ONCE) {
             let Some((telling, ways)) = alert.owed.clone() else { continue };
@@ -113,6 +119,7 @@ impl Watch<'_> {
                 if !taken {
                     tracing::warn!(alert = alert.key, %way, "people on call could not be told; it is tried again");
                     failed.insert(way);
+                    self.untold.insert(alert.key.clone());
                     continue;
                 }
                 alert = told(&alert, way, now);

@@ -82,7 +82,9 @@ export class Shell {
   /** What somebody may stop: who plans campaigns, or agrees to them, stops those and their sites. */
   scopes() {
     const plans = this.may("campaigns:write") || this.may("campaigns:approve");
-    if (this.may("holds:write")) return this.me.sites?.length ? ["site", "campaign"] : Object.keys(SCOPES);
+    // A campaign writes to patients of every site.
+    if (this.me.sites?.length) return this.may("holds:write") || plans ? ["site"] : [];
+    if (this.may("holds:write")) return Object.keys(SCOPES);
     return plans ? ["campaign", "site"] : [];
   }
 
