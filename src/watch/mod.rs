@@ -42,7 +42,8 @@ pub async fn run(lookout: Lookout, teller: Arc<Teller>, worker: WorkerId, stop: 
     let notify = &lookout.config.notify;
     let rules = TellRules { after: span(notify.after), repeat: span(notify.repeat), ways: teller.ways() };
     let lease = span(notify.every * 2 + LEASE);
-    let mut watch = Watch { lookout: &lookout, teller, worker, rules, lease, beaten: None, untold: HashSet::new() };
+    let mut watch =
+        Watch { lookout: &lookout, teller, worker, rules, lease, beaten: None, untold: HashSet::new() };
     // Who has just started is no worker yet for whoever looks.
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + notify.every, notify.every);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
