@@ -35,7 +35,11 @@ pub(super) async fn replay(dir: &Path, store: &dyn Store) -> Result<usize, Store
     for path in left(dir) {
         // A process that is about to end may add to its own: what is read has a name that nobody writes to.
         let taken = dir.join(format!("{PREFIX}{}{SUFFIX}", WorkerId::generate().0.simple()));
-        if std::fs::rename(&path, &taken).is_err() {
+        if let Err(error) = std::fs::rename(&path, &taken) {
+            // Another process may just have taken it.
+            if error.kind() != ErrorKind::NotFound {
+                tracing::error!(kind = %error.kind(), file = %path.display(), "kept results cannot be taken");
+            }
             continue;
         }
         let path = taken;
