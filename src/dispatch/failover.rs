@@ -277,10 +277,11 @@ fn live(corridor: &Corridor, channel: Channel) -> impl Iterator<Item = &Arc<Lane
     corridor.lanes.iter().filter(move |lane| lane.channel == channel && lane.setting == Setting::Live)
 }
 
-/// Says what runs on a backup or not at all: as a measure each time, in the log once a minute.
+/// Says what runs on a backup or not at all: as a measure each time, in the log once a minute and when one becomes the other.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
-    said: Vec<(Channel, Instant)>,
+    /// Of which channel, whether it was out, and when.
+    said: Vec<(Channel, bool, Instant)>,
 }
 
 impl Alarm {
@@ -312,14 +313,17 @@ impl Alarm {
         metrics::gauge!("outreachd_channel_on_backup", "channel" => word).set(flag(!bad.is_empty() && !out));
         metrics::gauge!("outreachd_channel_out", "channel" => word).set(flag(out));
         if bad.is_empty() {
-            self.said.retain(|(said, _)| *said != channel);
+            self.said.retain(|(said, ..)| *said != channel);
             return;
         }
-        if self.said.iter().any(|(said, at)| *said == channel && at.elapsed() < SAID_EVERY) {
+        let known = |(said, was_out, at): &(Channel, bool, Instant)| {
+            (*said, *was_out) == (channel, out) && at.elapsed() < SAID_EVERY
+        };
+        if self.said.iter().any(known) {
             return;
         }
-        self.said.retain(|(said, _)| *said != channel);
-        self.said.push((channel, Instant::now()));
+        self.said.retain(|(said, ..)| *said != channel);
+        self.said.push((channel, out, Instant::now()));
         let providers = bad.join(", ");
         if out {
             tracing::warn!(%channel, providers, "no provider can be used: messages of this channel wait");
