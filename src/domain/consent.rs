@@ -87,7 +87,7 @@ pub fn narrow(stored: Option<&Patient>, inline: &Patient) -> Patient {
 #[must_use]
 pub fn merge(stored: &[Consent], incoming: Vec<Consent>) -> Vec<Consent> {
     let mut joined: Vec<Standing<'_>> = Vec::new();
-    for record in stored.iter().chain(&incoming).flat_map(|c| std::iter::once(c).chain(c.shadow.as_deref())) {
+    for record in records(stored).chain(records(&incoming)) {
         let scope = Scope::of(record);
         match joined.iter_mut().find(|standing| standing.scope == scope) {
             Some(standing) => standing.add(record),
@@ -174,11 +174,16 @@ pub fn ends_at(
     grants.filter_map(|record| record.expires_at).filter(|end| *end > now).min()
 }
 
+/// Consents, each followed by the one that stays behind it.
+pub fn records(consents: &[Consent]) -> impl Iterator<Item = &Consent> {
+    consents.iter().flat_map(|c| std::iter::once(c).chain(c.shadow.as_deref()))
+}
+
 /// The refusals that stand: no grant of the same record has lifted them.
 pub fn refusals(consents: &[Consent], now: Timestamp) -> impl Iterator<Item = &Consent> {
-    let all = || consents.iter().flat_map(|c| std::iter::once(c).chain(c.shadow.as_deref()));
-    let is_lifted = move |refusal: &Consent| all().any(|grant| is_live(grant, now) && lifts(grant, refusal));
-    all().filter(move |record| !record.granted && !is_lifted(record))
+    let is_lifted =
+        move |refusal: &Consent| records(consents).any(|grant| is_live(grant, now) && lifts(grant, refusal));
+    records(consents).filter(move |record| !record.granted && !is_lifted(record))
 }
 
 /// The records that bear on what is asked, with those behind them.
@@ -186,8 +191,7 @@ fn covering<'c, 'a>(
     consents: &'c [Consent],
     asked: Scope<'a>,
 ) -> impl Iterator<Item = &'c Consent> + use<'c, 'a> {
-    let all = consents.iter().flat_map(|c| std::iter::once(c).chain(c.shadow.as_deref()));
-    all.filter(move |record| Scope::of(record).covers(&asked))
+    records(consents).filter(move |record| Scope::of(record).covers(&asked))
 }
 
 /// What a record is about. `None` is every one.

@@ -69,19 +69,16 @@ fn fill(patient: &mut Patient, other: &Patient) {
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::{date, time};
     use serde_json::json;
 
     use super::*;
+    use crate::domain::ids::PatientId;
+    use crate::domain::patient::{OwnWords, QuietHours};
+    use crate::domain::words::Channel;
 
-    fn patient(fields: &serde_json::Value) -> Patient {
-        let mut all = json!({"id": "P1", "updated_at": null, "name": null, "birth_date": null, "language": null,
-            "timezone": null, "address": null, "site": null, "tags": [], "identifiers": [], "active": true,
-            "deceased": false, "do_not_contact": null, "pause_until": null, "preferred_channels": [], "preferences": [],
-            "quiet_hours": null, "contacts": [], "consents": [], "proxies": []});
-        for (name, value) in fields.as_object().unwrap() {
-            all[name] = value.clone();
-        }
-        serde_json::from_value(all).unwrap()
+    fn patient() -> Patient {
+        Patient::bare(PatientId::parse("P1").unwrap())
     }
 
     fn contact(fields: &serde_json::Value) -> Contact {
@@ -96,13 +93,23 @@ mod tests {
 
     #[test]
     fn what_only_one_record_says_is_kept_and_of_own_words_the_later() {
-        let hours = json!({"start": "19:00:00", "end": "10:00:00"});
-        let own = json!({"language": "2026-03-01T00:00:00Z", "preferred_channels": "2026-01-01T00:00:00Z"});
-        let other =
-            patient(&json!({"birth_date": "2012-01-01", "language": "es", "timezone": "America/Chicago",
-            "quiet_hours": hours, "preferred_channels": ["email"], "own_words": own}));
-        let own = json!({"preferred_channels": "2026-02-01T00:00:00Z"});
-        let kept = patient(&json!({"language": "en", "preferred_channels": ["sms"], "own_words": own}));
+        let at = |time: &str| Some(time.parse().unwrap());
+        let (language, order) = (at("2026-03-01T00:00:00Z"), at("2026-01-01T00:00:00Z"));
+        let other = Patient {
+            birth_date: Some(date(2012, 1, 1)),
+            language: Some("es".to_owned()),
+            timezone: Some("America/Chicago".to_owned()),
+            quiet_hours: Some(QuietHours { start: time(19, 0, 0, 0), end: time(10, 0, 0, 0) }),
+            preferred_channels: vec![Channel::Email],
+            own_words: OwnWords { language, preferred_channels: order, quiet_hours: None },
+            ..patient()
+        };
+        let english = || Patient { language: Some("en".to_owned()), ..patient() };
+        let kept = Patient {
+            preferred_channels: vec![Channel::Sms],
+            own_words: OwnWords { preferred_channels: at("2026-02-01T00:00:00Z"), ..OwnWords::default() },
+            ..english()
+        };
         let both = combine(&kept, &other);
         assert_eq!(both.language.as_deref(), Some("es"), "they chose it on their page");
         assert_eq!(both.preferred_channels, kept.preferred_channels, "here they chose later");
@@ -110,7 +117,7 @@ mod tests {
         assert_eq!(both.timezone, other.timezone);
         assert_eq!(both.own_words.language, other.own_words.language, "no nightly record takes it back");
         // Of what both records say without a word of their own, the kept one's stands.
-        assert_eq!(combine(&patient(&json!({"language": "en"})), &kept).language.as_deref(), Some("en"));
+        assert_eq!(combine(&english(), &kept).language.as_deref(), Some("en"));
     }
 
     #[test]
@@ -119,7 +126,7 @@ mod tests {
             contact(&json!({"status": "wrong", "status_at": "2026-01-01T00:00:00Z", "leave_message": "none",
             "valid_until": "2026-06-01T00:00:00Z", "only": true}));
         let good = contact(&json!({"leave_message": "full", "rank": 2}));
-        let with = |contact: &Contact| Patient { contacts: vec![contact.clone()], ..patient(&json!({})) };
+        let with = |contact: &Contact| Patient { contacts: vec![contact.clone()], ..patient() };
         let expected = Contact { rank: Some(2), ..wrong.clone() };
         for (kept, other) in [(&wrong, &good), (&good, &wrong)] {
             let both = combine(&with(kept), &with(other));

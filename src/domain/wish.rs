@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::consent::{Answer, answer, merge};
+use super::consent::{Answer, answer, merge, records};
 use super::patient::{Consent, ConsentSource, Patient, Preference, QuietHours};
 use super::phi::Phi;
 use super::words::{Channel, Purpose};
@@ -228,9 +228,7 @@ impl Draft<'_> {
     fn allow(&mut self, purpose: Purpose, channel: Channel) {
         let opt_in = self.terms.opt_in.contains(&purpose);
         let against = |address: &Phi| {
-            let mut said =
-                self.patient.consents.iter().flat_map(|c| std::iter::once(c).chain(c.shadow.as_deref()));
-            said.any(|c| !c.granted && c.address.as_ref() == Some(address))
+            records(&self.patient.consents).any(|c| !c.granted && c.address.as_ref() == Some(address))
         };
         let named: Vec<Phi> =
             addresses(&self.patient, channel).filter(|a| opt_in || against(a)).cloned().collect();

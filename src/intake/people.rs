@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::submit::Intake;
+use crate::domain::consent::records;
 use crate::domain::patient::Patient;
 use crate::domain::problem::Problem;
 use crate::domain::reader::PatientMerge;
@@ -85,10 +86,10 @@ impl Intake {
 /// no wish that is taken back, and no stop. A refusal of the future is let in, as it is the safe side.
 fn of_the_future(patient: &Patient, latest: Timestamp) -> Option<Problem> {
     let is_ahead = |at: Option<Timestamp>| at.is_some_and(|at| at > latest);
-    let grants = patient.consents.iter().flat_map(|c| std::iter::once(c).chain(c.shadow.as_deref()));
+    let mut grants = records(&patient.consents).filter(|consent| consent.granted);
     let field = if is_ahead(patient.updated_at) {
         "updated_at"
-    } else if grants.filter(|consent| consent.granted).any(|grant| is_ahead(Some(grant.at))) {
+    } else if grants.any(|grant| is_ahead(Some(grant.at))) {
         "consents.at"
     } else if patient.preferences.iter().any(|p| !p.channels.is_empty() && is_ahead(p.updated_at)) {
         "preferences.updated_at"

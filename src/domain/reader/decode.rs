@@ -39,8 +39,8 @@ pub(crate) fn object(bytes: &[u8], limit: usize) -> Result<Map<String, Value>, V
     }
 }
 
-/// The elements of a JSON array, each as its own bytes, so that one bad element does not sink the others: one that holds
-/// what is no text is found to by whoever reads it.
+/// The elements of a JSON array, each as its own bytes, so that one bad element does not sink the others: whoever reads one
+/// finds what in it is no text.
 ///
 /// # Errors
 /// Not JSON around the elements, not an array, or more than `limit` elements.
