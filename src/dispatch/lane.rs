@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::berths::{Berth, Berths};
 use super::failover::Guard;
 use super::gate::{Gate, Permit, Slot};
 use super::queue::{Queue, Whom};
@@ -92,8 +93,8 @@ impl Ready {
 /// Somebody's turn to take a chunk of the queue.
 struct Turn {
     whom: Whom,
-    /// A place on the wire for each message.
-    wire: OwnedSemaphorePermit,
+    /// One for each message.
+    berth: Berth,
     /// Held until all of it stands in the ledger; an urgent message waits for no such place.
     begins: Option<OwnedSemaphorePermit>,
 }
@@ -115,29 +116,33 @@ pub(super) struct Lane {
     pub(super) gate: Arc<Gate>,
     max_in_flight: usize,
     pub(super) baa: bool,
-    wire: Arc<Semaphore>,
-    urgent_wire: Arc<Semaphore>,
+    berths: Arc<Berths>,
+    urgent_berths: Arc<Berths>,
     begins: Arc<Semaphore>,
 }
 
 impl Lane {
     /// How many sends are under way.
     pub(super) fn in_flight(&self) -> usize {
-        let free = self.wire.available_permits() + self.urgent_wire.available_permits();
-        self.max_in_flight.saturating_sub(free)
+        self.berths.under_way() + self.urgent_berths.under_way()
     }
 
-    /// The places on the wire that somebody may take. Where there are few, nobody has any of their own.
-    fn wire(&self, whom: Whom) -> &Arc<Semaphore> {
+    /// How many have left the queue and have no answer yet.
+    pub(super) fn taken_out(&self) -> usize {
+        self.berths.taken() + self.urgent_berths.taken()
+    }
+
+    /// Those that somebody may take. Where there are few places, nobody has any of their own.
+    fn berths(&self, whom: Whom) -> &Arc<Berths> {
         match whom {
-            Whom::Urgent if self.max_in_flight >= URGENT_SHARE => &self.urgent_wire,
-            _ => &self.wire,
+            Whom::Urgent if self.max_in_flight >= URGENT_SHARE => &self.urgent_berths,
+            _ => &self.berths,
         }
     }
 
     /// Whether there is more that is urgent than its share of the wire carries.
     fn is_crowded(&self) -> bool {
-        self.wire(Whom::Urgent).available_permits() == 0
+        self.berths(Whom::Urgent).available() == 0
     }
 
     /// How many messages find room here and may be sent, when nothing waits.
@@ -212,7 +217,7 @@ impl Lane {
 
     /// How many more slots could be made use of, beside those that are waited for.
     fn usable(&self) -> usize {
-        self.queue.len().min(self.wire.available_permits() + self.urgent_wire.available_permits())
+        self.queue.len().min(self.berths.available() + self.urgent_berths.available())
     }
 
     /// Whether the two carry the same messages.
@@ -251,8 +256,8 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 weight: carrier.weight.max(1),
                 max_in_flight,
                 baa: carrier.baa,
-                wire: Arc::new(Semaphore::new(max_in_flight - max_in_flight / URGENT_SHARE)),
-                urgent_wire: Arc::new(Semaphore::new(max_in_flight / URGENT_SHARE)),
+                berths: Berths::new(max_in_flight - max_in_flight / URGENT_SHARE, config.worker.first_byte),
+                urgent_berths: Berths::new(max_in_flight / URGENT_SHARE, config.worker.first_byte),
                 begins: Arc::new(Semaphore::new(BEGINS)),
             }));
         }
@@ -374,7 +379,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, lane: Arc<Lane>, whom: Whom, ta
             turn = turn(&corridor, &lane, whom) => turn,
         };
         let Some(turn) = turn else { break };
-        let ready = chunk(&corridor, &lane, turn.whom, turn.wire.num_permits()).await;
+        let ready = chunk(&corridor, &lane, turn.whom, turn.berth.many()).await;
         pass_on(&corridor, &lane, ready, turn, &tasks).await;
         corridor.freed.notify_one();
     }
@@ -390,28 +395,20 @@ async fn turn(corridor: &Corridor, lane: &Lane, whom: Whom) -> Option<Turn> {
     };
     let wait = || lane.queue.wait(whom, || lane.is_crowded());
     let (mut waiting, mut of) = wait().await;
-    if of == Whom::Others && waiting < lane.max_in_flight / 4 && lane.in_flight() > 0 {
+    if of == Whom::Others && waiting < lane.max_in_flight / 4 && lane.taken_out() > 0 {
         tokio::time::sleep(GATHER).await;
         (waiting, of) = wait().await;
     }
     if whom == Whom::Urgent && lane.is_crowded() {
         lane.queue.look_again();
     }
-    // Enough room on the wire for a batch that is worth a statement; an urgent message waits for no company.
+    // Enough of them for a batch that is worth a statement; an urgent message waits for no company.
     let worth = match of {
         Whom::Others => waiting.min(lane.max_in_flight / 4).min(most).max(1),
         Whom::All | Whom::Urgent => 1,
     };
-    let free = lane.wire(whom);
-    // No more is begun than has its place on the wire: its first byte leaves soon after.
-    let mut wire = free.clone().acquire_many_owned(u32::try_from(worth).ok()?).await.ok()?;
-    let more = waiting.min(most).saturating_sub(worth).min(free.available_permits());
-    if let Ok(more) = u32::try_from(more)
-        && let Ok(more) = free.clone().try_acquire_many_owned(more)
-    {
-        wire.merge(more);
-    }
-    Some(Turn { whom: of, wire, begins })
+    let berth = lane.berths(whom).take(worth, waiting.min(most)).await.ok()?;
+    Some(Turn { whom: of, berth, begins })
 }
 
 /// Renders as many as there are places for on the wire, and slots that lie near one another.
@@ -490,11 +487,11 @@ async fn pass_on(
         };
         let since = Instant::now();
         let going = allot(corridor, lane, &mut ready, permit).await;
-        if let Some(wire) = turn.wire.split(going.len()).filter(|_| !going.is_empty()) {
+        if let Some(berth) = turn.berth.split(going.len()).filter(|_| !going.is_empty()) {
             let (corridor, lane, begins) = (corridor.clone(), lane.clone(), begins.clone());
             let tracker = tasks.clone();
             tasks.spawn(async move {
-                begin(&corridor, &lane, going, wire, since, &tracker).await;
+                begin(&corridor, &lane, going, berth, since, &tracker).await;
                 drop(begins);
             });
         }
@@ -554,7 +551,7 @@ async fn begin(
     corridor: &Arc<Corridor>,
     lane: &Arc<Lane>,
     going: Vec<(Ready, Permit)>,
-    mut wire: OwnedSemaphorePermit,
+    mut berth: Berth,
     since: Instant,
     tasks: &TaskTracker,
 ) {
@@ -598,7 +595,7 @@ async fn begin(
         let Ready { mut planned, rendered, spend, .. } = one;
         // They stand in the ledger as carried, and are in no hand any more.
         planned.riders.clear();
-        let Some(wire) = wire.split(1) else { break };
+        let Some(berth) = berth.split(1) else { break };
         let sender = render::sender(corridor, &planned, &lane.senders);
         let written = Written {
             attempt: begin.attempt,
@@ -612,7 +609,7 @@ async fn begin(
             planned,
             sender,
         };
-        tasks.spawn(send::carry(corridor.clone(), lane.clone(), written, permit, wire));
+        tasks.spawn(send::carry(corridor.clone(), lane.clone(), written, permit, berth));
     }
     let_go(corridor, refused).await;
 }

@@ -6,6 +6,7 @@ mod again;
 mod answers;
 mod approved;
 mod asking;
+mod berths;
 mod breaker;
 mod budget;
 mod call;
@@ -448,7 +449,7 @@ impl Corridor {
 
     /// How many are in hand and stand in no lane yet.
     fn undecided(&self) -> usize {
-        let in_lanes: usize = self.lanes.iter().map(|lane| lane.queue.len() + lane.in_flight()).sum();
+        let in_lanes: usize = self.lanes.iter().map(|lane| lane.queue.len() + lane.taken_out()).sum();
         self.room.unanswered().saturating_sub(in_lanes)
     }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::berths::Berth;
 use super::gate::Permit;
 use super::lane::Lane;
 use super::{Corridor, Planned, budget, failover};
@@ -58,9 +58,9 @@ pub(super) async fn carry(
     lane: Arc<Lane>,
     written: Written,
     permit: Permit,
-    wire: OwnedSemaphorePermit,
+    berth: Berth,
 ) {
-    let sent = corridor.wire.spawn(send(corridor.clone(), lane.clone(), written, permit, wire));
+    let sent = corridor.wire.spawn(send(corridor.clone(), lane.clone(), written, permit, berth));
     // What nobody can tell of stands in the ledger as begun, and is unknown once its lease has run out.
     let Ok(Sent { written, outcome, started, took, opened }) = sent.await else { return };
     crate::faults::fault_point!("answered");
@@ -89,10 +89,14 @@ async fn send(
     lane: Arc<Lane>,
     mut written: Written,
     permit: Permit,
-    wire: OwnedSemaphorePermit,
+    berth: Berth,
 ) -> Sent {
     let provider = lane.provider.as_ref();
-    let slot = lane.leave(permit, written.segments, written.latest).await;
+    let place = berth.place(written.latest).await;
+    let slot = match place {
+        Some(_) => lane.leave(permit, written.segments, written.latest).await,
+        None => None,
+    };
     let started = Instant::now();
     let ticket = lane.guard.start(written.planned.probe.take());
     let slot = slot.filter(|_| ticket.is_some() && !corridor.cut.is_cancelled());
@@ -106,7 +110,9 @@ async fn send(
     } else {
         Outcome::NotSent
     };
-    drop(wire);
+    if let Some(place) = place {
+        berth.leave(place);
+    }
     let took = started.elapsed();
     let opened = match (&outcome, ticket) {
         (Outcome::Answer(answer), Some(ticket)) => ticket.record(answer, took),

@@ -82,6 +82,9 @@ pub struct Statements {
     pub begin: &'static str,
     pub board: &'static str,
     pub take_company: &'static str,
+    /// Takes room, and between which times a worker that lives was seen; answers the messages of leases that have ended,
+    /// locked.
+    pub left_behind: &'static str,
     pub settle: &'static str,
     pub reserve: &'static str,
     pub outbox: &'static str,

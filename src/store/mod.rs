@@ -451,6 +451,7 @@ macro_rules! migrations {
             37 "0037" "sign_offs",
             38 "0038" "pointers",
             39 "0039" "campaign_done",
+            40 "0040" "work_state",
         }
     };
     ($db:literal: $($number:literal $digits:literal $name:literal,)+) => {

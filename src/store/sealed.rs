@@ -16,6 +16,8 @@ pub enum Sealed {
     MessageBody,
     /// How it was decided: masked addresses, whose clock, which proxies.
     MessageExplanation,
+    /// The same of what was sent.
+    AttemptExplanation,
     AttemptAddress,
     /// The whole record of a patient: names, contacts, wishes, consents with their evidence, proxies.
     PatientDocument,
@@ -88,6 +90,7 @@ impl Sealed {
         Self::Superseded,
         Self::MessageBody,
         Self::MessageExplanation,
+        Self::AttemptExplanation,
         Self::AttemptAddress,
         Self::ReplyAddress,
         Self::ReplyBody,
@@ -105,6 +108,7 @@ impl Sealed {
         match self {
             Self::MessageBody => ("messages", "body", &["id"]),
             Self::MessageExplanation => ("messages", "explanation", &["id"]),
+            Self::AttemptExplanation => ("attempts", "explanation", &["id"]),
             Self::AttemptAddress => ("attempts", "address", &["id"]),
             Self::PatientDocument => ("patients", "document", &["id"]),
             Self::ConsentEvidence => ("address_consents", "evidence", &["id"]),
@@ -124,7 +128,7 @@ impl Sealed {
     /// Whether the column is one of text: a sealed value is spelt out there.
     #[must_use]
     pub const fn is_text(self) -> bool {
-        matches!(self, Self::MessageExplanation | Self::ConsentEvidence)
+        matches!(self, Self::MessageExplanation | Self::AttemptExplanation | Self::ConsentEvidence)
     }
 
     /// Whether the rows go by names of callers: these are text, ids of ours are UUIDs.
@@ -235,7 +239,12 @@ pub const OPEN: &[(&str, &str)] = &[
     ("parked.problems", "field, rule and cure; never a value"),
     ("parked.origin", "a queue, http or file"),
     ("messages.held_by", "a hold's id"),
-    ("messages.lease_owner", "a worker's id"),
+    ("messages.claim_channel", "a word of a closed set"),
+    ("messages.trouble", "a word of a closed set"),
+    ("messages.campaign_status", "a word of a closed set"),
+    ("messages.waits_under", "a hold's id"),
+    ("messages.rides_on", "an attempt's id"),
+    ("leases.owner", "a worker's id"),
     ("attempts.template_hash", "SHA-256 of the templates"),
     ("attempts.locale", "a language"),
     ("attempts.recipient", "patient or proxy"),

@@ -101,13 +101,12 @@ macro_rules! admitted {
         concat!(
             "INSERT INTO messages (id, source, job_id, patient_id, template, purpose, priority, about, site, campaign_id, ",
             "correlation_id, test, retry_of, body, accepted_at, changed_at, expires_at, status, reason, due_at, lease_token, ",
-            "lease_owner, lease_until, ack_by) ",
+            "ack_by) ",
             "SELECT i.id, i.source, i.job_id, i.patient_id, i.template, i.purpose, i.priority, i.about, i.site, i.campaign_id, ",
             "i.correlation_id, i.test, i.retry_of, i.body, now(), now(), i.expires_at, ",
             "CASE WHEN i.gone IS NOT NULL THEN 'cancelled' WHEN i.due_at > now() THEN 'scheduled' ELSE 'accepted' END, i.gone, ",
             "CASE WHEN i.gone IS NULL THEN COALESCE(i.due_at, now()) END, ",
-            "CASE WHEN i.lease THEN lease.token END, CASE WHEN i.lease THEN $1 END, ",
-            "CASE WHEN i.lease THEN now() + $2 * {us} END, CASE WHEN i.gone IS NULL THEN i.ack_by END "
+            "CASE WHEN i.lease THEN lease.token END, CASE WHEN i.gone IS NULL THEN i.ack_by END "
         )
     };
 }
@@ -116,13 +115,23 @@ macro_rules! admitted {
 macro_rules! decided {
     () => {
         concat!(
-            "status = CASE WHEN ", decision_is_legal!(), " THEN i.status ELSE m.status END, ",
-            "reason = CASE WHEN ", has_moved_on!(), " THEN m.reason ELSE i.reason END, ",
-            "due_at = CASE WHEN ", has_moved_on!(), " THEN now() ELSE i.due_at END, ",
+            "status = CASE WHEN ",
+            decision_is_legal!(),
+            " THEN i.status ELSE m.status END, ",
+            "reason = CASE WHEN ",
+            has_moved_on!(),
+            " THEN m.reason ELSE i.reason END, ",
+            "due_at = CASE WHEN ",
+            has_moved_on!(),
+            " THEN now() ELSE i.due_at END, ",
             "held_by = i.held_by, site = COALESCE(m.site, i.site), ",
-            "channel = COALESCE(i.channel, m.channel), explanation = i.explanation, lease_token = NULL, lease_owner = NULL, ",
-            "lease_until = NULL, changed_at = CASE WHEN ", decision_is_told!(), " THEN now() ELSE m.changed_at END, ",
-            "seq = m.seq + CASE WHEN i.event_key IS NOT NULL AND ", decision_is_told!(), " THEN 1 ELSE 0 END "
+            "channel = COALESCE(i.channel, m.channel), explanation = i.explanation, lease_token = NULL, ",
+            "changed_at = CASE WHEN ",
+            decision_is_told!(),
+            " THEN now() ELSE m.changed_at END, ",
+            "seq = m.seq + CASE WHEN i.event_key IS NOT NULL AND ",
+            decision_is_told!(),
+            " THEN 1 ELSE 0 END "
         )
     };
 }
@@ -175,13 +184,12 @@ macro_rules! is_waited_for_no_longer {
 }
 
 /// Every reason to send `i` still stands for the row `m`, but for holds. The subjects of a snapshot's addresses are a
-/// JSON array that each database takes apart in its own words. The lease's end stands in COALESCE, of which no planner can
-/// tell that it wants rows with a lease: it would walk the index of all leases, and the whole batch for each of them,
-/// where the way to the row is its id.
+/// JSON array that each database takes apart in its own words.
 macro_rules! may_begin {
     ($others:literal) => {
         concat!(
-            "m.lease_token = i.token AND COALESCE(m.lease_until - $2 * {us} > now(), false) AND now() < i.valid_until AND (",
+            "m.lease_token = i.token AND EXISTS (SELECT 1 FROM leases l WHERE l.token = i.token AND l.until - $2 * {us} > now()) ",
+            "AND now() < i.valid_until AND (",
             rank!("m.status"), " = 0 OR ((m.status IN ('sending', 'unknown') OR ", goes_on!(), ") AND NOT EXISTS (",
             "SELECT 1 FROM attempts a WHERE a.message_id = m.id AND NOT ", is_waited_for_no_longer!(),
             " AND (a.status IN ('sent', 'delivered', 'read') OR (a.status IN ('sending', 'unknown') ",
@@ -217,7 +225,7 @@ macro_rules! counted {
 macro_rules! may_join {
     () => {
         concat!(
-            "m.due_at IS NOT NULL AND m.lease_until IS NULL AND m.copy_of IS NULL AND m.priority > 0 ",
+            "m.claim_at IS NOT NULL AND m.copy_of IS NULL AND m.priority > 0 ",
             "AND (m.status IN ('accepted', 'scheduled', 'held') OR (m.status = 'sending' AND (m.last_attempt IS NULL ",
             "OR (m.merged_into IS NOT NULL AND EXISTS (SELECT 1 FROM attempts a WHERE a.id = m.last_attempt ",
             "AND a.status IN ('failed', 'undelivered'))))))"
@@ -247,7 +255,7 @@ macro_rules! begun {
             "status = CASE WHEN ",
             rank!("m.status"),
             " = 0 THEN 'sending' ELSE m.status END, reason = NULL, held_by = NULL, site = COALESCE(m.site, i.site), ",
-            "channel = i.channel, tries = i.number, last_attempt = i.attempt, merged_into = NULL, explanation = i.explanation "
+            "channel = i.channel, tries = i.number, last_attempt = i.attempt, merged_into = NULL, explanation = NULL "
         )
     };
 }
@@ -257,9 +265,9 @@ macro_rules! attempts {
     () => {
         concat!(
             "INSERT INTO attempts (id, message_id, step, number, status, provider, channel, address, address_index, dedupes, ",
-            "segments, template_hash, locale, recipient, page_hash, worker, begun_at, wait_us, awaits, pointer, text_mark) ",
+            "segments, template_hash, locale, recipient, page_hash, worker, begun_at, wait_us, awaits, pointer, text_mark, explanation) ",
             "SELECT i.attempt, i.id, i.step, i.number, 'sending', i.provider, i.channel, i.address, i.address_index, i.dedupes, ",
-            "i.segments, i.template_hash, i.locale, i.recipient, i.page_hash, $1, now(), i.wait_us, i.awaits, i.pointer, CASE WHEN length(i.text_mark) = 0 THEN NULL ELSE i.text_mark END "
+            "i.segments, i.template_hash, i.locale, i.recipient, i.page_hash, $1, now(), i.wait_us, i.awaits, i.pointer, CASE WHEN length(i.text_mark) = 0 THEN NULL ELSE i.text_mark END, i.explanation "
         )
     };
 }
@@ -361,9 +369,7 @@ macro_rules! settled {
             // What did not leave is no try of the provider's.
             " THEN 0 WHEN i.failure = 'not_sent' AND m.last_attempt = i.attempt AND m.tries > 0 THEN m.tries - 1 ",
             "ELSE m.tries END, ",
-            "lease_token = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_token END, ",
-            "lease_owner = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_owner END, ",
-            "lease_until = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_until END "
+            "lease_token = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_token END "
         )
     };
 }

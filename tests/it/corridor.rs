@@ -115,7 +115,8 @@ async fn a_result_that_the_ledger_refuses_holds_up_no_other() {
     house.publish("job", &(0..20).map(|n| job(&format!("j{n}"), "P1")).collect::<Vec<_>>()).await;
     house.until_status(MessageStatus::Sent, 19).await;
     // Nobody has written what became of it: once its lease has ended, it is unknown.
-    sqlx::query("UPDATE messages SET lease_until = now() WHERE job_id = 'j7'").execute(&sql).await.unwrap();
+    let over = "UPDATE leases SET until = now() WHERE token = (SELECT lease_token FROM messages WHERE job_id = 'j7')";
+    sqlx::query(over).execute(&sql).await.unwrap();
     house.until_status(MessageStatus::Unknown, 1).await;
     house.publish("job", &[job("after", "P1")]).await;
     house.until_status(MessageStatus::Sent, 20).await;

@@ -34,9 +34,9 @@ macro_rules! not_looked_after {
 
 /// Many rows at once; see [`Ledger::count_up_to`].
 const WAITING: &str = "SELECT DISTINCT patient_id FROM messages \
-    WHERE due_at <= now() - $2 * {us} AND lease_until IS NULL LIMIT $1";
+    WHERE claim_channel IS NOT NULL AND claim_at <= now() - $2 * {us} LIMIT $1";
 const UNKNOWN: &str = concat!(
-    "SELECT DISTINCT patient_id FROM messages WHERE status = 'unknown' AND changed_at <= now() - $2 * {us} AND ",
+    "SELECT DISTINCT patient_id FROM messages WHERE unknown_since <= now() - $2 * {us} AND ",
     not_looked_after!(),
     " LIMIT $1"
 );
@@ -51,7 +51,7 @@ impl<E: Engine> Ledger<E> {
             .read(
                 concat!(
                     "SELECT (SELECT count(*) FROM parked WHERE replayed_at IS NULL), (SELECT count(*) FROM outbox), ",
-                    "(SELECT count(*) FROM messages WHERE status = 'unknown' AND NOT test AND ",
+                    "(SELECT count(*) FROM messages WHERE unknown_since IS NOT NULL AND NOT test AND ",
                     not_looked_after!(),
                     "), (SELECT count(*) FROM work_items WHERE closed_at IS NULL)"
                 ),

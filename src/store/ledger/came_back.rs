@@ -80,7 +80,7 @@ impl<E: Engine> Ledger<E> {
             tx,
             "UPDATE messages SET due_at = now(), tries = 0,
                  step = (SELECT max(a.step) + 1 FROM attempts a WHERE a.message_id = messages.id)
-             FROM {input} WHERE messages.id = input.id AND due_at IS NULL AND lease_until IS NULL",
+             FROM {input} WHERE messages.id = input.id AND due_at IS NULL AND lease_token IS NULL",
             Args::none().batch(vec![ids("id", failed, |s| s.facts.id.0)]),
         )
         .await?;

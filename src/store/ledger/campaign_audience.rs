@@ -487,7 +487,7 @@ impl<E: Engine> Ledger<E> {
             .engine
             .read(
                 "SELECT count(*) FROM (SELECT 1 FROM messages WHERE campaign_id = $1
-                     AND status IN ('accepted', 'scheduled', 'held')
+                     AND campaign_status IN ('accepted', 'scheduled', 'held')
                      AND (due_at <= now() OR reason = 'provider_unavailable' OR held_by IN (
                          SELECT id FROM holds WHERE scope IN ('all', 'source', 'template', 'purpose'))) LIMIT $2) AS due",
                 args![id.as_str(), COUNTED],
@@ -502,7 +502,7 @@ impl<E: Engine> Ledger<E> {
             .read(
                 "SELECT
                      EXISTS (SELECT 1 FROM messages WHERE campaign_id = $1
-                         AND status IN ('accepted', 'scheduled', 'held', 'sending')),
+                         AND campaign_status IN ('accepted', 'scheduled', 'held', 'sending')),
                      (SELECT CAST(wave AS bigint) FROM campaign_recipients WHERE campaign_id = $1 AND state = 0
                          AND wave IS NOT NULL ORDER BY wave LIMIT 1),
                      EXISTS (SELECT 1 FROM campaign_recipients WHERE campaign_id = $1 AND state = 0 AND wave IS NULL)",

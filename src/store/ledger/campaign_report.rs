@@ -25,7 +25,7 @@ impl<E: Engine> Ledger<E> {
             .engine
             .read(
                 "SELECT status, count(*) FROM messages
-                 WHERE campaign_id = $1 AND status IN ('unknown', 'sent', 'failed', 'delivered', 'read')
+                 WHERE campaign_id = $1 AND campaign_status IN ('unknown', 'sent', 'failed', 'delivered', 'read')
                      AND changed_at >= $2 AND copy_of IS NULL
                  GROUP BY status",
                 args![id.as_str(), since],

@@ -285,7 +285,7 @@ impl<E: Engine> Ledger<E> {
                 tx,
                 "UPDATE messages SET due_at = input.due_at, held_by = NULL FROM {input}
                  WHERE messages.id = input.id AND messages.status IN ('accepted', 'scheduled', 'held')
-                     AND messages.lease_until IS NULL",
+                     AND messages.lease_token IS NULL",
                 Args::none().batch(batch),
             )
             .await?;
@@ -297,8 +297,8 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT id, job_id FROM messages WHERE campaign_id = $1 AND status IN ('accepted', 'scheduled', 'held')
-                     AND lease_until IS NULL AND due_at IS NOT NULL AND (reason IS NULL OR reason = 'campaign_paused')
+                "SELECT id, job_id FROM messages WHERE campaign_id = $1 AND campaign_status IN ('accepted', 'scheduled', 'held')
+                     AND lease_token IS NULL AND due_at IS NOT NULL AND (reason IS NULL OR reason = 'campaign_paused')
                  ORDER BY id LIMIT $2",
                 args![id.as_str(), i64::from(limit)],
             )
@@ -311,7 +311,7 @@ impl<E: Engine> Ledger<E> {
         let now = Self::now(&mut tx).await?;
         let rows = E::run(
             &mut tx,
-            "SELECT id FROM messages WHERE campaign_id = $1 AND status IN ('accepted', 'scheduled', 'held', 'sending')
+            "SELECT id FROM messages WHERE campaign_id = $1 AND campaign_status IN ('accepted', 'scheduled', 'held', 'sending')
                  AND (last_attempt IS NULL OR EXISTS (
                      SELECT 1 FROM attempts a WHERE a.id = messages.last_attempt AND a.status = 'failed'))
              LIMIT $2",

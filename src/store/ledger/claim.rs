@@ -23,7 +23,7 @@ const OUTBOX_LEASE: SignedDuration = SignedDuration::from_secs(10);
 /// Nothing that is final or with a provider becomes due by being given back.
 const RELEASE: &str = "
 UPDATE messages
-SET lease_token = NULL, lease_owner = NULL, lease_until = NULL, channel = COALESCE(input.channel, messages.channel),
+SET lease_token = NULL, channel = COALESCE(input.channel, messages.channel),
     due_at = CASE WHEN messages.status IN ('accepted', 'scheduled', 'held', 'sending', 'unknown')
         OR (messages.status IN ('sent', 'delivered') AND messages.due_at IS NOT NULL) THEN COALESCE(input.due_at, now()) END
 FROM {input}
@@ -124,15 +124,7 @@ impl<E: Engine> Ledger<E> {
         let now = Self::now(&mut tx).await?;
         let silent = now.checked_sub(self.timings.stale).unwrap_or(Timestamp::MIN);
         let early = now.checked_add(self.timings.stale).unwrap_or(Timestamp::MAX);
-        let rows = E::run(
-            &mut tx,
-            "SELECT m.id FROM messages m
-             WHERE m.lease_until IS NOT NULL AND (m.lease_until < now() OR NOT EXISTS (
-                 SELECT 1 FROM workers w WHERE w.id = m.lease_owner AND w.seen_at > $2 AND w.seen_at < $3))
-             LIMIT $1 {skip locked}",
-            args![i64::from(limit), silent, early],
-        )
-        .await?;
+        let rows = E::run(&mut tx, E::STATEMENTS.left_behind, args![i64::from(limit), silent, early]).await?;
         let all = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
         // Asked only now that the messages are ours: an attempt that began a moment ago is seen too.
         let rows = E::run(
@@ -161,7 +153,7 @@ impl<E: Engine> Ledger<E> {
         let taken = TakenOver { released: count(idle.len()), unknown: count(begun.len()) };
         E::run(
             &mut tx,
-            "UPDATE messages SET lease_token = NULL, lease_owner = NULL, lease_until = NULL,
+            "UPDATE messages SET lease_token = NULL,
                  due_at = CASE WHEN status IN ('accepted', 'scheduled', 'held', 'sending', 'unknown')
                      THEN COALESCE(due_at, now()) WHEN status IN ('sent', 'delivered') THEN due_at END
              WHERE id = ANY($1)",
@@ -206,7 +198,7 @@ impl<E: Engine> Ledger<E> {
             let next = left.waits && !left.dedupes;
             E::run(
                 tx,
-                "UPDATE messages SET lease_token = NULL, lease_owner = NULL, lease_until = NULL, seq = seq + $3,
+                "UPDATE messages SET lease_token = NULL, seq = seq + $3,
                      status = CASE WHEN status = 'sending' THEN 'unknown' ELSE status END,
                      changed_at = CASE WHEN status = 'sending' THEN now() ELSE changed_at END,
                      reason = CASE WHEN status IN ('sending', 'unknown') THEN 'outcome_unknown' ELSE reason END,
@@ -226,6 +218,9 @@ impl<E: Engine> Ledger<E> {
                 ],
             )
             .await?;
+            let awaits = "INSERT INTO awaited (until, message_id)
+                 SELECT receipt_by, id FROM messages WHERE id = $1 AND receipt_by IS NOT NULL";
+            E::run(tx, awaits, args![left.message]).await?;
             let seq = message.seq.saturating_add(1);
             events.extend(event.map(|event| Numbered { message: Some(message.facts.id), seq, event }));
         }

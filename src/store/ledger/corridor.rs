@@ -96,7 +96,7 @@ impl<E: Engine> Ledger<E> {
             return Ok(());
         }
         let sql = "UPDATE messages SET due_at = now()
-             WHERE id = ANY($1) AND due_at > now() AND lease_until IS NULL AND (
+             WHERE id = ANY($1) AND due_at > now() AND lease_token IS NULL AND (
                  reason = 'unknown_patient' AND EXISTS (SELECT 1 FROM patients p WHERE p.id = messages.patient_id)
                  OR held_by IS NOT NULL AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = messages.held_by
                      AND h.released_at IS NULL AND (h.until IS NULL OR h.until > now())))";
@@ -138,7 +138,7 @@ impl<E: Engine> Ledger<E> {
     /// What is kept of each decision, sealed.
     pub(super) fn explanations<'a>(&self, batch: &[&'a Begin]) -> Result<Vec<Cow<'a, str>>> {
         let sealed =
-            |b: &&'a Begin| self.sealer.spell(Sealed::MessageExplanation.of(b.facts.id.0), &b.explanation);
+            |b: &&'a Begin| self.sealer.spell(Sealed::AttemptExplanation.of(b.attempt.0), &b.explanation);
         batch.iter().map(sealed).collect()
     }
 

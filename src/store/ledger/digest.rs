@@ -59,11 +59,10 @@ const COMPANY: &str = concat!(
 );
 
 /// What could have been company, had nobody taken it a moment ago.
-/// The lease's end stands in COALESCE: no planner shall walk all leases for each seat.
 const ELSEWHERE: &str = concat!(
     who!(),
     "SELECT DISTINCT m.id, who.place FROM who JOIN messages m ON m.patient_id = who.patient_id AND m.template = who.template
-     WHERE COALESCE(m.lease_until > now() + $2 * {us}, false) AND m.due_at IS NOT NULL AND m.copy_of IS NULL AND m.priority > 0
+     WHERE EXISTS (SELECT 1 FROM leases l WHERE l.token = m.lease_token AND l.until > now() + $2 * {us}) AND m.due_at IS NOT NULL AND m.copy_of IS NULL AND m.priority > 0
        AND m.last_attempt IS NULL AND m.status IN ('accepted', 'scheduled', 'held', 'sending')
      LIMIT $1"
 );
@@ -72,7 +71,7 @@ const RIDE: &str = "
 UPDATE messages
 SET status = 'sending', reason = 'merged', held_by = NULL, merged_into = input.carrier, last_attempt = input.attempt,
     channel = input.channel, site = COALESCE(messages.site, input.site), explanation = input.explanation, due_at = $1,
-    lease_token = NULL, lease_owner = NULL, lease_until = NULL
+    lease_token = NULL
 FROM {input}
 WHERE messages.id = input.id AND messages.lease_token = input.token";
 
@@ -86,7 +85,7 @@ const ENDED: &str = concat!(
     words::facts!("m."),
     ", m.status, m.merged_into, a.status, a.channel, a.recipient, now() FROM messages m
      JOIN attempts a ON a.id = m.last_attempt LEFT JOIN messages c ON c.id = m.merged_into
-     WHERE m.merged_into IS NOT NULL AND m.status IN ('sending', 'unknown') AND m.lease_until IS NULL
+     WHERE m.rides_on IS NOT NULL AND m.lease_token IS NULL
        AND (a.status IN ('failed', 'undelivered', 'delivered', 'read') OR (a.status = 'sent' AND c.receipt_by IS NULL)
            OR (a.status = 'unknown' AND m.status = 'sending'
                AND COALESCE(a.settled_at, a.begun_at) <= now() - $2 * {us}))

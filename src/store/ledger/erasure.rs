@@ -22,7 +22,7 @@ const PAGE: u32 = 1_000;
 /// Those of a patient's messages that may still do something.
 const UNDER_WAY: &str = "
 SELECT id FROM messages WHERE patient_id = ANY($1)
-  AND (status IN ('accepted', 'scheduled', 'held', 'sending') OR due_at IS NOT NULL OR lease_until IS NOT NULL)
+  AND (status IN ('accepted', 'scheduled', 'held', 'sending') OR due_at IS NOT NULL OR lease_token IS NOT NULL)
 ORDER BY id";
 
 impl<E: Engine> Ledger<E> {

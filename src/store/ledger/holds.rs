@@ -39,7 +39,7 @@ macro_rules! held {
         concat!(
             "SELECT ",
             $columns,
-            " FROM messages m WHERE m.held_by = $1 AND m.due_at IS NOT NULL AND m.lease_until IS NULL ",
+            " FROM messages m WHERE m.waits_under = $1 AND m.lease_token IS NULL ",
             "LIMIT $2 {skip locked}"
         )
     };
@@ -224,10 +224,8 @@ impl<E: Engine> Ledger<E> {
     }
 
     async fn ask_for_review(&self, hold: Uuid) -> Result<()> {
-        let waiting = self
-            .engine
-            .read("SELECT 1 FROM messages WHERE held_by = $1 AND due_at IS NOT NULL LIMIT 1", args![hold])
-            .await?;
+        let waiting =
+            self.engine.read("SELECT 1 FROM messages WHERE waits_under = $1 LIMIT 1", args![hold]).await?;
         if waiting.is_empty() {
             return Ok(());
         }
@@ -242,7 +240,7 @@ impl<E: Engine> Ledger<E> {
         let settled = E::run(
             &mut tx,
             "UPDATE holds SET settled_at = now() WHERE id = $1 AND settled_at IS NULL
-                 AND NOT EXISTS (SELECT 1 FROM messages WHERE held_by = $1 AND due_at IS NOT NULL)
+                 AND NOT EXISTS (SELECT 1 FROM messages WHERE waits_under = $1)
              RETURNING id",
             args![hold],
         )
@@ -272,7 +270,7 @@ impl<E: Engine> Ledger<E> {
             .read(
                 "SELECT h.id, h.scope, h.value, h.cause, h.reason, h.placed_by, h.placed_at, h.until, h.on_release,
                      h.released_at IS NULL AND (h.until IS NULL OR h.until > now()),
-                     (SELECT count(*) FROM messages m WHERE m.held_by = h.id AND m.due_at IS NOT NULL)
+                     (SELECT count(*) FROM messages m WHERE m.waits_under = h.id)
                  FROM holds h
                  WHERE h.settled_at IS NULL AND ((h.released_at IS NULL AND (h.until IS NULL OR h.until > now()))
                      OR COALESCE(h.ended_as, h.on_release) = 'review')

@@ -20,7 +20,7 @@ impl<E: Engine> Ledger<E> {
             .engine
             .write(
                 "UPDATE messages SET step = step + 1, tries = 0, due_at = now()
-                 WHERE id = $1 AND status = 'sending' AND due_at IS NOT NULL AND lease_until IS NULL AND EXISTS (
+                 WHERE id = $1 AND status = 'sending' AND due_at IS NOT NULL AND lease_token IS NULL AND EXISTS (
                      SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.step = messages.step
                          AND a.id = messages.last_attempt AND a.status = 'failed')
                  RETURNING id",
@@ -35,7 +35,7 @@ impl<E: Engine> Ledger<E> {
             .engine
             .write(
                 "UPDATE messages SET due_at = now()
-                 WHERE id = $1 AND status IN ('sent', 'delivered', 'unknown') AND due_at > now() AND lease_until IS NULL
+                 WHERE id = $1 AND status IN ('sent', 'delivered', 'unknown') AND due_at > now() AND lease_token IS NULL
                      AND EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.id = messages.last_attempt
                          AND a.step < messages.step AND a.status IN ('sent', 'delivered', 'unknown'))
                  RETURNING id",

@@ -187,8 +187,8 @@ impl<E: Engine> Ledger<E> {
         let raised = E::run(
             tx,
             "UPDATE messages
-             SET status = 'read', reason = NULL, due_at = NULL, receipt_by = NULL, lease_token = NULL, lease_owner = NULL,
-                 lease_until = NULL, changed_at = now(), seq = seq + 1
+             SET status = 'read', reason = NULL, due_at = NULL, receipt_by = NULL, lease_token = NULL,
+                 changed_at = now(), seq = seq + 1
              WHERE id = $1 AND status IN ('sending', 'unknown', 'sent', 'failed', 'delivered') RETURNING seq",
             args![facts.id.0],
         )

@@ -87,7 +87,7 @@ impl<E: Engine> Ledger<E> {
         self.engine
             .write(
                 "UPDATE messages SET due_at = now()
-                 WHERE patient_id = ANY($1) AND status = 'held' AND reason = 'unknown_patient' AND lease_until IS NULL",
+                 WHERE patient_id = ANY($1) AND status = 'held' AND reason = 'unknown_patient' AND lease_token IS NULL",
                 args![ids],
             )
             .await?;

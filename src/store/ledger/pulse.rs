@@ -136,9 +136,8 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT input.channel, input.priority, now(), min((SELECT m.due_at FROM messages m WHERE m.channel = input.channel
-                     AND m.source = s.name AND m.priority = input.priority AND m.due_at IS NOT NULL AND m.lease_until IS NULL
-                     ORDER BY m.due_at LIMIT 1)) FROM {input} CROSS JOIN sources s GROUP BY 1, 2 ORDER BY 1, 2",
+                "SELECT input.channel, input.priority, now(), min((SELECT m.claim_at FROM messages m WHERE m.claim_channel = input.channel
+                     AND m.source = s.name AND m.priority = input.priority ORDER BY m.claim_at LIMIT 1)) FROM {input} CROSS JOIN sources s GROUP BY 1, 2 ORDER BY 1, 2",
                 Args::none().batch(batch),
             )
             .await?;

@@ -124,7 +124,12 @@ impl<E: Engine> Ledger<E> {
         q.and_if("m.about = ?", filter.about.as_ref().map(|x| x.as_str()));
         // The word itself, so that the index of those that people look for can be used.
         if let Some(status) = filter.status {
-            q.text(&format!(" AND m.status = '{status}'"));
+            let column = match () {
+                () if filter.campaign_id.is_some() => "campaign_status",
+                () if TROUBLE.contains(&status) => "trouble",
+                () => "status",
+            };
+            q.text(&format!(" AND m.{column} = '{status}'"));
         }
         q.and_if("m.reason = ?", filter.reason.map(Reason::as_str));
         q.and_if("m.channel = ?", filter.channel.map(Channel::as_str));
@@ -195,7 +200,7 @@ impl<E: Engine> Ledger<E> {
             changed_at: row.time(21)?,
             expires_at: row.time(22)?,
             due_at: row.maybe_time(23)?,
-            explanation: row.maybe_text(24)?.and_then(|text| self.explained(row, text).ok()),
+            explanation: self.explained(row)?,
             copy_of: row.maybe_id(27)?.map(MessageId),
             unread: read.is_err(),
             body: read.unwrap_or_else(|_| JobBody::erased()),
@@ -205,8 +210,14 @@ impl<E: Engine> Ledger<E> {
         })
     }
 
-    fn explained(&self, row: &E::Row, stored: &str) -> Result<String> {
-        self.sealer.read(Sealed::MessageExplanation.of(row.id(0)?), stored)
+    /// Why it stands so, or why its last attempt went. What cannot be read is left out.
+    fn explained(&self, row: &E::Row) -> Result<Option<String>> {
+        let (place, stored) = match (row.maybe_text(24)?, row.maybe_id(30)?, row.maybe_text(31)?) {
+            (Some(own), ..) => (Sealed::MessageExplanation.of(row.id(0)?), own),
+            (None, Some(attempt), Some(of_attempt)) => (Sealed::AttemptExplanation.of(attempt), of_attempt),
+            _ => return Ok(None),
+        };
+        Ok(self.sealer.read(place, stored).ok())
     }
 
     pub(super) async fn list_attempts(&self, id: MessageId) -> Result<Vec<AttemptRow>> {
@@ -308,10 +319,10 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT count(*), min(due_at), now(), (SELECT count(*) FROM parked WHERE replayed_at IS NULL),
+                "SELECT count(*), min(claim_at), now(), (SELECT count(*) FROM parked WHERE replayed_at IS NULL),
                      (SELECT count(*) FROM outbox),
                      (SELECT count(*) FROM (SELECT 1 AS one FROM address_consents LIMIT 1) AS any_said)
-                 FROM messages WHERE due_at <= now() AND lease_until IS NULL",
+                 FROM messages WHERE claim_channel IS NOT NULL AND claim_at <= now()",
                 Args::none(),
             )
             .await?;
@@ -385,7 +396,8 @@ fn select_messages(condition: &str) -> String {
         "SELECT ",
         words::facts!("m."),
         ", m.status, m.reason, m.channel, m.step, m.tries, m.seq, m.accepted_at, m.changed_at, m.expires_at, m.due_at, ",
-        "m.explanation, m.body, m.receipt_by, m.copy_of, m.merged_into, m.held_by FROM messages m WHERE "
+        "m.explanation, m.body, m.receipt_by, m.copy_of, m.merged_into, m.held_by, m.last_attempt, ",
+        "(SELECT a.explanation FROM attempts a WHERE a.id = m.last_attempt) FROM messages m WHERE "
     );
     format!("{SELECT}{condition}")
 }

@@ -20,7 +20,7 @@ use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Emitter, Move};
-use crate::store::engine::{Args, Engine, args, bytes, ids, ints, maybe_texts, micros, texts};
+use crate::store::engine::{Args, Engine, args, bytes, ids, ints, maybe_texts, micros, texts, times};
 use crate::store::rows::{Heard, MessageFacts, Received, Settlement, Then};
 use crate::store::{Result, StoreError, words};
 
@@ -37,8 +37,8 @@ const ATTEMPTS: &str = concat!(
     words::facts!("m."),
     ", input.place, a.id, a.number, a.status, a.provider_ref, a.channel, a.recipient, ",
     "EXISTS (SELECT 1 FROM contact_faults f WHERE f.address_index = a.address_index AND f.channel = a.channel), now(), ",
-    "a.awaits, a.wait_us, m.due_at IS NOT NULL, a.address_index, a.failure, a.code, m.status ",
-    "FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
+    "a.awaits, a.wait_us, m.due_at IS NOT NULL, a.address_index, a.failure, a.code, m.status, ",
+    "m.receipt_by FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
     "AND a.provider = input.provider JOIN messages m ON m.id = a.message_id ORDER BY a.id {for update}"
 );
 
@@ -46,9 +46,14 @@ const ATTEMPTS: &str = concat!(
 const OVERDUE: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    ", m.status, m.channel, m.tries, a.provider, a.recipient, a.status, m.due_at IS NOT NULL FROM messages m ",
-    "JOIN attempts a ON a.id = m.last_attempt WHERE m.receipt_by <= now() AND m.lease_until IS NULL ORDER BY m.receipt_by LIMIT $1 {skip locked}"
+    ", m.status, m.channel, m.tries, a.provider, a.recipient, a.status, m.due_at IS NOT NULL FROM awaited w ",
+    "JOIN messages m ON m.id = w.message_id AND m.receipt_by = w.until JOIN attempts a ON a.id = m.last_attempt ",
+    "WHERE w.until <= now() AND m.lease_token IS NULL ORDER BY w.until LIMIT $1 {skip locked}"
 );
+
+/// What nobody awaits any more.
+const NOT_AWAITED: &str =
+    "NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = awaited.message_id AND m.receipt_by = awaited.until)";
 
 /// Bytes of a blind index.
 const INDEX: usize = 16;
@@ -75,6 +80,8 @@ struct Found {
     code: Option<String>,
     /// How its message was told.
     told: MessageStatus,
+    /// Until when a receipt for its message is awaited.
+    awaited: Option<Timestamp>,
 }
 
 impl Found {
@@ -120,6 +127,7 @@ impl<E: Engine> Ledger<E> {
         let mut elsewhere: Vec<Uuid> = Vec::new();
         let mut outweighed: Vec<AttemptId> = Vec::new();
         let mut delivered: HashMap<AttemptId, AttemptStatus> = HashMap::new();
+        let mut awaited: Vec<(Timestamp, Uuid)> = Vec::new();
         for (place, (key, provider)) in keys.iter().enumerate() {
             let about: Vec<&Found> = found.iter().filter(|f| f.place == place).collect();
             let mut told: Vec<(&Found, &'r Receipt)> = Vec::new();
@@ -154,6 +162,7 @@ impl<E: Engine> Ledger<E> {
             if one.told == MessageStatus::Delivered {
                 delivered.insert(one.attempt, one.status);
             }
+            awaited.extend(one.awaited.map(|until| (until, one.facts.id.0)));
             settled.push(result);
         }
         settled.sort_unstable_by_key(|s| s.attempt);
@@ -164,6 +173,7 @@ impl<E: Engine> Ledger<E> {
             let later =
                 settled.iter().filter_map(|now| Some(Later { was: *delivered.get(&now.attempt)?, now }));
             self.follow_delivered(tx, &later.collect::<Vec<_>>()).await?;
+            Self::forget_awaited(tx, &awaited).await?;
         }
         pass.moved = u32::try_from(settled.len()).unwrap_or(u32::MAX);
         Ok(pass)
@@ -181,6 +191,20 @@ impl<E: Engine> Ledger<E> {
             Named::Address(address) => self.sealer.index(address),
             Named::Index(index) => index.clone(),
         }
+    }
+
+    /// Of these, those that have come.
+    async fn forget_awaited(tx: &mut E::Tx, awaited: &[(Timestamp, Uuid)]) -> Result<()> {
+        if awaited.is_empty() {
+            return Ok(());
+        }
+        let columns =
+            vec![times("until", awaited, |one| Some(one.0)), ids("message_id", awaited, |one| one.1)];
+        let sql = format!(
+            "DELETE FROM awaited WHERE (until, message_id) IN (SELECT until, message_id FROM {{input}}) AND {NOT_AWAITED}"
+        );
+        E::run(tx, sql, Args::none().batch(columns)).await?;
+        Ok(())
     }
 
     async fn note_reports(tx: &mut E::Tx, elsewhere: Vec<Uuid>) -> Result<()> {
@@ -218,6 +242,7 @@ impl<E: Engine> Ledger<E> {
                     failure: row.maybe_word(27, Failure::from_word)?,
                     code: row.maybe_text(28)?.map(str::to_owned),
                     told: row.word(29, MessageStatus::from_word)?,
+                    awaited: row.maybe_time(30)?,
                 })
             })
             .collect()
@@ -313,6 +338,8 @@ impl<E: Engine> Ledger<E> {
     /// no longer awaited. Where a later route's outcome
     /// stayed unknown people are called.
     pub(super) async fn end_waits(&self, limit: u32) -> Result<u32> {
+        let late = format!("DELETE FROM awaited WHERE until <= now() AND {NOT_AWAITED}");
+        self.engine.write(late, Args::none()).await?;
         let mut tx = self.engine.begin().await?;
         let rows = E::run(&mut tx, OVERDUE, args![i64::from(limit)]).await?;
         if rows.is_empty() {

@@ -51,7 +51,7 @@ const DOUBTED: &str = concat!(
     "SELECT ",
     words::facts!("m."),
     ", m.status, m.channel, m.tries, m.seq, m.copy_of FROM restored r JOIN messages m ON m.id = r.message_id ",
-    "WHERE r.open AND r.recovery_id = $1 AND m.due_at IS NOT NULL AND m.lease_until IS NULL ",
+    "WHERE r.open AND r.recovery_id = $1 AND m.due_at IS NOT NULL AND m.lease_token IS NULL ",
     "AND m.status IN ('accepted', 'scheduled', 'held', 'sending', 'unknown', 'sent', 'delivered') LIMIT $2 {skip locked}"
 );
 
@@ -185,7 +185,7 @@ impl<E: Engine> Recovery for Ledger<E> {
                 "UPDATE messages SET due_at = now() WHERE id IN (
                      SELECT m.id FROM restored r JOIN messages m ON m.id = r.message_id
                      WHERE r.open AND r.recovery_id = $1 AND m.status = 'unknown' AND m.due_at IS NULL
-                       AND m.lease_until IS NULL AND m.expires_at > now() AND NOT EXISTS (
+                       AND m.lease_token IS NULL AND m.expires_at > now() AND NOT EXISTS (
                          SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.status <> 'failed')
                      LIMIT $2 {skip locked})
                  RETURNING id",

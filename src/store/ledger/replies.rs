@@ -396,7 +396,7 @@ impl<E: Engine> Ledger<E> {
             E::run(
                 tx,
                 "UPDATE messages SET due_at = now() WHERE last_attempt = $1 AND status IN ('unknown', 'sent', 'delivered')
-                     AND step > 0 AND due_at > now() AND lease_until IS NULL AND id = $2",
+                     AND step > 0 AND due_at > now() AND lease_token IS NULL AND id = $2",
                 args![attempt.0, context.facts.as_ref().map(|facts| facts.id.0)],
             )
             .await?;

@@ -23,7 +23,7 @@ const LATER: SignedDuration = SignedDuration::from_hours(24);
 macro_rules! over {
     () => {
         "m.status IN ('unknown', 'sent', 'failed', 'delivered', 'read', 'suppressed', 'expired', 'cancelled') \
-         AND m.due_at IS NULL AND m.lease_until IS NULL AND m.receipt_by IS NULL AND m.changed_at <= now() - $3 * {us} \
+         AND m.due_at IS NULL AND m.lease_token IS NULL AND m.receipt_by IS NULL AND m.changed_at <= now() - $3 * {us} \
          AND NOT (m.status = 'unknown' AND EXISTS (SELECT 1 FROM work_items w WHERE w.message_id = m.id AND w.closed_at IS NULL))"
     };
 }
@@ -37,8 +37,8 @@ struct Parts {
     born: &'static str,
     /// Whether it has ended and is old enough; `$3` is the age.
     over: &'static str,
-    /// Takes the batch `id`, `blank`.
-    erase: &'static str,
+    /// Each takes the batch `id`, `blank`.
+    erase: &'static [&'static str],
 }
 
 const fn parts(class: Class) -> Parts {
@@ -48,14 +48,19 @@ const fn parts(class: Class) -> Parts {
             id: "m.id",
             born: "m.accepted_at",
             over: over!(),
-            erase: "UPDATE messages SET body = input.blank, explanation = NULL FROM {input} WHERE messages.id = input.id",
+            erase: &[
+                "UPDATE messages SET body = input.blank, explanation = NULL FROM {input} WHERE messages.id = input.id",
+                "UPDATE attempts SET explanation = NULL FROM {input} WHERE attempts.message_id = input.id",
+            ],
         },
         Class::Attempts => Parts {
             from: "attempts a JOIN messages m ON m.id = a.message_id",
             id: "a.id",
             born: "a.begun_at",
             over: over!(),
-            erase: "UPDATE attempts SET address = input.blank, text_mark = NULL FROM {input} WHERE attempts.id = input.id",
+            erase: &[
+                "UPDATE attempts SET address = input.blank, text_mark = NULL FROM {input} WHERE attempts.id = input.id",
+            ],
         },
         Class::Replies => Parts {
             from: "replies r",
@@ -63,7 +68,9 @@ const fn parts(class: Class) -> Parts {
             born: "r.received_at",
             over: "NOT EXISTS (SELECT 1 FROM work_items w WHERE w.reply_id = r.id AND w.closed_at IS NULL) \
                    AND r.received_at <= now() - $3 * {us}",
-            erase: "UPDATE replies SET body = NULL, address = NULL, told = NULL, answer_due = NULL FROM {input} WHERE replies.id = input.id",
+            erase: &[
+                "UPDATE replies SET body = NULL, address = NULL, told = NULL, answer_due = NULL FROM {input} WHERE replies.id = input.id",
+            ],
         },
         // What is erased cannot be mended any more: it waits for nobody.
         Class::Rejected => Parts {
@@ -71,8 +78,8 @@ const fn parts(class: Class) -> Parts {
             id: "p.id",
             born: "p.parked_at",
             over: "p.parked_at <= now() - $3 * {us}",
-            erase: "UPDATE parked SET body = input.blank, replayed_at = COALESCE(replayed_at, now()) \
-                    FROM {input} WHERE parked.id = input.id",
+            erase: &["UPDATE parked SET body = input.blank, replayed_at = COALESCE(replayed_at, now()) \
+                    FROM {input} WHERE parked.id = input.id"],
         },
     }
 }
@@ -169,16 +176,16 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// Leaves nothing of these rows' texts. Answers how many rows.
-    pub(super) async fn wipe(tx: &mut E::Tx, erase: &'static str, rows: &[Uuid]) -> Result<u32> {
-        if !rows.is_empty() {
+    pub(super) async fn wipe(tx: &mut E::Tx, erase: &[&'static str], rows: &[Uuid]) -> Result<u32> {
+        for sql in erase.iter().filter(|_| !rows.is_empty()) {
             let batch = vec![ids("id", rows, |id| *id), bytes("blank", rows, |_| Vec::new())];
-            E::run(tx, erase, Args::none().batch(batch)).await?;
+            E::run(tx, *sql, Args::none().batch(batch)).await?;
         }
         Ok(u32::try_from(rows.len()).unwrap_or(u32::MAX))
     }
 
     /// How a patient's messages and attempts are wiped.
-    pub(super) const fn wiping(class: Class) -> &'static str {
+    pub(super) const fn wiping(class: Class) -> &'static [&'static str] {
         parts(class).erase
     }
 

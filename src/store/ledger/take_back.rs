@@ -22,7 +22,7 @@ use crate::store::rows::{AdmitBatch, AdmitOutcome, AdmitReport, CancelOutcome};
 /// let it go.
 const TAKE_BACK: &str = "
 UPDATE messages
-SET status = 'cancelled', reason = $2, due_at = NULL, lease_token = NULL, lease_owner = NULL, lease_until = NULL,
+SET status = 'cancelled', reason = $2, due_at = NULL, lease_token = NULL,
     changed_at = now(), seq = seq + 1
 WHERE id = ANY($1) AND status IN ('accepted', 'scheduled', 'held', 'sending')
   AND (last_attempt IS NULL
@@ -33,7 +33,7 @@ RETURNING id";
 /// Drops the steps of a plan that have not begun, of what was sent already; the status stays. What is on the wire right
 /// now is left: a name that was taken back begins nothing more.
 const DROP_STEPS: &str = "
-UPDATE messages SET due_at = NULL, lease_token = NULL, lease_owner = NULL, lease_until = NULL
+UPDATE messages SET due_at = NULL, lease_token = NULL
 WHERE id = ANY($1) AND due_at IS NOT NULL
   AND EXISTS (SELECT 1 FROM attempts a WHERE a.id = messages.last_attempt AND a.status <> 'sending')
   AND (status IN ('unknown', 'delivered') OR (status = 'sent' AND EXISTS (

@@ -275,7 +275,7 @@ impl<E: Engine> Ledger<E> {
         let rows = E::run(
             tx,
             "UPDATE messages SET status = input.status, reason = input.reason, due_at = NULL, held_by = NULL,
-                 lease_token = NULL, lease_owner = NULL, lease_until = NULL, changed_at = now(), seq = seq + 1
+                 lease_token = NULL, changed_at = now(), seq = seq + 1
              FROM {input}
              WHERE messages.id = input.id AND (messages.status IN ('accepted', 'scheduled', 'held', 'sending')
                    OR (input.status = 'failed' AND messages.status = 'unknown'))

@@ -50,7 +50,7 @@ const UNACKNOWLEDGED: &str = concat!(
 const UNKNOWN: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    " FROM messages m WHERE m.status = 'unknown' AND m.changed_at <= now() - $2 * {us} AND m.changed_at > $3 AND NOT m.test ",
+    " FROM messages m WHERE m.unknown_since <= now() - $2 * {us} AND m.unknown_since > $3 AND NOT m.test ",
     "AND NOT EXISTS (SELECT 1 FROM work_items w WHERE w.message_id = m.id AND w.kind = 'outcome_unknown' ",
     "AND w.reply_id IS NULL) ",
     "LIMIT $1 {skip locked}"

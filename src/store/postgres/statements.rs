@@ -11,12 +11,7 @@ use crate::store::words::{
 /// Due messages of one source, in the words of their index.
 macro_rules! due {
     ($source:literal) => {
-        concat!(
-            "channel = $1 AND source = ",
-            $source,
-            " AND priority = $2 AND due_at IS NOT NULL AND lease_until IS NULL ",
-            "AND due_at <= now()"
-        )
+        concat!("claim_channel = $1 AND source = ", $source, " AND priority = $2 AND claim_at <= now()")
     };
 }
 
@@ -37,6 +32,9 @@ pub(super) const STATEMENTS: Statements = Statements {
              WHERE keys.message_id IS NOT NULL OR source.retry_of IS NOT NULL
          ), i AS (
              SELECT *, (wanted AND gone IS NULL AND (due_at IS NULL OR due_at <= now())) AS lease FROM known
+         ), leased AS (
+             INSERT INTO leases (token, owner, until, messages)
+             SELECT token, $1, now() + $2 * {us}, array_agg(id) FROM i CROSS JOIN lease WHERE i.lease GROUP BY token
          ) ",
         admitted!(),
         "FROM i CROSS JOIN lease RETURNING id, status, reason, lease_token, accepted_at"
@@ -56,18 +54,18 @@ pub(super) const STATEMENTS: Statements = Statements {
          ), share AS MATERIALIZED (
              SELECT $3 * 2 / GREATEST(count(*), 1) + 1 AS n FROM active
          ), due AS MATERIALIZED (
-             SELECT m.id, row_number() OVER (PARTITION BY a.name ORDER BY m.due_at) AS turn
+             SELECT m.id, row_number() OVER (PARTITION BY a.name ORDER BY m.claim_at) AS turn
              FROM active a CROSS JOIN LATERAL (
-                 SELECT id, due_at FROM messages WHERE ",
+                 SELECT id, claim_at FROM messages WHERE ",
         due!("a.name"),
-        " ORDER BY due_at LIMIT (SELECT n FROM share)
+        " ORDER BY claim_at LIMIT (SELECT n FROM share)
              ) m
          ), more AS (
-             SELECT m.id, (SELECT n FROM share) + row_number() OVER (PARTITION BY a.name ORDER BY m.due_at) AS turn
+             SELECT m.id, (SELECT n FROM share) + row_number() OVER (PARTITION BY a.name ORDER BY m.claim_at) AS turn
              FROM active a CROSS JOIN LATERAL (
-                 SELECT id, due_at FROM messages WHERE ",
+                 SELECT id, claim_at FROM messages WHERE ",
         due!("a.name"),
-        " ORDER BY due_at LIMIT $3 OFFSET (SELECT n FROM share)
+        " ORDER BY claim_at LIMIT $3 OFFSET (SELECT n FROM share)
              ) m
              WHERE (SELECT count(*) FROM due) < $3
          ), locked AS (
@@ -75,13 +73,17 @@ pub(super) const STATEMENTS: Statements = Statements {
              FROM (SELECT id, turn FROM due UNION ALL SELECT id, turn FROM more ORDER BY turn) chosen
              CROSS JOIN LATERAL (
                  SELECT id FROM messages
-                 WHERE id = chosen.id AND COALESCE(lease_until IS NULL AND due_at <= now(), false)
+                 WHERE id = chosen.id AND COALESCE(claim_at <= now(), false)
                  FOR UPDATE SKIP LOCKED
              ) m
              LIMIT $3
-         ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token)
+         ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token),
+         leased AS (
+             INSERT INTO leases (token, owner, until, messages)
+             SELECT token, $4, now() + $5 * {us}, array_agg(id) FROM locked, lease GROUP BY token
+         )
          UPDATE messages m
-         SET lease_token = lease.token, lease_owner = $4, lease_until = now() + $5 * {us}
+         SET lease_token = lease.token
          FROM lease
          WHERE m.id = ANY (ARRAY(SELECT id FROM locked))
          RETURNING ",
@@ -135,7 +137,7 @@ pub(super) const STATEMENTS: Statements = Statements {
          stops AS MATERIALIZED (
              SELECT scope, value, cause FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
          )
-         SELECT m.id FROM i JOIN messages m ON m.id = i.id WHERE m.lease_owner = $1 AND ",
+         SELECT m.id FROM i JOIN messages m ON m.id = i.id WHERE EXISTS (SELECT 1 FROM leases l WHERE l.token = i.token AND l.owner = $1) AND ",
         may_begin!("SELECT jsonb_array_elements_text(i.others::jsonb)"),
         " AND ",
         not_stopped!(),
@@ -148,28 +150,51 @@ pub(super) const STATEMENTS: Statements = Statements {
              SELECT m.id FROM messages m WHERE m.id = ANY($1) AND COALESCE(",
         may_join!(),
         ", false) FOR UPDATE SKIP LOCKED
-         ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token)
+         ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token),
+         leased AS (
+             INSERT INTO leases (token, owner, until, messages)
+             SELECT token, $2, now() + $3 * {us}, array_agg(id) FROM locked, lease GROUP BY token
+         )
          UPDATE messages m
-         SET lease_token = lease.token, lease_owner = $2, lease_until = now() + $3 * {us}, merged_into = NULL, last_attempt = NULL
+         SET lease_token = lease.token, merged_into = NULL, last_attempt = NULL
          FROM locked, lease
          WHERE m.id = locked.id
          RETURNING ",
         claimed!("m.", "m")
     ),
 
+    // What was had under a lease that has ended, or whose worker is silent, and still is. A lease of which nothing is had any
+    // more goes.
+    left_behind: "
+        WITH ended AS MATERIALIZED (
+            SELECT token, messages FROM leases l
+            WHERE l.until < now() OR NOT EXISTS (
+                SELECT 1 FROM workers w WHERE w.id = l.owner AND w.seen_at > $2 AND w.seen_at < $3)
+        ), had AS MATERIALIZED (
+            SELECT e.token, m.id FROM ended e CROSS JOIN LATERAL unnest(e.messages) AS one(id)
+            CROSS JOIN LATERAL (SELECT id FROM messages WHERE id = one.id AND lease_token = e.token OFFSET 0) m
+        ), gone AS (
+            DELETE FROM leases WHERE token IN (SELECT token FROM ended EXCEPT SELECT token FROM had)
+        )
+        SELECT m.id FROM messages m
+        WHERE m.id = ANY (ARRAY(SELECT id FROM had LIMIT $1)) AND m.lease_token = ANY (ARRAY(SELECT token FROM ended))
+        FOR UPDATE SKIP LOCKED",
+
     settle: concat!(
-        "WITH input AS (SELECT * FROM {input}),
-         settled AS (
+        "WITH settled AS (
              UPDATE attempts a SET ",
         attempt_settled!(),
-        "FROM input i WHERE a.id = i.attempt AND ",
+        "FROM (SELECT * FROM {input}) i WHERE a.id = i.attempt AND ",
         attempt_rises!(),
-        " RETURNING a.id, a.step
+        " RETURNING i.*, a.step
          ), moved AS (
              UPDATE messages m SET ",
         settled!(),
-        "FROM input i JOIN settled a ON a.id = i.attempt WHERE m.id = i.message
-             RETURNING m.id, m.seq, m.changed_at, i.shard, i.event_key, i.event_body, i.event_callback
+        "FROM settled i CROSS JOIN LATERAL (SELECT i.step) a WHERE m.id = i.message
+             RETURNING m.id, m.seq, m.changed_at, m.receipt_by = i.receipt_by AS awaits, i.receipt_by, i.shard,
+                 i.event_key, i.event_body, i.event_callback
+         ), awaiting AS (
+             INSERT INTO awaited (until, message_id) SELECT receipt_by, id FROM moved WHERE awaits
          )
          INSERT INTO events (shard, message_id, seq, routing_key, body, callback)
          SELECT shard, id, seq, event_key, event_body, event_callback FROM moved WHERE event_key IS NOT NULL AND changed_at = now()"

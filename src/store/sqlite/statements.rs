@@ -51,7 +51,9 @@ pub(super) const STATEMENTS: Statements = Statements {
              SELECT *, (wanted AND gone IS NULL AND (due_at IS NULL OR due_at <= now())) AS lease FROM known
          ) ",
         admitted!(),
-        "FROM i CROSS JOIN lease_tokens AS lease RETURNING id, status, reason, lease_token, accepted_at"
+        "FROM i CROSS JOIN lease_tokens AS lease RETURNING id, status, reason, lease_token, accepted_at;
+         INSERT INTO leases (token, owner, until) SELECT token, $1, now() + $2 FROM lease_tokens
+         WHERE EXISTS (SELECT 1 FROM messages m WHERE m.lease_token = token)"
     ),
 
     // Each source gives the oldest due ones of the class; they are taken in turns, so that a flood of one source
@@ -59,18 +61,19 @@ pub(super) const STATEMENTS: Statements = Statements {
     claim: concat!(
         "UPDATE lease_tokens SET token = token + 1;
          UPDATE messages AS m
-         SET lease_token = (SELECT token FROM lease_tokens), lease_owner = $4, lease_until = now() + $5
+         SET lease_token = (SELECT token FROM lease_tokens)
          WHERE m.id IN (
              SELECT id FROM (
-                 SELECT d.id, row_number() OVER (PARTITION BY d.source ORDER BY d.due_at) AS turn
+                 SELECT d.id, row_number() OVER (PARTITION BY d.source ORDER BY d.claim_at) AS turn
                  FROM sources s CROSS JOIN messages d ON d.id IN (
                      SELECT x.id FROM messages x
-                     WHERE x.channel = $1 AND x.source = s.name AND x.priority = $2
-                       AND x.due_at IS NOT NULL AND x.lease_until IS NULL AND x.due_at <= now()
-                     ORDER BY x.due_at LIMIT $3)
+                     WHERE x.claim_channel = $1 AND x.source = s.name AND x.priority = $2 AND x.claim_at <= now()
+                     ORDER BY x.claim_at LIMIT $3)
              ) ORDER BY turn LIMIT $3)
          RETURNING ",
-        claimed!("", "messages")
+        claimed!("", "messages"),
+        "; INSERT INTO leases (token, owner, until) SELECT token, $4, now() + $5 FROM lease_tokens
+         WHERE EXISTS (SELECT 1 FROM messages m WHERE m.lease_token = token)"
     ),
 
     decide: concat!(
@@ -117,7 +120,7 @@ pub(super) const STATEMENTS: Statements = Statements {
          stops AS MATERIALIZED (
              SELECT scope, value, cause FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
          )
-         SELECT m.id FROM i JOIN messages m ON m.id = i.id WHERE m.lease_owner = $1 AND ",
+         SELECT m.id FROM i JOIN messages m ON m.id = i.id WHERE EXISTS (SELECT 1 FROM leases l WHERE l.token = i.token AND l.owner = $1) AND ",
         may_begin!("SELECT value FROM json_each(i.others)"),
         " AND ",
         not_stopped!()
@@ -126,13 +129,22 @@ pub(super) const STATEMENTS: Statements = Statements {
     take_company: concat!(
         "UPDATE lease_tokens SET token = token + 1;
          UPDATE messages AS m
-         SET lease_token = (SELECT token FROM lease_tokens), lease_owner = $2, lease_until = now() + $3, merged_into = NULL,
-             last_attempt = NULL
+         SET lease_token = (SELECT token FROM lease_tokens), merged_into = NULL, last_attempt = NULL
          WHERE m.id = ANY($1) AND ",
         may_join!(),
         " RETURNING ",
-        claimed!("", "messages")
+        claimed!("", "messages"),
+        "; INSERT INTO leases (token, owner, until) SELECT token, $2, now() + $3 FROM lease_tokens
+         WHERE EXISTS (SELECT 1 FROM messages m WHERE m.lease_token = token)"
     ),
+
+    // A lease of which nothing is had any more goes.
+    left_behind: "
+         DELETE FROM leases WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.lease_token = leases.token);
+         SELECT m.id FROM leases l JOIN messages m ON m.lease_token = l.token
+         WHERE l.until < now() OR NOT EXISTS (
+             SELECT 1 FROM workers w WHERE w.id = l.owner AND w.seen_at > $2 AND w.seen_at < $3)
+         LIMIT $1",
 
     settle: concat!(
         "WITH i AS MATERIALIZED (SELECT * FROM {input})
@@ -150,6 +162,8 @@ pub(super) const STATEMENTS: Statements = Statements {
         "FROM i JOIN attempts a ON a.id = i.attempt WHERE m.id = i.message AND ",
         attempt_rises!(),
         ";
+         INSERT INTO awaited (until, message_id)
+         SELECT m.receipt_by, m.id FROM {input} JOIN messages m ON m.id = input.message WHERE m.receipt_by = input.receipt_by;
          WITH i AS MATERIALIZED (SELECT * FROM {input})
          UPDATE attempts AS a SET ",
         attempt_settled!(),

@@ -174,7 +174,8 @@ async fn every_row_has_a_future(sql: &PgPool, report: &mut Report) {
     let stuck = sqlx::query(
         "SELECT id::text, status FROM messages
          WHERE status NOT IN ('sent', 'delivered', 'read', 'failed', 'suppressed', 'expired', 'cancelled', 'unknown')
-           AND (due_at IS NULL OR lease_until < now() - interval '15 seconds')",
+           AND (due_at IS NULL OR EXISTS (SELECT 1 FROM leases l
+               WHERE l.token = lease_token AND l.until < now() - interval '15 seconds'))",
     )
     .fetch_all(sql)
     .await

@@ -269,6 +269,7 @@ async fn in_the_open(rig: &Rig) -> Vec<Said> {
     let mut said = Vec::new();
     for (place, sql) in [
         ("explanation", "SELECT COALESCE(explanation, '') FROM messages"),
+        ("explanation of what was sent", "SELECT COALESCE(explanation, '') FROM attempts"),
         ("parked problems", "SELECT problems || ' ' || field || ' ' || reason FROM parked"),
         ("events", "SELECT routing_key || ' ' || body FROM events"),
         ("preference changes", "SELECT what || ' ' || evidence FROM preference_changes"),

@@ -228,7 +228,7 @@ pub(crate) async fn waits(name: &str, plan: Plan, jobs: usize, seconds: u64) {
     let ids: Vec<String> = (0..jobs).map(|n| format!("j{n}")).collect();
     rig.publish("job", ids.iter().enumerate().map(|(n, id)| reminder(id, n % PEOPLE)).collect()).await;
     let all = i64::try_from(jobs).unwrap();
-    let planned = "SELECT count(*) FROM messages WHERE channel = 'sms' AND lease_until IS NULL";
+    let planned = "SELECT count(*) FROM messages WHERE channel = 'sms' AND lease_token IS NULL";
     rig.until("all to be planned", planned, all, Duration::from_secs(60)).await;
     let probes = rig.simulator.stats().of(ProviderKind::TwilioSms).hits;
     let waiting = load(&rig, &worker, seconds).await;

@@ -243,7 +243,7 @@ impl Stage {
         let mut victim = self.worker(None);
         self.publish(60).await;
         let started = Instant::now();
-        while self.rig.number("SELECT count(*) FROM messages WHERE lease_until IS NOT NULL").await < 10 {
+        while self.rig.number("SELECT count(*) FROM messages WHERE lease_token IS NOT NULL").await < 10 {
             assert!(started.elapsed() < PATIENCE, "a worker takes nothing in hand");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }

@@ -83,7 +83,7 @@ pub(crate) async fn restored(name: &str, plan: Plan, restore: Restore) {
     assert_eq!(rig.simulator.hits().len(), hits.len(), "nothing leaves before a person releases");
 
     command(&["release", &hold]);
-    let open = "SELECT -count(*) FROM messages WHERE due_at IS NOT NULL OR lease_until IS NOT NULL";
+    let open = "SELECT -count(*) FROM messages WHERE due_at IS NOT NULL OR lease_token IS NOT NULL";
     until(&sql, open, 0).await;
     worker.assert_alive();
     worker.stop();

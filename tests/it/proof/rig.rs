@@ -247,7 +247,7 @@ impl Rig {
 
     /// Waits until nothing is left to do: every message is final, sent or unknown, and every event is told.
     pub(crate) async fn until_quiet(&self, messages: i64, limit: Duration) {
-        let settled = "SELECT count(*) FROM messages WHERE due_at IS NULL AND lease_until IS NULL";
+        let settled = "SELECT count(*) FROM messages WHERE due_at IS NULL AND lease_token IS NULL";
         self.until("settled messages", settled, messages, limit).await;
         let told = "SELECT -count(*) FROM outbox";
         self.until("an empty outbox", told, 0, limit).await;

@@ -61,7 +61,7 @@ async fn pace(rig: &mut Rig, word: &str, jobs: usize) -> f64 {
     let mut worker = rig.worker();
     let arrived = rig.simulator.wait_for_hits((before + jobs) as u64);
     tokio::time::timeout(PATIENCE, arrived).await.unwrap();
-    rig.until("what is in hand", "SELECT -count(*) FROM messages WHERE lease_until IS NOT NULL", 0, PATIENCE)
+    rig.until("what is in hand", "SELECT -count(*) FROM messages WHERE lease_token IS NOT NULL", 0, PATIENCE)
         .await;
     rig.until("an empty outbox", "SELECT -count(*) FROM outbox", 0, PATIENCE).await;
     let seconds = started.elapsed().as_secs_f64();

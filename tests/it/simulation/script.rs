@@ -189,7 +189,7 @@ fn script(random: &mut StdRng) -> Vec<(Duration, Event)> {
 async fn rests(stage: &Stage, crew: &[Process]) -> bool {
     let ledger = Simulated(stage.wire(Life::default(), true));
     let open =
-        "SELECT count(*) FROM messages WHERE lease_until IS NOT NULL OR due_at < now() + 300 * 1000000";
+        "SELECT count(*) FROM messages WHERE lease_token IS NOT NULL OR due_at < now() + 300 * 1000000";
     let end = Instant::now() + PATIENCE;
     loop {
         let waiting = stage.world.state().queue.len();

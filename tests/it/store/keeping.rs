@@ -18,7 +18,7 @@ use outreachd::store::campaigns::NewRecipient;
 use outreachd::store::keeping::{Class, Erased, Expiry, Walk};
 use outreachd::store::people::User;
 use outreachd::store::rows::{
-    AddressConsent, Admission, Begin, ParkedFilter, ReplyAsk, Subject, Then, WorkFilter, WorkMove,
+    AddressConsent, Admission, Begin, Decided, ParkedFilter, ReplyAsk, Subject, Then, WorkFilter, WorkMove,
 };
 use outreachd::store::sealed::{OPEN, Sealed};
 use outreachd::store::sealer::Form;
@@ -26,7 +26,9 @@ use outreachd::store::{Store, StoreError};
 use serde_json::json;
 
 use super::ledger::{Ledger, rejects, worker};
-use super::make::{Shape, at, contact, job, patient_id, provider, reject, revocation, route, source};
+use super::make::{
+    Shape, at, contact, decided, job, patient_id, provider, reject, revocation, route, source,
+};
 use crate::proof::canary::{Canary, find};
 
 const OLD: [u8; 32] = [21; 32];
@@ -248,6 +250,11 @@ pub(super) async fn a_dump_names_nobody(mut ledger: Ledger) {
     let (hidden, planted) = (Case::new(1), Case::new(2));
     ledger.store = ledger.sealing(&[NEW]);
     let message = write_all(&ledger, &hidden).await;
+    let unsent = ledger.lease(hidden.job("unsent")).await;
+    let decision = decided(&unsent, MessageStatus::Suppressed, Some(Reason::NoContact), ledger.now().await);
+    ledger
+        .decide_one(Decided { explanation: json!({ "why": hidden.words[2] }).to_string(), ..decision })
+        .await;
     let said = ledger.dump().await;
     let found = find(&hidden.canaries(), &said);
     assert!(found.is_empty(), "private data lies open: {found:#?}");
@@ -432,6 +439,7 @@ pub(super) async fn what_has_ended_is_erased_in_its_time(ledger: Ledger) {
     assert_eq!(expire_all(&ledger).await, [0, 0, 0, 0]);
 
     let after = ledger.row(sent).await;
+    assert!(before.explanation.is_some_and(|why| why.contains(&one.words[2])));
     assert!(after.body.is_erased() && after.explanation.is_none());
     assert_eq!((after.status, after.seq, &after.facts), (before.status, before.seq, &before.facts));
     assert_eq!(ledger.attempts(sent).await.unwrap()[0].address, Phi::default());

@@ -168,11 +168,9 @@ impl Ledger {
                 let by = format!("interval '{} microseconds'", time.as_micros());
                 let back = |column: &str| format!("{column} = {column} - {by}");
                 for (table, columns) in [
-                    (
-                        "messages",
-                        &["accepted_at", "due_at", "lease_until", "changed_at", "ack_by", "receipt_by"]
-                            as &[&str],
-                    ),
+                    ("messages", &["accepted_at", "due_at", "changed_at", "ack_by", "receipt_by"] as &[&str]),
+                    ("leases", &["until"]),
+                    ("awaited", &["until"]),
                     ("attempts", &["begun_at", "settled_at"]),
                     ("contact_faults", &["at"]),
                     ("emergencies", &["accepted_at"]),

@@ -252,7 +252,7 @@ async fn fill(kind: Kind, rig: &Rig, jobs: u64) {
 const fn done(kind: Kind) -> &'static str {
     match kind {
         Kind::Ours | Kind::Unsealed | Kind::Watched | Kind::Single => {
-            "SELECT count(*) FROM messages WHERE status = 'sent' AND due_at IS NULL AND lease_until IS NULL"
+            "SELECT count(*) FROM messages WHERE status = 'sent' AND due_at IS NULL AND lease_token IS NULL"
         }
         Kind::Celery => "SELECT count(*) FROM celery.messages WHERE status = 'sent'",
         Kind::Bare | Kind::BareSingle => "SELECT count(*) FROM bare.jobs WHERE reference IS NOT NULL",
