@@ -26,6 +26,8 @@ INSERT INTO awaited (until, message_id) SELECT receipt_by, id FROM messages WHER
 
 DROP INDEX messages_due, messages_leased, messages_waiting, messages_held, messages_unknown, messages_trouble,
     messages_campaign, messages_riding, messages_receipt;
+-- What is there already is written anew, and needs no room beside it.
+ALTER TABLE messages SET (fillfactor = 100);
 ALTER TABLE messages
     DROP COLUMN lease_owner,
     DROP COLUMN lease_until,
@@ -41,8 +43,8 @@ ALTER TABLE messages
     ADD COLUMN campaign_status text GENERATED ALWAYS AS (CASE WHEN campaign_id IS NOT NULL THEN status END) STORED,
     -- the attempt that carries it, while that is under way
     ADD COLUMN rides_on uuid GENERATED ALWAYS AS (
-        CASE WHEN merged_into IS NOT NULL AND status IN ('sending', 'unknown') THEN last_attempt END) STORED,
-    SET (fillfactor = 45);
+        CASE WHEN merged_into IS NOT NULL AND status IN ('sending', 'unknown') THEN last_attempt END) STORED;
+ALTER TABLE messages SET (fillfactor = 45);
 CREATE INDEX messages_due ON messages (claim_channel, source, priority, claim_at) WHERE claim_channel IS NOT NULL;
 CREATE INDEX messages_waiting ON messages (patient_id, template) WHERE claim_at IS NOT NULL;
 CREATE INDEX messages_held ON messages (waits_under) WHERE waits_under IS NOT NULL;
