@@ -142,7 +142,7 @@ mod tests {
         std::iter::from_fn(one).collect()
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn as_many_are_begun_ahead_as_have_left_a_moment_ago() {
         let all = Berths::new(4, FIRST_BYTE);
         let mut first = berths(&all, 9).await;
@@ -159,12 +159,12 @@ mod tests {
         let ahead = berths(&all, 9).await;
         assert_eq!((ahead.len(), all.taken()), (6, 7));
         // None is taken away from who has it; what comes back beyond the places is gone once nothing has left for a while.
-        tokio::time::advance(FIRST_BYTE / 3).await;
+        tokio::time::sleep(FIRST_BYTE / 3).await;
         drop(ahead);
         assert_eq!(berths(&all, 9).await.len(), 3);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn no_more_are_on_the_wire_than_there_are_places_and_nobody_waits_for_one_that_comes_too_late() {
         let all = Berths::new(1, FIRST_BYTE);
         let one = berths(&all, 1).await.pop().unwrap();
@@ -176,7 +176,7 @@ mod tests {
         let place = first.place(Instant::now()).await.unwrap();
         let asked = Instant::now();
         assert!(second.place(asked + FIRST_BYTE).await.is_none());
-        assert_eq!(asked.elapsed(), FIRST_BYTE);
+        assert!(asked.elapsed() >= FIRST_BYTE);
         let waits = tokio::spawn(async move { second.place(Instant::now() + FIRST_BYTE).await.is_some() });
         tokio::task::yield_now().await;
         first.leave(place);

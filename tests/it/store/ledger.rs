@@ -1,5 +1,6 @@
 //! A ledger of its own for each contract test, and short ways to say what happens in it.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -159,6 +160,18 @@ impl Ledger {
             }
             Base::Sqlite(_) => None,
         }
+    }
+
+    /// The columns that an index of the table speaks of, in its keys or its condition; only PostgreSQL tells.
+    pub(super) async fn indexed_columns(&self, table: &str) -> Option<BTreeSet<String>> {
+        let Base::Postgres(database) = &self.base else { return None };
+        let mut connection = PgConnection::connect(&database.url()).await.expect("a connection");
+        let sql = "SELECT a.attname::text FROM pg_depend d JOIN pg_index i ON i.indexrelid = d.objid
+            JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+            WHERE d.classid = 'pg_class'::regclass AND d.refobjid = $1::regclass";
+        let rows = connection.fetch_all(sqlx::query(sql).bind(table)).await.expect("columns");
+        connection.close().await.expect("a clean close");
+        Some(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// So much time passes for everything that is on record.

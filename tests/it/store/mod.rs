@@ -65,6 +65,7 @@ contract! {
         a_schema_that_is_too_new_is_refused
         a_missing_schema_is_named
         a_status_moves_as_the_domain_says
+        what_is_sent_touches_no_index_of_its_message
     }
     intake {
         an_accepted_job_is_on_record
@@ -198,6 +199,7 @@ contract! {
     }
     receive {
         a_receipt_moves_its_message_and_is_told
+        what_has_come_is_awaited_no_more
         a_receipt_that_comes_before_the_answer_lands
         an_unknown_outcome_is_settled_by_a_receipt
         all_orders_of_six_receipts_end_alike
@@ -256,6 +258,7 @@ contract! {
         a_live_worker_keeps_what_it_holds
         a_silent_worker_loses_what_it_holds
         a_lease_that_ended_is_anybodys
+        a_lease_goes_once_it_has_ended_and_nothing_is_had_of_it
         a_clock_that_is_set_back_leaves_nothing_to_the_dead
         what_had_begun_is_unknown
         what_had_begun_is_due_where_repeats_are_recognised

@@ -71,6 +71,28 @@ fn one(moved: u32, known: u32, parked: u32) -> Received {
     Received { moved, known, parked, let_go: 0 }
 }
 
+pub(super) async fn what_has_come_is_awaited_no_more(ledger: Ledger) {
+    let awaited = async || ledger.execute("UPDATE awaited SET until = until").await.unwrap();
+    let (first, _) = ledger.awaited("a").await;
+    let (_, attempt) = ledger.awaited("b").await;
+    let (lost, _) = ledger.begun(job("lost")).await;
+    ledger.awaited("c").await;
+    assert_eq!(awaited().await, 3);
+    ledger.hear(first.facts.id, Said::Delivered).await;
+    assert_eq!(awaited().await, 2);
+    // Whatever else ends the wait, its row goes when it is over; what is late is told once.
+    let sql = format!(
+        "UPDATE messages SET receipt_by = NULL WHERE id = (SELECT message_id FROM attempts WHERE id = '{}')",
+        attempt.0
+    );
+    ledger.execute(&sql).await.unwrap();
+    ledger.pass(seconds(73 * 3_600)).await;
+    assert_eq!(ledger.end_receipt_waits(10).await.unwrap(), 1);
+    assert_eq!(ledger.end_receipt_waits(10).await.unwrap(), 0);
+    assert_eq!(awaited().await, 0);
+    assert_eq!(ledger.standing(lost.facts.id).await.0, MessageStatus::Sending);
+}
+
 pub(super) async fn a_receipt_moves_its_message_and_is_told(ledger: Ledger) {
     let (hand, _) = ledger.awaited("a").await;
     let id = hand.facts.id;

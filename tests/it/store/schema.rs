@@ -38,6 +38,29 @@ pub(super) async fn a_missing_schema_is_named(ledger: Ledger) {
     assert!(matches!(&error, StoreError::Schema(text) if text.contains("outreachd migrate")), "{error}");
 }
 
+/// PostgreSQL writes a row anew with all its entries where a column changes that an index speaks of.
+pub(super) async fn what_is_sent_touches_no_index_of_its_message(ledger: Ledger) {
+    let Some(indexed) = ledger.indexed_columns("messages").await else { return };
+    assert!(indexed.contains("claim_at") && indexed.contains("patient_id"), "{indexed:?}");
+    for column in [
+        "status",
+        "reason",
+        "channel",
+        "step",
+        "tries",
+        "seq",
+        "changed_at",
+        "due_at",
+        "lease_token",
+        "last_attempt",
+        "receipt_by",
+        "explanation",
+        "site",
+    ] {
+        assert!(!indexed.contains(column), "let the index speak of a generated column: {column}");
+    }
+}
+
 /// The triggers of both databases let through what the domain calls legal, and nothing else.
 pub(super) async fn a_status_moves_as_the_domain_says(ledger: Ledger) {
     for from in MessageStatus::ALL {

@@ -6,7 +6,7 @@ use outreachd::domain::words::{Channel, Priority, Reason};
 use outreachd::store::rows::{Begin, TakenOver, Then};
 
 use super::ledger::{Ledger, worker};
-use super::make::{job, seconds};
+use super::make::{job, release, seconds};
 
 const NOTHING: TakenOver = TakenOver { released: 0, unknown: 0 };
 
@@ -42,6 +42,21 @@ pub(super) async fn a_lease_that_ended_is_anybodys(ledger: Ledger) {
     assert_eq!(ledger.take_over(10).await.unwrap().released, 1, "however alive its worker is");
     assert_eq!(ledger.take_over(10).await.unwrap(), NOTHING);
     assert_eq!(ledger.claim_new(10).await.len(), 1);
+}
+
+pub(super) async fn a_lease_goes_once_it_has_ended_and_nothing_is_had_of_it(ledger: Ledger) {
+    let leases = async || ledger.execute("UPDATE leases SET token = token").await.unwrap();
+    let back = ledger.lease(job("a")).await;
+    ledger.lease(job("b")).await;
+    assert_eq!(leases().await, 2);
+    ledger.release(&[release(&back)]).await.unwrap();
+    ledger.pass(seconds(61)).await;
+    ledger.beat(worker()).await;
+    assert_eq!(ledger.take_over(10).await.unwrap().released, 1, "what was given back is not taken over");
+    assert_eq!(leases().await, 1);
+    assert_eq!(ledger.claim_new(10).await.len(), 2);
+    assert_eq!(ledger.take_over(10).await.unwrap(), NOTHING);
+    assert_eq!(leases().await, 1, "the one that stands");
 }
 
 pub(super) async fn what_had_begun_is_unknown(ledger: Ledger) {
