@@ -58,4 +58,17 @@ CREATE INDEX messages_riding ON messages (rides_on) WHERE rides_on IS NOT NULL;
 ALTER TABLE attempts ADD COLUMN explanation text;
 ALTER TABLE attempts ALTER COLUMN explanation SET STATISTICS 0;
 
+-- As few as of the columns that they are made of.
+ALTER TABLE messages
+    ALTER COLUMN claim_channel SET STATISTICS 20,
+    ALTER COLUMN claim_at SET STATISTICS 20,
+    ALTER COLUMN waits_under SET STATISTICS 20,
+    ALTER COLUMN unknown_since SET STATISTICS 20,
+    ALTER COLUMN trouble SET STATISTICS 20,
+    ALTER COLUMN campaign_status SET STATISTICS 20,
+    ALTER COLUMN rides_on SET STATISTICS 20;
+ALTER TABLE awaited
+    ALTER COLUMN until SET STATISTICS 20,
+    ALTER COLUMN message_id SET STATISTICS 0;
+
 UPDATE schema_info SET min_compatible = 40;

@@ -80,25 +80,24 @@ impl Berths {
         self.places.saturating_sub(self.wire.available_permits())
     }
 
-    /// One has left the wire.
-    fn note(&self) {
-        self.flow().left.push_back(Instant::now());
-        self.trim();
-    }
-
     /// As many berths ahead as have left the wire lately; those that are taken beyond that go when they are given back.
     fn trim(&self) {
         let mut flow = self.flow();
-        while flow.left.front().is_some_and(|left| left.elapsed() > self.within) {
-            flow.left.pop_front();
-        }
-        let want = flow.left.len().min(self.places);
+        let want = self.wanted(&mut flow);
         if want > flow.ahead {
             self.free.add_permits(want - flow.ahead);
             flow.ahead = want;
         } else {
             flow.ahead -= self.free.forget_permits(flow.ahead - want);
         }
+    }
+
+    /// How many berths there should be ahead.
+    fn wanted(&self, flow: &mut Flow) -> usize {
+        while flow.left.front().is_some_and(|left| left.elapsed() > self.within) {
+            flow.left.pop_front();
+        }
+        flow.left.len().min(self.places)
     }
 
     fn flow(&self) -> MutexGuard<'_, Flow> {
@@ -125,8 +124,19 @@ impl Berth {
     /// It has left the wire, and gives its place to the next one.
     pub(super) fn leave(self, place: OwnedSemaphorePermit) {
         drop(place);
-        drop(self.permit);
-        self.berths.note();
+        self.berths.flow().left.push_back(Instant::now());
+        let berths = self.berths.clone();
+        self.give_back();
+        berths.trim();
+    }
+
+    /// It, for one message, found no place: whoever waits for its berth would find none either, where nothing leaves.
+    pub(super) fn give_back(self) {
+        let mut flow = self.berths.flow();
+        if flow.ahead > self.berths.wanted(&mut flow) {
+            flow.ahead -= 1;
+            self.permit.forget();
+        }
     }
 }
 
@@ -171,15 +181,23 @@ mod tests {
         let place = one.place(Instant::now()).await.unwrap();
         one.leave(place);
         let mut two = berths(&all, 2).await;
-        assert_eq!(two.len(), 2);
+        assert_eq!((two.len(), all.taken()), (2, 2));
         let (first, second) = (two.pop().unwrap(), two.pop().unwrap());
         let place = first.place(Instant::now()).await.unwrap();
         let asked = Instant::now();
         assert!(second.place(asked + FIRST_BYTE).await.is_none());
         assert!(asked.elapsed() >= FIRST_BYTE);
-        let waits = tokio::spawn(async move { second.place(Instant::now() + FIRST_BYTE).await.is_some() });
+        // Nobody waits for its berth in vain: nothing has left for a while.
+        let next = tokio::spawn({
+            let all = all.clone();
+            async move { all.take(1, 9).await.unwrap() }
+        });
         tokio::task::yield_now().await;
+        second.give_back();
+        tokio::task::yield_now().await;
+        assert!(!next.is_finished() && all.taken() == 1);
         first.leave(place);
-        assert!(waits.await.unwrap());
+        let next = next.await.unwrap();
+        assert!(next.place(Instant::now() + FIRST_BYTE).await.is_some());
     }
 }

@@ -110,8 +110,9 @@ async fn send(
     } else {
         Outcome::NotSent
     };
-    if let Some(place) = place {
-        berth.leave(place);
+    match place {
+        Some(place) => berth.leave(place),
+        None => berth.give_back(),
     }
     let took = started.elapsed();
     let opened = match (&outcome, ticket) {
