@@ -3,7 +3,8 @@
 //! A provider bears so many requests at once. Were its places given out before the ledger has written what goes, they would
 //! stand empty for as long as that takes. So a message takes a berth first, is written down, and takes its place then. There
 //! are more berths than places by as many as have left the wire a moment ago: so many places come free in the next moment.
-//! A provider that stalls frees none, and soon nothing is begun beyond its places.
+//! A provider that stalls frees none, and soon nothing is begun beyond its places. Where a rate is limited it is the limit
+//! that counts, and nothing is begun beyond them either: a slot that has come does not wait for a place.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,6 @@ pub(super) struct Berths {
     wire: Arc<Semaphore>,
     /// The berths that are free.
     free: Arc<Semaphore>,
-    /// What has left within this time makes room for as many.
     within: Duration,
     flow: Mutex<Flow>,
 }
@@ -41,13 +41,13 @@ pub(super) struct Berth {
 }
 
 impl Berths {
-    /// `first_byte` is how soon what is written down has to leave.
-    pub(super) fn new(places: usize, first_byte: Duration) -> Arc<Self> {
+    /// What has left `within` that time makes room for as many, so that a place is waited for about as long.
+    pub(super) fn new(places: usize, within: Duration) -> Arc<Self> {
         Arc::new(Self {
             places,
             wire: Arc::new(Semaphore::new(places)),
             free: Arc::new(Semaphore::new(places)),
-            within: first_byte / 4,
+            within,
             flow: Mutex::default(),
         })
     }
@@ -144,7 +144,8 @@ impl Berth {
 mod tests {
     use super::*;
 
-    const FIRST_BYTE: Duration = Duration::from_millis(400);
+    const WITHIN: Duration = Duration::from_millis(500);
+    const LATER: Duration = Duration::from_millis(700);
 
     async fn berths(berths: &Arc<Berths>, many: usize) -> Vec<Berth> {
         let mut all = berths.take(1, many).await.unwrap();
@@ -154,10 +155,10 @@ mod tests {
 
     #[tokio::test]
     async fn as_many_are_begun_ahead_as_have_left_a_moment_ago() {
-        let all = Berths::new(4, FIRST_BYTE);
+        let all = Berths::new(4, WITHIN);
         let mut first = berths(&all, 9).await;
         assert_eq!((first.len(), all.available(), all.under_way()), (4, 0, 0), "nothing has left yet");
-        let soon = Instant::now() + FIRST_BYTE;
+        let soon = Instant::now() + LATER;
         for _ in 0..3 {
             let berth = first.pop().unwrap();
             let place = berth.place(soon).await.unwrap();
@@ -169,14 +170,14 @@ mod tests {
         let ahead = berths(&all, 9).await;
         assert_eq!((ahead.len(), all.taken()), (6, 7));
         // None is taken away from who has it; what comes back beyond the places is gone once nothing has left for a while.
-        tokio::time::sleep(FIRST_BYTE / 3).await;
+        tokio::time::sleep(LATER).await;
         drop(ahead);
         assert_eq!(berths(&all, 9).await.len(), 3);
     }
 
     #[tokio::test]
     async fn no_more_are_on_the_wire_than_there_are_places_and_nobody_waits_for_one_that_comes_too_late() {
-        let all = Berths::new(1, FIRST_BYTE);
+        let all = Berths::new(1, WITHIN);
         let one = berths(&all, 1).await.pop().unwrap();
         let place = one.place(Instant::now()).await.unwrap();
         one.leave(place);
@@ -185,8 +186,8 @@ mod tests {
         let (first, second) = (two.pop().unwrap(), two.pop().unwrap());
         let place = first.place(Instant::now()).await.unwrap();
         let asked = Instant::now();
-        assert!(second.place(asked + FIRST_BYTE).await.is_none());
-        assert!(asked.elapsed() >= FIRST_BYTE);
+        assert!(second.place(asked + LATER).await.is_none());
+        assert!(asked.elapsed() >= LATER);
         // Nobody waits for its berth in vain: nothing has left for a while.
         let next = tokio::spawn({
             let all = all.clone();
@@ -198,6 +199,6 @@ mod tests {
         assert!(!next.is_finished() && all.taken() == 1);
         first.leave(place);
         let next = next.await.unwrap();
-        assert!(next.place(Instant::now() + FIRST_BYTE).await.is_some());
+        assert!(next.place(Instant::now() + LATER).await.is_some());
     }
 }

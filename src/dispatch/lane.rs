@@ -36,6 +36,10 @@ const GATHER: Duration = Duration::from_millis(10);
 /// The share of the wire that is kept for urgent messages.
 const URGENT_SHARE: usize = 8;
 
+/// Of the time in which what is written down has to leave, a place on the wire is waited for this part: what is on it may
+/// slow down meanwhile.
+const AHEAD: u32 = 10;
+
 /// A text of several segments waits so long for the slots of all of them.
 const NEAR: Duration = Duration::from_secs(5);
 /// What another transaction was in the way of is written once more, soon: slots are held for it.
@@ -243,6 +247,8 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
         for sender in each {
             let name = carrier.provider.name().as_str();
             let gate = Gate::new(name, sender.as_deref(), &carrier.limits, config.worker.first_byte);
+            // A slot does not wait until there is a place for it.
+            let ahead = if gate.is_open() { config.worker.first_byte / AHEAD } else { Duration::ZERO };
             lanes.push(Arc::new(Lane {
                 provider: carrier.provider.clone(),
                 channel,
@@ -256,8 +262,8 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 weight: carrier.weight.max(1),
                 max_in_flight,
                 baa: carrier.baa,
-                berths: Berths::new(max_in_flight - max_in_flight / URGENT_SHARE, config.worker.first_byte),
-                urgent_berths: Berths::new(max_in_flight / URGENT_SHARE, config.worker.first_byte),
+                berths: Berths::new(max_in_flight - max_in_flight / URGENT_SHARE, ahead),
+                urgent_berths: Berths::new(max_in_flight / URGENT_SHARE, ahead),
                 begins: Arc::new(Semaphore::new(BEGINS)),
             }));
         }
