@@ -56,7 +56,6 @@ CREATE INDEX messages_riding ON messages (rides_on) WHERE rides_on IS NOT NULL;
 
 -- Why it went stands with the attempt: its message is written once more, and stays short.
 ALTER TABLE attempts ADD COLUMN explanation text;
-ALTER TABLE attempts ALTER COLUMN explanation SET STATISTICS 0;
 
 -- As few as of the columns that they are made of.
 ALTER TABLE messages

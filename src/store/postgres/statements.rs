@@ -15,6 +15,24 @@ macro_rules! due {
     };
 }
 
+/// Writes the lease of what is taken.
+macro_rules! leased {
+    ($owner:literal, $time:literal, $taken:literal) => {
+        concat!(
+            "leased AS (
+             INSERT INTO leases (token, owner, until, messages)
+             SELECT token, ",
+            $owner,
+            ", now() + ",
+            $time,
+            " * {us}, array_agg(id) FROM ",
+            $taken,
+            " GROUP BY token
+         ) "
+        )
+    };
+}
+
 pub(super) const STATEMENTS: Statements = Statements {
     admit: concat!(
         "WITH source AS (SELECT * FROM {input}),
@@ -32,10 +50,8 @@ pub(super) const STATEMENTS: Statements = Statements {
              WHERE keys.message_id IS NOT NULL OR source.retry_of IS NOT NULL
          ), i AS (
              SELECT *, (wanted AND gone IS NULL AND (due_at IS NULL OR due_at <= now())) AS lease FROM known
-         ), leased AS (
-             INSERT INTO leases (token, owner, until, messages)
-             SELECT token, $1, now() + $2 * {us}, array_agg(id) FROM i CROSS JOIN lease WHERE i.lease GROUP BY token
-         ) ",
+         ), ",
+        leased!("$1", "$2", "i CROSS JOIN lease WHERE i.lease"),
         admitted!(),
         "FROM i CROSS JOIN lease RETURNING id, status, reason, lease_token, accepted_at"
     ),
@@ -77,12 +93,9 @@ pub(super) const STATEMENTS: Statements = Statements {
                  FOR UPDATE SKIP LOCKED
              ) m
              LIMIT $3
-         ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token),
-         leased AS (
-             INSERT INTO leases (token, owner, until, messages)
-             SELECT token, $4, now() + $5 * {us}, array_agg(id) FROM locked, lease GROUP BY token
-         )
-         UPDATE messages m
+         ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token), ",
+        leased!("$4", "$5", "locked, lease"),
+        "UPDATE messages m
          SET lease_token = lease.token
          FROM lease
          WHERE m.id = ANY (ARRAY(SELECT id FROM locked))
@@ -150,12 +163,9 @@ pub(super) const STATEMENTS: Statements = Statements {
              SELECT m.id FROM messages m WHERE m.id = ANY($1) AND COALESCE(",
         may_join!(),
         ", false) FOR UPDATE SKIP LOCKED
-         ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token),
-         leased AS (
-             INSERT INTO leases (token, owner, until, messages)
-             SELECT token, $2, now() + $3 * {us}, array_agg(id) FROM locked, lease GROUP BY token
-         )
-         UPDATE messages m
+         ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token), ",
+        leased!("$2", "$3", "locked, lease"),
+        "UPDATE messages m
          SET lease_token = lease.token, merged_into = NULL, last_attempt = NULL
          FROM locked, lease
          WHERE m.id = locked.id

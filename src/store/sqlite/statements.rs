@@ -32,6 +32,19 @@ macro_rules! gate {
     };
 }
 
+/// Writes the lease of what was taken by the newest token, if anything was.
+macro_rules! leased {
+    ($owner:literal, $time:literal) => {
+        concat!(
+            "INSERT INTO leases (token, owner, until) SELECT token, ",
+            $owner,
+            ", now() + ",
+            $time,
+            " FROM lease_tokens WHERE EXISTS (SELECT 1 FROM messages m WHERE m.lease_token = token)"
+        )
+    };
+}
+
 pub(super) const STATEMENTS: Statements = Statements {
     admit: concat!(
         "INSERT INTO job_keys (source, job_id, content_hash, message_id, created_at)
@@ -51,9 +64,8 @@ pub(super) const STATEMENTS: Statements = Statements {
              SELECT *, (wanted AND gone IS NULL AND (due_at IS NULL OR due_at <= now())) AS lease FROM known
          ) ",
         admitted!(),
-        "FROM i CROSS JOIN lease_tokens AS lease RETURNING id, status, reason, lease_token, accepted_at;
-         INSERT INTO leases (token, owner, until) SELECT token, $1, now() + $2 FROM lease_tokens
-         WHERE EXISTS (SELECT 1 FROM messages m WHERE m.lease_token = token)"
+        "FROM i CROSS JOIN lease_tokens AS lease RETURNING id, status, reason, lease_token, accepted_at; ",
+        leased!("$1", "$2")
     ),
 
     // Each source gives the oldest due ones of the class; they are taken in turns, so that a flood of one source
@@ -72,8 +84,8 @@ pub(super) const STATEMENTS: Statements = Statements {
              ) ORDER BY turn LIMIT $3)
          RETURNING ",
         claimed!("", "messages"),
-        "; INSERT INTO leases (token, owner, until) SELECT token, $4, now() + $5 FROM lease_tokens
-         WHERE EXISTS (SELECT 1 FROM messages m WHERE m.lease_token = token)"
+        "; ",
+        leased!("$4", "$5")
     ),
 
     decide: concat!(
@@ -134,8 +146,8 @@ pub(super) const STATEMENTS: Statements = Statements {
         may_join!(),
         " RETURNING ",
         claimed!("", "messages"),
-        "; INSERT INTO leases (token, owner, until) SELECT token, $2, now() + $3 FROM lease_tokens
-         WHERE EXISTS (SELECT 1 FROM messages m WHERE m.lease_token = token)"
+        "; ",
+        leased!("$2", "$3")
     ),
 
     // A lease of which nothing is had any more goes.
