@@ -8,7 +8,7 @@ use lettre::{Address, address::Envelope};
 use reqwest::Url;
 
 use super::dkim::Signer;
-use super::incoming::Incoming;
+use super::incoming::{Incoming, UNSUBSCRIBE};
 use super::token;
 use crate::domain::outbound::{Content, FailureKind, OutboundMessage, SendError};
 use crate::domain::phi::Phi;
@@ -91,8 +91,11 @@ pub(super) fn compose(identity: &Identity, message: &OutboundMessage) -> Result<
         builder = builder.reply_to(reply_to);
     }
     if let Some(url) = unsubscribe_url {
+        let by_mail = incoming.and_then(|incoming| incoming.marked(incoming.reply.as_ref(), key));
+        let ways = [Some(unsubscribe(url)?), by_mail.as_ref().and_then(unsubscribe_by_mail)];
+        let ways: Vec<String> = ways.into_iter().flatten().map(|way| format!("<{way}>")).collect();
         builder = builder
-            .raw_header(header("List-Unsubscribe", &format!("<{}>", unsubscribe(url)?)))
+            .raw_header(header("List-Unsubscribe", &ways.join(", ")))
             .raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"));
     }
     let body = MultiPart::alternative_plain_html(lines(text.expose()), lines(html.expose()));
@@ -155,6 +158,14 @@ fn unsubscribe(text: &str) -> Result<String, SendError> {
     url.map(String::from)
         .filter(|url| url.len() <= MAX_URL_BYTES)
         .ok_or_else(|| SendError::new(FailureKind::Rejected, "unsubscribe_url"))
+}
+
+/// For mail programs that would rather write (RFC 2369): a stop, as any other answer. `None` where the address has what a
+/// URL would take for something else (RFC 6068, 2).
+fn unsubscribe_by_mail(to: &Address) -> Option<String> {
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+".contains(&b));
+    let fits = plain(to.user()) && plain(to.domain());
+    fits.then(|| format!("mailto:{to}?subject={UNSUBSCRIBE}"))
 }
 
 fn header(name: &'static str, value: &str) -> HeaderValue {

@@ -12,12 +12,15 @@ use outreachd::domain::ids::SendKey;
 use outreachd::domain::outbound::{Content, OutboundMessage};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::receipt::Said;
-use outreachd::domain::reply::Keyword;
+use outreachd::domain::reply::{Intent, Keyword};
 use outreachd::domain::words::Channel;
+use outreachd::policy::reply::{More, read_mail};
 use outreachd::provider::mail::IncomingMail;
 use outreachd::provider::webhook::{Door, News, Unheard, Webhook};
 use outreachd::provider::{Provider, registry};
 
+use mail_parser::MessageParser;
+use reqwest::Url;
 use reqwest::header::HeaderMap;
 
 use super::smtp_server::SmtpServer;
@@ -91,8 +94,11 @@ fn said(heard: &Result<News, Unheard>) -> String {
         }
         Ok(News::Reply(reply)) => {
             assert_eq!((reply.about, reply.channel), (SendKey::parse(KEY), Channel::Email));
-            let known = reply.keyword == Some(Keyword::Complaint);
-            if known { "complaint".to_owned() } else { format!("reply: {}", reply.text.expose()) }
+            match reply.keyword {
+                Some(Keyword::Complaint) => "complaint".to_owned(),
+                Some(Keyword::Stop) => "stop".to_owned(),
+                _ => format!("reply: {}", reply.text.expose()),
+            }
         }
         Ok(other) => format!("{other:?}"),
         Err(unheard) => format!("{unheard:?}"),
@@ -140,6 +146,8 @@ async fn whatever_comes_back_finds_its_mail_and_says_what_it_says() {
         ("reply", REPLY, "reply: ¿Puedo ir más tarde?".to_owned()),
         ("reply", BOUNCE, "reply: ¿Puedo ir más tarde?".to_owned()),
         ("reply", ELSEWHERE, "reply: ¿Puedo ir más tarde?".to_owned()),
+        ("unsubscribe", REPLY, "stop".to_owned()),
+        ("unsubscribe", ELSEWHERE, "NoWebhook".to_owned()),
         ("fresh", REPLY, "reply: STOP\nstop".to_owned()),
         ("fresh", "reply@mail.clinic.example", "NoWebhook".to_owned()),
         ("fresh", ELSEWHERE, "NoWebhook".to_owned()),
@@ -158,6 +166,39 @@ async fn whatever_comes_back_finds_its_mail_and_says_what_it_says() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// RFC 2369: what a mail program sends there is whatever the URL says, by a person's hand or by itself.
+#[tokio::test]
+async fn a_mail_can_be_unsubscribed_by_mail() {
+    let server = SmtpServer::start(&[]).await;
+    let provider = provider(server.port, "mail", "5a1b2c3d");
+    let mut letter = letter();
+    let Content::Email { unsubscribe_url, .. } = &mut letter.content else { panic!("a mail") };
+    *unsubscribe_url = Some("https://o.example/u/t0ken".to_owned());
+    provider.send(&letter).await.unwrap();
+    let text = server.mails().remove(0).text;
+    let mail = MessageParser::default().parse(&text).unwrap();
+    let ways = mail.header_raw("List-Unsubscribe").unwrap().replace("\r\n", "");
+    let (page, by_mail) = ways.trim().split_once(", ").unwrap();
+    assert_eq!(page, "<https://o.example/u/t0ken>");
+    let url = Url::parse(by_mail.strip_prefix('<').unwrap().strip_suffix('>').unwrap()).unwrap();
+    let subject = url.query_pairs().find(|(name, _)| name == "subject").unwrap().1;
+    assert_eq!((url.scheme(), url.path()), ("mailto", REPLY.replace("{MARK}", &mark().await).as_str()));
+
+    let written = |head: &str| {
+        let mail = format!("From: ana@example.net\r\nTo: {}\r\nSubject: {subject}\r\n{head}\r\n", url.path());
+        let heard = provider.hear_mail(&IncomingMail { to: url.path(), from: None, bytes: mail.as_bytes() });
+        let Ok(News::Reply(reply)) = heard else { panic!("{heard:?}") };
+        let meaning = read_mail(reply.text.expose(), reply.keyword, &More::default());
+        (meaning.intent, meaning.revokes, reply.thread.is_some())
+    };
+    assert_eq!(written(""), (Intent::Stop, true, true));
+    assert_eq!(
+        written("Auto-Submitted: auto-generated\r\n"),
+        (Intent::Stop, true, false),
+        "no answer to a machine"
+    );
 }
 
 #[tokio::test]

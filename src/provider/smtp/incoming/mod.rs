@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | a report of a complaint | anywhere in it | the recipient wants no more of that |
 //! | a report of delivery, or what reads like one | in the address it came to, else anywhere in it | what became of the attempt; a delay is no outcome |
+//! | sent by a mail program that unsubscribes (RFC 2369) | in the address it came to | no more mail there |
 //! | sent by a machine in somebody's absence (RFC 3834), a list | | nothing |
 //! | anything else | in the address it came to, else in what it answers (`In-Reply-To`, `References`) | an answer for people, or a wish |
 //!
@@ -30,6 +31,8 @@ use crate::provider::mail::IncomingMail;
 use crate::provider::webhook::{News, Unheard};
 use report::Outcome;
 
+/// The subject by which a mail program unsubscribes: of these, the one kind of machine's mail that is somebody's wish.
+pub(super) const UNSUBSCRIBE: &str = "unsubscribe";
 /// Messages within messages are looked into so deep.
 const DEPTH: usize = 4;
 
@@ -80,7 +83,11 @@ impl Incoming {
             return Ok(self.became(key, outcome, report::named(&parsed)));
         }
         if by_machine || is_automatic(&parsed) {
-            return unmarked(at);
+            let At::Marked(key) = at else { return unmarked(at) };
+            let unsubscribes =
+                parsed.subject().is_some_and(|subject| subject.trim().eq_ignore_ascii_case(UNSUBSCRIBE));
+            let stop = || self.reply(key, (mail, &parsed), "", String::new(), Some(Keyword::Stop));
+            return Ok(if unsubscribes { News::Reply(stop()) } else { News::Nothing });
         }
         let key = match at {
             At::Marked(key) => Some(key),
