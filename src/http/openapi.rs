@@ -9,9 +9,13 @@ use super::problem::Kind;
 use super::route::{Door, Route, Verb};
 use super::table;
 use crate::domain::campaign::{CampaignState, PauseReason};
+use crate::domain::patient::{ConsentSource, LEAVE_MESSAGE};
+use crate::domain::phone::PhoneKind;
 use crate::domain::reply::Intent;
 use crate::domain::status::{AttemptStatus, MessageStatus};
-use crate::domain::words::{Channel, Priority, Purpose, Reason, WorkKind, WorkOutcome, WorkState};
+use crate::domain::words::{
+    Authority, Channel, ContactStatus, Priority, ProxyMode, Purpose, Reason, WorkKind, WorkOutcome, WorkState,
+};
 use crate::policy::decide::Gate;
 use crate::store::rows::{CallbackState, HoldScope, HoldState, OnRelease};
 use crate::template::Sample;
@@ -405,12 +409,55 @@ fn campaigns() -> Vec<(&'static str, Value)> {
 }
 
 fn patients() -> Vec<(&'static str, Value)> {
-    let contact = json!({"type": "object", "required": ["channel", "address"]});
-    let patient = object(&[
+    let name = || strict(&[("given?", text()), ("family?", text())]);
+    let day = || json!({"type": "string", "format": "date"});
+    let contact = strict(&[
+        ("channel", word(Channel::ALL)),
+        ("address", text()),
+        ("rank?", whole()),
+        ("use?", text()),
+        ("kind?", word(PhoneKind::ALL)),
+        ("status?", word(ContactStatus::ALL)),
+        ("verified_at?", time()),
+        ("valid_until?", time()),
+        ("private?", flag()),
+        ("only?", flag()),
+        ("leave_message?", word(&LEAVE_MESSAGE)),
+        ("extension?", text()),
+    ]);
+    let consent = strict(&[
+        ("purpose?", text()),
+        ("channel?", text()),
+        ("address?", text()),
+        ("granted", flag()),
+        ("at", time()),
+        ("source", word(ConsentSource::ALL)),
+        ("by?", text()),
+        ("evidence?", text()),
+        ("expires_at?", time()),
+    ]);
+    let person = strict(&[
+        ("name?", name()),
+        ("language?", text()),
+        ("timezone?", text()),
+        ("contacts?", list(reference("Contact"))),
+    ]);
+    let proxy = strict(&[
+        ("patient_id?", text()),
+        ("person?", person),
+        ("relationship?", text()),
+        ("authority", word(Authority::ALL)),
+        ("mode", word(ProxyMode::ALL)),
+        ("purposes", list(text())),
+        ("from?", day()),
+        ("until?", day()),
+        ("evidence?", text()),
+    ]);
+    let patient = strict(&[
         ("id?", text()),
         ("updated_at?", time()),
-        ("name?", strict(&[("given?", text()), ("family?", text())])),
-        ("birth_date?", json!({"type": "string", "format": "date"})),
+        ("name?", name()),
+        ("birth_date?", day()),
         ("language?", text()),
         ("timezone?", text()),
         ("address?", strict(&[("postal_code?", text()), ("state?", text()), ("country?", text())])),
@@ -424,12 +471,15 @@ fn patients() -> Vec<(&'static str, Value)> {
         ("preferred_channels?", list(word(Channel::ALL))),
         ("preferences?", json!({"type": "object", "additionalProperties": list(word(Channel::ALL))})),
         ("quiet_hours?", strict(&[("start", text()), ("end", text())])),
-        ("contacts?", list(contact)),
-        ("consents?", list(json!({"type": "object"}))),
-        ("proxies?", list(json!({"type": "object"}))),
+        ("contacts?", list(reference("Contact"))),
+        ("consents?", list(reference("Consent"))),
+        ("proxies?", list(reference("Proxy"))),
     ]);
     vec![
         ("Patient", patient),
+        ("Contact", contact),
+        ("Consent", consent),
+        ("Proxy", proxy),
         ("PatientResult", object(&[("id", text()), ("into?", text()), ("result", text())])),
         ("Merge", strict(&[("action?", text()), ("id?", text()), ("into", text())])),
         (

@@ -5,6 +5,7 @@ mod auth;
 mod bad_input;
 mod campaigns;
 mod files;
+mod guide;
 mod jobs;
 mod limits;
 mod messages;
