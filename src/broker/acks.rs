@@ -222,7 +222,7 @@ mod tests {
                         // Repeats and tokens of lost channels stay in the pool on purpose.
                         let token = *pick.get(&tokens);
                         acks.committed(token);
-                        if token.generation == acks.generation() { committed.insert(token.tag); }
+                        if token.generation() == acks.generation() { committed.insert(token.tag); }
                     },
                     Step::Flush => if let Some(due) = acks.take_due() {
                         prop_assert!(due.tag > acked && due.tag <= delivered);

@@ -3,7 +3,8 @@
 //! A provider bears so many requests at once. Were its places given out before the ledger has written what goes, they would
 //! stand empty for as long as that takes. So a message takes a berth first, is written down, and takes its place then. There
 //! are more berths than places by as many as have left the wire a moment ago: so many places come free in the next moment.
-//! A provider that stalls frees none, and soon nothing is begun beyond its places. Where a rate is limited it is the limit
+//! One that left by itself does not count, for nothing says when the next one will. A provider that stalls frees none, and
+//! soon nothing is begun beyond its places. Where a rate is limited it is the limit
 //! that counts, and nothing is begun beyond them either: a slot that has come does not wait for a place.
 
 use std::collections::VecDeque;
@@ -97,7 +98,7 @@ impl Berths {
         while flow.left.front().is_some_and(|left| left.elapsed() > self.within) {
             flow.left.pop_front();
         }
-        flow.left.len().min(self.places)
+        flow.left.len().saturating_sub(1).min(self.places)
     }
 
     fn flow(&self) -> MutexGuard<'_, Flow> {
@@ -165,10 +166,10 @@ mod tests {
             assert_eq!(all.under_way(), 1);
             berth.leave(place);
         }
-        // Three are free again, and three more are expected to be.
-        assert_eq!((all.available(), all.taken()), (6, 1));
+        // Three are free again, and two more are expected to be.
+        assert_eq!((all.available(), all.taken()), (5, 1));
         let ahead = berths(&all, 9).await;
-        assert_eq!((ahead.len(), all.taken()), (6, 7));
+        assert_eq!((ahead.len(), all.taken()), (5, 6));
         // None is taken away from who has it; what comes back beyond the places is gone once nothing has left for a while.
         tokio::time::sleep(LATER).await;
         drop(ahead);
@@ -178,9 +179,12 @@ mod tests {
     #[tokio::test]
     async fn no_more_are_on_the_wire_than_there_are_places_and_nobody_waits_for_one_that_comes_too_late() {
         let all = Berths::new(1, WITHIN);
-        let one = berths(&all, 1).await.pop().unwrap();
-        let place = one.place(Instant::now()).await.unwrap();
-        one.leave(place);
+        for left in [0, 1] {
+            assert_eq!(all.available(), 1, "{left} has left by itself: nobody is begun ahead of its place");
+            let one = berths(&all, 1).await.pop().unwrap();
+            let place = one.place(Instant::now()).await.unwrap();
+            one.leave(place);
+        }
         let mut two = berths(&all, 2).await;
         assert_eq!((two.len(), all.taken()), (2, 2));
         let (first, second) = (two.pop().unwrap(), two.pop().unwrap());

@@ -5,8 +5,10 @@ use tokio::time::Instant;
 
 use super::lane::Ready;
 use super::{Corridor, Planned};
+use crate::config::limits::LimitsSection;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
+use crate::policy::zones::country_of;
 use crate::store::rows::{Decided, Spend};
 
 /// Takes each message's cost from its budgets; those that would cross one are held until the next day.
@@ -70,15 +72,21 @@ fn spend(corridor: &Corridor, planned: &Planned, segments: u32) -> Option<Spend>
     if budgets.is_empty() {
         return None;
     }
-    // Only now: reading a number's country costs more than all of the above.
-    let country = crate::policy::zones::country_of(planned.route.address.expose());
-    let cost = limits.cost_to(country.as_deref().unwrap_or_default());
-    let amount = match planned.route.channel {
-        Channel::Sms => whole(cost.per_segment.micros).saturating_mul(i64::from(segments.max(1))),
-        Channel::Voice => whole(cost.per_minute.micros),
-        Channel::Email | Channel::Portal => 0,
-    };
+    let amount = whole(cost(limits, planned.route.channel, planned.route.address.expose(), segments));
     (amount != 0).then_some(Spend { budgets, amount })
+}
+
+/// What a message is reckoned at, in millionths of the currency: its segments, or the minute that a call begins with.
+pub(super) fn cost(limits: &LimitsSection, channel: Channel, address: &str, segments: u32) -> u64 {
+    // Reading a number's country costs more than all the rest.
+    let of_country = || country_of(address).map(|country| limits.cost_to(&country));
+    let known = if limits.by_country.is_empty() { None } else { of_country() };
+    let cost = known.unwrap_or(limits.cost);
+    match channel {
+        Channel::Sms => cost.per_segment.micros.saturating_mul(segments.max(1).into()),
+        Channel::Voice => cost.per_minute.micros,
+        Channel::Email | Channel::Portal => 0,
+    }
 }
 
 /// A message that did not go out costs nothing: what was taken goes back to the budgets it came from.

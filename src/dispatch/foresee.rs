@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::asking::Asking;
-use super::{render, rules};
+use super::{budget, render, rules};
 use crate::config::Config;
 use crate::config::provider::ProviderSettings;
 use crate::domain::ids::SiteId;
@@ -16,7 +16,6 @@ use crate::domain::patient::{Name, Patient};
 use crate::domain::words::{Channel, Reason, Recipient, SafetyMode};
 use crate::policy::decide::{Decision, Gate, Verdict, decide};
 use crate::policy::question::{Rules, Served};
-use crate::policy::zones::country_of;
 use crate::store::rows::{Admission, DirectoryEntry};
 use crate::template::{RecipientContext, RenderError, RenderRequest, Rendered, SharedCatalogue, SiteContext};
 
@@ -144,7 +143,12 @@ impl Foresight {
                     length: rendered.content.text().expose().chars().count(),
                     locale: rendered.locale,
                     segments: rendered.segments,
-                    cost_micros: self.cost(route.channel, route.address.expose(), rendered.segments),
+                    cost_micros: budget::cost(
+                        &self.config.limits,
+                        route.channel,
+                        route.address.expose(),
+                        rendered.segments,
+                    ),
                 };
                 Some((text, reader.recipient))
             })
@@ -235,17 +239,6 @@ impl Foresight {
             now,
         };
         asking.ask(decide)
-    }
-
-    fn cost(&self, channel: Channel, address: &str, segments: u32) -> u64 {
-        let country = || country_of(address).unwrap_or_default();
-        match channel {
-            Channel::Sms => {
-                self.config.limits.cost_to(&country()).per_segment.micros.saturating_mul(segments.into())
-            }
-            Channel::Voice => self.config.limits.cost_to(&country()).per_minute.micros,
-            Channel::Email | Channel::Portal => 0,
-        }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::domain::status::AttemptStatus;
 use crate::domain::words::{Channel, Priority, Reason, SafetyMode};
 use crate::policy::question::Served;
 use crate::provider::Provider;
-use crate::store::rows::{Begin, Failure, MessageFacts, Settlement, Spend, Then};
+use crate::store::rows::{Begin, Charge, Failure, MessageFacts, Settlement, Spend, Then};
 use crate::store::{StoreError, again_if_contended};
 use crate::template::Rendered;
 
@@ -569,7 +569,7 @@ async fn begin(
     if going.is_empty() {
         return;
     }
-    let rows: Vec<Begin> = going.iter().map(|(one, _)| row(lane, one)).collect();
+    let rows: Vec<Begin> = going.iter().map(|(one, _)| row(corridor, lane, one)).collect();
     let written = again_if_contended(AT_ONCE, || async {
         let asked = Instant::now();
         corridor.store.begin(corridor.worker, &rows).await.map(|begun| (asked, begun))
@@ -606,6 +606,7 @@ async fn begin(
         let written = Written {
             attempt: begin.attempt,
             number: begin.number,
+            charge: begin.charge,
             content: render::addressed(rendered.content, &planned),
             locale: rendered.locale,
             segments: rendered.segments,
@@ -637,6 +638,7 @@ async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
             failure: Some(Failure::NotSent),
             code: None,
             recipient: begin.recipient,
+            charge: begin.charge,
             then: Then::Retry(at),
             patience: None,
             at,
@@ -651,9 +653,11 @@ async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
     budget::give_back(&corridor, ready.into_iter().filter_map(|one| one.spend)).await;
 }
 
-fn row(lane: &Lane, ready: &Ready) -> Begin {
+fn row(corridor: &Corridor, lane: &Lane, ready: &Ready) -> Begin {
     let Ready { planned, rendered, hash, .. } = ready;
     let work = &planned.hand.work;
+    let (limits, route) = (&corridor.config.limits, &planned.route);
+    let cost = budget::cost(limits, route.channel, route.address.expose(), rendered.segments);
     Begin {
         facts: planned.hand.facts.clone(),
         token: work.token,
@@ -663,7 +667,10 @@ fn row(lane: &Lane, ready: &Ready) -> Begin {
         provider: lane.provider.name().clone(),
         route: planned.route.clone(),
         dedupes: lane.provider.dedupes(),
-        segments: u16::try_from(rendered.segments).unwrap_or(u16::MAX),
+        charge: Charge {
+            segments: u16::try_from(rendered.segments).unwrap_or(u16::MAX),
+            micros: u32::try_from(cost).unwrap_or(u32::MAX),
+        },
         template_hash: hash.to_string(),
         locale: rendered.locale.clone(),
         pointer: planned.pointer,

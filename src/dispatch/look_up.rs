@@ -18,7 +18,7 @@ use crate::domain::receipt::Receipt;
 use crate::domain::status::AttemptStatus;
 use crate::provider::Provider;
 use crate::store::StoreError;
-use crate::store::rows::{LookUpAsk, LostAttempt, Settlement, Then};
+use crate::store::rows::{Charge, LookUpAsk, LostAttempt, Settlement, Then};
 
 const TICK: Duration = Duration::from_secs(1);
 /// Looked up at once.
@@ -120,6 +120,7 @@ fn never_sent(corridor: &Corridor, one: &LostAttempt) -> Settlement {
         failure: Some(Failure::NotSent),
         code: None,
         recipient: one.recipient,
+        charge: Charge::default(),
         then: Then::Retry(at),
         patience: None,
         at,

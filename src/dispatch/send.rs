@@ -15,7 +15,7 @@ use crate::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, S
 use crate::domain::status::AttemptStatus;
 use crate::domain::words::Channel;
 use crate::policy::retry::{Next, after_failure};
-use crate::store::rows::{Failure, Settlement, Spend, Then};
+use crate::store::rows::{Charge, Failure, Settlement, Spend, Then};
 
 /// An attempt that stands in the ledger and may go out.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub(super) struct Written {
     pub(super) planned: Planned,
     pub(super) attempt: AttemptId,
     pub(super) number: u16,
+    pub(super) charge: Charge,
     pub(super) content: Content,
     pub(super) locale: String,
     pub(super) segments: u32,
@@ -166,6 +167,7 @@ fn settle(corridor: &Corridor, lane: &Lane, written: &Written, outcome: Outcome)
         failure,
         code,
         recipient: written.planned.reader.recipient,
+        charge: written.charge,
         then,
         patience: written.planned.patience,
         at: now,

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::rows::{MessageFacts, Reject, WorkItem};
+use super::rows::{Charge, MessageFacts, Reject, WorkItem};
 use crate::domain::campaign::CampaignState;
-use crate::domain::event::{Event, EventKind};
+use crate::domain::event::{Cost, Event, EventKind};
 use crate::domain::ids::{AnswerName, CampaignId, MessageId, PatientId, ProviderName, SourceName};
 use crate::domain::reply::Intent;
 use crate::domain::status::MessageStatus;
@@ -38,20 +38,42 @@ pub struct Move<'a> {
     pub provider: Option<&'a ProviderName>,
     pub attempt: Option<u16>,
     pub recipient: Recipient,
+    /// What the try is reckoned at; nothing where it did not go out.
+    pub charge: Charge,
     /// Something is still to come, though the status alone may be the last.
     pub awaits: bool,
     pub at: Timestamp,
+}
+
+impl Move<'static> {
+    /// A move that no attempt brought about.
+    #[must_use]
+    pub fn bare(status: MessageStatus, reason: Option<Reason>, at: Timestamp) -> Self {
+        Self {
+            status,
+            reason,
+            channel: None,
+            provider: None,
+            attempt: None,
+            recipient: Recipient::Patient,
+            charge: Charge::default(),
+            awaits: false,
+            at,
+        }
+    }
 }
 
 impl Emitter {
     /// The event for this move, if it is one that is told.
     #[must_use]
     pub fn message(&self, facts: &MessageFacts, to: &Move<'_>) -> Option<NewEvent> {
-        self.tells(to).then(|| Self::always(facts, to))
+        self.tells(to.status).then(|| Self::always(facts, to))
     }
 
-    fn tells(&self, to: &Move<'_>) -> bool {
-        to.status.is_final() || to.status == MessageStatus::Sent || self.statuses.contains(&to.status)
+    /// Whether messages that come to this status are told of.
+    #[must_use]
+    pub fn tells(&self, status: MessageStatus) -> bool {
+        status.is_final() || status == MessageStatus::Sent || self.statuses.contains(&status)
     }
 
     /// The event, whether or not this status is one that is told.
@@ -71,7 +93,7 @@ impl Emitter {
     /// The event for this move of a message that another one carries, if it is one that is told.
     #[must_use]
     pub fn carried(&self, facts: &MessageFacts, by: MessageId, to: &Move<'_>) -> Option<NewEvent> {
-        self.tells(to).then(|| {
+        self.tells(to.status).then(|| {
             let mut event = moved(facts, to);
             event.merged_into = Some(by);
             written(&event)
@@ -197,6 +219,8 @@ fn moved(facts: &MessageFacts, to: &Move<'_>) -> Event {
     event.provider = to.provider.cloned();
     event.reason = to.reason;
     event.attempt = to.attempt.map(u32::from);
+    event.segments = Some(u32::from(to.charge.segments)).filter(|segments| *segments > 0);
+    event.cost = Some(Cost { micros: to.charge.micros }).filter(|cost| cost.micros > 0);
     event
 }
 

@@ -193,7 +193,8 @@ pub trait Store:
     /// Looks again at receipts that found no attempt, `limit` at most. Answers how many have found theirs.
     async fn match_receipts(&self, limit: u32) -> Result<u32>;
 
-    /// Makes `sent` final, and tells it, where no receipt came in time; `limit` messages at most. Answers how many.
+    /// Makes `sent` final, and tells it, where no receipt came in time. Looks at `limit` receipts at most; answers how many
+    /// of these nobody awaits any more.
     async fn end_receipt_waits(&self, limit: u32) -> Result<u32>;
 
     /// Gives up contacts whose failures prove that they do not work: marks them in the directory, keeps the change, and
@@ -452,6 +453,7 @@ macro_rules! migrations {
             38 "0038" "pointers",
             39 "0039" "campaign_done",
             40 "0040" "work_state",
+            41 "0041" "attempt_cost",
         }
     };
     ($db:literal: $($number:literal $digits:literal $name:literal,)+) => {
@@ -474,20 +476,24 @@ const fn newest(migrations: Migrations) -> i64 {
     }
 }
 
-/// The migrations of one database as the migration runner wants them. A schema newer than this program is let
-/// through here: whether it still bears us is asked of `schema_info`.
-fn migrator(migrations: Migrations) -> sqlx::migrate::Migrator {
-    use sqlx::SqlSafeStr;
+/// The migrations of one database as the migration runner wants them, with what comes `first` of some. A schema newer than
+/// this program is let through here: whether it still bears us is asked of `schema_info`.
+fn migrator(migrations: Migrations, first: &[(i64, &str)]) -> sqlx::migrate::Migrator {
+    use sqlx::{AssertSqlSafe, SqlSafeStr};
     let list = migrations
         .iter()
         .map(|&(version, name, sql)| {
-            sqlx::migrate::Migration::new(
+            let mut migration = sqlx::migrate::Migration::new(
                 version,
                 name.into(),
                 sqlx::migrate::MigrationType::Simple,
                 sql.into_sql_str(),
                 false,
-            )
+            );
+            if let Some((_, first)) = first.iter().find(|(of, _)| *of == version) {
+                migration.sql = AssertSqlSafe(format!("{first}\n{sql}")).into_sql_str();
+            }
+            migration
         })
         .collect();
     let mut migrator = sqlx::migrate::Migrator::with_migrations(list);

@@ -444,7 +444,7 @@ pub struct Begin {
     pub provider: ProviderName,
     pub route: Route,
     pub dedupes: bool,
-    pub segments: u16,
+    pub charge: Charge,
     pub template_hash: String,
     pub locale: String,
     /// The text only points to the portal.
@@ -463,6 +463,15 @@ pub struct Begin {
     pub riders: Vec<Rider>,
     /// The text, where its provider can be asked for what it took.
     pub text: Option<Phi>,
+}
+
+/// What a try is reckoned at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// Of a text; 0 of all else.
+    pub segments: u16,
+    /// Millionths of the organisation's currency; 0 where `[limits]` names no cost.
+    pub micros: u32,
 }
 
 /// A message that another one is about to carry. It is in the same hand.
@@ -550,6 +559,8 @@ pub struct Settlement {
     pub failure: Option<Failure>,
     pub code: Option<String>,
     pub recipient: Recipient,
+    #[serde(default)]
+    pub charge: Charge,
     pub then: Then,
     /// How long the step is waited for, where the plan goes on after it.
     #[serde(default)]

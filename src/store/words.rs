@@ -265,9 +265,9 @@ macro_rules! attempts {
     () => {
         concat!(
             "INSERT INTO attempts (id, message_id, step, number, status, provider, channel, address, address_index, dedupes, ",
-            "segments, template_hash, locale, recipient, page_hash, worker, begun_at, wait_us, awaits, pointer, text_mark, explanation) ",
+            "segments, cost, template_hash, locale, recipient, page_hash, worker, begun_at, wait_us, awaits, pointer, text_mark, explanation) ",
             "SELECT i.attempt, i.id, i.step, i.number, 'sending', i.provider, i.channel, i.address, i.address_index, i.dedupes, ",
-            "i.segments, i.template_hash, i.locale, i.recipient, i.page_hash, $1, now(), i.wait_us, i.awaits, i.pointer, CASE WHEN length(i.text_mark) = 0 THEN NULL ELSE i.text_mark END, i.explanation "
+            "i.segments, i.cost, i.template_hash, i.locale, i.recipient, i.page_hash, $1, now(), i.wait_us, i.awaits, i.pointer, CASE WHEN length(i.text_mark) = 0 THEN NULL ELSE i.text_mark END, i.explanation "
         )
     };
 }

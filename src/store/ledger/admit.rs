@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Ledger, Numbered, unfit};
 use crate::domain::ids::{MessageId, ParkedId};
 use crate::domain::status::MessageStatus;
-use crate::domain::words::{Priority, Reason, Recipient};
+use crate::domain::words::{Priority, Reason};
 use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::emit::{Emitter, Move};
@@ -125,7 +125,7 @@ impl<E: Engine> Ledger<E> {
             let facts = &admission.facts;
             let outcome = match written.remove(&facts.id.0) {
                 Some(Written { taken_back: Some(reason), .. }) => {
-                    let to = bare_move(MessageStatus::Cancelled, reason, now);
+                    let to = Move::bare(MessageStatus::Cancelled, Some(reason), now);
                     let event = self.emitter.message(facts, &to);
                     events.extend(event.map(|event| Numbered { message: Some(facts.id), seq: 1, event }));
                     AdmitOutcome::TakenBack(facts.id, reason)
@@ -145,6 +145,8 @@ impl<E: Engine> Ledger<E> {
                     let leased =
                         token.map(|token| LeasedAdmission { place, is_change: false, work: work(token) });
                     report.leased.extend(leased);
+                    let event = self.emitter.message(facts, &Move::bare(status, None, accepted_at));
+                    events.extend(event.map(|event| Numbered { message: Some(facts.id), seq: 1, event }));
                     AdmitOutcome::Accepted(facts.id)
                 }
                 None if beyond.contains(&place) => {
@@ -348,19 +350,5 @@ const fn key_of(priority: Priority) -> &'static str {
         Priority::Urgent => "job.urgent",
         Priority::Normal => "job.normal",
         Priority::Bulk => "job.bulk",
-    }
-}
-
-/// A move that no attempt brought about.
-pub(super) fn bare_move(status: MessageStatus, reason: Reason, at: Timestamp) -> Move<'static> {
-    Move {
-        status,
-        reason: Some(reason),
-        channel: None,
-        provider: None,
-        attempt: None,
-        recipient: Recipient::Patient,
-        awaits: false,
-        at,
     }
 }

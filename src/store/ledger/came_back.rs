@@ -145,6 +145,7 @@ fn told(result: &Settlement) -> Move<'_> {
         provider: Some(&result.provider),
         attempt: Some(result.number),
         recipient: result.recipient,
+        charge: result.charge,
         awaits: false,
         at: result.at,
     }

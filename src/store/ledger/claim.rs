@@ -181,14 +181,10 @@ impl<E: Engine> Ledger<E> {
         for left in begun {
             let Some(message) = self.message_in(tx, left.message).await? else { continue };
             let to = Move {
-                status: MessageStatus::Unknown,
-                reason: Some(Reason::OutcomeUnknown),
                 channel: message.channel,
-                provider: None,
                 attempt: Some(message.tries),
                 recipient: left.recipient,
-                awaits: false,
-                at: now,
+                ..Move::bare(MessageStatus::Unknown, Some(Reason::OutcomeUnknown), now)
             };
             let event = (message.status == MessageStatus::Sending)
                 .then(|| self.emitter.message(&message.facts, &to))

@@ -1,12 +1,13 @@
 //! The corridor's own statements: decide, begin, settle.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
-use super::{Ledger, unfit};
-use crate::domain::ids::{AttemptId, SiteId, WorkerId};
+use super::{Ledger, Numbered, unfit};
+use crate::domain::ids::{AttemptId, MessageId, SiteId, WorkerId};
 use crate::domain::look_up::TextMark;
 use crate::domain::page::PageHash;
 use crate::domain::patience::Until;
@@ -22,7 +23,7 @@ use crate::store::engine::{
     try_bytes,
 };
 use crate::store::rows::{
-    Begin, Begun, Count, Counted, Decided, Failure, MessageFacts, PatientState, Settlement, Then,
+    Begin, Begun, Charge, Count, Counted, Decided, Failure, MessageFacts, PatientState, Settlement, Then,
 };
 use crate::store::sealed::Sealed;
 
@@ -34,16 +35,8 @@ impl<E: Engine> Ledger<E> {
             return Ok(());
         }
         let event = |d: &Decided| {
-            let to = Move {
-                status: d.status,
-                reason: d.reason,
-                channel: d.channel,
-                provider: None,
-                attempt: None,
-                recipient: d.recipient,
-                awaits: false,
-                at: d.at,
-            };
+            let to =
+                Move { channel: d.channel, recipient: d.recipient, ..Move::bare(d.status, d.reason, d.at) };
             // Nothing is sent by a decision: what was told as sent or delivered and waits for its next step stays that,
             // until its plan is over; where a receipt is awaited that will be told.
             let is_told = match d.status {
@@ -120,12 +113,17 @@ impl<E: Engine> Ledger<E> {
         if batch.is_empty() {
             return Ok(Begun { attempts: Vec::new(), now: self.clock().await? });
         }
-        let rows = if batch.iter().all(|b| b.riders.is_empty()) {
+        let alone = batch.iter().all(|b| b.riders.is_empty());
+        let rows = if alone && !self.emitter.tells(MessageStatus::Sending) {
             let (others, explanations) = (others(&batch)?, self.explanations(&batch)?);
             let args = self.beginning(worker, &batch, &others, &explanations)?;
             self.engine.write(E::STATEMENTS.begin, args).await?
         } else {
-            self.begin_with_riders(worker, batch).await?
+            let mut tx = self.engine.begin().await?;
+            let rows = self.begin_with_riders(&mut tx, worker, batch.clone()).await?;
+            self.tell_of_sending(&mut tx, &batch, &rows).await?;
+            E::commit(tx).await?;
+            rows
         };
         let now = match rows.first() {
             Some(row) => row.time(1)?,
@@ -133,6 +131,38 @@ impl<E: Engine> Ledger<E> {
         };
         let attempts = rows.iter().map(|row| Ok(AttemptId(row.id(0)?))).collect::<Result<Vec<_>>>()?;
         Ok(Begun { attempts, now })
+    }
+
+    /// The events of messages whose first attempt has begun, for whoever wants to hear of it.
+    async fn tell_of_sending(&self, tx: &mut E::Tx, batch: &[&Begin], rows: &[E::Row]) -> Result<()> {
+        let mut begun = HashMap::with_capacity(rows.len());
+        for row in rows {
+            begun.insert(AttemptId(row.id(0)?), row.time(1)?);
+        }
+        let first = |b: &&&Begin| b.step == 0 && b.number == 1;
+        let event = |b: &&Begin| {
+            let to = Move {
+                channel: Some(b.route.channel),
+                provider: Some(&b.provider),
+                attempt: Some(b.number),
+                recipient: b.recipient,
+                ..Move::bare(MessageStatus::Sending, None, *begun.get(&b.attempt)?)
+            };
+            Some((b.facts.id, self.emitter.message(&b.facts, &to)?))
+        };
+        let told: HashMap<MessageId, NewEvent> = batch.iter().filter(first).filter_map(event).collect();
+        if told.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<Uuid> = told.keys().map(|id| id.0).collect();
+        let sql = "UPDATE messages SET seq = seq + 1 WHERE id = ANY($1) RETURNING id, seq";
+        let mut events = Vec::with_capacity(told.len());
+        for row in &E::run(tx, sql, args![ids]).await? {
+            let (id, seq) = (MessageId(row.id(0)?), row.count(1)?);
+            let event = told.get(&id).cloned();
+            events.extend(event.map(|event| Numbered { message: Some(id), seq, event }));
+        }
+        self.insert_events(tx, &events).await
     }
 
     /// What is kept of each decision, sealed.
@@ -164,7 +194,8 @@ impl<E: Engine> Ledger<E> {
             })?,
             bytes("address_index", batch, |b| self.sealer.index(&b.route.address)),
             flags("dedupes", batch, |b| b.dedupes),
-            ints("segments", batch, |b| i64::from(b.segments)),
+            ints("segments", batch, |b| i64::from(b.charge.segments)),
+            ints("cost", batch, |b| i64::from(b.charge.micros)),
             texts("template_hash", batch, |b| &b.template_hash),
             texts("locale", batch, |b| &b.locale),
             flags("pointer", batch, |b| b.pointer),
@@ -274,6 +305,7 @@ impl<E: Engine> Ledger<E> {
                 provider: Some(&s.provider),
                 attempt: Some(s.number),
                 recipient: s.recipient,
+                charge: if s.status == AttemptStatus::Failed { Charge::default() } else { s.charge },
                 awaits: f.receipt_by.is_some() || f.next_step,
                 at: s.at,
             };

@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::admit::bare_move;
 use super::corridor::{other_subjects, others};
 use super::work::NewItem;
 use super::{Ledger, Numbered};
@@ -150,15 +149,15 @@ impl<E: Engine> Ledger<E> {
     /// Answers the same.
     pub(super) async fn begin_with_riders(
         &self,
+        tx: &mut E::Tx,
         worker: WorkerId,
         mut batch: Vec<&Begin>,
     ) -> Result<Vec<E::Row>> {
-        let mut tx = self.engine.begin().await?;
         let riders: Vec<(&Begin, &Rider)> =
             batch.iter().flat_map(|b| b.riders.iter().map(move |r| (*b, r))).collect();
-        let ready = self.ready_to_ride(&mut tx, worker, &riders).await?;
+        let ready = self.ready_to_ride(tx, worker, &riders).await?;
         batch.retain(|b| b.riders.iter().all(|rider| ready.contains(&rider.message.0)));
-        let recent = Self::lock_counts(&mut tx, &batch).await?;
+        let recent = Self::lock_counts(tx, &batch).await?;
         let stands = |c: &Counted| recent.get(&c.subject).is_some_and(|now| *now == c.before);
         batch.retain(|b| b.count.iter().flat_map(|count| &count.others).all(stands));
         if batch.is_empty() {
@@ -166,7 +165,7 @@ impl<E: Engine> Ledger<E> {
         }
         let (others, explanations) = (others(&batch)?, self.explanations(&batch)?);
         let args = self.beginning(worker, &batch, &others, &explanations)?;
-        let rows = E::run(&mut tx, E::STATEMENTS.begin, args).await?;
+        let rows = E::run(tx, E::STATEMENTS.begin, args).await?;
         let begun = rows.iter().map(|row| row.id(0)).collect::<Result<HashSet<Uuid>>>()?;
         let aboard: Vec<(&Begin, &Rider)> =
             riders.into_iter().filter(|(b, _)| begun.contains(&b.attempt.0)).collect();
@@ -184,16 +183,15 @@ impl<E: Engine> Ledger<E> {
                 maybe_texts("site", &aboard, |(_, r)| r.site.as_ref().map(SiteId::as_str)),
                 texts("explanation", &explanations, |e| e.as_ref()),
             ];
-            E::run(&mut tx, RIDE, args![Timestamp::MAX].batch(columns)).await?;
+            E::run(tx, RIDE, args![Timestamp::MAX].batch(columns)).await?;
         }
         let begun = batch.iter().filter(|b| begun.contains(&b.attempt.0));
         let others: Vec<&Counted> = begun.flat_map(|b| &b.count).flat_map(|count| &count.others).collect();
         if !others.is_empty() {
             let columns =
                 vec![texts("subject", &others, |c| &c.subject), texts("recent", &others, |c| &c.after)];
-            E::run(&mut tx, COUNT_OTHERS, Args::none().batch(columns)).await?;
+            E::run(tx, COUNT_OTHERS, Args::none().batch(columns)).await?;
         }
-        E::commit(tx).await?;
         Ok(rows)
     }
 
@@ -221,6 +219,9 @@ impl<E: Engine> Ledger<E> {
         worker: WorkerId,
         riders: &[(&Begin, &Rider)],
     ) -> Result<HashSet<Uuid>> {
+        if riders.is_empty() {
+            return Ok(HashSet::new());
+        }
         let others =
             riders.iter().map(|(_, r)| other_subjects(&r.state)).collect::<Result<Vec<Option<String>>>>()?;
         let columns = vec![
@@ -312,7 +313,11 @@ impl Ride {
             (_, MessageStatus::Unknown) => (MessageStatus::Sent, Reason::Merged),
             _ => (MessageStatus::Cancelled, Reason::Merged),
         };
-        Move { channel: Some(self.channel), recipient: self.recipient, ..bare_move(status, reason, self.now) }
+        Move {
+            channel: Some(self.channel),
+            recipient: self.recipient,
+            ..Move::bare(status, Some(reason), self.now)
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use std::collections::HashSet;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::admit::bare_move;
 use super::work::NewItem;
 use super::{Ledger, Numbered};
 use crate::domain::ids::HoldId;
@@ -207,7 +206,7 @@ impl<E: Engine> Ledger<E> {
             let reason = row.maybe_word(14, Reason::from_word)?.unwrap_or(Reason::OperatorHold);
             let recipient = row.maybe_id(16)?.map_or(Recipient::Patient, |_| Recipient::Proxy);
             let channel = row.maybe_word(19, Channel::from_word)?;
-            let to = Move { recipient, channel, ..bare_move(end.status, reason, now) };
+            let to = Move { recipient, channel, ..Move::bare(end.status, Some(reason), now) };
             let event = self.emitter.message(&facts, &to);
             let seq = row.count::<u32>(15)?.saturating_add(1);
             events.extend(event.map(|event| Numbered { message: Some(facts.id), seq, event }));

@@ -194,16 +194,7 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         let Some(row) = raised.first() else { return Ok(()) };
-        let read = Move {
-            status: MessageStatus::Read,
-            reason: None,
-            channel: Some(channel),
-            provider: None,
-            attempt: None,
-            recipient: Recipient::Patient,
-            awaits: false,
-            at: now,
-        };
+        let read = Move { channel: Some(channel), ..Move::bare(MessageStatus::Read, None, now) };
         let event = Emitter::always(facts, &read);
         self.insert_events(tx, &[Numbered { message: Some(facts.id), seq: row.count(0)?, event }]).await
     }

@@ -83,7 +83,7 @@ impl<E: Engine> Ledger<E> {
     async fn end_of_walk(&self, filter: &MessageFilter, walk: u32) -> Result<Option<MessageId>> {
         let mut q = Query::new("SELECT m.id FROM messages m WHERE true");
         if let Some(status) = filter.status.filter(|status| TROUBLE.contains(status)) {
-            q.text(&format!(" AND m.status = '{status}'"));
+            q.text(&format!(" AND m.trouble = '{status}'"));
         }
         in_time(&mut q, "m.id", filter, None);
         // One more than the last of the walk, so that what follows is not empty.
@@ -397,7 +397,7 @@ fn select_messages(condition: &str) -> String {
         words::facts!("m."),
         ", m.status, m.reason, m.channel, m.step, m.tries, m.seq, m.accepted_at, m.changed_at, m.expires_at, m.due_at, ",
         "m.explanation, m.body, m.receipt_by, m.copy_of, m.merged_into, m.held_by, m.last_attempt, ",
-        "(SELECT a.explanation FROM attempts a WHERE a.id = m.last_attempt) FROM messages m WHERE "
+        "(SELECT a.explanation FROM attempts a WHERE a.id = m.last_attempt AND a.message_id = m.id) FROM messages m WHERE "
     );
     format!("{SELECT}{condition}")
 }

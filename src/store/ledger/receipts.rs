@@ -21,7 +21,7 @@ use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{Args, Engine, args, bytes, ids, ints, maybe_texts, micros, texts, times};
-use crate::store::rows::{Heard, MessageFacts, Received, Settlement, Then};
+use crate::store::rows::{Charge, Heard, MessageFacts, Received, Settlement, Then};
 use crate::store::{Result, StoreError, words};
 
 /// Receipts that find no attempt are kept for so long; an attempt is on record before anything is sent, so that what
@@ -38,22 +38,48 @@ const ATTEMPTS: &str = concat!(
     ", input.place, a.id, a.number, a.status, a.provider_ref, a.channel, a.recipient, ",
     "EXISTS (SELECT 1 FROM contact_faults f WHERE f.address_index = a.address_index AND f.channel = a.channel), now(), ",
     "a.awaits, a.wait_us, m.due_at IS NOT NULL, a.address_index, a.failure, a.code, m.status, ",
-    "m.receipt_by FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
+    "m.receipt_by, a.segments, a.cost FROM {input} JOIN attempts a ON a.message_id = input.message AND a.step = input.step ",
     "AND a.provider = input.provider JOIN messages m ON m.id = a.message_id ORDER BY a.id {for update}"
 );
+
+/// Those that have been awaited for longest, whether or not they still are. Never more than these are looked at in one go.
+macro_rules! overdue {
+    () => {
+        "(SELECT until, message_id FROM awaited WHERE until <= now() ORDER BY until LIMIT $1)"
+    };
+}
 
 /// Sent, and nothing more was heard in time.
 const OVERDUE: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    ", m.status, m.channel, m.tries, a.provider, a.recipient, a.status, m.due_at IS NOT NULL FROM awaited w ",
-    "JOIN messages m ON m.id = w.message_id AND m.receipt_by = w.until JOIN attempts a ON a.id = m.last_attempt ",
-    "WHERE w.until <= now() AND m.lease_token IS NULL ORDER BY w.until LIMIT $1 {skip locked}"
+    ", m.status, m.channel, m.tries, a.provider, a.recipient, a.status, m.due_at IS NOT NULL, a.segments, a.cost FROM ",
+    overdue!(),
+    " w JOIN messages m ON m.id = w.message_id AND m.receipt_by = w.until JOIN attempts a ON a.id = m.last_attempt ",
+    "WHERE m.lease_token IS NULL {skip locked}"
 );
 
 /// What nobody awaits any more.
-const NOT_AWAITED: &str =
-    "NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = awaited.message_id AND m.receipt_by = awaited.until)";
+macro_rules! not_awaited {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = awaited.message_id AND m.receipt_by = awaited.until)"
+    };
+}
+
+/// Of those that have come.
+const FORGET: &str = concat!(
+    "DELETE FROM awaited WHERE (until, message_id) IN (SELECT until, message_id FROM {input}) AND ",
+    not_awaited!()
+);
+
+/// Of those that were looked at.
+const FORGET_OVERDUE: &str = concat!(
+    "DELETE FROM awaited WHERE (until, message_id) IN ",
+    overdue!(),
+    " AND ",
+    not_awaited!(),
+    " RETURNING message_id"
+);
 
 /// Bytes of a blind index.
 const INDEX: usize = 16;
@@ -82,6 +108,7 @@ struct Found {
     told: MessageStatus,
     /// Until when a receipt for its message is awaited.
     awaited: Option<Timestamp>,
+    charge: Charge,
 }
 
 impl Found {
@@ -200,10 +227,7 @@ impl<E: Engine> Ledger<E> {
         }
         let columns =
             vec![times("until", awaited, |one| Some(one.0)), ids("message_id", awaited, |one| one.1)];
-        let sql = format!(
-            "DELETE FROM awaited WHERE (until, message_id) IN (SELECT until, message_id FROM {{input}}) AND {NOT_AWAITED}"
-        );
-        E::run(tx, sql, Args::none().batch(columns)).await?;
+        E::run(tx, FORGET, Args::none().batch(columns)).await?;
         Ok(())
     }
 
@@ -243,6 +267,7 @@ impl<E: Engine> Ledger<E> {
                     code: row.maybe_text(28)?.map(str::to_owned),
                     told: row.word(29, MessageStatus::from_word)?,
                     awaited: row.maybe_time(30)?,
+                    charge: charge(row, 31)?,
                 })
             })
             .collect()
@@ -335,25 +360,31 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// What was sent and of which nothing more came in time is final, and told as that; while its plan goes on it is only
-    /// no longer awaited. Where a later route's outcome
-    /// stayed unknown people are called.
+    /// no longer awaited. Where a later route's outcome stayed unknown people are called. Answers of how many receipts
+    /// nothing is left to be done.
     pub(super) async fn end_waits(&self, limit: u32) -> Result<u32> {
-        let late = format!("DELETE FROM awaited WHERE until <= now() AND {NOT_AWAITED}");
-        self.engine.write(late, Args::none()).await?;
         let mut tx = self.engine.begin().await?;
         let rows = E::run(&mut tx, OVERDUE, args![i64::from(limit)]).await?;
-        if rows.is_empty() {
-            return Ok(0);
+        let waits = rows.iter().map(waiting).collect::<Result<Vec<Waiting>>>()?;
+        if !waits.is_empty() {
+            self.end_those(&mut tx, waits).await?;
         }
-        let now = Self::now(&mut tx).await?;
-        let mut waits = rows.iter().map(waiting).collect::<Result<Vec<Waiting>>>()?;
+        let gone = E::run(&mut tx, FORGET_OVERDUE, args![i64::from(limit)]).await?;
+        if !gone.is_empty() {
+            E::commit(tx).await?;
+        }
+        Ok(u32::try_from(gone.len()).unwrap_or(u32::MAX))
+    }
+
+    async fn end_those(&self, tx: &mut E::Tx, mut waits: Vec<Waiting>) -> Result<()> {
+        let now = Self::now(tx).await?;
         waits.sort_unstable_by_key(|w| w.facts.id);
         let columns = vec![
             ids("id", &waits, |w| w.facts.id.0),
             maybe_texts("reason", &waits, |w| w.reason().map(Reason::as_str)),
         ];
         let ended = E::run(
-            &mut tx,
+            tx,
             "UPDATE messages SET receipt_by = NULL, seq = seq + CASE WHEN status = 'sent' AND due_at IS NULL THEN 1 ELSE 0 END,
                  reason = CASE WHEN status = 'sent' AND due_at IS NULL THEN input.reason ELSE messages.reason END
              FROM {input} WHERE messages.id = input.id RETURNING messages.id, messages.seq",
@@ -367,15 +398,13 @@ impl<E: Engine> Ledger<E> {
             let event = wait.map(|w| Emitter::always(&w.facts, &w.told(now)));
             events.extend(event.map(|event| Numbered { message: Some(id), seq, event }));
         }
-        self.insert_events(&mut tx, &events).await?;
+        self.insert_events(tx, &events).await?;
         let lost: Vec<NewItem<'_>> = waits
             .iter()
             .filter(|w| w.ends() && w.reason().is_some() && !w.facts.test)
             .map(|w| NewItem::about(WorkKind::OutcomeUnknown, &w.facts))
             .collect();
-        self.open_items(&mut tx, &lost).await?;
-        E::commit(tx).await?;
-        Ok(u32::try_from(ended.len()).unwrap_or(u32::MAX))
+        self.open_items(tx, &lost).await
     }
 }
 
@@ -431,6 +460,7 @@ fn result(found: &Found, receipt: &Receipt, is_elsewhere: bool) -> Settlement {
         failure: said.failure(),
         code: receipt.code.clone(),
         recipient: found.recipient,
+        charge: found.charge,
         then: match said {
             Said::Sent => Then::Awaits,
             Said::Undelivered(failure) => Then::NextStep(failure.reason()),
@@ -440,6 +470,11 @@ fn result(found: &Found, receipt: &Receipt, is_elsewhere: bool) -> Settlement {
         patience: found.patience,
         at: found.now,
     }
+}
+
+/// From `segments, cost`.
+fn charge(row: &impl Columns, at: usize) -> Result<Charge> {
+    Ok(Charge { segments: row.count(at)?, micros: row.count(at + 1)? })
 }
 
 /// From `awaits, wait_us` and whether something is due.
@@ -480,6 +515,7 @@ struct Waiting {
     attempt: AttemptStatus,
     /// Its plan goes on.
     pending: bool,
+    charge: Charge,
 }
 
 fn waiting(row: &impl Columns) -> Result<Waiting> {
@@ -492,6 +528,7 @@ fn waiting(row: &impl Columns) -> Result<Waiting> {
         recipient: row.word(18, Recipient::from_word)?,
         attempt: row.word(19, AttemptStatus::from_word)?,
         pending: row.flag(20)?,
+        charge: charge(row, 21)?,
     })
 }
 
@@ -514,6 +551,7 @@ impl Waiting {
             provider: Some(&self.provider),
             attempt: Some(self.tries),
             recipient: self.recipient,
+            charge: self.charge,
             awaits: false,
             at,
         }

@@ -310,14 +310,10 @@ impl Doubted {
     fn told(&self, status: MessageStatus, now: Timestamp) -> Move<'_> {
         let open = matches!(status, MessageStatus::Unknown | MessageStatus::Sent);
         Move {
-            status,
-            reason: open.then_some(Reason::OutcomeUnknown),
             channel: self.channel,
-            provider: None,
             attempt: Some(self.tries).filter(|tries| *tries > 0),
             recipient: self.recipient,
-            awaits: false,
-            at: now,
+            ..Move::bare(status, open.then_some(Reason::OutcomeUnknown), now)
         }
     }
 }

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::admit::bare_move;
 use super::{Ledger, Numbered};
 use crate::domain::ids::{JobId, MessageId, SourceName};
 use crate::domain::job::{Cancel, CancelTarget};
@@ -230,7 +229,7 @@ impl<E: Engine> Ledger<E> {
                 taken.was_change |= facts.is_change;
                 let to = Move {
                     recipient: message.recipient(),
-                    ..bare_move(MessageStatus::Cancelled, reason, now)
+                    ..Move::bare(MessageStatus::Cancelled, Some(reason), now)
                 };
                 let event = self.emitter.message(facts, &to);
                 let seq = message.seq;
@@ -286,7 +285,7 @@ impl<E: Engine> Ledger<E> {
             E::run(tx, "UPDATE messages SET seq = seq + 1 WHERE id = $1", args![id.0]).await?;
             let Some(message) = self.message_in(tx, id.0).await? else { continue };
             let awaits = message.due_at.is_some() || message.receipt_by.is_some();
-            let bare = bare_move(message.status, Reason::TooLate, now);
+            let bare = Move::bare(message.status, Some(Reason::TooLate), now);
             let to = Move { awaits, recipient: message.recipient(), ..bare };
             let event = Emitter::always(&message.facts, &to);
             events.push(Numbered { message: Some(*id), seq: message.seq, event });

@@ -23,7 +23,7 @@ use crate::store::engine::{
     Args, Column, Engine, args, bytes, ids, ints, maybe_texts, texts, times, try_bytes,
 };
 use crate::store::recover::{Testified, Witness, Word};
-use crate::store::rows::{MessageFacts, Settlement, Then};
+use crate::store::rows::{Charge, MessageFacts, Settlement, Then};
 use crate::store::sealed::Sealed;
 use crate::store::words;
 
@@ -428,6 +428,7 @@ fn settlement(one: &Spoken<'_>, message: &Named, now: Timestamp) -> Option<Settl
         failure: None,
         code: None,
         recipient: message.recipient,
+        charge: Charge::default(),
         then,
         patience: None,
         at: now,
@@ -435,14 +436,5 @@ fn settlement(one: &Spoken<'_>, message: &Named, now: Timestamp) -> Option<Settl
 }
 
 fn bare(status: MessageStatus, reason: Option<Reason>, message: &Named, at: Timestamp) -> Move<'static> {
-    Move {
-        status,
-        reason,
-        channel: message.channel,
-        provider: None,
-        attempt: None,
-        recipient: message.recipient,
-        awaits: false,
-        at,
-    }
+    Move { channel: message.channel, recipient: message.recipient, ..Move::bare(status, reason, at) }
 }

@@ -104,7 +104,10 @@ impl Engine for SqliteEngine {
     async fn migrate(&self) -> Result<()> {
         // Within a transaction that writes from the start, so that of two processes one waits for the other.
         let mut tx = self.begin().await?;
-        super::migrator(MIGRATIONS).run_direct(None, &mut *tx.tx, false).await.map_err(migration_fault)?;
+        super::migrator(MIGRATIONS, &[])
+            .run_direct(None, &mut *tx.tx, false)
+            .await
+            .map_err(migration_fault)?;
         Self::commit(tx).await
     }
 

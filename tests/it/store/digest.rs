@@ -155,6 +155,22 @@ pub(super) async fn riders_begin_with_their_carrier_or_nothing_does(ledger: Ledg
     }
 }
 
+/// A rider may be another patient's: why its carrier went is nothing that the rider's message may show.
+pub(super) async fn an_erased_rider_does_not_show_why_its_carrier_went(ledger: Ledger) {
+    let carrier = ledger.lease(job("c")).await;
+    let rider = ledger.lease(job("r").patient("P2")).await;
+    let row = ledger.together(&carrier, &[&rider]).await;
+    let attempt = row.attempt;
+    assert!(ledger.try_begin(row).await);
+    ledger.settle_one(&carrier, attempt, AttemptStatus::Sent, Then::Sent).await;
+    ledger.settle_riders(10).await.unwrap();
+    let shown = async |hand: &InHand| ledger.row(hand.facts.id).await.explanation;
+    assert!(shown(&carrier).await.is_some() && shown(&rider).await.is_some());
+    ledger.erase_patient(&patient_id("P2")).await.unwrap();
+    assert!(shown(&carrier).await.is_some());
+    assert_eq!(shown(&rider).await, None);
+}
+
 pub(super) async fn what_becomes_of_the_carrier_becomes_of_its_riders(ledger: Ledger) {
     use AttemptStatus::{Failed, Sent, Unknown};
     let free = (MessageStatus::Sending, None);

@@ -13,8 +13,8 @@ use outreachd::domain::problem::Problem;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, ContactStatus, Priority, Purpose, Reason, Recipient};
 use outreachd::store::rows::{
-    AddressConsent, Admission, Begin, Decided, Failure, Hold, HoldScope, JobBody, MessageFacts, OnRelease,
-    PatientState, Reject, Release, Settlement, Then,
+    AddressConsent, Admission, Begin, Charge, Decided, Failure, Hold, HoldScope, JobBody, MessageFacts,
+    OnRelease, PatientState, Reject, Release, Settlement, Then,
 };
 
 use super::ledger::InHand;
@@ -186,7 +186,7 @@ pub(super) fn begin_of(hand: &InHand, state: PatientState, valid_until: Timestam
         provider: provider("twilio-main"),
         route: route(),
         dedupes: false,
-        segments: 1,
+        charge: Charge { segments: 1, micros: 7_900 },
         template_hash: "hash".to_owned(),
         locale: "en".to_owned(),
         pointer: false,
@@ -225,6 +225,7 @@ pub(super) fn settlement(
         failure,
         code: None,
         recipient: Recipient::Patient,
+        charge: Charge { segments: 1, micros: 7_900 },
         then,
         patience: None,
         at,

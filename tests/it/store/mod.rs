@@ -66,6 +66,7 @@ contract! {
         a_missing_schema_is_named
         a_status_moves_as_the_domain_says
         what_is_sent_touches_no_index_of_its_message
+        what_was_taken_while_leases_moved_is_nobodys_for_ever
     }
     intake {
         an_accepted_job_is_on_record
@@ -122,6 +123,7 @@ contract! {
     }
     digest {
         riders_begin_with_their_carrier_or_nothing_does
+        an_erased_rider_does_not_show_why_its_carrier_went
         what_becomes_of_the_carrier_becomes_of_its_riders
         a_rider_whose_carrier_is_lost_comes_before_a_person
         company_is_whoever_waits_for_the_same_reader
@@ -186,6 +188,8 @@ contract! {
     }
     settle {
         sent_is_on_record_and_told
+        each_status_that_is_wanted_is_told
+        what_is_sent_is_told_with_what_it_is_reckoned_at
         a_retry_waits_for_its_time
         an_unknown_outcome_waits_for_news
         an_unknown_outcome_may_be_tried_again

@@ -87,7 +87,7 @@ pub(super) async fn what_has_come_is_awaited_no_more(ledger: Ledger) {
     );
     ledger.execute(&sql).await.unwrap();
     ledger.pass(seconds(73 * 3_600)).await;
-    assert_eq!(ledger.end_receipt_waits(10).await.unwrap(), 1);
+    assert_eq!(ledger.end_receipt_waits(10).await.unwrap(), 2);
     assert_eq!(ledger.end_receipt_waits(10).await.unwrap(), 0);
     assert_eq!(awaited().await, 0);
     assert_eq!(ledger.standing(lost.facts.id).await.0, MessageStatus::Sending);

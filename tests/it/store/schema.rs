@@ -1,10 +1,11 @@
 //! The schema is made once, by whoever comes first, and guards the statuses by itself.
 
-use outreachd::domain::status::MessageStatus;
+use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::store::StoreError;
+use outreachd::store::rows::Then;
 
 use super::ledger::Ledger;
-use super::make::job;
+use super::make::{job, seconds};
 
 pub(super) async fn migrating_twice_changes_nothing(ledger: Ledger) {
     let id = ledger.accept(job("a")).await;
@@ -36,6 +37,30 @@ pub(super) async fn a_missing_schema_is_named(ledger: Ledger) {
     ledger.empty().await;
     let error = ledger.ping().await.unwrap_err();
     assert!(matches!(&error, StoreError::Schema(text) if text.contains("outreachd migrate")), "{error}");
+}
+
+/// Workers of before went on while 0040 was read in: what they took has no lease of its own, what they await no row.
+pub(super) async fn what_was_taken_while_leases_moved_is_nobodys_for_ever(ledger: Ledger) {
+    if ledger.indexed_columns("messages").await.is_none() {
+        return;
+    }
+    let (hand, attempt) = ledger.begun(job("sent")).await;
+    ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Awaits).await;
+    let taken = ledger.lease(job("taken")).await;
+    for sql in [
+        "DELETE FROM leases",
+        "DELETE FROM awaited",
+        "ALTER TABLE attempts DROP COLUMN cost",
+        "DELETE FROM _sqlx_migrations WHERE version = 41",
+    ] {
+        ledger.execute(sql).await.unwrap();
+    }
+    ledger.migrate().await.unwrap();
+    assert_eq!(ledger.take_over(10).await.unwrap().released, 1);
+    let again = ledger.claim_new(10).await;
+    assert_eq!(again.iter().map(|m| m.facts.id).collect::<Vec<_>>(), [taken.facts.id]);
+    ledger.pass(seconds(73 * 3_600)).await;
+    assert_eq!(ledger.end_receipt_waits(10).await.unwrap(), 1);
 }
 
 /// PostgreSQL writes a row anew with all its entries where a column changes that an index speaks of.

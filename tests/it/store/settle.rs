@@ -1,12 +1,14 @@
 //! Results land, whenever they come, and never twice.
 
-use outreachd::domain::ids::AttemptId;
+use outreachd::domain::ids::{AttemptId, SendKey};
+use outreachd::domain::receipt::{Receipt, Said};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Priority, Reason};
-use outreachd::store::rows::{Begin, Failure, Settlement, Then};
+use outreachd::store::rows::{Admission, Begin, Failure, Settlement, Then};
+use serde_json::{Value, json};
 
-use super::ledger::{InHand, Ledger};
-use super::make::{job, release, seconds};
+use super::ledger::{InHand, Ledger, batch, worker};
+use super::make::{job, provider, release, seconds};
 
 pub(super) async fn sent_is_on_record_and_told(ledger: Ledger) {
     let (hand, attempt) = ledger.begun(job("a")).await;
@@ -27,6 +29,56 @@ pub(super) async fn sent_is_on_record_and_told(ledger: Ledger) {
     assert_eq!(ledger.told(hand.facts.id).await, ["message.sent.ehr"]);
     ledger.pass(seconds(3600)).await;
     assert!(claimed(&ledger).await.is_none(), "nothing more to do");
+}
+
+/// Every step on the way is told to whoever wants to hear of it, once and in order.
+pub(super) async fn each_status_that_is_wanted_is_told(ledger: Ledger) {
+    use MessageStatus::{Accepted, Scheduled, Sending};
+    let store = ledger.telling(&[Accepted, Scheduled, Sending]);
+    let (soon, later) = (job("a"), Admission { due_at: Some(ledger.now().await + seconds(60)), ..job("b") });
+    let (now, then) = (soon.facts.id, later.facts.id);
+    store.admit(&batch(vec![soon, later], 0)).await.unwrap();
+    assert_eq!(ledger.told(now).await, ["message.accepted.ehr"]);
+    assert_eq!(ledger.told(then).await, ["message.scheduled.ehr"]);
+
+    let hand: InHand = ledger.claim_new(10).await.pop().expect("due").into();
+    let row = ledger.plan(&hand).await;
+    let attempt = row.attempt;
+    assert_eq!(store.begin(worker(), &[row]).await.unwrap().attempts, [attempt]);
+    let again = ledger.now().await;
+    let failed = ledger.settlement(&hand, attempt, AttemptStatus::Failed, Then::Retry(again)).await;
+    store.settle(&[failed]).await.unwrap();
+    let hand = claimed(&ledger).await.expect("due again");
+    let row = ledger.plan(&hand).await;
+    let attempt = row.attempt;
+    assert_eq!(store.begin(worker(), &[row]).await.unwrap().attempts, [attempt]);
+    let sent = ledger.settlement(&hand, attempt, AttemptStatus::Sent, Then::Sent).await;
+    store.settle(&[sent]).await.unwrap();
+    assert_eq!(
+        ledger.told(now).await,
+        ["message.accepted.ehr", "message.sending.ehr", "message.sent.ehr"],
+        "another try is no other status"
+    );
+}
+
+/// What a try is reckoned at is told with what became of it, by whoever it is told.
+pub(super) async fn what_is_sent_is_told_with_what_it_is_reckoned_at(ledger: Ledger) {
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Awaits).await;
+    let receipt = Receipt {
+        provider: provider("twilio-main"),
+        key: SendKey { message: hand.facts.id, step: 0 },
+        reference: Some("SM1".to_owned()),
+        said: Said::Delivered,
+        code: None,
+        named: Vec::new(),
+    };
+    ledger.receive(&[receipt]).await.unwrap();
+    let events = ledger.outbox(worker(), &[], 100).await.unwrap();
+    let told: Vec<Value> = events.iter().map(|event| serde_json::from_str(&event.body).unwrap()).collect();
+    let shown: Vec<Value> =
+        told.iter().map(|body| json!([body["type"], body["segments"], body["cost"]])).collect();
+    assert_eq!(shown, [json!(["message.sent", 1, 0.0079]), json!(["message.delivered", 1, 0.0079])]);
 }
 
 pub(super) async fn a_retry_waits_for_its_time(ledger: Ledger) {
