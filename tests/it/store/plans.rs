@@ -123,7 +123,8 @@ pub(super) async fn the_next_step_is_due_after_its_wait_and_the_end_is_told_once
     );
     assert_eq!(ledger.said(id).await, ["sent", "sent", "sent, final"]);
     ledger.pass(seconds(100 * HOUR)).await;
-    assert_eq!((ledger.end_receipt_waits(10).await.unwrap(), ledger.due().await.is_some()), (0, false));
+    assert_eq!((ledger.end_receipt_waits(10).await.unwrap(), ledger.due().await.is_some()), (1, false));
+    assert_eq!(ledger.said(id).await.len(), 3, "it is awaited no more, and that is all");
 
     // While a receipt is awaited, that makes it final; what was heard since is decided upon again.
     let hand = ledger.under_way("b", Until::Answered).await;
