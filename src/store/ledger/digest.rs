@@ -145,7 +145,7 @@ impl<E: Engine> Ledger<E> {
         Ok(company)
     }
 
-    /// As `begin`, for a batch in which some carry others: whoever cannot take all of theirs along does not begin.
+    /// As `begin`, for a batch in which some may carry others: whoever cannot take all of theirs along does not begin.
     /// Answers the same.
     pub(super) async fn begin_with_riders(
         &self,
