@@ -141,6 +141,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_final_and_what_has_come_is_known_by_its_status() {
+        use MessageStatus::{Cancelled, Delivered, Expired, Failed, Read, Suppressed};
+        let over: Vec<MessageStatus> = MessageStatus::ALL.iter().copied().filter(|s| s.is_final()).collect();
+        assert_eq!(over, [Failed, Delivered, Read, Suppressed, Expired, Cancelled]);
+        let come: Vec<AttemptStatus> = AttemptStatus::ALL.iter().copied().filter(|s| s.has_come()).collect();
+        assert_eq!(come, [AttemptStatus::Sent, AttemptStatus::Delivered, AttemptStatus::Read]);
+    }
+
+    #[test]
     fn a_message_under_way_cannot_be_taken_back() {
         assert!(MessageStatus::Sending.may_become(MessageStatus::Cancelled, false));
         assert!(!MessageStatus::Sending.may_become(MessageStatus::Cancelled, true));

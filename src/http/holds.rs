@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -20,6 +21,8 @@ use crate::store::rows::{Hold, HoldRow, HoldScope, HoldState, HoldThen, OnReleas
 
 /// Characters of a hold's reason.
 const REASON: usize = 200;
+/// A hold that is placed for some minutes lasts so many at most: a year.
+const LONGEST: u32 = 366 * 24 * 60;
 
 /// `GET /v1/holds`.
 pub(super) async fn list(call: Call) -> Answer {
@@ -63,7 +66,7 @@ pub(super) async fn place(mut call: Call) -> Answer {
         .form(|fields| {
             let (scope, value) = target(fields)?;
             let reason = fields.read("reason", |slot| slot.text(REASON)).unwrap_or_default();
-            let until = fields.read("until", instant);
+            let until = end(fields, now);
             let on_release = fields.read("on_release", |slot| slot.word(OnRelease::ALL, OnRelease::as_str));
             let on_release = on_release.unwrap_or(OnRelease::Send);
             let id = HoldId::generate();
@@ -91,6 +94,16 @@ pub(super) async fn place(mut call: Call) -> Answer {
     let placed = HoldRow { hold: hold.clone(), state: HoldState::InForce, held: 0, asked_by: Vec::new() };
     to_the_end(async move { store.place_hold(&hold).await }).await??;
     answer(StatusCode::CREATED, &placed)
+}
+
+/// When a hold ends by itself: at an instant, or so many minutes from now by the ledger's clock, whatever the caller's says.
+fn end(fields: &mut Fields<'_>, now: Timestamp) -> Option<Timestamp> {
+    let until = fields.read("until", instant);
+    let minutes = fields.read("minutes", |slot| slot.whole(1, LONGEST));
+    if until.is_some() && minutes.is_some() {
+        fields.refuse("minutes", Fault::malformed("two ends are given", "leave out until or minutes"));
+    }
+    until.or_else(|| now.checked_add(SignedDuration::from_mins(i64::from(minutes?))).ok())
 }
 
 /// What the end of a hold may say, for its description.

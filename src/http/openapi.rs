@@ -525,7 +525,7 @@ fn operations() -> Vec<(&'static str, Value)> {
     ]);
     let cursor = json!({"type": ["string", "null"]});
     vec![
-        ("NewHold", strict(&hold)),
+        ("NewHold", strict(&[&hold[..], &[("minutes?", whole())]].concat())),
         ("Hold", object(&placed)),
         ("Holds", object(&[("holds", list(reference("Hold"))), ("known?", json!({"type": "object"}))])),
         ("Dead", object(&[("dead", list(dead)), ("next", cursor)])),

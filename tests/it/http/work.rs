@@ -149,8 +149,12 @@ async fn a_hold_ends_by_its_time_as_it_says() {
     let late = jiff::Timestamp::now().duration_since(until.parse().unwrap());
     assert!(late < jiff::SignedDuration::from_secs(5), "{late:?}");
 
-    let ask = json!({"scope": "all", "on_release": "review", "reason": "drill"});
+    let mut ask = json!({"scope": "all", "minutes": 90, "on_release": "review", "reason": "drill"});
     let hold = api.post("/v1/holds", &ask).await.expect(201);
+    let instant = |name: &str| hold[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert_eq!(instant("until"), instant("placed_at") + jiff::SignedDuration::from_mins(90));
+    ask["until"] = json!("2100-01-01T00:00:00Z");
+    assert_eq!(api.post("/v1/holds", &ask).await.problem(422)["errors"][0]["field"], "minutes");
     let path = format!("/v1/holds/{}", hold["id"].as_str().unwrap());
     let id = api.enqueue(&job("j2", "P1")).await;
     api.until(&id, "held").await;

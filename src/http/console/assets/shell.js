@@ -117,7 +117,7 @@ export class Shell {
         if (form.scope === "campaign") return post(`campaigns/${encodeURIComponent(form.value)}/pause`, {});
         const body = { scope: scope ?? form.scope, reason: form.reason, on_release: form.on_release };
         if (body.scope !== "all") body.value = value ?? form.value;
-        if (form.hours) body.until = new Date(Date.now() + form.hours * 3600000).toISOString();
+        if (form.hours) body.minutes = form.hours * 60;
         return post("holds", body);
       },
     });
