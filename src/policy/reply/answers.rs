@@ -191,6 +191,25 @@ mod tests {
     }
 
     #[test]
+    fn courtesies_are_no_part_of_an_answer_but_may_be_one() {
+        for (said, word, expected) in [
+            ("book it", "book it", true),
+            ("please book it", "book it", true),
+            ("book it please", "book it", true),
+            ("please book it please", "book it", true),
+            ("book it book it", "book it", true),
+            ("book it later", "book it", false),
+            ("later book it", "book it", false),
+            ("please", "please", true),
+            ("please", "book it", false),
+            ("si", "yes", true),
+            ("no", "yes", false),
+        ] {
+            assert_eq!(says(said, word), expected, "{said:?} for {word:?}");
+        }
+    }
+
+    #[test]
     fn a_word_that_means_something_else_is_no_answer() {
         for taken in ["STOP", "cancel", "Alto", "HELP", "call", "español", "START", "wrong number", "!", ""]
         {
