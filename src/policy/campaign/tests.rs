@@ -226,3 +226,12 @@ fn the_sum_of_an_audience_knows_no_order() {
         assert_ne!(one, other);
     }
 }
+
+#[test]
+fn another_person_agrees_to_many_and_to_what_lifts_the_caps() {
+    for (size, lifts_cap, expected) in
+        [(500, false, false), (501, false, true), (1, true, true), (501, true, true)]
+    {
+        assert_eq!(needs_approval(size, 500, lifts_cap), expected, "{size} {lifts_cap}");
+    }
+}

@@ -105,6 +105,10 @@ mod tests {
             ("Liked \u{201c}Reply STOP to", Some("")),
             ("Liked \u{201c}a \u{201c}b\u{201d} stop", Some(" stop")),
             (
+                "Liked \u{201c}Reply 1\u{201d} stop, I said \u{201c}no\u{201d}",
+                Some(" stop, I said \u{201c}no\u{201d}"),
+            ),
+            (
                 "  \u{200b}\u{1f44d}\u{200b} to \u{201c}\u{200b}Reply STOP\u{200b}\u{201d}\u{200b}",
                 Some("\u{200b}"),
             ),

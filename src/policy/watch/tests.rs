@@ -195,6 +195,11 @@ fn what_nobody_acknowledges_is_told_again_and_a_snooze_keeps_it_quiet() {
     desk.alerts[0].snoozed_until = Some(snooze);
     assert!(desk.after(179, &bad, BOTH).is_empty());
     assert_eq!(desk.after(1, &bad, BOTH).len(), 2, "the snooze is over");
+    // One that is shorter than the pause between two tellings ends with one, and with no more.
+    desk.alerts[0].snoozed_until = Some(desk.now + SignedDuration::from_mins(30));
+    assert!(desk.after(29, &bad, BOTH).is_empty());
+    assert_eq!(desk.after(1, &bad, BOTH).len(), 2);
+    assert!(desk.after(1, &bad, BOTH).is_empty());
     desk.acknowledge("dead_jobs");
     assert!(desk.after(600, &bad, BOTH).is_empty());
     assert_eq!(desk.after(1, &well(), BOTH), ["cleared dead_jobs webhook", "cleared dead_jobs email 1"]);
@@ -212,6 +217,9 @@ fn a_way_that_fails_is_owed_and_the_other_is_not_told_twice() {
     assert_eq!(desk.after(1, &bad, BOTH), ["raised dead_jobs webhook"]);
     // Its end is not heard before it is back: for them it has never been over.
     assert!(desk.after(1, &well(), &[]).is_empty() && desk.after(1, &bad, BOTH).is_empty());
+    // One of them has heard that it was over: it begins anew for both.
+    assert_eq!(desk.after(1, &well(), &[MAIL]), ["cleared dead_jobs email 1"]);
+    assert_eq!(desk.after(1, &bad, BOTH), ["raised dead_jobs webhook", "raised dead_jobs email 1"]);
     let mut mute = Desk::new();
     mute.rules.ways = Vec::new();
     assert!(mute.after(0, &bad, BOTH).is_empty() && mute.alerts.len() == 1, "noted all the same");
