@@ -1,7 +1,7 @@
 use jiff::civil::date;
 
 use super::*;
-use crate::domain::ids::PatientId;
+use crate::domain::ids::{PatientId, SiteId};
 use crate::domain::phi::Phi;
 
 fn at(text: &str) -> Timestamp {
@@ -195,6 +195,12 @@ fn waves_and_queries_ask_for_age_tag_and_postcode() {
     assert!(!query(&|q| q.languages = vec!["zh".to_owned()]));
     assert!(query(&|q| q.postcodes = vec!["9".to_owned(), "6060".to_owned()]));
     assert!(!query(&|q| q.tags = vec!["risk-2".to_owned()]));
+    let site = SiteId::parse("north");
+    assert!(!query(&|q| q.site.clone_from(&site)), "theirs is not known");
+    let theirs = Patient { site: site.clone(), ..patient.clone() };
+    let asked = |name: &str| AudienceQuery { site: SiteId::parse(name), ..AudienceQuery::default() };
+    assert!(is_meant(&asked("north"), &theirs, today) && !is_meant(&asked("south"), &theirs, today));
+    assert!(!is_meant(&AudienceQuery::default(), &Patient { active: false, ..theirs }, today));
     patient.deceased = true;
     assert!(!is_meant(&AudienceQuery::default(), &patient, today));
 }
