@@ -194,6 +194,7 @@ fn waves_and_queries_ask_for_age_tag_and_postcode() {
     assert!(query(&|q| q.languages = vec!["es".to_owned()]));
     assert!(!query(&|q| q.languages = vec!["zh".to_owned()]));
     assert!(query(&|q| q.postcodes = vec!["9".to_owned(), "6060".to_owned()]));
+    assert!(!query(&|q| q.postcodes = vec!["9".to_owned()]));
     assert!(!query(&|q| q.tags = vec!["risk-2".to_owned()]));
     let site = SiteId::parse("north");
     assert!(!query(&|q| q.site.clone_from(&site)), "theirs is not known");
