@@ -14,7 +14,7 @@ use crate::store::rows::{Decided, Spend};
 /// Takes each message's cost from its budgets; those that would cross one are held until the next day.
 pub(super) async fn afford(corridor: &Corridor, mut ready: Vec<Ready>) -> Vec<Ready> {
     for one in &mut ready {
-        one.spend = spend(corridor, &one.planned, one.rendered.segments);
+        one.spend = spend(corridor, one);
     }
     let spends: Vec<Spend> = ready.iter().filter_map(|one| one.spend.clone()).collect();
     if spends.is_empty() {
@@ -45,9 +45,9 @@ pub(super) async fn afford(corridor: &Corridor, mut ready: Vec<Ready>) -> Vec<Re
 }
 
 /// What the message costs, and the budgets that pay. Nothing where no budget is set, or it costs nothing.
-fn spend(corridor: &Corridor, planned: &Planned, segments: u32) -> Option<Spend> {
-    let (facts, limits) = (&planned.hand.facts, &corridor.config.limits);
-    if facts.test || matches!(planned.route.channel, Channel::Email | Channel::Portal) {
+fn spend(corridor: &Corridor, one: &Ready) -> Option<Spend> {
+    let (facts, limits) = (&one.planned.hand.facts, &corridor.config.limits);
+    if facts.test || one.charge.micros == 0 {
         return None;
     }
     let whole = |micros: u64| i64::try_from(micros).unwrap_or(i64::MAX);
@@ -69,11 +69,7 @@ fn spend(corridor: &Corridor, planned: &Planned, segments: u32) -> Option<Spend>
     if let (Some(site), Some(limit)) = (&facts.site, of_site.or(all.per_site)) {
         budgets.push((format!("budget/{day}/site/{site}"), whole(limit.micros)));
     }
-    if budgets.is_empty() {
-        return None;
-    }
-    let amount = whole(cost(limits, planned.route.channel, planned.route.address.expose(), segments));
-    (amount != 0).then_some(Spend { budgets, amount })
+    (!budgets.is_empty()).then(|| Spend { budgets, amount: whole(one.charge.micros) })
 }
 
 /// What a message is reckoned at, in millionths of the currency: its segments, or the minute that a call begins with.

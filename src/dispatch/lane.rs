@@ -16,6 +16,7 @@ use super::send::{self, Written};
 use super::wall::Wall;
 use super::{Corridor, Planned, budget, company, render};
 use crate::config::Config;
+use crate::config::limits::LimitsSection;
 use crate::config::provider::{BreakerSettings, Limit, Period};
 use crate::domain::ids::AttemptId;
 use crate::domain::outbound::Content;
@@ -83,6 +84,8 @@ pub(super) struct Ready {
     pub(super) rendered: Rendered,
     /// The templates that it was rendered with.
     hash: Arc<str>,
+    /// What it is reckoned at.
+    pub(super) charge: Charge,
     /// What was taken from budgets for it.
     pub(super) spend: Option<Spend>,
 }
@@ -456,7 +459,8 @@ async fn chunk(corridor: &Arc<Corridor>, lane: &Lane, whom: Whom, places: usize)
         }
         match company::rendered(corridor, &catalogue, &mut planned, &digits).await {
             Ok(rendered) => {
-                let one = Ready { planned, rendered, hash: hash.clone(), spend: None };
+                let charge = charge(&corridor.config.limits, &planned, &rendered);
+                let one = Ready { planned, rendered, hash: hash.clone(), charge, spend: None };
                 weight += one.weight();
                 ready.push(one);
             }
@@ -569,7 +573,7 @@ async fn begin(
     if going.is_empty() {
         return;
     }
-    let rows: Vec<Begin> = going.iter().map(|(one, _)| row(corridor, lane, one)).collect();
+    let rows: Vec<Begin> = going.iter().map(|(one, _)| row(lane, one)).collect();
     let written = again_if_contended(AT_ONCE, || async {
         let asked = Instant::now();
         corridor.store.begin(corridor.worker, &rows).await.map(|begun| (asked, begun))
@@ -609,7 +613,6 @@ async fn begin(
             charge: begin.charge,
             content: render::addressed(rendered.content, &planned),
             locale: rendered.locale,
-            segments: rendered.segments,
             spend,
             // It was allowed until then.
             latest: latest.min(corridor.clock.instant(planned.valid_until)),
@@ -653,11 +656,17 @@ async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
     budget::give_back(&corridor, ready.into_iter().filter_map(|one| one.spend)).await;
 }
 
-fn row(corridor: &Corridor, lane: &Lane, ready: &Ready) -> Begin {
+fn charge(limits: &LimitsSection, planned: &Planned, rendered: &Rendered) -> Charge {
+    let route = &planned.route;
+    Charge {
+        segments: u16::try_from(rendered.segments).unwrap_or(u16::MAX),
+        micros: budget::cost(limits, route.channel, route.address.expose(), rendered.segments),
+    }
+}
+
+fn row(lane: &Lane, ready: &Ready) -> Begin {
     let Ready { planned, rendered, hash, .. } = ready;
     let work = &planned.hand.work;
-    let (limits, route) = (&corridor.config.limits, &planned.route);
-    let cost = budget::cost(limits, route.channel, route.address.expose(), rendered.segments);
     Begin {
         facts: planned.hand.facts.clone(),
         token: work.token,
@@ -667,10 +676,7 @@ fn row(corridor: &Corridor, lane: &Lane, ready: &Ready) -> Begin {
         provider: lane.provider.name().clone(),
         route: planned.route.clone(),
         dedupes: lane.provider.dedupes(),
-        charge: Charge {
-            segments: u16::try_from(rendered.segments).unwrap_or(u16::MAX),
-            micros: u32::try_from(cost).unwrap_or(u32::MAX),
-        },
+        charge: ready.charge,
         template_hash: hash.to_string(),
         locale: rendered.locale.clone(),
         pointer: planned.pointer,

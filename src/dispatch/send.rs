@@ -26,7 +26,6 @@ pub(super) struct Written {
     pub(super) charge: Charge,
     pub(super) content: Content,
     pub(super) locale: String,
-    pub(super) segments: u32,
     /// What was taken from budgets for it.
     pub(super) spend: Option<Spend>,
     pub(super) sender: Option<Sender>,
@@ -95,7 +94,7 @@ async fn send(
     let provider = lane.provider.as_ref();
     let place = berth.place(written.latest).await;
     let slot = match place {
-        Some(_) => lane.leave(permit, written.segments, written.latest).await,
+        Some(_) => lane.leave(permit, written.charge.segments.into(), written.latest).await,
         None => None,
     };
     let started = Instant::now();

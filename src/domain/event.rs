@@ -244,12 +244,13 @@ impl From<CampaignState> for Word {
 /// Money in millionths of the organisation's currency; in JSON a number of whole units, such as `0.0079`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cost {
-    pub micros: u32,
+    pub micros: u64,
 }
 
 impl Serialize for Cost {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(f64::from(self.micros) / 1e6)
+        // Exact up to nine thousand millions of the currency.
+        serializer.serialize_f64(self.micros as f64 / 1e6)
     }
 }
 

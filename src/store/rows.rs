@@ -471,7 +471,15 @@ pub struct Charge {
     /// Of a text; 0 of all else.
     pub segments: u16,
     /// Millionths of the organisation's currency; 0 where `[limits]` names no cost.
-    pub micros: u32,
+    pub micros: u64,
+}
+
+impl Charge {
+    /// What a try that came to this is reckoned at: what did not go out costs nothing.
+    #[must_use]
+    pub fn of(self, status: AttemptStatus) -> Self {
+        if status == AttemptStatus::Failed { Self::default() } else { self }
+    }
 }
 
 /// A message that another one is about to carry. It is in the same hand.

@@ -85,14 +85,13 @@ pub(super) fn compose(identity: &Identity, message: &OutboundMessage) -> Result<
         }
     }
     let about = answered.map_or(key, |answered| answered.about);
-    let answers = incoming.and_then(|incoming| incoming.marked(incoming.reply.as_ref(), about));
-    let answers = answers.map(|address| Mailbox::new(identity.from.name.clone(), address));
+    let answer_to = incoming.and_then(|incoming| incoming.marked(incoming.reply.as_ref(), about));
+    let answers = answer_to.clone().map(|address| Mailbox::new(identity.from.name.clone(), address));
     if let Some(reply_to) = answers.or_else(|| identity.reply_to.clone()) {
         builder = builder.reply_to(reply_to);
     }
     if let Some(url) = unsubscribe_url {
-        let by_mail = incoming.and_then(|incoming| incoming.marked(incoming.reply.as_ref(), key));
-        let ways = [Some(unsubscribe(url)?), by_mail.as_ref().and_then(unsubscribe_by_mail)];
+        let ways = [Some(unsubscribe(url)?), answer_to.as_ref().and_then(unsubscribe_by_mail)];
         let ways: Vec<String> = ways.into_iter().flatten().map(|way| format!("<{way}>")).collect();
         builder = builder
             .raw_header(header("List-Unsubscribe", &ways.join(", ")))

@@ -16,7 +16,9 @@ use crate::store::engine::{
     Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
     try_bytes,
 };
-use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, AdmitReport, LeasedAdmission, Reject, Work};
+use crate::store::rows::{
+    Admission, AdmitBatch, AdmitOutcome, AdmitReport, LeasedAdmission, MessageFacts, Reject, Work,
+};
 use crate::store::sealed::Sealed;
 
 /// For so long the broker may bring a parked body again without its being parked again.
@@ -121,13 +123,15 @@ impl<E: Engine> Ledger<E> {
         let mut report =
             AdmitReport { outcomes: Vec::with_capacity(batch.admissions.len()), leased: Vec::new(), now };
         let mut events = Vec::new();
+        let mut tell = |facts: &MessageFacts, to: &Move<'_>| {
+            let event = self.emitter.message(facts, to);
+            events.extend(event.map(|event| Numbered { message: Some(facts.id), seq: 1, event }));
+        };
         for (place, admission) in batch.admissions.iter().enumerate() {
             let facts = &admission.facts;
             let outcome = match written.remove(&facts.id.0) {
                 Some(Written { taken_back: Some(reason), .. }) => {
-                    let to = Move::bare(MessageStatus::Cancelled, Some(reason), now);
-                    let event = self.emitter.message(facts, &to);
-                    events.extend(event.map(|event| Numbered { message: Some(facts.id), seq: 1, event }));
+                    tell(facts, &Move::bare(MessageStatus::Cancelled, Some(reason), now));
                     AdmitOutcome::TakenBack(facts.id, reason)
                 }
                 Some(Written { token, status, accepted_at, .. }) => {
@@ -145,8 +149,7 @@ impl<E: Engine> Ledger<E> {
                     let leased =
                         token.map(|token| LeasedAdmission { place, is_change: false, work: work(token) });
                     report.leased.extend(leased);
-                    let event = self.emitter.message(facts, &Move::bare(status, None, accepted_at));
-                    events.extend(event.map(|event| Numbered { message: Some(facts.id), seq: 1, event }));
+                    tell(facts, &Move::bare(status, None, accepted_at));
                     AdmitOutcome::Accepted(facts.id)
                 }
                 None if beyond.contains(&place) => {

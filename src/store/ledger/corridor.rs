@@ -23,7 +23,7 @@ use crate::store::engine::{
     try_bytes,
 };
 use crate::store::rows::{
-    Begin, Begun, Charge, Count, Counted, Decided, Failure, MessageFacts, PatientState, Settlement, Then,
+    Begin, Begun, Count, Counted, Decided, Failure, MessageFacts, PatientState, Settlement, Then,
 };
 use crate::store::sealed::Sealed;
 
@@ -135,18 +135,17 @@ impl<E: Engine> Ledger<E> {
 
     /// The events of messages whose first attempt has begun, for whoever wants to hear of it.
     async fn tell_of_sending(&self, tx: &mut E::Tx, batch: &[&Begin], rows: &[E::Row]) -> Result<()> {
-        let mut begun = HashMap::with_capacity(rows.len());
-        for row in rows {
-            begun.insert(AttemptId(row.id(0)?), row.time(1)?);
-        }
-        let first = |b: &&&Begin| b.step == 0 && b.number == 1;
+        let Some(row) = rows.first() else { return Ok(()) };
+        let at = row.time(1)?;
+        let begun = rows.iter().map(|row| Ok(AttemptId(row.id(0)?))).collect::<Result<HashSet<_>>>()?;
+        let first = |b: &&&Begin| b.step == 0 && b.number == 1 && begun.contains(&b.attempt);
         let event = |b: &&Begin| {
             let to = Move {
                 channel: Some(b.route.channel),
                 provider: Some(&b.provider),
                 attempt: Some(b.number),
                 recipient: b.recipient,
-                ..Move::bare(MessageStatus::Sending, None, *begun.get(&b.attempt)?)
+                ..Move::bare(MessageStatus::Sending, None, at)
             };
             Some((b.facts.id, self.emitter.message(&b.facts, &to)?))
         };
@@ -195,7 +194,7 @@ impl<E: Engine> Ledger<E> {
             bytes("address_index", batch, |b| self.sealer.index(&b.route.address)),
             flags("dedupes", batch, |b| b.dedupes),
             ints("segments", batch, |b| i64::from(b.charge.segments)),
-            ints("cost", batch, |b| i64::from(b.charge.micros)),
+            ints("cost", batch, |b| i64::try_from(b.charge.micros).unwrap_or(i64::MAX)),
             texts("template_hash", batch, |b| &b.template_hash),
             texts("locale", batch, |b| &b.locale),
             flags("pointer", batch, |b| b.pointer),
@@ -305,7 +304,7 @@ impl<E: Engine> Ledger<E> {
                 provider: Some(&s.provider),
                 attempt: Some(s.number),
                 recipient: s.recipient,
-                charge: if s.status == AttemptStatus::Failed { Charge::default() } else { s.charge },
+                charge: s.charge.of(s.status),
                 awaits: f.receipt_by.is_some() || f.next_step,
                 at: s.at,
             };

@@ -551,7 +551,7 @@ impl Waiting {
             provider: Some(&self.provider),
             attempt: Some(self.tries),
             recipient: self.recipient,
-            charge: self.charge,
+            charge: self.charge.of(self.attempt),
             awaits: false,
             at,
         }

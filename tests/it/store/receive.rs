@@ -18,7 +18,7 @@ const UNREACHABLE: Said = Said::Undelivered(Failure::Unreachable);
 const BLOCKED: Said = Said::Undelivered(Failure::Blocked);
 const GONE: Said = Said::Undelivered(Failure::BadAddress);
 
-fn about(message: MessageId, step: u16, reference: &str, said: Said) -> Receipt {
+pub(super) fn about(message: MessageId, step: u16, reference: &str, said: Said) -> Receipt {
     Receipt {
         provider: provider("twilio-main"),
         key: SendKey { message, step },

@@ -1,14 +1,15 @@
 //! Results land, whenever they come, and never twice.
 
-use outreachd::domain::ids::{AttemptId, SendKey};
-use outreachd::domain::receipt::{Receipt, Said};
+use outreachd::domain::ids::AttemptId;
+use outreachd::domain::receipt::Said;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Priority, Reason};
 use outreachd::store::rows::{Admission, Begin, Failure, Settlement, Then};
 use serde_json::{Value, json};
 
 use super::ledger::{InHand, Ledger, batch, worker};
-use super::make::{job, provider, release, seconds};
+use super::make::{job, release, seconds};
+use super::receive::about;
 
 pub(super) async fn sent_is_on_record_and_told(ledger: Ledger) {
     let (hand, attempt) = ledger.begun(job("a")).await;
@@ -65,15 +66,7 @@ pub(super) async fn each_status_that_is_wanted_is_told(ledger: Ledger) {
 pub(super) async fn what_is_sent_is_told_with_what_it_is_reckoned_at(ledger: Ledger) {
     let (hand, attempt) = ledger.begun(job("a")).await;
     ledger.settle_one(&hand, attempt, AttemptStatus::Sent, Then::Awaits).await;
-    let receipt = Receipt {
-        provider: provider("twilio-main"),
-        key: SendKey { message: hand.facts.id, step: 0 },
-        reference: Some("SM1".to_owned()),
-        said: Said::Delivered,
-        code: None,
-        named: Vec::new(),
-    };
-    ledger.receive(&[receipt]).await.unwrap();
+    ledger.receive(&[about(hand.facts.id, 0, "SM1", Said::Delivered)]).await.unwrap();
     let events = ledger.outbox(worker(), &[], 100).await.unwrap();
     let told: Vec<Value> = events.iter().map(|event| serde_json::from_str(&event.body).unwrap()).collect();
     let shown: Vec<Value> =
