@@ -80,13 +80,13 @@ pub enum AppError {
 }
 
 /// Seals as the configuration says; without a key nothing is sealed.
-fn sealer(config: &Config) -> Result<Sealer, StoreError> {
+fn sealer(config: &Config) -> Sealer {
     let security = &config.security;
     match &security.key {
         None => Sealer::new(NO_KEY),
         Some(key) => {
             let own = security.seal_keys.iter().map(Key::expose);
-            Ok(Sealer::new(key.expose())?.with_keys(own, security.encryption))
+            Sealer::new(key.expose()).with_keys(own, security.encryption)
         }
     }
 }
@@ -99,20 +99,17 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
     let (store, url) = (&config.store, config.store.url.expose());
     Ok(match store.kind {
         StoreKind::Postgres => {
-            Arc::new(ledger(config, PostgresEngine::open(url, store.pool_size, store.acquire_timeout)?)?)
+            Arc::new(ledger(config, PostgresEngine::open(url, store.pool_size, store.acquire_timeout)?))
         }
         // The machine's own clock: a single file is used by the processes of one machine.
-        StoreKind::Sqlite => Arc::new(ledger(config, SqliteEngine::open(url, Arc::new(wall_clock))?)?),
+        StoreKind::Sqlite => Arc::new(ledger(config, SqliteEngine::open(url, Arc::new(wall_clock))?)),
     })
 }
 
 /// The ledger over a database, under the keys, times and rules of the configuration.
-///
-/// # Errors
-/// A key cannot be used.
-pub fn ledger<E: Engine>(config: &Config, engine: E) -> Result<Ledger<E>, StoreError> {
+pub fn ledger<E: Engine>(config: &Config, engine: E) -> Ledger<E> {
     let emitter = Emitter { statuses: config.events.statuses.clone() };
-    Ok(Ledger::over(engine, sealer(config)?, emitter, timings(config)).with_rules(ledger_rules(config)))
+    Ledger::over(engine, sealer(config), emitter, timings(config)).with_rules(ledger_rules(config))
 }
 
 /// Loads the templates; all of them or none.

@@ -4,8 +4,7 @@
 //! stand empty for as long as that takes. So a message takes a berth first, is written down, and takes its place then. There
 //! are more berths than places by as many as have left the wire a moment ago: so many places come free in the next moment.
 //! One that left by itself does not count, for nothing says when the next one will. A provider that stalls frees none, and
-//! soon nothing is begun beyond its places. Where a rate is limited it is the limit that counts, and nothing is begun beyond
-//! them either: a slot that has come does not wait for a place.
+//! soon nothing is begun beyond its places.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -250,8 +250,7 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
         for sender in each {
             let name = carrier.provider.name().as_str();
             let gate = Gate::new(name, sender.as_deref(), &carrier.limits, config.worker.first_byte);
-            // A slot does not wait until there is a place for it.
-            let ahead = if gate.is_open() { config.worker.first_byte / AHEAD } else { Duration::ZERO };
+            let ahead = config.worker.first_byte / AHEAD;
             lanes.push(Arc::new(Lane {
                 provider: carrier.provider.clone(),
                 channel,

@@ -257,7 +257,7 @@ mod tests {
     use crate::domain::words::Channel;
 
     fn sealer() -> Sealer {
-        Sealer::new(&[7; 32]).unwrap().with_keys([&[8; 32]], true)
+        Sealer::new(&[7; 32]).with_keys([&[8; 32]], true)
     }
 
     fn spool(dir: &Path) -> Spool {
@@ -322,9 +322,9 @@ mod tests {
         for word in ["13125550142", "STOP", "example.net", "SM1", "30006"] {
             assert!(!bytes.windows(word.len()).any(|part| part == word.as_bytes()), "{word}");
         }
-        let other = Sealer::new(&[9; 32]).unwrap().with_keys([&[8; 32]], true);
+        let other = Sealer::new(&[9; 32]).with_keys([&[8; 32]], true);
         assert!(Spool::open(dir.path(), other, 1 << 20).read(&path).is_ok(), "one of the sealing keys opens");
-        let other = Sealer::new(&[9; 32]).unwrap().with_keys([&[9; 32]], true);
+        let other = Sealer::new(&[9; 32]).with_keys([&[9; 32]], true);
         assert!(Spool::open(dir.path(), other, 1 << 20).read(&path).is_err());
         // Under another name it is another's.
         let moved = dir.path().join(format!("{PREFIX}{}-1{WAITS}", Uuid::now_v7().simple()));

@@ -19,11 +19,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::hmac as kdf;
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
 use super::sealed::Place;
 use crate::domain::ids::AttemptId;
@@ -50,7 +48,7 @@ const OF_TEXT: &[u8] = b"OUTREACHD SENT TEXT 1";
 /// Seals columns that hold protected health information, and indexes addresses blindly.
 #[derive(Clone)]
 pub struct Sealer {
-    index_key: Hmac<Sha256>,
+    index_key: hmac::Key,
     ring: Arc<Ring>,
 }
 
@@ -77,7 +75,7 @@ struct Ring {
 
 struct SealingKey {
     id: KeyId,
-    kdf: kdf::Key,
+    kdf: hmac::Key,
 }
 
 impl std::fmt::Debug for Sealer {
@@ -100,13 +98,9 @@ impl std::fmt::Debug for KeyId {
 
 impl Sealer {
     /// Seals nothing. `index_key` keys the blind index: who holds the database and not the key cannot test an address.
-    ///
-    /// # Errors
-    /// The key is unusable.
-    pub fn new(index_key: &[u8]) -> Result<Self, StoreError> {
-        let index_key =
-            Hmac::new_from_slice(index_key).map_err(|_| StoreError::Internal("index key".to_owned()))?;
-        Ok(Self { index_key, ring: Arc::default() })
+    #[must_use]
+    pub fn new(index_key: &[u8]) -> Self {
+        Self { index_key: hmac::Key::new(HMAC_SHA256, index_key), ring: Arc::default() }
     }
 
     /// Opens what was sealed under `own` keys or under the one that is derived from the index key, and seals under the
@@ -216,9 +210,8 @@ impl Sealer {
     /// Email addresses are compared without regard to case, as mail systems do.
     #[must_use]
     pub fn index(&self, address: &Phi) -> Vec<u8> {
-        let mut mac = self.index_key.clone();
-        mac.update(address.expose().to_ascii_lowercase().as_bytes());
-        mac.finalize().into_bytes().iter().copied().take(16).collect()
+        let address = address.expose().to_ascii_lowercase();
+        hmac::sign(&self.index_key, address.as_bytes()).as_ref().iter().copied().take(16).collect()
     }
 
     /// The row of `patient_state` that stands for an address.
@@ -240,10 +233,10 @@ impl Sealer {
     }
 
     fn keyed(&self, label: &[u8], content: &[u8]) -> [u8; 32] {
-        let mut mac = self.index_key.clone();
+        let mut mac = hmac::Context::with_key(&self.index_key);
         mac.update(label);
         mac.update(content);
-        mac.finalize().into_bytes().into()
+        mac.sign().as_ref().first_chunk().copied().unwrap_or_default()
     }
 }
 
@@ -294,8 +287,8 @@ impl Ring {
 
 impl SealingKey {
     fn new(key: &[u8; 32]) -> Self {
-        let kdf = kdf::Key::new(kdf::HMAC_SHA256, key);
-        let hash = kdf::sign(&kdf, OF_KEY_ID);
+        let kdf = hmac::Key::new(HMAC_SHA256, key);
+        let hash = hmac::sign(&kdf, OF_KEY_ID);
         let id = KeyId(hash.as_ref().first_chunk().copied().unwrap_or_default());
         Self { id, kdf }
     }
@@ -333,7 +326,7 @@ impl SealingKey {
     }
 
     fn of_value(&self, salt: &[u8; SALT]) -> Result<LessSafeKey, StoreError> {
-        let key = kdf::sign(&self.kdf, salt);
+        let key = hmac::sign(&self.kdf, salt);
         UnboundKey::new(&AES_256_GCM, key.as_ref()).map(LessSafeKey::new).map_err(|_| damaged())
     }
 
@@ -369,7 +362,7 @@ mod tests {
     const NEW: [u8; 32] = [8; 32];
 
     fn plain() -> Sealer {
-        Sealer::new(b"key").unwrap()
+        Sealer::new(b"key")
     }
 
     fn sealing<'k>(own: impl IntoIterator<Item = &'k [u8; 32]>) -> Sealer {
@@ -449,13 +442,13 @@ mod tests {
             assert_eq!(new.open(place(), &stored).unwrap().as_ref(), b"text");
         }
         // Of another ledger's index key another key is derived.
-        let other = Sealer::new(b"other").unwrap().with_keys([], true);
+        let other = Sealer::new(b"other").with_keys([], true);
         assert_ne!(other.key_ids(), sealing([]).key_ids());
     }
 
     #[test]
     fn the_index_needs_the_key_and_ignores_case() {
-        let (one, other) = (Sealer::new(b"one").unwrap(), Sealer::new(b"other").unwrap());
+        let (one, other) = (Sealer::new(b"one"), Sealer::new(b"other"));
         let address = Phi::new("ana@example.org");
         assert_eq!(one.index(&address), one.index(&Phi::new("Ana@Example.org")));
         assert_ne!(one.index(&address), other.index(&address));

@@ -158,7 +158,7 @@ async fn every_publish_has_its_row(sql: &PgPool, evidence: &Evidence, report: &m
     for row in sqlx::query("SELECT body_hash FROM parked").fetch_all(sql).await.unwrap() {
         *parked.entry(row.get(0)).or_default() += 1;
     }
-    let sealer = Sealer::new(&hex::decode(super::rig::KEY).unwrap()).unwrap();
+    let sealer = Sealer::new(&hex::decode(super::rig::KEY).unwrap());
     for body in &evidence.bad {
         let count = parked.remove(sealer.fingerprint(body).as_slice()).unwrap_or(0);
         report

@@ -219,7 +219,7 @@ impl Stage {
     }
 
     fn ledger(&self, wire: Arc<Wire>) -> Arc<dyn Store> {
-        Arc::new(app::ledger(&self.config, Simulated(wire)).unwrap())
+        Arc::new(app::ledger(&self.config, Simulated(wire)))
     }
 
     fn worker(&self) -> Process {

@@ -18,7 +18,7 @@ async fn nobody_but_its_owner_can_read_the_file_or_its_log() {
     let path = dir.path().join("ledger.db");
     let location = format!("sqlite://{}", path.display());
     let noon = Arc::new(|| at("2026-11-22T12:00:00Z"));
-    let sealer = Sealer::new(b"key").unwrap();
+    let sealer = Sealer::new(b"key");
     let engine = SqliteEngine::open(&location, noon).unwrap();
     let store = SqliteStore::over(engine, sealer, Emitter::default(), Timings::default());
     store.migrate().await.unwrap();
@@ -39,7 +39,7 @@ async fn its_clock_is_the_one_that_was_handed_in() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.db").display().to_string();
     let noon = Arc::new(|| at("2026-11-22T12:00:00Z"));
-    let sealer = Sealer::new(b"key").unwrap();
+    let sealer = Sealer::new(b"key");
     let engine = SqliteEngine::open(&path, noon).unwrap();
     let store = SqliteStore::over(engine, sealer, Emitter::default(), Timings::default());
     store.migrate().await.unwrap();

@@ -67,7 +67,7 @@ pub(super) async fn sqlite() -> Ledger {
 }
 
 fn sealer() -> Sealer {
-    Sealer::new(b"index key of the contract tests").expect("a key")
+    Sealer::new(b"index key of the contract tests")
 }
 
 impl Ledger {

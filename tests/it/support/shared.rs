@@ -78,7 +78,7 @@ async fn schema_database(admin_url: &str, admin: &mut PgConnection) -> String {
         let draft = format!("{name}_draft");
         run(admin, format!("DROP DATABASE IF EXISTS {draft} WITH (FORCE)")).await;
         run(admin, format!("CREATE DATABASE {draft}")).await;
-        let sealer = Sealer::new(b"nothing is sealed here").expect("a key");
+        let sealer = Sealer::new(b"nothing is sealed here");
         let url = url_of(admin_url, &draft);
         let engine = PostgresEngine::open(&url, 1, Duration::from_secs(5)).expect("a PostgreSQL URL");
         let store = PostgresStore::over(engine, sealer, Emitter::default(), Timings::default());
