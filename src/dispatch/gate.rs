@@ -1,7 +1,8 @@
 //! One lane's view of the rate gate. The ledger gives slots to all workers; a keeper reserves as many as this lane can use,
 //! ahead of time. What is rendered waits for a permit, the promise of a slot that is near; what stands in the ledger as
-//! begun waits in line, and each slot goes, at its moment, to whoever is first. So nothing is bound to a slot that passes
-//! meanwhile, what is urgent goes before all that is begun already, and nobody waits for the ledger.
+//! begun waits in line, and each slot goes, at its moment, to whoever is first; while little of the limit is used, at once. So
+//! nothing is bound to a slot that passes meanwhile, what is urgent goes before all that is begun already, and nobody waits
+//! for the ledger.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -290,13 +291,14 @@ impl Gate {
         let near = now + (early + TOGETHER).min(self.furthest);
         let mut held = self.drop_lost();
         let before = held.promised(urgent);
-        let Some(next) = held.slots.get(before) else { return Ready::Nothing };
+        let opens = |slot: &Instant| self.tolerance.opens(*slot, now);
+        let Some(next) = held.slots.get(before).map(opens) else { return Ready::Nothing };
         let from = if urgent { near } else { now + early };
-        if *next > from {
-            return Ready::At(now + (*next - from));
+        if next > from {
+            return Ready::At(now + (next - from));
         }
         let free = held.slots.iter().skip(before);
-        let many = free.take(want).take_while(|slot| **slot <= near).count();
+        let many = free.take(want).take_while(|slot| opens(slot) <= near).count();
         held.class(urgent).promised += many;
         Ready::Slots(many)
     }
@@ -320,7 +322,8 @@ impl Gate {
             let urgent = !held.urgent.line.is_empty();
             let first = held.class(urgent).line.front()?;
             let (many, latest, gone) = (first.many, first.latest, first.to.is_closed());
-            let at = held.slots.get(many.saturating_sub(1)).copied().filter(|_| !gone);
+            let last = held.slots.get(many.saturating_sub(1)).filter(|_| !gone);
+            let at = last.map(|slot| self.tolerance.opens(*slot, now));
             match at {
                 None if !gone => {
                     self.late.notify_one();
@@ -548,6 +551,7 @@ pub(super) fn span(period: Period) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pace::Allowed;
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -566,7 +570,7 @@ mod tests {
         for _ in 0..20_000 {
             gate.lag.note(Duration::ZERO);
         }
-        gate.tolerance.set(200 * MS);
+        gate.tolerance.set(Allowed { late: 200 * MS, early: false });
         let start = Instant::now();
         give(&gate, start, slots);
         (gate, start)
@@ -634,6 +638,27 @@ mod tests {
         assert!(start.elapsed() >= 46 * MS);
         assert_eq!(holds(&gate), (1, 1));
         assert_eq!(gate.unused.load(Ordering::Relaxed), 0);
+        hands.abort();
+    }
+
+    #[tokio::test]
+    async fn while_little_of_the_limit_is_used_nobody_waits_for_the_moment_of_a_slot() {
+        let (gate, start) = holding([300, 302, 304, 306]);
+        assert!(matches!(gate.promise(3, false), Ready::At(_)));
+        gate.tolerance.set(Allowed { late: 200 * MS, early: true });
+        let mut all = gate.permit(4, false).await;
+        assert_eq!(all.many(), 4);
+        let (one, three) = (all.split(1), all.split(3));
+        // Whoever has to be gone before the slots' moments is served too.
+        let lines = [waits(one, start, 100), waits(three, start, 100)];
+        let hands = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.hand_out().await }
+        });
+        for line in lines {
+            assert!(line.await.unwrap().unwrap() < at(start, 100));
+        }
+        assert_eq!(holds(&gate), (0, 0));
         hands.abort();
     }
 

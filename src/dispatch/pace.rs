@@ -1,6 +1,6 @@
 //! How far ahead of its use a slot must lie, and how late it may be met.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,6 +17,10 @@ const AT_FIRST: u64 = 100_000;
 const MISSED: f64 = 0.006;
 /// However empty the limit, what is later than this is late.
 const LATEST: Duration = Duration::from_millis(300);
+/// Of a limit of which no more than this share was handed out lately, to whomever, slots are used before their moment. They
+/// lie less than 0.8 s ahead, and whatever else leaves within a second of them was handed out before that, and is less than
+/// 0.7 of the limit, or is so few, or comes after them at the limit's own pace: together they stay below it.
+const EMPTY: f64 = 0.2;
 
 /// How long something takes, on a machine that may be busy. A worse time counts at once, a better one little by little.
 #[derive(Debug)]
@@ -56,31 +60,54 @@ impl Lag {
     }
 }
 
-/// How late a slot may be met, in microseconds: the fuller the limit, the less.
+/// How far from its moment a slot may be used: the fuller the limit, the less.
 #[derive(Debug, Default)]
-pub(super) struct Tolerance(AtomicU64);
+pub(super) struct Tolerance {
+    /// So late, in microseconds.
+    late: AtomicU64,
+    /// Before it comes, too.
+    early: AtomicBool,
+}
+
+/// What a limit allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Allowed {
+    pub(super) late: Duration,
+    pub(super) early: bool,
+}
 
 impl Tolerance {
-    pub(super) fn set(&self, most: Duration) {
-        self.0.store(u64::try_from(most.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    pub(super) fn set(&self, allowed: Allowed) {
+        let late = u64::try_from(allowed.late.as_micros()).unwrap_or(u64::MAX);
+        self.late.store(late, Ordering::Relaxed);
+        self.early.store(allowed.early, Ordering::Relaxed);
     }
 
     /// Whether a slot is so far past that sending now would come on top of what follows it.
     pub(super) fn is_lost(&self, slot: Instant) -> bool {
-        slot + Duration::from_micros(self.0.load(Ordering::Relaxed)) < Instant::now()
+        slot + Duration::from_micros(self.late.load(Ordering::Relaxed)) < Instant::now()
+    }
+
+    /// From when on a slot may be used.
+    pub(super) fn opens(&self, slot: Instant, now: Instant) -> Instant {
+        if self.early.load(Ordering::Relaxed) { slot.min(now) } else { slot }
     }
 }
 
-/// How late is not too late, where so many slots of each key were handed out in the last two seconds. Of a limit that is
-/// half full only half as many come on top of what follows.
-pub(super) fn allowed(rates: &[Option<Rate>], recent: &[u64]) -> Duration {
-    let most = rates.iter().zip(recent).filter_map(|(rate, recent)| {
+/// What is allowed where so many slots of each key were handed out in the last two seconds. Of a limit that is half full only
+/// half as many come on top of what follows.
+pub(super) fn allowed(rates: &[Option<Rate>], recent: &[u64]) -> Allowed {
+    let all = rates.iter().zip(recent).filter_map(|(rate, recent)| {
         let Rate { count, seconds } = (*rate)?;
         #[expect(clippy::cast_precision_loss, reason = "a count, far below 2^53")]
         let full = (*recent as f64 * seconds / count).min(1.0);
-        Duration::try_from_secs_f64(MISSED * seconds / full).ok()
+        let late = Duration::try_from_secs_f64(MISSED * seconds / full).unwrap_or(LATEST);
+        Some(Allowed { late, early: full <= EMPTY })
     });
-    most.fold(LATEST, Duration::min)
+    all.fold(Allowed { late: LATEST, early: true }, |all, one| Allowed {
+        late: all.late.min(one.late),
+        early: all.early && one.early,
+    })
 }
 
 #[cfg(test)]
@@ -111,23 +138,37 @@ mod tests {
     }
 
     #[test]
-    fn the_fuller_a_limit_is_the_less_late_a_slot_may_be_met() {
+    fn the_fuller_a_limit_is_the_nearer_to_its_moment_a_slot_is_used() {
         let limit = |count, per| rate(Limit { count, per, per_sender: false });
         let ms = Duration::from_millis;
         let (second, minute) = (limit(500, Period::Second), limit(600, Period::Minute));
-        for (rates, recent, most) in [
-            (vec![second], vec![1_000], ms(6)),
-            (vec![second], vec![500], ms(6)),
-            (vec![second], vec![250], ms(12)),
-            (vec![second], vec![25], ms(120)),
-            (vec![second], vec![1], LATEST),
-            (vec![second], vec![0], LATEST),
-            (vec![minute], vec![20], LATEST),
-            (vec![second, minute], vec![250, 20], ms(12)),
-            (vec![limit(1, Period::Day)], vec![1], LATEST),
-            (vec![], vec![], LATEST),
+        for (rates, recent, late, early) in [
+            (vec![second], vec![1_000], ms(6), false),
+            (vec![second], vec![500], ms(6), false),
+            (vec![second], vec![250], ms(12), false),
+            (vec![second], vec![101], ms(29), false),
+            (vec![second], vec![100], ms(30), true),
+            (vec![second], vec![25], ms(120), true),
+            (vec![second], vec![1], LATEST, true),
+            (vec![second], vec![0], LATEST, true),
+            (vec![minute], vec![20], LATEST, false),
+            (vec![second, minute], vec![250, 2], ms(12), false),
+            (vec![second, minute], vec![25, 20], ms(120), false),
+            (vec![limit(1, Period::Day)], vec![1], LATEST, true),
+            (vec![], vec![], LATEST, true),
         ] {
-            assert_eq!(allowed(&rates, &recent), most, "{recent:?}");
+            let Allowed { late: most, early: before } = allowed(&rates, &recent);
+            assert_eq!((most.as_millis(), before), (late.as_millis(), early), "{recent:?}");
         }
+    }
+
+    #[test]
+    fn a_slot_is_used_before_its_moment_only_where_that_is_allowed() {
+        let tolerance = Tolerance::default();
+        let now = Instant::now();
+        let (past, next) = (now - Duration::from_millis(20), now + Duration::from_millis(20));
+        assert_eq!((tolerance.opens(past, now), tolerance.opens(next, now)), (past, next));
+        tolerance.set(Allowed { late: LATEST, early: true });
+        assert_eq!((tolerance.opens(past, now), tolerance.opens(next, now)), (past, now));
     }
 }
