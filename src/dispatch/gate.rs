@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::clock::Clock;
-use super::pace::{Lag, Tolerance, allowed};
+use super::pace::{Allowed, Lag, Tolerance, allowed};
 use crate::config::provider::{Limit, Period};
 use crate::store::rows::{GateKey, GateLimit, Reserve, Reserved};
 use crate::store::{Result, Store};
@@ -22,6 +22,8 @@ use crate::store::{Result, Store};
 /// No slot is reserved further ahead than this, by nobody: a slow worker gets no more of a limit than a fast one, and what
 /// a dying one holds is soon past.
 const HORIZON: Duration = Duration::from_millis(500);
+/// ... but by a ledger that is slow, and then no further than this.
+const FURTHEST: Duration = Duration::from_millis(750);
 /// Permits are given so long before the lead begins ...
 const NEXT: Duration = Duration::from_millis(20);
 /// ... and with each all those whose slots follow within this time: what leaves together is written down together.
@@ -70,12 +72,19 @@ pub(super) struct Gate {
 /// What was handed to this lane.
 #[derive(Debug, Default)]
 struct Held {
-    slots: VecDeque<Instant>,
+    slots: VecDeque<Given>,
     /// So many of them are promised, or of those that come.
     urgent: Class,
     others: Class,
     /// The last that was handed out: a correction of the clock never brings the next one nearer.
     last: Option<Instant>,
+}
+
+/// A slot, and from when on it may be used.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    at: Instant,
+    opens: Instant,
 }
 
 /// Those who are served alike, and after one another.
@@ -291,14 +300,13 @@ impl Gate {
         let near = now + (early + TOGETHER).min(self.furthest);
         let mut held = self.drop_lost();
         let before = held.promised(urgent);
-        let opens = |slot: &Instant| self.tolerance.opens(*slot, now);
-        let Some(next) = held.slots.get(before).map(opens) else { return Ready::Nothing };
+        let Some(next) = held.slots.get(before).map(|slot| slot.opens) else { return Ready::Nothing };
         let from = if urgent { near } else { now + early };
         if next > from {
             return Ready::At(now + (next - from));
         }
         let free = held.slots.iter().skip(before);
-        let many = free.take(want).take_while(|slot| opens(slot) <= near).count();
+        let many = free.take(want).take_while(|slot| slot.opens <= near).count();
         held.class(urgent).promised += many;
         Ready::Slots(many)
     }
@@ -322,23 +330,24 @@ impl Gate {
             let urgent = !held.urgent.line.is_empty();
             let first = held.class(urgent).line.front()?;
             let (many, latest, gone) = (first.many, first.latest, first.to.is_closed());
-            let last = held.slots.get(many.saturating_sub(1)).filter(|_| !gone);
-            let at = last.map(|slot| self.tolerance.opens(*slot, now));
-            match at {
+            let last = held.slots.get(many.saturating_sub(1)).copied().filter(|_| !gone);
+            match last {
                 None if !gone => {
                     self.late.notify_one();
                     return None;
                 }
-                Some(at) if now < at && at <= latest => return Some(at),
+                Some(slot) if now < slot.opens && slot.opens <= latest => return Some(slot.opens),
                 _ => {}
             }
             let first = held.class(urgent).line.pop_front()?;
             // Who is not served by now is too late, and learns it so.
-            if let Some(at) = at.filter(|at| *at <= latest) {
+            if let Some(Given { at, .. }) = last.filter(|slot| slot.opens <= latest) {
                 let gate = self.clone();
                 held.slots.drain(..many);
                 if first.to.send(Slot { gate, at, many }).is_ok() {
-                    held.class(urgent).promised -= many;
+                    // Whoever gives up at this very moment has counted itself off already.
+                    let class = held.class(urgent);
+                    class.promised = class.promised.saturating_sub(many);
                 }
             }
         }
@@ -407,15 +416,16 @@ impl Gate {
         let Some(want) = u32::try_from(missing).ok().filter(|missing| *missing > 0) else { return Ok(None) };
         // What is in line is ready to leave.
         let ahead = self.answers.lead() + if overdue { Duration::ZERO } else { self.lag.lead() };
-        let horizon = HORIZON.max(ahead + TOGETHER);
+        let horizon = HORIZON.max(ahead + TOGETHER).min(FURTHEST);
         let span = |duration| SignedDuration::try_from(duration).unwrap_or_default();
         let asked = Instant::now();
         let reserved = self.ask(want, span(ahead), span(horizon), store).await?;
         let answered = Instant::now();
         clock.read(asked, answered, reserved.now);
         self.answers.note(answered - asked);
-        self.tolerance.set(allowed(&self.rates, &reserved.recent));
-        self.hold(&reserved, clock);
+        let Allowed { late, early } = allowed(&self.rates, &reserved.recent);
+        self.tolerance.set(late);
+        self.hold(&reserved, early, clock);
         if reserved.slots.len() >= missing {
             return Ok(Some(Duration::ZERO));
         }
@@ -450,13 +460,16 @@ impl Gate {
         Ok(())
     }
 
-    fn hold(&self, reserved: &Reserved, clock: &Clock) {
+    /// Keeps what was reserved, to be used at its moment or as `early` as now.
+    fn hold(&self, reserved: &Reserved, early: bool, clock: &Clock) {
+        let now = Instant::now();
         let mut held = self.held();
         for slot in &reserved.slots {
             let first = held.last.map_or_else(Instant::now, |last| last + self.spacing);
             let at = clock.instant(*slot).max(first);
             held.last = Some(at);
-            held.slots.push_back(at);
+            let before = held.slots.back().map_or(now, |slot| slot.opens);
+            held.slots.push_back(Given { at, opens: if early { before } else { at } });
         }
         drop(held);
         self.filled.notify_waiters();
@@ -480,7 +493,7 @@ impl Gate {
     /// What is held, without what is past.
     fn drop_lost(&self) -> MutexGuard<'_, Held> {
         let mut held = self.held();
-        while held.slots.front().is_some_and(|slot| self.tolerance.is_lost(*slot)) {
+        while held.slots.front().is_some_and(|slot| self.tolerance.is_lost(slot.at)) {
             held.slots.pop_front();
             self.unused.fetch_add(1, Ordering::Relaxed);
         }
@@ -551,7 +564,6 @@ pub(super) fn span(period: Period) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pace::Allowed;
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -570,14 +582,15 @@ mod tests {
         for _ in 0..20_000 {
             gate.lag.note(Duration::ZERO);
         }
-        gate.tolerance.set(Allowed { late: 200 * MS, early: false });
+        gate.tolerance.set(200 * MS);
         let start = Instant::now();
         give(&gate, start, slots);
         (gate, start)
     }
 
     fn give(gate: &Gate, start: Instant, slots: impl IntoIterator<Item = i64>) {
-        gate.held().slots.extend(slots.into_iter().map(|ms| at(start, ms)));
+        let given = |ms| Given { at: at(start, ms), opens: at(start, ms) };
+        gate.held().slots.extend(slots.into_iter().map(given));
         gate.filled.notify_waiters();
         gate.moved.notify_one();
     }
@@ -643,22 +656,30 @@ mod tests {
 
     #[tokio::test]
     async fn while_little_of_the_limit_is_used_nobody_waits_for_the_moment_of_a_slot() {
-        let (gate, start) = holding([300, 302, 304, 306]);
-        assert!(matches!(gate.promise(3, false), Ready::At(_)));
-        gate.tolerance.set(Allowed { late: 200 * MS, early: true });
-        let mut all = gate.permit(4, false).await;
-        assert_eq!(all.many(), 4);
-        let (one, three) = (all.split(1), all.split(3));
-        // Whoever has to be gone before the slots' moments is served too.
-        let lines = [waits(one, start, 100), waits(three, start, 100)];
+        let (gate, start) = holding([]);
+        let (clock, now) = (Clock::default(), jiff::Timestamp::now());
+        clock.read(start, start, now);
+        let reserve = |ms: [i64; 2], early| {
+            let slots = ms.map(|ms| now + SignedDuration::from_millis(ms)).to_vec();
+            let reserved = Reserved { slots, recent: vec![2], closed_until: None, next: now, now };
+            gate.hold(&reserved, early, &clock);
+        };
+        reserve([300, 302], true);
+        reserve([340, 342], false);
+        reserve([344, 346], true);
+        let mut all = gate.permit(6, false).await;
+        assert_eq!(all.many(), 2, "the others lie behind a slot whose moment counts");
+        let lines = [waits(all.split(1), start, 100), waits(all, start, 100)];
         let hands = tokio::spawn({
             let gate = gate.clone();
             async move { gate.hand_out().await }
         });
         for line in lines {
-            assert!(line.await.unwrap().unwrap() < at(start, 100));
+            // It is theirs until the slot is past, and they are gone before it comes.
+            assert!(line.await.unwrap().unwrap() > at(start, 250));
         }
-        assert_eq!(holds(&gate), (0, 0));
+        assert!(start.elapsed() < 250 * MS);
+        assert_eq!(holds(&gate), (4, 0));
         hands.abort();
     }
 

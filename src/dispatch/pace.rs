@@ -1,6 +1,6 @@
 //! How far ahead of its use a slot must lie, and how late it may be met.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,9 +17,9 @@ const AT_FIRST: u64 = 100_000;
 const MISSED: f64 = 0.006;
 /// However empty the limit, what is later than this is late.
 const LATEST: Duration = Duration::from_millis(300);
-/// Of a limit of which no more than this share was handed out lately, to whomever, slots are used before their moment. They
-/// lie less than 0.8 s ahead, and whatever else leaves within a second of them was handed out before that, and is less than
-/// 0.7 of the limit, or is so few, or comes after them at the limit's own pace: together they stay below it.
+/// Of a limit of which no more than this share was handed out lately, to whomever, slots are used as soon as they are had. They
+/// lie less than 0.75 s ahead. Whatever else leaves within a second of them was handed out within that second, and is among
+/// these few; or before, and lies within 0.75 s of it; or after, and comes behind them at the limit's own pace.
 const EMPTY: f64 = 0.2;
 
 /// How long something takes, on a machine that may be busy. A worse time counts at once, a better one little by little.
@@ -60,37 +60,26 @@ impl Lag {
     }
 }
 
-/// How far from its moment a slot may be used: the fuller the limit, the less.
+/// How late a slot may be met, in microseconds: the fuller the limit, the less.
 #[derive(Debug, Default)]
-pub(super) struct Tolerance {
-    /// So late, in microseconds.
-    late: AtomicU64,
-    /// Before it comes, too.
-    early: AtomicBool,
-}
+pub(super) struct Tolerance(AtomicU64);
 
-/// What a limit allows.
+/// How far from their moments slots may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Allowed {
     pub(super) late: Duration,
+    /// As soon as they are had.
     pub(super) early: bool,
 }
 
 impl Tolerance {
-    pub(super) fn set(&self, allowed: Allowed) {
-        let late = u64::try_from(allowed.late.as_micros()).unwrap_or(u64::MAX);
-        self.late.store(late, Ordering::Relaxed);
-        self.early.store(allowed.early, Ordering::Relaxed);
+    pub(super) fn set(&self, most: Duration) {
+        self.0.store(u64::try_from(most.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Whether a slot is so far past that sending now would come on top of what follows it.
     pub(super) fn is_lost(&self, slot: Instant) -> bool {
-        slot + Duration::from_micros(self.late.load(Ordering::Relaxed)) < Instant::now()
-    }
-
-    /// From when on a slot may be used.
-    pub(super) fn opens(&self, slot: Instant, now: Instant) -> Instant {
-        if self.early.load(Ordering::Relaxed) { slot.min(now) } else { slot }
+        slot + Duration::from_micros(self.0.load(Ordering::Relaxed)) < Instant::now()
     }
 }
 
@@ -160,15 +149,5 @@ mod tests {
             let Allowed { late: most, early: before } = allowed(&rates, &recent);
             assert_eq!((most.as_millis(), before), (late.as_millis(), early), "{recent:?}");
         }
-    }
-
-    #[test]
-    fn a_slot_is_used_before_its_moment_only_where_that_is_allowed() {
-        let tolerance = Tolerance::default();
-        let now = Instant::now();
-        let (past, next) = (now - Duration::from_millis(20), now + Duration::from_millis(20));
-        assert_eq!((tolerance.opens(past, now), tolerance.opens(next, now)), (past, next));
-        tolerance.set(Allowed { late: LATEST, early: true });
-        assert_eq!((tolerance.opens(past, now), tolerance.opens(next, now)), (past, now));
     }
 }

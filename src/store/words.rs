@@ -39,6 +39,16 @@ macro_rules! furthest {
     };
 }
 
+/// What was handed out of the key `g` in this second and in the one before, and which second this is. Who has waited for the
+/// row, or whose clock was set back, forgets nothing of what others took meanwhile, and a second never goes back by itself.
+macro_rules! handed_out {
+    () => {
+        "CASE WHEN g.second >= {second} THEN g.in_second ELSE 0 END AS in_second, \
+         CASE WHEN g.second >= {second} THEN g.in_previous WHEN g.second = {second} - 1 THEN g.in_second ELSE 0 END AS in_previous, \
+         CASE WHEN g.second = {second} + 1 THEN g.second ELSE {second} END AS second"
+    };
+}
+
 /// The reason of the tombstone that stands for a message; a manual retry has none.
 macro_rules! tombstone {
     ($row:literal) => {
@@ -462,7 +472,7 @@ macro_rules! answered {
 
 pub(super) use {
     admitted, answered, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, furthest, goes_on, has_moved_on, is_free,
+    decision_is_legal, decision_is_told, facts, furthest, goes_on, handed_out, has_moved_on, is_free,
     is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told,
     result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
 };

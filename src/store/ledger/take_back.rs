@@ -81,6 +81,9 @@ impl<E: Engine> Ledger<E> {
                      copy_of = (SELECT f.copy_of FROM messages f WHERE f.id = $3) WHERE id = $1";
                 let args = args![admission.facts.id.0, admission.facts.is_change, first.0];
                 E::run(tx, sql, args).await?;
+                // Nobody knows what came of the first: a person has decided, and nothing more of it leaves by itself.
+                let ends = "UPDATE messages SET due_at = NULL WHERE id = $1 AND status = 'unknown'";
+                E::run(tx, ends, args![first.0]).await?;
             }
             let (Some(replaced), Some(AdmitOutcome::Accepted(id) | AdmitOutcome::TakenBack(id, _))) =
                 (&admission.replaces, report.outcomes.get(place))

@@ -3,7 +3,7 @@
 use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, furthest, goes_on, has_moved_on, is_free,
+    decision_is_legal, decision_is_told, facts, furthest, goes_on, handed_out, has_moved_on, is_free,
     is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told,
     result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
 };
@@ -218,8 +218,9 @@ pub(super) const STATEMENTS: Statements = Statements {
         furthest!("a.each"),
         "), now() + $3 * {us}) AS tat,
                 CASE WHEN g.day = {today} THEN GREATEST(0, g.used - $4) ELSE 0 END AS used,
-                CASE WHEN g.second = {second} THEN GREATEST(0, g.in_second - $4) ELSE 0 END AS in_second,
-                CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
+                ",
+        handed_out!(),
+        "
             FROM rate_gate g JOIN ask a USING (key)
             ORDER BY g.key
             FOR UPDATE OF g
@@ -235,7 +236,7 @@ pub(super) const STATEMENTS: Statements = Statements {
         furthest!("h.each"),
         ") END,
                 day = {today}, used = h.used + room.granted,
-                second = {second}, in_second = h.in_second + room.granted, in_previous = h.in_previous
+                second = h.second, in_second = h.in_second + room.granted, in_previous = h.in_previous
             FROM held h, room
             WHERE g.key = h.key
         )

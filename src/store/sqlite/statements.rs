@@ -4,7 +4,7 @@
 use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, furthest, goes_on, has_moved_on, is_free,
+    decision_is_legal, decision_is_told, facts, furthest, goes_on, handed_out, has_moved_on, is_free,
     is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told,
     result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
 };
@@ -18,8 +18,9 @@ macro_rules! gate {
             furthest!("input.each"),
             "), now() + $3) AS tat,
                  CASE WHEN g.day = {today} THEN max(0, g.used - $4) ELSE 0 END AS used,
-                 CASE WHEN g.second = {second} THEN max(0, g.in_second - $4) ELSE 0 END AS in_second,
-                 CASE g.second WHEN {second} THEN g.in_previous WHEN {second} - 1 THEN g.in_second ELSE 0 END AS in_previous
+                 ",
+            handed_out!(),
+            "
              FROM {input} JOIN rate_gate g ON g.key = input.key
          ), room AS MATERIALIZED (
              SELECT min($1, min(CASE
@@ -194,7 +195,7 @@ pub(super) const STATEMENTS: Statements = Statements {
         furthest!("held.each"),
         ") END,
              day = {today}, used = held.used + room.granted,
-             second = {second}, in_second = held.in_second + room.granted, in_previous = held.in_previous
+             second = held.second, in_second = held.in_second + room.granted, in_previous = held.in_previous
          FROM held CROSS JOIN room
          WHERE g.key = held.key"
     ),

@@ -23,13 +23,25 @@ pub(super) async fn a_clock_that_is_set_back_closes_the_gate_for_seconds_only(le
     let ask = ask(&[every("a", 20)], 5, 500);
     assert_eq!(ledger.reserve(&ask).await.unwrap().slots.len(), 5);
     ledger.pass(seconds(-3_600)).await;
-    for _ in 0..3 {
+    for n in 0..3 {
         let closed = ledger.reserve(&ask).await.unwrap();
         assert_eq!(closed.slots.len(), 0, "what was given out before may still leave");
+        assert!(n > 0 || closed.recent == [5], "nothing is forgotten: {closed:?}");
         assert!(closed.next.duration_since(closed.now) <= seconds(3), "{closed:?}");
     }
     ledger.pass(seconds(3)).await;
     assert_eq!(ledger.reserve(&ask).await.unwrap().slots.len(), 5);
+}
+
+/// As somebody does who began to wait for the row before the second was over.
+pub(super) async fn who_comes_a_second_late_forgets_nothing_that_others_took(ledger: Ledger) {
+    let ask = ask(&[every("a", 1)], 5, 3_000);
+    assert_eq!(ledger.reserve(&ask).await.unwrap().recent, [5]);
+    ledger.pass(seconds(-1)).await;
+    assert_eq!(ledger.reserve(&ask).await.unwrap().recent, [10]);
+    // Which of them were not used nobody can tell: others were told of fewer.
+    let unused = Reserve { unused: 5, ..ask };
+    assert_eq!(ledger.reserve(&unused).await.unwrap().recent, [15]);
 }
 
 pub(super) async fn two_callers_share_one_rate(ledger: Ledger) {

@@ -210,9 +210,9 @@ impl Ledger {
                     let set = columns.iter().map(|c| back(c)).collect::<Vec<_>>().join(", ");
                     self.execute(&format!("UPDATE {table} SET {set}")).await.expect("time passes");
                 }
-                self.execute(&format!("UPDATE rate_gate SET day = day - {}", time.as_hours() / 24))
-                    .await
-                    .expect("days pass");
+                let (days, seconds) = (time.as_hours() / 24, time.as_secs());
+                let set = format!("UPDATE rate_gate SET day = day - {days}, second = second - {seconds}");
+                self.execute(&set).await.expect("days pass");
             }
             Base::Sqlite(file) => {
                 let by = i64::try_from(time.as_micros()).expect("not so long");

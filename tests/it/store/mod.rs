@@ -257,6 +257,7 @@ contract! {
         the_next_step_is_due_after_its_wait_and_the_end_is_told_once
         what_ends_a_plan_and_what_does_not
         a_late_cancel_drops_what_has_not_begun_and_an_unknown_step_is_followed
+        what_a_person_sends_again_is_followed_by_nothing_of_the_first
     }
     take_over {
         a_live_worker_keeps_what_it_holds
@@ -272,6 +273,7 @@ contract! {
     gate {
         slots_lie_an_interval_apart
         a_clock_that_is_set_back_closes_the_gate_for_seconds_only
+        who_comes_a_second_late_forgets_nothing_that_others_took
         two_callers_share_one_rate
         the_slowest_key_sets_the_pace
         no_slot_lies_nearer_than_the_lead

@@ -11,11 +11,11 @@ use outreachd::domain::reply::Reply;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Priority, Reason};
 use outreachd::policy::reply::{More, read};
-use outreachd::store::rows::{Begin, Decided, Over, ReplyAsk, Settlement, TakenOver, Then};
+use outreachd::store::rows::{Begin, Decided, LookUpAsk, Over, ReplyAsk, Settlement, TakenOver, Then};
 use serde_json::Value;
 
 use super::ledger::{InHand, Ledger, subject, worker};
-use super::make::{PHONE, decided, job, patient, provider, release, seconds};
+use super::make::{PHONE, Shape as _, decided, job, patient, provider, release, seconds};
 
 const HOUR: i64 = 3_600;
 
@@ -281,4 +281,23 @@ pub(super) async fn a_late_cancel_drops_what_has_not_begun_and_an_unknown_step_i
         assert_eq!(ledger.said(second.facts.id).await, ["sent", "delivered, final"]);
         assert_eq!(ledger.row(second.facts.id).await.due_at, None);
     }
+}
+
+pub(super) async fn what_a_person_sends_again_is_followed_by_nothing_of_the_first(ledger: Ledger) {
+    let hand = ledger.lease(job("a")).await;
+    let attempt = ledger.step(&hand, Until::Delivered).await.expect("begins");
+    ledger.answer(&hand, attempt, (AttemptStatus::Unknown, Then::Unknown), Until::Delivered).await;
+    let row = ledger.row(hand.facts.id).await;
+    assert_eq!((row.status, row.due_at.is_some()), (MessageStatus::Unknown, true));
+    let providers = ledger.attempts(hand.facts.id).await.unwrap().into_iter().map(|a| a.provider).collect();
+    let ask = LookUpAsk { providers, after: seconds(1), limit: 10 };
+    ledger.pass(seconds(2)).await;
+    assert_eq!(ledger.take_lost(&ask).await.unwrap().len(), 1);
+
+    ledger.accept(job("a").retry_of(hand.facts.id)).await;
+    let row = ledger.row(hand.facts.id).await;
+    assert_eq!((row.status, row.due_at), (MessageStatus::Unknown, None));
+    // Were it not found, it would go out beside the second.
+    ledger.pass(seconds(2)).await;
+    assert!(ledger.take_lost(&ask).await.unwrap().is_empty());
 }
