@@ -19,7 +19,7 @@ use crate::domain::phi::Phi;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, PhiClass, Priority, Purpose, Reason, Recipient};
 use crate::policy::cap::{Outreach, Recent};
-use crate::policy::decide::{Decision, Gate, Verdict, copies, decide, only_along};
+use crate::policy::decide::{Decision, Gate, Verdict, copies, decide, instant, only_along};
 use crate::policy::person::Addressee;
 use crate::policy::question::HoldView;
 use crate::store::rows::{
@@ -32,6 +32,8 @@ const PASSED_OVER: SignedDuration = SignedDuration::from_millis(250);
 /// A message whose campaign was approved with other templates is looked at again after so long. Which worker takes it then
 /// is chance: with a longer wait the last ones of a campaign would be half a minute on their way to one that may send them.
 const UNAPPROVED: SignedDuration = SignedDuration::from_secs(1);
+/// A message whose template this worker lacks is looked at again after so long.
+const UNKNOWN_TEMPLATE: SignedDuration = SignedDuration::from_secs(5);
 /// Where every provider of a channel is held, whether one was released is looked at again after so long, and up to twice
 /// as long, so that they do not all come at once.
 const ANOTHER_RELEASED: Duration = Duration::from_secs(300);
@@ -308,6 +310,16 @@ impl Judged {
     }
 }
 
+/// Whoever admitted it has its template. It waits until this worker has read its templates again, or another takes it.
+fn without_template(corridor: &Corridor, hand: &InHand, now: Timestamp) -> Verdict {
+    let expires = instant(hand.body.expires_at, &corridor.rules.home);
+    if expires <= now {
+        return Verdict::Expire;
+    }
+    let until = now.checked_add(UNKNOWN_TEMPLATE).unwrap_or(Timestamp::MAX).min(expires);
+    Verdict::Hold { until: Some(until), reason: Some(Reason::UnknownTemplate) }
+}
+
 /// Held until a provider of the channel may be probed, and at most five seconds longer, so that they do not all come
 /// back to ask at once.
 fn later(planned: &Planned, pause: Duration, now: Timestamp) -> Outcome {
@@ -348,7 +360,7 @@ pub(super) fn judge(
 ) -> Judged {
     let catalogue = corridor.catalogue.current();
     let Some(template) = catalogue.get(&hand.facts.template) else {
-        return Judged::plain(Gate::Content, Verdict::Suppress(Reason::UnknownTemplate));
+        return Judged::plain(Gate::Content, without_template(corridor, hand, directory.now));
     };
     let manifest = &template.manifest;
     let fitting: Vec<Channel> = manifest

@@ -424,7 +424,8 @@ fn stopped(way: &Way<'_>) -> Option<(Gate, Reason)> {
 }
 
 /// The instant meant; a wall-clock time that does not exist, or exists twice, is the later reading: never early.
-fn instant(when: When, zone: &jiff::tz::TimeZone) -> Timestamp {
+#[must_use]
+pub fn instant(when: When, zone: &jiff::tz::TimeZone) -> Timestamp {
     match when {
         When::At(at) => at,
         When::Local(local) => zone.to_ambiguous_timestamp(local).later().unwrap_or(Timestamp::MAX),
@@ -1089,6 +1090,87 @@ mod tests {
         let why = "its text is limited, no provider of sms has a baa";
         assert_eq!(because(WITH_PORTAL), (None, format!("{why}: a pointer to the portal")));
         assert_eq!(because(SMS), (Some(Gate::Content), why.to_owned()));
+    }
+
+    #[test]
+    fn person_and_address_are_counted_apart_and_the_fuller_of_them_counts() {
+        let recent = |days: &[&str]| {
+            let one = |day: &&str| Recent::entry(at(&format!("2026-{day}T16:00:00Z")), MessageId::generate());
+            Recent::parse(Some(&days.iter().map(one).collect::<Vec<_>>().join(" ")))
+        };
+        let (nobody, today) = (recent(&[]), recent(&["12-01"]));
+        let (household, some) = (recent(&["11-27", "11-28", "11-29"]), recent(&["11-28"]));
+        let ana = ana(SMS);
+        // What was sent to her, to whom the number is, and so many places that are kept for others.
+        let told = |own: &Recent, number: &str, theirs: &Recent, reserved: u32, day: u32| {
+            let mut rules = rules();
+            rules.cap.per_day = day;
+            let own = [own.clone()];
+            let seen = [AddressSeen {
+                address: Phi::new(number),
+                shared: true,
+                of_several: true,
+                behind: Vec::new(),
+                recent: theirs.clone(),
+            }];
+            let rules: &'static Rules = Box::leak(Box::new(rules));
+            let (own, seen) = (own.to_vec().leak(), seen.to_vec().leak());
+            let decision = ask(Some(&ana), |q| {
+                (q.rules, q.recent, q.addresses, q.reserved) = (rules, own, seen, reserved);
+                q.message.expires_at = When::At(at("2026-12-09T00:00:00Z"));
+            });
+            let because = decision.explanation(at("2026-12-01T18:00:00Z")).ways[0].because.clone();
+            match decision.verdict {
+                Verdict::Hold { until: Some(until), .. } => (until.to_string(), because.unwrap_or_default()),
+                other => (format!("{other:?}").split(' ').next().unwrap().to_owned(), String::new()),
+            }
+        };
+        let (hers, other) = ("+13125550142", "+13125550143");
+        let waits = |until: &str, because: &str| (until.to_owned(), because.to_owned());
+        let tomorrow = "2026-12-02T14:00:00Z";
+        for (own, number, theirs, reserved, day, expected) in [
+            (&today, hers, &some, 0, 1, waits(tomorrow, "1 of 1 today, 1 of 3 in seven days")),
+            (
+                &nobody,
+                hers,
+                &household,
+                0,
+                1,
+                waits("2026-12-04T16:00:00Z", "0 of 1 today, 3 of 3 in seven days"),
+            ),
+            (
+                &today,
+                hers,
+                &household,
+                0,
+                0,
+                waits("2026-12-04T16:00:00Z", "0 of any today, 3 of 3 in seven days"),
+            ),
+            (
+                &household,
+                other,
+                &today,
+                0,
+                1,
+                waits("2026-12-04T16:00:00Z", "0 of 1 today, 3 of 3 in seven days"),
+            ),
+            (&nobody, other, &today, 0, 1, waits("Send", "")),
+            (&nobody, hers, &nobody, 1, 1, waits(tomorrow, "0 of 1 today, 0 of 3 in seven days")),
+        ] {
+            assert_eq!(told(own, number, theirs, reserved, day), expected, "{own:?} {number} {theirs:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_used_until_the_day_it_ends() {
+        let until = |ends: &str| {
+            let sms = format!(
+                r#","contacts":[{{"channel":"sms","address":"+13125550142","valid_until":"{ends}"}}]"#
+            );
+            verdict(&sms).1
+        };
+        assert_eq!(until("2026-12-01T18:00:01Z"), Ok(Channel::Sms));
+        assert_eq!(until("2026-12-01T18:00:00Z"), Err(Some(Reason::InvalidAddress)));
     }
 
     #[test]

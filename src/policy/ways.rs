@@ -333,22 +333,14 @@ impl<'a> Asked<'_, 'a> {
             return from;
         }
         let theirs = self.at_address(contact);
-        let next = |recent: &Recent, from: Timestamp| {
+        let next = |recent: &Recent| {
             // What is reserved today counts itself by tomorrow.
             let reserved = if from == q.now { q.reserved } else { 0 };
             let of = q.rules.cap.outreach(q.message.id, q.message.step);
             cap::next_allowed(&q.rules.cap, recent, of, reserved, q.zone, from)
         };
-        let mut at = from;
-        // Each may move the other on; both look at seven days.
-        for _ in 0..5 {
-            let before = at;
-            at = next(self.recent, at).max(next(&theirs, at));
-            if at == before {
-                break;
-            }
-        }
-        at
+        // What fits in at some time fits in later: it only grows old meanwhile.
+        next(self.recent).max(next(&theirs))
     }
 
     /// How much of the caps is used: of the person's or the address's, whichever is more.

@@ -604,6 +604,18 @@ async fn the_worker_sends_reloads_its_texts_and_ends_in_time() {
     assert!(office.run(&["explain", "ehr:r-1"]).good().contains("passed"));
     assert!(office.run(&["providers"]).good().contains("capture-"));
 
+    // What is asked for with a text that the worker has not read yet waits for it.
+    copy(&texts.join("preferences-changed"), &texts.join("wishes-changed"));
+    let mut early = job("r-3", "P1");
+    early["template"] = json!("wishes-changed");
+    office.run(&["enqueue", &office.file("job.json", &early.to_string())]).good();
+    until("it is held", || office.run(&["messages", "show", "ehr:r-3"]).good().contains("unknown_template"))
+        .await;
+    signal(&worker.0, "HUP");
+    office
+        .run(&["messages", "tail", "--since", "1m", "--job", "r-3", "--status", "sent", "--lines", "1"])
+        .good();
+
     // A faulty set is told, and the old one stays in use.
     std::fs::write(texts.join("preferences-changed/en/sms.hbs"), "{{#if").unwrap();
     signal(&worker.0, "HUP");

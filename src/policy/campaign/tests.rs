@@ -142,6 +142,8 @@ fn turns_keep_the_pace_and_the_hours_of_the_line() {
         ["2026-11-25T16:45:00", "2026-11-25T16:55:00", "2026-11-27T09:00:00", "2026-11-27T09:10:00"]
     );
     assert_eq!(next, at("2026-11-27T09:20:00-06:00"));
+    let evening = at("2026-11-24T17:00:00-06:00");
+    assert_eq!(line.opens(evening), Some(at("2026-11-25T09:00:00-06:00")), "at five the line is closed");
 }
 
 #[test]
