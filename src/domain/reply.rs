@@ -6,6 +6,9 @@ use super::ids::{AnswerName, ProviderName, SendKey};
 use super::phi::Phi;
 use super::words::{Channel, words};
 
+/// Of a mail that somebody writes so much is kept, and of whatever they write so much is read; no SMS has more.
+pub const MAX_CHARS: usize = 4_000;
+
 /// One reply, verified and read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {

@@ -13,9 +13,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::words;
-use super::{MAX_CHARS, More, normalised, read};
+use super::{More, normalised, read};
 use crate::domain::ids::{AnswerName, MessageId};
-use crate::domain::reply::Intent;
+use crate::domain::reply::{Intent, MAX_CHARS};
 use crate::domain::words::Channel;
 
 /// What ends the calls when it is pressed there is no answer anywhere.

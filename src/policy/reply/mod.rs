@@ -17,12 +17,10 @@ pub mod answers;
 mod reaction;
 mod words;
 
-use crate::domain::reply::{Intent, Keyword};
+use crate::domain::reply::{Intent, Keyword, MAX_CHARS};
 use crate::domain::words::{Channel, Purpose, WorkKind};
 use words::Words;
 
-/// Of a reply so much is read; an SMS has no more.
-const MAX_CHARS: usize = 1_600;
 /// A reply of more words that speaks of a wrong number may speak of another one.
 const WRONG_MOST_WORDS: usize = 12;
 /// As the first or the last sentence of a longer reply, these say what they say alone.
@@ -202,15 +200,18 @@ pub fn read(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
 }
 
 /// Reads a mail. Below what somebody wants there often is who they are: a stop word on the first line is one by itself.
+/// Danger is heard below it all the same.
 #[must_use]
 pub fn read_mail(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    let first = read(first, keyword, more);
+    let (first, meaning) = (read(first, keyword, more), read(text, keyword, more));
     if first.revokes && first.intent == Intent::Stop {
-        return first;
+        return match meaning.intent {
+            Intent::Safety => Meaning { revokes: true, no_calls: false, ..meaning },
+            _ => first,
+        };
     }
-    let (meaning, said) =
-        (read(text, keyword, more), normalised(&text.chars().take(MAX_CHARS).collect::<String>()));
+    let said = normalised(&text.chars().take(MAX_CHARS).collect::<String>());
     // No mail tells a number that could be called no more: people read what it says of calls.
     let meaning = match meaning.intent {
         Intent::Stop if meaning.no_calls && !meaning.revokes => {

@@ -139,6 +139,8 @@ proptest! {
         let harmless = words::ALL.iter().flat_map(|w| w.harmless).any(|calm| holds(&normalised(&text), calm));
         if !harmless {
             prop_assert_eq!(read(&text, None, &More::default()).intent, Intent::Safety, "{} {:?}", w, text);
+            let mail = read_mail(&format!("STOP\n\n{text}"), None, &More::default());
+            prop_assert!(mail.intent == Intent::Safety && mail.revokes, "{w} {text:?} in a mail is {mail:?}");
         }
     }
 }

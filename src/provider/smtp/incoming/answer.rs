@@ -2,8 +2,7 @@
 
 use mail_parser::Message;
 
-/// Of an answer so much is kept, in characters.
-const MAX_CHARS: usize = 4_000;
+use crate::domain::reply::MAX_CHARS;
 
 /// The text of an answer; its subject where it is one of its own, which says what an empty mail wants
 /// ("Unsubscribe").
