@@ -89,7 +89,10 @@ pub(super) async fn run(desk: &mut Desk) -> Result<(), Failure> {
         if let Ok(store) = Desk::store(config).await
             && let Err(error) = of_ledger(config, store, &mut ills).await
         {
-            tracing::debug!(%error, "the ledger could not be asked");
+            let cure = "ask again; what its own line above says comes first. A program that is older than the ledger \
+                        does not know all of its words: use the worker's";
+            let what = format!("the ledger could not be asked how the messages are: {error}");
+            ills.push(Ill::new(Urgency::Now, what, cure));
         }
         ills.extend(of_disk(config).await);
         ills.extend(of_spool(spooled(&config.worker.spool)));
@@ -149,9 +152,11 @@ async fn of_ledger(
     let lookout = Lookout { store: store.clone(), config: config.clone(), broker: None };
     let (signs, now) = lookout.signs().await?;
     let (alerts, _) = store.alerts().await?;
-    let behind = store.people_behind().await?;
-    ills.extend(wrong(&signs).iter().map(|finding| of_finding(finding, &alerts, &behind, config)));
+    let behind = store.people_behind().await;
+    let people = behind.as_ref().ok();
+    ills.extend(wrong(&signs).iter().map(|finding| of_finding(finding, &alerts, people, config)));
     ills.extend(alerts.iter().filter_map(|alert| of_untold(alert, now)));
+    behind?;
     of_holds(store.as_ref(), ills).await?;
     of_campaigns(store.as_ref(), ills).await?;
     of_failures(store.as_ref(), ills).await
@@ -171,7 +176,7 @@ fn of_untold(alert: &Alert, now: Timestamp) -> Option<Ill> {
     Some(Ill { since: alert.owed_since, ..Ill::new(urgency, what, cure) })
 }
 
-fn of_finding(finding: &Finding, alerts: &[Alert], behind: &Behind, config: &Config) -> Ill {
+fn of_finding(finding: &Finding, alerts: &[Alert], behind: Option<&Behind>, config: &Config) -> Ill {
     let trouble = finding.trouble;
     let urgency = match finding.level {
         Level::Bad => Urgency::Now,
@@ -180,16 +185,14 @@ fn of_finding(finding: &Finding, alerts: &[Alert], behind: &Behind, config: &Con
     let key = finding.key();
     let known = alerts.iter().find(|alert| alert.key == key && alert.ended_at.is_none());
     let patients = match trouble {
-        Trouble::NoWorker
-        | Trouble::ChannelOut
-        | Trouble::UrgentLate
-        | Trouble::BacklogOld
-        | Trouble::Stopped => Some(behind.waiting),
-        Trouble::OutcomeUnknown => Some(behind.unknown),
-        Trouble::WorkOverdue => {
-            let of_kind = behind.overdue.iter().find(|(kind, _)| kind.as_str() == finding.subject);
-            Some(of_kind.map_or(0, |(_, people)| *people))
+        Trouble::NoWorker | Trouble::ChannelOut | Trouble::UrgentLate | Trouble::BacklogOld => {
+            behind.map(|behind| behind.waiting)
         }
+        Trouble::OutcomeUnknown => behind.map(|behind| behind.unknown),
+        Trouble::WorkOverdue => behind.map(|behind| {
+            let of_kind = behind.overdue.iter().find(|(kind, _)| kind.as_str() == finding.subject);
+            of_kind.map_or(0, |(_, people)| *people)
+        }),
         Trouble::SafetyUnread => Some(1),
         _ => None,
     };
@@ -199,7 +202,8 @@ fn of_finding(finding: &Finding, alerts: &[Alert], behind: &Behind, config: &Con
         urgency,
         what: format!("{}{by}", finding.what),
         since: known.map(|alert| alert.since),
-        patients,
+        // What is claimed again and again, or lies under a hold, is not seen to wait.
+        patients: patients.filter(|people| *people > 0),
         cure: trouble.first_step().to_owned(),
         runbook: Some(config.runbook_of(trouble)),
     }
