@@ -50,9 +50,40 @@ pub(super) trait Providers {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Wish {
     pub(super) patient: PatientId,
-    /// Where they want nothing more; `None`: nobody knows any more what they said.
-    pub(super) channel: Option<Channel>,
+    pub(super) reach: Reach,
     pub(super) at: Timestamp,
+}
+
+/// Where they may want nothing more, as far as an event tells: it does not say what was written, nor by whom of those who
+/// stand in for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reach {
+    One(Channel),
+    /// Texts, calls, or both.
+    Phones,
+    /// Something was changed on their page.
+    Everywhere,
+    /// They were in danger, and may have said stop too.
+    Unsaid,
+}
+
+impl Reach {
+    /// What came over this channel is about it.
+    fn of(channel: Option<Channel>) -> Self {
+        match channel {
+            Some(channel @ (Channel::Email | Channel::Portal)) => Self::One(channel),
+            Some(Channel::Sms | Channel::Voice) | None => Self::Phones,
+        }
+    }
+
+    pub(super) fn covers(self, channel: Channel) -> bool {
+        match self {
+            Self::One(one) => one == channel,
+            Self::Phones => matches!(channel, Channel::Sms | Channel::Voice),
+            Self::Everywhere => true,
+            Self::Unsaid => false,
+        }
+    }
 }
 
 /// All that was read.
@@ -137,21 +168,31 @@ impl Evidence {
                 self.say(id, None, said, line, at, providers);
                 Ok(())
             }
-            "reply" if binds(what) => self.wish(line, line.channel(), at),
-            "contact" if ContactStatus::from_word(what).is_some_and(|s| s != ContactStatus::Ok) => {
-                self.wish(line, line.channel(), at)
-            }
-            "preference" => self.wish(line, None, at),
+            "reply" => match Intent::from_word(what) {
+                Some(Intent::Stop | Intent::Complaint | Intent::WrongNumber | Intent::Cancel) => {
+                    self.wish(line, Reach::of(line.channel()), at)
+                }
+                Some(Intent::Safety) => self.wish(line, Reach::Unsaid, at),
+                _ => Ok(()),
+            },
+            // An address that does not work harms nobody: it is found out again.
+            "contact" => match ContactStatus::from_word(what) {
+                Some(ContactStatus::Wrong | ContactStatus::Reassigned) => {
+                    self.wish(line, Reach::of(line.channel()), at)
+                }
+                _ => Ok(()),
+            },
+            "preference" => self.wish(line, Reach::Everywhere, at),
             // Work, campaigns, what could not be accepted: nothing that was sent or wished.
             _ => Ok(()),
         }
     }
 
-    fn wish(&mut self, line: &Line, channel: Option<Channel>, at: Option<Timestamp>) -> Result<(), Problem> {
+    fn wish(&mut self, line: &Line, reach: Reach, at: Option<Timestamp>) -> Result<(), Problem> {
         // What follows no message of ours names nobody: then the address is in the provider's own list.
         let Some(patient) = line.patient_id.as_deref().and_then(PatientId::parse) else { return Ok(()) };
         let at = at.ok_or_else(|| bad("at", "is missing", "copy the whole event"))?;
-        self.wishes.push(Wish { patient, channel, at });
+        self.wishes.push(Wish { patient, reach, at });
         Ok(())
     }
 
@@ -259,14 +300,6 @@ fn word(status: &str, is_final: Option<bool>) -> Option<Word> {
     })
 }
 
-/// Replies after which nothing more is sent there.
-fn binds(intent: &str) -> bool {
-    matches!(
-        Intent::from_word(intent),
-        Some(Intent::Stop | Intent::Complaint | Intent::WrongNumber | Intent::Cancel)
-    )
-}
-
 fn bad(field: &str, rule: &str, cure: &str) -> Problem {
     Problem::new(field, Reason::Malformed, rule.to_owned(), cure)
 }
@@ -363,20 +396,30 @@ mod tests {
                 r#"{{"type":"{kind}","patient_id":"P1","channel":"{channel}","at":"2026-11-28T10:00:00Z"}}"#
             )
         };
-        for (kind, expected) in [
-            ("reply.stop", Some(Some(Channel::Sms))),
-            ("reply.complaint", Some(Some(Channel::Sms))),
-            ("reply.cancel", Some(Some(Channel::Sms))),
-            ("contact.wrong", Some(Some(Channel::Sms))),
-            ("preference.changed", Some(None)),
-            ("reply.text", None),
-            ("contact.ok", None),
-            ("campaign.paused", None),
+        let mail = Reach::One(Channel::Email);
+        for (kind, channel, expected) in [
+            ("reply.stop", "sms", Some(Reach::Phones)),
+            ("reply.stop", "email", Some(mail)),
+            ("reply.complaint", "email", Some(mail)),
+            ("reply.cancel", "sms", Some(Reach::Phones)),
+            ("reply.wrong_number", "voice", Some(Reach::Phones)),
+            ("reply.safety", "sms", Some(Reach::Unsaid)),
+            ("contact.wrong", "sms", Some(Reach::Phones)),
+            ("contact.bad", "sms", None),
+            ("preference.changed", "sms", Some(Reach::Everywhere)),
+            ("reply.text", "sms", None),
+            ("contact.ok", "sms", None),
+            ("campaign.paused", "sms", None),
         ] {
-            let (evidence, faults) = read(&line(kind, "sms"));
+            let (evidence, faults) = read(&line(kind, channel));
             assert_eq!(faults, [], "{kind}");
-            assert_eq!(evidence.wishes.first().map(|wish| wish.channel), expected, "{kind}");
+            assert_eq!(evidence.wishes.first().map(|wish| wish.reach), expected, "{kind} {channel}");
         }
+        let covered =
+            |reach: Reach| Channel::ALL.iter().copied().filter(|c| reach.covers(*c)).collect::<Vec<_>>();
+        assert_eq!(covered(Reach::Phones), [Channel::Sms, Channel::Voice]);
+        assert_eq!((covered(mail), covered(Reach::Unsaid)), (vec![Channel::Email], vec![]));
+        assert_eq!(covered(Reach::Everywhere), Channel::ALL);
     }
 
     #[test]

@@ -16,14 +16,14 @@ use crate::campaign::{Office, Wish as CampaignWish};
 use crate::config::Config;
 use crate::domain::campaign::CampaignState;
 use crate::domain::ids::{CampaignId, HoldId, MessageId, ProviderName};
-use crate::domain::patient::ConsentSource;
+use crate::domain::patient::{ConsentSource, ProxyPerson};
 use crate::domain::words::Channel;
 use crate::intake::Gatekeeper;
 use crate::store::Store;
 use crate::store::campaigns::CampaignFilter;
 use crate::store::recover::{LostJob, RecoveryAsk, RecoveryRow};
 use crate::store::rows::AddressConsent;
-use evidence::{Evidence, Providers, Wish};
+use evidence::{Evidence, Providers, Reach, Wish};
 
 /// Messages, or words of witnesses, in one transaction.
 const BATCH: u32 = 2_000;
@@ -90,7 +90,7 @@ struct Report {
     lost_jobs: Vec<LostJob>,
     /// Messages that left and of which the ledger knows nothing, not even their job.
     nameless: u64,
-    /// Patients who changed something on their page: all their contacts are stopped until somebody has asked them.
+    /// Patients who changed something on their page, or of whose reply it is not known how far it went.
     ask: Vec<String>,
     /// Patients who said stop and are not in the directory.
     missing: Vec<String>,
@@ -241,28 +241,39 @@ async fn pause_campaigns(
     Ok(running)
 }
 
-/// Puts stops on record again that were told as events. Where only a change was told, nobody knows of what: all their
-/// contacts are left alone until somebody has asked.
+/// Puts stops on record again that were told as events, for whoever may have said them: the patient, and those who stand in.
+/// Of what an event does not tell in full all that it can mean is left alone until somebody has asked.
 async fn stop(store: &dyn Store, wishes: &[Wish], report: &mut Report) -> Result<(), Failure> {
     for wish in wishes {
         let Some(patient) = store.patient(&wish.patient).await? else {
             report.missing.push(wish.patient.to_string());
             continue;
         };
-        if wish.channel.is_none() {
+        if !matches!(wish.reach, Reach::One(_)) || !patient.proxies.is_empty() {
             report.ask.push(wish.patient.to_string());
         }
-        let consents: Vec<AddressConsent> = patient
-            .contacts
+        let mut contacts = patient.contacts.clone();
+        for proxy in &patient.proxies {
+            match &proxy.person {
+                ProxyPerson::Person(person) => contacts.extend(person.contacts.iter().cloned()),
+                ProxyPerson::Patient(id) => {
+                    contacts.extend(store.patient(id).await?.map(|proxy| proxy.contacts).unwrap_or_default());
+                }
+            }
+        }
+        let consents: Vec<AddressConsent> = contacts
             .iter()
-            .filter(|contact| wish.channel.is_none_or(|channel| contact.channel == channel))
+            .filter(|contact| wish.reach.covers(contact.channel))
             .map(|contact| AddressConsent {
                 channel: contact.channel,
                 address: contact.address.clone(),
                 purpose: None,
                 granted: false,
                 at: wish.at,
-                source: if wish.channel.is_some() { ConsentSource::Patient } else { ConsentSource::Staff },
+                source: match wish.reach {
+                    Reach::Everywhere => ConsentSource::Staff,
+                    _ => ConsentSource::Patient,
+                },
                 by: Some("recover".to_owned()),
                 evidence: Some(
                     "told as an event after the dump that the ledger was restored from".to_owned(),
@@ -332,7 +343,11 @@ fn tell(desk: &mut Desk, report: &Report) -> Result<(), Failure> {
     for (list, what) in [
         (&jobs, "jobs came in after the dump and are gone; sources send them again"),
         (&campaigns, "campaigns are paused: resume each once it is known whom it has reached"),
-        (&report.ask, "patients changed something on their page: ask them; until then nothing goes there"),
+        (
+            &report.ask,
+            "patients changed something on their page, or wrote what events do not tell in full: ask them; until then \
+             nothing goes where they may not want it",
+        ),
         (
             &report.missing,
             "patients said stop and are not in the directory: bring them in, then run this again",
