@@ -657,7 +657,7 @@ mod tests {
     #[tokio::test]
     async fn while_little_of_the_limit_is_used_nobody_waits_for_the_moment_of_a_slot() {
         let (gate, start) = holding([]);
-        let (clock, now) = (Clock::default(), jiff::Timestamp::now());
+        let (clock, now) = (Clock::default(), jiff::Timestamp::UNIX_EPOCH);
         clock.read(start, start, now);
         let reserve = |ms: [i64; 2], early| {
             let slots = ms.map(|ms| now + SignedDuration::from_millis(ms)).to_vec();

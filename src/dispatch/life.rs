@@ -87,6 +87,7 @@ async fn live(corridor: &Corridor) -> Result<(), StoreError> {
                 "channel": lane.channel,
                 "sender": lane.sender,
                 "live": lane.setting == Setting::Live,
+                "baa": lane.baa,
                 "waiting": lane.queue.len(),
                 "in_flight": lane.in_flight(),
                 "breaker": lane.guard.condition().as_str(),

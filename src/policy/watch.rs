@@ -30,7 +30,8 @@ pub struct Signs {
     /// Providers that some worker leaves alone or has on trial.
     pub breakers: Vec<String>,
     /// Channels without a provider that can be used.
-    pub channels_out: Vec<String>,
+    /// True: for any message; false: for those that tell of health, which only a provider with an agreement carries.
+    pub channels_out: Vec<(String, bool)>,
     /// Who has stopped everything.
     pub stopped_by: Vec<String>,
     /// How long the oldest urgent message has been due, in seconds; 0: none is.
@@ -82,8 +83,13 @@ pub fn wrong(signs: &Signs) -> Vec<Finding> {
     for by in &signs.stopped_by {
         add(Trouble::Stopped, Level::Bad, by, format!("Everything is stopped, by {by}."));
     }
-    for channel in &signs.channels_out {
-        let what = format!("No provider can be used for {channel}: its messages wait.");
+    for (channel, wholly) in &signs.channels_out {
+        let what = match wholly {
+            true => format!("No provider can be used for {channel}: its messages wait."),
+            false => format!(
+                "No provider with an agreement (baa) can be used for {channel}: what tells of health waits."
+            ),
+        };
         add(Trouble::ChannelOut, Level::Bad, channel, what);
     }
     for provider in &signs.breakers {

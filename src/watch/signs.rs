@@ -90,17 +90,24 @@ fn breakers(workers: &[&WorkerRow]) -> Vec<String> {
     open
 }
 
-/// Channels of patients for which no worker has a provider that may be given a message, but for probes.
-fn channels_out(workers: &[&WorkerRow]) -> Vec<String> {
+/// Channels of patients for which no worker has a provider that may be given a message, but for probes; or none that may be
+/// given what tells of health.
+fn channels_out(workers: &[&WorkerRow]) -> Vec<(String, bool)> {
     let share = |lane: &Value| lane.get("share_percent").and_then(Value::as_u64);
     // A worker of an earlier release does not say it of a lane.
     let to_patients = |lane: &Value| lane.get("live").and_then(Value::as_bool) != Some(false);
-    let is_out = |channel: &str| {
-        let mut lanes =
-            lanes(workers).filter(|lane| text(lane, "channel") == channel && to_patients(lane)).peekable();
+    let trusted = |lane: &Value| lane.get("baa").and_then(Value::as_bool) == Some(true);
+    let is_out = |channel: &str, wholly: bool| {
+        let serves = |lane: &&Value| text(lane, "channel") == channel && to_patients(lane);
+        let mut lanes = lanes(workers).filter(serves).filter(|lane| wholly || trusted(lane)).peekable();
         lanes.peek().is_some() && lanes.all(|lane| share(lane) == Some(0))
     };
-    Channel::ALL.iter().map(|channel| channel.as_str()).filter(|c| is_out(c)).map(str::to_owned).collect()
+    let channels = Channel::ALL.iter().map(|channel| channel.as_str());
+    let out = channels.filter_map(|channel| {
+        let how = [true, false].into_iter().find(|wholly| is_out(channel, *wholly))?;
+        Some((channel.to_owned(), how))
+    });
+    out.collect()
 }
 
 fn lanes<'w>(workers: &'w [&WorkerRow]) -> impl Iterator<Item = &'w Value> {
@@ -149,9 +156,18 @@ mod tests {
             ("voice", "voice", "half_open", 0, true),
         ]);
         let well = worker(&[("one", "sms", "recovering", 10, true), ("voice", "voice", "open", 0, true)]);
-        assert_eq!(channels_out(&[&fails]), ["sms", "voice"]);
-        assert_eq!(channels_out(&[&fails, &well]), ["voice"]);
-        assert!(channels_out(&[]).is_empty());
+        let out = |workers: &[&WorkerRow]| -> Vec<String> {
+            channels_out(workers).into_iter().map(|(channel, wholly)| format!("{channel} {wholly}")).collect()
+        };
+        assert_eq!(out(&[&fails]), ["sms true", "voice true"]);
+        assert_eq!(out(&[&fails, &well]), ["voice true"]);
+        assert!(out(&[]).is_empty());
+        // Another one carries texts, but nothing of health.
+        let mut trusted = worker(&[("one", "sms", "open", 0, true), ("two", "sms", "closed", 100, true)]);
+        trusted.state["lanes"][0]["baa"] = json!(true);
+        assert_eq!(out(&[&trusted]), ["sms false"]);
+        trusted.state["lanes"][1]["baa"] = json!(true);
+        assert!(out(&[&trusted]).is_empty());
         assert_eq!(breakers(&[&fails, &well]), ["one", "two", "voice"]);
     }
 }
