@@ -49,7 +49,8 @@ pub struct Vitals {
     pub work_open: u64,
     /// Work items whose time has come and that nobody has claimed, by kind; only where there are some.
     pub work_overdue: Vec<(WorkKind, u64)>,
-    /// Words of danger that are not dealt with, the oldest first; at most [`Vitals::MOST`].
+    /// Words of danger that are not dealt with, those first that nobody has claimed, the oldest first; at most
+    /// [`Vitals::MOST_IN_DANGER`].
     pub safety_open: Vec<WorkItemId>,
     /// What is held because far more than usual was asked for, such as `source/ehr`; at most [`Vitals::MOST`].
     pub surges: Vec<String>,
@@ -62,8 +63,10 @@ pub struct Vitals {
 }
 
 impl Vitals {
-    /// No more are named of one kind.
+    /// No more surges are named.
     pub const MOST: usize = 100;
+    /// No more patients in danger are: each has an alert of its own.
+    pub const MOST_IN_DANGER: usize = 1_000;
 }
 
 /// Everything that is wrong, the most urgent first.

@@ -16,7 +16,7 @@ use crate::campaign::{Office, Wish as CampaignWish};
 use crate::config::Config;
 use crate::domain::campaign::CampaignState;
 use crate::domain::ids::{CampaignId, HoldId, MessageId, ProviderName};
-use crate::domain::patient::{ConsentSource, ProxyPerson};
+use crate::domain::patient::{ConsentSource, Contact, Patient, ProxyPerson};
 use crate::domain::words::Channel;
 use crate::intake::Gatekeeper;
 use crate::store::Store;
@@ -252,21 +252,13 @@ async fn stop(store: &dyn Store, wishes: &[Wish], report: &mut Report) -> Result
         if !matches!(wish.reach, Reach::One(_)) || !patient.proxies.is_empty() {
             report.ask.push(wish.patient.to_string());
         }
-        let mut contacts = patient.contacts.clone();
-        for proxy in &patient.proxies {
-            match &proxy.person {
-                ProxyPerson::Person(person) => contacts.extend(person.contacts.iter().cloned()),
-                ProxyPerson::Patient(id) => {
-                    contacts.extend(store.patient(id).await?.map(|proxy| proxy.contacts).unwrap_or_default());
-                }
-            }
-        }
-        let consents: Vec<AddressConsent> = contacts
-            .iter()
+        let consents: Vec<AddressConsent> = contacts_behind(store, &patient, wish.reach)
+            .await?
+            .into_iter()
             .filter(|contact| wish.reach.covers(contact.channel))
             .map(|contact| AddressConsent {
                 channel: contact.channel,
-                address: contact.address.clone(),
+                address: contact.address,
                 purpose: None,
                 granted: false,
                 at: wish.at,
@@ -286,6 +278,26 @@ async fn stop(store: &dyn Store, wishes: &[Wish], report: &mut Report) -> Result
     report.ask.sort_unstable();
     report.ask.dedup();
     Ok(())
+}
+
+/// The contacts of whoever may have said it: a page is the patient's own.
+async fn contacts_behind(
+    store: &dyn Store,
+    patient: &Patient,
+    reach: Reach,
+) -> Result<Vec<Contact>, Failure> {
+    if reach == Reach::Everywhere {
+        return Ok(patient.contacts.clone());
+    }
+    let mut contacts: Vec<Contact> = patient.every_contact().cloned().collect();
+    for proxy in &patient.proxies {
+        if let ProxyPerson::Patient(id) = &proxy.person
+            && let Some(person) = store.patient(id).await?
+        {
+            contacts.extend(person.contacts);
+        }
+    }
+    Ok(contacts)
 }
 
 async fn testify(store: &dyn Store, evidence: &Evidence, report: &mut Report) -> Result<(), Failure> {

@@ -66,15 +66,14 @@ impl<E: Engine> Ledger<E> {
         let overdue = "SELECT kind, count(*) FROM work_items
              WHERE closed_at IS NULL AND claimed_at IS NULL AND due_at <= now() GROUP BY kind ORDER BY kind";
         let overdue = self.engine.read(overdue, Args::none()).await?;
-        let most = i64::try_from(Vitals::MOST).unwrap_or(i64::MAX);
-        // Each has an alert of its own, and what nobody has claimed is never behind what somebody has.
+        let most = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let safety = "SELECT id FROM work_items WHERE closed_at IS NULL AND kind = 'safety'
              ORDER BY claimed_at IS NOT NULL, id LIMIT $1";
-        let safety = self.engine.read(safety, args![10 * most]).await?;
+        let safety = self.engine.read(safety, args![most(Vitals::MOST_IN_DANGER)]).await?;
         let surges =
             "SELECT scope || '/' || value FROM holds WHERE cause = 'surge_hold' AND released_at IS NULL
              ORDER BY placed_at LIMIT $1";
-        let surges = self.engine.read(surges, args![most]).await?;
+        let surges = self.engine.read(surges, args![most(Vitals::MOST)]).await?;
         Ok(Vitals {
             parked: row.count(0)?,
             outbox: row.count(1)?,
