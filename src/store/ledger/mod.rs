@@ -42,16 +42,17 @@ mod take_back;
 mod witness;
 mod work;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::audit::{AuditEntry, AuditFilter, AuditRow};
 use super::columns::Columns;
 use super::emit::{Emitter, NewEvent, shard};
-use super::engine::{Args, Engine, args, ints, maybe_ids, maybe_texts, texts};
+use super::engine::{Args, Engine, args, ids, ints, maybe_ids, maybe_texts, texts};
 use super::keeping::{Erased, Expiry, Keeping, PatientRecord, PatientWord, Walk, Walked};
 use super::people::{Recognised, Session, SessionHash, SessionLimits, User, UserChange, Vouched};
 use super::pulse::{OldestDue, PulseRow, StreamEvent};
@@ -132,10 +133,32 @@ impl<E: Engine> Ledger<E> {
         only_time(&E::run(tx, "SELECT now()", Args::none()).await?)
     }
 
+    /// The place of one more event among those of each of these messages, as often as it is named; 0 where there is no
+    /// such message. Rows are locked in one order everywhere.
+    async fn next_seqs(tx: &mut E::Tx, messages: &[MessageId]) -> Result<Vec<u32>> {
+        let mut more: BTreeMap<Uuid, i64> = BTreeMap::new();
+        messages.iter().for_each(|id| *more.entry(id.0).or_default() += 1);
+        let more: Vec<(Uuid, i64)> = more.into_iter().collect();
+        if more.len() > 1 {
+            let lock = "SELECT id FROM messages WHERE id = ANY($1) ORDER BY id {for update}";
+            E::run(tx, lock, args![more.iter().map(|(id, _)| *id).collect::<Vec<_>>()]).await?;
+        }
+        let raise = "UPDATE messages SET seq = seq + input.more FROM {input} WHERE messages.id = input.id RETURNING messages.id, messages.seq";
+        let batch = vec![ids("id", &more, |(id, _)| *id), ints("more", &more, |(_, more)| *more)];
+        let rows = E::run(tx, raise, Args::none().batch(batch)).await?;
+        let mut last =
+            rows.iter().map(|row| Ok((row.id(0)?, row.count(1)?))).collect::<Result<HashMap<Uuid, u32>>>()?;
+        let place = |id: &MessageId| {
+            last.get_mut(&id.0).map_or(0, |last| std::mem::replace(last, last.saturating_sub(1)))
+        };
+        let mut places: Vec<u32> = messages.iter().rev().map(place).collect();
+        places.reverse();
+        Ok(places)
+    }
+
     /// The place of one more event among those of a message; 0 where there is no such message.
     async fn next_seq(tx: &mut E::Tx, message: MessageId) -> Result<u32> {
-        let next = "UPDATE messages SET seq = seq + 1 WHERE id = $1 RETURNING seq";
-        E::run(tx, next, args![message.0]).await?.first().map_or(Ok(0), |row| row.count(0))
+        Ok(Self::next_seqs(tx, &[message]).await?.into_iter().next().unwrap_or(0))
     }
 
     async fn insert_events(&self, tx: &mut E::Tx, events: &[Numbered]) -> Result<()> {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::read::Query;
 use super::{Ledger, Numbered};
-use crate::domain::ids::WorkItemId;
+use crate::domain::ids::{MessageId, WorkItemId};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Priority, WorkEvent, WorkKind, WorkOutcome, WorkState};
 use crate::store::columns::{Columns, WORK_ITEM, facts, work_item};
@@ -280,17 +280,15 @@ impl<E: Engine> Ledger<E> {
     /// What is about a message takes its place in that message's sequence of events.
     async fn tell(&self, tx: &mut E::Tx, told: WorkEvent, items: &[WorkItem], now: Timestamp) -> Result<()> {
         let mut items: Vec<&WorkItem> = items.iter().collect();
-        // Rows are locked in one order everywhere.
         items.sort_by_key(|item| (item.message_id, item.id));
-        let mut events = Vec::with_capacity(items.len());
-        for item in items {
-            let mut seq = 0;
-            if let Some(message) = item.message_id {
-                seq = Self::next_seq(tx, message).await?;
-            }
-            let event = Emitter::work(item, told, now);
-            events.push(Numbered { message: item.message_id, seq, event });
-        }
+        let about: Vec<MessageId> = items.iter().filter_map(|item| item.message_id).collect();
+        let mut places = Self::next_seqs(tx, &about).await?.into_iter();
+        let numbered = |item: &WorkItem| Numbered {
+            message: item.message_id,
+            seq: item.message_id.and_then(|_| places.next()).unwrap_or(0),
+            event: Emitter::work(item, told, now),
+        };
+        let events: Vec<Numbered> = items.into_iter().map(numbered).collect();
         self.insert_events(tx, &events).await
     }
 

@@ -95,16 +95,16 @@ SELECT id_at(at + interval '1 hour', 'reply' || n), 'sms-one', 'reply-' || n, de
     'P' || lpad((1 + n % (:messages / 20))::text, 7, '0'), (ARRAY['text', 'stop', 'confirm', 'safety'])[1 + n % 4], '\x00'::bytea || 'Can my daughter come along?'::bytea, at + interval '1 hour'
 FROM shape WHERE dice2 % 50 = 3;
 
--- What people look after: nearly all of it is done.
+-- What people look after: nearly all of it is done, and of what is late they were told.
 INSERT INTO work_items (id, kind, priority, source, site, message_id, patient_id, opened_at, due_at, closed_at, closed_by, outcome, alerts)
-SELECT id_at(at + interval '1 minute', 'work' || n), 'plan_exhausted', 1, source, site, id, 'P' || lpad((1 + n % (:messages / 20))::text, 7, '0'),
+SELECT id_at(at + interval '1 minute', 'work' || n), CASE status WHEN 'unknown' THEN 'outcome_unknown' ELSE 'plan_exhausted' END, 1, source, site, id, 'P' || lpad((1 + n % (:messages / 20))::text, 7, '0'),
     at + interval '1 minute', at + interval '4 hours', CASE WHEN age < 0.97 OR n % 3 = 0 THEN at + interval '3 hours' END,
-    CASE WHEN age < 0.97 OR n % 3 = 0 THEN 'ana' END, CASE WHEN age < 0.97 OR n % 3 = 0 THEN 'reached' END, 1
-FROM shape WHERE status = 'failed' AND dice2 % 2 = 0;
+    CASE WHEN age < 0.97 OR n % 3 = 0 THEN 'ana' END, CASE WHEN age < 0.97 OR n % 3 = 0 THEN 'reached' END, 2
+FROM shape WHERE status = 'unknown' OR (status = 'failed' AND dice2 % 2 = 0);
 INSERT INTO work_items (id, kind, priority, source, site, message_id, patient_id, opened_at, due_at, closed_at, closed_by, outcome, alerts, reply_id)
 SELECT id_at(r.received_at, 'answer' || r.id), CASE r.intent WHEN 'safety' THEN 'safety' ELSE 'reply' END, 0, m.source, m.site, m.id, r.patient_id,
     r.received_at, r.received_at + interval '4 hours', CASE WHEN r.received_at < now() - interval '1 day' THEN now() END,
-    CASE WHEN r.received_at < now() - interval '1 day' THEN 'ana' END, CASE WHEN r.received_at < now() - interval '1 day' THEN 'reached' END, 1, r.id
+    CASE WHEN r.received_at < now() - interval '1 day' THEN 'ana' END, CASE WHEN r.received_at < now() - interval '1 day' THEN 'reached' END, 2, r.id
 FROM replies r JOIN messages m ON m.id = r.message_id WHERE r.intent IN ('text', 'safety');
 
 INSERT INTO parked (id, reason, field, problems, source, job_id, origin, body, body_hash, parked_at, replayed_at)
