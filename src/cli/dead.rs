@@ -13,7 +13,7 @@ use super::{Desk, Failure, args, files, operator};
 use crate::domain::ids::{ParkedId, SourceName};
 use crate::domain::job::MAX_JOB_BYTES;
 use crate::domain::words::Reason;
-use crate::intake::replay::Replayed;
+use crate::intake::replay::{Repaired, Replayed};
 use crate::intake::{Intake, Outcome};
 use crate::store::rows::{ParkedFilter, ParkedRow};
 
@@ -101,7 +101,8 @@ pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure
                 return Err(Failure::said("--body repairs one", "give exactly one --id with it"));
             }
             let repaired = body.map(|file| files::read_all(&file, repaired_limit())).transpose()?;
-            replay(desk, filter.into_rows(PAGE), dry_run, repaired.as_deref()).await
+            let repaired = repaired.as_deref().map(|body| Repaired { body, emergency: true });
+            replay(desk, filter.into_rows(PAGE), dry_run, repaired).await
         }
     }
 }
@@ -200,7 +201,7 @@ async fn replay(
     desk: &mut Desk,
     mut filter: ParkedFilter,
     dry_run: bool,
-    repaired: Option<&[u8]>,
+    repaired: Option<Repaired<'_>>,
 ) -> Result<(), Failure> {
     let config = desk.config()?;
     let store = Desk::store(&config).await?;
@@ -242,7 +243,7 @@ async fn replay_page(
     desk: &mut Desk,
     intake: &Intake,
     rows: Vec<ParkedRow>,
-    repaired: Option<&[u8]>,
+    repaired: Option<Repaired<'_>>,
 ) -> Result<(u64, u64), Failure> {
     let replayed = intake.replay(rows, &operator(), repaired).await?;
     let mut good = 0_u64;

@@ -4,17 +4,18 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::problem::{Answer, Fail};
+use super::problem::{Answer, Fail, Kind};
 use super::query::{Cursor, MAX_PAGE, limit, query};
 use super::reveal;
 use super::route::{Call, json as answer, to_the_end};
+use crate::config::api::Scope;
 use crate::domain::ids::{ParkedId, SourceName};
 use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
-use crate::domain::reader::{Fault, Fields, Slot, flag, identify};
+use crate::domain::reader::{BodyKind, Fault, Fields, Slot, flag, identify};
 use crate::domain::words::Reason;
 use crate::intake::Outcome;
-use crate::intake::replay::Replayed;
+use crate::intake::replay::{Repaired, Replayed, kind};
 use crate::store::rows::{ParkedFilter, ParkedRow};
 
 /// Bodies that one request replays.
@@ -90,6 +91,11 @@ pub(super) async fn repair(mut call: Call) -> Answer {
         .await?;
     let (intake, by) = (call.shared.parts.intake.clone(), call.caller.name().to_owned());
     let bytes = body.expose().as_bytes().to_vec();
+    let of_a_patient = matches!(kind(&row, &bytes), BodyKind::Patient | BodyKind::PatientMerge);
+    if of_a_patient && !call.caller.allows(Scope::PatientsWrite) {
+        return Err(Fail::new(Kind::Forbidden, "a patient's record needs the scope patients:write"));
+    }
+    let emergency = call.caller.allows(Scope::JobsEmergency);
     if let (Some(source), _) = identify(&bytes) {
         call.caller.must_speak_for(&source)?;
         if row.source.as_ref().is_some_and(|first| *first != source) {
@@ -99,7 +105,11 @@ pub(super) async fn repair(mut call: Call) -> Answer {
         }
     }
     call.note.begun();
-    let repaired = to_the_end(async move { intake.replay(vec![row], &by, Some(&bytes)).await }).await??;
+    let repaired =
+        to_the_end(
+            async move { intake.replay(vec![row], &by, Some(Repaired { body: &bytes, emergency })).await },
+        )
+        .await??;
     match repaired.into_iter().next().ok_or_else(|| Fail::not_found("parked body"))? {
         // Nothing has changed: the body that came first waits as before.
         Replayed { outcome: Outcome::Refused { problems, .. }, .. } => {

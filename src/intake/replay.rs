@@ -5,9 +5,17 @@ use super::queue::priority_of;
 use super::submit::{Incoming, Intake, Outcome};
 use crate::broker::QueueRole;
 use crate::domain::ids::ParkedId;
-use crate::domain::reader::identify;
+use crate::domain::reader::{BodyKind, identify};
 use crate::store::rows::ParkedRow;
 use crate::store::{StoreError, patiently};
+
+/// A body in the place of the one that came.
+#[derive(Clone, Copy, Debug)]
+pub struct Repaired<'b> {
+    pub body: &'b [u8],
+    /// Whoever wrote it may ask for an emergency: what somebody has written is not what its sender asked for.
+    pub emergency: bool,
+}
 
 /// One body that went in again.
 #[derive(Clone, Debug)]
@@ -26,7 +34,7 @@ impl Intake {
         &self,
         rows: Vec<ParkedRow>,
         by: &str,
-        repaired: Option<&[u8]>,
+        repaired: Option<Repaired<'_>>,
     ) -> Result<Vec<Replayed>, StoreError> {
         let ids: Vec<ParkedId> = rows.iter().map(|row| row.id).collect();
         let items = rows.into_iter().map(|row| incoming(row, by, repaired)).collect();
@@ -46,13 +54,12 @@ impl Intake {
 }
 
 /// The parked body as it would come in again by the same way.
-fn incoming(row: ParkedRow, by: &str, repaired: Option<&[u8]>) -> Incoming {
-    let body = repaired.map_or(row.body, <[u8]>::to_vec);
+fn incoming(row: ParkedRow, by: &str, repaired: Option<Repaired<'_>>) -> Incoming {
+    let key = key_of(&row).to_owned();
+    let no_emergency = repaired.is_some_and(|new| !new.emergency);
+    let body = repaired.map_or(row.body, |new| new.body.to_vec());
     // As it came, a body gains no rights by being replayed; whoever repairs it may correct the source.
     let corrected = repaired.is_some() && identify(&body).0.is_some();
-    // Patients have a queue of their own. Bodies of former versions have no key, and their queue's whole name.
-    let of_patients = row.origin.ends_with(QueueRole::Patients.word());
-    let key = row.key.unwrap_or_else(|| if of_patients { "patient" } else { "job" }.to_owned());
     Incoming {
         body,
         arrival: Arrival {
@@ -61,8 +68,7 @@ fn incoming(row: ParkedRow, by: &str, repaired: Option<&[u8]>) -> Incoming {
             priority: priority_of(&row.origin, &key),
             correlation_id: row.correlation_id,
             origin: row.origin,
-            // What somebody has corrected is not what its sender asked for.
-            no_emergency: corrected,
+            no_emergency,
             asked_by: Some(by.to_owned()),
             traceparent: None,
         },
@@ -72,11 +78,22 @@ fn incoming(row: ParkedRow, by: &str, repaired: Option<&[u8]>) -> Incoming {
     }
 }
 
+/// What a body is in the place of this one.
+#[must_use]
+pub fn kind(row: &ParkedRow, body: &[u8]) -> BodyKind {
+    BodyKind::of(Some(key_of(row)), body)
+}
+
+/// Patients have a queue of their own. Bodies of former versions have no key, and their queue's whole name.
+fn key_of(row: &ParkedRow) -> &str {
+    let of_patients = row.origin.ends_with(QueueRole::Patients.word());
+    row.key.as_deref().unwrap_or(if of_patients { "patient" } else { "job" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::ids::SourceName;
-    use crate::domain::reader::BodyKind;
     use crate::domain::words::Priority;
 
     #[test]
@@ -111,8 +128,12 @@ mod tests {
                 (item.arrival.source, item.arrival.asked_by.as_deref()),
                 (source.clone(), Some("ana"))
             );
-            let repaired = incoming(row, "ana", Some(br#"{"source":"lab"}"#)).arrival;
-            assert_eq!((repaired.source, repaired.by_broker), (None, false));
+            for (emergency, body) in [(true, br#"{"source":"lab"}"#.as_slice()), (false, b"{}")] {
+                let repaired = incoming(row.clone(), "ana", Some(Repaired { body, emergency })).arrival;
+                let other_source = emergency;
+                assert_eq!((repaired.source.is_none(), repaired.by_broker), (other_source, !other_source));
+                assert_eq!(repaired.no_emergency, !emergency, "by the right of whoever wrote it");
+            }
         }
     }
 }

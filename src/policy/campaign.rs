@@ -43,6 +43,8 @@ pub fn next(
 ) -> Result<CampaignState, (&'static str, &'static str)> {
     use CampaignState as S;
     match (command, state) {
+        // All are written to; whoever cancels it now stops what would follow.
+        (Command::Cancel, S::Done) => Ok(S::Cancelled),
         (_, S::Done | S::Cancelled) => Err(("it is over", "make a new campaign")),
         (Command::Change, S::Draft | S::AwaitingApproval | S::Approved) => Ok(S::Draft),
         (Command::Change, _) => Err(("it has begun", "cancel it, and make a new campaign")),

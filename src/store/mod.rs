@@ -454,6 +454,8 @@ macro_rules! migrations {
             39 "0039" "campaign_done",
             40 "0040" "work_state",
             41 "0041" "attempt_cost",
+            42 "0042" "buried_at",
+            43 "0043" "campaign_stops",
         }
     };
     ($db:literal: $($number:literal $digits:literal $name:literal,)+) => {

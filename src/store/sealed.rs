@@ -242,6 +242,7 @@ pub const OPEN: &[(&str, &str)] = &[
     ("messages.claim_channel", "a word of a closed set"),
     ("messages.trouble", "a word of a closed set"),
     ("messages.campaign_status", "a word of a closed set"),
+    ("campaign_stops.campaign_id", "a campaign's name"),
     ("messages.waits_under", "a hold's id"),
     ("messages.rides_on", "an attempt's id"),
     ("leases.owner", "a worker's id"),

@@ -49,23 +49,59 @@ macro_rules! handed_out {
     };
 }
 
-/// The reason of the tombstone that stands for a message; a manual retry has none.
-macro_rules! tombstone {
+/// Why a job is taken back before it comes, if it is: it or its matter has a tombstone, or its campaign was cancelled. What
+/// a person sends once more is bound by what was said after `$since` alone.
+macro_rules! taken_back {
+    ($row:literal, $since:expr) => {
+        concat!(
+            "COALESCE(",
+            buried!($row, "job", ".job_id", $since),
+            ", ",
+            buried!($row, "about", ".about", $since),
+            ", (CASE WHEN ",
+            $row,
+            ".campaign_id IS NOT NULL THEN (SELECT 'cancelled' FROM campaigns c WHERE c.id = ",
+            $row,
+            ".campaign_id AND c.state = 'cancelled' AND (",
+            $row,
+            ".retry_of IS NULL OR c.changed_at > ",
+            $since,
+            ")) END))"
+        )
+    };
+}
+
+/// Why nothing more of a message leaves, if so: it is taken back, or a person has sent it once more meanwhile.
+macro_rules! withdrawn {
     ($row:literal) => {
         concat!(
-            "(CASE WHEN ",
+            "COALESCE(",
+            taken_back!($row, concat!($row, ".accepted_at")),
+            ", (CASE WHEN ",
             $row,
-            ".retry_of IS NULL THEN COALESCE(",
+            ".status NOT IN ('accepted', 'scheduled', 'held') THEN (SELECT 'superseded' FROM messages r WHERE r.retry_of = ",
+            $row,
+            ".id AND r.retry_of IS NOT NULL LIMIT 1) END))"
+        )
+    };
+}
+
+/// The reason of the tombstone of this kind and name.
+macro_rules! buried {
+    ($row:literal, $kind:literal, $name:literal, $since:expr) => {
+        concat!(
             "(SELECT t.reason FROM tombstones t WHERE t.source = ",
             $row,
-            ".source AND t.kind = 'job' AND t.name = ",
+            ".source AND t.kind = '",
+            $kind,
+            "' AND t.name = ",
             $row,
-            ".job_id AND t.until > now()), ",
-            "(SELECT t.reason FROM tombstones t WHERE t.source = ",
+            $name,
+            " AND t.until > now() AND (",
             $row,
-            ".source AND t.kind = 'about' AND t.name = ",
-            $row,
-            ".about AND t.until > now())) END)"
+            ".retry_of IS NULL OR t.buried_at > ",
+            $since,
+            "))"
         )
     };
 }
@@ -205,8 +241,8 @@ macro_rules! may_begin {
             " AND (a.status IN ('sent', 'delivered', 'read') OR (a.status IN ('sending', 'unknown') ",
             "AND (NOT a.dedupes OR (a.step = i.step AND a.provider <> i.provider))))))) ",
             "AND i.revision = COALESCE((SELECT s.revision FROM patient_state s WHERE s.subject = i.subject), 0) ",
-            "+ CASE WHEN i.others IS NULL THEN 0 ELSE COALESCE((SELECT sum(s.revision) FROM patient_state s ",
-            "WHERE s.subject IN (", $others, ")), 0) END AND ", tombstone!("m"), " IS NULL"
+            "+ CASE WHEN i.others IS NULL THEN 0 ELSE COALESCE((SELECT CAST(sum(s.revision) AS bigint) FROM patient_state s ",
+            "WHERE s.subject IN (", $others, ")), 0) END AND ", withdrawn!("m"), " IS NULL"
         )
     };
 }
@@ -366,7 +402,7 @@ macro_rules! settled {
             result_leaves_open!(),
             " THEN NULL WHEN m.last_attempt = i.attempt AND (a.step = m.step OR i.attempt_status IN ('failed', 'undelivered')) ",
             // What was taken back meanwhile is followed by nothing: that is decided at once.
-            "THEN CASE WHEN i.next_step AND ", tombstone!("m"), " IS NOT NULL THEN now() ELSE i.due_at END ",
+            "THEN CASE WHEN i.next_step AND ", withdrawn!("m"), " IS NOT NULL THEN now() ELSE i.due_at END ",
             "ELSE m.due_at END, ",
             "receipt_by = CASE WHEN i.status = 'unknown' AND m.status <> 'sent' THEN NULL WHEN ",
             result_raises!(),
@@ -445,7 +481,7 @@ macro_rules! claimed {
             "accepted_at, ",
             $prefix,
             "lease_token, now(), ",
-            tombstone!($row),
+            withdrawn!($row),
             ", ",
             bound_to!($row),
             ", ",
@@ -471,8 +507,9 @@ macro_rules! answered {
 }
 
 pub(super) use {
-    admitted, answered, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
-    decision_is_legal, decision_is_told, facts, furthest, goes_on, handed_out, has_moved_on, is_free,
-    is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told,
-    result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
+    admitted, answered, attempt_rises, attempt_settled, attempts, begun, bound_to, buried, claimed, counted,
+    decided, decision_is_legal, decision_is_told, facts, furthest, goes_on, handed_out, has_moved_on,
+    is_free, is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank, reached,
+    result_is_told, result_leaves_open, result_raises, sent_again, settled, taken_back, withdrawn,
+    within_caps,
 };

@@ -42,7 +42,7 @@ fn a_campaign_goes_its_way_and_no_other() {
         (S::Paused, Command::Pause, false, false, Some(S::Paused)),
         (S::Paused, Command::Cancel, false, false, Some(S::Cancelled)),
         (S::Draft, Command::Cancel, false, false, Some(S::Cancelled)),
-        (S::Done, Command::Cancel, false, false, None),
+        (S::Done, Command::Cancel, false, false, Some(S::Cancelled)),
         (S::Cancelled, Command::Resume, false, false, None),
     ] {
         assert_eq!(next(state, command, needs, approved).ok(), leads, "{command} in {state}");

@@ -31,6 +31,10 @@ const LAST_TRY: &str = "JOIN messages o ON o.id = r.message_id
     JOIN messages m ON m.id = COALESCE((SELECT t.id FROM messages t WHERE t.source = o.source AND t.job_id = o.job_id
         AND t.retry_of IS NOT NULL AND t.copy_of IS NULL ORDER BY t.id DESC LIMIT 1), o.id)";
 
+/// Whether `m` reached its recipient, as far as is known: by itself, or with the message that told it too.
+const RECEIVED: &str =
+    "(m.status IN ('sent', 'delivered', 'read') OR (m.status = 'cancelled' AND m.reason = 'merged'))";
+
 fn number(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
@@ -558,10 +562,11 @@ impl<E: Engine> Ledger<E> {
         let not_done = "NOT EXISTS (SELECT 1 FROM campaign_done d WHERE d.campaign_id = $1 AND d.patient_id = r.patient_id)";
         let wanted = match kind {
             FollowUp::RetryFailed => format!("m.status = 'failed' AND {not_done}"),
-            FollowUp::Correct => "m.status IN ('sent', 'delivered', 'read')".to_owned(),
+            FollowUp::Correct => RECEIVED.to_owned(),
+            // Who answers a message that told several things answers all of them.
             FollowUp::RetryUnanswered => format!(
-                "m.status IN ('sent', 'delivered', 'read') AND {not_done}
-                 AND NOT EXISTS (SELECT 1 FROM replies p WHERE p.message_id IN (o.id, m.id))"
+                "{RECEIVED} AND {not_done}
+                 AND NOT EXISTS (SELECT 1 FROM replies p WHERE p.message_id IN (o.id, m.id, m.merged_into))"
             ),
         };
         let sql = format!(
@@ -594,8 +599,8 @@ impl<E: Engine> Ledger<E> {
         let names = self.names_of(patients).await?;
         let mut sql = format!(
             "SELECT COALESCE(p.alias_of, r.patient_id) FROM campaign_recipients r LEFT JOIN patients p ON p.id = r.patient_id {LAST_TRY}
-             WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND m.status IN ('sent', 'delivered', 'read'{})",
-            if or_may { ", 'accepted', 'scheduled', 'held', 'sending', 'unknown'" } else { "" }
+             WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND ({RECEIVED}{})",
+            if or_may { " OR m.status IN ('accepted', 'scheduled', 'held', 'sending', 'unknown')" } else { "" }
         );
         if or_may {
             sql += " UNION SELECT COALESCE(p.alias_of, r.patient_id) FROM campaign_recipients r

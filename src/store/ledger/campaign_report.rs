@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Ledger;
-use crate::domain::ids::CampaignId;
+use crate::domain::ids::{CampaignId, MessageId};
 use crate::domain::reply::Intent;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
@@ -41,13 +41,26 @@ impl<E: Engine> Ledger<E> {
         }
         for row in &self.engine.read(REPLIES, args![id.as_str(), since]).await? {
             let (intent, count): (_, u64) = (row.word(0, Intent::from_word)?, row.count(1)?);
-            match intent {
-                Intent::Stop => health.opted_out += count,
-                Intent::Complaint => health.complained += count,
-                _ => {}
+            if intent == Intent::Complaint {
+                health.complained += count;
             }
         }
+        let stops = "SELECT count(*) FROM campaign_stops WHERE campaign_id = $1 AND at >= $2";
+        let stops = self.engine.read(stops, args![id.as_str(), since]).await?;
+        health.opted_out = stops.first().map_or(Ok(0), |row| row.count(0))?;
         Ok(health)
+    }
+
+    /// This message made somebody say stop.
+    pub(super) async fn keep_campaign_stop(tx: &mut E::Tx, message: MessageId) -> Result<()> {
+        E::run(
+            tx,
+            "INSERT INTO campaign_stops (message_id, campaign_id, at)
+             SELECT id, campaign_id, now() FROM messages WHERE id = $1 AND campaign_id IS NOT NULL ON CONFLICT DO NOTHING",
+            args![message.0],
+        )
+        .await?;
+        Ok(())
     }
 
     pub(super) async fn report_of(&self, id: &CampaignId) -> Result<CampaignReport> {

@@ -67,7 +67,8 @@ impl<E: Engine> Ledger<E> {
         Ok(())
     }
 
-    /// What a person has looked at counts no more: the next ones are counted from there.
+    /// What a second person has let go counts no more: the next ones are counted from there. Whoever asked may drop what
+    /// waits, and is no freer by that.
     async fn judge_emergencies(&self, tx: &mut E::Tx, source: &SourceName, now: Timestamp) -> Result<()> {
         let limit = self.rules.emergencies.of(source);
         let since = now.checked_sub(WINDOW).unwrap_or(Timestamp::MIN);
@@ -75,7 +76,7 @@ impl<E: Engine> Ledger<E> {
             tx,
             "SELECT count(DISTINCT patient_id) FROM emergencies WHERE source = $1 AND accepted_at > $2
                  AND accepted_at > COALESCE((SELECT max(released_at) FROM holds
-                     WHERE cause = 'awaiting_approval' AND value = $1), $2)",
+                     WHERE cause = 'awaiting_approval' AND value = $1 AND ended_as = 'send'), $2)",
             args![source.as_str(), since],
         )
         .await?;

@@ -103,6 +103,9 @@ impl<E: Engine> Ledger<E> {
         if asker.recipient == Recipient::Patient {
             Self::keep_changes(&mut tx, &id, by, &changes, &evidence(&asker.facts)).await?;
         }
+        if matches!(ask.wish, Wish::Stop { .. }) && !changes.is_empty() {
+            Self::keep_campaign_stop(&mut tx, asker.facts.id).await?;
+        }
         self.answered(&mut tx, &asker, !changes.is_empty()).await?;
         E::commit(tx).await?;
         Ok(if changes.is_empty() { WishOutcome::Unchanged } else { WishOutcome::Changed })

@@ -14,7 +14,7 @@ use crate::domain::ids::PatientId;
 use crate::domain::merge::combine;
 use crate::domain::patient::{Consent, ConsentSource, Contact, Patient};
 use crate::domain::phi::Phi;
-use crate::domain::words::Purpose;
+use crate::domain::words::{Channel, Purpose};
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Column, Data, Engine, args, bytes, flags, ids, maybe_texts, texts, times};
 use crate::store::rows::{AddressConsent, UpsertOutcome};
@@ -383,18 +383,33 @@ pub(super) fn wishes(patient: &Patient, now: Timestamp) -> Vec<AddressConsent> {
         refusal.channel.is_none_or(|channel| channel == contact.channel)
             && refusal.address.as_ref().is_none_or(|address| *address == contact.address)
     };
+    let kept_at = |channel: Channel, address: &Phi, refusal: &Consent| AddressConsent {
+        channel,
+        address: address.clone(),
+        purpose: refusal.purpose,
+        granted: false,
+        at: now,
+        source: refusal.source,
+        by: None,
+        evidence: Some("kept on erasure".to_owned()),
+    };
     let mut kept = Vec::new();
-    for contact in &patient.contacts {
-        kept.extend(refusals.iter().filter(|r| concerns(contact, r)).map(|r| AddressConsent {
-            channel: contact.channel,
-            address: contact.address.clone(),
-            purpose: r.purpose,
-            granted: false,
-            at: now,
-            source: r.source,
-            by: None,
-            evidence: Some("kept on erasure".to_owned()),
-        }));
+    for refusal in &refusals {
+        let contacts = patient.contacts.iter().filter(|contact| concerns(contact, refusal));
+        kept.extend(contacts.map(|contact| kept_at(contact.channel, &contact.address, refusal)));
+        // An address that is in the record no more may come back.
+        let Some(address) = &refusal.address else { continue };
+        let named = refusal.channel.as_slice();
+        let over = match address.expose().contains('@') {
+            _ if !named.is_empty() => named,
+            true => &[Channel::Email],
+            false => &[Channel::Sms, Channel::Voice],
+        };
+        let has =
+            |channel: Channel| patient.contacts.iter().any(|c| c.channel == channel && c.address == *address);
+        kept.extend(
+            over.iter().filter(|channel| !has(**channel)).map(|channel| kept_at(*channel, address, refusal)),
+        );
     }
     kept
 }

@@ -230,9 +230,9 @@ impl<E: Engine> Recovery for Ledger<E> {
         if !buried.is_empty() {
             E::run(
                 &mut tx,
-                "INSERT INTO tombstones (source, kind, name, reason, until)
-                 SELECT source, 'job', name, reason, now() + $1 * {us} FROM {input} WHERE true
-                 ON CONFLICT (source, kind, name) DO UPDATE SET until = excluded.until",
+                "INSERT INTO tombstones (source, kind, name, reason, until, buried_at)
+                 SELECT source, 'job', name, reason, now() + $1 * {us}, now() FROM {input} WHERE true
+                 ON CONFLICT (source, kind, name) DO UPDATE SET until = excluded.until, buried_at = excluded.buried_at",
                 args![micros(REMEMBERED)].batch(batch),
             )
             .await?;

@@ -172,7 +172,11 @@ impl<E: Engine> Ledger<E> {
             | Intent::Machine
             | Intent::Text => {}
         }
-        self.write_consents(&mut tx, &context.stops(&ask.reply)).await?;
+        let stops = context.stops(&ask.reply);
+        self.write_consents(&mut tx, &stops).await?;
+        if let Some(facts) = context.facts.as_ref().filter(|_| !stops.is_empty()) {
+            Self::keep_campaign_stop(&mut tx, facts.id).await?;
+        }
         self.tell_reply(&mut tx, &ask.reply, &context, &changes).await?;
         // Whether the others behind the number are there people have to ask.
         if let Some(kind) = meaning.work().or_else(|| others.then_some(WorkKind::Reply)) {

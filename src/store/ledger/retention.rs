@@ -18,13 +18,12 @@ const LEASE: SignedDuration = SignedDuration::from_secs(60);
 /// When what had not ended is looked at again.
 const LATER: SignedDuration = SignedDuration::from_hours(24);
 
-/// Final, with nothing more to come: nobody has it in hand, no step, no receipt. What became of one that is unknown nobody
-/// may ever learn; it is over once it is no work for people.
+/// Final, with nothing more to come: nobody has it in hand, no step, no receipt, and no work for people is about it.
 macro_rules! over {
     () => {
         "m.status IN ('unknown', 'sent', 'failed', 'delivered', 'read', 'suppressed', 'expired', 'cancelled') \
          AND m.due_at IS NULL AND m.lease_token IS NULL AND m.receipt_by IS NULL AND m.changed_at <= now() - $3 * {us} \
-         AND NOT (m.status = 'unknown' AND EXISTS (SELECT 1 FROM work_items w WHERE w.message_id = m.id AND w.closed_at IS NULL))"
+         AND m.id NOT IN (SELECT w.message_id FROM work_items w WHERE w.closed_at IS NULL AND w.message_id IS NOT NULL)"
     };
 }
 

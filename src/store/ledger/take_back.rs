@@ -270,8 +270,8 @@ impl<E: Engine> Ledger<E> {
         let until = now.checked_add(self.timings.tombstone).unwrap_or(Timestamp::MAX);
         E::run(
             tx,
-            "INSERT INTO tombstones (source, kind, name, reason, until) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (source, kind, name) DO UPDATE SET until = excluded.until",
+            "INSERT INTO tombstones (source, kind, name, reason, until, buried_at) VALUES ($1, $2, $3, $4, $5, now())
+             ON CONFLICT (source, kind, name) DO UPDATE SET until = excluded.until, buried_at = excluded.buried_at",
             args![source.as_str(), kind, name, reason.as_str(), until],
         )
         .await?;

@@ -2,10 +2,10 @@
 
 use crate::store::engine::Statements;
 use crate::store::words::{
-    admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
+    admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, buried, claimed, counted, decided,
     decision_is_legal, decision_is_told, facts, furthest, goes_on, handed_out, has_moved_on, is_free,
     is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told,
-    result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
+    result_leaves_open, result_raises, sent_again, settled, taken_back, withdrawn, within_caps,
 };
 
 /// Due messages of one source, in the words of their index.
@@ -44,7 +44,7 @@ pub(super) const STATEMENTS: Statements = Statements {
          ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token),
          known AS MATERIALIZED (
              SELECT source.*, ",
-        tombstone!("source"),
+        taken_back!("source", "now()"),
         " AS gone
              FROM source LEFT JOIN keys ON keys.message_id = source.id
              WHERE keys.message_id IS NOT NULL OR source.retry_of IS NOT NULL

@@ -3,10 +3,10 @@
 
 use crate::store::engine::Statements;
 use crate::store::words::{
-    admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, claimed, counted, decided,
+    admitted, attempt_rises, attempt_settled, attempts, begun, bound_to, buried, claimed, counted, decided,
     decision_is_legal, decision_is_told, facts, furthest, goes_on, handed_out, has_moved_on, is_free,
     is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank, reached, result_is_told,
-    result_leaves_open, result_raises, sent_again, settled, tombstone, within_caps,
+    result_leaves_open, result_raises, sent_again, settled, taken_back, withdrawn, within_caps,
 };
 
 /// The keys of the gate with what is free of them.
@@ -55,7 +55,7 @@ pub(super) const STATEMENTS: Statements = Statements {
          WITH source AS MATERIALIZED (SELECT * FROM {input}),
          known AS MATERIALIZED (
              SELECT source.*, ",
-        tombstone!("source"),
+        taken_back!("source", "now()"),
         " AS gone
              FROM source
              WHERE source.retry_of IS NOT NULL OR EXISTS (

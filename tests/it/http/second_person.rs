@@ -88,3 +88,42 @@ async fn whoever_asked_for_an_emergency_for_many_does_not_let_it_go() {
     }
     api.close().await;
 }
+
+/// Whoever repairs a body has the rights of their own, not those of whom it came from.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_gives_no_rights() {
+    let dir = tempfile::tempdir().unwrap();
+    templates(dir.path());
+    let mut more = String::new();
+    for (name, scopes) in [("desk", &["messages:write"][..]), ("doctor", &["admin"])] {
+        let token = token(name);
+        more += &format!("[[api.tokens]]\nname = \"{name}\"\ntoken = \"{token}\"\nscopes = {scopes:?}\n");
+    }
+    let api = Api::open_templates("", &more, dir.path()).await;
+    api.patient("P1").await;
+    let park = async |key: &str| {
+        let id = uuid::Uuid::now_v7();
+        api.sql(format!(
+            "INSERT INTO parked (id, reason, field, problems, source, origin, routing_key, body, body_hash) VALUES
+             ('{id}', 'malformed', 'id', '[]', 'lakeside-ehr', '{}', '{key}', '\\x00'::bytea || '{{}}', '{id}')",
+            if key == "patient" { "patients" } else { "jobs" }
+        ))
+        .await;
+        format!("/v1/dead/{id}/repair")
+    };
+    let storm = json!({"id": "storm-1", "patient_id": "P1", "template": "storm", "data": {}, "purpose": "emergency",
+        "override_reason": "The clinic is closed by the storm"});
+    let record = json!({"id": "P9", "updated_at": "2026-11-28T09:00:00Z"});
+    for (key, body) in [("job", storm), ("patient", record)] {
+        let path = park(key).await;
+        let ask = async |who: &str| {
+            let body = json!({"body": body.to_string(), "reason": "the id was missing"});
+            send(api.request(&Method::POST, &path).bearer_auth(token(who)).json(&body)).await
+        };
+        let refused = ask("desk").await;
+        let problem = refused.problem(if key == "job" { 422 } else { 403 }).to_string();
+        assert!(problem.contains(if key == "job" { "do not cover" } else { "patients:write" }), "{problem}");
+        ask("doctor").await.expect(200);
+    }
+    api.close().await;
+}

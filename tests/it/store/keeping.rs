@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use outreachd::domain::campaign::{Plan, RecipientBody};
 use outreachd::domain::credential::{PasswordHash, TotpSecret};
 use outreachd::domain::ids::{MessageId, SendKey, SiteId, UserName, WorkerId};
-use outreachd::domain::patient::{ConsentSource, Name, Patient, Person, Proxy, ProxyPerson};
+use outreachd::domain::patient::{Consent, ConsentSource, Name, Patient, Person, Proxy, ProxyPerson};
 use outreachd::domain::people::Role;
 use outreachd::domain::phi::Phi;
 use outreachd::domain::reply::{Reply, Thread};
@@ -27,7 +27,7 @@ use serde_json::json;
 
 use super::ledger::{Ledger, rejects, worker};
 use super::make::{
-    Shape, at, contact, decided, job, patient_id, provider, reject, revocation, route, source,
+    PHONE, Shape, at, contact, decided, job, patient, patient_id, provider, reject, revocation, route, source,
 };
 use crate::proof::canary::{Canary, find};
 
@@ -418,12 +418,14 @@ pub(super) async fn what_has_ended_is_erased_in_its_time(ledger: Ledger) {
     let (hand, attempt) = ledger.begun(one.job("lost")).await;
     ledger.settle_one(&hand, attempt, AttemptStatus::Unknown, Then::Unknown).await;
     let lost = hand.facts.id;
-    // Of the two replies one waits for a person still.
+    // What one of the two answered waits for a person still.
     let items = ledger.work_items(&WorkFilter { limit: 10, ..WorkFilter::default() }).await.unwrap();
     let open = items.iter().find(|item| item.patient_id == Some(patient_id("P2"))).unwrap().id;
     let closed = items.iter().find(|item| item.patient_id == Some(patient_id("P1"))).unwrap().id;
     let close = WorkMove::Close(WorkOutcome::NotNeeded);
-    ledger.move_work(closed, "ana", close).await.unwrap();
+    for item in items.iter().filter(|item| item.patient_id == Some(patient_id("P1"))) {
+        ledger.move_work(item.id, "ana", close).await.unwrap();
+    }
     assert_eq!(expire_all(&ledger).await, [0, 0, 0, 0], "nothing is old");
     ledger.execute("UPDATE campaigns SET state = 'cancelled' WHERE id = 'flu-p1'").await.unwrap();
     let before = ledger.row(sent).await;
@@ -435,7 +437,11 @@ pub(super) async fn what_has_ended_is_erased_in_its_time(ledger: Ledger) {
     assert_eq!(ledger.erase_old(&ask).await.unwrap(), Erased { rows: 1, more: true });
     assert_eq!(expire(&ledger, Class::Messages, worker()).await.rows, 0, "another one has it in hand");
     ledger.pass(SignedDuration::from_secs(61)).await;
-    assert_eq!(expire_all(&ledger).await, [3, 3, 1, 2], "the second message and a campaign's row, and so on");
+    assert_eq!(
+        expire_all(&ledger).await,
+        [2, 2, 2, 2],
+        "what nobody knows of and a campaign's row, and so on"
+    );
     assert_eq!(expire_all(&ledger).await, [0, 0, 0, 0]);
 
     let after = ledger.row(sent).await;
@@ -461,16 +467,14 @@ pub(super) async fn what_has_ended_is_erased_in_its_time(ledger: Ledger) {
     assert_eq!(ledger.audit(&log).await.unwrap()[0].detail, Phi::new(&one.words[9]));
 
     // What had not ended is looked at again.
-    ledger.move_work(open, "ana", close).await.unwrap();
+    for item in items.iter().filter(|item| item.patient_id == Some(patient_id("P2"))) {
+        ledger.move_work(item.id, "ana", close).await.unwrap();
+    }
     ledger.cancel(&[super::make::cancel_job("waits")]).await.unwrap();
     ledger.pass(SignedDuration::from_hours(25)).await;
-    assert_eq!(expire_all(&ledger).await, [0, 0, 1, 0], "the job was cancelled yesterday");
+    assert_eq!(expire_all(&ledger).await, [1, 1, 2, 0], "the job was cancelled yesterday");
     ledger.pass(YEAR).await;
-    assert_eq!(
-        expire_all(&ledger).await,
-        [2, 1, 0, 1],
-        "with it goes what was young a year ago, but for a reply"
-    );
+    assert_eq!(expire_all(&ledger).await, [1, 0, 0, 1], "what was young a year ago waits for somebody");
     assert!(ledger.row(waits).await.body.is_erased());
 }
 
@@ -529,4 +533,31 @@ pub(super) async fn a_patient_is_erased_and_their_no_stays(mut ledger: Ledger) {
         assert!(said.iter().any(|c| c.purpose == Some(purpose) && !c.granted), "{purpose}");
     }
     assert!(!ledger.erase_patient(&patient_id("nobody")).await.unwrap());
+}
+
+pub(super) async fn what_was_refused_at_a_former_number_outlives_the_record(ledger: Ledger) {
+    let former = "+13125550188";
+    let mut gone = patient("P1", "2026-01-01T00:00:00Z");
+    let no = revocation(None, "2026-01-01T00:00:00Z");
+    gone.consents = vec![Consent { address: Some(Phi::new(former)), ..no }];
+    ledger.upsert_patients(vec![gone.clone()]).await.unwrap();
+    assert!(ledger.erase_patient(&gone.id).await.unwrap());
+    // A copy from elsewhere brings them back, with the number they had given up.
+    let mut back = patient("P1", "2026-01-02T00:00:00Z");
+    back.contacts =
+        vec![contact(Channel::Sms, former), contact(Channel::Voice, former), contact(Channel::Sms, PHONE)];
+    ledger.upsert_patients(vec![back]).await.unwrap();
+    let asked = Subject {
+        message: job("q").facts.id,
+        patient: patient_id("P1"),
+        inline_addresses: Vec::new(),
+        step: 0,
+        yields: false,
+    };
+    let said = ledger.directory(&[asked]).await.unwrap().entries[0].address_consents.clone();
+    let mut refused: Vec<(Channel, &str)> =
+        said.iter().filter_map(|c| Some((c.channel?, c.address.as_ref()?.expose()))).collect();
+    refused.sort();
+    assert_eq!(refused, [(Channel::Sms, former), (Channel::Voice, former)]);
+    assert!(said.iter().all(|c| !c.granted && c.purpose.is_none()));
 }

@@ -97,6 +97,9 @@ contract! {
         a_job_on_its_way_out_can_not_be_taken_back
         a_cancel_and_a_begin_at_once_never_both_win
         a_job_whose_attempt_failed_can_be_taken_back
+        what_a_person_sends_once_more_is_bound_by_what_is_said_later
+        what_a_person_has_sent_once_more_begins_no_more_by_itself
+        of_a_cancelled_campaign_nothing_follows
         a_tombstone_does_not_last_forever
         job_replacement_and_cancels_end_alike_in_every_order
         random_orders_of_job_replacement_and_cancel_end_as_the_rules_say
@@ -324,6 +327,7 @@ contract! {
         a_history_is_not_rewritten
         a_proxys_link_stops_at_their_address
         an_opt_out_on_the_page_begins_nothing
+        a_stop_on_the_page_counts_against_its_campaign_once
         choices_made_on_an_old_page_are_not_taken
         the_page_binds_the_patient_and_nobody_else_at_the_address
         a_merged_patient_is_reached_by_an_older_link
@@ -391,6 +395,7 @@ contract! {
         values_are_sealed_anew_beside_running_work
         what_has_ended_is_erased_in_its_time
         a_patient_is_erased_and_their_no_stays
+        what_was_refused_at_a_former_number_outlives_the_record
     }
     throughput {
         #[ignore = "takes minutes: a measurement, run by hand"]

@@ -1,6 +1,6 @@
 //! What patients say on their page is on record, reaches what waits, and is told.
 
-use outreachd::domain::ids::MessageId;
+use outreachd::domain::ids::{CampaignId, MessageId};
 use outreachd::domain::page::PageHash;
 use outreachd::domain::patient::{Consent, ConsentSource, Patient, Preference};
 use outreachd::domain::phi::Phi;
@@ -168,6 +168,20 @@ pub(super) async fn an_opt_out_on_the_page_begins_nothing(ledger: Ledger) {
     assert!(!ledger.try_begin(planned).await, "planned on what was so before");
     let directory = ledger.directory(&[super::ledger::subject(&waiting)]).await.unwrap();
     assert_eq!(directory.entries[0].patient.as_ref().unwrap().consents.len(), 1);
+}
+
+pub(super) async fn a_stop_on_the_page_counts_against_its_campaign_once(ledger: Ledger) {
+    let message = known(&ledger).await;
+    ledger.execute(&format!("UPDATE messages SET campaign_id = 'flu' WHERE id = '{message}'")).await.unwrap();
+    let flu = CampaignId::parse("flu").unwrap();
+    let opted_out =
+        async || ledger.campaign_health(&flu, jiff::Timestamp::UNIX_EPOCH).await.unwrap().opted_out;
+    ledger.wish(&asking(Wish::Language("es".to_owned()))).await.unwrap();
+    assert_eq!(opted_out().await, 0, "it is no stop");
+    for wish in [stop_this(), Wish::Stop { purpose: None, channel: None }] {
+        assert_eq!(ledger.wish(&asking(wish)).await.unwrap(), WishOutcome::Changed);
+        assert_eq!(opted_out().await, 1);
+    }
 }
 
 pub(super) async fn choices_made_on_an_old_page_are_not_taken(ledger: Ledger) {

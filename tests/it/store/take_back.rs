@@ -1,11 +1,12 @@
 //! Jobs are taken back by replacement or cancel, in whatever order things come.
 
+use outreachd::domain::campaign::Plan;
 use outreachd::domain::ids::MessageId;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
-use outreachd::domain::words::Reason;
+use outreachd::domain::words::{Channel, Priority, Reason};
 use outreachd::store::rows::{Admission, AdmitOutcome, CancelOutcome, Then, Timings};
 
-use super::ledger::{Ledger, batch};
+use super::ledger::{InHand, Ledger, batch};
 use super::make::{Shape, cancel_about, cancel_job, job, seconds};
 
 const SUPERSEDED: (MessageStatus, Option<Reason>) = (MessageStatus::Cancelled, Some(Reason::Superseded));
@@ -114,12 +115,7 @@ pub(super) async fn after_a_late_cancel_of_a_matter_a_new_job_is_welcome(ledger:
     // The steps that have not begun are dropped: the attempt fails, and nothing begins again.
     let retry = Then::Retry(ledger.now().await);
     ledger.settle_one(&hand, attempt, AttemptStatus::Failed, retry).await;
-    let claimed =
-        ledger.claim_as(Some(outreachd::domain::words::Channel::Sms), hand.facts.priority, 10).await;
-    assert_eq!(claimed.messages.len(), 1);
-    assert_eq!(claimed.messages[0].work.cancelled, Some(Reason::Cancelled));
-    let hand = claimed.messages[0].clone().into();
-    assert!(!ledger.try_begin(ledger.plan(&hand).await).await);
+    follows_nothing(&ledger, Reason::Cancelled).await;
 }
 
 pub(super) async fn a_cancel_twice_is_the_same_as_once(ledger: Ledger) {
@@ -179,6 +175,57 @@ pub(super) async fn a_job_whose_attempt_failed_can_be_taken_back(ledger: Ledger)
     let outcomes = ledger.cancel(&[cancel_job("a")]).await.unwrap();
     assert_eq!(outcomes, [CancelOutcome::Cancelled(vec![hand.facts.id])]);
     assert_eq!(ledger.standing(hand.facts.id).await, CANCELLED);
+}
+
+pub(super) async fn what_a_person_sends_once_more_is_bound_by_what_is_said_later(ledger: Ledger) {
+    let first = ledger.sent(job("a")).await;
+    assert_eq!(ledger.cancel(&[cancel_job("a")]).await.unwrap(), [CancelOutcome::TooLate(vec![first])]);
+    // Somebody has decided since: it goes.
+    let (hand, attempt) = ledger.begun(job("a").retry_of(first)).await;
+    // Now the visit itself is off, and nothing follows what is on its way.
+    let retry = hand.facts.id;
+    let both = [CancelOutcome::TooLate(vec![first, retry])];
+    assert_eq!(ledger.cancel(&[cancel_job("a")]).await.unwrap(), both);
+    ledger.settle_one(&hand, attempt, AttemptStatus::Failed, Then::Retry(ledger.now().await)).await;
+    follows_nothing(&ledger, Reason::Cancelled).await;
+}
+
+pub(super) async fn what_a_person_has_sent_once_more_begins_no_more_by_itself(ledger: Ledger) {
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    ledger.settle_one(&hand, attempt, AttemptStatus::Unknown, Then::Unknown).await;
+    let second = ledger.sent(job("a").retry_of(hand.facts.id)).await;
+    // A look-up that was under way finds nothing, and asks for it to be sent again.
+    ledger.settle_one(&hand, attempt, AttemptStatus::Failed, Then::Retry(ledger.now().await)).await;
+    follows_nothing(&ledger, Reason::Superseded).await;
+    assert_eq!(ledger.standing(second).await, SENT);
+}
+
+pub(super) async fn of_a_cancelled_campaign_nothing_follows(ledger: Ledger) {
+    for name in ["flu", "measles"] {
+        let plan = serde_json::json!({ "id": name, "template": "appointment-reminder" }).to_string();
+        let plan = Plan::parse(plan.as_bytes(), Some(&super::make::source("ehr")), 50).unwrap();
+        assert!(ledger.create_campaign(&plan, "ana").await.unwrap());
+    }
+    let (gone, attempt) = ledger.begun(job("a").campaign("flu")).await;
+    let (stays, other) = ledger.begun(job("b").campaign("measles")).await;
+    ledger.execute("UPDATE campaigns SET state = 'cancelled' WHERE id = 'flu'").await.unwrap();
+    for (hand, attempt) in [(&gone, attempt), (&stays, other)] {
+        ledger.settle_one(hand, attempt, AttemptStatus::Failed, Then::Retry(ledger.now().await)).await;
+    }
+    let claimed = ledger.claim_as(Some(Channel::Sms), gone.facts.priority, 10).await.messages;
+    let reason = |hand: &InHand| claimed.iter().find(|m| m.facts.id == hand.facts.id).unwrap().work.cancelled;
+    assert_eq!((reason(&gone), reason(&stays)), (Some(Reason::Cancelled), None));
+    // What was not in the ledger yet does not come in any more.
+    taken_back(&ledger, job("c").campaign("flu"), Reason::Cancelled).await;
+}
+
+/// What is due is taken in hand, is known as taken back, and does not begin.
+async fn follows_nothing(ledger: &Ledger, reason: Reason) {
+    let mut claimed = ledger.claim_as(Some(Channel::Sms), Priority::Normal, 10).await.messages;
+    assert_eq!(claimed.len(), 1);
+    let hand: InHand = claimed.remove(0).into();
+    assert_eq!(hand.work.cancelled, Some(reason));
+    assert!(!ledger.try_begin(ledger.plan(&hand).await).await);
 }
 
 pub(super) async fn a_tombstone_does_not_last_forever(ledger: Ledger) {

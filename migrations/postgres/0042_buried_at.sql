@@ -1,0 +1,2 @@
+-- When a name was buried: what a person sends once more is bound by what is said after that.
+ALTER TABLE tombstones ADD COLUMN buried_at timestamptz NOT NULL DEFAULT 'epoch';
