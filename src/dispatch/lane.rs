@@ -126,6 +126,8 @@ pub(super) struct Lane {
     berths: Arc<Berths>,
     urgent_berths: Arc<Berths>,
     begins: Arc<Semaphore>,
+    /// Seconds that a send takes.
+    pub(super) took: metrics::Histogram,
 }
 
 impl Lane {
@@ -242,6 +244,8 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
         let channel = carrier.provider.channel();
         let alone = served.iter().filter(|other| **other == (channel, carrier.setting)).count() == 1;
         let guard = Guard::new(carrier.provider.name(), channel, carrier.breaker, alone);
+        let took =
+            metrics::histogram!("outreachd_send_seconds", "provider" => carrier.provider.name().to_string());
         let max_in_flight = carrier.max_in_flight.max(1);
         let apart = carrier.limits.iter().any(|l| l.per_sender);
         let senders = if apart { all_senders(&carrier, config) } else { Vec::new() };
@@ -267,6 +271,7 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 berths: Berths::new(max_in_flight - max_in_flight / URGENT_SHARE, ahead),
                 urgent_berths: Berths::new(max_in_flight / URGENT_SHARE, ahead),
                 begins: Arc::new(Semaphore::new(BEGINS)),
+                took: took.clone(),
             }));
         }
     }
@@ -313,7 +318,7 @@ pub(super) async fn keep_slots(corridor: Arc<Corridor>, lane: Arc<Lane>) {
     };
     // Each leaves at its moment, however busy the stages before are.
     let gate = lane.gate.clone();
-    let hands = corridor.wire.spawn(async move { gate.hand_out().await });
+    let hands = corridor.wire.handle().spawn(async move { gate.hand_out().await });
     tokio::select! {
         () = keep => {}
         () = super::life::drained(&corridor) => {}
@@ -403,7 +408,7 @@ async fn turn(corridor: &Corridor, lane: &Lane, whom: Whom) -> Option<Turn> {
     };
     let wait = || lane.queue.wait(whom, || lane.is_crowded());
     let (mut waiting, mut of) = wait().await;
-    if of == Whom::Others && waiting < lane.max_in_flight / 4 && lane.taken_out() > 0 {
+    if of == Whom::Others && waiting < lane.max_in_flight / 2 && lane.taken_out() > 0 {
         tokio::time::sleep(GATHER).await;
         (waiting, of) = wait().await;
     }
@@ -412,7 +417,7 @@ async fn turn(corridor: &Corridor, lane: &Lane, whom: Whom) -> Option<Turn> {
     }
     // Enough of them for a batch that is worth a statement; an urgent message waits for no company.
     let worth = match of {
-        Whom::Others => waiting.min(lane.max_in_flight / 4).min(most).max(1),
+        Whom::Others => waiting.min(lane.max_in_flight / 2).min(most).max(1),
         Whom::All | Whom::Urgent => 1,
     };
     let berth = lane.berths(whom).take(worth, waiting.min(most)).await.ok()?;
@@ -618,7 +623,8 @@ async fn begin(
             planned,
             sender,
         };
-        tasks.spawn(send::carry(corridor.clone(), lane.clone(), written, permit, berth));
+        let carried = send::carry(corridor.clone(), lane.clone(), written, permit, berth);
+        tasks.spawn_on(carried, corridor.wire.handle());
     }
     let_go(corridor, refused).await;
 }

@@ -52,7 +52,8 @@ struct Sent {
     opened: bool,
 }
 
-/// Sends at its slot, and hands the result to be settled.
+/// Sends at its slot, and hands the result to be settled; should it panic, the message stands in the ledger as begun, and is
+/// unknown once its lease has run out. All of it on the threads of the wire, but for what waits for the ledger.
 pub(super) async fn carry(
     corridor: Arc<Corridor>,
     lane: Arc<Lane>,
@@ -60,33 +61,37 @@ pub(super) async fn carry(
     permit: Permit,
     berth: Berth,
 ) {
-    let sent = corridor.wire.spawn(send(corridor.clone(), lane.clone(), written, permit, berth));
-    // What nobody can tell of stands in the ledger as begun, and is unknown once its lease has run out.
-    let Ok(Sent { written, outcome, started, took, opened }) = sent.await else { return };
+    let Sent { written, outcome, started, took, opened } =
+        send(&corridor, &lane, written, permit, berth).await;
     crate::faults::fault_point!("answered");
-    let provider = lane.provider.as_ref();
-    let channel = written.planned.route.channel;
-    metrics::histogram!("outreachd_send_seconds", "provider" => provider.name().to_string())
-        .record(took.as_secs_f64());
+    lane.took.record(took.as_secs_f64());
     let settlement = settle(&corridor, &lane, &written, outcome);
-    count(&settlement, channel);
+    count(&settlement, written.planned.route.channel);
     super::traces::sent(&corridor, &settlement, started, started + took);
-    if settlement.status == AttemptStatus::Failed {
-        budget::give_back(&corridor, written.spend).await;
-        uncount(&corridor, &written.planned).await;
-    }
-    let place = written.planned.hand.place;
-    // The settler outlives every send.
-    corridor.room.answered();
-    let _ = corridor.to_settle.send((settlement, place)).await;
-    if opened {
-        failover::empty(&corridor, provider.name()).await;
+    let home = corridor.wire.home().clone();
+    let failed = settlement.status == AttemptStatus::Failed;
+    let follow = async move {
+        if failed {
+            budget::give_back(&corridor, written.spend).await;
+            uncount(&corridor, &written.planned).await;
+        }
+        // The settler outlives every send.
+        corridor.room.answered();
+        let _ = corridor.to_settle.send((settlement, written.planned.hand.place)).await;
+        if opened {
+            failover::empty(&corridor, lane.provider.name()).await;
+        }
+    };
+    if failed || opened {
+        let _ = home.spawn(follow).await;
+    } else {
+        follow.await;
     }
 }
 
 async fn send(
-    corridor: Arc<Corridor>,
-    lane: Arc<Lane>,
+    corridor: &Corridor,
+    lane: &Arc<Lane>,
     mut written: Written,
     permit: Permit,
     berth: Berth,
@@ -102,7 +107,7 @@ async fn send(
     let slot = slot.filter(|_| ticket.is_some() && !corridor.cut.is_cancelled());
     let outcome = if let Some(slot) = slot {
         slot.use_up();
-        let message = outbound(&corridor, &written);
+        let message = outbound(corridor, &written);
         tokio::select! {
             answer = provider.send(&message) => Outcome::Answer(answer),
             () = corridor.cut.cancelled() => Outcome::Cut,

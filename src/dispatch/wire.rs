@@ -3,20 +3,24 @@
 //! for the ledger.
 
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
-use tokio::task::JoinHandle;
 
 /// Of these: one alone would hold up all sends while it shakes hands. Names are looked up elsewhere.
 const THREADS: usize = 2;
 
 /// Where sends run.
 #[derive(Debug)]
-pub(super) struct Wire(Option<Runtime>);
+pub(super) struct Wire {
+    threads: Option<Runtime>,
+    /// Where all else does.
+    home: Handle,
+}
 
 impl Wire {
     /// Starts the threads. Where there are none to be had, or one is meant to do everything, sends run where all else does.
     pub(super) fn start() -> Self {
-        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-            return Self(None);
+        let home = Handle::current();
+        if home.runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return Self { threads: None, home };
         }
         let threads = Builder::new_multi_thread()
             .worker_threads(THREADS)
@@ -26,17 +30,16 @@ impl Wire {
             .build();
         let threads =
             threads.inspect_err(|error| tracing::warn!(%error, "sends have no threads of their own"));
-        Self(threads.ok())
+        Self { threads: threads.ok(), home }
     }
 
-    pub(super) fn spawn<T: Send + 'static>(
-        &self,
-        send: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
-        match &self.0 {
-            Some(threads) => threads.spawn(send),
-            None => tokio::spawn(send),
-        }
+    pub(super) fn handle(&self) -> &Handle {
+        self.threads.as_ref().map_or(&self.home, Runtime::handle)
+    }
+
+    /// For what waits for the ledger.
+    pub(super) fn home(&self) -> &Handle {
+        &self.home
     }
 }
 
@@ -51,7 +54,7 @@ fn first() {
 impl Drop for Wire {
     /// It may be dropped where nobody may wait for it.
     fn drop(&mut self) {
-        if let Some(threads) = self.0.take() {
+        if let Some(threads) = self.threads.take() {
             threads.shutdown_background();
         }
     }

@@ -1,8 +1,7 @@
 //! What became of a send whose answer was lost: the question to its provider, and what it says.
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use aws_lc_rs::hmac::{self, HMAC_SHA256, Key};
 use jiff::Timestamp;
-use sha2::Sha256;
 
 use super::ids::{AttemptId, ProviderName, SendKey};
 use super::phi::Phi;
@@ -39,22 +38,13 @@ impl TextMark {
     /// The mark of `text` under `key`.
     #[must_use]
     pub fn of(key: [u8; 32], text: &str) -> Self {
-        Self {
-            key,
-            mark: Self::hmac(&key, text).map_or_else(Vec::new, |mac| mac.finalize().into_bytes().to_vec()),
-        }
+        Self { key, mark: hmac::sign(&Key::new(HMAC_SHA256, &key), text.as_bytes()).as_ref().to_vec() }
     }
 
     /// Whether it is this text.
     #[must_use]
     pub fn fits(&self, text: &str) -> bool {
-        Self::hmac(&self.key, text).is_some_and(|mac| mac.verify_slice(&self.mark).is_ok())
-    }
-
-    fn hmac(key: &[u8; 32], text: &str) -> Option<Hmac<Sha256>> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
-        mac.update(text.as_bytes());
-        Some(mac)
+        hmac::verify(&Key::new(HMAC_SHA256, &self.key), text.as_bytes(), &self.mark).is_ok()
     }
 }
 

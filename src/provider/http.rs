@@ -66,13 +66,16 @@ pub(super) fn fault(provider: &ProviderName, field: &str, rule: &str, cure: &str
     Problem::new(format!("provider.{provider}.{field}"), Reason::ProviderMisconfigured, rule, cure)
 }
 
+/// Reads a URL.
+pub(super) fn url(provider: &ProviderName, field: &str, text: &str) -> Result<Url, Problem> {
+    Url::parse(text).map_err(|_| fault(provider, field, "must be a URL", "write it as https://host"))
+}
+
 /// Reads a base URL, without its trailing slash. Plain HTTP is for this machine only: patient data and
 /// credentials go over it.
 pub(super) fn base_url(provider: &ProviderName, field: &str, text: &str) -> Result<String, Problem> {
     let wrong = |rule: &str, cure: &str| Err(fault(provider, field, rule, cure));
-    let Ok(url) = Url::parse(text) else {
-        return wrong("must be a URL", "write it as https://host");
-    };
+    let url = url(provider, field, text)?;
     if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
         return wrong("must have no user, query or fragment", "keep scheme, host and path only");
     }
@@ -99,12 +102,12 @@ pub(super) async fn exchange(request: RequestBuilder) -> Result<Answer, SendErro
 pub(super) async fn exchange_up_to(request: RequestBuilder, limit: usize) -> Result<Answer, SendError> {
     let sent = crate::faults::amid("on_the_wire", request.send()).await;
     let mut response = sent.map_err(|error| not_answered(&error))?;
-    let (status, headers) = (response.status(), response.headers().clone());
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let mut body = Vec::new();
     // The status is the answer. A body that breaks off takes the details with it, not the meaning.
     while let Ok(Some(chunk)) = response.chunk().await {
         let room = limit - body.len();
-        body.extend(chunk.iter().take(room));
+        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
         if body.len() == limit {
             break;
         }

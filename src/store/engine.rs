@@ -100,6 +100,16 @@ pub struct Statements {
 pub struct Args<'a> {
     pub values: Vec<Value<'a>>,
     pub batch: Vec<Column<'a>>,
+    /// Under which a database may know the rows of the batch.
+    pub row_type: Option<RowType>,
+}
+
+/// The rows of a batch that is written at full speed.
+#[derive(Clone, Copy, Debug)]
+pub enum RowType {
+    Admit,
+    Begin,
+    Settle,
 }
 
 /// A single parameter, or a list for `= ANY`.
@@ -164,7 +174,7 @@ impl<'a> Args<'a> {
     /// Single values only.
     #[must_use]
     pub fn of<const N: usize>(values: [Value<'a>; N]) -> Self {
-        Self { values: values.into(), batch: Vec::new() }
+        Self { values: values.into(), ..Self::default() }
     }
 
     /// Adds a batch.
@@ -172,6 +182,12 @@ impl<'a> Args<'a> {
     pub fn batch(mut self, batch: Vec<Column<'a>>) -> Self {
         self.batch = batch;
         self
+    }
+
+    /// Adds a batch of these rows, with all of their columns in their order.
+    #[must_use]
+    pub fn rows(self, row_type: RowType, batch: Vec<Column<'a>>) -> Self {
+        Self { batch, row_type: Some(row_type), ..self }
     }
 }
 

@@ -456,6 +456,7 @@ macro_rules! migrations {
             41 "0041" "attempt_cost",
             42 "0042" "buried_at",
             43 "0043" "campaign_stops",
+            44 "0044" "rows",
         }
     };
     ($db:literal: $($number:literal $digits:literal $name:literal,)+) => {

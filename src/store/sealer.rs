@@ -7,16 +7,17 @@
 //! 1  AES-256-GCM: key id (4) | salt (12) | nonce (12) | sealed text | tag (16)
 //! ```
 //!
-//! Salt and nonce are random and fresh for each value. The key of a value is HMAC-SHA-256 of the salt under the sealing
-//! key (one block of the counter-mode KDF of NIST SP 800-108r1): a key that sealed everything by itself would be good for
-//! 2^32 values only (SP 800-38D, 8.3), which is a week of 6,000 values a second. The associated data are the header and
-//! the value's [`Place`], so that a value that was moved to another row or column does not open.
+//! Salt and nonce are random, the nonce is fresh for each value. The key of a value is HMAC-SHA-256 of the salt under the
+//! sealing key (one block of the counter-mode KDF of NIST SP 800-108r1): a key that sealed everything by itself would be
+//! good for 2^32 values only (SP 800-38D, 8.3), which is a week of 6,000 values a second; a salt serves a few hundred. The
+//! associated data are the header and the value's [`Place`], so that a value that was moved to another row or column does
+//! not open.
 //!
 //! The blind index has a key of its own, which stays as long as the ledger: what was said at an address is kept by that
 //! index alone, and could not be found under another. Sealing keys come and go: see [`Sealer::with_keys`].
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
@@ -34,6 +35,8 @@ const KEY_ID: usize = 4;
 const SALT: usize = 12;
 const NONCE: usize = 12;
 const TAG: usize = 16;
+/// Of one salt. To derive a key for each value takes longer than to seal it.
+const VALUES_OF_A_KEY: u32 = 256;
 
 /// How a sealed value begins in a column of text.
 const SPELT: &str = "~sealed1:";
@@ -76,6 +79,16 @@ struct Ring {
 struct SealingKey {
     id: KeyId,
     kdf: hmac::Key,
+    /// The key of the values that are sealed now.
+    at_hand: Mutex<Option<AtHand>>,
+}
+
+/// A salt, the key that follows from it, and how many values may still be sealed with it.
+#[derive(Clone)]
+struct AtHand {
+    salt: [u8; SALT],
+    key: Arc<LessSafeKey>,
+    left: u32,
 }
 
 impl std::fmt::Debug for Sealer {
@@ -217,7 +230,7 @@ impl Sealer {
     /// The row of `patient_state` that stands for an address.
     #[must_use]
     pub fn address_subject(&self, address: &Phi) -> String {
-        format!("address:{}", hex::encode(self.index(address)))
+        subject_of(&self.index(address))
     }
 
     /// Tells one content from another, and nothing to whoever lacks the key: a plain hash of a short text can be guessed.
@@ -290,25 +303,38 @@ impl SealingKey {
         let kdf = hmac::Key::new(HMAC_SHA256, key);
         let hash = hmac::sign(&kdf, OF_KEY_ID);
         let id = KeyId(hash.as_ref().first_chunk().copied().unwrap_or_default());
-        Self { id, kdf }
+        Self { id, kdf, at_hand: Mutex::new(None) }
     }
 
     fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let mut fresh = [0; SALT + NONCE];
-        aws_lc_rs::rand::fill(&mut fresh).map_err(|_| no_random())?;
-        let (salt, nonce) = fresh.split_first_chunk::<SALT>().ok_or_else(damaged)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
+        let AtHand { salt, key, .. } = self.at_hand()?;
+        let mut nonce = [0; NONCE];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| no_random())?;
         let mut text = Vec::with_capacity(plain.len() + TAG);
         text.extend_from_slice(plain);
-        self.of_value(salt)?
-            .seal_in_place_append_tag(nonce, self.bound_to(place), &mut text)
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), self.bound_to(place), &mut text)
             .map_err(|_| damaged())?;
-        let mut stored = Vec::with_capacity(1 + KEY_ID + fresh.len() + text.len());
+        let mut stored = Vec::with_capacity(1 + KEY_ID + SALT + NONCE + text.len());
         stored.push(GCM);
         stored.extend_from_slice(&self.id.0);
-        stored.extend_from_slice(&fresh);
+        stored.extend_from_slice(&salt);
+        stored.extend_from_slice(&nonce);
         stored.extend_from_slice(&text);
         Ok(stored)
+    }
+
+    fn at_hand(&self) -> Result<AtHand, StoreError> {
+        let mut at_hand = self.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = match at_hand.take().filter(|known| known.left > 0) {
+            Some(known) => known,
+            None => {
+                let mut salt = [0; SALT];
+                aws_lc_rs::rand::fill(&mut salt).map_err(|_| no_random())?;
+                AtHand { salt, key: Arc::new(self.of_value(&salt)?), left: VALUES_OF_A_KEY }
+            }
+        };
+        *at_hand = Some(AtHand { left: now.left - 1, ..now.clone() });
+        Ok(now)
     }
 
     /// `rest` is what follows the key's id.
@@ -337,6 +363,11 @@ impl SealingKey {
         place.spell(&mut data);
         Aad::from(data)
     }
+}
+
+/// The row of `patient_state` that stands for the address with this index.
+pub(super) fn subject_of(index: &[u8]) -> String {
+    format!("address:{}", hex::encode(index))
 }
 
 fn text_of(bytes: Vec<u8>) -> Result<String, StoreError> {

@@ -1,7 +1,7 @@
 //! The hash by which a job that comes twice is told from another job of the same name.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Number, Value};
-use sha2::{Digest, Sha256};
 
 use crate::domain::ids::SourceName;
 
@@ -9,42 +9,44 @@ use crate::domain::ids::SourceName;
 /// no difference. Defaults are not part of it, so a new default does not turn a repeat into a conflict; `source`
 /// is, as the sender's connection may stand for it.
 pub(super) fn content_hash(job: &Map<String, Value>, source: Option<&SourceName>) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    text(&mut hash, b's', source.map_or("", SourceName::as_str));
-    object(&mut hash, job.iter().filter(|(name, _)| *name != "source"));
-    hash.finalize().into()
+    let mut said = Vec::with_capacity(1_024);
+    text(&mut said, b's', source.map_or("", SourceName::as_str));
+    object(&mut said, job.iter().filter(|(name, _)| *name != "source"));
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, &said).as_ref());
+    hash
 }
 
-fn value(hash: &mut Sha256, value: &Value) {
+fn value(said: &mut Vec<u8>, value: &Value) {
     match value {
-        Value::Null => hash.update(b"n"),
-        Value::Bool(flag) => hash.update(if *flag { b"t" } else { b"f" }),
-        Value::Number(n) => text(hash, b'#', &number(n)),
-        Value::String(s) => text(hash, b's', s),
+        Value::Null => said.push(b'n'),
+        Value::Bool(flag) => said.push(if *flag { b't' } else { b'f' }),
+        Value::Number(n) => text(said, b'#', &number(n)),
+        Value::String(s) => text(said, b's', s),
         Value::Array(list) => {
-            hash.update(b"[");
-            list.iter().for_each(|item| self::value(hash, item));
-            hash.update(b"]");
+            said.push(b'[');
+            list.iter().for_each(|item| self::value(said, item));
+            said.push(b']');
         }
-        Value::Object(map) => object(hash, map.iter()),
+        Value::Object(map) => object(said, map.iter()),
     }
 }
 
 /// `serde_json` keeps names sorted.
-fn object<'m>(hash: &mut Sha256, entries: impl Iterator<Item = (&'m String, &'m Value)>) {
-    hash.update(b"{");
+fn object<'m>(said: &mut Vec<u8>, entries: impl Iterator<Item = (&'m String, &'m Value)>) {
+    said.push(b'{');
     for (name, inner) in entries.filter(|(_, inner)| !inner.is_null()) {
-        text(hash, b'k', name);
-        value(hash, inner);
+        text(said, b'k', name);
+        value(said, inner);
     }
-    hash.update(b"}");
+    said.push(b'}');
 }
 
 /// With its length, so that no two trees are written alike.
-fn text(hash: &mut Sha256, tag: u8, text: &str) {
-    hash.update([tag]);
-    hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
-    hash.update(text);
+fn text(said: &mut Vec<u8>, tag: u8, text: &str) {
+    said.push(tag);
+    said.extend_from_slice(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
+    said.extend_from_slice(text.as_bytes());
 }
 
 /// Whole numbers without point or exponent, whichever way they came.

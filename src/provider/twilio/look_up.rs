@@ -9,6 +9,7 @@
 
 use jiff::fmt::rfc2822;
 use jiff::{SignedDuration, Timestamp};
+use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
 
 use super::{Account, is_sid, refused};
@@ -78,11 +79,8 @@ impl Account {
         by: By,
     ) -> Result<Search, SendError> {
         let query = [("To", lost.to.expose()), ("PageSize", &PAGE.to_string())];
-        let request = self
-            .client
-            .get(format!("{}/{resource}", self.url))
-            .basic_auth(&self.sid, Some(self.token.expose()))
-            .query(&query);
+        let request =
+            self.client.get(self.place(resource)).header(AUTHORIZATION, self.shown.clone()).query(&query);
         let answer = http::exchange(request).await?;
         if !answer.status.is_success() {
             return Err(refused(&answer, self.on_5xx));

@@ -11,7 +11,10 @@ mod webhook;
 
 use std::time::Duration;
 
-use reqwest::Url;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{IntoUrl, Url};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -36,7 +39,8 @@ pub(super) struct Account {
     client: reqwest::Client,
     /// `{base_url}/2010-04-01/Accounts/{sid}`
     url: String,
-    sid: String,
+    /// The credentials as each request shows them.
+    shown: HeaderValue,
     token: Secret,
     /// What webhooks may be signed by beside the token.
     token_previous: Option<Secret>,
@@ -65,10 +69,14 @@ impl Account {
                 return Err(http::fault(name, field, "must be a URL", "write it as https://host/path"));
             }
         }
+        let shown = STANDARD.encode(format!("{sid}:{}", settings.auth_token.expose()));
+        let mut shown = HeaderValue::try_from(format!("Basic {shown}"))
+            .map_err(|_| http::fault(name, "auth_token", "is too long", "copy it from the Twilio console"))?;
+        shown.set_sensitive(true);
         Ok(Self {
             client: http::client(name, timeout)?,
             url: format!("{base}/2010-04-01/Accounts/{sid}"),
-            sid,
+            shown,
             token: settings.auth_token.clone(),
             token_previous: settings.auth_token_previous.clone(),
             shared_key: settings.webhook_shared_key.clone(),
@@ -76,13 +84,14 @@ impl Account {
         })
     }
 
-    /// Posts `form` to `resource` (such as `Messages.json`) and reads the new thing's SID.
-    pub(super) async fn post(&self, resource: &str, form: &Form) -> Result<Accepted, SendError> {
-        let request = self
-            .client
-            .post(format!("{}/{resource}", self.url))
-            .basic_auth(&self.sid, Some(self.token.expose()))
-            .form(form);
+    /// Where `resource` is, such as `Messages.json`.
+    pub(super) fn place(&self, resource: &str) -> String {
+        format!("{}/{resource}", self.url)
+    }
+
+    /// Posts `form` and reads the new thing's SID.
+    pub(super) async fn post(&self, to: impl IntoUrl, form: &Form) -> Result<Accepted, SendError> {
+        let request = self.client.post(to).header(AUTHORIZATION, self.shown.clone()).form(form);
         let answer = http::exchange(request).await?;
         if !answer.status.is_success() {
             return Err(refused(&answer, self.on_5xx));
@@ -107,8 +116,7 @@ impl Account {
 
     /// Reads the account: reaches Twilio and proves the credentials.
     pub(super) async fn check(&self) -> Result<(), SendError> {
-        let request =
-            self.client.get(format!("{}.json", self.url)).basic_auth(&self.sid, Some(self.token.expose()));
+        let request = self.client.get(format!("{}.json", self.url)).header(AUTHORIZATION, self.shown.clone());
         let answer = http::exchange(request).await?;
         if answer.status.is_success() { Ok(()) } else { Err(refused(&answer, self.on_5xx)) }
     }
@@ -138,6 +146,9 @@ pub(super) fn is_number(text: &str) -> bool {
 /// The number for `address`: always the same while it is on the list, and adding another moves only the
 /// share of people that the new one takes (rendezvous hashing).
 pub(super) fn sender_for<'a>(from: &'a [String], address: &str) -> Option<&'a str> {
+    if let [only] = from {
+        return Some(only);
+    }
     let score = |sender: &str| Sha256::new().chain_update(sender).chain_update(address).finalize();
     from.iter().map(String::as_str).max_by_key(|sender| score(sender))
 }

@@ -22,6 +22,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reqwest::Url;
 
 use super::look_up::{By, Search};
 use super::webhook::Fields;
@@ -69,6 +70,7 @@ const FILE_CAME: &str = "[A picture or another file came with this. It cannot be
 pub struct TwilioSms {
     name: ProviderName,
     account: Account,
+    messages: Url,
     from: Vec<String>,
     service: Option<String>,
     status_callback: Option<String>,
@@ -84,8 +86,10 @@ impl TwilioSms {
             let cure = "list at least one number, or give `messaging_service_sid`";
             return Err(http::fault(&name, "from", "a sender is needed", cure));
         }
+        let account = Account::new(&name, settings, timeout)?;
         Ok(Self {
-            account: Account::new(&name, settings, timeout)?,
+            messages: http::url(&name, "base_url", &account.place("Messages.json"))?,
+            account,
             name,
             from: settings.from.clone(),
             service: settings.messaging_service_sid.clone(),
@@ -168,7 +172,7 @@ impl Provider for TwilioSms {
     }
 
     async fn send(&self, message: &OutboundMessage) -> Result<Accepted, SendError> {
-        self.account.post("Messages.json", &self.form(message)?).await
+        self.account.post(self.messages.clone(), &self.form(message)?).await
     }
 
     fn confirms(&self, text: &str) -> bool {

@@ -198,7 +198,7 @@ impl Provider for TwilioVoice {
     }
 
     async fn send(&self, message: &OutboundMessage) -> Result<Accepted, SendError> {
-        self.account.post("Calls.json", &self.form(message)?).await
+        self.account.post(self.account.place("Calls.json"), &self.form(message)?).await
     }
 
     async fn check(&self) -> Result<(), SendError> {
@@ -299,7 +299,7 @@ impl Provider for TwilioVoice {
             }
             _ => vec![("Status", "completed".to_owned())],
         };
-        self.account.post(&format!("Calls/{reference}.json"), &form).await.map(drop)
+        self.account.post(self.account.place(&format!("Calls/{reference}.json")), &form).await.map(drop)
     }
 }
 

@@ -13,8 +13,8 @@ use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{
-    Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
-    try_bytes,
+    Column, Data, Engine, RowType, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts,
+    times, try_bytes,
 };
 use crate::store::rows::{
     Admission, AdmitBatch, AdmitOutcome, AdmitReport, LeasedAdmission, MessageFacts, Reject, Work,
@@ -215,7 +215,7 @@ impl<E: Engine> Ledger<E> {
             times("ack_by", order, |(_, a)| a.ack_by),
             flags("wanted", order, |(place, _)| wanted.contains(place)),
         ];
-        let args = args![batch.worker.0, micros(self.timings.lease)].batch(columns);
+        let args = args![batch.worker.0, micros(self.timings.lease)].rows(RowType::Admit, columns);
         let rows = E::run(tx, E::STATEMENTS.admit, args).await?;
         rows.iter()
             .map(|row| {

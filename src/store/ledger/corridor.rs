@@ -19,8 +19,8 @@ use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::emit::{Move, NewEvent, shard};
 use crate::store::engine::{
-    Args, Column, Data, Engine, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros, texts, times,
-    try_bytes,
+    Args, Column, Data, Engine, RowType, args, bytes, flags, ids, ints, maybe_ids, maybe_texts, micros,
+    texts, times, try_bytes,
 };
 use crate::store::rows::{
     Begin, Begun, Count, Counted, Decided, Failure, MessageFacts, PatientState, Settlement, Then,
@@ -215,7 +215,7 @@ impl<E: Engine> Ledger<E> {
             maybe_texts("addressed_before", batch, |b| addressed(b).and_then(|c| c.before.as_deref())),
             maybe_texts("addressed_after", batch, |b| addressed(b).map(|c| c.after.as_str())),
         ];
-        Ok(args![worker.0, micros(self.timings.send)].batch(columns))
+        Ok(args![worker.0, micros(self.timings.send)].rows(RowType::Begin, columns))
     }
 
     /// By which the text is known again; empty where it is not to be.
@@ -367,7 +367,7 @@ impl<E: Engine> Ledger<E> {
             ints("shard", batch, |s| i64::from(shard(s.facts.id))),
         ];
         columns.extend(self.event_columns(&results.events));
-        Args::none().batch(columns)
+        Args::none().rows(RowType::Settle, columns)
     }
 
     fn event_columns<'e>(&self, events: &'e [Option<NewEvent>]) -> [Column<'e>; 3] {

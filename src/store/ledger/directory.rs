@@ -17,6 +17,7 @@ use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, bytes, ints, micros, texts};
 use crate::store::rows::{AddressState, Behind, Directory, DirectoryEntry, Failure, PatientState, Subject};
 use crate::store::sealed::Sealed;
+use crate::store::sealer::subject_of;
 use crate::store::{Result, StoreError};
 
 /// Patients with their revision; those whom somebody behind an address has spoken for are marked.
@@ -241,10 +242,12 @@ impl<E: Engine> Ledger<E> {
         if addresses.is_empty() {
             return Ok(HashMap::new());
         }
-        let asked: Vec<(&Phi, Vec<u8>, String)> = addresses
-            .into_iter()
-            .map(|a| (a, self.sealer.index(a), self.sealer.address_subject(a)))
-            .collect();
+        let indexed = |address| {
+            let index = self.sealer.index(address);
+            let subject = subject_of(&index);
+            (address, index, subject)
+        };
+        let asked: Vec<(&Phi, Vec<u8>, String)> = addresses.into_iter().map(indexed).collect();
         let places: Vec<usize> = (0..asked.len()).collect();
         let batch = vec![
             ints("place", &places, |n| i64::try_from(*n).unwrap_or(i64::MAX)),

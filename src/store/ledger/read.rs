@@ -62,7 +62,7 @@ impl<'a> Query<'a> {
     }
 
     pub(super) fn parts(self) -> (String, Args<'a>) {
-        (self.sql, Args { values: self.values, batch: Vec::new() })
+        (self.sql, Args { values: self.values, ..Args::none() })
     }
 
     /// Adds text in which `?` stands for its value.

@@ -42,7 +42,7 @@ impl<E: Engine> Ledger<E> {
             "SELECT {keys}, substr({column}, 1, {head}) FROM {table} WHERE {beyond} ORDER BY {keys} LIMIT ${}",
             values.len()
         );
-        let rows = self.engine.read(sql, Args { values, batch: Vec::new() }).await?;
+        let rows = self.engine.read(sql, Args { values, ..Args::none() }).await?;
         let mut walked = Walked::default();
         let (mut old, mut last) = (Vec::new(), None);
         for row in &rows {

@@ -1,6 +1,7 @@
 //! The ledger in PostgreSQL: batches go in as arrays, one statement where one will do.
 
 mod apart;
+mod rows;
 mod statements;
 
 use std::str::FromStr;
@@ -12,7 +13,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres, Row, Transaction};
 
 use super::columns::columns;
-use super::engine::{Args, Column, Data, Engine, Sql, Statements, Value};
+use super::engine::{Args, Data, Engine, Sql, Statements, Value};
 use super::fault::{fault, migration_fault};
 use super::ledger::Ledger;
 use super::{Migrations, Result, StoreError, migrations};
@@ -112,7 +113,7 @@ columns!(
 );
 
 fn query(sql: Sql, args: Args<'_>) -> Query<'static, Postgres, PgArguments> {
-    let text = text(&sql, args.values.len(), &args.batch);
+    let text = text(&sql, &args);
     // Nothing of it comes from outside: marks are replaced by our own words, values are bound.
     let mut query = sqlx::query(AssertSqlSafe(text));
     for value in args.values {
@@ -127,8 +128,17 @@ fn query(sql: Sql, args: Args<'_>) -> Query<'static, Postgres, PgArguments> {
             Value::Ints(numbers) => query.bind(numbers),
         };
     }
+    if let Some(row_type) = args.row_type {
+        return rows::bind(query, row_type, &args.batch);
+    }
+    let counted = args.batch.iter().any(|column| !is_null(&column.data));
     for column in args.batch {
+        // What is too short is NULL to its end, and costs the database nothing for each row.
+        let spared = counted && is_null(&column.data);
         query = match column.data {
+            Data::Text(_) if spared => query.bind(Vec::<&str>::new()),
+            Data::Id(_) if spared => query.bind(Vec::<uuid::Uuid>::new()),
+            Data::Time(_) if spared => query.bind(Vec::<jiff_sqlx::Timestamp>::new()),
             Data::Text(texts) => query.bind(texts),
             Data::Int(numbers) => query.bind(numbers),
             Data::Flag(truths) => query.bind(truths),
@@ -142,15 +152,32 @@ fn query(sql: Sql, args: Args<'_>) -> Query<'static, Postgres, PgArguments> {
     query
 }
 
+/// Whether a column is NULL in all of its rows.
+fn is_null(data: &Data<'_>) -> bool {
+    match data {
+        Data::Text(texts) => texts.iter().all(Option::is_none),
+        Data::Id(ids) => ids.iter().all(Option::is_none),
+        Data::Time(times) => times.iter().all(Option::is_none),
+        Data::Int(_) | Data::Flag(_) | Data::Bytes(_) => false,
+    }
+}
+
 /// The statement with its marks replaced.
-fn text(sql: &str, values: usize, batch: &[Column<'_>]) -> String {
+fn text(sql: &str, args: &Args<'_>) -> String {
     if !sql.contains('{') {
         return sql.to_owned();
     }
-    let arrays: Vec<String> =
-        (1..).zip(batch).map(|(n, column)| format!("${}::{}", values + n, array(&column.data))).collect();
-    let names: Vec<&str> = batch.iter().map(|column| column.name).collect();
-    let input = format!("unnest({}) AS input({})", arrays.join(", "), names.join(", "));
+    let values = args.values.len();
+    let input = match args.row_type {
+        Some(row_type) => format!("unnest(${}::{}[]) AS input", values + 1, row_type.name()),
+        None => {
+            let numbered = (1..).zip(&args.batch);
+            let arrays: Vec<String> =
+                numbered.map(|(n, column)| format!("${}::{}", values + n, array(&column.data))).collect();
+            let names: Vec<&str> = args.batch.iter().map(|column| column.name).collect();
+            format!("unnest({}) AS input({})", arrays.join(", "), names.join(", "))
+        }
+    };
     sql.replace("{input}", &input)
         .replace("{us}", "interval '1 microsecond'")
         .replace("{today}", "floor(EXTRACT(EPOCH FROM now()) / 86400)::bigint")

@@ -1,0 +1,2 @@
+-- For PostgreSQL alone: SQLite takes a batch as JSON.
+SELECT 1;
