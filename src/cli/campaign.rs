@@ -69,7 +69,7 @@ pub(super) enum Command {
         #[arg(value_parser = args::campaign)]
         id: CampaignId,
     },
-    /// End it, and take back what has not begun
+    /// End it, and take back what has not begun; of one that is done, what would follow
     #[command(after_help = "Example:\n  outreachd campaign cancel flu-2026")]
     Cancel {
         #[arg(value_parser = args::campaign)]

@@ -1,7 +1,7 @@
 //! One provider's lane: a bounded queue, a gate, and as many sends at once as the provider bears.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -126,11 +126,19 @@ pub(super) struct Lane {
     berths: Arc<Berths>,
     urgent_berths: Arc<Berths>,
     begins: Arc<Semaphore>,
-    /// Seconds that a send takes.
-    pub(super) took: metrics::Histogram,
+    /// Seconds that a send takes; had once there is somebody to tell them to.
+    took: OnceLock<metrics::Histogram>,
 }
 
 impl Lane {
+    /// A send has taken so long.
+    pub(super) fn took(&self, time: Duration) {
+        let name = || self.provider.name().to_string();
+        let took =
+            self.took.get_or_init(|| metrics::histogram!("outreachd_send_seconds", "provider" => name()));
+        took.record(time.as_secs_f64());
+    }
+
     /// How many sends are under way.
     pub(super) fn in_flight(&self) -> usize {
         self.berths.under_way() + self.urgent_berths.under_way()
@@ -244,8 +252,6 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
         let channel = carrier.provider.channel();
         let alone = served.iter().filter(|other| **other == (channel, carrier.setting)).count() == 1;
         let guard = Guard::new(carrier.provider.name(), channel, carrier.breaker, alone);
-        let took =
-            metrics::histogram!("outreachd_send_seconds", "provider" => carrier.provider.name().to_string());
         let max_in_flight = carrier.max_in_flight.max(1);
         let apart = carrier.limits.iter().any(|l| l.per_sender);
         let senders = if apart { all_senders(&carrier, config) } else { Vec::new() };
@@ -271,7 +277,7 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 berths: Berths::new(max_in_flight - max_in_flight / URGENT_SHARE, ahead),
                 urgent_berths: Berths::new(max_in_flight / URGENT_SHARE, ahead),
                 begins: Arc::new(Semaphore::new(BEGINS)),
-                took: took.clone(),
+                took: OnceLock::new(),
             }));
         }
     }
@@ -417,7 +423,7 @@ async fn turn(corridor: &Corridor, lane: &Lane, whom: Whom) -> Option<Turn> {
     }
     // Enough of them for a batch that is worth a statement; an urgent message waits for no company.
     let worth = match of {
-        Whom::Others => waiting.min(lane.max_in_flight / 2).min(most).max(1),
+        Whom::Others => waiting.min(lane.max_in_flight / 4).min(most).max(1),
         Whom::All | Whom::Urgent => 1,
     };
     let berth = lane.berths(whom).take(worth, waiting.min(most)).await.ok()?;

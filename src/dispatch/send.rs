@@ -64,7 +64,7 @@ pub(super) async fn carry(
     let Sent { written, outcome, started, took, opened } =
         send(&corridor, &lane, written, permit, berth).await;
     crate::faults::fault_point!("answered");
-    lane.took.record(took.as_secs_f64());
+    lane.took(took);
     let settlement = settle(&corridor, &lane, &written, outcome);
     count(&settlement, written.planned.route.channel);
     super::traces::sent(&corridor, &settlement, started, started + took);

@@ -381,7 +381,7 @@ const ROUTES: &[Route] = &[
         streams: false,
         run: |call| Box::pin(campaigns::command(call, Wish::Cancel)),
         doc: Doc {
-            summary: "End it, and take back what has not begun",
+            summary: "End it, and take back what has not begun; of one that is done, what would follow",
             query: &[],
             body: "Empty",
             answers: &[(200, "as it stands now", "Campaign"), (409, "not as it stands", "Problem")],

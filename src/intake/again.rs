@@ -51,7 +51,8 @@ impl Intake {
             dispatcher.nudge();
         }
         match report.outcomes.first() {
-            Some(AdmitOutcome::Accepted(id)) => Ok(Again::Accepted(*id)),
+            // Taken back in this very moment: it is there, and says so.
+            Some(AdmitOutcome::Accepted(id) | AdmitOutcome::TakenBack(id, _)) => Ok(Again::Accepted(*id)),
             // The ledger decides, for two may ask at once.
             Some(AdmitOutcome::Duplicate(id)) => Ok(Again::Already(*id)),
             _ => Err(StoreError::Internal("a second try was not written".to_owned())),

@@ -49,8 +49,9 @@ macro_rules! handed_out {
     };
 }
 
-/// Why a job is taken back before it comes, if it is: it or its matter has a tombstone, or its campaign was cancelled. What
-/// a person sends once more is bound by what was said after `$since` alone.
+/// Why a job is taken back before it comes, if it is: it or its matter has a tombstone, or the campaign that made it was
+/// cancelled (a job that only bears a campaign's name is its caller's). What a person sends once more is bound by what was
+/// said after `$since` alone.
 macro_rules! taken_back {
     ($row:literal, $since:expr) => {
         concat!(
@@ -60,9 +61,11 @@ macro_rules! taken_back {
             buried!($row, "about", ".about", $since),
             ", (CASE WHEN ",
             $row,
-            ".campaign_id IS NOT NULL THEN (SELECT 'cancelled' FROM campaigns c WHERE c.id = ",
+            ".job_id LIKE 'campaign:%' THEN (SELECT 'cancelled' FROM campaigns c WHERE c.id = ",
             $row,
-            ".campaign_id AND c.state = 'cancelled' AND (",
+            ".campaign_id AND c.source = ",
+            $row,
+            ".source AND c.state = 'cancelled' AND (",
             $row,
             ".retry_of IS NULL OR c.changed_at > ",
             $since,

@@ -314,6 +314,7 @@ impl<E: Engine> Ledger<E> {
             "SELECT id FROM messages WHERE campaign_id = $1 AND campaign_status IN ('accepted', 'scheduled', 'held', 'sending')
                  AND (last_attempt IS NULL OR EXISTS (
                      SELECT 1 FROM attempts a WHERE a.id = messages.last_attempt AND a.status = 'failed'))
+                 AND (retry_of IS NULL OR accepted_at <= (SELECT changed_at FROM campaigns WHERE id = $1))
              LIMIT $2",
             args![id.as_str(), i64::from(limit)],
         )

@@ -400,10 +400,11 @@ pub(super) fn wishes(patient: &Patient, now: Timestamp) -> Vec<AddressConsent> {
         // An address that is in the record no more may come back.
         let Some(address) = &refusal.address else { continue };
         let named = refusal.channel.as_slice();
-        let over = match address.expose().contains('@') {
+        let over = match address.expose() {
             _ if !named.is_empty() => named,
-            true => &[Channel::Email],
-            false => &[Channel::Sms, Channel::Voice],
+            number if number.starts_with('+') => &[Channel::Sms, Channel::Voice],
+            mailbox if mailbox.contains('@') => &[Channel::Email],
+            _ => &[Channel::Portal],
         };
         let has =
             |channel: Channel| patient.contacts.iter().any(|c| c.channel == channel && c.address == *address);

@@ -82,7 +82,7 @@ impl<E: Engine> Ledger<E> {
                 let args = args![admission.facts.id.0, admission.facts.is_change, first.0];
                 E::run(tx, sql, args).await?;
                 // Nobody knows what came of the first: a person has decided, and nothing more of it leaves by itself.
-                let ends = "UPDATE messages SET due_at = NULL WHERE id = $1 AND status = 'unknown'";
+                let ends = "UPDATE messages SET due_at = NULL, lease_token = NULL WHERE id = $1 AND status = 'unknown'";
                 E::run(tx, ends, args![first.0]).await?;
             }
             let (Some(replaced), Some(AdmitOutcome::Accepted(id) | AdmitOutcome::TakenBack(id, _))) =
@@ -124,7 +124,10 @@ impl<E: Engine> Ledger<E> {
                 }
                 CancelTarget::Message(id) => {
                     let taken = self.take_back_messages(&mut tx, &[id.0], Reason::Cancelled, now).await?;
-                    self.bury_jobs_of(&mut tx, &cancel.source, &taken.too_late, now).await?;
+                    // What was sent once more has its own name: this word is not about it.
+                    if !Self::was_sent_again(&mut tx, *id).await? {
+                        self.bury_jobs_of(&mut tx, &cancel.source, &taken.too_late, now).await?;
+                    }
                     taken
                 }
             };
@@ -256,6 +259,11 @@ impl<E: Engine> Ledger<E> {
             }
         }
         self.tell_too_late(tx, &taken.too_late, now).await
+    }
+
+    async fn was_sent_again(tx: &mut E::Tx, id: MessageId) -> Result<bool> {
+        let again = "SELECT 1 FROM messages WHERE retry_of = $1 LIMIT 1";
+        Ok(!E::run(tx, again, args![id.0]).await?.is_empty())
     }
 
     /// Leaves a tombstone for a job or a matter of this name.

@@ -2,14 +2,15 @@
 //! of the batch.
 
 use std::marker::PhantomData;
+use std::num::TryFromIntError;
 
-use jiff_sqlx::ToSqlx as _;
+use jiff::Timestamp;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
-use sqlx::postgres::types::PgRecordEncoder;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgBindIterExt as _, PgHasArrayType, PgTypeInfo};
 use sqlx::query::Query;
 use sqlx::{Encode, Postgres, Type};
+use uuid::Uuid;
 
 use crate::store::engine::{Column, Data, RowType};
 
@@ -78,23 +79,48 @@ impl<N: Named> PgHasArrayType for Row<'_, N> {
     }
 }
 
+/// As PostgreSQL's `record_send` writes it: how many columns, then the type, the length and the value of each; a length of
+/// -1 is NULL. Source: PostgreSQL 15, `src/backend/utils/adt/rowtypes.c`; the types' numbers: `pg_type.dat`.
 impl<N: Named> Encode<'_, Postgres> for Row<'_, N> {
     fn encode_by_ref(&self, buf: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         let place = self.place;
-        let mut record = PgRecordEncoder::new(buf);
+        buf.extend_from_slice(&u32::try_from(self.batch.len())?.to_be_bytes());
         for column in self.batch {
             match &column.data {
-                Data::Text(texts) => record.encode(texts.get(place).copied().flatten())?,
-                Data::Int(numbers) => record.encode(numbers.get(place).copied())?,
-                Data::Flag(truths) => record.encode(truths.get(place).copied())?,
-                Data::Id(ids) => record.encode(ids.get(place).copied().flatten())?,
+                Data::Text(texts) => put(buf, TEXT, texts.get(place).copied().flatten().map(str::as_bytes))?,
+                Data::Int(numbers) => put(buf, INT8, numbers.get(place).map(|number| number.to_be_bytes()))?,
+                Data::Flag(truths) => put(buf, BOOL, truths.get(place).map(|truth| [u8::from(*truth)]))?,
+                Data::Id(ids) => put(buf, UUID, ids.get(place).copied().flatten().map(Uuid::into_bytes))?,
                 Data::Time(times) => {
-                    record.encode(times.get(place).copied().flatten().map(|time| time.to_sqlx()))?
+                    put(buf, TIMESTAMPTZ, times.get(place).copied().flatten().map(since_2000))?
                 }
-                Data::Bytes(bytes) => record.encode(bytes.get(place).map(Vec::as_slice))?,
-            };
+                Data::Bytes(bytes) => put(buf, BYTEA, bytes.get(place).map(Vec::as_slice))?,
+            }
         }
-        record.finish();
         Ok(IsNull::No)
     }
+}
+
+const BOOL: u32 = 16;
+const BYTEA: u32 = 17;
+const INT8: u32 = 20;
+const TEXT: u32 = 25;
+const TIMESTAMPTZ: u32 = 1184;
+const UUID: u32 = 2950;
+
+fn put(buf: &mut PgArgumentBuffer, of: u32, value: Option<impl AsRef<[u8]>>) -> Result<(), TryFromIntError> {
+    buf.extend_from_slice(&of.to_be_bytes());
+    match &value {
+        Some(value) => {
+            buf.extend_from_slice(&i32::try_from(value.as_ref().len())?.to_be_bytes());
+            buf.extend_from_slice(value.as_ref());
+        }
+        None => buf.extend_from_slice(&(-1_i32).to_be_bytes()),
+    }
+    Ok(())
+}
+
+/// Microseconds.
+fn since_2000(time: Timestamp) -> [u8; 8] {
+    (time.as_microsecond() - 946_684_800_000_000).to_be_bytes()
 }

@@ -100,6 +100,7 @@ contract! {
         what_a_person_sends_once_more_is_bound_by_what_is_said_later
         what_a_person_has_sent_once_more_begins_no_more_by_itself
         of_a_cancelled_campaign_nothing_follows
+        a_cancel_of_the_first_leaves_the_second_try_alone
         a_tombstone_does_not_last_forever
         job_replacement_and_cancels_end_alike_in_every_order
         random_orders_of_job_replacement_and_cancel_end_as_the_rules_say

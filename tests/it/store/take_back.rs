@@ -1,7 +1,8 @@
 //! Jobs are taken back by replacement or cancel, in whatever order things come.
 
 use outreachd::domain::campaign::Plan;
-use outreachd::domain::ids::MessageId;
+use outreachd::domain::ids::{CampaignId, MessageId};
+use outreachd::domain::job::{Cancel, CancelTarget};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Priority, Reason};
 use outreachd::store::rows::{Admission, AdmitOutcome, CancelOutcome, Then, Timings};
@@ -206,8 +207,8 @@ pub(super) async fn of_a_cancelled_campaign_nothing_follows(ledger: Ledger) {
         let plan = Plan::parse(plan.as_bytes(), Some(&super::make::source("ehr")), 50).unwrap();
         assert!(ledger.create_campaign(&plan, "ana").await.unwrap());
     }
-    let (gone, attempt) = ledger.begun(job("a").campaign("flu")).await;
-    let (stays, other) = ledger.begun(job("b").campaign("measles")).await;
+    let (gone, attempt) = ledger.begun(job("campaign:flu:1").campaign("flu")).await;
+    let (stays, other) = ledger.begun(job("campaign:measles:1").campaign("measles")).await;
     ledger.execute("UPDATE campaigns SET state = 'cancelled' WHERE id = 'flu'").await.unwrap();
     for (hand, attempt) in [(&gone, attempt), (&stays, other)] {
         ledger.settle_one(hand, attempt, AttemptStatus::Failed, Then::Retry(ledger.now().await)).await;
@@ -216,7 +217,25 @@ pub(super) async fn of_a_cancelled_campaign_nothing_follows(ledger: Ledger) {
     let reason = |hand: &InHand| claimed.iter().find(|m| m.facts.id == hand.facts.id).unwrap().work.cancelled;
     assert_eq!((reason(&gone), reason(&stays)), (Some(Reason::Cancelled), None));
     // What was not in the ledger yet does not come in any more.
-    taken_back(&ledger, job("c").campaign("flu"), Reason::Cancelled).await;
+    taken_back(&ledger, job("campaign:flu:2").campaign("flu"), Reason::Cancelled).await;
+    // What a caller has labelled so is the caller's; and a person may send to one of them all the same.
+    ledger.accept(job("c").campaign("flu")).await;
+    ledger.pass(seconds(200)).await;
+    let flu = CampaignId::parse("flu").unwrap();
+    let again = ledger.accept(job("campaign:flu:1").campaign("flu").retry_of(gone.facts.id)).await;
+    ledger.sweep_campaign(&flu, 10).await.unwrap();
+    assert_eq!(ledger.standing(again).await, ACCEPTED);
+}
+
+pub(super) async fn a_cancel_of_the_first_leaves_the_second_try_alone(ledger: Ledger) {
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    ledger.settle_one(&hand, attempt, AttemptStatus::Unknown, Then::Unknown).await;
+    let second = ledger.accept(job("a").retry_of(hand.facts.id)).await;
+    let target = CancelTarget::Message(hand.facts.id);
+    let cancel = Cancel { target, ..cancel_job("a") };
+    assert_eq!(ledger.cancel(&[cancel]).await.unwrap(), [CancelOutcome::TooLate(vec![hand.facts.id])]);
+    assert_eq!(ledger.claim_new(10).await.len(), 1);
+    assert_eq!(ledger.standing(second).await, ACCEPTED);
 }
 
 /// What is due is taken in hand, is known as taken back, and does not begin.

@@ -94,6 +94,7 @@ export function campaignPage(root, id, shell) {
       may && !OVER.includes(row.state) && button("pace", "Pace …", () => pace(row)),
       may && OVER.includes(row.state) && row.expanded > 0 && [button("retry-failed", "Write again to those not reached …", () => follow(row, "retry-failed")), button("retry-unanswered", "Write again to those who did not answer …", () => follow(row, "retry-unanswered")),
         button("correct", "Correct …", () => follow(row, "correct"))],
+      may && row.state === "done" && row.expanded > 0 && button("cancel", "Stop what follows …", () => move("cancel", "Stop what follows", "Everybody was written to. Later steps of its messages, and other ways for those that do not arrive, are dropped. It cannot be started again.", "Nothing follows.", true)),
       may && !OVER.includes(row.state) && button("cancel", "End it …", () => move("cancel", "End it", "What has not begun is taken back. It cannot be started again.", "It was ended.", true))];
   }
 

@@ -53,7 +53,7 @@ export function deadPage(root, params, shell) {
     if (!shown) return;
     const text = h("textarea", { class: "mono", rows: 14, spellcheck: "false", "aria-label": `The body of ${row.job_id ?? "a job whose id cannot be read"}`, readonly: !shell.may("messages:write") }, pretty(shown.body));
     show(box, h("div", { class: "secret gap" }, h("h3", null, row.job_id ?? "A job whose id cannot be read"), text, h("div", { class: "row" },
-      shell.may("messages:write") && h("button", { class: "small main", on: { click: () => repair(row, text.value) } }, "Send this in its place …"),
+      shell.may("messages:write") && (shell.may("patients:write") || !row.origin.endsWith("patients")) && h("button", { class: "small main", on: { click: () => repair(row, text.value) } }, "Send this in its place …"),
       h("button", { class: "small", on: { click: () => show(box) } }, "Hide"))));
     text.focus();
   }
