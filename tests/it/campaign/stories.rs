@@ -276,6 +276,17 @@ async fn who_has_booked_is_left_out_before_and_after() {
         assert_eq!(follow(FollowUp::RetryFailed, "again-3").await, 0, "a second try is under way");
         let report = town.office.store.campaign_report(&name("shots")).await.unwrap();
         assert_eq!(report.lines.iter().map(|line| line.count).sum::<u64>(), 19, "each once, by the last try");
+
+        // Everybody was written to; whoever cancels it now stops what would follow.
+        let Again::Accepted(second) = again else { panic!("{again:?}") };
+        let cancelled = town.wish("shots", "ann", Wish::Cancel).await.unwrap();
+        assert_eq!(cancelled.state, CampaignState::Cancelled);
+        let end = Instant::now() + Duration::from_secs(20);
+        while town.office.store.message(second).await.unwrap().unwrap().status != MessageStatus::Cancelled {
+            assert!(Instant::now() < end, "the second try is taken back");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(town.wish("shots", "ann", Wish::Resume).await.is_err(), "once and for all");
         town.close().await;
     }
 }

@@ -166,7 +166,9 @@ pub(crate) async fn search(name: &str, plan: Plan, jobs: usize) {
     rig.until("all outcomes", done, i64::try_from(jobs).unwrap(), Duration::from_secs(240)).await;
     rig.until("an empty outbox", "SELECT -count(*) FROM outbox", 0, Duration::from_secs(60)).await;
     let measures = worker.metrics().await;
-    assert!(measures.contains("outreachd_attempts_total"), "the measures are there to be looked at");
+    for measure in ["outreachd_attempts_total", "outreachd_send_seconds"] {
+        assert!(measures.contains(measure), "{measure} is there to be looked at");
+    }
     let usage = vec![worker.usage()];
     worker.stop();
 
