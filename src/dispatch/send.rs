@@ -115,6 +115,8 @@ async fn send(
     } else {
         Outcome::NotSent
     };
+    // The connection goes back to its pool first: whoever has the place next finds it there, and opens none.
+    tokio::task::yield_now().await;
     match place {
         Some(place) => berth.leave(place),
         None => berth.give_back(),

@@ -13,11 +13,13 @@ use crate::store::campaigns::{CampaignReport, ReplyLine, ReportLine};
 use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args};
 
-/// What people answered to a campaign's messages since $2, each once an intent.
-const REPLIES: &str = "
-SELECT r.intent, count(DISTINCT r.message_id)
-FROM replies r JOIN messages m ON m.id = r.message_id
-WHERE m.campaign_id = $1 AND r.received_at >= $2 GROUP BY r.intent";
+/// Messages of a campaign that people complained of since $2.
+const COMPLAINTS: &str = "
+SELECT count(DISTINCT r.message_id) FROM replies r JOIN messages m ON m.id = r.message_id
+WHERE m.campaign_id = $1 AND r.received_at >= $2 AND r.intent = 'complaint'";
+
+/// Messages of a campaign after which people said stop since $2, wherever they did.
+const STOPS: &str = "SELECT count(*) FROM campaign_stops WHERE campaign_id = $1 AND at >= $2";
 
 impl<E: Engine> Ledger<E> {
     pub(super) async fn health_of(&self, id: &CampaignId, since: Timestamp) -> Result<Health> {
@@ -39,15 +41,10 @@ impl<E: Engine> Ledger<E> {
                 health.failed += count;
             }
         }
-        for row in &self.engine.read(REPLIES, args![id.as_str(), since]).await? {
-            let (intent, count): (_, u64) = (row.word(0, Intent::from_word)?, row.count(1)?);
-            if intent == Intent::Complaint {
-                health.complained += count;
-            }
+        for (sql, count) in [(COMPLAINTS, &mut health.complained), (STOPS, &mut health.opted_out)] {
+            let rows = self.engine.read(sql, args![id.as_str(), since]).await?;
+            *count = rows.first().map_or(Ok(0), |row| row.count(0))?;
         }
-        let stops = "SELECT count(*) FROM campaign_stops WHERE campaign_id = $1 AND at >= $2";
-        let stops = self.engine.read(stops, args![id.as_str(), since]).await?;
-        health.opted_out = stops.first().map_or(Ok(0), |row| row.count(0))?;
         Ok(health)
     }
 

@@ -20,6 +20,7 @@ use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, ids, micros, times};
 use crate::store::rows::{Hold, HoldScope, OnRelease};
 use crate::store::sealed::Sealed;
+use crate::store::words::{buried, taken_back};
 use crate::store::{Result, StoreError, words};
 
 /// How long a campaign belongs to a worker that does not come back.
@@ -311,11 +312,15 @@ impl<E: Engine> Ledger<E> {
         let now = Self::now(&mut tx).await?;
         let rows = E::run(
             &mut tx,
-            "SELECT id FROM messages WHERE campaign_id = $1 AND campaign_status IN ('accepted', 'scheduled', 'held', 'sending')
-                 AND (last_attempt IS NULL OR EXISTS (
-                     SELECT 1 FROM attempts a WHERE a.id = messages.last_attempt AND a.status = 'failed'))
-                 AND (retry_of IS NULL OR accepted_at <= (SELECT changed_at FROM campaigns WHERE id = $1))
-             LIMIT $2",
+            concat!(
+                "SELECT m.id FROM messages m
+                 WHERE m.campaign_id = $1 AND m.campaign_status IN ('accepted', 'scheduled', 'held', 'sending')
+                     AND (m.last_attempt IS NULL OR EXISTS (
+                         SELECT 1 FROM attempts a WHERE a.id = m.last_attempt AND a.status = 'failed'))
+                     AND ",
+                taken_back!("m", "m.accepted_at"),
+                " IS NOT NULL LIMIT $2"
+            ),
             args![id.as_str(), i64::from(limit)],
         )
         .await?;

@@ -161,13 +161,8 @@ impl<E: Engine> Ledger<E> {
         self.has_read(tx, &asker.facts, (asker.attempt, asker.channel), asker.now).await?;
         let mut events = Vec::new();
         if changed {
-            let told =
-                E::run(tx, "UPDATE messages SET seq = seq + 1 WHERE id = $1 RETURNING seq", args![id.0])
-                    .await?;
-            if let Some(row) = told.first() {
-                let event = Emitter::preference_changed(&asker.facts, asker.channel, asker.now);
-                events.push(Numbered { message: Some(id), seq: row.count(0)?, event });
-            }
+            let event = Emitter::preference_changed(&asker.facts, asker.channel, asker.now);
+            events.push(Numbered { message: Some(id), seq: Self::next_seq(tx, id).await?, event });
         }
         self.insert_events(tx, &events).await
     }

@@ -288,18 +288,18 @@ impl<E: Engine> Ledger<E> {
 
     /// The caller learns that the cancel came too late; the status stays.
     async fn tell_too_late(&self, tx: &mut E::Tx, ids: &[MessageId], now: Timestamp) -> Result<()> {
-        let mut events = Vec::new();
-        if !ids.is_empty() {
-            E::run(tx, DROP_STEPS, args![ids.iter().map(|id| id.0).collect::<Vec<Uuid>>()]).await?;
+        if ids.is_empty() {
+            return Ok(());
         }
-        for id in ids {
-            E::run(tx, "UPDATE messages SET seq = seq + 1 WHERE id = $1", args![id.0]).await?;
+        E::run(tx, DROP_STEPS, args![ids.iter().map(|id| id.0).collect::<Vec<Uuid>>()]).await?;
+        let mut events = Vec::new();
+        for (id, seq) in ids.iter().zip(Self::next_seqs(tx, ids).await?) {
             let Some(message) = self.message_in(tx, id.0).await? else { continue };
             let awaits = message.due_at.is_some() || message.receipt_by.is_some();
             let bare = Move::bare(message.status, Some(Reason::TooLate), now);
             let to = Move { awaits, recipient: message.recipient(), ..bare };
             let event = Emitter::always(&message.facts, &to);
-            events.push(Numbered { message: Some(*id), seq: message.seq, event });
+            events.push(Numbered { message: Some(*id), seq, event });
         }
         self.insert_events(tx, &events).await
     }

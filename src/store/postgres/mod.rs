@@ -131,14 +131,8 @@ fn query(sql: Sql, args: Args<'_>) -> Query<'static, Postgres, PgArguments> {
     if let Some(row_type) = args.row_type {
         return rows::bind(query, row_type, &args.batch);
     }
-    let counted = args.batch.iter().any(|column| !is_null(&column.data));
     for column in args.batch {
-        // What is too short is NULL to its end, and costs the database nothing for each row.
-        let spared = counted && is_null(&column.data);
         query = match column.data {
-            Data::Text(_) if spared => query.bind(Vec::<&str>::new()),
-            Data::Id(_) if spared => query.bind(Vec::<uuid::Uuid>::new()),
-            Data::Time(_) if spared => query.bind(Vec::<jiff_sqlx::Timestamp>::new()),
             Data::Text(texts) => query.bind(texts),
             Data::Int(numbers) => query.bind(numbers),
             Data::Flag(truths) => query.bind(truths),
@@ -150,16 +144,6 @@ fn query(sql: Sql, args: Args<'_>) -> Query<'static, Postgres, PgArguments> {
         };
     }
     query
-}
-
-/// Whether a column is NULL in all of its rows.
-fn is_null(data: &Data<'_>) -> bool {
-    match data {
-        Data::Text(texts) => texts.iter().all(Option::is_none),
-        Data::Id(ids) => ids.iter().all(Option::is_none),
-        Data::Time(times) => times.iter().all(Option::is_none),
-        Data::Int(_) | Data::Flag(_) | Data::Bytes(_) => false,
-    }
 }
 
 /// The statement with its marks replaced.
