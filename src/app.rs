@@ -63,9 +63,7 @@ pub enum AppError {
     Templates(Vec<Finding>),
     #[error("[amqp] {0}")]
     Amqp(String),
-    #[error(
-        "[{section}] listen: {address} cannot be opened ({cause}): use another port, or end what uses it"
-    )]
+    #[error("[{section}] listen: {address} cannot be opened ({cause})")]
     Listen { section: &'static str, address: SocketAddr, cause: std::io::ErrorKind },
     #[error(transparent)]
     Callbacks(#[from] NoTls),
@@ -334,6 +332,8 @@ const MAILS_EACH: usize = 4;
 fn carrier(section: &ProviderSection, setting: Setting) -> Result<Carrier, AppError> {
     let provider = registry::build(section).map_err(AppError::Provider)?;
     let senders = match &section.settings {
+        // The service chooses.
+        ProviderSettings::TwilioSms(twilio) if twilio.messaging_service_sid.is_some() => Vec::new(),
         ProviderSettings::TwilioSms(twilio) | ProviderSettings::TwilioVoice(twilio) => twilio.from.clone(),
         ProviderSettings::Smtp(_) | ProviderSettings::FhirPortal(_) | ProviderSettings::Capture(_) => {
             Vec::new()
@@ -443,4 +443,18 @@ fn name_of(worker: WorkerId) -> String {
     let host = host.trim();
     let host = if host.is_empty() { "worker" } else { host };
     format!("{host}/{}/{}", std::process::id(), worker.0.simple())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_that_is_told_no_rules_has_the_deadlines_of_an_empty_configuration() {
+        let (rules, empty) = (LedgerRules::default(), ledger_rules(&Config::from_toml("").unwrap()));
+        assert_eq!(rules.unknown_deadline, empty.unknown_deadline);
+        assert_eq!(rules.receipt_deadline, empty.receipt_deadline);
+        assert_eq!(rules.emergencies, empty.emergencies);
+        assert_eq!(rules.work, empty.work);
+    }
 }

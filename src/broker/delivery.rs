@@ -14,15 +14,11 @@ pub struct Delivery {
     pub routing_key: String,
     /// The caller's correlation id, echoed in events; none where it holds control characters, which no database takes.
     pub correlation_id: Option<String>,
-    /// The caller's message id.
-    pub message_id: Option<String>,
     /// The user that published it. The broker has checked it: RabbitMQ refuses a `user_id` property that is not
     /// the publishing connection's own user (<https://www.rabbitmq.com/docs/validated-user-id>).
     pub user_id: Option<String>,
     /// Headers whose value is text.
     pub headers: Vec<(String, String)>,
-    /// How often it was handed out before without an acknowledgement (`x-delivery-count`).
-    pub delivery_count: u64,
     /// Why the broker gave up on it, the latest first (`x-death`); empty for a message that was not dead-lettered.
     pub deaths: Vec<Death>,
     /// Whether it was handed out before.
@@ -40,8 +36,6 @@ pub struct Death {
     pub queue: String,
     /// `delivery_limit`, `rejected`, `expired` or `maxlen`.
     pub reason: String,
-    /// How often.
-    pub count: u64,
     /// The key it had been published with: a dead letter gets another.
     pub routing_key: Option<String>,
 }
@@ -54,10 +48,8 @@ impl Delivery {
         Self {
             routing_key: from.routing_key.to_string(),
             correlation_id: text(properties.correlation_id()).filter(|id| is_printable(id, queue)),
-            message_id: text(properties.message_id()),
             user_id: text(properties.user_id()),
             headers: headers.map(text_headers).unwrap_or_default(),
-            delivery_count: headers.and_then(|table| number(table, "x-delivery-count")).unwrap_or(0),
             deaths: headers.map(deaths).unwrap_or_default(),
             redelivered: from.redelivered,
             queue,
@@ -100,12 +92,11 @@ fn deaths(table: &FieldTable) -> Vec<Death> {
     let text = |table: &FieldTable, name: &str| table.inner().get(name).and_then(as_text);
     tables
         .filter_map(|table| {
-            let count = number(table, "count").unwrap_or(1);
             let routing_key = match table.inner().get("routing-keys") {
                 Some(AMQPValue::FieldArray(keys)) => keys.as_slice().first().and_then(as_text),
                 _ => None,
             };
-            Some(Death { queue: text(table, "queue")?, reason: text(table, "reason")?, count, routing_key })
+            Some(Death { queue: text(table, "queue")?, reason: text(table, "reason")?, routing_key })
         })
         .collect()
 }
@@ -114,19 +105,6 @@ fn as_text(value: &AMQPValue) -> Option<String> {
     match value {
         AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok().map(str::to_owned),
         AMQPValue::ShortString(text) => Some(text.to_string()),
-        _ => None,
-    }
-}
-
-fn number(table: &FieldTable, name: &str) -> Option<u64> {
-    match *table.inner().get(name)? {
-        AMQPValue::LongLongInt(n) => u64::try_from(n).ok(),
-        AMQPValue::LongInt(n) => u64::try_from(n).ok(),
-        AMQPValue::ShortInt(n) => u64::try_from(n).ok(),
-        AMQPValue::ShortShortInt(n) => u64::try_from(n).ok(),
-        AMQPValue::LongUInt(n) => Some(n.into()),
-        AMQPValue::ShortUInt(n) => Some(n.into()),
-        AMQPValue::ShortShortUInt(n) => Some(n.into()),
         _ => None,
     }
 }

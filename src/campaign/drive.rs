@@ -104,8 +104,8 @@ impl Driver {
                 }
             }
         }
-        if busy && let Some(dispatcher) = &self.office.dispatcher {
-            dispatcher.nudge();
+        if busy {
+            self.office.wake();
         }
         Ok(busy)
     }

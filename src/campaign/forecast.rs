@@ -10,8 +10,8 @@ use super::drive::subject;
 use super::{Office, Refused, size};
 use crate::dispatch::{Foresight, sign_off};
 use crate::domain::campaign::Pace;
-use crate::domain::ids::CampaignId;
-use crate::domain::patient::Name;
+use crate::domain::ids::{CampaignId, SiteId};
+use crate::domain::patient::{Name, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, Reason, Recipient as RecipientKind};
 use crate::intake::gatekeeper::Arrival;
@@ -76,7 +76,7 @@ impl Forecast {
 struct Walk {
     forecast: Forecast,
     micros: u64,
-    /// Of each channel and language, and of pointers apart, the one with the longest text.
+    /// Of each channel and language, and of pointers apart, the one with the longest text, from the place that writes it.
     longest: BTreeMap<(Channel, String, bool), (usize, Admission)>,
     /// By wave, and by when they may be written to: those who may at the same time come one after the other.
     next_turns: BTreeMap<(u16, Timestamp), Timestamp>,
@@ -172,7 +172,10 @@ impl Office {
                 Err(reason) => Err(*reason),
             };
             match (outcome, admitted) {
-                (Ok(sent), Ok(admission)) => walk.note(&sent, &admission, wave),
+                (Ok(sent), Ok(admission)) => {
+                    let site = known.as_deref().and_then(|known| known.site.as_ref());
+                    walk.note(&sent, &admission, site, wave);
+                }
                 (Err(reason), _) | (_, Err(reason)) => {
                     *walk.forecast.excluded.entry(reason.as_str()).or_default() += 1;
                 }
@@ -196,8 +199,10 @@ impl Office {
         let name =
             Name { given: Some(Phi::new("Maximiliano")), family: Some(Phi::new("Fernández-Castellanos")) };
         for ((channel, language, pointer), (_, admission)) in &walk.longest {
+            let patient =
+                Patient { name: Some(name.clone()), ..Patient::bare(admission.facts.patient_id.clone()) };
             let (to, way) = (RecipientContext::PATIENT, (*channel, *pointer));
-            if let Ok(rendered) = foresight.render(admission, Some(&name), to, Some(language), way) {
+            if let Ok(rendered) = foresight.render(admission, &patient, to, Some(language), way) {
                 walk.forecast.samples.push(SampleText {
                     channel: *channel,
                     language: language.clone(),
@@ -254,7 +259,13 @@ impl Walk {
         self.forecast.last_send_at = ended;
     }
 
-    fn note(&mut self, sent: &crate::dispatch::Sent, admission: &Admission, wave: u16) {
+    fn note(
+        &mut self,
+        sent: &crate::dispatch::Sent,
+        admission: &Admission,
+        site: Option<&SiteId>,
+        wave: u16,
+    ) {
         let of_wave = self.waves.entry(wave).or_default();
         *of_wave.by_hour.entry(hour_of(sent.at)).or_default() += 1;
         of_wave.first = Some(of_wave.first.map_or(sent.at, |at| at.min(sent.at)));
@@ -270,7 +281,11 @@ impl Walk {
             let longest = self.longest.entry((text.channel, text.locale.clone(), text.pointer));
             match longest {
                 Entry::Occupied(kept) if kept.get().0 >= text.length => {}
-                longest => drop(longest.insert_entry((text.length, admission.clone()))),
+                longest => {
+                    let mut admission = admission.clone();
+                    admission.facts.site = admission.facts.site.or_else(|| site.cloned());
+                    longest.insert_entry((text.length, admission));
+                }
             }
         }
     }

@@ -204,9 +204,7 @@ impl Office {
                 moved => moved?,
             };
             if moved {
-                if let Some(dispatcher) = &self.dispatcher {
-                    dispatcher.nudge();
-                }
+                self.wake();
                 return Ok(self.one(id).await?.0);
             }
         }
@@ -333,9 +331,7 @@ impl Office {
         for part in patients.chunks(500) {
             left_out += self.store.no_longer_needed(id, part).await?;
         }
-        if let Some(dispatcher) = &self.dispatcher {
-            dispatcher.nudge();
-        }
+        self.wake();
         Ok(left_out)
     }
 
@@ -404,6 +400,13 @@ impl Office {
     /// Whether the end has come for everybody.
     fn is_past(&self, plan: &Plan, now: Timestamp) -> bool {
         plan.end.is_some_and(|end| crate::intake::gatekeeper::latest(end) <= now)
+    }
+
+    /// Messages may be due.
+    fn wake(&self) {
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.nudge();
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) enum Command {
     /// List what stands, and what has ended within a day
     #[command(after_help = "Example:\n  outreachd alerts list")]
     List,
-    /// Say that you look after one: it is not told again
+    /// Say that you look after one: it is not told again until it is over, or there is twice as much
     #[command(after_help = "Example:\n  outreachd alerts acknowledge breaker_open:twilio-main")]
     Acknowledge {
         /// As the list shows it

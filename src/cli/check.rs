@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::failure::store_cure;
-use super::{Desk, Failure, sign_in, templates};
+use super::{Desk, Failure, absolute, sign_in, templates};
 use crate::app;
 use crate::broker::{self, DownReason};
 use crate::callback::{Courier, Unreachable};
@@ -30,7 +30,9 @@ pub(super) const LIMIT: Duration = Duration::from_secs(15);
 const SKEW: SignedDuration = SignedDuration::from_secs(2);
 
 /// Tells everything that is wrong, at once: the configuration, the templates, the ledger, the broker, every
-/// provider, every receiver of results, the identity provider, the clock. Connects to everything and sends nothing. The exit code is 0 only if nothing failed.
+/// provider, every receiver of results, the identity provider, the clock.
+///
+/// Connects to everything and sends nothing. The exit code is 0 only if nothing failed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  outreachd check --config /etc/outreachd/outreachd.toml\n  \
     outreachd check --show          prints every setting in force, secrets masked")]
@@ -100,8 +102,23 @@ pub(super) async fn run(desk: &mut Desk, options: &Options) -> Result<(), Failur
         let config = Config::load(&desk.load_options()?).map_err(Failure::Config)?;
         return Ok(desk.out.raw(config.redacted_toml().as_bytes())?);
     }
-    let (report, _) = examine(desk).await?;
+    let (report, config) = examine(desk).await?;
+    if !desk.json {
+        place(desk, config.as_deref())?;
+    }
     write(desk, &report)
+}
+
+/// Says which settings and which ledger are looked at: a shell seldom has those of the service.
+pub(super) fn place(desk: &mut Desk, config: Option<&Config>) -> Result<(), Failure> {
+    let file = desk.load_options()?.chosen_file();
+    let file = file.map_or_else(|| "none: built-in defaults".to_owned(), |file| absolute(&file));
+    desk.out.line(format!("configuration: {file}"))?;
+    if let Some(config) = config {
+        let ledger = config.store.file().map_or_else(|| config.store.shown(), absolute);
+        desk.out.line(format!("ledger: {ledger}"))?;
+    }
+    Ok(())
 }
 
 /// Looks at everything; and gives the configuration, where it is good.

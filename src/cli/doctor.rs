@@ -1,7 +1,7 @@
 //! `outreachd doctor`: for whoever is woken: what is wrong, since when, how many patients are behind it, what to do; the most
 //! urgent first.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -13,14 +13,14 @@ use super::messages::short;
 use super::out::tame;
 use super::{Desk, Failure};
 use crate::config::Config;
-use crate::config::store::StoreKind;
 use crate::domain::alert::{Alert, Finding, Level, Trouble};
 use crate::domain::campaign::CampaignState;
+use crate::domain::words::Reason;
 use crate::policy::watch::{untold, wrong};
 use crate::receipt::{Spooled, spooled};
 use crate::store::alerts::Behind;
 use crate::store::campaigns::CampaignFilter;
-use crate::store::rows::{HoldScope, HoldState};
+use crate::store::rows::{Hold, HoldRow, HoldScope, HoldState};
 use crate::store::{Store, StoreError};
 use crate::watch::Lookout;
 
@@ -33,9 +33,11 @@ const ROOM_LEAST: u64 = 256 * 1024;
 /// ... and so full a disk is looked after today, in percent.
 const ROOM_FULL: u64 = 90;
 
-/// Tells what is wrong now, the most urgent first: since when, how many patients are behind it, and what to do. Looks at
-/// the configuration, the ledger and its schema, the broker, the providers, the clock, the disk, and at what waits, is
-/// held, fails, or waits for a person. Changes nothing and sends nothing. The exit code is 1 if something is urgent.
+/// Tells what is wrong now, the most urgent first: since when, how many patients are behind it, and what to do.
+///
+/// Looks at the configuration, the ledger and its schema, the broker, the providers, the clock, the disk, and at what
+/// waits, is held, fails, or waits for a person. Changes nothing and sends nothing. The exit code is 1 if something is
+/// urgent.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  outreachd doctor\n  outreachd doctor --json | jq '.findings[0]'")]
 pub(super) struct Options {}
@@ -102,6 +104,7 @@ pub(super) async fn run(desk: &mut Desk) -> Result<(), Failure> {
     if desk.json {
         desk.out.pretty(&json!({"healthy": urgent == 0, "findings": ills, "passed": passed}))?;
     } else {
+        check::place(desk, config.as_deref())?;
         write(desk, &ills, urgent, &passed)?;
     }
     if urgent > 0 { Err(Failure::Reported) } else { Ok(()) }
@@ -154,10 +157,11 @@ async fn of_ledger(
     let (alerts, _) = store.alerts().await?;
     let behind = store.people_behind().await;
     let people = behind.as_ref().ok();
-    ills.extend(wrong(&signs).iter().map(|finding| of_finding(finding, &alerts, people, config)));
+    let holds = store.holds().await?;
+    ills.extend(wrong(&signs).iter().map(|finding| of_finding(finding, &alerts, people, &holds, config)));
     ills.extend(alerts.iter().filter_map(|alert| of_untold(alert, now)));
     behind?;
-    of_holds(store.as_ref(), ills).await?;
+    of_holds(&holds, ills);
     of_campaigns(store.as_ref(), ills).await?;
     of_failures(store.as_ref(), ills).await
 }
@@ -176,7 +180,13 @@ fn of_untold(alert: &Alert, now: Timestamp) -> Option<Ill> {
     Some(Ill { since: alert.owed_since, ..Ill::new(urgency, what, cure) })
 }
 
-fn of_finding(finding: &Finding, alerts: &[Alert], behind: Option<&Behind>, config: &Config) -> Ill {
+fn of_finding(
+    finding: &Finding,
+    alerts: &[Alert],
+    behind: Option<&Behind>,
+    holds: &[HoldRow],
+    config: &Config,
+) -> Ill {
     let trouble = finding.trouble;
     let urgency = match finding.level {
         Level::Bad => Urgency::Now,
@@ -204,14 +214,34 @@ fn of_finding(finding: &Finding, alerts: &[Alert], behind: Option<&Behind>, conf
         since: known.map(|alert| alert.since),
         // What is claimed again and again, or lies under a hold, is not seen to wait.
         patients: patients.filter(|people| *people > 0),
-        cure: trouble.first_step().to_owned(),
+        cure: cure_of(finding, holds),
         runbook: Some(config.runbook_of(trouble)),
     }
 }
 
+/// The first step, with the ids of the holds behind it: whoever is woken has nothing to look up.
+fn cure_of(finding: &Finding, holds: &[HoldRow]) -> String {
+    let is_behind = |hold: &Hold| match finding.trouble {
+        Trouble::Stopped => hold.scope == HoldScope::All && hold.placed_by == finding.subject,
+        Trouble::SurgeHeld => {
+            matches!(hold.cause, Reason::SurgeHold | Reason::AwaitingApproval)
+                && format!("{}/{}", hold.scope, hold.value) == finding.subject
+        }
+        _ => false,
+    };
+    let behind = holds.iter().filter(|row| row.state == HoldState::InForce && is_behind(&row.hold));
+    let release = behind.map(|row| format!("`outreachd release {}`", row.hold.id)).collect::<Vec<_>>();
+    let first = finding.trouble.first_step();
+    if release.is_empty() {
+        first.to_owned()
+    } else {
+        first.replace("`outreachd release ID`", &release.join(", "))
+    }
+}
+
 /// Everything under one hold is an alarm, and told above; the narrower ones may be forgotten.
-async fn of_holds(store: &dyn Store, ills: &mut Vec<Ill>) -> Result<(), StoreError> {
-    for row in store.holds().await? {
+fn of_holds(holds: &[HoldRow], ills: &mut Vec<Ill>) {
+    for row in holds {
         let hold = &row.hold;
         if hold.scope == HoldScope::All && row.state == HoldState::InForce {
             continue;
@@ -233,7 +263,6 @@ async fn of_holds(store: &dyn Store, ills: &mut Vec<Ill>) -> Result<(), StoreErr
         let urgency = if row.state == HoldState::Review { Urgency::Today } else { Urgency::Note };
         ills.push(Ill { since: Some(hold.placed_at), ..Ill::new(urgency, what, cure) });
     }
-    Ok(())
 }
 
 async fn of_campaigns(store: &dyn Store, ills: &mut Vec<Ill>) -> Result<(), StoreError> {
@@ -280,10 +309,7 @@ async fn of_failures(store: &dyn Store, ills: &mut Vec<Ill>) -> Result<(), Store
 /// Where this machine writes: the spool of results, and the ledger where it is a file.
 async fn of_disk(config: &Config) -> Vec<Ill> {
     let mut places = vec![("the spool of results", config.worker.spool.clone())];
-    if config.store.kind == StoreKind::Sqlite
-        && let Some(file) = config.store.url.expose().strip_prefix("sqlite:")
-    {
-        let file = PathBuf::from(file.trim_start_matches("//").split('?').next().unwrap_or_default());
+    if let Some(file) = config.store.file() {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         places.push(("the ledger", folder.unwrap_or(Path::new(".")).to_owned()));
     }

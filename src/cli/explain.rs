@@ -6,8 +6,9 @@ use super::args::{self, Which};
 use super::{Desk, Failure, messages};
 use crate::dispatch::explain;
 
-/// Tells why a message is where it is: which gates it passed, what stopped it, what was tried, what was told, and
-/// what comes next.
+/// Tells why a message is where it is.
+///
+/// Which gates it passed, what stopped it, what was tried, what was told, and what comes next.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  outreachd explain lakeside-ehr:appt-2041-r1")]
 pub(super) struct Options {

@@ -98,6 +98,10 @@ impl From<AppError> for Failure {
         match error {
             AppError::Store(error) => error.into(),
             AppError::Templates(findings) => Self::Templates(findings),
+            AppError::Listen { section, .. } => {
+                let cure = format!("end what uses the port (`ss -ltnp` shows it), or set [{section}] listen");
+                Self::said(error, cure)
+            }
             other => {
                 Self::said(other, "correct the configuration; `outreachd check` tells all that is wrong")
             }

@@ -42,6 +42,9 @@ pub(super) struct HoldOptions {
 }
 
 /// Lists the holds in force, and those that have ended and whose messages wait for your word.
+///
+/// THEN is what becomes of what a hold holds when it ends: it is sent, it expires, or it waits for review.
+/// `outreachd release ID` ends one, or answers for what waits.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  outreachd holds")]
 pub(super) struct ListOptions {}
@@ -170,9 +173,13 @@ pub(super) async fn release(desk: &mut Desk, options: &ReleaseOptions) -> Result
     }
     record(store.as_ref(), "hold.release", options.id, "").await?;
     let end = match (then, row.hold.on_release) {
-        (Some(HoldThen::Send), _) | (None, OnRelease::Send) => "go out as far as they are still allowed",
-        (Some(HoldThen::Drop), _) | (None, OnRelease::Expire) => "are dropped",
-        (None, OnRelease::Review) => "wait for your word: outreachd release ID --send, or --drop",
+        (Some(HoldThen::Send), _) | (None, OnRelease::Send) => {
+            "go out as far as they are still allowed".to_owned()
+        }
+        (Some(HoldThen::Drop), _) | (None, OnRelease::Expire) => "are dropped".to_owned(),
+        (None, OnRelease::Review) => {
+            format!("wait for your word: outreachd release {} --send, or --drop", options.id)
+        }
     };
     Ok(desk.out.line(format!("released; the {} messages it held {end}", row.held))?)
 }
@@ -192,15 +199,26 @@ fn until(until: Option<Until>, now: Timestamp) -> Result<Option<Timestamp>, Fail
 /// The value has the form of one.
 fn checked(scope: HoldScope, value: String) -> Result<String, Failure> {
     let slug = |text: &str| crate::domain::ids::SourceName::parse(text).is_some();
+    let one_of = |words: Vec<&str>| Some(format!("use one of: {}", words.join(", ")));
+    let mut cure = None;
     let (good, rule) = match scope {
         HoldScope::All => (value.is_empty(), "`all` takes no value"),
-        HoldScope::Purpose => (Purpose::from_word(&value).is_some(), "there is no such purpose"),
-        HoldScope::Channel => (Channel::from_word(&value).is_some(), "there is no such channel"),
+        HoldScope::Purpose => {
+            cure = one_of(Purpose::ALL.iter().map(|purpose| purpose.as_str()).collect());
+            (Purpose::from_word(&value).is_some(), "there is no such purpose")
+        }
+        HoldScope::Channel => {
+            cure = one_of(Channel::ALL.iter().map(|channel| channel.as_str()).collect());
+            (Channel::from_word(&value).is_some(), "there is no such channel")
+        }
         HoldScope::Source | HoldScope::Site | HoldScope::Template | HoldScope::Provider => {
             (slug(&value), "the value must be 1 to 64 of a-z 0-9 _ -")
         }
         // Campaigns have a control of their own.
         HoldScope::Campaign => (false, "a campaign is paused, not held: outreachd campaign pause ID"),
     };
-    if good { Ok(value) } else { Err(Failure::said(rule, "see `outreachd hold --help`")) }
+    if good {
+        return Ok(value);
+    }
+    Err(Failure::said(rule, cure.unwrap_or_else(|| "see `outreachd hold --help`".to_owned())))
 }

@@ -122,7 +122,7 @@ pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure
             let filter = MessageFilter { before, ..filter.into_rows() };
             list(desk, store.as_ref(), filter, limit).await
         }
-        Command::Show { id } => show(desk, store.as_ref(), &id).await,
+        Command::Show { id } => show(desk, store.as_ref(), &id, config.amqp.is_some()).await,
         Command::Tail { filter, since, lines } => {
             let now = store.ping().await?;
             let since = since.map_or(now, |since| since.before(now));
@@ -213,7 +213,7 @@ pub(super) async fn find(store: &dyn Store, which: &Which) -> Result<MessageRow,
     })
 }
 
-async fn show(desk: &mut Desk, store: &dyn Store, which: &Which) -> Result<(), Failure> {
+async fn show(desk: &mut Desk, store: &dyn Store, which: &Which, has_broker: bool) -> Result<(), Failure> {
     let row = find(store, which).await?;
     let attempts = store.attempts(row.facts.id).await?;
     let events = store.events(row.facts.id).await?;
@@ -256,7 +256,12 @@ async fn show(desk: &mut Desk, store: &dyn Store, which: &Which) -> Result<(), F
             event.seq.to_string(),
             event.routing_key.clone(),
             short(event.created_at),
-            if event.published { "yes" } else { "not yet" }.to_owned(),
+            match (has_broker, event.published) {
+                (false, _) => "no broker",
+                (true, true) => "yes",
+                (true, false) => "not yet",
+            }
+            .to_owned(),
         ]);
     }
     if !events.is_empty() {

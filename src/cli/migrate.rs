@@ -16,7 +16,7 @@ pub(super) struct Options {}
 
 pub(super) async fn run(desk: &mut Desk, _options: &Options) -> Result<(), Failure> {
     let config = desk.config()?;
-    Desk::store(&config).await?.migrate().await?;
+    Desk::store_or_new(&config).await?.migrate().await?;
     desk.out.line("ledger  the schema is up to date")?;
     desk.out.flush()?;
     match app::broker_options(&config)? {

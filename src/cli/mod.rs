@@ -35,7 +35,7 @@ mod templates;
 mod users;
 mod work;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -71,19 +71,21 @@ struct Cli {
     command: Command,
 }
 
+// `about` is a command's line in the list. What its `--help` says at length stands at its options; a doc comment here
+// would take its place.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show everything on this machine with a sample clinic and simulated providers
+    #[command(about = "Show everything on this machine with a sample clinic and simulated providers")]
     Demo(demo::Options),
-    /// Run the worker until SIGTERM
+    #[command(about = "Run the worker until SIGTERM")]
     Run(run::Options),
-    /// Tell everything that is wrong, connecting to everything, with the cures
+    #[command(about = "Tell everything that is wrong, connecting to everything, with the cures")]
     Check(check::Options),
-    /// Tell what is wrong now, the most urgent first, and what to do
+    #[command(about = "Tell what is wrong now, the most urgent first, and what to do")]
     Doctor(doctor::Options),
-    /// Bring the ledger's schema up to date and declare the broker's queues
+    #[command(about = "Bring the ledger's schema up to date and declare the broker's queues")]
     Migrate(migrate::Options),
-    /// Submit jobs from a file
+    #[command(about = "Submit jobs from a file")]
     Enqueue(enqueue::Options),
     /// Import, show, export and erase patients
     #[command(subcommand)]
@@ -94,13 +96,15 @@ enum Command {
     /// List, show and follow messages
     #[command(subcommand)]
     Messages(messages::Command),
-    /// Tell why a message is where it is
+    #[command(about = "Tell why a message is where it is")]
     Explain(explain::Options),
-    /// Stop sending: everything, or one source, site, template, purpose, channel or provider
+    #[command(
+        about = "Stop sending: everything, or one source, site, template, purpose, channel or provider"
+    )]
     Hold(holds::HoldOptions),
-    /// List the holds in force, and those whose messages wait for review
+    #[command(about = "List the holds in force, and those whose messages wait for review")]
     Holds(holds::ListOptions),
-    /// End a hold
+    #[command(about = "End a hold")]
     Release(holds::ReleaseOptions),
     /// One message to many people: plan it, look at it, have it approved, start it, stop it
     #[command(subcommand)]
@@ -117,14 +121,14 @@ enum Command {
     /// List results that receivers have not taken, and have dead ones posted again
     #[command(subcommand)]
     Callbacks(callbacks::Command),
-    /// Take a mail that has come back: a bounce, a complaint, an answer
+    #[command(about = "Take a mail that has come back: a bounce, a complaint, an answer")]
     Bounce(bounce::Options),
-    /// Show the workers and what their providers are doing
+    #[command(about = "Show the workers and what their providers are doing")]
     Providers(providers::Options),
     /// List what people on call are told of, acknowledge it, snooze it
     #[command(subcommand)]
     Alerts(alerts::Command),
-    /// After a restore of the database: send nothing twice, and lose no opt-out
+    #[command(about = "After a restore of the database: send nothing twice, and lose no opt-out")]
     Recover(recover::Options),
     /// Make, list, disable and reset the accounts of people who sign in to the console
     #[command(subcommand)]
@@ -132,12 +136,12 @@ enum Command {
     /// List who did what, and verify that nothing of it was altered
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Measure this machine, database and broker against a simulated provider
+    #[command(about = "Measure this machine, database and broker against a simulated provider")]
     Bench(bench::Options),
     /// Count what is sealed under which key, and seal it anew
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Run the simulated providers alone
+    #[command(about = "Run the simulated providers alone")]
     Simulate(simulate::Options),
     /// Read telephone numbers as outreachd reads them
     #[command(subcommand)]
@@ -231,14 +235,28 @@ impl Desk {
 
     /// Whether somebody has written one, wherever it is looked for.
     fn has_configuration(&self) -> Result<bool, Failure> {
-        Ok(self.load_options()?.names_a_file())
+        Ok(self.load_options()?.chosen_file().is_some())
     }
 
     fn config(&self) -> Result<Arc<Config>, Failure> {
         Config::load(&self.load_options()?).map(Arc::new).map_err(Failure::Config)
     }
 
+    /// The ledger. A file that is not there is not made by asking: it would be empty, and answer as if it were the one
+    /// that the service has.
     async fn store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+        match config.store.missing_file() {
+            Some(file) => Err(Failure::said(
+                format!("there is no ledger at {}", absolute(file)),
+                "give the command the settings that the service has (`outreachd check` says which it reads); a new ledger is \
+                 made by `outreachd migrate`",
+            )),
+            None => Self::store_or_new(config).await,
+        }
+    }
+
+    /// The ledger; its file is made where there is none.
+    async fn store_or_new(config: &Config) -> Result<Arc<dyn Store>, Failure> {
         Ok(app::open_store(config).await?)
     }
 
@@ -251,6 +269,11 @@ impl Desk {
         let gatekeeper = Gatekeeper::new(config.clone(), catalogue);
         Intake { store, gatekeeper, dispatcher: None, worker: WorkerId::generate() }
     }
+}
+
+/// A path as somebody in another folder may use it.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// Resolves when this process is asked to end, by Ctrl-C or by SIGTERM. From the call on neither ends it at once.

@@ -24,7 +24,7 @@ pub(super) async fn run(desk: &mut Desk, _options: &Options) -> Result<(), Failu
     let config = desk.config()?;
     logging::start(config.log)?;
     let catalogue = Desk::catalogue(&config)?;
-    let store = Desk::store(&config).await?;
+    let store = Desk::store_or_new(&config).await?;
     ready(&config, store.as_ref()).await?;
     let mut signals = Signals::listen()?;
     let worker = Worker::start(config.clone(), store, catalogue.clone()).await?;

@@ -235,10 +235,10 @@ fn refusal(item: &WorkItem) -> Failure {
             let who = tame(item.claimed_by.as_deref().unwrap_or_default());
             Failure::said(
                 format!("{who} has claimed it"),
-                "ask them, or take it over: outreachd work release ID",
+                format!("ask them, or take it over: outreachd work release {}", item.id),
             )
         }
-        WorkState::Closed => Failure::said("it is closed", "see `outreachd work show ID`"),
+        WorkState::Closed => Failure::said("it is closed", format!("see `outreachd work show {}`", item.id)),
     }
 }
 

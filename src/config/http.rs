@@ -1,6 +1,6 @@
 //! `[http]`: the listener for the API, webhooks, health and the console.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use toml::Value;
@@ -50,6 +50,21 @@ impl HttpSection {
             request_timeout: s.or("request_timeout", SECONDS, Duration::from_secs(30)),
             trusted_proxies,
         }
+    }
+
+    /// Where people open the console, without a slash at the end: under the public address; without one, from this machine.
+    #[must_use]
+    pub fn own_url(&self) -> String {
+        let mut here = self.listen;
+        if here.ip().is_unspecified() {
+            here.set_ip(match here.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        self.public_url
+            .as_deref()
+            .map_or_else(|| format!("http://{here}"), |url| url.trim_end_matches('/').to_owned())
     }
 
     /// Whether `peer` is a proxy that tells whom it speaks for.

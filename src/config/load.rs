@@ -50,13 +50,9 @@ impl LoadOptions {
         self
     }
 
-    /// Whether there is a file to load, or one is asked for.
+    /// The file that is loaded; without one the defaults count, and the variables.
     #[must_use]
-    pub fn names_a_file(&self) -> bool {
-        self.chosen_file().is_some()
-    }
-
-    fn chosen_file(&self) -> Option<PathBuf> {
+    pub fn chosen_file(&self) -> Option<PathBuf> {
         let named = || {
             let value = self.env.iter().find(|(name, _)| name == FILE_VARIABLE).map(|(_, value)| value);
             value.filter(|value| !value.is_empty()).map(PathBuf::from)

@@ -141,7 +141,7 @@ impl Config {
     /// Where the runbook's line for a trouble is.
     #[must_use]
     pub fn runbook_of(&self, trouble: Trouble) -> String {
-        self.notify.runbook_of(trouble, self.http.public_url.as_deref())
+        self.notify.runbook_of(trouble, &self.http.own_url())
     }
 
     /// A site.

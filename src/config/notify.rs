@@ -73,13 +73,14 @@ impl NotifySection {
         }
     }
 
-    /// Where the runbook's line for a trouble is. Where nothing else is set and there is a public address, the program
-    /// itself shows its runbook there: whoever is woken has no checkout at hand.
+    /// Where the runbook's line for a trouble is. Where nothing else is set, the program itself shows its runbook, under
+    /// its own URL: whoever is woken has no checkout at hand.
     #[must_use]
-    pub fn runbook_of(&self, trouble: Trouble, public_url: Option<&str>) -> String {
-        match public_url.filter(|_| self.runbook == RUNBOOK) {
-            Some(url) => format!("{}/console/runbook.md#{trouble}", url.trim_end_matches('/')),
-            None => format!("{}#{trouble}", self.runbook),
+    pub fn runbook_of(&self, trouble: Trouble, own_url: &str) -> String {
+        if self.runbook == RUNBOOK {
+            format!("{own_url}/console/runbook.md#{trouble}")
+        } else {
+            format!("{}#{trouble}", self.runbook)
         }
     }
 }
@@ -107,7 +108,8 @@ mod tests {
     #[test]
     fn whoever_is_woken_can_open_the_runbook() {
         for (settings, expected) in [
-            ("", "deploy/runbook.md#dead_jobs"),
+            ("", "http://127.0.0.1:8080/console/runbook.md#dead_jobs"),
+            ("[http]\nlisten = \"0.0.0.0:80\"\n", "http://127.0.0.1:80/console/runbook.md#dead_jobs"),
             (
                 "[http]\npublic_url = \"https://outreach.example.org\"\n",
                 "https://outreach.example.org/console/runbook.md#dead_jobs",

@@ -33,7 +33,7 @@ impl OrganisationSection {
         }
         Self {
             name: s.or("name", text(rules::line), "Our clinic".to_owned()),
-            timezone: s.or("timezone", rules::ZONE, TimeZone::UTC),
+            timezone: s.or("timezone", rules::HOME_ZONE, TimeZone::UTC),
             default_region: s.or("default_region", text(rules::region), "US".to_owned()),
             language: s.or("language", text(rules::language), "en".to_owned()),
         }

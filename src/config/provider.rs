@@ -155,6 +155,7 @@ pub struct TwilioSettings {
     pub webhook_shared_key: Option<Secret>,
     /// Numbers to send from; one patient keeps one.
     pub from: Vec<String>,
+    /// Chooses the number of an SMS itself, whatever stands in `from`.
     pub messaging_service_sid: Option<String>,
     /// Where the provider reports, as it calls it: its signature covers this. Derived from `[http] public_url`.
     pub status_callback: Option<String>,
@@ -194,7 +195,7 @@ pub enum JwtAlgorithm {
     Es384,
 }
 
-/// `kind = "capture"`: keeps what would have been sent, sends nothing.
+/// `kind = "capture"`: takes what would have been sent, sends nothing.
 #[derive(Clone, Debug)]
 pub struct CaptureSettings {
     pub channel: Channel,

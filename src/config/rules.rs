@@ -8,6 +8,7 @@ use reqwest::Url;
 
 use super::fault::Broken;
 use super::kind::Parsed;
+use crate::domain::reader::is_place;
 
 /// The longest line that a setting may hold, in characters.
 const MAX_LINE: usize = 512;
@@ -30,18 +31,31 @@ pub(super) fn line(text: &str) -> Result<String, Broken> {
 pub(super) const PATH: Parsed<PathBuf> =
     Parsed { parse: |text| line(text).map(PathBuf::from), show: |path| path.display().to_string() };
 
-/// A zone of the IANA database.
-pub(super) const ZONE: Parsed<TimeZone> = Parsed {
-    parse: |text| {
-        TimeZone::get(text).map_err(|_| {
-            Broken::new(
-                "must be an IANA time zone",
-                "write it as in the database, such as \"America/Chicago\"",
-            )
-        })
+/// The zone of a place.
+pub(super) const ZONE: Parsed<TimeZone> = Parsed { parse: zone, show: zone_name };
+
+/// The zone of an organisation, which may count its days by UTC.
+pub(super) const HOME_ZONE: Parsed<TimeZone> = Parsed {
+    parse: |text| match text {
+        "UTC" | "Etc/UTC" => Ok(TimeZone::UTC),
+        text => zone(text),
     },
-    show: |zone| zone.iana_name().unwrap_or("UTC").to_owned(),
+    show: zone_name,
 };
+
+fn zone(text: &str) -> Result<TimeZone, Broken> {
+    let place = |zone: &TimeZone| zone.iana_name().is_some_and(is_place);
+    TimeZone::get(text).ok().filter(place).ok_or_else(|| {
+        Broken::new(
+            "must be the IANA zone of a place",
+            "write it as \"America/Chicago\"; abbreviations do not know daylight saving",
+        )
+    })
+}
+
+fn zone_name(zone: &TimeZone) -> String {
+    zone.iana_name().unwrap_or("UTC").to_owned()
+}
 
 /// BCP-47, in its canonical case.
 pub(super) fn language(text: &str) -> Result<String, Broken> {
@@ -260,10 +274,16 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_is_one_of_the_database() {
-        assert!((ZONE.parse)("America/Chicago").is_ok());
-        for bad in ["", "Chicago", "UTC+1", "Mars/Olympus"] {
-            assert!((ZONE.parse)(bad).is_err(), "{bad}");
+    fn a_zone_is_one_of_the_database_and_a_place() {
+        for rule in [ZONE, HOME_ZONE] {
+            assert_eq!((rule.show)(&(rule.parse)("america/chicago").unwrap()), "America/Chicago");
+            for bad in ["", "Chicago", "UTC+1", "Mars/Olympus", "EST", "hst", "EST5EDT", "GMT", "Etc/GMT"] {
+                assert!((rule.parse)(bad).is_err(), "{bad}");
+            }
+        }
+        for utc in ["UTC", "Etc/UTC"] {
+            assert!((ZONE.parse)(utc).is_err(), "{utc}");
+            assert_eq!((HOME_ZONE.show)(&(HOME_ZONE.parse)(utc).unwrap()), "UTC");
         }
     }
 }

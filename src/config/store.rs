@@ -1,5 +1,6 @@
 //! `[store]`: the ledger's database.
 
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -45,6 +46,25 @@ impl StoreSection {
             pool_size: s.or("pool_size", Int(2..=200), 16),
             acquire_timeout: s.or("acquire_timeout", SECONDS, Duration::from_secs(5)),
         }
+    }
+
+    /// The file that is the ledger, in SQLite.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        let url = Some(self.url.expose()).filter(|_| self.kind == StoreKind::Sqlite)?;
+        Some(Path::new(url.strip_prefix("sqlite://").or(url.strip_prefix("sqlite:")).unwrap_or(url)))
+    }
+
+    /// The same, where nobody has made it yet.
+    #[must_use]
+    pub fn missing_file(&self) -> Option<&Path> {
+        self.file().filter(|file| file.try_exists().is_ok_and(|there| !there))
+    }
+
+    /// The URL fit to be shown, its passwords masked.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        without_password(&self.url)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::domain::words::{Channel, Recipient};
 use crate::store::rows::{AttemptRow, MessageRow};
 use crate::template::{Catalogue, RecipientContext, RenderRequest};
 
-use super::site_context;
+use super::render;
 
 /// Channel, locale, and the texts by their part's name.
 pub type Texts = (Channel, String, Vec<(&'static str, Phi)>);
@@ -31,16 +31,13 @@ pub fn rendered_again(
     let facts = &message.facts;
     let channel = last.map(|attempt| attempt.channel).or(message.channel);
     let channel = channel.ok_or("it has not been planned yet: there is no channel to render it for")?;
-    let place = facts.site.as_ref().or(patient.site.as_ref());
-    let section = place.and_then(|id| config.site(id));
-    let fallback = section.map_or(config.organisation.language.as_str(), |site| site.language.as_str());
     let first = last.map(|attempt| attempt.locale.as_str()).or(patient.language.as_deref());
-    let languages: Vec<&str> = first.into_iter().chain([fallback]).collect();
-    let site = place.and_then(|id| site_context(config, id));
+    let letterhead = render::letterhead(config, facts, patient, first);
+    let site = letterhead.site.map(render::context);
     let request = RenderRequest {
         template: &facts.template,
         channel,
-        languages: &languages,
+        languages: &letterhead.languages,
         data: &message.body.data,
         patient: patient.name.as_ref(),
         recipient: RecipientContext { timezone: patient.timezone.as_deref(), ..RecipientContext::PATIENT },
@@ -53,7 +50,7 @@ pub fn rendered_again(
         mailbox: false,
         digits: &[],
         unsubscribe_url: None,
-        region: Some(section.map_or(config.organisation.default_region.as_str(), |s| s.region.as_str())),
+        region: Some(letterhead.region),
     };
     let pointer = last.is_some_and(|attempt| attempt.pointer);
     let rendered = catalogue.render_either(&request, pointer).map_err(|error| error.to_string())?;

@@ -138,7 +138,6 @@ fn outbound(corridor: &Corridor, answer: &MailAnswer, letter: AnswerLetter) -> O
         from: site.and_then(|site| site.senders.email.clone()),
         language: letter.language.to_owned(),
         purpose: facts.purpose,
-        site: facts.site.clone(),
         valid_for: ANSWER_USEFUL,
         content: Content::Email {
             subject: Phi::new(letter.subject),

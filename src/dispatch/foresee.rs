@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::config::provider::ProviderSettings;
 use crate::domain::ids::SiteId;
 use crate::domain::patience::Patience;
-use crate::domain::patient::{Name, Patient};
+use crate::domain::patient::Patient;
 use crate::domain::words::{Channel, Reason, Recipient, SafetyMode};
 use crate::policy::decide::{Decision, Gate, Verdict, decide};
 use crate::policy::question::{Rules, Served};
@@ -133,9 +133,8 @@ impl Foresight {
         let text = |decision: &Decision, entry: &DirectoryEntry| {
             let Verdict::Send { route, pointer, .. } = &decision.verdict else { return Ok(None) };
             let reader = super::plan::reader(decision, patient, entry, at).ok_or(Reason::NoProxy)?;
-            let (name, language) = (patient.name.as_ref(), reader.language.as_deref());
-            let rendered =
-                self.render(admission, name, reader.context(), language, (route.channel, *pointer));
+            let (language, way) = (reader.language.as_deref(), (route.channel, *pointer));
+            let rendered = self.render(admission, patient, reader.context(), language, way);
             rendered.map_err(|error| error.reason).map(|rendered| {
                 let text = ForeseenText {
                     channel: route.channel,
@@ -165,35 +164,32 @@ impl Foresight {
         Ok(Sent { at, recipient, first, then })
     }
 
-    /// The text about a patient of this name that whoever reads it would read over this channel in this language, or, as
-    /// a pointer, only that the portal has it.
+    /// The text about a patient of this name and place that whoever reads it would read over this channel in this
+    /// language, or, as a pointer, only that the portal has it.
     ///
     /// # Errors
     /// Why there is none.
     pub fn render(
         &self,
         admission: &Admission,
-        name: Option<&Name>,
+        patient: &Patient,
         recipient: RecipientContext<'_>,
         language: Option<&str>,
         (channel, pointer): (Channel, bool),
     ) -> Result<Rendered, RenderError> {
         let facts = &admission.facts;
-        let site = facts.site.as_ref().and_then(|id| self.config.site(id));
-        let fallback = site.map_or(self.config.organisation.language.as_str(), |s| s.language.as_str());
-        let languages: Vec<&str> = language.into_iter().chain([fallback]).collect();
-        let region = site.map_or(self.config.organisation.default_region.as_str(), |s| s.region.as_str());
+        let letterhead = render::letterhead(&self.config, facts, patient, language);
         // As long as a real one.
         let public_url = self.config.http.public_url.as_deref();
         let link = public_url.map(|url| format!("{url}/u/{}", "0".repeat(22)));
         let request = RenderRequest {
             template: &facts.template,
             channel,
-            languages: &languages,
+            languages: &letterhead.languages,
             data: &admission.body.data,
-            patient: name,
+            patient: patient.name.as_ref(),
             recipient,
-            site: facts.site.as_ref().and_then(|id| self.sites.get(id)),
+            site: letterhead.site.and_then(|site| self.sites.get(&site.id)),
             organisation: &self.config.organisation.name,
             is_change: false,
             test: false,
@@ -202,7 +198,7 @@ impl Foresight {
             mailbox: false,
             digits: &[],
             unsubscribe_url: link.as_deref(),
-            region: Some(region),
+            region: Some(letterhead.region),
         };
         self.catalogue.current().render_either(&request, pointer)
     }

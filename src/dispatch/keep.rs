@@ -33,19 +33,30 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
             _ = tick.tick() => {}
             () = corridor.stopping.cancelled() => return,
         }
-        let kept = tokio::select! {
-            kept = keep(&corridor, round) => kept,
+        tokio::select! {
+            () = keep(&corridor, round) => {}
             // A round that is cut is rolled back, and made again by whoever is next.
             () = corridor.stopping.cancelled() => return,
-        };
-        if let Err(error) = kept {
-            tracing::warn!(%error, "housekeeping waits for the ledger");
         }
         round = round.wrapping_add(1);
     }
 }
 
-async fn keep(corridor: &Corridor, round: u32) -> Result<(), StoreError> {
+/// One round. A part of it that fails keeps none of the others from its work.
+async fn keep(corridor: &Corridor, round: u32) {
+    let parts = [
+        holds(corridor).await,
+        riders(corridor).await,
+        people(corridor).await,
+        receipts(corridor, round).await,
+        counts(corridor, round).await,
+    ];
+    for error in parts.into_iter().filter_map(Result::err) {
+        tracing::warn!(%error, "housekeeping waits for the ledger");
+    }
+}
+
+async fn holds(corridor: &Corridor) -> Result<(), StoreError> {
     for _ in 0..ROUNDS {
         if corridor.store.settle_holds(HELD_AT_ONCE).await? == 0 {
             break;
@@ -54,14 +65,22 @@ async fn keep(corridor: &Corridor, round: u32) -> Result<(), StoreError> {
         corridor.due.notify_one();
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    Ok(())
+}
+
+async fn riders(corridor: &Corridor) -> Result<(), StoreError> {
     while corridor.store.settle_riders(AT_ONCE).await? > 0 {
         corridor.told.notify_one();
         corridor.due.notify_one();
     }
+    Ok(())
+}
+
+async fn people(corridor: &Corridor) -> Result<(), StoreError> {
     loop {
         let swept = corridor.store.sweep_work(AT_ONCE).await?;
         if swept.is_empty() {
-            break;
+            return Ok(());
         }
         swept.opened.iter().for_each(opened);
         swept.overdue.iter().for_each(overdue);
@@ -71,6 +90,9 @@ async fn keep(corridor: &Corridor, round: u32) -> Result<(), StoreError> {
         corridor.told.notify_one();
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+async fn receipts(corridor: &Corridor, round: u32) -> Result<(), StoreError> {
     while corridor.store.end_receipt_waits(AT_ONCE).await? > 0 {
         corridor.told.notify_one();
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -85,6 +107,10 @@ async fn keep(corridor: &Corridor, round: u32) -> Result<(), StoreError> {
         corridor.told.notify_one();
         corridor.due.notify_one();
     }
+    Ok(())
+}
+
+async fn counts(corridor: &Corridor, round: u32) -> Result<(), StoreError> {
     while corridor.store.count_pulse(COUNTED_AT_ONCE).await? == COUNTED_AT_ONCE {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

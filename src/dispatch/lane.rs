@@ -10,14 +10,14 @@ use tokio_util::task::TaskTracker;
 
 use super::berths::{Berth, Berths};
 use super::failover::Guard;
-use super::gate::{Gate, Permit, Slot};
+use super::gate::{self, Gate, Permit, Slot};
 use super::queue::{Queue, Whom};
 use super::send::{self, Written};
 use super::wall::Wall;
 use super::{Corridor, Planned, budget, company, render};
 use crate::config::Config;
 use crate::config::limits::LimitsSection;
-use crate::config::provider::{BreakerSettings, Limit, Period};
+use crate::config::provider::{BreakerSettings, Limit};
 use crate::domain::ids::AttemptId;
 use crate::domain::outbound::Content;
 use crate::domain::page::PageHash;
@@ -71,7 +71,7 @@ pub struct Carrier {
     pub max_in_flight: usize,
     /// Its owner has signed an agreement to keep health information.
     pub baa: bool,
-    /// Numbers it sends from, where it has several.
+    /// Numbers it sends from; none where it chooses them itself.
     pub senders: Vec<String>,
     /// When it is left alone.
     pub breaker: BreakerSettings,
@@ -338,12 +338,8 @@ pub(super) async fn keep_slots(corridor: Arc<Corridor>, lane: Arc<Lane>) {
 /// As much as goes out within an eighth of a lease, so that as many workers can share a limit and none holds what runs
 /// out of time in its memory.
 fn capacity(limits: &[Limit], config: &Config) -> usize {
-    let per_second = |limit: &Limit| match limit.per {
-        Period::Second => f64::from(limit.count),
-        Period::Minute => f64::from(limit.count) / 60.0,
-        Period::Hour => f64::from(limit.count) / 3600.0,
-        Period::Day => f64::INFINITY,
-    };
+    let per_second =
+        |limit: &Limit| gate::rate(*limit).map_or(f64::INFINITY, |rate| rate.count / rate.seconds);
     let rate = limits.iter().map(per_second).fold(f64::INFINITY, f64::min);
     let least = usize::try_from(config.worker.lane).unwrap_or(1000);
     if rate.is_infinite() {
@@ -577,13 +573,13 @@ async fn begin(
 ) {
     // The provider may have begun to fail while slots were waited for.
     let stopping = corridor.stopping.is_cancelled();
-    let (going, stopped): (Vec<_>, Vec<_>) =
+    let (mut going, stopped): (Vec<_>, Vec<_>) =
         going.into_iter().partition(|(one, _)| !stopping && lane.guard.admits(one.planned.probe.as_ref()));
     let_go(corridor, stopped.into_iter().map(|(one, _)| one)).await;
     if going.is_empty() {
         return;
     }
-    let rows: Vec<Begin> = going.iter().map(|(one, _)| row(lane, one)).collect();
+    let rows: Vec<Begin> = going.iter_mut().map(|(one, _)| row(lane, one)).collect();
     let written = again_if_contended(AT_ONCE, || async {
         let asked = Instant::now();
         corridor.store.begin(corridor.worker, &rows).await.map(|begun| (asked, begun))
@@ -616,18 +612,14 @@ async fn begin(
         // They stand in the ledger as carried, and are in no hand any more.
         planned.riders.clear();
         let Some(berth) = berth.split(1) else { break };
-        let sender = render::sender(corridor, &planned, &lane.senders);
         let written = Written {
-            attempt: begin.attempt,
+            message: send::outbound(corridor, lane, begin.attempt, &planned, rendered),
             number: begin.number,
             charge: begin.charge,
-            content: render::addressed(rendered.content, &planned),
-            locale: rendered.locale,
             spend,
             // It was allowed until then.
             latest: latest.min(corridor.clock.instant(planned.valid_until)),
             planned,
-            sender,
         };
         let carried = send::carry(corridor.clone(), lane.clone(), written, permit, berth);
         tasks.spawn_on(carried, corridor.wire.handle());
@@ -675,7 +667,8 @@ fn charge(limits: &LimitsSection, planned: &Planned, rendered: &Rendered) -> Cha
     }
 }
 
-fn row(lane: &Lane, ready: &Ready) -> Begin {
+/// What is written down of it; its explanation is of no use afterwards.
+fn row(lane: &Lane, ready: &mut Ready) -> Begin {
     let Ready { planned, rendered, hash, .. } = ready;
     let work = &planned.hand.work;
     Begin {
@@ -694,7 +687,7 @@ fn row(lane: &Lane, ready: &Ready) -> Begin {
         page: rendered.unsubscribe_url.as_deref().map(PageHash::in_link),
         state: planned.state.clone(),
         valid_until: planned.valid_until,
-        explanation: planned.explanation.clone(),
+        explanation: std::mem::take(&mut planned.explanation),
         recipient: planned.reader.recipient,
         count: planned.count.clone(),
         patience: planned.patience,

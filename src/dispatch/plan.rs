@@ -116,7 +116,7 @@ async fn decide_all(corridor: &Corridor, batch: Vec<InHand>, round: &mut Round) 
             continue;
         }
         let id = hand.facts.id;
-        let (came_of_it, reason) = match settle_one(corridor, hand, entry, &directory) {
+        let (came_of_it, reason) = match decide_one(corridor, hand, entry, &directory) {
             Outcome::Queued => ("send", None),
             Outcome::Waits(waiting) => {
                 round.waiting.push(*waiting);
@@ -173,7 +173,7 @@ enum Outcome {
     NoRoom(Release),
 }
 
-fn settle_one(
+fn decide_one(
     corridor: &Corridor,
     mut hand: InHand,
     entry: &DirectoryEntry,
@@ -187,12 +187,12 @@ fn settle_one(
         );
     }
     let patient = entry.seen(hand.body.patient.as_deref());
-    place(&mut hand, patient.as_deref());
+    adopt_site(&mut hand, patient.as_deref());
     let hold = covering(&hand, directory);
     let judged = judge(corridor, &hand, patient.as_deref(), entry, directory, hold);
     let decision = &judged.decision;
     let explanation = kept(decision, directory.now);
-    let (Verdict::Send { route, valid_until, patience, pointer, .. }, Some(patient)) =
+    let (Verdict::Send { route, valid_until, patience, pointer }, Some(patient)) =
         (decision.verdict.clone(), patient)
     else {
         let mut row = row(&hand, decision, tried(entry), directory.now, explanation);
@@ -204,14 +204,13 @@ fn settle_one(
         let explanation = kept(&none, directory.now);
         return Outcome::Decided(Box::new(row(&hand, &none, tried(entry), directory.now, explanation)));
     };
-    let counts = judged.counted.contains(&route.channel);
-    let count = counts.then(|| {
+    let count = judged.counts.then(|| {
         let recent = entry.recent.get(decision.proxy.map_or(0, |place| place + 1));
         let of = corridor.rules.cap.outreach(hand.facts.id, hand.work.step);
         count(of, &reader, &route.address, recent.and_then(Option::as_deref), entry, directory.now)
     });
     let count = count.flatten();
-    let class = if pointer { PhiClass::Minimal } else { judged.class(route.channel) };
+    let class = if pointer { PhiClass::Minimal } else { judged.class };
     let state = entry.state.clone();
     let mut planned = Planned {
         hand,
@@ -270,7 +269,7 @@ fn settle_one(
 
 /// What no job and no source has placed belongs to its patient's site, and stays there: holds, work items and whoever
 /// may see a site go by it.
-fn place(hand: &mut InHand, patient: Option<&Patient>) {
+fn adopt_site(hand: &mut InHand, patient: Option<&Patient>) {
     if hand.facts.site.is_none()
         && let Some(site) = patient.and_then(|patient| patient.site.clone())
     {
@@ -291,9 +290,9 @@ pub(super) struct Judged {
     decision: Decision,
     /// Proxies who get a copy.
     pub(super) copies: Vec<Phi>,
-    /// The channels over which this message counts towards the caps.
-    counted: Vec<Channel>,
-    classes: Vec<(Channel, PhiClass)>,
+    /// Where it is sent: whether it counts towards the caps, and what its text reveals.
+    counts: bool,
+    class: PhiClass,
     /// A decision to send holds only in company.
     only_along: bool,
 }
@@ -301,12 +300,7 @@ pub(super) struct Judged {
 impl Judged {
     fn plain(gate: Gate, verdict: Verdict) -> Self {
         let decision = Decision::plain(gate, verdict);
-        Self { decision, copies: Vec::new(), counted: Vec::new(), classes: Vec::new(), only_along: false }
-    }
-
-    fn class(&self, channel: Channel) -> PhiClass {
-        let class = self.classes.iter().find(|(c, _)| *c == channel);
-        class.map_or(PhiClass::Sensitive, |(_, class)| *class)
+        Self { decision, copies: Vec::new(), counts: false, class: PhiClass::Sensitive, only_along: false }
     }
 }
 
@@ -396,10 +390,14 @@ pub(super) fn judge(
     };
     asking.ask(|question| {
         let decision = decide(question);
+        let channel = match &decision.verdict {
+            Verdict::Send { route, .. } => Some(route.channel),
+            _ => None,
+        };
         Judged {
             copies: copies(question, &decision),
-            counted: Channel::ALL.iter().copied().filter(|c| question.counts(*c)).collect(),
-            classes: question.template.classes.to_vec(),
+            counts: channel.is_some_and(|channel| question.counts(channel)),
+            class: channel.map_or(PhiClass::Sensitive, |channel| question.template.class(channel)),
             only_along: only_along(question),
             decision,
         }

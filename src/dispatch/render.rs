@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use sha2::{Digest as _, Sha256};
+
 use super::{Corridor, Planned, Reader};
 use crate::config::Config;
 use crate::config::provider::{ProviderSection, ProviderSettings};
@@ -26,7 +28,7 @@ pub fn site_context(config: &Config, id: &SiteId) -> Option<SiteContext> {
     config.site(id).map(context)
 }
 
-fn context(site: &SiteSection) -> SiteContext {
+pub(super) fn context(site: &SiteSection) -> SiteContext {
     SiteContext {
         names: site.name.by_tag(),
         phone: site.phone.clone(),
@@ -35,6 +37,35 @@ fn context(site: &SiteSection) -> SiteContext {
         portal_url: site.portal_url.clone(),
         opt_out_texts: site.opt_out.as_ref().map(LocalText::by_tag).unwrap_or_default(),
     }
+}
+
+/// What a text takes from the place that writes it.
+pub(super) struct Letterhead<'a> {
+    pub(super) site: Option<&'a SiteSection>,
+    /// What its reader reads, else what is spoken there.
+    pub(super) languages: Vec<&'a str>,
+    pub(super) region: &'a str,
+}
+
+/// The letterhead for whoever reads this language; the organisation's where no place writes.
+pub(super) fn letterhead<'a>(
+    config: &'a Config,
+    facts: &MessageFacts,
+    patient: &Patient,
+    language: Option<&'a str>,
+) -> Letterhead<'a> {
+    let (site, organisation) = (place(config, facts, patient), &config.organisation);
+    let spoken = site.map_or(organisation.language.as_str(), |site| site.language.as_str());
+    Letterhead {
+        site,
+        languages: language.into_iter().chain([spoken]).collect(),
+        region: site.map_or(organisation.default_region.as_str(), |site| site.region.as_str()),
+    }
+}
+
+/// The place that writes: the message's own, else its patient's.
+fn place<'a>(config: &'a Config, facts: &MessageFacts, patient: &Patient) -> Option<&'a SiteSection> {
+    facts.site.as_ref().or(patient.site.as_ref()).and_then(|id| config.site(id))
 }
 
 /// What a text is made of.
@@ -102,24 +133,20 @@ pub(super) fn text(corridor: &Corridor, of: &Text<'_>, named: bool) -> Result<Re
 /// proxy's link stops what comes to their address, and shows nothing of the patient's record.
 fn asked<T>(corridor: &Corridor, of: &Text<'_>, named: bool, ask: impl FnOnce(&RenderRequest<'_>) -> T) -> T {
     let (facts, body) = (of.facts, of.body);
-    let place = facts.site.as_ref().or(of.patient.site.as_ref());
-    let section = place.and_then(|id| corridor.config.site(id));
-    let fallback = section.map_or(corridor.config.organisation.language.as_str(), |s| s.language.as_str());
-    let languages: Vec<&str> = of.reader.language.as_deref().into_iter().chain([fallback]).collect();
-    let region = section.map_or(corridor.config.organisation.default_region.as_str(), |s| s.region.as_str());
+    let letterhead = letterhead(&corridor.config, facts, of.patient, of.reader.language.as_deref());
     let public_url = corridor.config.http.public_url.as_deref().filter(|_| named);
     let link = public_url.map(|public_url| PageToken::from_bits(rand::random()).link(public_url));
     ask(&RenderRequest {
         template: &facts.template,
         channel: of.channel,
-        languages: &languages,
+        languages: &letterhead.languages,
         data: &body.data,
         patient: of.patient.name.as_ref().filter(|_| named),
         recipient: RecipientContext {
             name: of.reader.name.as_ref().filter(|_| named),
             ..of.reader.context()
         },
-        site: place.and_then(|id| corridor.sites.get(id)),
+        site: letterhead.site.and_then(|site| corridor.sites.get(&site.id)),
         organisation: &corridor.config.organisation.name,
         is_change: facts.is_change,
         test: facts.test,
@@ -128,7 +155,7 @@ fn asked<T>(corridor: &Corridor, of: &Text<'_>, named: bool, ask: impl FnOnce(&R
         mailbox: hears_mail(&corridor.config),
         digits: of.digits,
         unsubscribe_url: link.as_deref(),
-        region: Some(region),
+        region: Some(letterhead.region),
     })
 }
 
@@ -165,9 +192,8 @@ pub(super) fn addressed(content: Content, planned: &Planned) -> Content {
 
 /// Whom the message comes from: the site's own sender, else one of the provider's. One address keeps one number.
 pub(super) fn sender(corridor: &Corridor, planned: &Planned, own: &[String]) -> Option<Sender> {
-    let facts = &planned.hand.facts;
-    let place = facts.site.as_ref().or(planned.patient.site.as_ref());
-    let senders = place.and_then(|id| corridor.config.site(id)).map(|site| &site.senders);
+    let place = place(&corridor.config, &planned.hand.facts, &planned.patient);
+    let senders = place.map(|site| &site.senders);
     let bare = |address: String| Sender { address, name: None };
     match planned.route.channel {
         Channel::Email => senders.and_then(|s| s.email.clone()),
@@ -181,10 +207,14 @@ pub(super) fn sender(corridor: &Corridor, planned: &Planned, own: &[String]) -> 
     }
 }
 
-/// The same one of `list` for the same address, always.
+/// The number for `address`: always the same while it is on the list, and adding another moves only the share of people
+/// that the new one takes (rendezvous hashing).
 fn pick<'a>(list: &'a [String], address: &Phi) -> Option<&'a String> {
-    let count = u64::try_from(list.len()).unwrap_or(u64::MAX);
-    list.get(usize::try_from(mark(address).checked_rem(count)?).ok()?)
+    if let [only] = list {
+        return Some(only);
+    }
+    let score = |sender: &str| Sha256::new().chain_update(sender).chain_update(address.expose()).finalize();
+    list.iter().max_by_key(|sender| score(sender))
 }
 
 /// A number that is the same for the same address, always.
@@ -193,4 +223,28 @@ pub(super) fn mark(address: &Phi) -> u64 {
     address.expose().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_person_keeps_one_number_when_another_is_added() {
+        let two: Vec<String> = ["+13125550100", "+13125550101"].map(str::to_owned).into();
+        let three = [two.clone(), vec!["+13125550102".to_owned()]].concat();
+        let people: Vec<Phi> = (0..3_000).map(|n| Phi::new(format!("+1312{n:07}"))).collect();
+        let mut moved = 0;
+        for person in &people {
+            let before = pick(&two, person).unwrap();
+            let after = pick(&three, person).unwrap();
+            if before != after {
+                assert_eq!(after, "+13125550102", "nobody moves between the old ones");
+                moved += 1;
+            }
+        }
+        assert!((900..1_100).contains(&moved), "a third moves: {moved}");
+        let first = people.iter().filter(|person| pick(&two, person).unwrap() == &two[0]).count();
+        assert!((1_400..1_600).contains(&first), "half each: {first}");
+    }
 }

@@ -3,32 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::berths::Berth;
 use super::gate::Permit;
 use super::lane::Lane;
-use super::{Corridor, Planned, budget, failover};
+use super::{Corridor, Planned, budget, failover, render};
 use crate::domain::ids::{AttemptId, SendKey};
-use crate::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError, Sender};
+use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
 use crate::domain::status::AttemptStatus;
 use crate::domain::words::Channel;
 use crate::policy::retry::{Next, after_failure};
 use crate::store::rows::{Charge, Failure, Settlement, Spend, Then};
+use crate::template::Rendered;
 
 /// An attempt that stands in the ledger and may go out.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) planned: Planned,
-    pub(super) attempt: AttemptId,
+    pub(super) message: OutboundMessage,
     pub(super) number: u16,
     pub(super) charge: Charge,
-    pub(super) content: Content,
-    pub(super) locale: String,
     /// What was taken from budgets for it.
     pub(super) spend: Option<Spend>,
-    pub(super) sender: Option<Sender>,
     /// Its first byte leaves by then, or not at all: what the ledger knew of stops and opt-outs is older than that.
     pub(super) latest: Instant,
 }
@@ -107,9 +105,10 @@ async fn send(
     let slot = slot.filter(|_| ticket.is_some() && !corridor.cut.is_cancelled());
     let outcome = if let Some(slot) = slot {
         slot.use_up();
-        let message = outbound(corridor, &written);
+        let now = corridor.clock.timestamp(Instant::now());
+        written.message.valid_for = written.planned.valid_until.duration_since(now);
         tokio::select! {
-            answer = provider.send(&message) => Outcome::Answer(answer),
+            answer = provider.send(&written.message) => Outcome::Answer(answer),
             () = corridor.cut.cancelled() => Outcome::Cut,
         }
     } else {
@@ -127,7 +126,7 @@ async fn send(
         _ => false,
     };
     if provider.reports() && matches!(outcome, Outcome::Answer(Ok(_))) {
-        lane.guard.taken(written.attempt);
+        lane.guard.taken(written.message.attempt_id);
     }
     Sent { written, outcome, started, took, opened }
 }
@@ -141,21 +140,26 @@ pub(super) async fn uncount(corridor: &Corridor, planned: &Planned) {
     }
 }
 
-fn outbound(corridor: &Corridor, written: &Written) -> OutboundMessage {
-    let planned = &written.planned;
+/// What goes to the provider.
+pub(super) fn outbound(
+    corridor: &Corridor,
+    lane: &Lane,
+    attempt: AttemptId,
+    planned: &Planned,
+    rendered: Rendered,
+) -> OutboundMessage {
     let facts = &planned.hand.facts;
-    let now = corridor.clock.timestamp(Instant::now());
     OutboundMessage {
-        attempt_id: written.attempt,
+        attempt_id: attempt,
         send_key: SendKey { message: facts.id, step: planned.hand.work.step },
         to: planned.route.address.clone(),
         to_name: planned.reader.name.clone().filter(|_| !planned.unnamed),
-        from: written.sender.clone(),
-        language: written.locale.clone(),
+        from: render::sender(corridor, planned, &lane.senders),
+        language: rendered.locale,
         purpose: facts.purpose,
-        site: facts.site.clone(),
-        valid_for: planned.valid_until.duration_since(now),
-        content: written.content.clone(),
+        // Known once it leaves.
+        valid_for: SignedDuration::ZERO,
+        content: render::addressed(rendered.content, planned),
         answers: None,
     }
 }
@@ -164,7 +168,7 @@ fn settle(corridor: &Corridor, lane: &Lane, written: &Written, outcome: Outcome)
     let now = corridor.clock.timestamp(Instant::now());
     let settled = |status, provider_ref, failure, code, then| Settlement {
         facts: written.planned.hand.facts.clone(),
-        attempt: written.attempt,
+        attempt: written.message.attempt_id,
         number: written.number,
         channel: written.planned.route.channel,
         provider: lane.provider.name().clone(),

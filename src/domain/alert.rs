@@ -75,13 +75,19 @@ impl Trouble {
     pub const fn first_step(self) -> &'static str {
         match self {
             Self::NoWorker => "start the service; its log says why it ended. Jobs wait, nothing is lost",
-            Self::SafetyUnread => "open Work, read it now, call the patient",
-            Self::Stopped => "see Holds: end it once its cause is mended",
+            Self::SafetyUnread => {
+                "open Work, or `outreachd work list --kind safety`: read it now, call the patient"
+            }
+            Self::Stopped => {
+                "see Holds, or `outreachd holds`: once its cause is mended, `outreachd release ID`"
+            }
             Self::ChannelOut => "see the providers' own status pages; messages wait and are kept",
             Self::BrokerAway => "see RabbitMQ; outreachd comes back by itself once it answers",
             Self::UrgentLate => "see Now and Providers: a hold, a limit or a provider is in the way",
             Self::WorkOverdue => "open Work and claim it",
-            Self::SurgeHeld => "see Holds: let it go out, or drop it",
+            Self::SurgeHeld => {
+                "see Holds, or `outreachd holds`: let it go out with `outreachd release ID`, or drop it with --drop"
+            }
             Self::CampaignPaused => "open the campaign: correct it, resume it or end it",
             Self::BacklogOld => "see Now and Providers: a hold, a limit or a provider is in the way",
             Self::BreakerOpen => "see Providers and the provider's own status page; others carry its share",

@@ -111,12 +111,6 @@ impl std::fmt::Debug for Plan {
 }
 
 impl Plan {
-    /// The name of a recipient's job: the same however often it is asked for, so that each gets one message.
-    #[must_use]
-    pub fn job_id(&self, ordinal: u64) -> Option<JobId> {
-        JobId::parse(&format!("campaign:{}:{ordinal}", self.id))
-    }
-
     /// The job of a recipient, not to be sent before `ready`. `None`: the row's number is longer than names may be.
     #[must_use]
     pub fn job(
@@ -133,7 +127,7 @@ impl Plan {
         hash.update(ordinal.to_be_bytes());
         hash.update(patient.as_str());
         Some(Job {
-            id: self.job_id(ordinal)?,
+            id: JobId::of_campaign(&self.id, ordinal)?,
             source: self.source.clone(),
             patient_id: patient.clone(),
             template: self.template.clone(),

@@ -211,7 +211,10 @@ impl<'c> Scope<'c> {
         let within = |wide: bool, same: bool| wide || same;
         within(self.purpose.is_none(), self.purpose == other.purpose)
             && within(self.channel.is_none(), self.channel == other.channel)
-            && within(self.address.is_none(), self.address == other.address)
+            && within(
+                self.address.is_none(),
+                self.address.zip(other.address).is_some_and(|(a, b)| a.is_same_address(b)),
+            )
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Event {
     /// When the ledger wrote it.
     #[serde(serialize_with = "instant")]
     pub at: Timestamp,
-    /// When it happened, as far as its cause says; otherwise the same as `at`.
+    /// The same as `at`: no cause tells its own time.
     #[serde(serialize_with = "instant")]
     pub occurred_at: Timestamp,
     /// Nothing more is expected of this message or job.
@@ -55,7 +55,7 @@ pub struct Event {
     /// Which try over its route, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// SMS segments, or minutes begun.
+    /// Of an SMS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub segments: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -107,6 +107,30 @@ name!(
     About, is_reference, "1 to 128 of A-Z a-z 0-9 . _ : -"
 );
 
+impl JobId {
+    /// The job of a campaign's recipient: the same however often it is asked for, so that each gets one message. `None`:
+    /// longer than names may be.
+    #[must_use]
+    pub fn of_campaign(campaign: &CampaignId, ordinal: u64) -> Option<Self> {
+        Self::parse(&format!("{OF_CAMPAIGN}{campaign}:{ordinal}"))
+    }
+
+    /// Whether a campaign made it.
+    #[must_use]
+    pub fn is_of_campaign(&self) -> bool {
+        self.as_str().starts_with(OF_CAMPAIGN)
+    }
+
+    /// Which recipient of the campaign it is for.
+    #[must_use]
+    pub fn ordinal(&self, campaign: &CampaignId) -> Option<u64> {
+        let rest = self.as_str().strip_prefix(OF_CAMPAIGN)?;
+        rest.strip_prefix(campaign.as_str())?.strip_prefix(':')?.parse().ok()
+    }
+}
+
+const OF_CAMPAIGN: &str = "campaign:";
+
 /// Declares an id of the ledger's own: a UUID version 7, so that rows sort by age.
 macro_rules! row_id {
     ($(#[$doc:meta])* $type:ident) => {

@@ -27,7 +27,7 @@ pub fn combine(kept: &Patient, other: &Patient) -> Patient {
         match patient
             .contacts
             .iter_mut()
-            .find(|c| c.channel == contact.channel && c.address == contact.address)
+            .find(|c| c.channel == contact.channel && c.address.is_same_address(&contact.address))
         {
             Some(known) => {
                 let rank = known.rank.or(contact.rank);

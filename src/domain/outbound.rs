@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::ids::{AttemptId, MessageId, SendKey, SiteId};
+use super::ids::{AttemptId, SendKey};
 use super::patient::Name;
 use super::phi::Phi;
 use super::reply::Thread;
@@ -18,26 +18,17 @@ pub struct OutboundMessage {
     pub to: Phi,
     /// The recipient's name, where the channel shows one.
     pub to_name: Option<Name>,
-    /// Who signs, where it depends on the place; `None` is the provider's own default.
+    /// Who signs: the place, or a number of the provider's; `None` is the provider's own default.
     pub from: Option<Sender>,
     /// BCP-47, the language in which `content` is written.
     pub language: String,
-    /// Whether the text reads right to left is the language's; why it is sent is this.
+    /// Why it is sent.
     pub purpose: Purpose,
-    pub site: Option<SiteId>,
     /// How long it is of use from now on, by the ledger's clock; providers with a validity period are told.
     pub valid_for: SignedDuration,
     pub content: Content,
     /// A machine's answer to a mail; `None`: it comes of itself.
     pub answers: Option<InAnswer>,
-}
-
-impl OutboundMessage {
-    /// The message this is an attempt of.
-    #[must_use]
-    pub fn message_id(&self) -> MessageId {
-        self.send_key.message
-    }
 }
 
 /// What a mail answers (RFC 3834).
@@ -155,7 +146,7 @@ pub enum FailureKind {
     Misconfigured,
 }
 
-/// Where a message goes: who carries it, over which channel, to which address.
+/// Where a message goes: over which channel, to which address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub channel: Channel,

@@ -21,6 +21,12 @@ impl Phi {
         &self.0
     }
 
+    /// Whether both name one place, as addresses: mail systems do not tell `Ana@` from `ana@`.
+    #[must_use]
+    pub fn is_same_address(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+
     /// Enough to recognise, too little to reveal: the last two characters of a number, the domain of an
     /// email address, nothing of anything else.
     #[must_use]

@@ -141,9 +141,7 @@ pub(super) async fn release(call: Call) -> Answer {
     let intake = call.shared.parts.intake.clone();
     let released = to_the_end(async move {
         let released = store.release_hold(id, &by, then).await;
-        if let Some(dispatcher) = &intake.dispatcher {
-            dispatcher.nudge();
-        }
+        intake.wake();
         released
     })
     .await??;

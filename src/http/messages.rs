@@ -133,7 +133,7 @@ pub(super) async fn next_route(mut call: Call) -> Answer {
     let intake = call.shared.parts.intake.clone();
     let moved = to_the_end(async move {
         let moved = intake.store.next_route(id).await;
-        intake.dispatcher.iter().for_each(crate::dispatch::Dispatcher::nudge);
+        intake.wake();
         moved
     })
     .await??;

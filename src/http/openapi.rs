@@ -334,13 +334,36 @@ fn campaigns() -> Vec<(&'static str, Value)> {
         ("site?", text()),
         ("data?", map()),
         ("channels?", list(word(Channel::ALL))),
-        ("audience?", map()),
+        ("audience?", reference("Audience")),
         ("start?", when.clone()),
         ("end?", when),
         ("pace?", reference("Pace")),
-        ("waves?", list(map())),
+        ("waves?", list(reference("Wave"))),
         ("canary?", whole()),
-        ("auto_pause?", map()),
+        ("auto_pause?", reference("AutoPause")),
+    ]);
+    let audience = strict(&[
+        ("min_age?", whole()),
+        ("max_age?", whole()),
+        ("languages?", list(text())),
+        ("postcodes?", list(text())),
+        ("tags?", list(text())),
+        ("site?", text()),
+        ("received?", text()),
+        ("not_received?", text()),
+    ]);
+    let wave = strict(&[
+        ("min_age?", whole()),
+        ("tags?", list(text())),
+        ("postcodes?", list(text())),
+        ("gap_minutes?", whole()),
+    ]);
+    let percent = || json!({"type": "number", "minimum": 0, "maximum": 100});
+    let auto_pause = strict(&[
+        ("error_percent?", percent()),
+        ("opt_out_percent?", percent()),
+        ("complaint_percent?", percent()),
+        ("after?", whole()),
     ]);
     let campaign = object(&[
         ("plan", map()),
@@ -360,7 +383,10 @@ fn campaigns() -> Vec<(&'static str, Value)> {
     vec![
         ("Empty", strict(&[])),
         ("Plan", plan),
+        ("Audience", audience),
         ("Pace", pace),
+        ("Wave", wave),
+        ("AutoPause", auto_pause),
         ("Campaign", campaign),
         ("Campaigns", object(&[("campaigns", list(reference("Campaign")))])),
         (

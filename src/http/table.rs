@@ -48,7 +48,7 @@ const ROUTES: &[Route] = &[
         streams: false,
         run: |call| Box::pin(jobs::cancel(call)),
         doc: Doc {
-            summary: "Take back jobs by the caller's own names; one not seen yet is remembered for 7 days",
+            summary: "Take back jobs by the caller's own names; one not seen yet is remembered for [policy] cancel_memory",
             query: &[],
             body: "Cancel",
             answers: &[
@@ -549,7 +549,7 @@ const ROUTES: &[Route] = &[
         streams: false,
         run: |call| Box::pin(work::list(call)),
         doc: Doc {
-            summary: "What people have to do, newest first",
+            summary: "What people have to do: words of danger first, then by when they are due; closed ones newest first",
             query: work::FILTERS,
             body: "",
             answers: &[(200, "a page", "WorkItems")],
@@ -847,7 +847,7 @@ const ROUTES: &[Route] = &[
                     "this provider has no webhook: it is not configured, or has no secret or public address",
                     "Problem",
                 ),
-                (503, "the ledger is away: send it again", "Problem"),
+                (503, "it can be kept neither in the ledger nor in the spool: send it again", "Problem"),
             ],
         },
     },
@@ -870,7 +870,7 @@ const ROUTES: &[Route] = &[
                 (204, "on record", ""),
                 (403, "the signature does not fit", "Problem"),
                 (404, "this provider has no such webhook", "Problem"),
-                (503, "the ledger is away: send it again", "Problem"),
+                (503, "it can be kept neither in the ledger nor in the spool: send it again", "Problem"),
             ],
         },
     },

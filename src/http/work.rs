@@ -119,9 +119,7 @@ async fn change(call: &Call, to: WorkMove) -> Answer {
     let intake = call.shared.parts.intake.clone();
     let moved = to_the_end(async move {
         let moved = intake.store.move_work(id, &by, to).await;
-        if let Some(dispatcher) = &intake.dispatcher {
-            dispatcher.nudge();
-        }
+        intake.wake();
         moved
     })
     .await??;

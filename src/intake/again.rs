@@ -47,9 +47,7 @@ impl Intake {
             room: 0,
         };
         let report = patiently(|| self.store.admit(&batch)).await?;
-        if let Some(dispatcher) = &self.dispatcher {
-            dispatcher.nudge();
-        }
+        self.wake();
         match report.outcomes.first() {
             // Taken back in this very moment: it is there, and says so.
             Some(AdmitOutcome::Accepted(id) | AdmitOutcome::TakenBack(id, _)) => Ok(Again::Accepted(*id)),

@@ -202,10 +202,13 @@ impl Gatekeeper {
                 ));
             }
             Some(template) => {
-                self.purpose(&job, template, &mut problems);
-                let faults = template.manifest.check_data(&plan.data).err().unwrap_or_default();
+                if self.purpose(&job, template, &mut problems) == Purpose::Emergency {
+                    let rule = "is `emergency`, which each job must give its own `override_reason` for";
+                    let cure = "send jobs, or name another purpose of the template";
+                    problems.push(Problem::new("purpose", Reason::BadData, rule, cure));
+                }
                 // What everybody brings of their own is missing here.
-                problems.extend(faults.into_iter().filter(|fault| fault.rule != "is required"));
+                problems.extend(template.manifest.check_given(&plan.data).err().into_iter().flatten());
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }

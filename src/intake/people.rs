@@ -73,13 +73,6 @@ impl Intake {
         self.wake();
         Ok(known)
     }
-
-    /// Jobs may have waited for these patients.
-    fn wake(&self) {
-        if let Some(dispatcher) = &self.dispatcher {
-            dispatcher.nudge();
-        }
-    }
 }
 
 /// What a record says of a time that has not come yet. Nothing that is said until then would count: no change of the record,

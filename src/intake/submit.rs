@@ -108,9 +108,7 @@ impl Intake {
         }
         self.upsert(&mut patients, &mut jobs, &mut outcomes).await?;
         self.flush(&mut jobs, &parents, &mut outcomes).await?;
-        if let Some(dispatcher) = &self.dispatcher {
-            dispatcher.nudge();
-        }
+        self.wake();
         Ok(outcomes.into_iter().map(|o| o.unwrap_or_else(lost)).collect())
     }
 
@@ -128,10 +126,15 @@ impl Intake {
     /// The ledger is away.
     pub async fn take_back(&self, cancel: &Cancel) -> Result<CancelOutcome, StoreError> {
         let mut answers = patiently(|| self.store.cancel(std::slice::from_ref(cancel))).await?;
+        self.wake();
+        answers.pop().ok_or_else(|| StoreError::Internal("a cancel was not answered".to_owned()))
+    }
+
+    /// Something was committed: messages may be due, and there may be something to tell.
+    pub fn wake(&self) {
         if let Some(dispatcher) = &self.dispatcher {
             dispatcher.nudge();
         }
-        answers.pop().ok_or_else(|| StoreError::Internal("a cancel was not answered".to_owned()))
     }
 
     /// The jobs of a batch that are ready for the ledger.

@@ -2,9 +2,10 @@
 //!
 //! | failure | says |
 //! |---|---|
-//! | `bad_address`, whatever the code: 30005, 21211, 21614, 5.1.1, 5.1.10, SIP 404 ... | gone: there is no such number, box or patient |
+//! | `bad_address`, whatever other code: 30005, 21211, 21614, 5.1.1, 5.1.10, SIP 404 ... | gone: there is no such number, box or patient |
 //! | `landline`: 30006, 21635 | gone: it takes no texts |
 //! | `unreachable` with code 30003 | silent: the handset is off, or out of reach |
+//! | `bad_address` with a reply code of SMTP alone: 550, 553 ... | nothing: a relay of ours may say it of every address |
 //! | everything else | nothing: the text, the carrier, the provider or we were at fault |
 //!
 //! One failure proves nothing, carriers err. Two that say gone are enough if they are an hour apart, so that one bad
@@ -41,6 +42,7 @@ pub enum Sign {
 #[must_use]
 pub fn sign(failure: Failure, code: Option<&str>) -> Option<Sign> {
     match (failure, code) {
+        (Failure::BadAddress, Some(code)) if is_bare_smtp(code) => None,
         (Failure::BadAddress | Failure::Landline, _) => Some(Sign::Gone),
         (Failure::Unreachable, Some("30003")) => Some(Sign::Silent),
         _ => None,
@@ -84,6 +86,12 @@ pub fn keeping(found: ContactStatus, on_record: Option<ContactStatus>, brought: 
 #[must_use]
 pub fn is_news(found: ContactStatus, known: ContactStatus) -> bool {
     known == ContactStatus::Ok || (known == ContactStatus::Bad && found == ContactStatus::Wrong)
+}
+
+/// Whether it is a permanent reply code without an enhanced one (RFC 3463). Codes of SIP that blame the number begin with
+/// 4 or 6.
+fn is_bare_smtp(code: &str) -> bool {
+    code.len() == 3 && code.starts_with('5') && code.bytes().all(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -143,6 +151,11 @@ mod tests {
             (Failure::BadAddress, Some("30005"), Some(Gone)),
             (Failure::BadAddress, Some("5.1.1"), Some(Gone)),
             (Failure::BadAddress, None, Some(Gone)),
+            (Failure::BadAddress, Some("404"), Some(Gone)),
+            (Failure::BadAddress, Some("604"), Some(Gone)),
+            (Failure::BadAddress, Some("not-found"), Some(Gone)),
+            (Failure::BadAddress, Some("550"), None),
+            (Failure::BadAddress, Some("553"), None),
             (Failure::Landline, Some("30006"), Some(Gone)),
             (Failure::Unreachable, Some("30003"), Some(Silent)),
             (Failure::Unreachable, Some("30008"), None),

@@ -3,11 +3,16 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+use super::zones;
+use crate::domain::hours::Area;
 use crate::domain::ids::{PatientId, SiteId};
 use crate::domain::patient::{
     Consent, Contact, Name, Patient, PostalAddress, Preference, Proxy, ProxyPerson, QuietHours,
 };
 use crate::domain::words::{Authority, Channel, ProxyMode, Purpose, Recipient};
+
+/// Whose states an age of majority is set for, and the country of addresses that name none.
+const UNITED_STATES: &str = "US";
 
 /// The one who is written to: the patient, or a proxy, who may be a patient or just a person.
 #[derive(Clone, Debug)]
@@ -133,7 +138,7 @@ pub fn changes_on(patient: &Patient, today: Date, majority: &MajorityAge) -> Opt
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MajorityAge {
     pub years: i16,
-    /// Where it differs, by state.
+    /// Where it differs, by state of the United States (`NE`).
     pub by_state: Vec<(String, i16)>,
 }
 
@@ -151,8 +156,10 @@ impl MajorityAge {
     }
 
     fn years(&self, address: Option<&PostalAddress>) -> i16 {
-        let state = address.and_then(|a| a.state.as_deref());
-        self.by_state.iter().find(|(name, _)| Some(name.as_str()) == state).map_or(self.years, |s| s.1)
+        let state = address.and_then(|address| zones::state_of(address, UNITED_STATES));
+        let lives_there =
+            |name: &str| state.is_some() && Area::parse(&format!("{UNITED_STATES}-{name}")) == state;
+        self.by_state.iter().find(|(name, _)| lives_there(name)).map_or(self.years, |state| state.1)
     }
 }
 
@@ -213,6 +220,26 @@ mod tests {
             "2026-12-01",
             Purpose::Billing
         ));
+    }
+
+    #[test]
+    fn the_age_of_majority_is_that_of_the_state_however_it_is_written() {
+        let majority = MajorityAge { years: 18, by_state: vec![("AL".to_owned(), 19)] };
+        for (address, years) in [
+            (r#"{"state":"AL","country":"US"}"#, 19),
+            (r#"{"state":"AL"}"#, 19),
+            (r#"{"state":" al ","country":"us"}"#, 19),
+            (r#"{"state":"US-AL"}"#, 19),
+            (r#"{"state":"us-al","country":"US"}"#, 19),
+            (r#"{"state":"AL","country":"BR"}"#, 18),
+            (r#"{"state":"BR-AL","country":"BR"}"#, 18),
+            (r#"{"state":"AK","country":"US"}"#, 18),
+            (r#"{"country":"US"}"#, 18),
+        ] {
+            let address = child(&format!(r#","address":{address}"#)).address;
+            assert_eq!(majority.years(address.as_ref()), years, "{address:?}");
+        }
+        assert_eq!(majority.years(None), 18);
     }
 
     #[test]

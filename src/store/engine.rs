@@ -7,11 +7,11 @@
 //! |---|---|---|
 //! | `now()` | the start of the transaction, by the server | the injected clock, read once a transaction |
 //! | `= ANY($n)` | as it stands, `$n` is an array | `IN (SELECT value FROM json_each($n))` |
-//! | `{input}` | `unnest` of one array a column, named `input` | `json_each` of one array of rows, named `input` |
+//! | `{input}` | `unnest` of one array a column, or of one array of a row type, named `input` | `json_each` of one array of rows, named `input` |
 //! | `{us}` | `interval '1 microsecond'` | `1` |
 //! | `{today}` | the day of `now()` in UTC, counted from 1970-01-01 | the same |
 //! | `{second}` | the second of `now()`, counted from 1970-01-01 | the same |
-//! | `{for update}`, `{skip locked}` | row locks, the second one on `m` | nothing: there is one writer |
+//! | `{for update}`, `{skip locked}`, `{skip locked, with its attempt}` | row locks, the second one on `m`, the third on `m` and `a` | nothing: there is one writer |
 //!
 //! Parameters come in this order: the single values `$1` and on, then the batch. Statements that only one database
 //! can run in one piece stand in [`Statements`].

@@ -98,7 +98,9 @@ impl Hold {
             HoldScope::Purpose => facts.purpose.as_str() == self.value,
             HoldScope::Channel => channel.is_some_and(|c| c.as_str() == self.value),
             HoldScope::Provider => provider.is_some_and(|p| p.as_str() == self.value),
-            HoldScope::Campaign => facts.campaign_id.as_ref().is_some_and(|c| c.as_str() == self.value),
+            HoldScope::Campaign => {
+                is_of_campaign(facts) && facts.campaign_id.as_ref().is_some_and(|c| c.as_str() == self.value)
+            }
         }
     }
 
@@ -110,10 +112,14 @@ impl Hold {
     }
 }
 
-/// Whether the guard against surges counts it. A campaign keeps its own pace; a caller's job that only names one does not.
+/// Whether the guard against surges counts it. A campaign keeps its own pace.
 pub(super) fn is_counted(facts: &MessageFacts) -> bool {
-    let by_campaign = facts.campaign_id.is_some() && facts.job_id.as_str().starts_with("campaign:");
-    facts.purpose != Purpose::Emergency && !by_campaign
+    facts.purpose != Purpose::Emergency && !is_of_campaign(facts)
+}
+
+/// Whether a campaign made it: a caller's job that only names one goes by itself.
+fn is_of_campaign(facts: &MessageFacts) -> bool {
+    facts.campaign_id.is_some() && facts.job_id.is_of_campaign()
 }
 
 /// Whether the guard against surges may hold it: what is urgent calls people, and goes on.

@@ -60,8 +60,8 @@ macro_rules! taken_back {
             ", ",
             buried!($row, "about", ".about", $since),
             ", (CASE WHEN ",
-            $row,
-            ".job_id LIKE 'campaign:%' THEN (SELECT 'cancelled' FROM campaigns c WHERE c.id = ",
+            by_campaign!($row),
+            " THEN (SELECT 'cancelled' FROM campaigns c WHERE c.id = ",
             $row,
             ".campaign_id AND c.source = ",
             $row,
@@ -86,6 +86,14 @@ macro_rules! withdrawn {
             $row,
             ".id AND r.retry_of IS NOT NULL LIMIT 1) END))"
         )
+    };
+}
+
+/// Whether a campaign made the job, as [`crate::domain::ids::JobId::is_of_campaign`] has it: one that only bears a
+/// campaign's name is its caller's.
+macro_rules! by_campaign {
+    ($row:literal) => {
+        concat!("substr(", $row, ".job_id, 1, 9) = 'campaign:'")
     };
 }
 
@@ -288,11 +296,11 @@ macro_rules! not_stopped {
     () => {
         concat!(
             "NOT EXISTS (SELECT 1 FROM stops h WHERE (h.cause <> 'surge_hold' OR (m.priority > 0 ",
-            "AND m.purpose <> 'emergency' AND (m.campaign_id IS NULL OR m.job_id NOT LIKE 'campaign:%'))) ",
+            "AND m.purpose <> 'emergency' AND NOT (m.campaign_id IS NOT NULL AND ", by_campaign!("m"), "))) ",
             "AND (h.cause <> 'awaiting_approval' OR (m.purpose = 'emergency' AND NOT m.test)) AND (h.scope = 'all' OR (h.scope = 'source' AND h.value = m.source) ",
             "OR (h.scope = 'site' AND h.value = COALESCE(m.site, i.site)) OR (h.scope = 'template' AND h.value = m.template) ",
             "OR (h.scope = 'purpose' AND h.value = m.purpose) OR (h.scope = 'channel' AND h.value = i.channel) ",
-            "OR (h.scope = 'provider' AND h.value = i.provider) OR (h.scope = 'campaign' AND h.value = m.campaign_id)))"
+            "OR (h.scope = 'provider' AND h.value = i.provider) OR (h.scope = 'campaign' AND h.value = m.campaign_id AND ", by_campaign!("m"), ")))"
         )
     };
 }
@@ -510,9 +518,9 @@ macro_rules! answered {
 }
 
 pub(super) use {
-    admitted, answered, attempt_rises, attempt_settled, attempts, begun, bound_to, buried, claimed, counted,
-    decided, decision_is_legal, decision_is_told, facts, furthest, goes_on, handed_out, has_moved_on,
-    is_free, is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank, reached,
-    result_is_told, result_leaves_open, result_raises, sent_again, settled, taken_back, withdrawn,
+    admitted, answered, attempt_rises, attempt_settled, attempts, begun, bound_to, buried, by_campaign,
+    claimed, counted, decided, decision_is_legal, decision_is_told, facts, furthest, goes_on, handed_out,
+    has_moved_on, is_free, is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank,
+    reached, result_is_told, result_leaves_open, result_raises, sent_again, settled, taken_back, withdrawn,
     within_caps,
 };

@@ -22,14 +22,21 @@ impl Manifest {
     /// # Errors
     /// Every problem, each with its path, such as `data.starts_at`.
     pub fn check_data(&self, data: &Map<String, Value>) -> Result<(), Vec<Problem>> {
-        let mut problems = Vec::new();
-        for (name, variable) in &self.variables {
-            match data.get(name) {
-                None if variable.required => problems.push(bad(name, "is required", cure_of(variable))),
-                None => {}
-                Some(value) => problems.extend(check_value(name, variable, value)),
-            }
-        }
+        let missing = self.variables.iter().filter(|(name, v)| v.required && !data.contains_key(*name));
+        let mut problems: Vec<Problem> =
+            missing.map(|(name, variable)| bad(name, "is required", cure_of(variable))).collect();
+        problems.extend(self.check_given(data).err().into_iter().flatten());
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// The same of a part of the data: what is missing may still come.
+    ///
+    /// # Errors
+    /// Every problem.
+    pub fn check_given(&self, data: &Map<String, Value>) -> Result<(), Vec<Problem>> {
+        let given = self.variables.iter().filter_map(|(name, v)| Some((name, v, data.get(name)?)));
+        let mut problems: Vec<Problem> =
+            given.filter_map(|(name, variable, value)| check_value(name, variable, value)).collect();
         for name in data.keys().filter(|name| !self.variables.contains_key(*name)) {
             let known = self.variables.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             problems.push(bad(

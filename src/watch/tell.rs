@@ -47,7 +47,7 @@ pub struct Teller {
     mailboxes: Vec<String>,
     organisation: String,
     notify: NotifySection,
-    public_url: Option<String>,
+    own_url: String,
     /// The console's page of alerts, where it has a public address.
     console: Option<String>,
 }
@@ -81,7 +81,7 @@ impl Teller {
             mailboxes: notify.email.clone(),
             organisation: config.organisation.name.clone(),
             notify: notify.clone(),
-            public_url: public.cloned(),
+            own_url: config.http.own_url(),
             console: public.map(|url| format!("{}/#/alerts", url.trim_end_matches('/'))),
         })
     }
@@ -141,7 +141,7 @@ impl Teller {
             Telling::Again => "still",
             Telling::Cleared => "over",
         };
-        let runbook = self.notify.runbook_of(finding.trouble, self.public_url.as_deref());
+        let runbook = self.notify.runbook_of(finding.trouble, &self.own_url);
         let text = format!(
             "[{head}] {}: {} Since {}. First: {}. Runbook: {runbook}",
             self.organisation,
@@ -193,7 +193,6 @@ fn letter(mailbox: &str, subject: &str, body: &str) -> OutboundMessage {
         from: None,
         language: "en".to_owned(),
         purpose: Purpose::Care,
-        site: None,
         valid_for: USEFUL,
         content: Content::Email {
             subject: Phi::new(subject),

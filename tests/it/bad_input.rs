@@ -260,6 +260,12 @@ fn patients() {
         ("timezone", json!("-06:00"), ("timezone", Malformed, "do not know daylight saving")),
         ("timezone", json!("America/Chicagoo"), ("timezone", Malformed, "IANA")),
         ("timezone", json!("Etc/Unknown"), ("timezone", Malformed, "IANA")),
+        ("timezone", json!("EST"), ("timezone", Malformed, "zone of a place; write it as America/New_York")),
+        ("timezone", json!("hst"), ("timezone", Malformed, "do not know daylight saving")),
+        ("timezone", json!("EST5EDT"), ("timezone", Malformed, "zone of a place")),
+        ("timezone", json!("UTC"), ("timezone", Malformed, "nobody lives by UTC")),
+        ("timezone", json!("etc/utc"), ("timezone", Malformed, "nobody lives by UTC")),
+        ("timezone", json!("Etc/Greenwich"), ("timezone", Malformed, "zone of a place")),
         ("address", json!({"country": "USA"}), ("address.country", Malformed, "two-letter country code")),
         (
             "address",
@@ -443,11 +449,14 @@ fn consents_and_proxies() {
         let faults = Patient::parse(&patient(field, value.clone()), &defaults(), Expect::default());
         expect_one(&value.to_string(), &faults.unwrap_err(), expected);
     }
-    let span = json!([{"person": {"contacts": [{"channel": "sms", "address": "1"}]}, "authority": "caregiver",
+    let span = json!([{"person": {"timezone": "EST", "contacts": [{"channel": "sms", "address": "1"}]}, "authority": "caregiver",
                        "mode": "also", "purposes": ["care"], "from": "2027-01-01", "until": "2026-01-01"}]);
     let faults = Patient::parse(&patient("proxies", span), &defaults(), Expect::default()).unwrap_err();
     let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
-    assert_eq!(fields, ["proxies[0].person.contacts[0].address", "proxies[0].until"]);
+    assert_eq!(
+        fields,
+        ["proxies[0].person.timezone", "proxies[0].person.contacts[0].address", "proxies[0].until"]
+    );
 }
 
 #[test]

@@ -129,6 +129,11 @@ async fn what_migrate_prepares_check_finds_well() {
     office.run(&["migrate"]).good();
     let after = office.run(&["check"]).good();
     assert!(after.contains("all is well") && after.contains("mode capture"), "{after}");
+    // Whose ledger it was is said first, and without the password.
+    let mut lines = after.lines();
+    assert_eq!(lines.next(), Some(format!("configuration: {}", office.config().display()).as_str()));
+    let ledger = lines.next().unwrap();
+    assert!(ledger.starts_with("ledger: postgres") && !after.contains(&password(&office)), "{after}");
     let shown = office.run(&["check", "--show"]).good();
     assert!(shown.contains("[safety]") && !shown.contains(&password(&office)), "{shown}");
 }
@@ -863,5 +868,34 @@ async fn every_command_explains_itself_with_an_example() {
         args.push("--help");
         let help = office.run(&args).good();
         assert!(help.contains("Example"), "{command}: {help}");
+    }
+    // Each of these says more of itself than its line in the list of commands.
+    let list = office.run(&["--help"]).good();
+    for command in [
+        "demo",
+        "run",
+        "check",
+        "doctor",
+        "migrate",
+        "enqueue",
+        "explain",
+        "hold",
+        "holds",
+        "release",
+        "bounce",
+        "providers",
+        "recover",
+        "bench",
+        "simulate",
+    ] {
+        let listed =
+            list.lines().find_map(|line| line.strip_prefix(&format!("  {command} "))).unwrap().trim();
+        let told = |flag: &str| {
+            let help = office.run(&[command, flag]).good();
+            help.split("Usage:").next().unwrap().trim().to_owned()
+        };
+        assert_eq!(told("-h"), listed);
+        let long = told("--help");
+        assert!(long.len() > listed.len() + 40, "{command}: {long}");
     }
 }

@@ -387,8 +387,9 @@ const FAULTY: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "[[site]]\nid = \"north\"\nphone = \"312 555 0100\"\nquiet_hours = { start = \"21:00\" }\nholidays = [\"25.12.\"]\n[site.name]\nes = \"Norte\"\n[site.hours]\nmon = [\"17:00-08:00\", \"8-5\"]",
+        "[[site]]\nid = \"north\"\ntimezone = \"EST\"\nphone = \"312 555 0100\"\nquiet_hours = { start = \"21:00\" }\nholidays = [\"25.12.\"]\n[site.name]\nes = \"Norte\"\n[site.hours]\nmon = [\"17:00-08:00\", \"8-5\"]",
         &[
+            ("site[north].timezone", "do not know daylight saving"),
             ("site[north].name", "name.en"),
             ("site[north].phone", "+13125550100"),
             ("site[north].hours.mon[0]", "two days"),

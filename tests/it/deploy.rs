@@ -1,6 +1,8 @@
-//! What lies in `deploy/` fits the program: the alert rules can be read, and each asks for what is there.
+//! What lies in `deploy/` fits the program: the alert rules can be read, each asks for what is there, and what is
+//! measured is described.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use outreachd::domain::alert::Trouble;
 
@@ -105,4 +107,40 @@ fn the_alert_rules_can_be_read_and_cover_what_people_are_told_of() {
         assert!(read(broken).is_err(), "{broken}");
     }
     assert!(!is_balanced("max(a") && !is_balanced("a{b=\"c}") && !is_balanced("(a]"));
+}
+
+/// What is measured, by the words of the program: every name that begins as measures do, and ends as a word.
+fn measured(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(measured(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.extend(names(&std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+    found
+}
+
+fn names(text: &str) -> BTreeSet<String> {
+    let name =
+        |rest: &str| rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap().to_owned();
+    let names = text.split("outreachd_").skip(1).map(name);
+    names
+        .filter(|name| !name.is_empty() && !name.ends_with('_'))
+        .map(|name| format!("outreachd_{name}"))
+        .collect()
+}
+
+#[test]
+fn every_measure_is_described_and_nothing_else() {
+    let described = include_str!("../../deploy/measures.md");
+    let rows = described.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let rows: Vec<&str> = rows.collect();
+    let told: BTreeSet<String> = rows.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(told.len(), rows.len(), "one stands twice");
+    let measured = measured(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
+    assert!(measured.len() > 40, "the test has lost its eyes: {measured:?}");
+    assert_eq!(told, measured);
 }

@@ -25,13 +25,25 @@ fn the_most_urgent_comes_first_with_its_cure() {
             .unwrap();
     };
     settings("");
-    // Before there is a schema the ledger is what is wrong, and nothing else can be said.
+    // Before there is a ledger that is what is wrong, and nothing else can be said. Nobody makes one by asking.
     let (code, text) = outreachd(path, "doctor");
     assert!(
-        code == Some(1) && text.contains("NOW    ledger: ") && text.contains("outreachd migrate"),
+        code == Some(1)
+            && text.contains("NOW    ledger: there is no ledger at ")
+            && text.contains("outreachd migrate"),
         "{text}"
     );
+    let (code, text) = outreachd(path, "hold all --reason quiet");
+    assert!(
+        code == Some(1) && text.contains("there is no ledger at ") && !text.contains("holding"),
+        "{text}"
+    );
+    assert!(!path.join("outreachd.db").exists());
     assert_eq!(outreachd(path, "migrate").0, Some(0));
+    let (_, text) = outreachd(path, "doctor");
+    let told = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    assert!(told("configuration: ").ends_with("/outreachd.toml"), "{text}");
+    assert!(told("ledger: /").ends_with("/outreachd.db"), "{text}");
 
     assert_eq!(outreachd(path, "hold site lakeside-north --reason closed").0, Some(0));
     let (code, text) = outreachd(path, "doctor --json");
@@ -54,8 +66,26 @@ fn the_most_urgent_comes_first_with_its_cure() {
     assert!(
         found.is_sorted_by_key(|(urgency, _)| ["now", "today", "note"].iter().position(|one| one == urgency))
     );
-    assert_eq!(told["findings"][0]["runbook"], "deploy/runbook.md#no_worker");
+    assert_eq!(told["findings"][0]["runbook"], "http://127.0.0.1:8080/console/runbook.md#no_worker");
     assert!(told["passed"].as_array().unwrap().iter().any(|one| one == "config"), "{text}");
+
+    // What stops everything is told with the command that ends it.
+    assert_eq!(outreachd(path, "hold all --reason quiet").0, Some(0));
+    let (_, holds) = outreachd(path, "holds --json");
+    let all = holds.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let all = all.into_iter().find(|hold| hold["scope"] == "all").unwrap();
+    let release = format!("release {}", all["id"].as_str().unwrap());
+    let (_, text) = outreachd(path, "doctor");
+    assert!(text.contains(&format!("`outreachd {release}`")), "{text}");
+    assert_eq!(outreachd(path, &release).0, Some(0));
+
+    let (code, text) = outreachd(path, "hold channel fax --reason quiet");
+    assert!(code == Some(1) && text.contains("use one of: ") && text.contains("sms"), "{text}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    settings(&format!("[http]\nlisten = \"{}\"", taken.local_addr().unwrap()));
+    let (code, text) = outreachd(path, "run");
+    assert!(code == Some(1) && text.contains("ss -ltnp") && text.contains("or set [http] listen"), "{text}");
 
     settings("[notify]\nemail = [\"oncall@example.org\"]");
     let (code, text) = outreachd(path, "doctor");

@@ -79,7 +79,7 @@ async fn measure(place: &Place, options: &Options) -> Result<Figures, Failure> {
     };
     let simulator = Simulator::start(settings).await.map_err(|error| simulate::failure(&error))?;
     let config = Arc::new(place.config(&simulator)?);
-    let store = Desk::store(&config).await?;
+    let store = Desk::store_or_new(&config).await?;
     store.migrate().await?;
     let catalogue = Desk::catalogue(&config)?;
     let broker = open_broker(&config).await?;

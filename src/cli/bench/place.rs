@@ -61,12 +61,15 @@ impl Place {
         let name = format!("outreachd_bench_{}", uuid::Uuid::now_v7().simple());
         let mut place = Self { given, folder: home.path().to_owned(), home, name };
         let Some(config) = place.given.clone() else { return Ok(place) };
-        nobody_works(Desk::store(&config).await?.as_ref()).await?;
+        // Where there is no ledger yet, nobody works.
+        if config.store.missing_file().is_none() {
+            nobody_works(Desk::store(&config).await?.as_ref()).await?;
+        }
         match config.store.kind {
             StoreKind::Postgres => postgres::make_schema(config.store.url.expose(), &place.name).await?,
             StoreKind::Sqlite => {
-                let file = Path::new(config.store.url.expose().trim_start_matches("sqlite://"));
-                let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = config.store.file().and_then(Path::parent);
+                let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
                 place.folder = folder.unwrap_or(Path::new(".")).to_owned();
             }
         }

@@ -94,7 +94,7 @@ pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure
         wrote::reachable(&mut config).map_err(|error| folder(&error))?;
     }
     let config = Arc::new(config);
-    let store = Desk::store(&config).await?;
+    let store = Desk::store_or_new(&config).await?;
     store.migrate().await?;
     house::nobody_elses(store.as_ref()).await?;
     let catalogue = app::load_catalogue(&templates)?;

@@ -26,7 +26,7 @@ pub(super) fn contacts(slot: Slot<'_>, region: Region) -> Option<Vec<Contact>> {
     let Slot { value, path, faults } = slot;
     let slot = Slot { value, path, faults: &mut *faults };
     let contacts = slot.list(CONTACTS, |slot| slot.object(|fields| contact(fields, region)))?;
-    let same = |a: &Contact, b: &Contact| a.channel == b.channel && a.address == b.address;
+    let same = |a: &Contact, b: &Contact| a.channel == b.channel && a.address.is_same_address(&b.address);
     let repeat =
         contacts.iter().enumerate().find(|(i, c)| contacts.iter().take(*i).any(|seen| same(seen, c)));
     if let Some((index, _)) = repeat {

@@ -11,6 +11,9 @@ use super::place::Fault;
 const MAX_EMAIL: usize = 254;
 /// The longest local part (RFC 5321, 4.5.3.1.1).
 const MAX_LOCAL_PART: usize = 64;
+/// Where nobody lives, though these names of the database have the form of a place.
+const NOWHERE: &[&str] =
+    &["Etc/UTC", "Etc/GMT", "Etc/UCT", "Etc/Zulu", "Etc/Universal", "Etc/Greenwich", "Etc/Unknown"];
 
 /// 1 to `limit` characters, not all blank, no control characters: such a text can stand in a header, a row or a
 /// line of speech without breaking it.
@@ -126,6 +129,26 @@ pub fn zone(text: &str) -> Result<String, Fault> {
                 "write it as America/Chicago; offsets and abbreviations do not know daylight saving",
             )
         })
+}
+
+/// The same of somebody's home: the zone of a place.
+pub(super) fn home_zone(text: &str) -> Result<String, Fault> {
+    let name = zone(text)?;
+    if is_place(&name) {
+        Ok(name)
+    } else {
+        Err(Fault::malformed(
+            "must be the IANA zone of a place",
+            "write it as America/New_York; abbreviations do not know daylight saving, and nobody lives by UTC",
+        ))
+    }
+}
+
+/// Whether a zone of the IANA database is a place's. EST and UTC are in it, too: hours that are quiet by them are not
+/// those of the people who were meant.
+#[must_use]
+pub fn is_place(zone: &str) -> bool {
+    zone.contains('/') && !NOWHERE.contains(&zone)
 }
 
 /// An email address that every mail server takes: `local@domain` in ASCII (RFC 5321, dot-string form), the

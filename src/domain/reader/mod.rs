@@ -23,7 +23,7 @@ pub use campaign::{is_ambiguous_day, mangled, recipient as campaign_recipient, s
 pub(crate) use decode::object;
 pub use decode::{MAX_DEPTH, identify, items, without_bom};
 pub use job::{CANCEL_REASON, DATA_FIELDS, OVERRIDE_REASON};
-pub use leaf::{email, language, portal_reference, time_of_day, timestamp, zone};
+pub use leaf::{email, is_place, language, portal_reference, time_of_day, timestamp, zone};
 pub use patient::{Expect, PatientMerge};
 pub use place::Fault;
 pub(crate) use slot::{Fields, Slot, fields, flag, instant};

@@ -110,7 +110,7 @@ pub(super) fn read(
         name: fields.read("name", name),
         birth_date: fields.read("birth_date", day),
         language: fields.read("language", |slot| slot.parsed(leaf::language)),
-        timezone: fields.read("timezone", |slot| slot.parsed(leaf::zone)),
+        timezone: fields.read("timezone", |slot| slot.parsed(leaf::home_zone)),
         address: fields.read("address", postal_address),
         site: own_site,
         tags: fields.read("tags", |slot| slot.set(TAGS, |slot| slot.text(TAG))).unwrap_or_default(),

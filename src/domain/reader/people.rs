@@ -114,7 +114,7 @@ fn proxy_person(fields: &mut Fields<'_>, of: Option<&PatientId>, region: Region)
 fn person(fields: &mut Fields<'_>, region: Region) -> Option<Person> {
     let name = fields.read("name", name);
     let language = fields.read("language", |slot| slot.parsed(leaf::language));
-    let timezone = fields.read("timezone", |slot| slot.parsed(leaf::zone));
+    let timezone = fields.read("timezone", |slot| slot.parsed(leaf::home_zone));
     let contacts = fields.read("contacts", |slot| contacts(slot, region));
     Some(Person { name, language, timezone, contacts: contacts.unwrap_or_default() })
 }

@@ -62,6 +62,8 @@ pub(super) async fn asset(call: Call) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::NextAction;
+    use crate::domain::words::Reason;
 
     /// Text is never read as markup or as a program, and nothing comes from elsewhere.
     #[test]
@@ -88,6 +90,33 @@ mod tests {
             assert!(!outside.contains("http://"), "{name} names another host");
         }
         assert!(!POLICY.contains("unsafe"));
+    }
+
+    /// Of these a job or its caller is told, and no message bears them.
+    const OF_NO_MESSAGE: [Reason; 7] = [
+        Reason::Duplicate,
+        Reason::Conflict,
+        Reason::UnknownSource,
+        Reason::SourceNotAllowed,
+        Reason::DeliveryLimit,
+        Reason::Paced,
+        Reason::SafetyMode,
+    ];
+
+    #[test]
+    fn what_a_message_can_bear_is_said_in_words() {
+        let page = include_str!("assets/message.js");
+        let means =
+            page.split_once("const MEANS = {\n").and_then(|(_, rest)| rest.split_once("\n};")).unwrap().0;
+        let told: Vec<&str> = means.lines().filter_map(|line| line.trim().split(':').next()).collect();
+        for reason in Reason::ALL {
+            assert_eq!(told.contains(&reason.as_str()), !OF_NO_MESSAGE.contains(reason), "{reason}");
+        }
+        let next =
+            page.split_once("function nextOf(").and_then(|(_, rest)| rest.split_once("\n}")).unwrap().0;
+        for action in NextAction::ALL {
+            assert!(next.contains(&format!(" {action}: ")), "{action}");
+        }
     }
 
     #[test]

@@ -146,7 +146,7 @@ async fn granted(call: &Call, link: &PageHash, wish: Wish, seen: Option<i64>) ->
     let written = to_the_end(async move {
         let outcome = again_if_contended(moments(TRIES), || intake.store.wish(&ask)).await;
         // Both what was changed and what it did to messages that wait.
-        intake.dispatcher.iter().for_each(crate::dispatch::Dispatcher::nudge);
+        intake.wake();
         outcome
     });
     written.await.map_err(|fail| Sorry::Later(fail.kind().status()))?.map_err(away)

@@ -6,7 +6,8 @@
 //!    starting again, for help, for a language and for another way.
 //! 2. Otherwise it is searched: for danger first, then for a wrong number, for a visit that is off, and for a wish to be
 //!    left alone in plain language ("any reasonable means", 47 CFR 64.1200(a)(10)). Such a wish is granted whatever else
-//!    the reply is, and people read it all the same: plain language can be misread.
+//!    the reply is, and people read it all the same: plain language can be misread. A "not" before it takes it back, in
+//!    the same clause and the same language: "No. Stop texting me" is none.
 //! 3. What is left may be an answer that a message has offered: `answers.rs` finds which message is meant.
 //! 4. Everything else is for people to read.
 //!
@@ -24,8 +25,19 @@ use words::Words;
 /// A reply of more words that speaks of a wrong number may speak of another one.
 const WRONG_MOST_WORDS: usize = 12;
 /// As the first or the last sentence of a longer reply, these say what they say alone.
-const CLEAR: &[&str] =
-    &["stop", "stopall", "stop all", "unsubscribe", "opt out", "optout", "quit", "alto", "basta", "退订"];
+const CLEAR: &[&str] = &[
+    "stop",
+    "no stop",
+    "stopall",
+    "stop all",
+    "unsubscribe",
+    "opt out",
+    "optout",
+    "quit",
+    "alto",
+    "basta",
+    "退订",
+];
 
 /// The same of calls: within a sentence they are said of other things.
 const CLEAR_OF_CALLS: &[&str] =
@@ -211,7 +223,7 @@ pub fn read_mail(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
             _ => first,
         };
     }
-    let said = normalised(&text.chars().take(MAX_CHARS).collect::<String>());
+    let clauses = Clauses::of(&text.chars().take(MAX_CHARS).collect::<String>());
     // No mail tells a number that could be called no more: people read what it says of calls.
     let meaning = match meaning.intent {
         Intent::Stop if meaning.no_calls && !meaning.revokes => {
@@ -222,7 +234,7 @@ pub fn read_mail(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
     if meaning.intent == Intent::Reaction {
         return meaning;
     }
-    let off = words::ALL.iter().find(|w| w.no_mail.iter().any(|no| is_said(&said, no)));
+    let off = words::ALL.iter().find(|w| w.no_mail.iter().any(|no| clauses.say(no, w.not)));
     match (off, meaning.intent) {
         (Some(_), _) if meaning.revokes => meaning,
         (Some(w), Intent::Text) => Meaning { by: By::Plain, ..Meaning::of(Intent::Stop, Some(w.tag)) },
@@ -309,15 +321,17 @@ fn all_stop(bare: &str) -> Option<Option<&'static str>> {
 fn within(text: &str, read: &str, more: &More) -> Meaning {
     let harmless = |text: String, w: &Words| w.harmless.iter().fold(text, |text, calm| without(&text, calm));
     let wary = words::ALL.iter().fold(read.to_owned(), harmless);
+    let clauses = Clauses::of(text);
     let any = |list: fn(&Words) -> &'static [&'static str]| {
-        words::ALL.iter().find(|w| list(w).iter().any(|said| is_said(read, said))).map(|w| Some(w.tag))
+        words::ALL.iter().find(|w| list(w).iter().any(|said| clauses.say(said, w.not))).map(|w| Some(w.tag))
     };
     let danger =
         words::ALL.iter().find(|w| w.safety.iter().any(|said| holds(&wary, said))).map(|w| Some(w.tag));
     let danger = danger.or_else(|| more.safety.iter().any(|said| holds(&wary, said)).then_some(None));
     let short = read.split(' ').count() <= WRONG_MOST_WORDS;
-    let wrong =
-        any(|w| w.wrong).or_else(|| more.wrong_number.iter().any(|s| is_said(read, s)).then_some(None));
+    // Of what a clinic adds the language is not known.
+    let added = |said: &String| words::ALL.iter().all(|w| clauses.say(said, w.not));
+    let wrong = any(|w| w.wrong).or_else(|| more.wrong_number.iter().any(added).then_some(None));
     let wrong = wrong.filter(|_| short);
     let visit = any(|w| w.visit).or_else(|| sentence(text, false, |s| tag_of(s, |w| w.cancel)));
     let revoking = any(|w| w.revoking)
@@ -345,11 +359,7 @@ fn sentence(
     or_last: bool,
     says: impl Fn(&str) -> Option<Option<&'static str>>,
 ) -> Option<Option<&'static str>> {
-    let sentences: Vec<String> = text
-        .split(['.', '!', '?', ',', ';', ':', '\n', '\u{2014}', '\u{3002}', '\u{ff0c}', '\u{ff01}'])
-        .map(|part| bare(&normalised(part)))
-        .filter(|part| !part.is_empty())
-        .collect();
+    let sentences: Vec<String> = parts(text).map(|part| bare(&part)).collect();
     let first = sentences.first().and_then(|s| says(s));
     first.or_else(|| sentences.last().filter(|_| or_last).and_then(|s| says(s)))
 }
@@ -368,16 +378,51 @@ fn without(text: &str, said: &str) -> String {
     cut.trim().to_owned()
 }
 
-/// Whether `said` stands in `text` and no "not" before it.
-fn is_said(text: &str, said: &str) -> bool {
-    if !said.is_ascii() {
-        return holds(text, said);
+/// A reply in which plain language is looked for. What is said may go over several clauses, as the lines of a mail do; a
+/// "not" is one of its own clause.
+struct Clauses {
+    /// As replies are read, a space around it.
+    text: String,
+    /// Where in it a clause begins.
+    begins: Vec<usize>,
+}
+
+impl Clauses {
+    fn of(text: &str) -> Self {
+        let mut clauses = Self { text: " ".to_owned(), begins: Vec::new() };
+        for part in parts(text) {
+            clauses.begins.push(clauses.text.len());
+            clauses.text.push_str(&part);
+            clauses.text.push(' ');
+        }
+        clauses
     }
-    let (text, said) = (format!(" {text} "), format!(" {said} "));
-    text.match_indices(&said).any(|(at, _)| {
-        let before = text.get(..at).unwrap_or_default().rsplit(' ').next().unwrap_or_default();
-        !words::ALL.iter().any(|w| w.not.contains(&before))
-    })
+
+    /// Whether `said` stands there and no "not" of its language before it. One that begins with a "not" is only underlined
+    /// by another: "no no me manden".
+    fn say(&self, said: &str, not: &[&str]) -> bool {
+        if !said.is_ascii() {
+            return holds(&self.text, said);
+        }
+        let denies = said.split(' ').next().is_some_and(|first| not.contains(&first));
+        self.text.match_indices(&format!(" {said} ")).any(|(at, _)| {
+            let before = self.text.get(..at).unwrap_or_default().rsplit(' ').next().unwrap_or_default();
+            denies || self.begins.contains(&(at + 1)) || !not.contains(&before)
+        })
+    }
+}
+
+/// What stands between marks, each as replies are read. A hyphen is a mark where it stands by itself.
+fn parts(text: &str) -> impl Iterator<Item = String> {
+    let is_mark = |c: char| {
+        let marks =
+            ['.', '!', '?', ',', ';', ':', '(', ')', '\n', '\u{2013}', '\u{2014}', '\u{2026}', '\u{3002}'];
+        marks.contains(&full_width(c))
+    };
+    text.split(" - ")
+        .flat_map(move |part| part.split(is_mark))
+        .map(normalised)
+        .filter(|part| !part.is_empty())
 }
 
 /// Small letters and digits without accents, one space between words; apostrophes go ("can't" is "cant"), and so does

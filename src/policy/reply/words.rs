@@ -42,7 +42,7 @@ pub(super) struct Words {
     pub(super) harmless: &'static [&'static str],
     /// So a telephone's own answer begins, which nobody has written: iOS and Android while their owner drives.
     pub(super) machine: &'static [&'static str],
-    /// Before what was found, this takes it back. For words of safety it does not.
+    /// Before what was found, in the same clause, this takes it back. For words of safety it does not.
     pub(super) not: &'static [&'static str],
     /// Around a word, these change nothing.
     pub(super) around: &'static [&'static str],
@@ -83,6 +83,7 @@ const ENGLISH: Words = Words {
         "stop to end",
         "text stop",
         "reply stop",
+        "no stop",
         "s t o p",
         "stopp",
         "stoop",
@@ -402,7 +403,8 @@ const ENGLISH: Words = Words {
         "this is an automated message",
         "this is an automated response",
     ],
-    not: &["not", "dont", "no", "never", "didnt", "cant", "wont", "doesnt", "shouldnt"],
+    // A "no" answers and takes nothing back: "No wrong number".
+    not: &["not", "dont", "never", "didnt", "cant", "wont", "doesnt", "shouldnt"],
     around: &[
         "please",
         "pls",

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::domain::hours::Area;
 use crate::domain::patient::PostalAddress;
+use crate::domain::reader::is_place;
 use crate::domain::words::words;
 
 words! {
@@ -66,7 +67,9 @@ pub fn place(known: &Known<'_>) -> Place {
         Some(phone) => phone.areas.clone(),
         None => country(),
     };
-    if let Some(stated) = known.timezone.and_then(|name| TimeZone::get(name).ok()) {
+    if let Some(stated) =
+        known.timezone.filter(|name| is_place(name)).and_then(|name| TimeZone::get(name).ok())
+    {
         return Place { zones: vec![stated], from: vec![ZoneSource::Stated], areas };
     }
     let mut place = Place { zones: Vec::new(), from: Vec::new(), areas };
@@ -103,20 +106,26 @@ impl Place {
     }
 }
 
+/// The state or province that an address names, whether or not the tables know it. `home` is the country of addresses
+/// that name none.
+#[must_use]
+pub fn state_of(address: &PostalAddress, home: &str) -> Option<Area> {
+    let country = address.country.as_deref().unwrap_or(home);
+    let state = address.state.as_deref()?.trim();
+    // `US-TX` is as good as `TX`.
+    let part = match state.split_once('-') {
+        Some((head, part)) if head.eq_ignore_ascii_case(country) => part,
+        _ => state,
+    };
+    Area::parse(&format!("{country}-{part}"))
+}
+
 /// The state or province of an address, else its country where that has no states of its own in the tables: a
 /// country alone says too little of where in North America somebody lives.
 fn postal_areas(address: &PostalAddress, home: &str) -> Vec<Area> {
     let country = address.country.as_deref().unwrap_or(home);
     let known = |area: &Area| !tables::zones_of(area).is_empty();
-    let state = address.state.as_deref().map(str::trim).and_then(|state| {
-        // `US-TX` is as good as `TX`.
-        let part = match state.split_once('-') {
-            Some((head, part)) if head.eq_ignore_ascii_case(country) => part,
-            _ => state,
-        };
-        Area::parse(&format!("{country}-{part}")).filter(known)
-    });
-    if let Some(state) = state {
+    if let Some(state) = state_of(address, home).filter(known) {
         return vec![state];
     }
     let postal = address.postal_code.as_ref().map(|code| tables::postal(country, code.expose()));

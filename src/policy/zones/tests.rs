@@ -51,6 +51,7 @@ fn what_is_known_makes_the_candidates() {
             "site",
             "US",
         ),
+        ("nor does one that is no place's", Some("EST"), None, None, true, "America/Chicago", "site", "US"),
         ("only the site is known", None, None, None, true, "America/Chicago", "site", "US"),
         ("nothing is known", None, None, None, false, "America/New_York", "organisation", "US"),
         (

@@ -9,7 +9,11 @@
 //! | 200 | there already: an earlier attempt got through |
 //! | 412 | there more than once: it got through, and the server did not deduplicate |
 //! | 401 | the token, not the message: one new token, one more try |
-//! | 400, 404, 409, 410, 422 with an issue `not-found` or `deleted` | `BadAddress`: the patient is not there |
+//! | 400, 409, 410, 422 with an issue `not-found` or `deleted` | `BadAddress`: the patient is not there |
+//! | the same with `throttled` | `Throttled` |
+//! | the same with another issue of the group `transient`, with `conflict` or `duplicate` | `Transient` |
+//! | any other 409 | `Transient`: another request was in the way |
+//! | 404, whatever the issue | `Misconfigured`: of a create it says that the type is not supported, or that this is no FHIR end-point |
 //! | all else | the table of [`super::http`] |
 //!
 //! There is no webhook: R4 has no receipt for a Communication, and a server that knows whether it was read says so on
@@ -78,6 +82,11 @@ const ISSUE_CODES: &[&str] = &[
     "incomplete",
     "throttled",
 ];
+
+/// Those after which the same request may get through: the group `transient` of the value set but for `throttled`, and
+/// what another request was in the way of.
+const WORTH_ANOTHER_TRY: &[&str] =
+    &["transient", "lock-error", "no-store", "exception", "timeout", "incomplete", "conflict", "duplicate"];
 
 /// Writes into a portal.
 pub struct FhirPortal {
@@ -272,16 +281,24 @@ struct Issue {
 
 fn refused(answer: &Answer) -> SendError {
     let general = http::refusal(answer, On5xx::Unknown);
-    if !matches!(answer.status.as_u16(), 400 | 404 | 409 | 410 | 422) {
+    let status = answer.status.as_u16();
+    if !matches!(status, 400 | 404 | 409 | 410 | 422) {
         return general;
     }
     let outcome = serde_json::from_slice::<OperationOutcome>(&answer.body).ok();
     let issue = outcome.and_then(|outcome| outcome.issue.into_iter().next());
-    let code = issue.and_then(|issue| ISSUE_CODES.iter().find(|known| **known == issue.code));
+    let code = issue.and_then(|issue| ISSUE_CODES.iter().copied().find(|known| *known == issue.code));
+    let kind = match code {
+        _ if status == 404 => general.kind,
+        Some("not-found" | "deleted") => FailureKind::BadAddress,
+        Some("throttled") => FailureKind::Throttled { retry_after: http::retry_after(&answer.headers) },
+        Some(code) if WORTH_ANOTHER_TRY.contains(&code) => FailureKind::Transient,
+        _ if status == 409 => FailureKind::Transient,
+        _ => general.kind,
+    };
     match code {
-        Some(code @ (&"not-found" | &"deleted")) => SendError::new(FailureKind::BadAddress, *code),
-        Some(code) => SendError::new(general.kind, *code),
-        None => general,
+        Some(code) => SendError::new(kind, code),
+        None => SendError { kind, ..general },
     }
 }
 

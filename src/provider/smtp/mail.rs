@@ -244,7 +244,6 @@ mod tests {
             from: None,
             language: "en".to_owned(),
             purpose: Purpose::Care,
-            site: None,
             valid_for: SignedDuration::from_hours(1),
             content: Content::Email {
                 subject: text("x"),

@@ -7,6 +7,8 @@
 //! | any later | 4.7.x, 454 | `Throttled`; at RCPT with 450 or 451 it is greylisting: `Transient` |
 //! | | other 4xx | `Transient` |
 //! | | x.2.2 mailbox full | `Transient`, 5.2.2 too: RFC 3463 calls it a persistent transient failure |
+//! | | 5.3.1, 5.3.2, 5.4.3 their system full, closed, or without its directory | `Transient`, as RFC 3463 says of each |
+//! | | 5.4.5 congestion; Google's word for a day's quota | `Throttled` |
 //! | MAIL | 5xx | `Misconfigured`: our sender is refused (too large: `Rejected`) |
 //! | RCPT, content | 5.1.0-6, 5.1.9-10, 5.2.1, 5.4.1, 5.4.4 | `BadAddress` |
 //! | | 5.1.7-8, 5.5.x, 5.7.8-14, 5.7.20-27, 5.7.57-60, 5.7.515, 530-538 | `Misconfigured`: sender, login, SPF, DKIM, DMARC |
@@ -126,6 +128,8 @@ impl Reply {
             (_, Some((4, 7, _))) => throttled,
             (_, None) if self.code == 454 => throttled,
             _ if !permanent => FailureKind::Transient,
+            (_, Some((_, 4, 5))) => throttled,
+            (_, Some((_, 3, 1 | 2) | (_, 4, 3))) => FailureKind::Transient,
             (_, Some((_, 2, 3) | (_, 3, 4))) => FailureKind::Rejected,
             (Stage::Sender, None) if self.code == 552 => FailureKind::Rejected,
             (Stage::Greeting | Stage::Sender, _) => FailureKind::Misconfigured,
@@ -199,6 +203,14 @@ mod tests {
             (Recipient, 550, "5.7.1 policy", Rejected, "5.7.1"),
             (Recipient, 550, "5.0.0 no", BadAddress, "5.0.0"),
             (Recipient, 530, "log in first", Misconfigured, "530"),
+            (Recipient, 550, "5.4.5 daily limit exceeded", THROTTLED, "5.4.5"),
+            (Sender, 550, "5.4.5 daily limit exceeded", THROTTLED, "5.4.5"),
+            (Content, 550, "5.4.5 daily limit exceeded", THROTTLED, "5.4.5"),
+            (Content, 554, "5.4.3 no directory", Transient, "5.4.3"),
+            (Recipient, 552, "5.3.1 system full", Transient, "5.3.1"),
+            (Recipient, 550, "5.3.2 not accepting", Transient, "5.3.2"),
+            (Content, 554, "5.3.5 misconfigured", Rejected, "5.3.5"),
+            (Content, 554, "5.4.6 loop", Rejected, "5.4.6"),
             (Content, 454, "Throttling failure: Maximum sending rate exceeded", THROTTLED, "454"),
             (Content, 550, "5.7.515 not authenticated", Misconfigured, "5.7.515"),
             (Content, 550, "5.7.26 DMARC", Misconfigured, "5.7.26"),

@@ -1,4 +1,4 @@
-//! What Twilio's messages and calls share: account, form posts, choice of sender, the meaning of its codes.
+//! What Twilio's messages and calls share: account, form posts, the meaning of its codes.
 //!
 //! Source: Twilio API 2010-04-01 (OpenAPI `twilio_api_v2010`) and its error dictionary. It has no
 //! idempotency key: an unknown outcome must be looked up (`look_up.rs`), never sent again.
@@ -16,7 +16,6 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{IntoUrl, Url};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::http::{self, Answer};
 use super::webhook::{Unheard, Webhook};
@@ -24,7 +23,7 @@ use crate::config::provider::{On5xx, TwilioSettings};
 use crate::config::secret::Secret;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ProviderName, SendKey};
-use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
+use crate::domain::outbound::{Accepted, FailureKind, SendError};
 use crate::domain::problem::Problem;
 
 /// By itself Twilio calls a webhook once more, and only where it could not connect; this asks for five more tries, after
@@ -143,24 +142,6 @@ pub(super) fn is_number(text: &str) -> bool {
         .is_some_and(|digits| (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The number for `address`: always the same while it is on the list, and adding another moves only the
-/// share of people that the new one takes (rendezvous hashing).
-pub(super) fn sender_for<'a>(from: &'a [String], address: &str) -> Option<&'a str> {
-    if let [only] = from {
-        return Some(only);
-    }
-    let score = |sender: &str| Sha256::new().chain_update(sender).chain_update(address).finalize();
-    from.iter().map(String::as_str).max_by_key(|sender| score(sender))
-}
-
-/// The number of the place that signs, else the one of this recipient.
-pub(super) fn sender(from: &[String], message: &OutboundMessage) -> Option<String> {
-    match &message.from {
-        Some(sender) => Some(sender.address.clone()),
-        None => sender_for(from, message.to.expose()).map(str::to_owned),
-    }
-}
-
 /// `url` with the send key, so that the webhook knows what it is about.
 pub(super) fn with_key(url: &str, key: SendKey, event: Option<&str>) -> Result<String, SendError> {
     let key = key.to_string();
@@ -210,9 +191,11 @@ fn meaning(code: u32) -> Option<FailureKind> {
         }
         // said STOP
         21610 => FailureKind::OptedOut,
-        // account, authentication, region, trial, sender, missing registration
-        20003 | 20005 | 20404 | 21210 | 21212 | 21215 | 21219 | 21408 | 21603 | 21606 | 21608 | 21659
-        | 30002 | 30034 => FailureKind::Misconfigured,
+        // account, authentication, region, trial, sender, callback, messaging service, missing registration
+        20003 | 20005 | 20404 | 21210 | 21212 | 21213 | 21215 | 21219 | 21408 | 21603 | 21606 | 21607
+        | 21608 | 21609 | 21616 | 21626 | 21659 | 21701 | 21702 | 21703 | 21704 | 21705 | 30002 | 30034 => {
+            FailureKind::Misconfigured
+        }
         // no text, too long, blocked, filtered
         21216 | 21602 | 21605 | 21617 | 21619 | 30004 | 30007 => FailureKind::Rejected,
         _ => return None,
@@ -236,25 +219,6 @@ fn undelivered(code: Option<u32>) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_person_keeps_one_number_when_another_is_added() {
-        let two: Vec<String> = ["+13125550100", "+13125550101"].map(str::to_owned).into();
-        let three = [two.clone(), vec!["+13125550102".to_owned()]].concat();
-        let people: Vec<String> = (0..3_000).map(|n| format!("+1312{n:07}")).collect();
-        let mut moved = 0;
-        for person in &people {
-            let before = sender_for(&two, person).unwrap();
-            let after = sender_for(&three, person).unwrap();
-            if before != after {
-                assert_eq!(after, "+13125550102", "nobody moves between the old ones");
-                moved += 1;
-            }
-        }
-        assert!((900..1_100).contains(&moved), "a third moves: {moved}");
-        let first = people.iter().filter(|person| sender_for(&two, person).unwrap() == two[0]).count();
-        assert!((1_400..1_600).contains(&first), "half each: {first}");
-    }
 
     #[test]
     fn what_is_not_delivered_has_its_reason() {

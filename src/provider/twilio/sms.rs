@@ -1,8 +1,8 @@
 //! `twilio_sms`: SMS by Twilio's Messages resource.
 //!
-//! `POST /2010-04-01/Accounts/{sid}/Messages.json`, a form, HTTP Basic. The sender is the message's own,
-//! else the messaging service (which keeps one number per recipient by itself), else one of `from`, chosen
-//! by the recipient's address. What is no longer of use is dropped by Twilio after `ValidityPeriod`.
+//! `POST /2010-04-01/Accounts/{sid}/Messages.json`, a form, HTTP Basic. The sender is the message's own, else the messaging
+//! service, which keeps one number per recipient by itself. What is no longer of use is dropped by Twilio after
+//! `ValidityPeriod`.
 //!
 //! **Receipts** come to `status_callback`, in any order and more than once:
 //!
@@ -26,7 +26,7 @@ use reqwest::Url;
 
 use super::look_up::{By, Search};
 use super::webhook::Fields;
-use super::{Account, Form, is_number, sender, twiml, undelivered};
+use super::{Account, Form, is_number, twiml, undelivered};
 use crate::config::provider::TwilioSettings;
 use crate::domain::failure::Failure;
 use crate::domain::ids::ProviderName;
@@ -71,7 +71,6 @@ pub struct TwilioSms {
     name: ProviderName,
     account: Account,
     messages: Url,
-    from: Vec<String>,
     service: Option<String>,
     status_callback: Option<String>,
 }
@@ -91,7 +90,6 @@ impl TwilioSms {
             messages: http::url(&name, "base_url", &account.place("Messages.json"))?,
             account,
             name,
-            from: settings.from.clone(),
             service: settings.messaging_service_sid.clone(),
             status_callback: settings.status_callback.clone(),
         })
@@ -133,13 +131,10 @@ impl TwilioSms {
             return Err(SendError::new(FailureKind::Rejected, "too_long"));
         }
         let mut form = vec![("To", message.to.expose().to_owned())];
-        match &self.service {
-            Some(service) if message.from.is_none() => form.push(("MessagingServiceSid", service.clone())),
-            _ => {
-                let from = sender(&self.from, message)
-                    .ok_or_else(|| SendError::new(FailureKind::Misconfigured, "from"))?;
-                form.push(("From", from));
-            }
+        match (&message.from, &self.service) {
+            (Some(sender), _) => form.push(("From", sender.address.clone())),
+            (None, Some(service)) => form.push(("MessagingServiceSid", service.clone())),
+            (None, None) => return Err(SendError::new(FailureKind::Misconfigured, "from")),
         }
         form.push(("Body", text.expose().to_owned()));
         let seconds = message.valid_for.as_secs().clamp(1, MAX_VALIDITY_SECONDS);

@@ -42,7 +42,7 @@ use async_trait::async_trait;
 
 use super::look_up::{By, Search};
 use super::webhook::{Asked, Fields};
-use super::{Account, Form, is_number, is_sid, sender, twiml, undelivered, with_key, with_parameters};
+use super::{Account, Form, is_number, is_sid, twiml, undelivered, with_key, with_parameters};
 use crate::config::provider::TwilioSettings;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ProviderName, SendKey};
@@ -73,7 +73,6 @@ const GOODBYE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response><Hang
 pub struct TwilioVoice {
     name: ProviderName,
     account: Account,
-    from: Vec<String>,
     status_callback: Option<String>,
     gather_action: Option<String>,
 }
@@ -90,7 +89,6 @@ impl TwilioVoice {
         Ok(Self {
             account: Account::new(&name, settings, timeout)?,
             name,
-            from: settings.from.clone(),
             status_callback: settings.status_callback.clone(),
             gather_action: settings.gather_action.clone(),
         })
@@ -131,11 +129,12 @@ impl TwilioVoice {
         let Content::Voice { voicemail, extension, .. } = &message.content else {
             return Err(SendError::new(FailureKind::Misconfigured, "channel"));
         };
-        let from =
-            sender(&self.from, message).ok_or_else(|| SendError::new(FailureKind::Misconfigured, "from"))?;
+        let Some(from) = &message.from else {
+            return Err(SendError::new(FailureKind::Misconfigured, "from"));
+        };
         let mut form = vec![
             ("To", message.to.expose().to_owned()),
-            ("From", from),
+            ("From", from.address.clone()),
             ("Twiml", self.document(message)?),
             ("TimeLimit", TIME_LIMIT_SECONDS.to_owned()),
         ];
@@ -353,12 +352,14 @@ fn answered(who: Option<&str>) -> Option<Said> {
     }
 }
 
-/// What `SendDigits` gets for an extension: digits, `#`, `*`, and `w` or `W` to wait.
+/// What `SendDigits` gets for an extension: digits, `#`, `*`, and `w` or `W` to wait. The comma by which others wait it
+/// does not have.
 fn digits(extension: &str) -> Result<String, SendError> {
+    let extension = extension.replace(',', "w");
     let digits = format!("{BEFORE_EXTENSION}{extension}");
     let valid = extension.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'#' | b'*' | b'w' | b'W'));
     if extension.is_empty() || !valid || digits.len() > MAX_DIGITS {
-        return Err(SendError::new(FailureKind::BadAddress, "extension"));
+        return Err(SendError::new(FailureKind::Rejected, "extension"));
     }
     Ok(digits)
 }

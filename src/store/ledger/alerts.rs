@@ -71,7 +71,7 @@ impl<E: Engine> Ledger<E> {
              ORDER BY claimed_at IS NOT NULL, id LIMIT $1";
         let safety = self.engine.read(safety, args![most(Vitals::MOST_IN_DANGER)]).await?;
         let surges =
-            "SELECT scope || '/' || value FROM holds WHERE cause = 'surge_hold' AND released_at IS NULL
+            "SELECT scope || '/' || value FROM holds WHERE cause IN ('surge_hold', 'awaiting_approval') AND released_at IS NULL
              ORDER BY placed_at LIMIT $1";
         let surges = self.engine.read(surges, args![most(Vitals::MOST)]).await?;
         Ok(Vitals {

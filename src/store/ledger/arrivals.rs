@@ -11,7 +11,7 @@ use crate::domain::ids::{HoldId, SourceName};
 use crate::domain::words::{Priority, Reason, WorkKind};
 use crate::policy::surge::{History, SurgeRules, line};
 use crate::store::columns::Columns;
-use crate::store::engine::{Engine, args, ints, texts};
+use crate::store::engine::{Args, Engine, args, ints, texts};
 use crate::store::holds::is_counted;
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, AdmitReport, Hold, HoldScope, OnRelease};
 use crate::store::{Result, StoreError};
@@ -383,6 +383,9 @@ impl<E: Engine> Ledger<E> {
         self.engine.write("DELETE FROM source_days WHERE day < $1", args![day.as_str()]).await?;
         self.forget_emergencies(now).await?;
         self.forget_questions(now).await?;
+        self.engine.write("DELETE FROM tombstones WHERE until < now()", Args::none()).await?;
+        let budgets = "DELETE FROM rate_gate WHERE key LIKE 'budget/%' AND day < {today} - 7";
+        self.engine.write(budgets, Args::none()).await?;
         Ok(u32::try_from(gone).unwrap_or(u32::MAX))
     }
 }

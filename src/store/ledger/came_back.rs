@@ -1,5 +1,6 @@
 //! Messages that were told as delivered, and of which something more is heard ([`crate::policy::came_back`]). Their status
-//! stays: what is true now is told beside it, is looked after by people, and the plan goes on.
+//! stays: what is true now is told beside it, is looked after by people, and the plan goes on. So it is with messages whose
+//! text another one carried, and that were told as merged with it.
 
 use std::collections::HashMap;
 
@@ -17,7 +18,7 @@ use crate::store::engine::{Args, Engine, args, ids, maybe_texts};
 use crate::store::rows::{Failure, MessageFacts, Settlement};
 use crate::store::{Result, words};
 
-/// Those whose text it carried: of them it was told that they were read with it.
+/// Those whose text an attempt carried: of them it was told that they were read with it.
 const CARRIED: &str = concat!(
     "SELECT ",
     words::facts!("m."),
@@ -121,14 +122,28 @@ impl<E: Engine> Ledger<E> {
         if back.is_empty() {
             return Ok(());
         }
-        let carriers: Vec<Uuid> = back.iter().map(|s| s.facts.id.0).collect();
-        let attempts: Vec<Uuid> = back.iter().map(|s| s.attempt.0).collect();
+        self.call_about(tx, back.iter().map(|s| s.facts.as_ref())).await
+    }
+
+    /// What these attempts carried came back with them, whatever was told of the carrier. Those that still ride are free by
+    /// themselves.
+    pub(super) async fn call_for_carried(&self, tx: &mut E::Tx, undelivered: &[&Settlement]) -> Result<()> {
+        if undelivered.is_empty() {
+            return Ok(());
+        }
+        let carriers: Vec<Uuid> = undelivered.iter().map(|s| s.facts.id.0).collect();
+        let attempts: Vec<Uuid> = undelivered.iter().map(|s| s.attempt.0).collect();
         let rows = E::run(tx, CARRIED, args![carriers, attempts]).await?;
         let carried = rows.iter().map(facts).collect::<Result<Vec<MessageFacts>>>()?;
-        let items: Vec<NewItem<'_>> = back
-            .iter()
-            .map(|s| s.facts.as_ref())
-            .chain(&carried)
+        self.call_about(tx, carried.iter()).await
+    }
+
+    async fn call_about<'f>(
+        &self,
+        tx: &mut E::Tx,
+        messages: impl Iterator<Item = &'f MessageFacts>,
+    ) -> Result<()> {
+        let items: Vec<NewItem<'_>> = messages
             .filter(|facts| facts.priority != Priority::Bulk && !facts.test)
             .map(|facts| NewItem::about(WorkKind::CameBack, facts))
             .collect();

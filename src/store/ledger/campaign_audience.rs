@@ -18,7 +18,7 @@ use crate::store::campaigns::{Added, Expanded, NewRecipient, Outstanding, Place,
 use crate::store::columns::Columns;
 use crate::store::engine::{Column, Engine, args, bytes, ints, maybe_ids, maybe_texts, texts, times};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, StoreError};
+use crate::store::{Result, StoreError, words};
 
 /// Recipients that are asked for in one statement.
 const AT_ONCE: usize = 5_000;
@@ -39,9 +39,8 @@ fn number(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// The name of a recipient's job; as [`crate::domain::campaign::Plan::job_id`] makes it.
 fn job_of(id: &CampaignId, ordinal: u64) -> Result<JobId> {
-    JobId::parse(&format!("campaign:{id}:{ordinal}"))
+    JobId::of_campaign(id, ordinal)
         .ok_or_else(|| StoreError::Internal("the name of a recipient's job".to_owned()))
 }
 
@@ -490,10 +489,13 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT count(*) FROM (SELECT 1 FROM messages WHERE campaign_id = $1
-                     AND campaign_status IN ('accepted', 'scheduled', 'held')
-                     AND (due_at <= now() OR reason = 'provider_unavailable' OR held_by IN (
-                         SELECT id FROM holds WHERE scope IN ('all', 'source', 'template', 'purpose'))) LIMIT $2) AS due",
+                concat!(
+                    "SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.campaign_id = $1
+                         AND m.campaign_status IN ('accepted', 'scheduled', 'held') AND ",
+                    words::by_campaign!("m"),
+                    " AND (m.due_at <= now() OR m.reason = 'provider_unavailable' OR m.held_by IN (
+                         SELECT id FROM holds WHERE scope IN ('all', 'source', 'template', 'purpose'))) LIMIT $2) AS due"
+                ),
                 args![id.as_str(), COUNTED],
             )
             .await?;
@@ -504,12 +506,16 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT
-                     EXISTS (SELECT 1 FROM messages WHERE campaign_id = $1
-                         AND campaign_status IN ('accepted', 'scheduled', 'held', 'sending')),
-                     (SELECT CAST(wave AS bigint) FROM campaign_recipients WHERE campaign_id = $1 AND state = 0
-                         AND wave IS NOT NULL ORDER BY wave LIMIT 1),
-                     EXISTS (SELECT 1 FROM campaign_recipients WHERE campaign_id = $1 AND state = 0 AND wave IS NULL)",
+                concat!(
+                    "SELECT
+                         EXISTS (SELECT 1 FROM messages m WHERE m.campaign_id = $1
+                             AND m.campaign_status IN ('accepted', 'scheduled', 'held', 'sending') AND ",
+                    words::by_campaign!("m"),
+                    "),
+                         (SELECT CAST(wave AS bigint) FROM campaign_recipients WHERE campaign_id = $1 AND state = 0
+                             AND wave IS NOT NULL ORDER BY wave LIMIT 1),
+                         EXISTS (SELECT 1 FROM campaign_recipients WHERE campaign_id = $1 AND state = 0 AND wave IS NULL)"
+                ),
                 args![id.as_str()],
             )
             .await?;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Ledger, Numbered, unfit};
 use crate::domain::campaign::{Approval, CampaignState, FollowUp, PauseReason, Plan};
-use crate::domain::ids::{CampaignId, HoldId, MessageId, PatientId, SourceName, WorkerId};
+use crate::domain::ids::{CampaignId, HoldId, JobId, MessageId, PatientId, SourceName, WorkerId};
 use crate::domain::patient::Patient;
 use crate::domain::words::Reason;
 use crate::policy::campaign::Health;
@@ -20,7 +20,7 @@ use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, ids, micros, times};
 use crate::store::rows::{Hold, HoldScope, OnRelease};
 use crate::store::sealed::Sealed;
-use crate::store::words::{buried, taken_back};
+use crate::store::words::{buried, by_campaign, taken_back};
 use crate::store::{Result, StoreError, words};
 
 /// How long a campaign belongs to a worker that does not come back.
@@ -51,11 +51,6 @@ pub(super) fn with_hand(known: &[String], by: &str) -> String {
         hands.push(by);
     }
     hands.join("\n")
-}
-
-/// The recipient by the name of their job.
-fn ordinal_of(id: &CampaignId, job: &str) -> Option<u64> {
-    job.strip_prefix("campaign:")?.strip_prefix(id.as_str())?.strip_prefix(':')?.parse().ok()
 }
 
 impl<E: Engine> Ledger<E> {
@@ -298,13 +293,19 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT id, job_id FROM messages WHERE campaign_id = $1 AND campaign_status IN ('accepted', 'scheduled', 'held')
-                     AND lease_token IS NULL AND due_at IS NOT NULL AND (reason IS NULL OR reason = 'campaign_paused')
-                 ORDER BY id LIMIT $2",
+                concat!(
+                    "SELECT m.id, m.job_id FROM messages m
+                     WHERE m.campaign_id = $1 AND m.campaign_status IN ('accepted', 'scheduled', 'held')
+                         AND m.lease_token IS NULL AND m.due_at IS NOT NULL
+                         AND (m.reason IS NULL OR m.reason = 'campaign_paused') AND ",
+                    by_campaign!("m"),
+                    " ORDER BY m.id LIMIT $2"
+                ),
                 args![id.as_str(), i64::from(limit)],
             )
             .await?;
-        rows.iter().map(|row| Ok((MessageId(row.id(0)?), ordinal_of(id, row.text(1)?)))).collect()
+        let turn = |row: &E::Row| Ok((MessageId(row.id(0)?), row.word(1, JobId::parse)?.ordinal(id)));
+        rows.iter().map(turn).collect()
     }
 
     async fn sweep(&self, id: &CampaignId, limit: u32) -> Result<u32> {

@@ -79,7 +79,8 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// What a message waits for may have come while the decision to wait was written: the patient, or the end of a hold.
-    /// Whoever brings it wakes what waits by then; asked in a statement of its own, nothing slips between the two.
+    /// Whoever brings it wakes what waits by then; asked in a statement of its own, nothing slips between the two. What a
+    /// hold held that was ended otherwise than to send it is still settled as that end says.
     async fn wake_in_time(&self, decisions: &[Decided]) -> Result<()> {
         let may_have_come = |d: &&Decided| {
             d.due_at.is_some() && (d.held_by.is_some() || d.reason == Some(Reason::UnknownPatient))
@@ -92,7 +93,8 @@ impl<E: Engine> Ledger<E> {
              WHERE id = ANY($1) AND due_at > now() AND lease_token IS NULL AND (
                  reason = 'unknown_patient' AND EXISTS (SELECT 1 FROM patients p WHERE p.id = messages.patient_id)
                  OR held_by IS NOT NULL AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = messages.held_by
-                     AND h.released_at IS NULL AND (h.until IS NULL OR h.until > now())))";
+                     AND (COALESCE(h.ended_as, h.on_release) <> 'send'
+                         OR (h.released_at IS NULL AND (h.until IS NULL OR h.until > now())))))";
         self.engine.write(sql, args![waiting]).await?;
         Ok(())
     }

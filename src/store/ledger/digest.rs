@@ -78,7 +78,7 @@ WHERE messages.id = input.id AND messages.lease_token = input.token";
 const COUNT_OTHERS: &str = "UPDATE patient_state SET recent_sends = input.recent FROM {input} WHERE patient_state.subject = input.subject";
 
 /// Those whose carrier's attempt has come to something. What was sent and is not reported on any more has arrived as far
-/// as anybody will know.
+/// as anybody will know. The attempt is held: whoever brings a later result of it finds how its riders have ended.
 const ENDED: &str = concat!(
     "SELECT ",
     words::facts!("m."),
@@ -88,7 +88,7 @@ const ENDED: &str = concat!(
        AND (a.status IN ('failed', 'undelivered', 'delivered', 'read') OR (a.status = 'sent' AND c.receipt_by IS NULL)
            OR (a.status = 'unknown' AND m.status = 'sending'
                AND COALESCE(a.settled_at, a.begun_at) <= now() - $2 * {us}))
-     ORDER BY m.id LIMIT $1 {skip locked}"
+     ORDER BY m.id LIMIT $1 {skip locked, with its attempt}"
 );
 
 const FREE: &str = "

@@ -101,7 +101,7 @@ impl<E: Engine> Ledger<E> {
         let item = NewItem {
             source: Some(source.as_str()),
             hold: Some(hold.id.0),
-            ..NewItem::bare(WorkKind::HoldReview, Priority::Urgent)
+            ..NewItem::bare(WorkKind::SurgeHold, Priority::Urgent)
         };
         self.open_items(tx, &[item]).await
     }

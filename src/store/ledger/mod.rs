@@ -183,7 +183,7 @@ impl<E: Engine> Ledger<E> {
         Ok(())
     }
 
-    /// Inserts names into a table that holds each of them once, as far as this process does not know them there.
+    /// Those of the names, once each and in order, of which this process does not know that the table holds them.
     fn unknown<'n>(known: &RwLock<HashSet<String>>, names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
         let known = known.read().unwrap_or_else(PoisonError::into_inner);
         let mut fresh: Vec<&str> = names.filter(|name| !known.contains(*name)).collect();

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::history::Changed;
@@ -29,6 +29,9 @@ struct Behind<'p> {
     /// It is a contact of their own, not one of their proxy's.
     own: bool,
 }
+
+/// No statement takes longer: what was under way has been written by then.
+const MEANWHILE: SignedDuration = SignedDuration::from_secs(90);
 
 impl<E: Engine> Ledger<E> {
     pub(super) async fn upsert_batch(&self, patients: Vec<Patient>) -> Result<Vec<UpsertOutcome>> {
@@ -167,12 +170,17 @@ impl<E: Engine> Ledger<E> {
         let mut behind: Vec<Behind<'_>> = Vec::new();
         for patient in &patients {
             let own: HashSet<&Phi> = patient.contacts.iter().map(|contact| &contact.address).collect();
-            let unique: HashSet<&Phi> = patient.addresses().collect();
-            behind.extend(unique.into_iter().map(|address| Behind {
+            // By index: a mailbox may be spelt in several ways.
+            let mut unique: BTreeMap<Vec<u8>, (&Phi, bool)> = BTreeMap::new();
+            for address in patient.addresses() {
+                unique.entry(self.sealer.index(address)).or_insert((address, false)).1 |=
+                    own.contains(address);
+            }
+            behind.extend(unique.into_iter().map(|(index, (address, own))| Behind {
                 patient: patient.id.as_str(),
-                index: self.sealer.index(address),
                 subject: self.sealer.address_subject(address),
-                own: own.contains(address),
+                index,
+                own,
             }));
         }
         Self::make_states(tx, behind.iter().map(|b| b.subject.as_str()).collect()).await?;
@@ -246,6 +254,16 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         E::run(&mut tx, "DELETE FROM patient_addresses WHERE patient_id = $1", args![from.as_str()]).await?;
+        // What the one was sent the other has had.
+        E::run(
+            &mut tx,
+            "UPDATE patient_state SET recent_sends = (
+                 SELECT NULLIF(trim(COALESCE(patient_state.recent_sends, '') || ' ' || COALESCE(f.recent_sends, '')), '')
+                 FROM patient_state f WHERE f.subject = $1)
+             WHERE subject = $2 AND EXISTS (SELECT 1 FROM patient_state f WHERE f.subject = $1)",
+            args![from.as_str(), to.as_str()],
+        )
+        .await?;
         let one =
             E::run(&mut tx, "SELECT id FROM patients WHERE id = $1 OR alias_of = $1", args![to.as_str()])
                 .await?;
@@ -271,7 +289,30 @@ impl<E: Engine> Ledger<E> {
         let mut tx = self.engine.begin().await?;
         let new = self.write_consents(&mut tx, consents).await?;
         E::commit(tx).await?;
+        // A record that brought one of the addresses meanwhile saw none of it, nor was it seen.
+        let indexes = consents.iter().zip(&new).filter(|(_, new)| **new);
+        let indexes: Vec<Vec<u8>> = indexes.map(|(c, _)| self.sealer.index(&c.address)).collect();
+        let mut tx = self.engine.begin().await?;
+        let since = Self::now(&mut tx).await?.checked_sub(MEANWHILE).unwrap_or_default();
+        let behind = Self::who_is_behind(&mut tx, &indexes, since).await?;
+        Self::bump(&mut tx, &behind.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        E::commit(tx).await?;
         Ok(new)
+    }
+
+    /// The patients of these addresses whose record was stored since then.
+    async fn who_is_behind(tx: &mut E::Tx, indexes: &[Vec<u8>], since: Timestamp) -> Result<Vec<String>> {
+        if indexes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = E::run(
+            tx,
+            "SELECT DISTINCT pa.patient_id FROM {input} JOIN patient_addresses pa ON pa.address_index = input.address_index
+             JOIN patients p ON p.id = pa.patient_id WHERE p.stored_at >= $1",
+            args![since].batch(vec![bytes("address_index", indexes, Clone::clone)]),
+        )
+        .await?;
+        rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
     }
 
     /// Writes what was not said before in the same words, at the same time and by the same hand, and has everything
@@ -326,21 +367,13 @@ impl<E: Engine> Ledger<E> {
         let written = rows.iter().map(|row| row.id(0)).collect::<Result<HashSet<Uuid>>>()?;
         let new: Vec<bool> = names.iter().map(|id| written.contains(id)).collect();
         let pairs = || consents.iter().zip(&indexes).zip(&new).filter(|(_, new)| **new).map(|(pair, _)| pair);
-        let indexes: Vec<&Vec<u8>> = pairs().map(|(_, index)| index).collect();
+        let indexes: Vec<Vec<u8>> = pairs().map(|(_, index)| index.clone()).collect();
         if indexes.is_empty() {
             return Ok(new);
         }
-        let rows = E::run(
-            tx,
-            "SELECT DISTINCT pa.patient_id FROM {input} JOIN patient_addresses pa ON pa.address_index = input.address_index",
-            Args::none().batch(vec![bytes("address_index", &indexes, |index| (*index).clone())]),
-        )
-        .await?;
+        let behind = Self::who_is_behind(tx, &indexes, Timestamp::UNIX_EPOCH).await?;
         let addresses: Vec<String> = pairs().map(|(c, _)| self.sealer.address_subject(&c.address)).collect();
-        let mut subjects: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        for row in &rows {
-            subjects.push(row.text(0)?);
-        }
+        let subjects: Vec<&str> = addresses.iter().chain(&behind).map(String::as_str).collect();
         Self::bump(tx, &subjects).await?;
         Ok(new)
     }

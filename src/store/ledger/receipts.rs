@@ -200,6 +200,8 @@ impl<E: Engine> Ledger<E> {
             let later =
                 settled.iter().filter_map(|now| Some(Later { was: *delivered.get(&now.attempt)?, now }));
             self.follow_delivered(tx, &later.collect::<Vec<_>>()).await?;
+            let undelivered = settled.iter().filter(|s| s.status == AttemptStatus::Undelivered);
+            self.call_for_carried(tx, &undelivered.collect::<Vec<_>>()).await?;
             Self::forget_awaited(tx, &awaited).await?;
         }
         pass.moved = u32::try_from(settled.len()).unwrap_or(u32::MAX);
@@ -324,7 +326,11 @@ impl<E: Engine> Ledger<E> {
         if rows.is_empty() {
             return Ok(0);
         }
-        let kept = rows.iter().map(kept).collect::<Result<Vec<(Uuid, Receipt)>>>()?;
+        let looked = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
+        let readable = |row: &E::Row| {
+            kept(row).inspect_err(|error| tracing::error!(%error, "a kept receipt cannot be read")).ok()
+        };
+        let kept: Vec<(Uuid, Receipt)> = rows.iter().filter_map(readable).collect();
         let mut tx = self.engine.begin().await?;
         let (now, _) = one_step_a_message(kept.iter().map(|(_, receipt)| receipt).collect());
         let pass = self.receive_in(&mut tx, &now).await?;
@@ -335,7 +341,6 @@ impl<E: Engine> Ledger<E> {
             .map(|(id, _)| *id)
             .collect();
         let found = u32::try_from(done.len()).unwrap_or(u32::MAX);
-        let looked: Vec<Uuid> = kept.iter().map(|(id, _)| *id).collect();
         let gone = "DELETE FROM receipts WHERE id = ANY($1) OR received_at < now() - $2 * {us}";
         E::run(&mut tx, gone, args![done, micros(KEPT)]).await?;
         E::run(&mut tx, "UPDATE receipts SET looked_at = now() WHERE id = ANY($1)", args![looked]).await?;

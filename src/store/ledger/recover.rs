@@ -185,7 +185,7 @@ impl<E: Engine> Recovery for Ledger<E> {
                 "UPDATE messages SET due_at = now() WHERE id IN (
                      SELECT m.id FROM restored r JOIN messages m ON m.id = r.message_id
                      WHERE r.open AND r.recovery_id = $1 AND m.status = 'unknown' AND m.due_at IS NULL
-                       AND m.lease_token IS NULL AND m.expires_at > now() AND NOT EXISTS (
+                       AND m.lease_token IS NULL AND m.expires_at > now() AND m.merged_into IS NULL AND NOT EXISTS (
                          SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.status <> 'failed')
                      LIMIT $2 {skip locked})
                  RETURNING id",

@@ -2,7 +2,7 @@
 //! brings along for somebody who is, and that the directory does not have. It is kept by the address alone, and honoured
 //! whoever sends it again, until somebody there writes START, or a record that is newer calls the contact good.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -90,9 +90,10 @@ impl<E: Engine> Ledger<E> {
 
     /// What was found out about the addresses of snapshots; asks nothing where there are none.
     pub(super) async fn statuses(&self, subjects: &[Subject]) -> Result<HashMap<Phi, Vec<Spoilt>>> {
-        let mut by_index: HashMap<Vec<u8>, &Phi> = HashMap::new();
+        // A mailbox may be spelt in several ways.
+        let mut by_index: HashMap<Vec<u8>, HashSet<&Phi>> = HashMap::new();
         for address in subjects.iter().flat_map(|s| &s.inline_addresses) {
-            by_index.insert(self.sealer.index(address), address);
+            by_index.entry(self.sealer.index(address)).or_default().insert(address);
         }
         if by_index.is_empty() {
             return Ok(HashMap::new());
@@ -108,10 +109,11 @@ impl<E: Engine> Ledger<E> {
             .await?;
         let mut found: HashMap<Phi, Vec<Spoilt>> = HashMap::new();
         for row in &rows {
-            let Some(&address) = by_index.get(row.bytes(0)?) else { continue };
             let channel = row.word(1, Channel::from_word)?;
             let status = row.word(2, ContactStatus::from_word)?;
-            found.entry(address.clone()).or_default().push((channel, address.clone(), status));
+            for &address in by_index.get(row.bytes(0)?).into_iter().flatten() {
+                found.entry(address.clone()).or_default().push((channel, address.clone(), status));
+            }
         }
         Ok(found)
     }

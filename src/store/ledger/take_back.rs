@@ -52,6 +52,10 @@ pub(super) struct TakenBack {
 }
 
 impl TakenBack {
+    fn is_about(&self, id: MessageId) -> bool {
+        [&self.cancelled, &self.too_late, &self.over].into_iter().any(|found| found.contains(&id))
+    }
+
     fn outcome(self) -> CancelOutcome {
         if !self.cancelled.is_empty() {
             CancelOutcome::Cancelled(self.cancelled)
@@ -126,7 +130,7 @@ impl<E: Engine> Ledger<E> {
                     let taken = self.take_back_messages(&mut tx, &[id.0], Reason::Cancelled, now).await?;
                     // What was sent once more has its own name: this word is not about it.
                     if !Self::was_sent_again(&mut tx, *id).await? {
-                        self.bury_jobs_of(&mut tx, &cancel.source, &taken.too_late, now).await?;
+                        self.bury_jobs_of(&mut tx, &taken, now).await?;
                     }
                     taken
                 }
@@ -182,23 +186,19 @@ impl<E: Engine> Ledger<E> {
             self.bury(tx, source, ("about", about), Reason::Cancelled, now).await?;
         }
         // A new job about the matter stays welcome.
-        self.bury_jobs_of(tx, source, &taken.too_late, now).await?;
+        self.bury_jobs_of(tx, &taken, now).await?;
         Ok(taken)
     }
 
-    /// What is on its way loses its later steps by name.
-    async fn bury_jobs_of(
-        &self,
-        tx: &mut E::Tx,
-        source: &SourceName,
-        ids: &[MessageId],
-        now: Timestamp,
-    ) -> Result<()> {
-        for id in ids {
-            // A copy goes by the job's name, and its end is not the patient's.
-            if let Some(message) = self.message_in(tx, id.0).await?.filter(|m| m.copy_of.is_none()) {
+    /// What is on its way loses its later steps by name. A copy goes by the job's name: where it alone was meant, its end
+    /// is not the patient's.
+    async fn bury_jobs_of(&self, tx: &mut E::Tx, taken: &TakenBack, now: Timestamp) -> Result<()> {
+        for id in &taken.too_late {
+            if let Some(message) = self.message_in(tx, id.0).await?
+                && message.copy_of.is_none_or(|first| taken.is_about(first))
+            {
                 let name = ("job", message.facts.job_id.as_str());
-                self.bury(tx, source, name, Reason::Cancelled, now).await?;
+                self.bury(tx, &message.facts.source, name, Reason::Cancelled, now).await?;
             }
         }
         Ok(())
@@ -253,11 +253,7 @@ impl<E: Engine> Ledger<E> {
     /// Ends these messages as far as they can be: what was not sent is cancelled, of what was the steps to come are dropped.
     pub(super) async fn end_messages(&self, tx: &mut E::Tx, ids: &[Uuid], now: Timestamp) -> Result<()> {
         let taken = self.take_back_messages(tx, ids, Reason::Cancelled, now).await?;
-        for id in &taken.too_late {
-            if let Some(message) = self.message_in(tx, id.0).await? {
-                self.bury_jobs_of(tx, &message.facts.source, &[*id], now).await?;
-            }
-        }
+        self.bury_jobs_of(tx, &taken, now).await?;
         self.tell_too_late(tx, &taken.too_late, now).await
     }
 

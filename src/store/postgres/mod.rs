@@ -168,6 +168,7 @@ fn text(sql: &str, args: &Args<'_>) -> String {
         .replace("{second}", "floor(EXTRACT(EPOCH FROM now()))::bigint")
         .replace("{for update}", "FOR UPDATE")
         .replace("{skip locked}", "FOR UPDATE OF m SKIP LOCKED")
+        .replace("{skip locked, with its attempt}", "FOR UPDATE OF m, a SKIP LOCKED")
 }
 
 fn array(data: &Data<'_>) -> &'static str {

@@ -189,6 +189,7 @@ fn text(sql: &str, values: usize, batch: &[Column<'_>]) -> String {
         .replace("{second}", "(now() / 1000000)")
         .replace("{for update}", "")
         .replace("{skip locked}", "")
+        .replace("{skip locked, with its attempt}", "")
         .replace("now()", &format!("${clock}"));
     while let Some((before, after)) = text.split_once("= ANY($") {
         let (number, rest) = after.split_once(')').unwrap_or((after, ""));

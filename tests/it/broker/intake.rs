@@ -43,7 +43,7 @@ async fn only_the_committed_prefix_is_gone_for_good() {
     let (mut deliveries, acks) = broker.consume(QueueRole::Jobs, ConsumeOptions::default());
     let again = take(&mut deliveries, 10).await;
     assert_eq!(again.iter().map(number_in).collect::<BTreeSet<_>>(), (10..20).collect());
-    assert!(again.iter().all(|delivery| delivery.redelivered && delivery.delivery_count == 1));
+    assert!(again.iter().all(|delivery| delivery.redelivered));
     acks.committed(again.iter().map(|delivery| delivery.token));
     settled(&acks).await;
 }

@@ -168,6 +168,30 @@ async fn a_dry_run_foresees_that_the_portal_has_it_and_an_sms_says_so() {
     town.close().await;
 }
 
+/// A campaign without a place: each text comes from its patient's own, and the dry run shows it so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_writes_from_the_patients_own_place_as_the_campaign_does() {
+    for postgres in BOTH {
+        let town = Town::open_with(postgres, |config| config.sites[0].language = "es".to_owned()).await;
+        let mut asked = plan("homes", json!({"canary": 0}));
+        asked.site = None;
+        town.office.create(&asked, "ann").await.unwrap();
+        let rows = format!("patient_id,sms,site\nP1,{},lakeside-north\n", number(1));
+        town.bring("homes", &rows).await;
+        let forecast = town.office.dry_run(&name("homes")).await.unwrap();
+        assert_eq!(forecast.by_language, BTreeMap::from([("es".to_owned(), 1)]), "{forecast:?}");
+        let text = forecast.samples[0].text.as_ref().unwrap().expose().to_owned();
+        assert!(text.starts_with("Lakeside North: "), "{text}");
+        town.wish("homes", "ann", Wish::Start).await.unwrap();
+        town.until_hits(1).await;
+        let store = town.office.store.as_ref();
+        let row = store.recipients(&name("homes"), 0, 1).await.unwrap().remove(0);
+        let attempts = store.attempts(row.message_id.unwrap()).await.unwrap();
+        assert_eq!(attempts[0].locale, "es");
+        town.close().await;
+    }
+}
+
 /// Offsets from UTC in hours of the zones of the United States, by hand: in winter, and in summer.
 const ZONES: &[(&str, i64, i64)] = &[
     ("America/New_York", -5, -4),

@@ -5,10 +5,14 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use outreachd::broker::QueueRole;
 use outreachd::broker::topology::binding_keys;
-use outreachd::domain::event::{Cost, Event, EventKind, with_seq};
-use outreachd::domain::ids::{About, JobId, MessageId, PatientId, ProviderName, SiteId, SourceName};
+use outreachd::domain::campaign::{AutoPause, CampaignState, Plan};
+use outreachd::domain::event::{Cost, Event, EventKind, Word, with_seq};
+use outreachd::domain::ids::{
+    About, AnswerName, CampaignId, JobId, MessageId, ParkedId, PatientId, ProviderName, SiteId, SourceName,
+};
+use outreachd::domain::reply::Intent;
 use outreachd::domain::status::MessageStatus;
-use outreachd::domain::words::{Channel, Purpose, Recipient, WorkEvent};
+use outreachd::domain::words::{Channel, Purpose, Reason, Recipient, WorkEvent};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -87,6 +91,12 @@ async fn the_guide_leaves_nothing_out() {
     assert_eq!(all_keys(&patient["consents"]), fields("Consent"));
     assert_eq!(all_keys(&patient["proxies"]), fields("Proxy"));
     assert!(Purpose::ALL.iter().all(|purpose| under("A job").contains(&format!("`{purpose}`"))));
+    let plan = shown("plan");
+    assert_eq!(keys(&plan), fields("Plan"));
+    assert_eq!(keys(&plan["audience"]), fields("Audience"));
+    assert_eq!(all_keys(&plan["waves"]), fields("Wave"));
+    assert_eq!(keys(&plan["auto_pause"]), fields("AutoPause"));
+    assert!(fields("Pace").iter().all(|field| under("A campaign").contains(field)));
 
     let bound: BTreeSet<String> = [QueueRole::Jobs, QueueRole::Urgent]
         .into_iter()
@@ -99,7 +109,40 @@ async fn the_guide_leaves_nothing_out() {
     let back = under("What comes back");
     assert!(MessageStatus::ALL.iter().all(|status| back.contains(&format!("`{status}`"))));
     assert!(WorkEvent::ALL.iter().all(|event| back.contains(&format!("`{event}`"))));
+    assert!(Intent::ALL.iter().all(|intent| back.contains(&format!("`{intent}`"))));
+    assert!(CampaignState::ALL.iter().all(|state| back.contains(&format!("`{state}`"))));
     api.close().await;
+}
+
+#[test]
+fn the_plan_that_the_guide_shows_can_be_read() {
+    let plan = Plan::parse(shown("plan").to_string().as_bytes(), None, 0).unwrap();
+    // As it says there: what is shown is what counts where nothing is given.
+    assert_eq!(plan.auto_pause, AutoPause::default());
+    assert_eq!((plan.waves.len(), plan.canary), (2, 50));
+}
+
+#[test]
+fn the_guide_knows_every_field_of_an_event() {
+    let (id, at) = (Uuid::now_v7(), Timestamp::UNIX_EPOCH);
+    let event = Event {
+        reason: Some(Reason::Merged),
+        campaign_id: CampaignId::parse("flu"),
+        came_back: true,
+        merged_into: Some(MessageId(id)),
+        retry_of: Some(MessageId(id)),
+        intent: Word::parse("answer"),
+        answer: AnswerName::parse("confirm"),
+        state: Word::parse("opened"),
+        work_item_id: Some(id),
+        field: Some("data".to_owned()),
+        parked_id: Some(ParkedId(id)),
+        ..Event::new(id, EventKind::JobRejected, at)
+    };
+    let back = under("What comes back");
+    for field in keys(&serde_json::from_str(&event.to_json().unwrap()).unwrap()) {
+        assert!(back.contains(&format!("`{field}`")) || back.contains(&format!("\"{field}\"")), "{field}");
+    }
 }
 
 #[test]

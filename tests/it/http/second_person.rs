@@ -66,6 +66,11 @@ async fn whoever_asked_for_an_emergency_for_many_does_not_let_it_go() {
         let problem = refused.problem(422);
         assert!(problem.to_string().contains(rule), "{problem}");
     }
+    // A campaign gives no reason for each of them.
+    let all = json!({"id": "all", "source": "lakeside-ehr", "template": "storm"});
+    let refused =
+        send(api.request(&Method::POST, "/v1/campaigns").bearer_auth(token("nurse")).json(&all)).await;
+    assert_eq!(refused.problem(422)["errors"][0]["field"], "purpose");
     let asked = json!([storm("P1"), storm("P2")]);
     let asking = api.request(&Method::POST, "/v1/jobs").bearer_auth(token("nurse")).json(&asked);
     let told = send(asking).await.expect(200);

@@ -5,6 +5,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::SignedDuration;
 use outreachd::config::provider::{FhirPortalSettings, JwtAlgorithm, ProviderSettings};
 use outreachd::config::secret::Secret;
 use outreachd::domain::outbound::{Content, FailureKind, OutboundMessage, SendError};
@@ -132,6 +133,32 @@ async fn each_refusal_is_read_by_status_and_issue() {
         row("no outcome", answer(400, "canary-body")).fails(FailureKind::Rejected, "http_400"),
         row("may not", answer(403, &outcome("forbidden"))).fails(FailureKind::Misconfigured, "http_403"),
         row("wrong base", answer(404, "")).fails(FailureKind::Misconfigured, "http_404"),
+        row("a type that is not there", answer(404, &outcome("not-found")))
+            .fails(FailureKind::Misconfigured, "not-found"),
+        row("a type that is not supported", answer(404, &outcome("not-supported")))
+            .fails(FailureKind::Misconfigured, "not-supported"),
+        row("gone", answer(410, &outcome("deleted"))).fails(FailureKind::BadAddress, "deleted"),
+        row("gone, and no more said", answer(410, "")).fails(FailureKind::Rejected, "http_410"),
+        row("not the patient in the way", answer(409, &outcome("not-found")))
+            .fails(FailureKind::BadAddress, "not-found"),
+        row("another request in the way", answer(409, &outcome("conflict")))
+            .fails(FailureKind::Transient, "conflict"),
+        row("and no more said", answer(409, "")).fails(FailureKind::Transient, "http_409"),
+        row("a conflict by their rules", answer(409, &outcome("business-rule")))
+            .fails(FailureKind::Transient, "business-rule"),
+        row("just made by another", answer(422, &outcome("duplicate")))
+            .fails(FailureKind::Transient, "duplicate"),
+        row("their lock", answer(400, &outcome("lock-error"))).fails(FailureKind::Transient, "lock-error"),
+        row("their store", answer(422, &outcome("no-store"))).fails(FailureKind::Transient, "no-store"),
+        row("their error", answer(400, &outcome("exception"))).fails(FailureKind::Transient, "exception"),
+        row("their time-out", answer(400, &outcome("timeout"))).fails(FailureKind::Transient, "timeout"),
+        row("their part only", answer(422, &outcome("incomplete")))
+            .fails(FailureKind::Transient, "incomplete"),
+        row("for now", answer(422, &outcome("transient"))).fails(FailureKind::Transient, "transient"),
+        row("too many", answer(400, &outcome("throttled")))
+            .fails(FailureKind::Throttled { retry_after: None }, "throttled"),
+        row("too many for a while", answer_with(400, ("retry-after", "3"), &outcome("throttled")))
+            .fails(FailureKind::Throttled { retry_after: Some(SignedDuration::from_secs(3)) }, "throttled"),
         row("throttled", answer(429, "")).fails(FailureKind::Throttled { retry_after: None }, "http_429"),
         row("busy", answer(503, "")).fails(FailureKind::Transient, "http_503"),
         row("an error", answer(500, &outcome("exception"))).fails(FailureKind::Ambiguous, "http_500"),

@@ -8,7 +8,7 @@ use outreachd::config::provider::{
     BreakerSettings, Limit, OptOutReply, Period, ProviderSection, ProviderSettings,
 };
 use outreachd::domain::ids::{AttemptId, MessageId, ProviderName, SendKey};
-use outreachd::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError};
+use outreachd::domain::outbound::{Accepted, Content, FailureKind, OutboundMessage, SendError, Sender};
 use outreachd::domain::patient::Name;
 use outreachd::domain::phi::Phi;
 use outreachd::domain::words::Purpose;
@@ -182,13 +182,18 @@ pub(super) fn message(to: &str, content: Content) -> OutboundMessage {
         from: None,
         language: "en-US".to_owned(),
         purpose: Purpose::Appointment,
-        site: None,
         valid_for: SignedDuration::from_hours(2),
         content,
         answers: None,
     }
 }
 
+/// A text or a call, from the number that was chosen for it.
+pub(super) fn by_phone(content: Content) -> OutboundMessage {
+    let from = Some(Sender { address: "+13125550100".to_owned(), name: None });
+    OutboundMessage { from, ..message("+13125550142", content) }
+}
+
 pub(super) fn sms(text: &str) -> OutboundMessage {
-    message("+13125550142", Content::Sms { text: Phi::new(text), segments: 1 })
+    by_phone(Content::Sms { text: Phi::new(text), segments: 1 })
 }

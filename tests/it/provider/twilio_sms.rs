@@ -53,6 +53,8 @@ async fn a_message_is_one_form_and_its_sid_the_reference() {
     let text = "Doctor’s at 3 & 4? 100% = yes+no ñ";
     let mut from_site = sms("Hello");
     from_site.from = Some(Sender { address: "+13125550199".to_owned(), name: Some("North".to_owned()) });
+    let mut from_nobody = sms("Hello");
+    from_nobody.from = None;
     let mut long = sms("Hello");
     long.valid_for = SignedDuration::from_hours(20);
     let mut over = sms("Hello");
@@ -93,6 +95,7 @@ async fn a_message_is_one_form_and_its_sid_the_reference() {
             let service = Some("MG9".to_owned());
             ProviderSettings::TwilioSms(TwilioSettings { messaging_service_sid: service, ..account(url) })
         })
+        .message(from_nobody)
         .answered(
             posted(&[
                 ("To", "+13125550142"),
@@ -136,6 +139,16 @@ async fn each_refusal_is_read_by_its_code() {
         (400, 21606, FailureKind::Misconfigured),
         (400, 21608, FailureKind::Misconfigured),
         (400, 21659, FailureKind::Misconfigured),
+        (400, 21213, FailureKind::Misconfigured),
+        (400, 21607, FailureKind::Misconfigured),
+        (400, 21609, FailureKind::Misconfigured),
+        (400, 21616, FailureKind::Misconfigured),
+        (400, 21626, FailureKind::Misconfigured),
+        (400, 21701, FailureKind::Misconfigured),
+        (400, 21702, FailureKind::Misconfigured),
+        (400, 21703, FailureKind::Misconfigured),
+        (400, 21704, FailureKind::Misconfigured),
+        (400, 21705, FailureKind::Misconfigured),
         (401, 20003, FailureKind::Misconfigured),
         (400, 30002, FailureKind::Misconfigured),
         (400, 21611, FailureKind::Throttled { retry_after: None }),

@@ -6,7 +6,7 @@ use outreachd::domain::phi::Phi;
 use outreachd::provider::registry;
 
 use super::http_server::{Act, HttpServer, answer};
-use super::table::{Body, Case, Expect, KEY, check, message, section};
+use super::table::{Body, Case, Expect, KEY, by_phone, check, section};
 use super::twilio_sms::{BASIC, account};
 
 const SID: &str = "CA0123456789abcdef0123456789abcdef";
@@ -26,14 +26,11 @@ fn with_webhook(url: &str) -> ProviderSettings {
 }
 
 fn call(voicemail: Option<&str>, extension: Option<&str>) -> OutboundMessage {
-    message(
-        "+13125550142",
-        Content::Voice {
-            speech: Phi::new(PERSON),
-            voicemail: voicemail.map(Phi::new),
-            extension: extension.map(str::to_owned),
-        },
-    )
+    by_phone(Content::Voice {
+        speech: Phi::new(PERSON),
+        voicemail: voicemail.map(Phi::new),
+        extension: extension.map(str::to_owned),
+    })
 }
 
 fn posted(target: &str, form: &[(&'static str, &str)]) -> Expect {
@@ -75,6 +72,10 @@ async fn with_nobody_to_ask_everyone_hears_what_a_machine_may() {
         Case::new("spanish, to an extension", alone)
             .message(in_spanish)
             .answered(expected(&spanish, Some("wwww42#")), created())
+            .accepted(Some(SID)),
+        Case::new("an extension behind a menu", alone)
+            .message(call(Some(MACHINE), Some("2,,42#")))
+            .answered(expected(&english, Some("wwww2ww42#")), created())
             .accepted(Some(SID)),
         Case::new("nothing may be left, and nobody could stop it", alone)
             .message(call(None, None))
@@ -151,10 +152,10 @@ async fn a_call_that_cannot_be_made_well_is_not_made() {
         Case::new("too long", alone).message(long).fails(FailureKind::Rejected, "too_long"),
         Case::new("an extension that is none", alone)
             .message(call(Some(MACHINE), Some("4; DROP")))
-            .fails(FailureKind::BadAddress, "extension"),
+            .fails(FailureKind::Rejected, "extension"),
         Case::new("an endless extension", alone)
             .message(call(Some(MACHINE), Some(&"1".repeat(29))))
-            .fails(FailureKind::BadAddress, "extension"),
+            .fails(FailureKind::Rejected, "extension"),
         Case::new("not a number", alone)
             .message(call(Some(MACHINE), None))
             .answered(any(), answer(21217))

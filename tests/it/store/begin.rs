@@ -132,7 +132,7 @@ pub(super) async fn every_scope_of_hold_begins_nothing(ledger: Ledger) {
         (HoldScope::Campaign, "flu"),
     ];
     assert_eq!(scopes.len(), HoldScope::ALL.len());
-    let hand = ledger.lease(job("a").site("north").campaign("flu")).await;
+    let hand = ledger.lease(job("campaign:flu:1").site("north").campaign("flu")).await;
     for (scope, value) in scopes {
         let placed = hold(scope, value);
         ledger.place_hold(&placed).await.unwrap();
@@ -140,6 +140,13 @@ pub(super) async fn every_scope_of_hold_begins_nothing(ledger: Ledger) {
         assert!(ledger.release_hold(placed.id, "u1", None).await.unwrap());
     }
     assert!(ledger.try_begin(ledger.plan(&hand).await).await);
+
+    // What only bears the campaign's name goes: it is its caller's.
+    let labelled = ledger.lease(job("a").campaign("flu")).await;
+    let paused = hold(HoldScope::Campaign, "flu");
+    ledger.place_hold(&paused).await.unwrap();
+    assert!(ledger.try_begin(ledger.plan(&labelled).await).await);
+    assert!(ledger.release_hold(paused.id, "u1", None).await.unwrap());
 
     // Its patient's site, which it was given when it was planned, is its own from then on.
     let mut planned = ledger.lease(job("b")).await;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use outreachd::domain::ids::MessageId;
 use outreachd::domain::phi::Phi;
-use outreachd::domain::status::MessageStatus;
-use outreachd::domain::words::{Reason, Recipient};
+use outreachd::domain::status::{AttemptStatus, MessageStatus};
+use outreachd::domain::words::{Channel, Priority, Reason, Recipient};
 use outreachd::store::Store;
-use outreachd::store::rows::{CancelOutcome, CopyFor, MessageFilter, MessageRow, NewCopy};
+use outreachd::store::rows::{CancelOutcome, CopyFor, MessageFilter, MessageRow, NewCopy, Then};
 
 use super::ledger::{InHand, Ledger};
 use super::make::{Shape, cancel_about, cancel_job, job};
@@ -105,6 +105,23 @@ pub(super) async fn a_copy_that_waits_is_taken_back_though_the_patient_has_their
     assert!(b.facts.is_change, "the patient has read it");
     assert_eq!(ledger.standing(theirs.id).await, (MessageStatus::Cancelled, Some(Reason::Superseded)));
     assert_eq!(ledger.standing(hand.facts.id).await.0, MessageStatus::Sending);
+}
+
+pub(super) async fn a_cancel_of_a_matter_binds_a_copy_on_its_way(ledger: Ledger) {
+    let hand = ledger.lease(job("a").about("visit")).await;
+    ledger.copy(&[copy(&ledger, &hand, "patient:P7").await]).await.unwrap();
+    let theirs = InHand::from(ledger.claim_new(10).await.remove(0));
+    let row = ledger.plan(&theirs).await;
+    let attempt = row.attempt;
+    assert!(ledger.try_begin(row).await);
+    ledger.cancel(&[cancel_about("visit")]).await.unwrap();
+    assert_eq!(ledger.standing(hand.facts.id).await.0, MessageStatus::Cancelled);
+    // The provider was busy: it is due again, and goes nowhere.
+    ledger.settle_one(&theirs, attempt, AttemptStatus::Failed, Then::Retry(ledger.now().await)).await;
+    let again =
+        InHand::from(ledger.claim_as(Some(Channel::Sms), Priority::Normal, 10).await.messages.remove(0));
+    assert_eq!(again.work.cancelled, Some(Reason::Cancelled));
+    assert!(!ledger.try_begin(ledger.plan(&again).await).await);
 }
 
 pub(super) async fn a_second_try_of_a_copy_is_a_copy(ledger: Ledger) {

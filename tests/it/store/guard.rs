@@ -347,7 +347,7 @@ pub(super) async fn emergencies_for_many_wait_for_a_second_person(ledger: Ledger
     let other = ledger.lease(job("reminder")).await;
     assert!(ledger.try_begin(ledger.plan(&other).await).await, "what is no emergency goes on");
     let items = ledger.work_items(&WorkFilter { limit: 10, ..WorkFilter::default() }).await.unwrap();
-    assert_eq!((items.len(), items[0].kind, items[0].hold_id), (1, WorkKind::HoldReview, Some(hold.id)));
+    assert_eq!((items.len(), items[0].kind, items[0].hold_id), (1, WorkKind::SurgeHold, Some(hold.id)));
     // Whoever asked, and the source, let nothing go.
     for by in ["nurse", " Nurse ", "cli:nurse", "ehr"] {
         assert!(!store.release_hold(hold.id, by, None).await.unwrap(), "{by}");

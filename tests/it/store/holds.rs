@@ -127,12 +127,33 @@ pub(super) async fn a_hold_whose_time_passes_ends_as_it_says(ledger: Ledger) {
 }
 
 pub(super) async fn a_decision_that_comes_after_the_end_holds_nothing(ledger: Ledger) {
-    let hold = ending(OnRelease::Review);
+    let hold = ending(OnRelease::Send);
     ledger.place_hold(&hold).await.unwrap();
     let hand = ledger.lease(job("a")).await;
     assert!(ledger.release_hold(hold.id, "u1", None).await.unwrap());
     held_by(&ledger, &hold, &hand).await;
     assert_eq!(ledger.claim_new(10).await[0].facts.id, hand.facts.id, "it is asked about again at once");
+}
+
+pub(super) async fn a_decision_that_comes_after_the_end_ends_as_the_others(ledger: Ledger) {
+    for (name, on_release, then, status) in [
+        ("a", OnRelease::Send, Some(HoldThen::Drop), MessageStatus::Expired),
+        ("b", OnRelease::Expire, None, MessageStatus::Expired),
+        ("c", OnRelease::Review, None, MessageStatus::Held),
+    ] {
+        let hold = ending(on_release);
+        ledger.place_hold(&hold).await.unwrap();
+        let hand = ledger.lease(job(name)).await;
+        assert!(ledger.release_hold(hold.id, "u1", then).await.unwrap());
+        held_by(&ledger, &hold, &hand).await;
+        assert!(
+            ledger.claim_new(10).await.is_empty(),
+            "{name}: nobody sends what was dropped, or is looked at"
+        );
+        ledger.settle_holds(100).await.unwrap();
+        assert_eq!(ledger.standing(hand.facts.id).await, (status, Some(Reason::OperatorHold)), "{name}");
+    }
+    assert_eq!(ledger.holds().await.unwrap()[0].held, 1, "one waits for a word");
 }
 
 pub(super) async fn what_is_under_way_is_ended_and_never_called_expired_if_it_may_have_arrived(

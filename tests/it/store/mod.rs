@@ -123,12 +123,14 @@ contract! {
         whoever_takes_a_job_back_takes_its_copies_back
         a_copy_that_waits_is_taken_back_though_the_patient_has_theirs
         a_second_try_of_a_copy_is_a_copy
+        a_cancel_of_a_matter_binds_a_copy_on_its_way
         a_cancel_and_a_copy_at_once_leave_nothing_to_send
     }
     digest {
         riders_begin_with_their_carrier_or_nothing_does
         an_erased_rider_does_not_show_why_its_carrier_went
         what_becomes_of_the_carrier_becomes_of_its_riders
+        of_what_its_carrier_lost_after_all_people_know
         a_rider_whose_carrier_is_lost_comes_before_a_person
         company_is_whoever_waits_for_the_same_reader
         two_hands_that_hold_one_each_find_each_other
@@ -314,6 +316,8 @@ contract! {
         a_new_patient_wakes_the_messages_that_waited
         a_patient_who_comes_while_a_decision_is_written_wakes_its_message
         a_merged_patient_answers_under_both_names
+        a_mailbox_spelt_in_two_ways_is_one
+        what_the_one_was_sent_the_merged_one_has_had
         a_chain_of_merges_leads_to_the_last
         unknown_patients_do_not_merge
         an_upsert_under_an_old_name_reaches_the_kept_record
@@ -354,6 +358,7 @@ contract! {
         a_word_given_on_release_counts_for_any_hold
         a_hold_whose_time_passes_ends_as_it_says
         a_decision_that_comes_after_the_end_holds_nothing
+        a_decision_that_comes_after_the_end_ends_as_the_others
         what_is_under_way_is_ended_and_never_called_expired_if_it_may_have_arrived
         many_held_messages_go_in_batches
     }

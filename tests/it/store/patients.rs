@@ -9,7 +9,7 @@ use outreachd::store::StoreError;
 use outreachd::store::rows::{AddressConsent, Decided, Directory, Subject, UpsertOutcome};
 use sqlx::Connection as _;
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, subject};
 use super::make::{PHONE, Shape, at, contact, decided, job, patient, patient_id, revocation, seconds, stop};
 
 pub(super) async fn an_upsert_creates_then_updates_then_changes_nothing(ledger: Ledger) {
@@ -141,6 +141,42 @@ pub(super) async fn a_merged_patient_answers_under_both_names(ledger: Ledger) {
     ledger.record_address_consents(&[mail]).await.unwrap();
     assert!(revision(&ledger, "P2").await > before);
     assert_eq!(revision(&ledger, "P1").await, revision(&ledger, "P2").await);
+}
+
+pub(super) async fn a_mailbox_spelt_in_two_ways_is_one(ledger: Ledger) {
+    let mail = |address| contact(Channel::Email, address);
+    let twice = Patient {
+        contacts: vec![mail("Ana@example.org"), mail("ana@example.org")],
+        ..patient("P1", "2026-01-01T00:00:00Z")
+    };
+    upsert(&ledger, twice).await;
+    let other = Patient { contacts: vec![mail("ANA@example.org")], ..patient("P2", "2026-01-01T00:00:00Z") };
+    upsert(&ledger, other).await;
+    // A word at the mailbox binds both, however it is spelt.
+    let before = (revision(&ledger, "P1").await, revision(&ledger, "P2").await);
+    let word = outreachd::store::rows::AddressConsent {
+        channel: Channel::Email,
+        address: Phi::new("aNa@example.org"),
+        ..stop("2026-03-01T00:00:00Z")
+    };
+    ledger.record_address_consents(&[word]).await.unwrap();
+    assert!(revision(&ledger, "P1").await > before.0 && revision(&ledger, "P2").await > before.1);
+    assert!(ledger.merge_patients(&patient_id("P2"), &patient_id("P1")).await.unwrap());
+    assert_eq!(stored(&ledger, "P1").await.contacts.len(), 2, "nothing new came with it");
+}
+
+pub(super) async fn what_the_one_was_sent_the_merged_one_has_had(ledger: Ledger) {
+    for name in ["P1", "P2"] {
+        upsert(&ledger, patient(name, "2026-01-01T00:00:00Z")).await;
+    }
+    for (name, entry) in [("P1", "1760000000000/a"), ("P2", "1760000000001/b")] {
+        let had = format!("UPDATE patient_state SET recent_sends = '{entry}' WHERE subject = '{name}'");
+        ledger.execute(&had).await.unwrap();
+    }
+    assert!(ledger.merge_patients(&patient_id("P1"), &patient_id("P2")).await.unwrap());
+    let hand = ledger.lease(job("a").patient("P2")).await;
+    let directory = ledger.directory(&[subject(&hand)]).await.unwrap();
+    assert_eq!(directory.entries[0].recent[0].as_deref(), Some("1760000000001/b 1760000000000/a"));
 }
 
 pub(super) async fn a_chain_of_merges_leads_to_the_last(ledger: Ledger) {

@@ -478,13 +478,6 @@ fn the_lint_reads_the_short_text_too() {
 }
 
 #[test]
-fn a_catalogue_can_be_shared_by_all_workers() {
-    fn shared<T: Send + Sync + 'static>() {}
-    shared::<Catalogue>();
-    shared::<SharedCatalogue>();
-}
-
-#[test]
 fn the_lint_counts_segments_and_cost_with_the_longest_sample() {
     let long = "ñ".repeat(100) + "á";
     let toml = manifest(&format!("type = \"text\"\nexamples = [\"a\", \"{long}\"]"));

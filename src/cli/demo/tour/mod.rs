@@ -49,7 +49,7 @@ pub(super) async fn run(desk: &mut Desk) -> Result<(), Failure> {
         Simulator::start(stage::simulator(listen)).await.map_err(|error| simulate::failure(&error))?;
     let providers = simulator.providers("demo").map_err(|error| simulate::failure(&error))?;
     let config = Arc::new(stage::config(&home, &templates, listen, providers)?);
-    let store = Desk::store(&config).await?;
+    let store = Desk::store_or_new(&config).await?;
     store.migrate().await?;
     let catalogue = app::load_catalogue(&templates)?;
     let worker = Worker::start(config.clone(), store.clone(), catalogue.clone()).await?;

@@ -39,13 +39,19 @@ export function alertsPage(root, _params, shell) {
           h("button", { class: "small", on: { click: () => snooze(one) } }, "Snooze …"))),
       h("p", null, "First: ", one.first, ". ", h("a", { href: `#/${one.link}` }, `Open ${PAGE_NAMES[one.page] ?? "the page"}`)),
       h("p", { class: "quiet" }, "Since ", when(one.since), one.told_at && [", told ", when(one.told_at)], one.acknowledged_by && [`, ${one.acknowledged_by} looks after it since `, when(one.acknowledged_at)],
-        quiet && [`, quiet until `, when(one.snoozed_until), ` by ${one.snoozed_by}`], ". Runbook: ", /^https?:/.test(one.runbook) ? h("a", { href: one.runbook, rel: "noreferrer" }, one.key) : h("code", null, one.runbook)));
+        quiet && [`, quiet until `, when(one.snoozed_until), ` by ${one.snoozed_by}`], ". Runbook: ", runbook(one)));
+  }
+
+  // The program's own lies beside this page, however it was reached.
+  function runbook(one) {
+    const href = one.runbook.includes("/console/runbook.md#") ? `console/runbook.md#${one.kind}` : one.runbook;
+    return /^(https?:|console)/.test(href) ? h("a", { href, rel: "noreferrer" }, one.key) : h("code", null, one.runbook);
   }
 
   async function mine(one) {
     try {
       await post(`alerts/${encodeURIComponent(one.key)}/acknowledge`, {});
-      say("It is yours, and is not told again until it is over.");
+      say("It is yours, and is not told again until it is over, or until there is twice as much.");
     } catch (problem) {
       say(problem.message);
     }

@@ -8,7 +8,7 @@ const EVERY = 3000;
 const STANDS = {
   draft: "Nothing is sent. Look at the dry run, then start it.",
   awaiting_approval: "Somebody else has to look at the dry run and agree.",
-  approved: "Agreed to, for a day and for exactly this. It can be started.",
+  approved: "Agreed to, for a while ([campaigns] approval_valid) and for exactly this. It can be started.",
   running: "It is being sent, or waits for its hour.",
   canary_hold: "The first few have gone out. Look at what came of them; then say that it may go on.",
   paused: "Nothing more of it is begun.",

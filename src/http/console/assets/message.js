@@ -53,6 +53,16 @@ export const MEANS = {
   country_not_allowed: "We do not send to that country.",
   sensitive_content: "The text is too private for the channels that are left.",
   too_late: "It was on its way already.",
+  merged: "The text of another message to the same reader told this one too.",
+  no_longer_needed: "Nothing more is wanted of whom it was for, such as a visit that they have booked, so it was taken back.",
+  campaign_paused: "Its campaign stands still. It goes on once somebody resumes the campaign.",
+  awaiting_approval: "Another person has to agree first: to many emergencies under Holds, to a campaign on its page. A worker with other templates than were agreed to sends nothing of it.",
+  reassigned: "The number has a new owner. Correct it in the record.",
+  contact_unverified: "The text is too private for an address that nobody has verified. Verify it with the patient; the record says so at the source.",
+  mailbox_full: "Their mailbox has no room. Call the patient, or try again later.",
+  complaint: "They told their mail provider that it was not wanted. Ask them before anything more is sent there.",
+  too_long: "The text is longer than the channel carries. Shorten the template, or what the job put into it, then try again.",
+  unknown_template: "The worker has no such template. Put it there and have the worker read its templates again (SIGHUP); it goes on by itself.",
 };
 
 export function messagePage(root, { id }, shell) {
@@ -152,8 +162,9 @@ export function messagePage(root, { id }, shell) {
 }
 
 function nextOf(next) {
-  const text = { plan: "it is decided upon", decide_again: "it is decided upon again", send: "the next try", in_hand: "a worker has it in hand", await_receipt: "the provider may say more", await_person: "a person decides", nothing: "nothing; it has ended" }[next.action] ?? words(next.action);
-  return next.at ? [text, " ", when(next.at)] : text;
+  const text = { plan: "it is decided upon", decide_again: "it is decided upon again", send: "the next try", in_hand: "a worker has it in hand", await_receipt: "the provider may say more", await_person: "a person decides",
+    next_step: "it got through; the next way of its plan is taken too", carried: "what becomes of the message that tells it too", nothing: "nothing; it has ended" }[next.action] ?? words(next.action);
+  return [text, next.channel && `, over ${channelName(next.channel)}`, next.at && [" ", when(next.at)], next.unless && `, unless it is ${words(next.unless)} before`];
 }
 
 function timeline(told) {

@@ -52,7 +52,7 @@ function tiles(now) {
   const recent = rows.filter((row) => new Date(now.at) - new Date(row.at) < 10 * 60000);
   const sent = sum(rows, (row) => row.what === "sent");
   const stopped = sum(rows, (row) => row.what === "suppressed" && row.reason === "opted_out");
-  const left = sum(rows, (row) => row.what === "reply.stop" || row.what === "preference.changed");
+  const wished = sum(rows, (row) => row.what === "reply.stop" || row.what === "preference.changed");
   const urgent = Math.max(0, ...now.oldest.filter((due) => due.priority === "urgent").map((due) => due.seconds));
   const oldest = Math.max(0, ...now.oldest.map((due) => due.seconds));
   const counts = now.counts;
@@ -69,7 +69,7 @@ function tiles(now) {
     tile("Outcome unknown", count(unknown), to("log", { status: "unknown" }), unknown ? "bad" : ""),
     tile("Dead jobs", count(counts?.parked), to("dead"), counts?.parked ? "look" : ""),
     tile("Work for people", count(work), to("work"), work ? "look" : ""),
-    tile("Opt-outs per 1,000 sent, 6 h", sent ? ((left / sent) * 1000).toFixed(1) : "–", null),
+    tile("Stops and wishes changed per 1,000 sent, 6 h", sent ? ((wished / sent) * 1000).toFixed(1) : "–", null),
     tile("Failed or unknown, 6 h", count(sum(rows, (row) => TONE[row.what] === "bad")), to("log", { status: "failed" })),
     tile("Stopped as opted out, 6 h", count(stopped), to("log", { status: "suppressed", reason: "opted_out" })));
 }

@@ -32,7 +32,7 @@ export function planPage(root, shell) {
         h("label", null, "Not after, by each recipient's clock", h("input", { name: "end", type: "datetime-local" })),
         text("count", "At most so many messages", { type: "number", min: 1, max: 1000000 }), pick("per", [["hour", "an hour"], ["minute", "a minute"]], "hour", "in"),
         text("hours", "While the phones are answered", { placeholder: "mon-fri 09:00-17:00, sat-sun closed" }),
-        text("canary", "So many go first, then a person looks", { type: "number", min: 0, max: 100000, value: 50 }))),
+        text("canary", "So many go first, then a person looks", { type: "number", min: 0, max: 100000, placeholder: "as configured" }))),
       error,
       h("div", { class: "row" }, h("button", { class: "main" }, "Make the draft"), h("a", { class: "button", href: "#/campaigns" }, "Back"),
         h("span", { class: "quiet" }, "Nothing is sent yet: the dry run comes next.")));
