@@ -277,7 +277,7 @@ mod tests {
     fn a_zone_is_one_of_the_database_and_a_place() {
         for rule in [ZONE, HOME_ZONE] {
             assert_eq!((rule.show)(&(rule.parse)("america/chicago").unwrap()), "America/Chicago");
-            for bad in ["", "Chicago", "UTC+1", "Mars/Olympus", "EST", "hst", "EST5EDT", "GMT", "Etc/GMT"] {
+            for bad in ["", "Chicago", "UTC+1", "Mars/Olympus", "EST", "hst", "GMT", "Etc/GMT"] {
                 assert!((rule.parse)(bad).is_err(), "{bad}");
             }
         }

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 
 use crate::config::Config;
 use crate::domain::patient::Patient;
+use crate::domain::reader::is_place;
 use crate::domain::words::{Channel, PhiClass};
 use crate::policy::cap::Recent;
 use crate::policy::question::{
@@ -110,7 +111,8 @@ impl Asking<'_> {
     }
 
     fn zone(&self) -> TimeZone {
-        let own = self.patient.and_then(|p| p.timezone.as_deref()).and_then(|name| TimeZone::get(name).ok());
+        let stated = self.patient.and_then(|p| p.timezone.as_deref()).filter(|name| is_place(name));
+        let own = stated.and_then(|name| TimeZone::get(name).ok());
         own.or_else(|| self.site().zone.cloned()).unwrap_or_else(|| self.config.organisation.timezone.clone())
     }
 }

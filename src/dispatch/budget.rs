@@ -4,11 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::lane::Ready;
-use super::{Corridor, Planned};
+use super::{Corridor, PAUSES, Planned};
 use crate::config::limits::LimitsSection;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
 use crate::policy::zones::country_of;
+use crate::store::again_if_contended;
 use crate::store::rows::{Decided, Spend};
 
 /// Takes each message's cost from its budgets; those that would cross one are held until the next day.
@@ -89,7 +90,7 @@ pub(super) fn cost(limits: &LimitsSection, channel: Channel, address: &str, segm
 pub(super) async fn give_back(corridor: &Corridor, taken: impl IntoIterator<Item = Spend>) {
     let back: Vec<Spend> = taken.into_iter().map(|taken| Spend { amount: -taken.amount, ..taken }).collect();
     if !back.is_empty()
-        && let Err(error) = corridor.store.spend(&back).await
+        && let Err(error) = again_if_contended(PAUSES, || corridor.store.spend(&back)).await
     {
         tracing::warn!(%error, "a budget keeps what was not spent");
     }

@@ -446,11 +446,14 @@ fn count(
     })
 }
 
-/// The hold that stops the message whichever way it would go.
+/// The hold that stops the message whichever way it would go: the guard's, whatever others there are, else the oldest.
 pub(super) fn covering<'d>(hand: &InHand, directory: &'d Directory) -> Option<&'d Hold> {
-    directory.holds.iter().find(|h| {
+    let covers = |h: &&Hold| {
         !matches!(h.scope, HoldScope::Channel | HoldScope::Provider) && h.covers(&hand.facts, None, None)
-    })
+    };
+    let by_guard = |h: &&Hold| matches!(h.cause, Reason::SurgeHold | Reason::AwaitingApproval);
+    let holds = || directory.holds.iter().filter(covers);
+    holds().find(by_guard).or_else(|| holds().next())
 }
 
 /// What is kept of a decision with its message. Words, numbers and times always serialise.

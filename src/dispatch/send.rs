@@ -9,12 +9,13 @@ use tokio::time::Instant;
 use super::berths::Berth;
 use super::gate::Permit;
 use super::lane::Lane;
-use super::{Corridor, Planned, budget, failover, render};
+use super::{Corridor, PAUSES, Planned, budget, failover, render};
 use crate::domain::ids::{AttemptId, SendKey};
 use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
 use crate::domain::status::AttemptStatus;
 use crate::domain::words::Channel;
 use crate::policy::retry::{Next, after_failure};
+use crate::store::again_if_contended;
 use crate::store::rows::{Charge, Failure, Settlement, Spend, Then};
 use crate::template::Rendered;
 
@@ -134,7 +135,7 @@ async fn send(
 /// Nobody was disturbed: the caps forget it. Should the ledger be away they remember too much, never too little.
 pub(super) async fn uncount(corridor: &Corridor, planned: &Planned) {
     if let Some(count) = &planned.count
-        && let Err(error) = corridor.store.uncount(count).await
+        && let Err(error) = again_if_contended(PAUSES, || corridor.store.uncount(count)).await
     {
         tracing::warn!(%error, message = %planned.hand.facts.id, "a cap counts a message that was not sent");
     }

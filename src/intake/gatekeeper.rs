@@ -341,7 +341,8 @@ fn admission(
         },
         content_hash: job.content_hash,
         replaces: job.replaces,
-        due_at: job.not_before.map(earliest),
+        // Emergencies are decided upon at once, whatever their hour: one that waits for a second person waits under its hold.
+        due_at: job.not_before.map(earliest).filter(|_| purpose != Purpose::Emergency),
         expires_at: latest(expires_at),
         ack_by: None,
         body: JobBody {

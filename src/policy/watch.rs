@@ -3,6 +3,8 @@
 
 mod telling;
 
+use std::collections::HashSet;
+
 use crate::domain::alert::{Finding, Level, Trouble};
 use crate::domain::campaign::PauseReason;
 use crate::domain::ids::{CampaignId, SourceName, WorkItemId};
@@ -132,6 +134,8 @@ pub fn wrong(signs: &Signs) -> Vec<Finding> {
         finding.extent = extent(finding, &signs.vitals);
     }
     found.sort_by_key(|finding| finding.trouble);
+    let mut named = HashSet::new();
+    found.retain(|finding| named.insert(finding.key()));
     found
 }
 

@@ -123,6 +123,6 @@ fn is_of_campaign(facts: &MessageFacts) -> bool {
 }
 
 /// Whether the guard against surges may hold it: what is urgent calls people, and goes on.
-fn is_guarded(facts: &MessageFacts) -> bool {
+pub(super) fn is_guarded(facts: &MessageFacts) -> bool {
     facts.priority != Priority::Urgent && is_counted(facts)
 }

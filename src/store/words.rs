@@ -10,16 +10,23 @@ macro_rules! rank {
     };
 }
 
+/// The rank of an attempt's status, as [`crate::domain::status::AttemptStatus`] orders them.
+macro_rules! attempt_rank {
+    ($status:literal) => {
+        concat!(
+            "(CASE ",
+            $status,
+            " WHEN 'sending' THEN 0 WHEN 'unknown' THEN 1 WHEN 'sent' THEN 2 WHEN 'failed' THEN 3 ",
+            "WHEN 'undelivered' THEN 4 WHEN 'delivered' THEN 5 WHEN 'read' THEN 6 END)"
+        )
+    };
+}
+
 /// Whether the attempt's status rises by the result, or the result was found to say more than what stands there, the
 /// attempt being locked.
 macro_rules! attempt_rises {
     () => {
-        concat!(
-            "((CASE i.attempt_status WHEN 'sending' THEN 0 WHEN 'unknown' THEN 1 WHEN 'sent' THEN 2 WHEN 'failed' THEN 3 ",
-            "WHEN 'undelivered' THEN 4 WHEN 'delivered' THEN 5 WHEN 'read' THEN 6 END) > ",
-            "(CASE a.status WHEN 'sending' THEN 0 WHEN 'unknown' THEN 1 WHEN 'sent' THEN 2 WHEN 'failed' THEN 3 ",
-            "WHEN 'undelivered' THEN 4 WHEN 'delivered' THEN 5 WHEN 'read' THEN 6 END) OR i.outweighs)"
-        )
+        concat!("(", attempt_rank!("i.attempt_status"), " > ", attempt_rank!("a.status"), " OR i.outweighs)")
     };
 }
 
@@ -518,9 +525,9 @@ macro_rules! answered {
 }
 
 pub(super) use {
-    admitted, answered, attempt_rises, attempt_settled, attempts, begun, bound_to, buried, by_campaign,
-    claimed, counted, decided, decision_is_legal, decision_is_told, facts, furthest, goes_on, handed_out,
-    has_moved_on, is_free, is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank,
-    reached, result_is_told, result_leaves_open, result_raises, sent_again, settled, taken_back, withdrawn,
-    within_caps,
+    admitted, answered, attempt_rank, attempt_rises, attempt_settled, attempts, begun, bound_to, buried,
+    by_campaign, claimed, counted, decided, decision_is_legal, decision_is_told, facts, furthest, goes_on,
+    handed_out, has_moved_on, is_free, is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped,
+    rank, reached, result_is_told, result_leaves_open, result_raises, sent_again, settled, taken_back,
+    withdrawn, within_caps,
 };

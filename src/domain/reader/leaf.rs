@@ -11,9 +11,29 @@ use super::place::Fault;
 const MAX_EMAIL: usize = 254;
 /// The longest local part (RFC 5321, 4.5.3.1.1).
 const MAX_LOCAL_PART: usize = 64;
-/// Where nobody lives, though these names of the database have the form of a place.
-const NOWHERE: &[&str] =
-    &["Etc/UTC", "Etc/GMT", "Etc/UCT", "Etc/Zulu", "Etc/Universal", "Etc/Greenwich", "Etc/Unknown"];
+/// Names of the zone database that are no place's: hours that are quiet by them are not those of the people who were meant.
+const NOWHERE: &[&str] = &[
+    "EST",
+    "MST",
+    "HST",
+    "UTC",
+    "UCT",
+    "GMT",
+    "GMT0",
+    "GMT+0",
+    "GMT-0",
+    "Greenwich",
+    "Universal",
+    "Zulu",
+    "Factory",
+    "Etc/UTC",
+    "Etc/UCT",
+    "Etc/GMT",
+    "Etc/Zulu",
+    "Etc/Universal",
+    "Etc/Greenwich",
+    "Etc/Unknown",
+];
 
 /// 1 to `limit` characters, not all blank, no control characters: such a text can stand in a header, a row or a
 /// line of speech without breaking it.
@@ -144,11 +164,10 @@ pub(super) fn home_zone(text: &str) -> Result<String, Fault> {
     }
 }
 
-/// Whether a zone of the IANA database is a place's. EST and UTC are in it, too: hours that are quiet by them are not
-/// those of the people who were meant.
+/// Whether a zone of the IANA database is one that somebody may live by.
 #[must_use]
 pub fn is_place(zone: &str) -> bool {
-    zone.contains('/') && !NOWHERE.contains(&zone)
+    !NOWHERE.contains(&zone)
 }
 
 /// An email address that every mail server takes: `local@domain` in ASCII (RFC 5321, dot-string form), the

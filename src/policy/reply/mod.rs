@@ -22,6 +22,8 @@ use crate::domain::reply::{Intent, Keyword, MAX_CHARS};
 use crate::domain::words::{Channel, Purpose, WorkKind};
 use words::Words;
 
+/// A line of so many characters that ends in no mark was wrapped.
+const WRAPS: usize = 50;
 /// A reply of more words that speaks of a wrong number may speak of another one.
 const WRONG_MOST_WORDS: usize = 12;
 /// As the first or the last sentence of a longer reply, these say what they say alone.
@@ -359,9 +361,8 @@ fn sentence(
     or_last: bool,
     says: impl Fn(&str) -> Option<Option<&'static str>>,
 ) -> Option<Option<&'static str>> {
-    let sentences: Vec<String> = parts(text).map(|part| bare(&part)).collect();
-    let first = sentences.first().and_then(|s| says(s));
-    first.or_else(|| sentences.last().filter(|_| or_last).and_then(|s| says(s)))
+    let first = parts(text, MARKS).next().and_then(|part| says(&bare(&part)));
+    first.or_else(|| parts(text, ENDS).last().filter(|_| or_last).and_then(|part| says(&bare(&part))))
 }
 
 /// Whether `said` stands in `text`, whole words only. Chinese has no spaces between words.
@@ -390,7 +391,7 @@ struct Clauses {
 impl Clauses {
     fn of(text: &str) -> Self {
         let mut clauses = Self { text: " ".to_owned(), begins: Vec::new() };
-        for part in parts(text) {
+        for part in parts(&unwrapped(text), MARKS) {
             clauses.begins.push(clauses.text.len());
             clauses.text.push_str(&part);
             clauses.text.push(' ');
@@ -407,22 +408,34 @@ impl Clauses {
         let denies = said.split(' ').next().is_some_and(|first| not.contains(&first));
         self.text.match_indices(&format!(" {said} ")).any(|(at, _)| {
             let before = self.text.get(..at).unwrap_or_default().rsplit(' ').next().unwrap_or_default();
-            denies || self.begins.contains(&(at + 1)) || !not.contains(&before)
+            let needless = before == "no" && said.starts_with("need ");
+            denies || self.begins.contains(&(at + 1)) || !(needless || not.contains(&before))
         })
     }
 }
 
-/// What stands between marks, each as replies are read. A hyphen is a mark where it stands by itself.
-fn parts(text: &str) -> impl Iterator<Item = String> {
-    let is_mark = |c: char| {
-        let marks =
-            ['.', '!', '?', ',', ';', ':', '(', ')', '\n', '\u{2013}', '\u{2014}', '\u{2026}', '\u{3002}'];
-        marks.contains(&full_width(c))
-    };
-    text.split(" - ")
-        .flat_map(move |part| part.split(is_mark))
-        .map(normalised)
-        .filter(|part| !part.is_empty())
+/// What ends a sentence.
+const ENDS: &[char] = &['.', '!', '?', ',', ';', ':', '\n', '\u{2014}', '\u{2026}', '\u{3002}'];
+/// What ends a clause.
+const MARKS: &[char] =
+    &['.', '!', '?', ',', ';', ':', '\n', '\u{2014}', '\u{2026}', '\u{3002}', '\u{2013}', '(', ')'];
+
+/// What stands between marks, each as replies are read. A hyphen is as good as a dash where it stands by itself.
+fn parts(text: &str, marks: &'static [char]) -> impl Iterator<Item = String> {
+    let dashes = text.replace(" - ", " \u{2013} ");
+    let parts: Vec<String> = dashes.split(|c: char| marks.contains(&full_width(c))).map(normalised).collect();
+    parts.into_iter().filter(|part| !part.is_empty())
+}
+
+/// A mail's lines, where one only goes on in the next.
+fn unwrapped(text: &str) -> String {
+    let goes_on = |line: &str| line.chars().count() >= WRAPS && !line.ends_with(MARKS);
+    text.split_inclusive('\n')
+        .map(|line| match line.strip_suffix('\n').map(str::trim_end) {
+            Some(line) if goes_on(line) => format!("{line} "),
+            _ => line.to_owned(),
+        })
+        .collect()
 }
 
 /// Small letters and digits without accents, one space between words; apostrophes go ("can't" is "cant"), and so does

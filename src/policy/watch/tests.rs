@@ -34,7 +34,8 @@ fn every_sign_has_its_finding() {
         (|s| s.breakers = vec!["sms-one".into()], &[(Trouble::BreakerOpen, "sms-one", Look)]),
         (|s| s.channels_out = vec![("sms".into(), true)], &[(Trouble::ChannelOut, "sms", Bad)]),
         (|s| s.channels_out = vec![("sms".into(), false)], &[(Trouble::ChannelOut, "sms", Bad)]),
-        (|s| s.stopped_by = vec!["ana".into()], &[(Trouble::Stopped, "ana", Bad)]),
+        // Two holds of one person are one trouble: each has one alert.
+        (|s| s.stopped_by = vec!["ana".into(), "ana".into()], &[(Trouble::Stopped, "ana", Bad)]),
         (|s| s.oldest_urgent = 60.0, nothing),
         (|s| s.oldest_urgent = 61.0, &[(Trouble::UrgentLate, "", Bad)]),
         (|s| s.oldest = 900.0, nothing),

@@ -54,6 +54,7 @@ impl<E: Engine> Ledger<E> {
         self.count_day(&mut tx, batch, &report).await?;
         self.count_emergencies(&mut tx, batch, &report).await?;
         self.count_arrivals(&mut tx, batch, &report).await?;
+        self.bring_forward(&mut tx, batch, &report).await?;
         E::commit(tx).await?;
         Ok(report)
     }

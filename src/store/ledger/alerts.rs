@@ -72,7 +72,7 @@ impl<E: Engine> Ledger<E> {
         let safety = self.engine.read(safety, args![most(Vitals::MOST_IN_DANGER)]).await?;
         let surges =
             "SELECT scope || '/' || value FROM holds WHERE cause IN ('surge_hold', 'awaiting_approval') AND released_at IS NULL
-             ORDER BY placed_at LIMIT $1";
+             GROUP BY scope, value ORDER BY min(placed_at) LIMIT $1";
         let surges = self.engine.read(surges, args![most(Vitals::MOST)]).await?;
         Ok(Vitals {
             parked: row.count(0)?,

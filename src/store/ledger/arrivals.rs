@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::PoisonError;
 
 use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
 
 use super::Ledger;
+use super::read::first_id_of;
 use super::work::NewItem;
 use crate::domain::ids::{HoldId, SourceName};
 use crate::domain::words::{Priority, Reason, WorkKind};
 use crate::policy::surge::{History, SurgeRules, line};
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, ints, texts};
-use crate::store::holds::is_counted;
+use crate::store::holds::{is_counted, is_guarded};
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, AdmitReport, Hold, HoldScope, OnRelease};
-use crate::store::{Result, StoreError};
+use crate::store::{Result, StoreError, words};
 
 /// Who places the holds of this file.
 const GUARD: &str = "surge guard";
@@ -175,8 +177,8 @@ impl<E: Engine> Ledger<E> {
         midnight.map_or(SignedDuration::from_hours(24), |at| at.timestamp().duration_since(now))
     }
 
-    /// Counts what was accepted in this hour, and puts under a hold what has crossed its line. The last statement of
-    /// its transaction, so that rows that everybody counts in are locked for a moment only.
+    /// Counts what was accepted in this hour, and puts under a hold what has crossed its line. At the end of its
+    /// transaction, so that rows that everybody counts in are locked for a moment only.
     pub(super) async fn count_arrivals(
         &self,
         tx: &mut E::Tx,
@@ -215,6 +217,49 @@ impl<E: Engine> Ledger<E> {
             return Ok(());
         }
         self.judge(tx, &rules, report.now, suspects).await
+    }
+
+    /// What a surge holds it holds whole: what of it is meant for later is decided upon at once, and is under the hold then.
+    pub(super) async fn bring_forward(
+        &self,
+        tx: &mut E::Tx,
+        batch: &AdmitBatch,
+        report: &AdmitReport,
+    ) -> Result<()> {
+        let accepted = batch.admissions.iter().zip(&report.outcomes).filter_map(|(admission, outcome)| {
+            let later = admission.due_at.is_some_and(|due| due > report.now);
+            let guarded = later && is_guarded(&admission.facts);
+            match outcome {
+                AdmitOutcome::Accepted(id) if guarded => Some(id.0),
+                _ => None,
+            }
+        });
+        let later: Vec<Uuid> = accepted.collect();
+        if self.rules.surge.is_none() || later.is_empty() {
+            return Ok(());
+        }
+        let sql = "UPDATE messages SET due_at = now() WHERE id = ANY($1) AND status = 'scheduled' AND lease_token IS NULL
+             AND EXISTS (SELECT 1 FROM holds h WHERE h.cause = 'surge_hold' AND h.released_at IS NULL
+                 AND ((h.scope = 'source' AND h.value = messages.source)
+                     OR (h.scope = 'template' AND h.value = messages.template)))";
+        E::run(tx, sql, args![later]).await?;
+        Ok(())
+    }
+
+    /// The same of what was accepted earlier in the hour in which the surge began.
+    async fn bring_hour_forward(tx: &mut E::Tx, (scope, value): &Name, hour: i64) -> Result<()> {
+        let of = match scope {
+            HoldScope::Source => "source",
+            _ => "template",
+        };
+        let sql = format!(
+            "UPDATE messages SET due_at = now() WHERE id >= $1 AND {of} = $2 AND status = 'scheduled' AND lease_token IS NULL
+                 AND priority > 0 AND purpose <> 'emergency' AND NOT (campaign_id IS NOT NULL AND {})",
+            words::by_campaign!("messages")
+        );
+        let since = Timestamp::from_second(hour * SECONDS).unwrap_or_default();
+        E::run(tx, sql, args![first_id_of(since), value.as_str()]).await?;
+        Ok(())
     }
 
     /// As far as this process remembers.
@@ -352,6 +397,7 @@ impl<E: Engine> Ledger<E> {
         if !Self::write_hold(tx, &hold).await? {
             return Ok(());
         }
+        Self::bring_hour_forward(tx, name, hour_of(now)).await?;
         let source = (*scope == HoldScope::Source).then_some(value.as_str());
         let item =
             NewItem { source, hold: Some(hold.id.0), ..NewItem::bare(WorkKind::SurgeHold, Priority::Normal) };

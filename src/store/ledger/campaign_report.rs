@@ -8,15 +8,17 @@ use crate::domain::reply::Intent;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
 use crate::policy::campaign::Health;
-use crate::store::Result;
 use crate::store::campaigns::{CampaignReport, ReplyLine, ReportLine};
 use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args};
+use crate::store::{Result, words};
 
 /// Messages of a campaign that people complained of since $2.
-const COMPLAINTS: &str = "
-SELECT count(DISTINCT r.message_id) FROM replies r JOIN messages m ON m.id = r.message_id
-WHERE m.campaign_id = $1 AND r.received_at >= $2 AND r.intent = 'complaint'";
+const COMPLAINTS: &str = concat!(
+    "SELECT count(DISTINCT r.message_id) FROM replies r JOIN messages m ON m.id = r.message_id
+     WHERE m.campaign_id = $1 AND r.received_at >= $2 AND r.intent = 'complaint' AND ",
+    words::by_campaign!("m")
+);
 
 /// Messages of a campaign after which people said stop since $2, wherever they did.
 const STOPS: &str = "SELECT count(*) FROM campaign_stops WHERE campaign_id = $1 AND at >= $2";
@@ -26,10 +28,13 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT status, count(*) FROM messages
-                 WHERE campaign_id = $1 AND campaign_status IN ('unknown', 'sent', 'failed', 'delivered', 'read')
-                     AND changed_at >= $2 AND copy_of IS NULL
-                 GROUP BY status",
+                concat!(
+                    "SELECT m.status, count(*) FROM messages m
+                     WHERE m.campaign_id = $1 AND m.campaign_status IN ('unknown', 'sent', 'failed', 'delivered', 'read')
+                         AND m.changed_at >= $2 AND m.copy_of IS NULL AND ",
+                    words::by_campaign!("m"),
+                    " GROUP BY m.status"
+                ),
                 args![id.as_str(), since],
             )
             .await?;
@@ -52,8 +57,12 @@ impl<E: Engine> Ledger<E> {
     pub(super) async fn keep_campaign_stop(tx: &mut E::Tx, message: MessageId) -> Result<()> {
         E::run(
             tx,
-            "INSERT INTO campaign_stops (message_id, campaign_id, at)
-             SELECT id, campaign_id, now() FROM messages WHERE id = $1 AND campaign_id IS NOT NULL ON CONFLICT DO NOTHING",
+            concat!(
+                "INSERT INTO campaign_stops (message_id, campaign_id, at)
+                 SELECT m.id, m.campaign_id, now() FROM messages m WHERE m.id = $1 AND m.campaign_id IS NOT NULL AND ",
+                words::by_campaign!("m"),
+                " ON CONFLICT DO NOTHING"
+            ),
             args![message.0],
         )
         .await?;

@@ -289,15 +289,24 @@ impl<E: Engine> Ledger<E> {
         let mut tx = self.engine.begin().await?;
         let new = self.write_consents(&mut tx, consents).await?;
         E::commit(tx).await?;
-        // A record that brought one of the addresses meanwhile saw none of it, nor was it seen.
-        let indexes = consents.iter().zip(&new).filter(|(_, new)| **new);
-        let indexes: Vec<Vec<u8>> = indexes.map(|(c, _)| self.sealer.index(&c.address)).collect();
+        if let Err(error) = self.look_again(consents, &new).await {
+            tracing::warn!(%error, "whoever brought an address of theirs in that moment was not looked for");
+        }
+        Ok(new)
+    }
+
+    /// A record that brought one of the addresses while it was written saw nothing of it, nor was it seen.
+    async fn look_again(&self, consents: &[AddressConsent], new: &[bool]) -> Result<()> {
+        let written = consents.iter().zip(new).filter(|(_, new)| **new);
+        let indexes: Vec<Vec<u8>> = written.map(|(c, _)| self.sealer.index(&c.address)).collect();
         let mut tx = self.engine.begin().await?;
         let since = Self::now(&mut tx).await?.checked_sub(MEANWHILE).unwrap_or_default();
         let behind = Self::who_is_behind(&mut tx, &indexes, since).await?;
+        if behind.is_empty() {
+            return Ok(());
+        }
         Self::bump(&mut tx, &behind.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-        E::commit(tx).await?;
-        Ok(new)
+        E::commit(tx).await
     }
 
     /// The patients of these addresses whose record was stored since then.

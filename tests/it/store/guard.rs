@@ -12,7 +12,7 @@ use outreachd::store::rows::{Admission, AdmitOutcome, Hold, HoldScope, HoldThen,
 use outreachd::store::rules::LedgerRules;
 
 use super::ledger::{Ledger, batch};
-use super::make::{Shape, job, job_id, source};
+use super::make::{Shape, job, job_id, seconds, source};
 
 const HOUR: i64 = 3_600;
 
@@ -143,6 +143,25 @@ pub(super) async fn what_is_urgent_counts_and_neither_it_nor_a_campaign_is_held(
         holds(&ledger).await[0].covers(&tagged.facts, None, None),
         "a caller's tag makes nothing a campaign"
     );
+}
+
+pub(super) async fn what_a_surge_means_for_later_is_decided_upon_at_once(ledger: Ledger) {
+    seen(&ledger, 48, "ehr", "reminder", 1).await;
+    let store = guarded(&ledger);
+    let tomorrow = ledger.now().await + seconds(24 * 3_600);
+    let later = |name: &str, source: &str, template: &str, count| -> Vec<Admission> {
+        jobs(name, source, template, count).into_iter().map(|a| a.due(tomorrow)).collect()
+    };
+    admit(&store, later("a", "ehr", "reminder", 5)).await;
+    admit(&store, later("other", "lab", "letter", 1)).await;
+    assert!(ledger.claim_new(100).await.is_empty(), "tomorrow");
+    // What came before in this hour, what crosses the line, and what comes under the hold.
+    admit(&store, later("b", "ehr", "reminder", 6)).await;
+    assert_eq!(holds(&ledger).await.len(), 1);
+    admit(&store, later("c", "ehr", "reminder", 2)).await;
+    let claimed = ledger.claim_new(100).await;
+    assert_eq!(claimed.len(), 13);
+    assert!(claimed.iter().all(|m| m.facts.source.as_str() == "ehr"));
 }
 
 pub(super) async fn a_surge_that_was_released_is_not_held_again(ledger: Ledger) {

@@ -58,7 +58,7 @@ pub(super) async fn what_a_hold_keeps_of_a_whole_campaign_counts_as_due(ledger: 
     {
         let hold = hold(scope, value);
         ledger.place_hold(&hold).await.unwrap();
-        let hand = ledger.lease(job(value).campaign("flu")).await;
+        let hand = ledger.lease(job(&format!("campaign:flu:{value}")).campaign("flu")).await;
         held_by(&ledger, &hold, &hand).await;
         assert_eq!(ledger.due_of_campaign(&flu).await.unwrap(), due, "{scope}");
     }

@@ -378,6 +378,7 @@ contract! {
         a_template_in_surge_is_held
         what_is_new_is_judged_by_the_floor
         what_is_urgent_counts_and_neither_it_nor_a_campaign_is_held
+        what_a_surge_means_for_later_is_decided_upon_at_once
         a_surge_that_was_released_is_not_held_again
         a_surge_that_was_dropped_is_held_again_and_is_no_measure
         workers_that_see_the_same_surge_place_one_hold

@@ -172,7 +172,12 @@ pub(super) async fn an_opt_out_on_the_page_begins_nothing(ledger: Ledger) {
 
 pub(super) async fn a_stop_on_the_page_counts_against_its_campaign_once(ledger: Ledger) {
     let message = known(&ledger).await;
-    ledger.execute(&format!("UPDATE messages SET campaign_id = 'flu' WHERE id = '{message}'")).await.unwrap();
+    ledger
+        .execute(&format!(
+            "UPDATE messages SET campaign_id = 'flu', job_id = 'campaign:flu:1' WHERE id = '{message}'"
+        ))
+        .await
+        .unwrap();
     let flu = CampaignId::parse("flu").unwrap();
     let opted_out =
         async || ledger.campaign_health(&flu, jiff::Timestamp::UNIX_EPOCH).await.unwrap().opted_out;
