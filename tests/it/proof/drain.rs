@@ -36,6 +36,21 @@ pub(crate) struct Drain {
     pub(crate) foreign: bool,
 }
 
+/// Repeats leave nothing in the ledger by which it could be seen that they have all been read.
+async fn until_read(worker: &WorkerProcess, jobs: usize) {
+    let end = Instant::now() + Duration::from_secs(300);
+    loop {
+        let said = worker.metrics().await;
+        let counts = said.lines().filter(|line| line.starts_with("outreachd_jobs_total{"));
+        let read: usize = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum();
+        if read >= jobs {
+            return;
+        }
+        assert!(Instant::now() < end, "{read} of {jobs} jobs were read");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Runs it, and audits it.
 pub(crate) async fn drain(name: &str, plan: Plan, drain: Drain) {
     let mut rig = Rig::build(plan).await;
@@ -62,6 +77,9 @@ pub(crate) async fn drain(name: &str, plan: Plan, drain: Drain) {
     rig.until("all jobs in the ledger", "SELECT count(*) FROM job_keys", wanted, Duration::from_secs(300))
         .await;
     rig.until_quiet(wanted, Duration::from_secs(300)).await;
+    if drain.times > 1 {
+        until_read(workers.last().unwrap(), drain.jobs * drain.times).await;
+    }
     let seconds = started.elapsed().as_secs_f64();
     // A server that was started again meanwhile counts from then on.
     let cpu: BTreeMap<&str, u64> = rig
