@@ -119,6 +119,7 @@ mod tests {
             (&[(Silent, 0), (Silent, 24), (Silent, 48)], true),
             (&[(Silent, 0), (Gone, 24), (Silent, 48)], true),
             (&[(Gone, 0), (Silent, 24)], false),
+            (&[(Gone, 0), (Gone, 90 * 24)], true),
             (&[(Gone, 0), (Gone, 91 * 24)], false),
         ] {
             assert_eq!(bad(failures), expected, "{failures:?}");
