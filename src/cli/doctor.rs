@@ -15,7 +15,6 @@ use super::{Desk, Failure};
 use crate::config::Config;
 use crate::domain::alert::{Alert, Finding, Level, Trouble};
 use crate::domain::campaign::CampaignState;
-use crate::domain::words::Reason;
 use crate::policy::watch::{untold, wrong};
 use crate::receipt::{Spooled, spooled};
 use crate::store::alerts::Behind;
@@ -224,8 +223,7 @@ fn cure_of(finding: &Finding, holds: &[HoldRow]) -> String {
     let is_behind = |hold: &Hold| match finding.trouble {
         Trouble::Stopped => hold.scope == HoldScope::All && hold.placed_by == finding.subject,
         Trouble::SurgeHeld => {
-            matches!(hold.cause, Reason::SurgeHold | Reason::AwaitingApproval)
-                && format!("{}/{}", hold.scope, hold.value) == finding.subject
+            hold.is_by_guard() && format!("{}/{}", hold.scope, hold.value) == finding.subject
         }
         _ => false,
     };

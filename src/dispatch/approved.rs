@@ -29,7 +29,7 @@ impl Approved {
     /// Reads what the campaigns of these messages were approved with, where it is not known by now. False: the ledger is
     /// away.
     pub(super) async fn look_up(&self, corridor: &Corridor, batch: &[InHand]) -> bool {
-        let named: HashSet<&CampaignId> = batch.iter().filter_map(|hand| campaign_of(&hand.facts)).collect();
+        let named: HashSet<&CampaignId> = batch.iter().filter_map(|hand| hand.facts.campaign()).collect();
         for id in named.into_iter().filter(|id| !self.is_fresh(id)) {
             let asked = Instant::now();
             let row = match corridor.store.campaign(id).await {
@@ -54,7 +54,7 @@ impl Approved {
 
     /// Whether the message's campaign was approved with other texts than these.
     pub(super) fn is_other(&self, facts: &MessageFacts, texts: &Catalogue) -> bool {
-        let Some(id) = campaign_of(facts) else { return false };
+        let Some(id) = facts.campaign() else { return false };
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let approved = known.get(id).and_then(|(_, approved)| approved.as_deref());
         approved.is_some_and(|approved| approved != texts.said_by(&facts.template))
@@ -64,9 +64,4 @@ impl Approved {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(id).is_some_and(|(read, _)| read.elapsed() < FRESH)
     }
-}
-
-/// The campaign that made it: what a caller has labelled so was approved by nobody.
-fn campaign_of(facts: &MessageFacts) -> Option<&CampaignId> {
-    facts.campaign_id.as_ref().filter(|_| facts.job_id.is_of_campaign())
 }

@@ -6,12 +6,12 @@ use jiff::tz::TimeZone;
 
 use crate::config::Config;
 use crate::domain::patient::Patient;
-use crate::domain::reader::is_place;
 use crate::domain::words::{Channel, PhiClass};
 use crate::policy::cap::Recent;
 use crate::policy::question::{
     AddressSeen, HoldView, MessageView, Question, Rules, Served, SiteView, TemplateView, Tried,
 };
+use crate::policy::zones;
 use crate::store::rows::{AddressState, DirectoryEntry, JobBody, MessageFacts, Work};
 use crate::template::Manifest;
 
@@ -111,8 +111,7 @@ impl Asking<'_> {
     }
 
     fn zone(&self) -> TimeZone {
-        let stated = self.patient.and_then(|p| p.timezone.as_deref()).filter(|name| is_place(name));
-        let own = stated.and_then(|name| TimeZone::get(name).ok());
+        let own = self.patient.and_then(|p| p.timezone.as_deref()).and_then(zones::stated);
         own.or_else(|| self.site().zone.cloned()).unwrap_or_else(|| self.config.organisation.timezone.clone())
     }
 }

@@ -451,9 +451,8 @@ pub(super) fn covering<'d>(hand: &InHand, directory: &'d Directory) -> Option<&'
     let covers = |h: &&Hold| {
         !matches!(h.scope, HoldScope::Channel | HoldScope::Provider) && h.covers(&hand.facts, None, None)
     };
-    let by_guard = |h: &&Hold| matches!(h.cause, Reason::SurgeHold | Reason::AwaitingApproval);
     let holds = || directory.holds.iter().filter(covers);
-    holds().find(by_guard).or_else(|| holds().next())
+    holds().find(|h| h.is_by_guard()).or_else(|| holds().next())
 }
 
 /// What is kept of a decision with its message. Words, numbers and times always serialise.

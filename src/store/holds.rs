@@ -98,10 +98,14 @@ impl Hold {
             HoldScope::Purpose => facts.purpose.as_str() == self.value,
             HoldScope::Channel => channel.is_some_and(|c| c.as_str() == self.value),
             HoldScope::Provider => provider.is_some_and(|p| p.as_str() == self.value),
-            HoldScope::Campaign => {
-                is_of_campaign(facts) && facts.campaign_id.as_ref().is_some_and(|c| c.as_str() == self.value)
-            }
+            HoldScope::Campaign => facts.campaign().is_some_and(|c| c.as_str() == self.value),
         }
+    }
+
+    /// Whether the guard placed it: against a surge, or for a second person.
+    #[must_use]
+    pub fn is_by_guard(&self) -> bool {
+        matches!(self.cause, Reason::SurgeHold | Reason::AwaitingApproval)
     }
 
     /// When what it holds is asked about again by itself. What does not simply go out at the hold's end is left
@@ -114,12 +118,7 @@ impl Hold {
 
 /// Whether the guard against surges counts it. A campaign keeps its own pace.
 pub(super) fn is_counted(facts: &MessageFacts) -> bool {
-    facts.purpose != Purpose::Emergency && !is_of_campaign(facts)
-}
-
-/// Whether a campaign made it: a caller's job that only names one goes by itself.
-fn is_of_campaign(facts: &MessageFacts) -> bool {
-    facts.campaign_id.is_some() && facts.job_id.is_of_campaign()
+    facts.purpose != Purpose::Emergency && facts.campaign().is_none()
 }
 
 /// Whether the guard against surges may hold it: what is urgent calls people, and goes on.

@@ -77,6 +77,14 @@ pub struct MessageFacts {
     pub retry_of: Option<MessageId>,
 }
 
+impl MessageFacts {
+    /// The campaign that made it: a caller's job that only names one goes by itself.
+    #[must_use]
+    pub fn campaign(&self) -> Option<&CampaignId> {
+        self.campaign_id.as_ref().filter(|_| self.job_id.is_of_campaign())
+    }
+}
+
 /// The rest of a job, as the ledger keeps it (sealed).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobBody {

@@ -104,6 +104,23 @@ macro_rules! by_campaign {
     };
 }
 
+/// Whether the guard against surges may hold the row, as [`crate::store::holds`] has it.
+macro_rules! is_guarded {
+    ($row:literal) => {
+        concat!(
+            "(",
+            $row,
+            ".priority > 0 AND ",
+            $row,
+            ".purpose <> 'emergency' AND NOT (",
+            $row,
+            ".campaign_id IS NOT NULL AND ",
+            by_campaign!($row),
+            "))"
+        )
+    };
+}
+
 /// The reason of the tombstone of this kind and name.
 macro_rules! buried {
     ($row:literal, $kind:literal, $name:literal, $since:expr) => {
@@ -302,8 +319,7 @@ macro_rules! may_join {
 macro_rules! not_stopped {
     () => {
         concat!(
-            "NOT EXISTS (SELECT 1 FROM stops h WHERE (h.cause <> 'surge_hold' OR (m.priority > 0 ",
-            "AND m.purpose <> 'emergency' AND NOT (m.campaign_id IS NOT NULL AND ", by_campaign!("m"), "))) ",
+            "NOT EXISTS (SELECT 1 FROM stops h WHERE (h.cause <> 'surge_hold' OR ", is_guarded!("m"), ") ",
             "AND (h.cause <> 'awaiting_approval' OR (m.purpose = 'emergency' AND NOT m.test)) AND (h.scope = 'all' OR (h.scope = 'source' AND h.value = m.source) ",
             "OR (h.scope = 'site' AND h.value = COALESCE(m.site, i.site)) OR (h.scope = 'template' AND h.value = m.template) ",
             "OR (h.scope = 'purpose' AND h.value = m.purpose) OR (h.scope = 'channel' AND h.value = i.channel) ",
@@ -527,7 +543,7 @@ macro_rules! answered {
 pub(super) use {
     admitted, answered, attempt_rank, attempt_rises, attempt_settled, attempts, begun, bound_to, buried,
     by_campaign, claimed, counted, decided, decision_is_legal, decision_is_told, facts, furthest, goes_on,
-    handed_out, has_moved_on, is_free, is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped,
-    rank, reached, result_is_told, result_leaves_open, result_raises, sent_again, settled, taken_back,
-    withdrawn, within_caps,
+    handed_out, has_moved_on, is_free, is_guarded, is_waited_for_no_longer, may_begin, may_join, next_step,
+    not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises, sent_again, settled,
+    taken_back, withdrawn, within_caps,
 };

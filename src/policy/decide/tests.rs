@@ -105,6 +105,22 @@ fn always() -> HoursTable {
     HoursTable { rules: Vec::new(), disturbing: Vec::new(), ..day_hours() }
 }
 
+/// The patient wants nothing any more.
+fn refusal() -> Consent {
+    Consent {
+        purpose: None,
+        channel: None,
+        address: None,
+        granted: false,
+        at: at("2026-10-01T12:00:00Z"),
+        source: ConsentSource::Patient,
+        by: None,
+        evidence: None,
+        expires_at: None,
+        shadow: None,
+    }
+}
+
 /// Asks about a reminder at noon that expires at six.
 fn ask<'a>(patient: Option<&'a Patient>, change: impl FnOnce(&mut Question<'a>)) -> Decision {
     let rules: &'static Rules = Box::leak(Box::new(rules()));
@@ -829,18 +845,7 @@ fn a_guardian_reads_in_the_childs_place() {
         assert_eq!(ask(Some(&child), |q| q.proxies = &known).verdict, expected, "away until {back}");
     }
     let mut stopped = mother.clone();
-    stopped.consents = vec![Consent {
-        purpose: None,
-        channel: None,
-        address: None,
-        granted: false,
-        at: at("2026-10-01T12:00:00Z"),
-        source: ConsentSource::Patient,
-        by: None,
-        evidence: None,
-        expires_at: None,
-        shadow: None,
-    }];
+    stopped.consents = vec![refusal()];
     let known = [Some(&stopped)];
     assert_eq!(ask(Some(&child), |q| q.proxies = &known).verdict, Verdict::Suppress(Reason::OptedOut));
 }
@@ -1200,18 +1205,7 @@ fn a_flood_is_held_whatever_its_hour() {
 
 #[test]
 fn a_stop_at_an_address_binds_whoever_stands_behind_it() {
-    let stop = Consent {
-        purpose: None,
-        channel: Some(Channel::Sms),
-        address: Some(Phi::new("+13125550142")),
-        granted: false,
-        at: at("2026-10-01T12:00:00Z"),
-        source: ConsentSource::Patient,
-        by: None,
-        evidence: None,
-        expires_at: None,
-        shadow: None,
-    };
+    let stop = Consent { channel: Some(Channel::Sms), address: Some(Phi::new("+13125550142")), ..refusal() };
     let start = Consent {
         purpose: Some(Purpose::Appointment),
         granted: true,

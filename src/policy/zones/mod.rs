@@ -67,9 +67,7 @@ pub fn place(known: &Known<'_>) -> Place {
         Some(phone) => phone.areas.clone(),
         None => country(),
     };
-    if let Some(stated) =
-        known.timezone.filter(|name| is_place(name)).and_then(|name| TimeZone::get(name).ok())
-    {
+    if let Some(stated) = known.timezone.and_then(self::stated) {
         return Place { zones: vec![stated], from: vec![ZoneSource::Stated], areas };
     }
     let mut place = Place { zones: Vec::new(), from: Vec::new(), areas };
@@ -104,6 +102,12 @@ impl Place {
             }
         }
     }
+}
+
+/// The zone that somebody has stated, where people live by it.
+#[must_use]
+pub fn stated(name: &str) -> Option<TimeZone> {
+    TimeZone::get(name).ok().filter(|_| is_place(name))
 }
 
 /// The state or province that an address names, whether or not the tables know it. `home` is the country of addresses

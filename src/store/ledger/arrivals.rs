@@ -16,7 +16,8 @@ use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, ints, texts};
 use crate::store::holds::{is_counted, is_guarded};
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, AdmitReport, Hold, HoldScope, OnRelease};
-use crate::store::{Result, StoreError, words};
+use crate::store::words::{by_campaign, is_guarded};
+use crate::store::{Result, StoreError};
 
 /// Who places the holds of this file.
 const GUARD: &str = "surge guard";
@@ -254,8 +255,8 @@ impl<E: Engine> Ledger<E> {
         };
         let sql = format!(
             "UPDATE messages SET due_at = now() WHERE id >= $1 AND {of} = $2 AND status = 'scheduled' AND lease_token IS NULL
-                 AND priority > 0 AND purpose <> 'emergency' AND NOT (campaign_id IS NOT NULL AND {})",
-            words::by_campaign!("messages")
+                 AND {}",
+            is_guarded!("messages")
         );
         let since = Timestamp::from_second(hour * SECONDS).unwrap_or_default();
         E::run(tx, sql, args![first_id_of(since), value.as_str()]).await?;

@@ -5,9 +5,9 @@ use crate::store::engine::Statements;
 use crate::store::words::{
     admitted, attempt_rank, attempt_rises, attempt_settled, attempts, begun, bound_to, buried, by_campaign,
     claimed, counted, decided, decision_is_legal, decision_is_told, facts, furthest, goes_on, handed_out,
-    has_moved_on, is_free, is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped, rank,
-    reached, result_is_told, result_leaves_open, result_raises, sent_again, settled, taken_back, withdrawn,
-    within_caps,
+    has_moved_on, is_free, is_guarded, is_waited_for_no_longer, may_begin, may_join, next_step, not_stopped,
+    rank, reached, result_is_told, result_leaves_open, result_raises, sent_again, settled, taken_back,
+    withdrawn, within_caps,
 };
 
 /// The keys of the gate with what is free of them.
