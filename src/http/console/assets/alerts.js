@@ -1,16 +1,18 @@
 // Alerts: what people on call are told of, who looks after it, and what to do.
 
-import { ask, chip, h, pick, show, when } from "./dom.js";
+import { ask, chip, every, h, pick, show, when } from "./dom.js";
 import { get, post } from "./api.js";
 import { say } from "./shell.js";
 
+// Of these it is counted how many there are: where they are twice as many, people are told again whoever looks after it.
+const COUNTED = ["dead_jobs", "results_dead", "work_overdue"];
 const PAGE_NAMES = { now: "Now", log: "the log", work: "Work", dead: "Dead jobs", providers: "Providers", holds: "Holds", campaigns: "Campaigns" };
 
 export function alertsPage(root, _params, shell) {
   let gone = false;
   draw();
-  const timer = setInterval(() => { if (!document.hidden && !document.querySelector("dialog")) draw(true); }, 5000);
-  return () => { gone = true; clearInterval(timer); };
+  const end = every(5000, () => draw(true));
+  return () => { gone = true; end(); };
 
   async function draw(byItself) {
     let told;
@@ -35,7 +37,7 @@ export function alertsPage(root, _params, shell) {
     return h("section", { class: "sheet", "data-key": one.key },
       h("div", { class: "titled" }, h("h2", null, one.what), chip(one.level === "bad" ? "urgent" : "worth a look", one.level === "bad" ? "bad" : "warn"), quiet && chip("snoozed"), h("span", { class: "grow" }),
         shell.may("holds:write") && !shell.me.sites?.length && h("div", { class: "row" },
-          !one.acknowledged_at && h("button", { class: "small main", on: { click: () => mine(one) } }, "I look after it"),
+          one.acknowledged_by !== shell.me.name && h("button", { class: one.acknowledged_by ? "small" : "small main", on: { click: () => mine(one) } }, one.acknowledged_by ? "Take it over …" : "I look after it …"),
           h("button", { class: "small", on: { click: () => snooze(one) } }, "Snooze …"))),
       h("p", null, "First: ", one.first, ". ", h("a", { href: `#/${one.link}` }, `Open ${PAGE_NAMES[one.page] ?? "the page"}`)),
       h("p", { class: "quiet" }, "Since ", when(one.since), one.told_at && [", told ", when(one.told_at)], one.acknowledged_by && [`, ${one.acknowledged_by} looks after it since `, when(one.acknowledged_at)],
@@ -49,13 +51,14 @@ export function alertsPage(root, _params, shell) {
   }
 
   async function mine(one) {
-    try {
-      await post(`alerts/${encodeURIComponent(one.key)}/acknowledge`, {});
-      say("It is yours, and is not told again until it is over, or until there is twice as much.");
-    } catch (problem) {
-      say(problem.message);
-    }
-    draw();
+    const other = one.acknowledged_by;
+    const done = await ask({
+      title: other ? "Take it over" : "Look after it",
+      text: [`${one.what} `, other && `${other} looks after it so far: tell them. `, `It is yours from then on, and people on call are not told of it again until it is over${COUNTED.includes(one.kind) ? ", or until there is twice as much" : ""}.`],
+      yes: other ? "Take it over" : "I look after it",
+      check: () => post(`alerts/${encodeURIComponent(one.key)}/acknowledge`, {}),
+    });
+    if (done) { say("It is yours."); draw(); }
   }
 
   async function snooze(one) {

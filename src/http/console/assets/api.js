@@ -2,6 +2,11 @@
 
 let csrf = null;
 
+// So many milliseconds an answer is waited for: a connection that hangs says nothing by itself. The listener gives up after 30 s, or
+// whatever [http] request_timeout says, ten minutes at most: mostly it is raised for files.
+const PATIENCE = { GET: 30000, POST: 120000, DELETE: 120000 };
+const FILE_PATIENCE = 600000;
+
 /** Why something was not done. */
 export class Refused extends Error {
   constructor(status, problem) {
@@ -14,8 +19,12 @@ export class Refused extends Error {
 
 /** Asks. `byItself`: nobody has touched the page, so this does not keep the session open. */
 export function get(path, params, byItself) {
-  const query = new URLSearchParams(Object.entries(params ?? {}).filter(([, value]) => value !== null && value !== undefined && value !== "")).toString();
-  return call("GET", `v1/${path}${query ? `?${query}` : ""}`, undefined, byItself ? { "x-by-itself": "1" } : {});
+  return call("GET", within(path, params), undefined, byItself ? { "x-by-itself": "1" } : {});
+}
+
+/** A table for other programs, as text. */
+export function file(path, params) {
+  return send("GET", within(path, params), undefined, {}, FILE_PATIENCE);
 }
 
 export function post(path, body) {
@@ -24,7 +33,7 @@ export function post(path, body) {
 
 /** Sends a file as it is. */
 export function upload(path, file, media) {
-  return call("POST", `v1/${path}`, file, { "content-type": media });
+  return call("POST", `v1/${path}`, file, { "content-type": media }, FILE_PATIENCE);
 }
 
 export function remove(path) {
@@ -37,20 +46,37 @@ export async function session() {
   return found;
 }
 
-async function call(method, path, body, headers) {
+function within(path, params) {
+  const query = new URLSearchParams(Object.entries(params ?? {}).filter(([, value]) => value !== null && value !== undefined && value !== "")).toString();
+  return `v1/${path}${query ? `?${query}` : ""}`;
+}
+
+async function call(method, path, body, headers, patience) {
+  return parsed(await send(method, path, body, headers, patience));
+}
+
+async function send(method, path, body, headers, patience = PATIENCE[method]) {
   if (method !== "GET" && csrf) headers["x-csrf-token"] = csrf;
   const plain = body === undefined || headers["content-type"];
   if (!plain) headers["content-type"] = "application/json";
+  const signal = AbortSignal.timeout(patience);
   let response;
+  let text;
   try {
-    response = await fetch(path, { method, headers, body: plain ? body : JSON.stringify(body), credentials: "same-origin" });
+    response = await fetch(path, { method, headers, body: plain ? body : JSON.stringify(body), credentials: "same-origin", signal });
+    text = await response.text();
   } catch {
-    throw new Refused(0, { detail: "outreachd does not answer. It may be restarting; nothing is lost." });
+    throw new Refused(0, { detail: signal.aborted ? late(method, patience) : "outreachd does not answer. It may be restarting; nothing is lost." });
   }
-  const text = await response.text();
-  let json = {};
-  try { json = text ? JSON.parse(text) : {}; } catch { json = { detail: "the answer could not be read" }; }
-  if (response.ok) return json;
+  if (response.ok) return text;
   if (response.status === 401 && path !== "v1/session") window.dispatchEvent(new Event("signed-out"));
-  throw new Refused(response.status, json);
+  throw new Refused(response.status, parsed(text));
+}
+
+function late(method, patience) {
+  return `outreachd has not answered for ${patience / 1000} seconds. ${method === "GET" ? "It is busy, or the way to it is cut." : "What was asked for may be done all the same: look before you ask again."}`;
+}
+
+function parsed(text) {
+  try { return text ? JSON.parse(text) : {}; } catch { return { detail: "the answer could not be read" }; }
 }

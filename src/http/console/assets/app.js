@@ -88,7 +88,14 @@ async function begin(why) {
   show(document.body, ...shell.node);
   firstTime = true;
   route();
-  const refresh = () => { if (!document.hidden) shell?.refresh().catch(() => {}); };
+  let asking = false;
+  const refresh = async () => {
+    // One at a time: where nothing answers, the next would only wait beside it.
+    if (document.hidden || asking) return;
+    asking = true;
+    await shell?.refresh();
+    asking = false;
+  };
   refresh();
   idle = setInterval(() => {
     refresh();

@@ -1,10 +1,13 @@
 // One campaign: who would get what, who agrees, how it goes, what came of it.
 
-import { ask, channelName, chip, count, facts, h, hand, link, pick, show, span, spoken, table, to, when, words, zone } from "./dom.js";
+import { CLOCK, ask, channelName, chip, count, every, facts, h, hand, link, pick, show, span, spoken, table, to, when, words, zone } from "./dom.js";
 import { get, post } from "./api.js";
 import { reveal, say } from "./shell.js";
 
 const EVERY = 3000;
+// How fast it goes is told of the last five minutes, and of one at least: it goes out in bursts.
+const RATE_OF_MS = 5 * 60000;
+const RATE_FROM_MS = 60000;
 const STANDS = {
   draft: "Nothing is sent. Look at the dry run, then start it.",
   awaiting_approval: "Somebody else has to look at the dry run and agree.",
@@ -27,8 +30,10 @@ const BEFORE = ["draft", "awaiting_approval", "approved"];
 
 export function campaignPage(root, id, shell) {
   let gone = false;
-  let timer = null;
+  // The campaign as it is shown.
   let last = null;
+  // How many messages were made by when, while it runs.
+  const made = [];
   let seen = null;
   let unread = false;
   const head = h("div");
@@ -38,27 +43,21 @@ export function campaignPage(root, id, shell) {
   const refused = refusedOf(shell, id);
   show(root, head, refused, watch, forecast, report);
   draw();
-  return () => { gone = true; clearTimeout(timer); };
+  const end = every(EVERY, () => draw(true));
+  return () => { gone = true; end(); };
 
   async function draw(byItself) {
-    clearTimeout(timer);
     try {
       const [row, told] = await Promise.all([get(`campaigns/${id}`, {}, byItself), get(`campaigns/${id}/report`, { soon: true }, byItself)]);
       if (gone) return;
-      if (!byItself || row.state !== last?.row.state || row.reason !== last?.row.reason || row.size !== last?.row.size) header(row);
+      if (!byItself || row.state !== last?.state || row.reason !== last?.reason || row.size !== last?.size) header(row);
       show(watch, progress(row, told.report, told.counted_seconds_ago));
       show(report, BEFORE.includes(row.state) ? null : came(row, told.report));
-      last = { row, at: Date.now(), written: row.expanded };
+      last = row;
     } catch (problem) {
       last = null;
       show(head, h("h1", null, "Campaign"), h("p", { class: "error", role: "alert" }, problem.status === 404 ? "There is no such campaign." : problem.message));
     }
-    if (!gone) timer = setTimeout(again, EVERY);
-  }
-
-  function again() {
-    if (document.hidden || document.querySelector("dialog")) timer = setTimeout(again, EVERY);
-    else draw(true);
   }
 
   function header(row) {
@@ -99,7 +98,7 @@ export function campaignPage(root, id, shell) {
   }
 
   async function move(what, yes, text, after, danger) {
-    const done = await ask({ title: `${yes}: ${last.row.plan.title}`, text, yes, danger, check: () => post(`campaigns/${id}/${what}`, {}) });
+    const done = await ask({ title: `${yes}: ${last.plan.title}`, text, yes, danger, check: () => post(`campaigns/${id}/${what}`, {}) });
     if (done) { say(after); draw(); }
   }
 
@@ -175,7 +174,7 @@ export function campaignPage(root, id, shell) {
       const told = await post(`campaigns/${id}/dry-run`, {});
       if (gone) return;
       seen = told;
-      if (last) header(last.row);
+      if (last) header(last);
       show(forecast, foreseen(told));
     } catch (problem) {
       show(forecast, h("p", { class: "error", role: "alert" }, problem.message));
@@ -209,7 +208,7 @@ export function campaignPage(root, id, shell) {
     const reasons = {};
     for (const line of lines) if (line.reason) reasons[`${line.status}|${line.reason}`] = (reasons[`${line.status}|${line.reason}`] ?? 0) + line.count;
     const handled = row.expanded + row.refused;
-    const rate = last && row.state === "running" ? Math.max(0, (row.expanded - last.written) / ((Date.now() - last.at) / 3600000)) : null;
+    const rate = anHour(row);
     const pace = row.plan.pace ? `${count(row.plan.pace.count)} ${row.plan.pace.per === "hour" ? "an hour" : "a minute"}${row.plan.pace.hours ? `, ${row.plan.pace.hours}` : ""}` : "as fast as the providers take it";
     return h("section", { class: "sheet" }, h("h2", null, "How it stands"),
       h("progress", { max: Math.max(1, row.size), value: String(Math.min(handled, row.size)), "aria-label": "People whose messages are made" }),
@@ -225,6 +224,15 @@ export function campaignPage(root, id, shell) {
         const [status, reason] = key.split("|");
         return [chip(status), link("log", { campaign_id: id, status, reason }, words(reason)), count(number)];
       }), "Reasons"));
+  }
+
+  /** Messages that are made an hour; null: it does not run, or has not been looked at for long enough. */
+  function anHour(row) {
+    if (row.state !== "running") made.length = 0;
+    else made.push({ at: Date.now(), number: row.expanded });
+    while (made.length > 0 && Date.now() - made[0].at > RATE_OF_MS) made.shift();
+    const passed = made.length > 0 ? Date.now() - made[0].at : 0;
+    return passed < RATE_FROM_MS ? null : Math.max(0, row.expanded - made[0].number) / (passed / 3600000);
   }
 
   function came(row, told) {
@@ -264,7 +272,7 @@ function groups(title, sums) {
 
 function hours(sums) {
   return Object.fromEntries(Object.entries(sums).sort(([a], [b]) => (a < b ? -1 : 1)).slice(0, 48).map(([hour, number]) =>
-    [new Date(hour).toLocaleString([], { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hour12: false }), number]));
+    [new Date(hour).toLocaleString([], { month: "short", day: "numeric", ...CLOCK }), number]));
 }
 
 function startOf(start) {

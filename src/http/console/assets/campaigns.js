@@ -1,6 +1,6 @@
 // Campaigns: all of them; one of them; a new one.
 
-import { chip, count, h, link, show, table, when, words } from "./dom.js";
+import { chip, count, every, h, link, show, table, when, words } from "./dom.js";
 import { get } from "./api.js";
 import { WHY, campaignPage } from "./campaign.js";
 import { planPage } from "./plan.js";
@@ -10,8 +10,8 @@ export function campaignsPage(root, params, shell) {
   if (params.id) return campaignPage(root, params.id, shell);
   let gone = false;
   draw();
-  const timer = setInterval(() => { if (!document.hidden) draw(true); }, 10000);
-  return () => { gone = true; clearInterval(timer); };
+  const end = every(10000, () => draw(true));
+  return () => { gone = true; end(); };
 
   async function draw(byItself) {
     let found;

@@ -30,6 +30,11 @@ export function show(node, ...children) {
   return node;
 }
 
+/** Lets `node` say `text`. What it says already is left alone, for it may be read out. */
+export function tell(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 /** What `node` is among the like of it within `root`: enough to find it when all is drawn anew. */
 function placeOf(node, root) {
   const place = { tag: node.tagName, mark: mark(node), row: rowOf(node) };
@@ -76,15 +81,23 @@ export function words(text) {
   return String(text ?? "").replaceAll("_", " ");
 }
 
+/** A clock from 00 to 23: by `hour12: false` alone, half past midnight is 24:30 in some countries. */
+export const CLOCK = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+
+/** The time of day, in the zone of whoever reads. */
+export function clock(at) {
+  return new Date(at).toLocaleTimeString([], CLOCK);
+}
+
 /** A time, short, in the zone of whoever reads; the whole of it on demand. */
 export function when(iso, withDate) {
   if (!iso) return h("span", { class: "quiet" }, "–");
   const at = new Date(iso);
   const today = at.toDateString() === new Date().toDateString();
-  const clock = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+  const time = at.toLocaleTimeString([], { ...CLOCK, second: "2-digit" });
   const day = at.toLocaleDateString([], { month: "short", day: "numeric", year: at.getFullYear() === new Date().getFullYear() ? undefined : "numeric" });
-  const whole = at.toLocaleString([], { dateStyle: "medium", timeStyle: "long", hour12: false });
-  return h("time", { datetime: iso, title: whole, class: "nowrap" }, today && !withDate ? clock : `${day}, ${clock}`);
+  const whole = at.toLocaleString([], { dateStyle: "medium", timeStyle: "long", hourCycle: "h23" });
+  return h("time", { datetime: iso, title: whole, class: "nowrap" }, today && !withDate ? time : `${day}, ${time}`);
 }
 
 /** The zone of all times that are shown: as a clock names it, and whole. */
@@ -149,8 +162,8 @@ export function to(page, params) {
   return `#/${page}${query ? `?${query}` : ""}`;
 }
 
-export function pick(name, options, value, label) {
-  return h("label", null, label, h("select", { name }, options.map((option) => {
+export function pick(name, options, value, label, more) {
+  return h("label", null, label, h("select", { name, ...more }, options.map((option) => {
     const [word, text] = Array.isArray(option) ? option : [option, words(option)];
     return h("option", { value: word, selected: word === (value ?? "") }, text);
   })));
@@ -162,6 +175,25 @@ export function hand(name, text) {
   const way = h("a", { href: url, download: name });
   way.click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+/**
+ * Runs `run` again and again, each time so many milliseconds after it has ended: not where nobody sees it, nor beneath a dialog.
+ * Answers how that is ended.
+ */
+export function every(ms, run) {
+  let timer = setTimeout(again, ms);
+  async function again() {
+    try {
+      if (!document.hidden && !document.querySelector("dialog")) await run();
+    } finally {
+      if (timer !== null) timer = setTimeout(again, ms);
+    }
+  }
+  return () => {
+    clearTimeout(timer);
+    timer = null;
+  };
 }
 
 let busy = null;

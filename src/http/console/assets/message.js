@@ -1,9 +1,11 @@
 // One message: what was asked, what was decided and why, what was tried, what became of it.
 
-import { ask, channelName, chip, facts, h, link, show, spoken, table, when, words } from "./dom.js";
+import { ask, channelName, chip, every, facts, h, link, show, spoken, table, when, words } from "./dom.js";
 import { get, post } from "./api.js";
 import { reveal, say } from "./shell.js";
 import { asks } from "./work.js";
+
+const EVERY = 5000;
 
 /** Gates, as it reads when they were passed and when they were not. */
 const GATES = {
@@ -67,27 +69,57 @@ export const MEANS = {
 
 export function messagePage(root, { id }, shell) {
   let gone = false;
+  // An answer to an earlier question may come after that to the last one.
+  let asked = 0;
+  // What is shown, as it was told, and since when it is so; null: nothing is.
+  let shown = null;
+  let since = null;
+  let ended = false;
+  const body = h("div");
+  const asOf = h("p", { class: "quiet" });
+  // What was revealed stays, whatever is drawn anew around it.
+  const revealed = h("div");
+  const changed = () => draw();
+  show(root, body, asOf);
   draw();
-  window.addEventListener("changed", draw);
-  return () => { gone = true; window.removeEventListener("changed", draw); };
+  window.addEventListener("changed", changed);
+  const end = every(EVERY, () => ended || draw(true));
+  return () => { gone = true; end(); window.removeEventListener("changed", changed); };
 
-  async function draw() {
-    try {
-      const [told, { work_items: items }] = await Promise.all([get(`messages/${id}/explain`), get("work-items", { message_id: id })]);
-      if (!gone) page(told, items);
-    } catch (problem) {
-      show(root, h("h1", null, "Message"), h("p", { class: "error", role: "alert" }, problem.status === 404 ? "There is no such message, or it is none of your sites'." : problem.message));
+  async function draw(byItself) {
+    const mine = ++asked;
+    const told = await Promise.all([get(`messages/${id}/explain`, {}, byItself), get("work-items", { message_id: id }, byItself)]).catch((problem) => problem);
+    if (gone || mine !== asked) return;
+    if (told instanceof Error) return away(told);
+    const [explained, { work_items: items }] = told;
+    ended = explained.next.action === "nothing";
+    since = new Date().toISOString();
+    show(asOf, "As of ", when(since), ended && ": it has ended, and is not looked up again by itself", ".");
+    // What is the same is left alone, with whatever somebody has marked in it.
+    if (JSON.stringify(told) === shown) return;
+    shown = JSON.stringify(told);
+    page(explained, items);
+  }
+
+  function away(problem) {
+    ended = problem.status === 404;
+    if (shown && !ended) {
+      show(asOf, h("span", { class: "error" }, `${problem.message} What you see is from `), when(since), ".");
+      return;
     }
+    shown = null;
+    show(asOf);
+    show(body, h("h1", null, "Message"), h("p", { class: "error", role: "alert" }, ended ? "There is no such message, or it is none of your sites'." : problem.message));
   }
 
   function page(told, items) {
     const message = told.message;
-    const box = h("div");
     const failed = ["failed", "suppressed", "expired", "unknown", "held", "cancelled"].includes(message.status);
-    show(root,
+    show(body,
       h("div", { class: "titled" }, h("h1", null, words(message.template)), chip(message.status), message.reason && h("b", null, words(message.reason)), message.test && chip("test"),
         h("span", { class: "grow" }), h("div", { class: "row" }, actions(message, told.next))),
       failed && message.reason && h("p", { class: "sheet", id: "why" }, MEANS[message.reason] ?? `Reason: ${words(message.reason)}.`),
+      told.came_back && h("p", { class: "sheet", id: "back" }, "It was told as delivered and has come back since. Its status stays, for a status never falls."),
       h("div", { class: "two" },
         h("div", null,
           h("section", { class: "sheet" }, h("h2", null, "What happened"), timeline(told)),
@@ -99,9 +131,12 @@ export function messagePage(root, { id }, shell) {
             ["About", message.about && link("log", { about: message.about, source: message.source }, message.about)], ["Purpose", message.purpose], ["Priority", message.priority],
             ["Accepted", when(message.accepted_at, true)], ["Expires", when(message.expires_at, true)],
             ["Next", nextOf(told.next)],
-            ["Second try of", message.retry_of && link(`message/${message.retry_of}`, {}, "the first message")], ["Message id", h("code", null, message.id)]])),
+            ["Second try of", message.retry_of && link(`message/${message.retry_of}`, {}, "the first message")],
+            ["Copy of", message.copy_of && link(`message/${message.copy_of}`, {}, "the patient's message")], ["Copies for proxies", others(told.copies)],
+            ["Told with", message.merged_into && link(`message/${message.merged_into}`, {}, "the message whose text tells it too")], ["Tells as well", others(told.carries)],
+            ["Message id", h("code", null, message.id)]])),
           h("section", { class: "sheet" }, h("h2", null, "Content"), shell.may("patients:read") ?
-            [h("p", { class: "quiet" }, "Name, address and text are not shown unless somebody needs them."), h("button", { id: "reveal", on: { click: () => open(box) } }, "Show content …"), box] :
+            [h("p", { class: "quiet" }, "Name, address and text are not shown unless somebody needs them."), h("button", { id: "reveal", on: { click: open } }, "Show content …"), revealed] :
             h("p", { class: "quiet" }, "Your role does not show names, addresses and texts.")),
           items.length > 0 && h("section", { class: "sheet" }, h("h2", null, "Work about it"), items.map((item) =>
             h("p", null, link("work", { kind: item.kind }, asks(item.kind)), " ", chip(item.state), item.claimed_by && ` by ${item.claimed_by}`))))));
@@ -147,18 +182,23 @@ export function messagePage(root, { id }, shell) {
     if (done) { say("It was taken back."); draw(); }
   }
 
-  async function open(box) {
-    const shown = await reveal(`messages/${id}/reveal`, "the content of this message");
-    if (!shown) return;
-    const name = shown.patient.name ? [shown.patient.name.given, shown.patient.name.family].filter(Boolean).join(" ") : "no name on record";
-    const content = shown.content;
-    show(box, h("div", { class: "secret", id: "secret" },
-      facts([["Patient", name], ...shown.attempts.map((one) => [`Sent to (${one.channel})`, one.address])]),
+  async function open() {
+    const told = await reveal(`messages/${id}/reveal`, "the content of this message");
+    if (!told) return;
+    const name = told.patient.name ? [told.patient.name.given, told.patient.name.family].filter(Boolean).join(" ") : "no name on record";
+    const content = told.content;
+    show(revealed, h("div", { class: "secret", id: "secret" },
+      facts([["Patient", name], ...told.attempts.map((one) => [`Sent to (${one.channel})`, one.address])]),
       content.problem ? h("p", null, `No text: ${content.problem}`) : [
         h("p", { class: "quiet" }, `As the templates say it now, ${channelName(content.channel)}, ${content.locale}.`, content.templates_changed ? " They have changed since it was sent." : ""),
         Object.entries(content.texts).map(([part, text]) => [h("h3", null, part), h("div", { class: "text" }, content.channel === "voice" ? spoken(text) : text)])],
-      h("button", { class: "small", on: { click: () => show(box) } }, "Hide")));
+      h("button", { class: "small", on: { click: () => show(revealed) } }, "Hide")));
   }
+}
+
+/** Other messages, with what became of each; null: there are none. */
+function others(list) {
+  return list?.length ? list.map((one) => h("div", null, link(`message/${one.id}`, {}, h("code", null, one.id)), " ", chip(one.status), one.reason && ` ${words(one.reason)}`)) : null;
 }
 
 function nextOf(next) {

@@ -1,55 +1,73 @@
 // Now: is it well, and if not, why.
 
-import { channelName, chip, count, h, link, show, span, table, to, when, words } from "./dom.js";
+import { channelName, chip, count, every, h, link, show, span, table, tell, to, when, words } from "./dom.js";
 import { get } from "./api.js";
 import { bars, spread } from "./chart.js";
 
 const EVERY = 5000;
-const TONE = { sent: "good", delivered: "good", read: "good", failed: "bad", unknown: "bad", suppressed: "warn", expired: "warn", cancelled: "warn" };
+// What the charts count. That an outcome is unknown is told only where `[events] statuses` has it, and may change: those that are
+// unknown now have a tile of their own.
+const TONE = { sent: "good", delivered: "good", read: "good", failed: "bad", suppressed: "warn", expired: "warn", cancelled: "warn" };
+const FAILED = ["failed", "unknown", "job.rejected"];
 
 export function nowPage(root) {
-  let timer = null;
   let gone = false;
   const body = h("div");
   const fault = h("p", { class: "error", role: "alert" });
+  const state = stateOf();
   show(root, h("h1", { class: "sr" }, "Now"), fault, body);
-  async function draw() {
-    if (gone) return;
-    try {
-      if (!document.hidden || !body.firstChild) {
-        const now = await get("now", {}, true);
-        if (gone) return;
-        show(fault);
-        show(body, page(now));
-      }
-    } catch (problem) {
-      show(fault, `${problem.message} What you see is from before.`);
-    }
-    timer = setTimeout(draw, EVERY);
-  }
   draw();
-  return () => { gone = true; clearTimeout(timer); };
+  const end = every(EVERY, draw);
+  return () => { gone = true; end(); };
+
+  async function draw() {
+    try {
+      const now = await get("now", {}, true);
+      if (gone) return;
+      tell(fault, "");
+      state.say(now);
+      if (!state.node.isConnected) fault.after(state.node);
+      show(body, page(now));
+    } catch (problem) {
+      tell(fault, `${problem.message} What you see is from before.`);
+    }
+  }
 }
 
 function page(now) {
-  return [state(now), tiles(now), h("div", { class: "grid" }, charts(now)), errors(now), providersOf(now),
+  return [tiles(now), h("div", { class: "grid" }, charts(now)), errors(now), providersOf(now),
     h("p", { class: "quiet" }, "As of ", when(now.at), ". ", now.counts ? `Counted ${span(now.counted_seconds_ago)} ago. ` : "The first count is under way. ", "Charts lag by some seconds.")];
 }
 
-function state(now) {
-  const level = now.healthy ? (now.findings.length ? "look" : "") : "bad";
-  const title = now.healthy ? (now.findings.length ? "It runs; something wants a look" : "All is well") : "Something is wrong";
-  return h("section", { class: `state ${level}`, "aria-label": "State" }, h("div", null, h("div", { role: "status" }, h("h2", null, title)),
-    now.findings.length > 0 && h("ul", null, now.findings.map((one) => h("li", { class: one.level }, one.page === "now" ? one.what : h("a", { href: `#/${one.link}` }, one.what))))));
+/** Whether it is well. Its heading stays the same node: it is read out when it changes, not each time that the page is drawn. */
+function stateOf() {
+  const title = h("h2");
+  const findings = h("ul");
+  const node = h("section", { "aria-label": "State" }, h("div", null, h("div", { role: "status" }, title), findings));
+  return { node, say };
+
+  function say(now) {
+    node.className = `state ${now.healthy ? (now.findings.length ? "look" : "") : "bad"}`;
+    tell(title, now.healthy ? (now.findings.length ? "It runs; something wants a look" : "All is well") : "Something is wrong");
+    findings.hidden = now.findings.length === 0;
+    // What has no page of its own leads nowhere.
+    show(findings, now.findings.map((one) => h("li", { class: one.level }, one.page === "now" ? one.what : h("a", { href: `#/${one.link}` }, one.what), h("div", { class: "quiet" }, `First: ${one.first}.`))));
+  }
 }
 
 function sum(rows, want) {
   return rows.filter(want).reduce((all, row) => all + row.count, 0);
 }
 
+/** How many of `rows` were sent each minute of the last two spans, of which the last is not over yet. */
+function sentAMinute(now, rows) {
+  const [at, step] = [new Date(now.at).getTime(), now.pulse.step_minutes * 60000];
+  const from = (Math.floor(at / step) - 1) * step;
+  return sum(rows, (row) => row.what === "sent" && new Date(row.at) >= from) / ((at - from) / 60000);
+}
+
 function tiles(now) {
   const rows = now.pulse.rows;
-  const recent = rows.filter((row) => new Date(now.at) - new Date(row.at) < 10 * 60000);
   const sent = sum(rows, (row) => row.what === "sent");
   const stopped = sum(rows, (row) => row.what === "suppressed" && row.reason === "opted_out");
   const wished = sum(rows, (row) => row.what === "reply.stop" || row.what === "preference.changed");
@@ -58,8 +76,7 @@ function tiles(now) {
   const counts = now.counts;
   const unknown = counts && sum(counts.messages, (group) => group.status === "unknown");
   const work = counts && counts.work.reduce((all, [, n]) => all + n, 0);
-  const minutes = Math.max(1, Math.min(10, 5 + (new Date(now.at).getMinutes() % now.pulse.step_minutes)));
-  const rate = sum(recent, (row) => row.what === "sent") / minutes;
+  const rate = sentAMinute(now, rows);
   const tile = (name, value, page, level) => h(page ? "a" : "div", { class: `tile ${level ?? ""}`, href: page }, h("span", null, name), h("b", null, value));
   return h("section", { class: "tiles", "aria-label": "Figures" },
     tile("Sent a minute", rate >= 10 ? count(Math.round(rate)) : rate.toFixed(1), to("log", { status: "sent" })),
@@ -70,29 +87,33 @@ function tiles(now) {
     tile("Dead jobs", count(counts?.parked), to("dead"), counts?.parked ? "look" : ""),
     tile("Work for people", count(work), to("work"), work ? "look" : ""),
     tile("Stops and wishes changed per 1,000 sent, 6 h", sent ? ((wished / sent) * 1000).toFixed(1) : "–", null),
-    tile("Failed or unknown, 6 h", count(sum(rows, (row) => TONE[row.what] === "bad")), to("log", { status: "failed" })),
+    tile("Failed, 6 h", count(sum(rows, (row) => row.what === "failed")), to("log", { status: "failed" })),
     tile("Stopped as opted out, 6 h", count(stopped), to("log", { status: "suppressed", reason: "opted_out" })));
 }
 
 function charts(now) {
   const rows = now.pulse.rows.filter((row) => TONE[row.what]);
+  const of = (channel) => rows.filter((row) => row.channel === channel);
   const channels = [...new Set(["sms", "email", ...rows.map((row) => row.channel).filter(Boolean)])].sort();
-  return channels.map((channel) => {
-    const own = rows.filter((row) => row.channel === channel);
-    // A message is counted when it is sent; that it arrived, which is told later, is no second one.
-    const spans = spread(own.filter((row) => !["delivered", "read"].includes(row.what)), now.at, now.pulse.minutes, now.pulse.step_minutes, (row) => TONE[row.what]);
-    const [sent, failed, stopped] = [sum(own, (row) => row.what === "sent"), sum(own, (row) => TONE[row.what] === "bad"), sum(own, (row) => TONE[row.what] === "warn")];
-    const label = `${channelName(channel)}, last 6 hours: ${sent} sent, ${failed} failed or unknown, ${stopped} stopped`;
-    const [drawing, scale, most] = bars(spans, ["good", "warn", "bad"], label);
-    return h("section", { class: "sheet" }, h("div", { class: "titled" }, h("h2", null, channelName(channel)), h("span", { class: "quiet" }, `at most ${count(most)} in ${now.pulse.step_minutes} min`)), drawing, scale,
-      h("p", { class: "legend" }, h("span", null, h("i"), `${count(sent)} sent`), h("span", null, h("i", { class: "bad" }), `${count(failed)} failed or unknown`),
-        h("span", null, h("i", { class: "warn" }), `${count(stopped)} stopped by a rule`)));
-  });
+  // What ended before a channel was chosen for it belongs to none.
+  const early = of("");
+  return [channels.map((channel) => chart(now, channelName(channel), of(channel))), early.length > 0 && chart(now, "Before a channel was chosen", early)];
+}
+
+function chart(now, name, rows) {
+  // A message is counted when it is sent; that it arrived, which is told later, is no second one.
+  const spans = spread(rows.filter((row) => !["delivered", "read"].includes(row.what)), now.at, now.pulse.minutes, now.pulse.step_minutes, (row) => TONE[row.what]);
+  const [sent, failed, stopped] = [sum(rows, (row) => row.what === "sent"), sum(rows, (row) => TONE[row.what] === "bad"), sum(rows, (row) => TONE[row.what] === "warn")];
+  const label = `${name}, last 6 hours: ${sent} sent, ${failed} failed, ${stopped} stopped`;
+  const [drawing, scale, most] = bars(spans, ["good", "warn", "bad"], label);
+  return h("section", { class: "sheet" }, h("div", { class: "titled" }, h("h2", null, name), h("span", { class: "quiet" }, `at most ${count(most)} in ${now.pulse.step_minutes} min`)), drawing, scale,
+    h("p", { class: "legend" }, h("span", null, h("i"), `${count(sent)} sent`), h("span", null, h("i", { class: "bad" }), `${count(failed)} failed`),
+      h("span", null, h("i", { class: "warn" }), `${count(stopped)} stopped by a rule`)));
 }
 
 function errors(now) {
   const groups = new Map();
-  for (const row of now.pulse.rows.filter((one) => TONE[one.what] === "bad" || one.what === "job.rejected")) {
+  for (const row of now.pulse.rows.filter((one) => FAILED.includes(one.what))) {
     const key = [row.what, row.reason, row.channel, row.provider].join("|");
     const group = groups.get(key) ?? { ...row, count: 0 };
     group.count += row.count;
@@ -125,8 +146,7 @@ export function breaker(states) {
 
 /** Sent by a provider in the last five to ten minutes, each second, and how full each of its limits is, in segments. */
 export function use(now, provider) {
-  const recent = now.pulse.rows.filter((row) => row.provider === provider.name && row.what === "sent" && new Date(now.at) - new Date(row.at) < 10 * 60000);
-  const rate = recent.reduce((all, row) => all + row.count, 0) / 450;
+  const rate = sentAMinute(now, now.pulse.rows.filter((row) => row.provider === provider.name)) / 60;
   const full = quotas(provider.carry).map(({ limit, used, of }) => {
     const percent = Math.round((used / of) * 100);
     return h("div", { class: "quiet" }, `${count(used)} of ${limit}, `, percent >= 90 ? chip(`${percent} %`, "warn") : `${percent} %`);

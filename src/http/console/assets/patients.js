@@ -35,9 +35,9 @@ export function patientsPage(root, { id }, shell) {
   function record(patient, box) {
     // A STOP by text binds the address, and with it everybody behind it: it stands beside the record.
     const consents = [...(patient.consents ?? []), ...(patient.said_at_addresses ?? []).map((one) => ({ ...one, binds: true }))];
-    const stop = [patient.deceased && "deceased", !patient.active && "not active", patient.do_not_contact && "do not contact", patient.pause_until && "paused"].filter(Boolean);
+    const stop = [patient.deceased && "deceased", !patient.active && "not active", patient.do_not_contact && "do not contact", patient.pause_until && !isPast(patient.pause_until) && ["paused until ", when(patient.pause_until, true)]].filter(Boolean);
     return [h("div", { class: "grid" },
-      h("section", { class: "sheet" }, h("div", { class: "titled" }, h("h2", null, patient.id), stop.map((one) => chip(one, "bad"))),
+      h("section", { class: "sheet" }, h("div", { class: "titled" }, h("h2", null, patient.id), stop.map((one) => h("span", { class: "chip bad" }, one))),
         facts([["Language", patient.language], ["Time zone", patient.timezone], ["Site", patient.site], ["Prefers", (patient.preferred_channels ?? []).join(", ")],
           ["For each purpose", Object.entries(patient.preferences ?? {}).map(([purpose, channels]) => `${purpose}: ${channels.length ? channels.join(", ") : "nothing"}`).join("; ")],
           ["Changed", when(patient.updated_at, true)]]),
@@ -46,7 +46,7 @@ export function patientsPage(root, { id }, shell) {
         table([["Channel", "bare"], ["Address", "bare"], ["State", "bare"], ["", "bare"]], patient.contacts.map((one) => [one.channel, one.address, chip(one.status), [one.only && chip("only here", "warn"), one.private && chip("private", "wait")]]), "Contacts"))),
     h("section", { class: "sheet" }, h("h2", null, "Consents, as they were said"), consents.length === 0 ? h("p", { class: "empty" }, "None is on record.") :
       table([["When", "bare"], ["What", "bare"], "Purpose", "Channel", "Address", "Said by"], consents.sort((a, b) => new Date(b.at) - new Date(a.at)).map((one) => [
-        when(one.at, true), one.granted ? chip("agreed", "good") : chip("refused", "bad"), one.purpose ?? "every purpose", one.channel ?? "every channel", one.address, [words(one.source), one.binds && [" ", chip("binds the address", "wait")]]]), "Consents")),
+        when(one.at, true), saidOf(one), one.purpose ?? "every purpose", one.channel ?? "every channel", one.address, [words(one.source), one.binds && [" ", chip("binds the address", "wait")]]]), "Consents")),
     (patient.changes ?? []).length > 0 && h("section", { class: "sheet" }, h("h2", null, "What was changed, and by whom"),
       table([["When", "bare"], "What", ["By", "bare"]], [...patient.changes].reverse().map((one) => [when(one.at, true), one.what, words(one.by)]), "Changes"))];
   }
@@ -55,4 +55,15 @@ export function patientsPage(root, { id }, shell) {
     const whole = await reveal(`patients/${encodeURIComponent(id)}/reveal`, "this patient's record");
     if (whole) show(box, h("div", { class: "secret" }, h("div", { class: "text mono" }, JSON.stringify(whole, null, 2)), h("button", { class: "small", on: { click: () => show(box) } }, "Hide")));
   }
+}
+
+function isPast(iso) {
+  return new Date(iso) <= Date.now();
+}
+
+/** What was said, and how long it holds: an agreement may have an end. */
+function saidOf(one) {
+  if (!one.granted) return chip("refused", "bad");
+  if (!one.expires_at) return chip("agreed", "good");
+  return isPast(one.expires_at) ? [chip("ran out", "warn"), " ", when(one.expires_at, true)] : [chip("agreed", "good"), " until ", when(one.expires_at, true)];
 }

@@ -1,21 +1,19 @@
 // Providers: how they are, and taking them out of service.
 
-import { chip, count, h, link, show, span, table } from "./dom.js";
+import { chip, count, every, h, link, show, span, table } from "./dom.js";
 import { get } from "./api.js";
 import { breaker, lanesOf, use } from "./now.js";
 
 const EVERY = 5000;
 
 export function providersPage(root, _params, shell) {
-  let timer = null;
   let gone = false;
   draw();
   window.addEventListener("changed", draw);
-  return () => { gone = true; clearTimeout(timer); window.removeEventListener("changed", draw); };
+  const end = every(EVERY, draw);
+  return () => { gone = true; end(); window.removeEventListener("changed", draw); };
 
   async function draw() {
-    clearTimeout(timer);
-    timer = setTimeout(again, EVERY);
     try {
       const now = await get("now", {}, true);
       if (gone) return;
@@ -23,12 +21,6 @@ export function providersPage(root, _params, shell) {
     } catch (problem) {
       show(root, h("h1", null, "Providers"), h("p", { class: "error", role: "alert" }, problem.message));
     }
-  }
-
-  // A page that nobody sees waits, and goes on when it is seen.
-  function again() {
-    if (document.hidden || document.querySelector("dialog")) timer = setTimeout(again, EVERY);
-    else draw();
   }
 
   function page(now) {

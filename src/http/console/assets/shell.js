@@ -1,6 +1,6 @@
 // What stands on every page: mode, holds, the stop button, and the way to the other pages.
 
-import { ask, chip, h, link, pick, show, table, when, words, zone } from "./dom.js";
+import { ask, chip, clock, every, h, link, pick, show, table, tell, when, words, zone } from "./dom.js";
 import { get, post, remove } from "./api.js";
 
 const MODES = {
@@ -29,6 +29,9 @@ export class Shell {
     this.holds = [];
     this.known = {};
     this.held = h("a", { class: "mode held", href: "#/holds", hidden: true });
+    // Since when nothing is heard of the holds; null: they are as they stand here.
+    this.lost = null;
+    this.away = h("span", { class: "mode held", id: "away", role: "status" });
     const [mode, more, meaning] = MODES[me.mode] ?? [me.mode, "", ""];
     this.clock = h("span", { class: "clock quiet" });
     this.nav = h("nav", { class: "pages", "aria-label": "Pages" },
@@ -41,7 +44,7 @@ export class Shell {
       h("header", { class: "head" }, skip,
         h("div", { class: "bar" },
           h("a", { class: "brand", href: "#/now" }, h("img", { src: "console/icon.svg", alt: "outreachd" }), h("span", null, me.organisation)),
-          h("span", { class: `mode ${me.mode}`, title: meaning }, mode, h("span", { class: "wide" }, more)), this.held, h("span", { class: "grow" }), this.clock,
+          h("span", { class: `mode ${me.mode}`, title: meaning }, mode, h("span", { class: "wide" }, more)), this.held, this.away, h("span", { class: "grow" }), this.clock,
           this.scopes().length > 0 && h("button", { class: "stop", id: "stop", on: { click: () => this.stop() } }, "Stop …")),
         this.nav),
       me.local && h("p", { class: "note" }, "Nobody has an account yet, so whoever sits at this machine may do everything. ",
@@ -64,19 +67,26 @@ export class Shell {
   tick() {
     const { short, whole } = zone();
     this.clock.title = `All times are shown in ${whole}`;
-    show(this.clock, `${new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false })} ${short}`);
+    show(this.clock, `${clock(Date.now())} ${short}`);
   }
 
-  /** Holds in force, on every page. */
+  /** Holds in force, on every page. Where they are not to be had that stands there, and the answer is why. */
   async refresh() {
     this.tick();
-    const { holds, known } = await get("holds", { known: true }, true);
+    const told = await get("holds", { known: true }, true).catch((problem) => problem);
+    const problem = told instanceof Error ? told : null;
+    this.lost = problem && (this.lost ?? Date.now());
+    tell(this.away, problem ? `not connected since ${clock(this.lost)}` : "");
+    this.away.title = problem?.message ?? "";
+    if (problem) return problem;
+    const { holds, known } = told;
     this.holds = holds;
     this.known = known;
     const inForce = holds.filter((hold) => hold.state === "in_force");
     const all = inForce.some((hold) => hold.scope === "all");
     this.held.hidden = holds.length === 0;
     show(this.held, all ? "STOPPED" : `${holds.length} ${holds.length === 1 ? "hold" : "holds"}`);
+    return null;
   }
 
   /** What somebody may stop: who plans campaigns, or agrees to them, stops those and their sites. */
@@ -95,24 +105,30 @@ export class Shell {
     const names = h("datalist", { id: "holdable" });
     const campaigns = async () => (await get("campaigns", { open: true, limit: 1000 })).campaigns.map((one) => one.id);
     const offer = async (one) => show(names, (one === "campaign" ? await campaigns().catch(() => []) : this.known[one] ?? []).map((name) => h("option", { value: name })));
-    offer(own);
-    const which = scope ? null : h("label", { hidden: own === "all" }, "Which one", names, h("input", { name: "value", autocomplete: "off", list: "holdable", required: own !== "all", value: own === "site" ? this.me.sites?.[0] ?? "" : "" }));
+    const which = scope ? null : h("label", null, "Which one", names, h("input", { name: "value", autocomplete: "off", list: "holdable", value: own === "site" ? this.me.sites?.[0] ?? "" : "" }));
     const what = scope ? null : pick("scope", Object.entries(SCOPES).filter(([name]) => scopes.includes(name)), own, "What");
-    what?.addEventListener("change", (event) => {
-      which.hidden = event.target.value === "all";
-      offer(event.target.value);
-      which.lastChild.required = !which.hidden;
-    });
-    const fields = [
-      what, which,
+    const ofHold = [
       h("label", null, "Why, for colleagues; no names of patients", h("input", { name: "reason", required: true, minlength: 4, maxlength: 200, autocomplete: "off" })),
       pick("hours", [["", "until somebody ends it"], ["1", "for one hour"], ["4", "for four hours"], ["12", "for twelve hours"]], "", "How long"),
       pick("on_release", [["send", "go out, as far as they are still allowed"], ["review", "wait for somebody's word"], ["expire", "are dropped"]], "review", "At the end, held messages"),
     ];
+    const ofCampaign = h("p", null, "It stays paused until somebody who plans campaigns resumes it.");
+    const choose = (one) => {
+      which.hidden = one === "all";
+      which.lastChild.required = !which.hidden;
+      offer(one);
+      // A campaign is paused: it takes no reason and no end, and keeps what it has not begun.
+      ofCampaign.hidden = one !== "campaign";
+      for (const field of ofHold) field.hidden = field.lastChild.disabled = one === "campaign";
+    };
+    if (what) {
+      what.addEventListener("change", (event) => choose(event.target.value));
+      choose(own);
+    }
     const done = await ask({
       title: scope ? `Take ${value} out of service` : "Stop sending",
       text: "Within two seconds nothing more of this is begun. What is on its way already is not called back; what is held is kept, and nothing of it is lost.",
-      fields, yes: "Stop", danger: true,
+      fields: [what, which, what && ofCampaign, ofHold], yes: "Stop", danger: true,
       check: (form) => {
         if (form.scope === "campaign") return post(`campaigns/${encodeURIComponent(form.value)}/pause`, {});
         const body = { scope: scope ?? form.scope, reason: form.reason, on_release: form.on_release };
@@ -161,9 +177,8 @@ export async function reveal(path, what) {
 /** Page: holds. */
 export function holdsPage(root, _params, shell) {
   async function draw() {
-    try {
-      await shell.refresh();
-    } catch (problem) {
+    const problem = await shell.refresh();
+    if (problem) {
       show(root, h("h1", null, "Holds"), h("p", { class: "error", role: "alert" }, problem.message));
       return;
     }
@@ -178,8 +193,8 @@ export function holdsPage(root, _params, shell) {
   window.addEventListener("changed", draw);
   draw();
   // Somebody else may end a hold, or place one.
-  const timer = setInterval(() => { if (!document.hidden && !document.querySelector("dialog")) draw(); }, 5000);
-  return () => { clearInterval(timer); window.removeEventListener("changed", draw); };
+  const end = every(5000, draw);
+  return () => { end(); window.removeEventListener("changed", draw); };
 }
 
 function nameOf(hold) {

@@ -1,6 +1,6 @@
 // Work: what people have to look after, by site.
 
-import { ask, chip, h, link, pick, show, table, when, words } from "./dom.js";
+import { ask, chip, every, h, link, pick, show, table, tell, when, words } from "./dom.js";
 import { get, post } from "./api.js";
 import { reveal, say } from "./shell.js";
 
@@ -23,28 +23,38 @@ export function asks(kind) {
 
 const PAGE = 200;
 
-const OUTCOMES = [["reached", "the patient was reached in another way"], ["resent", "a new message was sent"], ["not_needed", "there is no need any more"], ["unreachable", "nobody could be reached"], ["resolved", "it has settled itself"]];
+const OUTCOMES = [["", "choose one …"], ["reached", "the patient was reached in another way"], ["resent", "a new message was sent"], ["not_needed", "there is no need any more"], ["unreachable", "nobody could be reached"], ["resolved", "it has settled itself"]];
 
 export function workPage(root, params, shell) {
   let gone = false;
   let pages = 1;
   const list = h("div");
-  const form = h("form", { class: "fields", on: { change: apply, submit: (event) => { event.preventDefault(); apply(); } } },
+  const still = h("p", { class: "quiet", role: "status" });
+  // Nothing moves before it is asked for: whoever chooses with the keyboard passes every choice.
+  const form = h("form", { class: "fields", on: { submit } },
     pick("state", [["", "not closed"], "open", "claimed", "closed"], params.state, "State"),
     pick("kind", [["", "any"], ...KINDS.map((kind) => [kind, asks(kind)])], params.kind, "What"),
-    h("label", null, "Site", h("input", { name: "site", value: params.site ?? "", autocomplete: "off" })));
-  show(root, h("div", { class: "titled" }, h("h1", null, "Work for people")), h("div", { class: "sheet" }, form), list);
+    h("label", null, "Site", h("input", { name: "site", value: params.site ?? "", autocomplete: "off" })),
+    h("div", { class: "row" }, h("button", { class: "main" }, "Show")));
+  show(root, h("div", { class: "titled" }, h("h1", null, "Work for people")), h("div", { class: "sheet" }, form), still, list);
   draw();
-  const timer = setInterval(() => { if (!document.hidden && !document.querySelector("dialog")) draw(true); }, 15000);
-  return () => { gone = true; clearInterval(timer); };
+  const end = every(15000, () => isRead() || draw(true));
+  return () => { gone = true; end(); };
 
-  function apply() {
+  function submit(event) {
+    event.preventDefault();
     const values = Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
     location.hash = `#/work?${new URLSearchParams(values)}`;
   }
 
+  /** Whether somebody reads what a patient wrote: the list stands still meanwhile, and says so. */
+  function isRead() {
+    const open = Boolean(list.querySelector(".secret"));
+    tell(still, open ? "Not refreshed while a text is open." : "");
+    return open;
+  }
+
   async function draw(byItself) {
-    if (byItself && list.querySelector(".secret")) return;
     const { state, kind, site } = params;
     try {
       // The most urgent come first: sites stand in the order of their most urgent work.
@@ -55,7 +65,8 @@ export function workPage(root, params, shell) {
         all.push(...page.work_items);
         cursor = page.next;
       }
-      if (gone) return;
+      // A text may have been opened meanwhile.
+      if (gone || (byItself && isRead())) return;
       const sites = [...new Set(all.map((item) => item.site ?? ""))];
       show(list, all.length === 0 ? h("p", { class: "sheet empty" }, params.state || params.kind || params.site ? "Nothing fits what is chosen above." : "Nothing is to do here. What patients write, and whom no message reached, appears here.") :
         sites.map((one) => h("section", { class: "sheet" }, h("h2", null, one || "Of no site"), items(all.filter((item) => (item.site ?? "") === one)))),
@@ -63,6 +74,7 @@ export function workPage(root, params, shell) {
     } catch (problem) {
       show(list, h("p", { class: "error", role: "alert" }, problem.message));
     }
+    isRead();
   }
 
   function items(rows) {
@@ -82,7 +94,7 @@ export function workPage(root, params, shell) {
     if (!shell.may("work:write") || item.state === "closed") return null;
     return h("div", { class: "row" },
       item.state === "open" ? h("button", { class: "small main", on: { click: () => move(item, "claim", "It is yours.") } }, "Claim") :
-        h("button", { class: "small", on: { click: () => move(item, "release", "It is open again.") } }, "Give back"),
+        h("button", { class: "small", on: { click: () => giveBack(item) } }, item.claimed_by === shell.me.name ? "Give back" : "Give back …"),
       h("button", { class: "small", on: { click: () => close(item) } }, "Close …"));
   }
 
@@ -96,9 +108,18 @@ export function workPage(root, params, shell) {
     draw();
   }
 
+  async function giveBack(item) {
+    if (item.claimed_by === shell.me.name) return move(item, "release", "It is open again.");
+    const done = await ask({
+      title: `Give back what ${item.claimed_by} has claimed`, text: `${asks(item.kind)}. ${item.claimed_by} may be at it: ask them first. It is open for everybody again.`, yes: "Give it back", danger: true,
+      check: () => post(`work-items/${item.id}/release`, {}),
+    });
+    if (done) { say("It is open again."); draw(); }
+  }
+
   async function close(item) {
     const done = await ask({
-      title: `Close: ${asks(item.kind)}`, fields: pick("outcome", OUTCOMES, "reached", "What became of it"), yes: "Close it",
+      title: `Close: ${asks(item.kind)}`, fields: pick("outcome", OUTCOMES, "", "What became of it", { required: true }), yes: "Close it",
       check: (form) => post(`work-items/${item.id}/close`, { outcome: form.outcome }),
     });
     if (done) { say("Closed."); draw(); }
@@ -106,7 +127,9 @@ export function workPage(root, params, shell) {
 
   async function read(item, box) {
     const shown = await reveal(`work-items/${item.id}/reveal`, "what the patient wrote");
-    if (shown) show(box, h("div", { class: "secret" }, h("p", null, when(shown.reply.received_at, true), `, read as ${words(shown.reply.intent)}${shown.reply.answer ? ` (${words(shown.reply.answer)})` : ""}:`), h("div", { class: "text" }, shown.reply.text ?? "erased"),
-      h("button", { class: "small", on: { click: () => show(box) } }, "Hide")));
+    if (!shown) return;
+    show(box, h("div", { class: "secret" }, h("p", null, when(shown.reply.received_at, true), `, read as ${words(shown.reply.intent)}${shown.reply.answer ? ` (${words(shown.reply.answer)})` : ""}:`), h("div", { class: "text" }, shown.reply.text ?? "erased"),
+      h("button", { class: "small", on: { click: () => { show(box); isRead(); } } }, "Hide")));
+    isRead();
   }
 }
