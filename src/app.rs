@@ -35,7 +35,7 @@ use crate::simulator::{Simulator, SimulatorConfig, SimulatorError};
 use crate::store::emit::Emitter;
 use crate::store::engine::Engine;
 use crate::store::ledger::Ledger;
-use crate::store::postgres::PostgresEngine;
+use crate::store::postgres::{Connections, PostgresEngine};
 use crate::store::rows::Timings;
 use crate::store::rules::{ByPriority, Emergencies, LedgerRules, WorkDue};
 use crate::store::sealer::Sealer;
@@ -97,7 +97,12 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
     let (store, url) = (&config.store, config.store.url.expose());
     Ok(match store.kind {
         StoreKind::Postgres => {
-            Arc::new(ledger(config, PostgresEngine::open(url, store.pool_size, store.acquire_timeout)?))
+            let connections = Connections {
+                at_once: store.pool_size,
+                acquire: store.acquire_timeout,
+                statement: store.statement_timeout,
+            };
+            Arc::new(ledger(config, PostgresEngine::open(url, connections)?))
         }
         // The machine's own clock: a single file is used by the processes of one machine.
         StoreKind::Sqlite => Arc::new(ledger(config, SqliteEngine::open(url, Arc::new(wall_clock))?)),
@@ -193,7 +198,7 @@ impl Worker {
             config: config.clone(),
             catalogue: catalogue.clone(),
             carriers,
-            publisher: broker.as_ref().map(Broker::publisher),
+            publisher: broker.clone(),
             courier: Courier::new(&config.events.callbacks)?,
             traces,
             worker,

@@ -10,7 +10,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::time::Duration;
 
 use futures_util::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use lapin::protocol::{basic, parse_class};
+use lapin::protocol::basic;
 use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
 use lapin::uri::{AMQPUri, SASLMechanism};
 use tokio::time::timeout;
@@ -135,7 +135,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             body.extend(self.receive(BODY).await?);
         }
         let properties = header.get(12..).unwrap_or_default();
-        let readable = parse_class(&*method).is_ok() && basic::parse_properties(properties).is_ok();
+        let arguments = method.get(4..).unwrap_or_default();
+        let readable = basic::parse_get_ok(arguments).is_ok() && basic::parse_properties(properties).is_ok();
         Ok(Some(Message { tag, body, readable }))
     }
 

@@ -428,6 +428,7 @@ pub(super) fn subject(recipient: &Recipient) -> Subject {
         patient: PatientId::clone(&recipient.patient),
         inline_addresses: inline.collect(),
         step: 0,
+        tried: false,
         yields: true,
     }
 }

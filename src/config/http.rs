@@ -21,7 +21,7 @@ pub struct HttpSection {
     pub max_body: usize,
     /// The largest patient import, in bytes; it is read as a stream.
     pub max_import: usize,
-    /// The largest webhook body, in bytes.
+    /// The largest webhook body, in bytes. SendGrid posts up to 768 KiB at once.
     pub max_webhook: usize,
     /// Requests under way at once; more are answered 503.
     pub max_in_flight: usize,
@@ -45,7 +45,7 @@ impl HttpSection {
             public_url: s.optional("public_url", text(rules::web_base)),
             max_body: s.or("max_body", Size((256 << 10)..=(256 << 20)), 16 << 20),
             max_import: s.or("max_import", Size((1 << 20)..=(4 << 30)), 512 << 20),
-            max_webhook: s.or("max_webhook", Size((4 << 10)..=(16 << 20)), 256 << 10),
+            max_webhook: s.or("max_webhook", Size((4 << 10)..=(16 << 20)), 1 << 20),
             max_in_flight: s.or("max_in_flight", Int(1..=65_536), 512),
             request_timeout: s.or("request_timeout", SECONDS, Duration::from_secs(30)),
             trusted_proxies,

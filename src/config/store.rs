@@ -21,6 +21,8 @@ pub struct StoreSection {
     pub pool_size: u32,
     /// How long a statement may wait for a connection (PostgreSQL).
     pub acquire_timeout: Duration,
+    /// How long a statement may take (PostgreSQL).
+    pub statement_timeout: Duration,
 }
 
 /// Which database.
@@ -45,6 +47,7 @@ impl StoreSection {
             kind,
             pool_size: s.or("pool_size", Int(2..=200), 16),
             acquire_timeout: s.or("acquire_timeout", SECONDS, Duration::from_secs(5)),
+            statement_timeout: s.or("statement_timeout", SECONDS, Duration::from_secs(60)),
         }
     }
 

@@ -45,17 +45,21 @@ pub struct AnswerLetter {
 impl Dispatcher {
     /// Sends answers to mail from now on; `compose` says what, or that there is nothing to be said.
     pub fn answer_mail(&self, compose: impl Fn(&MailAnswer) -> Option<AnswerLetter> + Send + Sync + 'static) {
-        self.tasks.spawn(run(self.corridor.clone(), compose));
+        let compose = Arc::new(compose);
+        self.uphold("mail_answers", move |corridor| run(corridor, compose.clone()));
     }
 }
 
-async fn run(corridor: Arc<Corridor>, compose: impl Fn(&MailAnswer) -> Option<AnswerLetter> + Send + Sync) {
+async fn run(
+    corridor: Arc<Corridor>,
+    compose: Arc<impl Fn(&MailAnswer) -> Option<AnswerLetter> + Send + Sync>,
+) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(TICK) => {}
             () = corridor.stopping.cancelled() => return,
         }
-        if let Err(error) = answer_all(&corridor, &compose).await {
+        if let Err(error) = answer_all(&corridor, &*compose).await {
             tracing::warn!(%error, "answers to mail wait for the ledger");
         }
     }

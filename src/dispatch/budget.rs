@@ -117,6 +117,7 @@ fn over_budget(corridor: &Corridor, planned: &Planned) -> Decided {
         reason: Some(Reason::OverBudget),
         due_at: Some(tomorrow.min(planned.valid_until)),
         channel: Some(planned.route.channel),
+        provider: None,
         held_by: None,
         over: None,
         recipient: planned.reader.recipient,

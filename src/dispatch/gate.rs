@@ -36,8 +36,10 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 /// leaves 10 ms, which one late timer on a busy machine exceeds; 0.98 leaves 20.
 pub(super) const PACE: f64 = 0.98;
 
-/// How often the rest of a text's slots is asked for.
-const OWED_TRIES: u32 = 3;
+/// A text of several segments waits so long for the slots of all of them.
+const NEAR: Duration = Duration::from_secs(5);
+/// How often slots for the rest of a text are asked for.
+const PAY_TRIES: u32 = 3;
 
 /// The limits of one lane.
 #[derive(Debug)]
@@ -94,10 +96,9 @@ struct Class {
     line: VecDeque<Waiter>,
 }
 
-/// One text that stands in the ledger as begun.
+/// One text that stands in the ledger as begun, and leaves with the next slot.
 #[derive(Debug)]
 struct Waiter {
-    many: usize,
     latest: Instant,
     to: oneshot::Sender<Slot>,
 }
@@ -134,12 +135,14 @@ pub(super) struct Rate {
 pub(super) struct Permit {
     gate: Arc<Gate>,
     many: usize,
+    /// Slots that were taken for what leaves with the next one: each segment beyond the first takes one.
+    paid: usize,
     urgent: bool,
     /// No slots were taken for it yet.
     stands: bool,
 }
 
-/// Slots that were taken for one text, and have come. Dropped unused, whole days forget them.
+/// A slot that has come, with those that were paid beside it. Dropped unused, whole days forget them.
 #[derive(Debug)]
 pub(super) struct Slot {
     gate: Arc<Gate>,
@@ -148,7 +151,7 @@ pub(super) struct Slot {
 }
 
 impl Permit {
-    /// For how many segments it is good.
+    /// How many texts may leave with it, of one segment each.
     pub(super) fn many(&self) -> usize {
         self.many
     }
@@ -157,31 +160,59 @@ impl Permit {
     pub(super) fn split(&mut self, many: usize) -> Self {
         let many = many.min(self.many);
         self.many -= many;
-        Self { gate: self.gate.clone(), many, urgent: self.urgent, stands: self.stands }
+        Self { gate: self.gate.clone(), many, paid: 0, urgent: self.urgent, stands: self.stands }
     }
 
-    /// Adds another of the same gate and class.
-    pub(super) fn merge(&mut self, mut other: Self) {
-        self.many += std::mem::take(&mut other.many);
+    /// Takes so many slots beside the one with which a text leaves, of those that nobody was promised, however far ahead they
+    /// lie. Nothing else leaves with them. Answers when the last of them comes.
+    pub(super) async fn pay(
+        &mut self,
+        slots: usize,
+        store: &dyn Store,
+        clock: &Clock,
+    ) -> Result<Option<Instant>> {
+        let gate = self.gate.clone();
+        let mut last = gate.take_at_hand(slots, &mut self.paid);
+        // Other lanes may have slots in front of these: the ledger gives as many as lie within the horizon.
+        for _ in 0..PAY_TRIES {
+            let missing = u32::try_from(slots.saturating_sub(self.paid)).unwrap_or(u32::MAX);
+            if missing == 0 {
+                break;
+            }
+            let horizon = SignedDuration::try_from(gate.spacing).unwrap_or_default()
+                * (4 * missing.min(1_000)).cast_signed();
+            let reserved = gate.ask(missing, SignedDuration::ZERO, horizon, store).await?;
+            self.paid += reserved.slots.len();
+            last = reserved.slots.iter().map(|slot| clock.instant(*slot)).chain(last).max();
+            let mut held = gate.held();
+            held.last = held.last.max(last);
+        }
+        Ok(last)
     }
 
-    /// Waits for its slots; for other ones, where those that it had were missed. `None`: they lie later than `latest`.
+    /// Waits until a slot is near, with which what was paid for leaves.
+    pub(super) async fn renew(&mut self) {
+        let mut one = self.gate.permit(1, self.urgent).await;
+        one.paid = std::mem::take(&mut self.paid);
+        *self = one;
+    }
+
+    /// Waits for the next slot; for another one, where the one that it had was missed. `None`: it lies later than `latest`.
     pub(super) async fn slot(&mut self, latest: Instant) -> Option<Slot> {
         let gate = &self.gate;
-        let many = self.many;
-        if gate.is_open() || many == 0 {
+        if gate.is_open() || self.many == 0 {
             return Some(Slot { gate: gate.clone(), at: Instant::now(), many: 0 });
         }
         let (to, slot) = oneshot::channel();
         {
             let mut held = gate.held();
             let class = held.class(self.urgent);
-            let waiter = Waiter { many, latest, to };
+            let waiter = Waiter { latest, to };
             if std::mem::replace(&mut self.stands, true) {
                 class.line.push_back(waiter);
             } else {
                 // It has waited before.
-                class.promised += many;
+                class.promised += 1;
                 class.line.push_front(waiter);
             }
         }
@@ -194,6 +225,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.gate.was_unused(self.paid);
         if self.stands && self.many > 0 && !self.gate.is_open() {
             let mut held = self.gate.held();
             let class = held.class(self.urgent);
@@ -210,6 +242,12 @@ impl Slot {
         !self.gate.is_open() && self.gate.tolerance.is_lost(self.at)
     }
 
+    /// With those that were paid beside it.
+    pub(super) fn with_paid(mut self, permit: &mut Permit) -> Self {
+        self.many += std::mem::take(&mut permit.paid);
+        self
+    }
+
     /// What it was taken for leaves.
     pub(super) fn use_up(mut self) {
         self.many = 0;
@@ -218,7 +256,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.gate.unused.fetch_add(u32::try_from(self.many).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.gate.was_unused(self.many);
     }
 }
 
@@ -268,7 +306,7 @@ impl Gate {
     /// Waits until at least one slot is near and promises up to `want`. Whoever wants many waits until they lie so near
     /// that the next ones are not worth waiting for; an urgent one takes what there is.
     pub(super) async fn permit(self: &Arc<Self>, want: usize, urgent: bool) -> Permit {
-        let permit = |many| Permit { gate: self.clone(), many, urgent, stands: true };
+        let permit = |many| Permit { gate: self.clone(), many, paid: 0, urgent, stands: true };
         if self.is_open() {
             return permit(want);
         }
@@ -329,9 +367,9 @@ impl Gate {
         loop {
             let urgent = !held.urgent.line.is_empty();
             let first = held.class(urgent).line.front()?;
-            let (many, latest, gone) = (first.many, first.latest, first.to.is_closed());
-            let last = held.slots.get(many.saturating_sub(1)).copied().filter(|_| !gone);
-            match last {
+            let (latest, gone) = (first.latest, first.to.is_closed());
+            let next = held.slots.front().copied().filter(|_| !gone);
+            match next {
                 None if !gone => {
                     self.late.notify_one();
                     return None;
@@ -341,13 +379,13 @@ impl Gate {
             }
             let first = held.class(urgent).line.pop_front()?;
             // Who is not served by now is too late, and learns it so.
-            if let Some(Given { at, .. }) = last.filter(|slot| slot.opens <= latest) {
+            if let Some(Given { at, .. }) = next.filter(|slot| slot.opens <= latest) {
                 let gate = self.clone();
-                held.slots.drain(..many);
-                if first.to.send(Slot { gate, at, many }).is_ok() {
+                held.slots.pop_front();
+                if first.to.send(Slot { gate, at, many: 1 }).is_ok() {
                     // Whoever gives up at this very moment has counted itself off already.
                     let class = held.class(urgent);
-                    class.promised = class.promised.saturating_sub(many);
+                    class.promised = class.promised.saturating_sub(1);
                 }
             }
         }
@@ -358,35 +396,26 @@ impl Gate {
         self.lag.note(since.elapsed());
     }
 
-    /// Takes so many slots more for what leaves with those that it has, however far ahead they lie: nothing else leaves
-    /// before them. Slots that are at hand are taken first.
-    pub(super) async fn owe(&self, slots: usize, store: &dyn Store, clock: &Clock) -> Result<()> {
-        let at_hand = {
-            let mut held = self.held();
-            let promised = held.promised(false);
-            let at_hand = slots.min(held.slots.len().saturating_sub(promised));
-            held.slots.drain(promised..promised + at_hand);
-            at_hand
-        };
-        let mut missing = u32::try_from(slots - at_hand).unwrap_or(u32::MAX);
-        // Other lanes may have slots in front of these: the ledger gives as many as lie within the horizon.
-        for _ in 0..OWED_TRIES {
-            if missing == 0 {
-                break;
-            }
-            let horizon = SignedDuration::try_from(self.spacing).unwrap_or_default()
-                * (4 * missing.min(1_000)).cast_signed();
-            let reserved = self.ask(missing, SignedDuration::ZERO, horizon, store).await?;
-            let mut held = self.held();
-            held.last = reserved.slots.iter().map(|slot| clock.instant(*slot)).chain(held.last).max();
-            missing = missing.saturating_sub(u32::try_from(reserved.slots.len()).unwrap_or(u32::MAX));
-        }
-        Ok(())
+    /// Takes slots that nobody was promised, until so many are paid; answers when the last of them comes.
+    fn take_at_hand(&self, slots: usize, paid: &mut usize) -> Option<Instant> {
+        let mut held = self.drop_lost();
+        let promised = held.promised(false).min(held.slots.len());
+        let many = slots.saturating_sub(*paid).min(held.slots.len() - promised);
+        *paid += many;
+        held.slots.drain(promised..promised + many).next_back().map(|slot| slot.opens)
     }
 
-    /// How far apart slots lie.
-    pub(super) fn spacing(&self) -> Duration {
-        self.spacing
+    /// Whether the slots of such a text lie too far apart to be all used at the moment of the first, and near enough to wait
+    /// for the last. A text of more segments than the limit has leaves with its first slot: no span has room for it.
+    pub(super) fn spreads(&self, weight: usize) -> bool {
+        let between =
+            self.spacing.saturating_mul(u32::try_from(weight.saturating_sub(1)).unwrap_or(u32::MAX));
+        let fits = |rate: &Rate| u32::try_from(weight).is_ok_and(|weight| f64::from(weight) <= rate.count);
+        between > self.furthest / 4 && between <= NEAR && self.rates.iter().flatten().all(fits)
+    }
+
+    fn was_unused(&self, slots: usize) {
+        self.unused.fetch_add(u32::try_from(slots).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// How many slots lie so near that they are given out together; where nothing limits the lane, any number.
@@ -452,7 +481,7 @@ impl Gate {
     /// The ledger is away.
     pub(super) async fn close(&self, store: &dyn Store) -> Result<()> {
         let held = std::mem::take(&mut self.held().slots).len();
-        self.unused.fetch_add(u32::try_from(held).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.was_unused(held);
         let counts_days = self.keys.iter().any(|key| matches!(key.limit, GateLimit::Day(_)));
         if counts_days && self.unused.load(Ordering::Relaxed) > 0 {
             self.ask(0, SignedDuration::ZERO, SignedDuration::ZERO, store).await?;
@@ -495,7 +524,7 @@ impl Gate {
         let mut held = self.held();
         while held.slots.front().is_some_and(|slot| self.tolerance.is_lost(slot.at)) {
             held.slots.pop_front();
-            self.unused.fetch_add(1, Ordering::Relaxed);
+            self.was_unused(1);
         }
         held
     }
@@ -633,9 +662,9 @@ mod tests {
     async fn each_slot_goes_at_its_moment_to_whoever_is_first_and_the_urgent_are_first() {
         let (gate, start) = holding([40, 42, 44, 46, 48]);
         let mut all = gate.permit(5, false).await;
-        let (one, two, dropped) = (all.split(1), all.split(2), all.split(1));
+        let (one, two, dropped) = (all.split(1), all.split(1), all.split(1));
         let urgent = gate.permit(1, true).await;
-        assert_eq!((all.many(), gate.held().promised(false)), (1, 6));
+        assert_eq!((all.many(), gate.held().promised(false)), (2, 6));
         let lines = [waits(one, start, 400), waits(two, start, 400), waits(urgent, start, 400)];
         drop(dropped);
         let hands = tokio::spawn({
@@ -646,10 +675,9 @@ mod tests {
         for line in lines {
             left.push(line.await.unwrap().unwrap());
         }
-        // A text of two segments takes two, and leaves at the second.
-        assert_eq!(left, [at(start, 42), at(start, 46), at(start, 40)]);
-        assert!(start.elapsed() >= 46 * MS);
-        assert_eq!(holds(&gate), (1, 1));
+        assert_eq!(left, [at(start, 42), at(start, 44), at(start, 40)]);
+        assert!(start.elapsed() >= 44 * MS);
+        assert_eq!(holds(&gate), (2, 2));
         assert_eq!(gate.unused.load(Ordering::Relaxed), 0);
         hands.abort();
     }
@@ -702,15 +730,62 @@ mod tests {
         drop(permit);
         assert_eq!(holds(&gate), (1, 0));
         // Who has none says so, and takes what comes in time.
-        let two = Permit { gate: gate.clone(), many: 2, urgent: false, stands: false };
-        let line = waits(two, start, 900);
+        let other = Permit { gate: gate.clone(), many: 1, paid: 0, urgent: false, stands: false };
+        gate.held().slots.clear();
+        let line = waits(other, start, 900);
         gate.late().await;
         give(&gate, start, [452]);
         assert_eq!(line.await.unwrap(), Some(at(start, 452)));
         assert_eq!(gate.held().promised(false), 0);
-        let nothing = Permit { gate: gate.clone(), many: 1, urgent: false, stands: false };
+        let nothing = Permit { gate: gate.clone(), many: 1, paid: 0, urgent: false, stands: false };
         assert_eq!(waits(nothing, Instant::now(), 20).await.unwrap(), None);
         hands.abort();
+    }
+
+    #[tokio::test]
+    async fn what_a_long_text_takes_beside_its_own_slot_is_nobody_elses() {
+        let (gate, start) = holding([40, 42, 44, 46, 48, 50]);
+        let mut all = gate.permit(4, false).await;
+        let (mut long, other) = (all.split(3), all.split(1));
+        let last = gate.take_at_hand(1, &mut long.paid);
+        assert_eq!((last, long.paid), (Some(at(start, 48)), 1), "the first that nobody was promised");
+        drop(long.split(2));
+        assert_eq!(gate.take_at_hand(2, &mut long.paid), Some(at(start, 44)), "else one that was given back");
+        assert_eq!((holds(&gate), long.paid), ((4, 2), 2));
+        let hands = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.hand_out().await }
+        });
+        let slot = long.slot(start + 400 * MS).await.unwrap();
+        assert_eq!(slot.at, at(start, 40), "it leaves with the next one");
+        let slot = slot.with_paid(&mut long);
+        assert_eq!((slot.many, long.paid), (3, 0));
+        drop(slot);
+        assert_eq!(gate.unused.load(Ordering::Relaxed), 3, "whole days forget all of it");
+        assert_eq!(waits(other, start, 400).await.unwrap(), Some(at(start, 42)));
+        hands.abort();
+    }
+
+    #[test]
+    fn slots_that_lie_far_apart_are_waited_for_before_a_text_is_begun() {
+        for (limits, weight, spreads) in [
+            (vec![limit(500, Period::Second)], 3, false),
+            (vec![limit(50, Period::Second)], 2, false),
+            (vec![limit(10, Period::Second)], 2, false),
+            (vec![limit(10, Period::Second)], 3, true),
+            (vec![limit(5, Period::Second)], 2, true),
+            (vec![limit(30, Period::Minute)], 2, true),
+            // They come when it cannot be begun any more.
+            (vec![limit(10, Period::Minute)], 2, false),
+            // More than there are in a span.
+            (vec![limit(1, Period::Second)], 2, false),
+            (vec![limit(1, Period::Minute)], 2, false),
+            (vec![limit(50, Period::Second), limit(1, Period::Minute)], 2, false),
+            (vec![limit(50, Period::Second), limit(7, Period::Day)], 2, false),
+            (vec![], 9, false),
+        ] {
+            assert_eq!(gate(&limits).spreads(weight), spreads, "{limits:?}, {weight} segments");
+        }
     }
 
     #[test]

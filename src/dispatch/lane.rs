@@ -41,8 +41,6 @@ const URGENT_SHARE: usize = 8;
 /// slow down meanwhile.
 const AHEAD: u32 = 10;
 
-/// A text of several segments waits so long for the slots of all of them.
-const NEAR: Duration = Duration::from_secs(5);
 /// What another transaction was in the way of is written once more, soon: slots are held for it.
 const AT_ONCE: [Duration; 1] = [Duration::from_millis(20)];
 /// The ledger is asked for the time so often before the first slot is taken.
@@ -199,6 +197,7 @@ impl Lane {
         while slot.is_missed() {
             slot = permit.slot(latest).await?;
         }
+        let slot = slot.with_paid(&mut permit);
         let walls = async {
             for wall in &self.walls {
                 wall.pass(segments).await;
@@ -208,27 +207,40 @@ impl Lane {
         Some(slot).filter(|_| Instant::now() <= latest)
     }
 
-    /// Adds to a permit until it is good for a text of such a weight. Under a slow limit that would wait for the last slot
-    /// longer than it is in this hand: it leaves with those that are near, and the rest is owed. False: they do not come.
-    async fn complete(&self, corridor: &Corridor, permit: &mut Permit, weight: usize) -> bool {
-        let missing = weight.saturating_sub(permit.many());
-        let each = self.gate.spacing();
-        if each.saturating_mul(u32::try_from(missing).unwrap_or(u32::MAX)) > NEAR {
-            if let Err(error) = self.gate.owe(missing, corridor.store.as_ref(), &corridor.clock).await {
-                tracing::warn!(%error, provider = %self.provider.name(), "a text leaves on fewer slots than it takes");
-            }
-            return true;
+    /// The part of a permit with which a text of such a weight leaves: each of its segments takes a slot. `None`: they do not
+    /// come in time.
+    async fn part(
+        &self,
+        corridor: &Corridor,
+        permit: &mut Permit,
+        weight: usize,
+        deadline: Instant,
+    ) -> Option<Permit> {
+        let mut part = permit.split(weight);
+        if weight == 1 || self.gate.is_open() {
+            return Some(part);
         }
-        let more = async {
-            while permit.many() < weight {
-                let more = self.gate.permit(weight - permit.many(), true).await;
-                permit.merge(more);
+        let spreads = self.gate.spreads(weight);
+        drop(part.split(part.many().saturating_sub(usize::from(!spreads))));
+        let paid = async {
+            let last = part.pay(weight - 1, corridor.store.as_ref(), &corridor.clock).await?;
+            if spreads {
+                tokio::time::sleep_until(last.unwrap_or_else(Instant::now)).await;
+                for wall in &self.walls {
+                    wall.opens(weight).await;
+                }
+                part.renew().await;
             }
+            Ok::<_, StoreError>(part)
         };
         tokio::select! {
-            () = more => true,
-            () = tokio::time::sleep(NEAR) => false,
-            () = corridor.stopping.cancelled() => false,
+            paid = paid => paid
+                .inspect_err(|error| {
+                    tracing::warn!(%error, provider = %self.provider.name(), "no slots from the rate gate for a long text");
+                })
+                .ok(),
+            () = tokio::time::sleep_until(deadline) => None,
+            () = corridor.stopping.cancelled() => None,
         }
     }
 
@@ -526,17 +538,14 @@ async fn allot(
     while permit.many() > 0
         && let Some(weight) = ready.front().map(Ready::weight)
     {
-        // The rest of what the first one takes is waited for; others are not held up by what the next one takes.
-        let lacks = permit.many() < weight;
-        if lacks && !going.is_empty() {
+        // What the first one takes is waited for; others are not held up by what the next one takes.
+        if (permit.many() < weight || lane.gate.spreads(weight)) && !going.is_empty() {
             break;
         }
-        let fits = !lacks || lane.complete(corridor, &mut permit, weight).await;
         let Some(one) = ready.pop_front() else { break };
-        if fits {
-            going.push((one, permit.split(weight)));
-        } else {
-            let_go(corridor, [one]).await;
+        match lane.part(corridor, &mut permit, weight, one.planned.hand.deadline).await {
+            Some(part) => going.push((one, part)),
+            None => let_go(corridor, [one]).await,
         }
     }
     going

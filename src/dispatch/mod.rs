@@ -40,6 +40,7 @@ mod settle;
 pub mod sign_off;
 mod spool;
 mod traces;
+mod uphold;
 mod wall;
 mod wire;
 
@@ -48,12 +49,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::Publisher;
+use crate::broker::Broker;
 use crate::callback::Courier;
 use crate::config::Config;
 use crate::domain::ids::{PatientId, SendKey, SiteId, WorkerId};
@@ -83,6 +84,7 @@ pub use lane::{Carrier, Setting};
 pub use places::Places;
 use places::{IN_HAND, Place, Room};
 pub use render::site_context;
+use uphold::{Inbox, uphold};
 use wire::Wire;
 
 /// How long a batch that has just come in waits for room: as long as the lanes move there is some in a moment, and the
@@ -101,8 +103,8 @@ pub struct Parts {
     pub config: Arc<Config>,
     pub catalogue: Arc<SharedCatalogue>,
     pub carriers: Vec<Carrier>,
-    /// Without a broker events stay on record and are marked as told.
-    pub publisher: Option<Publisher>,
+    /// Publishes events. Without a broker they stay on record and are marked as told.
+    pub publisher: Option<Broker>,
     /// Posts results to the sources that have a callback.
     pub courier: Courier,
     /// Where what messages go through is traced.
@@ -156,8 +158,8 @@ struct Corridor {
     /// Where messages went lately.
     demand: demand::Demand,
     wire: Wire,
-    to_plan: mpsc::Sender<InHand>,
-    to_plan_urgent: mpsc::Sender<InHand>,
+    to_plan: Inbox<InHand>,
+    to_plan_urgent: Inbox<InHand>,
     to_settle: mpsc::Sender<(Settlement, Place)>,
     /// Something was committed that the outbox may have to tell.
     told: Notify,
@@ -294,8 +296,6 @@ impl Dispatcher {
     /// Starts every stage.
     #[must_use]
     pub fn start(parts: Parts) -> Self {
-        let (to_plan, normal) = mpsc::channel(IN_HAND);
-        let (to_plan_urgent, urgent) = mpsc::channel(IN_HAND);
         let (to_settle, settled) = mpsc::channel(IN_HAND);
         let lanes = lane::build(parts.carriers, &parts.config);
         let corridor = Arc::new(Corridor {
@@ -314,8 +314,8 @@ impl Dispatcher {
             room: Room::new(),
             demand: demand::Demand::default(),
             wire: Wire::start(),
-            to_plan,
-            to_plan_urgent,
+            to_plan: Inbox::default(),
+            to_plan_urgent: Inbox::default(),
             to_settle,
             told: Notify::new(),
             due: Notify::new(),
@@ -324,34 +324,58 @@ impl Dispatcher {
             cut: CancellationToken::new(),
             last: CancellationToken::new(),
         });
-        let tasks = TaskTracker::new();
+        let dispatcher = Self { corridor, tasks: TaskTracker::new() };
         // What is urgent is decided upon by itself: it waits for no batch of others.
-        tasks.spawn(plan::run(corridor.clone(), urgent));
-        tasks.spawn(plan::run(corridor.clone(), normal));
-        tasks.spawn(settle::run(corridor.clone(), settled));
-        tasks.spawn(settle::replay(corridor.clone()));
-        tasks.spawn(due::run(corridor.clone()));
-        tasks.spawn(life::run(corridor.clone()));
-        tasks.spawn(keep::run(corridor.clone()));
-        tasks.spawn(look_up::run(corridor.clone()));
-        tasks.spawn(retention::run(corridor.clone()));
-        tasks.spawn(outbox::run(corridor.clone(), parts.publisher));
-        for source in &corridor.config.sources {
+        dispatcher.uphold("plan_urgent", |corridor| {
+            let hands = corridor.to_plan_urgent.anew();
+            plan::run(corridor, hands)
+        });
+        dispatcher.uphold("plan", |corridor| {
+            let hands = corridor.to_plan.anew();
+            plan::run(corridor, hands)
+        });
+        let settled = Arc::new(Mutex::new(settled));
+        dispatcher.uphold("settle", move |corridor| settle::run(corridor, settled.clone()));
+        dispatcher.uphold("replay", settle::replay);
+        dispatcher.uphold("due", due::run);
+        dispatcher.uphold("life", life::run);
+        dispatcher.uphold("keep", keep::run);
+        dispatcher.uphold("look_up", look_up::run);
+        dispatcher.uphold("retention", retention::run);
+        let publisher = parts.publisher;
+        dispatcher.uphold("outbox", move |corridor| {
+            outbox::run(corridor, publisher.as_ref().map(Broker::publisher))
+        });
+        for source in &dispatcher.corridor.config.sources {
             if let Some(callback) = source.callback.clone().map(Arc::new) {
                 let (source, courier) = (source.name.clone(), parts.courier.clone());
-                let receiver = callbacks::Receiver { source, callback, courier };
-                tasks.spawn(callbacks::run(corridor.clone(), receiver));
+                dispatcher.uphold("callbacks", move |corridor| {
+                    let (source, callback, courier) = (source.clone(), callback.clone(), courier.clone());
+                    callbacks::run(corridor, callbacks::Receiver { source, callback, courier })
+                });
             }
         }
-        for lane in &corridor.lanes {
+        for lane in &dispatcher.corridor.lanes {
             if !lane.gate.is_open() {
-                tasks.spawn(lane::keep_slots(corridor.clone(), lane.clone()));
+                let lane = lane.clone();
+                dispatcher.uphold("slots", move |corridor| lane::keep_slots(corridor, lane.clone()));
             }
             for whom in [queue::Whom::All, queue::Whom::Urgent] {
-                tasks.spawn(lane::run(corridor.clone(), lane.clone(), whom, tasks.clone()));
+                let (lane, tasks) = (lane.clone(), dispatcher.tasks.clone());
+                let run = move |corridor| lane::run(corridor, lane.clone(), whom, tasks.clone());
+                dispatcher.uphold("lane", run);
             }
         }
-        Self { corridor, tasks }
+        dispatcher
+    }
+
+    /// Runs a stage as long as the corridor.
+    fn uphold<F>(&self, name: &'static str, stage: impl Fn(Arc<Corridor>) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let corridor = self.corridor.clone();
+        uphold(&self.tasks, name, move || stage(corridor.clone()));
     }
 
     /// What the ledger's clock shows, once it has been read.
@@ -491,9 +515,8 @@ impl Corridor {
 
     async fn plan_later(&self, hand: InHand) {
         let urgent = hand.facts.priority == crate::domain::words::Priority::Urgent;
-        let queue = if urgent { &self.to_plan_urgent } else { &self.to_plan };
-        // The planner lives as long as the corridor; should it be gone, the lease runs out and another takes over.
-        let _ = queue.send(hand).await;
+        let planner = if urgent { &self.to_plan_urgent } else { &self.to_plan };
+        planner.hand(hand).await;
     }
 
     /// Gives leases back; should the ledger be away they run out by themselves.

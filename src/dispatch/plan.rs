@@ -1,6 +1,7 @@
 //! Messages in hand are decided upon, in batches: one read of the directory, one pure decision each.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::domain::phi::Phi;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, PhiClass, Priority, Purpose, Reason, Recipient};
 use crate::policy::cap::{Outreach, Recent};
-use crate::policy::decide::{Decision, Gate, Verdict, copies, decide, instant, only_along};
+use crate::policy::decide::{Decision, Gate, UNREAD, Verdict, copies, decide, instant, only_along};
 use crate::policy::person::Addressee;
 use crate::policy::question::HoldView;
 use crate::store::rows::{
@@ -116,7 +117,15 @@ async fn decide_all(corridor: &Corridor, batch: Vec<InHand>, round: &mut Round) 
             continue;
         }
         let id = hand.facts.id;
-        let (came_of_it, reason) = match decide_one(corridor, hand, entry, &directory) {
+        // One message with which this program cannot cope must not take the others of its batch with it each time.
+        let back = Release { due_at: directory.now.checked_add(UNREAD).ok(), ..hand.release(None) };
+        let decided = catch_unwind(AssertUnwindSafe(|| decide_one(corridor, hand, entry, &directory)));
+        let Ok(outcome) = decided else {
+            tracing::error!(message = %id, "a message could not be decided upon, by a fault of this program; it waits");
+            round.back.push(back);
+            continue;
+        };
+        let (came_of_it, reason) = match outcome {
             Outcome::Queued => ("send", None),
             Outcome::Waits(waiting) => {
                 round.waiting.push(*waiting);
@@ -195,14 +204,14 @@ fn decide_one(
     let (Verdict::Send { route, valid_until, patience, pointer }, Some(patient)) =
         (decision.verdict.clone(), patient)
     else {
-        let mut row = row(&hand, decision, tried(entry), directory.now, explanation);
+        let mut row = row(&hand, decision, Some(entry), directory.now, explanation);
         row.held_by = hold.filter(|_| decision.gate == Gate::Hold).map(|hold| hold.id);
         return Outcome::Decided(Box::new(row));
     };
     let Some(reader) = reader(decision, &patient, entry, directory.now) else {
         let none = Decision::plain(Gate::Proxy, Verdict::Suppress(Reason::NoProxy));
         let explanation = kept(&none, directory.now);
-        return Outcome::Decided(Box::new(row(&hand, &none, tried(entry), directory.now, explanation)));
+        return Outcome::Decided(Box::new(row(&hand, &none, Some(entry), directory.now, explanation)));
     };
     let count = judged.counts.then(|| {
         let recent = entry.recent.get(decision.proxy.map_or(0, |place| place + 1));
@@ -243,7 +252,7 @@ fn decide_one(
             return Outcome::Decided(Box::new(row(
                 &planned.hand,
                 &none,
-                tried(entry),
+                Some(entry),
                 directory.now,
                 explanation,
             )));
@@ -476,14 +485,10 @@ fn subject(hand: &InHand) -> Subject {
         patient: hand.facts.patient_id.clone(),
         inline_addresses: inline.collect(),
         step: hand.work.step,
+        tried: hand.work.step > 0 || hand.work.tries > 0,
         yields: hand.facts.priority == Priority::Bulk
             || matches!(hand.facts.purpose, Purpose::Marketing | Purpose::Survey),
     }
-}
-
-/// Why the last route was given up.
-fn tried(entry: &DirectoryEntry) -> Option<Reason> {
-    entry.tried.last().map(|(_, reason)| *reason)
 }
 
 /// The decision as the ledger keeps it. A message whose status has left rank 0 keeps it: only its due time moves. One
@@ -491,10 +496,12 @@ fn tried(entry: &DirectoryEntry) -> Option<Reason> {
 fn row(
     hand: &InHand,
     decision: &Decision,
-    tried: Option<Reason>,
+    entry: Option<&DirectoryEntry>,
     now: Timestamp,
     explanation: String,
 ) -> Decided {
+    // Why the last route was given up.
+    let tried = entry.and_then(|entry| entry.tried.last()).map(|(_, reason)| *reason);
     let under_way = hand.work.status.rank().is_some_and(|rank| rank > 0);
     let ends = hand.work.reached && !matches!(decision.verdict, Verdict::Hold { .. });
     let over = ends && hand.work.status != MessageStatus::Unknown;
@@ -527,13 +534,17 @@ fn row(
         Verdict::Expire => (MessageStatus::Expired, Some(Reason::Expired), None),
         Verdict::Send { .. } => (MessageStatus::Failed, Some(Reason::NoContact), None),
     };
+    // What ends, ends with what it went by last, if it went at all.
+    let last = entry.and_then(|entry| entry.last.clone()).filter(|_| due_at.is_none());
+    let (channel, provider) = last.unzip();
     Decided {
         facts: (*hand.facts).clone(),
         token: hand.work.token,
         status,
         reason,
         due_at,
-        channel: None,
+        channel,
+        provider,
         recipient: if decision.proxy.is_some() || hand.body.copy.is_some() {
             Recipient::Proxy
         } else {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::berths::Berth;
 use super::gate::Permit;
-use super::lane::Lane;
+use super::lane::{Lane, Setting};
 use super::{Corridor, PAUSES, Planned, budget, failover, render};
 use crate::domain::ids::{AttemptId, SendKey};
 use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
@@ -185,7 +185,11 @@ fn settle(corridor: &Corridor, lane: &Lane, written: &Written, outcome: Outcome)
     };
     match outcome {
         Outcome::Answer(Ok(accepted)) => {
-            let then = if lane.provider.reports() { Then::Awaits } else { Then::Sent };
+            let then = match lane.setting {
+                Setting::Capture => Then::Captured,
+                Setting::Live | Setting::Test if lane.provider.reports() => Then::Awaits,
+                Setting::Live | Setting::Test => Then::Sent,
+            };
             settled(AttemptStatus::Sent, accepted.reference, None, None, then)
         }
         Outcome::Answer(Err(error)) => {

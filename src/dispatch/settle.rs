@@ -1,11 +1,11 @@
 //! What became of attempts is written down in batches. A result is tried until the ledger takes it, or refuses that one:
 //! it is held in memory meanwhile, and the room it keeps occupied slows the corridor down. One that the ledger has not
-//! taken when the process must end goes to the spool.
+//! taken when the process must end, or fails on again and again, goes to the spool.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
 use super::{Corridor, Place, spool};
@@ -15,7 +15,14 @@ use crate::store::{Store, StoreError};
 /// How long a batch that is not full waits for more.
 const LINGER: Duration = Duration::from_millis(40);
 
-pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Settlement, Place)>) {
+/// A ledger that answers, and takes none of a batch, is offered it so often: for about a minute.
+const OFFERS: u32 = 36;
+
+/// What waits to be written down outlives whoever writes it.
+pub(super) type Results = Arc<Mutex<mpsc::Receiver<(Settlement, Place)>>>;
+
+pub(super) async fn run(corridor: Arc<Corridor>, results: Results) {
+    let mut results = results.lock().await;
     let most = corridor.config.worker.batch();
     let mut batch = Vec::with_capacity(most);
     let mut places = Vec::with_capacity(most);
@@ -48,28 +55,50 @@ pub(super) async fn run(corridor: Arc<Corridor>, mut results: mpsc::Receiver<(Se
 }
 
 /// Gives results to the ledger. One that it will not take is found by halves and does not hold up the others: of that
-/// one nobody knows what became, once its lease has ended.
+/// one nobody knows what became, once its lease has ended. Where it takes none, and that is not for what they say, the
+/// fault may be its own, or ours: they wait.
 pub(super) async fn give(store: &dyn Store, batch: &[Settlement]) -> Result<(), StoreError> {
-    match (store.settle(batch).await, batch) {
-        (Err(error @ StoreError::Data(_)), [one]) => {
-            tracing::error!(
-                %error, message = %one.facts.id, attempt = %one.attempt,
-                "the ledger refuses a result: it will be unknown; look it up at its provider"
-            );
-            Ok(())
-        }
-        (Err(StoreError::Data(_)), _) => {
-            let (first, second) = batch.split_at(batch.len() / 2);
-            Box::pin(give(store, first)).await?;
-            Box::pin(give(store, second)).await
-        }
-        (given, _) => given,
+    let mut refused = refused(store, batch).await?;
+    let other = refused.iter().position(|(_, error)| !matches!(error, StoreError::Data(_)));
+    if let Some(at) = other.filter(|_| refused.len() == batch.len()) {
+        return Err(refused.swap_remove(at).1);
     }
+    for (one, error) in refused {
+        tracing::error!(
+            %error, message = %one.facts.id, attempt = %one.attempt,
+            "the ledger refuses a result: it will be unknown; look it up at its provider"
+        );
+    }
+    Ok(())
+}
+
+/// Those that the ledger does not take; an error where it takes nothing now, whatever it is.
+async fn refused<'b>(
+    store: &dyn Store,
+    batch: &'b [Settlement],
+) -> Result<Vec<(&'b Settlement, StoreError)>, StoreError> {
+    let mut refused = Vec::new();
+    let mut parts = vec![batch];
+    while let Some(part) = parts.pop() {
+        match (store.settle(part).await, part) {
+            (Ok(()), _) => {}
+            (Err(error @ (StoreError::Data(_) | StoreError::Internal(_))), [one]) => {
+                refused.push((one, error));
+            }
+            (Err(StoreError::Data(_) | StoreError::Internal(_)), _) => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+    Ok(refused)
 }
 
 /// Writes results down, however long it takes.
 pub(super) async fn write(corridor: &Corridor, batch: &[Settlement]) {
     let mut pause = Duration::from_millis(20);
+    let mut offers = 0;
     let from = Instant::now();
     loop {
         let error = tokio::select! {
@@ -85,6 +114,10 @@ pub(super) async fn write(corridor: &Corridor, batch: &[Settlement]) {
         };
         tracing::error!(%error, results = batch.len(), "results wait for the ledger");
         metrics::counter!("outreachd_settle_retries_total").increment(1);
+        offers += u32::from(matches!(error, StoreError::Internal(_)));
+        if offers == OFFERS {
+            return keep(corridor, batch);
+        }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = corridor.last.cancelled() => return keep(corridor, batch),
@@ -121,5 +154,91 @@ pub(super) async fn replay(corridor: Arc<Corridor>) {
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
             () = corridor.stopping.cancelled() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row};
+
+    use super::*;
+    use crate::domain::ids::{
+        AttemptId, JobId, MessageId, PatientId, ProviderName, SourceName, TemplateName,
+    };
+    use crate::domain::status::AttemptStatus;
+    use crate::domain::words::{Channel, Priority, Purpose, Recipient};
+    use crate::store::emit::Emitter;
+    use crate::store::rows::{Charge, MessageFacts, Then, Timings};
+    use crate::store::sealer::Sealer;
+    use crate::store::sqlite::{SqliteEngine, SqliteStore};
+
+    fn result() -> Settlement {
+        let facts = MessageFacts {
+            id: MessageId::generate(),
+            source: SourceName::parse("ehr").unwrap(),
+            job_id: JobId::parse("a").unwrap(),
+            patient_id: PatientId::parse("P1").unwrap(),
+            template: TemplateName::parse("reminder").unwrap(),
+            purpose: Purpose::Care,
+            priority: Priority::Normal,
+            about: None,
+            site: None,
+            campaign_id: None,
+            correlation_id: None,
+            test: false,
+            is_change: false,
+            retry_of: None,
+        };
+        Settlement {
+            facts: Arc::new(facts),
+            attempt: AttemptId::generate(),
+            number: 1,
+            channel: Channel::Sms,
+            provider: ProviderName::parse("sms").unwrap(),
+            status: AttemptStatus::Sent,
+            provider_ref: None,
+            failure: None,
+            code: None,
+            recipient: Recipient::Patient,
+            charge: Charge::default(),
+            then: Then::Sent,
+            patience: None,
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_ledger_fails_on_holds_up_no_other_and_is_lost_only_where_others_are_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ledger.db");
+        let engine = SqliteEngine::open(file.to_str().unwrap(), Arc::new(|| Timestamp::UNIX_EPOCH)).unwrap();
+        let ledger = SqliteStore::over(engine, Sealer::new(b"a key"), Emitter::default(), Timings::default());
+        ledger.migrate().await.unwrap();
+        let results: Vec<Settlement> = (0..4).map(|_| result()).collect();
+        let mut sql = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+        for one in &results {
+            let begun = format!(
+                "INSERT INTO attempts (id, message_id, step, number, status, provider, channel, address, address_index,
+                     dedupes, segments, template_hash, locale, worker, begun_at)
+                 VALUES ('{}', '{}', 0, 1, 'sending', 'sms', 'sms', x'00', x'00', 0, 1, '', 'en', '', 0)",
+                one.attempt, one.facts.id
+            );
+            sql.execute(AssertSqlSafe(begun)).await.unwrap();
+        }
+        // SQLITE_ERROR, as no value is to blame for it.
+        let fails = format!(
+            "CREATE TRIGGER fails BEFORE UPDATE ON attempts WHEN OLD.id = '{}'
+             BEGIN SELECT abs(-9223372036854775807 - 1); END",
+            results[2].attempt
+        );
+        sql.execute(AssertSqlSafe(fails)).await.unwrap();
+        let alone = give(&ledger, &results[2..3]).await;
+        assert!(matches!(alone, Err(StoreError::Internal(_))), "{alone:?}");
+        give(&ledger, &results).await.unwrap();
+        let left = sql.fetch_all("SELECT id FROM attempts WHERE status = 'sending'").await.unwrap();
+        let left: Vec<String> = left.iter().map(|row| row.get(0)).collect();
+        assert_eq!(left, [results[2].attempt.to_string()]);
     }
 }

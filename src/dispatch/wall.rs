@@ -3,7 +3,7 @@
 //! bucket with any burst lets one too many through after a pause.)
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -54,16 +54,36 @@ impl Wall {
         }
     }
 
-    /// A text of more segments than the limit has passes an empty span, and fills those that follow.
-    fn try_pass(&self, segments: u32, now: Instant) -> Result<(), Instant> {
-        let segments = usize::try_from(segments).unwrap_or(usize::MAX).max(1);
+    /// Waits until such a text might pass, though others may come before it.
+    pub(super) async fn opens(&self, segments: usize) {
+        loop {
+            let full = self.full_until(&self.sent(Instant::now()), segments);
+            let Some(at) = full else { break };
+            tokio::time::sleep_until(at).await;
+        }
+    }
+
+    /// What has passed in the span that ends now.
+    fn sent(&self, now: Instant) -> MutexGuard<'_, VecDeque<Instant>> {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         while sent.front().is_some_and(|first| *first + self.span <= now) {
             sent.pop_front();
         }
+        sent
+    }
+
+    /// Until when there is no room for so many segments.
+    fn full_until(&self, sent: &VecDeque<Instant>, segments: usize) -> Option<Instant> {
         let too_many = (sent.len() + segments.min(self.count)).saturating_sub(self.count);
-        if let Some(last) = too_many.checked_sub(1).and_then(|n| sent.get(n)) {
-            return Err(*last + self.span);
+        Some(*sent.get(too_many.checked_sub(1)?)? + self.span)
+    }
+
+    /// A text of more segments than the limit has passes an empty span, and fills those that follow.
+    fn try_pass(&self, segments: u32, now: Instant) -> Result<(), Instant> {
+        let segments = usize::try_from(segments).unwrap_or(usize::MAX).max(1);
+        let mut sent = self.sent(now);
+        if let Some(at) = self.full_until(&sent, segments) {
+            return Err(at);
         }
         let mut at = now;
         for n in 1..=segments {

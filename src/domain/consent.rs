@@ -1,7 +1,7 @@
 //! How what is known of a patient is joined with what comes in: which consent stands, which preference, which
 //! field. Pure, and for consents indifferent to the order of arrival.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::patient::{Consent, ConsentSource, Contact, DirectoryField, LEAVE_MESSAGE, Patient, Preference};
 use super::phi::Phi;
@@ -352,6 +352,7 @@ fn replaced(stored: &Patient, incoming: Patient) -> Patient {
     }
     keep_own_words! { language: Language, preferred_channels: PreferredChannels, quiet_hours: QuietHours }
     keep_found_out(stored, &mut patient);
+    date_new_contacts(stored, &mut patient);
     if !unsaid.has(DirectoryField::Contacts) {
         let kept = stored.contacts.iter().filter(|c| unsaid.has(DirectoryField::contacts_of(c.channel)));
         patient.contacts.extend(kept.cloned());
@@ -377,6 +378,19 @@ fn keep_found_out(stored: &Patient, patient: &mut Patient) {
     }
 }
 
+/// A contact is dated that comes where another of its channel was. A sender who gives no time says at least that what is on
+/// record was said before.
+fn date_new_contacts(stored: &Patient, patient: &mut Patient) {
+    let after = |at: Timestamp| at.checked_add(SignedDuration::from_micros(1)).unwrap_or(at);
+    let now = patient.updated_at.or_else(|| records(&stored.consents).map(|c| after(c.at)).max());
+    for contact in &mut patient.contacts {
+        let mut others = stored.contacts.iter().filter(|c| c.channel == contact.channel).peekable();
+        let is_first = others.peek().is_none();
+        let known = others.find(|c| c.is_same(contact));
+        contact.since = known.map_or(now.filter(|_| !is_first), |known| known.since);
+    }
+}
+
 /// The snapshot's contacts under what is known of them; where the patient asked for confidential communication,
 /// only contacts that are stored.
 fn narrow_contacts(stored: &[Contact], inline: &[Contact]) -> Vec<Contact> {
@@ -387,8 +401,9 @@ fn narrow_contacts(stored: &[Contact], inline: &[Contact]) -> Vec<Contact> {
         .iter()
         .map(|new| {
             let known = stored.iter().find(|c| c.channel == new.channel && c.address == new.address);
-            // Of an address that nobody knows yet the snapshot proves nothing.
-            let hearsay = || Contact { verified_at: None, private: false, ..new.clone() };
+            // Of an address that nobody knows yet the snapshot proves nothing, and nothing on record was said of it.
+            let hearsay =
+                || Contact { verified_at: None, private: false, since: Some(Timestamp::MAX), ..new.clone() };
             known.map_or_else(hearsay, |known| strictest(known, new))
         })
         .collect()

@@ -22,7 +22,7 @@ pub struct Event {
     /// When the ledger wrote it.
     #[serde(serialize_with = "instant")]
     pub at: Timestamp,
-    /// The same as `at`: no cause tells its own time.
+    /// The same as `at`; of a reply that has waited for the ledger, when it was said.
     #[serde(serialize_with = "instant")]
     pub occurred_at: Timestamp,
     /// Nothing more is expected of this message or job.

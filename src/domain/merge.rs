@@ -1,10 +1,10 @@
 //! Two records of one person become one.
 
 use super::consent;
-use super::patient::{Contact, Patient};
+use super::patient::{Contact, Patient, Preference};
 
 /// What is kept of `kept` once `other` turns out to be the same person: everything of `kept`, what only `other` had, and of
-/// all wishes the stricter one; of what they set themselves, the later.
+/// all wishes the stricter one; of preferences and of what they set themselves, the later.
 #[must_use]
 pub fn combine(kept: &Patient, other: &Patient) -> Patient {
     let mut patient = kept.clone();
@@ -17,8 +17,10 @@ pub fn combine(kept: &Patient, other: &Patient) -> Patient {
     patient.updated_at = kept.updated_at.max(other.updated_at);
     for preference in &other.preferences {
         match patient.preferences.iter_mut().find(|p| p.purpose == preference.purpose) {
-            // An empty list is an opt-out: it wins over an order.
-            Some(known) if preference.channels.is_empty() => known.channels.clear(),
+            Some(known) if outweighs(preference, known) => {
+                let updated_at = known.updated_at.max(preference.updated_at);
+                *known = Preference { updated_at, ..preference.clone() };
+            }
             Some(_) => {}
             None => patient.preferences.push(preference.clone()),
         }
@@ -37,12 +39,28 @@ pub fn combine(kept: &Patient, other: &Patient) -> Patient {
             None => patient.contacts.push(contact.clone()),
         }
     }
-    for proxy in &other.proxies {
-        if !patient.proxies.contains(proxy) {
-            patient.proxies.push(proxy.clone());
+    add(&mut patient.tags, &other.tags);
+    add(&mut patient.identifiers, &other.identifiers);
+    add(&mut patient.proxies, &other.proxies);
+    patient
+}
+
+/// Whether what the other record says of a purpose counts: the later word. Where nobody knows which that is, an empty list,
+/// which is an opt-out, wins over an order.
+fn outweighs(other: &Preference, kept: &Preference) -> bool {
+    match (other.updated_at, kept.updated_at) {
+        (Some(said), Some(known)) if said != known => said > known,
+        _ => other.channels.is_empty(),
+    }
+}
+
+/// Adds what is not there yet.
+fn add<T: Clone + PartialEq>(known: &mut Vec<T>, more: &[T]) {
+    for one in more {
+        if !known.contains(one) {
+            known.push(one.clone());
         }
     }
-    patient
 }
 
 /// Takes from `other` what `patient` says nothing of, and what the patient set there later than here.
@@ -74,8 +92,9 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::PatientId;
-    use crate::domain::patient::{OwnWords, QuietHours};
-    use crate::domain::words::Channel;
+    use crate::domain::patient::{Identifier, OwnWords, QuietHours};
+    use crate::domain::phi::Phi;
+    use crate::domain::words::{Channel, Purpose};
 
     fn patient() -> Patient {
         Patient::bare(PatientId::parse("P1").unwrap())
@@ -118,6 +137,50 @@ mod tests {
         assert_eq!(both.own_words.language, other.own_words.language, "no nightly record takes it back");
         // Of what both records say without a word of their own, the kept one's stands.
         assert_eq!(combine(&english(), &kept).language.as_deref(), Some("en"));
+    }
+
+    #[test]
+    fn labels_and_ids_of_both_records_are_kept_once_each() {
+        let mrn = |value: &str| Identifier { system: "urn:mrn".to_owned(), value: Phi::new(value) };
+        let with = |tags: [&str; 2], mrns: [&str; 2]| Patient {
+            tags: tags.map(str::to_owned).into(),
+            identifiers: mrns.map(mrn).into(),
+            ..patient()
+        };
+        let both =
+            combine(&with(["risk-1", "oncology"], ["77120", "5"]), &with(["oncology", "asthma"], ["5", "6"]));
+        assert_eq!(both.tags, ["risk-1", "oncology", "asthma"]);
+        assert_eq!(both.identifiers, ["77120", "5", "6"].map(mrn));
+    }
+
+    #[test]
+    fn of_a_purpose_in_both_records_the_later_word_stands() {
+        const NONE: &[Channel] = &[];
+        let said = |day: &str| (!day.is_empty()).then(|| format!("2026-01-{day}T00:00:00Z").parse().unwrap());
+        let with = |(channels, day): (&[Channel], &str)| Patient {
+            preferences: vec![Preference {
+                purpose: Purpose::Care,
+                channels: channels.to_vec(),
+                updated_at: said(day),
+            }],
+            ..patient()
+        };
+        let (sms, email) = (&[Channel::Sms][..], &[Channel::Email][..]);
+        for (kept, other, expected) in [
+            ((sms, "01"), (email, "02"), (email, "02")),
+            ((sms, "02"), (email, "01"), (sms, "02")),
+            ((NONE, "01"), (email, "02"), (email, "02")),
+            ((sms, "02"), (NONE, "01"), (sms, "02")),
+            // At the same time, or nobody knows when.
+            ((sms, "01"), (email, "01"), (sms, "01")),
+            ((sms, "01"), (NONE, "01"), (NONE, "01")),
+            ((NONE, ""), (email, "02"), (NONE, "")),
+            ((sms, ""), (email, "02"), (sms, "")),
+            ((sms, "02"), (NONE, ""), (NONE, "02")),
+        ] {
+            let both = combine(&with(kept), &with(other));
+            assert_eq!(both.preferences, with(expected).preferences, "{kept:?} {other:?}");
+        }
     }
 
     #[test]

@@ -260,6 +260,10 @@ pub struct Contact {
     /// When we found the status out ourselves; `None` where the sender of the record said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_at: Option<Timestamp>,
+    /// From when on it stands in the record, where there was another of its channel before: what was agreed to earlier for
+    /// every address was not said of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// Of an upsert: its sender says what the status is, be it `ok`. Not kept.
     #[serde(skip)]
     pub says_status: bool,
@@ -283,6 +287,12 @@ impl Contact {
         let said = sent.filter(|_| self.says_status);
         said.max(self.verified_at).filter(|_| self.status == ContactStatus::Ok)
     }
+
+    /// Whether both are the same way to the same address.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.channel == other.channel && self.address.is_same_address(&other.address)
+    }
 }
 
 /// One grant or revocation, with its evidence.
@@ -305,6 +315,14 @@ pub struct Consent {
     /// in which records arrive does not matter. `consent::merge` looks after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Box<Consent>>,
+}
+
+impl Consent {
+    /// Whether it was said of this contact: what names no address speaks of those that there were.
+    #[must_use]
+    pub fn is_of(&self, contact: &Contact) -> bool {
+        self.address.is_some() || contact.since.is_none_or(|since| since <= self.at)
+    }
 }
 
 impl std::fmt::Debug for Consent {

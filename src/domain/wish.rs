@@ -61,13 +61,21 @@ pub fn is_wanted(patient: &Patient, purpose: Purpose, channel: Channel, terms: &
     if patient.preferences.iter().any(|p| p.purpose == purpose && p.channels.is_empty()) {
         return false;
     }
-    let wanted_at = |address: &Phi| match answer(&patient.consents, purpose, channel, address, terms.now) {
-        Answer::Granted(_) => true,
+    let free = !terms.opt_in.contains(&purpose);
+    let said = |address: &Phi| answer(&patient.consents, purpose, channel, address, terms.now);
+    let mut own = patient.contacts.iter().filter(|c| c.channel == channel).peekable();
+    if own.peek().is_none() {
+        return match said(&Phi::default()) {
+            Answer::Granted(_) => true,
+            Answer::Revoked(_) => false,
+            Answer::Unsaid | Answer::Expired(_) => free,
+        };
+    }
+    own.any(|contact| match said(&contact.address) {
+        Answer::Granted(grant) => free || grant.is_of(contact),
         Answer::Revoked(_) => false,
-        Answer::Unsaid | Answer::Expired(_) => !terms.opt_in.contains(&purpose),
-    };
-    let mut own = addresses(patient, channel).peekable();
-    if own.peek().is_none() { wanted_at(&Phi::default()) } else { own.any(wanted_at) }
+        Answer::Unsaid | Answer::Expired(_) => free,
+    })
 }
 
 impl Wish {

@@ -20,6 +20,8 @@ pub(super) enum Media {
     Form,
     /// The same in parts.
     Multipart,
+    /// JSON as SNS posts it.
+    Plain,
 }
 
 impl Media {
@@ -31,6 +33,7 @@ impl Media {
             Self::Workbook => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
             Self::Form => "application/x-www-form-urlencoded",
             Self::Multipart => "multipart/form-data",
+            Self::Plain => "text/plain",
         }
     }
 

@@ -88,6 +88,8 @@ struct Shared {
     in_flight: Arc<Semaphore>,
     /// Room for those whom nobody knows, apart from that of the API.
     strangers: Arc<Semaphore>,
+    /// Room for webhooks, apart from both.
+    providers: Arc<Semaphore>,
     metrics: PrometheusHandle,
     counts: health::CountsCache,
     troubles: troubles::Troubles,
@@ -118,6 +120,7 @@ pub fn serve(listener: TcpListener, parts: HttpState) -> std::io::Result<HttpSer
         local_only: address.ip().is_loopback() && !http.token_needed(),
         in_flight: Arc::new(Semaphore::new(http.max_in_flight)),
         strangers: Arc::new(Semaphore::new(http.max_in_flight.div_ceil(4))),
+        providers: Arc::new(Semaphore::new(http.max_in_flight.div_ceil(4))),
         metrics: observe::recorder(),
         counts: health::CountsCache::default(),
         troubles: troubles::Troubles::default(),

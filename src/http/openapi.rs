@@ -259,6 +259,7 @@ fn messages() -> Vec<(&'static str, Value)> {
         ("merged_into?", id()),
     ]);
     let gate = object(&[("gate", word(Gate::ALL)), ("passed", flag())]);
+    let told = || object(&[("id", id()), ("status", word(MessageStatus::ALL))]);
     let attempt = object(&[
         ("id", id()),
         ("channel", word(Channel::ALL)),
@@ -292,9 +293,11 @@ fn messages() -> Vec<(&'static str, Value)> {
             "Explained",
             object(&[
                 ("message", reference("Message")),
-                ("copies?", list(object(&[("id", id()), ("status", word(MessageStatus::ALL))]))),
+                ("copies?", list(told())),
+                ("carries?", list(told())),
                 ("decision", json!({"type": ["object", "null"]})),
                 ("gates", list(gate)),
+                ("hold?", json!({"type": "object"})),
                 ("attempts", list(attempt)),
                 (
                     "events",

@@ -86,12 +86,16 @@ impl Verb {
 pub(super) enum Door {
     /// Everybody: probes and the description of the API.
     Open,
-    /// Everybody, as far as there is room: patients, who show their link, and providers, who sign. The handler judges
-    /// both.
+    /// Everybody, as far as there is room: patients, who show their link, and people who sign in. The handler judges both.
     Public,
+    /// Providers, who sign, which the handler verifies. Their room is their own, so that no other stranger silences them.
+    Providers,
     /// Callers with one of these scopes.
     AnyOf(&'static [Scope]),
 }
+
+/// Whoever is not known sends a small body, and holds a place meanwhile: it is here by then.
+const STRANGERS_BODY: Duration = Duration::from_secs(5);
 
 /// The address that a connection comes from.
 #[derive(Clone, Copy, Debug)]
@@ -150,6 +154,8 @@ impl Call {
 pub(super) async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Fail> {
+    // Boxed, so that it is compiled for each kind of answer and not for each route.
+    let work: BoxFuture<'static, T> = Box::pin(work);
     tokio::spawn(work).await.map_err(|_| {
         tracing::error!("a request ended in a fault of this program");
         Fail::new(Kind::Internal, "the log of this program says more")
@@ -217,6 +223,7 @@ async fn admit(
     let (caller, room) = match route.door {
         Door::Open => (Caller::Nobody, None),
         Door::Public => (Caller::Nobody, Some(room(&shared.strangers)?)),
+        Door::Providers => (Caller::Nobody, Some(room(&shared.providers)?)),
         Door::AnyOf(scopes) => {
             let changes = route.method != Verb::Get;
             let caller = authenticate(&shared, &parts.headers, &parts.uri, changes).await?;
@@ -229,6 +236,11 @@ async fn admit(
         accepted => Media::of(&parts.headers, accepted)?,
     };
     let whole = shared.parts.config.http.request_timeout;
+    // Something of the time is left to answer in.
+    let for_body = match route.door {
+        Door::AnyOf(_) => whole.mul_f32(0.8),
+        Door::Open | Door::Public | Door::Providers => whole.mul_f32(0.8).min(STRANGERS_BODY),
+    };
     let params: Vec<(String, String)> =
         params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let note = Note::default();
@@ -244,8 +256,7 @@ async fn admit(
         media,
         body: Mutex::new(body),
         params,
-        // Something of the time is left to answer in.
-        deadline: Instant::now() + whole.mul_f32(0.8),
+        deadline: Instant::now() + for_body,
     };
     let work = (route.run)(call);
     let limit = (!route.streams).then_some(whole);

@@ -826,8 +826,8 @@ const ROUTES: &[Route] = &[
     Route {
         method: Verb::Post,
         path: "/webhooks/{provider}",
-        door: Door::Public,
-        takes: &[Media::Form, Media::Json],
+        door: Door::Providers,
+        takes: &[Media::Form, Media::Json, Media::Plain],
         streams: false,
         run: |call| Box::pin(webhooks::status(call)),
         doc: Doc {
@@ -854,7 +854,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: Verb::Post,
         path: "/webhooks/{provider}/gather",
-        door: Door::Public,
+        door: Door::Providers,
         takes: &[Media::Form, Media::Json],
         streams: false,
         run: |call| Box::pin(webhooks::gather(call)),

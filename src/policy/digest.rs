@@ -151,6 +151,7 @@ mod tests {
             kind: None,
             status: ContactStatus::Ok,
             status_at: None,
+            since: None,
             says_status: false,
             verified_at: None,
             valid_until: None,

@@ -150,11 +150,14 @@ impl<'a> Asked<'_, 'a> {
                 let because = Some(weighed(record));
                 return Some(Stop { gate: Gate::OptOut, reason: Reason::OptedOut, because });
             }
-            Answer::Granted(_) => {}
+            Answer::Granted(record) if record.is_of(contact) => {}
             unsaid => {
                 if rule.needs_grant || (contact.channel == Channel::Voice && !rule.voice_allowed) {
                     let because = Some(match unsaid {
                         Answer::Expired(record) => weighed(record),
+                        Answer::Granted(record) => {
+                            format!("{}, and not of this address, which is newer", weighed(record))
+                        }
                         _ => format!("nothing was said of {purpose} by {}", contact.channel),
                     });
                     return Some(Stop { gate: Gate::Consent, reason: Reason::NoConsent, because });

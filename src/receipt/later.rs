@@ -3,6 +3,8 @@
 //! Receipts may overtake each other. Replies may not: START after STOP is another thing than STOP after START. So while
 //! anything waits, replies wait behind it. What each says it said when it came, whichever process writes it.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,6 +33,25 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(2
 pub(super) struct ToKeep {
     kept: Kept,
     written: oneshot::Sender<Result<(), Refusal>>,
+    under_way: UnderWay,
+}
+
+/// A webhook counts as under way until the disk has it, though its sender may hang up before.
+#[derive(Debug)]
+struct UnderWay(Arc<Later>);
+
+impl UnderWay {
+    fn of(later: &Arc<Later>) -> Self {
+        later.pending.fetch_add(1, Ordering::AcqRel);
+        Self(later.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.pending.fetch_sub(1, Ordering::AcqRel);
+        self.0.more.notify_one();
+    }
 }
 
 /// What waits for the ledger.
@@ -71,20 +92,15 @@ impl Later {
     /// # Errors
     /// [`Refusal::Later`]: the spool is full, or the disk does not take it.
     pub(super) async fn keep(
-        &self,
+        self: &Arc<Self>,
         to_keep: &mpsc::Sender<ToKeep>,
         at: Option<Timestamp>,
         news: Vec<Item>,
     ) -> Result<(), Refusal> {
-        self.pending.fetch_add(1, Ordering::AcqRel);
         let (written, answer) = oneshot::channel();
-        let kept = match to_keep.try_send(ToKeep { kept: Kept { at, news }, written }) {
-            Ok(()) => answer.await.unwrap_or(Err(Refusal::Later)),
-            Err(_) => Err(Refusal::Later),
-        };
-        self.pending.fetch_sub(1, Ordering::AcqRel);
-        self.more.notify_one();
-        kept
+        let one = ToKeep { kept: Kept { at, news }, written, under_way: UnderWay::of(self) };
+        to_keep.try_send(one).map_err(|_| Refusal::Later)?;
+        answer.await.unwrap_or(Err(Refusal::Later))
     }
 
     /// Tells how much waits.
@@ -95,7 +111,7 @@ impl Later {
 }
 
 /// Writes what is to be kept, a file for what comes within a moment.
-pub(super) async fn keep(shared: Arc<Shared>, mut to_keep: mpsc::Receiver<ToKeep>) {
+pub(super) async fn keep(later: Arc<Later>, mut to_keep: mpsc::Receiver<ToKeep>) {
     while let Some(first) = to_keep.recv().await {
         let mut size = first.size();
         let mut batch = vec![first];
@@ -110,12 +126,11 @@ pub(super) async fn keep(shared: Arc<Shared>, mut to_keep: mpsc::Receiver<ToKeep
             }
         }
         let (kept, waiting): (Vec<Kept>, Vec<_>) =
-            batch.into_iter().map(|one| (one.kept, one.written)).unzip();
-        let spool = shared.later.spool.clone();
+            batch.into_iter().map(|one| (one.kept, (one.written, one.under_way))).unzip();
+        let spool = later.spool.clone();
         let webhooks = kept.len();
-        let written = spawn_blocking(move || spool.keep(&kept))
-            .await
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
+        let written =
+            spawn_blocking(move || spool.keep(&kept)).await.unwrap_or_else(|_| Err(ErrorKind::Other.into()));
         match &written {
             Ok(()) => tracing::warn!(webhooks, "the ledger is away: webhooks are kept in the spool"),
             Err(error) => {
@@ -123,11 +138,11 @@ pub(super) async fn keep(shared: Arc<Shared>, mut to_keep: mpsc::Receiver<ToKeep
             }
         }
         let answer = if written.is_ok() { Ok(()) } else { Err(Refusal::Later) };
-        for one in waiting {
+        for (written, _under_way) in waiting {
             // Whoever has hung up comes again, and it changes nothing.
-            let _ = one.send(answer);
+            let _ = written.send(answer);
         }
-        shared.later.tell();
+        later.tell();
     }
 }
 
@@ -150,7 +165,6 @@ pub(super) async fn replay(shared: Arc<Shared>) {
                 pause = PAUSES;
             }
             Err(_) => {
-                later.away.store(true, Ordering::Release);
                 let [now, most] = pause;
                 pause = [(now * 2).min(most), most];
             }
@@ -163,35 +177,49 @@ pub(super) async fn replay(shared: Arc<Shared>) {
 
 /// Writes file after file; answers how many webhooks. Ends with the first that must wait.
 async fn pass(shared: &Arc<Shared>) -> Result<u64, Refusal> {
-    let spool = &shared.later.spool;
+    let (spool, away) = (&shared.later.spool, &shared.later.away);
     let blocking = spool.clone();
     let left = spawn_blocking(move || blocking.left()).await.map_err(|_| Refusal::Later)?;
     let mut count = 0;
     for path in left {
-        match spool.read(&path) {
-            Ok(kept) => {
-                let refused = file(shared, &kept).await?;
-                count += kept.len() as u64;
-                shared.later.away.store(false, Ordering::Release);
-                if !refused.is_empty() {
-                    tracing::error!(
-                        webhooks = refused.len(),
-                        "the ledger refuses webhooks that had waited for it; they are put aside"
-                    );
-                    // Left in its place where it cannot be put aside.
-                    spool.put_aside(&refused).map_err(|_| Refusal::Later)?;
-                }
-                spool.remove(&path);
-            }
-            // Another process that shares the folder was faster.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                tracing::error!(kind = %error.kind(), file = %path.display(), "kept webhooks cannot be read: is the key that sealed them still there?");
-                spool.leave(&path);
-            }
+        let Some(kept) = opened(spool, &path)? else { continue };
+        let written = file(shared, &kept).await;
+        away.store(written.is_err(), Ordering::Release);
+        let refused = written?;
+        count += kept.len() as u64;
+        if !refused.is_empty() {
+            tracing::error!(
+                webhooks = refused.len(),
+                "the ledger refuses webhooks that had waited for it; they are put aside"
+            );
+            // Left in its place where it cannot be put aside.
+            spool.put_aside(&refused).map_err(|_| Refusal::Later)?;
         }
+        spool.remove(&path);
     }
     Ok(count)
+}
+
+/// What one file holds; `None`: nothing that can be written.
+fn opened(spool: &Spool, path: &Path) -> Result<Option<Vec<Kept>>, Refusal> {
+    let kind = match spool.read(path) {
+        Ok(kept) => return Ok(Some(kept)),
+        Err(error) => error.kind(),
+    };
+    match kind {
+        // Another process that shares the folder was faster.
+        ErrorKind::NotFound => Ok(None),
+        ErrorKind::InvalidData => {
+            tracing::error!(file = %path.display(), "kept webhooks cannot be opened: is the key that sealed them still there?");
+            spool.leave(path);
+            Ok(None)
+        }
+        // Too many open files, or a disk that stumbles: what is in it is whole, and what came later stays behind it.
+        kind => {
+            tracing::error!(%kind, file = %path.display(), "kept webhooks cannot be read now; they are tried again");
+            Err(Refusal::Later)
+        }
+    }
 }
 
 /// Writes what one file holds; answers what the ledger will never take.
@@ -225,5 +253,49 @@ impl ToKeep {
             Item::Reply(reply) => 300 + reply.text.expose().len(),
         };
         self.kept.news.iter().map(text).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::sealer::Sealer;
+
+    fn spool(dir: &Path) -> Spool {
+        Spool::open(dir, Sealer::new(&[7; 32]).with_keys([&[8; 32]], true), 1 << 20)
+    }
+
+    #[tokio::test]
+    async fn whoever_hangs_up_leaves_nothing_under_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let later = Arc::new(Later::new(spool(dir.path())));
+        let (to_keep, keeping) = mpsc::channel(WAITING);
+        let hung_up = timeout(Duration::ZERO, later.keep(&to_keep, None, Vec::new())).await;
+        assert!(hung_up.is_err() && later.holds(), "replies wait behind it all the same");
+        tokio::spawn(keep(later.clone(), keeping));
+        let woken = timeout(Duration::from_secs(10), later.more.notified()).await;
+        assert!(woken.is_ok(), "whoever writes what waits is called");
+        assert_eq!((later.pending.load(Ordering::Acquire), later.spool.webhooks()), (0, 1));
+    }
+
+    #[test]
+    fn only_what_is_damaged_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = || dir.path().join(format!("webhooks-{}-1.sealed", Uuid::now_v7().simple()));
+        let (gone, damaged, unreadable) = (path(), path(), path());
+        std::fs::write(&damaged, "no seal").unwrap();
+        // A folder cannot be read as a file: as any file where too many are open.
+        std::fs::create_dir(&unreadable).unwrap();
+        let spool = spool(dir.path());
+        for (path, expected, stays) in
+            [(&gone, Ok(None), false), (&damaged, Ok(None), false), (&unreadable, Err(Refusal::Later), true)]
+        {
+            assert_eq!(opened(&spool, path), expected, "{}", path.display());
+            assert_eq!(path.exists(), stays, "{}", path.display());
+        }
+        assert!(damaged.with_extension("refused").exists());
     }
 }

@@ -18,13 +18,15 @@
 //!
 //! What patients send back comes in by the same door: `replies.rs` has it read ([`crate::policy::reply`]), written
 //! ([`Store::reply`]), and answered with one of the fixed texts, once: in the answer to the webhook, or, where they have
-//! written a mail, by one of ours, which `by_mail.rs` words and dispatch sends.
+//! written a mail, by one of ours, which `by_mail.rs` words and dispatch sends. `enough.rs` sees to it that two machines
+//! stop.
 //!
 //! **Nothing that a webhook brings is logged**: a forged one is a number, a genuine one ids and words.
 
 mod batch;
 mod by_mail;
 mod closed;
+mod enough;
 mod later;
 mod machine;
 mod replies;
@@ -37,6 +39,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -51,6 +54,7 @@ use crate::provider::Provider;
 use crate::provider::mail::IncomingMail;
 use crate::provider::webhook::{self, News, Unheard, Webhook};
 use crate::store::Store;
+use enough::Enough;
 use later::{Later, ToKeep};
 use spool::{Item, Spool};
 pub use spool::{Waiting as Spooled, waiting as spooled};
@@ -79,7 +83,8 @@ struct Shared {
     config: Arc<Config>,
     /// The words that the configuration adds.
     more: More,
-    later: Later,
+    enough: Enough,
+    later: Arc<Later>,
     refused_at: Mutex<HashMap<ProviderName, Instant>>,
 }
 
@@ -143,12 +148,15 @@ impl Desk {
         }
         let worker = &config.worker;
         let later = Later::new(Spool::open(&worker.spool, store.sealer().clone(), worker.spool_most));
-        let shared = Arc::new(Shared { providers, store, dispatcher, config, more, later, refused_at });
+        let (enough, later) = (Enough::new(), Arc::new(later));
+        let shared = Shared { providers, store, dispatcher, config, more, enough, later, refused_at };
+        let shared = Arc::new(shared);
         let (to_write, waiting) = mpsc::channel(WAITING);
         tokio::spawn(batch::run(shared.clone(), waiting));
         let (to_keep, keeping) = mpsc::channel(later::WAITING);
-        tokio::spawn(later::keep(shared.clone(), keeping));
+        tokio::spawn(later::keep(shared.later.clone(), keeping));
         let open = CancellationToken::new();
+        tokio::spawn(open.clone().run_until_cancelled_owned(enough::upkeep(shared.clone())));
         if shared.dispatcher.is_some() {
             tokio::spawn(open.clone().run_until_cancelled_owned(later::replay(shared.clone())));
         }
@@ -233,11 +241,10 @@ impl Desk {
     }
 
     /// Keeps what the ledger cannot take now; answers what can be said all the same.
-    async fn kept(&self, news: Vec<Item>) -> Result<Option<Back>, Refusal> {
+    async fn kept(&self, came_at: Option<Timestamp>, news: Vec<Item>) -> Result<Option<Back>, Refusal> {
         let said =
             news.iter().filter_map(Item::reply).find_map(|reply| replies::at_once(&self.shared, reply));
-        let now = self.shared.dispatcher.as_ref().and_then(Dispatcher::now);
-        self.shared.later.keep(&self.to_keep, now, news).await.map(|()| said.map(Back::Answer))
+        self.shared.later.keep(&self.to_keep, came_at, news).await.map(|()| said.map(Back::Answer))
     }
 
     /// What the call has said already; `None` where that cannot be had.
@@ -261,6 +268,8 @@ impl Desk {
         provider: &Arc<dyn Provider>,
         call: &Webhook<'_>,
     ) -> Result<Cow<'static, str>, Refusal> {
+        // Before the ledger is tried, which takes its time: another word may come meanwhile, and that is the later one.
+        let came_at = self.shared.dispatcher.as_ref().and_then(Dispatcher::now);
         let heard = provider.hear(call).await?;
         let converses = matches!(heard.news, News::Reply(_) | News::Key { .. });
         let news = match heard.news {
@@ -271,7 +280,7 @@ impl Desk {
             news => items(news),
         };
         let answer = match self.on_record(&news).await {
-            Err(Refusal::Later) => self.kept(news).await?,
+            Err(Refusal::Later) => self.kept(came_at, news).await?,
             answer => answer?,
         };
         if !converses {

@@ -27,7 +27,7 @@ const TRIES: u32 = 4;
 
 /// Takes a reply; answers what is to be sent back. A webhook comes again where our answer to it was lost: it is answered as
 /// it was the first time, and nothing of it is written twice. One that was kept for a while was `said_at` another time than
-/// now.
+/// now, and nobody waits for the answer to it.
 ///
 /// # Errors
 /// [`Refusal::Later`] where the ledger is away, [`Refusal::Unreadable`] where it will never take it.
@@ -48,6 +48,7 @@ pub(super) async fn take(
     let stops_all_from = config.replies.stops_all_from();
     let ask = ReplyAsk { reply, meaning, opt_in, stops_all_from, said_at };
     let outcome = written(shared, &ask).await?;
+    let again = matches!(outcome, ReplyOutcome::Known { .. });
     let what = match outcome {
         ReplyOutcome::New { .. } => "new",
         ReplyOutcome::Known { .. } => "known",
@@ -77,10 +78,11 @@ pub(super) async fn take(
     // Whoever was planned for is planned anew, and people are called.
     shared.nudge();
     // The answer to a mail is on record with it, and sent by `by_mail.rs`. Nobody else is written to than may be.
-    if by_mail || !may {
+    if by_mail || !may || said_at.is_some() {
         return Ok(None);
     }
-    Ok(answer(&shared.config, &told).map(Back::Answer))
+    let answer = answer(&shared.config, &told);
+    Ok(answer.filter(|_| again || may_go_on(shared, &ask.reply, &told)).map(Back::Answer))
 }
 
 /// What can be said though the ledger is away: whoever may be in danger is told whom to call, and whoever has called us
@@ -90,11 +92,13 @@ pub(super) fn at_once(shared: &Shared, reply: &Reply) -> Option<Answer> {
     let says = matches!(meaning.intent, Intent::Safety | Intent::Call)
         && reply.channel != Channel::Email
         && shared.config.safety.allows(&reply.from);
-    if says {
-        answer(&shared.config, &Told::of(reply.channel, meaning, is_ours_to_confirm(shared, reply)))
-    } else {
-        None
-    }
+    let told = Told::of(reply.channel, meaning, is_ours_to_confirm(shared, reply));
+    if says && may_go_on(shared, reply, &told) { answer(&shared.config, &told) } else { None }
+}
+
+/// Whether the number that wrote it is answered still.
+fn may_go_on(shared: &Shared, reply: &Reply, told: &Told) -> bool {
+    shared.enough.allows(shared.store.sealer().index(&reply.from), told)
 }
 
 fn meaning(shared: &Shared, reply: &Reply) -> Meaning {
@@ -146,7 +150,7 @@ impl Told {
         }
     }
 
-    fn of(channel: Channel, meaning: Meaning, ours: bool) -> Self {
+    pub(super) fn of(channel: Channel, meaning: Meaning, ours: bool) -> Self {
         Self {
             channel,
             intent: meaning.intent,

@@ -100,41 +100,47 @@ impl Emitter {
         })
     }
 
-    /// The event for a change that a patient made on the page that this message led to, over this channel.
+    /// The event for a change that was made on the page that this message led its recipient to, over this channel.
     #[must_use]
-    pub fn preference_changed(facts: &MessageFacts, channel: Channel, at: Timestamp) -> NewEvent {
-        let mut event = about(facts, EventKind::PreferenceChanged, at);
+    pub fn preference_changed(
+        facts: &MessageFacts,
+        (channel, recipient): (Channel, Recipient),
+        at: Timestamp,
+    ) -> NewEvent {
+        let mut event = about(facts, EventKind::PreferenceChanged, recipient, at);
         event.channel = Some(channel);
         written(&event)
     }
 
-    /// The event for a contact of the message's patient that turned out not to work.
+    /// The event for a contact of the message's recipient that turned out not to work.
     #[must_use]
     pub fn contact(
         facts: &MessageFacts,
-        status: ContactStatus,
-        (channel, reason): (Channel, Reason),
+        (status, reason): (ContactStatus, Reason),
+        (channel, recipient): (Channel, Recipient),
         at: Timestamp,
     ) -> NewEvent {
-        let mut event = about(facts, EventKind::Contact(status), at);
+        let mut event = about(facts, EventKind::Contact(status), recipient, at);
         event.channel = Some(channel);
         event.reason = Some(reason);
         written(&event)
     }
 
-    /// The event for a reply; `None`: it follows no message.
+    /// The event for a reply to a message, and who had that to read; `None`: it follows none. It may have been said a while
+    /// before it is written.
     #[must_use]
     pub fn reply(
-        facts: Option<&MessageFacts>,
+        read: Option<(&MessageFacts, Recipient)>,
         (intent, answer): (Intent, Option<&AnswerName>),
         (channel, provider): (Channel, &ProviderName),
-        at: Timestamp,
+        (said_at, at): (Timestamp, Timestamp),
     ) -> NewEvent {
         let kind = EventKind::Reply(intent.into());
-        let mut event = match facts {
-            Some(facts) => about(facts, kind, at),
+        let mut event = match read {
+            Some((facts, recipient)) => about(facts, kind, recipient, at),
             None => Event::new(uuid::Uuid::now_v7(), kind, at),
         };
+        event.occurred_at = said_at;
         event.channel = Some(channel);
         event.answer = answer.cloned();
         event.provider = Some(provider.clone());
@@ -212,9 +218,8 @@ impl Emitter {
 
 /// The event for a move of a message.
 fn moved(facts: &MessageFacts, to: &Move<'_>) -> Event {
-    let mut event = about(facts, EventKind::Message(to.status), to.at);
+    let mut event = about(facts, EventKind::Message(to.status), to.recipient, to.at);
     event.is_final = (to.status.is_final() || to.status == MessageStatus::Sent) && !to.awaits;
-    event.recipient = Some(to.recipient);
     event.channel = to.channel;
     event.provider = to.provider.cloned();
     event.reason = to.reason;
@@ -224,8 +229,8 @@ fn moved(facts: &MessageFacts, to: &Move<'_>) -> Event {
     event
 }
 
-/// An event with the facts of its message.
-fn about(facts: &MessageFacts, kind: EventKind, at: Timestamp) -> Event {
+/// An event with the facts of its message, and who was to read that.
+fn about(facts: &MessageFacts, kind: EventKind, recipient: Recipient, at: Timestamp) -> Event {
     let mut event = Event::new(uuid::Uuid::now_v7(), kind, at);
     event.message_id = Some(facts.id);
     event.job_id = Some(facts.job_id.clone());
@@ -233,7 +238,7 @@ fn about(facts: &MessageFacts, kind: EventKind, at: Timestamp) -> Event {
     event.source = Some(facts.source.clone());
     event.site.clone_from(&facts.site);
     event.patient_id = Some(facts.patient_id.clone());
-    event.recipient = Some(Recipient::Patient);
+    event.recipient = Some(recipient);
     event.campaign_id.clone_from(&facts.campaign_id);
     event.correlation_id.clone_from(&facts.correlation_id);
     event.retry_of = facts.retry_of;

@@ -223,6 +223,11 @@ from! {
     Vec<i64> => value => Self::Ints(value);
 }
 
+/// The cells of a column. By reference to what reads them: it is compiled once for each kind of row, not for each column.
+fn cells<'a, T, C>(rows: &'a [T], of: &dyn Fn(&'a T) -> C) -> Vec<C> {
+    rows.iter().map(of).collect()
+}
+
 /// A column of texts.
 pub fn texts<'a, T>(name: &'static str, rows: &'a [T], of: impl Fn(&'a T) -> &'a str) -> Column<'a> {
     maybe_texts(name, rows, |row| Some(of(row)))
@@ -234,17 +239,17 @@ pub fn maybe_texts<'a, T>(
     rows: &'a [T],
     of: impl Fn(&'a T) -> Option<&'a str>,
 ) -> Column<'a> {
-    Column { name, data: Data::Text(rows.iter().map(of).collect()) }
+    Column { name, data: Data::Text(cells(rows, &of)) }
 }
 
 /// A column of whole numbers.
 pub fn ints<'a, T>(name: &'static str, rows: &'a [T], of: impl Fn(&'a T) -> i64) -> Column<'a> {
-    Column { name, data: Data::Int(rows.iter().map(of).collect()) }
+    Column { name, data: Data::Int(cells(rows, &of)) }
 }
 
 /// A column of truths.
 pub fn flags<'a, T>(name: &'static str, rows: &'a [T], of: impl Fn(&'a T) -> bool) -> Column<'a> {
-    Column { name, data: Data::Flag(rows.iter().map(of).collect()) }
+    Column { name, data: Data::Flag(cells(rows, &of)) }
 }
 
 /// A column of ids.
@@ -254,7 +259,7 @@ pub fn ids<'a, T>(name: &'static str, rows: &'a [T], of: impl Fn(&'a T) -> Uuid)
 
 /// A column of ids, some of them NULL.
 pub fn maybe_ids<'a, T>(name: &'static str, rows: &'a [T], of: impl Fn(&'a T) -> Option<Uuid>) -> Column<'a> {
-    Column { name, data: Data::Id(rows.iter().map(of).collect()) }
+    Column { name, data: Data::Id(cells(rows, &of)) }
 }
 
 /// A column of times, some of them NULL.
@@ -263,12 +268,12 @@ pub fn times<'a, T>(
     rows: &'a [T],
     of: impl Fn(&'a T) -> Option<Timestamp>,
 ) -> Column<'a> {
-    Column { name, data: Data::Time(rows.iter().map(of).collect()) }
+    Column { name, data: Data::Time(cells(rows, &of)) }
 }
 
 /// A column of bytes.
 pub fn bytes<'a, T>(name: &'static str, rows: &'a [T], of: impl Fn(&'a T) -> Vec<u8>) -> Column<'a> {
-    Column { name, data: Data::Bytes(rows.iter().map(of).collect()) }
+    Column { name, data: Data::Bytes(cells(rows, &of)) }
 }
 
 /// A column of bytes that may fail to be made.

@@ -322,6 +322,8 @@ pub struct Subject {
     pub inline_addresses: Vec<Phi>,
     /// Above 0, earlier steps gave routes up.
     pub step: u16,
+    /// There was an attempt.
+    pub tried: bool,
     /// Others for the same patient that are due within a day go before it.
     pub yields: bool,
 }
@@ -341,6 +343,8 @@ pub struct DirectoryEntry {
     pub address_consents: Vec<Consent>,
     /// Routes of earlier steps, with the reason for which they were given up, or followed up.
     pub tried: Vec<(Route, Reason)>,
+    /// What the last attempt went by, whatever came of it.
+    pub last: Option<(Channel, ProviderName)>,
     /// What was sent this week to the patient, then to each proxy, as the caps count it.
     pub recent: Vec<Option<String>>,
     /// What is known of the addresses of the patient, the proxies and the snapshot.
@@ -423,6 +427,8 @@ pub struct Decided {
     /// `None`: nothing more to do.
     pub due_at: Option<Timestamp>,
     pub channel: Option<Channel>,
+    /// What it went by last, where it ends with that.
+    pub provider: Option<ProviderName>,
     pub recipient: Recipient,
     /// The hold that it waits for.
     pub held_by: Option<HoldId>,
@@ -591,6 +597,8 @@ pub struct Settlement {
 pub enum Then {
     /// The provider has it.
     Sent,
+    /// Nobody has it: the safety mode kept it from leaving.
+    Captured,
     /// The provider has it, and will say what became of it.
     Awaits,
     /// It arrived.

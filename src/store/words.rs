@@ -314,7 +314,8 @@ macro_rules! may_join {
     };
 }
 
-/// No hold in force covers the row `m` as `i` would send it. What the guard against surges leaves alone is said in
+/// No hold in force covers the row `m` as `i` would send it; one whose scope only a newer program knows covers everything.
+/// What the guard against surges leaves alone is said in
 /// [`crate::store::rows::Hold::covers`].
 macro_rules! not_stopped {
     () => {
@@ -323,7 +324,8 @@ macro_rules! not_stopped {
             "AND (h.cause <> 'awaiting_approval' OR (m.purpose = 'emergency' AND NOT m.test)) AND (h.scope = 'all' OR (h.scope = 'source' AND h.value = m.source) ",
             "OR (h.scope = 'site' AND h.value = COALESCE(m.site, i.site)) OR (h.scope = 'template' AND h.value = m.template) ",
             "OR (h.scope = 'purpose' AND h.value = m.purpose) OR (h.scope = 'channel' AND h.value = i.channel) ",
-            "OR (h.scope = 'provider' AND h.value = i.provider) OR (h.scope = 'campaign' AND h.value = m.campaign_id AND ", by_campaign!("m"), ")))"
+            "OR (h.scope = 'provider' AND h.value = i.provider) OR (h.scope = 'campaign' AND h.value = m.campaign_id AND ", by_campaign!("m"), ") ",
+            "OR h.scope NOT IN ('all', 'source', 'site', 'template', 'purpose', 'channel', 'provider', 'campaign')))"
         )
     };
 }

@@ -3,11 +3,9 @@
 Takes mail on 127.0.0.1 and prints one JSON line for each: envelope, headers, texts, and what dkimpy says of
 every signature. The first line is {"port": N}. Ends when its standard input does.
 
-    python3 -m venv .venv
-    .venv/bin/pip install aiosmtpd==1.4.6 dkimpy==1.1.8 pynacl==1.6.2
-    .venv/bin/python tests/foreign/mail.py --key 's1._domainkey.example.org=v=DKIM1; k=rsa; p=MIIB...'
+    python tests/foreign/mail.py --key 's1._domainkey.example.org=v=DKIM1; k=rsa; p=MIIB...'
 
-The test `foreign_mail` does all of that: see its head.
+`tests/proof a_foreign_server` runs it, with a Python that has aiosmtpd, dkimpy and pynacl.
 """
 
 import argparse

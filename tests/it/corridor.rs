@@ -9,6 +9,7 @@ use outreachd::domain::phi::Phi;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Reason, WorkKind};
 use outreachd::simulator::{Faults, NumberRule, ProviderKind, Simulator, SimulatorConfig, measure};
+use outreachd::store::StoreError;
 use outreachd::store::rows::{Counts, HoldScope, MessageFilter};
 use reqwest::Url;
 use serde_json::json;
@@ -151,6 +152,46 @@ async fn a_limit_is_kept_at_the_wire() {
     house.close().await;
 }
 
+/// Texts of two segments, behind one another, while the limit is used up: each leaves at its first try, as soon as the limit
+/// has room for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_texts_leave_under_a_limit_at_their_first_try() {
+    for (count, texts, seconds) in [(1, 2, 9.0), (4, 5, 6.5), (10, 10, 5.5), (50, 40, 5.0)] {
+        let house = House::open_with(SimulatorConfig::default(), |config| {
+            for provider in &mut config.providers {
+                let per = outreachd::config::provider::Period::Second;
+                provider.limits = vec![outreachd::config::provider::Limit { count, per, per_sender: false }];
+            }
+        })
+        .await;
+        let mut person = patient("P1", "sms", "+13125550142");
+        person["language"] = json!("es");
+        house.publish("patient.upsert", &[person, patient("P2", "sms", "+13125550143")]).await;
+        let started = tokio::time::Instant::now();
+        let long = |n: u32| {
+            let mut long = job(&format!("long-{n}"), "P1");
+            long["data"]["practitioner"] =
+                json!("Dr. ".to_owned() + &"Fernandez Castellanos ".repeat(2) + "de la Rosa");
+            long
+        };
+        // Short ones between them use what is left.
+        let jobs: Vec<_> = (0..texts).flat_map(|n| [long(n), job(&format!("short-{n}"), "P2")]).collect();
+        house.publish("job", &jobs).await;
+        house.until_status(MessageStatus::Sent, u64::from(texts) * 2).await;
+        let took = started.elapsed().as_secs_f64();
+        assert!(took < seconds, "{count} a second: {took} s");
+        let filter = MessageFilter { limit: 200, ..MessageFilter::default() };
+        for row in house.store.messages(&filter).await.unwrap() {
+            let tries = house.store.attempts(row.facts.id).await.unwrap();
+            if row.facts.job_id.as_str().starts_with("long") {
+                assert_eq!((tries.len(), tries[0].segments), (1, 2), "{count} a second: {tries:?}");
+            }
+        }
+        assert_eq!(house.simulator.hits().len(), usize::try_from(texts).unwrap() * 2);
+        house.close().await;
+    }
+}
+
 /// A text takes more of the limit than there is in a minute. It leaves with the first slot, and the next minutes are paid
 /// for: nothing else leaves in them.
 #[tokio::test(flavor = "multi_thread")]
@@ -182,15 +223,48 @@ async fn a_text_of_two_segments_leaves_under_a_limit_of_one_a_minute() {
     house.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_slow_ledger_costs_no_message_its_slot() {
+/// A database with a network in between, and its URL on this side and beyond.
+async fn behind_a_proxy() -> (TestDatabase, TcpProxy, Secret, Url) {
     let database = TestDatabase::migrated().await;
     let url = Url::parse(&database.url()).unwrap();
     let proxy = TcpProxy::start(([127, 0, 0, 1], url.port().unwrap()).into()).await;
     let mut through = url.clone();
     through.set_port(Some(proxy.address().port())).unwrap();
+    (database, proxy, Secret::new(through.as_str()), url)
+}
+
+/// The network forgets the connections to the ledger and tells nobody: neither end would ever notice by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_falls_silent_is_given_up_and_reached_again() {
+    let (database, proxy, through, _) = behind_a_proxy().await;
     let house = House::open_on(SimulatorConfig::default(), database, |config| {
-        config.store.url = Secret::new(through.as_str());
+        config.store.url = through;
+        config.store.statement_timeout = Duration::from_secs(1);
+    })
+    .await;
+    house.publish("patient.upsert", &[patient("P1", "sms", "+13125550142")]).await;
+    house.publish("job", &[job("before", "P1")]).await;
+    house.until_status(MessageStatus::Sent, 1).await;
+
+    proxy.set(Link::HalfOpen);
+    house.publish("job", &[job("meanwhile", "P1")]).await;
+    let limit = Duration::from_secs(15);
+    let hold = hold(HoldScope::Provider, "sim-voice");
+    let asked = async { tokio::join!(house.store.ping(), house.store.place_hold(&hold)) };
+    let (read, written) = tokio::time::timeout(limit, asked).await.expect("no answer is an answer");
+    assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+    assert!(matches!(written, Err(StoreError::Unavailable(_))), "{written:?}");
+    proxy.set(Link::Forward);
+    house.until_status(MessageStatus::Sent, 2).await;
+    assert_eq!(house.simulator.hits().len(), 2);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_ledger_costs_no_message_its_slot() {
+    let (database, proxy, through, url) = behind_a_proxy().await;
+    let house = House::open_on(SimulatorConfig::default(), database, |config| {
+        config.store.url = through;
         for provider in &mut config.providers {
             provider.limits = vec![outreachd::config::provider::Limit {
                 count: 50_000,

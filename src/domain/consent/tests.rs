@@ -179,6 +179,7 @@ fn a_snapshot_may_narrow_and_never_widen() {
         kind: None,
         status: ContactStatus::Ok,
         status_at: None,
+        since: None,
         says_status: false,
         verified_at: Some(at(0)),
         valid_until: None,
@@ -225,6 +226,7 @@ fn what_we_found_out_of_a_contact_stands_until_its_sender_knows_better() {
         kind: None,
         status,
         status_at: found.map(at),
+        since: None,
         says_status: false,
         verified_at: None,
         valid_until: None,
@@ -328,4 +330,60 @@ proptest! {
         prop_assert_eq!(merged.len(), 1);
         prop_assert_eq!(merged[0].granted, may_sms(&merged));
     }
+}
+
+/// The law asks for an agreement to each number: what was said of every address speaks of those there were.
+#[test]
+fn what_was_agreed_to_before_does_not_move_to_a_new_number() {
+    let sms = |number: &str| Contact {
+        channel: Channel::Sms,
+        address: Phi::new(number),
+        rank: None,
+        usage: None,
+        kind: None,
+        status: ContactStatus::Ok,
+        status_at: None,
+        since: None,
+        says_status: false,
+        verified_at: None,
+        valid_until: None,
+        private: false,
+        only: false,
+        leave_message: None,
+        extension: None,
+    };
+    let (old, new) = ("+13125550142", "+13125550143");
+    let record = |when: Option<i64>, numbers: &[&str]| {
+        let mut patient = patient(0);
+        patient.updated_at = when.map(at);
+        patient.contacts = numbers.iter().map(|number| sms(number)).collect();
+        patient
+    };
+    let wide = |when| Consent { address: None, ..consent(true, when, ConsentSource::Patient) };
+    let since = |patient: &Patient, number: &str| {
+        patient.contacts.iter().find(|c| c.address == Phi::new(number)).unwrap().since
+    };
+    // The first number that a record brings is no new one, nor is one that was there.
+    let known = merge_patient(&record(Some(1), &[]), record(Some(5), &[old])).patient;
+    assert_eq!(since(&known, old), None);
+    let known = Patient { consents: vec![wide(3)], ..known };
+    let both = merge_patient(&known, record(Some(10), &[old, new])).patient;
+    assert_eq!((since(&both, old), since(&both, new)), (None, Some(at(10))));
+    let contact = |number: &str| both.contacts.iter().find(|c| c.address == Phi::new(number)).unwrap();
+    for (grant, number, holds) in [
+        (wide(3), old, true),
+        (wide(3), new, false),
+        (wide(10), new, true),
+        (Consent { address: Some(Phi::new(new)), ..wide(3) }, new, true),
+    ] {
+        assert_eq!(grant.is_of(contact(number)), holds, "{grant:?} {number}");
+    }
+    // It stays dated, and a sender who gives no time is taken to be later than what is on record.
+    let again = merge_patient(&both, record(Some(20), &[new])).patient;
+    assert_eq!(since(&again, new), Some(at(10)));
+    let undated = merge_patient(&known, record(None, &[new])).patient;
+    assert!(!wide(3).is_of(&undated.contacts[0]) && wide(4).is_of(&undated.contacts[0]));
+    // Of an address in a snapshot that nobody knows nothing was said.
+    let seen = narrow(Some(&known), &record(Some(20), &[new]));
+    assert!(!wide(15).is_of(&seen.contacts[0]));
 }

@@ -71,6 +71,7 @@ fn contact(fields: &mut Fields<'_>, region: Region) -> Option<Contact> {
         kind: kind.or(known_kind).map(|kind| kind.as_str().to_owned()),
         status: status.unwrap_or(ContactStatus::Ok),
         status_at: None,
+        since: None,
         says_status: status.is_some(),
         verified_at,
         valid_until,

@@ -213,9 +213,13 @@ impl<'a> Fields<'a> {
         name: &'static str,
         read: impl FnOnce(Slot<'_>) -> Option<T>,
     ) -> Option<T> {
+        read(self.take(name)?)
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Slot<'_>> {
         self.known.push(name);
         let value = self.map.remove(name).filter(|value| !value.is_null())?;
-        read(Slot { value, path: self.path.field(name), faults: &mut *self.faults })
+        Some(Slot { value, path: self.path.field(name), faults: &mut *self.faults })
     }
 
     /// Reads a field that must be given.

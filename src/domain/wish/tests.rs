@@ -26,6 +26,7 @@ fn contact(channel: Channel, address: &str) -> Contact {
         kind: None,
         status: ContactStatus::Ok,
         status_at: None,
+        since: None,
         says_status: false,
         verified_at: None,
         valid_until: None,

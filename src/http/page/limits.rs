@@ -1,7 +1,7 @@
 //! How often somebody may come: a link can be tried in a loop, and links can be guessed at in many.
 
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -65,10 +65,17 @@ pub(in crate::http) fn caller(
     let told = headers.get_all("x-forwarded-for").iter().rev();
     let mut told = told.flat_map(|header| header.to_str().unwrap_or_default().rsplit(','));
     while http.trusts(from) {
-        let Some(before) = told.next().and_then(|entry| entry.trim().parse().ok()) else { break };
+        let Some(before) = told.next().and_then(address) else { break };
         from = before;
     }
     Some(from)
+}
+
+/// An address as proxies write it: alone, with a port, in brackets.
+fn address(entry: &str) -> Option<IpAddr> {
+    let entry = entry.trim();
+    let alone = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry);
+    alone.parse().ok().or_else(|| Some(entry.parse::<SocketAddr>().ok()?.ip()))
 }
 
 /// A household or a machine has a whole /64 of IPv6 to come from.
@@ -113,6 +120,27 @@ mod tests {
         }
         headers.append("x-forwarded-for", "unknown".parse().unwrap());
         assert_eq!(caller(Some(ip("10.1.2.3")), &headers, &http), Some(ip("10.1.2.3")));
+    }
+
+    #[test]
+    fn an_address_is_read_as_proxies_write_it() {
+        for (entry, expected) in [
+            ("203.0.113.7", Some("203.0.113.7")),
+            (" 203.0.113.7:51234 ", Some("203.0.113.7")),
+            ("2001:db8::7", Some("2001:db8::7")),
+            ("[2001:db8::7]", Some("2001:db8::7")),
+            ("[2001:db8::7]:99", Some("2001:db8::7")),
+            ("unknown", None),
+            ("203.0.113.7:", None),
+            ("[2001:db8::7", None),
+            ("", None),
+        ] {
+            assert_eq!(address(entry), expected.map(ip), "{entry:?}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", "192.0.2.1, 203.0.113.7:51234".parse().unwrap());
+        let http = Config::from_toml("").unwrap().http;
+        assert_eq!(caller(Some(ip("127.0.0.1")), &headers, &http), Some(ip("203.0.113.7")));
     }
 
     #[test]

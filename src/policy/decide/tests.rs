@@ -223,6 +223,30 @@ fn a_refusal_names_the_record_it_rests_on() {
     }
 }
 
+/// What the law asks an agreement for is not sent to a number that came after it.
+#[test]
+fn an_agreement_is_none_to_a_newer_number() {
+    let mut patient = ana(r#","contacts":[{"channel":"sms","address":"+13125550142"}],
+        "consents":[{"purpose":"marketing","granted":true,"at":"2026-10-01T12:00:00Z","source":"staff"}]"#);
+    for (since, expected) in [
+        (None, Ok(Channel::Sms)),
+        (Some("2026-10-01T12:00:00Z"), Ok(Channel::Sms)),
+        (Some("2026-10-02T12:00:00Z"), Err(Some(Reason::NoConsent))),
+    ] {
+        patient.contacts[0].since = since.map(at);
+        let marketing = ask(Some(&patient), |q| q.message.purpose = Purpose::Marketing);
+        let explained = marketing.explanation(at("2026-12-01T18:00:00Z"));
+        assert_eq!(said_by(marketing).1, expected, "{since:?}");
+        if expected.is_err() {
+            let because = "granted by staff for marketing, every channel, every address at 2026-10-01T12:00:00Z, and not \
+                of this address, which is newer";
+            assert_eq!(explained.ways[0].because.as_deref(), Some(because));
+        }
+        let visit = ask(Some(&patient), |_| {});
+        assert_eq!(said_by(visit).1, Ok(Channel::Sms), "what needs no agreement goes there");
+    }
+}
+
 #[test]
 fn what_is_known_of_the_patient_decides() {
     use Channel::{Email, Portal, Sms, Voice};

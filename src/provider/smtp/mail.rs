@@ -28,6 +28,8 @@ pub(super) struct Identity {
     pub(super) reply_to: Option<Mailbox>,
     /// How mail comes back; `None`: to nobody who reads it here.
     pub(super) incoming: Option<Incoming>,
+    /// The relay is SendGrid: not all of its events name the Message-ID, but all give back what a mail takes along for it.
+    pub(super) is_sendgrid: bool,
     pub(super) signer: Option<Signer>,
 }
 
@@ -96,6 +98,10 @@ pub(super) fn compose(identity: &Identity, message: &OutboundMessage) -> Result<
         builder = builder
             .raw_header(header("List-Unsubscribe", &ways.join(", ")))
             .raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"));
+    }
+    if identity.is_sendgrid {
+        let along = serde_json::json!({ "unique_args": { "send_key": key.to_string() } });
+        builder = builder.raw_header(header("X-SMTPAPI", &along.to_string()));
     }
     let body = MultiPart::alternative_plain_html(lines(text.expose()), lines(html.expose()));
     let mail = builder.multipart(body).map_err(|_| unbuilt())?.formatted();
@@ -234,6 +240,7 @@ mod tests {
                 tokens: Tokens::new(&[1; 32], &name),
                 ours: Vec::new(),
             }),
+            is_sendgrid: bounce.is_some(),
             signer: None,
         };
         let mut message = OutboundMessage {
@@ -267,8 +274,12 @@ mod tests {
         ] {
             assert!(head.contains(&line), "{line}\n{head}");
         }
-        let by_mark = compose(&identity(Some("bounces@clinic.example")), &message).unwrap().sender.unwrap();
-        assert_eq!(by_mark.to_string(), format!("bounces+{}@clinic.example", tokens.mark(key)));
+        let by_mark = compose(&identity(Some("bounces@clinic.example")), &message).unwrap();
+        let sender = by_mark.sender.unwrap().to_string();
+        assert_eq!(sender, format!("bounces+{}@clinic.example", tokens.mark(key)));
+        let along = format!("X-SMTPAPI: {{\"unique_args\":{{\"send_key\":\"{key}\"}}}}\r\n");
+        assert!(String::from_utf8(by_mark.bytes).unwrap().contains(&along), "{along}");
+        assert!(!whole.contains("X-SMTPAPI"), "another relay need not know");
         message.answers = None;
         let plain = compose(&identity(None), &message).unwrap();
         assert_eq!(plain.sender.unwrap().to_string(), "returns@clinic.example");

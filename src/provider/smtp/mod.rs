@@ -191,6 +191,7 @@ fn identity(name: &ProviderName, settings: &SmtpSettings) -> Result<Identity, Pr
             .map(|mailbox| mailbox.email),
         reply_to: settings.reply_to.as_deref().map(|text| mailbox("reply_to", text)).transpose()?,
         incoming: incoming(name, settings)?,
+        is_sendgrid: settings.sendgrid_key.is_some(),
         signer,
     })
 }

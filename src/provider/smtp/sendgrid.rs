@@ -1,8 +1,9 @@
 //! SendGrid's Event Webhook, for a relay that is SendGrid: one request holds many events, a JSON array.
 //!
 //! It is signed with ECDSA over P-256 and SHA-256: `X-Twilio-Email-Event-Webhook-Signature` is the base64 of the DER
-//! signature over `X-Twilio-Email-Event-Webhook-Timestamp` and the body as it came. Which mail an event is about its
-//! `smtp-id` tells, which is the Message-ID that we gave it, and in that our mark.
+//! signature over `X-Twilio-Email-Event-Webhook-Timestamp` and the body as it came. Which mail an event is about tells
+//! `send_key`, which each mail takes along as a unique argument (`X-SMTPAPI`) and each event gives back; else its
+//! `smtp-id`, which is the Message-ID that we gave it, and in that our mark. What people want may come without.
 //!
 //! | `event` | says |
 //! |---|---|
@@ -14,7 +15,8 @@
 //! | unsubscribe, group_unsubscribe | the recipient wants no more |
 //! | open, click, anything else | nothing: machines open mails, too |
 //!
-//! Source: SendGrid, "Getting Started with the Event Webhook Security Features" and "Event Webhook Reference".
+//! Source: SendGrid, "Getting Started with the Event Webhook Security Features", "Event Webhook Reference" and "Unique
+//! Arguments".
 
 use std::time::{Duration, SystemTime};
 
@@ -49,7 +51,7 @@ struct Event {
     event: String,
     #[serde(rename = "smtp-id")]
     smtp_id: Option<String>,
-    /// Ours, where somebody gives it as a custom argument.
+    /// The unique argument.
     send_key: Option<String>,
     sg_event_id: Option<String>,
     #[serde(rename = "type")]
@@ -69,12 +71,20 @@ pub(super) fn hear(
     let events: Vec<serde_json::Value> =
         serde_json::from_slice(call.body).map_err(|_| Unheard::Unreadable)?;
     // One that cannot be read, or is about none of ours, does not sink the others.
-    let read = events.into_iter().take(MOST).filter_map(|event| {
-        let event: Event = serde_json::from_value(event).ok()?;
-        let key = about(event.send_key.as_deref(), event.smtp_id.as_deref(), tokens)?;
-        news(provider, key, &event)
-    });
-    Ok(Heard::of(News::Several(read.collect())))
+    let events =
+        events.into_iter().take(MOST).filter_map(|event| serde_json::from_value::<Event>(event).ok());
+    let (mut read, mut unmatched) = (Vec::new(), 0);
+    for event in events {
+        match about(event.send_key.as_deref(), event.smtp_id.as_deref(), tokens) {
+            Some(key) => read.extend(news(provider, key, &event)),
+            None => unmatched += 1,
+        }
+    }
+    if unmatched > 0 {
+        metrics::counter!("outreachd_events_unmatched_total", "provider" => provider.to_string())
+            .increment(unmatched);
+    }
+    Ok(Heard::of(News::Several(read)))
 }
 
 fn verified(key: &EventKey, call: &Webhook<'_>) -> Option<()> {
@@ -265,6 +275,7 @@ mod tests {
             {"event": "open", "smtp-id": smtp_id}, {"event": "delivered", "smtp-id": "<else@where>"}, 7,
             {"event": "spamreport", "smtp-id": smtp_id, "sg_event_id": "abc-1_X"},
             {"event": "unsubscribe", "smtp-id": smtp_id},
+            {"event": "spamreport", "send_key": about.to_string()}, {"event": "spamreport"},
         ]))
         .unwrap();
         let news = listen(&relay.key(), &tokens, &relay.headers(0, &body), &body).unwrap();
@@ -276,7 +287,13 @@ mod tests {
             })
             .collect();
         assert_eq!(wishes[0], (Keyword::Complaint, Some(about), "sendgrid-abc-1_X"));
-        assert_eq!((wishes[1].0, wishes.len()), (Keyword::Stop, 2));
+        assert_eq!((wishes[1].0, wishes[1].1), (Keyword::Stop, Some(about)));
+        assert_eq!(
+            (wishes[2].0, wishes[2].1),
+            (Keyword::Complaint, Some(about)),
+            "by what the mail took along"
+        );
+        assert_eq!(wishes.len(), 3);
     }
 
     #[test]

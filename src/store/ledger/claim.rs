@@ -20,6 +20,9 @@ use crate::store::{Result, StoreError, columns};
 /// How long the lanes of the outbox belong to a worker that does not come back.
 const OUTBOX_LEASE: SignedDuration = SignedDuration::from_secs(10);
 
+/// A word that nobody here knows was written by a newer program, which may take the message: it is due again after so long.
+const FOR_NEWER: SignedDuration = SignedDuration::from_mins(1);
+
 /// Nothing that is final or with a provider becomes due by being given back.
 const RELEASE: &str = "
 UPDATE messages
@@ -50,12 +53,25 @@ impl<E: Engine> Ledger<E> {
         Ok(Claimed { messages: self.readable(&rows).await?, now })
     }
 
-    /// What was leased, as far as it can be read. The rest waits for a person, and keeps nobody else waiting.
+    /// What was leased, as far as it can be read. The rest waits for a person, or for a program that knows its words, and keeps
+    /// nobody else waiting.
     pub(super) async fn readable(&self, rows: &[E::Row]) -> Result<Vec<LeasedMessage>> {
         let mut messages = Vec::with_capacity(rows.len());
-        let mut unread = Vec::new();
+        let (mut unread, mut back) = (Vec::new(), Vec::new());
         for row in rows {
-            let (facts, work) = (facts(row)?, work(row)?);
+            let (facts, work) = match facts(row).and_then(|facts| Ok((facts, work(row)?))) {
+                Ok(known) => known,
+                Err(error) => {
+                    let release = for_newer(row)?;
+                    tracing::error!(
+                        message = %release.message, %error,
+                        "a message has a word that this program does not know, and is left to a newer one: where there is \
+                         none, restore its row from a dump"
+                    );
+                    back.push(release);
+                    continue;
+                }
+            };
             match self.job_body(row, 14) {
                 Ok(body) => messages.push(LeasedMessage { facts, body, work }),
                 Err(error) => {
@@ -70,6 +86,9 @@ impl<E: Engine> Ledger<E> {
         }
         if let Err(error) = self.decide_batch(&unread).await {
             tracing::warn!(%error, messages = unread.len(), "what cannot be read could not be put aside");
+        }
+        if let Err(error) = self.release_batch(&back).await {
+            tracing::warn!(%error, messages = back.len(), "what a newer program wrote could not be given back");
         }
         Ok(messages)
     }
@@ -252,6 +271,16 @@ fn work(row: &impl Columns) -> Result<Work> {
     })
 }
 
+/// It goes back as it is.
+fn for_newer(row: &impl Columns) -> Result<Release> {
+    Ok(Release {
+        message: MessageId(row.id(0)?),
+        token: row.int(19)?,
+        channel: None,
+        due_at: row.time(20)?.checked_add(FOR_NEWER).ok(),
+    })
+}
+
 /// What becomes of a message that cannot be read: it is looked at again, until it was taken back or its time has passed.
 fn put_aside(facts: MessageFacts, work: &Work, expires_at: Timestamp, now: Timestamp) -> Decided {
     let again = now.checked_add(UNREAD).unwrap_or(Timestamp::MAX);
@@ -271,6 +300,7 @@ fn put_aside(facts: MessageFacts, work: &Work, expires_at: Timestamp, now: Times
         reason: explanation.reason,
         due_at: explanation.until,
         channel: None,
+        provider: None,
         recipient: Recipient::Patient,
         held_by: None,
         over: None,

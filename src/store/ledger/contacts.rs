@@ -244,8 +244,8 @@ impl<E: Engine> Ledger<E> {
             None => return Ok(false),
         }
         let seq = Self::next_seq(tx, one.facts.id).await?;
-        let why = (one.channel, one.failure.reason());
-        let event = Emitter::contact(&one.facts, ContactStatus::Bad, why, now);
+        let (how, whose) = ((ContactStatus::Bad, one.failure.reason()), (one.channel, one.recipient));
+        let event = Emitter::contact(&one.facts, how, whose, now);
         self.insert_events(tx, &[Numbered { message: Some(one.facts.id), seq, event }]).await?;
         Ok(true)
     }

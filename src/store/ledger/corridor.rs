@@ -35,8 +35,12 @@ impl<E: Engine> Ledger<E> {
             return Ok(());
         }
         let event = |d: &Decided| {
-            let to =
-                Move { channel: d.channel, recipient: d.recipient, ..Move::bare(d.status, d.reason, d.at) };
+            let to = Move {
+                channel: d.channel,
+                provider: d.provider.as_ref(),
+                recipient: d.recipient,
+                ..Move::bare(d.status, d.reason, d.at)
+            };
             // Nothing is sent by a decision: what was told as sent or delivered and waits for its next step stays that,
             // until its plan is over; where a receipt is awaited that will be told.
             let is_told = match d.status {
@@ -331,6 +335,7 @@ impl<E: Engine> Ledger<E> {
             |status, reason| Follow { next_step: next_at.is_some(), ..follow(status, reason, next_at) };
         match settlement.then {
             Then::Sent => waits(sent, None),
+            Then::Captured => waits(sent, Some(Reason::SafetyMode)),
             Then::Awaits => Follow { receipt_by, ..waits(sent, None) },
             Then::Delivered => waits(Some(MessageStatus::Delivered), None),
             Then::Read => follow(Some(MessageStatus::Read), None, None),

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::{Ledger, subjects_column};
-use crate::domain::ids::PatientId;
+use crate::domain::ids::{PatientId, ProviderName};
 use crate::domain::outbound::Route;
 use crate::domain::patient::{Consent, ConsentSource, Patient, ProxyPerson};
 use crate::domain::phi::Phi;
@@ -62,7 +62,7 @@ impl<E: Engine> Ledger<E> {
         let inline = subjects.iter().flat_map(|s| &s.inline_addresses);
         let addresses = self.address_states(known.chain(inline).collect()).await?;
         let spoilt = self.statuses(subjects).await?;
-        let tried = self.tried(subjects).await?;
+        let tries = self.tries(subjects).await?;
         let reserved = self.reserved(subjects).await?;
         let holds = if held { self.active_holds().await? } else { Vec::new() };
         let entry = |subject: &Subject| {
@@ -74,11 +74,12 @@ impl<E: Engine> Ledger<E> {
             let all: BTreeSet<&Phi> =
                 everybody().flat_map(Person::addresses).chain(&subject.inline_addresses).collect();
             let known: Vec<AddressState> = all.iter().filter_map(|a| addresses.get(*a)).cloned().collect();
-            let tried = tried.get(&subject.message.0).map_or(&[] as &[_], Vec::as_slice);
+            let tries = tries.get(&subject.message.0).map_or(&[] as &[_], Vec::as_slice);
+            let given_up = || tries.iter().filter(|one| one.step < subject.step);
             DirectoryEntry {
                 unread: everybody().any(|p| p.unread)
                     || known.iter().any(|state| state.unread)
-                    || tried.iter().any(Option::is_none),
+                    || given_up().any(|one| one.route.is_none()),
                 state: self.state(subject, person, &proxies, &states),
                 address_consents: all.iter().filter_map(|a| said.get(*a)).flatten().cloned().collect(),
                 patient: person.and_then(|p| p.patient.clone()),
@@ -87,7 +88,8 @@ impl<E: Engine> Ledger<E> {
                     .map(|p| p.and_then(|p| p.recent.clone()))
                     .collect(),
                 proxies: proxies.iter().map(|p| p.and_then(|p| p.patient.clone())).collect(),
-                tried: tried.iter().flatten().cloned().collect(),
+                tried: given_up().filter_map(|one| Some((one.route.clone()?, one.reason))).collect(),
+                last: tries.last().map(|one| (one.channel, one.provider.clone())),
                 addresses: known,
                 spoilt: subject
                     .inline_addresses
@@ -337,39 +339,54 @@ impl<E: Engine> Ledger<E> {
         rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.count::<u32>(1)?))).collect()
     }
 
-    /// The routes of earlier steps, each with the failure of its last attempt, where there was one. `None`: one whose
-    /// address cannot be read.
-    async fn tried(&self, subjects: &[Subject]) -> Result<HashMap<Uuid, Vec<Option<(Route, Reason)>>>> {
-        let ids: Vec<Uuid> = subjects.iter().filter(|s| s.step > 0).map(|s| s.message.0).collect();
+    /// The last attempt of each step, in their order.
+    async fn tries(&self, subjects: &[Subject]) -> Result<HashMap<Uuid, Vec<Tried>>> {
+        let ids: Vec<Uuid> = subjects.iter().filter(|s| s.tried).map(|s| s.message.0).collect();
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
         let rows = self
             .engine
             .read(
-                "SELECT a.message_id, a.channel, a.address, a.failure, a.status, a.id
-                 FROM attempts a JOIN messages m ON m.id = a.message_id
-                 WHERE a.message_id = ANY($1) AND a.step < m.step
+                "SELECT a.message_id, a.channel, a.address, a.failure, a.status, a.id, a.step, a.provider
+                 FROM attempts a
+                 WHERE a.message_id = ANY($1)
                    AND a.number = (SELECT max(n.number) FROM attempts n WHERE n.message_id = a.message_id AND n.step = a.step)
                  ORDER BY a.message_id, a.step",
                 args![ids],
             )
             .await?;
-        let mut tried: HashMap<Uuid, Vec<Option<(Route, Reason)>>> = HashMap::new();
+        let mut tries: HashMap<Uuid, Vec<Tried>> = HashMap::new();
         for row in &rows {
             let channel = row.word(1, Channel::from_word)?;
             let address = readable(self.address_of(row, 5, 2));
-            let route = address.map(|address| Route { channel, address, extension: None });
             let failure = row.maybe_word(3, Failure::from_word)?;
-            // What got through is waited for no longer.
             let reason = match row.word(4, AttemptStatus::from_word)? {
+                // What got through is waited for no longer.
                 AttemptStatus::Sent | AttemptStatus::Delivered | AttemptStatus::Read => Reason::PlanExhausted,
                 _ => failure.map_or(Reason::ProviderUnavailable, Failure::reason),
             };
-            tried.entry(row.id(0)?).or_default().push(route.map(|route| (route, reason)));
+            tries.entry(row.id(0)?).or_default().push(Tried {
+                step: row.count(6)?,
+                channel,
+                provider: row.word(7, ProviderName::parse)?,
+                route: address.map(|address| Route { channel, address, extension: None }),
+                reason,
+            });
         }
-        Ok(tried)
+        Ok(tries)
     }
+}
+
+/// The last attempt of a step.
+struct Tried {
+    step: u16,
+    channel: Channel,
+    provider: ProviderName,
+    /// `None`: its address cannot be read.
+    route: Option<Route>,
+    /// Why the step was given up, if it was.
+    reason: Reason,
 }
 
 /// Rows of `patient_state` beside who stands behind an address: two are as good as many.

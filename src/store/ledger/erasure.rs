@@ -25,17 +25,31 @@ SELECT id FROM messages WHERE patient_id = ANY($1)
   AND (status IN ('accepted', 'scheduled', 'held', 'sending') OR due_at IS NOT NULL OR lease_token IS NOT NULL)
 ORDER BY id";
 
+/// The ids that count, then those that lead to them.
+const NAMES: &str = "
+SELECT id FROM patients WHERE id IN (SELECT COALESCE(alias_of, id) FROM patients WHERE id = ANY($1))
+UNION ALL
+SELECT id FROM patients WHERE alias_of IS NOT NULL
+    AND alias_of IN (SELECT COALESCE(alias_of, id) FROM patients WHERE id = ANY($1))";
+
 impl<E: Engine> Ledger<E> {
     /// Takes back what waits, and erases the texts and addresses of everything that was ever sent, the replies and the
     /// record. What they refused stays, bound to their addresses by the blind index; so do statuses and the history of wishes, which
     /// name nobody. False: nothing is known of them.
     pub(super) async fn erase(&self, id: &PatientId) -> Result<bool> {
-        let names = self.names_of(std::slice::from_ref(id)).await?;
-        for campaign in self.waiting_campaigns(&names).await? {
-            self.leave_out(&campaign, &names).await?;
-        }
-        let mut tx = self.engine.begin().await?;
-        let stored = self.lock_patients(&mut tx, &names).await?;
+        let (mut tx, names, stored) = loop {
+            let names = self.names_of(std::slice::from_ref(id)).await?;
+            for campaign in self.waiting_campaigns(&names).await? {
+                self.leave_out(&campaign, &names).await?;
+            }
+            let mut tx = self.engine.begin().await?;
+            let stored = self.lock_patients(&mut tx, &names).await?;
+            // From here on a merge waits; whoever one has brought in meanwhile is erased too.
+            let rows = E::run(&mut tx, NAMES, args![vec![id.as_str()]]).await?;
+            if named(&rows)?.iter().all(|name| names.contains(name)) {
+                break (tx, names, stored);
+            }
+        };
         let target = stored.resolve(id);
         let now = Self::now(&mut tx).await?;
         let patient = stored.patients.get(&target);
@@ -75,17 +89,7 @@ impl<E: Engine> Ledger<E> {
 
     /// The ids that count, then those that lead to them, then those that nobody has.
     pub(super) async fn names_of(&self, ids: &[PatientId]) -> Result<Vec<PatientId>> {
-        let rows = self
-            .engine
-            .read(
-                "SELECT id FROM patients WHERE id IN (SELECT COALESCE(alias_of, id) FROM patients WHERE id = ANY($1))
-                 UNION ALL
-                 SELECT id FROM patients WHERE alias_of IS NOT NULL
-                     AND alias_of IN (SELECT COALESCE(alias_of, id) FROM patients WHERE id = ANY($1))",
-                args![texts_of(ids)],
-            )
-            .await?;
-        let mut names = rows.iter().map(|row| row.word(0, PatientId::parse)).collect::<Result<Vec<_>>>()?;
+        let mut names = named(&self.engine.read(NAMES, args![texts_of(ids)]).await?)?;
         let found: HashSet<PatientId> = names.iter().cloned().collect();
         names.extend(ids.iter().filter(|id| !found.contains(id)).cloned());
         Ok(names)
@@ -210,6 +214,10 @@ impl<E: Engine> Ledger<E> {
 
 pub(super) fn texts_of(names: &[PatientId]) -> Vec<&str> {
     names.iter().map(PatientId::as_str).collect()
+}
+
+fn named(rows: &[impl Columns]) -> Result<Vec<PatientId>> {
+    rows.iter().map(|row| row.word(0, PatientId::parse)).collect()
 }
 
 fn id_list<E: Engine>(rows: &[E::Row]) -> Result<Vec<Uuid>> {

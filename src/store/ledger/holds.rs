@@ -15,7 +15,7 @@ use crate::store::columns::{Columns, facts, hold};
 use crate::store::emit::Move;
 use crate::store::engine::{Args, Engine, args, ids, ints, micros, texts};
 use crate::store::rows::{Hold, HoldRow, HoldScope, HoldState, HoldThen, MessageFacts, OnRelease};
-use crate::store::{Result, words};
+use crate::store::{Result, StoreError, words};
 
 /// Messages that go in one transaction.
 const AT_ONCE: u32 = 2_000;
@@ -23,6 +23,8 @@ const AT_ONCE: u32 = 2_000;
 const ROUNDS: u32 = 10;
 /// A decision that was under way when a hold ended has been written by then: no statement takes longer.
 const STRAGGLERS: SignedDuration = SignedDuration::from_secs(90);
+/// What waits under a hold that this program cannot read is asked about again after so long: a newer one may know better.
+const UNREAD: SignedDuration = SignedDuration::from_mins(1);
 
 const END: &str = "
 UPDATE holds
@@ -123,7 +125,7 @@ impl<E: Engine> Ledger<E> {
         let rows = E::run(&mut tx, END, args![id.0, by, said]).await?;
         let Some(row) = rows.first() else { return Ok(false) };
         let end = row.word(0, OnRelease::from_word)?;
-        if row.word(1, Reason::from_word)? == Reason::SurgeHold && end == OnRelease::Expire {
+        if row.text(1)? == Reason::SurgeHold.as_str() && end == OnRelease::Expire {
             let scope = row.word(2, HoldScope::from_word)?;
             Self::discount_surge(&mut tx, scope, row.text(3)?, row.time(4)?).await?;
         }
@@ -153,7 +155,11 @@ impl<E: Engine> Ledger<E> {
             .await?;
         let mut total = 0;
         for row in &ended {
-            let (id, end) = (row.id(0)?, row.word(1, OnRelease::from_word)?);
+            let id = row.id(0)?;
+            let Ok(end) = row.word(1, OnRelease::from_word) else {
+                tracing::warn!(hold = %id, "how a hold ends is left to a newer program");
+                continue;
+            };
             let moved = self.let_go(id, end, limit.min(AT_ONCE)).await?;
             total += moved;
             if moved == 0 && row.flag(2)? {
@@ -254,12 +260,12 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT id, scope, value, cause, reason, placed_by, placed_at, until, on_release FROM holds
+                "SELECT id, scope, value, cause, reason, placed_by, placed_at, until, on_release, now() FROM holds
                  WHERE released_at IS NULL AND (until IS NULL OR until > now()) ORDER BY placed_at, id",
                 Args::none(),
             )
             .await?;
-        rows.iter().map(hold).collect()
+        rows.iter().map(|row| hold(row).or_else(|error| unread(row, &error))).collect()
     }
 
     /// Holds in force, and those that have ended and left something for review.
@@ -280,7 +286,7 @@ impl<E: Engine> Ledger<E> {
         let mut holds = Vec::with_capacity(rows.len());
         for row in &rows {
             let state = if row.flag(9)? { HoldState::InForce } else { HoldState::Review };
-            let hold = hold(row)?;
+            let hold = hold(row).or_else(|_| widest(row))?;
             let asked_by = self.askers(&hold).await?;
             let standing = HoldRow { hold, state, held: row.count(10)?, asked_by };
             if state == HoldState::InForce || standing.held > 0 {
@@ -289,4 +295,30 @@ impl<E: Engine> Ledger<E> {
         }
         Ok(holds)
     }
+}
+
+/// A hold with a word that this program does not know, as a newer one may place it, stops all that it may be meant to stop.
+fn widest(row: &impl Columns) -> Result<Hold> {
+    Ok(Hold {
+        id: HoldId(row.id(0)?),
+        scope: row.word(1, HoldScope::from_word).unwrap_or(HoldScope::All),
+        value: row.text(2)?.to_owned(),
+        // It lets nothing by that its scope covers.
+        cause: Reason::OperatorHold,
+        reason: row.text(4)?.to_owned(),
+        placed_by: row.text(5)?.to_owned(),
+        placed_at: row.time(6)?,
+        until: row.maybe_time(7)?,
+        on_release: row.word(8, OnRelease::from_word).unwrap_or(OnRelease::Review),
+    })
+}
+
+/// The same of a hold in force: nothing goes out that it may be meant to stop.
+fn unread(row: &impl Columns, error: &StoreError) -> Result<Hold> {
+    let hold = widest(row)?;
+    tracing::error!(
+        hold = %hold.id, %error,
+        "a hold has a word that this program does not know, and stops more here than it is meant to"
+    );
+    Ok(Hold { until: row.time(9)?.checked_add(UNREAD).ok(), on_release: OnRelease::Send, ..hold })
 }

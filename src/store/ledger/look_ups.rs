@@ -18,11 +18,12 @@ use crate::store::{Result, StoreError, words};
 /// What is older has a work item, and whoever looks after that.
 const OLDEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// Whoever takes one in hand has moved its time on: of two workers one does. What a person has sent again is theirs.
+/// Whoever takes one in hand has moved its time on: of two workers one does. What a person has sent again is theirs. Nothing was
+/// looked for before it began: what is too old is not even walked.
 const TAKE: &str = "
 UPDATE attempts SET looked_at = now()
 WHERE id IN (SELECT a.id FROM attempts a WHERE a.status = 'unknown' AND NOT a.dedupes AND a.provider = ANY($1)
-    AND a.looked_at <= now() - $2 * {us} AND a.begun_at > now() - $3 * {us}
+    AND a.looked_at <= now() - $2 * {us} AND a.looked_at > now() - $3 * {us} AND a.begun_at > now() - $3 * {us}
     AND NOT EXISTS (SELECT 1 FROM messages r WHERE r.retry_of = a.message_id)
     ORDER BY a.looked_at LIMIT $4)
   AND status = 'unknown' AND looked_at <= now() - $2 * {us}

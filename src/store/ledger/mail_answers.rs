@@ -7,11 +7,11 @@ use uuid::Uuid;
 use super::{Ledger, unfit};
 use crate::domain::ids::{ProviderName, ReplyId};
 use crate::domain::phi::Phi;
-use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args, micros};
 use crate::store::rows::{ANSWER_USEFUL, MailAnswer, MailAnswerEnd};
 use crate::store::sealed::Sealed;
+use crate::store::{Result, StoreError};
 
 /// Whoever has one in hand begins it within this time, or others take it.
 const IN_HAND: SignedDuration = SignedDuration::from_secs(60);
@@ -61,7 +61,22 @@ impl<E: Engine> Ledger<E> {
             return Ok(Vec::new());
         }
         let rows = self.engine.write(TAKE, args![due, micros(IN_HAND)]).await?;
-        rows.iter().filter_map(|row| self.answer_of(row).transpose()).collect()
+        let mut answers = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match self.answer_of(row) {
+                Ok(answer) => answers.extend(answer),
+                Err(error) => self.end_unread(ReplyId(row.id(0)?), &error).await,
+            }
+        }
+        Ok(answers)
+    }
+
+    /// One that cannot be read is not sent, and keeps no other from being sent.
+    async fn end_unread(&self, id: ReplyId, error: &StoreError) {
+        tracing::error!(reply = %id, %error, "an answer to a mail cannot be read, and is not sent");
+        if let Err(error) = self.end_answer(id, MailAnswerEnd::Failed).await {
+            tracing::warn!(reply = %id, %error, "an answer that cannot be read comes up again");
+        }
     }
 
     /// `None`: it is over, or its patient was erased since.

@@ -108,6 +108,10 @@ impl<E: Engine> Ledger<E> {
         }
         self.answered(&mut tx, &asker, !changes.is_empty()).await?;
         E::commit(tx).await?;
+        self.look_again(
+            Some(&asker.address).filter(|_| patient.is_none() && !changes.is_empty()).into_iter(),
+        )
+        .await;
         Ok(if changes.is_empty() { WishOutcome::Unchanged } else { WishOutcome::Changed })
     }
 
@@ -158,10 +162,12 @@ impl<E: Engine> Ledger<E> {
     /// Who acts on the page has read the message: nothing more of it is sent, and both are told.
     async fn answered(&self, tx: &mut E::Tx, asker: &Asker, changed: bool) -> Result<()> {
         let id = asker.facts.id;
-        self.has_read(tx, &asker.facts, (asker.attempt, asker.channel), asker.now).await?;
+        let read = (asker.attempt, asker.channel, asker.recipient);
+        self.has_read(tx, &asker.facts, read, asker.now).await?;
         let mut events = Vec::new();
         if changed {
-            let event = Emitter::preference_changed(&asker.facts, asker.channel, asker.now);
+            let event =
+                Emitter::preference_changed(&asker.facts, (asker.channel, asker.recipient), asker.now);
             events.push(Numbered { message: Some(id), seq: Self::next_seq(tx, id).await?, event });
         }
         self.insert_events(tx, &events).await
@@ -172,7 +178,7 @@ impl<E: Engine> Ledger<E> {
         &self,
         tx: &mut E::Tx,
         facts: &MessageFacts,
-        (attempt, channel): (AttemptId, Channel),
+        (attempt, channel, recipient): (AttemptId, Channel, Recipient),
         now: Timestamp,
     ) -> Result<()> {
         E::run(
@@ -192,7 +198,7 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         let Some(row) = raised.first() else { return Ok(()) };
-        let read = Move { channel: Some(channel), ..Move::bare(MessageStatus::Read, None, now) };
+        let read = Move { channel: Some(channel), recipient, ..Move::bare(MessageStatus::Read, None, now) };
         let event = Emitter::always(facts, &read);
         self.insert_events(tx, &[Numbered { message: Some(facts.id), seq: row.count(0)?, event }]).await
     }

@@ -289,19 +289,27 @@ impl<E: Engine> Ledger<E> {
         let mut tx = self.engine.begin().await?;
         let new = self.write_consents(&mut tx, consents).await?;
         E::commit(tx).await?;
-        if let Err(error) = self.look_again(consents, &new).await {
-            tracing::warn!(%error, "whoever brought an address of theirs in that moment was not looked for");
-        }
+        let written = consents.iter().zip(&new).filter(|(_, new)| **new);
+        self.look_again(written.map(|(c, _)| &c.address)).await;
         Ok(new)
     }
 
-    /// A record that brought one of the addresses while it was written saw nothing of it, nor was it seen.
-    async fn look_again(&self, consents: &[AddressConsent], new: &[bool]) -> Result<()> {
-        let written = consents.iter().zip(new).filter(|(_, new)| **new);
-        let indexes: Vec<Vec<u8>> = written.map(|(c, _)| self.sealer.index(&c.address)).collect();
+    /// Something that was said at these addresses has been written. A record that brought one of them meanwhile saw nothing
+    /// of it, nor was it seen.
+    pub(super) async fn look_again(&self, addresses: impl Iterator<Item = &Phi>) {
+        let indexes: Vec<Vec<u8>> = addresses.map(|address| self.sealer.index(address)).collect();
+        if let Err(error) = self.plan_anew(&indexes).await {
+            tracing::warn!(%error, "whoever brought an address of theirs in that moment was not looked for");
+        }
+    }
+
+    async fn plan_anew(&self, indexes: &[Vec<u8>]) -> Result<()> {
+        if indexes.is_empty() {
+            return Ok(());
+        }
         let mut tx = self.engine.begin().await?;
         let since = Self::now(&mut tx).await?.checked_sub(MEANWHILE).unwrap_or_default();
-        let behind = Self::who_is_behind(&mut tx, &indexes, since).await?;
+        let behind = Self::who_is_behind(&mut tx, indexes, since).await?;
         if behind.is_empty() {
             return Ok(());
         }

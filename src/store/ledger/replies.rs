@@ -58,8 +58,10 @@ const ANSWERED: &str = concat!(
 /// What a reply follows, and when.
 struct Context {
     id: ReplyId,
-    /// The address that counts: what the step that it answers went to, else what it came from.
+    /// The address that counts: what the step that it answers went to, else what it came from; empty: nobody's.
     address: Phi,
+    /// It is certain that whoever has this address has said it; else it counts for a stop alone.
+    is_theirs: bool,
     /// `None`: nothing was ever sent to that number.
     facts: Option<MessageFacts>,
     locale: Option<String>,
@@ -107,7 +109,12 @@ impl Context {
             channels.push(Channel::Voice);
         }
         let stop = |channel| AddressConsent { channel, ..said(reply, self, false, None) };
-        channels.into_iter().map(stop).collect()
+        channels.into_iter().filter(|_| self.is_somebodys()).map(stop).collect()
+    }
+
+    /// There is an address that a word can bind.
+    fn is_somebodys(&self) -> bool {
+        !self.address.expose().is_empty()
     }
 
     /// What a stop took may go there again, over the channel that asks for it.
@@ -131,13 +138,14 @@ impl<E: Engine> Ledger<E> {
         let meaning = context.meaning;
         // Whoever answers has read it, whatever they say; a stranger has read what was meant for somebody else.
         // Whoever calls back, or complains, need not have, and a telephone that answers by itself has not.
-        if let (Some(facts), Some(attempt), true) = (&context.facts, context.attempt, context.has_come)
+        if let (Some(facts), Some((attempt, channel)), true) =
+            (&context.facts, context.attempt, context.has_come)
             && !matches!(
                 meaning.intent,
                 Intent::WrongNumber | Intent::Call | Intent::Complaint | Intent::Machine
             )
         {
-            self.has_read(&mut tx, facts, attempt, context.now).await?;
+            self.has_read(&mut tx, facts, (attempt, channel, context.recipient), context.now).await?;
         }
         if let (Some(facts), Some(_)) = (&context.facts, &context.answer) {
             Self::has_answer(&mut tx, facts.id).await?;
@@ -145,22 +153,29 @@ impl<E: Engine> Ledger<E> {
         let (mut changes, mut others) = (Vec::new(), false);
         match meaning.intent {
             Intent::WrongNumber => {
-                others = self.mark_wrong(&mut tx, &ask.reply, &context, &mut changes).await?;
+                // What cannot be marked people look into.
+                others = !context.is_theirs
+                    || self.mark_wrong(&mut tx, &ask.reply, &context, &mut changes).await?;
                 Self::hurry(&mut tx, &context).await?;
             }
-            Intent::Language | Intent::Channel => self.prefer(&mut tx, &context, &mut changes).await?,
-            Intent::Start => {
+            Intent::Language | Intent::Channel if context.is_theirs => {
+                self.prefer(&mut tx, &context, &mut changes).await?;
+            }
+            Intent::Start if context.is_theirs => {
                 self.write_consents(&mut tx, &context.starts(ask)).await?;
                 self.unmark_address(&mut tx, &context.address).await?;
             }
             Intent::Complaint => {
                 // What they complain of, and no more: a press of a button beside a mail is no word about the others.
-                if let Some(facts) = &context.facts {
+                if let Some(facts) = context.facts.as_ref().filter(|_| context.is_somebodys()) {
                     let no = said(&ask.reply, &context, false, Some(facts.purpose));
                     self.write_consents(&mut tx, &[no]).await?;
                 }
             }
-            Intent::Stop
+            Intent::Language
+            | Intent::Channel
+            | Intent::Start
+            | Intent::Stop
             | Intent::Cancel
             | Intent::Help
             | Intent::Safety
@@ -174,6 +189,7 @@ impl<E: Engine> Ledger<E> {
         }
         let stops = context.stops(&ask.reply);
         self.write_consents(&mut tx, &stops).await?;
+        let binds = !stops.is_empty() || meaning.intent == Intent::Complaint;
         if let Some(facts) = context.facts.as_ref().filter(|_| !stops.is_empty()) {
             Self::keep_campaign_stop(&mut tx, facts.id).await?;
         }
@@ -183,6 +199,7 @@ impl<E: Engine> Ledger<E> {
             self.open_items(&mut tx, &[item(kind, &context)]).await?;
         }
         E::commit(tx).await?;
+        self.look_again(Some(&context.address).filter(|_| binds && context.is_somebodys()).into_iter()).await;
         let changed = !changes.is_empty();
         Ok(ReplyOutcome::New { meaning, facts: Box::new(context.answers()), changed })
     }
@@ -205,6 +222,8 @@ impl<E: Engine> Ledger<E> {
         let rows = match &ask.reply.about {
             _ if !question.rows.is_empty() => question.rows,
             Some(key) => E::run(tx, ANSWERED, step(key, &ask.reply.provider)).await?,
+            // A number that is withheld is nobody's, and what went nowhere that is known has the same index.
+            None if ask.reply.from.expose().is_empty() => Vec::new(),
             None => {
                 let index = [self.sealer.index(&ask.reply.from)];
                 let columns = || vec![bytes("address_index", &index, Clone::clone)];
@@ -220,11 +239,7 @@ impl<E: Engine> Ledger<E> {
                 }
             }
         };
-        let address = rows
-            .first()
-            .filter(|_| ask.reply.about.is_some())
-            .map(|row| self.address_of(row, 15, 17))
-            .transpose()?;
+        let (address, is_certain) = self.address_that_counts(tx, &ask.reply, rows.first()).await?;
         let facts: Option<MessageFacts> = rows.first().map(facts).transpose()?;
         let locale = rows.first().map(|row| row.text(14)).transpose()?.map(str::to_owned);
         let (mut attempt, mut has_come, mut recipient) = (None, false, Recipient::Patient);
@@ -244,9 +259,8 @@ impl<E: Engine> Ledger<E> {
         let word = meaning.evidence(ask.reply.text.expose());
         Ok(Context {
             id: ReplyId::generate(),
-            address: address
-                .filter(|known| !known.expose().is_empty())
-                .unwrap_or_else(|| ask.reply.from.clone()),
+            is_theirs: is_certain && !address.expose().is_empty(),
+            address,
             evidence: format!("reply {provider} {reference}: {word}"),
             said_at: ask.said_at.map_or(now, |at| at.min(now)),
             now,
@@ -260,6 +274,34 @@ impl<E: Engine> Ledger<E> {
             answer: question.answer,
             choices: question.choices,
             wrote_before: self.wrote_before(tx, &ask.reply.from).await?,
+        })
+    }
+
+    /// The address that counts, and whether it is certain that it does. Anybody can write any From: where the address that was
+    /// written to is erased, its index tells whether a reply comes from there; where none is on record, it is believed for a
+    /// stop.
+    async fn address_that_counts(
+        &self,
+        tx: &mut E::Tx,
+        reply: &Reply,
+        row: Option<&E::Row>,
+    ) -> Result<(Phi, bool)> {
+        let (Some(_), Some(row)) = (reply.about, row) else {
+            return Ok((reply.from.clone(), reply.about.is_none()));
+        };
+        let known = self.address_of(row, 15, 17)?;
+        if !known.expose().is_empty() {
+            return Ok((known, true));
+        }
+        let sql = "SELECT address_index FROM attempts WHERE id = $1";
+        let went_to = E::run(tx, sql, args![row.id(15)?]).await?;
+        let went_to = went_to.first().map(|row| row.bytes(0)).transpose()?;
+        let is = |address: &Phi| went_to.is_some_and(|index| index == self.sealer.index(address));
+        let nowhere = Phi::new("");
+        Ok(match (is(&reply.from), is(&nowhere)) {
+            (true, _) => (reply.from.clone(), true),
+            (false, true) => (reply.from.clone(), false),
+            (false, false) => (nowhere, false),
         })
     }
 
@@ -458,7 +500,8 @@ impl<E: Engine> Ledger<E> {
         }
         let from = (reply.channel, &reply.provider);
         let meant = (context.meaning.intent, context.answer.as_ref());
-        let event = Emitter::reply(facts, meant, from, context.now);
+        let read = facts.map(|facts| (facts, context.recipient));
+        let event = Emitter::reply(read, meant, from, (context.said_at, context.now));
         let mut events = vec![Numbered { message: facts.map(|facts| facts.id), seq, event }];
         let source = facts.map(|facts| &facts.source);
         events.extend(changes.iter().map(|(patient, kind)| {
@@ -502,14 +545,15 @@ fn wish(meaning: &Meaning, patient: &Patient) -> Option<Wish> {
     }
 }
 
-/// What the answer to a mail depends on; `None`: it gets none. Whoever has no mail of ours is not written to.
+/// What the answer to a mail depends on; `None`: it gets none. Whoever has no mail of ours, as far as is known, is not
+/// written to.
 fn told(reply: &Reply, context: &Context) -> Option<MailAnswerFacts> {
     let (facts, meaning) = (context.facts.as_ref()?, context.meaning);
     let silent = matches!(
         meaning.intent,
         Intent::WrongNumber | Intent::Complaint | Intent::Call | Intent::Reaction | Intent::Machine
     );
-    if reply.channel != Channel::Email || (silent && !meaning.revokes) {
+    if reply.channel != Channel::Email || !context.is_theirs || (silent && !meaning.revokes) {
         return None;
     }
     Some(MailAnswerFacts {

@@ -8,9 +8,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff_sqlx::ToSqlx;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Postgres, Row, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, Row};
+use tokio::time::timeout;
 
 use super::columns::columns;
 use super::engine::{Args, Data, Engine, Sql, Statements, Value};
@@ -27,7 +29,25 @@ pub type PostgresStore = Ledger<PostgresEngine>;
 #[derive(Debug)]
 pub struct PostgresEngine {
     pool: PgPool,
+    /// How long an answer is waited for.
+    patience: Duration,
 }
+
+/// How many connections there are, and how long they are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Connections {
+    pub at_once: u32,
+    /// How long one is waited for.
+    pub acquire: Duration,
+    /// How long a statement may take.
+    pub statement: Duration,
+}
+
+/// The server ends a statement that takes too long, and says so: one that is silent for so much longer is not there any
+/// more, or the network between has forgotten the connection and told nobody.
+const SILENT: Duration = Duration::from_secs(5);
+/// Firewalls forget a connection that is idle for four minutes or more.
+const IDLE: Duration = Duration::from_secs(180);
 
 const MIGRATIONS: Migrations = migrations!("postgres");
 
@@ -42,13 +62,14 @@ impl PostgresEngine {
     ///
     /// # Errors
     /// The URL cannot be read. It is not echoed: it may hold a password.
-    pub fn open(url: &str, connections: u32, patience: Duration) -> Result<Self> {
+    pub fn open(url: &str, connections: Connections) -> Result<Self> {
+        let limit = format!("{}ms", connections.statement.as_millis());
         let options = PgConnectOptions::from_str(url)
             .map_err(|_| StoreError::Schema("[store] url is no PostgreSQL URL".to_owned()))?
             .application_name("outreachd")
             .options([
                 ("lock_timeout", "5s"),
-                ("statement_timeout", "60s"),
+                ("statement_timeout", &limit),
                 ("TimeZone", "UTC"),
                 // Batches differ in size only, and planning one anew costs as much as a hundred of its rows. A plan that
                 // was made while a table was small stays in use while it grows, until the next ANALYZE: it must not
@@ -61,17 +82,18 @@ impl PostgresEngine {
                 ("max_parallel_workers_per_gather", "0"),
             ]);
         let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(patience)
+            .max_connections(connections.at_once)
+            .acquire_timeout(connections.acquire)
+            .idle_timeout(IDLE)
             .test_before_acquire(false)
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        Ok(Self { pool, patience: connections.statement + SILENT })
     }
 }
 
 impl Engine for PostgresEngine {
     type Row = PgRow;
-    type Tx = Transaction<'static, Postgres>;
+    type Tx = PostgresTx;
 
     const STATEMENTS: &'static Statements = &statements::STATEMENTS;
     const NEWEST: i64 = super::newest(MIGRATIONS);
@@ -86,24 +108,78 @@ impl Engine for PostgresEngine {
     }
 
     async fn read(&self, sql: impl Into<Sql> + Send, args: Args<'_>) -> Result<Vec<PgRow>> {
-        query(sql.into(), args).fetch_all(&self.pool).await.map_err(fault)
+        self.write(sql, args).await
     }
 
     async fn write(&self, sql: impl Into<Sql> + Send, args: Args<'_>) -> Result<Vec<PgRow>> {
-        query(sql.into(), args).fetch_all(&self.pool).await.map_err(fault)
+        let mut connection = self.pool.acquire().await.map_err(fault)?;
+        let asked = query(sql.into(), args).fetch_all(&mut *connection);
+        let Ok(rows) = timeout(self.patience, asked).await else {
+            connection.close_on_drop();
+            return Err(silent());
+        };
+        rows.map_err(fault)
     }
 
-    async fn begin(&self) -> Result<Self::Tx> {
-        self.pool.begin().await.map_err(fault)
+    async fn begin(&self) -> Result<PostgresTx> {
+        let connection = self.pool.acquire().await.map_err(fault)?;
+        let mut tx = PostgresTx { connection: Some(connection), patience: self.patience };
+        tx.say("BEGIN").await?;
+        Ok(tx)
     }
 
-    async fn run(tx: &mut Self::Tx, sql: impl Into<Sql> + Send, args: Args<'_>) -> Result<Vec<PgRow>> {
-        query(sql.into(), args).fetch_all(&mut **tx).await.map_err(fault)
+    async fn run(tx: &mut PostgresTx, sql: impl Into<Sql> + Send, args: Args<'_>) -> Result<Vec<PgRow>> {
+        tx.ask(async |connection| query(sql.into(), args).fetch_all(connection).await).await
     }
 
-    async fn commit(tx: Self::Tx) -> Result<()> {
-        tx.commit().await.map_err(fault)
+    async fn commit(mut tx: PostgresTx) -> Result<()> {
+        tx.say("COMMIT").await?;
+        tx.connection = None;
+        Ok(())
     }
+}
+
+/// An open transaction. Dropped, it is rolled back; a connection on which nothing answers is closed.
+#[derive(Debug)]
+pub struct PostgresTx {
+    /// None once it is over.
+    connection: Option<PoolConnection<Postgres>>,
+    patience: Duration,
+}
+
+impl PostgresTx {
+    async fn say(&mut self, words: &'static str) -> Result<()> {
+        self.ask(async |connection| sqlx::raw_sql(words).execute(connection).await.map(drop)).await
+    }
+
+    async fn ask<T>(
+        &mut self,
+        asked: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
+    ) -> Result<T> {
+        let connection = self.connection.as_mut().ok_or_else(silent)?;
+        let Ok(answer) = timeout(self.patience, asked(connection)).await else {
+            connection.close_on_drop();
+            self.connection = None;
+            return Err(silent());
+        };
+        answer.map_err(fault)
+    }
+}
+
+impl Drop for PostgresTx {
+    fn drop(&mut self) {
+        let (Some(mut connection), patience) = (self.connection.take(), self.patience) else { return };
+        tokio::spawn(async move {
+            let rolled_back = timeout(patience, sqlx::raw_sql("ROLLBACK").execute(&mut *connection)).await;
+            if !matches!(rolled_back, Ok(Ok(_))) {
+                connection.close_on_drop();
+            }
+        });
+    }
+}
+
+fn silent() -> StoreError {
+    StoreError::Unavailable("no answer in time".to_owned())
 }
 
 columns!(

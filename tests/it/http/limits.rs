@@ -7,11 +7,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::api::{Api, job};
+use super::webhooks::RELAY;
 
 /// A request whose body does not come.
-async fn stalled(api: &Api) -> TcpStream {
+async fn stalled(api: &Api, path: &str, media: &str) -> TcpStream {
     let mut stream = TcpStream::connect(api.worker.http).await.unwrap();
-    let head = "POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{";
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {media}\r\ncontent-length: 90\r\n\r\n{{"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream
 }
@@ -25,7 +28,8 @@ async fn answer(stream: &mut TcpStream) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_requests_than_there_is_room_for_are_told_to_come_back() {
     let api = Api::open("max_in_flight = 2\nrequest_timeout = \"5s\"", "").await;
-    let (mut one, _two) = (stalled(&api).await, stalled(&api).await);
+    let json = "application/json";
+    let (mut one, _two) = (stalled(&api, "/v1/jobs", json).await, stalled(&api, "/v1/jobs", json).await);
     // Both have their place before anybody else asks for one.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let end = Instant::now() + Duration::from_secs(2);
@@ -44,6 +48,24 @@ async fn more_requests_than_there_is_room_for_are_told_to_come_back() {
     let late = answer(&mut one).await;
     assert!(late.starts_with("HTTP/1.1 408") && late.contains("urn:outreachd:problem:stalled"), "{late}");
     api.get("/v1/holds").await.expect(200);
+    api.close().await;
+}
+
+/// What strangers send slowly ends soon, and keeps no provider out meanwhile; nor the other way round.
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_have_room_of_their_own() {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let api = Api::open("max_in_flight = 4", RELAY).await;
+    let ask = async |path: &str| api.post_raw(path, FORM, "x=1").await.status.as_u16();
+    let mut slow = stalled(&api, "/u/a", FORM).await;
+    // It has its place before anybody else asks for one.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!((ask("/u/b").await, ask("/webhooks/nobody").await), (503, 404));
+    let late = answer(&mut slow).await;
+    assert!(late.starts_with("HTTP/1.1 408"), "{late}");
+    let _slow = stalled(&api, "/webhooks/mail", FORM).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!((ask("/webhooks/nobody").await, ask("/u/b").await), (503, 404));
     api.close().await;
 }
 

@@ -17,4 +17,5 @@ mod patients;
 mod people;
 mod second_person;
 mod sign_offs;
+mod webhooks;
 mod work;

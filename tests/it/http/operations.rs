@@ -229,7 +229,7 @@ async fn measures_speak_of_routes_and_counts_not_of_people() {
         "outreachd_jobs_total{result=\"accepted\"} 1",
         "outreachd_ledger_up 1",
         "outreachd_backlog 0",
-        "outreachd_messages{channel=\"sms\",status=\"sent\",reason=\"\"} 1",
+        "outreachd_messages{channel=\"sms\",status=\"sent\",reason=\"safety_mode\"} 1",
     ] {
         assert!(measures.text.lines().any(|l| l == line), "{line} is not in:\n{}", measures.text);
     }

@@ -37,7 +37,8 @@ impl WorkerProcess {
     pub(crate) fn start(config: &Path, log: &Path, settings: &[(&str, &str)]) -> Self {
         let output = File::create(log).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new(env!("CARGO_BIN_EXE_outreachd"))
+        let program = std::env::var_os("OUTREACHD_TEST_PROGRAM");
+        let child = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_outreachd").into()))
             .args(["run", "--config"])
             .arg(config)
             .env("OUTREACHD_HTTP__LISTEN", format!("127.0.0.1:{port}"))

@@ -1,7 +1,6 @@
 //! Our mail as others read it: Python's aiosmtpd takes it, its `email` package parses it, dkimpy verifies it.
 //!
-//! Needs the packages named in `tests/foreign/mail.py`; `OUTREACHD_TEST_PYTHON` says which Python has them.
-//! Run with `cargo nextest run --run-ignored only foreign_mail`.
+//! Run with `tests/proof a_foreign_server`, which installs what it needs.
 
 use std::process::Stdio;
 

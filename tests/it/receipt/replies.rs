@@ -1,12 +1,16 @@
 //! What patients write back, over the wire: signed as Twilio does, answered once.
 
+use std::time::{Duration, Instant};
+
 use outreachd::config::Config;
 use outreachd::config::provider::{Limit, OptOutReply, Period};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::SafetyMode;
+use outreachd::receipt::{Spooled, spooled};
 use outreachd::simulator::{ProviderKind, SimulatorConfig, TextDigest, twilio_signature};
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::{PUBLIC, calling_back, free_address, message, with_webhooks};
 use crate::support::house::{House, job, of, patient};
@@ -239,11 +243,43 @@ async fn where_the_provider_confirms_we_are_silent_and_strangers_hear_nothing() 
     {
         says(&write(&house, &format!("SMours{n}"), text, &[]).await, expected);
     }
+    // A machine would go on without end: there is an end to what is owed to one number. Danger is another matter.
+    says(&write(&house, "SMfifth", "Stop texting", &[]).await, "no more texts");
+    assert_eq!(write(&house, "SMsixth", "Stop texting", &[]).await, (200, NOTHING.to_owned()));
+    says(&write(&house, "SMmore", "I can't breathe", &[]).await, "911");
     // Who is not on the list is heard, and not written to.
     let stranger = [("From", "+13125550177")];
     assert_eq!(write(&house, "SMs1", "chest pain", &stranger).await, (200, NOTHING.to_owned()));
-    assert_eq!(get(&house, "/v1/work-items?kind=safety").await["work_items"].as_array().unwrap().len(), 2);
+    assert_eq!(get(&house, "/v1/work-items?kind=safety").await["work_items"].as_array().unwrap().len(), 3);
     house.publish("job", &[job("j2", "P1")]).await;
     house.until_status(MessageStatus::Suppressed, 1).await;
+    house.close().await;
+}
+
+/// What the ledger did not take at once was said when it came: a word that comes while it is tried is the later one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_tried_in_vain_was_said_when_it_came() {
+    let house = open(|_| {}).await;
+    house.publish("patient.upsert", &[patient("P1", "sms", PHONE)]).await;
+    house.publish("job", &[job("j1", "P1")]).await;
+    house.until_status(MessageStatus::Delivered, 1).await;
+    let mut connection = PgConnection::connect(house.config.store.url.expose()).await.unwrap();
+    let mut busy = connection.begin().await.unwrap();
+    sqlx::query("LOCK TABLE replies IN EXCLUSIVE MODE").execute(&mut *busy).await.unwrap();
+    let came: String =
+        sqlx::query_scalar("SELECT clock_timestamp()::text").fetch_one(&mut *busy).await.unwrap();
+    let began = Instant::now();
+    assert_eq!(write(&house, "SM1", "START", &[]).await, (200, NOTHING.to_owned()));
+    assert!(began.elapsed() > Duration::from_secs(4), "it was tried");
+    busy.rollback().await.unwrap();
+    let spool = &house.config.worker.spool;
+    house.until("it is on record", |_| spooled(spool) == Spooled::default()).await;
+    let said = format!(
+        "SELECT bool_and(at < '{came}'::timestamptz + interval '2 seconds') FROM address_consents WHERE granted"
+    );
+    let said: Option<bool> =
+        sqlx::query_scalar(AssertSqlSafe(said)).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(said, Some(true));
+    connection.close().await.unwrap();
     house.close().await;
 }

@@ -167,6 +167,20 @@ pub(super) async fn one_that_cannot_be_read_keeps_nobody_else_waiting(ledger: Le
     assert!(ids(ledger.claim_new(10).await).contains(&bad), "once it can be read it goes on");
 }
 
+/// As while two versions run side by side.
+pub(super) async fn a_word_of_a_newer_program_keeps_nobody_else_waiting(ledger: Ledger) {
+    let newer = ledger.accept(job("newer")).await;
+    let good = ledger.accept(job("good")).await;
+    ledger.execute("UPDATE messages SET purpose = 'tomorrow' WHERE job_id = 'newer'").await.unwrap();
+    let ids = |claimed: Vec<LeasedMessage>| claimed.iter().map(|m| m.facts.id).collect::<Vec<_>>();
+    assert_eq!(ids(ledger.claim_new(10).await), [good]);
+    assert!(ledger.claim_new(10).await.is_empty(), "it does not come again at once");
+    ledger.execute("UPDATE messages SET purpose = 'care' WHERE job_id = 'newer'").await.unwrap();
+    assert!(ledger.claim_new(10).await.is_empty());
+    ledger.pass(seconds(60)).await;
+    assert_eq!(ids(ledger.claim_new(10).await), [newer], "whoever can read it takes it");
+}
+
 /// The plan is kept by the session: it must be good whatever the tables were when it was made, and here they were empty.
 pub(super) async fn a_claim_and_a_begin_read_what_they_take_and_not_the_whole_table(ledger: Ledger) {
     ledger.claim_new(1).await;

@@ -196,6 +196,7 @@ fn asking(patient: &str) -> Subject {
         patient: patient_id(patient),
         inline_addresses: Vec::new(),
         step: 0,
+        tried: false,
         yields: false,
     }
 }

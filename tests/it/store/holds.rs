@@ -249,3 +249,30 @@ pub(super) async fn many_held_messages_go_in_batches(ledger: Ledger) {
         [(MessageStatus::Expired, 25)]
     );
 }
+
+/// As while two versions run side by side.
+pub(super) async fn a_hold_that_cannot_be_read_stops_all_that_it_may_be_meant_to_stop(ledger: Ledger) {
+    let (newer, known) = (hold(HoldScope::Site, "north"), hold(HoldScope::Site, "south"));
+    for hold in [&newer, &known] {
+        ledger.place_hold(hold).await.unwrap();
+    }
+    let stopped = async || {
+        let holds = ledger.directory(&[]).await.unwrap().holds;
+        let stops = |site: &str| {
+            let facts = job("a").site(site).priority(Priority::Urgent).facts;
+            holds.iter().filter(|hold| hold.covers(&facts, None, None)).count()
+        };
+        ["north", "south", "west"].map(stops)
+    };
+    ledger.execute_newer("UPDATE holds SET cause = 'tomorrow' WHERE value = 'north'").await;
+    assert_eq!(stopped().await, [1, 1, 0], "within its scope");
+    ledger.execute_newer("UPDATE holds SET scope = 'department' WHERE value = 'north'").await;
+    assert_eq!(stopped().await, [1, 2, 1], "whatever that is");
+    // Whoever knows it may let go soon what it is not meant for.
+    let soon = ledger.directory(&[]).await.unwrap().holds.iter().find_map(Hold::asks_again);
+    assert!(soon.unwrap() <= ledger.now().await + seconds(60));
+    let listed: Vec<HoldScope> = ledger.holds().await.unwrap().iter().map(|row| row.hold.scope).collect();
+    assert_eq!(listed, [HoldScope::All, HoldScope::Site]);
+    assert!(ledger.release_hold(newer.id, "u1", None).await.unwrap(), "it can be ended here");
+    assert_eq!(stopped().await, [0, 1, 0]);
+}

@@ -24,6 +24,7 @@ use outreachd::store::sealed::{OPEN, Sealed};
 use outreachd::store::sealer::Form;
 use outreachd::store::{Store, StoreError};
 use serde_json::json;
+use sqlx::Executor as _;
 
 use super::ledger::{Ledger, rejects, worker};
 use super::make::{
@@ -526,6 +527,7 @@ pub(super) async fn a_patient_is_erased_and_their_no_stays(mut ledger: Ledger) {
         patient: patient_id("P1"),
         inline_addresses: Vec::new(),
         step: 0,
+        tried: false,
         yields: false,
     };
     let said = ledger.directory(&[asked]).await.unwrap().entries[0].address_consents.clone();
@@ -552,6 +554,7 @@ pub(super) async fn what_was_refused_at_a_former_number_outlives_the_record(ledg
         patient: patient_id("P1"),
         inline_addresses: Vec::new(),
         step: 0,
+        tried: false,
         yields: false,
     };
     let said = ledger.directory(&[asked]).await.unwrap().entries[0].address_consents.clone();
@@ -560,4 +563,22 @@ pub(super) async fn what_was_refused_at_a_former_number_outlives_the_record(ledg
     refused.sort();
     assert_eq!(refused, [(Channel::Sms, former), (Channel::Voice, former)]);
     assert!(said.iter().all(|c| !c.granted && c.purpose.is_none()));
+}
+
+pub(super) async fn who_is_merged_while_they_are_erased_is_erased_too(ledger: Ledger) {
+    let of = |id: &str| patient(id, "2026-01-01T00:00:00Z");
+    ledger.upsert_patients(vec![of("P1"), of("P2")]).await.unwrap();
+    // Where there is one writer nothing comes in between.
+    let Some(mut merge) = ledger.locking_patient("P1").await else { return };
+    let store = ledger.another();
+    let erased = tokio::spawn(async move { store.erase_patient(&patient_id("P1")).await });
+    let waits =
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while ledger.execute(waits).await.unwrap() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    merge.execute("UPDATE patients SET alias_of = 'P1' WHERE id = 'P2'").await.unwrap();
+    merge.execute("COMMIT").await.unwrap();
+    assert!(erased.await.unwrap().unwrap());
+    assert_eq!(ledger.execute("UPDATE patients SET id = id").await.unwrap(), 0, "nothing is left of either");
 }

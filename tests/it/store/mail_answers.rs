@@ -135,3 +135,16 @@ pub(super) async fn courtesies_are_one_a_day_and_what_is_owed_is_not_endless(led
     ledger.pass(seconds(4 * 3_600 + 1)).await;
     assert_eq!(send(&ledger).await, []);
 }
+
+pub(super) async fn an_answer_that_cannot_be_read_keeps_no_other_back(ledger: Ledger) {
+    ledger.upsert_patients(vec![patient("P1", "2026-01-01T00:00:00Z")]).await.unwrap();
+    let message = ledger.sent(job("a")).await;
+    for reference in ["bad", "good"] {
+        write(&ledger, &ask(message, reference, "STOP")).await;
+    }
+    let cut = "UPDATE replies SET told = substr(told, 1, 2) WHERE provider_ref = 'bad'";
+    assert_eq!(ledger.execute(cut).await.unwrap(), 1);
+    assert_eq!(send(&ledger).await, [Intent::Stop]);
+    let ended = "UPDATE replies SET intent = intent WHERE answer_due IS NULL AND answer_state = CASE provider_ref WHEN 'bad' THEN 'failed' ELSE 'sent' END";
+    assert_eq!(ledger.execute(ended).await.unwrap(), 2, "it does not come up again");
+}

@@ -20,6 +20,7 @@ mod holds;
 mod intake;
 mod keeping;
 mod lists;
+mod look_ups;
 mod mail_answers;
 mod mutants;
 mod operate;
@@ -116,6 +117,7 @@ contract! {
         a_stale_lease_gives_nothing_back
         a_claimed_job_that_was_cancelled_meanwhile_says_so
         one_that_cannot_be_read_keeps_nobody_else_waiting
+        a_word_of_a_newer_program_keeps_nobody_else_waiting
         a_claim_and_a_begin_read_what_they_take_and_not_the_whole_table
     }
     copies {
@@ -253,6 +255,7 @@ contract! {
     mail_answers {
         an_answer_to_a_mail_is_begun_once_and_goes_where_ours_went
         courtesies_are_one_a_day_and_what_is_owed_is_not_endless
+        an_answer_that_cannot_be_read_keeps_no_other_back
     }
     answers {
         every_question_at_a_number_has_digits_of_its_own
@@ -361,6 +364,7 @@ contract! {
         a_decision_that_comes_after_the_end_ends_as_the_others
         what_is_under_way_is_ended_and_never_called_expired_if_it_may_have_arrived
         many_held_messages_go_in_batches
+        a_hold_that_cannot_be_read_stops_all_that_it_may_be_meant_to_stop
     }
     work {
         a_plan_that_is_exhausted_calls_people
@@ -397,12 +401,16 @@ contract! {
         attempts_are_listed_as_they_were
         the_ledger_counts_itself
     }
+    look_ups {
+        what_is_too_old_is_looked_up_no_more_and_is_not_walked
+    }
     keeping {
         a_dump_names_nobody
         values_are_sealed_anew_beside_running_work
         what_has_ended_is_erased_in_its_time
         a_patient_is_erased_and_their_no_stays
         what_was_refused_at_a_former_number_outlives_the_record
+        who_is_merged_while_they_are_erased_is_erased_too
     }
     throughput {
         #[ignore = "takes minutes: a measurement, run by hand"]

@@ -243,6 +243,7 @@ pub(super) async fn somebody_who_is_not_on_record_stops_their_address(ledger: Le
         patient: patient_id("P1"),
         inline_addresses: vec![Phi::new(PHONE)],
         step: 0,
+        tried: false,
         yields: false,
     };
     let directory = ledger.directory(&[snapshot]).await.unwrap();
@@ -272,6 +273,11 @@ pub(super) async fn a_proxys_link_stops_at_their_address(ledger: Ledger) {
     );
     let kept = ledger.patient(&patient_id("P1")).await.unwrap().unwrap();
     assert!(kept.consents.is_empty(), "the patient has said nothing");
+    let told = ledger.outbox(worker(), &[], 100).await.unwrap();
+    for key in ["message.read.ehr", "preference.changed"] {
+        let event = told.iter().find(|event| event.routing_key == key).unwrap();
+        assert!(event.body.contains("\"recipient\":\"proxy\""), "{}", event.body);
+    }
 }
 
 pub(super) async fn an_act_while_the_send_is_under_way_ends_the_message(ledger: Ledger) {

@@ -289,6 +289,7 @@ fn asking(name: &str) -> Subject {
         patient: patient_id(name),
         inline_addresses: Vec::new(),
         step: 0,
+        tried: false,
         yields: false,
     }
 }

@@ -5,7 +5,7 @@ use outreachd::domain::ids::{AttemptId, MessageId, SendKey};
 use outreachd::domain::patient::Patient;
 use outreachd::domain::receipt::{Receipt, Said};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
-use outreachd::domain::words::{Channel, ContactStatus, Priority, Reason, WorkKind};
+use outreachd::domain::words::{Channel, ContactStatus, Priority, Reason, Recipient, WorkKind};
 use outreachd::store::rows::{Admission, Begin, Received, Settlement, Subject, Then, WorkFilter, WorkItem};
 use serde_json::Value;
 
@@ -581,8 +581,11 @@ pub(super) async fn a_contact_that_fails_again_is_given_up(ledger: Ledger) {
     let waiting = ledger.lease(job("w")).await;
     let planned = ledger.plan(&waiting).await;
     ledger.pass(seconds(2 * 3_600)).await;
-    // The second time it is said at once, when it is sent.
-    let (second, attempt) = ledger.begun(job("b")).await;
+    // The second time it is said at once, when it is sent, for somebody to read who stands in for them.
+    let second = ledger.lease(job("b")).await;
+    let row = Begin { recipient: Recipient::Proxy, ..ledger.plan(&second).await };
+    let attempt = row.attempt;
+    assert!(ledger.try_begin(row).await);
     let refused = Settlement {
         failure: Some(Failure::BadAddress),
         code: Some("21211".to_owned()),
@@ -596,6 +599,9 @@ pub(super) async fn a_contact_that_fails_again_is_given_up(ledger: Ledger) {
     assert_eq!(ledger.judge_contacts(10).await.unwrap(), 0);
     assert_eq!(contact(&ledger).await.0, ContactStatus::Bad);
     assert_eq!(ledger.told(second.facts.id).await, ["contact.bad.ehr"]);
+    let events = ledger.outbox(worker(), &[], 100).await.unwrap();
+    let bad = events.iter().find(|event| event.routing_key == "contact.bad.ehr").unwrap();
+    assert!(bad.body.contains("\"recipient\":\"proxy\""), "{}", bad.body);
     assert!(!ledger.try_begin(planned).await, "what was planned on it is planned anew");
     let id = second.facts.id;
     let kept = format!(
@@ -658,6 +664,7 @@ async fn snapshot_of(ledger: &Ledger, name: &str) -> (ContactStatus, i64) {
         patient: patient_id(name),
         inline_addresses: snapshot.addresses().cloned().collect(),
         step: 0,
+        tried: false,
         yields: false,
     };
     let entry = ledger.directory(&[subject]).await.unwrap().entries.remove(0);

@@ -11,6 +11,7 @@ use outreachd::domain::words::{
     Authority, Channel, ContactStatus, Priority, ProxyMode, Purpose, Reason, Recipient, WorkKind, WorkOutcome,
 };
 use outreachd::policy::reply::{More, read};
+use outreachd::store::recover::{Witness, Word};
 use outreachd::store::rows::{
     Begin, Failure, ReplyAsk, ReplyOutcome, Settlement, Subject, Then, WorkFilter, WorkItem, WorkMove,
 };
@@ -67,6 +68,7 @@ async fn says_over(ledger: &Ledger, name: &str, purpose: Purpose, channel: Chann
         patient: patient_id(name),
         inline_addresses: Vec::new(),
         step: 0,
+        tried: false,
         yields: false,
     };
     let directory = ledger.directory(&[subject]).await.unwrap();
@@ -226,6 +228,12 @@ pub(super) async fn danger_is_urgent_and_the_wish_in_it_counts(ledger: Ledger) {
     assert_eq!((open[0].kind, open[0].priority), (WorkKind::Safety, Priority::Urgent));
     assert_eq!(open[0].due_at.duration_since(open[0].opened_at), seconds(300));
     assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "no");
+    // What has waited for the ledger is told with the time at which it was said.
+    let said_at = ledger.now().await - seconds(60);
+    ledger.reply(&ReplyAsk { said_at: Some(said_at), ..ask("SM2", "HELP") }).await.unwrap();
+    let told = ledger.outbox(worker(), &[], 100).await.unwrap();
+    let help = told.iter().find(|event| event.routing_key == "reply.help.ehr").unwrap();
+    assert!(help.body.contains(&format!("\"occurred_at\":\"{said_at:.3}\"")), "{}", help.body);
 }
 
 pub(super) async fn a_wrong_number_is_marked_for_whom_it_was_written_to(ledger: Ledger) {
@@ -278,6 +286,7 @@ pub(super) async fn a_wrong_number_is_marked_for_whom_it_was_written_to(ledger: 
         patient: patient_id("P3"),
         inline_addresses: vec![Phi::new(PHONE)],
         step: 0,
+        tried: false,
         yields: false,
     };
     let entry = ledger.directory(&[subject]).await.unwrap().entries.remove(0);
@@ -312,6 +321,8 @@ pub(super) async fn a_wrong_number_is_wrong_wherever_it_was_read_from(ledger: Le
     let marked = told.iter().filter(|event| event.routing_key == "contact.wrong.ehr");
     let whose: Vec<bool> = marked.map(|event| event.body.contains("\"patient_id\":\"P77\"")).collect();
     assert_eq!(whose, [false, true], "each record's change is told");
+    let reply = told.iter().find(|event| event.routing_key == "reply.wrong_number.ehr").unwrap();
+    assert!(reply.body.contains("\"recipient\":\"proxy\""), "{}", reply.body);
 }
 
 pub(super) async fn who_answers_has_read_what_has_come(ledger: Ledger) {
@@ -379,6 +390,7 @@ pub(super) async fn a_number_that_nobody_knows_is_heard_all_the_same(ledger: Led
         patient: patient_id("P7"),
         inline_addresses: vec![Phi::new(PHONE)],
         step: 0,
+        tried: false,
         yields: false,
     };
     let mut seen = Vec::new();
@@ -489,4 +501,46 @@ pub(super) async fn an_answer_counts_where_the_mail_went(ledger: Ledger) {
     let told = ledger.told(message).await;
     let replies: Vec<&String> = told.iter().filter(|key| key.starts_with("reply.")).collect();
     assert_eq!(replies, ["reply.stop.ehr", "reply.start.ehr", "reply.complaint.ehr"]);
+
+    // Erased, only its index tells where it went; restored, nothing does: then a stop is believed, and nothing else.
+    ledger.erase_patient(&patient_id("P1")).await.unwrap();
+    let restored = ledger.accept(job("b").patient("P2")).await;
+    let witness = Witness {
+        message: restored,
+        step: None,
+        said: Word::Taken,
+        reason: None,
+        provider: Some((asked.reply.provider.clone(), Channel::Sms)),
+        at: None,
+    };
+    assert_eq!(ledger.testify(&[witness]).await.unwrap().settled, 1);
+    let kept = "UPDATE address_consents SET channel = channel";
+    let mut before = ledger.execute(kept).await.unwrap();
+    for (reference, message, from, text, more) in [
+        ("mail-3", message, "+13125550999", "STOP", 0),
+        ("mail-4", message, "+13125550999", "START", 0),
+        ("mail-5", message, PHONE, "STOP", 1),
+        ("mail-6", restored, PHONE, "START", 0),
+        ("mail-7", restored, "", "STOP", 0),
+        ("mail-8", restored, PHONE, "STOP", 1),
+    ] {
+        ledger.pass(seconds(1)).await;
+        let said = Reply {
+            provider: asked.reply.provider.clone(),
+            about: Some(SendKey { message, step: 0 }),
+            from: Phi::new(from),
+            ..ask(reference, text).reply
+        };
+        let outcome = ledger.reply(&ReplyAsk { reply: said, ..ask(reference, text) }).await.unwrap();
+        assert!(matches!(outcome, ReplyOutcome::New { .. }), "{reference}");
+        let after = ledger.execute(kept).await.unwrap();
+        assert_eq!(after - before, more, "{reference}");
+        before = after;
+    }
+    // Nor is a caller whose number is withheld the one to whom nobody knows where it went.
+    let mut call = ask("CA1", "");
+    (call.reply.channel, call.reply.from) = (Channel::Voice, Phi::new(""));
+    call.meaning = read("", Some(Keyword::Call), &More::default());
+    let ReplyOutcome::New { facts, .. } = ledger.reply(&call).await.unwrap() else { panic!("it is new") };
+    assert_eq!(facts.locale, None);
 }

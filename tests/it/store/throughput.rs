@@ -187,6 +187,7 @@ async fn deep_backlog(ledger: &Ledger) {
         patient: super::make::patient_id("nobody"),
         inline_addresses: vec![Phi::new(unknown.to_string())],
         step: 0,
+        tried: false,
         yields: false,
     };
     watch.time("directory of one", 1, ledger.directory(&[nobody])).await.unwrap();

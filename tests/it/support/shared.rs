@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outreachd::store::Store;
 use outreachd::store::emit::Emitter;
-use outreachd::store::postgres::{PostgresEngine, PostgresStore};
+use outreachd::store::postgres::{Connections, PostgresEngine, PostgresStore};
 use outreachd::store::rows::Timings;
 use outreachd::store::sealer::Sealer;
 use sha2::{Digest, Sha256};
@@ -80,7 +80,7 @@ async fn schema_database(admin_url: &str, admin: &mut PgConnection) -> String {
         run(admin, format!("CREATE DATABASE {draft}")).await;
         let sealer = Sealer::new(b"nothing is sealed here");
         let url = url_of(admin_url, &draft);
-        let engine = PostgresEngine::open(&url, 1, Duration::from_secs(5)).expect("a PostgreSQL URL");
+        let engine = PostgresEngine::open(&url, connections(1)).expect("a PostgreSQL URL");
         let store = PostgresStore::over(engine, sealer, Emitter::default(), Timings::default());
         store.migrate().await.expect("the schema is made");
         run(
@@ -92,6 +92,11 @@ async fn schema_database(admin_url: &str, admin: &mut PgConnection) -> String {
     }
     run(admin, "SELECT pg_advisory_unlock(7308)".to_owned()).await;
     name
+}
+
+/// So many connections, with the patience that a configuration has by itself.
+pub(crate) fn connections(at_once: u32) -> Connections {
+    Connections { at_once, acquire: Duration::from_secs(5), statement: Duration::from_secs(60) }
 }
 
 /// Tells one version of the schema from another: a server may outlive a run.
