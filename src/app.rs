@@ -331,9 +331,6 @@ fn carriers(config: &Config, simulator: &Simulator) -> Result<Vec<Carrier>, AppE
     Ok(carriers)
 }
 
-/// Mails that are begun for each connection to a relay.
-const MAILS_EACH: usize = 4;
-
 fn carrier(section: &ProviderSection, setting: Setting) -> Result<Carrier, AppError> {
     let provider = registry::build(section).map_err(AppError::Provider)?;
     let senders = match &section.settings {
@@ -345,10 +342,10 @@ fn carrier(section: &ProviderSection, setting: Setting) -> Result<Carrier, AppEr
         }
     };
     let max_in_flight = match &section.settings {
-        // A relay takes one mail at a time over each connection: no more are begun than are soon on one.
-        ProviderSettings::Smtp(smtp) => section
-            .max_in_flight
-            .min(usize::try_from(smtp.pool_size).unwrap_or(usize::MAX).saturating_mul(MAILS_EACH)),
+        // A relay takes one mail at a time over each connection; the wait for one is none of its own time.
+        ProviderSettings::Smtp(smtp) => {
+            section.max_in_flight.min(usize::try_from(smtp.pool_size).unwrap_or(usize::MAX))
+        }
         _ => section.max_in_flight,
     };
     Ok(Carrier {
@@ -453,6 +450,21 @@ fn name_of(worker: WorkerId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_relay_has_as_many_places_as_connections() {
+        let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+        for mut section in simulator.providers("sim").unwrap() {
+            let places = match &mut section.settings {
+                ProviderSettings::Smtp(smtp) => {
+                    smtp.pool_size = 3;
+                    3
+                }
+                _ => section.max_in_flight,
+            };
+            assert_eq!(carrier(&section, Setting::Live).unwrap().max_in_flight, places, "{}", section.name);
+        }
+    }
 
     #[test]
     fn a_ledger_that_is_told_no_rules_has_the_deadlines_of_an_empty_configuration() {

@@ -101,12 +101,8 @@ impl Office {
             match added {
                 Added::New => tally.added += 1,
                 Added::Changed => tally.changed += 1,
-                Added::Known => tally.known += 1,
-                Added::Taken => {
-                    let cure = "one campaign has one file, and the refused rows of it with their refused_line: make a new \
-                                campaign for this one";
-                    return Err(refuse("", Reason::Conflict, "another file has been read in before", cure));
-                }
+                // Those whose place is taken have been refused, and all with them.
+                Added::Known | Added::Taken => tally.known += 1,
                 Added::Repeated(row) => {
                     let rule = format!("is in the audience already, from row {row}");
                     let problem = Problem::new("patient_id", Reason::Duplicate, rule, "leave the row out");
@@ -129,16 +125,22 @@ impl Office {
             return Ok(Vec::new());
         }
         let alike = plan.waves.is_empty() && !matches!(plan.start, Some(When::Local(_)));
-        let place = alike.then(|| (0, ready_at(plan.start, None, &self.home(plan))));
+        let place = alike.then(|| (0, ready_at(plan.start, None, &self.home(plan, None))));
         let rows: Vec<NewRecipient> = members
             .into_iter()
             .map(|(ordinal, patient, body)| NewRecipient { ordinal, patient, body, place })
             .collect();
         let added = patiently(|| self.store.add_recipients(&plan.id, &rows, by)).await?;
-        added.ok_or_else(|| {
+        let added = added.ok_or_else(|| {
             let cure = "make a new campaign for those who are missing";
             refuse("audience", Reason::Conflict, "the campaign has begun", cure)
-        })
+        })?;
+        if added.contains(&Added::Taken) {
+            let cure = "one campaign has one list, and the refused rows of its file with their refused_line: make a new \
+                        campaign for this one";
+            return Err(refuse("", Reason::Conflict, "another list has been read in before", cure));
+        }
+        Ok(added)
     }
 
     /// Adds everybody of the directory whom the plan's query means; where that was cut off, those who are missing.
@@ -148,9 +150,11 @@ impl Office {
     pub async fn search(&self, plan: &Plan, by: &str) -> Result<Brought, Refused> {
         let mut tally = Brought::default();
         let Some(query) = &plan.audience else { return Ok(tally) };
-        let (row, now) = self.one(&plan.id).await?;
+        let (_, now) = self.one(&plan.id).await?;
         let today = now.to_zoned(self.config.organisation.timezone.clone()).date();
-        let (mut after, mut ordinal): (Option<PatientId>, u64) = (None, row.recipients);
+        // Whoever was found twice has left a gap: places are counted on from the last.
+        let mut ordinal = self.store.last_ordinal(&plan.id).await?;
+        let mut after: Option<PatientId> = None;
         loop {
             let patients = self.store.patients_after(after.as_ref(), 1_000).await?;
             let Some(last) = patients.last() else { return Ok(tally) };

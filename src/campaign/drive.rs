@@ -8,13 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{AHEAD, Office, plain, size};
+use super::{AHEAD, Office, plain, size, takes_turns};
 use crate::dispatch::{Foresight, sign_off};
 use crate::domain::campaign::{CampaignState, PauseReason, Plan};
 use crate::domain::ids::{CampaignId, MessageId, PatientId, WorkerId};
 use crate::domain::words::Reason;
 use crate::intake::gatekeeper::Arrival;
-use crate::policy::campaign::{alarm, interval, ready_at, sleeps, turns, wave_of};
+use crate::policy::campaign::{Line, alarm, interval, ready_at, turns, wakes, wave_of};
 use crate::store::StoreError;
 use crate::store::campaigns::{CampaignMove, CampaignRow, Expanded, Place, Recipient};
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, Subject};
@@ -184,12 +184,12 @@ impl Driver {
         let subjects: Vec<Subject> = batch.iter().map(subject).collect();
         let directory = store.directory(&subjects).await?;
         let today = now.to_zoned(self.office.config.organisation.timezone.clone()).date();
-        let home = self.office.home(plan);
         let places: Vec<Place> = batch
             .iter()
             .zip(&directory.entries)
             .map(|(recipient, entry)| {
                 let known = entry.seen(recipient.body.patient.as_deref());
+                let home = self.office.home(plan, known.as_deref());
                 Place {
                     ordinal: recipient.ordinal,
                     wave: wave_of(&plan.waves, known.as_deref(), today),
@@ -242,22 +242,23 @@ impl Driver {
         if !self.has_room(&plan.id, batch.len().min(at.len()), ahead).await? {
             return Ok(false);
         }
-        let (batch, later) = self.in_turn(row, &batch, &at, now).await?;
+        let (batch, later) = self.in_turn(row, &batch, &at, &booking.line(), now).await?;
         // The turn after those that are used.
         let (_, next_turn) = turns(plan.pace.as_ref(), &booking.line(), from, until, batch.len());
         self.put(row, batch, later, next_turn).await
     }
 
-    /// Gives the recipients their turns. By a pace nobody loses one to the night: whoever may not be written to at that
-    /// hour is ready later, and has a turn then. Answers the messages, and who is ready when.
+    /// Gives the recipients their turns. Where there are such, nobody loses one to the night: whoever may not be written to at
+    /// that hour is ready later, and has a turn then. Answers the messages, and who is ready when.
     async fn in_turn(
         &self,
         row: &CampaignRow,
         batch: &[Recipient],
         at: &[Timestamp],
+        line: &Line<'_>,
         now: Timestamp,
     ) -> Result<(Vec<Written>, Vec<(u64, Timestamp)>), StoreError> {
-        if row.plan.pace.is_none() {
+        if !takes_turns(&row.plan) {
             let written = |(who, turn): (&Recipient, &Timestamp)| self.written(row, who, *turn, now);
             return Ok((batch.iter().zip(at).map(written).collect(), Vec::new()));
         }
@@ -266,12 +267,14 @@ impl Driver {
         let (mut messages, mut later) = (Vec::new(), Vec::new());
         for (recipient, entry) in batch.iter().zip(&directory.entries) {
             let Some(turn) = at.get(messages.len()) else { break };
+            let opens = |written: Result<&Admission, &Reason>, turn: Timestamp| {
+                written.map_or(turn, |admission| self.foresight.opens(admission, entry, turn))
+            };
             let written = self.written(row, recipient, *turn, now);
-            let opens = written.1.as_ref().map_or(*turn, |a| self.foresight.opens(a, entry, *turn));
-            if sleeps(*turn, opens) {
-                later.push((recipient.ordinal, opens));
-            } else {
-                messages.push(written);
+            let then = |turn: Timestamp| opens(self.admission(row, recipient, turn, turn).as_ref(), turn);
+            match wakes(*turn, opens(written.1.as_ref(), *turn), line, then) {
+                Some(ready) => later.push((recipient.ordinal, ready)),
+                None => messages.push(written),
             }
         }
         Ok((messages, later))
@@ -417,7 +420,7 @@ fn most_ahead(each: SignedDuration) -> u32 {
 /// Whether what is due later is written at once. Not where turns are given one by one, and not where it has to be seen
 /// first how those before fare.
 fn goes_ahead(plan: &Plan) -> bool {
-    plan.pace.is_none() && plan.waves.is_empty() && plan.start.is_some()
+    !takes_turns(plan) && plan.start.is_some()
 }
 
 /// A recipient as the directory is asked for them.

@@ -7,15 +7,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::drive::subject;
-use super::{Office, Refused, size};
+use super::{Office, Refused, size, takes_turns};
 use crate::dispatch::{Foresight, sign_off};
-use crate::domain::campaign::Pace;
+use crate::domain::campaign::Plan;
 use crate::domain::ids::{CampaignId, SiteId};
 use crate::domain::patient::{Name, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::words::{Channel, Reason, Recipient as RecipientKind};
 use crate::intake::gatekeeper::Arrival;
-use crate::policy::campaign::{Line, ready_at, sleeps, turns, wave_of};
+use crate::policy::campaign::{Line, ready_at, turns, wakes, wave_of};
 use crate::store::campaigns::{CampaignRow, Recipient};
 use crate::store::rows::{Admission, Subject};
 use crate::template::RecipientContext;
@@ -143,32 +143,19 @@ impl Office {
     ) -> Result<(), Refused> {
         let subjects: Vec<Subject> = batch.iter().map(subject).collect();
         let directory = self.store.directory(&subjects).await?;
-        let (home, booking) = (self.home(&row.plan), self.booking(&row.plan));
+        let (plan, booking) = (&row.plan, self.booking(&row.plan));
         let today = now.to_zoned(self.config.organisation.timezone.clone()).date();
         for (recipient, entry) in batch.iter().zip(&directory.entries) {
             let known = entry.seen(recipient.body.patient.as_deref());
-            let wave = wave_of(&row.plan.waves, known.as_deref(), today);
-            let ready = ready_at(row.plan.start, known.as_deref(), &home);
-            let job = row.plan.job(recipient.ordinal, &recipient.patient, &recipient.body, Some(ready));
-            let arrival = Arrival { origin: "campaign".to_owned(), ..Arrival::default() };
-            let admitted = job
-                .ok_or(Reason::Malformed)
-                .and_then(|job| {
-                    self.gatekeeper
-                        .admit(job, &arrival, now)
-                        .map_err(|p| p.first().map_or(Reason::Malformed, |p| p.reason))
-                })
-                .map(|mut admission| {
-                    admission.body.lifts_cap = row.plan.lifts_cap();
-                    admission
-                });
+            let wave = wave_of(&plan.waves, known.as_deref(), today);
+            let ready = ready_at(plan.start, known.as_deref(), &self.home(plan, known.as_deref()));
+            // Their message is written when they have their turn, and expires so long after that.
+            let admitted = |turn| self.foreseen(plan, recipient, ready, turn);
+            let opens = |turn| admitted(turn).map_or(turn, |a| foresight.opens(&a, entry, turn));
+            let at = walk.turn(plan, &booking.line(), (wave, ready), row.next_turn.max(now), opens);
+            let admitted = admitted(at);
             let outcome = match &admitted {
-                Ok(admission) => {
-                    let opens = |turn| foresight.opens(admission, entry, turn);
-                    let from = row.next_turn.max(now);
-                    let at = walk.turn(row.plan.pace.as_ref(), &booking.line(), (wave, ready), from, opens);
-                    foresight.of(admission, entry, at).outcome
-                }
+                Ok(admission) => foresight.of(admission, entry, at).outcome,
                 Err(reason) => Err(*reason),
             };
             match (outcome, admitted) {
@@ -182,6 +169,24 @@ impl Office {
             }
         }
         Ok(())
+    }
+
+    /// The message of a recipient, as it is written at their turn.
+    fn foreseen(
+        &self,
+        plan: &Plan,
+        recipient: &Recipient,
+        ready: Timestamp,
+        turn: Timestamp,
+    ) -> Result<Admission, Reason> {
+        let job = plan.job(recipient.ordinal, &recipient.patient, &recipient.body, Some(ready));
+        let arrival = Arrival { origin: "campaign".to_owned(), ..Arrival::default() };
+        let mut admission = self
+            .gatekeeper
+            .admit(job.ok_or(Reason::Malformed)?, &arrival, turn)
+            .map_err(|problems| problems.first().map_or(Reason::Malformed, |p| p.reason))?;
+        admission.body.lifts_cap = plan.lifts_cap();
+        Ok(admission)
     }
 
     fn finish(&self, row: &CampaignRow, mut walk: Walk, foresight: &Foresight) -> Result<Forecast, Refused> {
@@ -221,7 +226,7 @@ impl Walk {
     /// and takes nobody's before.
     fn turn(
         &mut self,
-        pace: Option<&Pace>,
+        plan: &Plan,
         line: &Line<'_>,
         (wave, mut ready): (u16, Timestamp),
         from: Timestamp,
@@ -229,14 +234,14 @@ impl Walk {
     ) -> Timestamp {
         loop {
             let from = self.next_turns.get(&(wave, ready)).copied().unwrap_or_else(|| ready.max(from));
-            let (turn, next) = turns(pace, line, from, Timestamp::MAX, 1);
+            let (turn, next) = turns(plan.pace.as_ref(), line, from, Timestamp::MAX, 1);
             let at = turn.first().copied().unwrap_or(Timestamp::MAX);
-            let opens = if pace.is_some() { opens(at) } else { at };
-            if !sleeps(at, opens) {
+            let later = if takes_turns(plan) { wakes(at, opens(at), line, &opens) } else { None };
+            let Some(later) = later else {
                 self.next_turns.insert((wave, ready), next);
                 return at;
-            }
-            ready = opens;
+            };
+            ready = later;
         }
     }
 
@@ -251,7 +256,8 @@ impl Walk {
             let late = late.max(SignedDuration::ZERO);
             let shifted = |at: Timestamp| at.checked_add(late).unwrap_or(Timestamp::MAX);
             for (hour, count) in own.by_hour {
-                *self.forecast.by_hour.entry(hour_of(shifted(hour)).to_string()).or_default() += count;
+                *self.forecast.by_hour.entry(hour_of(shifted(hour.max(first))).to_string()).or_default() +=
+                    count;
             }
             self.forecast.first_send_at.get_or_insert(first);
             ended = Some(shifted(last));

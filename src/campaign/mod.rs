@@ -24,12 +24,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::config::site::SiteSection;
 use crate::config::{Config, span};
 use crate::dispatch::{Dispatcher, sign_off};
 use crate::domain::campaign::{Approval, CampaignState, FollowUp, Pace, PauseReason, Plan};
-use crate::domain::hours::WeekHours;
+use crate::domain::hours::{Holiday, WeekHours};
 use crate::domain::ids::{CampaignId, MessageId, PatientId, TemplateName};
 use crate::domain::job::When;
+use crate::domain::patient::Patient;
 use crate::domain::people::is_same_person;
 use crate::domain::problem::Problem;
 use crate::domain::words::Reason;
@@ -37,7 +39,7 @@ use crate::intake::Gatekeeper;
 use crate::policy::campaign::{
     self as policy, Command, Home, Line, approval_hash, interval, next, stands, turns,
 };
-use crate::store::campaigns::{CampaignMove, CampaignRow, Turns};
+use crate::store::campaigns::{CampaignFilter, CampaignMove, CampaignRow, Turns};
 use crate::store::{Store, StoreError};
 use crate::template::SharedCatalogue;
 pub use audience::{Brought, Refusal};
@@ -49,6 +51,9 @@ pub use sheet::{Sheet, SheetPage};
 const AHEAD: u32 = 20_000;
 /// Messages that may wait for the time of a start.
 const MOST_WAITING: u32 = 5_000_000;
+
+/// Campaigns that are looked through for those that follow another, from the newest on.
+const MOST_CAMPAIGNS: u32 = 1_000;
 
 /// Turns that are counted through to tell when a campaign ends.
 const LONGEST_WALK: usize = 50_000;
@@ -321,7 +326,8 @@ impl Office {
         Ok(Turns { of, next: if plan.pace.is_some() { next } else { now } })
     }
 
-    /// Those need nothing (any more). Answers how many of them were still to be written to.
+    /// Those need nothing (any more), of this campaign and of those that write to its people once more. Answers how many of
+    /// them this one was still to write to.
     ///
     /// # Errors
     /// There is no such campaign, or the ledger is away.
@@ -331,8 +337,29 @@ impl Office {
         for part in patients.chunks(500) {
             left_out += self.store.no_longer_needed(id, part).await?;
         }
+        // Now that the word stands there, whatever is drafted from here on heeds it.
+        for again in self.retries_of(id).await? {
+            for part in patients.chunks(500) {
+                self.store.no_longer_needed(&again, part).await?;
+            }
+        }
         self.wake();
         Ok(left_out)
+    }
+
+    /// The campaigns that write once more to people of this one, and those that do so to people of theirs.
+    async fn retries_of(&self, id: &CampaignId) -> Result<Vec<CampaignId>, StoreError> {
+        let all = CampaignFilter { limit: MOST_CAMPAIGNS, ..CampaignFilter::default() };
+        let mut found = vec![id.clone()];
+        // From the oldest on: each comes after the one that it follows.
+        for row in self.store.campaigns(&all).await?.into_iter().rev() {
+            if let Some((FollowUp::RetryFailed | FollowUp::RetryUnanswered, parent)) = &row.plan.follows
+                && found.contains(parent)
+            {
+                found.push(row.plan.id);
+            }
+        }
+        Ok(found.split_off(1))
     }
 
     /// A new campaign to those of `parent` whom `kind` names. Done again, it goes on where it was cut off.
@@ -347,9 +374,15 @@ impl Office {
         by: &str,
     ) -> Result<CampaignRow, Refused> {
         let (row, _) = self.one(parent).await?;
-        if kind == FollowUp::Correct && row.state == CampaignState::Running {
+        let goes_on = match row.state {
+            CampaignState::Running => Some("it is still being sent"),
+            // Whoever says that its canary is well has it go on with what was wrong.
+            CampaignState::CanaryHold => Some("its canary has gone out, and the others wait for a word"),
+            _ => None,
+        };
+        if let Some(rule) = goes_on.filter(|_| kind == FollowUp::Correct) {
             let cure = "pause it first, so that all who receive it are known";
-            return Err(refuse("state", Reason::Conflict, "it is still being sent", cure));
+            return Err(refuse("state", Reason::Conflict, rule, cure));
         }
         plan.follows = Some((kind, parent.clone()));
         plan.audience = None;
@@ -380,18 +413,27 @@ impl Office {
         approval_hash(plan, row.recipients, &row.audience, &self.texts(&row.plan.template))
     }
 
+    /// The place that writes: the plan's, else its source's.
+    fn site(&self, plan: &Plan) -> Option<&SiteSection> {
+        let of_source = || self.config.source(&plan.source).and_then(|source| source.site.as_ref());
+        self.config.site(plan.site.as_ref().or_else(of_source)?)
+    }
+
     fn booking(&self, plan: &Plan) -> Booking {
-        let site = plan.site.as_ref().and_then(|id| self.config.site(id));
+        let site = self.site(plan);
         Booking {
             hours: plan.pace.as_ref().and_then(|p| WeekHours::parse(p.hours.as_deref()?).ok()),
             zone: site.map_or_else(|| self.config.organisation.timezone.clone(), |s| s.timezone.clone()),
-            holidays: site.map_or_else(Vec::new, |s| s.holidays.clone()),
+            holidays: self.config.policy.hours.holidays.clone(),
+            closed_days: site.map_or_else(Vec::new, |s| s.holidays.clone()),
         }
     }
 
-    fn home<'a>(&'a self, plan: &Plan) -> Home<'a> {
+    /// Where no place writes, it is the patient's own that does.
+    fn home(&self, plan: &Plan, patient: Option<&Patient>) -> Home<'_> {
+        let own = || patient.and_then(|patient| self.config.site(patient.site.as_ref()?));
         Home {
-            site: plan.site.as_ref().and_then(|id| self.config.site(id)).map(|site| &site.timezone),
+            site: self.site(plan).or_else(own).map(|site| &site.timezone),
             organisation: &self.config.organisation.timezone,
             country: &self.config.organisation.default_region,
         }
@@ -414,6 +456,12 @@ impl Office {
 #[must_use]
 pub fn size(row: &CampaignRow) -> u64 {
     row.recipients.saturating_sub(row.no_longer_needed)
+}
+
+/// Whether turns are given one by one, and whoever sleeps has theirs later: by a pace, and where each wave waits for the
+/// one before it.
+fn takes_turns(plan: &Plan) -> bool {
+    plan.pace.is_some() || !plan.waves.is_empty()
 }
 
 /// A move that changes the state alone.
@@ -454,11 +502,14 @@ fn check_approver(row: &CampaignRow, by: &str, count: u64, needed: bool) -> Resu
 struct Booking {
     hours: Option<WeekHours>,
     zone: jiff::tz::TimeZone,
-    holidays: Vec<jiff::civil::Date>,
+    holidays: Vec<Holiday>,
+    /// On which the place is closed.
+    closed_days: Vec<jiff::civil::Date>,
 }
 
 impl Booking {
     fn line(&self) -> Line<'_> {
-        Line { hours: self.hours.as_ref(), zone: &self.zone, holidays: &self.holidays }
+        let Self { hours, zone, holidays, closed_days } = self;
+        Line { hours: hours.as_ref(), zone, holidays, closed_days }
     }
 }

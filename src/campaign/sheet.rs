@@ -3,6 +3,7 @@
 
 use super::{Office, Refused};
 use crate::domain::ids::CampaignId;
+use crate::domain::words::Reason;
 use crate::intake::import::neutral;
 use crate::store::StoreError;
 use crate::store::campaigns::RecipientRow;
@@ -16,7 +17,7 @@ const COLUMNS: [&str; 6] = ["row", "patient_id", "status", "reason", "channel", 
 pub struct Sheet {
     pub office: Office,
     pub id: CampaignId,
-    /// Only those who could have no message.
+    /// Only those who could have no message, or had none when it was over; who needs none is not one of them.
     pub refused: bool,
 }
 
@@ -46,8 +47,10 @@ impl Sheet {
         if after == 0 {
             table.write_record(COLUMNS).map_err(unwritten)?;
         }
-        let wanted =
-            rows.iter().filter(|row| !self.refused || (row.message_id.is_none() && row.reason.is_some()));
+        let without = |row: &RecipientRow| {
+            row.message_id.is_none() && row.reason.is_some_and(|reason| reason != Reason::NoLongerNeeded)
+        };
+        let wanted = rows.iter().filter(|row| !self.refused || without(row));
         for row in wanted {
             let cells = cells(row);
             table.write_record(cells.iter().map(|cell| neutral(cell).into_owned())).map_err(unwritten)?;

@@ -74,7 +74,6 @@ async fn open(cli: &Cli) -> Result<Desk, Failure> {
         }
     }
     let store = Cli::store(&config).await?;
-    store.ping().await?;
     Ok(Desk::open(providers, store, None, config))
 }
 

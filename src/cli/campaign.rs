@@ -328,16 +328,15 @@ fn plan(
 async fn create(desk: &mut Desk, office: &Office, options: CreateOptions) -> Result<(), Failure> {
     let pace = options.pace.pace();
     let plan = plan(office, &options.id, options.plan.as_deref(), None, options.what, pace)?;
+    // Whom to leave out is known before anybody is in it.
+    let excluded = options.exclude.iter().map(|file| ids(file)).collect::<Result<Vec<_>, _>>()?.concat();
     office.create(&plan, &operator()).await?;
     record(office.store.as_ref(), "campaign.create", &plan.id, "").await?;
     let (tally, first) = match &options.audience {
         Some(file) => bring(desk, office, &plan, file, options.refused.as_deref()).await?,
         None => (office.search(&plan, &operator()).await?, FirstRows::default()),
     };
-    let mut left_out = 0;
-    for file in &options.exclude {
-        left_out += office.done(&plan.id, &ids(file)?).await?;
-    }
+    let left_out = office.done(&plan.id, &excluded).await?;
     let (row, _) = office.one(&plan.id).await?;
     if desk.json {
         let told = json!({"campaign": row, "audience": tally, "left_out": left_out, "first_rows": first});
@@ -410,7 +409,8 @@ async fn bring(
 fn ids(file: &Path) -> Result<Vec<PatientId>, Failure> {
     let bytes = files::read_all(file, 64 << 20)?;
     let text = String::from_utf8_lossy(&bytes);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    // Editors put a byte order mark before the first id.
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty());
     lines
         .enumerate()
         .map(|(n, line)| {

@@ -1,5 +1,6 @@
 //! `outreachd check`: everything that is wrong, at once, each with its cure.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,14 +112,29 @@ pub(super) async fn run(desk: &mut Desk, options: &Options) -> Result<(), Failur
 
 /// Says which settings and which ledger are looked at: a shell seldom has those of the service.
 pub(super) fn place(desk: &mut Desk, config: Option<&Config>) -> Result<(), Failure> {
-    let file = desk.load_options()?.chosen_file();
+    let options = desk.load_options()?;
+    let file = options.chosen_file();
     let file = file.map_or_else(|| "none: built-in defaults".to_owned(), |file| absolute(&file));
     desk.out.line(format!("configuration: {file}"))?;
     if let Some(config) = config {
         let ledger = config.store.file().map_or_else(|| config.store.shown(), absolute);
         desk.out.line(format!("ledger: {ledger}"))?;
     }
+    let set = of_environment(&options.env);
+    if !set.is_empty() {
+        desk.out.line(format!("environment: {} (goes before the file)", set.join(", ")))?;
+    }
     Ok(())
+}
+
+/// The variables that give a setting, by name: what they hold may be secret.
+fn of_environment(env: &[(OsString, OsString)]) -> Vec<&str> {
+    let is_setting = |name: &str| name.to_ascii_uppercase().starts_with("OUTREACHD_") && name.contains("__");
+    let given = env.iter().filter(|(_, value)| !value.is_empty());
+    let mut names: Vec<&str> =
+        given.filter_map(|(name, _)| name.to_str()).filter(|name| is_setting(name)).collect();
+    names.sort_unstable();
+    names
 }
 
 /// Looks at everything; and gives the configuration, where it is good.
@@ -195,6 +211,13 @@ fn safety(report: &mut Report, config: &Config) {
         let what = "patients' columns lie open in the ledger and its backups: [security] encryption is off";
         report.warn("safety", what, "set encryption = true, then run `outreachd keys reseal`");
     }
+    if config.store.trusts_the_network() {
+        let what = "the ledger's database may be on another machine, and nothing proves that it is the right one: who stands \
+                    between can read along";
+        let cure = "add ?sslmode=verify-full to [store] url, and &sslrootcert=FILE where the authority is your own; \
+                    between containers of one machine it may stay so";
+        report.warn("ledger", what, cure);
+    }
     let points = config.policy.phi.pointer && config.providers_for(Channel::Portal).next().is_some();
     for provider in config.providers.iter().filter(|provider| !provider.baa) {
         let instead =
@@ -265,7 +288,7 @@ async fn texts(report: &mut Report, config: &Config) {
         }
     };
     // That the ledger is away is told elsewhere.
-    if let Ok(store) = Desk::store(config).await
+    if let Ok(store) = Desk::unasked_store(config).await
         && let Ok(Ok(said)) = timeout(LIMIT, store.sign_offs()).await
     {
         catalogue = catalogue.with_sign_offs(said);
@@ -279,11 +302,12 @@ async fn texts(report: &mut Report, config: &Config) {
             Severity::Info => {}
         }
     }
-    report.good("templates", format!("{} loaded", catalogue.templates().count()));
+    let folder = absolute(&config.templates.dir);
+    report.good("templates", format!("{} loaded from {folder}", catalogue.templates().count()));
 }
 
 async fn ledger(report: &mut Report, config: &Config) -> Result<(), Failure> {
-    let store = match Desk::store(config).await {
+    let store = match Desk::unasked_store(config).await {
         Ok(store) => store,
         Err(Failure::Said { what, cure }) => {
             report.bad("ledger", what, cure);
@@ -314,6 +338,7 @@ async fn ledger(report: &mut Report, config: &Config) -> Result<(), Failure> {
     report.good("ledger", format!("{}: reached, its schema fits", kind(config)));
     writable(report, store.as_ref()).await;
     opt_outs(report, config, store.as_ref()).await;
+    console(report, config, store.as_ref()).await;
     sign_in::accounts(report, config, store.as_ref()).await;
     clock(report, now.duration_since(halfway));
     Ok(())
@@ -352,6 +377,22 @@ async fn opt_outs(report: &mut Report, config: &Config, store: &dyn Store) {
             "opt-outs",
             "mode live, and not one opt-out by address is on record",
             "run `outreachd optouts import FILE` with the stop list of the former system before the first message",
+        );
+    }
+}
+
+/// Whoever reaches the listener from this machine needs no token before there is an account; a proxy that tells nothing of
+/// those behind it looks like this machine.
+async fn console(report: &mut Report, config: &Config, store: &dyn Store) {
+    if config.safety.mode != SafetyMode::Live || config.http.token_needed() {
+        return;
+    }
+    if matches!(timeout(LIMIT, store.users()).await, Ok(Ok(users)) if users.is_empty()) {
+        report.warn(
+            "console",
+            "nobody has an account: whoever reaches the listener on this machine, a proxy without headers included, may do \
+             everything",
+            "outreachd users add NAME --role admin",
         );
     }
 }
@@ -516,7 +557,22 @@ fn refusal(error: &SendError) -> (String, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use super::is_aligned;
+    use std::ffi::OsString;
+
+    use super::{is_aligned, of_environment};
+
+    #[test]
+    fn settings_of_the_environment_are_named_without_what_they_hold() {
+        let env = [
+            ("OUTREACHD_STORE__URL", "postgres://u:secret@h/d"),
+            ("Outreachd_Http__Listen", "0.0.0.0:8080"),
+            ("OUTREACHD_LOG__LEVEL", ""),
+            ("OUTREACHD_CONFIG", "/etc/outreachd.toml"),
+            ("HOME", "/root"),
+        ];
+        let env = env.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        assert_eq!(of_environment(&env), ["OUTREACHD_STORE__URL", "Outreachd_Http__Listen"]);
+    }
 
     #[test]
     fn a_signature_stands_for_its_domain_and_those_within_it() {

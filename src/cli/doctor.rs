@@ -87,7 +87,7 @@ pub(super) async fn run(desk: &mut Desk) -> Result<(), Failure> {
         report.lines().iter().filter(|l| l.standing == Standing::Good).map(|l| l.subject.as_str()).collect();
     if let Some(config) = &config {
         // Why the ledger cannot be asked stands among the findings of the check.
-        if let Ok(store) = Desk::store(config).await
+        if let Ok(store) = Desk::unasked_store(config).await
             && let Err(error) = of_ledger(config, store, &mut ills).await
         {
             let cure = "ask again; what its own line above says comes first. A program that is older than the ledger \

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::app::AppError;
 use crate::config::ConfigFault;
 use crate::domain::problem::Problem;
-use crate::store::StoreError;
+use crate::store::{OtherKey, StoreError, way_back};
 use crate::template::Finding;
 
 /// Why a command failed. Nothing in it is PHI: it is written to standard error.
@@ -110,13 +110,17 @@ impl From<AppError> for Failure {
 }
 
 /// What to do about a ledger that did not do it.
-pub(super) const fn store_cure(error: &StoreError) -> &'static str {
+pub(super) fn store_cure(error: &StoreError) -> &'static str {
     match error {
-        StoreError::Unavailable(_) => {
-            "start the database, or correct [store] url; `outreachd check` tells more"
-        }
+        StoreError::Unavailable(why) => way_back(why).unwrap_or("start the database, or correct [store] url"),
         StoreError::Contention => "run the command again",
         StoreError::Schema(_) => "run `outreachd migrate`, with the newest outreachd that uses this ledger",
+        StoreError::Key(OtherKey::Ledger) => {
+            "give the key that the ledger was begun with (compose: secrets/ledger_key)"
+        }
+        StoreError::Key(OtherKey::Value(_)) => {
+            "give this program the key that sealed it: [security] key, or a line of seal_keys_file"
+        }
         StoreError::Data(_) => "look for characters that do not belong into the input",
         StoreError::Internal(_) => "report this to the maintainers, with the command",
     }

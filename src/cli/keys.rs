@@ -30,10 +30,13 @@ pub(super) enum Command {
     ///
     /// Runs beside the workers, in small steps; cut, it goes on where it is begun again.
     #[command(after_help = "Example, to exchange a key:\n  \
+        umask 077                                       # the files are for their owner alone\n  \
         head -c 32 /dev/urandom | base64 >> seal.keys   # second line; restart every process\n  \
         tac seal.keys > new && mv new seal.keys         # now it is the first; restart again\n  \
         outreachd keys reseal\n  \
-        outreachd keys list                             # nothing under the old one: take it out")]
+        outreachd keys list                             # nothing under the old one: take it out\n\n\
+        The very first key of your own has no line above it: it seals as soon as one process has it, and the others cannot\n\
+        read that. Stop all workers but one, restart that one with the key, then start the others with it.")]
     Reseal {
         /// Rows in one transaction
         #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=5_000))]
@@ -44,7 +47,6 @@ pub(super) enum Command {
 pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     let config = desk.config()?;
     let store = Desk::store(&config).await?;
-    store.ping().await?;
     match command {
         Command::List => list(desk, store.as_ref()).await,
         Command::Reseal { batch } => reseal(desk, store.as_ref(), batch).await,

@@ -5,6 +5,7 @@ use clap::Args;
 use super::{Desk, Failure};
 use crate::app;
 use crate::broker;
+use crate::store::StoreError;
 
 /// Brings the ledger's schema up to this program's version and declares the exchanges and queues that are missing.
 ///
@@ -16,7 +17,10 @@ pub(super) struct Options {}
 
 pub(super) async fn run(desk: &mut Desk, _options: &Options) -> Result<(), Failure> {
     let config = desk.config()?;
-    Desk::store_or_new(&config).await?.migrate().await?;
+    let store = Desk::store_or_new(&config).await?;
+    store.migrate().await.map_err(unmigrated)?;
+    store.take_key().await?;
+    store.ping().await?;
     desk.out.line("ledger  the schema is up to date")?;
     desk.out.flush()?;
     match app::broker_options(&config)? {
@@ -32,4 +36,15 @@ pub(super) async fn run(desk: &mut Desk, _options: &Options) -> Result<(), Failu
         }
     }
     Ok(())
+}
+
+/// To give the same command again is no cure for what it stumbles over.
+fn unmigrated(error: StoreError) -> Failure {
+    match error {
+        StoreError::Schema(_) => Failure::said(
+            error,
+            "that migration has changed nothing: report it to the maintainers, with the versions of before and now",
+        ),
+        other => other.into(),
+    }
 }

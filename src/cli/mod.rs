@@ -242,9 +242,16 @@ impl Desk {
         Config::load(&self.load_options()?).map(Arc::new).map_err(Failure::Config)
     }
 
-    /// The ledger. A file that is not there is not made by asking: it would be empty, and answer as if it were the one
-    /// that the service has.
+    /// The ledger, once it has said that it and this program go together.
     async fn store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+        let store = Self::unasked_store(config).await?;
+        store.ping().await?;
+        Ok(store)
+    }
+
+    /// The ledger, for whoever says what is wrong with it. A file that is not there is not made by asking: it would be empty,
+    /// and answer as if it were the one that the service has.
+    async fn unasked_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
         match config.store.missing_file() {
             Some(file) => Err(Failure::said(
                 format!("there is no ledger at {}", absolute(file)),

@@ -49,6 +49,11 @@ pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure
         desk.out.pretty(&json!({ "recorded": recorded, "known": known, "refused": refused }))?;
     } else {
         desk.out.line(format!("{recorded} recorded, {known} known already, {refused} refused"))?;
+        if config.security.key.is_none() {
+            desk.out.line(
+                "there is no [security] key yet: import them again once there is, for under it these are not found",
+            )?;
+        }
     }
     if refused > 0 { Err(Failure::Reported) } else { Ok(()) }
 }

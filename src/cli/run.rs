@@ -25,32 +25,52 @@ pub(super) async fn run(desk: &mut Desk, _options: &Options) -> Result<(), Failu
     logging::start(config.log)?;
     let catalogue = Desk::catalogue(&config)?;
     let store = Desk::store_or_new(&config).await?;
-    ready(&config, store.as_ref()).await?;
+    let away = match ready(&config, store.as_ref()).await {
+        Ok(()) => false,
+        Err(StoreError::Unavailable(why)) if config.store.kind == StoreKind::Postgres => {
+            tracing::warn!(why, "the ledger is away; the worker starts and waits for it");
+            true
+        }
+        Err(other) => return Err(other.into()),
+    };
     let mut signals = Signals::listen()?;
-    let worker = Worker::start(config.clone(), store, catalogue.clone()).await?;
+    let worker = Worker::start(config.clone(), store.clone(), catalogue.clone()).await?;
     tracing::info!(http = %worker.http, mode = %config.safety.mode, providers = config.providers.len(), "the worker runs");
-    signals.until_stop(&catalogue).await;
+    let refused = tokio::select! {
+        () = signals.until_stop(&catalogue) => None,
+        refused = unfit(&config, store.as_ref()), if away => Some(refused),
+    };
     tracing::info!("stopping: what is on the wire is finished first");
     tokio::select! {
         () = worker.stop() => tracing::info!("stopped"),
         _ = signals.stop() => tracing::warn!("stopped at once: what was on the wire will be unknown"),
     }
-    Ok(())
+    match refused {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
 }
 
 /// An embedded ledger is brought up to date by its one worker; a shared one by `outreachd migrate`, at a moment
-/// that people choose. A database that is away is waited for.
-async fn ready(config: &Config, store: &dyn Store) -> Result<(), Failure> {
+/// that people choose.
+async fn ready(config: &Config, store: &dyn Store) -> Result<(), StoreError> {
     if config.store.kind == StoreKind::Sqlite {
         store.migrate().await?;
     }
-    match store.ping().await {
-        Ok(_) => Ok(()),
-        Err(StoreError::Unavailable(why)) => {
-            tracing::warn!(why, "the ledger is away; the worker starts and waits for it");
-            Ok(())
+    store.take_key().await?;
+    store.ping().await.map(drop)
+}
+
+/// Asks a ledger that was away at the start until it answers; resolves if it and this program do not go together.
+async fn unfit(config: &Config, store: &dyn Store) -> StoreError {
+    loop {
+        match ready(config, store).await {
+            Ok(()) => return std::future::pending().await,
+            Err(StoreError::Unavailable(_) | StoreError::Contention) => {
+                tokio::time::sleep(config.worker.poll).await;
+            }
+            Err(other) => return other,
         }
-        Err(other) => Err(other.into()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `[store]`: the ledger's database.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,6 +65,12 @@ impl StoreSection {
         self.file().filter(|file| file.try_exists().is_ok_and(|there| !there))
     }
 
+    /// Whether it may lie on another machine whose certificate is not looked at.
+    #[must_use]
+    pub fn trusts_the_network(&self) -> bool {
+        self.kind == StoreKind::Postgres && Url::parse(self.url.expose()).is_ok_and(|url| is_unproven(&url))
+    }
+
     /// The URL fit to be shown, its passwords masked.
     #[must_use]
     pub fn shown(&self) -> String {
@@ -73,14 +80,32 @@ impl StoreSection {
 
 const SECONDS: Span = Span(Duration::from_secs(1)..=Duration::from_secs(60));
 
+/// A socket lies on this machine, whatever host stands there too.
+fn is_unproven(url: &Url) -> bool {
+    let asked = |names: &[&str]| {
+        let given = url.query_pairs().filter(|(name, _)| names.contains(&&**name));
+        given.last().map(|(_, value)| value.to_ascii_lowercase())
+    };
+    let host =
+        asked(&["host", "hostaddr"]).or(url.host_str().map(str::to_ascii_lowercase)).unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let here = host.is_empty()
+        || host == "localhost"
+        || host.starts_with('/')
+        || host.starts_with("%2f")
+        || address.is_ok_and(|address| address.is_loopback());
+    let proven = asked(&["sslmode", "ssl-mode"]).is_some_and(|mode| mode.starts_with("verify-"));
+    !here && !proven
+}
+
 fn store_kind(text: &str) -> Result<StoreKind, Broken> {
-    let cure = "write postgres://USER@HOST/NAME or sqlite://FILE";
+    let cure = "write postgres://USER:PASSWORD@HOST/NAME or sqlite://FILE; in a password % is written as %25, # as %23, \
+                / as %2F, ? as %3F, @ as %40";
     let url = Url::parse(text).map_err(|_| Broken::new("must be the URL of a database", cure))?;
     match url.scheme() {
-        "postgres" | "postgresql" if url.username().is_empty() => Err(Broken::new(
-            "must name a user: none is taken from the operating system",
-            "write postgres://USER@HOST/NAME",
-        )),
+        "postgres" | "postgresql" if url.username().is_empty() => {
+            Err(Broken::new("must name a user: none is taken from the operating system", cure))
+        }
         "postgres" | "postgresql" if url.path().trim_matches('/').is_empty() => {
             Err(Broken::new("must name a database", "write postgres://USER@HOST/NAME"))
         }
@@ -133,6 +158,35 @@ mod tests {
             "ledger.db",
         ] {
             assert!(store_kind(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_breaks_the_url_is_told_how_to_be_written() {
+        for url in
+            ["a#b", "a/b", "12#b"].map(|password| format!("postgres://outreach:{password}@db/outreach"))
+        {
+            let broken = store_kind(&url).unwrap_err();
+            assert!(broken.cure.contains("# as %23, / as %2F"), "{url}: {broken:?}");
+        }
+        assert_eq!(store_kind("postgres://outreach:a%23b%2F@db/outreach"), Ok(StoreKind::Postgres));
+    }
+
+    #[test]
+    fn beyond_this_machine_a_certificate_proves_who_it_is() {
+        for (url, unproven) in [
+            ("postgres://u@db/o", true),
+            ("postgres://u@10.0.0.7/o?sslmode=require", true),
+            ("postgres://u@localhost/o?host=db.example.org", true),
+            ("postgres://u@db.example.org/o?sslmode=verify-full", false),
+            ("postgres://u@db.example.org/o?ssl-mode=VERIFY-CA", false),
+            ("postgres://u@localhost/o", false),
+            ("postgres://u@127.0.0.1:5433/o", false),
+            ("postgres://u@[::1]/o", false),
+            ("postgres://u@%2Frun%2Fpostgresql/o", false),
+            ("postgres://u@db/o?host=/run/postgresql", false),
+        ] {
+            assert_eq!(is_unproven(&Url::parse(url).unwrap()), unproven, "{url}");
         }
     }
 

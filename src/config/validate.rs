@@ -1,6 +1,7 @@
 //! What only several settings together can break.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use reqwest::Url;
 
@@ -14,6 +15,9 @@ use crate::domain::words::SafetyMode;
 
 /// Where faults of several settings are said to be.
 const PLACE: &str = "configuration";
+
+/// What is begun has so much of its lease left beside the time that it may take.
+const TO_SPARE: Duration = Duration::from_secs(4);
 
 pub(super) fn validate(config: &Config, root: &Section<'_>) {
     let context = root.context;
@@ -103,12 +107,16 @@ fn people_come_back_from_their_provider(config: &Config, context: &Context) {
     }
 }
 
-/// A send that may outlast its lease could be taken over while it is on the wire.
+/// A send that may outlast its lease could be taken over while it is on the wire; and where the time that is left is too
+/// short for one, the ledger lets none begin.
 fn sends_end_within_their_lease(config: &Config, context: &Context) {
+    let worker = &config.worker;
     for provider in &config.providers {
-        if provider.timeout + config.worker.first_byte >= config.worker.lease_local {
+        let send = provider.timeout + worker.first_byte;
+        if send >= worker.lease_local || worker.lease_local + send + TO_SPARE > worker.lease {
             let path = format!("provider[{}].timeout", provider.name);
-            let rule = "must end before the worker's `lease_local`, `first_byte` included";
+            let rule = "must be shorter than the worker's `lease_local`, and fit between that and its `lease` with 4s to \
+                        spare, `first_byte` included";
             context.fault(PLACE, &path, Broken::new(rule, "lower it, or raise `lease` and `lease_local`"));
         }
     }

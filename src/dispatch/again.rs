@@ -33,7 +33,7 @@ pub fn rendered_again(
     let channel = channel.ok_or("it has not been planned yet: there is no channel to render it for")?;
     let first = last.map(|attempt| attempt.locale.as_str()).or(patient.language.as_deref());
     let letterhead = render::letterhead(config, facts, patient, first);
-    let site = letterhead.site.map(render::context);
+    let site = letterhead.site.map_or_else(|| render::no_place(config), render::context);
     let request = RenderRequest {
         template: &facts.template,
         channel,
@@ -41,7 +41,7 @@ pub fn rendered_again(
         data: &message.body.data,
         patient: patient.name.as_ref(),
         recipient: RecipientContext { timezone: patient.timezone.as_deref(), ..RecipientContext::PATIENT },
-        site: site.as_ref(),
+        site: Some(&site),
         organisation: &config.organisation.name,
         is_change: facts.is_change,
         test: facts.test,

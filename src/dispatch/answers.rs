@@ -23,6 +23,8 @@ use crate::store::rows::{ANSWER_USEFUL, MailAnswer, MailAnswerEnd};
 const TICK: Duration = Duration::from_secs(1);
 /// Taken in hand at once.
 const AT_ONCE: u32 = 16;
+/// Not begun later than this: after a minute others may have it in hand.
+const IN_HAND: Duration = Duration::from_secs(50);
 /// Pauses before it is tried again; after the last it has failed.
 const PAUSES: [SignedDuration; 4] = [
     SignedDuration::from_secs(20),
@@ -70,16 +72,17 @@ async fn answer_all(
     compose: &(impl Fn(&MailAnswer) -> Option<AnswerLetter> + Send + Sync),
 ) -> Result<(), StoreError> {
     loop {
+        let until = Instant::now() + IN_HAND;
         let due = corridor.store.take_mail_answers(AT_ONCE).await?;
         if due.is_empty() {
             return Ok(());
         }
         for answer in due {
-            if corridor.stopping.is_cancelled() {
+            if corridor.stopping.is_cancelled() || Instant::now() > until {
                 return Ok(());
             }
             let end = match compose(&answer) {
-                Some(letter) => carry(corridor, &answer, letter).await?,
+                Some(letter) => carry(corridor, &answer, letter, until).await?,
                 None => Some(MailAnswerEnd::None),
             };
             // One that another worker has, or that is one too many, has ended.
@@ -90,17 +93,21 @@ async fn answer_all(
     }
 }
 
-/// The way to the wire; `None`: it may not be begun.
+/// The way to the wire, begun before `until`; `None`: it may not be begun.
 async fn carry(
     corridor: &Arc<Corridor>,
     answer: &MailAnswer,
     letter: AnswerLetter,
+    until: Instant,
 ) -> Result<Option<MailAnswerEnd>, StoreError> {
     let Some(lane) = lane_for(corridor, answer) else { return Ok(Some(MailAnswerEnd::Again(LATER))) };
     let Some(message) = outbound(corridor, answer, letter) else { return Ok(Some(MailAnswerEnd::None)) };
-    let Some(ticket) = lane.guard.start(None) else { return Ok(Some(MailAnswerEnd::Again(LATER))) };
+    let Some(ticket) = lane.guard.start(lane.guard.probe()) else {
+        return Ok(Some(MailAnswerEnd::Again(LATER)));
+    };
     let permit = tokio::select! {
         permit = lane.gate.permit(1, true) => permit,
+        () = tokio::time::sleep_until(until) => return Ok(Some(MailAnswerEnd::Again(LATER))),
         () = corridor.stopping.cancelled() => return Ok(Some(MailAnswerEnd::Again(LATER))),
     };
     if !corridor.store.begin_mail_answer(answer.id).await? {
@@ -120,12 +127,13 @@ async fn carry(
     Ok(Some(end(&sent, answer.tries)))
 }
 
-/// The lane of the provider that it came back to, where that may carry it; else another one for mail.
+/// A lane for mail that is in use, where there is one: rather that of the provider that it came back to.
 fn lane_for<'c>(corridor: &'c Corridor, answer: &MailAnswer) -> Option<&'c Arc<Lane>> {
     let setting = lane::setting(corridor, answer.facts.test, Some(&answer.to));
     let fits = |lane: &&Arc<Lane>| lane.channel == Channel::Email && lane.setting == setting;
-    let own = corridor.lanes.iter().filter(fits).find(|lane| *lane.provider.name() == answer.provider);
-    own.or_else(|| corridor.lanes.iter().find(fits))
+    let carries = |lane: &Lane| lane.guard.is_in_use() && lane.gate.closed_until().is_none();
+    let last = |lane: &&Arc<Lane>| (!carries(lane), *lane.provider.name() != answer.provider);
+    corridor.lanes.iter().filter(fits).min_by_key(last)
 }
 
 /// `None`: the key of the mail that it answers cannot be read.

@@ -49,9 +49,7 @@ pub(super) async fn voicemail(corridor: &Corridor, key: SendKey) -> Result<Voice
     };
     let Some(patient) = &called.patient else { return Ok(Voicemail::HangUp) };
     let call = &called.call;
-    let contact = patient.contacts.iter().find(|c| c.channel == Channel::Voice && c.address == call.address);
-    let unwanted = contact.is_none_or(|contact| contact.leave_message.as_deref() == Some("none"));
-    if unwanted || call.recipient == Recipient::Proxy {
+    if !render::may_be_left(patient, &call.address, call.recipient) {
         return Ok(Voicemail::HangUp);
     }
     let reader = Reader::of(&Addressee::patient(patient), None);

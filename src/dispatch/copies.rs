@@ -2,6 +2,7 @@
 //! sent.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::plan::{covering, judge};
 use super::{Corridor, InHand};
@@ -19,8 +20,11 @@ pub(super) async fn write(
     directory: &Directory,
 ) -> HashSet<MessageId> {
     let pairs = batch.iter().zip(&directory.entries);
-    let copies: Vec<NewCopy> =
-        pairs.flat_map(|(hand, entry)| wanted(corridor, hand, entry, directory)).collect();
+    // Where this fails by a fault of ours, the decision that follows does too, and puts its message back.
+    let wanted = |(hand, entry)| {
+        catch_unwind(AssertUnwindSafe(|| wanted(corridor, hand, entry, directory))).unwrap_or_default()
+    };
+    let copies: Vec<NewCopy> = pairs.flat_map(wanted).collect();
     if copies.is_empty() {
         return HashSet::new();
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::lane::{Lane, Setting};
+use super::queue::SHARE;
 use super::{Corridor, Handover, failover};
 use crate::domain::words::{Channel, Priority, SafetyMode};
 use crate::store::pulse::OldestDue;
@@ -32,6 +33,8 @@ struct Looks {
     out: HashMap<Channel, Instant>,
     /// When what was never planned was looked at, by class.
     sorted: HashMap<Priority, Instant>,
+    /// How often something that can wait was found, by channel.
+    found: HashMap<Option<Channel>, u32>,
 }
 
 pub(super) async fn run(corridor: Arc<Corridor>) {
@@ -61,16 +64,16 @@ async fn round(corridor: &Corridor, looks: &mut Looks) -> bool {
     let channels = Channel::ALL.iter().copied().filter(|c| corridor.lanes.iter().any(|l| l.channel == *c));
     for channel in std::iter::once(None).chain(channels.map(Some)) {
         let out = channel.is_some_and(|channel| is_looked_at(corridor, channel, &mut looks.out));
-        for priority in Priority::ALL {
-            let line = (channel, *priority);
+        for priority in order(looks.found.get(&channel).copied().unwrap_or_default()) {
+            let line = (channel, priority);
             if looks.empty_until.get(&line).is_some_and(|until| *until > Instant::now()) {
                 continue;
             }
-            let least = least(corridor, channel, *priority);
-            let mut room = room(corridor, channel.filter(|_| !out), *priority);
-            let unplanned = channel.is_none() && *priority != Priority::Urgent;
+            let least = least(corridor, channel, priority);
+            let mut room = room(corridor, channel.filter(|_| !out), priority);
+            let unplanned = channel.is_none() && priority != Priority::Urgent;
             if unplanned {
-                let due = looks.sorted.get(priority).is_none_or(|last| last.elapsed() >= SORT_EVERY);
+                let due = looks.sorted.get(&priority).is_none_or(|last| last.elapsed() >= SORT_EVERY);
                 let sorts = if due { room.min(least) } else { 0 };
                 room = corridor.of_use(room).max(sorts);
             }
@@ -78,16 +81,30 @@ async fn round(corridor: &Corridor, looks: &mut Looks) -> bool {
                 continue;
             }
             if unplanned {
-                looks.sorted.insert(*priority, Instant::now());
+                looks.sorted.insert(priority, Instant::now());
             }
             if claim(corridor, line, room).await {
                 found = true;
+                if priority != Priority::Urgent {
+                    let finds = looks.found.entry(channel).or_default();
+                    *finds = finds.wrapping_add(1);
+                }
             } else {
                 looks.empty_until.insert(line, Instant::now() + corridor.config.worker.poll);
             }
         }
     }
     found
+}
+
+/// In which order the classes are looked at after so many finds: once in [`SHARE`] whoever can wait goes first, as a class
+/// with more than there is room for would take all of it.
+fn order(found: u32) -> [Priority; 3] {
+    let mut order = [Priority::Urgent, Priority::Normal, Priority::Bulk];
+    if found % SHARE == SHARE - 1 {
+        order.reverse();
+    }
+    order
 }
 
 /// Lines that were empty are asked about together: one question in place of a claim for each of them.
@@ -196,5 +213,17 @@ pub(super) fn lanes_sum(corridor: &Corridor, channel: Channel, of: impl Fn(&Lane
         real.map(|lane| of(lane)).sum()
     } else {
         lanes(Setting::Test).map(|lane| of(lane)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_find_in_ten_is_of_whoever_can_wait_longest() {
+        let bulk_first = |found: &u32| order(*found)[0] == Priority::Bulk;
+        assert_eq!((0..30).filter(bulk_first).collect::<Vec<_>>(), [9, 19, 29]);
+        assert_eq!(order(0), [Priority::Urgent, Priority::Normal, Priority::Bulk]);
     }
 }

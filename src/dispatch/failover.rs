@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::breaker::{Answer, Breaker, Call, Condition};
+use super::choice::carriers;
 use super::lane::{Lane, Setting};
 use super::receipts::Receipts;
 use super::{Corridor, Planned};
@@ -30,6 +31,8 @@ pub(super) struct Guard {
     receipts: Mutex<Receipts>,
     /// A person has taken it out of service.
     held: AtomicBool,
+    /// Until then it has asked for time.
+    aside_until: Mutex<Option<Instant>>,
 }
 
 /// A call that the guard allows. Dropped without a result, its place is free again.
@@ -58,6 +61,7 @@ impl Guard {
             breaker,
             receipts,
             held: AtomicBool::new(false),
+            aside_until: Mutex::default(),
         })
     }
 
@@ -73,6 +77,20 @@ impl Guard {
     /// Whether it may be given any message, not just probes.
     pub(super) fn is_in_use(&self) -> bool {
         !self.held.load(Ordering::Relaxed) && self.share() > 0
+    }
+
+    /// What it has not taken, for want of time, goes by others until then.
+    pub(super) fn set_aside(&self, until: Instant) {
+        let mut aside = self.aside();
+        *aside = (*aside).max(Some(until));
+    }
+
+    pub(super) fn is_set_aside(&self) -> bool {
+        self.aside().is_some_and(|until| until > Instant::now())
+    }
+
+    fn aside(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.aside_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// How many messages it may be given now, where its lane has `room`.
@@ -197,12 +215,17 @@ impl Drop for Ticket {
     }
 }
 
-/// Whether another provider than that of `lane`, which is left alone, can carry the message at once.
+/// Whether another provider than that of `lane` can carry the message at once. One that asked for time itself cannot, nor
+/// one whose lane is full, unless `lane` is left alone: the message would come back here.
 pub(super) fn another_carries(corridor: &Corridor, lane: &Lane, planned: &Planned) -> bool {
+    let comes_back = lane.guard.share() > 0;
     let carries = |other: &Arc<Lane>| {
-        other.serves_as(lane) && other.provider.name() != lane.provider.name() && other.guard.is_in_use()
+        other.provider.name() != lane.provider.name()
+            && other.guard.is_in_use()
+            && !other.guard.is_set_aside()
+            && (!comes_back || other.has_room(planned.hand.facts.priority))
     };
-    lane.guard.share() == 0 && planned.hand.work.bound_to.is_none() && corridor.lanes.iter().any(carries)
+    carriers(corridor, planned).into_iter().any(carries)
 }
 
 /// Looks up what became of what providers took. One whose messages do not arrive is left alone, unless it is the last
@@ -228,7 +251,7 @@ pub(super) async fn listen(corridor: &Corridor) -> Result<(), StoreError> {
 /// Whether another provider is in use whose own messages arrive.
 fn could_take_over(corridor: &Corridor, lane: &Lane) -> bool {
     corridor.lanes.iter().any(|other| {
-        other.serves_as(lane)
+        other.takes_over_from(lane)
             && other.provider.name() != lane.provider.name()
             && other.guard.is_in_use()
             && !other.guard.followed().are_bad()
@@ -238,10 +261,15 @@ fn could_take_over(corridor: &Corridor, lane: &Lane) -> bool {
 /// Gives what waits for a provider back to the ledger, so that another provider, or another worker, carries it.
 pub(super) async fn empty(corridor: &Corridor, provider: &ProviderName) {
     for lane in corridor.lanes.iter().filter(|lane| lane.provider.name() == provider) {
-        let waiting = lane.queue.drain();
-        let leases = waiting.iter().flat_map(Planned::releases).collect();
-        corridor.release(leases).await;
+        empty_lane(corridor, lane).await;
     }
+}
+
+/// The same of one of its lanes.
+pub(super) async fn empty_lane(corridor: &Corridor, lane: &Lane) {
+    let waiting = lane.queue.drain();
+    let leases = waiting.iter().flat_map(Planned::releases).collect();
+    corridor.release(leases).await;
 }
 
 /// Takes note of what people have taken out of service.
@@ -257,10 +285,12 @@ pub(super) async fn heed_holds(corridor: &Corridor) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether no provider may be given a message of the channel, but for probes, because all of them fail.
+/// Whether no provider may be given a message of the channel, but for probes, because all of them fail, or have used up the
+/// day's share.
 pub(super) fn is_out(corridor: &Corridor, channel: Channel) -> bool {
     let mut lanes = live(corridor, channel).peekable();
-    lanes.peek().is_some() && lanes.all(|lane| lane.guard.share() == 0)
+    let is_out = |lane: &Arc<Lane>| lane.guard.share() == 0 || lane.gate.closed_until().is_some();
+    lanes.peek().is_some() && lanes.all(is_out)
 }
 
 /// The channels of patients none of whose providers can be used: they fail, or were taken out of service.

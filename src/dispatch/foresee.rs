@@ -179,6 +179,7 @@ impl Foresight {
     ) -> Result<Rendered, RenderError> {
         let facts = &admission.facts;
         let letterhead = render::letterhead(&self.config, facts, patient, language);
+        let no_place = render::no_place(&self.config);
         // As long as a real one.
         let public_url = self.config.http.public_url.as_deref();
         let link = public_url.map(|url| format!("{url}/u/{}", "0".repeat(22)));
@@ -189,7 +190,7 @@ impl Foresight {
             data: &admission.body.data,
             patient: patient.name.as_ref(),
             recipient,
-            site: letterhead.site.and_then(|site| self.sites.get(&site.id)),
+            site: letterhead.site.map_or(Some(&no_place), |site| self.sites.get(&site.id)),
             organisation: &self.config.organisation.name,
             is_change: false,
             test: false,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::clock::Clock;
@@ -69,6 +69,8 @@ pub(super) struct Gate {
     tolerance: Tolerance,
     /// Slots that nobody could use: a limit that counts days forgets them with the next request.
     unused: AtomicU32,
+    /// The day's share is used up until then.
+    closed_until: watch::Sender<Option<Instant>>,
 }
 
 /// What was handed to this lane.
@@ -272,6 +274,7 @@ impl Gate {
         let keys = limits.iter().map(|limit| key(provider, sender, *limit)).collect();
         let spacing = limits.iter().filter_map(|limit| interval(*limit)).max();
         let spacing = spacing.and_then(|each| Duration::try_from(each).ok()).unwrap_or_default();
+        let furthest = first_byte - first_byte / 10;
         Arc::new(Self {
             keys,
             rates: limits.iter().map(|limit| rate(*limit)).collect(),
@@ -282,11 +285,12 @@ impl Gate {
             wanted: AtomicUsize::new(0),
             moved: Notify::new(),
             spacing,
-            furthest: first_byte - first_byte / 10,
+            furthest,
             answers: Lag::of_the_ledger(),
-            lag: Lag::of_a_lane(),
+            lag: Lag::of_a_lane(furthest),
             tolerance: Tolerance::default(),
             unused: AtomicU32::new(0),
+            closed_until: watch::Sender::default(),
         })
     }
 
@@ -301,6 +305,18 @@ impl Gate {
     /// Whether nothing limits this lane.
     pub(super) fn is_open(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Until when nothing leaves any more, as the day's share is used up.
+    pub(super) fn closed_until(&self) -> Option<Instant> {
+        self.closed_until.borrow().filter(|until| *until > Instant::now())
+    }
+
+    /// Resolves once the day's share is used up.
+    pub(super) async fn closes(&self) {
+        let is_to_come = |until: &Option<Instant>| until.is_some_and(|until| until > Instant::now());
+        // It never ends before the gate does.
+        let _ = self.closed_until.subscribe().wait_for(is_to_come).await;
     }
 
     /// Waits until at least one slot is near and promises up to `want`. Whoever wants many waits until they lie so near
@@ -408,10 +424,20 @@ impl Gate {
     /// Whether the slots of such a text lie too far apart to be all used at the moment of the first, and near enough to wait
     /// for the last. A text of more segments than the limit has leaves with its first slot: no span has room for it.
     pub(super) fn spreads(&self, weight: usize) -> bool {
-        let between =
-            self.spacing.saturating_mul(u32::try_from(weight.saturating_sub(1)).unwrap_or(u32::MAX));
         let fits = |rate: &Rate| u32::try_from(weight).is_ok_and(|weight| f64::from(weight) <= rate.count);
-        between > self.furthest / 4 && between <= NEAR && self.rates.iter().flatten().all(fits)
+        self.between(weight) > self.furthest / 4
+            && !self.is_far(weight)
+            && self.rates.iter().flatten().all(fits)
+    }
+
+    /// Whether they lie so far apart that nobody waits for the last.
+    pub(super) fn is_far(&self, weight: usize) -> bool {
+        self.between(weight) > NEAR
+    }
+
+    /// From the first slot of such a text to the last.
+    fn between(&self, weight: usize) -> Duration {
+        self.spacing.saturating_mul(u32::try_from(weight.saturating_sub(1)).unwrap_or(u32::MAX))
     }
 
     fn was_unused(&self, slots: usize) {
@@ -445,6 +471,7 @@ impl Gate {
         let Some(want) = u32::try_from(missing).ok().filter(|missing| *missing > 0) else { return Ok(None) };
         // What is in line is ready to leave.
         let ahead = self.answers.lead() + if overdue { Duration::ZERO } else { self.lag.lead() };
+        let ahead = ahead.min(FURTHEST - TOGETHER);
         let horizon = HORIZON.max(ahead + TOGETHER).min(FURTHEST);
         let span = |duration| SignedDuration::try_from(duration).unwrap_or_default();
         let asked = Instant::now();
@@ -455,10 +482,11 @@ impl Gate {
         let Allowed { late, early } = allowed(&self.rates, &reserved.recent);
         self.tolerance.set(late);
         self.hold(&reserved, early, clock);
+        self.closed_until.send_replace(reserved.closed_until.map(|until| clock.instant(until)));
         if reserved.slots.len() >= missing {
             return Ok(Some(Duration::ZERO));
         }
-        // The day's share is used up: look again now and then, a limit may have been raised.
+        // The day's share is used up: look again now and then, what others could not use comes back.
         let next = reserved.closed_until.map_or(reserved.next, |_| reserved.now + span(AGAIN.1));
         let far = Duration::try_from(next.duration_since(reserved.now)).unwrap_or_default();
         Ok(Some((far + GATHER).saturating_sub(horizon).clamp(AGAIN.0, AGAIN.1)))
@@ -513,10 +541,11 @@ impl Gate {
         horizon: SignedDuration,
         store: &dyn Store,
     ) -> Result<Reserved> {
-        let unused = self.unused.swap(0, Ordering::Relaxed);
-        let ask = Reserve { keys: self.keys.clone(), want, lead, horizon, unused };
-        let told = store.reserve(&ask).await;
-        told.inspect_err(|_| _ = self.unused.fetch_add(unused, Ordering::Relaxed))
+        let mut untold = Untold { gate: self, many: self.unused.swap(0, Ordering::Relaxed) };
+        let ask = Reserve { keys: self.keys.clone(), want, lead, horizon, unused: untold.many };
+        let told = store.reserve(&ask).await?;
+        untold.many = 0;
+        Ok(told)
     }
 
     /// What is held, without what is past.
@@ -531,6 +560,18 @@ impl Gate {
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Slots that nobody used, and of which the ledger was not told, as whoever asked it may have given up.
+struct Untold<'a> {
+    gate: &'a Gate,
+    many: u32,
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        self.gate.unused.fetch_add(self.many, Ordering::Relaxed);
     }
 }
 
@@ -560,6 +601,8 @@ pub(super) fn rate(limit: Limit) -> Option<Rate> {
 fn key(provider: &str, sender: Option<&str>, limit: Limit) -> GateKey {
     let who = match sender {
         Some(sender) if limit.per_sender => format!("{provider}/{sender}"),
+        // The service chooses among its own.
+        None if limit.per_sender => format!("{provider}/any"),
         _ => provider.to_owned(),
     };
     let name = match limit.per {
@@ -789,6 +832,45 @@ mod tests {
     }
 
     #[test]
+    fn of_a_slow_limit_a_text_waits_for_room_and_of_a_fast_one_it_does_not() {
+        for (limits, weight, far) in [
+            (vec![limit(10, Period::Minute)], 2, true),
+            (vec![limit(1, Period::Minute)], 2, true),
+            (vec![limit(50, Period::Second), limit(1, Period::Minute)], 2, true),
+            (vec![limit(10, Period::Minute)], 1, false),
+            (vec![limit(30, Period::Minute)], 2, false),
+            (vec![limit(1, Period::Second)], 2, false),
+            (vec![limit(500, Period::Second)], 3, false),
+            (vec![limit(7, Period::Day)], 2, false),
+            (vec![], 9, false),
+        ] {
+            assert_eq!(gate(&limits).is_far(weight), far, "{limits:?}, {weight} segments");
+        }
+    }
+
+    #[test]
+    fn where_it_takes_long_to_begin_a_slot_is_promised_as_early_as_it_may_be() {
+        let gate = gate(&[limit(1, Period::Second)]);
+        gate.lag.note(350 * MS);
+        gate.tolerance.set(200 * MS);
+        give(&gate, Instant::now(), [440]);
+        assert_eq!(gate.promise(1, false), Ready::Slots(1), "it is begun when the slot comes");
+    }
+
+    #[tokio::test]
+    async fn a_gate_is_closed_until_the_day_turns() {
+        let gate = gate(&[limit(7, Period::Day)]);
+        assert_eq!(gate.closed_until(), None);
+        let past = Instant::now();
+        gate.closed_until.send_replace(Some(past));
+        assert_eq!(gate.closed_until(), None);
+        assert!(tokio::time::timeout(20 * MS, gate.closes()).await.is_err());
+        gate.closed_until.send_replace(Some(past + 3_600_000 * MS));
+        gate.closes().await;
+        assert_eq!(gate.closed_until(), Some(past + 3_600_000 * MS));
+    }
+
+    #[test]
     fn so_many_are_given_out_together() {
         for (limits, round) in [
             (vec![limit(500, Period::Second)], 64),
@@ -805,6 +887,7 @@ mod tests {
     fn a_limit_per_sender_has_a_key_per_sender() {
         let limit = Limit { count: 1, per: Period::Second, per_sender: true };
         assert_eq!(key("twilio", Some("+1312"), limit).key, "twilio/+1312/second");
+        assert_eq!(key("twilio", None, limit).key, "twilio/any/second");
         assert_eq!(key("twilio", Some("+1312"), Limit { per_sender: false, ..limit }).key, "twilio/second");
         let day = Limit { per: Period::Day, ..limit };
         assert_eq!(key("twilio", None, day).limit, GateLimit::Day(1));

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Corridor;
 use crate::store::StoreError;
 use crate::store::rows::WorkItem;
@@ -23,18 +25,21 @@ const COUNTED_AT_ONCE: u32 = 2_000;
 const FORGET_EVERY: u32 = 600;
 /// How often receipts that found nothing are looked at again.
 const MATCH_EVERY: u32 = 10;
+/// How often it is said again that the ledger is away.
+const SAID_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(corridor: Arc<Corridor>) {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut round = 0_u32;
+    let mut absence = Absence::default();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             () = corridor.stopping.cancelled() => return,
         }
         tokio::select! {
-            () = keep(&corridor, round) => {}
+            away = keep(&corridor, round) => absence.say(away.as_ref()),
             // A round that is cut is rolled back, and made again by whoever is next.
             () = corridor.stopping.cancelled() => return,
         }
@@ -42,8 +47,32 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
     }
 }
 
-/// One round. A part of it that fails keeps none of the others from its work.
-async fn keep(corridor: &Corridor, round: u32) {
+/// When it was last said that the ledger is away; none while it answers.
+#[derive(Default)]
+struct Absence(Option<Instant>);
+
+impl Absence {
+    fn say(&mut self, away: Option<&StoreError>) {
+        match (self.is_news(away.is_some(), Instant::now()), away) {
+            (false, _) => {}
+            (true, Some(error)) => tracing::warn!(%error, "housekeeping waits for the ledger"),
+            (true, None) => tracing::info!("the ledger is back, and housekeeping goes on"),
+        }
+    }
+
+    /// That it is away is news when that begins and then once a minute, that it is back once.
+    fn is_news(&mut self, away: bool, now: Instant) -> bool {
+        let is_due = |said: Instant| !away || now.duration_since(said) >= SAID_EVERY;
+        let news = self.0.map_or(away, is_due);
+        if news {
+            self.0 = away.then_some(now);
+        }
+        news
+    }
+}
+
+/// One round. A part of it that fails keeps none of the others from its work. Answers how the ledger is away, where it is.
+async fn keep(corridor: &Corridor, round: u32) -> Option<StoreError> {
     let parts = [
         holds(corridor).await,
         riders(corridor).await,
@@ -51,9 +80,14 @@ async fn keep(corridor: &Corridor, round: u32) {
         receipts(corridor, round).await,
         counts(corridor, round).await,
     ];
+    let mut away = None;
     for error in parts.into_iter().filter_map(Result::err) {
-        tracing::warn!(%error, "housekeeping waits for the ledger");
+        match error {
+            StoreError::Unavailable(_) => away = Some(error),
+            other => tracing::warn!(error = %other, "a part of the housekeeping has to be done again"),
+        }
     }
+    away
 }
 
 async fn holds(corridor: &Corridor) -> Result<(), StoreError> {
@@ -142,4 +176,29 @@ fn overdue(item: &WorkItem) {
 fn count(item: &WorkItem, what: &'static str) {
     metrics::counter!("outreachd_work_items_total", "kind" => item.kind.as_str(), "what" => what)
         .increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absence_is_told_when_it_begins_once_a_minute_and_when_it_is_over() {
+        let (start, mut absence) = (Instant::now(), Absence::default());
+        let told: Vec<bool> = [
+            (0, false),
+            (1, true),
+            (2, true),
+            (60, true),
+            (61, true),
+            (62, true),
+            (121, true),
+            (122, false),
+            (123, false),
+            (124, true),
+        ]
+        .map(|(second, away)| absence.is_news(away, start + Duration::from_secs(second)))
+        .into();
+        assert_eq!(told, [false, true, false, false, true, false, true, true, false, true]);
+    }
 }

@@ -1,15 +1,17 @@
 //! One provider's lane: a bounded queue, a gate, and as many sends at once as the provider bears.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::berths::{Berth, Berths};
-use super::failover::Guard;
+use super::failover::{self, Guard};
 use super::gate::{self, Gate, Permit, Slot};
 use super::queue::{Queue, Whom};
 use super::send::{self, Written};
@@ -24,9 +26,10 @@ use crate::domain::page::PageHash;
 use crate::domain::phi::Phi;
 use crate::domain::status::AttemptStatus;
 use crate::domain::words::{Channel, Priority, Reason, SafetyMode};
+use crate::policy::decide::UNREAD;
 use crate::policy::question::Served;
 use crate::provider::Provider;
-use crate::store::rows::{Begin, Charge, Failure, MessageFacts, Settlement, Spend, Then};
+use crate::store::rows::{Begin, Charge, Failure, MessageFacts, Release, Settlement, Spend, Then};
 use crate::store::{StoreError, again_if_contended};
 use crate::template::Rendered;
 
@@ -162,22 +165,32 @@ impl Lane {
 
     /// How many messages find room here and may be sent, when nothing waits.
     pub(super) fn whole(&self) -> usize {
-        self.guard.room(self.queue.capacity())
+        self.sendable(self.queue.capacity())
+    }
+
+    /// Whether one more message finds room here.
+    pub(super) fn has_room(&self, priority: Priority) -> bool {
+        self.queue.room(priority) > 0 && self.gate.closed_until().is_none()
     }
 
     /// How many more messages find room here and may be sent.
     pub(super) fn room(&self) -> usize {
-        self.guard.room(self.queue.room(Priority::Normal))
+        self.sendable(self.queue.room(Priority::Normal))
     }
 
     /// The same for what is urgent.
     pub(super) fn room_for_urgent(&self) -> usize {
-        self.guard.room(self.queue.room(Priority::Urgent))
+        self.sendable(self.queue.room(Priority::Urgent))
     }
 
     /// The same for what has just come.
     pub(super) fn room_for_fresh(&self) -> usize {
-        self.guard.room(self.for_fresh().saturating_sub(self.queue.len()))
+        self.sendable(self.for_fresh().saturating_sub(self.queue.len()))
+    }
+
+    /// How many of so many that find room may be sent, while the day's share lasts.
+    fn sendable(&self, room: usize) -> usize {
+        if self.gate.closed_until().is_some() { 0 } else { self.guard.room(room) }
     }
 
     /// Whether what has just come leaves the rest of the room to what has waited longer.
@@ -223,12 +236,17 @@ impl Lane {
         let spreads = self.gate.spreads(weight);
         drop(part.split(part.many().saturating_sub(usize::from(!spreads))));
         let paid = async {
+            // Of a slow limit there may be slots enough, and no room in its last span.
+            if self.gate.is_far(weight) && self.opens(weight).now_or_never().is_none() {
+                // Others have its slot meanwhile.
+                drop(part.split(1));
+                self.opens(weight).await;
+                part.renew().await;
+            }
             let last = part.pay(weight - 1, corridor.store.as_ref(), &corridor.clock).await?;
             if spreads {
                 tokio::time::sleep_until(last.unwrap_or_else(Instant::now)).await;
-                for wall in &self.walls {
-                    wall.opens(weight).await;
-                }
+                self.opens(weight).await;
                 part.renew().await;
             }
             Ok::<_, StoreError>(part)
@@ -244,31 +262,48 @@ impl Lane {
         }
     }
 
+    /// Waits until such a text might pass all walls.
+    async fn opens(&self, weight: usize) {
+        for wall in &self.walls {
+            wall.opens(weight).await;
+        }
+    }
+
     /// How many more slots could be made use of, beside those that are waited for.
     fn usable(&self) -> usize {
         self.queue.len().min(self.berths.available() + self.urgent_berths.available())
     }
 
-    /// Whether the two carry the same messages.
-    pub(super) fn serves_as(&self, other: &Self) -> bool {
-        self.channel == other.channel && self.setting == other.setting
+    /// Whether it may have whatever the other one carries.
+    pub(super) fn takes_over_from(&self, other: &Self) -> bool {
+        let serves = |lane: &Self| (lane.channel, lane.setting, lane.baa);
+        may_take_over(serves(self), serves(other))
     }
+}
+
+/// Whether one that serves so may have whatever the other one carries: what only a trusted one may see takes another such.
+fn may_take_over(own: (Channel, Setting, bool), other: (Channel, Setting, bool)) -> bool {
+    (own.0, own.1) == (other.0, other.1) && (own.2 || !other.2)
 }
 
 /// The lanes of these carriers.
 pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
     let mut lanes = Vec::new();
-    let served: Vec<(Channel, Setting)> =
-        carriers.iter().map(|carrier| (carrier.provider.channel(), carrier.setting)).collect();
+    let serves = |carrier: &Carrier| (carrier.provider.channel(), carrier.setting, carrier.baa);
+    let served: Vec<_> = carriers.iter().map(serves).collect();
     for carrier in carriers {
         let channel = carrier.provider.channel();
-        let alone = served.iter().filter(|other| **other == (channel, carrier.setting)).count() == 1;
+        // It would take over from itself.
+        let alone = served.iter().filter(|other| may_take_over(**other, serves(&carrier))).count() == 1;
         let guard = Guard::new(carrier.provider.name(), channel, carrier.breaker, alone);
         let max_in_flight = carrier.max_in_flight.max(1);
         let apart = carrier.limits.iter().any(|l| l.per_sender);
         let senders = if apart { all_senders(&carrier, config) } else { Vec::new() };
-        let each: Vec<Option<String>> =
-            if senders.is_empty() { vec![None] } else { senders.into_iter().map(Some).collect() };
+        let mut each: Vec<Option<String>> = senders.into_iter().map(Some).collect();
+        // Beside the numbers of sites it chooses among its own.
+        if each.is_empty() || carrier.senders.is_empty() {
+            each.push(None);
+        }
         for sender in each {
             let name = carrier.provider.name().as_str();
             let gate = Gate::new(name, sender.as_deref(), &carrier.limits, config.worker.first_byte);
@@ -325,23 +360,36 @@ pub(super) async fn keep_slots(corridor: Arc<Corridor>, lane: Arc<Lane>) {
     let keep = async {
         loop {
             let look = lane.gate.refill(lane.usable(), store, &corridor.clock).await;
+            if lane.gate.closed_until().is_some() {
+                failover::empty_lane(&corridor, &lane).await;
+            }
             match look.inspect_err(no_slots).unwrap_or(Some(AWAY)) {
                 Some(pause) => tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = lane.gate.late() => {}
                 },
-                None => lane.gate.asked().await,
+                None => tokio::select! {
+                    () = lane.gate.asked() => {}
+                    () = lane.gate.late() => {}
+                },
             }
         }
     };
     // Each leaves at its moment, however busy the stages before are.
     let gate = lane.gate.clone();
     let hands = corridor.wire.handle().spawn(async move { gate.hand_out().await });
+    let mut hands = AbortOnDropHandle::new(hands);
     tokio::select! {
         () = keep => {}
         () = super::life::drained(&corridor) => {}
+        // It falls with what it hands out for, and both are begun anew.
+        Err(fallen) = &mut hands => {
+            if let Ok(panic) = fallen.try_into_panic() {
+                resume_unwind(panic);
+            }
+        }
     }
-    hands.abort();
+    drop(hands);
     if let Err(error) = lane.gate.close(store).await {
         no_slots(&error);
     }
@@ -475,7 +523,16 @@ async fn chunk(corridor: &Arc<Corridor>, lane: &Lane, whom: Whom, places: usize)
             back.extend(planned.releases());
             continue;
         }
-        match company::rendered(corridor, &catalogue, &mut planned, &digits).await {
+        let text = AssertUnwindSafe(company::rendered(corridor, &catalogue, &mut planned, &digits));
+        let Ok(text) = text.catch_unwind().await else {
+            // One text with which this program cannot cope must not take the others of its lane with it each time.
+            tracing::error!(message = %planned.hand.facts.id, "a text could not be written, by a fault of this program; it waits");
+            let now = corridor.clock.timestamp(Instant::now());
+            let due_at = now.checked_add(UNREAD).ok();
+            back.extend(planned.releases().into_iter().map(|one| Release { due_at, ..one }));
+            continue;
+        };
+        match text {
             Ok(rendered) => {
                 let charge = charge(&corridor.config.limits, &planned, &rendered);
                 let one = Ready { planned, rendered, hash: hash.clone(), charge, spend: None };
@@ -504,6 +561,8 @@ async fn pass_on(
             biased;
             () = corridor.stopping.cancelled() => break,
             permit = lane.gate.permit(want, turn.whom != Whom::Others) => permit,
+            // Another provider may have it today.
+            () = lane.gate.closes() => break,
             // Slots of a slow limit lie further apart than a message is in this hand: whoever cannot be begun any more is
             // claimed anew, and is here when the slot comes.
             () = tokio::time::sleep_until(stale) => {
@@ -513,8 +572,8 @@ async fn pass_on(
                 continue;
             }
         };
-        let since = Instant::now();
         let going = allot(corridor, lane, &mut ready, permit).await;
+        let since = Instant::now();
         if let Some(berth) = turn.berth.split(going.len()).filter(|_| !going.is_empty()) {
             let (corridor, lane, begins) = (corridor.clone(), lane.clone(), begins.clone());
             let tracker = tasks.clone();
@@ -705,5 +764,52 @@ fn row(lane: &Lane, ready: &mut Ready) -> Begin {
             Content::Sms { text, .. } if lane.provider.looks_up() => Some(text.clone()),
             _ => None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::provider::{CaptureSettings, Period};
+    use crate::domain::ids::ProviderName;
+    use crate::provider::capture::Capture;
+
+    #[test]
+    fn a_service_has_a_lane_of_its_own_beside_the_numbers_of_sites() {
+        let site = "[[site]]\nid = \"north\"\nname = \"North\"\n[site.senders]\nsms = [\"+13125550100\"]";
+        let config = Config::from_toml(site).unwrap();
+        let name = ProviderName::parse("sms").unwrap();
+        for (own, expected) in [
+            (None, [Some("+13125550100"), None]),
+            (Some("+13125550101"), [Some("+13125550100"), Some("+13125550101")]),
+        ] {
+            let carrier = Carrier {
+                provider: Arc::new(Capture::new(name.clone(), &CaptureSettings { channel: Channel::Sms })),
+                setting: Setting::Live,
+                limits: vec![Limit { count: 1, per: Period::Second, per_sender: true }],
+                weight: 100,
+                max_in_flight: 8,
+                baa: true,
+                senders: own.map(str::to_owned).into_iter().collect(),
+                breaker: BreakerSettings::default(),
+            };
+            let lanes = build(vec![carrier], &config);
+            assert_eq!(lanes.iter().map(|lane| lane.sender.as_deref()).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn only_a_trusted_one_takes_over_from_a_trusted_one() {
+        let live = |baa| (Channel::Sms, Setting::Live, baa);
+        for (own, other, may) in [
+            (live(true), live(true), true),
+            (live(true), live(false), true),
+            (live(false), live(false), true),
+            (live(false), live(true), false),
+            (live(true), (Channel::Voice, Setting::Live, true), false),
+            (live(true), (Channel::Sms, Setting::Test, true), false),
+        ] {
+            assert_eq!(may_take_over(own, other), may, "{own:?} from {other:?}");
+        }
     }
 }

@@ -49,7 +49,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -84,7 +84,7 @@ pub use lane::{Carrier, Setting};
 pub use places::Places;
 use places::{IN_HAND, Place, Room};
 pub use render::site_context;
-use uphold::{Inbox, uphold};
+use uphold::{Outliving, outliving, uphold};
 use wire::Wire;
 
 /// How long a batch that has just come in waits for room: as long as the lanes move there is some in a moment, and the
@@ -158,8 +158,8 @@ struct Corridor {
     /// Where messages went lately.
     demand: demand::Demand,
     wire: Wire,
-    to_plan: Inbox<InHand>,
-    to_plan_urgent: Inbox<InHand>,
+    to_plan: mpsc::Sender<InHand>,
+    to_plan_urgent: mpsc::Sender<InHand>,
     to_settle: mpsc::Sender<(Settlement, Place)>,
     /// Something was committed that the outbox may have to tell.
     told: Notify,
@@ -183,6 +183,8 @@ struct InHand {
     work: Work,
     /// Not begun after this instant: the lease may end.
     deadline: Instant,
+    /// When it was taken in hand, by the database's clock: given back, it goes before what has become due since.
+    taken: Option<Timestamp>,
     /// The channel whose lanes had room when it was claimed.
     line: Option<Channel>,
     /// Channels over which this message turned out not to fit.
@@ -270,7 +272,7 @@ impl InHand {
 
 impl Planned {
     fn release(&self) -> Release {
-        self.hand.release(Some(self.route.channel))
+        Release { due_at: self.hand.taken, ..self.hand.release(Some(self.route.channel)) }
     }
 }
 
@@ -296,6 +298,8 @@ impl Dispatcher {
     /// Starts every stage.
     #[must_use]
     pub fn start(parts: Parts) -> Self {
+        let (to_plan, normal) = mpsc::channel(IN_HAND);
+        let (to_plan_urgent, urgent) = mpsc::channel(IN_HAND);
         let (to_settle, settled) = mpsc::channel(IN_HAND);
         let lanes = lane::build(parts.carriers, &parts.config);
         let corridor = Arc::new(Corridor {
@@ -314,8 +318,8 @@ impl Dispatcher {
             room: Room::new(),
             demand: demand::Demand::default(),
             wire: Wire::start(),
-            to_plan: Inbox::default(),
-            to_plan_urgent: Inbox::default(),
+            to_plan,
+            to_plan_urgent,
             to_settle,
             told: Notify::new(),
             due: Notify::new(),
@@ -326,15 +330,9 @@ impl Dispatcher {
         });
         let dispatcher = Self { corridor, tasks: TaskTracker::new() };
         // What is urgent is decided upon by itself: it waits for no batch of others.
-        dispatcher.uphold("plan_urgent", |corridor| {
-            let hands = corridor.to_plan_urgent.anew();
-            plan::run(corridor, hands)
-        });
-        dispatcher.uphold("plan", |corridor| {
-            let hands = corridor.to_plan.anew();
-            plan::run(corridor, hands)
-        });
-        let settled = Arc::new(Mutex::new(settled));
+        let (urgent, normal, settled) = (outliving(urgent), outliving(normal), outliving(settled));
+        dispatcher.uphold("plan_urgent", move |corridor| plan::run(corridor, urgent.clone()));
+        dispatcher.uphold("plan", move |corridor| plan::run(corridor, normal.clone()));
         dispatcher.uphold("settle", move |corridor| settle::run(corridor, settled.clone()));
         dispatcher.uphold("replay", settle::replay);
         dispatcher.uphold("due", due::run);
@@ -503,6 +501,7 @@ impl Corridor {
                 body: Arc::new(message.body),
                 work: message.work,
                 deadline: message.asked + self.config.worker.lease_local,
+                taken: self.clock.now().map(|_| self.clock.timestamp(message.asked)),
                 line: message.line,
                 unfit: Vec::new(),
                 along: false,
@@ -516,7 +515,8 @@ impl Corridor {
     async fn plan_later(&self, hand: InHand) {
         let urgent = hand.facts.priority == crate::domain::words::Priority::Urgent;
         let planner = if urgent { &self.to_plan_urgent } else { &self.to_plan };
-        planner.hand(hand).await;
+        // The planners outlive whoever hands over.
+        let _ = planner.send(hand).await;
     }
 
     /// Gives leases back; should the ledger be away they run out by themselves.

@@ -34,9 +34,10 @@ pub(super) struct Lag {
 
 impl Lag {
     /// From a permit until it is begun, while nothing hangs. A worker that has just started is slow. A lane that begins
-    /// eight times a second remembers for a minute what comes now and then, such as a database that cleans up.
-    pub(super) fn of_a_lane() -> Self {
-        Self { known: AtomicU64::new(AT_FIRST), most: Duration::from_millis(200), forgets: 512 }
+    /// eight times a second remembers for a minute what comes now and then, such as a database that cleans up. With its
+    /// quarter on top it stays within `furthest`: no permit is given earlier.
+    pub(super) fn of_a_lane(furthest: Duration) -> Self {
+        Self { known: AtomicU64::new(AT_FIRST), most: furthest * 4 / 5, forgets: 512 }
     }
 
     /// A ledger that answers more slowly than a slot is good for would give nothing but lost ones: the slots have to lie
@@ -107,8 +108,8 @@ mod tests {
 
     #[test]
     fn what_takes_longer_counts_at_once_and_what_is_faster_little_by_little() {
-        let lag = Lag::of_a_lane();
         let ms = Duration::from_millis;
+        let lag = Lag::of_a_lane(ms(250));
         assert_eq!(lag.lead(), ms(125));
         for _ in 0..8_000 {
             lag.note(Duration::ZERO);

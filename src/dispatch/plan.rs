@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::asking::Asking;
 use super::choice::{Choice, choose};
-use super::{Corridor, InHand, Planned, Reader, company, sign_off};
+use super::{Corridor, InHand, Outliving, Planned, Reader, company, sign_off};
 use crate::config::span;
 use crate::domain::ids::MessageId;
 use crate::domain::job::When;
@@ -39,7 +38,8 @@ const UNKNOWN_TEMPLATE: SignedDuration = SignedDuration::from_secs(5);
 /// as long, so that they do not all come at once.
 const ANOTHER_RELEASED: Duration = Duration::from_secs(300);
 
-pub(super) async fn run(corridor: Arc<Corridor>, mut hands: mpsc::Receiver<InHand>) {
+pub(super) async fn run(corridor: Arc<Corridor>, hands: Outliving<InHand>) {
+    let mut hands = hands.lock().await;
     let most = corridor.config.worker.batch();
     // They look for company again in a moment.
     let mut aside: Vec<(Instant, InHand)> = Vec::new();
@@ -237,9 +237,13 @@ fn decide_one(
         riders: Vec::new(),
         unnamed: false,
     };
-    let lane = match choose(corridor, &mut planned, &directory.holds) {
+    let last = entry.last.as_ref().map(|(_, provider)| provider);
+    let lane = match choose(corridor, &mut planned, last, &directory.holds) {
         Choice::Lane(lane) => lane,
         Choice::Later(pause) => return later(&planned, pause, directory.now),
+        Choice::Closed(until) => {
+            return waits(&planned, corridor.clock.timestamp(until), Reason::Paced, directory.now);
+        }
         Choice::Held { by, one_of_several } => return stopped(&planned, by, one_of_several, directory.now),
         Choice::Nobody => {
             // With an allow list it depends on the address who carries it, and whether they may see it.
@@ -290,8 +294,9 @@ fn adopt_site(hand: &mut InHand, patient: Option<&Patient>) {
 /// may find some: it is not the first to be claimed again.
 fn no_room(planned: &Planned, now: Timestamp) -> Release {
     let passed_over = planned.hand.line == Some(planned.route.channel);
-    let due_at = passed_over.then(|| now.checked_add(PASSED_OVER).unwrap_or(now));
-    Release { due_at, ..planned.release() }
+    let later = passed_over.then(|| now.checked_add(PASSED_OVER).unwrap_or(now));
+    let release = planned.release();
+    Release { due_at: later.or(release.due_at), ..release }
 }
 
 /// A decision, and what of the question is needed further on.
@@ -328,10 +333,16 @@ fn without_template(corridor: &Corridor, hand: &InHand, now: Timestamp) -> Verdi
 fn later(planned: &Planned, pause: Duration, now: Timestamp) -> Outcome {
     let pause = pause.max(Duration::from_secs(1));
     let pause = pause + pause.min(Duration::from_secs(5)).mul_f64(rand::random::<f64>());
-    let until = now.checked_add(span(pause)).unwrap_or(Timestamp::MAX).min(planned.valid_until);
+    let until = now.checked_add(span(pause)).unwrap_or(Timestamp::MAX);
+    waits(planned, until, Reason::ProviderUnavailable, now)
+}
+
+/// Held until then, as long as a decision to send it is good.
+fn waits(planned: &Planned, until: Timestamp, reason: Reason, now: Timestamp) -> Outcome {
+    let until = until.min(planned.valid_until);
     // What may have reached somebody waits for the one provider that would recognise it.
     let unknown = planned.hand.work.status == MessageStatus::Unknown;
-    let reason = if unknown { Reason::OutcomeUnknown } else { Reason::ProviderUnavailable };
+    let reason = if unknown { Reason::OutcomeUnknown } else { reason };
     let held = Decision::plain(Gate::Route, Verdict::Hold { until: Some(until), reason: Some(reason) });
     let explanation = kept(&held, now);
     let mut row = row(&planned.hand, &held, None, now, explanation);

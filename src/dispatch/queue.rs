@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use crate::domain::words::Priority;
 
 /// One in so many goes to a lower class, however much urgent work there is.
-const SHARE: u32 = 10;
+pub(super) const SHARE: u32 = 10;
 
 /// Whom somebody takes from a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +44,11 @@ impl<T> Queue<T> {
         Self { inner: Mutex::new(inner), filled: Notify::new(), filled_with_urgent: Notify::new(), capacity }
     }
 
-    /// Adds one, or gives it back when the queue is full or closed. A tenth of the room is kept for urgent ones.
+    /// Adds one, or gives it back when the queue is full or closed. A tenth of the room is kept for urgent ones, and a
+    /// quarter from them: others would find none while more is urgent than goes out.
     pub(super) fn offer(&self, priority: Priority, item: T) -> Result<(), T> {
         let mut inner = self.lock();
-        if inner.closed || inner.len() >= self.limit(priority) {
+        if inner.closed || self.room_in(&inner, priority) == 0 {
             return Err(item);
         }
         if let Some(class) = inner.classes.get_mut(priority as usize) {
@@ -72,7 +73,7 @@ impl<T> Queue<T> {
             let filled = filled.notified();
             {
                 let inner = self.lock();
-                let urgent = inner.classes.first().map_or(0, VecDeque::len);
+                let urgent = inner.urgent();
                 let others = inner.len() - urgent;
                 match whom {
                     Whom::Urgent if urgent > 0 => return (urgent, whom),
@@ -143,11 +144,16 @@ impl<T> Queue<T> {
 
     /// How many more of a class find room.
     pub(super) fn room(&self, priority: Priority) -> usize {
-        self.limit(priority).saturating_sub(self.len())
+        self.room_in(&self.lock(), priority)
     }
 
-    fn limit(&self, priority: Priority) -> usize {
-        if priority == Priority::Urgent { self.capacity + self.capacity / 10 + 1 } else { self.capacity }
+    fn room_in(&self, inner: &Inner<T>, priority: Priority) -> usize {
+        let free = |limit: usize| limit.saturating_sub(inner.len());
+        if priority != Priority::Urgent {
+            return free(self.capacity);
+        }
+        let most = (self.capacity - self.capacity.div_ceil(4)).max(1);
+        free(self.capacity + self.capacity / 10 + 1).min(most.saturating_sub(inner.urgent()))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner<T>> {
@@ -158,6 +164,10 @@ impl<T> Queue<T> {
 impl<T> Inner<T> {
     fn len(&self) -> usize {
         self.classes.iter().map(VecDeque::len).sum()
+    }
+
+    fn urgent(&self) -> usize {
+        self.classes.first().map_or(0, VecDeque::len)
     }
 }
 
@@ -230,5 +240,15 @@ mod tests {
         assert_eq!(queue.take(Whom::All), Some(4));
         assert_eq!(queue.close(), [1, 2]);
         assert_eq!(queue.offer(Priority::Urgent, 5), Err(5));
+    }
+
+    #[test]
+    fn however_much_is_urgent_others_find_room() {
+        for (capacity, most) in [(1, 1), (2, 1), (4, 3), (1000, 750)] {
+            let queue = Queue::new(capacity);
+            let taken = (0..2 * capacity).filter(|n| queue.offer(Priority::Urgent, *n).is_ok()).count();
+            assert_eq!(taken, most, "of {capacity}");
+            assert_eq!((queue.room(Priority::Urgent), queue.room(Priority::Bulk)), (0, capacity - most));
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
 use super::{Corridor, Planned, Reader};
@@ -13,7 +14,7 @@ use crate::domain::outbound::{Content, Sender};
 use crate::domain::page::PageToken;
 use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
-use crate::domain::words::Channel;
+use crate::domain::words::{Channel, Recipient};
 use crate::store::rows::{JobBody, MessageFacts};
 use crate::template::{Catalogue, RecipientContext, RenderError, RenderRequest, Rendered, SiteContext};
 
@@ -39,10 +40,17 @@ pub(super) fn context(site: &SiteSection) -> SiteContext {
     }
 }
 
+/// Where no place writes: the organisation's zone. UTC stands there where nobody has said one: then a value's own offset
+/// tells more.
+pub(super) fn no_place(config: &Config) -> SiteContext {
+    let zone = Some(&config.organisation.timezone).filter(|zone| **zone != TimeZone::UTC);
+    SiteContext { timezone: zone.and_then(TimeZone::iana_name).map(str::to_owned), ..SiteContext::default() }
+}
+
 /// What a text takes from the place that writes it.
 pub(super) struct Letterhead<'a> {
     pub(super) site: Option<&'a SiteSection>,
-    /// What its reader reads, else what is spoken there.
+    /// What its reader reads, else what is spoken there. For readers of a language that it lacks a template decides itself.
     pub(super) languages: Vec<&'a str>,
     pub(super) region: &'a str,
 }
@@ -58,7 +66,7 @@ pub(super) fn letterhead<'a>(
     let spoken = site.map_or(organisation.language.as_str(), |site| site.language.as_str());
     Letterhead {
         site,
-        languages: language.into_iter().chain([spoken]).collect(),
+        languages: vec![language.unwrap_or(spoken)],
         region: site.map_or(organisation.default_region.as_str(), |site| site.region.as_str()),
     }
 }
@@ -136,6 +144,7 @@ fn asked<T>(corridor: &Corridor, of: &Text<'_>, named: bool, ask: impl FnOnce(&R
     let letterhead = letterhead(&corridor.config, facts, of.patient, of.reader.language.as_deref());
     let public_url = corridor.config.http.public_url.as_deref().filter(|_| named);
     let link = public_url.map(|public_url| PageToken::from_bits(rand::random()).link(public_url));
+    let no_place = no_place(&corridor.config);
     ask(&RenderRequest {
         template: &facts.template,
         channel: of.channel,
@@ -146,7 +155,7 @@ fn asked<T>(corridor: &Corridor, of: &Text<'_>, named: bool, ask: impl FnOnce(&R
             name: of.reader.name.as_ref().filter(|_| named),
             ..of.reader.context()
         },
-        site: letterhead.site.and_then(|site| corridor.sites.get(&site.id)),
+        site: letterhead.site.map_or(Some(&no_place), |site| corridor.sites.get(&site.id)),
         organisation: &corridor.config.organisation.name,
         is_change: facts.is_change,
         test: facts.test,
@@ -184,10 +193,21 @@ fn all_hear(config: &Config, channel: Channel, hears: impl Fn(&ProviderSettings)
 pub(super) fn addressed(content: Content, planned: &Planned) -> Content {
     match content {
         Content::Voice { speech, voicemail, .. } => {
-            Content::Voice { speech, voicemail, extension: planned.route.extension.clone() }
+            let route = &planned.route;
+            let left = may_be_left(&planned.patient, &route.address, planned.reader.recipient);
+            let voicemail = voicemail.filter(|_| left);
+            Content::Voice { speech, voicemail, extension: route.extension.clone() }
         }
         other => other,
     }
+}
+
+/// Whether a machine that takes a call may be told anything. The contact's own wish comes first; to a proxy's machine
+/// nothing is said: who else listens there is not known.
+pub(super) fn may_be_left(patient: &Patient, address: &Phi, recipient: Recipient) -> bool {
+    let contact = patient.contacts.iter().find(|c| c.channel == Channel::Voice && c.address == *address);
+    recipient == Recipient::Patient
+        && contact.is_some_and(|contact| contact.leave_message.as_deref() != Some("none"))
 }
 
 /// Whom the message comes from: the site's own sender, else one of the provider's. One address keeps one number.
@@ -228,6 +248,71 @@ pub(super) fn mark(address: &Phi) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::{JobId, MessageId, PatientId, SourceName, TemplateName};
+    use crate::domain::phone::Region;
+    use crate::domain::reader::{Expect, ParseDefaults};
+    use crate::domain::words::{Priority, Purpose};
+
+    fn ana(contact: &str) -> Patient {
+        let text =
+            format!(r#"{{"id": "P1", "updated_at": "2026-11-20T08:00:00Z", "contacts": [{contact}]}}"#);
+        let defaults = ParseDefaults::new(None, Region::US);
+        Patient::parse(text.as_bytes(), &defaults, Expect { id: None, updated_at: true }).unwrap()
+    }
+
+    fn facts() -> MessageFacts {
+        MessageFacts {
+            id: MessageId::generate(),
+            source: SourceName::parse("ehr").unwrap(),
+            job_id: JobId::parse("j1").unwrap(),
+            patient_id: PatientId::parse("P1").unwrap(),
+            template: TemplateName::parse("note").unwrap(),
+            purpose: Purpose::Care,
+            priority: Priority::Normal,
+            about: None,
+            site: None,
+            campaign_id: None,
+            correlation_id: None,
+            test: false,
+            is_change: false,
+            retry_of: None,
+        }
+    }
+
+    #[test]
+    fn a_machine_is_told_something_only_where_its_owner_lets_it_be() {
+        let call = r#""channel": "voice", "address": "+13125550142""#;
+        for (contact, recipient, left) in [
+            (format!("{{{call}}}"), Recipient::Patient, true),
+            (format!(r#"{{{call}, "leave_message": "brief"}}"#), Recipient::Patient, true),
+            (format!(r#"{{{call}, "leave_message": "none"}}"#), Recipient::Patient, false),
+            (format!("{{{call}}}"), Recipient::Proxy, false),
+            (r#"{"channel": "sms", "address": "+13125550142"}"#.to_owned(), Recipient::Patient, false),
+        ] {
+            let found = may_be_left(&ana(&contact), &Phi::new("+13125550142"), recipient);
+            assert_eq!(found, left, "{contact} {recipient:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_spoken_there_is_no_language_of_a_reader_who_has_one() {
+        let config = Config::from_toml("[organisation]\nlanguage = \"es\"").unwrap();
+        for (reads, languages) in [(Some("vi"), ["vi"]), (None, ["es"])] {
+            let (facts, patient) = (facts(), ana(""));
+            assert_eq!(letterhead(&config, &facts, &patient, reads).languages, languages);
+        }
+    }
+
+    #[test]
+    fn without_a_place_the_organisations_clock_is_shown_where_it_has_one() {
+        for (toml, zone) in [
+            ("[organisation]\ntimezone = \"America/Chicago\"", Some("America/Chicago")),
+            ("[organisation]\ntimezone = \"UTC\"", None),
+            ("", None),
+        ] {
+            assert_eq!(no_place(&Config::from_toml(toml).unwrap()).timezone.as_deref(), zone, "{toml}");
+        }
+    }
 
     #[test]
     fn one_person_keeps_one_number_when_another_is_added() {

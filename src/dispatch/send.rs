@@ -14,7 +14,7 @@ use crate::domain::ids::{AttemptId, SendKey};
 use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
 use crate::domain::status::AttemptStatus;
 use crate::domain::words::Channel;
-use crate::policy::retry::{Next, after_failure};
+use crate::policy::retry::{Next, after_failure, costs_no_try};
 use crate::store::again_if_contended;
 use crate::store::rows::{Charge, Failure, Settlement, Spend, Then};
 use crate::template::Rendered;
@@ -203,8 +203,7 @@ fn settle(corridor: &Corridor, lane: &Lane, written: &Written, outcome: Outcome)
         }
         // It goes before what has become due since it was taken in hand.
         Outcome::NotSent => {
-            let taken = written.planned.hand.deadline.checked_sub(corridor.config.worker.lease_local);
-            let due = taken.map_or(now, |taken| corridor.clock.timestamp(taken));
+            let due = written.planned.hand.taken.unwrap_or(now);
             settled(AttemptStatus::Failed, None, Some(Failure::NotSent), None, Then::Retry(due))
         }
         Outcome::Cut => settled(AttemptStatus::Unknown, None, Some(Failure::Ambiguous), None, Then::Unknown),
@@ -215,9 +214,20 @@ fn next(corridor: &Corridor, lane: &Lane, written: &Written, kind: FailureKind, 
     let jitter = rand::random::<f64>();
     match after_failure(kind, written.number, lane.provider.dedupes(), &corridor.retry, now, jitter) {
         Next::Retry(at) if kind == FailureKind::Ambiguous => Then::UnknownRetry(at),
-        // The pause is for the provider, not for the patient: where another can carry the message it does so now.
-        Next::Retry(_) if failover::another_carries(corridor, lane, &written.planned) => Then::Retry(now),
-        Next::Retry(at) => Then::Retry(at.min(written.planned.valid_until)),
+        Next::Retry(at) => {
+            let asks_for_time = costs_no_try(kind);
+            if asks_for_time {
+                lane.guard.set_aside(corridor.clock.instant(at));
+            }
+            // The pause is for the provider, not for the patient: where another can carry the message it does so now. What
+            // has failed by that one as well waits.
+            let moves = asks_for_time || written.number == 1 || lane.guard.share() == 0;
+            if moves && failover::another_carries(corridor, lane, &written.planned) {
+                Then::Retry(now)
+            } else {
+                Then::Retry(at.min(written.planned.valid_until))
+            }
+        }
         Next::NextRoute(reason) => Then::NextStep(reason),
         Next::Unknown => Then::Unknown,
     }

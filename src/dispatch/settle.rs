@@ -1,14 +1,15 @@
 //! What became of attempts is written down in batches. A result is tried until the ledger takes it, or refuses that one:
 //! it is held in memory meanwhile, and the room it keeps occupied slows the corridor down. One that the ledger has not
-//! taken when the process must end, or fails on again and again, goes to the spool.
+//! taken when the process must end, or fails on though it takes others, goes to the spool.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::{Corridor, Place, spool};
+use super::{Corridor, Outliving, Place, spool};
 use crate::store::rows::Settlement;
 use crate::store::{Store, StoreError};
 
@@ -18,10 +19,10 @@ const LINGER: Duration = Duration::from_millis(40);
 /// A ledger that answers, and takes none of a batch, is offered it so often: for about a minute.
 const OFFERS: u32 = 36;
 
-/// What waits to be written down outlives whoever writes it.
-pub(super) type Results = Arc<Mutex<mpsc::Receiver<(Settlement, Place)>>>;
+/// What is kept is looked for this often.
+const KEPT: Duration = Duration::from_secs(600);
 
-pub(super) async fn run(corridor: Arc<Corridor>, results: Results) {
+pub(super) async fn run(corridor: Arc<Corridor>, results: Outliving<(Settlement, Place)>) {
     let mut results = results.lock().await;
     let most = corridor.config.worker.batch();
     let mut batch = Vec::with_capacity(most);
@@ -45,7 +46,10 @@ pub(super) async fn run(corridor: Arc<Corridor>, results: Results) {
             batch.push(settlement);
             places.push(place);
         }
-        write(&corridor, &batch).await;
+        // What left the house is on record somewhere, whatever becomes of this task.
+        if AssertUnwindSafe(write(&corridor, &batch)).catch_unwind().await.is_err() {
+            keep(&corridor, &batch);
+        }
         corridor.room.settled(batch.len());
         batch.clear();
         places.clear();
@@ -55,25 +59,30 @@ pub(super) async fn run(corridor: Arc<Corridor>, results: Results) {
 }
 
 /// Gives results to the ledger. One that it will not take is found by halves and does not hold up the others: of that
-/// one nobody knows what became, once its lease has ended. Where it takes none, and that is not for what they say, the
-/// fault may be its own, or ours: they wait.
-pub(super) async fn give(store: &dyn Store, batch: &[Settlement]) -> Result<(), StoreError> {
-    let mut refused = refused(store, batch).await?;
-    let other = refused.iter().position(|(_, error)| !matches!(error, StoreError::Data(_)));
-    if let Some(at) = other.filter(|_| refused.len() == batch.len()) {
-        return Err(refused.swap_remove(at).1);
+/// one nobody knows what became, once its lease has ended. Answers those on which the ledger fails, not for what they say:
+/// the fault may be its own, or ours. Where it takes none but fails, all wait.
+pub(super) async fn give(store: &dyn Store, batch: &[Settlement]) -> Result<Vec<Settlement>, StoreError> {
+    let (mut failed, mut fault, mut refused) = (Vec::new(), None, 0);
+    for (one, error) in not_taken(store, batch).await? {
+        if matches!(error, StoreError::Data(_)) {
+            refused += 1;
+            tracing::error!(
+                %error, message = %one.facts.id, attempt = %one.attempt,
+                "the ledger refuses a result: it will be unknown; look it up at its provider"
+            );
+        } else {
+            failed.push(one.clone());
+            fault = Some(error);
+        }
     }
-    for (one, error) in refused {
-        tracing::error!(
-            %error, message = %one.facts.id, attempt = %one.attempt,
-            "the ledger refuses a result: it will be unknown; look it up at its provider"
-        );
+    match fault {
+        Some(error) if failed.len() + refused == batch.len() => Err(error),
+        _ => Ok(failed),
     }
-    Ok(())
 }
 
 /// Those that the ledger does not take; an error where it takes nothing now, whatever it is.
-async fn refused<'b>(
+async fn not_taken<'b>(
     store: &dyn Store,
     batch: &'b [Settlement],
 ) -> Result<Vec<(&'b Settlement, StoreError)>, StoreError> {
@@ -103,7 +112,10 @@ pub(super) async fn write(corridor: &Corridor, batch: &[Settlement]) {
     loop {
         let error = tokio::select! {
             written = give(corridor.store.as_ref(), batch) => match written {
-                Ok(()) => {
+                Ok(failed) => {
+                    if !failed.is_empty() {
+                        keep(corridor, &failed);
+                    }
                     crate::faults::fault_point!("settled");
                     super::traces::settled(corridor, batch, from);
                     return;
@@ -130,7 +142,7 @@ fn keep(corridor: &Corridor, batch: &[Settlement]) {
     let results = batch.len();
     match spool::keep(&corridor.config.worker.spool, corridor.worker, batch) {
         Ok(()) => {
-            tracing::error!(results, "the ledger has not taken these results; the next start writes them")
+            tracing::error!(results, "the ledger has not taken these results; they are kept, and tried again")
         }
         Err(error) => {
             tracing::error!(kind = %error.kind(), results, "neither ledger nor spool took these results: they will be unknown")
@@ -138,20 +150,24 @@ fn keep(corridor: &Corridor, batch: &[Settlement]) {
     }
 }
 
-/// Gives the ledger what earlier processes could not, as soon as it answers.
+/// Gives the ledger what earlier processes, or this one, could not: as soon as it answers, and now and then.
 pub(super) async fn replay(corridor: Arc<Corridor>) {
     let dir = &corridor.config.worker.spool;
     while !corridor.stopping.is_cancelled() {
-        match spool::replay(dir, corridor.store.as_ref()).await {
-            Ok(0) => return,
+        let pause = match spool::replay(dir, corridor.store.as_ref()).await {
+            Ok(0) => KEPT,
             Ok(results) => {
-                tracing::warn!(results, "wrote results that an earlier process could not");
-                return corridor.told.notify_one();
+                tracing::warn!(results, "wrote results that were kept");
+                corridor.told.notify_one();
+                KEPT
             }
-            Err(error) => tracing::warn!(%error, "kept results wait for the ledger"),
-        }
+            Err(error) => {
+                tracing::warn!(%error, "kept results wait for the ledger");
+                if matches!(error, StoreError::Internal(_)) { KEPT } else { Duration::from_secs(2) }
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            () = tokio::time::sleep(pause) => {}
             () = corridor.stopping.cancelled() => {}
         }
     }
@@ -210,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_ledger_fails_on_holds_up_no_other_and_is_lost_only_where_others_are_taken() {
+    async fn what_the_ledger_fails_on_holds_up_no_other_and_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ledger.db");
         let engine = SqliteEngine::open(file.to_str().unwrap(), Arc::new(|| Timestamp::UNIX_EPOCH)).unwrap();
@@ -236,7 +252,8 @@ mod tests {
         sql.execute(AssertSqlSafe(fails)).await.unwrap();
         let alone = give(&ledger, &results[2..3]).await;
         assert!(matches!(alone, Err(StoreError::Internal(_))), "{alone:?}");
-        give(&ledger, &results).await.unwrap();
+        let failed = give(&ledger, &results).await.unwrap();
+        assert_eq!(failed.iter().map(|one| one.attempt).collect::<Vec<_>>(), [results[2].attempt]);
         let left = sql.fetch_all("SELECT id FROM attempts WHERE status = 'sending'").await.unwrap();
         let left: Vec<String> = left.iter().map(|row| row.get(0)).collect();
         assert_eq!(left, [results[2].attempt.to_string()]);

@@ -28,10 +28,10 @@ pub(super) fn keep(dir: &Path, worker: WorkerId, results: &[Settlement]) -> Resu
     file.sync_all()
 }
 
-/// Writes what other processes left in `dir` to the ledger; answers how many results there were. A file goes once
-/// the ledger has all of it; what stands in it twice lands once.
+/// Writes what was left in `dir` to the ledger; answers how many results there were. A file goes once the ledger has all of
+/// it; what stands in it twice lands once. One on which the ledger fails keeps no other from being written.
 pub(super) async fn replay(dir: &Path, store: &dyn Store) -> Result<usize, StoreError> {
-    let mut count = 0;
+    let (mut count, mut fault) = (0, None);
     for path in left(dir) {
         // A process that is about to end may add to its own: what is read has a name that nobody writes to.
         let taken = dir.join(format!("{PREFIX}{}{SUFFIX}", WorkerId::generate().0.simple()));
@@ -45,8 +45,13 @@ pub(super) async fn replay(dir: &Path, store: &dyn Store) -> Result<usize, Store
         let path = taken;
         match read(&path) {
             Ok(results) => {
-                for chunk in results.chunks(AT_ONCE) {
-                    settle::give(store, chunk).await?;
+                let failed = match given(store, &results).await {
+                    Err(error @ StoreError::Internal(_)) => Some(error),
+                    given => given.map(|()| None)?,
+                };
+                if failed.is_some() {
+                    fault = failed;
+                    continue;
                 }
                 count += results.len();
                 if let Err(error) = std::fs::remove_file(&path) {
@@ -59,7 +64,16 @@ pub(super) async fn replay(dir: &Path, store: &dyn Store) -> Result<usize, Store
             }
         }
     }
-    Ok(count)
+    fault.map_or(Ok(count), Err)
+}
+
+async fn given(store: &dyn Store, results: &[Settlement]) -> Result<(), StoreError> {
+    for chunk in results.chunks(AT_ONCE) {
+        if let [one, ..] = settle::give(store, chunk).await?.as_slice() {
+            return Err(StoreError::Internal(format!("attempt {}", one.attempt)));
+        }
+    }
+    Ok(())
 }
 
 fn left(dir: &Path) -> Vec<PathBuf> {

@@ -2,19 +2,18 @@
 //! would wait for it.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{PoisonError, RwLock};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::IN_HAND;
-
-/// Before a stage is begun anew.
+/// Before a stage is begun anew; twice as long each time that it falls at once, and no longer than the second one.
 const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(30);
 /// A stage that has run for so long stands.
 const STANDS: Duration = Duration::from_secs(5);
 
@@ -23,14 +22,17 @@ pub(super) fn uphold<F>(tasks: &TaskTracker, name: &'static str, make: impl Fn()
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    // At once, and before the pause: what is handed to a stage needs somewhere to go.
-    let mut stage = make();
     tasks.spawn(async move {
-        while run(name, stage).await.is_err() {
+        let mut pause = PAUSE;
+        loop {
+            let begun = Instant::now();
+            if run(name, make()).await.is_ok() {
+                return;
+            }
             metrics::counter!("outreachd_tasks_fallen_total", "task" => name).increment(1);
             tracing::error!(task = name, "a task has fallen and is started anew");
-            stage = make();
-            sleep(PAUSE).await;
+            pause = if begun.elapsed() > STANDS { PAUSE } else { (pause * 2).min(LONGEST) };
+            sleep(pause).await;
         }
     });
 }
@@ -46,35 +48,15 @@ async fn run(name: &'static str, stage: impl Future<Output = ()>) -> thread::Res
     stage.await
 }
 
-/// Where what a stage is to do waits for it. A stage that is begun anew has a queue of its own; of what stood in the one
-/// before the leases run out, and others take it.
-#[derive(Debug)]
-pub(super) struct Inbox<T>(RwLock<mpsc::Sender<T>>);
+/// What waits for a stage outlives it.
+pub(super) type Outliving<T> = Arc<Mutex<mpsc::Receiver<T>>>;
 
-impl<T> Inbox<T> {
-    /// The queue of a stage that begins.
-    pub(super) fn anew(&self) -> mpsc::Receiver<T> {
-        let (sender, receiver) = mpsc::channel(IN_HAND);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = sender;
-        receiver
-    }
-
-    pub(super) async fn hand(&self, one: T) {
-        let queue = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        // Should the stage fall in this moment, it is as with all that it had.
-        let _ = queue.send(one).await;
-    }
-}
-
-impl<T> Default for Inbox<T> {
-    fn default() -> Self {
-        Self(RwLock::new(mpsc::channel(1).0))
-    }
+pub(super) fn outliving<T>(queue: mpsc::Receiver<T>) -> Outliving<T> {
+    Arc::new(Mutex::new(queue))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
@@ -82,13 +64,15 @@ mod tests {
     #[tokio::test]
     async fn a_stage_that_falls_is_begun_anew_and_goes_on_with_what_comes() {
         let tasks = TaskTracker::new();
-        let (inbox, lives) = (Arc::new(Inbox::default()), Arc::new(AtomicU32::new(0)));
+        let (sender, queue) = mpsc::channel(9);
+        let (queue, lives) = (outliving(queue), Arc::new(AtomicU32::new(0)));
         uphold(&tasks, "one", {
-            let (inbox, lives) = (inbox.clone(), lives.clone());
+            let lives = lives.clone();
             move || {
-                let mut queue = inbox.anew();
                 lives.fetch_add(1, Ordering::Relaxed);
+                let queue = queue.clone();
                 async move {
+                    let mut queue = queue.lock().await;
                     while let Some(number) = queue.recv().await {
                         match number {
                             0 => panic!("of a test"),
@@ -99,15 +83,9 @@ mod tests {
                 }
             }
         });
-        for number in [7, 0] {
-            inbox.hand(number).await;
-        }
-        while lives.load(Ordering::Relaxed) < 2 {
-            tokio::task::yield_now().await;
-        }
-        // It is not running yet, and loses nothing that comes meanwhile.
-        for number in [7, 1] {
-            inbox.hand(number).await;
+        // What stands behind that at which it falls is not lost.
+        for number in [7, 0, 7, 1] {
+            sender.send(number).await.unwrap();
         }
         tasks.close();
         tasks.wait().await;

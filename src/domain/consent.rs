@@ -1,6 +1,8 @@
 //! How what is known of a patient is joined with what comes in: which consent stands, which preference, which
 //! field. Pure, and for consents indifferent to the order of arrival.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::patient::{Consent, ConsentSource, Contact, DirectoryField, LEAVE_MESSAGE, Patient, Preference};
@@ -383,12 +385,14 @@ fn keep_found_out(stored: &Patient, patient: &mut Patient) {
 fn date_new_contacts(stored: &Patient, patient: &mut Patient) {
     let after = |at: Timestamp| at.checked_add(SignedDuration::from_micros(1)).unwrap_or(at);
     let now = patient.updated_at.or_else(|| records(&stored.consents).map(|c| after(c.at)).max());
+    let reached_by = stored.contacts.iter().map(|c| c.channel).chain(stored.former_channels.iter().copied());
+    let before: BTreeSet<Channel> = reached_by.collect();
     for contact in &mut patient.contacts {
-        let mut others = stored.contacts.iter().filter(|c| c.channel == contact.channel).peekable();
-        let is_first = others.peek().is_none();
-        let known = others.find(|c| c.is_same(contact));
-        contact.since = known.map_or(now.filter(|_| !is_first), |known| known.since);
+        let known = stored.contacts.iter().find(|c| c.is_same(contact));
+        contact.since = known.map_or(now.filter(|_| before.contains(&contact.channel)), |known| known.since);
     }
+    let gone = |channel: &Channel| !patient.contacts.iter().any(|c| c.channel == *channel);
+    patient.former_channels = before.into_iter().filter(gone).collect();
 }
 
 /// The snapshot's contacts under what is known of them; where the patient asked for confidential communication,
@@ -424,6 +428,7 @@ pub(super) fn strictest(known: &Contact, new: &Contact) -> Contact {
         rank: new.rank.or(known.rank),
         status,
         status_at,
+        since: known.since.max(new.since),
         valid_until,
         only: known.only || new.only,
         leave_message,

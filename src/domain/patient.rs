@@ -54,6 +54,9 @@ pub struct Patient {
     /// Which fields they last set themselves: an upsert that its sender changed before that leaves those alone.
     #[serde(default, skip_serializing_if = "OwnWords::is_empty")]
     pub own_words: OwnWords,
+    /// Channels over which they were reached before, and are not now: a contact of one that comes is not the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_channels: Vec<Channel>,
     /// Directory fields that the sender did not mention: an upsert leaves those as they are. Empty in the
     /// directory itself.
     #[serde(skip)]
@@ -86,6 +89,7 @@ impl Patient {
             consents: Vec::new(),
             proxies: Vec::new(),
             own_words: OwnWords::default(),
+            former_channels: Vec::new(),
             unsaid: Unsaid::default(),
         }
     }

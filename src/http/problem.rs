@@ -207,7 +207,7 @@ impl From<StoreError> for Fail {
                 let cure = "look for control characters and very long texts";
                 Self::because(Kind::Invalid, Problem::new("", Reason::BadData, rule, cure))
             }
-            StoreError::Schema(_) | StoreError::Internal(_) => {
+            StoreError::Schema(_) | StoreError::Key(_) | StoreError::Internal(_) => {
                 tracing::error!(%error, "a request failed");
                 Self::new(Kind::Internal, "the log of this program says more")
             }

@@ -9,7 +9,7 @@ use crate::domain::problem::Problem;
 use crate::domain::reader::PatientMerge;
 use crate::domain::words::Reason;
 use crate::store::rows::UpsertOutcome;
-use crate::store::{StoreError, patiently};
+use crate::store::{StoreError, UNREADABLE, patiently};
 
 /// How far a sender's clock may be ahead of the ledger's.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
@@ -96,7 +96,11 @@ fn of_the_future(patient: &Patient, latest: Timestamp) -> Option<Problem> {
 /// What is wrong with a row that the database refuses, as far as it says: its `SQLSTATE`.
 pub(super) fn not_taken(code: &str) -> Vec<Problem> {
     let rule = format!("the ledger will not take it ({code})");
-    let cure = "look for control characters and very long texts, and report it if there are none";
+    let cure = if code == UNREADABLE {
+        "put back the key that sealed it ([security] key, or a line of seal_keys_file), or restore the record from a dump"
+    } else {
+        "look for control characters and very long texts, and report it if there are none"
+    };
     vec![Problem::new("", Reason::Malformed, rule, cure)]
 }
 

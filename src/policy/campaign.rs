@@ -9,7 +9,7 @@ use super::zones::{Known, place};
 use crate::domain::campaign::{
     Approval, AudienceQuery, AutoPause, CampaignState, Pace, PaceUnit, PauseReason, Wave,
 };
-use crate::domain::hours::WeekHours;
+use crate::domain::hours::{Holiday, WeekHours};
 use crate::domain::job::When;
 use crate::domain::patient::{Patient, PostalAddress};
 use crate::domain::words::{Channel, words};
@@ -207,8 +207,10 @@ pub struct Line<'a> {
     /// `None`: always.
     pub hours: Option<&'a WeekHours>,
     pub zone: &'a TimeZone,
-    /// Days on which the place is closed.
-    pub holidays: &'a [Date],
+    /// Days for which the hours may say something of their own.
+    pub holidays: &'a [Holiday],
+    /// Days on which the place is closed unless they do.
+    pub closed_days: &'a [Date],
 }
 
 impl Line<'_> {
@@ -218,9 +220,8 @@ impl Line<'_> {
         let Some(hours) = self.hours else { return Some(at) };
         let mut date = at.to_zoned(self.zone.clone()).date();
         for _ in 0..CLOSED_DAYS {
-            let closed = self.holidays.contains(&date);
-            let open = hours.on(date.weekday(), closed);
-            // A holiday without hours of its own is a day on which the place is closed.
+            let closed = self.closed_days.contains(&date);
+            let open = hours.on(date.weekday(), closed || self.holidays.iter().any(|day| day.falls_on(date)));
             if open.start < open.end && (!closed || hours.knows_holidays()) {
                 let clock = |second: u32| {
                     let midnight = date.to_datetime(Time::midnight());
@@ -275,10 +276,21 @@ pub fn turns(
     (turns, next)
 }
 
-/// Whether somebody has their turn at night, and is ready for another once it `opens`. Who cannot be written to for longer
-/// than any night is not waited for.
+/// When somebody who has their turn at night is ready for another: once it `opens` for them. `None`: that is not waited for.
+/// It is no night, or one longer than any, or they sleep in the turn after it too, which `opens_then` tells: so they may
+/// for ever, if their hours never meet those of the line.
 #[must_use]
-pub fn sleeps(turn: Timestamp, opens: Timestamp) -> bool {
+pub fn wakes(
+    turn: Timestamp,
+    opens: Timestamp,
+    line: &Line<'_>,
+    opens_then: impl FnOnce(Timestamp) -> Timestamp,
+) -> Option<Timestamp> {
+    let next = sleeps(turn, opens).then(|| line.opens(opens)).flatten()?;
+    (!sleeps(next, opens_then(next))).then_some(opens)
+}
+
+fn sleeps(turn: Timestamp, opens: Timestamp) -> bool {
     opens > turn && opens.duration_since(turn) <= LONGEST_NIGHT
 }
 

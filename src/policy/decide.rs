@@ -94,6 +94,17 @@ impl Decision {
         Self { verdict, gate, proxy: None, ways: Vec::new() }
     }
 
+    /// Whether no contact of theirs works, or none is left that was not tried. Whoever has refused is within reach.
+    fn is_out_of_reach(&self) -> bool {
+        let out = |gate| matches!(gate, Gate::ValidContact | Gate::Route);
+        out(self.gate) && self.ways.iter().all(|way| way.until.is_none() && way.gate.is_some_and(out))
+    }
+
+    /// Whether it goes, now or later.
+    const fn goes(&self) -> bool {
+        matches!(self.verdict, Verdict::Send { .. } | Verdict::Hold { .. })
+    }
+
     /// What is kept of it.
     #[must_use]
     pub fn explanation(&self, now: Timestamp) -> Explanation {
@@ -150,16 +161,33 @@ pub fn decide(q: &Question<'_>) -> Decision {
             return Decision::plain(gate, back.map_or(Verdict::Suppress(reason), waits));
         }
     };
-    let nobody = Recent::default();
-    let recent = q.recent.get(proxy.map_or(0, |place| place + 1)).unwrap_or(&nobody);
-    let of = proxy.and_then(|place| patient.proxies.get(place));
-    let asked = Asked { q, to: &to, proxy: of, recent, at_addresses: q.address_consents, expires_at };
-    let mut decision = Decision { proxy, ..route_gates(&asked) };
+    let mut decision = reading(q, patient, (proxy, &to), expires_at);
+    // Where nothing reaches the first who stands in, the next one does.
+    if proxy.is_some() && q.message.copy_for.is_none() && !q.message.reached && decision.is_out_of_reach() {
+        let others = reached(q, patient, ProxyMode::Instead).filter(|(place, ..)| Some(*place) > proxy);
+        let mut others =
+            others.filter_map(|(place, _, to)| Some(reading(q, patient, (Some(place), &to?), expires_at)));
+        decision = others.find(Decision::goes).unwrap_or(decision);
+    }
     if let Verdict::Send { valid_until, .. } = &mut decision.verdict {
         let changes = next_day_of_proxies(q, patient).into_iter().chain(back);
         *valid_until = changes.fold(*valid_until, |first, other| first.min(other));
     }
     decision
+}
+
+/// The decision where they are the one who reads.
+fn reading<'a>(
+    q: &Question<'a>,
+    patient: &'a Patient,
+    (proxy, to): (Option<usize>, &Addressee<'a>),
+    expires_at: Timestamp,
+) -> Decision {
+    let nobody = Recent::default();
+    let recent = q.recent.get(proxy.map_or(0, |place| place + 1)).unwrap_or(&nobody);
+    let of = proxy.and_then(|place| patient.proxies.get(place));
+    let asked = Asked { q, to, proxy: of, recent, at_addresses: q.address_consents, expires_at };
+    Decision { proxy, ..route_gates(&asked) }
 }
 
 /// What the guard stopped is stopped whole, whatever its hour: whoever looks sees all of it, and drops all of it.

@@ -35,6 +35,12 @@ pub enum Next {
     Unknown,
 }
 
+/// Whether a failure costs no try: the provider asks for time, or somebody of ours has to act, and the message is not refused.
+#[must_use]
+pub const fn costs_no_try(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::Throttled { .. } | FailureKind::Misconfigured)
+}
+
 /// Decides what follows the failure `kind`, the `tries`-th attempt of its step.
 ///
 /// `jitter` is in `[0, 1)`: it takes off the rules' share of a pause, so that many messages that failed together do
@@ -158,6 +164,15 @@ mod tests {
         assert_eq!(after(FailureKind::BadAddress, 1, true), Next::NextRoute(Reason::InvalidAddress));
         assert_eq!(after(FailureKind::OptedOut, 1, true), Next::NextRoute(Reason::OptedOut));
         assert_eq!(after(FailureKind::Transient, 6, true), Next::NextRoute(Reason::ProviderUnavailable));
+    }
+
+    #[test]
+    fn patience_costs_no_try() {
+        for kind in [FailureKind::Throttled { retry_after: None }, FailureKind::Misconfigured] {
+            assert!(costs_no_try(kind));
+            assert!(matches!(after(kind, RULES.max_tries, false), Next::Retry(_)), "{kind:?}");
+        }
+        assert!(!costs_no_try(FailureKind::Transient));
     }
 
     #[test]

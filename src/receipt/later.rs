@@ -202,24 +202,30 @@ async fn pass(shared: &Arc<Shared>) -> Result<u64, Refusal> {
 
 /// What one file holds; `None`: nothing that can be written.
 fn opened(spool: &Spool, path: &Path) -> Result<Option<Vec<Kept>>, Refusal> {
-    let kind = match spool.read(path) {
-        Ok(kept) => return Ok(Some(kept)),
-        Err(error) => error.kind(),
-    };
-    match kind {
+    match spool.read(path) {
+        Ok(kept) => Ok(Some(kept)),
         // Another process that shares the folder was faster.
-        ErrorKind::NotFound => Ok(None),
-        ErrorKind::InvalidData => {
-            tracing::error!(file = %path.display(), "kept webhooks cannot be opened: is the key that sealed them still there?");
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        // What is in it is whole, and what came later stays behind it.
+        Err(error) if passes(&error) => {
+            tracing::error!(kind = %error.kind(), file = %path.display(), "kept webhooks cannot be read now; they are tried again");
+            Err(Refusal::Later)
+        }
+        Err(error) => {
+            tracing::error!(
+                kind = %error.kind(), file = %path.display(),
+                "kept webhooks cannot be read: may this user read them, and is the key that sealed them still there?"
+            );
             spool.leave(path);
             Ok(None)
         }
-        // Too many open files, or a disk that stumbles: what is in it is whole, and what came later stays behind it.
-        kind => {
-            tracing::error!(%kind, file = %path.display(), "kept webhooks cannot be read now; they are tried again");
-            Err(Refusal::Later)
-        }
     }
+}
+
+/// Whether it passes by itself: too many files are open here (EMFILE), or on the machine (ENFILE).
+fn passes(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::OutOfMemory)
+        || matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 /// Writes what one file holds; answers what the ledger will never take.
@@ -282,20 +288,22 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_damaged_is_put_aside() {
+    fn what_will_not_be_read_is_put_aside_and_what_passes_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let path = || dir.path().join(format!("webhooks-{}-1.sealed", Uuid::now_v7().simple()));
         let (gone, damaged, unreadable) = (path(), path(), path());
         std::fs::write(&damaged, "no seal").unwrap();
-        // A folder cannot be read as a file: as any file where too many are open.
+        // A folder cannot be read as a file, however often.
         std::fs::create_dir(&unreadable).unwrap();
         let spool = spool(dir.path());
-        for (path, expected, stays) in
-            [(&gone, Ok(None), false), (&damaged, Ok(None), false), (&unreadable, Err(Refusal::Later), true)]
-        {
-            assert_eq!(opened(&spool, path), expected, "{}", path.display());
-            assert_eq!(path.exists(), stays, "{}", path.display());
+        for path in [&gone, &damaged, &unreadable] {
+            assert_eq!(opened(&spool, path), Ok(None), "{}", path.display());
+            assert!(!path.exists(), "{}", path.display());
         }
         assert!(damaged.with_extension("refused").exists());
+        assert!(unreadable.with_extension("refused").exists());
+        for (code, expected) in [(23, true), (24, true), (5, false), (13, false)] {
+            assert_eq!(passes(&std::io::Error::from_raw_os_error(code)), expected, "{code}");
+        }
     }
 }

@@ -27,14 +27,18 @@ pub trait Campaigns {
     /// Campaigns, newest first.
     async fn campaigns(&self, filter: &CampaignFilter) -> Result<Vec<CampaignRow>>;
 
-    /// Adds to the audience of one that has not begun, as `by` wants, and makes an approval void where that changes it.
-    /// One answer a row, in order; `None`: it has begun, or there is no such campaign.
+    /// Adds to the audience of one that has not begun, as `by` wants, and makes an approval void where that changes it. Of a
+    /// person who is meant under several ids the first row is left. One answer a row, in order; where one is
+    /// [`Added::Taken`], nothing is written. `None`: it has begun, or there is no such campaign.
     async fn add_recipients(
         &self,
         id: &CampaignId,
         rows: &[NewRecipient],
         by: &str,
     ) -> Result<Option<Vec<Added>>>;
+
+    /// The highest ordinal of the audience; 0: nobody is in it.
+    async fn last_ordinal(&self, id: &CampaignId) -> Result<u64>;
 
     /// Those need nothing (any more), by whatever id they have or had: who waits is left out, what was written and not
     /// begun is taken back, and who comes into the audience later is left out too. Answers how many of them were still to be
@@ -84,13 +88,13 @@ pub trait Campaigns {
     /// many messages.
     async fn sweep_campaign(&self, id: &CampaignId, limit: u32) -> Result<u32>;
 
-    /// What has come of it since then, as far as it can stop it.
+    /// What has come of what was tried since then, as far as it can stop it.
     async fn campaign_health(&self, id: &CampaignId, since: Timestamp) -> Result<Health>;
 
     /// What has come of it, in numbers.
     async fn campaign_report(&self, id: &CampaignId) -> Result<CampaignReport>;
 
-    /// The audience as it stands, from after `after` on.
+    /// The audience as it stands, from after `after` on, each with the last of the messages that were sent to them.
     async fn recipients(&self, id: &CampaignId, after: u64, limit: u32) -> Result<Vec<RecipientRow>>;
 
     /// Whom a campaign that follows is for, from after the recipient `after` of the one it follows.
@@ -299,6 +303,7 @@ pub struct RecipientRow {
     pub message_id: Option<MessageId>,
     /// `None`: they have no message.
     pub status: Option<MessageStatus>,
+    /// Also why they have no message, or had none when it was over.
     pub reason: Option<Reason>,
     pub channel: Option<Channel>,
     #[serde(skip)]

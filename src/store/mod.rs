@@ -30,6 +30,8 @@ pub mod sqlite;
 mod words;
 pub mod work;
 
+pub use fault::way_back;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -73,10 +75,27 @@ pub enum StoreError {
     /// The schema is older or newer than this program understands.
     #[error("{0}")]
     Schema(String),
+    /// The ledger, or a value in it, lies under a key that this program does not have.
+    #[error("{0}")]
+    Key(OtherKey),
     /// A fault of ours: a statement or a stored row that does not fit.
     #[error("a fault in the ledger's code ({0})")]
     Internal(String),
 }
+
+/// What lies under another key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OtherKey {
+    #[error(
+        "the ledger was begun under another [security] key: opt-outs by address cannot be found under this one"
+    )]
+    Ledger,
+    #[error("a value is sealed under key {0}, which neither [security] key nor seal_keys give")]
+    Value(sealer::KeyId),
+}
+
+/// What [`StoreError::Data`] says of a record that is there and cannot be read: it is not written over.
+pub const UNREADABLE: &str = "the patient's record cannot be read";
 
 /// Short for what every method answers.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -89,10 +108,14 @@ pub trait Store:
     /// Brings the schema up to this program's version; safe to run from several processes at once.
     async fn migrate(&self) -> Result<()>;
 
+    /// Has the ledger remember the key that its addresses are found by, where it knows none yet and this program has one of
+    /// its own: [`Store::ping`] refuses every other from then on.
+    async fn take_key(&self) -> Result<()>;
+
     /// What seals here, for what is to come in here and must be kept elsewhere until it can.
     fn sealer(&self) -> &sealer::Sealer;
 
-    /// Refuses a schema that this program does not understand; answers the database's clock.
+    /// Refuses a schema that this program does not understand, and a ledger under another key; answers the database's clock.
     async fn ping(&self) -> Result<Timestamp>;
 
     // What comes in.
@@ -457,6 +480,7 @@ macro_rules! migrations {
             42 "0042" "buried_at",
             43 "0043" "campaign_stops",
             44 "0044" "rows",
+            45 "0045" "key_mark",
         }
     };
     ($db:literal: $($number:literal $digits:literal $name:literal,)+) => {

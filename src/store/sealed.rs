@@ -233,6 +233,7 @@ pub const OPEN: &[(&str, &str)] = &[
     ("*.act", "a word of a closed set"),
     ("*.callback", "a source's name"),
     // Those of one table.
+    ("schema_info.key_mark", "HMAC-SHA-256 of words of ours under the index key"),
     ("job_keys.content_hash", "HMAC-SHA-256 of the job's content under the index key"),
     ("parked.body_hash", "HMAC-SHA-256 of the body under the index key"),
     ("parked.field", "a path in the job, unknown names left out"),

@@ -27,7 +27,7 @@ use base64::prelude::BASE64_STANDARD_NO_PAD;
 use super::sealed::Place;
 use crate::domain::ids::AttemptId;
 use crate::domain::phi::Phi;
-use crate::store::StoreError;
+use crate::store::{OtherKey, StoreError};
 
 const PLAIN: u8 = 0;
 const GCM: u8 = 1;
@@ -47,6 +47,7 @@ const OF_INDEX_KEY: &[u8] = b"OUTREACHD SEALING KEY 1";
 const OF_KEY_ID: &[u8] = b"OUTREACHD KEY ID";
 const OF_CONTENT: &[u8] = b"OUTREACHD CONTENT 1";
 const OF_TEXT: &[u8] = b"OUTREACHD SENT TEXT 1";
+const OF_MARK: &[u8] = b"OUTREACHD KEY MARK 1";
 
 /// Seals columns that hold protected health information, and indexes addresses blindly.
 #[derive(Clone)]
@@ -110,7 +111,8 @@ impl std::fmt::Debug for KeyId {
 }
 
 impl Sealer {
-    /// Seals nothing. `index_key` keys the blind index: who holds the database and not the key cannot test an address.
+    /// Seals nothing, as a set-up without a key of its own does. `index_key` keys the blind index: who holds the database and
+    /// not the key cannot test an address.
     #[must_use]
     pub fn new(index_key: &[u8]) -> Self {
         Self { index_key: hmac::Key::new(HMAC_SHA256, index_key), ring: Arc::default() }
@@ -245,6 +247,13 @@ impl Sealer {
         self.keyed(OF_TEXT, attempt.0.as_bytes())
     }
 
+    /// By which a ledger knows the index key again, whatever seals. None without keys: the index key is one that everybody
+    /// knows then, and gives way to the first of one's own.
+    #[must_use]
+    pub fn key_mark(&self) -> Option<String> {
+        (!self.ring.keys.is_empty()).then(|| hex::encode(self.keyed(OF_MARK, &[])))
+    }
+
     fn keyed(&self, label: &[u8], content: &[u8]) -> [u8; 32] {
         let mut mac = hmac::Context::with_key(&self.index_key);
         mac.update(label);
@@ -289,11 +298,7 @@ impl Ring {
     fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
         let (id, rest) = sealed.split_first_chunk::<KEY_ID>().ok_or_else(damaged)?;
         let id = KeyId(*id);
-        let key = self.keys.iter().find(|key| key.id == id).ok_or_else(|| {
-            StoreError::Schema(format!(
-                "a value is sealed under key {id}, which [security] seal_keys does not hold: put that key back"
-            ))
-        })?;
+        let key = self.keys.iter().find(|key| key.id == id).ok_or(StoreError::Key(OtherKey::Value(id)))?;
         key.open(place, rest)
     }
 }
@@ -486,6 +491,16 @@ mod tests {
         assert_eq!(one.index(&address), one.clone().with_keys([&NEW], true).index(&address), "its key stays");
         assert_ne!(one.fingerprint(b"x"), one.fingerprint(b"y"));
         assert_ne!(one.fingerprint(b"x"), other.fingerprint(b"x"));
+    }
+
+    #[test]
+    fn a_key_of_ones_own_has_a_mark_whatever_it_seals() {
+        let mark = sealing([]).key_mark();
+        assert!(mark.as_ref().is_some_and(|mark| mark.len() == 64));
+        assert_eq!(sealing([&NEW, &OLD]).key_mark(), mark);
+        assert_eq!(plain().with_keys([], false).key_mark(), mark);
+        assert_eq!(plain().key_mark(), None);
+        assert_ne!(Sealer::new(b"other").with_keys([], true).key_mark(), mark);
     }
 
     /// Run by hand: `cargo test --release --lib sealer -- --ignored --nocapture`.

@@ -448,8 +448,8 @@ macro_rules! settled {
             " THEN m.step + 1 ELSE m.step END, ",
             "tries = CASE WHEN ",
             next_step!(),
-            // What did not leave is no try of the provider's.
-            " THEN 0 WHEN i.failure = 'not_sent' AND m.last_attempt = i.attempt AND m.tries > 0 THEN m.tries - 1 ",
+            // What did not leave is no try, nor is what a provider put off.
+            " THEN 0 WHEN i.failure IN ('not_sent', 'throttled', 'misconfigured') AND m.last_attempt = i.attempt AND m.tries > 0 THEN m.tries - 1 ",
             "ELSE m.tries END, ",
             "lease_token = CASE WHEN m.last_attempt = i.attempt THEN NULL ELSE m.lease_token END "
         )

@@ -8,7 +8,8 @@ use super::segments::is_gsm7;
 words! {
     /// How an SMS text is fitted to the alphabets of the network.
     Alphabet {
-        /// Typography gives way where that makes the whole text GSM-7; otherwise the text stays as written.
+        /// Typography gives way where that makes the whole text GSM-7; otherwise the text stays as written, while that
+        /// takes no more segments than it may.
         Auto = "auto",
         /// Typography and accents give way (`á` becomes `a`); what still does not fit stays.
         Gsm7 = "gsm7",

@@ -30,8 +30,8 @@ fn visit(dir: &Path, prefix: &str, depth: usize, files: &mut Files, findings: &m
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) => {
-            let at = if prefix.is_empty() { "." } else { prefix };
-            findings.push(unreadable(at, &error));
+            let whole = prefix.is_empty();
+            findings.push(if whole { no_folder(dir, &error) } else { unreadable(prefix, &error) });
             return;
         }
     };
@@ -91,6 +91,13 @@ fn read_file(file: &Path, path: &str) -> Result<String, Finding> {
         .map_err(|_| Finding::error(path, None, "encoding", "the file is not UTF-8", "save it as UTF-8"))
 }
 
+fn no_folder(dir: &Path, error: &std::io::Error) -> Finding {
+    let cure = "set [templates] dir, or OUTREACHD_TEMPLATES__DIR, to the folder of the templates; a relative one counts from \
+                the working directory";
+    let message = format!("the folder of templates cannot be read: {}", error.kind());
+    Finding::error(&dir.display().to_string(), None, "unreadable", message, cure)
+}
+
 fn unreadable(path: &str, error: &std::io::Error) -> Finding {
     let cure = "check [templates] dir and the file's permissions";
     Finding::error(path, None, "unreadable", format!("cannot be read: {}", error.kind()), cure)
@@ -106,4 +113,20 @@ pub(super) fn hash(files: &Files) -> String {
         }
     }
     hex::encode(hash.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named_with_the_setting_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let nowhere = dir.path().join("nowhere");
+        let findings = read(&nowhere).unwrap_err();
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].file, nowhere.display().to_string());
+        assert!(findings[0].cure.contains("OUTREACHD_TEMPLATES__DIR"), "{:?}", findings[0]);
+        assert_eq!(read(dir.path()).unwrap(), Files::new());
+    }
 }

@@ -19,7 +19,7 @@ words! {
 /// One remark about one file.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Finding {
-    /// Path below the templates folder, with `/`.
+    /// Path below the templates folder, with `/`; the folder itself where that cannot be read.
     pub file: String,
     /// Counted from 1; `None` where it is about the whole file.
     pub line: Option<usize>,

@@ -11,7 +11,8 @@
 //! | `{{number x}}` | number, integer | 1,234.5 |
 //! | `{{plural n one="# visit" other="# visits"}}` | integer | the form the language asks for, `#` being the number |
 //!
-//! Dates and times are shown in the zone of the place; without one, at the offset that stands in the value.
+//! Dates and times are shown in the zone of the place, else of the organisation; where neither is known, at the offset
+//! that stands in the value.
 //! What a helper gives is escaped like any variable. A missing value, null or a value of another type is an error.
 
 use std::cell::RefCell;
@@ -132,10 +133,18 @@ fn time(call: &Call<'_, '_>) -> Option<String> {
 fn datetime(call: &Call<'_, '_>) -> Option<String> {
     let at = local(call.text()?, call.root("zone"))?;
     let at = DateTime { date: icu_date(at.date())?, time: icu_time(at.time())? };
-    Some(clean(match call.option("style") {
+    Some(at_one(clean(match call.option("style") {
         Some("short") => call.words.datetime_short.format(&at).to_string(),
         _ => call.words.datetime_long.format(&at).to_string(),
-    }))
+    })))
+}
+
+/// Spanish has one o'clock in the singular, which CLDR's pattern has not: "a la 1:30".
+fn at_one(text: String) -> String {
+    if !text.contains(" a las ") {
+        return text;
+    }
+    text.replace(" a las 1:", " a la 1:").replace(" a las 01:", " a la 01:")
 }
 
 /// The wall clock at `zone`, else at the offset that the value itself gives.

@@ -2,23 +2,7 @@
 //!
 //! These are searches for words, not understanding: they catch the common mistake and say where to look.
 
-/// Words that carriers, providers and the FCC's list (47 CFR 64.1200(a)(10)) take as an opt-out when they are the
-/// whole of a reply.
-const STOP_WORDS: &[&str] = &[
-    "STOP",
-    "STOPALL",
-    "STOP ALL",
-    "END",
-    "QUIT",
-    "CANCEL",
-    "UNSUBSCRIBE",
-    "REVOKE",
-    "OPTOUT",
-    "OPT OUT",
-    "OPT-OUT",
-    "REMOVE",
-    "ARRET",
-];
+use crate::policy::reply::{More, read};
 
 /// How a text asks for an answer.
 const REPLY: &[&str] = &[
@@ -54,6 +38,7 @@ const OPT_OUT: &[&str] = &[
     "退订",
     "退訂",
     "不再接收",
+    "不想再",
     "取消订阅",
     "إلغاء الاشتراك",
     "لإيقاف",
@@ -86,9 +71,12 @@ const SHORTENERS: &[&str] = &[
     "clck.ru",
 ];
 
-/// Whether the text asks for an answer.
+/// Whether the text asks for an answer to something else than that messages can be ended.
 pub(super) fn has_reply(text: &str) -> bool {
-    contains_any(&text.to_lowercase(), REPLY)
+    let asks = |clause: &str| {
+        contains_any(&clause.to_lowercase(), REPLY) && !offered(clause).iter().any(|word| stops(word))
+    };
+    sentences(text).any(|sentence| clauses(sentence).take_while(|clause| !has_opt_out(clause)).any(asks))
 }
 
 /// Whether the text says how to end such messages.
@@ -96,39 +84,35 @@ pub(super) fn has_opt_out(text: &str) -> bool {
     contains_any(&text.to_lowercase(), OPT_OUT)
 }
 
-/// A stop word that is offered as an answer to something else than ending the messages.
-pub(super) fn offered_stop_word(text: &str) -> Option<&'static str> {
-    sentences(text).find_map(|sentence| {
+/// A word by which replies end the messages, offered as an answer to something else.
+pub(super) fn offered_stop_word(text: &str) -> Option<String> {
+    let other = |sentence: &&str| {
         let lower = sentence.to_lowercase();
-        if !contains_any(&lower, REPLY) || contains_any(&lower, OPT_OUT) {
-            return None;
-        }
-        STOP_WORDS.iter().copied().find(|word| is_offered(sentence, &lower, word))
-    })
+        contains_any(&lower, REPLY) && !contains_any(&lower, OPT_OUT)
+    };
+    sentences(text).filter(other).find_map(|sentence| offered(sentence).into_iter().find(|word| stops(word)))
 }
 
-/// The word stands in capitals or quotes, or right after the word that asks for the answer.
-fn is_offered(sentence: &str, lower: &str, word: &str) -> bool {
-    let small = word.to_lowercase();
-    whole_words(sentence, word)
-        || ["\"", "'", "“", "‘", "«", "「"].iter().any(|quote| lower.contains(&format!("{quote}{small}")))
-        || REPLY.iter().any(|reply| {
-            lower.split(reply).skip(1).any(|rest| {
-                rest.trim_start().strip_prefix(small.as_str()).is_some_and(|after| !starts_with_letter(after))
-            })
-        })
+/// Whether a reply of this word ends the messages. "Para" is Spanish for "to", too.
+fn stops(word: &str) -> bool {
+    !word.eq_ignore_ascii_case("para") && read(word, None, &More::default()).revokes
 }
 
-fn whole_words(text: &str, word: &str) -> bool {
-    text.match_indices(word).any(|(at, _)| {
-        let before = text.get(..at).and_then(|t| t.chars().next_back());
-        let after = text.get(at + word.len()..).unwrap_or_default();
-        !before.is_some_and(char::is_alphanumeric) && !starts_with_letter(after)
-    })
+/// What stands in capitals or quotes, or right after the word that asks for the answer.
+fn offered(text: &str) -> Vec<String> {
+    const QUOTES: &[char] = &['"', '\'', '“', '‘', '«', '「'];
+    let lower = text.to_lowercase();
+    let is_capital = |word: &&str| word.chars().count() > 1 && !word.contains(char::is_lowercase);
+    let capitals = words(text).filter(is_capital).map(str::to_owned);
+    let first = |rest: &str| words(rest.trim_start()).next().unwrap_or_default().to_owned();
+    let quoted = text.split(QUOTES).skip(1).map(first);
+    let asked = REPLY.iter().flat_map(|reply| lower.split(reply).skip(1)).map(first);
+    capitals.chain(quoted).chain(asked).collect()
 }
 
-fn starts_with_letter(text: &str) -> bool {
-    text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric())
+/// What stands between marks and spaces; nothing at the beginning of a text that begins with one.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric())
 }
 
 /// The public shortener that the text links to.
@@ -149,6 +133,14 @@ fn sentences(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive(['.', '!', '?', '\n', '。', '！', '？', '؟', ';', '；'])
 }
 
+fn clauses(sentence: &str) -> impl Iterator<Item = &str> {
+    let by_comma = sentence.split([',', '，']);
+    by_comma
+        .flat_map(|part| part.split(" or "))
+        .flat_map(|part| part.split(" o "))
+        .flat_map(|part| part.split('或'))
+}
+
 fn contains_any(text: &str, words: &[&str]) -> bool {
     words.iter().any(|word| text.contains(word))
 }
@@ -162,18 +154,43 @@ mod tests {
         let table = [
             ("Reply YES to confirm or CANCEL to cancel.", Some("CANCEL")),
             ("Reply C to confirm. Reply STOP to opt out.", None),
-            ("Reply stop to cancel your visit.", Some("STOP")),
+            ("Reply stop to cancel your visit.", Some("stop")),
             ("To cancel or move it, call us or reply.", None),
             ("Responda CANCEL para anular la cita.", Some("CANCEL")),
             ("Responda STOP para no recibir más mensajes.", None),
             ("回复 END 取消预约。", Some("END")),
             ("回复 STOP 退订。", None),
-            ("Reply \"quit\" if you cannot come.", Some("QUIT")),
+            ("Reply \"quit\" if you cannot come.", Some("quit")),
+            ("Responda CANCELAR para anular la cita.", Some("CANCELAR")),
+            ("Responda SI para venir o BAJA para no venir.", Some("BAJA")),
+            ("Responda para confirmar su cita.", None),
+            ("RESPONDA SI PARA CONFIRMAR.", None),
+            ("回复 取消 以取消预约。", Some("取消")),
+            ("回复“取消”以取消预约。", Some("取消")),
+            ("如需取消，请回复本消息。", None),
+            ("Reply STOP ALL to cancel your visits.", Some("STOP")),
             ("Reply ENDOSCOPY for details.", None),
             ("The visit will END at 3 PM. Reply YES.", None),
         ];
         for (text, want) in table {
-            assert_eq!(offered_stop_word(text), want, "{text}");
+            assert_eq!(offered_stop_word(text).as_deref(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_way_to_end_the_messages_is_no_way_back() {
+        for (text, want) in [
+            ("Reply STOP to opt out.", false),
+            ("Reply STOP or END to opt out.", false),
+            ("To opt out of messages like this one, reply to this message.", false),
+            ("Responda STOP para darse de baja.", false),
+            ("回复 STOP 退订。", false),
+            ("To change it, reply to this message. Reply STOP to opt out.", true),
+            ("Reply C to confirm or STOP to opt out.", true),
+            ("Reply C to confirm, STOP to opt out.", true),
+            ("请回复本消息。回复 STOP 退订。", true),
+        ] {
+            assert_eq!(has_reply(text), want, "{text}");
         }
     }
 

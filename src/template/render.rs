@@ -18,7 +18,7 @@ use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
 use crate::domain::words::{Channel, Reason};
 
-use super::alphabet::fit;
+use super::alphabet::{Alphabet, fit};
 use super::catalogue::{Catalogue, Template};
 use super::context::context;
 use super::formatters::{Formatters, tongue};
@@ -298,10 +298,7 @@ impl Page<'_> {
                     "write a text that always says something",
                 ));
             }
-            let text = fit(text, manifest.alphabet());
-            let count = segments(&text).segments;
-            if count <= most && text.chars().nth(MAX_SMS_CHARS).is_none() {
-                let content = Content::Sms { text: Phi::new(text), segments: count };
+            if let Some(content) = within(&text, manifest.alphabet(), most) {
                 return Ok((content, part == Part::SmsShort));
             }
         }
@@ -386,6 +383,17 @@ impl Page<'_> {
         let cure = "shorten the text or the data, or raise max_segments";
         RenderError::new(Reason::TooLong, file, rule, cure)
     }
+}
+
+/// The text in no more segments than `most`. Where one accent makes it too long, the accent gives way.
+fn within(text: &str, alphabet: Alphabet, most: u32) -> Option<Content> {
+    let last = (alphabet == Alphabet::Auto).then_some(Alphabet::Gsm7);
+    [alphabet].into_iter().chain(last).find_map(|alphabet| {
+        let text = fit(text.to_owned(), alphabet);
+        let count = segments(&text).segments;
+        let fits = count <= most && text.chars().nth(MAX_SMS_CHARS).is_none();
+        fits.then(|| Content::Sms { text: Phi::new(text), segments: count })
+    })
 }
 
 /// A line as it stands in a text that escapes so.

@@ -12,7 +12,7 @@ pub struct SiteContext {
     pub names: BTreeMap<String, String>,
     /// Where patients call, E.164.
     pub phone: Option<String>,
-    /// IANA zone in which its visits' times are shown.
+    /// IANA zone in which its visits' times are shown; without one, at the offset that stands in each.
     pub timezone: Option<String>,
     /// One line, as marketing mail must show it.
     pub postal_address: Option<String>,

@@ -14,6 +14,7 @@ use outreachd::intake::{Gatekeeper, Incoming, Intake};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::proxy::{Link, TcpProxy};
 use crate::support::shared::{TestDatabase, amqp_url, unique_prefix};
 
 /// A name, a number and an address that no output may show.
@@ -134,6 +135,12 @@ async fn what_migrate_prepares_check_finds_well() {
     assert_eq!(lines.next(), Some(format!("configuration: {}", office.config().display()).as_str()));
     let ledger = lines.next().unwrap();
     assert!(ledger.starts_with("ledger: postgres") && !after.contains(&password(&office)), "{after}");
+    // Where the texts come from, and what the environment has a say in.
+    let texts = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+    assert!(after.contains(&format!(" loaded from {}", texts.display())), "{after}");
+    let mut check = office.command(&["check"]);
+    let told = said(check.env("OUTREACHD_LOG__LEVEL", "debug").output().unwrap()).good();
+    assert!(told.contains("environment: OUTREACHD_LOG__LEVEL"), "{told}");
     let shown = office.run(&["check", "--show"]).good();
     assert!(shown.contains("[safety]") && !shown.contains(&password(&office)), "{shown}");
 }
@@ -199,6 +206,82 @@ async fn check_tells_all_that_cannot_be_reached_at_once() {
         assert!(told.contains(subject), "{subject}: {told}");
     }
     assert!(!told.contains("sesame"), "{told}");
+    let nowhere = office.folder.path().join("nowhere").display().to_string();
+    assert!(told.contains(&nowhere) && told.contains("OUTREACHD_TEMPLATES__DIR"), "{told}");
+    assert!(told.contains("no connection in time") && !told.contains("outreachd check"), "{told}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_told_in_words() {
+    let office = Office::open().await;
+    let text = std::fs::read_to_string(office.config()).unwrap();
+    std::fs::write(
+        office.config(),
+        text.replace(&office.database.url(), &format!("{}_x", office.database.url())),
+    )
+    .unwrap();
+    for command in ["check", "migrate", "holds"] {
+        let told = office.run(&[command]).bad();
+        assert!(told.contains("there is no such database") && told.contains("CREATE DATABASE"), "{told}");
+        assert!(!told.contains("outreachd check"), "{told}");
+    }
+    let live = "[safety]\nmode = \"live\"\n[organisation]\nname = \"Clinic\"\ntimezone = \"America/Chicago\"\n\
+        [store]\nurl = \"postgres://u:sesame@ledger.invalid/outreach\"\nacquire_timeout = \"2s\"\n\
+        [security]\nkey = \"0707070707070707070707070707070707070707070707070707070707070707\"\n\
+        [[provider]]\nname = \"kept\"\nkind = \"capture\"\nchannel = \"sms\"\n";
+    std::fs::write(office.config(), live).unwrap();
+    let told = office.run(&["check"]).bad();
+    assert!(told.contains("sslmode=verify-full") && !told.contains("sesame"), "{told}");
+}
+
+/// Under another key nobody who has said stop would be found, and `check` would find all well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_is_refused_under_another_key() {
+    let office = Office::open().await;
+    let keyed = |key: &str| format!("[security]\nkey = \"{}\"\n", key.repeat(32));
+    office.configure(&keyed("07"));
+    office.run(&["migrate"]).good();
+    let stops = office.file("stops.csv", "address\n+13125550142\n");
+    office.run(&["optouts", "import", &stops]).good();
+    for other in [keyed("08"), String::new()] {
+        office.configure(&other);
+        for command in
+            [&["check"][..], &["run"], &["migrate"], &["doctor"], &["holds"], &["optouts", "import", &stops]]
+        {
+            let told = office.run(command).bad();
+            assert!(told.contains("begun under another [security] key"), "{command:?}: {told}");
+            assert!(
+                told.contains("secrets/ledger_key") && !told.contains("all is well"),
+                "{command:?}: {told}"
+            );
+        }
+    }
+    // What seals is another matter.
+    let seal_keys = office.file("seal.keys", &"09".repeat(32));
+    office.configure(&format!("{}seal_keys_file = \"{seal_keys}\"\n", keyed("07")));
+    assert!(office.run(&["check"]).good().contains("all is well"));
+
+    // A worker that starts before its ledger can be asked is ended once it can.
+    let port =
+        |url: &str| url.rsplit_once(':').and_then(|(_, rest)| rest.split('/').next()?.parse::<u16>().ok());
+    let url = office.database.url();
+    let proxy = TcpProxy::start(([127, 0, 0, 1], port(&url).unwrap()).into()).await;
+    proxy.set(Link::Refuse);
+    office.configure(&keyed("08"));
+    let text = std::fs::read_to_string(office.config()).unwrap();
+    let through =
+        url.replace(&format!(":{}/", port(&url).unwrap()), &format!(":{}/", proxy.address().port()));
+    std::fs::write(office.config(), text.replace(&url, &through)).unwrap();
+    let log = office.folder.path().join("log");
+    let to = std::fs::File::create(&log).unwrap();
+    let mut worker = Running(office.command(&["run"]).stderr(to).stdout(Stdio::null()).spawn().unwrap());
+    let logged = |words: &str| std::fs::read_to_string(&log).unwrap().contains(words);
+    until("the worker runs", || logged("the worker runs")).await;
+    assert!(logged("the ledger is away"));
+    proxy.set(Link::Forward);
+    until("the worker ends", || worker.0.try_wait().unwrap().is_some()).await;
+    assert_eq!(worker.0.wait().unwrap().code(), Some(1));
+    assert!(logged("begun under another [security] key"));
 }
 
 #[tokio::test]
@@ -416,6 +499,12 @@ async fn patients_and_opt_outs_come_from_files_and_bad_rows_come_back() {
     assert!(CANARIES.iter().all(|canary| !told.contains(canary)), "{told}");
     let told = office.run(&["optouts", "import", &stop]).bad();
     assert!(told.contains("0 recorded, 1 known already, 1 refused"), "{told}");
+
+    // Under the first key of one's own they are others.
+    assert!(told.contains("there is no [security] key yet"), "{told}");
+    office.configure(&format!("[security]\nkey = \"{}\"\n", "07".repeat(32)));
+    let told = office.run(&["optouts", "import", &stop]).bad();
+    assert!(told.contains("1 recorded, 0 known already") && !told.contains("no [security] key"), "{told}");
 }
 
 #[tokio::test]
@@ -450,7 +539,8 @@ async fn keys_are_exchanged_and_a_patient_asks_for_their_own() {
     assert!(office.run(&["patients", "show", "P1"]).good().contains("+***42"));
     configure(&old);
     let refused = office.run(&["patients", "show", "P1"]).bad();
-    assert!(refused.contains("seal_keys") && !refused.contains(&old), "{refused}");
+    assert!(refused.contains("seal_keys_file") && !refused.contains(&old), "{refused}");
+    assert!(!refused.contains("outreachd migrate"), "{refused}");
     assert!(counted(&office).iter().any(|(_, standing)| standing.contains("key missing")));
     configure(&new);
 
@@ -487,9 +577,11 @@ async fn check_warns_who_goes_live_without_the_stop_list() {
     ));
     let told = office.run(&["check"]).good();
     assert!(told.contains("patients are written to") && told.contains("optouts import"), "{told}");
+    assert!(told.contains("nobody has an account") && told.contains("users add NAME --role admin"), "{told}");
     office.run(&["optouts", "import", &office.file("stop.csv", "address\n+13125550142\n")]).good();
+    office.run(&["users", "add", "ana", "--role", "admin"]).good();
     let told = office.run(&["check"]).good();
-    assert!(!told.contains("optouts import"), "{told}");
+    assert!(!told.contains("optouts import") && !told.contains("nobody has an account"), "{told}");
 }
 
 #[tokio::test]

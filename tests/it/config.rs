@@ -355,6 +355,10 @@ const FAULTY: &[(&str, &[(&str, &str)])] = &[
         &[("provider[c].timeout", "lease")],
     ),
     (
+        "[[provider]]\nname = \"c\"\nkind = \"capture\"\nchannel = \"sms\"\ntimeout = \"16s\"",
+        &[("provider[c].timeout", "raise `lease`")],
+    ),
+    (
         "[[provider]]\nname = \"c\"\nkind = \"capture\"\nchannel = \"sms\"\n[provider.breaker]\nprobes = 0\ncool_down = \"2m\"\ncooldown = \"5s\"",
         &[
             ("provider[c].breaker.probes", "without quotes"),

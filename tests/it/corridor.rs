@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use outreachd::config::Config;
 use outreachd::config::secret::Secret;
 use outreachd::domain::ids::SiteId;
 use outreachd::domain::phi::Phi;
@@ -15,6 +16,7 @@ use reqwest::Url;
 use serde_json::json;
 use sqlx::PgPool;
 
+use crate::proof::drain::phone;
 use crate::store::make::hold;
 use crate::support::house::{House, job, of, patient};
 use crate::support::proxy::{Link, TcpProxy};
@@ -292,6 +294,13 @@ async fn a_slow_ledger_costs_no_message_its_slot() {
 
 /// A house with two providers for each channel, each with an outside of its own.
 async fn with_backups(settings: SimulatorConfig) -> (House, Simulator) {
+    with_changed_backups(settings, |_| ()).await
+}
+
+async fn with_changed_backups(
+    settings: SimulatorConfig,
+    change: impl FnOnce(&mut Config),
+) -> (House, Simulator) {
     let backup = Simulator::start(settings.clone()).await.unwrap();
     let more = backup.providers("backup").unwrap();
     let house = House::open_with(settings, |config| {
@@ -301,9 +310,132 @@ async fn with_backups(settings: SimulatorConfig) -> (House, Simulator) {
             provider.breaker.cool_down = Duration::from_millis(500);
             provider.breaker.cool_down_max = Duration::from_secs(1);
         }
+        change(config);
     })
     .await;
     (house, backup)
+}
+
+/// Texts that came to this outside.
+fn texts(simulator: &Simulator) -> u64 {
+    simulator.stats().of(ProviderKind::TwilioSms).hits
+}
+
+/// So many people, and a text for each of them.
+async fn publish_texts(house: &House, many: usize) {
+    // Neighbours among the numbers mostly have the same provider.
+    let people = (0..many).map(|n| patient(&format!("P{n}"), "sms", &phone(n * 137)));
+    house.publish("patient.upsert", &people.collect::<Vec<_>>()).await;
+    let jobs: Vec<_> = (0..many).map(|n| job(&format!("j{n}"), &format!("P{n}"))).collect();
+    house.publish("job", &jobs).await;
+}
+
+/// Far fewer than open a breaker: the pause is for the provider, not for the patient. Where the other one takes nothing
+/// either, it is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_provider_does_not_take_goes_by_the_other_at_once() {
+    let down = Faults { unavailable: 1.0, ..Faults::default() };
+    let slow_down = Faults { throttled: 1.0, retry_after_s: Some(3_600), ..Faults::default() };
+    for faults in [down, slow_down] {
+        let patience = |config: &mut Config| config.policy.retry.first_delay = Duration::from_secs(600);
+        let (house, backup) = with_changed_backups(SimulatorConfig::default(), patience).await;
+        house.simulator.set_faults(Some(ProviderKind::TwilioSms), &faults).unwrap();
+        publish_texts(&house, 8).await;
+        house.until_status(MessageStatus::Sent, 8).await;
+        let failed = texts(&house.simulator);
+        assert!((1..=8).contains(&failed), "{failed} failed, of {faults:?}");
+        assert_eq!(texts(&backup), 8);
+        house.close().await;
+
+        let (house, backup) = with_changed_backups(SimulatorConfig::default(), patience).await;
+        for simulator in [&house.simulator, &backup] {
+            simulator.set_faults(Some(ProviderKind::TwilioSms), &faults).unwrap();
+        }
+        publish_texts(&house, 4).await;
+        house.until("all of them tried", |counts| of(counts, MessageStatus::Sending) == 4).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let tried = texts(&house.simulator) + texts(&backup);
+        assert!((5..=8).contains(&tried), "{tried} tries, of {faults:?}");
+        house.close().await;
+    }
+}
+
+/// Whoever has used up the day's share gets nothing more; what nobody else carries waits for the next day.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_used_up_day_is_no_reason_to_wait_where_another_provider_serves() {
+    let per_day = || {
+        let (count, per) = (3, outreachd::config::provider::Period::Day);
+        vec![outreachd::config::provider::Limit { count, per, per_sender: false }]
+    };
+    let (house, backup) = with_changed_backups(SimulatorConfig::default(), |config| {
+        let own = config.providers.iter_mut().filter(|provider| provider.name.as_str() == "sim-sms");
+        own.for_each(|provider| provider.limits = per_day());
+    })
+    .await;
+    publish_texts(&house, 20).await;
+    house.until_status(MessageStatus::Sent, 20).await;
+    assert!((1..=3).contains(&texts(&house.simulator)), "{} within the limit", texts(&house.simulator));
+    assert_eq!(texts(&house.simulator) + texts(&backup), 20);
+    house.close().await;
+
+    let house = House::open_with(SimulatorConfig::default(), |config| {
+        config.providers.iter_mut().for_each(|provider| provider.limits = per_day());
+    })
+    .await;
+    publish_texts(&house, 8).await;
+    let paced = |counts: &Counts| {
+        counts.messages.iter().filter(|m| m.reason == Some(Reason::Paced)).map(|m| m.count).sum::<u64>()
+    };
+    let counts = house.until("the rest to wait", |c| paced(c) + of(c, MessageStatus::Sent) == 8).await;
+    assert!((1..=3).contains(&of(&counts, MessageStatus::Sent)), "{counts:?}");
+    house.close().await;
+}
+
+/// What is given back goes before what has become due since.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_back_keeps_its_place() {
+    let mut house = House::open_with(SimulatorConfig::default(), |config| {
+        for provider in &mut config.providers {
+            let (count, per) = (1, outreachd::config::provider::Period::Minute);
+            provider.limits = vec![outreachd::config::provider::Limit { count, per, per_sender: false }];
+        }
+    })
+    .await;
+    publish_texts(&house, 4).await;
+    house.until_status(MessageStatus::Sent, 1).await;
+    // The next ones are in hand by then, and wait for their slots.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let stopped = house.store.ping().await.unwrap();
+    house.stop().await;
+    let filter = MessageFilter { limit: 9, ..MessageFilter::default() };
+    let mut rows = house.store.messages(&filter).await.unwrap();
+    rows.retain(|row| row.status != MessageStatus::Sent);
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        assert!(row.due_at.is_some_and(|due| due < stopped), "{:?} is due at {:?}", row.facts.id, row.due_at);
+    }
+    house.close().await;
+}
+
+/// A backup that may not have what the other one carries could not take over from it: slow is better than never.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_provider_is_used_where_its_backup_may_not_have_what_it_carries() {
+    let (house, backup) = with_changed_backups(SimulatorConfig::default(), |config| {
+        for provider in &mut config.providers {
+            provider.breaker.slow_after = Duration::from_millis(100);
+            provider.baa = provider.name.as_str() != "backup-sms";
+        }
+    })
+    .await;
+    let slow = Faults { latency_ms: 250, ..Faults::default() };
+    house.simulator.set_faults(Some(ProviderKind::TwilioSms), &slow).unwrap();
+    house.publish("patient.upsert", &[patient("P1", "sms", "+13125550142")]).await;
+    let jobs: Vec<_> = (0..600).map(|n| job(&format!("j{n}"), "P1")).collect();
+    house.publish("job", &jobs).await;
+    // Probes alone would take minutes.
+    house.until_status(MessageStatus::Sent, 600).await;
+    assert_eq!((texts(&house.simulator), texts(&backup)), (600, 0));
+    house.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,7 +63,7 @@ impl Place {
         let Some(config) = place.given.clone() else { return Ok(place) };
         // Where there is no ledger yet, nobody works.
         if config.store.missing_file().is_none() {
-            nobody_works(Desk::store(&config).await?.as_ref()).await?;
+            nobody_works(Desk::unasked_store(&config).await?.as_ref()).await?;
         }
         match config.store.kind {
             StoreKind::Postgres => postgres::make_schema(config.store.url.expose(), &place.name).await?,

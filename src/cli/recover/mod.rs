@@ -50,7 +50,7 @@ const SHOWN: usize = 20;
     outreachd recover --restored-to 2026-11-28T03:00:00Z --sent events.ndjson --sent gateway.ndjson --complete --optouts stops.csv"
 )]
 pub(super) struct Options {
-    /// When the dump was taken, or the file copied
+    /// When the dump was begun, or the copy of the file
     #[arg(long, value_name = "TIME", value_parser = instant)]
     restored_to: Timestamp,
     /// From when on no worker ran: what was due later was not sent [default: now]

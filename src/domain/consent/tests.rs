@@ -383,6 +383,14 @@ fn what_was_agreed_to_before_does_not_move_to_a_new_number() {
     assert_eq!(since(&again, new), Some(at(10)));
     let undated = merge_patient(&known, record(None, &[new])).patient;
     assert!(!wide(3).is_of(&undated.contacts[0]) && wide(4).is_of(&undated.contacts[0]));
+    // Nor does it where the old number is taken away first.
+    let none = merge_patient(&known, record(Some(10), &[])).patient;
+    let late = merge_patient(&none, record(Some(20), &[new])).patient;
+    assert_eq!(
+        (none.former_channels.as_slice(), late.former_channels.as_slice()),
+        (&[Channel::Sms][..], &[][..])
+    );
+    assert_eq!(since(&late, new), Some(at(20)));
     // Of an address in a snapshot that nobody knows nothing was said.
     let seen = narrow(Some(&known), &record(Some(20), &[new]));
     assert!(!wide(15).is_of(&seen.contacts[0]));

@@ -127,16 +127,21 @@ pub fn parse(written: &str, region: Region) -> Result<Phone, PhoneFault> {
     Ok(Phone { e164: format!("+{calling_code}{national}"), kind, extension })
 }
 
-/// `1.31E+10`, `1,31E10`, `13125550142.0`.
+/// As spreadsheets write numbers: `1.31E+10`, `1,31E10`, `13125550142.0`.
 fn is_rounded(written: &str) -> bool {
-    let Some((mantissa, exponent)) = written.trim().split_once(['E', 'e']) else {
+    let written = written.trim();
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if written.strip_suffix(".0").or_else(|| written.strip_suffix(",0")).is_some_and(are_digits) {
+        return true;
+    }
+    let Some((mantissa, exponent)) = written.split_once(['E', 'e']) else {
         return false;
     };
     let exponent = exponent.strip_prefix('+').unwrap_or(exponent);
     !mantissa.is_empty()
         && mantissa.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b',')
-        && (1..=2).contains(&exponent.len())
-        && exponent.bytes().all(|b| b.is_ascii_digit())
+        && exponent.len() <= 2
+        && are_digits(exponent)
 }
 
 /// Parts the number from the keys to press once answered.
@@ -248,6 +253,8 @@ mod tests {
             ("+1+3125550142", "US", PhoneFault::NotANumber),
             ("1.31E+10", "US", PhoneFault::Rounded),
             ("1,31e10", "US", PhoneFault::Rounded),
+            ("3125550142.0", "US", PhoneFault::Rounded),
+            (" 13125550142,0 ", "US", PhoneFault::Rounded),
             ("+0123456789", "US", PhoneFault::CountryCode),
             ("+999123456789", "US", PhoneFault::CountryCode),
             ("5550142", "US", PhoneFault::TooShort),

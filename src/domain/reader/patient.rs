@@ -130,6 +130,7 @@ pub(super) fn read(
             .read("proxies", |slot| slot.list(PROXIES, |slot| proxy(slot, id.as_ref(), region)))
             .unwrap_or_default(),
         own_words: OwnWords::default(),
+        former_channels: Vec::new(),
         unsaid,
         id: id?,
     };

@@ -93,14 +93,12 @@ mod tests {
     }
 
     /// Of these a job or its caller is told, and no message bears them.
-    const OF_NO_MESSAGE: [Reason; 7] = [
+    const OF_NO_MESSAGE: [Reason; 5] = [
         Reason::Duplicate,
         Reason::Conflict,
         Reason::UnknownSource,
         Reason::SourceNotAllowed,
         Reason::DeliveryLimit,
-        Reason::Paced,
-        Reason::SafetyMode,
     ];
 
     #[test]

@@ -222,6 +222,8 @@ fn from_cells(
 ) -> Result<(PatientId, RecipientBody), Vec<Problem>> {
     let template = options.catalogue.get(&options.template);
     let inline = cells.iter().any(|(name, text)| CONTACTS.contains(name) && !text.is_empty());
+    let country = cells.iter().find(|(name, text)| *name == "country" && !text.is_empty());
+    let country = country.map_or(options.defaults.region.as_str(), |(_, text)| text);
     let (mut faults, mut data, mut own) = (Vec::new(), Map::new(), Vec::new());
     let mut id = None;
     for &(name, text) in cells.iter().filter(|(_, text)| !text.is_empty()) {
@@ -236,7 +238,7 @@ fn from_cells(
                 own.push(("id", text));
             }
             ("birth_date", _) if is_ambiguous_day(text) => faults.push(ambiguous().at(name)),
-            ("postal_code", _) if is_short_postcode(text) => faults.push(lost_zeros().at(name)),
+            ("postal_code", _) if is_short_postcode(text, country) => faults.push(lost_zeros().at(name)),
             (_, Some(variable)) => match value(variable, text) {
                 Ok(value) => drop(data.insert(name.to_owned(), value)),
                 Err(fault) => faults.push(fault.at(name)),
@@ -288,9 +290,11 @@ fn lost_zeros() -> Fault {
     )
 }
 
-/// A postcode of the United States has five digits, or nine.
-fn is_short_postcode(text: &str) -> bool {
-    matches!(text.len(), 3..=4) && text.bytes().all(|b| b.is_ascii_digit())
+/// A postcode of the United States has five digits, or nine; elsewhere they may have fewer.
+fn is_short_postcode(text: &str, country: &str) -> bool {
+    country.eq_ignore_ascii_case("US")
+        && matches!(text.len(), 3..=4)
+        && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn unknown_template() -> Problem {

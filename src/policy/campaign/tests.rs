@@ -131,7 +131,7 @@ fn turns_keep_the_pace_and_the_hours_of_the_line() {
     let chicago = zone("America/Chicago");
     let hours = WeekHours::parse("mon-fri 09:00-17:00, sat-sun closed").unwrap();
     let closed = [date(2026, 11, 26)];
-    let line = Line { hours: Some(&hours), zone: &chicago, holidays: &closed };
+    let line = Line { hours: Some(&hours), zone: &chicago, holidays: &[], closed_days: &closed };
     // Wednesday before Thanksgiving, a quarter to five: one every ten minutes.
     let from = at("2026-11-25T16:45:00-06:00");
     let (turns, next) = turns(Some(&hourly(6)), &line, from, Timestamp::MAX, 4);
@@ -146,10 +146,62 @@ fn turns_keep_the_pace_and_the_hours_of_the_line() {
     assert_eq!(line.opens(evening), Some(at("2026-11-25T09:00:00-06:00")), "at five the line is closed");
 }
 
+/// The table's holidays are days like others to hours that say nothing of holidays; days on which the place is closed never
+/// are.
+#[test]
+fn hours_that_name_holidays_keep_to_those_of_the_table_too() {
+    let (chicago, thanksgiving) = (zone("America/Chicago"), [Holiday::parse("4th thu nov").unwrap()]);
+    let opens = |hours: &str, holidays: &[Holiday], closed_days: &[Date]| {
+        let hours = WeekHours::parse(hours).unwrap();
+        let line = Line { hours: Some(&hours), zone: &chicago, holidays, closed_days };
+        line.opens(at("2026-11-26T10:00:00-06:00")).unwrap().to_zoned(chicago.clone()).datetime().to_string()
+    };
+    let day = [date(2026, 11, 26)];
+    for (hours, holidays, closed, first) in [
+        ("09:00-17:00", &thanksgiving[..], &[][..], "2026-11-26T10:00:00"),
+        ("09:00-17:00, holidays closed", &thanksgiving, &[], "2026-11-27T09:00:00"),
+        ("09:00-17:00, holidays 12:00-15:00", &thanksgiving, &[], "2026-11-26T12:00:00"),
+        ("09:00-17:00, holidays closed", &[], &[], "2026-11-26T10:00:00"),
+        ("09:00-17:00", &thanksgiving, &day, "2026-11-27T09:00:00"),
+        ("09:00-17:00, holidays 12:00-15:00", &[], &day, "2026-11-26T12:00:00"),
+    ] {
+        assert_eq!(opens(hours, holidays, closed), first, "{hours}");
+    }
+}
+
+/// Whoever sleeps in their turn waits for another, unless there is none in which they do not.
+#[test]
+fn whoever_sleeps_is_waited_for_while_there_is_a_turn_by_day() {
+    let utc = zone("UTC");
+    let hours = WeekHours::parse("09:00-17:00").unwrap();
+    let line = Line { hours: Some(&hours), zone: &utc, holidays: &[], closed_days: &[] };
+    // The hours of somebody who may be written to between two hours of the clock.
+    let open = |from: &str, to: &str| {
+        let theirs = WeekHours::parse(&format!("{from}-{to}")).unwrap();
+        move |at: Timestamp| {
+            let line = Line { hours: Some(&theirs), zone: &TimeZone::UTC, holidays: &[], closed_days: &[] };
+            line.opens(at).unwrap()
+        }
+    };
+    for (turn, from, to, wakes_at) in [
+        ("2026-11-25T10:00:00Z", "08:00", "21:00", None),
+        ("2026-11-25T10:00:00Z", "12:00", "21:00", Some("2026-11-25T12:00:00Z")),
+        ("2026-11-25T16:00:00Z", "08:00", "15:00", Some("2026-11-26T08:00:00Z")),
+        // Open when nobody answers the phone, and never else.
+        ("2026-11-25T10:00:00Z", "18:00", "21:00", None),
+    ] {
+        let turn = at(turn);
+        let theirs = open(from, to);
+        assert_eq!(wakes(turn, theirs(turn), &line, theirs), wakes_at.map(at), "{from} to {to}");
+    }
+    let long = at("2026-12-25T10:00:00Z");
+    assert_eq!(wakes(at("2026-11-25T10:00:00Z"), long, &line, |turn| turn), None, "longer than any night");
+}
+
 #[test]
 fn no_turn_lies_beyond_the_window_and_none_is_lost() {
     let utc = TimeZone::UTC;
-    let line = Line { hours: None, zone: &utc, holidays: &[] };
+    let line = Line { hours: None, zone: &utc, holidays: &[], closed_days: &[] };
     let pace = Pace { count: 90, per: PaceUnit::Minute, hours: None };
     let start = at("2026-11-28T00:00:00Z");
     let (mut all, mut from, mut now) = (Vec::new(), start, start);

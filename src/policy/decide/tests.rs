@@ -971,6 +971,40 @@ fn the_proxy_of_two_patients_is_written_to_about_each() {
 }
 
 #[test]
+fn the_second_guardian_reads_where_nothing_reaches_the_first() {
+    let guardian = |id: &str| {
+        format!(r#"{{"patient_id":"{id}","authority":"guardian","mode":"instead","purposes":["*"]}}"#)
+    };
+    let both = [guardian("P2"), guardian("P3")].join(",");
+    let child = ana(&format!(r#"{SMS},"birth_date":"2016-05-01","proxies":[{both}]"#));
+    let mail = r#","contacts":[{"channel":"email","address":"mother@example.org"}]"#;
+    let wrong = r#","contacts":[{"channel":"sms","address":"+13125550143","status":"wrong"}]"#;
+    let (well, none, lost) = (ana(mail), ana(""), ana(wrong));
+    let refused = Patient { consents: vec![refusal()], ..well.clone() };
+    let tried = Tried {
+        route: Route { channel: Channel::Email, address: Phi::new("mother@example.org"), extension: None },
+        reason: Reason::InvalidAddress,
+    };
+    let father = ana(SMS);
+    for (why, first, in_vain, second, reads) in [
+        ("she can be reached", &well, false, &father, Some(0)),
+        ("she has no contact", &none, false, &father, Some(1)),
+        ("hers is somebody else's", &lost, false, &father, Some(1)),
+        ("hers was tried in vain", &well, true, &father, Some(1)),
+        ("she wants none of it", &refused, false, &father, Some(0)),
+        ("neither can be reached", &lost, false, &none, Some(0)),
+        ("he wants none of it", &lost, false, &refused, Some(0)),
+    ] {
+        let known = [Some(first), Some(second)];
+        let decision = ask(Some(&child), |q| {
+            q.proxies = &known;
+            q.tried = if in_vain { std::slice::from_ref(&tried) } else { &[] };
+        });
+        assert_eq!(decision.proxy, reads, "{why}: {decision:?}");
+    }
+}
+
+#[test]
 fn what_children_list_as_their_own_is_their_guardians_telephone() {
     let phone = r#","contacts":[{"channel":"sms","address":"+13125550142","private":true}]"#;
     let person = |id: &str, more: &str| Patient { id: PatientId::parse(id).unwrap(), ..ana(more) };

@@ -7,12 +7,13 @@
 //! 2. Otherwise it is searched: for danger first, then for a wrong number, for a visit that is off, and for a wish to be
 //!    left alone in plain language ("any reasonable means", 47 CFR 64.1200(a)(10)). Such a wish is granted whatever else
 //!    the reply is, and people read it all the same: plain language can be misread. A "not" before it takes it back, in
-//!    the same clause and the same language: "No. Stop texting me" is none.
+//!    the same clause and the same language: "No. Stop texting me" is none. Words that are said of medicines as well count
+//!    where they end their clause, or speak of what we send.
 //! 3. What is left may be an answer that a message has offered: `answers.rs` finds which message is meant.
 //! 4. Everything else is for people to read.
 //!
 //! **A false alarm costs a call, a missed one a life**: words of safety are found in every position, and "no" before
-//! them takes nothing back. The words stand in `words.rs`, and what becomes of some four hundred replies in `examples.txt`.
+//! them takes nothing back. The words stand in `words.rs`, and what becomes of some six hundred replies in `examples.txt`.
 
 pub mod answers;
 mod reaction;
@@ -38,8 +39,11 @@ const CLEAR: &[&str] = &[
     "quit",
     "alto",
     "basta",
+    "no texts",
     "退订",
 ];
+/// These are said of medicines and of readings, too: "Metformin: stop?", "250, alto".
+const OF_OTHER_THINGS: &[&str] = &["stop", "quit", "alto"];
 
 /// The same of calls: within a sentence they are said of other things.
 const CLEAR_OF_CALLS: &[&str] =
@@ -163,11 +167,10 @@ impl Meaning {
             Intent::Cancel => Some(WorkKind::MaybeCancelVisit),
             Intent::Text | Intent::Late => Some(WorkKind::Reply),
             Intent::Answer if self.is_for_staff => Some(WorkKind::Reply),
-            Intent::Stop | Intent::WrongNumber
-                if (self.revokes || self.no_calls) && matches!(self.by, By::Plain) =>
-            {
+            Intent::Stop if (self.revokes || self.no_calls) && matches!(self.by, By::Plain) => {
                 Some(WorkKind::Reply)
             }
+            Intent::WrongNumber if matches!(self.by, By::Plain) => Some(WorkKind::Reply),
             Intent::Stop
             | Intent::Start
             | Intent::Help
@@ -236,7 +239,7 @@ pub fn read_mail(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
     if meaning.intent == Intent::Reaction {
         return meaning;
     }
-    let off = words::ALL.iter().find(|w| w.no_mail.iter().any(|no| clauses.say(no, w.not)));
+    let off = words::ALL.iter().find(|w| w.no_mail.iter().any(|no| clauses.say(no, w)));
     match (off, meaning.intent) {
         (Some(_), _) if meaning.revokes => meaning,
         (Some(w), Intent::Text) => Meaning { by: By::Plain, ..Meaning::of(Intent::Stop, Some(w.tag)) },
@@ -301,6 +304,10 @@ fn whole(bare: &str, more: &More) -> Option<Meaning> {
     if let Some(tag) = known(|w| w.help).or_else(|| says(&more.help).then_some(None)) {
         return Some(Meaning::of(Intent::Help, tag));
     }
+    let wrong = known(|w| w.wrong).or_else(|| known(|w| w.mistaken));
+    if let Some(tag) = wrong.or_else(|| says(&more.wrong_number).then_some(None)) {
+        return Some(Meaning::of(Intent::WrongNumber, tag));
+    }
     if let Some(tag) = known(|w| w.language) {
         return Some(Meaning::of(Intent::Language, tag));
     }
@@ -321,25 +328,30 @@ fn all_stop(bare: &str) -> Option<Option<&'static str>> {
 
 /// What is found in a reply that is no word by itself.
 fn within(text: &str, read: &str, more: &More) -> Meaning {
-    let harmless = |text: String, w: &Words| w.harmless.iter().fold(text, |text, calm| without(&text, calm));
-    let wary = words::ALL.iter().fold(read.to_owned(), harmless);
-    let clauses = Clauses::of(text);
+    let (wary, clauses) = (wary(text), Clauses::of(text));
     let any = |list: fn(&Words) -> &'static [&'static str]| {
-        words::ALL.iter().find(|w| list(w).iter().any(|said| clauses.say(said, w.not))).map(|w| Some(w.tag))
+        words::ALL.iter().find(|w| list(w).iter().any(|said| clauses.say(said, w))).map(|w| Some(w.tag))
     };
+    let ending = || words::ALL.iter().find(|w| w.ending.iter().any(|said| clauses.end(said, w)));
     let danger =
         words::ALL.iter().find(|w| w.safety.iter().any(|said| holds(&wary, said))).map(|w| Some(w.tag));
     let danger = danger.or_else(|| more.safety.iter().any(|said| holds(&wary, said)).then_some(None));
     let short = read.split(' ').count() <= WRONG_MOST_WORDS;
     // Of what a clinic adds the language is not known.
-    let added = |said: &String| words::ALL.iter().all(|w| clauses.say(said, w.not));
+    let added = |said: &String| words::ALL.iter().all(|w| clauses.say(said, w));
     let wrong = any(|w| w.wrong).or_else(|| more.wrong_number.iter().any(added).then_some(None));
     let wrong = wrong.filter(|_| short);
-    let visit = any(|w| w.visit).or_else(|| sentence(text, false, |s| tag_of(s, |w| w.cancel)));
+    let visit = any(|w| w.visit).or_else(|| first(text, |s| tag_of(s, |w| w.cancel)));
+    let clear = |s: &str| CLEAR.contains(&s).then(|| tag_of(s, |w| w.stop)).flatten();
+    let clearer = |s: &str| clear(s).filter(|_| !OF_OTHER_THINGS.contains(&s));
     let revoking = any(|w| w.revoking)
-        .or_else(|| sentence(text, true, |s| CLEAR.contains(&s).then(|| tag_of(s, |w| w.stop))?));
+        .or_else(|| ending().map(|w| Some(w.tag)))
+        .or_else(|| first(text, clear))
+        .or_else(|| last(text, FULL_ENDS, clear))
+        .or_else(|| last(text, ENDS, clearer));
+    let of_calls = |s: &str| CLEAR_OF_CALLS.contains(&s).then_some(None);
     let no_calls =
-        any(|w| w.no_calls).or_else(|| sentence(text, true, |s| CLEAR_OF_CALLS.contains(&s).then_some(None)));
+        any(|w| w.no_calls).or_else(|| first(text, of_calls)).or_else(|| last(text, ENDS, of_calls));
     let found = [
         (Intent::Safety, danger),
         (Intent::WrongNumber, wrong),
@@ -355,14 +367,21 @@ fn tag_of(said: &str, list: fn(&Words) -> &'static [&'static str]) -> Option<Opt
     words::ALL.iter().find(|w| list(w).contains(&said)).map(|w| Some(w.tag))
 }
 
-/// What the first sentence says by itself, and where `or_last` the last one.
-fn sentence(
-    text: &str,
-    or_last: bool,
-    says: impl Fn(&str) -> Option<Option<&'static str>>,
-) -> Option<Option<&'static str>> {
-    let first = parts(text, MARKS).next().and_then(|part| says(&bare(&part)));
-    first.or_else(|| parts(text, ENDS).last().filter(|_| or_last).and_then(|part| says(&bare(&part))))
+/// What the first clause says by itself.
+fn first<T>(text: &str, says: impl Fn(&str) -> Option<T>) -> Option<T> {
+    parts(text, MARKS).next().and_then(|part| says(&bare(&part)))
+}
+
+/// What the last part between such marks says by itself.
+fn last<T>(text: &str, marks: &'static [char], says: impl Fn(&str) -> Option<T>) -> Option<T> {
+    parts(text, marks).last().and_then(|part| says(&bare(&part)))
+}
+
+/// What is searched for danger. What is harmless is so within its clause: "An emergency. Contact my wife" is not.
+fn wary(text: &str) -> String {
+    let harmless = |part: String, w: &Words| w.harmless.iter().fold(part, |part, calm| without(&part, calm));
+    let calm = |part: String| words::ALL.iter().fold(part, harmless);
+    parts(&unwrapped(text), MARKS).map(calm).collect::<Vec<String>>().join(" ")
 }
 
 /// Whether `said` stands in `text`, whole words only. Chinese has no spaces between words.
@@ -386,36 +405,80 @@ struct Clauses {
     text: String,
     /// Where in it a clause begins.
     begins: Vec<usize>,
+    /// The clauses without spaces, as Chinese is written.
+    closed: Vec<String>,
 }
 
 impl Clauses {
     fn of(text: &str) -> Self {
-        let mut clauses = Self { text: " ".to_owned(), begins: Vec::new() };
+        let mut clauses = Self { text: " ".to_owned(), begins: Vec::new(), closed: Vec::new() };
         for part in parts(&unwrapped(text), MARKS) {
             clauses.begins.push(clauses.text.len());
             clauses.text.push_str(&part);
             clauses.text.push(' ');
+            clauses.closed.push(part.replace(' ', ""));
         }
         clauses
     }
 
-    /// Whether `said` stands there and no "not" of its language before it. One that begins with a "not" is only underlined
-    /// by another: "no no me manden".
-    fn say(&self, said: &str, not: &[&str]) -> bool {
-        if !said.is_ascii() {
-            return holds(&self.text, said);
+    /// Whether `said` stands there and no "not" of its language takes it back. One that begins with a "not" is only
+    /// underlined by another: "no no me manden".
+    fn say(&self, said: &str, w: &Words) -> bool {
+        if said.is_ascii() {
+            return !self.ends_of(said, w).is_empty();
         }
-        let denies = said.split(' ').next().is_some_and(|first| not.contains(&first));
-        self.text.match_indices(&format!(" {said} ")).any(|(at, _)| {
-            let before = self.text.get(..at).unwrap_or_default().rsplit(' ').next().unwrap_or_default();
-            let needless = before == "no" && said.starts_with("need ");
-            denies || self.begins.contains(&(at + 1)) || !(needless || not.contains(&before))
+        let denies = w.not.iter().any(|no| said.starts_with(no));
+        let denied = |before: &str| !denies && w.not.iter().any(|no| before.ends_with(no));
+        self.closed.iter().any(|clause| {
+            clause.match_indices(said).any(|(at, _)| !denied(clause.get(..at).unwrap_or_default()))
         })
     }
+
+    /// As [`Self::say`], where nothing follows in the clause, or something that we send.
+    fn end(&self, said: &str, w: &Words) -> bool {
+        self.ends_of(said, w).into_iter().any(|at| {
+            let end = self.begins.iter().copied().find(|begin| *begin > at).unwrap_or(self.text.len());
+            let mut rest = self.text.get(at..end).unwrap_or_default().split_whitespace();
+            let next = rest.find(|word| !w.of.contains(word) && !w.around.contains(word));
+            next.is_none_or(|word| w.ours.contains(&word))
+        })
+    }
+
+    /// Where `said` ends, each time that nothing takes it back.
+    fn ends_of(&self, said: &str, w: &Words) -> Vec<usize> {
+        let denies = said.split(' ').next().is_some_and(|first| w.not.contains(&first));
+        let searched = format!(" {said} ");
+        let places = self.text.match_indices(&searched).map(|(at, _)| at + 1);
+        places
+            .filter(|at| denies || !is_denied(self.before(*at), said, w))
+            .map(|at| at + said.len())
+            .collect()
+    }
+
+    /// What stands before this place in its clause.
+    fn before(&self, at: usize) -> &str {
+        let begin = self.begins.iter().rev().find(|begin| **begin <= at);
+        begin.and_then(|begin| self.text.get(*begin..at)).unwrap_or_default()
+    }
+}
+
+/// Whether a "not" stands before `said`, or before what links the two: "not want to", "no need to".
+fn is_denied(before: &str, said: &str, w: &Words) -> bool {
+    let (mut before, mut said) = (before.trim_end(), said);
+    let link = |before: &str| -> Option<(usize, &'static str)> {
+        w.links.iter().find_map(|link| Some((before.strip_suffix(*link)?.strip_suffix(' ')?.len(), *link)))
+    };
+    while let Some((end, link)) = link(before) {
+        (before, said) = (before.get(..end).unwrap_or_default(), link);
+    }
+    let last = before.rsplit(' ').next().unwrap_or_default();
+    w.not.contains(&last) || (last == "no" && said.starts_with("need "))
 }
 
 /// What ends a sentence.
 const ENDS: &[char] = &['.', '!', '?', ',', ';', ':', '\n', '\u{2014}', '\u{2026}', '\u{3002}'];
+/// The same but what joins two halves of one.
+const FULL_ENDS: &[char] = &['.', '!', '?', ';', '\n', '\u{2014}', '\u{2026}', '\u{3002}'];
 /// What ends a clause.
 const MARKS: &[char] =
     &['.', '!', '?', ',', ';', ':', '\n', '\u{2014}', '\u{2026}', '\u{3002}', '\u{2013}', '(', ')'];
@@ -438,8 +501,8 @@ fn unwrapped(text: &str) -> String {
         .collect()
 }
 
-/// Small letters and digits without accents, one space between words; apostrophes go ("can't" is "cant"), and so does
-/// everything that is neither letter nor digit.
+/// Small letters and digits without accents, Chinese in simplified characters, one space between words; apostrophes go
+/// ("can't" is "cant"), and so does everything that is neither letter nor digit.
 fn normalised(text: &str) -> String {
     let mut read = String::with_capacity(text.len());
     for c in text.chars() {
@@ -448,7 +511,7 @@ fn normalised(text: &str) -> String {
             // Accents by themselves, and what is not seen.
             '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200f}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}' => {}
             c => {
-                for plain in full_width(c).to_lowercase().map(without_accent) {
+                for plain in full_width(c).to_lowercase().map(without_accent).map(simplified) {
                     let gap = !plain.is_alphanumeric();
                     if !gap {
                         read.push(plain);
@@ -480,6 +543,48 @@ const fn without_accent(c: char) -> char {
         'ú' | 'ù' | 'û' | 'ü' => 'u',
         'ñ' => 'n',
         'ç' => 'c',
+        c => c,
+    }
+}
+
+/// The traditional characters of what stands in the tables.
+const fn simplified(c: char) -> char {
+    match c {
+        '來' => '来',
+        '們' => '们',
+        '別' => '别',
+        '動' => '动',
+        '對' => '对',
+        '幫' => '帮',
+        '復' | '覆' | '複' => '复',
+        '悶' => '闷',
+        '殺' => '杀',
+        '氣' => '气',
+        '沒' => '没',
+        '發' => '发',
+        '碼' => '码',
+        '簡' => '简',
+        '約' => '约',
+        '給' => '给',
+        '臟' => '脏',
+        '藥' => '药',
+        '號' => '号',
+        '訂' => '订',
+        '話' => '话',
+        '說' => '说',
+        '請' => '请',
+        '謝' => '谢',
+        '護' => '护',
+        '車' => '车',
+        '過' => '过',
+        '郵' => '邮',
+        '錯' => '错',
+        '開' => '开',
+        '閱' => '阅',
+        '難' => '难',
+        '電' => '电',
+        '預' => '预',
+        '體' => '体',
         c => c,
     }
 }

@@ -26,10 +26,27 @@ const AT_ONCE: usize = 5_000;
 /// Due messages are counted up to here.
 const COUNTED: i64 = 20_000;
 
-/// Of a recipient `r` the first message `o`, and `m`: the last of those that were sent instead of it, else itself.
-const LAST_TRY: &str = "JOIN messages o ON o.id = r.message_id
-    JOIN messages m ON m.id = COALESCE((SELECT t.id FROM messages t WHERE t.source = o.source AND t.job_id = o.job_id
+/// Of a recipient `r` the first message `o`, and `m`: the last of those that were sent instead of it, else itself. Where
+/// they have none, neither is there.
+const LAST_TRY: &str = "LEFT JOIN messages o ON o.id = r.message_id
+    LEFT JOIN messages m ON m.id = COALESCE((SELECT t.id FROM messages t WHERE t.source = o.source AND t.job_id = o.job_id
         AND t.retry_of IS NOT NULL AND t.copy_of IS NULL ORDER BY t.id DESC LIMIT 1), o.id)";
+
+/// The names of the persons whom the ids in $1 name and who have more than one, each with the person.
+const SEVERAL_NAMES: &str = "
+WITH persons AS (
+    SELECT alias_of AS id FROM patients WHERE alias_of IS NOT NULL AND id = ANY($1)
+    UNION SELECT alias_of FROM patients WHERE alias_of = ANY($1)
+)
+SELECT id, id FROM persons UNION ALL SELECT p.id, p.alias_of FROM patients p JOIN persons ON p.alias_of = persons.id";
+
+/// Those of these names who wait or have a message, and whether they need nothing any more. Whose message has begun comes
+/// first, then who has one, then the order of the rows.
+const PLACES: &str = "
+SELECT r.ordinal, r.patient_id, EXISTS (
+    SELECT 1 FROM campaign_done d WHERE d.campaign_id = $1 AND d.patient_id = r.patient_id)
+FROM campaign_recipients r WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND r.state IN (0, 1)
+ORDER BY (SELECT m.last_attempt FROM messages m WHERE m.id = r.message_id) IS NULL, r.state DESC, r.ordinal";
 
 /// Whether `m` reached its recipient, as far as is known: by itself, or with the message that told it too.
 const RECEIVED: &str =
@@ -37,6 +54,11 @@ const RECEIVED: &str =
 
 fn number(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Whether messages may have been written.
+fn has_begun(state: CampaignState) -> bool {
+    next(state, Command::Change, false, false).is_err()
 }
 
 fn job_of(id: &CampaignId, ordinal: u64) -> Result<JobId> {
@@ -90,8 +112,7 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         let Some(head) = head.first() else { return Ok(None) };
-        let state = head.word(0, CampaignState::from_word)?;
-        if next(state, Command::Change, false, false).is_err() {
+        if has_begun(head.word(0, CampaignState::from_word)?) {
             return Ok(None);
         }
         let hands: Vec<String> = head.text(2)?.lines().map(str::to_owned).collect();
@@ -130,10 +151,14 @@ impl<E: Engine> Ledger<E> {
             };
             answers.push(added);
         }
+        // Of another file nothing is taken.
+        if answers.contains(&Added::Taken) {
+            return Ok(Some(answers));
+        }
         Self::replace_bodies(&mut tx, id, &changed).await?;
         if !new.is_empty() || !changed.is_empty() {
-            let done = Self::leave_out_done(&mut tx, id, &new).await?;
-            let sum = Self::without(sum, &done)?;
+            let left_out = Self::leave_out_new(&mut tx, id, rows, &new).await?;
+            let sum = Self::without(sum, &left_out)?;
             E::run(
                 &mut tx,
                 "UPDATE campaigns SET recipients = recipients + $2, audience = $3, state = 'draft', changed_at = now(),
@@ -143,7 +168,7 @@ impl<E: Engine> Ledger<E> {
                     i64::try_from(new.len()).unwrap_or(i64::MAX),
                     format!("{sum:032x}").as_str(),
                     with_hand(&hands, by).as_str(),
-                    i64::try_from(done.len()).unwrap_or(i64::MAX),
+                    i64::try_from(left_out.len()).unwrap_or(i64::MAX),
                 ],
             )
             .await?;
@@ -201,18 +226,28 @@ impl<E: Engine> Ledger<E> {
         Ok(())
     }
 
-    /// Of those who have just come in, whoever was named as done before.
-    async fn leave_out_done(tx: &mut E::Tx, id: &CampaignId, new: &HashSet<u64>) -> Result<Vec<E::Row>> {
-        let new: Vec<i64> = new.iter().map(|ordinal| number(*ordinal)).collect();
-        E::run(
+    /// Of those who have just come in, whoever was named as done before, and whoever stands there under another id.
+    async fn leave_out_new(
+        tx: &mut E::Tx,
+        id: &CampaignId,
+        rows: &[NewRecipient],
+        new: &HashSet<u64>,
+    ) -> Result<Vec<E::Row>> {
+        let ordinals: Vec<i64> = new.iter().map(|ordinal| number(*ordinal)).collect();
+        let mut left_out = E::run(
             tx,
             "UPDATE campaign_recipients SET state = 2, reason = 'no_longer_needed'
              WHERE campaign_id = $1 AND ordinal = ANY($2) AND state = 0 AND EXISTS (SELECT 1 FROM campaign_done d
                  WHERE d.campaign_id = $1 AND d.patient_id = campaign_recipients.patient_id)
              RETURNING ordinal, patient_id",
-            args![id.as_str(), new],
+            args![id.as_str(), ordinals],
         )
-        .await
+        .await?;
+        let came = rows.iter().filter(|row| new.contains(&row.ordinal));
+        let names: Vec<&str> = came.map(|row| row.patient.as_str()).collect();
+        let places = Self::not_needed(tx, id, &names).await?;
+        left_out.extend(Self::leave_out_places(tx, id, &places).await?);
+        Ok(left_out)
     }
 
     /// What stands in the way of those that were not written.
@@ -262,7 +297,7 @@ impl<E: Engine> Ledger<E> {
         let Some(head) = head.first() else { return Ok(0) };
         let source = head.word(0, SourceName::parse)?;
         let sum = u128::from_str_radix(head.text(1)?, 16).unwrap_or(0);
-        let begun = next(head.word(2, CampaignState::from_word)?, Command::Change, false, false).is_err();
+        let begun = has_begun(head.word(2, CampaignState::from_word)?);
         let now = Self::now(&mut tx).await?;
         // Whoever comes into the audience later, and whoever was written to, is left out of what follows too.
         E::run(
@@ -304,30 +339,68 @@ impl<E: Engine> Ledger<E> {
             .try_fold(sum, |sum, row| Ok(sum.wrapping_sub(member(row.count(0)?, row.text(1)?, b"left out"))))
     }
 
-    /// Of one person's turns in a campaign the first is left: two records have become one, of these `names`.
-    pub(super) async fn leave_out_twice(tx: &mut E::Tx, names: &[PatientId]) -> Result<()> {
-        let names = texts_of(names);
+    /// Two records have become one, of these `names`: who needs nothing under one of them needs nothing under any, and of the
+    /// one person's turns in a campaign one is left.
+    pub(super) async fn leave_out_twice(&self, tx: &mut E::Tx, names: &[PatientId]) -> Result<()> {
+        let (now, names) = (Self::now(tx).await?, texts_of(names));
         // The campaigns first, as everybody does who writes to both.
-        let waits = "SELECT id FROM campaigns c WHERE state NOT IN ('done', 'cancelled') AND EXISTS (
+        let open = "SELECT id, source, state FROM campaigns c
+             WHERE state NOT IN ('done', 'cancelled') AND EXISTS (
                  SELECT 1 FROM campaign_recipients r
-                 WHERE r.campaign_id = c.id AND r.patient_id = ANY($1) AND r.state = 0)
+                 WHERE r.campaign_id = c.id AND r.patient_id = ANY($1) AND r.state IN (0, 1))
              ORDER BY id {for update}";
-        for row in &E::run(tx, waits, args![names.clone()]).await? {
-            let id = row.text(0)?;
-            let left_out = E::run(
-                tx,
-                "UPDATE campaign_recipients SET state = 2, reason = 'no_longer_needed'
-                 WHERE campaign_id = $1 AND patient_id = ANY($2) AND state = 0 AND EXISTS (
-                     SELECT 1 FROM campaign_recipients k WHERE k.campaign_id = $1 AND k.patient_id = ANY($2)
-                         AND (k.state = 1 OR (k.state = 0 AND k.ordinal < campaign_recipients.ordinal)))
-                 RETURNING ordinal",
-                args![id, names.clone()],
-            )
-            .await?;
+        let open = E::run(tx, open, args![names.clone()]).await?;
+        E::run(
+            tx,
+            "INSERT INTO campaign_done (campaign_id, patient_id)
+             SELECT c.id, p.id FROM campaigns c JOIN campaign_done d ON d.campaign_id = c.id AND d.patient_id = ANY($1)
+                 JOIN patients p ON p.id = ANY($1) WHERE true
+             ON CONFLICT DO NOTHING",
+            args![names.clone()],
+        )
+        .await?;
+        for row in &open {
+            let (id, source) = (row.word(0, CampaignId::parse)?, row.word(1, SourceName::parse)?);
+            let places = Self::not_needed(tx, &id, &names).await?;
+            let left_out = Self::leave_out_places(tx, &id, &places).await?;
             let sql = "UPDATE campaigns SET no_longer = no_longer + $2 WHERE id = $1";
-            E::run(tx, sql, args![id, i64::try_from(left_out.len()).unwrap_or(i64::MAX)]).await?;
+            E::run(tx, sql, args![id.as_str(), i64::try_from(left_out.len()).unwrap_or(i64::MAX)]).await?;
+            if has_begun(row.word(2, CampaignState::from_word)?) {
+                self.take_back_places(tx, &id, &source, &places, now).await?;
+            }
         }
         Ok(())
+    }
+
+    /// The places of those whom these ids mean who are to have no message of the campaign: they need nothing any more under
+    /// another of their names, or have another place in it.
+    async fn not_needed(tx: &mut E::Tx, id: &CampaignId, ids: &[&str]) -> Result<Vec<u64>> {
+        let rows = E::run(tx, SEVERAL_NAMES, args![ids.to_vec()]).await?;
+        let persons: HashMap<&str, &str> =
+            rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect::<Result<_>>()?;
+        if persons.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<&str> = persons.keys().copied().collect();
+        let (mut seen, mut places) = (HashSet::new(), Vec::new());
+        for row in &E::run(tx, PLACES, args![id.as_str(), names]).await? {
+            if row.flag(2)? || !seen.insert(persons.get(row.text(1)?)) {
+                places.push(row.count(0)?);
+            }
+        }
+        Ok(places)
+    }
+
+    /// Those of these places who wait need no message any more.
+    async fn leave_out_places(tx: &mut E::Tx, id: &CampaignId, places: &[u64]) -> Result<Vec<E::Row>> {
+        let places: Vec<i64> = places.iter().map(|ordinal| number(*ordinal)).collect();
+        E::run(
+            tx,
+            "UPDATE campaign_recipients SET state = 2, reason = 'no_longer_needed'
+             WHERE campaign_id = $1 AND ordinal = ANY($2) AND state = 0 RETURNING ordinal, patient_id",
+            args![id.as_str(), places],
+        )
+        .await
     }
 
     /// Answers the places of those whose messages were taken back.
@@ -345,9 +418,21 @@ impl<E: Engine> Ledger<E> {
             args![id.as_str(), texts_of(patients)],
         )
         .await?;
+        let places = asked.iter().map(|row| row.count(0)).collect::<Result<Vec<u64>>>()?;
+        self.take_back_places(tx, id, source, &places, now).await
+    }
+
+    /// The same of these places.
+    async fn take_back_places(
+        &self,
+        tx: &mut E::Tx,
+        id: &CampaignId,
+        source: &SourceName,
+        places: &[u64],
+        now: Timestamp,
+    ) -> Result<Vec<u64>> {
         let mut taken_back = Vec::new();
-        for row in &asked {
-            let ordinal = row.count(0)?;
+        for &ordinal in places {
             let job = job_of(id, ordinal)?;
             if !self.take_back(tx, source, &job, Reason::NoLongerNeeded, now).await?.cancelled.is_empty() {
                 taken_back.push(ordinal);
@@ -533,10 +618,14 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT r.ordinal, r.patient_id, r.body, r.ready_at, CAST(r.wave AS bigint), r.message_id, m.status,
-                     COALESCE(m.reason, r.reason), m.channel
-                 FROM campaign_recipients r LEFT JOIN messages m ON m.id = r.message_id
-                 WHERE r.campaign_id = $1 AND r.ordinal > $2 ORDER BY r.ordinal LIMIT $3",
+                format!(
+                    "SELECT r.ordinal, r.patient_id, r.body, r.ready_at, CAST(r.wave AS bigint),
+                         COALESCE(m.id, r.message_id), m.status, COALESCE(m.reason, r.reason,
+                             CASE WHEN r.state = 0 AND c.state = 'done' THEN 'expired'
+                                 WHEN r.state = 0 AND c.state = 'cancelled' THEN 'cancelled' END), m.channel
+                     FROM campaign_recipients r JOIN campaigns c ON c.id = r.campaign_id {LAST_TRY}
+                     WHERE r.campaign_id = $1 AND r.ordinal > $2 ORDER BY r.ordinal LIMIT $3"
+                ),
                 args![id.as_str(), number(after), i64::from(limit)],
             )
             .await?;
@@ -569,10 +658,11 @@ impl<E: Engine> Ledger<E> {
         let wanted = match kind {
             FollowUp::RetryFailed => format!("m.status = 'failed' AND {not_done}"),
             FollowUp::Correct => RECEIVED.to_owned(),
-            // Who answers a message that told several things answers all of them.
+            // Who answers a message that told several things answers all of them; a telephone that does so by itself is nobody.
             FollowUp::RetryUnanswered => format!(
                 "{RECEIVED} AND {not_done}
-                 AND NOT EXISTS (SELECT 1 FROM replies p WHERE p.message_id IN (o.id, m.id, m.merged_into))"
+                 AND NOT EXISTS (SELECT 1 FROM replies p
+                     WHERE p.message_id IN (o.id, m.id, m.merged_into) AND p.intent <> 'machine')"
             ),
         };
         let sql = format!(
@@ -582,6 +672,12 @@ impl<E: Engine> Ledger<E> {
         );
         let rows = self.engine.read(sql, args![parent.as_str(), number(after), i64::from(limit)]).await?;
         rows.iter().map(|row| self.recipient(parent, row)).collect()
+    }
+
+    pub(super) async fn highest_place(&self, id: &CampaignId) -> Result<u64> {
+        let sql = "SELECT COALESCE(max(ordinal), 0) FROM campaign_recipients WHERE campaign_id = $1";
+        let rows = self.engine.read(sql, args![id.as_str()]).await?;
+        rows.first().map_or(Ok(0), |row| row.count(0))
     }
 
     pub(super) async fn list_patients(&self, after: Option<&PatientId>, limit: u32) -> Result<Vec<Patient>> {

@@ -13,15 +13,31 @@ use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args};
 use crate::store::{Result, words};
 
-/// Messages of a campaign that people complained of since $2.
+/// The messages `m` of a campaign that are judged: those whose last attempt began since $2. What has come since of earlier
+/// ones says nothing of how it goes now, and is not to be a share of the few that were tried since. What was written since
+/// has begun since, and what has not changed since has not: of the others each attempt is looked up.
+macro_rules! tried_since {
+    () => {
+        concat!(
+            "m.campaign_id = $1 AND m.changed_at >= $2 AND (m.accepted_at >= $2
+                 OR (SELECT a.begun_at FROM attempts a WHERE a.id = m.last_attempt) >= $2) AND ",
+            words::by_campaign!("m")
+        )
+    };
+}
+
+/// Of these, how many people complained of.
 const COMPLAINTS: &str = concat!(
     "SELECT count(DISTINCT r.message_id) FROM replies r JOIN messages m ON m.id = r.message_id
-     WHERE m.campaign_id = $1 AND r.received_at >= $2 AND r.intent = 'complaint' AND ",
-    words::by_campaign!("m")
+     WHERE r.intent = 'complaint' AND ",
+    tried_since!()
 );
 
-/// Messages of a campaign after which people said stop since $2, wherever they did.
-const STOPS: &str = "SELECT count(*) FROM campaign_stops WHERE campaign_id = $1 AND at >= $2";
+/// Of these, how many made people say stop, wherever they did.
+const STOPS: &str = concat!(
+    "SELECT count(*) FROM campaign_stops s JOIN messages m ON m.id = s.message_id WHERE s.campaign_id = $1 AND ",
+    tried_since!()
+);
 
 impl<E: Engine> Ledger<E> {
     pub(super) async fn health_of(&self, id: &CampaignId, since: Timestamp) -> Result<Health> {
@@ -30,9 +46,9 @@ impl<E: Engine> Ledger<E> {
             .read(
                 concat!(
                     "SELECT m.status, count(*) FROM messages m
-                     WHERE m.campaign_id = $1 AND m.campaign_status IN ('unknown', 'sent', 'failed', 'delivered', 'read')
-                         AND m.changed_at >= $2 AND m.copy_of IS NULL AND ",
-                    words::by_campaign!("m"),
+                     WHERE m.campaign_status IN ('unknown', 'sent', 'failed', 'delivered', 'read') AND m.copy_of IS NULL
+                         AND ",
+                    tried_since!(),
                     " GROUP BY m.status"
                 ),
                 args![id.as_str(), since],

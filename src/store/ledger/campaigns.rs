@@ -370,6 +370,9 @@ impl<E: Engine> Campaigns for Ledger<E> {
     ) -> Result<Option<Vec<Added>>> {
         self.add_to_audience(id, rows, by).await
     }
+    async fn last_ordinal(&self, id: &CampaignId) -> Result<u64> {
+        self.highest_place(id).await
+    }
     async fn no_longer_needed(&self, id: &CampaignId, patients: &[PatientId]) -> Result<u64> {
         self.leave_out(id, patients).await
     }

@@ -32,6 +32,11 @@ SET lease_token = NULL, channel = COALESCE(input.channel, messages.channel),
 FROM {input}
 WHERE messages.id = input.id AND messages.lease_token = input.token";
 
+/// What has a word that this program does not know stays as it is.
+const LEAVE: &str = "
+UPDATE messages SET lease_token = NULL, due_at = input.due_at FROM {input}
+WHERE messages.id = input.id AND messages.lease_token = input.token";
+
 impl<E: Engine> Ledger<E> {
     /// Takes channel, priority, room, worker and lease; answers the facts, `body, status, step, tries, accepted_at,
     /// lease_token, now`, the reason of a tombstone,
@@ -87,7 +92,7 @@ impl<E: Engine> Ledger<E> {
         if let Err(error) = self.decide_batch(&unread).await {
             tracing::warn!(%error, messages = unread.len(), "what cannot be read could not be put aside");
         }
-        if let Err(error) = self.release_batch(&back).await {
+        if let Err(error) = self.give_back(LEAVE, &back).await {
             tracing::warn!(%error, messages = back.len(), "what a newer program wrote could not be given back");
         }
         Ok(messages)
@@ -109,6 +114,10 @@ impl<E: Engine> Ledger<E> {
     }
 
     pub(super) async fn release_batch(&self, leases: &[Release]) -> Result<()> {
+        self.give_back(RELEASE, leases).await
+    }
+
+    async fn give_back(&self, sql: &'static str, leases: &[Release]) -> Result<()> {
         if leases.is_empty() {
             return Ok(());
         }
@@ -118,7 +127,7 @@ impl<E: Engine> Ledger<E> {
             maybe_texts("channel", leases, |r| r.channel.map(Channel::as_str)),
             times("due_at", leases, |r| r.due_at),
         ];
-        self.engine.write(RELEASE, Args::none().batch(batch)).await?;
+        self.engine.write(sql, Args::none().batch(batch)).await?;
         Ok(())
     }
 

@@ -352,7 +352,7 @@ impl<E: Engine> Ledger<E> {
                  FROM attempts a
                  WHERE a.message_id = ANY($1)
                    AND a.number = (SELECT max(n.number) FROM attempts n WHERE n.message_id = a.message_id AND n.step = a.step)
-                 ORDER BY a.message_id, a.step",
+                 ORDER BY a.message_id, a.step, a.begun_at",
                 args![ids],
             )
             .await?;

@@ -1,6 +1,6 @@
 //! Answers to mail: due with the reply that they answer, written down as begun before anything leaves, and sent once.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -65,18 +65,20 @@ impl<E: Engine> Ledger<E> {
         for row in &rows {
             match self.answer_of(row) {
                 Ok(answer) => answers.extend(answer),
-                Err(error) => self.end_unread(ReplyId(row.id(0)?), &error).await,
+                Err(error) => self.leave_unread(ReplyId(row.id(0)?), row.time(5)?, &error).await?,
             }
         }
         Ok(answers)
     }
 
-    /// One that cannot be read is not sent, and keeps no other from being sent.
-    async fn end_unread(&self, id: ReplyId, error: &StoreError) {
+    /// One that cannot be read keeps no other from being sent. It comes up again while it is of use: the key that sealed it may
+    /// be put back.
+    async fn leave_unread(&self, id: ReplyId, received_at: Timestamp, error: &StoreError) -> Result<()> {
         tracing::error!(reply = %id, %error, "an answer to a mail cannot be read, and is not sent");
-        if let Err(error) = self.end_answer(id, MailAnswerEnd::Failed).await {
-            tracing::warn!(reply = %id, %error, "an answer that cannot be read comes up again");
+        if self.clock().await?.duration_since(received_at) > ANSWER_USEFUL {
+            self.end_answer(id, MailAnswerEnd::Failed).await?;
         }
+        Ok(())
     }
 
     /// `None`: it is over, or its patient was erased since.

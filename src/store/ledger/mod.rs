@@ -59,7 +59,7 @@ use super::pulse::{OldestDue, PulseRow, StreamEvent};
 use super::rows::*;
 use super::rules::LedgerRules;
 use super::sealer::{Form, KeyId, Sealer};
-use super::{Result, Store, StoreError};
+use super::{OtherKey, Result, Store, StoreError};
 use crate::domain::ids::{
     AnswerName, AttemptId, HoldId, MessageId, ParkedId, PatientId, ReplyId, UserName, WorkItemId, WorkerId,
 };
@@ -116,11 +116,24 @@ impl<E: Engine> Ledger<E> {
         Self { rules, ..self }
     }
 
-    async fn check_schema(&self) -> Result<Timestamp> {
-        let rows = self.engine.read("SELECT now(), min_compatible FROM schema_info", Args::none()).await?;
+    /// Whether this program and the ledger go together: by the schema, and by the key that addresses are found by.
+    async fn look(&self) -> Result<Timestamp> {
+        let sql = "SELECT now(), min_compatible, key_mark FROM schema_info";
+        let rows = self.engine.read(sql, Args::none()).await?;
         let row = rows.first().ok_or_else(|| StoreError::Schema("the schema has no version".to_owned()))?;
         super::check_compatible(row.int(1)?, E::NEWEST)?;
-        row.time(0)
+        match row.maybe_text(2)? {
+            Some(mark) if self.sealer.key_mark().as_deref() != Some(mark) => {
+                Err(StoreError::Key(OtherKey::Ledger))
+            }
+            _ => row.time(0),
+        }
+    }
+
+    async fn note_key(&self) -> Result<()> {
+        let Some(mark) = self.sealer.key_mark() else { return Ok(()) };
+        let sql = "UPDATE schema_info SET key_mark = $1 WHERE key_mark IS NULL";
+        self.engine.write(sql, args![mark.as_str()]).await.map(drop)
     }
 
     /// The database's clock.
@@ -240,11 +253,14 @@ impl<E: Engine> Store for Ledger<E> {
     async fn migrate(&self) -> Result<()> {
         self.engine.migrate().await
     }
+    async fn take_key(&self) -> Result<()> {
+        self.note_key().await
+    }
     fn sealer(&self) -> &Sealer {
         &self.sealer
     }
     async fn ping(&self) -> Result<Timestamp> {
-        self.check_schema().await
+        self.look().await
     }
     async fn admit(&self, batch: &AdmitBatch) -> Result<AdmitReport> {
         self.admit_batch(batch).await

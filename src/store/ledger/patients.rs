@@ -19,7 +19,7 @@ use crate::store::columns::Columns;
 use crate::store::engine::{Args, Column, Data, Engine, args, bytes, flags, ids, maybe_texts, texts, times};
 use crate::store::rows::{AddressConsent, UpsertOutcome};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, StoreError};
+use crate::store::{Result, StoreError, UNREADABLE};
 
 /// Somebody behind an address.
 struct Behind<'p> {
@@ -124,7 +124,7 @@ impl<E: Engine> Ledger<E> {
                     None => {
                         let known = self.document(row, 0, 2).map_err(|error| {
                             tracing::error!(%error, "a patient's record cannot be read, and is not written over");
-                            StoreError::Data("the patient's record cannot be read".to_owned())
+                            StoreError::Data(UNREADABLE.to_owned())
                         })?;
                         stored.patients.insert(id, known);
                     }
@@ -268,7 +268,7 @@ impl<E: Engine> Ledger<E> {
             E::run(&mut tx, "SELECT id FROM patients WHERE id = $1 OR alias_of = $1", args![to.as_str()])
                 .await?;
         let names = one.iter().map(|row| row.word(0, PatientId::parse)).collect::<Result<Vec<_>>>()?;
-        Self::leave_out_twice(&mut tx, &names).await?;
+        self.leave_out_twice(&mut tx, &names).await?;
         Self::bump(&mut tx, &[from.as_str()]).await?;
         E::commit(tx).await?;
         Ok(true)

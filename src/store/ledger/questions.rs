@@ -19,12 +19,14 @@ use crate::store::{Result, StoreError, words};
 /// An answer that comes later than this after its message has expired is read as any other text.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// What was asked at a number and has gone out, oldest first.
+/// What was asked at a number and has gone out, oldest first; whether a text that asks nothing has followed it there.
 const ASKED: &str = concat!(
     "SELECT ",
     words::answered!(),
     ", q.digit, q.answer, q.words, q.staff, q.asked_at, q.until, ",
-    "q.answered_at IS NOT NULL FROM {input} JOIN questions q ON q.address_index = input.address_index ",
+    "q.answered_at IS NOT NULL, EXISTS (SELECT 1 FROM attempts o WHERE o.address_index = q.address_index ",
+    "AND o.channel = 'sms' AND o.status <> 'failed' AND o.begun_at > a.begun_at AND NOT EXISTS (SELECT 1 ",
+    "FROM questions p WHERE p.message_id = o.message_id AND p.address_index = q.address_index)) FROM {input} JOIN questions q ON q.address_index = input.address_index ",
     "JOIN messages m ON m.id = q.message_id JOIN attempts a ON a.message_id = m.id AND a.channel = 'sms' ",
     "AND a.address_index = q.address_index AND a.status <> 'failed' AND NOT EXISTS (SELECT 1 FROM attempts l ",
     "WHERE l.message_id = a.message_id AND l.channel = 'sms' AND l.address_index = a.address_index ",
@@ -36,7 +38,7 @@ const OWN: &str = concat!(
     "SELECT ",
     words::answered!(),
     ", q.digit, q.answer, q.words, q.staff, q.asked_at, q.until, ",
-    "q.answered_at IS NOT NULL FROM {input} JOIN questions q ON q.message_id = input.message AND q.address_index IS NULL ",
+    "q.answered_at IS NOT NULL, false FROM {input} JOIN questions q ON q.message_id = input.message AND q.address_index IS NULL ",
     "JOIN messages m ON m.id = q.message_id JOIN attempts a ON a.message_id = m.id AND a.step = input.step ",
     "AND a.provider = input.provider AND a.status <> 'failed' AND NOT EXISTS (SELECT 1 FROM attempts l ",
     "WHERE l.message_id = a.message_id AND l.step = a.step AND l.provider = a.provider AND l.status <> 'failed' ",
@@ -235,12 +237,14 @@ fn batch<'a>(ask: &QuestionAsk, rows: &'a [(&'a Offer, u8)], said: &'a [String])
 }
 
 fn asked<R: Columns>(row: &R) -> Result<Asked> {
+    // A word may be said to the text that has followed; a digit is this one's alone.
+    let words = if row.flag(27)? { Vec::new() } else { row.text(22)?.lines().map(str::to_owned).collect() };
     Ok(Asked {
         message: MessageId(row.id(0)?),
         has_come: row.word(16, AttemptStatus::from_word)?.has_come(),
         digit: row.count(20)?,
         answer: row.word(21, AnswerName::parse)?,
-        words: row.text(22)?.lines().map(str::to_owned).collect(),
+        words,
         asked_at: row.time(24)?,
         until: row.time(25)?,
         answered: row.flag(26)?,

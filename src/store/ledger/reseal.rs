@@ -85,7 +85,7 @@ impl<E: Engine> Ledger<E> {
             match self.anew(sealed, row, key.len()) {
                 Ok(value) => anew.extend(value),
                 // The others go on: who is damaged is told at the end.
-                Err(StoreError::Internal(_) | StoreError::Schema(_)) => unreadable += 1,
+                Err(StoreError::Internal(_) | StoreError::Key(_)) => unreadable += 1,
                 Err(passing) => return Err(passing),
             }
         }

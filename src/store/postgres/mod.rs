@@ -11,7 +11,7 @@ use jiff_sqlx::ToSqlx;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Postgres, Row};
+use sqlx::{AssertSqlSafe, Connection as _, Postgres, Row};
 use tokio::time::timeout;
 
 use super::columns::columns;
@@ -46,8 +46,9 @@ pub struct Connections {
 /// The server ends a statement that takes too long, and says so: one that is silent for so much longer is not there any
 /// more, or the network between has forgotten the connection and told nobody.
 const SILENT: Duration = Duration::from_secs(5);
-/// Firewalls forget a connection that is idle for four minutes or more.
-const IDLE: Duration = Duration::from_secs(180);
+/// Firewalls forget a connection that is idle for four minutes or more. It is looked at as often, so that none is idle for
+/// twice as long.
+const IDLE: Duration = Duration::from_secs(110);
 
 const MIGRATIONS: Migrations = migrations!("postgres");
 
@@ -81,13 +82,22 @@ impl PostgresEngine {
                 // A count for a page must not take the processors from what is sent meanwhile.
                 ("max_parallel_workers_per_gather", "0"),
             ]);
+        let patience = connections.statement + SILENT;
         let pool = PgPoolOptions::new()
             .max_connections(connections.at_once)
             .acquire_timeout(connections.acquire)
             .idle_timeout(IDLE)
             .test_before_acquire(false)
+            // Whoever has stopped waiting leaves a statement on it: without an end of its own its place would be taken for as
+            // long as the server is silent.
+            .after_release(move |connection, _| {
+                Box::pin(async move {
+                    let alive = timeout(patience, connection.ping()).await;
+                    alive.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+                })
+            })
             .connect_lazy_with(options);
-        Ok(Self { pool, patience: connections.statement + SILENT })
+        Ok(Self { pool, patience })
     }
 }
 

@@ -17,7 +17,7 @@ use super::{BOTH, Town, name, number, people, plan};
 
 impl Town {
     /// Waits until so many messages are written.
-    async fn until_written(&self, id: &str, count: u64) {
+    pub(super) async fn until_written(&self, id: &str, count: u64) {
         let end = Instant::now() + Duration::from_secs(30);
         while self.row(id).await.expanded < count {
             assert!(Instant::now() < end, "waited in vain for {count} messages: {:?}", self.row(id).await);

@@ -41,7 +41,7 @@ fn a_coordinator_and_a_colleague_send_a_campaign_by_command() {
     let path = folder.path();
     std::fs::write(path.join("outreachd.toml"), settings("sqlite://ledger.db", "capture")).unwrap();
     std::fs::write(path.join("people.csv"), people(1, 600)).unwrap();
-    std::fs::write(path.join("booked.txt"), "P1\nP2\n").unwrap();
+    std::fs::write(path.join("booked.txt"), "\u{feff}P1\nP2\n").unwrap();
     let run = |words: &str| outreachd(path, &words.split(' ').collect::<Vec<_>>());
     assert!(run("migrate").0);
     let create = "campaign create visit --template appointment-reminder --site lakeside-north --source lakeside-ehr \

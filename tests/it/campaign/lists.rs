@@ -1,10 +1,11 @@
 //! Audiences: what is taken, what is refused, and once each.
 
-use outreachd::campaign::{Office, Wish};
+use outreachd::campaign::{Brought, Office, Wish};
+use outreachd::config::Config;
 use outreachd::domain::campaign::AudienceQuery;
 use outreachd::domain::ids::PatientId;
 use outreachd::domain::patient::Patient;
-use outreachd::intake::import::{Member, RefusedFile, Row};
+use outreachd::intake::import::{Audience, Member, RefusedFile, Row};
 use serde_json::json;
 
 use super::{BOTH, Town, name, number, people, plan};
@@ -210,6 +211,63 @@ async fn whoever_had_it_under_an_old_name_has_had_it() {
         let left = store.recipients(&name("both"), 0, 10).await.unwrap();
         let left: Vec<bool> = left.iter().map(|who| who.reason.is_none()).collect();
         assert_eq!(left, [true, true, false], "Q3, Q2, and no more Q1");
+        town.close().await;
+    }
+}
+
+/// Of another file nothing is taken, not even the rows that would have had a place.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_file_is_refused_as_a_whole() {
+    for postgres in BOTH {
+        let town = Town::open(postgres).await;
+        town.office.create(&plan("one", json!({})), "ann").await.unwrap();
+        town.bring("one", &people(1, 3)).await;
+        let before = town.row("one").await;
+        let options = town.office.audience_options(&before.plan, None);
+        let other = people(11, 20);
+        let rows = Audience::open(other.as_bytes(), options).unwrap().collect();
+        let refused = town.office.bring(&before.plan, rows, &mut Brought::default(), "ann").await;
+        let refused = refused.unwrap_err();
+        assert!(refused.to_string().contains("another list"), "{refused}");
+        let row = town.row("one").await;
+        assert_eq!((row.recipients, row.revision), (3, before.revision));
+        assert_eq!(town.office.store.recipients(&name("one"), 0, 20).await.unwrap().len(), 3);
+        town.close().await;
+    }
+}
+
+/// Whoever is found again takes a number that nobody gets: a search that is done once more finds everybody all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_that_is_done_again_misses_nobody() {
+    for postgres in BOTH {
+        let town = Town::open(postgres).await;
+        let know = async |ids: &[&str]| {
+            let patients = ids.iter().map(|id| Patient::bare(PatientId::parse(id).unwrap())).collect();
+            town.office.store.upsert_patients(patients).await.unwrap();
+        };
+        let query = plan("again", json!({"audience": {}}));
+        town.office.create(&query, "ann").await.unwrap();
+        for (new, found) in [(&["Q1", "Q2", "Q3"][..], 3), (&["Q4"], 1), (&["A1", "A2", "A3"], 3)] {
+            know(new).await;
+            assert_eq!(town.office.search(&query, "ann").await.unwrap().added, found, "{new:?}");
+        }
+        town.close().await;
+    }
+}
+
+/// Only the postcodes of the United States are known to have lost a zero when they have four digits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_postcode_is_refused_where_they_are_long() {
+    for (region, refused) in [("US", &["P1", "P3"][..]), ("CH", &["P1"])] {
+        let lies = |config: &mut Config| config.organisation.default_region = region.to_owned();
+        let town = Town::open_with(false, lies).await;
+        town.office.create(&plan("codes", json!({})), "ann").await.unwrap();
+        let rows = [(1, "US"), (2, "CH"), (3, "")];
+        let rows = rows.map(|(n, country)| format!("P{n},{},2115,{country}\n", number(n)));
+        let text = format!("patient_id,sms,postal_code,country\n{}", rows.concat());
+        let (tally, told) = town.bring("codes", &text).await;
+        let told: Vec<&str> = told.iter().map(|row| row.original[0].expose()).collect();
+        assert_eq!((told.as_slice(), tally.added), (refused, 3 - tally.refused));
         town.close().await;
     }
 }

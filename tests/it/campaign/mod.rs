@@ -6,7 +6,9 @@ pub(crate) mod blast;
 mod desk;
 mod lists;
 pub(crate) mod million;
+mod once;
 mod stories;
+mod turns;
 pub(crate) mod urgent;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use outreachd::campaign::Wish;
+use outreachd::campaign::{Sheet, Wish};
 use outreachd::domain::campaign::{CampaignState, FollowUp, Pace, PaceUnit, PauseReason};
 use outreachd::domain::ids::PatientId;
 use outreachd::domain::phi::Phi;
@@ -15,6 +15,7 @@ use outreachd::simulator::{Hit, Outage};
 use outreachd::store::rows::ReplyOutcome;
 use serde_json::json;
 
+use super::turns::{by_day, where_it_is};
 use super::{BOTH, Town, bring, name, number, people, plan};
 
 /// More than one person may write to alone: a colleague agrees, a change makes that void, the canary waits, a pause stops
@@ -175,22 +176,8 @@ fn same(one: &Hit, other: &Hit) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn at_night_nobody_has_a_turn() {
     for postgres in BOTH {
-        let town = Town::open_with(postgres, |config| {
-            config.policy.hours = outreachd::config::Config::from_toml(
-                &super::settings("sqlite://x", "live").replace("[policy.hours]\n        channels = []", ""),
-            )
-            .unwrap()
-            .policy
-            .hours;
-        })
-        .await;
-        let zone = |hour: i64| {
-            let now = jiff::Timestamp::now().as_second().div_euclid(3_600).rem_euclid(24);
-            let east = (hour - now + 36).rem_euclid(24) - 12;
-            // West is positive in these names.
-            format!("Etc/GMT{}{}", if east > 0 { "-" } else { "+" }, east.abs())
-        };
-        let (day, night) = (zone(12), zone(2));
+        let town = Town::open_with(postgres, by_day).await;
+        let (day, night) = (where_it_is(12), where_it_is(2));
         let mut text = people(1, 20).replace("America/Chicago", &night);
         text += people(21, 28).split_once('\n').unwrap().1.replace("America/Chicago", &day).as_str();
         let more = json!({"canary": 0, "pace": {"per_minute": 240}, "auto_pause": {"error_percent": 100, "after": 1_000}});
@@ -198,7 +185,8 @@ async fn at_night_nobody_has_a_turn() {
         town.bring("night", &text).await;
         let forecast = town.office.dry_run(&name("night")).await.unwrap();
         let hours: Vec<u64> = forecast.by_hour.values().copied().collect();
-        assert_eq!(hours, [8, 20], "{forecast:?}");
+        // Those who are awake may have their turns in this hour and the next.
+        assert_eq!((hours.last(), hours.iter().sum()), (Some(&20), 28_u64), "{forecast:?}");
 
         town.wish("night", "ann", Wish::Start).await.unwrap();
         town.until_hits(8).await;
@@ -227,12 +215,23 @@ async fn those_whose_turn_never_came_are_counted() {
         town.bring("cut", &people(1, 8)).await;
         town.wish("cut", "ann", Wish::Start).await.unwrap();
         town.until("cut", CampaignState::CanaryHold).await;
+        let correction = plan("right", json!({}));
+        let refused = town.office.follow(&name("cut"), FollowUp::Correct, correction, "ann").await;
+        assert!(refused.unwrap_err().to_string().contains("canary"), "the others would get what was wrong");
         assert_eq!(town.office.store.campaign_report(&name("cut")).await.unwrap().refused, []);
         town.wish("cut", "ann", Wish::Cancel).await.unwrap();
         let report = town.office.store.campaign_report(&name("cut")).await.unwrap();
         assert_eq!(report.refused, [(Reason::Cancelled, 5)]);
+        let without = sheet(&town, "cut", true).await;
+        assert_eq!((without.len(), without[0].as_str()), (5, "5,P4,,cancelled,,"), "{without:?}");
         town.close().await;
     }
+}
+
+/// The rows of a campaign's table, without its names of columns.
+async fn sheet(town: &Town, id: &str, refused: bool) -> Vec<String> {
+    let page = Sheet { office: town.office.clone(), id: name(id), refused }.page(0).await.unwrap();
+    String::from_utf8(page.csv).unwrap().lines().skip(1).map(str::to_owned).collect()
 }
 
 /// Who has booked is left out whenever that is told: before they stand in the audience, and of all that follows. Whoever was
@@ -255,10 +254,18 @@ async fn who_has_booked_is_left_out_before_and_after() {
             let plan = plan(id, json!({"canary": 0}));
             town.office.follow(&name("shots"), kind, plan, "ann").await.unwrap().recipients
         };
+        // Nobody has read anything of that.
+        let machine = says(&town, "shots", 1, "I'm driving right now - I'll get back to you later").await;
+        assert_eq!(machine, Intent::Machine);
         // 9 and 19 could not be reached.
         assert_eq!(follow(FollowUp::RetryUnanswered, "reminder").await, 17);
         assert_eq!(follow(FollowUp::RetryFailed, "again").await, 2);
         assert_eq!((done(5).await, done(9).await), (0, 0), "they were written to");
+        for drafted in ["reminder", "again"] {
+            let left_out = town.row(drafted).await.no_longer_needed;
+            assert_eq!(left_out, 1, "{drafted} writes to nobody who has booked");
+        }
+        assert_eq!(sheet(&town, "shots", true).await, [""; 0], "who has booked needs none");
         assert_eq!(follow(FollowUp::RetryUnanswered, "reminder-2").await, 16);
         assert_eq!(follow(FollowUp::RetryFailed, "again-2").await, 1);
         assert_eq!(
@@ -279,6 +286,9 @@ async fn who_has_booked_is_left_out_before_and_after() {
 
         // Everybody was written to; whoever cancels it now stops what would follow.
         let Again::Accepted(second) = again else { panic!("{again:?}") };
+        let told = town.office.store.recipients(&name("shots"), 18, 2).await.unwrap().remove(1);
+        let told = (told.ordinal, told.message_id);
+        assert_eq!(told, (20, Some(second)), "the table says what the report says");
         let cancelled = town.wish("shots", "ann", Wish::Cancel).await.unwrap();
         assert_eq!(cancelled.state, CampaignState::Cancelled);
         let end = Instant::now() + Duration::from_secs(20);
@@ -388,15 +398,9 @@ async fn people_who_say_stop_stop_it() {
         town.bring("unwelcome", &people(1, 400)).await;
         town.wish("unwelcome", "ann", Wish::Start).await.unwrap();
         town.until_hits(45).await;
-        let first = town.office.store.recipients(&name("unwelcome"), 0, 5).await.unwrap();
-        let attempt = town.office.store.attempts(first[0].message_id.unwrap()).await.unwrap().remove(0);
         // Nine could not be reached.
         for n in (1..=12).filter(|n| *n != 9) {
-            let mut asked = crate::store::replies::ask(&format!("SM{n}"), "STOP");
-            asked.reply.provider = attempt.provider.clone();
-            asked.reply.from = Phi::new(number(n));
-            let outcome = town.office.store.reply(&asked).await.unwrap();
-            assert!(matches!(outcome, ReplyOutcome::New { .. }), "{outcome:?}");
+            assert_eq!(says(&town, "unwelcome", n, "STOP").await, Intent::Stop);
         }
         let row = town.until("unwelcome", CampaignState::Paused).await;
         assert_eq!(row.reason, Some(PauseReason::OptOutRate));
@@ -408,6 +412,45 @@ async fn people_who_say_stop_stop_it() {
             (Intent::Stop, Some(Channel::Sms), "en")
         );
         assert!(line.count == 11 && line.hour.is_some(), "{line:?}");
+        town.close().await;
+    }
+}
+
+/// What the `n`-th person answers to a campaign, and what it is taken for.
+async fn says(town: &Town, id: &str, n: u32, text: &str) -> Intent {
+    let store = &town.office.store;
+    let first = store.recipients(&name(id), 0, 1).await.unwrap().remove(0);
+    let attempt = store.attempts(first.message_id.unwrap()).await.unwrap().remove(0);
+    let mut asked = crate::store::replies::ask(&format!("SM{n}"), text);
+    asked.reply.provider = attempt.provider;
+    asked.reply.from = Phi::new(number(n));
+    match store.reply(&asked).await.unwrap() {
+        ReplyOutcome::New { meaning, .. } => meaning.intent,
+        known => panic!("{known:?}"),
+    }
+}
+
+/// What is said after a change of pace of what went before it is no share of the few that were tried since.
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_are_a_share_of_the_messages_that_they_are_about() {
+    for postgres in BOTH {
+        let town = Town::open(postgres).await;
+        let more = json!({"canary": 0, "pace": {"per_minute": 1_200}});
+        town.office.create(&plan("judged", more), "ann").await.unwrap();
+        town.bring("judged", &people(1, 400)).await;
+        let started = town.wish("judged", "ann", Wish::Start).await.unwrap();
+        town.until_hits(4).await;
+        let pace = Pace { count: 1, per: PaceUnit::Hour, hours: None };
+        let slower = town.wish("judged", "ann", Wish::Pace(Some(pace))).await.unwrap();
+        town.until_settled().await;
+        for n in 1..=3 {
+            assert_eq!(says(&town, "judged", n, "STOP").await, Intent::Stop);
+        }
+        let since = async |at| town.office.store.campaign_health(&name("judged"), at).await.unwrap();
+        let health = since(started.changed_at).await;
+        assert!(health.opted_out == 3 && health.tried >= 4, "{health:?}");
+        let health = since(slower.changed_at).await;
+        assert_eq!(health.opted_out, 0, "{health:?}");
         town.close().await;
     }
 }

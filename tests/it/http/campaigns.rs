@@ -96,7 +96,7 @@ async fn one_plans_another_agrees_and_neither_does_both() {
         "{}",
         table.text
     );
-    assert_eq!(olga.get(&api, "/v1/campaigns/visit/export?refused=true").await.text.lines().count(), 1);
+    assert_eq!(olga.get(&api, "/v1/campaigns/visit/export?refused=true").await.text.lines().count(), 601);
     nora.get(&api, "/v1/campaigns/visit/export").await.problem(403);
 
     // A small one needs nobody; its canary may be looked at by its own people.

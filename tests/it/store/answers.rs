@@ -172,5 +172,13 @@ pub(super) async fn an_answer_finds_its_message_or_is_asked_back_once(ledger: Le
     assert_eq!(write(&ledger, "SM5", "3").await.0, Intent::Late);
     assert_eq!(kinds(&ledger).await[2], (WorkKind::Reply, Some(second)), "staff reads what comes late");
     assert_eq!(ledger.told(second).await.last().unwrap(), "reply.late.ehr");
-    assert_eq!(write(&ledger, "SM6", "STOP").await.0, Intent::Stop);
+
+    // Since then a text has come that asks nothing: a word may be said to that one.
+    let third = ledger.sent(job("d")).await;
+    assert_eq!(digits(&ledger, third, PHONE).await, [7, 8]);
+    ledger.pass(seconds(1)).await;
+    ledger.sent(job("e")).await;
+    assert_eq!(write(&ledger, "SM6", "yes").await.0, Intent::Text);
+    assert_eq!(write(&ledger, "SM7", "7").await.0, Intent::Answer);
+    assert_eq!(write(&ledger, "SM8", "STOP").await.0, Intent::Stop);
 }

@@ -102,6 +102,12 @@ impl Ledger {
         self.base.sealed(sealer, Emitter::default(), Timings::default(), LedgerRules::default())
     }
 
+    /// The same ledger as a program sees it whose `[security] key` is this one, with sealing keys of its own or without.
+    pub(super) fn under(&self, key: &[u8; 32], seal_keys: &[[u8; 32]]) -> Arc<dyn Store> {
+        let sealer = Sealer::new(key).with_keys(seal_keys, !seal_keys.is_empty());
+        self.base.sealed(sealer, Emitter::default(), Timings::default(), LedgerRules::default())
+    }
+
     /// How the program at hand writes new values.
     pub(super) fn sealing_form(&self) -> Form {
         self.store.sealing().0

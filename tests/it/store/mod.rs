@@ -65,6 +65,8 @@ contract! {
         programs_that_start_together_migrate_once
         a_schema_that_is_too_new_is_refused
         a_missing_schema_is_named
+        a_schema_of_before_is_named
+        a_ledger_stays_under_the_key_that_it_was_begun_with
         a_status_moves_as_the_domain_says
         what_is_sent_touches_no_index_of_its_message
         what_was_taken_while_leases_moved_is_nobodys_for_ever

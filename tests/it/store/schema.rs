@@ -1,8 +1,8 @@
 //! The schema is made once, by whoever comes first, and guards the statuses by itself.
 
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
-use outreachd::store::StoreError;
 use outreachd::store::rows::Then;
+use outreachd::store::{OtherKey, Store, StoreError};
 
 use super::ledger::Ledger;
 use super::make::{job, seconds};
@@ -37,6 +37,39 @@ pub(super) async fn a_missing_schema_is_named(ledger: Ledger) {
     ledger.empty().await;
     let error = ledger.ping().await.unwrap_err();
     assert!(matches!(&error, StoreError::Schema(text) if text.contains("outreachd migrate")), "{error}");
+}
+
+pub(super) async fn a_schema_of_before_is_named(ledger: Ledger) {
+    ledger.execute("ALTER TABLE schema_info DROP COLUMN key_mark").await.unwrap();
+    let error = ledger.ping().await.unwrap_err();
+    assert!(matches!(&error, StoreError::Schema(text) if text.contains("outreachd migrate")), "{error}");
+}
+
+/// Under another key no opt-out by address would be found.
+pub(super) async fn a_ledger_stays_under_the_key_that_it_was_begun_with(ledger: Ledger) {
+    let (first, second) = ([1; 32], [2; 32]);
+    let is_refused = async |program: &dyn Store| match program.ping().await {
+        Ok(_) => false,
+        Err(StoreError::Key(OtherKey::Ledger)) => true,
+        Err(other) => panic!("{other}"),
+    };
+    // A program without a key of its own leaves no mark, and whoever only asks leaves none either.
+    ledger.take_key().await.unwrap();
+    for program in [ledger.under(&first, &[]), ledger.under(&second, &[])] {
+        assert!(!is_refused(program.as_ref()).await);
+    }
+    ledger.under(&first, &[]).take_key().await.unwrap();
+    for (program, refused) in [
+        (ledger.under(&first, &[]), false),
+        (ledger.under(&first, &[[3; 32]]), false),
+        (ledger.under(&second, &[]), true),
+        (ledger.under(&second, &[first]), true),
+        (ledger.another(), true),
+    ] {
+        program.take_key().await.unwrap();
+        program.migrate().await.unwrap();
+        assert_eq!(is_refused(program.as_ref()).await, refused);
+    }
 }
 
 /// Workers of before went on while 0040 was read in: what they took has no lease of its own, what they await no row.

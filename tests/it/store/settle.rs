@@ -87,6 +87,14 @@ pub(super) async fn a_retry_waits_for_its_time(ledger: Ledger) {
     assert_eq!((hand.work.step, hand.work.tries), (0, 1));
     assert!(ledger.try_begin(ledger.plan(&hand).await).await);
     assert!(ledger.told(hand.facts.id).await.is_empty());
+    // What a provider puts off costs no try, nor does what never left.
+    for (name, failure) in [("b", Failure::Throttled), ("c", Failure::Misconfigured), ("d", Failure::NotSent)]
+    {
+        let (hand, attempt) = ledger.begun(job(name)).await;
+        let row = ledger.settlement(&hand, attempt, AttemptStatus::Failed, Then::Retry(later)).await;
+        ledger.settle(&[Settlement { failure: Some(failure), ..row }]).await.unwrap();
+        assert_eq!(ledger.row(hand.facts.id).await.tries, 0, "{failure}");
+    }
 }
 
 pub(super) async fn an_unknown_outcome_waits_for_news(ledger: Ledger) {

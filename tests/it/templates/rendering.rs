@@ -166,10 +166,14 @@ fn a_text_that_is_too_long_is_said_shorter_or_left_to_the_next_channel() {
         let found = catalogue.render(&request(&template, &data));
         assert_eq!(found.map(|r| (r.segments, r.shortened)).map_err(|e| e.reason.as_str()), want, "{length}");
     }
-    // One curly quote is written plainly; one Chinese character cannot be, and then 70 units are all there is.
-    for (x, want) in
-        [("“quoted” it’s".repeat(5), Ok(true)), (format!("张{}", "y".repeat(70)), Err("too_long"))]
-    {
+    // One curly quote is written plainly, and so is an accent that would make it too long; one Chinese character cannot
+    // be, and then 70 units are all there is.
+    for (x, want) in [
+        ("“quoted” it’s".repeat(5), Ok(true)),
+        (format!("ó{}", "y".repeat(20)), Ok(false)),
+        (format!("ó{}", "y".repeat(60)), Ok(true)),
+        (format!("张{}", "y".repeat(70)), Err("too_long")),
+    ] {
         let data = object(json!({ "x": x }));
         let found = catalogue.render(&request(&template, &data));
         assert_eq!(found.map(|r| sms(&r).is_ascii()).map_err(|e| e.reason.as_str()), want);

@@ -191,9 +191,77 @@ fn what_points_to_the_portal_tells_nothing_and_shows_no_empty_link() {
 }
 
 #[test]
+fn a_remote_visit_is_called_one_in_texts_and_calls() {
+    let catalogue = shipped();
+    let template = TemplateName::parse("appointment-reminder").unwrap();
+    let site = SiteContext::sample();
+    for (language, phrase) in
+        [("en-US", "by video or phone"), ("es-US", "por video o por teléfono"), ("zh-CN", "视频或电话")]
+    {
+        let languages = [language];
+        for (remote, practitioner) in [(true, 6), (true, 60), (false, 6)] {
+            let data = object(json!({
+                "starts_at": "2026-12-05T15:30:00-06:00", "remote": remote, "practitioner": "y".repeat(practitioner),
+            }));
+            let mut wanted = request(&template, &data);
+            (wanted.site, wanted.languages) = (Some(&site), &languages);
+            for channel in [Channel::Sms, Channel::Voice] {
+                wanted.channel = channel;
+                let rendered = catalogue.render(&wanted).unwrap();
+                let said = texts(&rendered.content)[0];
+                assert_eq!(said.contains(phrase), remote, "{said}");
+                assert!(!rendered.shortened || practitioner == 60, "{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_voicemail_says_how_to_end_the_calls() {
+    let catalogue = shipped();
+    for template in catalogue.templates() {
+        for p in previews(&catalogue, template.name.as_str()) {
+            for (_, text) in p.texts().into_iter().filter(|(part, _)| *part == "voicemail") {
+                let ways = ["to stop these calls", "dejar de recibir estas llamadas", "不想再接收此类来电"];
+                assert!(ways.iter().any(|way| text.contains(way)), "{} {}: {text}", p.template, p.locale);
+            }
+        }
+    }
+    let template = TemplateName::parse("discharge-follow-up").unwrap();
+    let data = object(json!({}));
+    let mut wanted = request(&template, &data);
+    wanted.channel = Channel::Voice;
+    let rendered = catalogue.render(&wanted).unwrap();
+    assert!(!texts(&rendered.content)[1].contains("<say-as"), "{rendered:?}");
+}
+
+#[test]
+fn a_proxy_is_not_told_of_a_record_or_a_stay_of_their_own() {
+    let catalogue = shipped();
+    for name in ["result-available", "discharge-follow-up"] {
+        for p in previews(&catalogue, name).iter().filter(|p| p.sample == Sample::Proxy) {
+            for (part, text) in p.texts() {
+                for own in [
+                    "your record",
+                    "you were given",
+                    "su expediente",
+                    "que le dimos",
+                    "您的病历",
+                    "我们给您的",
+                ] {
+                    assert!(!text.contains(own), "{name} {} {} {part}: {text}", p.channel, p.locale);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn text_messages_and_calls_name_no_vaccine_and_no_discharge() {
     let catalogue = shipped();
     for name in ["vaccine-invitation", "discharge-follow-up"] {
+        let template = catalogue.get(&TemplateName::parse(name).unwrap()).unwrap();
+        assert_eq!(template.manifest.phi(Channel::Sms), PhiClass::Limited);
         let short = |p: &Preview| matches!(p.channel, Channel::Sms | Channel::Voice);
         for p in previews(&catalogue, name).iter().filter(|p| short(p)) {
             for (part, text) in p.texts() {

@@ -56,6 +56,18 @@ fn a_visit_is_shown_on_the_clock_of_its_place() {
 }
 
 #[test]
+fn one_oclock_is_one_in_spanish() {
+    for (at, region, want) in [
+        ("2026-12-01T13:30:00-06:00", "US", "martes, 1 de diciembre a la 1:30 p.m."),
+        ("2026-12-01T11:30:00-06:00", "US", "martes, 1 de diciembre a las 11:30 a.m."),
+        ("2026-12-01T01:30:00-06:00", "ES", "martes, 1 de diciembre a la 01:30"),
+        ("2026-12-01T13:30:00-06:00", "ES", "martes, 1 de diciembre a las 13:30"),
+    ] {
+        assert_eq!(say("{{datetime data.x}}", "datetime", json!(at), "es", Some(region), None), want, "{at}");
+    }
+}
+
+#[test]
 fn each_language_has_its_own_way() {
     let table = [
         ("en", "US", "Tuesday, December 1 at 3:30 PM", "3:30 PM"),

@@ -32,8 +32,14 @@ pub(super) const PLAN: &str = "plan";
 
 /// Reasons that the tour cannot come to, and why.
 pub(super) const NOT_SHOWN: &[(Reason, &str)] = &[
-    (Reason::Paced, "tells whoever asks too often to come later; no message waits under it"),
-    (Reason::SafetyMode, "in the modes capture and allow_list messages are kept here, not refused"),
+    (
+        Reason::Paced,
+        "a message waits under it for midnight UTC where a provider's limit for the day is used up",
+    ),
+    (
+        Reason::SafetyMode,
+        "what the modes capture and allow_list keep from leaving bears it; the tour is in mode live",
+    ),
     (Reason::DeliveryLimit, "RabbitMQ alone gives a message up; the tour runs without it"),
 ];
 

@@ -22,9 +22,9 @@ export function get(path, params, byItself) {
   return call("GET", within(path, params), undefined, byItself ? { "x-by-itself": "1" } : {});
 }
 
-/** A table for other programs, as text. */
+/** A table for other programs. */
 export function file(path, params) {
-  return send("GET", within(path, params), undefined, {}, FILE_PATIENCE);
+  return send("GET", within(path, params), undefined, {}, FILE_PATIENCE, (response) => response.blob());
 }
 
 export function post(path, body) {
@@ -52,25 +52,29 @@ function within(path, params) {
 }
 
 async function call(method, path, body, headers, patience) {
-  return parsed(await send(method, path, body, headers, patience));
+  const text = await send(method, path, body, headers, patience);
+  const answer = parsed(text);
+  // Something stands between that answers in our place: a page of a proxy, or of a sign-in.
+  if (!answer) throw new Refused(0, { detail: "what answered is not outreachd. Reload the page." });
+  return answer;
 }
 
-async function send(method, path, body, headers, patience = PATIENCE[method]) {
+async function send(method, path, body, headers, patience = PATIENCE[method], read = (response) => response.text()) {
   if (method !== "GET" && csrf) headers["x-csrf-token"] = csrf;
   const plain = body === undefined || headers["content-type"];
   if (!plain) headers["content-type"] = "application/json";
   const signal = AbortSignal.timeout(patience);
   let response;
-  let text;
+  let answer;
   try {
     response = await fetch(path, { method, headers, body: plain ? body : JSON.stringify(body), credentials: "same-origin", signal });
-    text = await response.text();
+    answer = await (response.ok ? read(response) : response.text());
   } catch {
     throw new Refused(0, { detail: signal.aborted ? late(method, patience) : "outreachd does not answer. It may be restarting; nothing is lost." });
   }
-  if (response.ok) return text;
+  if (response.ok) return answer;
   if (response.status === 401 && path !== "v1/session") window.dispatchEvent(new Event("signed-out"));
-  throw new Refused(response.status, parsed(text));
+  throw new Refused(response.status, parsed(answer) ?? { detail: "the answer could not be read" });
 }
 
 function late(method, patience) {
@@ -78,5 +82,5 @@ function late(method, patience) {
 }
 
 function parsed(text) {
-  try { return text ? JSON.parse(text) : {}; } catch { return { detail: "the answer could not be read" }; }
+  try { return text ? JSON.parse(text) : {}; } catch { return null; }
 }

@@ -93,8 +93,11 @@ async function begin(why) {
     // One at a time: where nothing answers, the next would only wait beside it.
     if (document.hidden || asking) return;
     asking = true;
-    await shell?.refresh();
-    asking = false;
+    try {
+      await shell?.refresh();
+    } finally {
+      asking = false;
+    }
   };
   refresh();
   idle = setInterval(() => {

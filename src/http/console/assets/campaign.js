@@ -82,10 +82,11 @@ export function campaignPage(root, id, shell) {
     const button = (name, text, run, kind) => h("button", { id: name, class: kind, on: { click: run } }, text);
     const own = row.needs_approval && row.created_by === shell.me.name;
     const before = BEFORE.includes(row.state);
-    const waits = ["draft", "awaiting_approval"].includes(row.state) && row.needs_approval;
+    // A faster pace makes an approval void in whatever pause.
+    const waits = ["draft", "awaiting_approval", "paused"].includes(row.state) && row.needs_approval;
     return [
-      before && (may || agrees) && button("dry-run", "Dry run", dryRun),
-      agrees && !own && (row.state === "canary_hold" || waits || (row.state === "paused" && row.reason === "approval_void")) && button("approve", row.state === "canary_hold" ? "It is well: go on …" : "Approve …", () => approve(row), "main"),
+      (before || waits) && (may || agrees) && button("dry-run", "Dry run", dryRun),
+      agrees && !own && (row.state === "canary_hold" || waits) && button("approve", row.state === "canary_hold" ? "It is well: go on …" : "Approve …", () => approve(row), "main"),
       may && before && (row.state === "approved" || !row.needs_approval || row.state === "draft") && button("start", row.needs_approval && row.state === "draft" ? "Ask for approval" : "Start …", () => start(row), "main"),
       may && row.state === "paused" && button("resume", "Resume …", () => move("resume", "Go on", "It goes on exactly where it was stopped, by its pace.", "It goes on.")),
       may && row.state === "paused" && row.expanded > 0 && button("correct", "Correct …", () => follow(row, "correct"), "main"),
@@ -263,6 +264,7 @@ function refusedOf(shell, id) {
       table([["Row", "num"], "Column", "What is wrong", "What to do"], brought.refusals.slice(0, 20).flatMap((row) => row.errors.map((error) => [count(row.line), error.field, error.rule, error.cure])), "Refused rows")]);
 }
 
+const HOURS = 48;
 const BY_HOUR = () => `By hour (${zone().short})`;
 
 function groups(title, sums) {
@@ -270,9 +272,13 @@ function groups(title, sums) {
   return entries.length > 0 && h("div", null, h("h3", null, title), h("dl", { class: "facts" }, entries.map(([name, number]) => [h("dt", null, title === "By channel" ? channelName(name) : words(name)), h("dd", { class: "num" }, count(number))])));
 }
 
+/** The latest hours; those before them as one sum. */
 function hours(sums) {
-  return Object.fromEntries(Object.entries(sums).sort(([a], [b]) => (a < b ? -1 : 1)).slice(0, 48).map(([hour, number]) =>
-    [new Date(hour).toLocaleString([], { month: "short", day: "numeric", ...CLOCK }), number]));
+  const all = Object.entries(sums).sort(([a], [b]) => (a < b ? -1 : 1));
+  const shown = all.slice(-HOURS).map(([hour, number]) => [new Date(hour).toLocaleString([], { month: "short", day: "numeric", ...CLOCK }), number]);
+  const earlier = all.slice(0, -HOURS);
+  const before = earlier.length > 0 ? [[`${count(earlier.length)} hours before these`, earlier.reduce((sum, [, number]) => sum + number, 0)]] : [];
+  return Object.fromEntries([...before, ...shown]);
 }
 
 function startOf(start) {

@@ -50,6 +50,8 @@ export const MEANS = {
   malformed: "It, or a record that it rests on, cannot be read in the ledger. The log of the workers says why; once that is mended it goes on by itself.",
   no_translation: "The template has no text in a language that may be used.",
   over_budget: "The budget of the day is used up.",
+  paced: "The provider's limit for the day is used up, and no other carries it. It goes on after midnight UTC.",
+  safety_mode: "The safety mode kept it from leaving: nobody has it. [safety] mode says who is written to.",
   superseded: "A newer job took its place.",
   cancelled: "Its source, or staff, took it back.",
   country_not_allowed: "We do not send to that country.",

@@ -90,7 +90,9 @@ fn own(body: &str) -> String {
     let mut own = Vec::new();
     while let [line, below @ ..] = rest {
         rest = below;
-        if let Some(more) = introduces(line, below) {
+        if line.is_empty() {
+            own.push(*line);
+        } else if let Some(more) = introduces(line, below) {
             rest = below.get(more..).unwrap_or_default();
             // Where what is quoted has no mark, nobody can tell where it ends.
             if !is_quoted(first(rest)) {
