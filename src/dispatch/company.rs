@@ -16,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::lane::Lane;
+use super::plan::PASSED_OVER;
 use super::{Corridor, Handover, InHand, Planned, render};
 use crate::domain::ids::{AnswerName, MessageId, PatientId, SiteId};
 use crate::domain::job::When;
@@ -215,16 +216,18 @@ pub(super) fn seat(corridor: &Corridor, mut waiting: Vec<Waiting>) -> Vec<Releas
         match found.and_then(|(at, naming)| Some((carriers.get_mut(at)?, naming))) {
             Some((carrier, naming)) => carrier.planned.take_along(one.planned, naming),
             // Nobody takes it along: it is decided upon again for its own hour.
-            None if one.only_along => back.push(one.planned.release()),
+            None if one.only_along => back.push(Release { due_at: None, ..one.planned.release() }),
             None => {
                 known.push(carriers.len());
                 carriers.push(one);
             }
         }
     }
+    // Others behind what finds no room may find some: it is not the first to be claimed again.
+    let due_at = corridor.clock.timestamp(Instant::now()).checked_add(PASSED_OVER).ok();
     for Waiting { planned, lane, .. } in carriers {
         if let Err(planned) = lane.queue.offer(planned.hand.facts.priority, planned) {
-            back.extend(planned.releases());
+            back.extend(planned.releases().into_iter().map(|one| Release { due_at, ..one }));
         }
     }
     back

@@ -32,6 +32,8 @@ const TOGETHER: Duration = Duration::from_millis(130);
 const GATHER: Duration = Duration::from_millis(100);
 /// The ledger is asked again no sooner and no later than this.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// How often it is looked whether a day that was used up has something left.
+const DAY_LOOK: Duration = Duration::from_secs(30);
 /// The share of a limit that is used; the rest absorbs what timers and the wire add in jitter: at 50 a second 0.99
 /// leaves 10 ms, which one late timer on a busy machine exceeds; 0.98 leaves 20.
 pub(super) const PACE: f64 = 0.98;
@@ -468,7 +470,9 @@ impl Gate {
             let in_line = held.urgent.line.len() + held.others.line.len();
             (wanted.saturating_sub(held.slots.len()), in_line > held.slots.len())
         };
-        let Some(want) = u32::try_from(missing).ok().filter(|missing| *missing > 0) else { return Ok(None) };
+        let Some(want) = u32::try_from(missing).ok().filter(|missing| *missing > 0) else {
+            return self.look_at_the_day(store, clock).await;
+        };
         // What is in line is ready to leave.
         let ahead = self.answers.lead() + if overdue { Duration::ZERO } else { self.lag.lead() };
         let ahead = ahead.min(FURTHEST - TOGETHER);
@@ -486,10 +490,21 @@ impl Gate {
         if reserved.slots.len() >= missing {
             return Ok(Some(Duration::ZERO));
         }
-        // The day's share is used up: look again now and then, what others could not use comes back.
-        let next = reserved.closed_until.map_or(reserved.next, |_| reserved.now + span(AGAIN.1));
-        let far = Duration::try_from(next.duration_since(reserved.now)).unwrap_or_default();
+        if reserved.closed_until.is_some() {
+            return Ok(Some(AGAIN.1));
+        }
+        let far = Duration::try_from(reserved.next.duration_since(reserved.now)).unwrap_or_default();
         Ok(Some((far + GATHER).saturating_sub(horizon).clamp(AGAIN.0, AGAIN.1)))
+    }
+
+    /// Where the day's share is used up nobody asks: what could not be used comes back now and then, here and elsewhere.
+    async fn look_at_the_day(&self, store: &dyn Store, clock: &Clock) -> Result<Option<Duration>> {
+        if self.closed_until().is_none() {
+            return Ok(None);
+        }
+        let told = self.ask(0, SignedDuration::ZERO, SignedDuration::ZERO, store).await?;
+        self.closed_until.send_replace(told.closed_until.map(|until| clock.instant(until)));
+        Ok(Some(DAY_LOOK))
     }
 
     /// Resolves once somebody can use more slots than there are.

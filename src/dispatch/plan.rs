@@ -28,7 +28,7 @@ use crate::store::rows::{
 use crate::template::Within;
 
 /// For so long others go first.
-const PASSED_OVER: SignedDuration = SignedDuration::from_millis(250);
+pub(super) const PASSED_OVER: SignedDuration = SignedDuration::from_millis(250);
 /// A message whose campaign was approved with other templates is looked at again after so long. Which worker takes it then
 /// is chance: with a longer wait the last ones of a campaign would be half a minute on their way to one that may send them.
 const UNAPPROVED: SignedDuration = SignedDuration::from_secs(1);
@@ -242,7 +242,10 @@ fn decide_one(
         Choice::Lane(lane) => lane,
         Choice::Later(pause) => return later(&planned, pause, directory.now),
         Choice::Closed(until) => {
-            return waits(&planned, corridor.clock.timestamp(until), Reason::Paced, directory.now);
+            // Somebody may raise the limit meanwhile.
+            let soon = directory.now.checked_add(span(ANOTHER_RELEASED)).unwrap_or(Timestamp::MAX);
+            let until = corridor.clock.timestamp(until).min(soon);
+            return waits(&planned, until, Reason::Paced, directory.now);
         }
         Choice::Held { by, one_of_several } => return stopped(&planned, by, one_of_several, directory.now),
         Choice::Nobody => {
@@ -267,12 +270,9 @@ fn decide_one(
     if company::travels(corridor, &planned, lane) {
         return Outcome::Waits(Box::new(company::Waiting::of(planned, lane, judged.only_along)));
     }
-    if judged.only_along {
-        return Outcome::NoRoom(planned.release());
-    }
     let fresh = planned.hand.line.is_none() && priority != Priority::Urgent;
-    if fresh && lane.is_for_others() {
-        return Outcome::NoRoom(planned.release());
+    if judged.only_along || (fresh && lane.is_for_others()) {
+        return Outcome::NoRoom(Release { due_at: None, ..planned.release() });
     }
     match lane.queue.offer(priority, planned) {
         Ok(()) => Outcome::Queued,
@@ -294,9 +294,8 @@ fn adopt_site(hand: &mut InHand, patient: Option<&Patient>) {
 /// may find some: it is not the first to be claimed again.
 fn no_room(planned: &Planned, now: Timestamp) -> Release {
     let passed_over = planned.hand.line == Some(planned.route.channel);
-    let later = passed_over.then(|| now.checked_add(PASSED_OVER).unwrap_or(now));
-    let release = planned.release();
-    Release { due_at: later.or(release.due_at), ..release }
+    let due_at = passed_over.then(|| now.checked_add(PASSED_OVER).unwrap_or(now));
+    Release { due_at, ..planned.release() }
 }
 
 /// A decision, and what of the question is needed further on.

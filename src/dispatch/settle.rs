@@ -140,7 +140,7 @@ pub(super) async fn write(corridor: &Corridor, batch: &[Settlement]) {
 
 fn keep(corridor: &Corridor, batch: &[Settlement]) {
     let results = batch.len();
-    match spool::keep(&corridor.config.worker.spool, corridor.worker, batch) {
+    match spool::keep(&corridor.config.worker.spool, batch) {
         Ok(()) => {
             tracing::error!(results, "the ledger has not taken these results; they are kept, and tried again")
         }

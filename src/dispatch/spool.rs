@@ -3,7 +3,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Error, ErrorKind, Write};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+
+use futures_util::FutureExt as _;
 
 use super::settle;
 use crate::domain::ids::WorkerId;
@@ -15,17 +18,18 @@ const SUFFIX: &str = ".ndjson";
 /// Results written at once.
 const AT_ONCE: usize = 500;
 
-/// Adds results to this worker's file in `dir`, and to the disk.
-pub(super) fn keep(dir: &Path, worker: WorkerId, results: &[Settlement]) -> Result<(), Error> {
-    let path = dir.join(format!("{PREFIX}{}{SUFFIX}", worker.0.simple()));
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    // A full disk may have cut the last line off.
-    file.write_all(b"\n")?;
+/// Writes results to a file of their own in `dir`, and to the disk. It has its name once it is whole: whoever reads them in
+/// the same moment takes all of it, or nothing.
+pub(super) fn keep(dir: &Path, results: &[Settlement]) -> Result<(), Error> {
+    let path = dir.join(format!("{PREFIX}{}{SUFFIX}", WorkerId::generate().0.simple()));
+    let draft = path.with_extension("draft");
+    let mut file = OpenOptions::new().create_new(true).append(true).open(&draft)?;
     for result in results {
         serde_json::to_writer(&mut file, result)?;
         file.write_all(b"\n")?;
     }
-    file.sync_all()
+    file.sync_all()?;
+    std::fs::rename(draft, path)
 }
 
 /// Writes what was left in `dir` to the ledger; answers how many results there were. A file goes once the ledger has all of
@@ -33,7 +37,7 @@ pub(super) fn keep(dir: &Path, worker: WorkerId, results: &[Settlement]) -> Resu
 pub(super) async fn replay(dir: &Path, store: &dyn Store) -> Result<usize, StoreError> {
     let (mut count, mut fault) = (0, None);
     for path in left(dir) {
-        // A process that is about to end may add to its own: what is read has a name that nobody writes to.
+        // Of two that read one gets it.
         let taken = dir.join(format!("{PREFIX}{}{SUFFIX}", WorkerId::generate().0.simple()));
         if let Err(error) = std::fs::rename(&path, &taken) {
             // Another process may just have taken it.
@@ -45,7 +49,10 @@ pub(super) async fn replay(dir: &Path, store: &dyn Store) -> Result<usize, Store
         let path = taken;
         match read(&path) {
             Ok(results) => {
-                let failed = match given(store, &results).await {
+                // What this program cannot write by a fault of its own keeps nothing else from being written.
+                let fault_of_ours = || StoreError::Internal("a kept result cannot be written".to_owned());
+                let given = AssertUnwindSafe(given(store, &results)).catch_unwind().await;
+                let failed = match given.unwrap_or_else(|_| Err(fault_of_ours())) {
                     Err(error @ StoreError::Internal(_)) => Some(error),
                     given => given.map(|()| None)?,
                 };
