@@ -224,10 +224,10 @@ pub(super) fn seat(corridor: &Corridor, mut waiting: Vec<Waiting>) -> Vec<Releas
         }
     }
     // Others behind what finds no room may find some: it is not the first to be claimed again.
-    let due_at = corridor.clock.timestamp(Instant::now()).checked_add(PASSED_OVER).ok();
+    let now = corridor.clock.timestamp(Instant::now());
     for Waiting { planned, lane, .. } in carriers {
         if let Err(planned) = lane.queue.offer(planned.hand.facts.priority, planned) {
-            back.extend(planned.releases().into_iter().map(|one| Release { due_at, ..one }));
+            back.extend(planned.releases_for(PASSED_OVER, now));
         }
     }
     back
@@ -268,6 +268,12 @@ impl Planned {
     /// Gives back the leases of the message and of all that it carries.
     pub(super) fn releases(&self) -> Vec<Release> {
         std::iter::once(self.release()).chain(self.riders.iter().map(Self::release)).collect()
+    }
+
+    /// The same, due again so much after `now`.
+    pub(super) fn releases_for(&self, pause: SignedDuration, now: Timestamp) -> Vec<Release> {
+        let due_at = now.checked_add(pause).ok();
+        self.releases().into_iter().map(|one| Release { due_at, ..one }).collect()
     }
 
     /// What is written down of a message that another one carries.

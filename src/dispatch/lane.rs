@@ -29,7 +29,7 @@ use crate::domain::words::{Channel, Priority, Reason, SafetyMode};
 use crate::policy::decide::UNREAD;
 use crate::policy::question::Served;
 use crate::provider::Provider;
-use crate::store::rows::{Begin, Charge, Failure, MessageFacts, Release, Settlement, Spend, Then};
+use crate::store::rows::{Begin, Charge, Failure, MessageFacts, Settlement, Spend, Then};
 use crate::store::{StoreError, again_if_contended};
 use crate::template::Rendered;
 
@@ -527,9 +527,7 @@ async fn chunk(corridor: &Arc<Corridor>, lane: &Lane, whom: Whom, places: usize)
         let Ok(text) = text.catch_unwind().await else {
             // One text with which this program cannot cope must not take the others of its lane with it each time.
             tracing::error!(message = %planned.hand.facts.id, "a text could not be written, by a fault of this program; it waits");
-            let now = corridor.clock.timestamp(Instant::now());
-            let due_at = now.checked_add(UNREAD).ok();
-            back.extend(planned.releases().into_iter().map(|one| Release { due_at, ..one }));
+            back.extend(planned.releases_for(UNREAD, corridor.clock.timestamp(Instant::now())));
             continue;
         };
         match text {

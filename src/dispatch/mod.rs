@@ -539,3 +539,27 @@ impl Corridor {
         }
     }
 }
+
+/// Of a message that nobody has sent.
+#[cfg(test)]
+fn facts_of_a_test() -> MessageFacts {
+    use crate::domain::ids::{JobId, MessageId, SourceName, TemplateName};
+    use crate::domain::words::{Priority, Purpose};
+
+    MessageFacts {
+        id: MessageId::generate(),
+        source: SourceName::parse("ehr").unwrap(),
+        job_id: JobId::parse("j1").unwrap(),
+        patient_id: PatientId::parse("P1").unwrap(),
+        template: TemplateName::parse("note").unwrap(),
+        purpose: Purpose::Care,
+        priority: Priority::Normal,
+        about: None,
+        site: None,
+        campaign_id: None,
+        correlation_id: None,
+        test: false,
+        is_change: false,
+        retry_of: None,
+    }
+}

@@ -248,35 +248,15 @@ pub(super) fn mark(address: &Phi) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{JobId, MessageId, PatientId, SourceName, TemplateName};
+    use crate::dispatch::facts_of_a_test;
     use crate::domain::phone::Region;
     use crate::domain::reader::{Expect, ParseDefaults};
-    use crate::domain::words::{Priority, Purpose};
 
     fn ana(contact: &str) -> Patient {
         let text =
             format!(r#"{{"id": "P1", "updated_at": "2026-11-20T08:00:00Z", "contacts": [{contact}]}}"#);
         let defaults = ParseDefaults::new(None, Region::US);
         Patient::parse(text.as_bytes(), &defaults, Expect { id: None, updated_at: true }).unwrap()
-    }
-
-    fn facts() -> MessageFacts {
-        MessageFacts {
-            id: MessageId::generate(),
-            source: SourceName::parse("ehr").unwrap(),
-            job_id: JobId::parse("j1").unwrap(),
-            patient_id: PatientId::parse("P1").unwrap(),
-            template: TemplateName::parse("note").unwrap(),
-            purpose: Purpose::Care,
-            priority: Priority::Normal,
-            about: None,
-            site: None,
-            campaign_id: None,
-            correlation_id: None,
-            test: false,
-            is_change: false,
-            retry_of: None,
-        }
     }
 
     #[test]
@@ -298,7 +278,7 @@ mod tests {
     fn what_is_spoken_there_is_no_language_of_a_reader_who_has_one() {
         let config = Config::from_toml("[organisation]\nlanguage = \"es\"").unwrap();
         for (reads, languages) in [(Some("vi"), ["vi"]), (None, ["es"])] {
-            let (facts, patient) = (facts(), ana(""));
+            let (facts, patient) = (facts_of_a_test(), ana(""));
             assert_eq!(letterhead(&config, &facts, &patient, reads).languages, languages);
         }
     }

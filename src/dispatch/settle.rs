@@ -180,35 +180,18 @@ mod tests {
     use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row};
 
     use super::*;
-    use crate::domain::ids::{
-        AttemptId, JobId, MessageId, PatientId, ProviderName, SourceName, TemplateName,
-    };
+    use crate::dispatch::facts_of_a_test;
+    use crate::domain::ids::{AttemptId, ProviderName};
     use crate::domain::status::AttemptStatus;
-    use crate::domain::words::{Channel, Priority, Purpose, Recipient};
+    use crate::domain::words::{Channel, Recipient};
     use crate::store::emit::Emitter;
-    use crate::store::rows::{Charge, MessageFacts, Then, Timings};
+    use crate::store::rows::{Charge, Then, Timings};
     use crate::store::sealer::Sealer;
     use crate::store::sqlite::{SqliteEngine, SqliteStore};
 
     fn result() -> Settlement {
-        let facts = MessageFacts {
-            id: MessageId::generate(),
-            source: SourceName::parse("ehr").unwrap(),
-            job_id: JobId::parse("a").unwrap(),
-            patient_id: PatientId::parse("P1").unwrap(),
-            template: TemplateName::parse("reminder").unwrap(),
-            purpose: Purpose::Care,
-            priority: Priority::Normal,
-            about: None,
-            site: None,
-            campaign_id: None,
-            correlation_id: None,
-            test: false,
-            is_change: false,
-            retry_of: None,
-        };
         Settlement {
-            facts: Arc::new(facts),
+            facts: Arc::new(facts_of_a_test()),
             attempt: AttemptId::generate(),
             number: 1,
             channel: Channel::Sms,

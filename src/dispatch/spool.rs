@@ -1,5 +1,5 @@
-//! Results that the ledger would not take before the process had to end: kept in a file, and written at the next
-//! start. Ids, words and codes only; a result that lands late raises what was called unknown meanwhile.
+//! Results that the ledger would not take, as it was away when the process had to end, or fails on them: kept in files, and
+//! written at the next start, or now and then. Ids, words and codes only; a result that lands late raises what was called unknown meanwhile.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Error, ErrorKind, Write};

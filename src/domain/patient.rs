@@ -284,6 +284,28 @@ pub struct Contact {
 }
 
 impl Contact {
+    /// A contact of which nothing but the address is known.
+    #[cfg(test)]
+    pub(crate) fn bare(channel: Channel, address: &str) -> Self {
+        Self {
+            channel,
+            address: Phi::new(address),
+            rank: None,
+            usage: None,
+            kind: None,
+            status: ContactStatus::Ok,
+            status_at: None,
+            since: None,
+            says_status: false,
+            verified_at: None,
+            valid_until: None,
+            private: false,
+            only: false,
+            leave_message: None,
+            extension: None,
+        }
+    }
+
     /// Since when it is known to be good: the record that was `sent` then says so, or somebody has verified it. `None`:
     /// nobody says anything of it.
     #[must_use]

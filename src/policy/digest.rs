@@ -140,26 +140,9 @@ pub fn together(carrier: &Seat<'_>, other: &Seat<'_>) -> Result<Naming, Apart> {
 mod tests {
     use super::*;
     use crate::domain::patient::Contact;
-    use crate::domain::words::ContactStatus;
 
     fn contact(only: bool) -> Contact {
-        Contact {
-            channel: Channel::Sms,
-            address: Phi::new("+13125550142"),
-            rank: None,
-            usage: None,
-            kind: None,
-            status: ContactStatus::Ok,
-            status_at: None,
-            since: None,
-            says_status: false,
-            verified_at: None,
-            valid_until: None,
-            private: false,
-            only,
-            leave_message: None,
-            extension: None,
-        }
+        Contact { only, ..Contact::bare(Channel::Sms, "+13125550142") }
     }
 
     #[test]

@@ -172,21 +172,9 @@ fn a_snapshot_of_somebody_unknown_lifts_no_stop_at_the_address_that_it_names() {
 #[test]
 fn a_snapshot_may_narrow_and_never_widen() {
     let sms = |number: &str| Contact {
-        channel: Channel::Sms,
-        address: Phi::new(number),
-        rank: None,
-        usage: None,
-        kind: None,
-        status: ContactStatus::Ok,
-        status_at: None,
-        since: None,
-        says_status: false,
         verified_at: Some(at(0)),
-        valid_until: None,
         private: true,
-        only: false,
-        leave_message: None,
-        extension: None,
+        ..Contact::bare(Channel::Sms, number)
     };
     let mut stored = patient(1);
     stored.pause_until = Some(at(50));
@@ -219,21 +207,9 @@ fn a_snapshot_may_narrow_and_never_widen() {
 #[test]
 fn what_we_found_out_of_a_contact_stands_until_its_sender_knows_better() {
     let contact = |status, found: Option<i64>| Contact {
-        channel: Channel::Sms,
-        address: Phi::new("+13125550142"),
-        rank: None,
-        usage: None,
-        kind: None,
         status,
         status_at: found.map(at),
-        since: None,
-        says_status: false,
-        verified_at: None,
-        valid_until: None,
-        private: false,
-        only: false,
-        leave_message: None,
-        extension: None,
+        ..Contact::bare(Channel::Sms, "+13125550142")
     };
     let sent = |when, status, says_status| {
         let mut patient = patient(when);
@@ -335,23 +311,7 @@ proptest! {
 /// The law asks for an agreement to each number: what was said of every address speaks of those there were.
 #[test]
 fn what_was_agreed_to_before_does_not_move_to_a_new_number() {
-    let sms = |number: &str| Contact {
-        channel: Channel::Sms,
-        address: Phi::new(number),
-        rank: None,
-        usage: None,
-        kind: None,
-        status: ContactStatus::Ok,
-        status_at: None,
-        since: None,
-        says_status: false,
-        verified_at: None,
-        valid_until: None,
-        private: false,
-        only: false,
-        leave_message: None,
-        extension: None,
-    };
+    let sms = |number: &str| Contact::bare(Channel::Sms, number);
     let (old, new) = ("+13125550142", "+13125550143");
     let record = |when: Option<i64>, numbers: &[&str]| {
         let mut patient = patient(0);

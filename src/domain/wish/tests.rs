@@ -4,7 +4,6 @@ use super::*;
 use crate::domain::consent::merge_patient;
 use crate::domain::ids::PatientId;
 use crate::domain::patient::Contact;
-use crate::domain::words::ContactStatus;
 
 const OPT_IN: &[Purpose] = &[Purpose::Marketing];
 const PHONE: &str = "+13125550142";
@@ -17,30 +16,10 @@ fn terms(second: i64) -> Terms<'static> {
     Terms { opt_in: OPT_IN, now: at(second), evidence: "preference page" }
 }
 
-fn contact(channel: Channel, address: &str) -> Contact {
-    Contact {
-        channel,
-        address: Phi::new(address),
-        rank: None,
-        usage: None,
-        kind: None,
-        status: ContactStatus::Ok,
-        status_at: None,
-        since: None,
-        says_status: false,
-        verified_at: None,
-        valid_until: None,
-        private: false,
-        only: false,
-        leave_message: None,
-        extension: None,
-    }
-}
-
 fn ana() -> Patient {
     Patient {
         updated_at: Some(at(0)),
-        contacts: vec![contact(Channel::Sms, PHONE), contact(Channel::Email, "ana@example.org")],
+        contacts: vec![Contact::bare(Channel::Sms, PHONE), Contact::bare(Channel::Email, "ana@example.org")],
         ..Patient::bare(PatientId::parse("P1").unwrap())
     }
 }
@@ -116,7 +95,7 @@ fn starting_again_is_no_agreement_to_advertising() {
 #[test]
 fn an_agreement_to_advertising_does_not_move_to_a_new_number() {
     let mut yes = after(&ana(), &[Wish::Choose(vec![(Purpose::Marketing, vec![Channel::Sms])])]);
-    yes.contacts = vec![contact(Channel::Sms, "+13125550199")];
+    yes.contacts = vec![Contact::bare(Channel::Sms, "+13125550199")];
     assert!(!wants(&yes, Purpose::Marketing, Channel::Sms));
     assert!(wants(&yes, Purpose::Care, Channel::Sms));
 }
@@ -127,7 +106,7 @@ fn choices_end_as_they_were_ticked() {
     let choose = |channels: &[Channel]| Wish::Choose(vec![(Purpose::Care, channels.to_vec())]);
     let none = after(&ana(), &[choose(&[])]);
     assert!(none.preferences.iter().any(|p| p.purpose == Purpose::Care && p.channels.is_empty()));
-    let later = Patient { contacts: vec![contact(Channel::Voice, PHONE)], ..none.clone() };
+    let later = Patient { contacts: vec![Contact::bare(Channel::Voice, PHONE)], ..none.clone() };
     assert!(!wants(&later, Purpose::Care, Channel::Voice), "nor over a channel that comes later");
     let some = after(&ana(), &[choose(&[]), choose(&[Email])]);
     let ticked: Vec<Channel> =
