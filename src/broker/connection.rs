@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::consume;
+use super::consume::{self, Refused};
 use super::ends::{Acks, ConsumeOptions, Deliveries};
 use super::findings::Finding;
 use super::names::{Prefix, QueueRole};
@@ -95,6 +95,7 @@ pub struct Broker {
     state: watch::Receiver<BrokerState>,
     stop_consumers: CancellationToken,
     consumers: TaskTracker,
+    refused: Refused,
     stop: CancellationToken,
     supervisor: TaskTracker,
 }
@@ -109,7 +110,7 @@ impl Broker {
         let (stop, supervisor) = (CancellationToken::new(), TaskTracker::new());
         supervisor.spawn(supervise(options, session_sender, state_sender, stop.clone()));
         let (stop_consumers, consumers) = (CancellationToken::new(), TaskTracker::new());
-        Self { sessions, state, stop_consumers, consumers, stop, supervisor }
+        Self { sessions, state, stop_consumers, consumers, refused: Refused::default(), stop, supervisor }
     }
 
     /// Whether it is up, and every change of that.
@@ -133,10 +134,17 @@ impl Broker {
     /// Consumes a queue, through every reconnect, until the [`Deliveries`] are dropped.
     #[must_use]
     pub fn consume(&self, queue: QueueRole, options: ConsumeOptions) -> (Deliveries, Acks) {
+        let (sessions, stop) = (self.sessions.clone(), self.stop_consumers.clone());
         let (consumer, deliveries, acks) =
-            consume::consumer(queue, options, self.sessions.clone(), self.stop_consumers.clone());
+            consume::consumer(queue, options, sessions, stop, self.refused.clone());
         self.consumers.spawn(consumer.run());
         (deliveries, acks)
+    }
+
+    /// Queues that the broker does not let us consume, though it is up.
+    #[must_use]
+    pub fn refused_queues(&self) -> Vec<&'static str> {
+        self.refused.all()
     }
 
     /// A publisher with a channel of its own. One publishes one batch at a time; several run side by side.

@@ -10,14 +10,15 @@
 //!
 //! While the ledger is away nothing is committed: the window fills, and no more comes. There is nothing to pause.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Consumer as Stream};
+use lapin::{Channel, Consumer as Stream, ErrorKind};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,9 @@ static CHANNELS: AtomicU64 = AtomicU64::new(1);
 /// The pause before a channel that failed is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 
+/// A queue that the broker refuses is named in the log so often.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+
 /// How long the last acknowledgement may take.
 const FINISH_LIMIT: Duration = Duration::from_secs(1);
 
@@ -44,12 +48,14 @@ pub(super) fn consumer(
     options: ConsumeOptions,
     sessions: watch::Receiver<Option<Arc<Session>>>,
     stop: CancellationToken,
+    refused: Refused,
 ) -> (Consumer, Deliveries, Acks) {
     // The last window and the one before it may both be on their way.
     let room = 2 * usize::from(options.max_prefetch.max(1));
     let (deliveries, acks, shared, sender) = ends(room);
     let window = Window::new(options.max_prefetch, options.held_bytes);
-    (Consumer { queue, sessions, stop, sender, shared, window, channel: None }, deliveries, acks)
+    let refusals = Refusals { all: refused, in_a_row: 0, said: None };
+    (Consumer { queue, sessions, stop, sender, shared, window, channel: None, refusals }, deliveries, acks)
 }
 
 /// The task behind one consumed queue.
@@ -63,6 +69,56 @@ pub(super) struct Consumer {
     window: Window,
     /// The channel in use, for the end.
     channel: Option<Channel>,
+    refusals: Refusals,
+}
+
+/// The queues that the broker refuses to let anybody here consume, by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Refused(Arc<Mutex<BTreeSet<&'static str>>>);
+
+impl Refused {
+    pub(super) fn all(&self) -> Vec<&'static str> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn mark(&self, queue: QueueRole, is_refused: bool) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_refused {
+            all.insert(queue.word());
+        } else {
+            all.remove(queue.word());
+        }
+    }
+}
+
+/// How often in a row the broker has refused a queue, and when that was last said.
+#[derive(Debug)]
+struct Refusals {
+    all: Refused,
+    in_a_row: u32,
+    said: Option<Instant>,
+}
+
+impl Refusals {
+    /// The first one is mostly of a queue that is missing, and declared again at once.
+    fn another(&mut self, queue: QueueRole, code: u16) {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        if self.in_a_row < 2 {
+            return;
+        }
+        self.all.mark(queue, true);
+        if self.said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
+            self.said = Some(Instant::now());
+            let queue = queue.word();
+            tracing::warn!(queue, code, "the broker refuses to let this queue be consumed; trying on");
+        }
+    }
+
+    fn are_over(&mut self, queue: QueueRole) {
+        self.in_a_row = 0;
+        self.said = None;
+        self.all.mark(queue, false);
+    }
 }
 
 /// The channel is of no more use; the next one starts from the beginning.
@@ -172,7 +228,7 @@ impl Consumer {
     }
 
     async fn start(
-        &self,
+        &mut self,
         session: &Session,
         channel: &Channel,
         prefetch: u16,
@@ -184,7 +240,22 @@ impl Consumer {
                 .basic_consume(name.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
                 .await
         };
-        timeout(session.limits.answer, start).await.map_err(|_| ChannelLost)?.map_err(|_| ChannelLost)
+        match timeout(session.limits.answer, start).await {
+            Ok(Ok(stream)) => {
+                self.refusals.are_over(self.queue);
+                Ok(stream)
+            }
+            Ok(Err(error)) => {
+                // Of a channel alone: a connection that is lost is told elsewhere.
+                if let ErrorKind::ProtocolError(refusal) = error.kind()
+                    && error.is_amqp_soft_error()
+                {
+                    self.refusals.another(self.queue, refusal.get_id());
+                }
+                Err(ChannelLost)
+            }
+            Err(_) => Err(ChannelLost),
+        }
     }
 
     /// Takes deliveries until another window is due.

@@ -26,6 +26,6 @@ pub use ends::{Acks, ConsumeOptions, Deliveries};
 pub use findings::{Finding, Rule};
 pub use names::{ExchangeRole, Prefix, QueueRole};
 pub use publish::{Outgoing, PublishError, Publisher};
-pub use quarantine::{REASON as QUARANTINE_REASON, REASON_HEADER};
+pub use quarantine::{KEY_HEADER, QUEUE_HEADER, REASON as QUARANTINE_REASON, REASON_HEADER};
 pub use session::DownReason;
 pub use topology::TopologyError;

@@ -60,6 +60,12 @@ impl QueueRole {
         }
     }
 
+    /// The queue that is called so after the prefix.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.word() == word)
+    }
+
     /// The queue's name on the broker.
     #[must_use]
     pub fn name(self, prefix: &Prefix) -> String {

@@ -85,11 +85,16 @@ impl Publisher {
     }
 
     /// Publishes in order and answers in order. Returns at once while there is no connection, and within two
-    /// heartbeats when confirms stay out.
+    /// heartbeats when confirms stay out: what stands behind those is not sent.
     pub async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
         let mut slot = self.channel.lock().await;
         let mut answers = Vec::with_capacity(batch.len());
         for part in batch.chunks(IN_FLIGHT) {
+            // Nothing is to arrive before what may have to be sent again.
+            if answers.iter().any(is_cut) {
+                answers.extend(part.iter().map(|_| Err(PublishError::NotConnected)));
+                continue;
+            }
             let Some(session) = self.sessions.borrow().clone() else {
                 answers.extend(part.iter().map(|_| Err(PublishError::NotConnected)));
                 continue;
@@ -113,6 +118,11 @@ impl Publisher {
         }
         answers
     }
+}
+
+/// Whether the way to the broker was gone, or closed.
+fn is_cut(answer: &Result<(), PublishError>) -> bool {
+    matches!(answer, Err(PublishError::NotConnected | PublishError::Blocked | PublishError::Unconfirmed))
 }
 
 /// The channel at hand if it is good and of this session, else a new one in confirm mode.

@@ -4,7 +4,9 @@
 //! the connection over it. The message then comes again, and again ends the connection, and the good jobs beside
 //! it use up their deliveries. So after such an end, this looks at the heads of our queues with a client of its
 //! own, which reads no properties, and moves what the library cannot read to the returned queue: the body as it
-//! was, the properties gone, and a header that says why. Intake parks it from there.
+//! was, the properties gone, and headers that say why, from which queue, and with which routing key it was published.
+//! Intake parks it from there. Whose it is goes with the properties: `user_id` is the broker's word, and no header that
+//! anybody may write stands for it.
 
 use std::io::{Error, ErrorKind, Result};
 use std::time::Duration;
@@ -16,11 +18,16 @@ use lapin::uri::{AMQPUri, SASLMechanism};
 use tokio::time::timeout;
 
 use super::names::{Prefix, QueueRole};
+use crate::domain::reader::known_key;
 
 /// The header that says why a message stands in the returned queue; the broker's own dead letters have `x-death`.
 pub const REASON_HEADER: &str = "x-outreach-reason";
 /// Its value here: a reason of the contract.
 pub const REASON: &str = "malformed";
+/// The header that says from which queue it was moved: [`QueueRole::word`].
+pub const QUEUE_HEADER: &str = "x-outreach-queue";
+/// The header that says with which key it was published, where that is one that says something.
+pub const KEY_HEADER: &str = "x-outreach-key";
 
 /// How many messages of each queue are looked at: more than a consumer's first window, which is as far as the
 /// library can have come.
@@ -40,7 +47,7 @@ pub(super) async fn sweep(uri: &AMQPUri, prefix: &Prefix, limit: Duration) -> Re
         let mut wire = Wire::open(stream, uri).await?;
         let mut moved = 0;
         for queue in QUEUES {
-            moved += wire.sweep(&queue.name(prefix), &QueueRole::Returned.name(prefix)).await?;
+            moved += wire.sweep(queue, prefix).await?;
         }
         wire.close().await?;
         Ok(moved)
@@ -52,6 +59,7 @@ pub(super) async fn sweep(uri: &AMQPUri, prefix: &Prefix, limit: Duration) -> Re
 /// A message as it came, with the verdict of the library's own parser.
 struct Message {
     tag: u64,
+    key: Option<&'static str>,
     body: Vec<u8>,
     readable: bool,
 }
@@ -104,13 +112,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.call(0, close).await.map(drop)
     }
 
-    async fn sweep(&mut self, queue: &str, target: &str) -> Result<usize> {
+    async fn sweep(&mut self, queue: QueueRole, prefix: &Prefix) -> Result<usize> {
         let mut moved = 0;
         // What is readable stays un-acknowledged and goes back to its place when this connection closes.
         for _ in 0..LOOK {
-            let Some(message) = self.get(queue).await? else { break };
+            let Some(message) = self.get(&queue.name(prefix)).await? else { break };
             if !message.readable {
-                self.publish(target, &message.body).await?;
+                self.publish(&QueueRole::Returned.name(prefix), queue, &message).await?;
                 let ack = Payload::method(60, 80).bytes(&message.tag.to_be_bytes()).bytes(&[0]);
                 self.send(METHOD, 1, &ack.0).await?;
                 moved += 1;
@@ -137,23 +145,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let properties = header.get(12..).unwrap_or_default();
         let arguments = method.get(4..).unwrap_or_default();
         let readable = basic::parse_get_ok(arguments).is_ok() && basic::parse_properties(properties).is_ok();
-        Ok(Some(Message { tag, body, readable }))
+        Ok(Some(Message { tag, key: routing_key(arguments), body, readable }))
     }
 
     /// Publishes, persistent and mandatory, and waits for the confirm.
-    async fn publish(&mut self, queue: &str, body: &[u8]) -> Result<()> {
+    async fn publish(&mut self, queue: &str, from: QueueRole, message: &Message) -> Result<()> {
         const MANDATORY: u8 = 1;
         const HEADERS_AND_DELIVERY_MODE: u16 = 0x3000;
         let publish = Payload::method(60, 40).bytes(&[0, 0]).short("")?.short(queue)?.bytes(&[MANDATORY]);
         self.send(METHOD, 1, &publish.0).await?;
-        let headers = Payload::default().short(REASON_HEADER)?.bytes(b"S").long(REASON);
+        let mut headers =
+            Payload::default().header(REASON_HEADER, REASON)?.header(QUEUE_HEADER, from.word())?;
+        if let Some(key) = message.key {
+            headers = headers.header(KEY_HEADER, key)?;
+        }
         let header = Payload::method(60, 0)
-            .bytes(&(body.len() as u64).to_be_bytes())
+            .bytes(&(message.body.len() as u64).to_be_bytes())
             .bytes(&HEADERS_AND_DELIVERY_MODE.to_be_bytes())
             .long(&headers.0)
             .bytes(&[2]);
         self.send(HEADER, 1, &header.0).await?;
-        for part in body.chunks(self.frame_max.saturating_sub(8).max(1)) {
+        for part in message.body.chunks(self.frame_max.saturating_sub(8).max(1)) {
             self.send(BODY, 1, part).await?;
         }
         let answer = self.receive(METHOD).await?;
@@ -216,6 +228,11 @@ impl Payload {
         Ok(self.bytes(&[length]).bytes(text.as_bytes()))
     }
 
+    /// A header whose value is text.
+    fn header(self, name: &str, text: &str) -> Result<Self> {
+        Ok(self.short(name)?.bytes(b"S").long(text))
+    }
+
     /// A long string or a table, both with their length before them.
     fn long(self, bytes: impl AsRef<[u8]>) -> Self {
         let length = u32::try_from(bytes.as_ref().len()).unwrap_or(u32::MAX);
@@ -229,7 +246,44 @@ fn id(payload: &[u8]) -> Option<[u16; 2]> {
     Some([u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])])
 }
 
+/// What is kept of the routing key of a `get-ok`: it stands behind the tag, a bit and the exchange's name.
+fn routing_key(arguments: &[u8]) -> Option<&'static str> {
+    let (length, rest) = arguments.get(9..)?.split_first()?;
+    let (length, rest) = rest.get(usize::from(*length)..)?.split_first()?;
+    known_key(std::str::from_utf8(rest.get(..usize::from(*length))?).ok()?)
+}
+
 fn number_at(payload: &[u8], offset: usize) -> Result<u64> {
     let bytes = payload.get(offset..).and_then(|rest| rest.first_chunk());
     bytes.map(|bytes| u64::from_be_bytes(*bytes)).ok_or_else(|| ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::routing_key;
+
+    #[test]
+    fn of_a_routing_key_only_what_we_know_is_kept() {
+        let arguments = |exchange: &str, key: &[u8]| {
+            let mut bytes = vec![0; 9];
+            bytes.push(u8::try_from(exchange.len()).unwrap());
+            bytes.extend(exchange.bytes());
+            bytes.push(u8::try_from(key.len()).unwrap());
+            bytes.extend(key);
+            bytes.extend([0; 4]);
+            bytes
+        };
+        for (exchange, key, kept) in [
+            ("outreach", &b"job.bulk"[..], Some("job.bulk")),
+            ("", b"outreach.patients", Some("patient")),
+            ("outreach", b"patient.merge", Some("patient.merge")),
+            ("outreach", b"ana.ruiz", None),
+            ("outreach", b"job.\xff", None),
+            ("outreach", b"", None),
+        ] {
+            assert_eq!(routing_key(&arguments(exchange, key)), kept, "{key:?}");
+        }
+        assert_eq!(routing_key(&[0; 9]), None);
+        assert_eq!(routing_key(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 200, 1]), None);
+    }
 }

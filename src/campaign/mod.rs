@@ -22,7 +22,7 @@ mod sheet;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::config::site::SiteSection;
 use crate::config::{Config, span};
@@ -108,6 +108,9 @@ pub enum Refused {
     Store(#[from] StoreError),
 }
 
+const FORGOTTEN: &str =
+    "has been over for so long that who received it is not on record any more ([retention] rows)";
+
 fn refuse(field: &str, reason: Reason, rule: impl Into<String>, cure: &'static str) -> Refused {
     Refused::Not(Problem::new(field, reason, rule, cure))
 }
@@ -140,14 +143,28 @@ impl Office {
         for (field, other) in
             [("audience.received", &query.received), ("audience.not_received", &query.not_received)]
         {
-            if let Some(other) = other
-                && self.store.campaign(other).await?.is_none()
-            {
-                let rule = format!("there is no campaign {other}");
-                return Err(refuse(field, Reason::BadData, rule, "use the id of one that there is"));
-            }
+            let Some(other) = other else { continue };
+            let rule = match self.store.campaign(other).await? {
+                None => format!("there is no campaign {other}"),
+                Some((row, now)) if self.is_forgotten(&row, now) => format!("{other} {FORGOTTEN}"),
+                Some(_) => continue,
+            };
+            return Err(refuse(
+                field,
+                Reason::BadData,
+                rule,
+                "use the id of one that there is, and is not so old",
+            ));
         }
         Ok(())
+    }
+
+    /// Whether its messages go by now ([`rows`](crate::config::retention::RetentionSection::rows)): who received it can not be
+    /// told any more.
+    fn is_forgotten(&self, row: &CampaignRow, now: Timestamp) -> bool {
+        let is_over = matches!(row.state, CampaignState::Done | CampaignState::Cancelled);
+        let age = self.config.retention.rows.and_then(|rows| SignedDuration::try_from(rows).ok());
+        is_over && age.is_some_and(|age| now.duration_since(row.changed_at) >= age)
     }
 
     /// One campaign, and the ledger's clock.
@@ -373,7 +390,10 @@ impl Office {
         mut plan: Plan,
         by: &str,
     ) -> Result<CampaignRow, Refused> {
-        let (row, _) = self.one(parent).await?;
+        let (row, now) = self.one(parent).await?;
+        if self.is_forgotten(&row, now) {
+            return Err(refuse("", Reason::TooLate, FORGOTTEN, "make a campaign with a list of its own"));
+        }
         let goes_on = match row.state {
             CampaignState::Running => Some("it is still being sent"),
             // Whoever says that its canary is well has it go on with what was wrong.
@@ -433,7 +453,7 @@ impl Office {
     fn home(&self, plan: &Plan, patient: Option<&Patient>) -> Home<'_> {
         let own = || patient.and_then(|patient| self.config.site(patient.site.as_ref()?));
         Home {
-            site: self.site(plan).or_else(own).map(|site| &site.timezone),
+            site: self.site(plan).or_else(own).and_then(SiteSection::zone),
             organisation: &self.config.organisation.timezone,
             country: &self.config.organisation.default_region,
         }

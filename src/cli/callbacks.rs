@@ -20,8 +20,8 @@ pub(super) enum Command {
     ///
     /// `waiting` is posted, again where it failed before; `last` says what became of the last try: the status of the
     /// answer, or connect, dns, timeout, connection_lost, address_refused, url_... `dead` was answered 410, or failed
-    /// for as long as [events.callbacks] give_up_after says. The later events of its message wait behind it, so that
-    /// their order has no gap.
+    /// for as long as [events.callbacks] give_up_after says; where nothing gets through to a receiver, what has waited for
+    /// twice as long is dead as well. The later events of its message wait behind it, so that their order has no gap.
     #[command(after_help = "Example:\n  outreachd callbacks list --state dead")]
     List {
         #[command(flatten)]
@@ -33,7 +33,7 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         limit: u32,
     },
-    /// Have dead ones posted again from the start, once their receiver is in order
+    /// Have dead ones posted again from the start, and what waits behind them, once their receiver is in order
     #[command(after_help = "Example:\n  outreachd callbacks retry --source lakeside-ehr")]
     Retry {
         #[command(flatten)]

@@ -122,8 +122,10 @@ pub(super) enum Command {
         after_help = "Example:\n  outreachd campaign done flu-2026 P0000042 P0000077\n  outreachd campaign done flu-2026 --file booked.txt"
     )]
     Done {
+        /// The campaign, as `campaign list` shows it
         #[arg(value_parser = args::campaign)]
         id: CampaignId,
+        /// Who needs nothing any more, by their ids in the directory
         #[arg(value_parser = args::patient)]
         patients: Vec<PatientId>,
         /// A file with a patient's id a line
@@ -142,6 +144,7 @@ pub(super) enum Command {
 /// A new campaign.
 #[derive(Debug, Args)]
 pub(super) struct CreateOptions {
+    /// What it is called from now on, such as flu-2026
     #[arg(value_parser = args::campaign)]
     id: CampaignId,
     /// The plan as JSON, as the API takes it; the other options come on top of it
@@ -165,12 +168,16 @@ pub(super) struct CreateOptions {
 /// What is said, and when.
 #[derive(Debug, Args)]
 struct What {
+    /// What colleagues know it by
     #[arg(long)]
     title: Option<String>,
+    /// In whose name it is sent: the name of a [[source]]
     #[arg(long, value_parser = args::source)]
     source: Option<SourceName>,
+    /// What is said: one of `outreachd template list`
     #[arg(long, value_parser = args::template)]
     template: Option<TemplateName>,
+    /// The place that writes: the id of a [[site]]
     #[arg(long, value_parser = args::site)]
     site: Option<SiteId>,
     /// A variable of the template that is the same for everybody
@@ -190,8 +197,10 @@ struct What {
 /// How fast.
 #[derive(Debug, Args)]
 pub(super) struct PaceOptions {
+    /// So many messages a minute at most
     #[arg(long, group = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     per_minute: Option<u32>,
+    /// So many messages an hour at most
     #[arg(long, group = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     per_hour: Option<u32>,
     /// When the booking line is answered; goes with a rate
@@ -213,6 +222,7 @@ impl PaceOptions {
 /// A campaign that follows another.
 #[derive(Debug, Args)]
 pub(super) struct FollowOptions {
+    /// The campaign that is followed, as `campaign list` shows it
     #[arg(value_parser = args::campaign)]
     id: CampaignId,
     /// The new campaign's id

@@ -144,6 +144,8 @@ pub(super) async fn examine(desk: &Desk) -> Result<(Report, Option<Arc<Config>>)
         Ok(config) => {
             report.good("config", "all settings can work together");
             safety(&mut report, &config);
+            on_call(&mut report, &config);
+            places(&mut report, &config);
             texts(&mut report, &config).await;
             ledger(&mut report, &config).await?;
             queues(&mut report, &config).await?;
@@ -240,6 +242,29 @@ fn safety(report: &mut Report, config: &Config) {
     }
 }
 
+/// Nobody lives by UTC, which stands where no zone is named.
+fn places(report: &mut Report, config: &Config) {
+    for site in config.sites.iter().filter(|site| site.zone().is_none()) {
+        report.warn(
+            &format!("site {}", site.id),
+            "no timezone, nor has [organisation] one: its hours are counted by UTC, and visits are told at the offset that \
+             their values carry",
+            "set timezone in this [[site]], or in [organisation]",
+        );
+    }
+}
+
+/// Who is told by a worker hears nothing of one that is dead.
+fn on_call(report: &mut Report, config: &Config) {
+    let notify = &config.notify;
+    if (notify.webhook.is_some() || !notify.email.is_empty()) && notify.heartbeat.is_none() {
+        let what = "nobody would notice silence: whoever tells people on call is a worker, and a dead one tells nothing";
+        let cure = "set [notify] heartbeat_url to a service that calls somebody once it hears nothing, or use \
+                    OutreachdGone of deploy/alerts.yml";
+        report.warn("notify", what, cure);
+    }
+}
+
 /// What receivers of bulk mail ask for: a way to unsubscribe with one click, and a signature in the sender's name.
 fn mail(report: &mut Report, config: &Config) {
     for provider in config.providers_for(Channel::Email) {
@@ -267,13 +292,25 @@ fn mail(report: &mut Report, config: &Config) {
     }
 }
 
-/// Whether a signature for `signed` stands for a sender: the same domain, or one within the other (relaxed alignment,
-/// RFC 7489 section 3.1.1).
+/// Whether a signature for `signed` stands for a sender: the same domain, one within the other, or both within what looks
+/// like one organisation's (relaxed alignment, RFC 7489 sections 3.1.1 and 3.2).
 fn is_aligned(from: &str, signed: &str) -> bool {
     let domain = from.trim_end_matches('>').rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
     let signed = signed.to_ascii_lowercase();
     let within = |one: &str, other: &str| one.strip_suffix(other).is_some_and(|rest| rest.ends_with('.'));
-    domain == signed || within(&domain, &signed) || within(&signed, &domain)
+    domain == signed || within(&domain, &signed) || within(&signed, &domain) || are_siblings(&domain, &signed)
+}
+
+/// Whether both lie within a domain that somebody may have registered. Without the list of public suffixes a short name below
+/// a country, such as co.uk or com.au, is held to be one.
+fn are_siblings(one: &str, other: &str) -> bool {
+    let labels = one.rsplit('.').zip(other.rsplit('.'));
+    let shared: Vec<&str> = labels.take_while(|(a, b)| a == b).map(|(a, _)| a).collect();
+    match shared.as_slice() {
+        [] | [_] => false,
+        [top, second] => top.len() > 2 || second.len() > 3,
+        _ => true,
+    }
 }
 
 async fn texts(report: &mut Report, config: &Config) {
@@ -583,6 +620,10 @@ mod tests {
             ("visits@clinic.example", "mail.clinic.example", true),
             ("visits@myclinic.example", "clinic.example", false),
             ("visits@clinic.example", "other.example", false),
+            ("visits@news.clinic.example", "mail.clinic.example", true),
+            ("visits@news.clinic.co.uk", "mail.clinic.co.uk", true),
+            ("visits@clinic.co.uk", "other.co.uk", false),
+            ("visits@clinic.com.au", "other.com.au", false),
         ] {
             assert_eq!(is_aligned(from, signed), aligned, "{from} {signed}");
         }

@@ -39,6 +39,7 @@ pub(super) enum Command {
         outreachd dead replay --id ID --body job.json"
     )]
     Show {
+        /// The job, as `dead list` shows it
         #[arg(value_parser = args::parked)]
         id: ParkedId,
         /// Write the body itself, as it came, and nothing else
@@ -177,6 +178,9 @@ async fn show(desk: &mut Desk, id: ParkedId, reason: Option<&str>) -> Result<(),
         return Err(Failure::said(format!("nothing waits for repair under {id}"), cure));
     };
     if let Some(reason) = reason {
+        if row.unread {
+            return Err(Failure::said("its body cannot be opened", ParkedRow::closed().cure));
+        }
         record(store.as_ref(), "dead.reveal", id, reason).await?;
         return Ok(desk.out.raw(&row.body)?);
     }

@@ -153,7 +153,7 @@ async fn of_ledger(
 ) -> Result<(), StoreError> {
     let lookout = Lookout { store: store.clone(), config: config.clone(), broker: None };
     let (signs, now) = lookout.signs().await?;
-    let (alerts, _) = store.alerts().await?;
+    let alerts = store.standing_alerts().await?;
     let behind = store.people_behind().await;
     let people = behind.as_ref().ok();
     let holds = store.holds().await?;

@@ -140,26 +140,62 @@ async fn import(
     let input = bar.wrap_read(files::open(file)?);
     let rows = Import::open(input, options).map_err(Failure::Input)?;
     let mut refusals = Refusals::open(refused, &rows.columns())?;
-    let mut batch: Vec<(u64, Patient)> = Vec::with_capacity(BATCH);
     let mut tally = Tally::default();
+    let taken = take(desk, &intake, &bar, rows, &mut tally, &mut refusals).await;
+    bar.finish_and_clear();
+    let told = format!("{} created, {} updated, {} refused", tally.created, tally.updated, tally.refused);
+    if let Err(failure) = taken {
+        // It fails for the reason it broke off for, whether or not what was written can be told and recorded.
+        let _ = broken_off(desk, tally);
+        let _ = record(store.as_ref(), "patient.import", "", &format!("{told}; broken off")).await;
+        let _ = refusals.finish();
+        return Err(failure);
+    }
+    record(store.as_ref(), "patient.import", "", &told).await?;
+    refusals.finish()?;
+    summary(desk, tally, refused)
+}
+
+/// Writes rows in batches, as far as it comes; `tally` says how far.
+async fn take(
+    desk: &mut Desk,
+    intake: &Intake,
+    bar: &ProgressBar,
+    rows: impl Iterator<Item = Row>,
+    tally: &mut Tally,
+    refusals: &mut Refusals,
+) -> Result<(), Failure> {
+    let mut batch: Vec<(u64, Patient)> = Vec::with_capacity(BATCH);
     for row in rows {
         if row.result.is_err() {
             tally.refused += 1;
-            refusals.add(desk, &bar, &row)?;
+            refusals.add(desk, bar, &row)?;
             continue;
         }
         let line = row.line;
         batch.extend(row.result.ok().map(|patient| (line, patient)));
         if batch.len() >= BATCH {
-            write(desk, &intake, &bar, std::mem::take(&mut batch), &mut tally, &mut refusals).await?;
+            write(desk, intake, bar, std::mem::take(&mut batch), tally, refusals).await?;
         }
     }
-    write(desk, &intake, &bar, batch, &mut tally, &mut refusals).await?;
-    bar.finish_and_clear();
-    let told = format!("{} created, {} updated, {} refused", tally.created, tally.updated, tally.refused);
-    record(store.as_ref(), "patient.import", "", &told).await?;
-    refusals.finish()?;
-    summary(desk, tally, refused)
+    write(desk, intake, bar, batch, tally, refusals).await
+}
+
+/// What stands in the directory though the file was not read to its end.
+fn broken_off(desk: &mut Desk, tally: Tally) -> std::io::Result<()> {
+    let Tally { created, updated, unchanged, stale, refused } = tally;
+    if desk.json {
+        desk.out.pretty(&json!({
+            "created": created, "updated": updated, "unchanged": unchanged, "stale": stale, "refused": refused,
+            "broken_off": true,
+        }))?;
+    } else {
+        desk.out.line(format!(
+            "broken off: {created} created, {updated} updated, {unchanged} unchanged, {refused} refused so far; that stays, \
+             and importing the file again goes on from there"
+        ))?;
+    }
+    desk.out.flush()
 }
 
 fn summary(desk: &mut Desk, tally: Tally, refused_file: Option<&Path>) -> Result<(), Failure> {

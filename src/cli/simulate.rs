@@ -15,8 +15,8 @@ const MAX_SETTINGS: u64 = 1 << 20;
 /// Runs simulated providers on loopback until Ctrl-C: Twilio messages and calls with signed callbacks, a FHIR portal
 /// with its token endpoint, a mail server. Point [[provider]] sections at the URLs that it prints.
 ///
-/// Every request that arrives is counted, and none is deduplicated. Faults can be changed while it runs, by posting to
-/// the control URL.
+/// Every request that arrives is counted, repeats too; only the portal knows them again, by If-None-Exist. Faults can be
+/// changed while it runs, by posting to the control URL.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  outreachd simulate --http 127.0.0.1:9080 --latency-ms 30 --throttled 0.05 --hit-log hits.ndjson"

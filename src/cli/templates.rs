@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::audit::record;
@@ -90,6 +91,7 @@ pub(super) struct Place {
 
 #[derive(Debug, Args)]
 pub(super) struct PreviewOptions {
+    /// The template, as `template list` shows it
     #[arg(value_parser = args::template)]
     name: TemplateName,
     /// Only this channel: sms, email, portal or voice
@@ -263,7 +265,7 @@ pub(super) fn options(config: &Config) -> LintOptions {
         options.site = SiteContext {
             names: site.name.by_tag(),
             phone: site.phone.clone().or(options.site.phone),
-            timezone: site.timezone.iana_name().map(str::to_owned),
+            timezone: site.zone().and_then(TimeZone::iana_name).map(str::to_owned),
             postal_address: site.postal_address.clone(),
             ..SiteContext::sample()
         };

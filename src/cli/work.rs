@@ -30,6 +30,7 @@ pub(super) enum Command {
         after_help = "Example:\n  outreachd work show 0196f3c0-0000-7000-8000-000000000001 --text --reason 'to answer it'"
     )]
     Show {
+        /// The work item, as `work list` shows it
         #[arg(value_parser = args::work)]
         id: WorkItemId,
         /// What the patient wrote, which is health information: look to who stands behind you

@@ -28,7 +28,7 @@ pub struct CallbacksSection {
     pub first_pause: Duration,
     /// No pause is longer.
     pub longest_pause: Duration,
-    /// An event that still fails after it has waited for so long is dead.
+    /// An event that still fails so long after its first try is dead.
     pub give_up_after: Duration,
 }
 

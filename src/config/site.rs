@@ -22,7 +22,8 @@ pub struct SiteSection {
     pub name: LocalText,
     /// Where patients call back, E.164.
     pub phone: Option<String>,
-    /// The organisation's where it names none.
+    /// The organisation's where it names none, which is UTC where nobody has said one: what patients are told goes by
+    /// [`Self::zone`].
     pub timezone: TimeZone,
     /// ISO 3166-1 alpha-2, for numbers written without a country; the organisation's where it names none.
     pub region: String,
@@ -104,6 +105,13 @@ pub(super) fn site_id(text: &str) -> Result<SiteId, Broken> {
 }
 
 impl SiteSection {
+    /// The zone of the place; `None` where neither it nor its organisation names one. UTC stands there then, by which no
+    /// patient lives.
+    #[must_use]
+    pub fn zone(&self) -> Option<&TimeZone> {
+        Some(&self.timezone).filter(|zone| **zone != TimeZone::UTC)
+    }
+
     pub(super) fn read(id: SiteId, s: &mut Section<'_>, organisation: &OrganisationSection) -> Self {
         let timezone = s.or("timezone", rules::ZONE, organisation.timezone.clone());
         let region = s.or("region", text(rules::region), organisation.default_region.clone());

@@ -104,7 +104,7 @@ impl Asking<'_> {
     fn site(&self) -> SiteView<'_> {
         let id = self.facts.site.as_ref().or_else(|| self.patient.and_then(|p| p.site.as_ref()));
         id.and_then(|id| self.config.site(id)).map_or_else(SiteView::default, |site| SiteView {
-            zone: Some(&site.timezone),
+            zone: site.zone(),
             quiet_hours: site.quiet_hours,
             holidays: &site.holidays,
         })

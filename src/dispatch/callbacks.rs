@@ -113,6 +113,7 @@ async fn post_all(
         taken,
         failed,
         health: after_round(&round, claimed.failures, now(), rand::random::<f64>()),
+        give_up_after: rules.give_up_after,
     }
 }
 

@@ -16,7 +16,7 @@ use super::gate::{self, Gate, Permit, Slot};
 use super::queue::{Queue, Whom};
 use super::send::{self, Written};
 use super::wall::Wall;
-use super::{Corridor, Planned, budget, company, render};
+use super::{Corridor, PAUSES, Planned, budget, company, render};
 use crate::config::Config;
 use crate::config::limits::LimitsSection;
 use crate::config::provider::{BreakerSettings, Limit};
@@ -119,8 +119,10 @@ pub(super) struct Lane {
     pub(super) setting: Setting,
     pub(super) senders: Vec<String>,
     pub(super) weight: u32,
-    /// What every send passes last.
-    pub(super) walls: Vec<Wall>,
+    /// What every send passes last. What is no limit of a sender, the provider's lanes share.
+    pub(super) walls: Vec<Arc<Wall>>,
+    /// It is the first of its provider's lanes: it tells how full the walls are that they share.
+    pub(super) leads: bool,
     pub(super) gate: Arc<Gate>,
     max_in_flight: usize,
     pub(super) baa: bool,
@@ -211,12 +213,7 @@ impl Lane {
             slot = permit.slot(latest).await?;
         }
         let slot = slot.with_paid(&mut permit);
-        let walls = async {
-            for wall in &self.walls {
-                wall.pass(segments).await;
-            }
-        };
-        tokio::time::timeout_at(latest, walls).await.ok()?;
+        tokio::time::timeout_at(latest, Wall::pass(&self.walls, segments)).await.ok()?;
         Some(slot).filter(|_| Instant::now() <= latest)
     }
 
@@ -304,7 +301,8 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
         if each.is_empty() || carrier.senders.is_empty() {
             each.push(None);
         }
-        for sender in each {
+        let walls = Wall::all(&carrier.limits);
+        for (place, sender) in each.into_iter().enumerate() {
             let name = carrier.provider.name().as_str();
             let gate = Gate::new(name, sender.as_deref(), &carrier.limits, config.worker.first_byte);
             let ahead = config.worker.first_byte / AHEAD;
@@ -316,7 +314,8 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 guard: guard.clone(),
                 setting: carrier.setting,
                 senders: carrier.senders.clone(),
-                walls: Wall::all(&carrier.limits),
+                walls: Wall::of_sender(&walls),
+                leads: place == 0,
                 gate,
                 weight: carrier.weight.max(1),
                 max_in_flight,
@@ -694,7 +693,8 @@ async fn begin(
 }
 
 /// Nobody knows whether a `begin` that failed was committed, but nothing was sent: what stands in the ledger is settled
-/// as such, and the leases are given back, as soon as the ledger answers again.
+/// as such, and the leases are given back with it. Where the ledger does not answer, the results wait for it, and the
+/// leases run out.
 async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
     let at = corridor.clock.timestamp(Instant::now());
     let settlements: Vec<Settlement> = rows
@@ -716,9 +716,11 @@ async fn undo(corridor: Arc<Corridor>, rows: Vec<Begin>, ready: Vec<Ready>) {
             at,
         })
         .collect();
-    // Without their leases they cannot be begun any more: what stands then is all there will be.
-    corridor.release(ready.iter().flat_map(|one| one.planned.releases()).collect()).await;
-    super::settle::write(&corridor, &settlements).await;
+    let leases: Vec<_> = ready.iter().flat_map(|one| one.planned.releases()).collect();
+    if let Err(error) = again_if_contended(PAUSES, || corridor.store.undo(&leases, &settlements)).await {
+        tracing::warn!(%error, leases = leases.len(), "leases are left to run out");
+        super::settle::write(&corridor, &settlements).await;
+    }
     for one in &ready {
         send::uncount(&corridor, &one.planned).await;
     }

@@ -1,7 +1,7 @@
 //! Signs of life, and the inheritance of workers that give none.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,6 +15,26 @@ use crate::store::StoreError;
 
 /// Leases taken over in one go.
 const AT_ONCE: u32 = 500;
+
+/// When the ledger last took a sign of life: who is only answered, but cannot write, does nothing for anybody.
+#[derive(Debug)]
+pub(super) struct Beats(Mutex<Instant>);
+
+impl Beats {
+    /// From now on there is time for the first one.
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long ago it was.
+    pub(super) fn age(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
 
 pub(super) async fn run(corridor: Arc<Corridor>) {
     let mut beat = tokio::time::interval(corridor.config.worker.heartbeat);
@@ -60,11 +80,13 @@ pub(super) async fn drained(corridor: &Corridor) {
     corridor.room.all_free().await;
 }
 
-/// How much of a lane's limits is used, in segments. Of whole days the ledger keeps count, for all workers.
+/// How much of a lane's limits is used, in segments. Of whole days the ledger keeps count, for all workers; what the lanes of
+/// a provider use together is told by one of them, as whoever reads it adds lanes up.
 fn limits(lane: &Lane, days: &BTreeMap<String, u64>) -> Vec<Value> {
-    let of_wall = |wall: &Wall| {
+    let of_wall = |wall: &Arc<Wall>| {
         let limit = wall.limit();
-        json!({"limit": limit.to_string(), "used": wall.used(), "of": limit.count, "shared": false})
+        let used = if limit.per_sender || lane.leads { wall.used() } else { 0 };
+        json!({"limit": limit.to_string(), "used": used, "of": limit.count, "shared": false})
     };
     let of_day = |(key, of): (&str, u32)| {
         let used = days.get(key).copied().unwrap_or_default();
@@ -92,6 +114,7 @@ async fn live(corridor: &Corridor) -> Result<(), StoreError> {
                 "in_flight": lane.in_flight(),
                 "breaker": lane.guard.condition().as_str(),
                 "share_percent": lane.guard.share(),
+                "in_use": lane.guard.is_in_use(),
                 "limits": limits(lane, &days),
             })
         })
@@ -104,6 +127,7 @@ async fn live(corridor: &Corridor) -> Result<(), StoreError> {
             let asked = Instant::now();
             let now = corridor.store.heartbeat(corridor.worker, &corridor.name, &state).await?;
             corridor.clock.read(asked, Instant::now(), now);
+            corridor.beats.note();
             beaten = Some(asked);
         }
         let taken = corridor.store.take_over(AT_ONCE).await?;

@@ -40,7 +40,7 @@ mod settle;
 pub mod sign_off;
 mod spool;
 mod traces;
-mod uphold;
+pub(crate) mod uphold;
 mod wall;
 mod wire;
 
@@ -154,6 +154,7 @@ struct Corridor {
     worker: WorkerId,
     name: String,
     clock: clock::Clock,
+    beats: life::Beats,
     room: Room,
     /// Where messages went lately.
     demand: demand::Demand,
@@ -315,6 +316,7 @@ impl Dispatcher {
             worker: parts.worker,
             name: parts.name,
             clock: clock::Clock::default(),
+            beats: life::Beats::new(),
             room: Room::new(),
             demand: demand::Demand::default(),
             wire: Wire::start(),
@@ -416,6 +418,14 @@ impl Dispatcher {
     #[must_use]
     pub fn channels_out(&self) -> Vec<Channel> {
         failover::channels_out(&self.corridor)
+    }
+
+    /// Whether the ledger has taken a sign of life of this worker lately: one that only answers, as where its database may
+    /// be read alone, takes no job and no result.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        // Between two signs of life other work may stand, which a slow ledger draws out.
+        self.corridor.beats.age() <= self.corridor.config.worker.heartbeat_stale * 3
     }
 
     /// Takes leased messages in hand. One that has no place is released at once.

@@ -1,6 +1,9 @@
 //! Events leave the ledger for the broker, in order for each message. Repeats are possible, gaps are not.
+//!
+//! What is handed over together the broker may take in part, so that of each message only its next event goes at once; the
+//! one after it goes when the broker has that.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,8 +72,8 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
     }
 }
 
-/// The events that the broker has confirmed. After the first that it has not, nothing of the same shard counts: it is
-/// published again, so that the order holds.
+/// The events that the broker has confirmed. After the first that it has not, nothing of the same shard counts, and nothing
+/// more of it goes: it is published again, so that the order holds.
 async fn publish(
     publisher: Option<&Publisher>,
     dead_queue: &str,
@@ -81,24 +84,91 @@ async fn publish(
     if events.is_empty() {
         return Vec::new();
     }
-    let traces = traces.iter().copied().chain(std::iter::repeat(None));
-    let outgoing: Vec<Outgoing> =
-        events.iter().zip(traces).map(|(event, trace)| outgoing(event, trace)).collect();
-    let answers = publisher.publish(&outgoing).await;
-    let mut broken: HashSet<i16> = HashSet::new();
-    let mut done = Vec::with_capacity(events.len());
-    for (event, answer) in events.iter().zip(answers) {
-        if answer.is_err() {
-            broken.insert(event.shard);
-        } else if !broken.contains(&event.shard) {
-            done.push(event.ord);
+    let mut confirmed = Confirmed::default();
+    for wave in waves(events) {
+        let going = confirmed.may_go(wave);
+        let trace = |place: usize| traces.get(place).copied().flatten();
+        let outgoing: Vec<Outgoing> =
+            going.iter().map(|(place, event)| outgoing(event, trace(*place))).collect();
+        if outgoing.is_empty() {
+            continue;
         }
+        let answers = publisher.publish(&outgoing).await;
+        confirmed.note(going.iter().map(|(_, event)| *event).zip(answers.iter().map(Result::is_ok)));
     }
-    if !broken.is_empty() {
+    if !confirmed.broken.is_empty() {
         metrics::counter!("outreachd_events_unconfirmed_total").increment(1);
     }
     mirror(publisher, dead_queue, events).await;
-    done
+    confirmed.in_order(events)
+}
+
+/// Events that go at once, each with its place in the batch.
+type Wave<'e> = Vec<(usize, &'e OutboxEvent)>;
+
+/// The first event of each message, then the second of each, and so on. Mostly there is one wave.
+fn waves(events: &[OutboxEvent]) -> Vec<Wave<'_>> {
+    let mut before: HashMap<&str, usize> = HashMap::new();
+    let mut waves: Vec<Wave<'_>> = vec![Vec::with_capacity(events.len())];
+    for (place, event) in events.iter().enumerate() {
+        let mut nth = 0;
+        if let Some(message) = message_of(&event.body) {
+            let known = before.entry(message).or_default();
+            nth = std::mem::replace(known, *known + 1);
+        }
+        if waves.len() == nth {
+            waves.push(Vec::new());
+        }
+        if let Some(wave) = waves.get_mut(nth) {
+            wave.push((place, event));
+        }
+    }
+    waves
+}
+
+/// The message that an event, in JSON as we write it, is about.
+fn message_of(body: &str) -> Option<&str> {
+    let (_, behind) = body.split_once("\"message_id\":\"")?;
+    behind.split_once('"').map(|(id, _)| id)
+}
+
+/// What the broker has of a batch.
+#[derive(Default)]
+struct Confirmed {
+    ords: HashSet<i64>,
+    /// Shards of which it has not confirmed something.
+    broken: HashSet<i16>,
+}
+
+impl Confirmed {
+    /// Those before which nothing is missing.
+    fn may_go<'e>(&self, wave: Wave<'e>) -> Wave<'e> {
+        wave.into_iter().filter(|(_, event)| !self.broken.contains(&event.shard)).collect()
+    }
+
+    fn note<'e>(&mut self, answers: impl Iterator<Item = (&'e OutboxEvent, bool)>) {
+        for (event, is_confirmed) in answers {
+            if is_confirmed {
+                self.ords.insert(event.ord);
+            } else {
+                self.broken.insert(event.shard);
+            }
+        }
+    }
+
+    /// Of each shard those before the first that is missing.
+    fn in_order(&self, events: &[OutboxEvent]) -> Vec<i64> {
+        let mut behind: HashSet<i16> = HashSet::new();
+        let mut done = Vec::with_capacity(self.ords.len());
+        for event in events {
+            if !self.ords.contains(&event.ord) {
+                behind.insert(event.shard);
+            } else if !behind.contains(&event.shard) {
+                done.push(event.ord);
+            }
+        }
+        done
+    }
 }
 
 /// Whoever reads it may trace on from the message (W3C Trace Context).
@@ -153,4 +223,57 @@ fn notice(dead_queue: &str, event: &OutboxEvent) -> Option<Outgoing> {
         message_id: event.ord.to_string(),
         correlation_id: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::{Event, EventKind};
+    use crate::domain::ids::MessageId;
+    use crate::domain::status::MessageStatus;
+
+    fn event(ord: i64, shard: i16, message: Option<MessageId>, seq: u32) -> OutboxEvent {
+        let kind = EventKind::Message(MessageStatus::Sent);
+        let mut event = Event::new(uuid::Uuid::now_v7(), kind, jiff::Timestamp::UNIX_EPOCH);
+        event.message_id = message;
+        let (routing_key, body) = (event.routing_key(), event.to_json().unwrap());
+        OutboxEvent { ord, routing_key, seq, body, shard }
+    }
+
+    #[test]
+    fn the_second_event_of_a_message_goes_once_the_first_has_arrived() {
+        let [a, b] = [MessageId::generate(), MessageId::generate()];
+        let events = [
+            event(1, 3, Some(a), 1),
+            event(2, 5, Some(b), 1),
+            event(3, 3, Some(a), 2),
+            event(4, 5, None, 0),
+            event(5, 5, Some(b), 2),
+            event(6, 3, Some(a), 3),
+            event(7, 5, None, 0),
+        ];
+        let ords = |wave: &Wave<'_>| wave.iter().map(|(_, event)| event.ord).collect::<Vec<_>>();
+        let all = waves(&events);
+        assert_eq!(all.iter().map(ords).collect::<Vec<_>>(), [vec![1, 2, 4, 7], vec![3, 5], vec![6]]);
+        assert!(all.iter().flatten().all(|(place, event)| events[*place].ord == event.ord));
+
+        // The broker refuses the first of one message: nothing more of its shard goes, whatever else arrives.
+        let mut confirmed = Confirmed::default();
+        let mut gone = Vec::new();
+        for wave in all {
+            let going = confirmed.may_go(wave);
+            gone.extend(ords(&going));
+            confirmed.note(going.iter().map(|(_, event)| (*event, event.ord != 1)));
+        }
+        assert_eq!(gone, [1, 2, 4, 7, 5]);
+        assert_eq!(confirmed.in_order(&events), [2, 4, 5, 7]);
+    }
+
+    #[test]
+    fn one_event_of_each_message_is_one_wave() {
+        let events: Vec<OutboxEvent> =
+            (0..100).map(|n| event(n, 0, Some(MessageId::generate()), 1)).collect();
+        assert_eq!(waves(&events).len(), 1);
+        assert_eq!(message_of(&event(1, 0, None, 0).body), None);
+    }
 }

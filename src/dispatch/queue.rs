@@ -96,7 +96,10 @@ impl<T> Queue<T> {
     /// The next one, by class and age.
     pub(super) fn take(&self, whom: Whom) -> Option<T> {
         let mut inner = self.lock();
-        inner.taken = inner.taken.wrapping_add(1);
+        // Whoever takes nothing but urgent ones uses up nobody's turn.
+        if whom != Whom::Urgent {
+            inner.taken = inner.taken.wrapping_add(1);
+        }
         let turn = (inner.taken.is_multiple_of(SHARE), inner.taken.is_multiple_of(2 * SHARE));
         let order: &[usize] = match (whom, turn) {
             (Whom::Urgent, _) => &[0],
@@ -249,6 +252,44 @@ mod tests {
             let taken = (0..2 * capacity).filter(|n| queue.offer(Priority::Urgent, *n).is_ok()).count();
             assert_eq!(taken, most, "of {capacity}");
             assert_eq!((queue.room(Priority::Urgent), queue.room(Priority::Bulk)), (0, capacity - most));
+        }
+    }
+
+    proptest::proptest! {
+        /// However many urgent ones are taken in between, and whatever comes: whoever waits at the head of a class is served
+        /// within two rounds, and each class in the order in which it came.
+        #[test]
+        fn nobody_waits_forever(
+            crowded in proptest::bool::ANY,
+            takes in proptest::collection::vec((0_usize..12, proptest::bool::ANY), 1..120),
+        ) {
+            let queue = Queue::new(10_000);
+            let whom = if crowded { Whom::All } else { Whom::Others };
+            let classes = [Priority::Urgent, Priority::Normal, Priority::Bulk];
+            let (mut came, mut served, mut passed) = ([0; 3], [0; 3], [0; 3]);
+            for (urgent, more) in takes {
+                // There is always something of each.
+                for class in classes {
+                    let n = class as usize;
+                    let many = if more || came[n] < served[n] + 14 { 14 } else { 0 };
+                    for _ in 0..many {
+                        queue.offer(class, (n, came[n])).unwrap();
+                        came[n] += 1;
+                    }
+                }
+                for _ in 0..urgent {
+                    let (class, number) = queue.take(Whom::Urgent).unwrap();
+                    proptest::prop_assert_eq!((class, number), (0, served[0]));
+                    served[0] += 1;
+                }
+                let (class, number) = queue.take(whom).unwrap();
+                proptest::prop_assert_eq!(number, served[class]);
+                served[class] += 1;
+                for (other, times) in passed.iter_mut().enumerate().skip(usize::from(!crowded)) {
+                    *times = if other == class { 0 } else { *times + 1 };
+                    proptest::prop_assert!(*times < 2 * SHARE, "class {} was passed over {} times", other, times);
+                }
+            }
         }
     }
 }

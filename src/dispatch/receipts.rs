@@ -48,7 +48,7 @@ impl Word {
 }
 
 /// Whether another provider might have delivered it. 30003 is a handset that is off or out of reach; without it,
-/// `unreachable` is what a carrier cannot explain (30008).
+/// `unreachable` is what a carrier cannot explain (30008). What was not sent at all ran out of the time that we gave it.
 fn is_to_blame(failure: Failure, code: Option<&str>) -> bool {
     match failure {
         Failure::Transient
@@ -195,6 +195,7 @@ mod tests {
             (Undelivered, Some(Failure::Landline), Some("30006"), Word::Mute),
             (Undelivered, Some(Failure::OptedOut), Some("21610"), Word::Mute),
             (Undelivered, Some(Failure::NoAnswer), None, Word::Mute),
+            (Undelivered, Some(Failure::NotSent), Some("30036"), Word::Mute),
             (Failed, Some(Failure::Rejected), None, Word::Mute),
         ] {
             let said = heard(AttemptId::generate(), status, failure, code);

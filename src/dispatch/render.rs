@@ -33,7 +33,7 @@ pub(super) fn context(site: &SiteSection) -> SiteContext {
     SiteContext {
         names: site.name.by_tag(),
         phone: site.phone.clone(),
-        timezone: site.timezone.iana_name().map(str::to_owned),
+        timezone: site.zone().and_then(TimeZone::iana_name).map(str::to_owned),
         postal_address: site.postal_address.clone(),
         portal_url: site.portal_url.clone(),
         opt_out_texts: site.opt_out.as_ref().map(LocalText::by_tag).unwrap_or_default(),
@@ -284,13 +284,19 @@ mod tests {
     }
 
     #[test]
-    fn without_a_place_the_organisations_clock_is_shown_where_it_has_one() {
-        for (toml, zone) in [
+    fn without_a_place_or_a_zone_of_its_own_the_organisations_clock_is_shown_where_it_has_one() {
+        let north = "[[site]]\nid = \"north\"\nname = \"North\"";
+        for (organisation, zone) in [
             ("[organisation]\ntimezone = \"America/Chicago\"", Some("America/Chicago")),
             ("[organisation]\ntimezone = \"UTC\"", None),
             ("", None),
         ] {
-            assert_eq!(no_place(&Config::from_toml(toml).unwrap()).timezone.as_deref(), zone, "{toml}");
+            for (own, shown) in [("", zone), ("\ntimezone = \"America/Denver\"", Some("America/Denver"))] {
+                let config = Config::from_toml(&format!("{organisation}\n{north}{own}")).unwrap();
+                assert_eq!(no_place(&config).timezone.as_deref(), zone, "{organisation}");
+                let site = context(&config.sites[0]);
+                assert_eq!(site.timezone.as_deref(), shown, "{organisation}{own}");
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use super::Corridor;
 use crate::config::retention::RetentionSection;
@@ -14,8 +15,13 @@ use crate::store::keeping::{Class, Expiry};
 const TICK: Duration = Duration::from_secs(60);
 /// Rows in one go.
 const AT_ONCE: u32 = 500;
-/// The corridor has its way between two goes.
+/// Messages in one go that go with all that hangs on them: several rows each.
+const MESSAGES_AT_ONCE: u32 = 200;
+/// The corridor has its way between two goes: for so long at least, and for so many times what the last one took.
 const PAUSE: Duration = Duration::from_millis(100);
+const PAUSES: u32 = 4;
+/// Nobody looks for a worker that was silent for so long.
+const WORKERS: Duration = Duration::from_secs(30 * 86_400);
 
 pub(super) async fn run(corridor: Arc<Corridor>) {
     let mut tick = tokio::time::interval(TICK);
@@ -40,17 +46,21 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
 }
 
 async fn erase(corridor: &Corridor, class: Class, age: SignedDuration) -> Result<(), StoreError> {
-    let ask = Expiry { worker: corridor.worker, class, age, limit: AT_ONCE };
+    let limit = if class == Class::Rows { MESSAGES_AT_ONCE } else { AT_ONCE };
+    let ask = Expiry { worker: corridor.worker, class, age, limit };
+    let since = Instant::now();
     loop {
+        let begun = Instant::now();
         let erased = corridor.store.erase_old(&ask).await?;
         if erased.rows > 0 {
             metrics::counter!("outreachd_erased_total", "class" => class.as_str())
                 .increment(u64::from(erased.rows));
         }
-        if !erased.more {
+        // However much there is of one class: the others have their turn.
+        if !erased.more || since.elapsed() > TICK {
             return Ok(());
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(PAUSE.max(begun.elapsed() * PAUSES)).await;
     }
 }
 
@@ -60,6 +70,9 @@ fn age(kept: &RetentionSection, class: Class) -> Option<SignedDuration> {
         Class::Attempts => kept.attempts,
         Class::Replies => kept.replies,
         Class::Rejected => kept.rejected,
+        Class::Events => kept.events,
+        Class::Rows | Class::ReplyRows | Class::RejectedRows => kept.rows,
+        Class::Workers => Some(WORKERS),
     };
     age.and_then(|age| SignedDuration::try_from(age).ok())
 }

@@ -1,4 +1,4 @@
-//! Stages run as long as the corridor. One that falls is told of and begun anew: as nobody does its work in its place, all
+//! Stages run as long as the corridor, or the desk of receipts. One that falls is told of and begun anew: as nobody does its work in its place, all
 //! would wait for it.
 
 use std::panic::AssertUnwindSafe;
@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 const STANDS: Duration = Duration::from_secs(5);
 
 /// Runs what `make` makes, and again whenever it panics; what returns has nothing more to do.
-pub(super) fn uphold<F>(tasks: &TaskTracker, name: &'static str, make: impl Fn() -> F + Send + 'static)
+pub(crate) fn uphold<F>(tasks: &TaskTracker, name: &'static str, make: impl Fn() -> F + Send + 'static)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -49,9 +49,9 @@ async fn run(name: &'static str, stage: impl Future<Output = ()>) -> thread::Res
 }
 
 /// What waits for a stage outlives it.
-pub(super) type Outliving<T> = Arc<Mutex<mpsc::Receiver<T>>>;
+pub(crate) type Outliving<T> = Arc<Mutex<mpsc::Receiver<T>>>;
 
-pub(super) fn outliving<T>(queue: mpsc::Receiver<T>) -> Outliving<T> {
+pub(crate) fn outliving<T>(queue: mpsc::Receiver<T>) -> Outliving<T> {
     Arc::new(Mutex::new(queue))
 }
 

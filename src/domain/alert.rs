@@ -48,10 +48,17 @@ words! {
 }
 
 impl Trouble {
-    /// Whether people on call are told: the others are the daily work, or were somebody's own doing.
+    /// Whether people on call are told: the others are the daily work.
     #[must_use]
     pub const fn is_told(self) -> bool {
-        !matches!(self, Self::Stopped | Self::OutcomeUnknown | Self::WorkOpen)
+        !matches!(self, Self::OutcomeUnknown | Self::WorkOpen)
+    }
+
+    /// Whether it was somebody's own doing: whoever did it need not be told, but it may be forgotten. It is told once it has
+    /// stood for as long as lies between two tellings, and wakes nobody.
+    #[must_use]
+    pub const fn may_be_forgotten(self) -> bool {
+        matches!(self, Self::Stopped)
     }
 
     /// Whether it may come and go by itself within minutes: then it is told, and told as over, only once it has lasted.
@@ -177,6 +184,12 @@ impl Finding {
         } else {
             format!("{}:{}", self.trouble, self.subject)
         }
+    }
+
+    /// How urgently it is told.
+    #[must_use]
+    pub const fn told_as(&self) -> Level {
+        if self.trouble.may_be_forgotten() { Level::Look } else { self.level }
     }
 
     /// The console's page that shows more, with what it is about chosen there: `work?kind=safety`.

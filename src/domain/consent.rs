@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::patient::{Consent, ConsentSource, Contact, DirectoryField, LEAVE_MESSAGE, Patient, Preference};
+use super::patient::{
+    Consent, ConsentSource, Contact, DirectoryField, Identifier, LEAVE_MESSAGE, Patient, Preference,
+};
 use super::phi::Phi;
 use super::words::{Channel, ContactStatus, Purpose};
 
@@ -16,8 +18,8 @@ pub struct Merged {
     pub patient: Patient,
     /// Whether it differs from what was stored.
     pub changed: bool,
-    /// Whether the upsert was older than what is stored: its directory fields were left aside, its consents and
-    /// preferences, which have times of their own, were not.
+    /// Whether the upsert was older than what is stored, or of a record that was merged into it: its directory fields were
+    /// left aside, its consents and preferences, which have times of their own, were not.
     pub stale: bool,
 }
 
@@ -36,6 +38,27 @@ pub fn merge_patient(stored: &Patient, incoming: Patient) -> Merged {
     patient.preferences = preferences;
     let changed = patient != *stored;
     Merged { patient, changed, stale }
+}
+
+/// Joins what is stored with an upsert under the id of a record that was merged into it. Its sender keeps a record that is
+/// no more, closed perhaps: what it says of wishes counts, as does that the patient has died or is not to be contacted, and
+/// nothing else of it. An agreement that names no address speaks of the contacts of that record, which nobody can tell any
+/// more: it agrees to nothing.
+#[must_use]
+pub fn merge_former(stored: &Patient, incoming: &Patient) -> Merged {
+    let said = records(&incoming.consents)
+        .filter(|consent| !consent.granted || consent.address.is_some())
+        .map(|consent| Consent { shadow: None, ..consent.clone() })
+        .collect();
+    let patient = Patient {
+        consents: merge(&stored.consents, said),
+        preferences: merge_preferences(&stored.preferences, &incoming.preferences),
+        deceased: stored.deceased || incoming.deceased,
+        do_not_contact: stored.do_not_contact.clone().or_else(|| incoming.do_not_contact.clone()),
+        ..stored.clone()
+    };
+    let changed = patient != *stored;
+    Merged { patient, changed, stale: true }
 }
 
 /// The patient as one message sees them, when their job brought a snapshot. A snapshot may narrow, never widen:
@@ -353,15 +376,58 @@ fn replaced(stored: &Patient, incoming: Patient) -> Patient {
         };
     }
     keep_own_words! { language: Language, preferred_channels: PreferredChannels, quiet_hours: QuietHours }
-    keep_found_out(stored, &mut patient);
-    date_new_contacts(stored, &mut patient);
+    if unsaid.has(DirectoryField::Rest) {
+        keep_rest(stored, &mut patient);
+    }
     if !unsaid.has(DirectoryField::Contacts) {
         let kept = stored.contacts.iter().filter(|c| unsaid.has(DirectoryField::contacts_of(c.channel)));
         patient.contacts.extend(kept.cloned());
     }
+    keep_found_out(stored, &mut patient);
+    date_new_contacts(stored, &mut patient);
     patient.updated_at = patient.updated_at.or(stored.updated_at);
     patient.unsaid = stored.unsaid;
     patient
+}
+
+/// Fills up what a sender of single values has said part of. A contact that nothing is to leave stays, though its channel
+/// has another value now: who asked for that has not taken it back.
+fn keep_rest(stored: &Patient, patient: &mut Patient) {
+    if let (Some(name), Some(known)) = (&mut patient.name, &stored.name) {
+        name.given = name.given.take().or_else(|| known.given.clone());
+        name.family = name.family.take().or_else(|| known.family.clone());
+    }
+    if let (Some(address), Some(known)) = (&mut patient.address, &stored.address) {
+        // A new postal code may lie in another state, and a new state has other codes.
+        let other_code = address.postal_code.is_some() && address.postal_code != known.postal_code;
+        let other_state = address.state.is_some() && address.state != known.state;
+        address.postal_code =
+            address.postal_code.take().or_else(|| known.postal_code.clone().filter(|_| !other_state));
+        address.state = address.state.take().or_else(|| known.state.clone().filter(|_| !other_code));
+        address.country = address.country.take().or_else(|| known.country.clone());
+    }
+    patient.identifiers = with_identifiers(&stored.identifiers, &patient.identifiers);
+    for contact in &mut patient.contacts {
+        let Some(known) = stored.contacts.iter().find(|known| known.is_same(contact)) else { continue };
+        let kind = known.kind.clone().or_else(|| contact.kind.take());
+        let extension = contact.extension.take().or_else(|| known.extension.clone());
+        *contact = Contact { kind, extension, ..known.clone() };
+    }
+    // Those of a channel without a value stay anyway.
+    let replaced = |known: &&Contact| {
+        let is_said = !patient.unsaid.has(DirectoryField::contacts_of(known.channel));
+        is_said && !patient.contacts.iter().any(|contact| contact.is_same(known))
+    };
+    let confidential: Vec<Contact> =
+        stored.contacts.iter().filter(|known| known.only).filter(replaced).cloned().collect();
+    patient.contacts.extend(confidential);
+}
+
+/// An id that is not known yet takes the place of those of its system; all others stay.
+fn with_identifiers(stored: &[Identifier], given: &[Identifier]) -> Vec<Identifier> {
+    let new: Vec<&Identifier> = given.iter().filter(|one| !stored.contains(one)).collect();
+    let stays = |known: &&Identifier| !new.iter().any(|one| one.system == known.system);
+    stored.iter().filter(stays).chain(new.iter().copied()).cloned().collect()
 }
 
 /// What we found out about an address stands until its sender knows better: an update that is newer says its status, or
@@ -371,8 +437,10 @@ fn keep_found_out(stored: &Patient, patient: &mut Patient) {
     for contact in patient.every_contact_mut() {
         let good_since = contact.good_since(sent);
         contact.says_status = false;
-        let same = |c: &&Contact| c.channel == contact.channel && c.address == contact.address;
-        let found = stored.every_contact().filter(same).find_map(|c| Some((c.status, c.status_at?)));
+        let found = stored
+            .every_contact()
+            .filter(|c| c.is_same(contact))
+            .find_map(|c| Some((c.status, c.status_at?)));
         let Some((status, at)) = found.filter(|_| contact.status == ContactStatus::Ok) else { continue };
         if good_since.is_none_or(|since| since <= at) {
             (contact.status, contact.status_at) = (status, Some(at));
@@ -404,7 +472,7 @@ fn narrow_contacts(stored: &[Contact], inline: &[Contact]) -> Vec<Contact> {
     inline
         .iter()
         .map(|new| {
-            let known = stored.iter().find(|c| c.channel == new.channel && c.address == new.address);
+            let known = stored.iter().find(|c| c.is_same(new));
             // Of an address that nobody knows yet the snapshot proves nothing, and nothing on record was said of it.
             let hearsay =
                 || Contact { verified_at: None, private: false, since: Some(Timestamp::MAX), ..new.clone() };

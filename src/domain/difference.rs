@@ -94,17 +94,30 @@ fn consents(before: &Patient, after: &Patient, all: &mut Vec<Difference>) {
 }
 
 fn contacts(before: &Patient, after: &Patient, all: &mut Vec<Difference>) {
-    let same = |a: &Contact, b: &Contact| a.channel == b.channel && a.address == b.address;
-    let gone = before.contacts.iter().filter(|known| !after.contacts.iter().any(|now| same(now, known)));
+    let gone = before.contacts.iter().filter(|known| !after.contacts.iter().any(|now| now.is_same(known)));
     all.extend(gone.map(|known| Difference::contact(known, "removed")));
     for now in &after.contacts {
-        match before.contacts.iter().find(|known| same(known, now)) {
+        match before.contacts.iter().find(|known| known.is_same(now)) {
             None => all.push(Difference::contact(now, "added")),
-            Some(known) if known.status != now.status => {
-                all.push(Difference::contact(now, now.status.as_str()));
-            }
-            Some(_) => {}
+            Some(known) => terms(known, now, all),
         }
+    }
+}
+
+/// What limits the use of one contact.
+fn terms(known: &Contact, now: &Contact, all: &mut Vec<Difference>) {
+    if known.status != now.status {
+        all.push(Difference::contact(now, now.status.as_str()));
+    }
+    for (word, before, after) in [("only", known.only, now.only), ("private", known.private, now.private)] {
+        if before != after {
+            let lifted = if after { "" } else { " lifted" };
+            all.push(Difference::contact(now, &format!("{word}{lifted}")));
+        }
+    }
+    if known.leave_message != now.leave_message {
+        let how = now.leave_message.as_deref().unwrap_or("lifted");
+        all.push(Difference::contact(now, &format!("leave_message {how}")));
     }
 }
 
@@ -135,6 +148,11 @@ mod tests {
             "at": "2026-11-01T12:00:00Z", "source": "patient"}]"#;
         let sms = r#", "contacts": [{"channel": "sms", "address": "+13125550142"}]"#;
         let bad = r#", "contacts": [{"channel": "sms", "address": "+13125550142", "status": "bad"}]"#;
+        let mail = r#", "contacts": [{"channel": "email", "address": "Ana@example.org"}]"#;
+        let spelt = r#", "contacts": [{"channel": "email", "address": "ana@example.org"}]"#;
+        let voice = r#", "contacts": [{"channel": "voice", "address": "+13125550142"}]"#;
+        let kept = r#", "contacts": [{"channel": "voice", "address": "+13125550142", "only": true, "private": true,
+            "leave_message": "none"}]"#;
         for (before, after, expected) in [
             ("", "", &[][..]),
             (grant, grant, &[]),
@@ -152,6 +170,21 @@ mod tests {
             ("", sms, &["contact sms added"]),
             (sms, bad, &["contact sms bad"]),
             (bad, "", &["contact sms removed"]),
+            (mail, spelt, &[]),
+            (
+                voice,
+                kept,
+                &["contact voice leave_message none", "contact voice only", "contact voice private"],
+            ),
+            (
+                kept,
+                voice,
+                &[
+                    "contact voice leave_message lifted",
+                    "contact voice only lifted",
+                    "contact voice private lifted",
+                ],
+            ),
         ] {
             let found = differences(&record(before), &record(after));
             let mut words: Vec<&str> = found.iter().map(|one| one.what.as_str()).collect();

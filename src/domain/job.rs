@@ -79,7 +79,7 @@ pub struct Cancel {
     pub source: SourceName,
     /// Which.
     pub target: CancelTarget,
-    /// Said by the caller, kept for `explain`.
+    /// Said by the caller, kept in the audit log.
     pub reason: Option<String>,
 }
 

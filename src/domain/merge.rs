@@ -1,10 +1,16 @@
 //! Two records of one person become one.
 
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
 use super::consent;
-use super::patient::{Contact, Patient, Preference};
+use super::patient::{Consent, Contact, Patient, Preference};
+use super::words::Channel;
 
 /// What is kept of `kept` once `other` turns out to be the same person: everything of `kept`, what only `other` had, and of
-/// all wishes the stricter one; of preferences and of what they set themselves, the later.
+/// all wishes the stricter one; of preferences and of what they set themselves, the later. An agreement that names no
+/// address speaks of those of its own record, and not of a number that only the other one has.
 #[must_use]
 pub fn combine(kept: &Patient, other: &Patient) -> Patient {
     let mut patient = kept.clone();
@@ -25,24 +31,53 @@ pub fn combine(kept: &Patient, other: &Patient) -> Patient {
             None => patient.preferences.push(preference.clone()),
         }
     }
+    for contact in &mut patient.contacts {
+        if !other.contacts.iter().any(|theirs| theirs.is_same(contact)) {
+            contact.since = after_agreements(contact, kept, other);
+        }
+    }
     for contact in &other.contacts {
-        match patient
-            .contacts
-            .iter_mut()
-            .find(|c| c.channel == contact.channel && c.address.is_same_address(&contact.address))
-        {
+        match patient.contacts.iter_mut().find(|known| known.is_same(contact)) {
             Some(known) => {
                 let rank = known.rank.or(contact.rank);
                 let extension = known.extension.clone().or_else(|| contact.extension.clone());
                 *known = Contact { rank, extension, ..consent::strictest(known, contact) };
             }
-            None => patient.contacts.push(contact.clone()),
+            None => {
+                let since = after_agreements(contact, other, kept);
+                patient.contacts.push(Contact { since, ..contact.clone() });
+            }
         }
     }
+    let former: BTreeSet<Channel> =
+        kept.former_channels.iter().chain(&other.former_channels).copied().collect();
+    let is_gone = |channel: &Channel| !patient.contacts.iter().any(|c| c.channel == *channel);
+    patient.former_channels = former.into_iter().filter(is_gone).collect();
     add(&mut patient.tags, &other.tags);
     add(&mut patient.identifiers, &other.identifiers);
     add(&mut patient.proxies, &other.proxies);
     patient
+}
+
+/// From when on a contact of its `own` record counts beside what was agreed to in `another`, which does not have it. What
+/// its own record agreed to as well counts from then. (A date knows no purpose: where `another` agrees to one more, the
+/// contact's own agreements of before count no longer either.)
+fn after_agreements(contact: &Contact, own: &Patient, another: &Patient) -> Option<Timestamp> {
+    let is_wide = |consent: &Consent| consent.granted && consent.address.is_none();
+    let over = |channel: Option<Channel>| channel.is_none_or(|channel| channel == contact.channel);
+    let is_own = |consent: &Consent| {
+        consent::records(&own.consents).any(|said| {
+            is_wide(said)
+                && said.purpose == consent.purpose
+                && said.channel == consent.channel
+                && said.is_of(contact)
+        })
+    };
+    let wide = consent::records(&another.consents)
+        .filter(|consent| is_wide(consent) && over(consent.channel) && !is_own(consent));
+    let latest = wide.map(|consent| consent.at).max();
+    let after = |at: Timestamp| at.checked_add(SignedDuration::from_micros(1)).unwrap_or(at);
+    contact.since.max(latest.map(after))
 }
 
 /// Whether what the other record says of a purpose counts: the later word. Where nobody knows which that is, an empty list,
@@ -92,9 +127,9 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::PatientId;
-    use crate::domain::patient::{Identifier, OwnWords, QuietHours};
+    use crate::domain::patient::{Consent, ConsentSource, Identifier, OwnWords, QuietHours};
     use crate::domain::phi::Phi;
-    use crate::domain::words::{Channel, Purpose};
+    use crate::domain::words::Purpose;
 
     fn patient() -> Patient {
         Patient::bare(PatientId::parse("P1").unwrap())
@@ -181,6 +216,72 @@ mod tests {
             let both = combine(&with(kept), &with(other));
             assert_eq!(both.preferences, with(expected).preferences, "{kept:?} {other:?}");
         }
+    }
+
+    /// The law asks for an agreement to each number: that of one record is no word about a number of the other.
+    #[test]
+    fn what_was_agreed_to_in_one_record_does_not_move_to_a_number_of_the_other() {
+        let at = |day: &str| format!("2026-01-{day}T00:00:00Z").parse::<Timestamp>().unwrap();
+        let sms = |number: &str| Contact::bare(Channel::Sms, number);
+        let agreed = |channel, address: Option<&str>, day: &str| Consent {
+            purpose: Some(Purpose::Marketing),
+            channel,
+            address: address.map(Phi::new),
+            granted: true,
+            at: at(day),
+            source: ConsentSource::Patient,
+            by: None,
+            evidence: None,
+            expires_at: None,
+            shadow: None,
+        };
+        let (here, there, both) = ("+13125550142", "+13125550143", "+13125550144");
+        let record = |number: &str, consents: Vec<Consent>| Patient {
+            contacts: vec![sms(number), sms(both)],
+            consents,
+            ..patient()
+        };
+        let holds = |merged: &Patient, number: &str| {
+            let contact = merged.contacts.iter().find(|c| c.address == Phi::new(number)).unwrap();
+            merged.consents.iter().any(|consent| consent.is_of(contact))
+        };
+        for (grants, other_grants, expected) in [
+            (vec![agreed(Some(Channel::Sms), None, "02")], vec![], [true, false, true]),
+            (vec![], vec![agreed(None, None, "02")], [false, true, true]),
+            (vec![agreed(Some(Channel::Sms), Some(there), "02")], vec![], [true, true, true]),
+            // Each record agreed to its own.
+            (
+                vec![agreed(Some(Channel::Sms), None, "02")],
+                vec![agreed(Some(Channel::Sms), None, "03")],
+                [true, true, true],
+            ),
+        ] {
+            let merged = combine(&record(here, grants), &record(there, other_grants));
+            let found = [here, there, both].map(|number| holds(&merged, number));
+            assert_eq!(found, expected, "{:?}", merged.consents);
+        }
+        // What is agreed to for another channel dates nothing, and an earlier date does not take the place of a later one.
+        let mail = vec![agreed(Some(Channel::Email), None, "02")];
+        assert_eq!(combine(&record(here, mail), &record(there, vec![])).contacts[2].since, None);
+        let mut newer = record(there, vec![]);
+        newer.contacts[0].since = Some(at("05"));
+        let merged = combine(&record(here, vec![agreed(None, None, "02")]), &newer);
+        assert_eq!(merged.contacts[2].since, Some(at("05")));
+    }
+
+    #[test]
+    fn a_channel_that_either_record_had_before_is_remembered_until_it_comes_back() {
+        let with = |former: &[Channel], contacts: Vec<Contact>| Patient {
+            former_channels: former.to_vec(),
+            contacts,
+            ..patient()
+        };
+        let (sms, email) = (Channel::Sms, Channel::Email);
+        let here = with(&[sms], vec![]);
+        assert_eq!(combine(&here, &with(&[email], vec![])).former_channels, [sms, email]);
+        let there = with(&[], vec![Contact::bare(sms, "+13125550142")]);
+        assert!(combine(&here, &there).former_channels.is_empty());
+        assert!(combine(&there, &here).former_channels.is_empty());
     }
 
     #[test]

@@ -147,11 +147,14 @@ pub enum DirectoryField {
     QuietHours = 1 << 13,
     Contacts = 1 << 14,
     Proxies = 1 << 15,
-    /// The contacts of one channel, for senders that know only some, such as a file with a column of numbers.
+    /// The contacts of one channel, for senders that know only some.
     SmsContacts = 1 << 16,
     EmailContacts = 1 << 17,
     PortalContacts = 1 << 18,
     VoiceContacts = 1 << 19,
+    /// What belongs to a name, a postal address, the identifiers and each contact beside the values that were given, for
+    /// senders of single values, such as a file with a column of numbers.
+    Rest = 1 << 20,
 }
 
 impl DirectoryField {

@@ -11,7 +11,7 @@ use crate::store::alerts::AlertAnswer;
 /// A snooze lasts so many minutes at most: a week.
 const LONGEST: u32 = 7 * 24 * 60;
 
-/// `GET /v1/alerts`: those that stand, and those that have ended within a day; the oldest first.
+/// `GET /v1/alerts`: those that stand, and then those that have ended within a day; of each the newest first.
 pub(super) async fn list(call: Call) -> Answer {
     let (alerts, now) = call.shared.parts.intake.store.alerts().await?;
     let shown: Vec<_> = alerts

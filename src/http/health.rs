@@ -14,9 +14,13 @@ use tokio::time::timeout;
 use super::problem::Answer;
 use super::route::{Call, json as answer};
 use super::{Shared, openapi, troubles};
-use crate::broker::BrokerState;
+use crate::broker::{Broker, BrokerState};
 use crate::dispatch::Dispatcher;
 use crate::store::rows::{CallbackCount, Counts};
+
+/// How it stands with what is needed.
+const OK: &str = "ok";
+const AWAY: &str = "away";
 
 /// How long a dependency may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -24,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const COUNTS_KEEP: Duration = Duration::from_secs(10);
 /// ... and counting takes at most this part of the ledger's time: it walks every message.
 const COUNTS_SHARE: u32 = 20;
+/// After one that failed at most so long passes before the next.
+const COUNTS_AGAIN: Duration = Duration::from_secs(300);
 
 /// The ledger's numbers as they were last counted.
 #[derive(Debug, Default)]
@@ -50,15 +56,17 @@ pub(super) async fn alive(_call: Call) -> Answer {
 /// `GET /readyz`: whether everything that is needed answers, each by its name.
 pub(super) async fn ready(call: Call) -> Answer {
     let parts = &call.shared.parts;
-    let ledger = answers(&call.shared).await;
+    let ledger = ledger_word(&call.shared).await;
     let templates = parts.catalogue.current().templates().next().is_some();
-    let broker = parts.broker.as_ref().map(|broker| matches!(*broker.state().borrow(), BrokerState::Up));
-    let word = |ok: bool| if ok { "ok" } else { "away" };
-    let mut checks = json!({"ledger": word(ledger), "templates": word(templates)});
-    if let (Some(up), Value::Object(checks)) = (broker, &mut checks) {
-        checks.insert("broker".to_owned(), word(up).into());
+    let broker = parts.broker.as_ref().map(broker_word);
+    let mut checks = json!({"ledger": ledger, "templates": if templates { OK } else { AWAY }});
+    if let (Some(broker), Value::Object(checks)) = (broker, &mut checks) {
+        checks.insert("broker".to_owned(), broker.into());
     }
-    let fallen = parts.queues.fallen();
+    let mut fallen = parts.queues.fallen();
+    fallen.extend(parts.broker.iter().flat_map(Broker::refused_queues));
+    fallen.sort_unstable();
+    fallen.dedup();
     if let (false, Value::Object(checks)) = (fallen.is_empty(), &mut checks) {
         checks.insert("queues_not_consumed".to_owned(), json!(fallen));
     }
@@ -67,19 +75,37 @@ pub(super) async fn ready(call: Call) -> Answer {
     if let (false, Value::Object(checks)) = (out.is_empty(), &mut checks) {
         checks.insert("channels_without_provider".to_owned(), json!(out));
     }
-    if ledger && templates && broker.unwrap_or(true) && fallen.is_empty() {
+    if ledger == OK && templates && broker.is_none_or(|word| word == OK) && fallen.is_empty() {
         return answer(StatusCode::OK, &json!({"status": "ready", "checks": checks}));
     }
     // Probes read the status, people the names: this is no failed request, so no problem details.
     answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not ready", "checks": checks}))
 }
 
+/// One that answers and takes no sign of life can only be read.
+async fn ledger_word(shared: &Shared) -> &'static str {
+    let is_written = shared.parts.intake.dispatcher.as_ref().is_none_or(Dispatcher::is_written);
+    match (answers(shared).await, is_written) {
+        (true, true) => OK,
+        (true, false) => "not_written",
+        (false, _) => AWAY,
+    }
+}
+
+fn broker_word(broker: &Broker) -> &'static str {
+    match (*broker.state().borrow() == BrokerState::Up, broker.is_blocked()) {
+        (true, false) => OK,
+        (true, true) => "blocked",
+        (false, _) => AWAY,
+    }
+}
+
 /// `GET /metrics`: Prometheus text format.
 pub(super) async fn metrics(call: Call) -> Answer {
     let mut text = call.shared.metrics.render();
-    let is_up = answers(&call.shared).await;
-    let counts = counted(&call.shared).await.filter(|_| is_up);
-    let troubles = troubles::seen(&call.shared).await;
+    let shared = &call.shared;
+    let (is_up, counts, troubles) = tokio::join!(answers(shared), counted(shared), troubles::seen(shared));
+    let counts = counts.filter(|_| is_up);
     // Writing to a string cannot fail.
     let _ = write_counts(&mut text, is_up, counts);
     let _ = troubles::write(&mut text, troubles.as_ref());
@@ -124,14 +150,20 @@ async fn count(shared: &Shared) {
         return;
     }
     let started = Instant::now();
-    match shared.parts.intake.store.counts().await {
+    let counted = shared.parts.intake.store.counts().await;
+    let mut pause = started.elapsed().saturating_mul(COUNTS_SHARE);
+    match counted {
         Ok(counts) => {
             let mut seen = shared.counts.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             *seen = Some((counts, Instant::now()));
         }
-        Err(error) => tracing::warn!(%error, "the ledger's numbers are not to be had"),
+        Err(error) => {
+            tracing::warn!(%error, "the ledger's numbers are not to be had");
+            // One that was given up late need not take as long the next time.
+            pause = pause.min(COUNTS_AGAIN);
+        }
     }
-    *until = Some(Instant::now() + COUNTS_KEEP.max(started.elapsed().saturating_mul(COUNTS_SHARE)));
+    *until = Some(Instant::now() + pause.max(COUNTS_KEEP));
 }
 
 /// Written whole each time: a gauge of a group that has emptied must not keep its last value.

@@ -94,6 +94,9 @@ pub(super) async fn explained(call: Call) -> Answer {
 pub(super) async fn cancel(mut call: Call) -> Answer {
     let message = one(&call).await?;
     let reason = call.form(|fields| Some(fields.read("reason", |slot| slot.text(CANCEL_REASON)))).await?;
+    if let Some(reason) = &reason {
+        call.note.say(reason.as_str());
+    }
     if message.status == MessageStatus::Cancelled {
         return jobs::cancelled(&CancelOutcome::Cancelled(Vec::new()));
     }

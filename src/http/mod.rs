@@ -131,6 +131,7 @@ pub fn serve(listener: TcpListener, parts: HttpState) -> std::io::Result<HttpSer
         stop: stop.clone(),
         parts,
     });
+    observe::begin(&shared.parts.config);
     tasks.spawn(observe::upkeep(Arc::clone(&shared), stop.clone()));
     let http = shared.parts.config.http.clone();
     tasks.spawn(listen::run(listener, route::router(&shared), http, stop.clone(), tasks.clone()));

@@ -14,7 +14,14 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use crate::config::Config;
+use crate::receipt::spooled;
 
+/// What of a provider's webhooks tells that all of them are refused. Counted from the start: what begins with one has not
+/// grown.
+const OF_WEBHOOKS: [&str; 4] = ["taken", "forged", "unreadable", "later"];
+/// The folder of the spool is looked at so often.
+const SPOOL_LOOK: Duration = Duration::from_secs(60);
 /// Upper bounds of what is measured in seconds.
 const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -41,12 +48,32 @@ pub(super) fn recorder() -> PrometheusHandle {
         .clone()
 }
 
+/// Begins the counters whose growth from nothing is told.
+pub(super) fn begin(config: &Config) {
+    for provider in &config.providers {
+        for result in OF_WEBHOOKS {
+            metrics::counter!("outreachd_webhooks_total", "provider" => provider.name.to_string(), "result" => result)
+                .increment(0);
+        }
+    }
+}
+
+/// How many webhooks lie in the spool that nobody will look at again before somebody has mended why.
+async fn look_at_spool(shared: &Shared) {
+    let folder = shared.parts.config.worker.spool.clone();
+    let waiting = tokio::task::spawn_blocking(move || spooled(&folder)).await;
+    let refused = waiting.map_or(0, |waiting| u32::try_from(waiting.refused).unwrap_or(u32::MAX));
+    metrics::gauge!("outreachd_webhooks_spool_refused").set(f64::from(refused));
+}
+
 /// Folds in what was measured, so that samples do not pile up between two scrapes, and lets go of callers of the
 /// patients' page who have not come for a while.
 pub(super) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(Duration::from_secs(5));
+    let mut spool = tokio::time::interval(SPOOL_LOOK);
     loop {
         tokio::select! {
+            _ = spool.tick() => look_at_spool(&shared).await,
             _ = tick.tick() => {
                 shared.metrics.run_upkeep();
                 shared.page.upkeep();

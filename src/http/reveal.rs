@@ -10,7 +10,7 @@ use crate::dispatch::rendered_again;
 use crate::domain::phi::Phi;
 use crate::domain::reader::{Fault, Slot, fields};
 use crate::store::audit::AuditEntry;
-use crate::store::rows::{AttemptRow, MessageRow};
+use crate::store::rows::{AttemptRow, MessageRow, ParkedRow};
 
 /// Characters of a reason.
 const REASON: usize = 200;
@@ -101,6 +101,9 @@ pub(super) async fn work_item(mut call: Call) -> Answer {
 /// `POST /v1/dead/{id}/reveal`: the body that could not be accepted.
 pub(super) async fn dead(mut call: Call) -> Answer {
     let row = dead::one(&call).await?;
+    if row.unread {
+        return Err(Fail::invalid(vec![ParkedRow::closed()]));
+    }
     let reason = reason(&mut call).await?;
     record(&call, "dead.reveal", row.id.to_string(), &reason).await?;
     answer(StatusCode::OK, &json!({"id": row.id, "body": String::from_utf8_lossy(&row.body)}))

@@ -108,5 +108,6 @@ fn admission(message: &MessageRow, by: &str) -> Admission {
         origin: "retry".to_owned(),
         // Emergencies need a second person, whoever asked for them first.
         asked_by: Some(by.to_owned()),
+        redelivered: false,
     }
 }

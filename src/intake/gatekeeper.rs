@@ -114,17 +114,7 @@ impl Gatekeeper {
     pub fn admit(&self, job: Job, arrival: &Arrival, now: Timestamp) -> Result<Admission, Vec<Problem>> {
         let mut problems = Vec::new();
         self.check_source(&job, arrival, &mut problems);
-        if let Some(site) = &job.site
-            && !self.config.sites.is_empty()
-            && self.config.site(site).is_none()
-        {
-            problems.push(Problem::new(
-                "site",
-                Reason::BadData,
-                "is not configured",
-                "use the id of a `[[site]]`",
-            ));
-        }
+        problems.extend(job.site.as_ref().and_then(|site| self.no_such_site(site)));
         let catalogue = self.catalogue.current();
         let Some(template) = catalogue.get(&job.template) else {
             let cure = "use one of `outreachd template list`";
@@ -169,6 +159,13 @@ impl Gatekeeper {
         Ok(Admission { ack_by, ..admission })
     }
 
+    /// What is wrong with the name of a site. Where none is configured, any is a label.
+    fn no_such_site(&self, site: &SiteId) -> Option<Problem> {
+        let is_wrong = !self.config.sites.is_empty() && self.config.site(site).is_none();
+        let cure = "use the id of a `[[site]]`";
+        is_wrong.then(|| Problem::new("site", Reason::BadData, "is not configured", cure))
+    }
+
     /// The site of what a source asks for that names none.
     fn site_of(&self, source: &SourceName) -> Option<SiteId> {
         self.config.source(source).and_then(|source| source.site.clone())
@@ -186,10 +183,7 @@ impl Gatekeeper {
         };
         let (mut problems, arrival) = (Vec::new(), Arrival::default());
         self.check_source(&job, &arrival, &mut problems);
-        if let Some(site) = plan.site.as_ref().filter(|site| self.config.site(site).is_none()) {
-            let rule = format!("{site} is not configured");
-            problems.push(Problem::new("site", Reason::BadData, rule, "use the id of a `[[site]]`"));
-        }
+        problems.extend(plan.site.as_ref().and_then(|site| self.no_such_site(site)));
         let catalogue = self.catalogue.current();
         match catalogue.get(&plan.template) {
             None => {
@@ -358,6 +352,7 @@ fn admission(
         raw: None,
         origin: arrival.origin.clone(),
         asked_by: arrival.asked_by.clone(),
+        redelivered: false,
     }
 }
 

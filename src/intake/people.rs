@@ -83,6 +83,7 @@ fn of_the_future(patient: &Patient, latest: Timestamp) -> Option<Problem> {
     let field = if is_ahead(patient.updated_at) {
         "updated_at"
     } else if grants.any(|grant| is_ahead(Some(grant.at))) {
+        // Which one is not said: they are kept in an order of their own.
         "consents.at"
     } else if patient.preferences.iter().any(|p| !p.channels.is_empty() && is_ahead(p.updated_at)) {
         "preferences.updated_at"

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::gatekeeper::Arrival;
 use super::submit::{Incoming, Intake};
 use crate::broker::{
-    Acks, Broker, ConsumeOptions, Deliveries, Delivery, QUARANTINE_REASON, QueueRole, REASON_HEADER,
+    Acks, Broker, ConsumeOptions, Deliveries, Delivery, KEY_HEADER, QUARANTINE_REASON, QUEUE_HEADER,
+    QueueRole, REASON_HEADER,
 };
 use crate::domain::ids::{ParkedId, SourceName};
 use crate::domain::problem::Problem;
@@ -104,6 +105,7 @@ pub(super) fn priority_of(queue: &str, key: &str) -> Option<Priority> {
     match key {
         _ if queue == QueueRole::Urgent.word() => Some(Priority::Urgent),
         "job.urgent" => Some(Priority::Urgent),
+        "job.normal" => Some(Priority::Normal),
         "job.bulk" => Some(Priority::Bulk),
         _ => None,
     }
@@ -141,7 +143,7 @@ async fn park(intake: &Intake, taken: &[Delivery]) -> Result<(), crate::store::S
         .map(|delivery| {
             let (named, job_id) = identify(&delivery.body);
             let problem = given_up(delivery);
-            let death = delivery.deaths.first();
+            let (queue, key) = came_by(delivery);
             let arrival =
                 Arrival { source: vouched(intake, delivery), by_broker: true, ..Arrival::default() };
             Reject {
@@ -149,13 +151,9 @@ async fn park(intake: &Intake, taken: &[Delivery]) -> Result<(), crate::store::S
                 problems: vec![problem],
                 source: intake.gatekeeper.owner(&arrival, named),
                 job_id,
-                origin: death
-                    .and_then(|death| QueueRole::of_name(&death.queue))
-                    .unwrap_or(QueueRole::Returned)
-                    .word()
-                    .to_owned(),
+                origin: queue.word().to_owned(),
                 correlation_id: delivery.correlation_id.clone(),
-                key: death.and_then(|death| known_key(death.routing_key.as_deref()?)),
+                key,
                 body: delivery.body.clone(),
                 redelivered: delivery.redelivered,
             }
@@ -164,9 +162,24 @@ async fn park(intake: &Intake, taken: &[Delivery]) -> Result<(), crate::store::S
     intake.park(rejects).await
 }
 
+fn header<'d>(delivery: &'d Delivery, name: &str) -> Option<&'d str> {
+    delivery.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
+/// The queue from which it was taken, and the key with which it was published, as the broker says, or whoever moved it.
+fn came_by(delivery: &Delivery) -> (QueueRole, Option<&'static str>) {
+    let (queue, key) = match delivery.deaths.first() {
+        Some(death) => (QueueRole::of_name(&death.queue), death.routing_key.as_deref()),
+        None => (header(delivery, QUEUE_HEADER).and_then(QueueRole::from_word), header(delivery, KEY_HEADER)),
+    };
+    let queue = queue.unwrap_or(QueueRole::Returned);
+    let of_queue = (queue == QueueRole::Patients).then_some("patient");
+    (queue, key.and_then(known_key).or(of_queue))
+}
+
 /// Why it lies in the queue of what was given up. The header is ours: a message that no client could read.
 fn given_up(delivery: &Delivery) -> Problem {
-    if delivery.headers.iter().any(|(name, value)| name == REASON_HEADER && value == QUARANTINE_REASON) {
+    if header(delivery, REASON_HEADER) == Some(QUARANTINE_REASON) {
         let rule = "a property or header of the message is not UTF-8";
         return Problem::new("", Reason::Malformed, rule, "publish it with text properties, and replay it");
     }

@@ -26,7 +26,7 @@ pub struct Replayed {
 
 impl Intake {
     /// Submits parked bodies as `by` wants, in the order given; `repaired` stands for the body of every one of them. What
-    /// is refused again stays parked as it was.
+    /// is refused again, or cannot be opened, stays parked as it was.
     ///
     /// # Errors
     /// The ledger is away. Bodies that went in stay parked then; replaying them again finds duplicates.
@@ -36,11 +36,16 @@ impl Intake {
         by: &str,
         repaired: Option<Repaired<'_>>,
     ) -> Result<Vec<Replayed>, StoreError> {
-        let ids: Vec<ParkedId> = rows.iter().map(|row| row.id).collect();
-        let items = rows.into_iter().map(|row| incoming(row, by, repaired)).collect();
-        let outcomes = self.submit(items).await?;
-        let replayed: Vec<Replayed> =
-            ids.into_iter().zip(outcomes).map(|(id, outcome)| Replayed { id, outcome }).collect();
+        let is_closed = |row: &ParkedRow| row.unread && repaired.is_none();
+        let ids: Vec<(ParkedId, bool)> = rows.iter().map(|row| (row.id, is_closed(row))).collect();
+        let open = rows.into_iter().filter(|row| !is_closed(row));
+        let items = open.map(|row| incoming(row, by, repaired)).collect();
+        let mut outcomes = self.submit(items).await?.into_iter();
+        let answer = |(id, closed)| {
+            let outcome = if closed { Some(unread(id)) } else { outcomes.next() };
+            Some(Replayed { id, outcome: outcome? })
+        };
+        let replayed: Vec<Replayed> = ids.into_iter().filter_map(answer).collect();
         let taken: Vec<ParkedId> = replayed
             .iter()
             .filter(|replayed| !matches!(replayed.outcome, Outcome::Refused { .. }))
@@ -51,6 +56,11 @@ impl Intake {
         }
         Ok(replayed)
     }
+}
+
+/// Nothing can be submitted of a body that cannot be opened.
+fn unread(id: ParkedId) -> Outcome {
+    Outcome::Refused { parked: Some(id), problems: vec![ParkedRow::closed()], wait: None }
 }
 
 /// The parked body as it would come in again by the same way.
@@ -104,6 +114,7 @@ mod tests {
             ("jobs", None, &b"{}"[..], BodyKind::Job, None),
             ("jobs", Some("job.cancel"), cancel, BodyKind::Cancel, None),
             ("jobs", Some("job.bulk"), b"{}", BodyKind::Job, Some(Priority::Bulk)),
+            ("jobs", Some("job.normal"), b"{}", BodyKind::Job, Some(Priority::Normal)),
             ("jobs.urgent", None, b"{}", BodyKind::Job, Some(Priority::Urgent)),
             ("returned", Some("patient"), b"{}", BodyKind::Patient, None),
             ("patients", None, b"{}", BodyKind::Patient, None),
@@ -120,6 +131,7 @@ mod tests {
                 key: key.map(str::to_owned),
                 parked_at: jiff::Timestamp::MIN,
                 body: body.to_vec(),
+                unread: false,
             };
             let item = incoming(row.clone(), "ana", None);
             assert_eq!(BodyKind::of(item.key.as_deref(), &item.body), kind, "{origin} {key:?}");

@@ -10,11 +10,13 @@ use super::people::not_taken;
 use super::traces::Parents;
 use crate::dispatch::{Dispatcher, Handover, Places, breathe};
 use crate::domain::ids::{JobId, MessageId, ParkedId, SourceName, WorkerId};
-use crate::domain::job::{Cancel, Job};
+use crate::domain::job::{Cancel, CancelTarget, Job};
 use crate::domain::patient::Patient;
+use crate::domain::phi::Phi;
 use crate::domain::problem::Problem;
 use crate::domain::reader::{BodyKind, Expect, PatientMerge, identify, known_key};
 use crate::domain::words::{Priority, Reason};
+use crate::store::audit::AuditEntry;
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, CancelOutcome, Reject, UpsertOutcome};
 use crate::store::{Store, StoreError, patiently};
 
@@ -72,19 +74,24 @@ impl Intake {
         let mut jobs = Jobs::default();
         let parents = Parents::of(&items);
         let mut patients: Vec<(usize, Patient, Incoming)> = Vec::new();
+        let mut reasons = Vec::new();
         for (place, item) in items.into_iter().enumerate() {
             breathe(place).await;
             match self.read(&item, now) {
                 Ok(Read::Job(admission)) => {
                     let raw = item.park.then_some(item.body);
-                    jobs.admissions.push((place, Admission { raw, ..*admission }));
+                    let admission = Admission { raw, redelivered: item.redelivered, ..*admission };
+                    jobs.admissions.push((place, admission));
                 }
                 Ok(Read::Patient(patient)) => patients.push((place, *patient, item)),
                 Ok(Read::Cancel(cancel)) => {
                     // What came before it in this batch is in the ledger first.
                     self.flush(&mut jobs, &parents, &mut outcomes).await?;
                     let outcome = match patiently(|| self.store.cancel(std::slice::from_ref(&cancel))).await {
-                        Ok(mut answers) => answers.pop().map(Outcome::Cancel),
+                        Ok(mut answers) => {
+                            reasons.extend(reason_of(&cancel));
+                            answers.pop().map(Outcome::Cancel)
+                        }
                         Err(StoreError::Data(code)) => Some(self.refuse(item, not_taken(&code), &mut jobs)),
                         Err(other) => return Err(other),
                     };
@@ -108,6 +115,10 @@ impl Intake {
         }
         self.upsert(&mut patients, &mut jobs, &mut outcomes).await?;
         self.flush(&mut jobs, &parents, &mut outcomes).await?;
+        // Last: a batch that has to be submitted again has said nothing yet.
+        for entry in &reasons {
+            patiently(|| self.store.record(entry)).await?;
+        }
         self.wake();
         Ok(outcomes.into_iter().map(|o| o.unwrap_or_else(lost)).collect())
     }
@@ -339,7 +350,8 @@ impl Jobs {
             redelivered,
         };
         if let Some((place, admission)) = self.admissions.into_iter().next() {
-            let reject = admission.raw.map(|body| bare(ParkedId::generate(), admission.origin, body, false));
+            let Admission { raw, origin, redelivered, .. } = admission;
+            let reject = raw.map(|body| bare(ParkedId::generate(), origin, body, redelivered));
             set(outcomes, place, Some(refusal(reject.as_ref().map(|r| r.id), problems)));
             return Ok(reject);
         }
@@ -383,6 +395,22 @@ fn count(outcome: &AdmitOutcome) {
         AdmitOutcome::OverLimit { .. } => "over_limit",
     };
     metrics::counter!("outreachd_jobs_total", "result" => word).increment(1);
+}
+
+/// Why a source takes something back stands in the audit log: whoever asks later why nothing went out finds it there,
+/// and nobody else reads what it has written freely.
+fn reason_of(cancel: &Cancel) -> Option<AuditEntry> {
+    let reason = cancel.reason.as_ref()?;
+    Some(AuditEntry {
+        who: format!("source:{}", cancel.source),
+        act: "job.cancel".to_owned(),
+        subject: match &cancel.target {
+            CancelTarget::Job(job) => format!("{}:{job}", cancel.source),
+            CancelTarget::About(matter) => format!("about {matter}"),
+            CancelTarget::Message(message) => message.to_string(),
+        },
+        detail: Phi::new(reason.as_str()),
+    })
 }
 
 fn set(outcomes: &mut [Option<Outcome>], place: usize, outcome: Option<Outcome>) {

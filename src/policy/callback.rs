@@ -21,7 +21,7 @@ pub struct CallbackRules {
     pub first_pause: SignedDuration,
     /// No pause is longer.
     pub longest_pause: SignedDuration,
-    /// An event that fails after it has waited for so long is dead.
+    /// An event that still fails so long after its first try is dead.
     pub give_up_after: SignedDuration,
 }
 
@@ -46,8 +46,8 @@ pub enum Fate {
     Dead,
 }
 
-/// Decides what becomes of an event that has got `answer` to its `tries`-th try, and waits since `since`. `jitter` is
-/// in `[0, 1)`.
+/// Decides what becomes of an event that has got `answer` to its `tries`-th try, the first of which was at `since`: one that
+/// has waited behind others, however long, is tried more than once. `jitter` is in `[0, 1)`.
 #[must_use]
 pub fn after_answer(
     answer: Answer,
@@ -62,7 +62,7 @@ pub fn after_answer(
         Answer::Gone => return Fate::Dead,
         Answer::Failed { retry_after } => retry_after.unwrap_or(SignedDuration::ZERO),
     };
-    if now.duration_since(since) >= rules.give_up_after {
+    if tries > 1 && now.duration_since(since) >= rules.give_up_after {
         return Fate::Dead;
     }
     let pause = less(doubled(rules.first_pause, rules.longest_pause, tries), JITTER_SHARE, jitter);
@@ -176,12 +176,16 @@ mod tests {
     fn what_has_failed_for_days_is_dead_and_what_is_gone_at_once() {
         let after = |hours, answer| {
             let now = add(NOW, SignedDuration::from_hours(hours));
-            after_answer(answer, 1, NOW, &rules(), now, 0.5)
+            after_answer(answer, 2, NOW, &rules(), now, 0.5)
         };
         assert!(matches!(after(71, FAILED), Fate::Again(_)));
         assert_eq!(after(72, FAILED), Fate::Dead);
         assert_eq!(after(500, Answer::Taken), Fate::Done, "late is better than never");
         assert_eq!(after(0, Answer::Gone), Fate::Dead);
+        let first =
+            |answer| after_answer(answer, 1, NOW, &rules(), add(NOW, SignedDuration::from_hours(500)), 0.5);
+        assert!(matches!(first(FAILED), Fate::Again(_)), "it had waited behind others, and was never tried");
+        assert_eq!(first(Answer::Gone), Fate::Dead);
     }
 
     fn round(answers: &[Answer]) -> Round {

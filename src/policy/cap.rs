@@ -296,4 +296,62 @@ mod tests {
             proptest::prop_assert!(per_week == 0 || used.week < per_week);
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 64, failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        /// Messages and their steps come and fail at any time: no day and no seven days ever hold more than the cap, and what has
+        /// to wait is told the first instant at which it may go.
+        #[test]
+        fn no_day_and_no_week_ever_holds_more_than_the_cap(
+            comings in proptest::collection::vec((0_i64..2_500, 0_usize..9, 0_u16..3, 0_u8..8), 1..60),
+            caps in (0_u32..4, 0_u32..7),
+            each_step in proptest::bool::ANY,
+            zone in proptest::sample::select(vec!["UTC", "America/Chicago", "Australia/Lord_Howe"]),
+            hour in 0_i64..8_760,
+        ) {
+            let rules = CapRules { per_day: caps.0, per_week: caps.1, each_step, ..rules() };
+            let zone = TimeZone::get(zone).unwrap();
+            let date = |at: Timestamp| at.to_zoned(zone.clone()).date();
+            let messages: Vec<MessageId> = (0..9).map(|_| MessageId::generate()).collect();
+            let mut now = at("2026-01-01T00:00:00Z") + SignedDuration::from_hours(hour);
+            // What went out and counts, each with its day; and what the ledger keeps of it.
+            let mut sent: Vec<(Timestamp, jiff::civil::Date)> = Vec::new();
+            let mut kept: Option<String> = None;
+            for (minutes, message, step, chance) in comings {
+                now += SignedDuration::from_mins(minutes);
+                let one = rules.outreach(messages[message], step);
+                let recent = Recent::parse(kept.as_deref());
+                if recent.has(one) {
+                    proptest::prop_assert_eq!(next_allowed(&rules, &recent, one, 0, &zone, now), now, "counted before");
+                    continue;
+                }
+                let free = |at: Timestamp, sent: &[(Timestamp, jiff::civil::Date)]| {
+                    let day = date(at);
+                    let (today, week) = sent.iter().fold((0, 0), |(today, week), (then, on)| {
+                        (today + u32::from(*on == day), week + u32::from(*then > at - WEEK))
+                    });
+                    (rules.per_day == 0 || today < rules.per_day) && (rules.per_week == 0 || week < rules.per_week)
+                };
+                let next = next_allowed(&rules, &recent, one, 0, &zone, now);
+                proptest::prop_assert_eq!(next == now, free(now, &sent));
+                if next > now {
+                    proptest::prop_assert!(free(next, &sent), "it may go at {}", next);
+                    proptest::prop_assert!(!free(next - SignedDuration::from_secs(1), &sent), "and might have before {}", next);
+                    continue;
+                }
+                kept = Some(recent.with(one, now));
+                // What fails at once is uncounted.
+                if chance == 0 {
+                    let entry = Recent::entry(now, one);
+                    let left = |text: String| text.split(' ').filter(|e| *e != entry).collect::<Vec<_>>().join(" ");
+                    kept = kept.map(left);
+                } else {
+                    sent.push((now, date(now)));
+                }
+            }
+        }
+    }
 }

@@ -165,6 +165,8 @@ mod tests {
             (Failure::NoAnswer, None, None),
             (Failure::Transient, Some("5.2.2"), None),
             (Failure::Misconfigured, None, None),
+            (Failure::Rejected, Some("21612"), None),
+            (Failure::NotSent, Some("30036"), None),
         ] {
             assert_eq!(sign(failure, code), expected, "{failure} {code:?}");
         }

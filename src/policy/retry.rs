@@ -123,6 +123,9 @@ pub fn retry_after(value: &str, date: Option<&str>) -> Option<SignedDuration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     const RULES: RetryRules = RetryRules {
@@ -182,5 +185,108 @@ mod tests {
         assert!(at.as_second() >= 30);
         let Next::Retry(at) = after(asked(999_999), 1, false) else { panic!() };
         assert!(at.as_second() <= 3605);
+    }
+
+    /// Rules as the configuration lets them be.
+    fn rules() -> impl Strategy<Value = RetryRules> {
+        let pause = || 100_i64..=86_400_000;
+        (1_u16..=50, pause(), pause(), pause(), 0_u8..=100).prop_map(
+            |(max_tries, one, other, retry_after, percent)| RetryRules {
+                max_tries,
+                first_pause: SignedDuration::from_millis(one.min(other)),
+                longest_pause: SignedDuration::from_millis(one.max(other)),
+                longest_retry_after: SignedDuration::from_millis(retry_after),
+                jitter_share: f64::from(percent) / 100.0,
+            },
+        )
+    }
+
+    fn failure() -> impl Strategy<Value = FailureKind> {
+        prop_oneof![
+            6 => Just(FailureKind::Transient),
+            4 => Just(FailureKind::Ambiguous),
+            3 => proptest::option::of(0_i64..200_000).prop_map(|asked| FailureKind::Throttled {
+                retry_after: asked.map(SignedDuration::from_secs),
+            }),
+            1 => Just(FailureKind::Misconfigured),
+            1 => select(vec![FailureKind::BadAddress, FailureKind::OptedOut, FailureKind::Rejected]),
+        ]
+    }
+
+    /// The shortest and the longest wait after the `number`-th try.
+    fn bounds(kind: FailureKind, number: u16, rules: &RetryRules) -> (SignedDuration, SignedDuration) {
+        let jittered = |whole: SignedDuration| (whole - whole.mul_f64(rules.jitter_share), whole);
+        match kind {
+            FailureKind::Throttled { retry_after } => {
+                let asked = retry_after.map_or(pause(number, rules), |d| d.min(rules.longest_retry_after));
+                let least = asked.max(SignedDuration::from_millis(100));
+                (least, least + rules.first_pause)
+            }
+            FailureKind::Misconfigured => jittered(MISCONFIGURED),
+            _ => jittered(pause(number, rules)),
+        }
+    }
+
+    proptest! {
+        /// Whatever a route answers, one try after the other: the next one comes neither before nor after its time, none comes
+        /// beyond those that are allowed, and it ends as the last answer says.
+        #[test]
+        fn a_route_is_tried_so_often_and_no_sooner_than_it_may_be(
+            rules in rules(),
+            dedupes in any::<bool>(),
+            answers in prop::collection::vec((failure(), 0.0..1.0_f64), 1..120),
+        ) {
+            let (mut now, mut costly) = (NOW, 0_u16);
+            for (kind, jitter) in answers {
+                // As the ledger counts them: what cost nothing has its number again.
+                let number = costly + 1;
+                let next = after_failure(kind, number, dedupes, &rules, now, jitter);
+                prop_assert_eq!(next, after_failure(kind, number, dedupes, &rules, now, jitter), "the same again");
+                costly += u16::from(!costs_no_try(kind));
+                prop_assert!(costly <= rules.max_tries);
+                match (next, kind) {
+                    (Next::Retry(at), _) => {
+                        let (least, most) = bounds(kind, number, &rules);
+                        let wait = at.duration_since(now);
+                        prop_assert!(least <= wait && wait <= most, "{:?} of {:?} to {:?}", wait, least, most);
+                        let furthest = rules.longest_pause.max(rules.longest_retry_after).max(MISCONFIGURED);
+                        prop_assert!(wait <= furthest + rules.first_pause);
+                        prop_assert!(costs_no_try(kind) || costly < rules.max_tries, "another one is allowed");
+                        prop_assert!(kind != FailureKind::Ambiguous || dedupes);
+                        now = at;
+                    }
+                    (Next::Unknown, FailureKind::Ambiguous) => {
+                        prop_assert!(!dedupes || costly == rules.max_tries);
+                        break;
+                    }
+                    (Next::NextRoute(reason), FailureKind::Transient) => {
+                        prop_assert_eq!((reason, costly), (Reason::ProviderUnavailable, rules.max_tries));
+                        break;
+                    }
+                    (Next::NextRoute(_), FailureKind::BadAddress | FailureKind::OptedOut | FailureKind::Rejected) => break,
+                    other => return Err(TestCaseError::fail(format!("{other:?}"))),
+                }
+            }
+        }
+
+        /// A later failure is not waited for less, nor is one that chance lets wait longer.
+        #[test]
+        fn pauses_only_grow(
+            rules in rules(), kind in failure(), numbers in (1_u16..60, 1_u16..60), chances in (0.0..1.0_f64, 0.0..1.0_f64),
+        ) {
+            let rules = RetryRules { max_tries: 100, ..rules };
+            let at = |number, jitter| after_failure(kind, number, true, &rules, NOW, jitter);
+            let (number, chance) = (numbers.0.min(numbers.1), chances.0.min(chances.1));
+            let pairs = [
+                (at(number, chance), at(numbers.0.max(numbers.1), chance)),
+                (at(number, chance), at(number, chances.0.max(chances.1))),
+            ];
+            for pair in pairs {
+                match pair {
+                    (Next::Retry(first), Next::Retry(second)) => prop_assert!(first <= second),
+                    (first, second) => prop_assert_eq!(first, second),
+                }
+            }
+        }
     }
 }

@@ -17,6 +17,8 @@ const URGENT_LATE: f64 = 60.0;
 const LATE: f64 = 15.0 * 60.0;
 /// Events wait for the broker, mostly for a moment.
 const OUTBOX: u64 = 10_000;
+/// One that has waited for so many seconds waits for more than a moment.
+const OUTBOX_LATE: u64 = 10 * 60;
 /// Of fewer outcomes nothing can be said of a provider ...
 const OUTCOMES: u64 = 20;
 /// ... and of so many in a hundred that did not arrive, something is wrong.
@@ -29,6 +31,8 @@ pub struct Signs {
     pub workers: usize,
     /// Whether the broker is reached; `None`: none is configured, or whoever looks has no connection of their own.
     pub broker: Option<bool>,
+    /// It is reached, and takes nothing for want of memory or disk.
+    pub broker_blocked: bool,
     /// Providers that some worker leaves alone or has on trial.
     pub breakers: Vec<String>,
     /// Channels without a provider that can be used.
@@ -36,8 +40,9 @@ pub struct Signs {
     pub channels_out: Vec<(String, bool)>,
     /// Who has stopped everything.
     pub stopped_by: Vec<String>,
-    /// How long the oldest urgent message has been due, in seconds; 0: none is.
+    /// How long the oldest urgent message could have gone and has not, in seconds; 0: none has waited.
     pub oldest_urgent: f64,
+    /// The same of all others.
     pub oldest: f64,
     pub vitals: Vitals,
 }
@@ -47,6 +52,13 @@ pub struct Signs {
 pub struct Vitals {
     pub parked: u64,
     pub outbox: u64,
+    /// How long the oldest of those events has waited, in seconds.
+    pub outbox_seconds: u64,
+    /// For how long something in the way of all of its kind has held the oldest urgent message, in seconds: a limit or a
+    /// budget that is used up, providers that fail, a template that is missing. Each look at it makes it due later.
+    pub urgent_held_seconds: u64,
+    /// The same of all others.
+    pub held_seconds: u64,
     pub unknown: u64,
     pub work_open: u64,
     /// Work items whose time has come and that nobody has claimed, by kind; only where there are some.
@@ -82,7 +94,10 @@ pub fn wrong(signs: &Signs) -> Vec<Finding> {
         add(Trouble::NoWorker, Level::Bad, "", "No worker is running: nothing is sent.".to_owned());
     }
     if signs.broker == Some(false) {
-        let what = "The broker is away: jobs wait there, results wait here.";
+        let what = match signs.broker_blocked {
+            true => "The broker takes nothing, for want of memory or disk: results wait here.",
+            false => "The broker is away: jobs wait there, results wait here.",
+        };
         add(Trouble::BrokerAway, Level::Bad, "", what.to_owned());
     }
     for by in &signs.stopped_by {
@@ -159,15 +174,20 @@ fn extent(finding: &Finding, vitals: &Vitals) -> u64 {
 
 fn of_waiting(signs: &Signs, add: &mut impl FnMut(Trouble, Level, &str, String)) {
     if signs.oldest_urgent > URGENT_LATE {
-        let what = format!("An urgent message has been due for {}.", spoken(signs.oldest_urgent));
+        let what = format!("An urgent message has waited for {}.", spoken(signs.oldest_urgent));
         add(Trouble::UrgentLate, Level::Bad, "", what);
     }
     if signs.oldest > LATE {
-        let what = format!("The oldest message in the queue has been due for {}.", spoken(signs.oldest));
+        let what = format!("The oldest message in the queue has waited for {}.", spoken(signs.oldest));
         add(Trouble::BacklogOld, Level::Look, "", what);
     }
-    if signs.vitals.outbox > OUTBOX {
-        add(Trouble::EventsWait, Level::Look, "", format!("{} events wait to be told.", signs.vitals.outbox));
+    let (events, waited) = (signs.vitals.outbox, signs.vitals.outbox_seconds);
+    if events > OUTBOX || (events > 0 && waited > OUTBOX_LATE) {
+        #[expect(clippy::cast_precision_loss, reason = "seconds stay far below 2^53")]
+        let waited = spoken(waited as f64);
+        let (events, wait) = (counted(events, "event"), if events == 1 { "waits" } else { "wait" });
+        let what = format!("{events} {wait} to be told, the oldest for {waited}.");
+        add(Trouble::EventsWait, Level::Look, "", what);
     }
     if signs.vitals.parked > 0 {
         let what = format!("{} could not be accepted.", counted(signs.vitals.parked, "job"));

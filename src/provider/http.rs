@@ -71,20 +71,32 @@ pub(super) fn url(provider: &ProviderName, field: &str, text: &str) -> Result<Ur
     Url::parse(text).map_err(|_| fault(provider, field, "must be a URL", "write it as https://host"))
 }
 
-/// Reads a base URL, without its trailing slash. Plain HTTP is for this machine only: patient data and
-/// credentials go over it.
+/// Reads a base URL, without its trailing slash.
 pub(super) fn base_url(provider: &ProviderName, field: &str, text: &str) -> Result<String, Problem> {
-    let wrong = |rule: &str, cure: &str| Err(fault(provider, field, rule, cure));
-    let url = url(provider, field, text)?;
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-        return wrong("must have no user, query or fragment", "keep scheme, host and path only");
-    }
-    match url.scheme() {
-        "https" => {}
-        "http" if url.host_str().is_some_and(is_loopback) => {}
-        _ => return wrong("must be https, or http to this machine", "use https://"),
+    let url = trusted(provider, field, text)?;
+    if url.query().is_some() {
+        return Err(fault(provider, field, "must have no query", "keep scheme, host and path only"));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Reads the URL of something that is asked at just that URL: kept to the letter, query and trailing slash too.
+pub(super) fn end_point(provider: &ProviderName, field: &str, text: &str) -> Result<String, Problem> {
+    trusted(provider, field, text).map(|_| text.trim().to_owned())
+}
+
+/// A URL that patient data and credentials may go to: plain HTTP is for this machine only.
+fn trusted(provider: &ProviderName, field: &str, text: &str) -> Result<Url, Problem> {
+    let wrong = |rule: &str, cure: &str| Err(fault(provider, field, rule, cure));
+    let url = url(provider, field, text)?;
+    if url.fragment().is_some() || !url.username().is_empty() {
+        return wrong("must have no user or fragment", "keep scheme, host and path only");
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if url.host_str().is_some_and(is_loopback) => Ok(url),
+        _ => wrong("must be https, or http to this machine", "use https://"),
+    }
 }
 
 /// Whether `host` names this machine and no other.
@@ -230,6 +242,13 @@ mod tests {
         }
         for bad in ["http://api.example.org", "ftp://127.0.0.1", "api", "https://u@h", "https://h/?q"] {
             assert!(base_url(&name, "base_url", bad).is_err(), "{bad}");
+        }
+        for good in ["https://api.example.org/token/", "http://127.0.0.1:81/t?q=1", "https://api.example.org"]
+        {
+            assert_eq!(end_point(&name, "token_url", good).unwrap(), good);
+        }
+        for bad in ["http://api.example.org/t", "https://u@h/t", "https://h/t#f", "t"] {
+            assert!(end_point(&name, "token_url", bad).is_err(), "{bad}");
         }
     }
 }

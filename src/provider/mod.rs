@@ -7,11 +7,13 @@
 //! **An error never carries a body, an address or a URL**: only a class and the provider's own code.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use crate::domain::ids::{ProviderName, SendKey};
 use crate::domain::look_up::{Looked, Lost};
 use crate::domain::outbound::{Accepted, Content, OutboundMessage, SendError};
 use crate::domain::phi::Phi;
+use crate::domain::reply::Reply;
 use crate::domain::words::Channel;
 use mail::IncomingMail;
 use webhook::{Answer, Heard, News, Unheard, Webhook};
@@ -59,6 +61,15 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// The provider could not be asked.
     async fn look_up(&self, _lost: &Lost) -> Result<Looked, SendError> {
         Ok(Looked::Unclear)
+    }
+
+    /// What patients have written since, by its own list: oldest first, each with the time when it was said, under the
+    /// reference that its webhook had. `None`: it has no such list.
+    ///
+    /// # Errors
+    /// The provider could not be asked, or its list not be read whole.
+    async fn said_since(&self, _since: Timestamp) -> Result<Option<Vec<(Reply, Timestamp)>>, SendError> {
+        Ok(None)
     }
 
     /// Verifies and reads what claims to come from it. One that is given no secret, or no address of ours, hears

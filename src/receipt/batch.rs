@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Refusal, Shared, Waiting};
+use crate::dispatch::uphold::Outliving;
 use crate::domain::receipt::Receipt;
 use crate::store::rows::Received;
 use crate::store::{StoreError, again_if_contended, moments};
@@ -23,7 +24,8 @@ const AWAY: Duration = Duration::from_millis(500);
 /// Transactions that met are tried again so often.
 const TRIES: u32 = 4;
 
-pub(super) async fn run(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Waiting>) {
+pub(super) async fn run(shared: Arc<Shared>, waiting: Outliving<Waiting>) {
+    let mut waiting = waiting.lock().await;
     let mut batch = Vec::with_capacity(MOST);
     while let Some(first) = waiting.recv().await {
         batch.push(first);

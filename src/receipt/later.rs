@@ -12,10 +12,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::spool::{Item, Kept, Spool};
 use super::{Refusal, Shared, batch, replies};
+use crate::dispatch::uphold::Outliving;
 
 /// Webhooks that wait for the disk at once.
 pub(super) const WAITING: usize = 4_096;
@@ -25,6 +26,8 @@ const MOST: usize = 500;
 const MOST_TEXT: usize = 1 << 20;
 /// How long a file waits for more. Providers wait for seconds, and files are counted.
 const LINGER: Duration = Duration::from_millis(100);
+/// How often the folder is looked at while this process has nothing there: another that shared it may have died.
+const LOOK_EVERY: Duration = Duration::from_mins(10);
 /// How often the ledger is asked whether it is back, at first and later.
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(2)];
 
@@ -111,7 +114,8 @@ impl Later {
 }
 
 /// Writes what is to be kept, a file for what comes within a moment.
-pub(super) async fn keep(later: Arc<Later>, mut to_keep: mpsc::Receiver<ToKeep>) {
+pub(super) async fn keep(later: Arc<Later>, to_keep: Outliving<ToKeep>) {
+    let mut to_keep = to_keep.lock().await;
     while let Some(first) = to_keep.recv().await {
         let mut size = first.size();
         let mut batch = vec![first];
@@ -153,7 +157,11 @@ pub(super) async fn replay(shared: Arc<Shared>) {
     loop {
         if !later.holds() {
             later.away.store(false, Ordering::Release);
-            later.more.notified().await;
+            if timeout(LOOK_EVERY, later.more.notified()).await.is_err() {
+                let spool = later.spool.clone();
+                // What lies there counts from here on, whoever has left it.
+                let _found = spawn_blocking(move || spool.left()).await;
+            }
             continue;
         }
         let pass = pass(&shared).await;
@@ -264,10 +272,10 @@ impl ToKeep {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::timeout;
     use uuid::Uuid;
 
     use super::*;
+    use crate::dispatch::uphold::outliving;
     use crate::store::sealer::Sealer;
 
     fn spool(dir: &Path) -> Spool {
@@ -281,7 +289,7 @@ mod tests {
         let (to_keep, keeping) = mpsc::channel(WAITING);
         let hung_up = timeout(Duration::ZERO, later.keep(&to_keep, None, Vec::new())).await;
         assert!(hung_up.is_err() && later.holds(), "replies wait behind it all the same");
-        tokio::spawn(keep(later.clone(), keeping));
+        tokio::spawn(keep(later.clone(), outliving(keeping)));
         let woken = timeout(Duration::from_secs(10), later.more.notified()).await;
         assert!(woken.is_ok(), "whoever writes what waits is called");
         assert_eq!((later.pending.load(Ordering::Acquire), later.spool.webhooks()), (0, 1));

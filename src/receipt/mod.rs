@@ -43,8 +43,10 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::dispatch::uphold::{outliving, uphold};
 use crate::dispatch::{Dispatcher, Spoken};
 use crate::domain::ids::{ProviderName, SendKey};
 use crate::domain::receipt::Receipt;
@@ -151,14 +153,17 @@ impl Desk {
         let (enough, later) = (Enough::new(), Arc::new(later));
         let shared = Shared { providers, store, dispatcher, config, more, enough, later, refused_at };
         let shared = Arc::new(shared);
+        let tasks = TaskTracker::new();
         let (to_write, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(batch::run(shared.clone(), waiting));
+        let (writing, waiting) = (shared.clone(), outliving(waiting));
+        uphold(&tasks, "receipts", move || batch::run(writing.clone(), waiting.clone()));
         let (to_keep, keeping) = mpsc::channel(later::WAITING);
-        tokio::spawn(later::keep(shared.later.clone(), keeping));
+        let (later, keeping) = (shared.later.clone(), outliving(keeping));
+        uphold(&tasks, "webhooks_kept", move || later::keep(later.clone(), keeping.clone()));
         let open = CancellationToken::new();
-        tokio::spawn(open.clone().run_until_cancelled_owned(enough::upkeep(shared.clone())));
+        while_open(&tasks, "answers_counted", &open, &shared, enough::upkeep);
         if shared.dispatcher.is_some() {
-            tokio::spawn(open.clone().run_until_cancelled_owned(later::replay(shared.clone())));
+            while_open(&tasks, "webhooks_replayed", &open, &shared, later::replay);
         }
         Self { shared, to_write, to_keep, _open: Arc::new(open.drop_guard()) }
     }
@@ -195,6 +200,15 @@ impl Desk {
         let result = taken.map_or_else(Refusal::word, |()| "taken");
         metrics::counter!("outreachd_mails_total", "result" => result).increment(1);
         taken
+    }
+
+    /// Takes what a provider has in its list of replies, said at that time. What had come before is known; nobody is
+    /// answered, and what would have been asked back a person asks.
+    ///
+    /// # Errors
+    /// It was not taken, and nothing of it is on record.
+    pub async fn take_said(&self, reply: Reply, said_at: Timestamp) -> Result<(), Refusal> {
+        replies::take(&self.shared, reply, Some(said_at)).await.map(drop)
     }
 
     /// Whose mail it was the mark in it tells; several providers may share their addresses.
@@ -296,6 +310,25 @@ impl Desk {
         };
         Ok(provider.answering(answer.as_ref()).into())
     }
+}
+
+/// Upholds a task for as long as the desk is open.
+fn while_open<F>(
+    tasks: &TaskTracker,
+    name: &'static str,
+    open: &CancellationToken,
+    shared: &Arc<Shared>,
+    task: impl Fn(Arc<Shared>) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (open, shared) = (open.clone(), shared.clone());
+    uphold(tasks, name, move || {
+        let ended = open.clone().run_until_cancelled_owned(task(shared.clone()));
+        async move {
+            ended.await;
+        }
+    });
 }
 
 /// What is said back at once.

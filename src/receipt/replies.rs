@@ -19,6 +19,7 @@ use crate::policy::reply::{Meaning, More, read, read_mail};
 use crate::provider::webhook::Answer;
 use crate::store::rows::{AnswerFacts, Choice, ReplyAsk, ReplyOutcome};
 use crate::store::{StoreError, again_if_contended, moments};
+use crate::template::show_phone;
 
 /// How long the ledger may take. Providers wait 15 s in all (Twilio).
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -211,8 +212,13 @@ pub(super) fn answer(config: &Config, told: &Told) -> Option<Answer> {
         text.replace("{subject}", texts.subject(choice.purpose)).replace("{site}", &name(place))
     };
     let choices: Vec<String> = told.choices.iter().map(choice).collect();
-    let phone = site.and_then(|site| site.phone.as_deref());
-    let call = phone.map(|phone| texts.call.replace("{phone}", phone)).unwrap_or_default();
+    // Aloud a number is read in the groups that people know.
+    let shown = |site: &SiteSection| match (&site.phone, told.channel) {
+        (Some(phone), Channel::Voice) => Some(show_phone(phone, Some(&site.region))),
+        (phone, _) => phone.clone(),
+    };
+    let phone = site.and_then(shown);
+    let call = phone.map(|phone| texts.call.replace("{phone}", &phone)).unwrap_or_default();
     let hours = site.map(|site| hours(&site.hours, texts)).unwrap_or_default();
     // Several sites may have asked.
     let signs = if choices.is_empty() { name(site) } else { organisation.to_owned() };
@@ -259,4 +265,38 @@ fn text(told: &Told, texts: &Texts, site: Option<&SiteSection>) -> Option<&'stat
 pub(super) fn more(config: &Config) -> More {
     let r = &config.replies;
     More::of([&r.stop, &r.start, &r.help, &r.wrong_number, &r.safety])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aloud_a_number_is_said_as_people_know_it() {
+        let config = Config::from_toml(
+            "[[site]]\nid = \"north\"\nname = \"Lakeside North\"\nphone = \"+13125550100\"\ntimezone = \"America/Chicago\"",
+        );
+        let config = config.unwrap();
+        for (channel, intent, says) in [
+            (Channel::Voice, Intent::Call, "Call us: (312) 555-0100. "),
+            (Channel::Sms, Intent::Help, "Call us: +13125550100."),
+        ] {
+            let told = Told {
+                channel,
+                intent,
+                revokes: false,
+                no_calls: false,
+                stops_all: false,
+                asked: None,
+                language: None,
+                ours: true,
+                locale: None,
+                site: SiteId::parse("north"),
+                choices: Vec::new(),
+                hours: None,
+            };
+            let text = answer(&config, &told).unwrap().text;
+            assert!(text.contains(says), "{text}");
+        }
+    }
 }

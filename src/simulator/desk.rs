@@ -162,6 +162,12 @@ impl Truth {
 }
 
 impl KeptMessage {
+    /// A patient wrote it to us.
+    #[must_use]
+    pub fn is_inbound(&self) -> bool {
+        self.truth.first == RECEIVED
+    }
+
     /// Where the message stands at an instant of the simulator's monotonic clock, in the provider's word.
     #[must_use]
     pub fn status_at(&self, now_us: u64) -> &'static str {
@@ -175,6 +181,9 @@ impl KeptMessage {
         self.truth.error_code.filter(|_| over)
     }
 }
+
+/// How what a patient wrote stands, from the first to the last.
+pub(super) const RECEIVED: &str = "received";
 
 /// Texts kept at once, in bytes, however few the messages.
 const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;

@@ -19,8 +19,12 @@ pub trait Alerts {
     /// Gives the watch to one worker for `lease`: true where it is this one, which may look and tell until then.
     async fn take_watch(&self, worker: WorkerId, lease: SignedDuration) -> Result<bool>;
 
-    /// Alerts that stand, those whose end is still to be told, and those that have ended within a day; by since when. And
-    /// the clock.
+    /// Every alert that stands, of which something is still to be told, or which somebody wants to hear nothing of: for
+    /// whoever watches.
+    async fn standing_alerts(&self) -> Result<Vec<Alert>>;
+
+    /// Alerts for people to see, [`SHOWN`] at most: those that stand come first, then those of which something is still to be
+    /// told and those that have ended within a day; of each the newest first. And the clock.
     async fn alerts(&self) -> Result<(Vec<Alert>, Timestamp)>;
 
     /// Writes alerts as they are known after a look, as far as `worker` still has the watch: what people said of them stays
@@ -33,6 +37,9 @@ pub trait Alerts {
     /// How many people are behind what is wrong; counted up to [`Behind::MOST`] each.
     async fn people_behind(&self) -> Result<Behind>;
 }
+
+/// So many alerts are shown at most.
+pub const SHOWN: i64 = 1_000;
 
 /// What somebody on call says of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,8 +17,8 @@ const PAGE: u32 = 1_000;
 /// Something that somebody did.
 #[derive(Clone, Debug)]
 pub struct AuditEntry {
-    /// An account, a token's name, `local`, `cli:` and a name of the system, or `oidc:` and an identity provider's name for
-    /// somebody.
+    /// An account, a token's name, `local`, `cli:` and a name of the system, `oidc:` and an identity provider's name for
+    /// somebody, or `source:` and the source that takes its jobs back and says why.
     pub who: String,
     /// Such as `message.reveal`.
     pub act: String,

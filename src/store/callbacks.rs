@@ -1,6 +1,6 @@
 //! Results that are posted by HTTP: what waits, what a round of posting takes and leaves, what is dead.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::domain::ids::{EventId, MessageId, SourceName, WorkerId};
@@ -35,6 +35,7 @@ pub struct DueCallback {
     pub body: String,
     /// Tries before this one.
     pub tries: u32,
+    /// It waits since then: since it was told, or since its first try.
     pub since: Timestamp,
 }
 
@@ -46,6 +47,8 @@ pub struct CallbackRound {
     pub taken: Vec<EventId>,
     pub failed: Vec<FailedCallback>,
     pub health: Health,
+    /// While nothing gets through, what has waited for so long is dead, tried or not.
+    pub give_up_after: SignedDuration,
 }
 
 /// An event that was not taken.
@@ -62,7 +65,7 @@ words! {
     CallbackState {
         /// It is posted, again where it failed before.
         Waiting = "waiting",
-        /// It was given up; the later ones of its message wait behind it.
+        /// It was given up; the later ones of its message wait behind it, or are dead too.
         Dead = "dead",
     }
 }
@@ -92,7 +95,7 @@ pub struct CallbackRow {
     pub message_id: Option<MessageId>,
     pub seq: u32,
     pub tries: u32,
-    /// It waits since then.
+    /// It waits since then: since it was told, or since its first try.
     pub since: Timestamp,
     pub due_at: Timestamp,
     /// What became of the last try, such as `http_500`, `connect` or `timeout`.

@@ -6,6 +6,7 @@ use super::rows::{Charge, MessageFacts, Reject, WorkItem};
 use crate::domain::campaign::CampaignState;
 use crate::domain::event::{Cost, Event, EventKind};
 use crate::domain::ids::{AnswerName, CampaignId, MessageId, PatientId, ProviderName, SourceName};
+use crate::domain::reader::BodyKind;
 use crate::domain::reply::Intent;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, ContactStatus, Reason, Recipient, WorkEvent};
@@ -175,13 +176,20 @@ impl Emitter {
         written(&event)
     }
 
-    /// The event for a job that could not be accepted.
+    /// The event for a job that could not be accepted, or a cancel or a patient. The id is that of a job where the body is
+    /// one: what is asked about a job that goes out all the same is no end of it.
     #[must_use]
     pub fn rejected(reject: &Reject, at: Timestamp) -> NewEvent {
         let first = reject.problems.first();
         let mut event = Event::new(uuid::Uuid::now_v7(), EventKind::JobRejected, at);
         event.is_final = true;
-        event.job_id.clone_from(&reject.job_id);
+        match BodyKind::of(reject.key, &reject.body) {
+            BodyKind::Job => event.job_id.clone_from(&reject.job_id),
+            BodyKind::Cancel => {}
+            BodyKind::Patient | BodyKind::PatientMerge => {
+                event.patient_id = reject.job_id.as_ref().and_then(|id| PatientId::parse(id.as_str()));
+            }
+        }
         event.source.clone_from(&reject.source);
         event.reason = first.map(|p| p.reason);
         event.field = first.map(|p| p.field.clone());

@@ -27,8 +27,9 @@ pub trait Keeping {
     /// not lie as new values do. Safe beside running workers: a value that changes meanwhile is left alone.
     async fn look_through(&self, ask: &Walk) -> Result<Walked>;
 
-    /// Erases the next rows of a class that have ended and are old enough; one worker at a time. Answers how many, and
-    /// whether there may be more.
+    /// Erases the next rows of a class that have ended and are old enough, their texts or the whole rows; one worker at a
+    /// time, and what is written is written together: cut anywhere, the next turn goes on. Answers how many, and whether
+    /// there may be more.
     async fn erase_old(&self, ask: &Expiry) -> Result<Erased>;
 
     /// What was said at a patient's addresses, and how their record was changed by others than the EHR; oldest first.
@@ -73,11 +74,32 @@ pub enum Class {
     Replies,
     /// Bodies that could not be accepted, mended or not.
     Rejected,
+    /// Whole: events that were published, and posted where they were to be.
+    Events,
+    /// Whole: messages that are final and have expired, after all that points at them, with their attempts, events, job keys,
+    /// dead callbacks and closed work items; then campaigns of which no message is left, with their audience.
+    Rows,
+    /// Whole: replies whose message is gone, with their closed work items.
+    ReplyRows,
+    /// Whole: bodies that could not be accepted, where they were mended or erased.
+    RejectedRows,
+    /// Whole: workers that were not seen for so long.
+    Workers,
 }
 
 impl Class {
-    /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Messages, Self::Attempts, Self::Replies, Self::Rejected];
+    /// All of them: whole rows after their texts, replies after their messages.
+    pub const ALL: &'static [Self] = &[
+        Self::Messages,
+        Self::Attempts,
+        Self::Replies,
+        Self::Rejected,
+        Self::Events,
+        Self::Rows,
+        Self::ReplyRows,
+        Self::RejectedRows,
+        Self::Workers,
+    ];
 
     /// Its word.
     #[must_use]
@@ -87,6 +109,11 @@ impl Class {
             Self::Attempts => "attempts",
             Self::Replies => "replies",
             Self::Rejected => "rejected",
+            Self::Events => "events",
+            Self::Rows => "rows",
+            Self::ReplyRows => "reply_rows",
+            Self::RejectedRows => "rejected_rows",
+            Self::Workers => "workers",
         }
     }
 }

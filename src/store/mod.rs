@@ -173,6 +173,10 @@ pub trait Store:
     /// Gives leases back untouched.
     async fn release(&self, leases: &[Release]) -> Result<()>;
 
+    /// Takes back what may have been begun and was not sent, one attempt a message: both the lease and the attempt, or
+    /// neither, as nobody looks for an attempt that is under way without a lease.
+    async fn undo(&self, leases: &[Release], results: &[Settlement]) -> Result<()>;
+
     /// Reserves slots of the shared rate gate, never further ahead than the horizon.
     async fn reserve(&self, ask: &Reserve) -> Result<Reserved>;
 
@@ -481,6 +485,7 @@ macro_rules! migrations {
             43 "0043" "campaign_stops",
             44 "0044" "rows",
             45 "0045" "key_mark",
+            46 "0046" "whole_rows",
         }
     };
     ($db:literal: $($number:literal $digits:literal $name:literal,)+) => {

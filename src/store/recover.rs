@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Result;
-use crate::domain::ids::{HoldId, JobId, MessageId, ProviderName, SourceName};
+use crate::domain::ids::{HoldId, JobId, MessageId, ProviderName, SourceName, TemplateName};
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Reason};
 
@@ -29,10 +29,12 @@ pub trait Recovery {
     async fn begin_recovery(&self, ask: &RecoveryAsk) -> Result<RecoveryRow>;
 
     /// Notes which messages may have moved since, from after `after` on, `limit` at most; answers the last one that was
-    /// looked at. `None`: all are noted.
+    /// looked at. `None`: all are noted. What was due later on the day of the end may have gone along with an earlier message
+    /// where its template is one of `together`.
     async fn gather(
         &self,
         row: &RecoveryRow,
+        together: &[TemplateName],
         after: Option<MessageId>,
         limit: u32,
     ) -> Result<Option<MessageId>>;
@@ -84,7 +86,7 @@ pub struct Witness {
     pub said: Word,
     pub reason: Option<Reason>,
     pub provider: Option<(ProviderName, Channel)>,
-    /// When it was said; `None`: now.
+    /// When it was said; `None`: now. Without a step, what was said before the message last moved in the dump is in it.
     pub at: Option<Timestamp>,
 }
 
@@ -122,6 +124,18 @@ impl Word {
             Self::Delivered => Some(AttemptStatus::Delivered),
             Self::Read => Some(AttemptStatus::Read),
             Self::Unknown | Self::Ended(_) | Self::Failed => None,
+        }
+    }
+
+    /// The status to which the message has come as something left, or may have; `None`: it ended otherwise.
+    #[must_use]
+    pub const fn status(self) -> Option<MessageStatus> {
+        match self {
+            Self::Unknown => Some(MessageStatus::Unknown),
+            Self::Taken | Self::Sent => Some(MessageStatus::Sent),
+            Self::Delivered => Some(MessageStatus::Delivered),
+            Self::Read => Some(MessageStatus::Read),
+            Self::Failed | Self::Ended(_) => None,
         }
     }
 

@@ -168,6 +168,8 @@ pub struct Admission {
     pub origin: String,
     /// Who asked, where more than the source is known: the token, the broker's user, the user of the command line.
     pub asked_by: Option<String>,
+    /// The broker says that it may have delivered this before: what is parked of it is parked once only.
+    pub redelivered: bool,
 }
 
 /// A body that cannot become a message.
@@ -176,6 +178,7 @@ pub struct Reject {
     pub id: ParkedId,
     pub problems: Vec<Problem>,
     pub source: Option<SourceName>,
+    /// The id that it names: of the job, or, by its key and its `action`, of the job to take back or of the patient.
     pub job_id: Option<JobId>,
     /// The queue, `http` or `file`.
     pub origin: String,
@@ -914,6 +917,17 @@ pub struct ParkedRow {
     pub key: Option<String>,
     pub parked_at: Timestamp,
     pub body: Vec<u8>,
+    /// The body cannot be opened, and is empty here.
+    pub unread: bool,
+}
+
+impl ParkedRow {
+    /// What is wrong with one whose body cannot be opened.
+    #[must_use]
+    pub fn closed() -> Problem {
+        let cure = "put back the key that sealed it ([security] key, or a line of seal_keys_file), or give the body anew";
+        Problem::new("", Reason::Malformed, "its body cannot be opened", cure)
+    }
 }
 
 /// One worker.

@@ -394,7 +394,10 @@ fn complete(template: &Template, file: &str, findings: &mut Vec<Finding>) {
             missing(path(Part::Sms), "sms.short stands in for it and cannot stand alone");
         }
         if has(Part::AlsoLong) && !has(Part::Also) {
-            missing(path(Part::Also), "also.long stands in for it in mails and cannot stand alone");
+            missing(
+                path(Part::Also),
+                "also.long stands in for it in mails and calls, and cannot stand alone",
+            );
         }
         if has(Part::Voicemail) && !has(Part::Voice) {
             missing(path(Part::Voice), "voicemail goes with it and cannot stand alone");

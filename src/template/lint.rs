@@ -206,6 +206,9 @@ fn opts_out(text: &str, part: Part) -> bool {
 fn ssml(text: &str, say: &mut impl FnMut(&'static str, String, &str)) {
     const TAGS: &[&str] =
         &["break", "emphasis", "lang", "p", "phoneme", "prosody", "s", "say-as", "sub", "w"];
+    if text.split('&').skip(1).any(|rest| !begins_with_entity(rest)) {
+        say("ssml", "holds a bare &, after which nothing is read".to_owned(), "write &amp;, or the word");
+    }
     let mut open: Vec<&str> = Vec::new();
     for tag in text.split('<').skip(1) {
         let Some((tag, _)) = tag.split_once('>') else {
@@ -233,6 +236,19 @@ fn ssml(text: &str, say: &mut impl FnMut(&'static str, String, &str)) {
     }
     if let Some(name) = open.pop() {
         say("ssml", format!("does not close <{name}>"), "close it");
+    }
+}
+
+/// Whether what follows an `&` makes it one of XML's own entities, or a character by its number.
+fn begins_with_entity(rest: &str) -> bool {
+    let Some((name, _)) = rest.split_once(';') else { return false };
+    let all = |digits: &str, fits: fn(&u8) -> bool| !digits.is_empty() && digits.bytes().all(|b| fits(&b));
+    match name.strip_prefix('#') {
+        Some(number) => match number.strip_prefix('x') {
+            Some(digits) => all(digits, u8::is_ascii_hexdigit),
+            None => all(number, u8::is_ascii_digit),
+        },
+        None => matches!(name, "amp" | "lt" | "gt" | "quot" | "apos"),
     }
 }
 

@@ -22,7 +22,7 @@ words! {
         EmailText = "email.txt",
         /// One line: the message, where another one carries it.
         Also = "also",
-        /// The same in a mail, which has room for more.
+        /// The same in a mail, which has room for more, and in a call, which has no abbreviations.
         AlsoLong = "also.long",
     }
 }

@@ -31,6 +31,8 @@ use super::site::{RecipientContext, SiteContext};
 
 /// Characters of a text message that the providers take (Twilio: `Body`, 1,600).
 const MAX_SMS_CHARS: usize = 1_600;
+/// Bytes of a long line that a call carries; six of them still fit in beside a text of 600.
+const MAX_SPOKEN_ALSO: usize = 300;
 
 /// Everything one message is made of.
 #[derive(Clone, Copy)]
@@ -170,7 +172,9 @@ impl Catalogue {
         let page = self.page(request, &[])?;
         let long = match request.channel {
             Channel::Email | Channel::Portal => page.part(Part::AlsoLong)?,
-            Channel::Sms | Channel::Voice => None,
+            // Abbreviations are not for the ear.
+            Channel::Voice => page.part(Part::AlsoLong)?.filter(|line| line.len() <= MAX_SPOKEN_ALSO),
+            Channel::Sms => None,
         };
         let line = match long {
             Some(line) => Some(line),

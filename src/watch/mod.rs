@@ -84,22 +84,22 @@ impl Watch<'_> {
             return Ok(());
         }
         let (signs, now) = self.lookout.signs().await?;
-        let (known, _) = store.alerts().await?;
+        let known = store.standing_alerts().await?;
         let changed = look(&known, &wrong(&signs), &self.rules, now);
         changed.iter().for_each(note);
         if !changed.is_empty() && !store.keep_alerts(self.worker, &changed).await? {
             return Ok(());
         }
-        self.tell().await?;
+        // First: whoever waits for it has waited since the last one, and telling may take a while.
         self.beat(now).await;
-        Ok(())
+        self.tell(now).await
     }
 
     /// What is owed, also of what an earlier look, or another worker, has found.
-    async fn tell(&mut self) -> Result<(), StoreError> {
+    async fn tell(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let lookout = self.lookout;
         let store = &lookout.store;
-        let (mut known, now) = store.alerts().await?;
+        let mut known = store.standing_alerts().await?;
         known.retain(|alert| alert.owed.is_some());
         // A mailbox that takes nothing must not stand before what nobody has heard of.
         known.sort_by_key(|alert| {

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::domain::words::{Channel, Priority};
 use crate::policy::watch::Signs;
 use crate::store::pulse::OldestDue;
-use crate::store::rows::{HoldScope, HoldState, WorkerRow};
+use crate::store::rows::{HoldScope, WorkerRow};
 use crate::store::{Store, StoreError};
 
 /// From where it is looked.
@@ -50,12 +50,13 @@ impl Lookout {
     pub async fn look(&self) -> Result<Seen, StoreError> {
         let now = self.store.ping().await?;
         let workers = self.store.workers().await?;
-        let holds = self.store.holds().await?;
+        // Without how many messages each holds: to count those may take longer than a look.
+        let holds = self.store.directory(&[]).await?.holds;
         let oldest = self.store.oldest_due().await?;
         let mut vitals = self.store.vitals().await?;
         if self.config.amqp.is_none() {
             // Without a broker events are on record, and nobody waits for them.
-            vitals.outbox = 0;
+            (vitals.outbox, vitals.outbox_seconds) = (0, 0);
         }
         let alive: Vec<&WorkerRow> = workers
             .iter()
@@ -63,16 +64,17 @@ impl Lookout {
                 now.duration_since(worker.seen_at).unsigned_abs() <= self.config.worker.heartbeat_stale
             })
             .collect();
-        let stops =
-            holds.iter().filter(|row| row.hold.scope == HoldScope::All && row.state == HoldState::InForce);
+        let stops = holds.iter().filter(|hold| hold.scope == HoldScope::All);
+        let is_up = |broker: &Broker| *broker.state().borrow() == BrokerState::Up && !broker.is_blocked();
         let signs = Signs {
             workers: alive.len(),
-            broker: self.broker.as_ref().map(|broker| *broker.state().borrow() == BrokerState::Up),
+            broker: self.broker.as_ref().map(is_up),
+            broker_blocked: self.broker.as_ref().is_some_and(Broker::is_blocked),
             breakers: breakers(&alive),
             channels_out: channels_out(&alive),
-            stopped_by: stops.map(|row| row.hold.placed_by.clone()).collect(),
-            oldest_urgent: oldest_of(&oldest, true),
-            oldest: oldest_of(&oldest, false),
+            stopped_by: stops.map(|hold| hold.placed_by.clone()).collect(),
+            oldest_urgent: oldest_of(&oldest, true).max(seconds(vitals.urgent_held_seconds)),
+            oldest: oldest_of(&oldest, false).max(seconds(vitals.held_seconds)),
             vitals,
         };
         Ok(Seen { signs, now, workers, oldest })
@@ -93,14 +95,18 @@ fn breakers(workers: &[&WorkerRow]) -> Vec<String> {
 /// Channels of patients for which no worker has a provider that may be given a message, but for probes; or none that may be
 /// given what tells of health.
 fn channels_out(workers: &[&WorkerRow]) -> Vec<(String, bool)> {
-    let share = |lane: &Value| lane.get("share_percent").and_then(Value::as_u64);
+    // What somebody has taken out of service has its share all the same; a worker of an earlier release does not say so.
+    let is_unused = |lane: &Value| match lane.get("in_use").and_then(Value::as_bool) {
+        Some(in_use) => !in_use,
+        None => lane.get("share_percent").and_then(Value::as_u64) == Some(0),
+    };
     // A worker of an earlier release does not say it of a lane.
     let to_patients = |lane: &Value| lane.get("live").and_then(Value::as_bool) != Some(false);
     let trusted = |lane: &Value| lane.get("baa").and_then(Value::as_bool) == Some(true);
     let is_out = |channel: &str, wholly: bool| {
         let serves = |lane: &&Value| text(lane, "channel") == channel && to_patients(lane);
         let mut lanes = lanes(workers).filter(serves).filter(|lane| wholly || trusted(lane)).peekable();
-        lanes.peek().is_some() && lanes.all(|lane| share(lane) == Some(0))
+        lanes.peek().is_some() && lanes.all(is_unused)
     };
     let channels = Channel::ALL.iter().map(|channel| channel.as_str());
     let out = channels.filter_map(|channel| {
@@ -121,6 +127,11 @@ fn text<'v>(lane: &'v Value, name: &str) -> &'v str {
 fn oldest_of(oldest: &[OldestDue], urgent: bool) -> f64 {
     let of_kind = oldest.iter().filter(|due| (due.priority == Priority::Urgent) == urgent);
     of_kind.map(|due| due.seconds).fold(0.0, f64::max)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds stay far below 2^53")]
+fn seconds(whole: u64) -> f64 {
+    whole as f64
 }
 
 #[cfg(test)]
@@ -167,6 +178,12 @@ mod tests {
         trusted.state["lanes"][0]["baa"] = json!(true);
         assert_eq!(out(&[&trusted]), ["sms false"]);
         trusted.state["lanes"][1]["baa"] = json!(true);
+        assert!(out(&[&trusted]).is_empty());
+        // Somebody has taken out of service what works: it is out all the same.
+        trusted.state["lanes"][0]["in_use"] = json!(false);
+        trusted.state["lanes"][1]["in_use"] = json!(false);
+        assert_eq!(out(&[&trusted]), ["sms true"]);
+        trusted.state["lanes"][1]["in_use"] = json!(true);
         assert!(out(&[&trusted]).is_empty());
         assert_eq!(breakers(&[&fails, &well]), ["one", "two", "voice"]);
     }

@@ -108,7 +108,11 @@ impl Teller {
                     traceparent: None,
                     now,
                 };
-                self.courier.post(to, &letter).await.answer == Answer::Taken
+                let posted = self.courier.post(to, &letter).await;
+                if posted.answer != Answer::Taken {
+                    tracing::warn!(code = posted.code, "the receiver of alerts did not take one");
+                }
+                posted.answer == Answer::Taken
             }
             Way::Email(place) => match self.mailboxes.get(usize::from(place)) {
                 Some(mailbox) => self.mail(mailbox, &notice).await,
@@ -122,17 +126,17 @@ impl Teller {
         let Some(to) = &self.heartbeat else { return true };
         let body = json!({"type": "heartbeat", "at": now, "organisation": self.organisation}).to_string();
         let letter = Letter { id: EventId::generate(), body: &body, traceparent: None, now };
-        let taken = self.courier.post(to, &letter).await.answer == Answer::Taken;
-        if !taken {
-            tracing::warn!("the receiver of the heartbeat did not take it");
+        let posted = self.courier.post(to, &letter).await;
+        if posted.answer != Answer::Taken {
+            tracing::warn!(code = posted.code, "the receiver of the heartbeat did not take it");
         }
-        taken
+        posted.answer == Answer::Taken
     }
 
     /// What a webhook gets; `text` says all of it in one line, for receivers that only pass it on.
     fn notice(&self, alert: &Alert, telling: Telling, now: Timestamp) -> Value {
         let finding = &alert.finding;
-        let severity = match finding.level {
+        let severity = match finding.told_as() {
             Level::Bad => "page",
             Level::Look => "look",
         };

@@ -199,12 +199,19 @@ async fn check_tells_all_that_cannot_be_reached_at_once() {
     let office = Office::open().await;
     let text = "[store]\nurl = \"postgres://u:sesame1@127.0.0.1:1/db\"\n[amqp]\nurl = \"amqp://u:sesame2@127.0.0.1:1/%2f\"\n\
         [templates]\ndir = \"nowhere\"\n[[provider]]\nname = \"relay\"\nkind = \"smtp\"\nhost = \"127.0.0.1\"\nport = 1\n\
-        tls = \"none\"\nfrom = \"Clinic <c@example.org>\"\n";
+        tls = \"none\"\nfrom = \"Clinic <c@example.org>\"\n[[site]]\nid = \"north\"\nname = \"North\"\n\
+        [[site]]\nid = \"south\"\nname = \"South\"\ntimezone = \"America/Chicago\"\n";
     std::fs::write(office.config(), text).unwrap();
     let told = office.run(&["check"]).bad();
-    for subject in ["fail  templates", "fail  ledger", "fail  broker", "fail  provider relay"] {
+    for subject in
+        ["fail  templates", "fail  ledger", "fail  broker", "fail  provider relay", "warn  site north"]
+    {
         assert!(told.contains(subject), "{subject}: {told}");
     }
+    assert!(
+        told.contains("no timezone") && !told.contains("site south"),
+        "what has a zone is told by it: {told}"
+    );
     assert!(!told.contains("sesame"), "{told}");
     let nowhere = office.folder.path().join("nowhere").display().to_string();
     assert!(told.contains(&nowhere) && told.contains("OUTREACHD_TEMPLATES__DIR"), "{told}");
@@ -482,6 +489,16 @@ async fn patients_and_opt_outs_come_from_files_and_bad_rows_come_back() {
     assert!(back.contains("P2") && !back.contains("P1"), "{back}");
     std::fs::write(&refused, back.replace(",5,", ",+13125550144,")).unwrap();
     assert!(office.run(&["patients", "import", &refused.display().to_string()]).good().contains("1 created"));
+
+    // One that breaks off, here for nobody reads what it says any more, has its place in the log all the same.
+    let many: String = (0..500).map(|n| format!("M{n},en\n")).collect();
+    let many = office.file("many.csv", &format!("id,language\n{many}bad id,en\nM500,en\n"));
+    let mut child = office.command(&["patients", "import", &many]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+    let log = office.run(&["audit", "list", "--limit", "1"]).good();
+    assert!(log.contains("500 created, 0 updated, 1 refused; broken off"), "{log}");
+    assert!(office.run(&["patients", "show", "M500"]).bad().contains("not in the directory"));
 
     for args in [["patients", "show", "P1"].as_slice(), &["patients", "show", "P1", "--json"]] {
         let shown = office.run(args).good();
@@ -960,6 +977,23 @@ async fn every_command_explains_itself_with_an_example() {
         args.push("--help");
         let help = office.run(&args).good();
         assert!(help.contains("Example"), "{command}: {help}");
+    }
+    // No word and no option is left to be guessed.
+    for (command, words) in [
+        (
+            "campaign create",
+            &["What colleagues know it by", "In whose name", "What is said", "The place that writes"][..],
+        ),
+        ("campaign correct", &["a minute at most", "an hour at most", "The campaign that is followed"]),
+        ("campaign done", &["The campaign, as", "Who needs nothing any more"]),
+        ("template preview", &["as `template list` shows it"]),
+        ("work show", &["as `work list` shows it"]),
+        ("dead show", &["as `dead list` shows it"]),
+    ] {
+        let mut args: Vec<&str> = command.split(' ').collect();
+        args.push("--help");
+        let help = office.run(&args).good();
+        assert!(words.iter().all(|word| help.contains(word)), "{command}: {help}");
     }
     // Each of these says more of itself than its line in the list of commands.
     let list = office.run(&["--help"]).good();

@@ -376,6 +376,11 @@ const FAULTY: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "[retention]\nmessages = \"400d\"\nevents = \"1d\"\nrows = \"399d\"",
+        &[("retention.events", "with its unit"), ("retention.rows", "or lower `messages`")],
+    ),
+    ("[retention]\nrows = \"89d\"", &[("retention.rows", "with its unit")]),
+    (
         "[events.callbacks]\nallow = [\"10.0.0.0/33\", \"https://ehr\"]\nfirst_pause = \"1m\"\nlongest_pause = \"30s\"\n[[source]]\nname = \"a\"\ncallback_url = \"http://10.0.0.1/\"\ncallback_secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n[[source]]\nname = \"b\"\ncallback_url = \"http://ehr.example.org/\"\ncallback_secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n[[source]]\nname = \"c\"\ncallback_url = \"ftp://ehr.example.org/\"\ncallback_secret = \"whsec_c2hvcnQ=\"\n[[source]]\nname = \"d\"\ncallback_url = \"https://u:p@ehr.example.org/#x\"\ncallback_secret = \"secret\"\ncallback_secret_previous = \"secret\"",
         &[
             ("events.callbacks.allow[0]", "10.20.0.0/16"),

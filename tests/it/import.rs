@@ -4,7 +4,7 @@
 
 use outreachd::domain::consent::{merge, merge_patient};
 use outreachd::domain::ids::PatientId;
-use outreachd::domain::patient::{ConsentSource, Patient};
+use outreachd::domain::patient::{ConsentSource, Contact, Patient};
 use outreachd::domain::phone::Region;
 use outreachd::domain::problem::Problem;
 use outreachd::domain::reader::{Expect, ParseDefaults};
@@ -219,6 +219,59 @@ fn a_file_with_some_columns_leaves_the_rest_of_a_patient_alone() {
             (Channel::Voice, "+13125550142")
         ]
     );
+}
+
+/// A spreadsheet of numbers is no word about how they may be used, and its columns are no whole names and addresses.
+#[test]
+fn a_cell_takes_away_nothing_that_is_known_beside_it() {
+    let record = r#"{"id":"P1","name":{"given":"Ana","family":"Ruiz"},
+        "address":{"postal_code":"60601","state":"IL","country":"US"},
+        "identifiers":[{"system":"urn:mrn","value":"77120"},{"system":"urn:other","value":"9"}],
+        "contacts":[
+            {"channel":"sms","address":"+13125550142","rank":2,"use":"mobile","kind":"mobile","status":"wrong",
+             "verified_at":"2026-10-01T12:00:00Z","valid_until":"2027-10-01T12:00:00Z","private":true,"only":true},
+            {"channel":"sms","address":"+13125550199"},
+            {"channel":"voice","address":"+13125550142","leave_message":"none","extension":"12"},
+            {"channel":"email","address":"Ana@example.org","private":true}]}"#;
+    let stored = Patient::parse(record.as_bytes(), &options().defaults, Expect::default()).unwrap();
+    let known = |channel, address: &str| {
+        let is_it = |c: &&Contact| c.channel == channel && c.address.expose() == address;
+        Contact { says_status: false, ..stored.contacts.iter().find(is_it).unwrap().clone() }
+    };
+    let sms = known(Channel::Sms, "+13125550142");
+    assert!(sms.only && sms.private && sms.verified_at.is_some() && sms.valid_until.is_some());
+
+    // The same numbers, and the same mailbox spelt in another way.
+    let row = "id,given,postal_code,mrn,phone,email\nP1,Anna,60602,77120,+13125550142,ana@example.org\n";
+    let after = merge_patient(&stored, one(row.as_bytes())).patient;
+    let name = after.name.as_ref().unwrap();
+    assert_eq!([&name.given, &name.family].map(|part| part.as_ref().unwrap().expose()), ["Anna", "Ruiz"]);
+    let address = after.address.as_ref().unwrap();
+    assert_eq!(address.postal_code.as_ref().unwrap().expose(), "60602");
+    let place = (address.state.as_deref(), address.country.as_deref());
+    assert_eq!(place, (None, Some("US")), "another code may lie in another state");
+    assert_eq!(after.identifiers, stored.identifiers);
+    let mail = known(Channel::Email, "Ana@example.org");
+    assert_eq!(after.contacts, [mail.clone(), sms.clone(), known(Channel::Voice, "+13125550142")]);
+    let again = merge_patient(&after, one(row.as_bytes()));
+    assert!(!again.changed, "the same file again changes nothing");
+
+    // Another number beside the one that nothing is to leave, and another id in the place of the one of its system.
+    let row = "id,sms,mrn\nP1,+13125550143,77121\n";
+    let after = merge_patient(&stored, one(row.as_bytes())).patient;
+    let numbers: Vec<_> = after.contacts.iter().filter(|c| c.channel == Channel::Sms).collect();
+    assert_eq!(numbers[0].address.expose(), "+13125550143");
+    assert!(!numbers[0].only && !numbers[0].private && numbers[0].verified_at.is_none());
+    assert_eq!(numbers[1..], [&sms], "and the plain one is replaced");
+    assert!(after.former_channels.is_empty(), "what the row says nothing of is still there");
+    let ids: Vec<_> = after.identifiers.iter().map(|one| one.value.expose()).collect();
+    assert_eq!(ids, ["9", "77121"]);
+
+    // A record as JSON says what it says: its contacts are replaced whole.
+    let line = r#"{"id":"P1","contacts":[{"channel":"sms","address":"+13125550142"}]}"#;
+    let after = merge_patient(&stored, one(line.as_bytes())).patient;
+    assert_eq!(after.contacts.len(), 1);
+    assert!(!after.contacts[0].only && !after.contacts[0].private);
 }
 
 #[test]

@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use outreachd::app;
 use outreachd::config::Config;
+use outreachd::domain::campaign::Plan;
 use outreachd::domain::ids::{SiteId, SourceName, WorkerId};
+use outreachd::domain::job::Job;
+use outreachd::domain::problem::Problem;
 use outreachd::domain::words::Reason;
 use outreachd::intake::again::Again;
 use outreachd::intake::gatekeeper::Arrival;
 use outreachd::intake::{Gatekeeper, Incoming, Intake, Outcome};
+use outreachd::store::audit::AuditFilter;
 use outreachd::store::rows::{CancelOutcome, MessageFilter, ParkedFilter, ParkedRow};
 use serde_json::{Value, json};
 
@@ -74,6 +78,25 @@ async fn open() -> (Intake, TestDatabase) {
     (Intake { store, gatekeeper, dispatcher: None, worker: WorkerId::generate() }, database)
 }
 
+#[test]
+fn where_no_site_is_configured_any_is_a_label_of_a_job_and_of_a_campaign() {
+    for (sites, expected) in [("", false), ("[[site]]\nid = \"north\"\nname = \"North\"\n", true)] {
+        let config = Arc::new(Config::from_toml(sites).unwrap());
+        let catalogue = app::load_catalogue(&config.templates.dir).unwrap();
+        let gatekeeper = Gatekeeper::new(config, catalogue);
+        let is_wrong = |problems: Option<Vec<Problem>>| problems.iter().flatten().any(|p| p.field == "site");
+        let mut body = job("j1", "lab");
+        body["site"] = json!("south");
+        let arrival = Arrival::default();
+        let job = Job::parse(body.to_string().as_bytes(), &gatekeeper.defaults(&arrival)).unwrap();
+        let now = "2026-11-20T08:00:00Z".parse().unwrap();
+        assert_eq!(is_wrong(gatekeeper.admit(job, &arrival, now).err()), expected, "{sites}");
+        let plan = json!({"id": "flu", "source": "lab", "template": "vaccine-invitation", "site": "south"});
+        let plan = Plan::parse(plan.to_string().as_bytes(), None, 0).unwrap();
+        assert_eq!(is_wrong(gatekeeper.plan(&plan).err()), expected, "{sites}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_with_a_broker_user_is_that_users_alone_and_nothing_is_lost_or_stops_the_rest() {
     let (intake, _database) = open().await;
@@ -92,6 +115,15 @@ async fn a_source_with_a_broker_user_is_that_users_alone_and_nothing_is_lost_or_
     let told: Vec<String> = intake.submit(items).await.unwrap().iter().map(word).collect();
     let expected: Vec<&str> = table.iter().map(|(.., expected)| *expected).collect();
     assert_eq!(told, expected);
+    // Only what is a job is told by a job's id: `j1` goes its way, whoever was refused its cancel.
+    let events = intake.store.outbox(intake.worker, &[], 100).await.unwrap();
+    let rejected = events.iter().filter(|event| event.routing_key.starts_with("job.rejected."));
+    let bodies = rejected.map(|event| serde_json::from_str::<Value>(&event.body).unwrap());
+    let mut named: Vec<[Option<String>; 2]> =
+        bodies.map(|body| ["job_id", "patient_id"].map(|id| body[id].as_str().map(str::to_owned))).collect();
+    named.sort();
+    let [j1, p1] = ["j1", "P1"].map(|id| Some(id.to_owned()));
+    assert_eq!(named, [[None, None], [None, p1], [j1.clone(), None], [j1, None]]);
 
     let filter = MessageFilter { site: SiteId::parse("north"), limit: 9, ..MessageFilter::default() };
     let of_site = intake.store.messages(&filter).await.unwrap();
@@ -100,6 +132,13 @@ async fn a_source_with_a_broker_user_is_that_users_alone_and_nothing_is_lost_or_
 
     // Whoever named a source that is not theirs is not taken for it, now or when it goes in again.
     let refused = parked(&intake, Reason::SourceNotAllowed).await;
+    // One whose body cannot be opened is refused, in its place, unless another body is given for it.
+    let closed = ParkedRow { body: Vec::new(), unread: true, ..refused[0].clone() };
+    let again = intake.replay(vec![closed.clone(), refused[1].clone()], "ana", None).await.unwrap();
+    assert_eq!(again.iter().map(|one| one.id).collect::<Vec<_>>(), [refused[0].id, refused[1].id]);
+    let Outcome::Refused { parked: kept, problems, .. } = &again[0].outcome else { panic!("{again:?}") };
+    assert_eq!((*kept, problems.as_slice()), (Some(closed.id), &[ParkedRow::closed()][..]));
+    assert_eq!(word(&again[1].outcome), "source_not_allowed false");
     let owners: Vec<Option<SourceName>> = refused.iter().map(|row| row.source.clone()).collect();
     assert_eq!(owners, [None, source("lab"), None]);
     let again = intake.replay(refused, "ana", None).await.unwrap();
@@ -131,12 +170,22 @@ async fn a_source_with_a_broker_user_is_that_users_alone_and_nothing_is_lost_or_
 
     // Two who try again at once get one second try.
     let Outcome::Cancel(CancelOutcome::Cancelled(ids)) = &intake
-        .submit(vec![by_broker("", "job.cancel", &json!({"source": "lab", "id": "j3"}))])
+        .submit(vec![by_broker(
+            "",
+            "job.cancel",
+            &json!({"source": "lab", "id": "j3", "reason": "the visit was moved"}),
+        )])
         .await
         .unwrap()[0]
     else {
         panic!("not cancelled")
     };
+    let log = intake.store.audit(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap();
+    let [kept] = log.as_slice() else { panic!("{log:?}") };
+    assert_eq!(
+        (kept.who.as_str(), kept.act.as_str(), kept.subject.as_str(), kept.detail.expose()),
+        ("source:lab", "job.cancel", "lab:j3", "the visit was moved")
+    );
     let message = intake.store.message(ids[0]).await.unwrap().unwrap();
     let tries = (0..4).map(|_| intake.again(&message, false, "ana"));
     let tries = futures_util::future::join_all(tries).await;

@@ -3,17 +3,24 @@
 use std::path::Path;
 use std::process::Command;
 
+use outreachd::simulator::{Outage, Simulator, SimulatorConfig};
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Row as _, SqliteConnection};
 use tempfile::TempDir;
 
 struct Desk(TempDir);
 
 impl Desk {
     fn open() -> Self {
+        Self::with("")
+    }
+
+    /// One whose configuration says this as well.
+    fn with(more: &str) -> Self {
         let desk = Self(tempfile::tempdir().unwrap());
         let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
         let text = format!(
-            "[store]\nurl = \"sqlite://{}\"\n[templates]\ndir = \"{}\"\n",
+            "[store]\nurl = \"sqlite://{}\"\n[templates]\ndir = \"{}\"\n{more}",
             desk.path("ledger.db"),
             templates.display()
         );
@@ -96,5 +103,67 @@ fn a_copied_file_is_made_safe_in_two_goes() {
     assert_eq!(statuses.iter().filter(|s| **s == "sent").count(), 1, "{statuses:?}");
     let told = desk.good(&["recover", "--restored-to", &now, "--sent", &log]);
     assert!(told.contains("outreachd release"), "{told}");
+    // What was due after the end was let be by the first run: another end comes too late, the same one does not.
+    let again = ["recover", "--restored-to", &now, "--down-since", &now];
+    let (good, text) = desk.say(&[&again[..], &["--margin", "0s"]].concat());
+    assert!(!good && text.contains("leave --down-since out"), "{text}");
+    desk.good(&again);
     assert!(desk.good(&["audit", "list"]).contains("recover"));
+}
+
+/// As many stops as the ledger knows by the words of patients.
+async fn stops(desk: &Desk) -> i64 {
+    let url = format!("sqlite://{}", desk.path("ledger.db"));
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let sql = "SELECT count(*) FROM address_consents WHERE NOT granted AND channel = 'sms' AND source = 'patient' AND evidence LIKE 'reply sms SM%: stop'";
+    sqlx::query(sql).fetch_one(&mut connection).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_was_said_since_the_dump_is_asked_for_where_it_was_said() {
+    /// More than one page of the list.
+    const STOPS: usize = 130;
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let account = &simulator.config().twilio;
+    let provider = |name: &str, kind: &str| {
+        format!(
+            "[[provider]]\nname = \"{name}\"\nkind = \"{kind}\"\nbase_url = \"{}\"\naccount_sid = \"{}\"\n\
+             auth_token = \"{}\"\nfrom = [\"+13125550100\"]\n",
+            simulator.twilio_url(),
+            account.account_sid,
+            account.auth_token.expose()
+        )
+    };
+    let desk = Desk::with(&(provider("sms", "twilio_sms") + &provider("voice", "twilio_voice")));
+    desk.good(&["migrate"]);
+    let now = jiff::Timestamp::now().to_string();
+    for n in 0..STOPS {
+        simulator.text_comes_in(&format!("+1312555{:04}", 1_000 + n), "+13125550100", "STOP");
+    }
+    // To another system's number, and from what is no number.
+    simulator.text_comes_in("+13125550142", "+13125550199", "STOP");
+    simulator.text_comes_in("72345", "+13125550100", "STOP");
+
+    simulator.set_outage(None, Outage::Unavailable);
+    let (good, text) = desk.say(&["--json", "recover", "--restored-to", &now]);
+    assert!(!good && text.contains("\"why\": \"unreachable\""), "{text}");
+    assert_eq!(stops(&desk).await, 0);
+    let alone = desk.good(&["--json", "recover", "--restored-to", &now, "--no-providers"]);
+    let alone: Value = serde_json::from_str(&alone).unwrap();
+    let not_asked = |provider, why| json!({ "provider": provider, "why": why });
+    assert_eq!(
+        (&alone["asked"], &alone["not_asked"]),
+        (&json!([]), &json!([not_asked("sms", "not_wanted"), not_asked("voice", "not_wanted")]))
+    );
+
+    simulator.set_outage(None, Outage::None);
+    for _ in 0..2 {
+        let said = desk.good(&["--json", "recover", "--restored-to", &now]);
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["asked"], json!([{ "provider": "sms", "replies": STOPS }]));
+        assert_eq!(said["not_asked"], json!([not_asked("voice", "no_list")]), "calls are in no such list");
+        assert_eq!(stops(&desk).await, i64::try_from(STOPS).unwrap(), "each of them once");
+    }
+    let told = desk.good(&["recover", "--restored-to", &now]);
+    assert!(told.contains("130  replies that providers list") && told.contains("--optouts"), "{told}");
 }

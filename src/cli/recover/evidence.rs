@@ -213,7 +213,9 @@ impl Evidence {
         let reason = line.reason.as_deref().and_then(Reason::from_word);
         let new = Witness { message, step, said, reason, provider, at };
         let known = self.said.entry((message, step)).or_insert_with(|| new.clone());
-        if said > known.said {
+        // The same word once more is of another step, and later than the dump if the last of them is.
+        let again = said == known.said && known.at.is_some_and(|before| at.is_none_or(|at| at > before));
+        if said > known.said || again {
             let provider = new.provider.clone().or_else(|| known.provider.take());
             *known = Witness { provider, ..new };
         }
@@ -369,6 +371,24 @@ mod tests {
         assert_eq!(all.len(), 1, "{all:?}");
         assert_eq!((all[0].said, all[0].step), (Word::Delivered, Some(1)));
         assert_eq!(all[0].provider.as_ref().unwrap().0.as_str(), "sms");
+    }
+
+    #[test]
+    fn the_same_word_once_more_is_the_later_one() {
+        let at = |time: &str| format!(r#","at":"2026-11-28T{time}Z""#);
+        for (lines, expected) in [
+            ([event("sent", &at("10:00:00")), event("sent", &at("12:00:00"))], Some("2026-11-28T12:00:00Z")),
+            ([event("sent", &at("12:00:00")), event("sent", &at("10:00:00"))], Some("2026-11-28T12:00:00Z")),
+            ([event("sent", &at("10:00:00")), event("sent", "")], None),
+            (
+                [event("delivered", &at("10:00:00")), event("sent", &at("12:00:00"))],
+                Some("2026-11-28T10:00:00Z"),
+            ),
+        ] {
+            let all = read(&lines.join("\n")).0.witnesses();
+            let expected = expected.map(|time| time.parse().unwrap());
+            assert_eq!(all.iter().map(|witness| witness.at).collect::<Vec<_>>(), [expected], "{lines:?}");
+        }
     }
 
     #[test]

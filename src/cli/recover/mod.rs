@@ -1,8 +1,10 @@
 //! `outreachd recover`: after a restore from a dump, nothing is sent twice and no opt-out is lost, as far as anybody knows.
 
+mod asking;
 mod evidence;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,7 +17,7 @@ use super::{Desk, Failure, files, operator, optouts};
 use crate::campaign::{Office, Wish as CampaignWish};
 use crate::config::Config;
 use crate::domain::campaign::CampaignState;
-use crate::domain::ids::{CampaignId, HoldId, MessageId, ProviderName};
+use crate::domain::ids::{CampaignId, HoldId, MessageId, ProviderName, TemplateName};
 use crate::domain::patient::{ConsentSource, Contact, Patient, ProxyPerson};
 use crate::domain::words::Channel;
 use crate::intake::Gatekeeper;
@@ -23,6 +25,8 @@ use crate::store::Store;
 use crate::store::campaigns::CampaignFilter;
 use crate::store::recover::{LostJob, RecoveryAsk, RecoveryRow};
 use crate::store::rows::AddressConsent;
+use crate::template::Within;
+use asking::{Asked, Listeners, NotAsked};
 use evidence::{Evidence, Providers, Reach, Wish};
 
 /// Messages, or words of witnesses, in one transaction.
@@ -43,7 +47,12 @@ const SHOWN: usize = 20;
 /// `--sent` takes NDJSON: events as a subscriber kept them, or lines with the send key from a log of what left. What it
 /// names is settled; jobs that came in after the dump and were sent are refused as duplicates should their source send
 /// them again; stops that were told as events are on record again. With `--complete` whatever the files do not name was not sent, and
-/// goes out after the release. May be run again with more files.
+/// goes out after the release; plans that an earlier run without it has ended stay ended. May be run again with more files.
+///
+/// Providers that list what patients have written (`twilio_sms` with numbers in `from`) are asked for all since the dump, and
+/// what they list is taken as if it came now, but for the answer. The report names those that were not asked: what was said to
+/// them comes by `--optouts` from their own lists, and mail that came back by `outreachd bounce`. Where one cannot be reached the
+/// command fails, and is run again.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  outreachd recover --restored-to 2026-11-28T03:00:00Z --down-since 2026-11-28T09:42:00Z\n  \
@@ -62,9 +71,13 @@ pub(super) struct Options {
     /// NDJSON of what is known to have happened since; `-` is standard input
     #[arg(long, value_name = "FILE")]
     sent: Vec<PathBuf>,
-    /// The files given with --sent name everything that left since the dump, and a margin before it
+    /// The files given with --sent name everything that left since the dump, and a margin before it. What an earlier run
+    /// without this has ended stays ended
     #[arg(long, requires = "sent")]
     complete: bool,
+    /// Ask no provider what patients have written since: this machine has no way out
+    #[arg(long)]
+    no_providers: bool,
     /// CSV of opt-outs, as `optouts import` takes it
     #[arg(long, value_name = "FILE")]
     optouts: Vec<PathBuf>,
@@ -94,6 +107,10 @@ struct Report {
     ask: Vec<String>,
     /// Patients who said stop and are not in the directory.
     missing: Vec<String>,
+    /// Providers whose lists of replies were read.
+    asked: Vec<Asked>,
+    /// Providers that may have been told things which nobody here knows.
+    not_asked: Vec<NotAsked>,
 }
 
 pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure> {
@@ -103,6 +120,8 @@ pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure
     check_times(&options, now)?;
     // All files are read before anything is written: a bad line is mended first.
     let evidence = read(desk, &config, &options.sent)?;
+    let listeners = Listeners::of(&config, options.no_providers)?;
+    let together = together(&config)?;
     let row = begin(store.as_ref(), &options, now).await?;
     let mut report = Report { restored_to: row.restored_to, hold: Some(row.hold), ..Report::default() };
     loop {
@@ -116,7 +135,7 @@ pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure
     if !row.gathered {
         let mut last = None;
         loop {
-            last = store.gather(&row, last, BATCH).await?;
+            last = store.gather(&row, &together, last, BATCH).await?;
             if last.is_none() {
                 break;
             }
@@ -128,7 +147,9 @@ pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure
         report.optouts_refused += counts.refused;
     }
     stop(store.as_ref(), &evidence.wishes, &mut report).await?;
-    testify(store.as_ref(), &evidence, &mut report).await?;
+    testify(store.as_ref(), &evidence, options.restored_to, &mut report).await?;
+    let since = options.restored_to.checked_sub(options.margin).unwrap_or(Timestamp::MIN);
+    (report.asked, report.not_asked) = listeners.ask(&config, store.clone(), since).await;
     if options.complete {
         report.due = repeat(async || store.acquit(&row, BATCH).await).await?;
     } else {
@@ -138,7 +159,15 @@ pub(super) async fn run(desk: &mut Desk, options: Options) -> Result<(), Failure
         format!("restored to {}: {} settled, {} unknown", row.restored_to, report.settled, report.unknown);
     record(store.as_ref(), "recover", row.id, &told).await?;
     tell(desk, &report)?;
-    if report.optouts_refused > 0 { Err(Failure::Reported) } else { Ok(()) }
+    let is_whole = report.optouts_refused == 0 && !report.not_asked.iter().any(NotAsked::is_failure);
+    if is_whole { Ok(()) } else { Err(Failure::Reported) }
+}
+
+/// The templates whose messages of one day go out together.
+fn together(config: &Config) -> Result<Vec<TemplateName>, Failure> {
+    let catalogue = Desk::catalogue(config)?.current();
+    let day = catalogue.templates().filter(|template| template.manifest.digest_within == Within::Day);
+    Ok(day.map(|template| template.name.clone()).collect())
 }
 
 fn check_times(options: &Options, now: Timestamp) -> Result<(), Failure> {
@@ -190,7 +219,16 @@ async fn begin(store: &dyn Store, options: &Options, now: Timestamp) -> Result<R
         ),
     };
     if let Some(row) = store.recovery(options.restored_to).await? {
-        return Ok(row);
+        return if options.down_since.is_none_or(|_| is_same(&row, down_since)) {
+            Ok(row)
+        } else {
+            let what = format!(
+                "this recovery was begun with {} as the time after which nothing was sent, and what was due later is as it was",
+                row.down_since
+            );
+            let cure = "leave --down-since out to go on with it; had it to be another, restore the dump once more and give it the first time";
+            Err(Failure::said(what, cure))
+        };
     }
     let living =
         |rows: &[crate::store::rows::WorkerRow]| rows.iter().map(|w| (w.id, w.seen_at)).collect::<Vec<_>>();
@@ -214,11 +252,16 @@ async fn begin(store: &dyn Store, options: &Options, now: Timestamp) -> Result<R
     Ok(store.begin_recovery(&ask).await?)
 }
 
+/// Whether a recovery was begun with that end. The ledger keeps microseconds; an end just before the recovery is "until now",
+/// and so is a later one.
+fn is_same(row: &RecoveryRow, down_since: Timestamp) -> bool {
+    let until_now = |at: Timestamp| row.begun_at.duration_since(at) < SignedDuration::from_mins(1);
+    down_since.as_microsecond() == row.down_since.as_microsecond()
+        || (until_now(down_since) && until_now(row.down_since))
+}
+
 /// Whoever wrote to people with a plan of its own stands still until a person has looked.
-async fn pause_campaigns(
-    config: &std::sync::Arc<Config>,
-    store: std::sync::Arc<dyn Store>,
-) -> Result<Vec<CampaignId>, Failure> {
+async fn pause_campaigns(config: &Arc<Config>, store: Arc<dyn Store>) -> Result<Vec<CampaignId>, Failure> {
     let filter = CampaignFilter { open: true, limit: 1_000, ..CampaignFilter::default() };
     let all = store.campaigns(&filter).await?;
     let running: Vec<CampaignId> = all
@@ -300,14 +343,24 @@ async fn contacts_behind(
     Ok(contacts)
 }
 
-async fn testify(store: &dyn Store, evidence: &Evidence, report: &mut Report) -> Result<(), Failure> {
+/// What the ledger may have forgotten by itself, long before the dump, was not lost with it: the least that `[retention] rows`
+/// keeps.
+const FORGOTTEN: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+async fn testify(
+    store: &dyn Store,
+    evidence: &Evidence,
+    restored_to: Timestamp,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let witnesses = evidence.witnesses();
     let mut strange: Vec<MessageId> = Vec::new();
     for part in witnesses.chunks(500) {
         let heard = store.testify(part).await?;
         report.settled += heard.settled;
         report.known += heard.known;
-        strange.extend(heard.strange);
+        let can_be_lost = |at: Timestamp| restored_to.duration_since(at) < FORGOTTEN;
+        strange.extend(heard.strange.into_iter().filter(|id| id.given_at().is_none_or(can_be_lost)));
     }
     let jobs = evidence.lost(&strange);
     report.nameless = u64::try_from(strange.len().saturating_sub(jobs.len())).unwrap_or_default();
@@ -344,6 +397,7 @@ fn tell(desk: &mut Desk, report: &Report) -> Result<(), Failure> {
         (report.taken_over, "were in the hands of workers that are gone"),
         (report.optouts, "opt-outs on record again"),
         (report.optouts_refused, "rows of opt-outs refused"),
+        (report.asked.iter().map(|one| one.replies).sum::<u64>(), "replies that providers list, on record"),
         (report.nameless, "left, and nothing is known of their jobs: ask their sources"),
     ] {
         if count > 0 {
@@ -352,6 +406,7 @@ fn tell(desk: &mut Desk, report: &Report) -> Result<(), Failure> {
     }
     let jobs: Vec<String> = report.lost_jobs.iter().map(lost).collect();
     let campaigns: Vec<String> = report.campaigns_paused.iter().map(ToString::to_string).collect();
+    let not_asked: Vec<String> = report.not_asked.iter().map(ToString::to_string).collect();
     for (list, what) in [
         (&jobs, "jobs came in after the dump and are gone; sources send them again"),
         (&campaigns, "campaigns are paused: resume each once it is known whom it has reached"),
@@ -364,6 +419,7 @@ fn tell(desk: &mut Desk, report: &Report) -> Result<(), Failure> {
             &report.missing,
             "patients said stop and are not in the directory: bring them in, then run this again",
         ),
+        (&not_asked, "providers were not asked what patients have said since"),
     ] {
         if list.is_empty() {
             continue;

@@ -230,6 +230,14 @@ fn what_we_found_out_of_a_contact_stands_until_its_sender_knows_better() {
         after(patient)[0].status
     };
     assert_eq!((verified(19), verified(21)), (ContactStatus::Bad, ok), "verified before, and since");
+    let mail = |address: &str| Contact::bare(Channel::Email, address);
+    let mut spelt = patient(21);
+    spelt.contacts = vec![mail("ana@example.org")];
+    let bad = Contact { status_at: Some(at(20)), status: ContactStatus::Bad, ..mail("Ana@Example.org") };
+    let found = Patient { contacts: vec![bad], ..patient(10) };
+    let merged = merge_patient(&found, spelt.clone()).patient;
+    assert_eq!(merged.contacts[0].status, ContactStatus::Bad, "one mailbox, spelt in another way");
+    assert_eq!(narrow(Some(&found), &spelt).contacts[0].status, ContactStatus::Bad);
     let mut moved = sent(15, ok, false);
     moved.contacts[0].address = Phi::new("+13125550143");
     assert_eq!(after(moved)[0].status, ok, "another address");

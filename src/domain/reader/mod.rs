@@ -96,5 +96,28 @@ pub fn known_key(key: &str) -> Option<&'static str> {
 }
 
 fn is_patients(key: &str) -> bool {
-    key.starts_with("patient") || key.ends_with(".patients")
+    key == "patient" || key.starts_with("patient.") || key.ends_with(".patients")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BodyKind, known_key};
+
+    #[test]
+    fn a_key_tells_what_a_body_is() {
+        for (key, kind, kept) in [
+            (None, BodyKind::Job, None),
+            (Some("job.bulk"), BodyKind::Job, Some("job.bulk")),
+            (Some("job.cancel"), BodyKind::Cancel, Some("job.cancel")),
+            (Some("patient"), BodyKind::Patient, Some("patient")),
+            (Some("patient.upsert"), BodyKind::Patient, Some("patient")),
+            (Some("patient.merge"), BodyKind::PatientMerge, Some("patient.merge")),
+            (Some("outreach.patients"), BodyKind::Patient, Some("patient")),
+            (Some("patient-jobs"), BodyKind::Job, None),
+            (Some("patients"), BodyKind::Job, None),
+        ] {
+            assert_eq!(BodyKind::of(key, b"{}"), kind, "{key:?}");
+            assert_eq!(key.and_then(known_key), kept, "{key:?}");
+        }
+    }
 }

@@ -93,6 +93,8 @@ impl Cells {
         patient.extend(parts.into_iter().map(|(part, map)| (part.to_owned(), Value::Object(map))));
         let mut patient = Patient::from_map(patient, defaults, Expect::default())
             .map_err(|problems| by_column(problems, &contacts))?;
+        // A cell is a name, a number or an id, and says nothing of what else is known of it.
+        patient.unsaid.add(DirectoryField::Rest);
         for channel in Channel::ALL {
             if !contacts.iter().any(|(has, ..)| has == channel) {
                 patient.unsaid.add(DirectoryField::contacts_of(*channel));

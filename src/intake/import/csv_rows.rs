@@ -1,5 +1,7 @@
 //! CSV: names in the first row, a patient in each that follows. A cell that is empty says nothing, so a file never
-//! deletes; of contacts it replaces those of the channels for which a row has a value.
+//! deletes: what is known of a contact beside its address stays, as do the rest of a name, of a postal address and of the
+//! identifiers. Of contacts it replaces those of the channels for which a row has a value, but none to which a patient
+//! asked to be kept.
 
 use std::borrow::Cow;
 use std::io::{self, Read};

@@ -1,8 +1,11 @@
 //! When people on call are told of what is wrong, told again, and told that it is over.
 
+use std::collections::HashSet;
+
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::alert::{Alert, Finding, Telling, Way};
+use super::Vitals;
+use crate::domain::alert::{Alert, Finding, Telling, Trouble, Way};
 
 /// An acknowledgement holds until there is so many times as much.
 pub const OUTGROWN: u64 = 2;
@@ -27,8 +30,9 @@ pub fn look(known: &[Alert], findings: &[Finding], rules: &TellRules, now: Times
     let mut after = Vec::new();
     for finding in findings.iter().filter(|finding| finding.trouble.is_told()) {
         let key = finding.key();
-        let standing = known.iter().find(|alert| alert.key == key && stands(alert, rules));
-        let mut alert = standing.cloned().unwrap_or_else(|| begun(&key, finding, now));
+        let before = known.iter().find(|alert| alert.key == key);
+        let standing = before.filter(|alert| stands(alert, rules));
+        let mut alert = standing.cloned().unwrap_or_else(|| begun(&key, finding, before, now));
         alert.finding = finding.clone();
         alert.gone_since = None;
         if alert.ended_at.take().is_some() {
@@ -43,8 +47,13 @@ pub fn look(known: &[Alert], findings: &[Finding], rules: &TellRules, now: Times
             after.push(alert);
         }
     }
-    for alert in known.iter().filter(|alert| alert.ended_at.is_none()) {
-        if !findings.iter().any(|finding| finding.key() == alert.key) {
+    // Of more than can be seen at once nobody knows who is out of danger.
+    let in_danger = findings.iter().filter(|finding| finding.trouble == Trouble::SafetyUnread).count();
+    let is_seen =
+        |alert: &&Alert| alert.finding.trouble != Trouble::SafetyUnread || in_danger < Vitals::MOST_IN_DANGER;
+    let found: HashSet<String> = findings.iter().map(Finding::key).collect();
+    for alert in known.iter().filter(|alert| alert.ended_at.is_none()).filter(is_seen) {
+        if !found.contains(&alert.key) {
             let passed = ended(alert, rules, now);
             if passed != *alert {
                 after.push(passed);
@@ -63,7 +72,9 @@ fn stands(alert: &Alert, rules: &TellRules) -> bool {
     alert.ended_at.is_none() || unheard
 }
 
-fn begun(key: &str, finding: &Finding, now: Timestamp) -> Alert {
+/// What comes and goes stays quiet for as long as somebody wanted it to.
+fn begun(key: &str, finding: &Finding, before: Option<&Alert>, now: Timestamp) -> Alert {
+    let snoozed = before.filter(|alert| alert.snoozed_until.is_some_and(|until| now < until));
     Alert {
         key: key.to_owned(),
         finding: finding.clone(),
@@ -76,8 +87,8 @@ fn begun(key: &str, finding: &Finding, now: Timestamp) -> Alert {
         acknowledged_by: None,
         acknowledged_at: None,
         acknowledged_below: None,
-        snoozed_by: None,
-        snoozed_until: None,
+        snoozed_by: snoozed.and_then(|alert| alert.snoozed_by.clone()),
+        snoozed_until: snoozed.and_then(|alert| alert.snoozed_until),
     }
 }
 
@@ -89,7 +100,13 @@ fn owe(alert: &mut Alert, rules: &TellRules, outgrown: bool, now: Timestamp) {
     if alert.owed.is_some() && alert.told_at.is_none() {
         return;
     }
-    let lasted = !alert.finding.trouble.may_pass() || now.duration_since(alert.since) >= rules.after;
+    let trouble = alert.finding.trouble;
+    let least = match () {
+        () if trouble.may_be_forgotten() => rules.repeat,
+        () if trouble.may_pass() => rules.after,
+        () => SignedDuration::ZERO,
+    };
+    let lasted = least.is_zero() || now.duration_since(alert.since) >= least;
     let telling = match alert.told_at {
         None => lasted.then_some(Telling::Raised),
         Some(_) if alert.acknowledged_at.is_some() => None,

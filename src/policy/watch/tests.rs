@@ -31,6 +31,7 @@ fn every_sign_has_its_finding() {
         (|s| s.workers = 0, &[(Trouble::NoWorker, "", Bad)]),
         (|s| s.broker = None, nothing),
         (|s| s.broker = Some(false), &[(Trouble::BrokerAway, "", Bad)]),
+        (|s| (s.broker, s.broker_blocked) = (Some(false), true), &[(Trouble::BrokerAway, "", Bad)]),
         (|s| s.breakers = vec!["sms-one".into()], &[(Trouble::BreakerOpen, "sms-one", Look)]),
         (|s| s.channels_out = vec![("sms".into(), true)], &[(Trouble::ChannelOut, "sms", Bad)]),
         (|s| s.channels_out = vec![("sms".into(), false)], &[(Trouble::ChannelOut, "sms", Bad)]),
@@ -43,6 +44,8 @@ fn every_sign_has_its_finding() {
         (|s| s.vitals.parked = 1, &[(Trouble::DeadJobs, "", Look)]),
         (|s| s.vitals.outbox = 10_000, nothing),
         (|s| s.vitals.outbox = 10_001, &[(Trouble::EventsWait, "", Look)]),
+        (|s| (s.vitals.outbox, s.vitals.outbox_seconds) = (1, 600), nothing),
+        (|s| (s.vitals.outbox, s.vitals.outbox_seconds) = (1, 601), &[(Trouble::EventsWait, "", Look)]),
         (|s| s.vitals.unknown = 3, &[(Trouble::OutcomeUnknown, "", Look)]),
         (|s| s.vitals.work_open = 1, &[(Trouble::WorkOpen, "", Look)]),
         (
@@ -101,7 +104,7 @@ fn the_most_urgent_comes_first_and_lengths_are_spoken() {
             "A patient wrote words of danger, and it is not closed.",
             "Nobody has claimed 2 work items of kind outcome unknown in time.",
             "Far more than usual was asked for by template recall, and is held.",
-            "The oldest message in the queue has been due for 2 h.",
+            "The oldest message in the queue has waited for 2 h.",
             "2 jobs could not be accepted.",
         ]
     );
@@ -208,6 +211,56 @@ fn what_nobody_acknowledges_is_told_again_and_a_snooze_keeps_it_quiet() {
     // Another time it is another matter: the old word does not count for it.
     assert_eq!(desk.after(1, &bad, BOTH).len(), 2);
     assert_eq!(desk.alerts[0].acknowledged_at, None);
+}
+
+#[test]
+fn what_comes_and_goes_stays_quiet_while_it_is_snoozed() {
+    let mut desk = Desk::new();
+    let bad = Signs { breakers: vec!["one".into()], ..well() };
+    desk.after(0, &bad, BOTH);
+    assert_eq!(desk.after(2, &bad, BOTH).len(), 2);
+    desk.alerts[0].snoozed_until = Some(desk.now + SignedDuration::from_hours(8));
+    desk.after(1, &well(), BOTH);
+    assert_eq!(desk.after(2, &well(), BOTH).len(), 2, "whoever was told of it hears that it is over");
+    for _ in 0..10 {
+        assert!(desk.after(5, &bad, BOTH).is_empty() && desk.after(5, &bad, BOTH).is_empty());
+        assert!(desk.after(5, &well(), BOTH).is_empty() && desk.after(5, &well(), BOTH).is_empty());
+    }
+    desk.after(600, &bad, BOTH);
+    assert_eq!(desk.after(5, &bad, BOTH).len(), 2, "the snooze is over");
+}
+
+#[test]
+fn a_stop_that_is_forgotten_is_told_after_an_hour_and_each_hour_until_somebody_says_so() {
+    let mut desk = Desk::new();
+    let stopped = Signs { stopped_by: vec!["ana".into()], ..well() };
+    assert!(desk.after(0, &stopped, BOTH).is_empty(), "whoever did it knows");
+    assert!(desk.after(59, &stopped, BOTH).is_empty());
+    assert_eq!(desk.after(1, &stopped, BOTH), ["raised stopped:ana webhook", "raised stopped:ana email 1"]);
+    assert_eq!(desk.alerts[0].finding.told_as(), Level::Look, "and nobody is woken");
+    assert!(desk.after(59, &stopped, BOTH).is_empty());
+    assert_eq!(desk.after(1, &stopped, BOTH).len(), 2);
+    desk.acknowledge("stopped:ana");
+    assert!(desk.after(300, &stopped, BOTH).is_empty());
+    assert_eq!(desk.after(1, &well(), BOTH).len(), 2, "it is over");
+    // One that ends in time is nobody else's business.
+    assert!(desk.after(1, &stopped, BOTH).is_empty() && desk.after(1, &well(), BOTH).is_empty());
+}
+
+#[test]
+fn of_more_patients_in_danger_than_can_be_seen_none_is_called_safe() {
+    let mut desk = Desk::new();
+    desk.rules.ways = vec![Way::Webhook];
+    let of = |ids: std::ops::Range<u128>| {
+        let safety_open = ids.map(danger).collect();
+        Signs { vitals: Vitals { safety_open, ..Vitals::default() }, ..well() }
+    };
+    let most = u128::try_from(Vitals::MOST_IN_DANGER).unwrap();
+    assert_eq!(desk.after(0, &of(0..10), BOTH).len(), 10);
+    let told = desk.after(1, &of(10..10 + most), BOTH);
+    assert!(told.len() == Vitals::MOST_IN_DANGER && told.iter().all(|line| line.starts_with("raised")));
+    let told = desk.after(1, &of(10..20), BOTH);
+    assert!(told.len() == Vitals::MOST_IN_DANGER && told.iter().all(|line| line.starts_with("cleared")));
 }
 
 #[test]

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | 201 | created |
 //! | 200 | there already: an earlier attempt got through |
-//! | 412 | there more than once: it got through, and the server did not deduplicate |
+//! | 412 with an issue `multiple-matches`, `processing` or `duplicate` | there more than once: it got through, and the server did not deduplicate |
+//! | any other 412 | `Misconfigured`: the server does not search by our identifier, so nothing was created |
 //! | 401 | the token, not the message: one new token, one more try |
 //! | 400, 409, 410, 422 with an issue `not-found` or `deleted` | `BadAddress`: the patient is not there |
 //! | the same with `throttled` | `Throttled` |
@@ -19,7 +20,8 @@
 //! There is no webhook: R4 has no receipt for a Communication, and a server that knows whether it was read says so on
 //! the resource itself. What was created is `sent`, and that is final.
 //!
-//! `check` also reads the CapabilityStatement and fails where it says that conditional create is not honoured.
+//! `check` also reads the CapabilityStatement and fails where it says that conditional create is not honoured, or names what
+//! Communications are searched by, and the identifier is not among it.
 //! Of an OperationOutcome only the code of its first issue is kept, and only where it is one of R4's own.
 
 mod token;
@@ -82,6 +84,10 @@ const ISSUE_CODES: &[&str] = &[
     "incomplete",
     "throttled",
 ];
+
+/// What servers say of a condition that several resources meet: the code that the specification has for it, and those of
+/// servers that have none of their own for it (HAPI: `processing`).
+const SEVERAL: &[&str] = &["multiple-matches", "processing", "duplicate"];
 
 /// Those after which the same request may get through: the group `transient` of the value set but for `throttled`, and
 /// what another request was in the way of.
@@ -205,7 +211,7 @@ impl Provider for FhirPortal {
         }
         match answer.status.as_u16() {
             200 | 201 => Ok(Accepted { reference: created(&answer.headers) }),
-            412 => Ok(Accepted::default()),
+            412 if issue(&answer).is_some_and(|code| SEVERAL.contains(&code)) => Ok(Accepted::default()),
             _ => Err(refused(&answer)),
         }
     }
@@ -221,23 +227,34 @@ impl Provider for FhirPortal {
         if !answer.status.is_success() {
             return Err(refused(&answer));
         }
-        if refuses_conditional_create(&answer.body) {
-            return Err(SendError::new(FailureKind::Misconfigured, "no_conditional_create"));
+        let statement: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        match communications(&statement).find_map(why_not_deduplicated) {
+            Some(why) => Err(SendError::new(FailureKind::Misconfigured, why)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
-/// Whether the CapabilityStatement says that `If-None-Exist` is not honoured: each repeat would be a new
-/// message. One that says nothing of it is believed to honour it.
-fn refuses_conditional_create(metadata: &[u8]) -> bool {
-    let statement: Value = serde_json::from_slice(metadata).unwrap_or_default();
+/// What a CapabilityStatement says of the resource Communication.
+fn communications(statement: &Value) -> impl Iterator<Item = &Value> {
     let rests = statement.get("rest").and_then(Value::as_array).into_iter().flatten();
     rests
         .filter_map(|rest| rest.get("resource").and_then(Value::as_array))
         .flatten()
         .filter(|resource| resource.get("type").is_some_and(|kind| kind == "Communication"))
-        .any(|resource| resource.get("conditionalCreate") == Some(&Value::Bool(false)))
+}
+
+/// Why `If-None-Exist` with our identifier is not honoured, by what the server says of itself: each repeat would be a new
+/// message, or none would be taken. One that says nothing of it is believed to honour it.
+fn why_not_deduplicated(communication: &Value) -> Option<&'static str> {
+    let searched = communication.get("searchParam").and_then(Value::as_array);
+    let by_identifier =
+        |all: &[Value]| all.iter().any(|one| one.get("name").is_some_and(|n| n == "identifier"));
+    if communication.get("conditionalCreate") == Some(&Value::Bool(false)) {
+        return Some("no_conditional_create");
+    }
+    let named = searched.filter(|all| !all.is_empty());
+    named.is_some_and(|all| !by_identifier(all)).then_some("no_search_by_identifier")
 }
 
 /// The standard has four categories; a reminder is what is tied to a date.
@@ -279,17 +296,23 @@ struct Issue {
     code: String,
 }
 
+/// The code of the first issue, where it is one of R4's.
+fn issue(answer: &Answer) -> Option<&'static str> {
+    let outcome = serde_json::from_slice::<OperationOutcome>(&answer.body).ok()?;
+    let issue = outcome.issue.into_iter().next()?;
+    ISSUE_CODES.iter().copied().find(|known| *known == issue.code)
+}
+
 fn refused(answer: &Answer) -> SendError {
     let general = http::refusal(answer, On5xx::Unknown);
     let status = answer.status.as_u16();
-    if !matches!(status, 400 | 404 | 409 | 410 | 422) {
+    if !matches!(status, 400 | 404 | 409 | 410 | 412 | 422) {
         return general;
     }
-    let outcome = serde_json::from_slice::<OperationOutcome>(&answer.body).ok();
-    let issue = outcome.and_then(|outcome| outcome.issue.into_iter().next());
-    let code = issue.and_then(|issue| ISSUE_CODES.iter().copied().find(|known| *known == issue.code));
+    let code = issue(answer);
     let kind = match code {
         _ if status == 404 => general.kind,
+        _ if status == 412 => FailureKind::Misconfigured,
         Some("not-found" | "deleted") => FailureKind::BadAddress,
         Some("throttled") => FailureKind::Throttled { retry_after: http::retry_after(&answer.headers) },
         Some(code) if WORTH_ANOTHER_TRY.contains(&code) => FailureKind::Transient,

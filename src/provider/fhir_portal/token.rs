@@ -73,7 +73,7 @@ impl TokenSource {
             configured_url: settings
                 .token_url
                 .as_ref()
-                .map(|url| http::base_url(provider, "token_url", url))
+                .map(|url| http::end_point(provider, "token_url", url))
                 .transpose()?,
             client_id: settings.client_id.clone(),
             scope: settings.scope.clone(),
@@ -124,7 +124,7 @@ impl TokenSource {
         let unusable = || SendError::new(FailureKind::Misconfigured, "smart_configuration");
         let found: SmartConfiguration = serde_json::from_slice(&answer.body).map_err(|_| unusable())?;
         let url =
-            http::base_url(&self.provider, "token_url", &found.token_endpoint).map_err(|_| unusable())?;
+            http::end_point(&self.provider, "token_url", &found.token_endpoint).map_err(|_| unusable())?;
         kept.token_url = Some(url.clone());
         Ok(url)
     }

@@ -4,14 +4,15 @@
 //! |---|---|---|
 //! | greeting, EHLO, STARTTLS, AUTH | 4xx | `Transient` (4.7.x but for AUTH: `Throttled`) |
 //! | | 5xx | `Misconfigured`: it would meet every message |
-//! | any later | 4.7.x, 454 | `Throttled`; at RCPT with 450 or 451 it is greylisting: `Transient` |
+//! | any later | 5xx that says in words that we may not relay, or not send at all | `Misconfigured` |
+//! | | 4.7.x, 454 | `Throttled`; at RCPT with 450 or 451 it is greylisting: `Transient` |
 //! | | other 4xx | `Transient` |
 //! | | x.2.2 mailbox full | `Transient`, 5.2.2 too: RFC 3463 calls it a persistent transient failure |
 //! | | 5.3.1, 5.3.2, 5.4.3 their system full, closed, or without its directory | `Transient`, as RFC 3463 says of each |
 //! | | 5.4.5 congestion; Google's word for a day's quota | `Throttled` |
 //! | MAIL | 5xx | `Misconfigured`: our sender is refused (too large: `Rejected`) |
 //! | RCPT, content | 5.1.0-6, 5.1.9-10, 5.2.1, 5.4.1, 5.4.4 | `BadAddress` |
-//! | | 5.1.7-8, 5.5.x, 5.7.8-14, 5.7.20-27, 5.7.57-60, 5.7.515, 530-538 | `Misconfigured`: sender, login, SPF, DKIM, DMARC |
+//! | | 5.1.7-8, 5.2.252, 5.5.x, 5.7.8-14, 5.7.20-27, 5.7.54, 5.7.57-60, 5.7.64, 5.7.515, 530-538 | `Misconfigured`: sender, login, relaying, SPF, DKIM, DMARC |
 //! | | other 5.7.x, size, content | `Rejected` |
 //! | | no enhanced code: 521, 550, 551, 553, 556 at RCPT | `BadAddress` |
 //! | | 552 at RCPT | `Transient`: the mailbox is full |
@@ -32,11 +33,25 @@ pub(super) enum Stage {
     Content,
 }
 
+/// What relays say to a client that they do not know, or whose account is shut: Postfix, Exim, Sendmail, Exchange, SES. Under
+/// whatever code it comes, every mail would meet it.
+const NOT_FOR_US: &[&str] = &[
+    "relay access denied",
+    "relaying denied",
+    "relay not permitted",
+    "not permitted to relay",
+    "unable to relay",
+    "sending paused",
+    "address is not verified",
+];
+
 /// A refusal: the reply code and, where given, the enhanced one. Never the text, which quotes addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
     pub(super) code: u16,
     enhanced: Option<(u16, u16, u16)>,
+    /// Its words are about us, not about the mail: see [`NOT_FOR_US`].
+    not_for_us: bool,
 }
 
 impl Reply {
@@ -44,7 +59,16 @@ impl Reply {
     pub(super) fn of(error: &lettre::transport::smtp::Error) -> Option<Self> {
         let code = u16::from(error.status()?);
         let text = error.source().map(ToString::to_string).unwrap_or_default();
-        Some(Self { code, enhanced: enhanced(&text) })
+        Some(Self::read(code, &text))
+    }
+
+    fn read(code: u16, text: &str) -> Self {
+        let said = text.to_ascii_lowercase();
+        Self {
+            code,
+            enhanced: enhanced(text),
+            not_for_us: NOT_FOR_US.iter().any(|words| said.contains(words)),
+        }
     }
 
     /// The class and the code.
@@ -69,10 +93,12 @@ impl Reply {
             |word: &str| word.parse::<u16>().ok().filter(|code| word.len() == 3 && (400..600).contains(code));
         while let Some(word) = words.next() {
             if let Some(found) = enhanced(word) {
-                return Some(Self { code: found.0 * 100 + 50, enhanced: Some(found) });
+                let code = found.0 * 100 + 50;
+                return Some(Self { code, enhanced: Some(found), not_for_us: false });
             }
             if let Some(code) = code(word) {
-                return Some(Self { code, enhanced: words.next().and_then(enhanced) });
+                let enhanced = words.next().and_then(enhanced);
+                return Some(Self { code, enhanced, not_for_us: false });
             }
         }
         None
@@ -123,6 +149,7 @@ impl Reply {
         match (stage, self.enhanced) {
             (Stage::Greeting | Stage::Auth, _) if permanent => FailureKind::Misconfigured,
             (Stage::Auth, _) => FailureKind::Transient,
+            _ if permanent && self.not_for_us => FailureKind::Misconfigured,
             (_, Some((_, 2, 2))) => FailureKind::Transient,
             (Stage::Recipient, Some((4, 7, _))) if matches!(self.code, 450 | 451) => FailureKind::Transient,
             (_, Some((4, 7, _))) => throttled,
@@ -153,7 +180,9 @@ impl Reply {
 /// `None` where the enhanced code says no more than the reply code.
 fn permanent_enhanced(subject: u16, detail: u16) -> Option<FailureKind> {
     Some(match (subject, detail) {
-        (1, 7 | 8) | (5, _) | (7, 8..=14 | 20..=27 | 57..=60 | 515) => FailureKind::Misconfigured,
+        (1, 7 | 8) | (2, 252) | (5, _) | (7, 8..=14 | 20..=27 | 54 | 57..=60 | 64 | 515) => {
+            FailureKind::Misconfigured
+        }
         (1, 0..=6 | 9 | 10) | (2, 1) | (4, 1 | 4) => FailureKind::BadAddress,
         (3 | 4 | 6 | 7, _) => FailureKind::Rejected,
         _ => return None,
@@ -201,6 +230,21 @@ mod tests {
             (Recipient, 450, "4.7.1 greylisted", Transient, "4.7.1"),
             (Recipient, 421, "4.7.28 rate", THROTTLED, "4.7.28"),
             (Recipient, 550, "5.7.1 policy", Rejected, "5.7.1"),
+            (Recipient, 550, "relay not permitted", Misconfigured, "550"),
+            (
+                Recipient,
+                550,
+                "5.7.54 SMTP; Unable to relay recipient in non-accepted domain",
+                Misconfigured,
+                "5.7.54",
+            ),
+            (Recipient, 554, "5.7.64 TenantAttribution", Misconfigured, "5.7.64"),
+            (Recipient, 554, "5.7.1 <a@b.example>: Relay access denied", Misconfigured, "5.7.1"),
+            (Recipient, 550, "5.7.1 a@b.example... Relaying denied.", Misconfigured, "5.7.1"),
+            (Recipient, 454, "4.7.1 Relay access denied", THROTTLED, "4.7.1"),
+            (Content, 554, "5.2.252 SendAsDenied", Misconfigured, "5.2.252"),
+            (Content, 554, "Transaction failed: Sending paused for this account.", Misconfigured, "554"),
+            (Content, 554, "Message rejected:\nEmail address is not verified.", Misconfigured, "554"),
             (Recipient, 550, "5.0.0 no", BadAddress, "5.0.0"),
             (Recipient, 530, "log in first", Misconfigured, "530"),
             (Recipient, 550, "5.4.5 daily limit exceeded", THROTTLED, "5.4.5"),
@@ -219,7 +263,7 @@ mod tests {
             (Content, 552, "5.2.3 too big", Rejected, "5.2.3"),
             (Content, 451, "later", Transient, "451"),
         ] {
-            let error = Reply { code, enhanced: enhanced(text) }.error(stage);
+            let error = Reply::read(code, text).error(stage);
             assert_eq!((error.kind, error.code.as_deref()), (kind, Some(shown)), "{stage:?} {code} {text}");
         }
     }

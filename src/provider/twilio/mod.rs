@@ -4,6 +4,7 @@
 //! idempotency key: an unknown outcome must be looked up (`look_up.rs`), never sent again.
 
 mod look_up;
+mod said;
 pub mod sms;
 mod twiml;
 pub mod voice;
@@ -181,29 +182,29 @@ fn refused(answer: &Answer, on_5xx: On5xx) -> SendError {
 /// The class of an error code; `None` where only the HTTP status speaks.
 fn meaning(code: u32) -> Option<FailureKind> {
     Some(match code {
-        // 20429 too many requests ("never processed"), 21611 and 30001 queue full
-        20429 | 21611 | 30001 => FailureKind::Throttled { retry_after: None },
+        // 20429 too many requests ("never processed"), 21611 and 30001 queue full; of a registered sender 30022 its rate,
+        // 30023 its day's number and 30027 T-Mobile's
+        20429 | 21611 | 30001 | 30022 | 30023 | 30027 => FailureKind::Throttled { retry_after: None },
         // provider time-out and error inside Twilio, unreachable handset, unknown
         30003 | 30008 | 30410 | 30500 => FailureKind::Transient,
-        // no valid or no mobile number, no route, unknown or disused handset, landline
-        13223 | 13224 | 21211 | 21214 | 21217 | 21401 | 21612 | 21614 | 21635 | 30005 | 30006 => {
+        // no valid or no mobile number, unknown or disused handset, landline
+        13223 | 13224 | 21211 | 21214 | 21217 | 21401 | 21614 | 21635 | 30005 | 30006 => {
             FailureKind::BadAddress
         }
         // said STOP
         21610 => FailureKind::OptedOut,
-        // account, authentication, region, trial, sender, callback, messaging service, missing registration
+        // account, authentication, region, trial, sender, callback, messaging service, missing registration or verification
         20003 | 20005 | 20404 | 21210 | 21212 | 21213 | 21215 | 21219 | 21408 | 21603 | 21606 | 21607
-        | 21608 | 21609 | 21616 | 21626 | 21659 | 21701 | 21702 | 21703 | 21704 | 21705 | 30002 | 30034 => {
-            FailureKind::Misconfigured
-        }
-        // no text, too long, blocked, filtered
-        21216 | 21602 | 21605 | 21617 | 21619 | 30004 | 30007 => FailureKind::Rejected,
+        | 21608 | 21609 | 21616 | 21626 | 21659 | 21701 | 21702 | 21703 | 21704 | 21705 | 30002 | 30032
+        | 30034 => FailureKind::Misconfigured,
+        // no text, too long, blocked, filtered; no route from this sender to a number that may be a good one
+        21216 | 21602 | 21605 | 21612 | 21617 | 21619 | 30004 | 30007 => FailureKind::Rejected,
         _ => return None,
     })
 }
 
 /// Why something that was taken did not arrive, by the code of its receipt. Unlike [`meaning`] this is the end of it:
-/// nothing here is worth another try over the same route.
+/// nothing here is worth another try over the same route, but for what never left Twilio within its `ValidityPeriod`.
 fn undelivered(code: Option<u32>) -> Failure {
     match code {
         // landline or unreachable carrier; landline
@@ -212,6 +213,8 @@ fn undelivered(code: Option<u32>) -> Failure {
         Some(30004 | 30007) => Failure::Blocked,
         // unreachable handset; unknown error
         Some(30003 | 30008) | None => Failure::Unreachable,
+        // its time ran out in Twilio's own queue
+        Some(30036) => Failure::NotSent,
         Some(code) => meaning(code).map_or(Failure::Unreachable, Failure::from),
     }
 }
@@ -223,8 +226,8 @@ mod tests {
     #[test]
     fn what_is_not_delivered_has_its_reason() {
         use crate::domain::words::Reason::{
-            CarrierBlocked, InvalidAddress, Landline, OptedOut, ProviderMisconfigured, ProviderUnavailable,
-            Unreachable,
+            CarrierBlocked, InvalidAddress, Landline, OptedOut, ProviderMisconfigured, ProviderRejected,
+            ProviderUnavailable, Unreachable,
         };
         for (code, reason) in [
             (Some(30003), Unreachable),
@@ -236,12 +239,19 @@ mod tests {
             (Some(21610), OptedOut),
             (Some(21614), InvalidAddress),
             (Some(30001), ProviderUnavailable),
+            (Some(30022), ProviderUnavailable),
+            (Some(30023), ProviderUnavailable),
+            (Some(30027), ProviderUnavailable),
+            (Some(30032), ProviderMisconfigured),
             (Some(30034), ProviderMisconfigured),
+            (Some(30036), ProviderUnavailable),
+            (Some(21612), ProviderRejected),
             (Some(99999), Unreachable),
             (None, Unreachable),
         ] {
             assert_eq!(undelivered(code).reason(), reason, "{code:?}");
         }
+        assert_eq!(undelivered(Some(30036)), Failure::NotSent, "nobody is to blame");
     }
 
     #[test]

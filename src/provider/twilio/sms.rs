@@ -18,10 +18,14 @@
 //! (STOP, START, HELP). Twilio reads the answer as TwiML: one `<Message>` to send back, or an empty `<Response/>`. Some words
 //! it answers by itself ([`CONFIRMED`]), and what else its Advanced Opt-Out is told. Pictures (`NumMedia`) are not fetched:
 //! whoever reads the text is told that they came.
+//!
+//! Twilio keeps what came in, and can be asked for it afterwards (`said.rs`), by the numbers that are written in `from`. Which
+//! ones a messaging service has, and what came to those of it, nothing here tells.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use reqwest::Url;
 
 use super::look_up::{By, Search};
@@ -71,6 +75,7 @@ pub struct TwilioSms {
     name: ProviderName,
     account: Account,
     messages: Url,
+    from: Vec<String>,
     service: Option<String>,
     status_callback: Option<String>,
 }
@@ -90,12 +95,13 @@ impl TwilioSms {
             messages: http::url(&name, "base_url", &account.place("Messages.json"))?,
             account,
             name,
+            from: settings.from.clone(),
             service: settings.messaging_service_sid.clone(),
             status_callback: settings.status_callback.clone(),
         })
     }
 
-    /// A message that came in. From anything but a number (a short code, a name) nothing follows for anybody.
+    /// A message that came in.
     fn reply(&self, fields: &Fields) -> Result<Option<Reply>, Unheard> {
         if fields.get("MessageStatus").is_some() {
             // A receipt that has lost its send key.
@@ -103,24 +109,29 @@ impl TwilioSms {
         }
         let reference = fields.sid("MessageSid")?;
         let from = fields.get("From").ok_or(Unheard::Unreadable)?;
-        if !is_number(from) {
-            return Ok(None);
-        }
         let body = fields.get("Body").unwrap_or_default();
-        let text = match fields.code("NumMedia") {
-            None | Some(0) => body.to_owned(),
-            Some(_) => format!("{body}\n{FILE_CAME}").trim_start().to_owned(),
+        let has_files = fields.code("NumMedia").is_some_and(|count| count > 0);
+        let reply = self.written(reference, from, (body, has_files));
+        let keyword = fields.get("OptOutType").and_then(keyword);
+        Ok(reply.map(|reply| Reply { keyword, ..reply }))
+    }
+
+    /// What somebody wrote. From anything but a number (a short code, a name) nothing follows for anybody.
+    fn written(&self, reference: String, from: &str, (body, has_files): (&str, bool)) -> Option<Reply> {
+        let text = match has_files {
+            false => body.to_owned(),
+            true => format!("{body}\n{FILE_CAME}").trim_start().to_owned(),
         };
-        Ok(Some(Reply {
+        is_number(from).then(|| Reply {
             provider: self.name.clone(),
             channel: Channel::Sms,
             reference,
             from: Phi::new(from),
             about: None,
             text: Phi::new(text),
-            keyword: fields.get("OptOutType").and_then(keyword),
+            keyword: None,
             thread: None,
-        }))
+        })
     }
 
     fn form(&self, message: &OutboundMessage) -> Result<Form, SendError> {
@@ -198,6 +209,27 @@ impl Provider for TwilioSms {
         };
         let said = said(&found.status, found.error_code).unwrap_or(Said::Sent);
         Ok(Looked::Taken(found.receipt(lost, said)))
+    }
+
+    async fn said_since(&self, since: Timestamp) -> Result<Option<Vec<(Reply, Timestamp)>>, SendError> {
+        if self.service.is_some() {
+            return Ok(None);
+        }
+        let mut said = Vec::new();
+        // Nobody can write to a sender that is a name.
+        for number in
+            self.from.iter().filter(|from| from.starts_with(|c: char| c == '+' || c.is_ascii_digit()))
+        {
+            let written = self.account.written_to(number, since).await?;
+            said.extend(written.into_iter().rev().filter_map(|one| {
+                let (at, has_files) = (one.at().unwrap_or(since), one.has_files());
+                let body = one.body.as_ref().map_or("", Phi::expose);
+                let reply = self.written(one.sid, one.from.as_ref()?.expose(), (body, has_files));
+                reply.map(|reply| (reply, at))
+            }));
+        }
+        said.sort_by_key(|(_, at)| *at);
+        Ok(Some(said))
     }
 
     async fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {

@@ -8,7 +8,7 @@ use axum::http::{Request, StatusCode};
 use axum::response::Response;
 
 use super::numbers::{by_code, refuse_to};
-use super::story::{Call, Detection, Script, draw_end, draw_keys, truth};
+use super::story::{Call, Detection, Script, draw_end, draw_keys, is_over, listens_ms, truth};
 use super::{Keys, Lookup, Refusal, Twilio, answer_to_taken, json_of, read_body, respond_to_fate};
 use crate::domain::phi::Phi;
 use crate::simulator::clock::{Moment, rfc2822};
@@ -100,6 +100,10 @@ fn place(twilio: &Twilio, form: &Form<'_>, now: Moment) -> Result<serde_json::Va
     let (calls, rule) = (&desk.config.calls, desk.rule(to));
     let end = draw_end(calls, rule, desk.dice, n);
     let keys = draw_keys(calls, rule, end, desk.dice, n);
+    let target =
+        |name| form.get(name).filter(|_| desk.config.receipts.enabled).and_then(|u| desk.postman.target(u));
+    let async_detection = target("AsyncAmdStatusCallback");
+    let listens_ms = listens_ms(calls, end, async_detection.is_some());
     let message = KeptMessage {
         kind: KIND,
         reference: format!("CA{id}"),
@@ -108,11 +112,9 @@ fn place(twilio: &Twilio, form: &Form<'_>, now: Moment) -> Result<serde_json::Va
         body: Phi::new(said(form)),
         at_us: now.at_us,
         wall_us: now.wall_us,
-        truth: truth(calls, end, &keys, now.at_us),
+        truth: truth(calls, end, &keys, listens_ms, now.at_us),
     };
     let shown = show(&desk.config.twilio.account_sid, &message, now);
-    let target =
-        |name| form.get(name).filter(|_| desk.config.receipts.enabled).and_then(|u| desk.postman.target(u));
     let call = Call {
         desk: Arc::clone(desk),
         n,
@@ -123,7 +125,8 @@ fn place(twilio: &Twilio, form: &Form<'_>, now: Moment) -> Result<serde_json::Va
         keys,
         progress: target("StatusCallback"),
         events: events(form),
-        async_detection: target("AsyncAmdStatusCallback"),
+        async_detection,
+        listens_ms,
         detection: match form.get("MachineDetection") {
             Some("Enable") => Detection::Enable,
             Some("DetectMessageEnd") => Detection::DetectMessageEnd,
@@ -183,12 +186,45 @@ pub(super) async fn fetch(
 /// `POST .../Calls/{CallSid}.json`: other words for a call under way, or its end. The call's story is decided when it
 /// is taken, so that this only answers as Twilio would.
 pub(super) async fn update(
-    state: State<Twilio>,
-    peer: ConnectInfo<Peer>,
-    path: Path<(String, String)>,
+    State(twilio): State<Twilio>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path((sid, call)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Response {
-    fetch(state, peer, path, request).await
+    let (parts, body) = request.into_parts();
+    let body = match read_body(body).await {
+        Ok(body) => body,
+        Err(response) => return response,
+    };
+    let plan = twilio.desk.switches.side_plan(KIND);
+    let response = if plan.fate.is_served() {
+        let refusal = twilio.refuse_stranger(&sid, &parts.headers);
+        match refusal.map_or_else(|| change(&twilio, &call, &Form::parse(&body)), Err) {
+            Ok(call) => json_of(StatusCode::OK, &call),
+            Err(refusal) => refusal.respond(),
+        }
+    } else {
+        respond_to_fate(plan.fate)
+    };
+    twilio.desk.conclude_side(&peer, &plan, response).await
+}
+
+/// The call as it stands, if it can be changed as `form` says.
+fn change(twilio: &Twilio, call: &str, form: &Form<'_>) -> Result<serde_json::Value, Refusal> {
+    let desk = &twilio.desk;
+    let wanted = call.strip_suffix(".json").unwrap_or(call);
+    let kept = desk.kept.newest(1, |m| m.kind == KIND && m.reference == wanted);
+    let Some(call) = kept.first() else {
+        return Err(Refusal::new(StatusCode::NOT_FOUND, 20404, "The requested resource was not found"));
+    };
+    if said(form).is_empty() && form.get("Status").is_none() {
+        return Err(Refusal::bad_request(21205, "Url parameter is required."));
+    }
+    let now = desk.clock.now();
+    if is_over(call.status_at(now.at_us)) {
+        return Err(Refusal::bad_request(21220, "Call is not in-progress. Cannot redirect."));
+    }
+    Ok(show(&desk.config.twilio.account_sid, call, now))
 }
 
 /// `GET .../Calls.json?To=&From=&StartTime>=`.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use reqwest::Url;
 use serde::Serialize;
 
 use crate::simulator::config::ProviderKind;
@@ -16,6 +17,8 @@ pub(super) struct Lookup<'a> {
     before_us: Option<i64>,
     size: usize,
     page: usize,
+    /// What was asked for, as the next page is asked for it again.
+    filters: String,
 }
 
 impl<'a> Lookup<'a> {
@@ -31,13 +34,17 @@ impl<'a> Lookup<'a> {
             before_us: day.map(|d| d + 86_400_000_000).or_else(|| at(format!("{date}<"))),
             size: number("PageSize").unwrap_or(50).clamp(1, 1_000),
             page: number("Page").unwrap_or(0).min(1_000),
+            filters: filters(query, date),
         }
     }
 
     pub(super) fn find(&self, desk: &Desk, kind: ProviderKind) -> (Vec<Arc<KeptMessage>>, bool) {
         let skip = self.page * self.size;
+        let now = desk.clock.now();
         let mut found = desk.kept.newest(skip + self.size + 1, |m| {
             m.kind == kind
+                // What a patient is still writing is in no list.
+                && m.at_us <= now.at_us
                 && self.to.is_none_or(|to| m.to.expose() == to)
                 && self.from.is_none_or(|from| m.from == from)
                 && self.since_us.is_none_or(|since| m.wall_us >= since)
@@ -56,11 +63,23 @@ impl<'a> Lookup<'a> {
         items: &[T],
         more: bool,
     ) -> serde_json::Value {
-        let next = more.then(|| format!("{uri}?PageSize={}&Page={}", self.size, self.page + 1));
+        let filters = &self.filters;
+        let next = more.then(|| format!("{uri}?{filters}PageSize={}&Page={}", self.size, self.page + 1));
         serde_json::json!({
             name: items, "page": self.page, "page_size": self.size, "uri": uri, "next_page_uri": next,
         })
     }
+}
+
+/// `To=...&` and so on.
+fn filters(query: &Form<'_>, date: &str) -> String {
+    let Ok(mut url) = Url::parse("http://127.0.0.1/") else { return String::new() };
+    for name in ["To", "From", date, &format!("{date}>"), &format!("{date}<")] {
+        if let Some(value) = query.get(name) {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+    }
+    url.query().map_or(String::new(), |query| format!("{query}&"))
 }
 
 /// A day (its first instant in UTC) or an instant, in microseconds.
@@ -75,6 +94,16 @@ fn instant_us(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_page_is_asked_for_the_same() {
+        let query = Form::parse(b"To=%2B13125550100&DateSent%3E=2026-12-01T15%3A00%3A00Z&PageSize=2&Page=3");
+        let page = Lookup::of(&query, "DateSent").page("messages", "/list", &[0; 2], true);
+        assert_eq!(
+            page["next_page_uri"],
+            "/list?To=%2B13125550100&DateSent%3E=2026-12-01T15%3A00%3A00Z&PageSize=2&Page=4"
+        );
+    }
 
     #[test]
     fn look_ups_take_days_and_instants() {

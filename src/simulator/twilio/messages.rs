@@ -18,7 +18,7 @@ use super::{Keys, Lookup, Refusal, Twilio, answer_to_taken, json_of, read_body, 
 use crate::domain::phi::Phi;
 use crate::simulator::clock::{Moment, rfc2822};
 use crate::simulator::config::ProviderKind;
-use crate::simulator::desk::{Desk, KeptMessage, Truth, reply_of};
+use crate::simulator::desk::{Desk, KeptMessage, RECEIVED, Truth, reply_of};
 use crate::simulator::form::Form;
 use crate::simulator::hits::Hit;
 use crate::simulator::marker::TextDigest;
@@ -189,8 +189,30 @@ fn answer_back(desk: &Desk, account: &str, order: &Order<'_>, n: u64, truth: &Tr
         own: vec![("Body", own(&said))],
         token: format!("{sid}-0"),
     };
-    let after_us = arrived_us.saturating_sub(desk.clock.now().at_us);
-    desk.postman.bring(letter, Duration::from_micros(after_us) + Duration::from_millis(answers.after_ms));
+    let now = desk.clock.now();
+    let after =
+        Duration::from_micros(arrived_us.saturating_sub(now.at_us)) + Duration::from_millis(answers.after_ms);
+    let after_us = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+    let written = Moment {
+        at_us: now.at_us.saturating_add(after_us),
+        wall_us: now.wall_us.saturating_add_unsigned(after_us),
+    };
+    keep_inbound(desk, &sid, (order.to, order.from.unwrap_or("+13125550100"), &said), written);
+    desk.postman.bring(letter, after);
+}
+
+/// Keeps what a patient has written, so that the list shows it from then on.
+pub(super) fn keep_inbound(desk: &Desk, sid: &str, (from, to, text): (&str, &str, &str), at: Moment) {
+    desk.kept.keep(KeptMessage {
+        kind: KIND,
+        reference: sid.to_owned(),
+        to: Phi::new(to),
+        from: from.to_owned(),
+        body: Phi::new(text),
+        at_us: at.at_us,
+        wall_us: at.wall_us,
+        truth: Truth::at_once(RECEIVED),
+    });
 }
 
 fn common_fields(account: &str, sid: &str, order: &Order<'_>) -> Fields {
@@ -283,6 +305,7 @@ fn show(account: &str, message: &KeptMessage, now: Moment) -> serde_json::Value 
         date_created: &date,
         date_updated: &date,
         date_sent: (status != "queued").then_some(&*date),
+        direction: if message.is_inbound() { "inbound" } else { "outbound-api" },
         error_code: message.error_code_at(now.at_us),
         uri: uri(account, &message.reference),
         ..Resource::new(message.body.expose())

@@ -38,6 +38,13 @@ use super::wire::Peer;
 /// More than any message or TwiML needs.
 const MAX_BODY: usize = 64 * 1024;
 
+/// A text that a patient wrote, of which nobody is told.
+pub(super) fn text_comes_in(desk: &Desk, from: &str, to: &str, text: &str) -> String {
+    let sid = format!("SM{}", desk.next_id().1);
+    messages::keep_inbound(desk, &sid, (from, to, text), desk.clock.now());
+    sid
+}
+
 /// The front desk together with what is computed once for this protocol.
 #[derive(Clone, Debug)]
 struct Twilio {

@@ -12,6 +12,8 @@ use crate::simulator::postman::{Fields, Letter, Target};
 
 /// A menu deeper than this is a loop.
 const MAX_ROUNDS: usize = 8;
+/// A machine that whoever calls is told of records for so long: they have to think of what to leave on it.
+const RECORDS_MS: u64 = 3_000;
 
 /// A call under way. No `Debug`: it holds a telephone number and keys pressed.
 pub(super) struct Call {
@@ -30,6 +32,8 @@ pub(super) struct Call {
     pub(super) async_detection: Option<Arc<Target>>,
     pub(super) detection: Detection,
     pub(super) script: Script,
+    /// See [`listens_ms`].
+    pub(super) listens_ms: u64,
 }
 
 /// What is said when somebody answers.
@@ -87,15 +91,21 @@ pub(super) fn draw_keys(
     }
 }
 
+/// How long whoever takes the call listens; `told`: whoever calls is told at once of a machine.
+pub(super) fn listens_ms(calls: &Calls, end: CallEnd, told: bool) -> u64 {
+    let least = if told && end == CallEnd::Machine { RECORDS_MS } else { 0 };
+    calls.talk_ms.max(least)
+}
+
 /// Where the call stands when, for look-ups.
-pub(super) fn truth(calls: &Calls, end: CallEnd, keys: &str, now_us: u64) -> Truth {
+pub(super) fn truth(calls: &Calls, end: CallEnd, keys: &str, listens_ms: u64, now_us: u64) -> Truth {
     let at = |ms: u64| now_us.saturating_add(ms.saturating_mul(1_000));
     let answered = calls.ring_ms.saturating_add(calls.answer_ms);
     let mut steps = vec![(at(calls.ring_ms), "ringing")];
     if is_answered(end) {
         steps.push((at(answered), "in-progress"));
         let pressing = calls.key_ms.saturating_mul(keys.len() as u64);
-        steps.push((at(answered.saturating_add(pressing).saturating_add(calls.talk_ms)), "completed"));
+        steps.push((at(answered.saturating_add(pressing).saturating_add(listens_ms)), "completed"));
     } else {
         steps.push((at(answered), final_word(end)));
     }
@@ -123,9 +133,9 @@ impl Call {
             self.report("answered", "in-progress", &mut order, None);
             self.tell_who_answered();
             self.talk().await;
-            wait(calls.talk_ms).await;
+            wait(self.listens_ms).await;
         }
-        let duration_ms = calls.talk_ms.saturating_add(calls.key_ms * self.keys.len() as u64);
+        let duration_ms = self.listens_ms.saturating_add(calls.key_ms * self.keys.len() as u64);
         let duration = if is_answered(self.end) { duration_ms.div_ceil(1_000) } else { 0 };
         self.report("completed", final_word(self.end), &mut order, Some(duration));
     }
@@ -236,6 +246,11 @@ async fn wait(ms: u64) {
 
 const fn is_answered(end: CallEnd) -> bool {
     matches!(end, CallEnd::Human | CallEnd::Machine | CallEnd::Fax)
+}
+
+/// Whether a call that stands so has ended.
+pub(super) fn is_over(status: &str) -> bool {
+    matches!(status, "completed" | "busy" | "no-answer" | "failed")
 }
 
 const fn final_word(end: CallEnd) -> &'static str {

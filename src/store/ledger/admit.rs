@@ -9,7 +9,6 @@ use super::{Ledger, Numbered, unfit};
 use crate::domain::ids::{MessageId, ParkedId};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Priority, Reason};
-use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{
@@ -20,6 +19,7 @@ use crate::store::rows::{
     Admission, AdmitBatch, AdmitOutcome, AdmitReport, LeasedAdmission, MessageFacts, Reject, Work,
 };
 use crate::store::sealed::Sealed;
+use crate::store::{Result, StoreError};
 
 /// For so long the broker may bring a parked body again without its being parked again.
 const SAME_BODY: SignedDuration = SignedDuration::from_hours(1);
@@ -119,8 +119,15 @@ impl<E: Engine> Ledger<E> {
             Some(row) => row.accepted_at,
             None => Self::now(tx).await?,
         };
-        let taken = order.iter().map(|(_, a)| *a).filter(|a| !written.contains_key(&a.facts.id.0));
-        let known = Self::known_keys(tx, &taken.collect::<Vec<_>>()).await?;
+        let taken: Vec<&Admission> =
+            order.iter().map(|(_, a)| *a).filter(|a| !written.contains_key(&a.facts.id.0)).collect();
+        let known = Self::known_keys(tx, &taken).await?;
+        let is_known =
+            |a: &&Admission| known.contains_key(&(a.facts.source.as_str(), a.facts.job_id.as_str()));
+        if !taken.iter().all(is_known) {
+            // The key was in the way, and went with its message meanwhile.
+            return Err(StoreError::Contention);
+        }
         let mut report =
             AdmitReport { outcomes: Vec::with_capacity(batch.admissions.len()), leased: Vec::new(), now };
         let mut events = Vec::new();
@@ -342,7 +349,7 @@ fn refused(batch: &AdmitBatch, outcomes: &[AdmitOutcome]) -> Vec<Reject> {
             correlation_id: admission.facts.correlation_id.clone(),
             key: Some(key_of(admission.facts.priority)),
             body: admission.raw.clone()?,
-            redelivered: true,
+            redelivered: admission.redelivered,
         })
     };
     batch.admissions.iter().zip(outcomes).filter_map(reject).collect()

@@ -10,15 +10,16 @@ use crate::domain::campaign::PauseReason;
 use crate::domain::ids::{CampaignId, SourceName, WorkItemId, WorkerId};
 use crate::domain::words::WorkKind;
 use crate::policy::watch::OUTGROWN;
-use crate::store::alerts::{AlertAnswer, Alerts, Behind, Vitals};
+use crate::store::alerts::{AlertAnswer, Alerts, Behind, SHOWN, Vitals};
 use crate::store::columns::Columns;
-use crate::store::engine::{Args, Engine, args, ints, maybe_texts, micros, texts, times};
+use crate::store::engine::{Args, Engine, Value, args, ints, maybe_texts, micros, texts, times};
 use crate::store::{Result, StoreError, words};
 
-/// So far back outcomes are looked at ...
-const OUTCOMES: SignedDuration = SignedDuration::from_mins(30);
-/// ... and so many at most: a look must stay cheap beside thousands a second.
-const NEWEST: i64 = 10_000;
+/// For so many minutes back outcomes are looked at ...
+const OUTCOMES: i64 = 30;
+/// ... and of so many attempts of each minute at most: a look must stay cheap beside thousands a second. What was sent a moment
+/// ago is not known to have arrived, and must not stand before what is.
+const OF_A_MINUTE: u32 = 500;
 
 /// The columns of an alert, in the order in which [`alert_row`] reads them.
 const ROW: &str = "key, trouble, subject, level, what, since, gone_since, ended_at, told_at, owed, owed_ways, acknowledged_by, \
@@ -50,7 +51,8 @@ impl<E: Engine> Ledger<E> {
             .engine
             .read(
                 concat!(
-                    "SELECT (SELECT count(*) FROM parked WHERE replayed_at IS NULL), (SELECT count(*) FROM outbox), ",
+                    "SELECT now(), (SELECT e.created_at FROM events e WHERE e.ord = (SELECT min(ord) FROM outbox)), ",
+                    "(SELECT count(*) FROM parked WHERE replayed_at IS NULL), (SELECT count(*) FROM outbox), ",
                     "(SELECT count(*) FROM messages WHERE unknown_since IS NOT NULL AND NOT test AND ",
                     not_looked_after!(),
                     "), (SELECT count(*) FROM work_items WHERE closed_at IS NULL)"
@@ -74,41 +76,51 @@ impl<E: Engine> Ledger<E> {
             "SELECT scope || '/' || value FROM holds WHERE cause IN ('surge_hold', 'awaiting_approval') AND released_at IS NULL
              GROUP BY scope, value ORDER BY min(placed_at) LIMIT $1";
         let surges = self.engine.read(surges, args![most(Vitals::MOST)]).await?;
+        let (now, oldest) = (row.time(0)?, row.maybe_time(1)?);
+        let (urgent_held, held) = self.held_back().await?;
         Ok(Vitals {
-            parked: row.count(0)?,
-            outbox: row.count(1)?,
-            unknown: row.count(2)?,
-            work_open: row.count(3)?,
-            work_overdue: overdue
-                .iter()
-                .map(|row| Ok((row.word(0, WorkKind::from_word)?, row.count(1)?)))
-                .collect::<Result<_>>()?,
+            parked: row.count(2)?,
+            outbox: row.count(3)?,
+            outbox_seconds: seconds_since(oldest, now),
+            urgent_held_seconds: seconds_since(urgent_held, now),
+            held_seconds: seconds_since(held, now),
+            unknown: row.count(4)?,
+            work_open: row.count(5)?,
+            work_overdue: kinds(&overdue)?,
             safety_open: safety.iter().map(|row| Ok(WorkItemId(row.id(0)?))).collect::<Result<_>>()?,
             surges: surges.iter().map(|row| Ok(row.text(0)?.to_owned())).collect::<Result<_>>()?,
             results_dead: dead
                 .iter()
                 .map(|row| Ok((row.word(0, SourceName::parse)?, row.count(1)?)))
                 .collect::<Result<_>>()?,
-            paused: paused
-                .iter()
-                .map(|row| Ok((row.word(0, CampaignId::parse)?, row.word(1, PauseReason::from_word)?)))
-                .collect::<Result<_>>()?,
+            paused: paused.iter().filter_map(|row| paused_row(row).transpose()).collect::<Result<_>>()?,
             outcomes: self.outcomes().await?,
         })
     }
 
     async fn outcomes(&self) -> Result<Vec<(String, u64, u64)>> {
-        let since = self.clock().await?.checked_sub(OUTCOMES).unwrap_or(Timestamp::MIN);
-        let rows = self
-            .engine
-            .read(
-                "SELECT provider, count(CASE WHEN status = 'undelivered' THEN 1 END),
-                     count(CASE WHEN status IN ('delivered', 'read') THEN 1 END)
-                 FROM (SELECT provider, status FROM attempts WHERE id >= $1 ORDER BY id DESC LIMIT $2) AS newest
-                 GROUP BY provider ORDER BY provider",
-                args![first_id_of(since), NEWEST],
-            )
-            .await?;
+        let now = self.clock().await?;
+        // A worker's clock, by which its ids go, may be ahead.
+        let at = |minute: i64| {
+            now.checked_add(SignedDuration::from_mins(minute - OUTCOMES)).unwrap_or(Timestamp::MIN)
+        };
+        let bounds = (0..=OUTCOMES + 1).map(|minute| Value::from(first_id_of(at(minute)))).collect();
+        let minutes: Vec<String> = (1..=OUTCOMES + 1)
+            .map(|n| {
+                format!(
+                    "SELECT provider, status FROM (SELECT provider, status FROM attempts WHERE id >= ${n} AND id < ${} \
+                     ORDER BY id DESC LIMIT {OF_A_MINUTE}) AS of_{n}",
+                    n + 1
+                )
+            })
+            .collect();
+        let sql = format!(
+            "SELECT provider, count(CASE WHEN status = 'undelivered' THEN 1 END),
+                 count(CASE WHEN status IN ('delivered', 'read') THEN 1 END)
+             FROM ({}) AS minutes GROUP BY provider ORDER BY provider",
+            minutes.join(" UNION ALL ")
+        );
+        let rows = self.engine.read(sql, Args { values: bounds, ..Args::none() }).await?;
         rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.count(1)?, row.count(2)?))).collect()
     }
 
@@ -122,8 +134,7 @@ impl<E: Engine> Ledger<E> {
 
     async fn overdue_people(&self) -> Result<Vec<(WorkKind, u64)>> {
         let most = i64::try_from(Behind::MOST).unwrap_or(i64::MAX);
-        let rows = self.engine.read(OVERDUE, args![most]).await?;
-        rows.iter().map(|row| Ok((row.word(0, WorkKind::from_word)?, row.count(1)?))).collect()
+        kinds(&self.engine.read(OVERDUE, args![most]).await?)
     }
 
     async fn lease_watch(&self, worker: WorkerId, lease: SignedDuration) -> Result<bool> {
@@ -135,13 +146,21 @@ impl<E: Engine> Ledger<E> {
         Ok(!self.engine.write(sql, args![worker.0, micros(lease)]).await?.is_empty())
     }
 
+    /// However many there are: one that is left out would begin anew at each look, and nobody would ever hear of it.
+    async fn list_standing_alerts(&self) -> Result<Vec<Alert>> {
+        let sql = format!(
+            "SELECT {ROW} FROM alerts WHERE ended_at IS NULL OR owed IS NOT NULL OR snoozed_until > now() ORDER BY since, key"
+        );
+        alert_rows(&self.engine.read(sql, Args::none()).await?)
+    }
+
     async fn list_alerts(&self) -> Result<(Vec<Alert>, Timestamp)> {
         let sql = format!(
             "SELECT {ROW} FROM alerts WHERE ended_at IS NULL OR owed IS NOT NULL OR ended_at > now() - 86400000000 * {{us}}
-             ORDER BY since, key LIMIT 1000"
+             ORDER BY ended_at IS NOT NULL, since DESC, key LIMIT $1"
         );
-        let rows = self.engine.read(sql, Args::none()).await?;
-        Ok((rows.iter().map(alert_row).collect::<Result<_>>()?, self.clock().await?))
+        let rows = self.engine.read(sql, args![SHOWN]).await?;
+        Ok((alert_rows(&rows)?, self.clock().await?))
     }
 
     async fn write_alerts(&self, worker: WorkerId, alerts: &[Alert]) -> Result<bool> {
@@ -169,7 +188,8 @@ impl<E: Engine> Ledger<E> {
             ints("extent", &rows, |(a, _)| a.finding.extent.cast_signed()),
         ];
         // One that begins anew has another `since`: what was said of the one before does not count for it, as it does not
-        // for one that has outgrown what somebody saw.
+        // for one that has outgrown what somebody saw. Who wants to hear nothing of it for a while has seen that it comes and
+        // goes.
         E::run(
             &mut tx,
             "INSERT INTO alerts (key, trouble, subject, level, what, since, gone_since, ended_at, told_at, owed, owed_ways,
@@ -183,8 +203,8 @@ impl<E: Engine> Ledger<E> {
                      AND COALESCE(excluded.extent < alerts.acknowledged_below, true) THEN alerts.acknowledged_at END,
                  acknowledged_below = CASE WHEN alerts.since = excluded.since
                      AND COALESCE(excluded.extent < alerts.acknowledged_below, true) THEN alerts.acknowledged_below END,
-                 snoozed_by = CASE WHEN alerts.since = excluded.since THEN alerts.snoozed_by END,
-                 snoozed_until = CASE WHEN alerts.since = excluded.since THEN alerts.snoozed_until END,
+                 snoozed_by = CASE WHEN alerts.since = excluded.since OR alerts.snoozed_until > now() THEN alerts.snoozed_by END,
+                 snoozed_until = CASE WHEN alerts.since = excluded.since OR alerts.snoozed_until > now() THEN alerts.snoozed_until END,
                  level = excluded.level, what = excluded.what, since = excluded.since, gone_since = excluded.gone_since,
                  ended_at = excluded.ended_at, told_at = excluded.told_at, owed = excluded.owed,
                  owed_ways = excluded.owed_ways, owed_mailboxes = excluded.owed_mailboxes,
@@ -208,7 +228,9 @@ impl<E: Engine> Ledger<E> {
         };
         let sql = format!("UPDATE alerts SET {set} WHERE key = $1 AND ended_at IS NULL RETURNING {ROW}");
         let rows = self.engine.write(sql, args![key, by, number]).await?;
-        rows.first().map(alert_row).transpose()
+        let Some(row) = rows.first() else { return Ok(None) };
+        let alert = alert_row(row)?;
+        alert.map(Some).ok_or_else(|| StoreError::Internal("an alert of a newer program".to_owned()))
     }
 }
 
@@ -244,15 +266,22 @@ fn ways_of(row: &impl Columns) -> Result<Option<Vec<Way>>> {
     }))
 }
 
-fn alert_row(row: &impl Columns) -> Result<Alert> {
+fn alert_rows(rows: &[impl Columns]) -> Result<Vec<Alert>> {
+    rows.iter().filter_map(|row| alert_row(row).transpose()).collect()
+}
+
+/// `None`: a newer program, which has other words, looks after it.
+fn alert_row(row: &impl Columns) -> Result<Option<Alert>> {
+    let words = (Trouble::from_word(row.text(1)?), Level::from_word(row.text(3)?));
+    let (Some(trouble), Some(level)) = words else { return Ok(None) };
     let telling = row.maybe_word(9, Telling::from_word)?;
     let ways = ways_of(row)?;
-    Ok(Alert {
+    Ok(Some(Alert {
         key: row.text(0)?.to_owned(),
         finding: Finding {
-            trouble: row.word(1, Trouble::from_word)?,
+            trouble,
             subject: row.text(2)?.to_owned(),
-            level: row.word(3, Level::from_word)?,
+            level,
             what: row.text(4)?.to_owned(),
             extent: row.count(15)?,
         },
@@ -267,7 +296,25 @@ fn alert_row(row: &impl Columns) -> Result<Alert> {
         acknowledged_below: row.maybe_int(16)?.map(i64::cast_unsigned),
         snoozed_by: row.maybe_text(13)?.map(str::to_owned),
         snoozed_until: row.maybe_time(14)?,
-    })
+    }))
+}
+
+/// How much work there is of each kind; a kind of a newer program is left to that.
+fn kinds(rows: &[impl Columns]) -> Result<Vec<(WorkKind, u64)>> {
+    let known = rows.iter().filter_map(|row| {
+        let kind = row.text(0).map(WorkKind::from_word).transpose()?;
+        Some(kind.and_then(|kind| Ok((kind, row.count(1)?))))
+    });
+    known.collect()
+}
+
+fn paused_row(row: &impl Columns) -> Result<Option<(CampaignId, PauseReason)>> {
+    let Some(reason) = PauseReason::from_word(row.text(1)?) else { return Ok(None) };
+    Ok(Some((row.word(0, CampaignId::parse)?, reason)))
+}
+
+fn seconds_since(at: Option<Timestamp>, now: Timestamp) -> u64 {
+    at.map_or(0, |at| u64::try_from(now.duration_since(at).as_secs()).unwrap_or_default())
 }
 
 #[async_trait]
@@ -277,6 +324,9 @@ impl<E: Engine> Alerts for Ledger<E> {
     }
     async fn take_watch(&self, worker: WorkerId, lease: SignedDuration) -> Result<bool> {
         self.lease_watch(worker, lease).await
+    }
+    async fn standing_alerts(&self) -> Result<Vec<Alert>> {
+        self.list_standing_alerts().await
     }
     async fn alerts(&self) -> Result<(Vec<Alert>, Timestamp)> {
         self.list_alerts().await

@@ -8,6 +8,9 @@
 //!
 //! Of each message only its first event that was not taken is ever in a round. So no order is mixed up and no gap is
 //! made, whatever fails; a dead event holds back the later ones of its message, until a person has it tried again.
+//!
+//! While nothing gets through to a receiver one event at a time is tried, and more may be told meanwhile than are ever
+//! tried: what has waited for too long is dead all the same.
 
 use jiff::SignedDuration;
 use uuid::Uuid;
@@ -27,6 +30,9 @@ use crate::store::{Result, words};
 /// For so long a worker has a receiver to itself; a round is over well before.
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
 
+/// Events that are given up untried in one round, or tried; a round comes every few minutes.
+const GIVEN_UP_AT_ONCE: i64 = 5_000;
+
 /// The first untaken event of each message of a source, where it is due; the least tried first, so that one which
 /// always fails is not what a receiver is judged by. None while the receiver rests.
 const DUE: &str = "
@@ -35,6 +41,15 @@ WHERE c.source = $1 AND c.dead_at IS NULL AND c.due_at <= now()
   AND NOT EXISTS (SELECT 1 FROM callback_sources s WHERE s.source = $1 AND s.rests_until > now())
   AND NOT EXISTS (SELECT 1 FROM callbacks b WHERE b.message_id = c.message_id AND b.ord < c.ord)
 ORDER BY c.tries, c.ord LIMIT $2";
+
+/// What is oldest of what was never tried, and of what was, where it has waited for too long.
+const GIVE_UP: &str = "
+UPDATE callbacks SET dead_at = now()
+WHERE dead_at IS NULL AND since < now() - $2 * {us} AND id IN (
+    SELECT id FROM (SELECT id FROM callbacks WHERE source = $1 AND dead_at IS NULL AND tries = 0 ORDER BY ord LIMIT $3) AS untried
+    UNION ALL
+    SELECT id FROM (SELECT id FROM callbacks WHERE source = $1 AND dead_at IS NULL AND tries > 0 ORDER BY tries, ord LIMIT $3) AS tried)
+RETURNING id";
 
 /// A worker that is silent has left its round; that we ask again means that ours is over.
 const TAKE: &str = concat!(
@@ -99,17 +114,34 @@ impl<E: Engine> Ledger<E> {
                 &mut tx,
                 "UPDATE callbacks AS c
                  SET tries = c.tries + 1, code = input.code, due_at = COALESCE(input.due_at, c.due_at),
-                     dead_at = CASE WHEN input.dead THEN now() END
+                     dead_at = CASE WHEN input.dead THEN now() END,
+                     since = CASE WHEN c.tries = 0 THEN now() ELSE c.since END
                  FROM {input} WHERE c.id = input.id",
                 Args::none().batch(batch),
             )
             .await?;
         }
+        let given_up = Self::give_up_old(&mut tx, round).await?;
         let over = "UPDATE callback_sources SET owner = NULL, until = NULL, failures = $3, rests_until = $4
                     WHERE source = $1 AND owner = $2";
         let (failures, rests_until) = (i64::from(round.health.failures), round.health.rests_until);
         E::run(&mut tx, over, args![round.source.as_str(), round.worker.0, failures, rests_until]).await?;
-        E::commit(tx).await
+        E::commit(tx).await?;
+        if given_up > 0 {
+            tracing::error!(source = %round.source, results = given_up,
+                "results that nothing took for too long are not posted any more: `outreachd callbacks list --state dead`");
+        }
+        Ok(())
+    }
+
+    /// Has what waits for twice as long as an event is tried for end, while nothing gets through. Answers how much.
+    async fn give_up_old(tx: &mut E::Tx, round: &CallbackRound) -> Result<usize> {
+        if round.health.failures == 0 || !round.taken.is_empty() {
+            return Ok(0);
+        }
+        let patience = micros(round.give_up_after).saturating_mul(2);
+        let ask = args![round.source.as_str(), patience, GIVEN_UP_AT_ONCE];
+        Ok(E::run(tx, GIVE_UP, ask).await?.len())
     }
 
     pub(super) async fn list_callbacks(&self, filter: &CallbackFilter) -> Result<Vec<CallbackRow>> {
@@ -127,7 +159,8 @@ impl<E: Engine> Ledger<E> {
         self.engine.read(sql, args).await?.iter().map(row_of).collect()
     }
 
-    /// Of every source that has any. A person has said so: the receiver's rest is over too.
+    /// Of every source that has any. A person has said so: the receiver's rest is over too, and what waits behind them
+    /// waits from now on.
     pub(super) async fn revive_callbacks(&self, filter: &CallbackFilter) -> Result<u64> {
         let mut tx = self.engine.begin().await?;
         let mut q = Query::new(
@@ -135,7 +168,14 @@ impl<E: Engine> Ledger<E> {
         );
         narrow(&mut q, filter);
         let (sql, args) = q.parts();
-        let rows = E::run(&mut tx, format!("{sql} RETURNING source"), args).await?;
+        let rows = E::run(&mut tx, format!("{sql} RETURNING source, message_id"), args).await?;
+        let messages = rows.iter().filter_map(|row| row.maybe_id(1).transpose());
+        let messages = messages.collect::<Result<Vec<Uuid>>>()?;
+        if !messages.is_empty() {
+            let behind = "UPDATE callbacks SET tries = 0, since = now(), due_at = now()
+                WHERE message_id = ANY($1) AND dead_at IS NULL";
+            E::run(&mut tx, behind, args![messages]).await?;
+        }
         let mut sources = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<&str>>>()?;
         sources.sort_unstable();
         sources.dedup();

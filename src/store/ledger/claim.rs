@@ -12,7 +12,8 @@ use crate::store::columns::{Columns, facts};
 use crate::store::emit::Move;
 use crate::store::engine::{Args, Engine, args, ids, ints, maybe_texts, micros, times};
 use crate::store::rows::{
-    Claim, Claimed, Decided, JobBody, LeasedMessage, MessageFacts, OutboxEvent, Release, TakenOver, Work,
+    Claim, Claimed, Decided, JobBody, LeasedMessage, MessageFacts, OutboxEvent, Release, Settlement,
+    TakenOver, Work,
 };
 use crate::store::sealed::Sealed;
 use crate::store::{Result, StoreError, columns};
@@ -117,17 +118,20 @@ impl<E: Engine> Ledger<E> {
         self.give_back(RELEASE, leases).await
     }
 
+    /// The leases first: what has none can not be begun any more, so that what stands then is all there will be.
+    pub(super) async fn undo_batch(&self, leases: &[Release], results: &[Settlement]) -> Result<()> {
+        let mut results: Vec<&Settlement> = results.iter().collect();
+        results.sort_unstable_by_key(|s| s.attempt);
+        let mut tx = self.engine.begin().await?;
+        E::run(&mut tx, RELEASE, given_back(leases)).await?;
+        self.settle_in(&mut tx, &results).await?;
+        E::commit(tx).await
+    }
+
     async fn give_back(&self, sql: &'static str, leases: &[Release]) -> Result<()> {
-        if leases.is_empty() {
-            return Ok(());
+        if !leases.is_empty() {
+            self.engine.write(sql, given_back(leases)).await?;
         }
-        let batch = vec![
-            ids("id", leases, |r| r.message.0),
-            ints("token", leases, |r| r.token),
-            maybe_texts("channel", leases, |r| r.channel.map(Channel::as_str)),
-            times("due_at", leases, |r| r.due_at),
-        ];
-        self.engine.write(sql, Args::none().batch(batch)).await?;
         Ok(())
     }
 
@@ -264,6 +268,15 @@ impl<E: Engine> Ledger<E> {
         let rows = self.engine.write(E::STATEMENTS.outbox, args).await?;
         rows.iter().map(columns::outbox_event).collect()
     }
+}
+
+fn given_back(leases: &[Release]) -> Args<'_> {
+    Args::none().batch(vec![
+        ids("id", leases, |r| r.message.0),
+        ints("token", leases, |r| r.token),
+        maybe_texts("channel", leases, |r| r.channel.map(Channel::as_str)),
+        times("due_at", leases, |r| r.due_at),
+    ])
 }
 
 fn work(row: &impl Columns) -> Result<Work> {

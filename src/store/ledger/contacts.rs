@@ -69,7 +69,7 @@ impl Blamed {
     }
 
     fn is(&self, contact: &Contact) -> bool {
-        contact.channel == self.channel && contact.address == self.address
+        contact.channel == self.channel && contact.address.is_same_address(&self.address)
     }
 }
 
@@ -282,8 +282,9 @@ pub(super) fn spoil(
 ) -> Option<Patient> {
     let mut patient = patient.clone();
     let mut changed = false;
-    let is_it =
-        |c: &&mut Contact| c.channel == channel && c.address == *address && health::is_news(status, c.status);
+    let is_it = |c: &&mut Contact| {
+        c.channel == channel && c.address.is_same_address(address) && health::is_news(status, c.status)
+    };
     for contact in patient.every_contact_mut().filter(is_it) {
         (contact.status, contact.status_at) = (status, Some(now));
         changed = true;

@@ -29,7 +29,7 @@ use crate::store::{Result, words};
 
 /// What waits for its hour, and is asked again with company: of one day, which is no longer than this where the clocks
 /// are put back.
-const DAY: SignedDuration = SignedDuration::from_hours(25);
+pub(super) const DAY: SignedDuration = SignedDuration::from_hours(25);
 /// Messages in other hands in one go.
 const ELSEWHERE_AT_ONCE: u32 = 2_000;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::contacts::proxy_id;
 use super::{Ledger, subjects_column};
 use crate::domain::ids::{PatientId, ProviderName};
 use crate::domain::outbound::Route;
@@ -19,6 +20,9 @@ use crate::store::rows::{AddressState, Behind, Directory, DirectoryEntry, Failur
 use crate::store::sealed::Sealed;
 use crate::store::sealer::subject_of;
 use crate::store::{Result, StoreError};
+
+/// So often a provider may let the time of what it has taken run out before it sends it.
+const MOST_UNSENT: usize = 3;
 
 /// Patients with their revision; those whom somebody behind an address has spoken for are marked.
 const PATIENTS: &str = "
@@ -75,7 +79,7 @@ impl<E: Engine> Ledger<E> {
                 everybody().flat_map(Person::addresses).chain(&subject.inline_addresses).collect();
             let known: Vec<AddressState> = all.iter().filter_map(|a| addresses.get(*a)).cloned().collect();
             let tries = tries.get(&subject.message.0).map_or(&[] as &[_], Vec::as_slice);
-            let given_up = || tries.iter().filter(|one| one.step < subject.step);
+            let given_up = || closed_ways(tries, subject.step);
             DirectoryEntry {
                 unread: everybody().any(|p| p.unread)
                     || known.iter().any(|state| state.unread)
@@ -298,24 +302,45 @@ impl<E: Engine> Ledger<E> {
         ];
         let args = args![i64::try_from(FAMILY).unwrap_or(i64::MAX).saturating_add(1)].batch(batch);
         let rows = self.engine.read(BEHIND, args).await?;
-        let mut known: HashMap<String, Option<Arc<Patient>>> = HashMap::new();
+        let mut people: HashMap<&str, Option<Patient>> = HashMap::new();
+        for row in &rows {
+            people.entry(row.text(2)?).or_insert_with(|| readable(self.document(row, 2, 3)));
+        }
+        self.name_proxies_anew(people.values_mut().flatten().collect()).await?;
+        let people: HashMap<&str, Option<Arc<Patient>>> =
+            people.into_iter().map(|(id, patient)| (id, patient.map(Arc::new))).collect();
         let mut behind: HashMap<usize, Vec<Option<Behind>>> = HashMap::new();
         for row in &rows {
-            let id = row.text(2)?;
-            let patient = match known.get(id) {
-                Some(patient) => patient.clone(),
-                None => {
-                    let patient = readable(self.document(row, 2, 3)).map(Arc::new);
-                    known.insert(id.to_owned(), patient.clone());
-                    patient
-                }
-            };
             let own = row.flag(1)?;
+            let patient = people.get(row.text(2)?).cloned().flatten();
             let one = patient.map(|patient| Behind { patient, own });
             behind.entry(row.count(0)?).or_default().push(one);
         }
         behind.retain(|_, all| all.len() <= FAMILY);
         Ok(behind)
+    }
+
+    /// Whoever stands in for these, and was merged into another record, goes by the name of that one.
+    async fn name_proxies_anew(&self, people: Vec<&mut Patient>) -> Result<()> {
+        let named = people.iter().flat_map(|patient| &patient.proxies).filter_map(proxy_id);
+        let named: BTreeSet<&str> = named.map(PatientId::as_str).collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        let former = "SELECT id, alias_of FROM patients WHERE id = ANY($1) AND alias_of IS NOT NULL";
+        let rows = self.engine.read(former, args![named.into_iter().collect::<Vec<_>>()]).await?;
+        let mut kept = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            kept.insert(row.word(0, PatientId::parse)?, row.word(1, PatientId::parse)?);
+        }
+        for proxy in people.into_iter().flat_map(|patient| &mut patient.proxies) {
+            if let ProxyPerson::Patient(id) = &mut proxy.person
+                && let Some(now) = kept.get(id)
+            {
+                id.clone_from(now);
+            }
+        }
+        Ok(())
     }
 
     /// How many messages about visits and care are due within a day, for the patients of those that yield: what nobody
@@ -361,7 +386,8 @@ impl<E: Engine> Ledger<E> {
             let channel = row.word(1, Channel::from_word)?;
             let address = readable(self.address_of(row, 5, 2));
             let failure = row.maybe_word(3, Failure::from_word)?;
-            let reason = match row.word(4, AttemptStatus::from_word)? {
+            let status = row.word(4, AttemptStatus::from_word)?;
+            let reason = match status {
                 // What got through is waited for no longer.
                 AttemptStatus::Sent | AttemptStatus::Delivered | AttemptStatus::Read => Reason::PlanExhausted,
                 _ => failure.map_or(Reason::ProviderUnavailable, Failure::reason),
@@ -372,6 +398,7 @@ impl<E: Engine> Ledger<E> {
                 provider: row.word(7, ProviderName::parse)?,
                 route: address.map(|address| Route { channel, address, extension: None }),
                 reason,
+                unsent: status == AttemptStatus::Undelivered && failure == Some(Failure::NotSent),
             });
         }
         Ok(tries)
@@ -387,6 +414,19 @@ struct Tried {
     route: Option<Route>,
     /// Why the step was given up, if it was.
     reason: Reason,
+    /// The provider took it, and says that it never sent it.
+    unsent: bool,
+}
+
+/// The tries before this step whose ways are closed. What a provider had taken and never sent did not go that way: it is
+/// sent so again once all gates allow it, and given up when that came of it [`MOST_UNSENT`] times.
+fn closed_ways(tries: &[Tried], step: u16) -> impl Iterator<Item = &Tried> {
+    let is_closed = move |place: usize, one: &Tried| {
+        let so_far = tries.iter().take(place + 1);
+        !one.unsent || so_far.filter(|other| other.unsent && other.route == one.route).count() >= MOST_UNSENT
+    };
+    let tried = tries.iter().enumerate();
+    tried.filter(move |(place, one)| one.step < step && is_closed(*place, one)).map(|(_, one)| one)
 }
 
 /// Rows of `patient_state` beside who stands behind an address: two are as good as many.

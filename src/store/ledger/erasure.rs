@@ -11,7 +11,7 @@ use crate::domain::phi::Phi;
 use crate::domain::reply::Intent;
 use crate::store::Result;
 use crate::store::columns::Columns;
-use crate::store::engine::{Engine, args, bytes};
+use crate::store::engine::{Args, Engine, args, bytes};
 use crate::store::keeping::{CampaignPlace, Class, PatientRecord, PatientWord, RecordChange, ReplyRecord};
 use crate::store::rows::{MessageFilter, MessageRow};
 use crate::store::sealed::Sealed;
@@ -33,8 +33,8 @@ SELECT id FROM patients WHERE alias_of IS NOT NULL
     AND alias_of IN (SELECT COALESCE(alias_of, id) FROM patients WHERE id = ANY($1))";
 
 impl<E: Engine> Ledger<E> {
-    /// Takes back what waits, and erases the texts and addresses of everything that was ever sent, the replies and the
-    /// record. What they refused stays, bound to their addresses by the blind index; so do statuses and the history of wishes, which
+    /// Takes back what waits, and erases the texts and addresses of everything that was ever sent, the replies, those too that
+    /// followed no message and came from a contact of theirs, and the record. What they refused stays, bound to their addresses by the blind index; so do statuses and the history of wishes, which
     /// name nobody. False: nothing is known of them.
     pub(super) async fn erase(&self, id: &PatientId) -> Result<bool> {
         let (mut tx, names, stored) = loop {
@@ -75,7 +75,14 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         let sql = "UPDATE replies SET body = NULL, address = NULL, told = NULL, answer_due = NULL WHERE patient_id = ANY($1) RETURNING id";
-        let replies = E::run(&mut tx, sql, args![all.clone()]).await?;
+        let mut replies = E::run(&mut tx, sql, args![all.clone()]).await?;
+        let own = self.own_indexes(patient);
+        if !own.is_empty() {
+            let sql = "UPDATE replies SET body = NULL, address = NULL, told = NULL, answer_due = NULL FROM {input}
+                WHERE replies.patient_id IS NULL AND replies.address_index = input.address_index RETURNING replies.id";
+            let there = Args::none().batch(vec![bytes("address_index", &own, Clone::clone)]);
+            replies.extend(E::run(&mut tx, sql, there).await?);
+        }
         let sql = "UPDATE preference_changes SET superseded = NULL WHERE patient_id = ANY($1)";
         E::run(&mut tx, sql, args![all.clone()]).await?;
         E::run(&mut tx, "DELETE FROM patients WHERE id = ANY($1)", args![all.clone()]).await?;
@@ -120,14 +127,9 @@ impl<E: Engine> Ledger<E> {
                 messages.push((row, attempts));
             }
         }
-        let record = PatientRecord {
-            patient,
-            word,
-            replies: self.written_by(&ids).await?,
-            campaigns: self.places_of(&ids).await?,
-            messages,
-            ids,
-        };
+        let replies = self.written_by(&ids, patient.as_ref()).await?;
+        let campaigns = self.places_of(&ids).await?;
+        let record = PatientRecord { patient, word, replies, campaigns, messages, ids };
         let nothing = record.patient.is_none()
             && record.messages.is_empty()
             && record.replies.is_empty()
@@ -174,10 +176,33 @@ impl<E: Engine> Ledger<E> {
             .collect()
     }
 
-    async fn written_by(&self, ids: &[PatientId]) -> Result<Vec<ReplyRecord>> {
+    /// The blind indexes of the patient's own contacts, each once.
+    fn own_indexes(&self, patient: Option<&Patient>) -> Vec<Vec<u8>> {
+        let contacts = patient.iter().flat_map(|patient| &patient.contacts);
+        let mut own: Vec<Vec<u8>> = contacts.map(|contact| self.sealer.index(&contact.address)).collect();
+        own.sort_unstable();
+        own.dedup();
+        own
+    }
+
+    /// What they wrote, and what came from a contact of theirs and followed no message.
+    async fn written_by(&self, ids: &[PatientId], patient: Option<&Patient>) -> Result<Vec<ReplyRecord>> {
         let sql = "SELECT id, provider, intent, received_at, message_id, address, body FROM replies
-            WHERE patient_id = ANY($1) ORDER BY id";
-        let rows = self.engine.read(sql, args![texts_of(ids)]).await?;
+            WHERE patient_id = ANY($1)";
+        let mut rows = self.engine.read(sql, args![texts_of(ids)]).await?;
+        let own = self.own_indexes(patient);
+        if !own.is_empty() {
+            let sql = "SELECT r.id, r.provider, r.intent, r.received_at, r.message_id, r.address, r.body FROM {input}
+                JOIN replies r ON r.address_index = input.address_index WHERE r.patient_id IS NULL";
+            let there = Args::none().batch(vec![bytes("address_index", &own, Clone::clone)]);
+            rows.extend(self.engine.read(sql, there).await?);
+        }
+        let mut replies: Vec<ReplyRecord> = self.replies_of(&rows)?;
+        replies.sort_by_key(|reply| reply.id.0);
+        Ok(replies)
+    }
+
+    fn replies_of(&self, rows: &[E::Row]) -> Result<Vec<ReplyRecord>> {
         rows.iter()
             .map(|row| {
                 let id = row.id(0)?;

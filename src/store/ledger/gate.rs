@@ -14,7 +14,9 @@ const DAY_SECONDS: i64 = 86_400;
 
 impl<E: Engine> Ledger<E> {
     /// Slots of one key lie one interval apart, counted on from its theoretical arrival time (GCRA without burst); a
-    /// grant is what every key has room for. Takes want, horizon, lead, what was not used, and the keys; answers `each, tat, granted, now,
+    /// grant is what every key has room for. Where a slower key puts slots off, the faster one moves on by its own interval
+    /// all the same: senders of one account that have slower limits of their own, in several processes, may come to a few
+    /// more in one second than the account has. In one process the walls hold them. Takes want, horizon, lead, what was not used, and the keys; answers `each, tat, granted, now,
     /// is_closed, key, recent` for each key, and moves the keys on.
     pub(super) async fn reserve_slots(&self, ask: &Reserve) -> Result<Reserved> {
         let keys = ask.keys.as_slice();

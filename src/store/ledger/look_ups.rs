@@ -19,11 +19,12 @@ use crate::store::{Result, StoreError, words};
 const OLDEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Whoever takes one in hand has moved its time on: of two workers one does. What a person has sent again is theirs. Nothing was
-/// looked for before it began: what is too old is not even walked.
+/// looked for before it began: what is too old is not even walked. The longer ago it began, the longer the pause.
 const TAKE: &str = "
 UPDATE attempts SET looked_at = now()
 WHERE id IN (SELECT a.id FROM attempts a WHERE a.status = 'unknown' AND NOT a.dedupes AND a.provider = ANY($1)
     AND a.looked_at <= now() - $2 * {us} AND a.looked_at > now() - $3 * {us} AND a.begun_at > now() - $3 * {us}
+    AND a.looked_at <= now() - (now() - a.begun_at) / 10
     AND NOT EXISTS (SELECT 1 FROM messages r WHERE r.retry_of = a.message_id)
     ORDER BY a.looked_at LIMIT $4)
   AND status = 'unknown' AND looked_at <= now() - $2 * {us}

@@ -301,6 +301,9 @@ impl<E: Engine> Store for Ledger<E> {
     async fn release(&self, leases: &[Release]) -> Result<()> {
         self.release_batch(leases).await
     }
+    async fn undo(&self, leases: &[Release], results: &[Settlement]) -> Result<()> {
+        self.undo_batch(leases, results).await
+    }
     async fn reserve(&self, ask: &Reserve) -> Result<Reserved> {
         self.reserve_slots(ask).await
     }

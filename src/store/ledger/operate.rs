@@ -5,12 +5,13 @@ use uuid::Uuid;
 use super::Ledger;
 use super::read::Query;
 use crate::domain::ids::{JobId, MessageId, ParkedId, SourceName};
+use crate::domain::problem::Problem;
 use crate::domain::words::Reason;
+use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args};
 use crate::store::rows::{ParkedFilter, ParkedRow};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, StoreError};
 
 impl<E: Engine> Ledger<E> {
     /// Only where the last try is known to have failed, or where it went out and its plan waits for an answer; and nobody
@@ -62,16 +63,23 @@ impl<E: Engine> Ledger<E> {
         let rows = self.engine.read(sql, args).await?;
         rows.iter()
             .map(|row| {
+                // One that cannot be opened or read keeps nobody from the others.
+                let mut problems: Vec<Problem> =
+                    serde_json::from_str(row.text(1)?).unwrap_or_else(|_| vec![untold()]);
+                let body = self.sealer.open(Sealed::ParkedBody.of(row.id(0)?), row.bytes(7)?);
+                if body.is_err() {
+                    problems.push(ParkedRow::closed());
+                }
                 Ok(ParkedRow {
                     id: ParkedId(row.id(0)?),
-                    problems: serde_json::from_str(row.text(1)?)
-                        .map_err(|_| StoreError::Internal("problems of a parked body".to_owned()))?,
+                    problems,
                     source: row.maybe_word(2, SourceName::parse)?,
                     job_id: row.maybe_word(3, JobId::parse)?,
                     origin: row.text(4)?.to_owned(),
                     correlation_id: row.maybe_text(5)?.map(str::to_owned),
                     parked_at: row.time(6)?,
-                    body: self.sealer.open(Sealed::ParkedBody.of(row.id(0)?), row.bytes(7)?)?.into_owned(),
+                    unread: body.is_err(),
+                    body: body.map(std::borrow::Cow::into_owned).unwrap_or_default(),
                     key: row.maybe_text(8)?.map(str::to_owned),
                 })
             })
@@ -83,4 +91,10 @@ impl<E: Engine> Ledger<E> {
         self.engine.write("UPDATE parked SET replayed_at = now() WHERE id = ANY($1)", args![ids]).await?;
         Ok(())
     }
+}
+
+/// What stands in the place of faults that cannot be read.
+fn untold() -> Problem {
+    let cure = "look at the body, and replay it: what is wrong with it is told anew";
+    Problem::new("", Reason::Malformed, "what was wrong with it cannot be read", cure)
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::history::Changed;
 use super::{Ledger, subjects_column, unfit};
-use crate::domain::consent::{self, Merged, merge_patient};
+use crate::domain::consent::{self, Merged, merge_former, merge_patient};
 use crate::domain::difference::differences;
 use crate::domain::ids::PatientId;
 use crate::domain::merge::combine;
@@ -46,17 +46,14 @@ impl<E: Engine> Ledger<E> {
         let mut changed: BTreeMap<PatientId, Patient> = BTreeMap::new();
         let (mut created, mut history) = (Vec::new(), Vec::new());
         for mut incoming in patients {
-            incoming.id = stored.resolve(&incoming.id);
+            let kept = stored.resolve(&incoming.id);
+            let is_former = kept != incoming.id;
+            incoming.id = kept;
             let (id, sent_at) = (incoming.id.clone(), incoming.updated_at);
             let (outcome, patient) = match stored.patients.get(&id) {
                 None => (UpsertOutcome::Created, Some(incoming)),
-                Some(known) => match merge_patient(known, incoming) {
-                    Merged { patient, changed: true, stale } => {
-                        (if stale { UpsertOutcome::Stale } else { UpsertOutcome::Updated }, Some(patient))
-                    }
-                    Merged { stale: true, .. } => (UpsertOutcome::Stale, None),
-                    Merged { .. } => (UpsertOutcome::Unchanged, None),
-                },
+                Some(known) if is_former => outcome_of(merge_former(known, &incoming)),
+                Some(known) => outcome_of(merge_patient(known, incoming)),
             };
             if outcome == UpsertOutcome::Created {
                 created.push(id.clone());
@@ -396,6 +393,16 @@ impl<E: Engine> Ledger<E> {
     }
 }
 
+/// What an upsert came to, and what is to be written of it.
+fn outcome_of(merged: Merged) -> (UpsertOutcome, Option<Patient>) {
+    let outcome = match (merged.stale, merged.changed) {
+        (true, _) => UpsertOutcome::Stale,
+        (false, true) => UpsertOutcome::Updated,
+        (false, false) => UpsertOutcome::Unchanged,
+    };
+    (outcome, Some(merged.patient).filter(|_| merged.changed))
+}
+
 /// Patients that were read under lock.
 #[derive(Default)]
 pub(super) struct Stored {
@@ -431,7 +438,7 @@ pub(super) fn wishes(patient: &Patient, now: Timestamp) -> Vec<AddressConsent> {
     refusals.extend(patient.do_not_contact.as_ref().map(|_| refusal(None, ConsentSource::Staff)));
     let concerns = |contact: &Contact, refusal: &Consent| {
         refusal.channel.is_none_or(|channel| channel == contact.channel)
-            && refusal.address.as_ref().is_none_or(|address| *address == contact.address)
+            && refusal.address.as_ref().is_none_or(|address| address.is_same_address(&contact.address))
     };
     let kept_at = |channel: Channel, address: &Phi, refusal: &Consent| AddressConsent {
         channel,
@@ -456,8 +463,9 @@ pub(super) fn wishes(patient: &Patient, now: Timestamp) -> Vec<AddressConsent> {
             mailbox if mailbox.contains('@') => &[Channel::Email],
             _ => &[Channel::Portal],
         };
-        let has =
-            |channel: Channel| patient.contacts.iter().any(|c| c.channel == channel && c.address == *address);
+        let has = |channel: Channel| {
+            patient.contacts.iter().any(|c| c.channel == channel && c.address.is_same_address(address))
+        };
         kept.extend(
             over.iter().filter(|channel| !has(**channel)).map(|channel| kept_at(*channel, address, refusal)),
         );

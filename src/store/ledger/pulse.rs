@@ -31,6 +31,15 @@ struct Counted<'a> {
     reason: Option<&'a str>,
 }
 
+/// The number of [`Priority::Urgent`] in the ledger.
+const URGENT: i64 = 0;
+
+/// Every channel, empty for none yet, with the number of every priority.
+fn lines() -> Vec<(&'static str, i64)> {
+    let channels = std::iter::once("").chain(Channel::ALL.iter().map(|channel| channel.as_str()));
+    channels.flat_map(|channel| (0_i64..).zip(Priority::ALL).map(move |(n, _)| (channel, n))).collect()
+}
+
 /// Minute, channel, provider, what, reason.
 type Key = (i64, String, String, String, String);
 
@@ -128,10 +137,7 @@ impl<E: Engine> Ledger<E> {
 
     /// One look into the index of due messages for each channel, source and priority.
     pub(super) async fn list_oldest_due(&self) -> Result<Vec<OldestDue>> {
-        let channels = std::iter::once("").chain(Channel::ALL.iter().map(|channel| channel.as_str()));
-        let kinds: Vec<(&str, i64)> = channels
-            .flat_map(|channel| (0_i64..).zip(Priority::ALL).map(move |(n, _)| (channel, n)))
-            .collect();
+        let kinds = lines();
         let batch = vec![texts("channel", &kinds, |kind| kind.0), ints("priority", &kinds, |kind| kind.1)];
         let rows = self
             .engine
@@ -151,6 +157,36 @@ impl<E: Engine> Ledger<E> {
             }
         }
         Ok(found)
+    }
+
+    /// Since when the oldest urgent message, and the oldest of the others, is held by what is in the way of all of its kind.
+    /// Each look at such a one makes it due a little later, so how long it has been due says nothing; when it was first held
+    /// is kept for as long as the reason stays. That a large blast lasts for days under a daily limit is as planned. Looked at are those that are due next: they come round before long.
+    pub(super) async fn held_back(&self) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
+        let batch = lines();
+        let rows = self
+            .engine
+            .read(
+                "SELECT input.priority, min((SELECT soon.changed_at FROM (
+                     SELECT m.status, m.reason, m.changed_at FROM messages m WHERE m.claim_channel = input.channel
+                         AND m.source = s.name AND m.priority = input.priority ORDER BY m.claim_at LIMIT 100) AS soon
+                     WHERE soon.status = 'held' AND (soon.reason IN ('provider_unavailable', 'unknown_template')
+                         OR (soon.reason IN ('paced', 'over_budget') AND input.priority < 2))
+                     ORDER BY soon.changed_at LIMIT 1))
+                 FROM {input} CROSS JOIN sources s GROUP BY 1 ORDER BY 1",
+                Args::none().batch(vec![
+                    texts("channel", &batch, |line| line.0),
+                    ints("priority", &batch, |line| line.1),
+                ]),
+            )
+            .await?;
+        let (mut urgent, mut others) = (None, None);
+        for row in &rows {
+            let since = row.maybe_time(1)?;
+            let slot = if row.int(0)? == URGENT { &mut urgent } else { &mut others };
+            *slot = [*slot, since].into_iter().flatten().min();
+        }
+        Ok((urgent, others))
     }
 
     pub(super) async fn next_of_stream(

@@ -19,14 +19,19 @@ use crate::store::{Result, StoreError, words};
 /// An answer that comes later than this after its message has expired is read as any other text.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// What was asked at a number and has gone out, oldest first; whether a text that asks nothing has followed it there.
+/// What was asked at a number and has gone out, oldest first; whether a text that asks nothing, and is no test, has followed
+/// it there. What is later than the reply, where that was kept for a while, it does not answer; and of what was said between
+/// a dump and its restore nobody knows what had followed.
 const ASKED: &str = concat!(
     "SELECT ",
     words::answered!(),
     ", q.digit, q.answer, q.words, q.staff, q.asked_at, q.until, ",
     "q.answered_at IS NOT NULL, EXISTS (SELECT 1 FROM attempts o WHERE o.address_index = q.address_index ",
-    "AND o.channel = 'sms' AND o.status <> 'failed' AND o.begun_at > a.begun_at AND NOT EXISTS (SELECT 1 ",
-    "FROM questions p WHERE p.message_id = o.message_id AND p.address_index = q.address_index)) FROM {input} JOIN questions q ON q.address_index = input.address_index ",
+    "AND o.channel = 'sms' AND o.status <> 'failed' AND o.begun_at > a.begun_at AND o.begun_at <= COALESCE($1, o.begun_at) ",
+    "AND NOT EXISTS (SELECT 1 FROM messages t WHERE t.id = o.message_id AND t.test) AND NOT EXISTS (SELECT 1 ",
+    "FROM questions p WHERE p.message_id = o.message_id AND p.address_index = q.address_index)) OR EXISTS (SELECT 1 ",
+    "FROM recoveries v WHERE q.asked_at <= v.restored_to AND $1 > v.restored_to AND $1 <= v.begun_at) FROM {input} ",
+    "JOIN questions q ON q.address_index = input.address_index AND q.asked_at <= COALESCE($1, q.asked_at) ",
     "JOIN messages m ON m.id = q.message_id JOIN attempts a ON a.message_id = m.id AND a.channel = 'sms' ",
     "AND a.address_index = q.address_index AND a.status <> 'failed' AND NOT EXISTS (SELECT 1 FROM attempts l ",
     "WHERE l.message_id = a.message_id AND l.channel = 'sms' AND l.address_index = a.address_index ",
@@ -152,8 +157,8 @@ impl<E: Engine> Ledger<E> {
             Some(key) => E::run(tx, OWN, step(key, &reply.provider)).await?,
             None => {
                 let index = [self.sealer.index(&reply.from)];
-                let columns = Args::none().batch(vec![bytes("address_index", &index, Clone::clone)]);
-                E::run(tx, ASKED, columns).await?
+                let there = args![ask.said_at].batch(vec![bytes("address_index", &index, Clone::clone)]);
+                E::run(tx, ASKED, there).await?
             }
         };
         let asked = rows.iter().map(asked).collect::<Result<Vec<Asked>>>()?;

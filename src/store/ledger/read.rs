@@ -329,8 +329,10 @@ impl<E: Engine> Ledger<E> {
         if let Some(row) = rows.first() {
             counts.backlog = row.count(0)?;
             let now = row.time(2)?;
+            let (urgent, others) = self.held_back().await?;
+            let oldest = [row.maybe_time(1)?, urgent, others].into_iter().flatten().min();
             counts.oldest_due_seconds =
-                row.maybe_time(1)?.map_or(0.0, |due| now.duration_since(due).as_secs_f64());
+                oldest.map_or(0.0, |at| now.duration_since(at).as_secs_f64().max(0.0));
             counts.parked = row.count(3)?;
             counts.outbox = row.count(4)?;
             counts.address_consents_known = row.count::<u64>(5)? > 0;

@@ -448,7 +448,8 @@ fn choose<'f>(about: &[&'f Found], receipt: &Receipt) -> Option<&'f Found> {
 }
 
 /// The receipt as the result of its attempt. Where the report is of somebody whom ours hands on to, it did not arrive
-/// either, and the address that we have is not gone.
+/// either, and the address that we have is not gone. What the provider never sent has a next step too, which may go the same
+/// way: `directory.rs` says so.
 fn result(found: &Found, receipt: &Receipt, is_elsewhere: bool) -> Settlement {
     let said = match receipt.said {
         Said::Undelivered(Failure::BadAddress) if is_elsewhere => Said::Undelivered(Failure::Unreachable),

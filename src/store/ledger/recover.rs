@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::digest::DAY;
 use super::work::NewItem;
 use super::{Ledger, Numbered};
-use crate::domain::ids::{HoldId, JobId, MessageId, SourceName};
+use crate::domain::ids::{HoldId, JobId, MessageId, SourceName, TemplateName};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
@@ -31,13 +32,14 @@ SELECT max(at) FROM (
     UNION ALL SELECT max(placed_at) FROM holds
 ) traces";
 
-/// Messages that something was due of, or is still heard of. Those due later than anybody worked cannot have been sent;
-/// what was held can have been let go at any time. Of what is unknown only a plan goes on: a repeat that the provider knows
-/// by our key may come once more.
+/// Messages that something was due of, or is still heard of. Those due later than anybody worked cannot have been sent, but
+/// where a message of that day may have taken them along; what was held can have been let go at any time. Of what is unknown
+/// only a plan goes on: a repeat that the provider knows by our key may come once more.
 const GATHER: &str = "
 SELECT m.id, m.step,
     m.due_at IS NOT NULL AND (m.status IN ('held', 'sending', 'sent', 'delivered')
         OR (m.status IN ('accepted', 'scheduled') AND m.due_at <= $3)
+        OR (m.status = 'scheduled' AND m.template = ANY($6) AND m.due_at <= $3 + $7 * {us})
         OR (m.status = 'unknown' AND NOT EXISTS (SELECT 1 FROM attempts a
             WHERE a.id = m.last_attempt AND a.status = 'unknown' AND a.dedupes)))
 FROM messages m
@@ -115,6 +117,7 @@ impl<E: Engine> Recovery for Ledger<E> {
     async fn gather(
         &self,
         row: &RecoveryRow,
+        together: &[TemplateName],
         after: Option<MessageId>,
         limit: u32,
     ) -> Result<Option<MessageId>> {
@@ -124,7 +127,9 @@ impl<E: Engine> Recovery for Ledger<E> {
             row.begun_at,
             row.down_since,
             after.map_or(Uuid::nil(), |id| id.0),
-            i64::from(limit)
+            i64::from(limit),
+            together.iter().map(TemplateName::as_str).collect::<Vec<_>>(),
+            micros(DAY)
         ];
         let rows = E::run(&mut tx, GATHER, ask).await?;
         let found = rows
@@ -232,7 +237,8 @@ impl<E: Engine> Recovery for Ledger<E> {
                 &mut tx,
                 "INSERT INTO tombstones (source, kind, name, reason, until, buried_at)
                  SELECT source, 'job', name, reason, now() + $1 * {us}, now() FROM {input} WHERE true
-                 ON CONFLICT (source, kind, name) DO UPDATE SET until = excluded.until, buried_at = excluded.buried_at",
+                 ON CONFLICT (source, kind, name) DO UPDATE SET buried_at = excluded.buried_at,
+                     until = CASE WHEN tombstones.until > excluded.until THEN tombstones.until ELSE excluded.until END",
                 args![micros(REMEMBERED)].batch(batch),
             )
             .await?;

@@ -29,8 +29,9 @@ use crate::store::words;
 /// Records that one reply changes at most. A number behind which more stand is a switchboard's, not a household's.
 const MOST_BEHIND: usize = 200;
 
-/// The last message to a number over a channel, which is written out because the index has it so. One that is known not
-/// to have come there is answered only where there is no other.
+/// The last message to a number over a channel, which is written out because the index has it so: of those that had begun
+/// when the reply was said, where it was kept for a while. One that is known not to have come there is answered only where
+/// there is no other, and a test only where no patient was written to.
 macro_rules! last_over {
     ($channel:literal) => {
         concat!(
@@ -39,7 +40,8 @@ macro_rules! last_over {
             " FROM {input} JOIN attempts a ON a.address_index = input.address_index ",
             "JOIN messages m ON m.id = a.message_id WHERE a.channel = '",
             $channel,
-            "' AND a.status <> 'failed' ORDER BY a.status = 'undelivered', a.begun_at DESC LIMIT 1"
+            "' AND a.status <> 'failed' AND a.begun_at <= COALESCE($1, a.begun_at) ",
+            "ORDER BY m.test, a.status = 'undelivered', a.begun_at DESC LIMIT 1"
         )
     };
 }
@@ -194,8 +196,11 @@ impl<E: Engine> Ledger<E> {
             Self::keep_campaign_stop(&mut tx, facts.id).await?;
         }
         self.tell_reply(&mut tx, &ask.reply, &context, &changes).await?;
+        // Whoever was not heard at once is not asked back which message they mean: a person asks them.
+        let unasked =
+            meaning.intent == Intent::Unclear && ask.said_at.is_some() && ask.reply.channel != Channel::Email;
         // Whether the others behind the number are there people have to ask.
-        if let Some(kind) = meaning.work().or_else(|| others.then_some(WorkKind::Reply)) {
+        if let Some(kind) = meaning.work().or_else(|| (others || unasked).then_some(WorkKind::Reply)) {
             self.open_items(&mut tx, &[item(kind, &context)]).await?;
         }
         E::commit(tx).await?;
@@ -226,17 +231,13 @@ impl<E: Engine> Ledger<E> {
             None if ask.reply.from.expose().is_empty() => Vec::new(),
             None => {
                 let index = [self.sealer.index(&ask.reply.from)];
-                let columns = || vec![bytes("address_index", &index, Clone::clone)];
+                let there = || args![ask.said_at].batch(vec![bytes("address_index", &index, Clone::clone)]);
                 // Whoever calls back was called, or has read the number in a text.
                 let called = match ask.reply.channel {
-                    Channel::Voice => E::run(tx, LAST_CALL, Args::none().batch(columns())).await?,
+                    Channel::Voice => E::run(tx, LAST_CALL, there()).await?,
                     _ => Vec::new(),
                 };
-                if called.is_empty() {
-                    E::run(tx, LAST_TEXT, Args::none().batch(columns())).await?
-                } else {
-                    called
-                }
+                if called.is_empty() { E::run(tx, LAST_TEXT, there()).await? } else { called }
             }
         };
         let (address, is_certain) = self.address_that_counts(tx, &ask.reply, rows.first()).await?;

@@ -106,17 +106,18 @@ impl<E: Engine> Ledger<E> {
         Ok((u64::try_from(written.len()).unwrap_or(u64::MAX), unreadable))
     }
 
+    /// `None`: it was erased since it was seen.
     fn anew(&self, sealed: Sealed, row: &E::Row, column: usize) -> Result<Option<Anew>> {
         let at = RowAt::of(row, sealed)?;
         let place = sealed.of(at.key());
         if sealed.is_text() {
-            let Some(was) = row.maybe_text(column)? else { return Ok(None) };
+            let Some(was) = row.maybe_text(column)?.filter(|was| !was.is_empty()) else { return Ok(None) };
             let text = self.sealer.read(place, was)?;
             let becomes = Stored::Text(self.sealer.spell(place, &text)?.into_owned());
             let was = Stored::Text(was.to_owned());
             return Ok(Some(Anew { at, was, becomes }));
         }
-        let Some(was) = row.maybe_bytes(column)? else { return Ok(None) };
+        let Some(was) = row.maybe_bytes(column)?.filter(|was| !was.is_empty()) else { return Ok(None) };
         let becomes = Stored::Bytes(self.sealer.seal(place, &self.sealer.open(place, was)?)?);
         let was = Stored::Bytes(was.to_owned());
         Ok(Some(Anew { at, was, becomes }))

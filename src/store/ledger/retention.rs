@@ -1,8 +1,11 @@
 //! What has ended is erased when it is old enough, class by class. Rows are looked through once, in the order of their
-//! ids, which is the order in which they came; those that had not ended by then are looked at again a day later. No index
+//! ids, which is the order in which they came; those that had not ended by then are looked at again later. No index
 //! is needed for it, and the corridor has no more to write.
 //!
-//! Statuses, reasons, times, counts, blind indexes, the history of wishes and the audit log stay.
+//! First texts and addresses are blanked; where that is asked for, whole rows go later ([`whole`]). The directory, what was
+//! refused at addresses, the history of wishes and the audit log stay.
+
+mod whole;
 
 use jiff::SignedDuration;
 use uuid::Uuid;
@@ -15,8 +18,9 @@ use crate::store::{Result, words};
 
 /// How long a class belongs to a worker that does not come back.
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
-/// When what had not ended is looked at again.
+/// When what had not ended is looked at again: for its texts, and for the rest of it.
 const LATER: SignedDuration = SignedDuration::from_hours(24);
+const MUCH_LATER: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Final, with nothing more to come: nobody has it in hand, no step, no receipt, and no work for people is about it.
 macro_rules! over {
@@ -27,39 +31,68 @@ macro_rules! over {
     };
 }
 
+/// Over, and nothing needs the row: it has expired, so that the job would be sent nowhere if it came again; nothing of it is
+/// to be told; what repeats, copies or rides along with it is gone; and so long its campaign has been over, too. One row is
+/// looked for, not EXISTS: of that a planner may make a table of all messages.
+macro_rules! needed_no_more {
+    () => {
+        concat!(
+            over!(),
+            " AND m.expires_at <= now() AND m.ack_by IS NULL \
+             AND (SELECT 1 FROM messages r WHERE r.retry_of = m.id LIMIT 1) IS NULL \
+             AND (SELECT 1 FROM messages r WHERE r.copy_of = m.id LIMIT 1) IS NULL \
+             AND (SELECT 1 FROM messages r WHERE r.merged_into = m.id LIMIT 1) IS NULL \
+             AND (SELECT 1 FROM campaigns c WHERE c.id = m.campaign_id AND ",
+            words::by_campaign!("m"),
+            " AND (c.state NOT IN ('done', 'cancelled') OR c.changed_at > now() - $3 * {us}) LIMIT 1) IS NULL \
+             AND (SELECT 1 FROM events e JOIN outbox o ON o.ord = e.ord WHERE e.message_id = m.id LIMIT 1) IS NULL \
+             AND (SELECT 1 FROM callbacks k WHERE k.message_id = m.id AND k.since > now() - $3 * {us} LIMIT 1) IS NULL"
+        )
+    };
+}
+
 /// What the statements of a class are made of.
 struct Parts {
     /// The rows, and their id.
     from: &'static str,
     id: &'static str,
-    /// When a row came.
+    /// When a row came, or some time after, by which most have ended.
     born: &'static str,
     /// Whether it has ended and is old enough; `$3` is the age.
     over: &'static str,
+    /// When one that has not is looked at again.
+    later: SignedDuration,
     /// Each takes the batch `id`, `blank`.
     erase: &'static [&'static str],
+    /// Each takes the ids, and takes whole rows away.
+    remove: &'static [&'static str],
 }
 
-const fn parts(class: Class) -> Parts {
-    match class {
+/// Those whose rows have ids that rise as they come; the others have ways of their own.
+const fn parts(class: Class) -> Option<Parts> {
+    Some(match class {
         Class::Messages => Parts {
             from: "messages m",
             id: "m.id",
             born: "m.accepted_at",
             over: over!(),
+            later: LATER,
             erase: &[
                 "UPDATE messages SET body = input.blank, explanation = NULL FROM {input} WHERE messages.id = input.id",
                 "UPDATE attempts SET explanation = NULL FROM {input} WHERE attempts.message_id = input.id",
             ],
+            remove: &[],
         },
         Class::Attempts => Parts {
             from: "attempts a JOIN messages m ON m.id = a.message_id",
             id: "a.id",
             born: "a.begun_at",
             over: over!(),
+            later: LATER,
             erase: &[
                 "UPDATE attempts SET address = input.blank, text_mark = NULL FROM {input} WHERE attempts.id = input.id",
             ],
+            remove: &[],
         },
         Class::Replies => Parts {
             from: "replies r",
@@ -67,9 +100,11 @@ const fn parts(class: Class) -> Parts {
             born: "r.received_at",
             over: "NOT EXISTS (SELECT 1 FROM work_items w WHERE w.reply_id = r.id AND w.closed_at IS NULL) \
                    AND r.received_at <= now() - $3 * {us}",
+            later: LATER,
             erase: &[
                 "UPDATE replies SET body = NULL, address = NULL, told = NULL, answer_due = NULL FROM {input} WHERE replies.id = input.id",
             ],
+            remove: &[],
         },
         // What is erased cannot be mended any more: it waits for nobody.
         Class::Rejected => Parts {
@@ -77,10 +112,56 @@ const fn parts(class: Class) -> Parts {
             id: "p.id",
             born: "p.parked_at",
             over: "p.parked_at <= now() - $3 * {us}",
+            later: LATER,
             erase: &["UPDATE parked SET body = input.blank, replayed_at = COALESCE(replayed_at, now()) \
                     FROM {input} WHERE parked.id = input.id"],
+            remove: &[],
         },
-    }
+        Class::Rows => Parts {
+            from: "messages m",
+            id: "m.id",
+            born: "m.accepted_at + 86400000000 * {us}",
+            over: needed_no_more!(),
+            later: MUCH_LATER,
+            erase: &[],
+            // What is read by its message goes before it.
+            remove: &[
+                "DELETE FROM callbacks WHERE message_id = ANY($1)",
+                "DELETE FROM events WHERE message_id = ANY($1)",
+                "DELETE FROM work_items WHERE message_id = ANY($1) AND reply_id IS NULL",
+                "DELETE FROM campaign_stops WHERE message_id = ANY($1)",
+                "DELETE FROM restored WHERE message_id = ANY($1)",
+                "DELETE FROM attempts WHERE message_id = ANY($1)",
+                "DELETE FROM messages WHERE id = ANY($1)",
+            ],
+        },
+        // Who has answered is asked as long as there is the message.
+        Class::ReplyRows => Parts {
+            from: "replies r",
+            id: "r.id",
+            born: "r.received_at + 86400000000 * {us}",
+            over: "NOT EXISTS (SELECT 1 FROM work_items w WHERE w.reply_id = r.id AND w.closed_at IS NULL) \
+                   AND r.received_at <= now() - $3 * {us} \
+                   AND (SELECT 1 FROM messages m WHERE m.id = r.message_id LIMIT 1) IS NULL",
+            later: MUCH_LATER,
+            erase: &[],
+            remove: &[
+                "DELETE FROM work_items WHERE reply_id = ANY($1)",
+                "DELETE FROM replies WHERE id = ANY($1)",
+            ],
+        },
+        // What nobody has mended waits for somebody.
+        Class::RejectedRows => Parts {
+            from: "parked p",
+            id: "p.id",
+            born: "p.parked_at",
+            over: "p.replayed_at IS NOT NULL AND p.parked_at <= now() - $3 * {us}",
+            later: MUCH_LATER,
+            erase: &[],
+            remove: &["DELETE FROM parked WHERE id = ANY($1)"],
+        },
+        Class::Events | Class::Workers => return None,
+    })
 }
 
 /// What a turn looks at.
@@ -103,31 +184,50 @@ impl<E: Engine> Ledger<E> {
             concat!(
                 "UPDATE retention SET owner = $1, until = now() + $3 * {us} WHERE class = $2 AND (",
                 words::is_free!("until"),
-                " OR owner = $1) RETURNING upto"
+                " OR owner = $1) RETURNING upto, upto_ord"
             ),
             args![ask.worker.0, ask.class.as_str(), micros(LEASE)],
         )
         .await?;
         let Some(mark) = rows.first() else { return Ok(Erased::default()) };
-        let mut found = Found::default();
-        Self::put_off_before(&mut tx, ask, &mut found).await?;
-        if !found.more {
-            Self::come_of_age(&mut tx, ask, mark.id(0)?, &mut found).await?;
-        }
-        let erased = Self::wipe(&mut tx, parts(ask.class).erase, &found.erase).await?;
-        Self::put_off(&mut tx, ask, &found).await?;
-        let mut done = Erased { rows: erased, more: found.more };
-        if ask.class == Class::Messages && !done.more {
-            let campaign = Self::wipe_campaign(&mut tx, ask).await?;
+        let mut done = match (parts(ask.class), ask.class) {
+            (Some(parts), _) => Self::go_through(&mut tx, ask, &parts, mark.id(0)?).await?,
+            (None, Class::Events) => Self::remove_events(&mut tx, ask, mark.int(1)?).await?,
+            (None, _) => Self::remove_workers(&mut tx, ask).await?,
+        };
+        if !done.more {
+            let campaign = match ask.class {
+                Class::Messages => Self::wipe_campaign(&mut tx, ask).await?,
+                Class::Rows => Self::remove_campaign(&mut tx, ask).await?,
+                _ => Erased::default(),
+            };
             done = Erased { rows: done.rows + campaign.rows, more: campaign.more };
         }
         E::commit(tx).await?;
         Ok(done)
     }
 
+    /// The next rows after `upto`, and those that were put off.
+    async fn go_through(tx: &mut E::Tx, ask: &Expiry, parts: &Parts, upto: Uuid) -> Result<Erased> {
+        let mut found = Found::default();
+        Self::put_off_before(tx, ask, parts, &mut found).await?;
+        if !found.more {
+            Self::come_of_age(tx, ask, parts, upto, &mut found).await?;
+        }
+        if ask.class == Class::Rows {
+            Self::take_leave(tx, ask, parts, &mut found).await?;
+        }
+        let erased = Self::wipe(tx, parts.erase, &found.erase).await?;
+        for sql in parts.remove.iter().filter(|_| erased > 0) {
+            E::run(tx, *sql, args![found.erase.clone()]).await?;
+        }
+        Self::put_off(tx, ask, parts.later, &found).await?;
+        Ok(Erased { rows: erased, more: found.more })
+    }
+
     /// Rows whose turn came before they had ended.
-    async fn put_off_before(tx: &mut E::Tx, ask: &Expiry, found: &mut Found) -> Result<()> {
-        let Parts { from, id, over, .. } = parts(ask.class);
+    async fn put_off_before(tx: &mut E::Tx, ask: &Expiry, parts: &Parts, found: &mut Found) -> Result<()> {
+        let Parts { from, id, over, .. } = parts;
         let sql = format!(
             "SELECT l.id, (SELECT CASE WHEN {over} THEN 1 ELSE 0 END FROM {from} WHERE {id} = l.id)
              FROM retention_later l WHERE l.class = $1 AND l.look_at <= now() ORDER BY l.look_at LIMIT $2"
@@ -150,8 +250,14 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// The next rows that are old enough.
-    async fn come_of_age(tx: &mut E::Tx, ask: &Expiry, upto: Uuid, found: &mut Found) -> Result<()> {
-        let Parts { from, id, born, over, .. } = parts(ask.class);
+    async fn come_of_age(
+        tx: &mut E::Tx,
+        ask: &Expiry,
+        parts: &Parts,
+        upto: Uuid,
+        found: &mut Found,
+    ) -> Result<()> {
+        let Parts { from, id, born, over, .. } = parts;
         let sql = format!(
             "SELECT {id}, CASE WHEN {born} > now() - $3 * {{us}} THEN 0 WHEN {over} THEN 2 ELSE 1 END
              FROM {from} WHERE {id} > $1 ORDER BY {id} LIMIT $2"
@@ -185,10 +291,13 @@ impl<E: Engine> Ledger<E> {
 
     /// How a patient's messages and attempts are wiped.
     pub(super) const fn wiping(class: Class) -> &'static [&'static str] {
-        parts(class).erase
+        match parts(class) {
+            Some(parts) => parts.erase,
+            None => &[],
+        }
     }
 
-    async fn put_off(tx: &mut E::Tx, ask: &Expiry, found: &Found) -> Result<()> {
+    async fn put_off(tx: &mut E::Tx, ask: &Expiry, later: SignedDuration, found: &Found) -> Result<()> {
         let class = ask.class.as_str();
         if !found.settled.is_empty() {
             let sql = "DELETE FROM retention_later WHERE class = $1 AND id = ANY($2)";
@@ -199,7 +308,7 @@ impl<E: Engine> Ledger<E> {
                 tx,
                 "INSERT INTO retention_later (class, id, look_at) SELECT $1, id, now() + $2 * {us} FROM {input} WHERE true
                  ON CONFLICT (class, id) DO UPDATE SET look_at = excluded.look_at",
-                args![class, micros(LATER)].batch(vec![ids("id", &found.later, |id| *id)]),
+                args![class, micros(later)].batch(vec![ids("id", &found.later, |id| *id)]),
             )
             .await?;
         }

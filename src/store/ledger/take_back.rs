@@ -47,8 +47,10 @@ pub(super) struct TakenBack {
     too_late: Vec<MessageId>,
     /// Ended before, without reaching anybody.
     over: Vec<MessageId>,
-    /// One of the cancelled was a change of something that had been sent.
+    /// One of those that reach nobody was a change of something that had been sent.
     was_change: bool,
+    /// When the last of what came too late expires: until then a later step of it may begin.
+    may_begin_until: Option<Timestamp>,
 }
 
 impl TakenBack {
@@ -162,7 +164,8 @@ impl<E: Engine> Ledger<E> {
         let ids = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
         let taken = self.take_back_messages(tx, &ids, reason, now).await?;
         if ids.is_empty() || !taken.too_late.is_empty() {
-            self.bury(tx, source, ("job", job_id.as_str()), reason, now).await?;
+            let name = ("job", job_id.as_str());
+            self.bury(tx, source, name, (reason, taken.may_begin_until), now).await?;
         }
         Ok(taken)
     }
@@ -183,7 +186,7 @@ impl<E: Engine> Ledger<E> {
         let ids = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
         let taken = self.take_back_messages(tx, &ids, Reason::Cancelled, now).await?;
         if ids.is_empty() {
-            self.bury(tx, source, ("about", about), Reason::Cancelled, now).await?;
+            self.bury(tx, source, ("about", about), (Reason::Cancelled, None), now).await?;
         }
         // A new job about the matter stays welcome.
         self.bury_jobs_of(tx, &taken, now).await?;
@@ -198,7 +201,8 @@ impl<E: Engine> Ledger<E> {
                 && message.copy_of.is_none_or(|first| taken.is_about(first))
             {
                 let name = ("job", message.facts.job_id.as_str());
-                self.bury(tx, &message.facts.source, name, Reason::Cancelled, now).await?;
+                let why = (Reason::Cancelled, Some(message.expires_at));
+                self.bury(tx, &message.facts.source, name, why, now).await?;
             }
         }
         Ok(())
@@ -242,7 +246,9 @@ impl<E: Engine> Ledger<E> {
                 events.extend(event.map(|event| Numbered { message: Some(facts.id), seq, event }));
             } else if message.status.rank().is_some() && message.status != MessageStatus::Failed {
                 taken.too_late.push(facts.id);
+                taken.may_begin_until = taken.may_begin_until.max(Some(message.expires_at));
             } else {
+                taken.was_change |= facts.is_change;
                 taken.over.push(facts.id);
             }
         }
@@ -262,20 +268,23 @@ impl<E: Engine> Ledger<E> {
         Ok(!E::run(tx, again, args![id.0]).await?.is_empty())
     }
 
-    /// Leaves a tombstone for a job or a matter of this name.
+    /// Leaves a tombstone for a job or a matter of this name. Where something of that name may still begin, it lasts until
+    /// then; written again it keeps its reason, and is not shortened.
     async fn bury(
         &self,
         tx: &mut E::Tx,
         source: &SourceName,
         (kind, name): (&str, &str),
-        reason: Reason,
+        (reason, may_begin_until): (Reason, Option<Timestamp>),
         now: Timestamp,
     ) -> Result<()> {
-        let until = now.checked_add(self.timings.tombstone).unwrap_or(Timestamp::MAX);
+        let memory = now.checked_add(self.timings.tombstone).unwrap_or(Timestamp::MAX);
+        let until = may_begin_until.map_or(memory, |last| last.max(memory));
         E::run(
             tx,
             "INSERT INTO tombstones (source, kind, name, reason, until, buried_at) VALUES ($1, $2, $3, $4, $5, now())
-             ON CONFLICT (source, kind, name) DO UPDATE SET until = excluded.until, buried_at = excluded.buried_at",
+             ON CONFLICT (source, kind, name) DO UPDATE SET buried_at = excluded.buried_at,
+                 until = CASE WHEN tombstones.until > excluded.until THEN tombstones.until ELSE excluded.until END",
             args![source.as_str(), kind, name, reason.as_str(), until],
         )
         .await?;

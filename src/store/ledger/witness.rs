@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::work::NewItem;
@@ -29,12 +29,15 @@ use crate::store::words;
 
 /// Who carried what nobody names a provider for.
 const NOBODY: &str = "unknown";
+/// By so much the time that an event bears may lie behind that of the transaction which told it.
+const SLACK: SignedDuration = SignedDuration::from_secs(1);
 
 const NAMED: &str = concat!(
     "SELECT ",
     words::facts!("m."),
-    ", input.place, m.status, m.step, m.channel, m.copy_of FROM {input} JOIN messages m ON m.id = input.message ",
-    "ORDER BY m.id {for update}"
+    ", input.place, m.status, m.step, m.channel, m.copy_of, m.changed_at, ",
+    "(SELECT max(v.begun_at) FROM recoveries v), (SELECT v.restored_to FROM recoveries v ORDER BY v.begun_at DESC LIMIT 1) ",
+    "FROM {input} JOIN messages m ON m.id = input.message ORDER BY m.id {for update}"
 );
 
 /// An attempt that must have been made: nobody knows where it went.
@@ -59,6 +62,21 @@ struct Named {
     step: u16,
     channel: Option<Channel>,
     recipient: Recipient,
+    /// Until when the dump has its story; where it was written to since the restore, at least until the dump was taken.
+    dumped_at: Option<Timestamp>,
+}
+
+impl Named {
+    /// Whether the dump has what the witness tells: the message had come as far, and was not moved since. An event names
+    /// no step, and the one that the ledger knows of may be the next, which has not begun.
+    fn had(&self, witness: &Witness) -> bool {
+        let (Some(status), Some(dumped_at), Some(at)) = (witness.said.status(), self.dumped_at, witness.at)
+        else {
+            return false;
+        };
+        let until = dumped_at.checked_add(SLACK).unwrap_or(Timestamp::MAX);
+        witness.step.is_none() && self.status.rank() >= status.rank() && at <= until
+    }
 }
 
 /// One that the ledger has tried, as far as it remembers.
@@ -105,11 +123,18 @@ impl<E: Engine> Ledger<E> {
         let tried = Self::tried_before(&mut tx, witnesses, &named).await?;
         let mut heard = Testified::default();
         let (mut spoken, mut ended, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        let mut accounted: Vec<Uuid> = Vec::with_capacity(witnesses.len());
         for (place, witness) in witnesses.iter().copied().enumerate() {
             let Some(message) = named.get(&place) else {
                 heard.strange.push(witness.message);
                 continue;
             };
+            // It tells nothing of the time since.
+            if message.had(witness) {
+                heard.known += 1;
+                continue;
+            }
+            accounted.push(witness.message.0);
             if let Some(end) = witness.said.end() {
                 ended.push((witness, message, end));
             } else if witness.said == Word::Unknown {
@@ -128,8 +153,14 @@ impl<E: Engine> Ledger<E> {
         heard.settled += over + doubted;
         let counted = spoken.len() + ended.len() + lost.len();
         heard.known += u64::try_from(counted).unwrap_or_default().saturating_sub(heard.settled);
-        let all: Vec<Uuid> = witnesses.iter().map(|w| w.message.0).collect();
-        E::run(&mut tx, "UPDATE restored SET open = false WHERE message_id = ANY($1)", args![all]).await?;
+        // What something is due of all the same nobody has spoken for.
+        E::run(
+            &mut tx,
+            "UPDATE restored SET open = false WHERE message_id = ANY($1)
+                 AND EXISTS (SELECT 1 FROM messages m WHERE m.id = restored.message_id AND m.due_at IS NULL)",
+            args![accounted],
+        )
+        .await?;
         E::commit(tx).await?;
         Ok(heard)
     }
@@ -141,12 +172,17 @@ impl<E: Engine> Ledger<E> {
         let rows = E::run(tx, NAMED, Args::none().batch(batch)).await?;
         rows.iter()
             .map(|row| {
+                let (changed_at, begun_at) = (row.time(19)?, row.maybe_time(20)?);
                 let named = Named {
                     facts: Arc::new(facts(row)?),
                     status: row.word(15, MessageStatus::from_word)?,
                     step: row.count(16)?,
                     channel: Channel::from_word(row.text(17)?),
                     recipient: row.maybe_id(18)?.map_or(Recipient::Patient, |_| Recipient::Proxy),
+                    dumped_at: match begun_at.is_none_or(|begun| changed_at < begun) {
+                        true => Some(changed_at),
+                        false => row.maybe_time(21)?,
+                    },
                 };
                 Ok((row.count(14)?, named))
             })
@@ -257,7 +293,8 @@ impl<E: Engine> Ledger<E> {
         Ok(())
     }
 
-    /// What ended elsewhere ends here, unless something of it may have left.
+    /// What ended elsewhere ends here, unless something of it may have left; what has failed there has failed, whatever
+    /// had left.
     async fn end_named(
         &self,
         tx: &mut E::Tx,
@@ -275,11 +312,11 @@ impl<E: Engine> Ledger<E> {
         let rows = E::run(
             tx,
             "UPDATE messages SET status = input.status, reason = input.reason, due_at = NULL, held_by = NULL,
-                 lease_token = NULL, changed_at = now(), seq = seq + 1
+                 receipt_by = NULL, lease_token = NULL, changed_at = now(), seq = seq + 1
              FROM {input}
-             WHERE messages.id = input.id AND (messages.status IN ('accepted', 'scheduled', 'held', 'sending')
-                   OR (input.status = 'failed' AND messages.status = 'unknown'))
-               AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.status <> 'failed')
+             WHERE messages.id = input.id AND ((messages.status IN ('accepted', 'scheduled', 'held', 'sending')
+                   AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.status <> 'failed'))
+                   OR (input.status = 'failed' AND messages.status IN ('unknown', 'sent')))
              RETURNING messages.id, messages.seq",
             Args::none().batch(batch),
         )

@@ -74,7 +74,12 @@ impl SqliteEngine {
             .max_connections(1)
             .acquire_timeout(TURN)
             .test_before_acquire(false)
-            .connect_lazy_with(options(&path).journal_mode(SqliteJournalMode::Wal));
+            .connect_lazy_with(
+                options(&path)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    // What is erased is overwritten in the file.
+                    .pragma("secure_delete", "on"),
+            );
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(TURN)
@@ -249,6 +254,26 @@ mod tests {
         for time in [Timestamp::MAX, Timestamp::UNIX_EPOCH, Timestamp::MIN] {
             let micros = time.as_microsecond();
             assert_eq!(instant(micros).unwrap().as_microsecond(), micros);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_erased_is_not_left_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        let clock: Clock = Arc::new(|| Timestamp::UNIX_EPOCH);
+        let engine = SqliteEngine::open(path.to_str().unwrap(), clock).unwrap();
+        let said = "a word that is to be forgotten";
+        let holds = || std::fs::read(&path).unwrap().windows(said.len()).any(|part| part == said.as_bytes());
+        for (sql, expected) in [
+            ("CREATE TABLE t (x TEXT)", false),
+            ("INSERT INTO t VALUES ('a word that is to be forgotten'), ('another')", true),
+            ("UPDATE t SET x = NULL WHERE x LIKE 'a word%'", false),
+        ] {
+            for sql in [sql, "PRAGMA wal_checkpoint(TRUNCATE)"] {
+                sqlx::query(sql).execute(&engine.writer).await.unwrap();
+            }
+            assert_eq!(holds(), expected, "{sql}");
         }
     }
 

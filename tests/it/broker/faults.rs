@@ -126,6 +126,7 @@ async fn a_broker_short_of_memory_blocks_publishing_but_not_acknowledging() {
         }
     };
     timeout(Duration::from_secs(15), blocked).await.expect("the broker says that it is blocked");
+    assert!(broker.is_blocked() && *broker.state().borrow() == BrokerState::Up);
     let started = Instant::now();
     publisher.publish(&numbered("job", 1000)).await;
     assert!(started.elapsed() < Duration::from_millis(200), "later answers are quick");
@@ -196,7 +197,7 @@ async fn messages_that_the_library_cannot_read_are_moved_out_of_the_way() {
     let producer =
         connected(&amqp_url().replace(&target.to_string(), &proxy.address().to_string()), &prefix).await;
     for number in 0..100 {
-        let mut message = outgoing("job", number);
+        let mut message = outgoing("job.normal", number);
         if number % 10 == 5 {
             message.correlation_id = Some(CORRUPTED.to_owned());
         }
@@ -211,7 +212,12 @@ async fn messages_that_the_library_cannot_read_are_moved_out_of_the_way() {
     let mut bad = BTreeSet::new();
     while bad.len() < 10 {
         let delivery = take(&mut returned, 1).await.remove(0);
-        assert_eq!(delivery.headers, [("x-outreach-reason".to_owned(), "malformed".to_owned())]);
+        let headers = [
+            ("x-outreach-key", "job.normal"),
+            ("x-outreach-queue", "jobs"),
+            ("x-outreach-reason", "malformed"),
+        ];
+        assert_eq!(delivery.headers, headers.map(|(name, text)| (name.to_owned(), text.to_owned())));
         assert_eq!(delivery.deaths, [], "not one of the broker's own");
         bad.insert(number_in(&delivery));
         returned_acks.committed([delivery.token]);

@@ -96,9 +96,26 @@ async fn without_configure_permission_it_runs_on_what_an_administrator_declared(
     );
 
     the_user_id_is_the_brokers_word(&worker_url, &mut deliveries).await;
+    a_queue_that_may_not_be_read_is_named_until_it_may(&rabbitmq, &broker).await;
 
     let wrong = options(&worker_url.replace("word", "other"), &prefix);
     assert_eq!(inspect(&wrong).await.unwrap_err(), DownReason::Refused);
+}
+
+async fn a_queue_that_may_not_be_read_is_named_until_it_may(rabbitmq: &RabbitMq, broker: &Broker) {
+    let until = async |expected: &[&str]| {
+        while broker.refused_queues() != expected {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    rabbitmq.ctl(&["set_permissions", "worker", "^$", ".*", "^(?!outreach[.]jobs$).*"]);
+    let (mut deliveries, acks) = broker.consume(QueueRole::Jobs, ConsumeOptions::default());
+    timeout(PATIENCE, until(&["jobs"])).await.expect("the refusal is seen");
+    assert_eq!(*broker.state().borrow(), BrokerState::Up, "and nothing else is wrong");
+    rabbitmq.ctl(&["set_permissions", "worker", "^$", ".*", ".*"]);
+    timeout(PATIENCE, until(&[])).await.expect("it is consumed");
+    publish_all(broker, &numbered("job", 2)).await;
+    assert_eq!(take_and_commit(&mut deliveries, &acks, 2).await, [0, 1]);
 }
 
 /// A producer may state its own user; another's name is refused, so `user_id` can be trusted.

@@ -1,8 +1,10 @@
 //! Audiences: what is taken, what is refused, and once each.
 
+use std::time::Duration;
+
 use outreachd::campaign::{Brought, Office, Wish};
 use outreachd::config::Config;
-use outreachd::domain::campaign::AudienceQuery;
+use outreachd::domain::campaign::{AudienceQuery, FollowUp};
 use outreachd::domain::ids::PatientId;
 use outreachd::domain::patient::Patient;
 use outreachd::intake::import::{Audience, Member, RefusedFile, Row};
@@ -183,6 +185,26 @@ async fn a_campaign_that_never_was_is_no_reason_to_write_to_everybody() {
     town.office.create(&later, "ann").await.unwrap();
     town.wish("flu-2025", "ann", Wish::Cancel).await.unwrap();
     assert_eq!(town.office.search(&later, "ann").await.unwrap().added, 2, "it never went out");
+    town.close().await;
+}
+
+/// Its messages go one by one: an audience of those who have not received it would be everybody in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_campaign_that_is_being_forgotten_nobody_asks_who_received_it() {
+    let town = Town::open_with(false, |config| config.retention.rows = Some(Duration::ZERO)).await;
+    town.office.create(&plan("flu-2025", json!({})), "ann").await.unwrap();
+    let query = plan("query", json!({"audience": {"not_received": "flu-2025"}}));
+    town.office.create(&query, "ann").await.unwrap();
+    town.wish("flu-2025", "ann", Wish::Cancel).await.unwrap();
+    let query = plan("another", json!({"audience": {"not_received": "flu-2025"}}));
+    let next = plan("next", json!({}));
+    for refused in [
+        town.office.create(&query, "ann").await,
+        town.office.follow(&name("flu-2025"), FollowUp::RetryFailed, next, "ann").await,
+    ] {
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("has been over for so long"), "{refused}");
+    }
     town.close().await;
 }
 

@@ -1,5 +1,6 @@
 //! Lists, look-ups, second tries.
 
+use outreachd::store::audit::AuditFilter;
 use serde_json::{Value, json};
 
 use super::api::{Api, job, later};
@@ -75,6 +76,9 @@ async fn one_message_is_taken_back() {
     let path = format!("/v1/messages/{id}/cancel");
     let told = api.post(&path, &json!({"reason": "moved"})).await.expect(200);
     assert_eq!(told, json!({"result": "cancelled", "message_ids": [id]}));
+    let log = api.worker.store.audit(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap();
+    let why = log.iter().find(|entry| entry.subject == id).map(|entry| entry.detail.expose());
+    assert_eq!(why, Some("moved"), "{log:?}");
     api.until(&id, "cancelled").await;
     assert_eq!(
         api.post(&path, &json!({})).await.expect(200)["message_ids"],

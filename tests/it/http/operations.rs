@@ -214,6 +214,29 @@ async fn health_names_what_is_away_and_callers_are_told_to_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_answers_and_takes_nothing_is_not_ready() {
+    let more = "[worker]\nheartbeat = \"200ms\"\nheartbeat_stale = \"1s\"";
+    let api = Api::open("", more).await;
+    api.get("/readyz").await.expect(200);
+    api.sql("ALTER TABLE workers RENAME TO workers_away".to_owned()).await;
+    let until = async |status: u16| {
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let ready = api.get("/readyz").await;
+            if ready.status.as_u16() == status {
+                return ready.json();
+            }
+            assert!(std::time::Instant::now() < end, "{}", ready.text);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert_eq!(until(503).await["checks"], json!({"ledger": "not_written", "templates": "ok"}));
+    api.sql("ALTER TABLE workers_away RENAME TO workers".to_owned()).await;
+    assert_eq!(until(200).await["checks"]["ledger"], "ok");
+    api.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn measures_speak_of_routes_and_counts_not_of_people() {
     let api = Api::open("", "").await;
     api.patient("P-secret-1").await;
@@ -232,6 +255,9 @@ async fn measures_speak_of_routes_and_counts_not_of_people() {
         "outreachd_messages{channel=\"sms\",status=\"sent\",reason=\"safety_mode\"} 1",
     ] {
         assert!(measures.text.lines().any(|l| l == line), "{line} is not in:\n{}", measures.text);
+    }
+    for name in ["outreachd_trouble_age_seconds ", "outreachd_webhooks_spool_refused "] {
+        assert!(measures.text.lines().any(|l| l.starts_with(name)), "{name} is not in:\n{}", measures.text);
     }
     assert!(!measures.text.contains("secret"), "{}", measures.text);
     let providers = api.get("/v1/providers").await.expect(200);

@@ -1,5 +1,5 @@
-//! The auditor: after every run, what must hold whatever happened (I1 to I6 and I8 of the invariants; I7 is the
-//! search for [canaries](super::canary)).
+//! The auditor: after every run, what must hold whatever happened. I1, I3, I4, I6 and I8 of the invariants stand here; I2 in
+//! [futures](super::futures), I5 in [late](super::late), and the search of I7 in [canary](super::canary).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,7 +11,10 @@ use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 use uuid::Uuid;
 
+use super::canary::{Canary, Said, find};
 use super::drain::SOURCE;
+use super::futures::every_row_has_a_future;
+use super::late::{Rules, nothing_is_late};
 use super::rig::MAX_IN_FLIGHT;
 use super::tap::Heard;
 use super::worker::Usage;
@@ -55,7 +58,8 @@ impl Auditor for LedgerAuditor {
     }
 }
 
-fn parse_key(key: &str) -> Option<(Uuid, i16)> {
+/// A send key, taken apart: the message, and the step of its plan.
+pub(super) fn parse_key(key: &str) -> Option<(Uuid, i16)> {
     let (message, step) = key.rsplit_once('-')?;
     Some((Uuid::try_parse(message).ok()?, step.parse().ok()?))
 }
@@ -71,6 +75,11 @@ pub(crate) struct Evidence {
     pub(crate) audit: AuditStats,
     pub(crate) heard: Vec<Heard>,
     pub(crate) usage: Vec<Usage>,
+    /// By which its sends are judged.
+    pub(crate) rules: Rules,
+    /// What was planted and may not be found again in what was said. Most runs plant nothing.
+    pub(crate) canaries: Vec<Canary>,
+    pub(crate) said: Vec<Said>,
 }
 
 /// What was found: no fault, or the run is a failure.
@@ -81,10 +90,15 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    fn check(&mut self, holds: bool, fault: impl FnOnce() -> String) {
+    pub(super) fn check(&mut self, holds: bool, fault: impl FnOnce() -> String) {
         if !holds {
             self.faults.push(fault());
         }
+    }
+
+    /// What did not hold, in words.
+    pub(super) fn faults(&self) -> &[String] {
+        &self.faults
     }
 
     /// Prints the figures of the run `name` as one line of JSON, with `more`; fails the test where something did
@@ -116,7 +130,9 @@ pub(crate) async fn audit(sql: &PgPool, evidence: &Evidence) -> Report {
         )
     });
     report.figures.insert("hits_looked_up", json!(audit.checked));
+    nothing_is_late(sql, evidence, &mut report).await;
     events_are_in_order(sql, evidence, &mut report).await;
+    nothing_leaked(evidence, &mut report);
     for usage in &evidence.usage {
         report.check(usage.peak_rss_mb <= MOST_RSS_MB && usage.peak_files <= MOST_FILES, || {
             format!("I8: a worker grew beyond {MOST_RSS_MB} MB or {MOST_FILES} files: {usage:?}")
@@ -169,74 +185,17 @@ async fn every_publish_has_its_row(sql: &PgPool, evidence: &Evidence, report: &m
     report.figures.insert("parked", json!(evidence.bad.len()));
 }
 
-/// I2. `sent` is final where no receipt is awaited, and then it was told as that. What is unknown waits for a person.
-async fn every_row_has_a_future(sql: &PgPool, report: &mut Report) {
-    let stuck = sqlx::query(
-        "SELECT id::text, status FROM messages
-         WHERE status NOT IN ('sent', 'delivered', 'read', 'failed', 'suppressed', 'expired', 'cancelled', 'unknown')
-           AND (due_at IS NULL OR EXISTS (SELECT 1 FROM leases l
-               WHERE l.token = lease_token AND l.until < now() - interval '15 seconds'))",
-    )
-    .fetch_all(sql)
-    .await
-    .unwrap();
-    report.check(stuck.is_empty(), || {
-        let example = stuck.first().map(|row| row.get::<String, _>(0));
-        format!("I2: {} rows have no future, such as {example:?}", stuck.len())
+/// I7.
+fn nothing_leaked(evidence: &Evidence, report: &mut Report) {
+    let found = match evidence.canaries.as_slice() {
+        [] => Vec::new(),
+        canaries => find(canaries, &evidence.said),
+    };
+    report.check(found.is_empty(), || {
+        format!("I7: private data leaked in {} places: {:#?}", found.len(), &found[..found.len().min(10)])
     });
-    let unsaid: i64 = sqlx::query(
-        "SELECT count(*) FROM messages m
-         WHERE m.status = 'sent' AND m.due_at IS NULL AND m.receipt_by IS NULL AND NOT EXISTS (
-             SELECT 1 FROM events e WHERE e.message_id = m.id AND e.routing_key LIKE 'message.sent.%'
-                 AND e.body LIKE '%\"final\":true%')",
-    )
-    .fetch_one(sql)
-    .await
-    .unwrap()
-    .get(0);
-    report.check(unsaid == 0, || format!("I2: {unsaid} messages are sent for good, and nobody was told so"));
-    // A plan may go on after `sent` and `delivered`. Once it does not, its end was told; what has ended has nothing due.
-    let untold: i64 = sqlx::query(
-        "SELECT count(*) FROM messages m
-         WHERE m.status = 'delivered' AND m.due_at IS NULL AND NOT EXISTS (
-             SELECT 1 FROM events e WHERE e.message_id = m.id AND e.routing_key LIKE 'message.delivered.%'
-                 AND e.body LIKE '%\"final\":true%')",
-    )
-    .fetch_one(sql)
-    .await
-    .unwrap()
-    .get(0);
-    report.check(untold == 0, || format!("I2: {untold} plans are over, and nobody was told so"));
-    let restless: i64 = sqlx::query(
-        "SELECT count(*) FROM messages m
-         WHERE m.due_at IS NOT NULL AND (m.status IN ('read', 'failed', 'suppressed', 'expired', 'cancelled')
-             OR (m.status = 'delivered' AND NOT EXISTS (
-                 SELECT 1 FROM attempts a WHERE a.message_id = m.id AND a.awaits IS NOT NULL)))",
-    )
-    .fetch_one(sql)
-    .await
-    .unwrap()
-    .get(0);
-    report
-        .check(restless == 0, || format!("I2: {restless} messages have ended, and something is due of them"));
-    let again: i64 = sqlx::query(
-        "SELECT count(*) FROM attempts b JOIN attempts a ON a.message_id = b.message_id AND a.step < b.step
-         WHERE a.awaits = 'delivered' AND a.status = 'delivered' AND a.settled_at < b.begun_at - interval '1 second'",
-    )
-    .fetch_one(sql)
-    .await
-    .unwrap()
-    .get(0);
-    report.check(again == 0, || format!("I2: {again} steps were begun after what their plan waited for"));
-    let mut statuses = BTreeMap::new();
-    let rows = sqlx::query("SELECT status, COALESCE(reason, ''), count(*) FROM messages GROUP BY 1, 2")
-        .fetch_all(sql);
-    for row in rows.await.unwrap() {
-        let (status, reason): (String, String) = (row.get(0), row.get(1));
-        let key = if reason.is_empty() { status } else { format!("{status}/{reason}") };
-        statuses.insert(key, row.get::<i64, _>(2));
-    }
-    report.figures.insert("statuses", json!(statuses));
+    let bytes: usize = evidence.said.iter().map(|(_, text)| text.len()).sum();
+    report.figures.insert("canaries", json!({ "checked": evidence.canaries.len(), "bytes_searched": bytes }));
 }
 
 /// What the ledger says of one send key.

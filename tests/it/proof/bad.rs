@@ -123,6 +123,7 @@ pub(crate) async fn mixed(name: &str, plan: Plan, good: usize, each: usize) {
         audit: rig.simulator.stats().audit,
         heard,
         usage,
+        ..Evidence::default()
     };
     assert_eq!(evidence.hits.len(), good, "every good job is sent");
     let kinds = bad.len() / each;

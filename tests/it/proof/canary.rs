@@ -1,13 +1,15 @@
 //! I7: nothing of a patient may be found where it does not belong. Names, addresses and data that occur nowhere
-//! else go through the whole house, well and badly, and are looked for in everything that it says: as they are, and
-//! as JSON, URLs, UTF-16, base64 and hexadecimal would spell them.
+//! else go through the whole house, over every channel, well and badly, and are looked for in everything that it says: as
+//! they are, and as JSON, URLs, mails, UTF-16, base64 and hexadecimal would spell them. The search itself is the
+//! [auditor](super::auditor)'s; here it is shown to find what is planted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use outreachd::simulator::{Faults, ProviderKind};
+use mail_parser::MessageParser;
+use outreachd::simulator::{Faults, ProviderKind, Simulator};
 use regex::bytes::RegexBuilder;
 use serde_json::{Value, json};
 use sqlx::Row as _;
@@ -57,6 +59,13 @@ impl Canary {
             spellings.insert(percent(false).into_bytes());
             spellings.insert(percent(true).replace("%20", "+").into_bytes());
         }
+        // In a text of a mail, and in a header.
+        let plain = |b: &u8| (b' '..=b'~').contains(b) && *b != b'=';
+        let quoted =
+            bytes.iter().map(|b| if plain(b) { char::from(*b).to_string() } else { format!("={b:02X}") });
+        let quoted: String = quoted.collect();
+        spellings.insert(quoted.replace(' ', "_").into_bytes());
+        spellings.insert(quoted.into_bytes());
         let wide: Vec<u16> = token.encode_utf16().collect();
         spellings.insert(wide.iter().flat_map(|unit| unit.to_le_bytes()).collect());
         spellings.insert(wide.iter().flat_map(|unit| unit.to_be_bytes()).collect());
@@ -106,30 +115,74 @@ pub(crate) fn find(canaries: &[Canary], said: &[Said]) -> Vec<String> {
         .collect()
 }
 
-/// The patients of the run, whose every detail is a canary.
+/// The patients of the run, whose every detail is a canary: those who are called, written to by mail (some by one that is
+/// refused), in the portal and by text, and children whose mother is.
 fn patients(count: usize) -> (Vec<Value>, Vec<Canary>) {
     let mut canaries = Vec::new();
     let people = (0..count)
         .map(|n| {
             let (given, family) = (format!("Zq\u{e9}vanna{n:03}Xk"), format!("O'Wr\u{f8}blewskiq{n:03}"));
             let (sms, voice) = (format!("+1773{:07}", 2_380_000 + n), format!("+1773{:07}", 2_480_000 + n));
-            canaries.extend([Canary::new(&given), Canary::new(&family)]);
+            let local = if n % 10 == 1 { format!("reject-571zq{n:03}xkvw") } else { format!("zqmail{n:03}xkvw") };
+            let (mail, file) = (format!("{local}@post.example"), format!("zqport{n:03}xkvw"));
+            let portal = format!("Patient/{file}");
+            canaries.extend([&given, &family, &local, &mail, &file, &portal].map(|token| Canary::new(token)));
             canaries.extend(Canary::phone(&sms));
             canaries.extend(Canary::phone(&voice));
-            let channel = if n % 3 == 0 { "voice" } else { "sms" };
-            json!({
+            let contact = |channel: &str, address: &str| json!({ "channel": channel, "address": address });
+            let mut contacts = vec![contact("sms", &sms), contact("voice", &voice)];
+            let channel = ["voice", "email", "portal", "sms", "email"][n % 5];
+            match channel {
+                "email" => contacts.push(contact(channel, &mail)),
+                "portal" => contacts.push(contact(channel, &portal)),
+                _ => {}
+            }
+            let mut person = json!({
                 "id": format!("P{n}"), "updated_at": "2026-11-20T08:00:00Z", "name": { "given": given, "family": family },
-                "language": "en", "timezone": "America/Chicago", "preferred_channels": [channel],
-                "contacts": [{ "channel": "sms", "address": sms }, { "channel": "voice", "address": voice }],
-            })
+                "language": "en", "timezone": "America/Chicago", "preferred_channels": [channel], "contacts": contacts,
+            });
+            if n % 5 == 4 {
+                let mother = format!("Zqm\u{f8}ther{n:03}Xk");
+                canaries.push(Canary::new(&mother));
+                person["birth_date"] = json!("2019-05-01");
+                person["contacts"] = json!([]);
+                person["proxies"] = json!([{
+                    "person": { "name": { "given": mother, "family": family }, "contacts": [contact("email", &mail)] },
+                    "relationship": "mother", "authority": "guardian", "mode": "instead", "purposes": ["*"],
+                }]);
+            }
+            person
         })
         .collect();
     (people, canaries)
 }
 
+/// What is looked for did leave the house, and where it may: over every channel, in texts, subjects and headers.
+fn all_was_sent(simulator: &Simulator, doctor: &str) {
+    let stats = simulator.stats();
+    for kind in ProviderKind::ALL {
+        assert!(stats.of(kind).taken > 0, "nothing left by {kind:?}");
+    }
+    let kept = simulator.recent(10_000);
+    let of =
+        |kind: ProviderKind| kept.iter().filter(move |message| message.kind == kind).map(|m| m.body.expose());
+    assert!(of(ProviderKind::FhirPortal).any(|text| text.contains(doctor)), "the portal has no text with it");
+    let (mut subjects, mut texts, mut headers) = (0, 0, 0);
+    for mail in of(ProviderKind::Smtp) {
+        let parsed = MessageParser::default().parse(mail.as_bytes()).unwrap();
+        subjects += usize::from(parsed.subject().is_some_and(|subject| subject.contains("Zq\u{e9}vanna")));
+        texts += usize::from(parsed.body_text(0).is_some_and(|text| text.contains(doctor)));
+        headers += usize::from(mail.contains("xkvw@post.example"));
+    }
+    assert!(
+        subjects > 0 && texts > 0 && headers > 0,
+        "of mails: {subjects} subjects, {texts} texts, {headers} headers"
+    );
+}
+
 /// Jobs with private data, good and bad, over a provider that fails in every way.
 pub(crate) async fn search(name: &str, plan: Plan, jobs: usize) {
-    let mut rig = Rig::build(Plan { more: SOURCES, log_level: "debug", ..plan }).await;
+    let mut rig = Rig::build(Plan { more: SOURCES, log_level: "debug", every_channel: true, ..plan }).await;
     let (people, mut canaries) = patients(30);
     let doctor = "Dr. Qu\u{e4}rzelbichler-Vxw";
     canaries.push(Canary::new(doctor));
@@ -140,7 +193,7 @@ pub(crate) async fn search(name: &str, plan: Plan, jobs: usize) {
         .map(|(n, id)| {
             let mut body = job(id, &format!("P{}", n % people.len()));
             body["data"]["practitioner"] = json!(doctor);
-            if n % 5 == 0 {
+            if n % 7 == 0 {
                 body["patient"] = people[n % people.len()].clone();
             }
             body.to_string().into_bytes()
@@ -149,7 +202,9 @@ pub(crate) async fn search(name: &str, plan: Plan, jobs: usize) {
     let bad = bad_bodies(&people, doctor);
     bodies.extend(bad.iter().cloned());
     let faults = Faults { throttled: 0.05, unavailable: 0.05, error: 0.05, lost: 0.05, ..Faults::default() };
-    rig.simulator.set_faults(Some(ProviderKind::TwilioSms), &faults).unwrap();
+    for kind in [ProviderKind::TwilioSms, ProviderKind::FhirPortal] {
+        rig.simulator.set_faults(Some(kind), &faults).unwrap();
+    }
 
     let collector = Collector::start().await;
     let mut worker = rig.worker_with(&[
@@ -196,45 +251,46 @@ pub(crate) async fn search(name: &str, plan: Plan, jobs: usize) {
     }
     assert!(log.len() > jobs, "the log speaks at debug level");
     said.extend(log.into_iter().map(|line| ("log".to_owned(), line)));
-    let looked_at: usize = said.iter().map(|(_, text)| text.len()).sum();
-    let found = find(&canaries, &said);
-    assert!(
-        found.is_empty(),
-        "private data leaked in {} places: {:#?}",
-        found.len(),
-        found.iter().take(10).collect::<Vec<_>>()
-    );
+    all_was_sent(&rig.simulator, doctor);
+    let evidence = Evidence { bad, heard, canaries, said, ..rig.evidence(ids, usage).await };
+    let report = audit(&rig.sql, &evidence).await;
 
     // The same search finds what is planted in the same places.
+    let (mut said, canaries) = (evidence.said, evidence.canaries);
     rig.tap
         .plant("planted.leak", json!({ "to": people[7]["contacts"][0]["address"] }).to_string().as_bytes())
         .await;
     let planted = rig.tap.drain().await.remove(0);
     let family = people[11]["name"]["family"].as_str().unwrap();
-    said.push((format!("event {}", planted.key), planted.body));
-    said.push((
-        "log".to_owned(),
-        format!("could not send: {}", STANDARD.encode(format!("x{family}y"))).into_bytes(),
-    ));
+    let mother = &people[9]["proxies"][0]["person"];
+    let address = mother["contacts"][0]["address"].as_str().unwrap();
+    let place = |word: &str| format!("planted {word}");
+    said.push((place("event"), planted.body));
+    for (word, text) in [
+        ("log", format!("could not send: {}", STANDARD.encode(format!("x{family}y")))),
+        (
+            "subject",
+            format!("Subject: =?utf-8?b?{}?=", STANDARD.encode(people[4]["name"]["given"].as_str().unwrap())),
+        ),
+        ("text", format!("Dear {},", mother["name"]["given"].as_str().unwrap())),
+        ("header", format!("RCPT TO:<{address}>: 550 no such mailbox")),
+        ("span", format!("POST /Communication {}", people[2]["contacts"][2]["address"].as_str().unwrap())),
+        ("measure", format!("sends{{to=\"{}\"}} 1", hex::encode(doctor))),
+    ] {
+        said.push((place(word), text.into_bytes()));
+    }
     let found = find(&canaries, &said);
-    assert!(
-        found.iter().any(|f| f.starts_with("event planted.leak"))
-            && found.iter().any(|f| f.starts_with("log"))
-    );
-
-    let evidence = Evidence {
-        jobs: ids,
-        bad,
-        hits: rig.simulator.hits(),
-        audit: rig.simulator.stats().audit,
-        heard,
-        usage,
-    };
-    let report = audit(&rig.sql, &evidence).await;
+    for word in ["event", "log", "subject", "text", "header", "span", "measure"] {
+        assert!(
+            found.iter().any(|f| f.starts_with(&place(word))),
+            "the leak in the planted {word} was not found"
+        );
+    }
+    assert!(found.iter().all(|f| f.starts_with("planted ")), "{found:?}");
     report.close(
         name,
-        json!({ "jobs": jobs, "canaries": canaries.len(), "spellings": canaries.iter().map(|c| c.spellings.len()).sum::<usize>(),
-            "bytes_searched": looked_at, "found": 0, "planted_found": found.len() }),
+        json!({ "jobs": jobs, "spellings": canaries.iter().map(|c| c.spellings.len()).sum::<usize>(),
+            "planted_found": found.len() }),
     );
 }
 
@@ -277,6 +333,11 @@ async fn in_the_open(rig: &Rig) -> Vec<Said> {
         ("preference changes", "SELECT what || ' ' || evidence FROM preference_changes"),
         ("worker state", "SELECT state FROM workers"),
         ("attempt", "SELECT COALESCE(code, '') || ' ' || COALESCE(provider_ref, '') FROM attempts"),
+        ("keys of limits", "SELECT key FROM rate_gate"),
+        ("keys of what is counted", "SELECT subject || ' ' || COALESCE(recent_sends, '') FROM patient_state"),
+        ("what is known of addresses", "SELECT status || ' ' || evidence FROM address_statuses"),
+        ("work items", "SELECT kind || ' ' || COALESCE(outcome, '') FROM work_items"),
+        ("alerts", "SELECT key || ' ' || what || ' ' || owed_ways FROM alerts"),
     ] {
         for row in sqlx::query(sql).fetch_all(&rig.sql).await.unwrap() {
             said.push((place.to_owned(), row.get::<String, _>(0).into_bytes()));
@@ -298,6 +359,8 @@ fn every_spelling_of_a_canary_is_found() {
         ("Debug", format!("{:?}", token.escape_default().to_string())),
         ("percent", "?q=Zq%C3%A9vanna%20007%2FXk&x".to_owned()),
         ("a form", "q=Zq%C3%A9vanna+007%2FXk".to_owned()),
+        ("a text of a mail", "Dear Zq=C3=A9vanna 007/Xk,".to_owned()),
+        ("a header of a mail", "To: =?utf-8?q?Zq=C3=A9vanna_007/Xk?= <x@example.org>".to_owned()),
         ("hexadecimal", format!("0x{}00", hex::encode(bytes))),
         ("base64", format!("Basic {}", STANDARD.encode(bytes))),
         ("base64, one later", STANDARD.encode(format!("x{token}y"))),

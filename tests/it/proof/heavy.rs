@@ -13,6 +13,7 @@ pub(super) const PRIVATE: Plan = Plan {
     sms_limits: &["50000/s"],
     voice_limits: &[],
     sms_backup: false,
+    every_channel: false,
     breaker: "",
     more: "",
     log_level: "info",
@@ -81,6 +82,12 @@ async fn stops_while_thousands_wait() {
     safety::stops("stops", Plan { sms_limits: &["200/s"], ..PRIVATE }, 10_000).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn cancels_and_a_hold_while_thousands_wait() {
+    safety::taken_back("cancels and a hold", Plan { sms_limits: &["200/s"], ..PRIVATE }, 10_000).await;
+}
+
 #[test]
 #[ignore = "heavy: tests/proof"]
 fn hours_by_a_foreign_clock_in_every_zone() {
@@ -114,10 +121,8 @@ async fn failover_has_nowhere_to_go() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: tests/faults"]
 async fn faults() {
-    let suite =
-        faults::Suite { seed: 1, jobs: 5_000, kills: 20, points: 5, sleeps: 3, networks: 2, restarts: 2 };
     let plan = Plan { sms_limits: &["2000/s"], voice_limits: &[], audit_every: 10, ..PRIVATE };
-    faults::suite("faults", plan, suite.asked()).await;
+    faults::suite("faults", plan, faults::FULL.asked()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

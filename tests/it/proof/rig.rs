@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use outreachd::app;
 use outreachd::broker::{Broker, ExchangeRole, Outgoing, Prefix, declare};
 use outreachd::config::Config;
+use outreachd::config::provider::ProviderSettings;
 use outreachd::domain::patient::Patient;
 use outreachd::domain::phone::Region;
 use outreachd::domain::reader::{Expect, ParseDefaults};
@@ -21,6 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::auditor::{Evidence, LedgerAuditor};
 use super::drain::phone;
+use super::late::Rules;
 use super::tap::Tap;
 use super::worker::{Usage, WorkerProcess, cpu_ms, family_cpu_ms};
 use crate::support::house::patient;
@@ -42,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) voice_limits: &'static [&'static str],
     /// A second SMS provider, with an outside of its own: one message in ten is its.
     pub(crate) sms_backup: bool,
+    /// Mail and the portal as well.
+    pub(crate) every_channel: bool,
     /// The SMS providers' `[provider.breaker]`.
     pub(crate) breaker: &'static str,
     /// More sections.
@@ -58,6 +62,7 @@ impl Default for Plan {
             sms_limits: &[],
             voice_limits: &[],
             sms_backup: false,
+            every_channel: false,
             breaker: "",
             more: "",
             log_level: "info",
@@ -78,6 +83,7 @@ pub(crate) struct Rig {
     pub(crate) prefix: Prefix,
     pub(crate) amqp: String,
     pub(crate) dir: TempDir,
+    rules: Rules,
     pub(crate) rabbitmq: Option<RabbitMq>,
     workers_started: usize,
     producer: Broker,
@@ -131,6 +137,7 @@ impl Rig {
             prefix: Prefix::parse(&prefix).unwrap(),
             amqp,
             dir,
+            rules: rules(&plan),
             rabbitmq,
             workers_started: 0,
             producer,
@@ -150,7 +157,8 @@ impl Rig {
             audit.missing += more.missing;
             audit.examples.extend(more.examples);
         }
-        Evidence { jobs, bad: Vec::new(), hits, audit, heard: self.tap.drain().await, usage }
+        let (heard, rules) = (self.tap.drain().await, self.rules.clone());
+        Evidence { jobs, hits, audit, heard, usage, rules, ..Evidence::default() }
     }
 
     /// A worker process, with a log of its own.
@@ -355,7 +363,54 @@ fn providers(plan: &Plan, simulator: &Simulator, backup: Option<&Simulator>) -> 
     };
     let primary = sms("sms", simulator, 90);
     let second = backup.map(|outside| sms("sms-backup", outside, 10)).unwrap_or_default();
-    primary + &second + &provider("voice", "twilio_voice", simulator, plan.voice_limits, "")
+    let silent = if plan.every_channel { mail_and_portal(simulator) } else { String::new() };
+    primary + &second + &provider("voice", "twilio_voice", simulator, plan.voice_limits, "") + &silent
+}
+
+/// What sends to the simulator's mail server and to its portal.
+fn mail_and_portal(simulator: &Simulator) -> String {
+    let portal = simulator.providers("any").unwrap().into_iter().find_map(|section| match section.settings {
+        ProviderSettings::FhirPortal(portal) => Some(portal),
+        _ => None,
+    });
+    let portal = portal.unwrap();
+    let (base, token, client) = (&portal.base_url, portal.token_url.as_ref().unwrap(), &portal.client_id);
+    let (key, key_id, smtp) = (portal.private_key.expose(), &portal.key_id, simulator.smtp_addr());
+    format!(
+        r#"
+        [[provider]]
+        name = "mail"
+        kind = "smtp"
+        host = "{}"
+        port = {}
+        tls = "none"
+        from = "Clinic <clinic@clinic.example>"
+        baa = true
+        [[provider]]
+        name = "portal"
+        kind = "fhir_portal"
+        base_url = "{base}"
+        token_url = "{token}"
+        client_id = "{client}"
+        key_id = "{key_id}"
+        private_key = """
+{key}"""
+        baa = true
+        "#,
+        smtp.ip(),
+        smtp.port()
+    )
+}
+
+/// By which the auditor judges what is sent. On a machine of their own the requests of a moment arrive in it, but for what
+/// a worker may let go late; beside other tests whole parts of a second may come at once.
+fn rules(plan: &Plan) -> Rules {
+    let late = Duration::from_millis(if plan.private { 50 } else { 500 });
+    let mut rules = Rules { late, ..Rules::default() };
+    rules.limit("sms", plan.sms_limits);
+    rules.limit("sms-backup", plan.sms_limits);
+    rules.limit("voice", plan.voice_limits);
+    rules
 }
 
 fn configuration(plan: &Plan, providers: &str, database: &str, amqp: &str, prefix: &str) -> String {
@@ -364,6 +419,8 @@ fn configuration(plan: &Plan, providers: &str, database: &str, amqp: &str, prefi
     // What is new is judged by the floor, and nothing here is old.
     let told = more.contains("[policy.surge]");
     let guard = if told { "" } else { "[policy.surge]\nlearning_factor = 1000000" };
+    // One patient gets hundreds here, at whatever hour, unless the plan has hours of its own.
+    let hours = if more.contains("[policy.hours]") { "" } else { "[policy.hours]\nchannels = []" };
     format!(
         r#"
         [safety]
@@ -382,9 +439,7 @@ fn configuration(plan: &Plan, providers: &str, database: &str, amqp: &str, prefi
         dir = "{templates}"
         [security]
         key = "{key}"
-        # One patient gets hundreds here, at whatever hour.
-        [policy.hours]
-        channels = []
+        {hours}
         [policy.cap]
         per_day = 0
         per_week = 0

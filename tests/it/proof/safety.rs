@@ -8,13 +8,14 @@ use outreachd::domain::patient::ConsentSource;
 use outreachd::domain::phi::Phi;
 use outreachd::domain::words::Channel;
 use outreachd::simulator::TextDigest;
-use outreachd::store::rows::AddressConsent;
+use outreachd::store::rows::{AddressConsent, HoldScope};
 use serde_json::{Value, json};
 use sqlx::Row as _;
 
 use super::auditor::audit;
-use super::drain::{phone, reminder};
+use super::drain::{SOURCE, phone, reminder};
 use super::rig::{Plan, Rig};
+use crate::store::make::hold;
 use crate::support::house::{job, patient};
 
 /// No send may be later than this after the commit of an opt-out.
@@ -87,11 +88,61 @@ pub(crate) async fn stops(name: &str, plan: Plan, jobs: usize) {
     assert!(suppressed > 0);
     let evidence = rig.evidence(ids, usage).await;
     let report = audit(&rig.sql, &evidence).await;
+    assert!(report.figures["opt_outs"]["checked"].as_i64() >= Some(20), "the stops were looked at");
     report.close(
         name,
         json!({ "jobs": jobs, "stopped_patients": stopped.len(), "suppressed": suppressed,
             "sent_after_commit": late.len(), "latest_after_commit_ms": latest / 1000 }),
     );
+}
+
+/// `jobs` wait for a slow provider when half of them are taken back, by their names and by what they are about, and all the rest
+/// is put under a hold for some seconds.
+pub(crate) async fn taken_back(name: &str, plan: Plan, jobs: usize) {
+    let people = 60;
+    let mut rig = Rig::build(plan).await;
+    rig.know_everybody(people).await;
+    let ids: Vec<String> = (0..jobs).map(|n| format!("t{n}")).collect();
+    let about = |n: usize| format!("visit-{n}");
+    let bodies = ids.iter().enumerate().map(|(n, id)| {
+        let mut body = job(id, &format!("P{}", n % people));
+        body["about"] = json!(about(n));
+        body.to_string().into_bytes()
+    });
+    rig.publish("job", bodies.collect()).await;
+    let mut worker = rig.worker();
+    rig.simulator.wait_for_hits(jobs as u64 / 10).await;
+    // The last first: however slow the machine is, they meet what is being sent.
+    let cancels = ids.iter().enumerate().rev().filter_map(|(n, id)| match n % 4 {
+        0 => Some(json!({ "action": "cancel", "source": SOURCE, "id": id })),
+        1 => Some(json!({ "action": "cancel", "source": SOURCE, "about": about(n) })),
+        _ => None,
+    });
+    rig.publish("job.cancel", cancels.map(|cancel| cancel.to_string().into_bytes()).collect()).await;
+    let cancelled = "SELECT count(*) FROM messages WHERE status = 'cancelled'";
+    rig.until("many cancels", cancelled, i64::try_from(jobs).unwrap() / 8, Duration::from_secs(60)).await;
+
+    let stop = hold(HoldScope::Template, "appointment-reminder");
+    rig.store.place_hold(&stop).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let under = rig.simulator.now_hits();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.simulator.now_hits(), under, "it goes on under the hold");
+    let left = rig.number("SELECT count(*) FROM messages WHERE due_at IS NOT NULL").await;
+    assert!(left > 0, "too few were left for the hold to mean anything");
+    assert!(rig.store.release_hold(stop.id, "u17", None).await.unwrap());
+    rig.until_quiet(i64::try_from(jobs).unwrap(), Duration::from_secs(300)).await;
+    let usage = vec![worker.usage()];
+    worker.stop();
+    let cancelled = rig.number(cancelled).await;
+    let evidence = rig.evidence(ids, usage).await;
+    let report = audit(&rig.sql, &evidence).await;
+    assert!(
+        report.figures["taken_back"]["checked"].as_i64() >= Some(cancelled),
+        "the cancels were looked at"
+    );
+    assert_eq!(report.figures["holds"]["checked"], 1, "so was the hold");
+    report.close(name, json!({ "jobs": jobs, "cancelled": cancelled, "under_the_hold": left }));
 }
 
 /// STOP, then an older upsert that knows nothing of it, then a snapshot in the job that claims consent.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
-use super::{bad, canary, faults, hours, orders, recover, restarts, safety, scale, spool, surge};
+use super::{bad, canary, faults, hours, night, orders, recover, restarts, safety, scale, spool, surge};
 
 const SMALL: Drain = Drain { jobs: 300, times: 1, fault: Fault::None, foreign: false };
 
@@ -24,16 +24,8 @@ async fn a_killed_worker_loses_nothing() {
 /// Another seed each time it is asked for by `OUTREACHD_TEST_FAULTS_SEED`.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_ends_and_whenever_nothing_is_lost() {
-    let suite = faults::Suite {
-        seed: 20_261_126,
-        jobs: 400,
-        kills: 2,
-        points: 1,
-        sleeps: 1,
-        networks: 1,
-        restarts: 0,
-    };
-    faults::suite("faults, short", Plan { sms_limits: &["300/s"], ..Plan::default() }, suite.asked()).await;
+    let plan = Plan { sms_limits: &["300/s"], ..Plan::default() };
+    faults::suite("faults, short", plan, faults::SMALL.asked()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,6 +47,17 @@ async fn nothing_private_is_said_anywhere() {
 async fn a_stop_holds_for_what_is_queued() {
     let plan = Plan { sms_limits: &["100/s"], ..Plan::default() };
     safety::stops("stops, short", plan, 600).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_and_a_hold_hold_for_what_is_queued() {
+    let plan = Plan { sms_limits: &["100/s"], ..Plan::default() };
+    safety::taken_back("cancels and a hold, short", plan, 1_200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_night_somewhere() {
+    night::around_the_world("night, short", Plan::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -137,6 +137,9 @@ async fn each_refusal_is_read_by_status_and_issue() {
             .fails(FailureKind::Misconfigured, "not-found"),
         row("a type that is not supported", answer(404, &outcome("not-supported")))
             .fails(FailureKind::Misconfigured, "not-supported"),
+        row("a condition that is not searched by", answer(412, &outcome("not-supported")))
+            .fails(FailureKind::Misconfigured, "not-supported"),
+        row("a condition, and no more said", answer(412, "")).fails(FailureKind::Misconfigured, "http_412"),
         row("gone", answer(410, &outcome("deleted"))).fails(FailureKind::BadAddress, "deleted"),
         row("gone, and no more said", answer(410, "")).fails(FailureKind::Rejected, "http_410"),
         row("not the patient in the way", answer(409, &outcome("not-found")))
@@ -170,6 +173,31 @@ async fn each_refusal_is_read_by_status_and_issue() {
             .fails(FailureKind::BadAddress, "reference"),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn a_token_endpoint_is_asked_to_the_letter() {
+    for path in ["/token/", "/oauth2/token?tenant=a", "/Token"] {
+        // The same whether it is configured or found.
+        let server = HttpServer::start(vec![granted("canary-token"), created()]).await;
+        let token_url = Some(format!("{}{path}", server.url));
+        let given = FhirPortalSettings { token_url, ..settings(&server.url) };
+        let provider = registry::build(&section(ProviderSettings::FhirPortal(given))).unwrap();
+        provider.send(&letter("Patient/canary")).await.unwrap();
+        let real = HttpServer::start(vec![granted("canary-token")]).await;
+        let found = json!({ "token_endpoint": format!("{}{path}", real.url) }).to_string();
+        let front = HttpServer::start(vec![answer(200, &found), created()]).await;
+        let provider = registry::build(&section(discovering(&front.url))).unwrap();
+        provider.send(&letter("Patient/canary")).await.unwrap();
+        for server in [server, real] {
+            let requests = server.requests();
+            assert_eq!(requests[0].target, path);
+            let form = requests[0].form();
+            let claims = form[3].1.split('.').nth(1).unwrap();
+            let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+            assert_eq!(claims["aud"], json!(format!("{}{path}", server.url)));
+        }
+    }
 }
 
 #[tokio::test]
@@ -267,18 +295,28 @@ async fn many_messages_wait_for_one_token() {
 
 #[tokio::test]
 async fn a_server_that_would_not_deduplicate_fails_its_check() {
-    let statement = |honoured: Option<bool>| {
-        let resource =
-            json!({ "type": "Communication", "conditionalCreate": honoured, "pad": "x".repeat(100_000) });
+    let statement = |said: &Value| {
+        let mut resource = json!({ "type": "Communication", "pad": "x".repeat(100_000) });
+        resource.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
         json!({ "rest": [{ "resource": [{ "type": "Patient", "conditionalCreate": false }, resource] }] })
             .to_string()
     };
-    let refused = SendError::new(FailureKind::Misconfigured, "no_conditional_create");
-    for (honoured, expected) in [(Some(true), Ok(())), (None, Ok(())), (Some(false), Err(refused))] {
-        let server =
-            HttpServer::start(vec![granted("canary-token"), answer(200, &statement(honoured))]).await;
+    let by = |names: &[&str]| {
+        let names = names.iter().map(|name| json!({ "name": name, "type": "token" }));
+        json!({ "conditionalCreate": true, "searchParam": names.collect::<Vec<_>>() })
+    };
+    let refused = |code: &str| Err(SendError::new(FailureKind::Misconfigured, code.to_owned()));
+    for (said, expected) in [
+        (json!({ "conditionalCreate": true }), Ok(())),
+        (json!({}), Ok(())),
+        (json!({ "conditionalCreate": false }), refused("no_conditional_create")),
+        (by(&["patient", "identifier"]), Ok(())),
+        (by(&[]), Ok(())),
+        (by(&["patient", "sent"]), refused("no_search_by_identifier")),
+    ] {
+        let server = HttpServer::start(vec![granted("canary-token"), answer(200, &statement(&said))]).await;
         let provider = registry::build(&section(portal(&server.url))).unwrap();
-        assert_eq!(provider.check().await, expected);
+        assert_eq!(provider.check().await, expected, "{said}");
     }
 }
 

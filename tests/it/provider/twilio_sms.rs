@@ -1,11 +1,16 @@
 //! Twilio's Messages resource.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use outreachd::config::provider::{On5xx, ProviderSettings, TwilioSettings};
 use outreachd::config::secret::Secret;
+use outreachd::domain::ids::ProviderName;
 use outreachd::domain::outbound::{FailureKind, Sender};
+use outreachd::provider::Provider as _;
+use outreachd::provider::twilio::sms::TwilioSms;
 
-use super::http_server::{Act, answer, answer_with};
+use super::http_server::{Act, HttpServer, answer, answer_with};
 use super::table::{Body, Case, Expect, KEY, check, sms};
 
 pub(super) const SID: &str = "SM0123456789abcdef0123456789abcdef";
@@ -46,6 +51,72 @@ fn simple() -> Expect {
 
 fn created() -> Act {
     answer(201, &format!("{{\"sid\":\"{SID}\",\"status\":\"queued\",\"body\":\"canary-body\"}}"))
+}
+
+/// A page of Twilio's list.
+fn page(messages: &[serde_json::Value], next: Option<&str>) -> Act {
+    let body = serde_json::json!({ "messages": messages, "next_page_uri": next, "page": 0 });
+    answer(200, &body.to_string())
+}
+
+#[tokio::test]
+async fn what_patients_wrote_is_read_to_the_end_of_the_list_and_told_from_the_oldest_on() {
+    let one = |sid: &str, direction: &str, from: &str, text: &str, second: u8| {
+        serde_json::json!({
+            "sid": sid, "direction": direction, "from": from, "to": "+13125550100", "body": text, "status": "received",
+            "num_media": "0", "date_sent": format!("Tue, 01 Dec 2026 15:00:{second:02} +0000"), "price": null,
+        })
+    };
+    let next = "/2010-04-01/Accounts/AC123/Messages.json?To=%2B13125550100&Page=1&PageToken=PA7";
+    let server = HttpServer::start(vec![
+        page(
+            &[
+                one("SM4", "inbound", "+13125550142", "START", 9),
+                one("SM3", "outbound-reply", "+13125550100", "You are unsubscribed", 7),
+            ],
+            Some(next),
+        ),
+        page(
+            &[one("SM2", "inbound", "72345", "Win!", 6), one("SM1", "inbound", "+13125550142", "STOP", 5)],
+            None,
+        ),
+    ])
+    .await;
+    let name = ProviderName::parse("sms").unwrap();
+    let timeout = Duration::from_secs(5);
+    let sms = |settings| TwilioSms::new(name.clone(), &settings, timeout).unwrap();
+    let since = "2026-12-01T14:55:00.7Z".parse().unwrap();
+    let said = sms(account(&server.url)).said_since(since).await.unwrap().unwrap();
+    let told: Vec<_> = said
+        .iter()
+        .map(|(reply, at)| (reply.reference.as_str(), reply.text.expose(), at.to_string()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("SM1", "STOP", "2026-12-01T15:00:05Z".to_owned()),
+            ("SM4", "START", "2026-12-01T15:00:09Z".to_owned())
+        ]
+    );
+    let requests = server.requests();
+    let targets: Vec<&str> = requests.iter().map(|request| request.target.as_str()).collect();
+    let first = "/2010-04-01/Accounts/AC123/Messages.json?To=%2B13125550100&DateSent%3E=2026-12-01T14%3A55%3A00Z&PageSize=100";
+    assert_eq!(targets, [first, next]);
+    assert!(requests.iter().all(|request| request.headers["authorization"] == BASIC));
+
+    // What cannot be read whole is not read, and nobody else is asked for the rest.
+    for act in [
+        page(&[], Some("https://evil.example/2010-04-01/Accounts/AC123/Messages.json?Page=1")),
+        answer(200, "{\"messages\":[{}]}"),
+        answer(503, ""),
+    ] {
+        let server = HttpServer::start(vec![act]).await;
+        assert!(sms(account(&server.url)).said_since(since).await.is_err());
+        assert_eq!(server.requests().len(), 1);
+    }
+    let service = Some("MG0123456789abcdef0123456789abcdef".to_owned());
+    let of_service = TwilioSettings { messaging_service_sid: service, ..account(&server.url) };
+    assert_eq!(sms(of_service).said_since(since).await, Ok(None), "which numbers it has, it alone knows");
 }
 
 #[tokio::test]
@@ -132,8 +203,8 @@ async fn each_refusal_is_read_by_its_code() {
         (400, 21211, FailureKind::BadAddress),
         (400, 21614, FailureKind::BadAddress),
         (400, 21635, FailureKind::BadAddress),
-        (400, 21612, FailureKind::BadAddress),
         (400, 21610, FailureKind::OptedOut),
+        (400, 21612, FailureKind::Rejected),
         (400, 21617, FailureKind::Rejected),
         (400, 21408, FailureKind::Misconfigured),
         (400, 21606, FailureKind::Misconfigured),

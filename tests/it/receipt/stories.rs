@@ -120,6 +120,27 @@ async fn what_a_carrier_does_not_deliver_goes_by_mail_or_has_failed_with_its_rea
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_ran_out_of_time_in_the_providers_queue_is_sent_that_way_again_three_times_at_most() {
+    let house = open(ruled(&[("+13125550142", sms(SmsEnd::Failed, 30036))])).await;
+    let both = json!({
+        "id": "P1", "updated_at": "2026-11-20T08:00:00Z", "language": "en", "preferred_channels": ["sms", "email"],
+        "contacts": [{"channel": "sms", "address": "+13125550142"}, {"channel": "email", "address": "ana@example.org"}],
+    });
+    house.publish("patient.upsert", &[both]).await;
+    house.publish("job", &[job("late", "P1")]).await;
+    house.until("a mail", |_| house.simulator.stats().of(ProviderKind::Smtp).taken == 1).await;
+    house.until("nothing due", |c| c.backlog == 0).await;
+    let (row, attempts) = message(&house, "late").await;
+    assert_eq!((row.status, row.step), (MessageStatus::Sent, 3), "{attempts:?}");
+    let left = attempts.iter().filter(|a| a.status != AttemptStatus::Failed);
+    let seen: Vec<_> = left.map(|a| (a.channel, a.status, a.failure)).collect();
+    let unsent = (Channel::Sms, AttemptStatus::Undelivered, Some(Failure::NotSent));
+    assert_eq!(seen[..3], [unsent; 3]);
+    assert_eq!(seen[3..].iter().map(|(channel, ..)| *channel).collect::<Vec<_>>(), [Channel::Email]);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_what_its_answer_makes_it() {
     let house = open(ruled(&[
         ("+13125550141", call(CallEnd::Human, "1")),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use outreachd::domain::phi::Phi;
-use outreachd::simulator::{CallEnd, NumberRule, ProviderKind, SimulatorConfig};
+use outreachd::simulator::{CallEnd, NumberRule, ProviderKind, Simulator, SimulatorConfig};
 use serde_json::Value;
 
 use super::{PATIENT, SENDER, Webhooks, look_up, post, start};
@@ -86,6 +86,38 @@ async fn a_machine_is_told_and_the_text_may_be_fetched_for_it() {
     // Without StatusCallbackEvent only the end is told.
     assert_eq!((&*over.target, over.get("CallStatus")), ("/status", "completed"));
     assert_eq!(over.get("AnsweredBy"), "machine_end_beep");
+}
+
+/// Asks for other words in a call, or for its end; gives the status, and Twilio's code where it refuses.
+async fn change(simulator: &Simulator, sid: &str, fields: &[(&str, &str)]) -> (u16, Option<u64>) {
+    let answer = post(simulator, &format!("Calls/{sid}"), fields).await.unwrap();
+    let status = answer.status().as_u16();
+    (status, answer.json::<Value>().await.unwrap()["code"].as_u64())
+}
+
+#[tokio::test]
+async fn a_call_is_given_other_words_only_while_it_goes_on() {
+    let mut config = SimulatorConfig::default();
+    config.calls.ring_ms = 60_000;
+    let simulator = start(config).await;
+    let fields = [("To", PATIENT), ("From", SENDER), ("Twiml", "<Response/>")];
+    let call: Value = post(&simulator, "Calls", &fields).await.unwrap().json().await.unwrap();
+    let sid = call["sid"].as_str().unwrap();
+    assert_eq!(change(&simulator, sid, &[("Twiml", "<Response/>")]).await, (200, None));
+    assert_eq!(change(&simulator, sid, &[("Status", "completed")]).await, (200, None));
+    assert_eq!(change(&simulator, sid, &[("Method", "POST")]).await, (400, Some(21205)));
+    assert_eq!(change(&simulator, "CA0", &[("Status", "completed")]).await, (404, Some(20404)));
+
+    let busy = start(with_rule(NumberRule { call: Some(CallEnd::Busy), ..NumberRule::default() })).await;
+    let call: Value = post(&busy, "Calls", &fields).await.unwrap().json().await.unwrap();
+    let sid = call["sid"].as_str().unwrap();
+    let over = async {
+        while look_up(&busy, &format!("/Calls/{sid}.json")).await["status"] != "busy" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), over).await.expect("it ends");
+    assert_eq!(change(&busy, sid, &[("Twiml", "<Response/>")]).await, (400, Some(21220)));
 }
 
 #[tokio::test]

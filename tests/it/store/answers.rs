@@ -8,7 +8,7 @@ use outreachd::domain::words::{Channel, WorkKind};
 use outreachd::policy::reply::answers::RESTS;
 use outreachd::policy::reply::{More, read, read_mail};
 use outreachd::store::StoreError;
-use outreachd::store::rows::{Choice, QuestionAsk, ReplyOutcome, WorkFilter};
+use outreachd::store::rows::{Choice, QuestionAsk, ReplyAsk, ReplyOutcome, WorkFilter};
 
 use super::ledger::Ledger;
 use super::make::{PHONE, Shape, job, seconds};
@@ -133,6 +133,45 @@ pub(super) async fn a_call_and_a_mail_are_answered_for_themselves(ledger: Ledger
 async fn kinds(ledger: &Ledger) -> Vec<(WorkKind, Option<MessageId>)> {
     let filter = WorkFilter { limit: 100, ..WorkFilter::default() };
     ledger.work_items(&filter).await.unwrap().iter().map(|item| (item.kind, item.message_id)).collect()
+}
+
+pub(super) async fn an_answer_that_was_kept_is_one_to_what_had_been_asked(ledger: Ledger) {
+    let first = ledger.sent(job("a")).await;
+    assert_eq!(digits(&ledger, first, PHONE).await, [1, 2]);
+    ledger.pass(seconds(60)).await;
+    // Whoever tries a text there asks the patient nothing.
+    let mut trial = job("t");
+    trial.facts.test = true;
+    ledger.sent(trial).await;
+    ledger.pass(seconds(60)).await;
+    let kept = async |reference: &str, said_at| {
+        let kept = ReplyAsk { said_at: Some(said_at), ..ask(reference, "yes") };
+        match ledger.reply(&kept).await.unwrap() {
+            ReplyOutcome::New { meaning, .. } => meaning.intent,
+            other => panic!("{reference} is new: {other:?}"),
+        }
+    };
+    let said_at = ledger.now().await;
+    ledger.pass(seconds(60)).await;
+    for name in ["b", "c"] {
+        let later = ledger.sent(job(name)).await;
+        digits(&ledger, later, PHONE).await;
+    }
+    ledger.sent(job("d")).await;
+    assert_eq!(kept("SM1", said_at).await, Intent::Answer);
+    assert_eq!(ledger.told(first).await.last().unwrap(), "reply.answer.ehr");
+    assert_eq!(kinds(&ledger).await, [(WorkKind::Reply, Some(first))]);
+
+    // Nobody can be asked back any more which of several they meant.
+    ledger.execute("DELETE FROM questions").await.unwrap();
+    for name in ["e", "f"] {
+        let asking = ledger.sent(job(name)).await;
+        digits(&ledger, asking, PHONE).await;
+    }
+    ledger.pass(seconds(60)).await;
+    let said_at = ledger.now().await;
+    assert_eq!(kept("SM2", said_at).await, Intent::Unclear);
+    assert_eq!(kinds(&ledger).await.len(), 2, "a person does it");
 }
 
 pub(super) async fn an_answer_finds_its_message_or_is_asked_back_once(ledger: Ledger) {

@@ -16,6 +16,9 @@ use outreachd::store::rules::LedgerRules;
 use super::ledger::{Ledger, rejects, worker};
 use super::make::{SOURCE, cancel_job, decided, job, reject, seconds, source};
 
+/// How long one event is tried, in seconds.
+const GIVE_UP_AFTER: i64 = 3 * 24 * 3_600;
+
 /// The ledger of a house that tells `ehr` by HTTP.
 fn calling(mut ledger: Ledger) -> Ledger {
     let rules = LedgerRules { callbacks: BTreeSet::from([source(SOURCE)]), ..LedgerRules::default() };
@@ -36,6 +39,7 @@ fn round(worker: WorkerId, taken: &[&DueCallback], failed: Vec<FailedCallback>) 
         taken: taken.iter().map(|event| event.id).collect(),
         failed,
         health: Health::default(),
+        give_up_after: seconds(GIVE_UP_AFTER),
     }
 }
 
@@ -222,6 +226,61 @@ pub(super) async fn a_receiver_that_is_away_is_asked_with_one_event_after_its_re
     assert_eq!(probe.events[0].id, first[1].id, "the least tried first");
     ledger.settle_callbacks(&round(worker(), &[&probe.events[0]], Vec::new())).await.unwrap();
     assert_eq!(all_taken(&ledger).await.len(), 4, "it is back");
+}
+
+pub(super) async fn what_nothing_takes_for_too_long_is_dead_and_begins_anew(ledger: Ledger) {
+    let ledger = calling(ledger);
+    let message = sent_and_too_late(&ledger, "j1").await;
+    ledger.sent(job("j2")).await;
+    let all = CallbackFilter { limit: 10, ..CallbackFilter::default() };
+    let dead = async || {
+        let rows = ledger.callbacks(&all).await.unwrap();
+        rows.iter().map(|row| row.dead_at.is_some()).collect::<Vec<_>>()
+    };
+    let away = |failures, failed| CallbackRound {
+        health: Health { failures, rests_until: None },
+        ..round(worker(), &[], failed)
+    };
+    // It was down for longer than an event is tried, and of these none was ever tried.
+    ledger.pass(seconds(GIVE_UP_AFTER + 3_600)).await;
+    let now = ledger.now().await;
+    let first = claim(&ledger, worker()).await.events;
+    ledger.settle_callbacks(&away(1, vec![failed(&first[0], Some(now))])).await.unwrap();
+    assert_eq!(dead().await, [false; 3]);
+    assert!(ledger.callbacks(&all).await.unwrap()[0].since >= now, "its time begins with its first try");
+    ledger.pass(seconds(GIVE_UP_AFTER)).await;
+    assert_eq!(claim(&ledger, worker()).await.events.len(), 1);
+    ledger.settle_callbacks(&away(2, Vec::new())).await.unwrap();
+    assert_eq!(dead().await, [false, true, true], "what never had its turn is given up");
+    assert_eq!(ledger.retry_callbacks(&all).await.unwrap(), 2);
+
+    // What waits behind one that is revived waits from then on.
+    let again = claim(&ledger, worker()).await.events;
+    assert_eq!(again[0].id, first[0].id);
+    ledger.settle_callbacks(&round(worker(), &[], vec![failed(&again[0], None)])).await.unwrap();
+    ledger.pass(seconds(2 * GIVE_UP_AFTER)).await;
+    let now = ledger.now().await;
+    assert_eq!(ledger.retry_callbacks(&all).await.unwrap(), 1);
+    let rows = ledger.callbacks(&all).await.unwrap();
+    let of_message: Vec<bool> =
+        rows.iter().filter(|row| row.message_id == Some(message)).map(|row| row.since >= now).collect();
+    assert_eq!(of_message, [true, true]);
+}
+
+pub(super) async fn while_anything_gets_through_nothing_is_given_up(ledger: Ledger) {
+    let ledger = calling(ledger);
+    for name in ["a", "b", "c"] {
+        ledger.sent(job(name)).await;
+    }
+    ledger.pass(seconds(2 * GIVE_UP_AFTER + 3_600)).await;
+    let first = claim(&ledger, worker()).await.events;
+    let slow = CallbackRound {
+        health: Health { failures: 1, rests_until: None },
+        ..round(worker(), &[&first[0]], vec![failed(&first[1], Some(ledger.now().await))])
+    };
+    ledger.settle_callbacks(&slow).await.unwrap();
+    let left = ledger.callbacks(&CallbackFilter { limit: 10, ..CallbackFilter::default() }).await.unwrap();
+    assert_eq!(left.iter().map(|row| row.dead_at).collect::<Vec<_>>(), [None, None]);
 }
 
 pub(super) async fn many_workers_post_each_event_once(ledger: Ledger) {

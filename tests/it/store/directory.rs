@@ -65,6 +65,37 @@ pub(super) async fn a_number_is_of_those_whose_own_it_is(ledger: Ledger) {
     }
 }
 
+pub(super) async fn a_guardian_who_was_merged_is_known_at_a_shared_number(ledger: Ledger) {
+    let child = |id: &str| {
+        let mut child = patient(id, "2026-01-01T00:00:00Z");
+        child.proxies = vec![Proxy {
+            person: ProxyPerson::Patient(patient_id("M1")),
+            relationship: None,
+            authority: Authority::Guardian,
+            mode: ProxyMode::Instead,
+            purposes: None,
+            from: None,
+            until: None,
+            evidence: None,
+        }];
+        child
+    };
+    let [mother, kept] = ["M1", "M2"].map(|id| patient(id, "2026-01-01T00:00:00Z"));
+    ledger.upsert_patients(vec![child("P1"), child("P2"), mother, kept]).await.unwrap();
+    assert!(ledger.merge_patients(&patient_id("M1"), &patient_id("M2")).await.unwrap());
+    for id in ["P1", "M2"] {
+        let directory = ledger.directory(&[asking(id)]).await.unwrap();
+        let behind = &directory.entries[0].addresses[0].behind;
+        let ids: Vec<&str> = behind.iter().map(|b| b.patient.id.as_str()).collect();
+        assert_eq!(ids, ["M2", "P1", "P2"]);
+        let guardians = behind.iter().flat_map(|b| &b.patient.proxies).map(Proxy::key);
+        assert_eq!(
+            guardians.collect::<Vec<_>>(),
+            [Proxy::key_of(&patient_id("M2")), Proxy::key_of(&patient_id("M2"))]
+        );
+    }
+}
+
 pub(super) async fn an_unknown_patient_has_a_revision_all_the_same(ledger: Ledger) {
     let before = ledger.directory(&[asking("P9")]).await.unwrap();
     assert!(before.entries[0].patient.is_none());

@@ -4,7 +4,7 @@ use outreachd::domain::ids::ParkedId;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Priority, Reason};
 use outreachd::store::StoreError;
-use outreachd::store::rows::{AdmitBatch, AdmitOutcome, ParkedFilter, Reject};
+use outreachd::store::rows::{Admission, AdmitBatch, AdmitOutcome, ParkedFilter, Reject};
 
 use super::ledger::{Ledger, batch, rejects, worker};
 use super::make::{Shape, job, job_id, reject, seconds, source};
@@ -50,9 +50,16 @@ pub(super) async fn other_content_under_the_same_name_is_a_conflict(ledger: Ledg
     assert_eq!(rejections(&ledger).await, ["job.rejected.ehr"]);
     assert_eq!(ledger.row(id).await.facts.job_id, job_id("a"));
     // It comes once more, from the broker: neither parked nor told again.
-    let again = ledger.admit_all(vec![job("a").content(9)], 10).await;
+    let redelivered = Admission { redelivered: true, ..job("a").content(9) };
+    let again = ledger.admit_all(vec![redelivered], 10).await;
     assert!(matches!(again.outcomes[0], AdmitOutcome::Conflict(_)));
     assert_eq!(ledger.parked(&all_parked()).await.unwrap().len(), 1);
+    assert_eq!(rejections(&ledger).await.len(), 1);
+    // Its caller sends it once more: they hear of it once more.
+    let again = ledger.admit_all(vec![job("a").content(9)], 10).await;
+    assert!(matches!(again.outcomes[0], AdmitOutcome::Conflict(_)));
+    assert_eq!(ledger.parked(&all_parked()).await.unwrap().len(), 2);
+    assert_eq!(rejections(&ledger).await.len(), 2);
 }
 
 pub(super) async fn a_name_twice_in_one_batch_counts_once(ledger: Ledger) {

@@ -24,6 +24,17 @@ async fn lose(ledger: &Ledger, many: u32) {
     ledger.settle(&results).await.unwrap();
 }
 
+pub(super) async fn the_older_a_send_the_longer_it_is_left_alone(ledger: Ledger) {
+    let ask = LookUpAsk { providers: vec![provider("twilio-main")], after: seconds(60), limit: 10 };
+    lose(&ledger, 1).await;
+    let mut asked = Vec::new();
+    for minutes in [2, 2, 60, 3, 5, 24 * 60, 60, 120] {
+        ledger.pass(seconds(minutes * 60)).await;
+        asked.push(ledger.take_lost(&ask).await.unwrap().len());
+    }
+    assert_eq!(asked, [1, 1, 1, 0, 1, 1, 0, 1]);
+}
+
 pub(super) async fn what_is_too_old_is_looked_up_no_more_and_is_not_walked(ledger: Ledger) {
     let ask = LookUpAsk { providers: vec![provider("twilio-main")], after: seconds(1), limit: 10 };
     let taken = async || ledger.take_lost(&ask).await.unwrap().len();

@@ -85,6 +85,7 @@ pub(super) fn job(id: &str) -> Admission {
         raw: Some(format!("raw {id}").into_bytes()),
         origin: "outreach.jobs".to_owned(),
         asked_by: None,
+        redelivered: false,
     }
 }
 

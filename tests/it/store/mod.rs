@@ -29,6 +29,7 @@ mod page;
 mod patients;
 mod people;
 mod plans;
+mod properties;
 mod receive;
 mod recover;
 pub(crate) mod replies;
@@ -88,6 +89,7 @@ contract! {
         a_replacement_takes_the_place_of_what_waits
         a_replacement_of_what_was_sent_is_a_change
         a_change_of_a_change_is_a_change
+        a_change_of_a_change_that_reached_nobody_is_a_change
         a_replacement_that_comes_first_wins
         a_cancel_by_name_takes_the_job_back
         a_cancel_that_comes_first_waits_for_its_job
@@ -105,6 +107,7 @@ contract! {
         of_a_cancelled_campaign_nothing_follows
         a_cancel_of_the_first_leaves_the_second_try_alone
         a_tombstone_does_not_last_forever
+        what_was_taken_back_too_late_is_bound_until_it_expires
         job_replacement_and_cancels_end_alike_in_every_order
         random_orders_of_job_replacement_and_cancel_end_as_the_rules_say
     }
@@ -148,6 +151,7 @@ contract! {
         routes_that_were_given_up_are_remembered
         holds_in_force_are_seen
         a_number_is_of_those_whose_own_it_is
+        a_guardian_who_was_merged_is_known_at_a_shared_number
         answers_come_in_the_order_of_the_questions
         a_record_that_cannot_be_read_is_told_and_hides_no_other
     }
@@ -162,6 +166,10 @@ contract! {
     alerts {
         one_worker_watches_and_what_people_say_is_kept
         what_is_wrong_shows_in_a_few_numbers
+        what_is_held_again_and_again_is_seen_to_wait
+        however_many_alerts_there_are_whoever_watches_knows_all
+        words_of_a_newer_program_hide_nothing_else_that_is_wrong
+        a_provider_that_delivers_nothing_is_seen_beside_one_that_sends_much
     }
     people {
         an_account_is_made_once_and_changed
@@ -198,6 +206,7 @@ contract! {
     }
     settle {
         sent_is_on_record_and_told
+        what_may_have_begun_is_taken_back_with_its_lease
         each_status_that_is_wanted_is_told
         what_is_sent_is_told_with_what_it_is_reckoned_at
         a_retry_waits_for_its_time
@@ -236,6 +245,8 @@ contract! {
     recover {
         what_a_restore_forgot_is_settled_by_whoever_knows
         the_plan_of_what_is_unknown_ends
+        a_word_of_before_the_dump_ends_no_plan
+        what_may_have_gone_along_with_another_does_not_go_again
         what_was_not_sent_goes_out_after_the_release
     }
     replies {
@@ -253,6 +264,8 @@ contract! {
         a_carriers_stop_is_on_record_once_until_it_is_lifted
         another_way_is_theirs_whose_number_it_is
         an_answer_counts_where_the_mail_went
+        a_reply_that_was_kept_follows_what_had_been_sent_when_it_was_said
+        what_followed_no_message_belongs_to_whose_contact_it_came_from
     }
     mail_answers {
         an_answer_to_a_mail_is_begun_once_and_goes_where_ours_went
@@ -262,6 +275,7 @@ contract! {
     answers {
         every_question_at_a_number_has_digits_of_its_own
         an_answer_finds_its_message_or_is_asked_back_once
+        an_answer_that_was_kept_is_one_to_what_had_been_asked
         a_call_and_a_mail_are_answered_for_themselves
     }
     plans {
@@ -312,6 +326,8 @@ contract! {
         a_receiver_that_is_away_is_asked_with_one_event_after_its_rest
         many_workers_post_each_event_once
         an_unknown_outcome_and_its_news_are_told_in_order
+        what_nothing_takes_for_too_long_is_dead_and_begins_anew
+        while_anything_gets_through_nothing_is_given_up
     }
     patients {
         an_upsert_creates_then_updates_then_changes_nothing
@@ -325,7 +341,7 @@ contract! {
         what_the_one_was_sent_the_merged_one_has_had
         a_chain_of_merges_leads_to_the_last
         unknown_patients_do_not_merge
-        an_upsert_under_an_old_name_reaches_the_kept_record
+        of_an_upsert_under_an_old_name_only_the_wishes_count
         what_was_said_at_an_address_twice_is_on_record_once
         an_erased_patient_is_gone_and_their_wishes_stay
         upserts_at_once_lose_nothing
@@ -350,6 +366,7 @@ contract! {
         a_hold_ends_by_itself
         releasing_a_hold_wakes_what_it_held
         parked_bodies_are_listed_and_marked
+        a_parked_body_that_cannot_be_opened_keeps_nobody_from_the_others
         a_worker_is_seen
     }
     sign_offs {
@@ -405,11 +422,17 @@ contract! {
     }
     look_ups {
         what_is_too_old_is_looked_up_no_more_and_is_not_walked
+        the_older_a_send_the_longer_it_is_left_alone
     }
     keeping {
         a_dump_names_nobody
         values_are_sealed_anew_beside_running_work
         what_has_ended_is_erased_in_its_time
+        what_nothing_needs_any_more_goes_as_a_whole
+        a_message_goes_after_all_that_points_at_it
+        events_go_once_they_are_published_and_posted
+        a_turn_that_is_cut_loses_nothing
+        what_comes_at_the_last_moment_keeps_a_message
         a_patient_is_erased_and_their_no_stays
         what_was_refused_at_a_former_number_outlives_the_record
         who_is_merged_while_they_are_erased_is_erased_too

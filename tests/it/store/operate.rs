@@ -3,7 +3,7 @@
 use outreachd::domain::ids::{HoldId, WorkerId};
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::Reason;
-use outreachd::store::rows::{Decided, HoldScope, ParkedFilter};
+use outreachd::store::rows::{Decided, HoldScope, ParkedFilter, ParkedRow};
 
 use super::ledger::{Ledger, rejects};
 use super::make::{decided, hold, job, reject, seconds, source};
@@ -70,6 +70,24 @@ pub(super) async fn parked_bodies_are_listed_and_marked(ledger: Ledger) {
     ledger.mark_replayed(&[]).await.unwrap();
     assert_eq!(list(ParkedFilter::default()).await, ids[2..]);
     assert_eq!(ledger.counts().await.unwrap().parked, 1);
+}
+
+pub(super) async fn a_parked_body_that_cannot_be_opened_keeps_nobody_from_the_others(ledger: Ledger) {
+    let rows = [reject(b"1", false), reject(b"2", false), reject(b"3", false)];
+    let [_, closed, untold] = rows.each_ref().map(|row| row.id);
+    let said = rows[0].problems.clone();
+    ledger.admit(&rejects(rows.into())).await.unwrap();
+    for sql in [
+        format!("UPDATE parked SET body = substr(body, 2) WHERE id = '{closed}'"),
+        format!("UPDATE parked SET problems = 'what?' WHERE id = '{untold}'"),
+    ] {
+        assert_eq!(ledger.execute(&sql).await.unwrap(), 1);
+    }
+    let parked = ledger.parked(&ParkedFilter { limit: 10, ..Default::default() }).await.unwrap();
+    let seen: Vec<(bool, &[u8])> = parked.iter().map(|row| (row.unread, row.body.as_slice())).collect();
+    assert_eq!(seen, [(false, &b"1"[..]), (true, b""), (false, b"3")]);
+    assert_eq!(parked[1].problems, [said, vec![ParkedRow::closed()]].concat());
+    assert_eq!(parked[2].problems.len(), 1, "that they cannot be read is all that can be said");
 }
 
 pub(super) async fn a_worker_is_seen(ledger: Ledger) {

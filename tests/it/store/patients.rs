@@ -198,15 +198,35 @@ pub(super) async fn unknown_patients_do_not_merge(ledger: Ledger) {
     assert_eq!(stored(&ledger, "P1").await.id, patient_id("P1"));
 }
 
-pub(super) async fn an_upsert_under_an_old_name_reaches_the_kept_record(ledger: Ledger) {
+pub(super) async fn of_an_upsert_under_an_old_name_only_the_wishes_count(ledger: Ledger) {
     for name in ["P1", "P2"] {
         upsert(&ledger, patient(name, "2026-01-01T00:00:00Z")).await;
     }
     assert!(ledger.merge_patients(&patient_id("P1"), &patient_id("P2")).await.unwrap());
-    let newer = Patient { language: Some("zh".to_owned()), ..patient("P1", "2026-02-01T00:00:00Z") };
+    // As record systems close the one that is no more.
+    let closed = Patient {
+        language: Some("zh".to_owned()),
+        active: false,
+        contacts: Vec::new(),
+        ..patient("P1", "2026-02-01T00:00:00Z")
+    };
+    let before = stored(&ledger, "P2").await;
+    assert_eq!(upsert(&ledger, closed.clone()).await, UpsertOutcome::Stale);
+    assert_eq!(stored(&ledger, "P2").await, before);
+    let no = Some("asked by letter".to_owned());
+    let wishes = Patient {
+        consents: vec![revocation(Some(Purpose::Marketing), "2026-02-01T00:00:00Z")],
+        do_not_contact: no.clone(),
+        ..closed
+    };
+    assert_eq!(upsert(&ledger, wishes).await, UpsertOutcome::Stale);
+    let after = stored(&ledger, "P2").await;
+    assert_eq!((after.consents.len(), &after.do_not_contact), (1, &no));
+    assert!(after.active && !after.contacts.is_empty() && after.language.is_none());
+    // Under the name that stayed it is kept up as ever.
+    let newer = Patient { language: Some("zh".to_owned()), ..patient("P2", "2026-02-01T00:00:00Z") };
     assert_eq!(upsert(&ledger, newer).await, UpsertOutcome::Updated);
-    let kept = stored(&ledger, "P2").await;
-    assert_eq!((kept.id.as_str(), kept.language.as_deref()), ("P2", Some("zh")));
+    assert_eq!(stored(&ledger, "P1").await.language.as_deref(), Some("zh"));
 }
 
 pub(super) async fn an_erased_patient_is_gone_and_their_wishes_stay(ledger: Ledger) {

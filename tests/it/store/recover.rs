@@ -1,7 +1,7 @@
 //! After a restore: what the dump has forgotten is settled by whoever knows, and by nobody else.
 
 use jiff::SignedDuration;
-use outreachd::domain::ids::{MessageId, SendKey};
+use outreachd::domain::ids::{MessageId, SendKey, TemplateName};
 use outreachd::domain::patience::{Patience, Until};
 use outreachd::domain::receipt::{Receipt, Said};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
@@ -22,6 +22,11 @@ fn witness(message: MessageId, said: Word) -> Witness {
 
 /// All workers are gone, and what they held is taken over; what may have moved is noted.
 async fn recovering(ledger: &Ledger) -> RecoveryRow {
+    recovering_together(ledger, &[]).await
+}
+
+/// The same where messages of these templates go out together with others of their day.
+async fn recovering_together(ledger: &Ledger, together: &[TemplateName]) -> RecoveryRow {
     let now = ledger.now().await;
     let ask = RecoveryAsk {
         restored_to: now,
@@ -34,7 +39,7 @@ async fn recovering(ledger: &Ledger) -> RecoveryRow {
     while ledger.take_over(100).await.unwrap() != outreachd::store::rows::TakenOver::default() {}
     let mut last = None;
     loop {
-        last = ledger.gather(&row, last, 2).await.unwrap();
+        last = ledger.gather(&row, together, last, 2).await.unwrap();
         if last.is_none() {
             return row;
         }
@@ -149,6 +154,75 @@ pub(super) async fn the_plan_of_what_is_unknown_ends(ledger: Ledger) {
         })
         .collect();
     assert_eq!(due, [false, true]);
+}
+
+/// An event names no step: one of before the dump is about the step that the dump knows to be sent, not about the next.
+pub(super) async fn a_word_of_before_the_dump_ends_no_plan(ledger: Ledger) {
+    let patience = Some(Patience { wait: SignedDuration::from_hours(4), until: Until::Answered });
+    let mut ids = Vec::new();
+    for name in ["told-before", "told-since", "failed-since", "taken-since"] {
+        let hand = ledger.lease(job(name)).await;
+        let row = Begin { patience, ..ledger.plan(&hand).await };
+        let attempt = row.attempt;
+        assert!(ledger.try_begin(row).await);
+        let sent = ledger.settlement(&hand, attempt, AttemptStatus::Sent, Then::Sent).await;
+        ledger.settle(&[Settlement { patience, ..sent }]).await.unwrap();
+        ids.push(hand.facts.id);
+    }
+    let fresh = ledger.accept(job("fresh")).await;
+    ledger.pass(SignedDuration::from_secs(60)).await;
+    let (before, since) = (ledger.row(ids[0]).await.changed_at, ledger.now().await);
+    let row = recovering(&ledger).await;
+
+    let at = |message, said, at| Witness { at: Some(at), ..witness(message, said) };
+    // The last one had not come as far when the dump was taken, whatever its time.
+    let taken_at = ledger.row(fresh).await.changed_at;
+    let words = [
+        at(ids[0], Word::Sent, before),
+        at(ids[1], Word::Sent, since),
+        at(ids[2], Word::Failed, since),
+        at(fresh, Word::Sent, taken_at),
+    ];
+    let heard = ledger.testify(&words).await.unwrap();
+    assert_eq!((heard.settled, heard.known), (3, 1));
+    // A log names the step: of what the dump has, the next one is still to come.
+    let step = Witness { step: Some(0), ..at(ids[3], Word::Taken, since) };
+    assert_eq!(ledger.testify(&[step]).await.unwrap().known, 1);
+    use MessageStatus::{Failed, Sent};
+    let stands = async |id| {
+        let message = ledger.row(id).await;
+        (message.status, message.due_at.is_some(), ledger.attempts(id).await.unwrap().len())
+    };
+    assert_eq!(stands(ids[0]).await, (Sent, true, 1));
+    assert_eq!(stands(ids[1]).await, (Sent, false, 2), "its next step was taken");
+    assert_eq!(stands(ids[2]).await, (Failed, false, 1), "every step was");
+    assert_eq!(stands(ids[3]).await, (Sent, true, 1));
+    assert_eq!(stands(fresh).await, (Sent, false, 1));
+    // The same files once more say the same.
+    assert_eq!(ledger.testify(&words).await.unwrap().settled, 0);
+    assert_eq!(ledger.doubt(&row, 1).await.unwrap(), 1, "whether the others' next step was, nobody has said");
+    assert_eq!(ledger.acquit(&row, 100).await.unwrap(), 0);
+    let due = [stands(ids[0]).await.1, stands(ids[3]).await.1];
+    assert!(
+        due.contains(&true) && due.contains(&false),
+        "and whoever has the whole log says that it was not"
+    );
+}
+
+pub(super) async fn what_may_have_gone_along_with_another_does_not_go_again(ledger: Ledger) {
+    let now = ledger.now().await;
+    let due = |hours| now + SignedDuration::from_hours(hours);
+    let together = job("today").facts.template;
+    let today = ledger.accept(job("today").due(due(5))).await;
+    let mut other = job("other").due(due(5));
+    other.facts.template = TemplateName::parse("lab-result").unwrap();
+    let apart = [ledger.accept(other).await, ledger.accept(job("far").due(due(30))).await];
+    let row = recovering_together(&ledger, &[together]).await;
+    assert_eq!(ledger.doubt(&row, 100).await.unwrap(), 1);
+    assert_eq!(ledger.standing(today).await.0, MessageStatus::Unknown);
+    for id in apart {
+        assert_eq!(ledger.standing(id).await.0, MessageStatus::Scheduled);
+    }
 }
 
 pub(super) async fn what_was_not_sent_goes_out_after_the_release(ledger: Ledger) {

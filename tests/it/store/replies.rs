@@ -229,6 +229,7 @@ pub(super) async fn danger_is_urgent_and_the_wish_in_it_counts(ledger: Ledger) {
     assert_eq!(open[0].due_at.duration_since(open[0].opened_at), seconds(300));
     assert_eq!(says(&ledger, "P1", Purpose::Appointment).await, "no");
     // What has waited for the ledger is told with the time at which it was said.
+    ledger.pass(seconds(120)).await;
     let said_at = ledger.now().await - seconds(60);
     ledger.reply(&ReplyAsk { said_at: Some(said_at), ..ask("SM2", "HELP") }).await.unwrap();
     let told = ledger.outbox(worker(), &[], 100).await.unwrap();
@@ -543,4 +544,46 @@ pub(super) async fn an_answer_counts_where_the_mail_went(ledger: Ledger) {
     call.meaning = read("", Some(Keyword::Call), &More::default());
     let ReplyOutcome::New { facts, .. } = ledger.reply(&call).await.unwrap() else { panic!("it is new") };
     assert_eq!(facts.locale, None);
+}
+
+pub(super) async fn a_reply_that_was_kept_follows_what_had_been_sent_when_it_was_said(ledger: Ledger) {
+    household(&ledger).await;
+    let first = ledger.sent(job("a")).await;
+    ledger.pass(seconds(60)).await;
+    let said_at = ledger.now().await;
+    ledger.pass(seconds(60)).await;
+    let second = ledger.sent(job("b").patient("P2")).await;
+    let kept = ReplyAsk { said_at: Some(said_at), ..ask("SM1", "Can I bring my son?") };
+    assert!(matches!(ledger.reply(&kept).await.unwrap(), ReplyOutcome::New { .. }));
+    assert_eq!(ledger.told(first).await.last().unwrap(), "reply.text.ehr");
+    assert_eq!(ledger.told(second).await, ["message.sent.ehr"]);
+    assert_eq!(reply(&ledger, "SM2", "And my daughter?").await, Intent::Text);
+    let count = async |id| ledger.told(id).await.iter().filter(|told| *told == "reply.text.ehr").count();
+    assert_eq!((count(first).await, count(second).await), (1, 1));
+
+    // Somebody tries a text at the same number: what patients write is about theirs.
+    let mut trial = job("t");
+    trial.facts.test = true;
+    let trial = ledger.sent(trial).await;
+    assert_eq!(reply(&ledger, "SM3", "Where do I park?").await, Intent::Text);
+    assert_eq!((count(second).await, count(trial).await), (2, 0));
+}
+
+pub(super) async fn what_followed_no_message_belongs_to_whose_contact_it_came_from(ledger: Ledger) {
+    ledger.upsert_patients(vec![patient("P1", "2026-01-01T00:00:00Z")]).await.unwrap();
+    assert_eq!(reply(&ledger, "SM1", "Who are you?").await, Intent::Text);
+    let mut stranger = ask("SM2", "Nor do I know");
+    stranger.reply.from = Phi::new("+13125550199");
+    ledger.reply(&stranger).await.unwrap();
+    let record = ledger.patient_record(&patient_id("P1")).await.unwrap().expect("a record");
+    let texts: Vec<&str> = record.replies.iter().filter_map(|r| Some(r.text.as_ref()?.expose())).collect();
+    assert_eq!(texts, ["Who are you?"]);
+
+    assert!(ledger.erase_patient(&patient_id("P1")).await.unwrap());
+    let mut left = Vec::new();
+    for item in items(&ledger).await {
+        left.push(wrote(&ledger, &item).await);
+    }
+    left.sort();
+    assert_eq!(left, [None, Some("Nor do I know".to_owned())]);
 }

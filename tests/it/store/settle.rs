@@ -32,6 +32,28 @@ pub(super) async fn sent_is_on_record_and_told(ledger: Ledger) {
     assert!(claimed(&ledger).await.is_none(), "nothing more to do");
 }
 
+/// Whoever asked for a beginning and got no answer takes back whatever stands: nothing is under way without a lease.
+pub(super) async fn what_may_have_begun_is_taken_back_with_its_lease(ledger: Ledger) {
+    let (begun, attempt) = ledger.begun(job("a")).await;
+    let other = ledger.lease(job("b")).await;
+    let row = ledger.plan(&other).await;
+    let failed = async |hand: &InHand, attempt| Settlement {
+        failure: Some(Failure::NotSent),
+        ..ledger.settlement(hand, attempt, AttemptStatus::Failed, Then::Retry(ledger.now().await)).await
+    };
+    let results = [failed(&begun, attempt).await, failed(&other, row.attempt).await];
+    ledger.undo(&[release(&begun), release(&other)], &results).await.unwrap();
+
+    let attempts = ledger.attempts(begun.facts.id).await.unwrap();
+    assert_eq!((attempts[0].status, attempts[0].failure), (AttemptStatus::Failed, Some(Failure::NotSent)));
+    assert!(ledger.attempts(other.facts.id).await.unwrap().is_empty(), "it had not begun");
+    assert!(!ledger.try_begin(row).await, "and does not begin any more");
+    for (channel, id) in [(Some(Channel::Sms), begun.facts.id), (None, other.facts.id)] {
+        let due = ledger.claim_as(channel, Priority::Normal, 10).await.messages;
+        assert_eq!(due.iter().map(|m| m.facts.id).collect::<Vec<_>>(), [id], "it is due again");
+    }
+}
+
 /// Every step on the way is told to whoever wants to hear of it, once and in order.
 pub(super) async fn each_status_that_is_wanted_is_told(ledger: Ledger) {
     use MessageStatus::{Accepted, Scheduled, Sending};

@@ -46,6 +46,20 @@ pub(super) async fn a_change_of_a_change_is_a_change(ledger: Ledger) {
     assert!(ledger.row(hand.facts.id).await.facts.is_change);
 }
 
+pub(super) async fn a_change_of_a_change_that_reached_nobody_is_a_change(ledger: Ledger) {
+    ledger.sent(job("a")).await;
+    let b = ledger.accept(job("b").replacing("a")).await;
+    ledger.cancel(&[cancel_job("b")]).await.unwrap();
+    assert_eq!(ledger.standing(b).await, CANCELLED);
+    let hand = ledger.lease(job("c").replacing("b")).await;
+    assert!(hand.facts.is_change, "the patient has read `a`, whatever became of `b`");
+    assert!(ledger.row(hand.facts.id).await.facts.is_change);
+    // What follows a job that ended without anything before it changes nothing.
+    ledger.accept(job("d")).await;
+    ledger.cancel(&[cancel_job("d")]).await.unwrap();
+    assert!(!ledger.lease(job("e").replacing("d")).await.facts.is_change);
+}
+
 pub(super) async fn a_replacement_that_comes_first_wins(ledger: Ledger) {
     let b = ledger.accept(job("b").replacing("a")).await;
     let a = taken_back(&ledger, job("a"), Reason::Superseded).await;
@@ -254,6 +268,21 @@ pub(super) async fn a_tombstone_does_not_last_forever(ledger: Ledger) {
     taken_back(&ledger, job("b"), Reason::Cancelled).await;
     ledger.pass(seconds(101)).await;
     ledger.accept(job("a")).await;
+}
+
+pub(super) async fn what_was_taken_back_too_late_is_bound_until_it_expires(ledger: Ledger) {
+    let hour = ledger.timed(Timings { tombstone: seconds(3600), ..Timings::default() });
+    let (hand, attempt) = ledger.begun(job("a")).await;
+    let replaced = hour.admit(&batch(vec![job("b").replacing("a")], 0)).await.unwrap();
+    assert!(matches!(replaced.outcomes[..], [AdmitOutcome::Accepted(_)]));
+    hour.cancel(&[cancel_job("a"), cancel_job("c")]).await.unwrap();
+    ledger.settle_one(&hand, attempt, AttemptStatus::Failed, Then::Retry(ledger.now().await)).await;
+    ledger.cancel(&[cancel_job("b")]).await.unwrap();
+    ledger.pass(seconds(3601)).await;
+    ledger.prune_arrivals(10).await.unwrap();
+    ledger.accept(job("c")).await;
+    ledger.cancel(&[cancel_job("c")]).await.unwrap();
+    follows_nothing(&ledger, Reason::Superseded).await;
 }
 
 /// What may come, in any order.

@@ -1,6 +1,7 @@
 //! A TCP proxy that fails on demand, in the ways networks do.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,6 +40,8 @@ pub(crate) struct TcpProxy {
     address: SocketAddr,
     link: watch::Sender<Link>,
     resets: watch::Sender<u64>,
+    /// Held once by this value, once by the listener, once by each connection.
+    standing: Arc<()>,
     _tasks: JoinSet<()>,
 }
 
@@ -49,9 +52,10 @@ impl TcpProxy {
         let address = listener.local_addr().expect("a bound socket has an address");
         let (link, link_seen) = watch::channel(Link::Forward);
         let (resets, resets_seen) = watch::channel(0);
+        let standing = Arc::new(());
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, target, link_seen, resets_seen));
-        Self { address, link, resets, _tasks: tasks }
+        tasks.spawn(accept(listener, target, link_seen, resets_seen, Arc::clone(&standing)));
+        Self { address, link, resets, standing, _tasks: tasks }
     }
 
     /// Where clients connect.
@@ -62,6 +66,11 @@ impl TcpProxy {
     /// Changes what happens to the bytes.
     pub(crate) fn set(&self, link: Link) {
         self.link.send_replace(link);
+    }
+
+    /// How many connections stand at this moment.
+    pub(crate) fn connections(&self) -> usize {
+        Arc::strong_count(&self.standing).saturating_sub(2)
     }
 
     /// Resets every open connection, towards both ends, wherever in a frame it stands.
@@ -75,6 +84,7 @@ async fn accept(
     target: SocketAddr,
     link: watch::Receiver<Link>,
     resets: watch::Receiver<u64>,
+    standing: Arc<()>,
 ) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
@@ -83,7 +93,11 @@ async fn accept(
             let _ = client.set_zero_linger();
             continue;
         }
-        connections.spawn(relay(client, target, link.clone(), resets.clone()));
+        let (link, resets, stands) = (link.clone(), resets.clone(), Arc::clone(&standing));
+        connections.spawn(async move {
+            relay(client, target, link, resets).await;
+            drop(stands);
+        });
     }
 }
 
@@ -175,9 +189,13 @@ async fn pass(mut piece: &[u8], to: &mut OwnedWriteHalf, link: &mut watch::Recei
             Link::Pause => link.changed().await.ok()?,
             Link::HalfOpen => return Some(()),
             Link::Latency(delay) => {
-                sleep(delay).await;
-                to.write_all(piece).await.ok()?;
-                return Some(());
+                tokio::select! {
+                    () = sleep(delay) => {
+                        to.write_all(piece).await.ok()?;
+                        return Some(());
+                    }
+                    changed = link.changed() => changed.ok()?,
+                }
             }
             Link::Trickle => {
                 to.write_all(&piece[..1]).await.ok()?;

@@ -52,7 +52,32 @@ fn a_reminder_tells_of_several_visits_in_every_language_and_channel() {
             assert!(part.contains("Dr. Ng") && part.contains("15"), "with all that is to be known: {part}");
         }
         let Content::Voice { speech, .. } = render(language, Channel::Voice).content else { panic!() };
-        assert!(speech.expose().contains("Dr. Ng"), "{}", speech.expose());
+        let speech = speech.expose();
+        assert!(speech.contains("Dr. Ng") && speech.contains("15"), "{speech}");
+        let long =
+            ["Tuesday, December 1 at ", "martes, 1 de diciembre a la"].map(|day| speech.matches(day).count());
+        assert_eq!(long.iter().sum::<usize>(), if language[0] == "zh-Hans" { 0 } else { 2 }, "{speech}");
+        assert!(!speech.contains("周二"), "nothing is abbreviated: {speech}");
+    }
+}
+
+#[test]
+fn a_call_says_the_long_line_where_that_is_not_too_long() {
+    let toml = manifest("type = \"text\"\nmax_length = 300\nexamples = [\"a\"]")
+        .replace("title", "digest = true\ntitle")
+        .replace("sms", "voice");
+    let (template, data) = (note(), object(json!({ "x": "tea" })));
+    for (pad, said) in [(0, "Tuesday tea"), (288, "Tuesday tea"), (290, "Tue tea")] {
+        let long = format!("{}Tuesday {{{{data.x}}}}", "z".repeat(pad));
+        let catalogue = load(&[
+            ("note/template.toml", &toml),
+            ("note/en/voice.hbs", "{{data.x}}{{#each also}}, {{this}}{{/each}}"),
+            ("note/en/also.hbs", "Tue {{data.x}}"),
+            ("note/en/also.long.hbs", &long),
+        ]);
+        let mut wanted = request(&template, &data);
+        wanted.channel = Channel::Voice;
+        assert_eq!(catalogue.also(&wanted).unwrap().trim_start_matches('z'), said, "{pad}");
     }
 }
 

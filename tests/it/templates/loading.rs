@@ -464,6 +464,9 @@ fn the_lint_reads_like_a_patient_a_carrier_and_a_lawyer() {
         ("voice", format!("{good}<break time=\"1s\"/><s>Bye</s>"), "care", vec![]),
         ("voice", format!("{good}<Dial>+1</Dial>"), "care", vec!["ssml"]),
         ("voice", format!("{good}<s>Bye"), "care", vec!["ssml"]),
+        ("voice", format!("{good} Salt & pepper."), "care", vec!["ssml"]),
+        ("voice", format!("{good} Salt &pepper; more."), "care", vec!["ssml"]),
+        ("voice", format!("{good} Salt &amp; pepper, &#38; more, &#x26; all."), "care", vec![]),
     ];
     for (part, text, purpose, want) in table {
         assert_eq!(remarks(part, &text, purpose), want, "{purpose}: {text}");

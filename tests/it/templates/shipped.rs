@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use outreachd::domain::ids::TemplateName;
+use outreachd::domain::outbound::Content;
 use outreachd::domain::words::{Channel, PhiClass, Recipient};
 use outreachd::template::{
     Catalogue, LintOptions, Preview, RecipientContext, Sample, Severity, SiteContext, lint, preview,
@@ -304,6 +305,26 @@ fn emails_can_be_read_by_everybody() {
             );
         }
     }
+}
+
+#[test]
+fn a_greeting_stands_by_itself() {
+    let catalogue = shipped();
+    let mut greeted = 0;
+    for template in catalogue.templates() {
+        for shown in previews(&catalogue, template.name.as_str()) {
+            let (Content::Email { text, .. } | Content::Portal { text, .. }) = shown.result.unwrap().content
+            else {
+                continue;
+            };
+            let mut lines = text.expose().lines();
+            if lines.next().unwrap().ends_with([',', ':', '：']) {
+                greeted += 1;
+                assert_eq!(lines.next(), Some(""), "{}", text.expose());
+            }
+        }
+    }
+    assert!(greeted > 50, "{greeted} begin with a greeting");
 }
 
 /// A guard against an accident, not a benchmark: a release build takes 5 to 10 microseconds, a debug build on a
