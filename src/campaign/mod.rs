@@ -22,7 +22,7 @@ mod sheet;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::config::site::SiteSection;
 use crate::config::{Config, span};
@@ -163,8 +163,8 @@ impl Office {
     /// told any more.
     fn is_forgotten(&self, row: &CampaignRow, now: Timestamp) -> bool {
         let is_over = matches!(row.state, CampaignState::Done | CampaignState::Cancelled);
-        let age = self.config.retention.rows.and_then(|rows| SignedDuration::try_from(rows).ok());
-        is_over && age.is_some_and(|age| now.duration_since(row.changed_at) >= age)
+        is_over
+            && self.config.retention.rows.is_some_and(|age| now.duration_since(row.changed_at) >= span(age))
     }
 
     /// One campaign, and the ledger's clock.

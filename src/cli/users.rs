@@ -106,7 +106,10 @@ enum Way {
 /// The identity provider in force.
 fn provider(config: &Config) -> Result<&OidcSection, Failure> {
     config.console.oidc.as_ref().ok_or_else(|| {
-        Failure::said("no identity provider is configured", "set up [console.oidc] first; see the README")
+        Failure::said(
+            "no identity provider is configured",
+            "set up [console.oidc] first; see deploy/sign-in.md",
+        )
     })
 }
 

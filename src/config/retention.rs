@@ -29,7 +29,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const LEAST_EVENTS: Duration = Duration::from_secs(7 * 86_400);
 /// No cap, no guard, no look-up and no recovery looks back further; the way out in a message has to work for thirty days
 /// (15 USC 7704(a)(3)), in Canada for sixty (SC 2010 c. 23, 11(2)).
-const LEAST_ROWS: Duration = Duration::from_secs(90 * 86_400);
+pub const LEAST_ROWS: Duration = Duration::from_secs(90 * 86_400);
 const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
 
 impl RetentionSection {

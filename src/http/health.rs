@@ -2,15 +2,15 @@
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::kept::{PATIENCE, Pace, kept};
 use super::problem::Answer;
 use super::route::{Call, json as answer};
 use super::{Shared, openapi, troubles};
@@ -22,31 +22,8 @@ use crate::store::rows::{CallbackCount, Counts};
 const OK: &str = "ok";
 const AWAY: &str = "away";
 
-/// How long a dependency may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Counts are at least so old before they are counted again ...
-const COUNTS_KEEP: Duration = Duration::from_secs(10);
-/// ... and counting takes at most this part of the ledger's time: it walks every message.
-const COUNTS_SHARE: u32 = 20;
-/// After one that failed at most so long passes before the next.
-const COUNTS_AGAIN: Duration = Duration::from_secs(300);
-
-/// The ledger's numbers as they were last counted.
-#[derive(Debug, Default)]
-pub(super) struct CountsCache {
-    /// They are good until then; held by whoever counts.
-    until: Mutex<Option<Instant>>,
-    /// The last that were to be had, and when; read without waiting for a count that is under way.
-    seen: std::sync::Mutex<Option<(Counts, Instant)>>,
-}
-
-impl CountsCache {
-    /// The last counts that were to be had, and their age.
-    pub(super) fn seen(&self) -> Option<(Counts, Duration)> {
-        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        seen.as_ref().map(|(counts, at)| (counts.clone(), at.elapsed()))
-    }
-}
+/// Counts walk every message.
+const COUNTS: Pace = Pace { every: Duration::from_secs(10), share: 20, again: Duration::from_secs(300) };
 
 /// `GET /healthz`: the process lives and answers.
 pub(super) async fn alive(_call: Call) -> Answer {
@@ -133,37 +110,10 @@ async fn answers(shared: &Shared) -> bool {
     matches!(timeout(PATIENCE, shared.parts.intake.store.ping()).await, Ok(Ok(_)))
 }
 
-/// The ledger's numbers and their age; `None`: they were never to be had. A count that takes longer than anybody waits
-/// goes on, and is there for whoever asks next.
+/// The ledger's numbers and their age; `None`: they were never to be had.
 pub(super) async fn counted(shared: &Arc<Shared>) -> Option<(Counts, Duration)> {
-    let counting = tokio::spawn({
-        let shared = Arc::clone(shared);
-        async move { count(&shared).await }
-    });
-    let _in_time = timeout(PATIENCE, counting).await;
-    shared.counts.seen()
-}
-
-async fn count(shared: &Shared) {
-    let mut until = shared.counts.until.lock().await;
-    if until.is_some_and(|until| Instant::now() < until) {
-        return;
-    }
-    let started = Instant::now();
-    let counted = shared.parts.intake.store.counts().await;
-    let mut pause = started.elapsed().saturating_mul(COUNTS_SHARE);
-    match counted {
-        Ok(counts) => {
-            let mut seen = shared.counts.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            *seen = Some((counts, Instant::now()));
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the ledger's numbers are not to be had");
-            // One that was given up late need not take as long the next time.
-            pause = pause.min(COUNTS_AGAIN);
-        }
-    }
-    *until = Some(Instant::now() + pause.max(COUNTS_KEEP));
+    let count = |shared: Arc<Shared>| async move { shared.parts.intake.store.counts().await };
+    kept(shared, |shared| &shared.counts, &COUNTS, count, "the ledger's numbers are not to be had").await
 }
 
 /// Written whole each time: a gauge of a group that has emptied must not keep its last value.

@@ -19,6 +19,7 @@ mod health;
 mod holds;
 mod import;
 mod jobs;
+mod kept;
 mod listen;
 mod messages;
 mod now;
@@ -51,12 +52,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::kept::Kept;
 use crate::broker::Broker;
 use crate::campaign::Office;
 use crate::config::Config;
 use crate::identity::IdentityProvider;
 use crate::intake::Intake;
 use crate::receipt::Desk;
+use crate::store::rows::Counts;
 use crate::template::SharedCatalogue;
 use crate::watch::Tasks;
 
@@ -91,8 +94,8 @@ struct Shared {
     /// Room for webhooks, apart from both.
     providers: Arc<Semaphore>,
     metrics: PrometheusHandle,
-    counts: health::CountsCache,
-    troubles: troubles::Troubles,
+    counts: Kept<Counts>,
+    troubles: Kept<troubles::Looked>,
     reports: reports::Reports,
     page: page::Desk,
     people: session::Doorman,
@@ -122,8 +125,8 @@ pub fn serve(listener: TcpListener, parts: HttpState) -> std::io::Result<HttpSer
         strangers: Arc::new(Semaphore::new(http.max_in_flight.div_ceil(4))),
         providers: Arc::new(Semaphore::new(http.max_in_flight.div_ceil(4))),
         metrics: observe::recorder(),
-        counts: health::CountsCache::default(),
-        troubles: troubles::Troubles::default(),
+        counts: Kept::default(),
+        troubles: Kept::default(),
         reports: reports::Reports::default(),
         page: page::Desk::new(),
         people: session::Doorman::new(),

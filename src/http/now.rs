@@ -28,7 +28,7 @@ pub(super) async fn now(call: Call) -> Answer {
         let shared = Arc::clone(shared);
         async move { counted(&shared).await }
     });
-    if shared.counts.seen().is_none() {
+    if shared.counts.latest().is_none() {
         let _in_time = tokio::time::timeout(FIRST, counting).await;
     }
     let lookout = Lookout {
@@ -38,7 +38,7 @@ pub(super) async fn now(call: Call) -> Answer {
     };
     let (looked, pulse) = tokio::try_join!(lookout.look(), store.pulse(MINUTES, STEP))?;
     let Seen { signs, now: at, workers, oldest } = looked;
-    let seen = shared.counts.seen();
+    let seen = shared.counts.latest();
     let counts = seen.as_ref().map(|(counts, _)| counts);
     let findings = wrong(&signs);
     let told: Vec<Value> = findings.iter().map(shown).collect();

@@ -1,40 +1,19 @@
 //! What is wrong, as measures: one line for each finding, so that whoever is told by Prometheus hears of each by itself.
 
 use std::fmt::{self, Write};
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
-
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::Shared;
+use super::kept::{Pace, kept};
 use crate::domain::alert::{Finding, Trouble};
 use crate::policy::watch::{untold, wrong};
 use crate::store::StoreError;
 use crate::watch::Lookout;
 
-/// Nobody waits for a look for longer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// It is looked no more often, however many ask ...
-const KEEP: Duration = Duration::from_secs(5);
-/// ... and looking takes at most this part of the ledger's time.
-const SHARE: u32 = 5;
-
-/// What was last seen.
-#[derive(Debug, Default)]
-pub(super) struct Troubles {
-    /// It is good until then; held by whoever looks.
-    until: Mutex<Option<Instant>>,
-    /// The last look that came to an end, and when; read without waiting for one that is under way.
-    latest: std::sync::Mutex<Option<(Looked, Instant)>>,
-}
-
-impl Troubles {
-    fn latest(&self) -> Option<(Looked, Duration)> {
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.as_ref().map(|(looked, at)| (looked.clone(), at.elapsed()))
-    }
-}
+/// How often it is looked, however many ask.
+const PACE: Pace = Pace { every: EVERY, share: 5, again: EVERY };
+const EVERY: Duration = Duration::from_secs(5);
 
 /// What is wrong, and how far people know.
 #[derive(Clone, Debug)]
@@ -44,33 +23,10 @@ pub(super) struct Looked {
     untold: usize,
 }
 
-/// What is wrong, as it was last seen, and how long ago; `None`: it never was. A look that takes longer than anybody waits
-/// goes on, and is there for whoever asks next.
+/// What is wrong, as it was last seen, and how long ago; `None`: it never was.
 pub(super) async fn seen(shared: &Arc<Shared>) -> Option<(Looked, Duration)> {
-    let looking = tokio::spawn({
-        let shared = Arc::clone(shared);
-        async move { look_again(&shared).await }
-    });
-    let _in_time = timeout(PATIENCE, looking).await;
-    shared.troubles.latest()
-}
-
-async fn look_again(shared: &Shared) {
-    let mut until = shared.troubles.until.lock().await;
-    if until.is_some_and(|until| Instant::now() < until) {
-        return;
-    }
-    let started = Instant::now();
-    let mut pause = KEEP;
-    match look(shared).await {
-        Ok(looked) => {
-            *shared.troubles.latest.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some((looked, Instant::now()));
-            pause = pause.max(started.elapsed().saturating_mul(SHARE));
-        }
-        Err(error) => tracing::warn!(%error, "what is wrong cannot be seen"),
-    }
-    *until = Some(Instant::now() + pause);
+    let look = |shared: Arc<Shared>| async move { look(&shared).await };
+    kept(shared, |shared| &shared.troubles, &PACE, look, "what is wrong cannot be seen").await
 }
 
 async fn look(shared: &Shared) -> Result<Looked, StoreError> {

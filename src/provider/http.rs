@@ -34,7 +34,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than the 60 s and more after which servers close an idle connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What is read of an answer; all that we look for is shorter.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
+pub(super) const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// What a provider answered.
 pub(super) struct Answer {

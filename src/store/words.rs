@@ -121,6 +121,14 @@ macro_rules! is_guarded {
     };
 }
 
+/// A tombstone that is there already keeps its reason, and is not shortened.
+macro_rules! buried_again {
+    () => {
+        " ON CONFLICT (source, kind, name) DO UPDATE SET buried_at = excluded.buried_at, \
+         until = CASE WHEN tombstones.until > excluded.until THEN tombstones.until ELSE excluded.until END"
+    };
+}
+
 /// The reason of the tombstone of this kind and name.
 macro_rules! buried {
     ($row:literal, $kind:literal, $name:literal, $since:expr) => {
@@ -544,8 +552,8 @@ macro_rules! answered {
 
 pub(super) use {
     admitted, answered, attempt_rank, attempt_rises, attempt_settled, attempts, begun, bound_to, buried,
-    by_campaign, claimed, counted, decided, decision_is_legal, decision_is_told, facts, furthest, goes_on,
-    handed_out, has_moved_on, is_free, is_guarded, is_waited_for_no_longer, may_begin, may_join, next_step,
-    not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises, sent_again, settled,
-    taken_back, withdrawn, within_caps,
+    buried_again, by_campaign, claimed, counted, decided, decision_is_legal, decision_is_told, facts,
+    furthest, goes_on, handed_out, has_moved_on, is_free, is_guarded, is_waited_for_no_longer, may_begin,
+    may_join, next_step, not_stopped, rank, reached, result_is_told, result_leaves_open, result_raises,
+    sent_again, settled, taken_back, withdrawn, within_caps,
 };

@@ -15,7 +15,8 @@ use super::audit::record;
 use super::out::tame;
 use super::{Desk, Failure, files, operator, optouts};
 use crate::campaign::{Office, Wish as CampaignWish};
-use crate::config::Config;
+use crate::config::retention::LEAST_ROWS;
+use crate::config::{self, Config};
 use crate::domain::campaign::CampaignState;
 use crate::domain::ids::{CampaignId, HoldId, MessageId, ProviderName, TemplateName};
 use crate::domain::patient::{ConsentSource, Contact, Patient, ProxyPerson};
@@ -343,10 +344,6 @@ async fn contacts_behind(
     Ok(contacts)
 }
 
-/// What the ledger may have forgotten by itself, long before the dump, was not lost with it: the least that `[retention] rows`
-/// keeps.
-const FORGOTTEN: SignedDuration = SignedDuration::from_hours(90 * 24);
-
 async fn testify(
     store: &dyn Store,
     evidence: &Evidence,
@@ -359,7 +356,8 @@ async fn testify(
         let heard = store.testify(part).await?;
         report.settled += heard.settled;
         report.known += heard.known;
-        let can_be_lost = |at: Timestamp| restored_to.duration_since(at) < FORGOTTEN;
+        // What the ledger may have forgotten by itself, long before the dump, was not lost with it.
+        let can_be_lost = |at: Timestamp| restored_to.duration_since(at) < config::span(LEAST_ROWS);
         strange.extend(heard.strange.into_iter().filter(|id| id.given_at().is_none_or(can_be_lost)));
     }
     let jobs = evidence.lost(&strange);

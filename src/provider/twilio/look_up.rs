@@ -9,12 +9,11 @@
 
 use jiff::fmt::rfc2822;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
 
-use super::{Account, is_sid, refused};
+use super::{Account, is_sid, unread};
 use crate::domain::look_up::Lost;
-use crate::domain::outbound::{FailureKind, SendError};
+use crate::domain::outbound::SendError;
 use crate::domain::receipt::{Receipt, Said};
 use crate::provider::http;
 
@@ -79,14 +78,8 @@ impl Account {
         by: By,
     ) -> Result<Search, SendError> {
         let query = [("To", lost.to.expose()), ("PageSize", &PAGE.to_string())];
-        let request =
-            self.client.get(self.place(resource)).header(AUTHORIZATION, self.shown.clone()).query(&query);
-        let answer = http::exchange(request).await?;
-        if !answer.status.is_success() {
-            return Err(refused(&answer, self.on_5xx));
-        }
-        let unread = || SendError::new(FailureKind::Transient, "list");
-        let mut page: serde_json::Value = serde_json::from_slice(&answer.body).map_err(|_| unread())?;
+        let request = self.client.get(self.place(resource)).query(&query);
+        let mut page: serde_json::Value = self.listed(request, http::MAX_ANSWER_BYTES).await?;
         let listed = page.get_mut(name).map(serde_json::Value::take).ok_or_else(unread)?;
         let listed: Vec<Listed> = serde_json::from_value(listed).map_err(|_| unread())?;
         Ok(pick(listed, lost, by))

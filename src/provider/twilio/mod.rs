@@ -15,8 +15,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{IntoUrl, Url};
+use reqwest::{IntoUrl, RequestBuilder, Url};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::http::{self, Answer};
 use super::webhook::{Unheard, Webhook};
@@ -114,6 +115,20 @@ impl Account {
         webhook::read(given, &keys, call)
     }
 
+    /// Reads a list, of which at most so many bytes are taken.
+    async fn listed<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        limit: usize,
+    ) -> Result<T, SendError> {
+        let shown = request.header(AUTHORIZATION, self.shown.clone());
+        let answer = http::exchange_up_to(shown, limit).await?;
+        if !answer.status.is_success() {
+            return Err(refused(&answer, self.on_5xx));
+        }
+        serde_json::from_slice(&answer.body).map_err(|_| unread())
+    }
+
     /// Reads the account: reaches Twilio and proves the credentials.
     pub(super) async fn check(&self) -> Result<(), SendError> {
         let request = self.client.get(format!("{}.json", self.url)).header(AUTHORIZATION, self.shown.clone());
@@ -160,6 +175,11 @@ fn with_parameters(url: &str, parameters: &[(&str, &str)]) -> Option<String> {
         url.set_fragment(Some(COMES_AGAIN));
     }
     Some(url.into())
+}
+
+/// A list that is not as Twilio writes it, or was cut.
+fn unread() -> SendError {
+    SendError::new(FailureKind::Transient, "list")
 }
 
 /// What a refusal means. Twilio's code counts where the status says that the request was read and refused.

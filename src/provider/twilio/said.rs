@@ -6,13 +6,11 @@
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
 
-use super::{Account, is_sid, refused};
+use super::{Account, is_sid, unread};
 use crate::domain::outbound::{FailureKind, SendError};
 use crate::domain::phi::Phi;
-use crate::provider::http;
 
 const RESOURCE: &str = "Messages.json";
 /// With this the path of a page begins.
@@ -64,18 +62,12 @@ struct Page {
 impl Account {
     /// All that was written to `number`, which is one of ours, since then; the newest first.
     pub(super) async fn written_to(&self, number: &str, since: Timestamp) -> Result<Vec<Written>, SendError> {
-        let unread = || SendError::new(FailureKind::Transient, "list");
         let (since, size) = (since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(), PAGE.to_string());
         let query = [("To", number), ("DateSent>", &since), ("PageSize", &size)];
         let mut request = self.client.get(self.place(RESOURCE)).query(&query);
         let mut all = Vec::new();
         for _ in 0..MOST_PAGES {
-            let shown = request.header(AUTHORIZATION, self.shown.clone());
-            let answer = http::exchange_up_to(shown, MOST_BYTES).await?;
-            if !answer.status.is_success() {
-                return Err(refused(&answer, self.on_5xx));
-            }
-            let page: Page = serde_json::from_slice(&answer.body).map_err(|_| unread())?;
+            let page: Page = self.listed(request, MOST_BYTES).await?;
             let came_in = |one: &Written| one.direction == "inbound" && is_sid(&one.sid);
             all.extend(page.messages.into_iter().filter(came_in));
             let Some(next) = page.next_page_uri else { return Ok(all) };

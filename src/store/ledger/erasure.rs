@@ -74,15 +74,16 @@ impl<E: Engine> Ledger<E> {
             args![all.clone()].batch(blank),
         )
         .await?;
-        let sql = "UPDATE replies SET body = NULL, address = NULL, told = NULL, answer_due = NULL WHERE patient_id = ANY($1) RETURNING id";
-        let mut replies = E::run(&mut tx, sql, args![all.clone()]).await?;
+        let sql = "SELECT id FROM replies WHERE patient_id = ANY($1)";
+        let mut replies = id_list::<E>(&E::run(&mut tx, sql, args![all.clone()]).await?)?;
         let own = self.own_indexes(patient);
         if !own.is_empty() {
-            let sql = "UPDATE replies SET body = NULL, address = NULL, told = NULL, answer_due = NULL FROM {input}
-                WHERE replies.patient_id IS NULL AND replies.address_index = input.address_index RETURNING replies.id";
+            let sql = "SELECT r.id FROM {input} JOIN replies r ON r.address_index = input.address_index
+                WHERE r.patient_id IS NULL";
             let there = Args::none().batch(vec![bytes("address_index", &own, Clone::clone)]);
-            replies.extend(E::run(&mut tx, sql, there).await?);
+            replies.extend(id_list::<E>(&E::run(&mut tx, sql, there).await?)?);
         }
+        Self::wipe(&mut tx, Self::wiping(Class::Replies), &replies).await?;
         let sql = "UPDATE preference_changes SET superseded = NULL WHERE patient_id = ANY($1)";
         E::run(&mut tx, sql, args![all.clone()]).await?;
         E::run(&mut tx, "DELETE FROM patients WHERE id = ANY($1)", args![all.clone()]).await?;

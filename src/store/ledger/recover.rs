@@ -235,10 +235,11 @@ impl<E: Engine> Recovery for Ledger<E> {
         if !buried.is_empty() {
             E::run(
                 &mut tx,
-                "INSERT INTO tombstones (source, kind, name, reason, until, buried_at)
-                 SELECT source, 'job', name, reason, now() + $1 * {us}, now() FROM {input} WHERE true
-                 ON CONFLICT (source, kind, name) DO UPDATE SET buried_at = excluded.buried_at,
-                     until = CASE WHEN tombstones.until > excluded.until THEN tombstones.until ELSE excluded.until END",
+                concat!(
+                    "INSERT INTO tombstones (source, kind, name, reason, until, buried_at)
+                     SELECT source, 'job', name, reason, now() + $1 * {us}, now() FROM {input} WHERE true",
+                    words::buried_again!()
+                ),
                 args![micros(REMEMBERED)].batch(batch),
             )
             .await?;

@@ -289,7 +289,7 @@ impl<E: Engine> Ledger<E> {
         Ok(u32::try_from(rows.len()).unwrap_or(u32::MAX))
     }
 
-    /// How a patient's messages and attempts are wiped.
+    /// How a patient's messages, attempts and replies are wiped.
     pub(super) const fn wiping(class: Class) -> &'static [&'static str] {
         match parts(class) {
             Some(parts) => parts.erase,

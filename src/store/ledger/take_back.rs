@@ -10,11 +10,11 @@ use crate::domain::ids::{JobId, MessageId, SourceName};
 use crate::domain::job::{Cancel, CancelTarget};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::Reason;
-use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{Engine, args};
 use crate::store::rows::{AdmitBatch, AdmitOutcome, AdmitReport, CancelOutcome};
+use crate::store::{Result, words};
 
 /// Cancels those no attempt of which may have reached anybody. The last attempt is asked for by the row's own
 /// column: should it begin at this very moment, this statement's snapshot does not know it, and that is enough to
@@ -282,9 +282,10 @@ impl<E: Engine> Ledger<E> {
         let until = may_begin_until.map_or(memory, |last| last.max(memory));
         E::run(
             tx,
-            "INSERT INTO tombstones (source, kind, name, reason, until, buried_at) VALUES ($1, $2, $3, $4, $5, now())
-             ON CONFLICT (source, kind, name) DO UPDATE SET buried_at = excluded.buried_at,
-                 until = CASE WHEN tombstones.until > excluded.until THEN tombstones.until ELSE excluded.until END",
+            concat!(
+                "INSERT INTO tombstones (source, kind, name, reason, until, buried_at) VALUES ($1, $2, $3, $4, $5, now())",
+                words::buried_again!()
+            ),
             args![source.as_str(), kind, name, reason.as_str(), until],
         )
         .await?;
