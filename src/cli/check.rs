@@ -232,6 +232,7 @@ fn safety(report: &mut Report, config: &Config) {
             "set baa = true once the agreement is signed",
         );
     }
+    answers(report, config);
     mail(report, config);
     for site in config.sites.iter().filter(|site| points && site.portal_url.is_none()) {
         report.warn(
@@ -257,11 +258,47 @@ fn places(report: &mut Report, config: &Config) {
 /// Who is told by a worker hears nothing of one that is dead.
 fn on_call(report: &mut Report, config: &Config) {
     let notify = &config.notify;
-    if (notify.webhook.is_some() || !notify.email.is_empty()) && notify.heartbeat.is_none() {
+    let is_told = notify.webhook.is_some() || !notify.email.is_empty();
+    if !is_told && config.safety.mode == SafetyMode::Live {
+        let what = "mode live, and nobody is told when something is wrong, nor when a patient writes words of danger";
+        let cure =
+            "set webhook_url or email in [notify], or have Prometheus call somebody by deploy/alerts.yml";
+        report.warn("notify", what, cure);
+    }
+    if is_told && notify.heartbeat.is_none() {
         let what = "nobody would notice silence: whoever tells people on call is a worker, and a dead one tells nothing";
         let cure = "set [notify] heartbeat_url to a service that calls somebody once it hears nothing, or use \
                     OutreachdGone of deploy/alerts.yml";
         report.warn("notify", what, cure);
+    }
+}
+
+/// Where nothing comes in, no answer of a patient is heard, a stop or words of danger among them.
+fn answers(report: &mut Report, config: &Config) {
+    if config.safety.mode != SafetyMode::Live {
+        return;
+    }
+    for provider in &config.providers {
+        let subject = format!("provider {}", provider.name);
+        match &provider.settings {
+            ProviderSettings::TwilioSms(twilio) | ProviderSettings::TwilioVoice(twilio)
+                if twilio.status_callback.is_none() =>
+            {
+                report.warn(
+                    &subject,
+                    "it has no webhook: what patients answer is not heard, and nobody learns whether anything arrives",
+                    "set [http] public_url, and enter the webhook at the provider",
+                );
+            }
+            ProviderSettings::Smtp(smtp) if smtp.bounce_address.is_none() && smtp.reply_address.is_none() => {
+                report.warn(
+                    &subject,
+                    "mails that come back, and what patients answer, are not heard",
+                    "set bounce_address and reply_address; deploy/mail.md tells how",
+                );
+            }
+            _ => {}
+        }
     }
 }
 
@@ -421,16 +458,17 @@ async fn opt_outs(report: &mut Report, config: &Config, store: &dyn Store) {
 /// Whoever reaches the listener from this machine needs no token before there is an account; a proxy that tells nothing of
 /// those behind it looks like this machine.
 async fn console(report: &mut Report, config: &Config, store: &dyn Store) {
-    if config.safety.mode != SafetyMode::Live || config.http.token_needed() {
+    if config.safety.mode != SafetyMode::Live {
         return;
     }
     if matches!(timeout(LIMIT, store.users()).await, Ok(Ok(users)) if users.is_empty()) {
-        report.warn(
-            "console",
+        let what = if config.http.token_needed() {
+            "nobody has an account: nobody can open the console, nor the work that patients' answers make"
+        } else {
             "nobody has an account: whoever reaches the listener on this machine, a proxy without headers included, may do \
-             everything",
-            "outreachd users add NAME --role admin",
-        );
+             everything"
+        };
+        report.warn("console", what, "outreachd users add NAME --role admin");
     }
 }
 

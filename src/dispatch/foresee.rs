@@ -1,7 +1,6 @@
 //! What would become of a message, and nothing of it is written: the same policy, the same texts.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,15 +8,13 @@ use jiff::Timestamp;
 use super::asking::Asking;
 use super::{budget, render, rules};
 use crate::config::Config;
-use crate::config::provider::ProviderSettings;
-use crate::domain::ids::SiteId;
 use crate::domain::patience::Patience;
 use crate::domain::patient::Patient;
 use crate::domain::words::{Channel, Reason, Recipient, SafetyMode};
 use crate::policy::decide::{Decision, Gate, Verdict, decide};
 use crate::policy::question::{Rules, Served};
 use crate::store::rows::{Admission, DirectoryEntry};
-use crate::template::{RecipientContext, RenderError, RenderRequest, Rendered, SharedCatalogue, SiteContext};
+use crate::template::{RecipientContext, RenderError, RenderRequest, Rendered, SharedCatalogue};
 
 /// What opens and is held again, so often.
 const LOOKS: usize = 2;
@@ -29,7 +26,7 @@ pub struct Foresight {
     catalogue: Arc<SharedCatalogue>,
     rules: Rules,
     served: Vec<Served>,
-    sites: HashMap<SiteId, SiteContext>,
+    sites: render::Sites,
 }
 
 /// What would become of one message.
@@ -72,7 +69,7 @@ impl Foresight {
     #[must_use]
     pub fn new(config: Arc<Config>, catalogue: Arc<SharedCatalogue>) -> Self {
         let (rules, served) = (rules::decisions(&config), served(&config));
-        Self { sites: render::sites(&config), rules, served, config, catalogue }
+        Self { sites: render::Sites::of(&config), rules, served, config, catalogue }
     }
 
     /// What would become of `admission` at `at`.
@@ -179,7 +176,6 @@ impl Foresight {
     ) -> Result<Rendered, RenderError> {
         let facts = &admission.facts;
         let letterhead = render::letterhead(&self.config, facts, patient, language);
-        let no_place = render::no_place(&self.config);
         // As long as a real one.
         let public_url = self.config.http.public_url.as_deref();
         let link = public_url.map(|url| format!("{url}/u/{}", "0".repeat(22)));
@@ -190,7 +186,7 @@ impl Foresight {
             data: &admission.body.data,
             patient: patient.name.as_ref(),
             recipient,
-            site: letterhead.site.map_or(Some(&no_place), |site| self.sites.get(&site.id)),
+            site: self.sites.get(letterhead.site),
             organisation: &self.config.organisation.name,
             is_change: false,
             test: false,
@@ -247,13 +243,7 @@ fn served(config: &Config) -> Vec<Served> {
     }
     let mut served: Vec<Served> = Vec::new();
     for provider in &config.providers {
-        let channel = match &provider.settings {
-            ProviderSettings::TwilioSms(_) => Channel::Sms,
-            ProviderSettings::TwilioVoice(_) => Channel::Voice,
-            ProviderSettings::Smtp(_) => Channel::Email,
-            ProviderSettings::FhirPortal(_) => Channel::Portal,
-            ProviderSettings::Capture(capture) => capture.channel,
-        };
+        let channel = provider.settings.channel();
         match served.iter_mut().find(|s| s.channel == channel) {
             Some(known) => known.baa |= provider.baa,
             None => served.push(Served { channel, baa: provider.baa }),

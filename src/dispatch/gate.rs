@@ -112,6 +112,13 @@ impl Held {
         if urgent { &mut self.urgent } else { &mut self.others }
     }
 
+    /// A slot that has come, where nobody stands in front of one of that class.
+    fn at_hand(&mut self, urgent: bool, latest: Instant) -> Option<Given> {
+        let is_first = self.urgent.line.is_empty() && (urgent || self.others.line.is_empty());
+        let now = Instant::now();
+        self.slots.pop_front_if(|slot| is_first && slot.opens <= now && slot.opens <= latest)
+    }
+
     /// Before whom somebody of that class is not served.
     fn promised(&self, urgent: bool) -> usize {
         if urgent { self.urgent.promised } else { self.urgent.promised + self.others.promised }
@@ -210,7 +217,14 @@ impl Permit {
         }
         let (to, slot) = oneshot::channel();
         {
-            let mut held = gate.held();
+            let mut held = gate.drop_lost();
+            let stands = self.stands;
+            if let Some(Given { at, .. }) = held.at_hand(self.urgent, latest) {
+                self.stands = false;
+                let class = held.class(self.urgent);
+                class.promised = class.promised.saturating_sub(usize::from(stands));
+                return Some(Slot { gate: gate.clone(), at, many: 1 });
+            }
             let class = held.class(self.urgent);
             let waiter = Waiter { latest, to };
             if std::mem::replace(&mut self.stands, true) {
@@ -739,6 +753,20 @@ mod tests {
         assert_eq!(holds(&gate), (2, 2));
         assert_eq!(gate.unused.load(Ordering::Relaxed), 0);
         hands.abort();
+    }
+
+    #[tokio::test]
+    async fn a_slot_that_has_come_is_taken_by_whoever_is_first_without_a_hand() {
+        let (gate, start) = holding([-4, -2, 0, 60_000]);
+        let mut all = gate.permit(3, false).await;
+        let (mut one, mut urgent) = (all.split(1), gate.permit(1, true).await);
+        assert_eq!(one.slot(start + 400 * MS).await.unwrap().at, at(start, -4));
+        assert_eq!((one.stands, holds(&gate)), (false, (3, 3)));
+        // Whoever stands in line is in front of all but the urgent.
+        let (to, _first) = oneshot::channel();
+        gate.held().others.line.push_back(Waiter { latest: start + 400 * MS, to });
+        assert!(all.slot(Instant::now() + 20 * MS).await.is_none());
+        assert_eq!(urgent.slot(start + 400 * MS).await.unwrap().at, at(start, -2));
     }
 
     #[tokio::test]

@@ -131,6 +131,8 @@ pub(super) struct Lane {
     begins: Arc<Semaphore>,
     /// Seconds that a send takes; had once there is somebody to tell them to.
     took: OnceLock<metrics::Histogram>,
+    /// Counts what was sent, as most of it is; had at the first of them.
+    pub(super) sent: OnceLock<metrics::Counter>,
 }
 
 impl Lane {
@@ -324,6 +326,7 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
                 urgent_berths: Berths::new(max_in_flight / URGENT_SHARE, ahead),
                 begins: Arc::new(Semaphore::new(BEGINS)),
                 took: OnceLock::new(),
+                sent: OnceLock::new(),
             }));
         }
     }
@@ -624,7 +627,7 @@ async fn unfit(corridor: &Corridor, planned: Planned, reason: Reason) {
     metrics::counter!("outreachd_unfit_total", "channel" => planned.route.channel.as_str(), "reason" => reason.as_str())
         .increment(1);
     hand.unfit.push((planned.route.channel, reason));
-    corridor.plan_later(hand).await;
+    corridor.plan_later(vec![hand]).await;
 }
 
 /// Writes down what has its permit since then, and sends what the ledger lets go.

@@ -44,7 +44,6 @@ pub(crate) mod uphold;
 mod wall;
 mod wire;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +56,7 @@ use tokio_util::task::TaskTracker;
 use crate::broker::Broker;
 use crate::callback::Courier;
 use crate::config::Config;
-use crate::domain::ids::{PatientId, SendKey, SiteId, WorkerId};
+use crate::domain::ids::{PatientId, SendKey, WorkerId};
 use crate::domain::outbound::Route;
 use crate::domain::patience::Patience;
 use crate::domain::patient::{Name, Patient, Proxy};
@@ -71,7 +70,7 @@ use crate::store::rows::{
 };
 use crate::store::{Store, StoreError, again_if_contended};
 use crate::telemetry::Traces;
-use crate::template::{RecipientContext, SharedCatalogue, SiteContext};
+use crate::template::{RecipientContext, SharedCatalogue};
 pub use again::{Texts, rendered_again};
 pub use answers::AnswerLetter;
 pub use call::{Spoken, Voicemail};
@@ -148,7 +147,7 @@ struct Corridor {
     catalogue: Arc<SharedCatalogue>,
     traces: Traces,
     lanes: Vec<Arc<Lane>>,
-    sites: HashMap<SiteId, SiteContext>,
+    sites: render::Sites,
     rules: Rules,
     retry: RetryRules,
     worker: WorkerId,
@@ -159,8 +158,8 @@ struct Corridor {
     /// Where messages went lately.
     demand: demand::Demand,
     wire: Wire,
-    to_plan: mpsc::Sender<InHand>,
-    to_plan_urgent: mpsc::Sender<InHand>,
+    to_plan: mpsc::Sender<Vec<InHand>>,
+    to_plan_urgent: mpsc::Sender<Vec<InHand>>,
     to_settle: mpsc::Sender<(Settlement, Place)>,
     /// Something was committed that the outbox may have to tell.
     told: Notify,
@@ -299,13 +298,14 @@ impl Dispatcher {
     /// Starts every stage.
     #[must_use]
     pub fn start(parts: Parts) -> Self {
+        // What is handed over together holds a place or more: nobody waits here.
         let (to_plan, normal) = mpsc::channel(IN_HAND);
         let (to_plan_urgent, urgent) = mpsc::channel(IN_HAND);
         let (to_settle, settled) = mpsc::channel(IN_HAND);
         let lanes = lane::build(parts.carriers, &parts.config);
         let corridor = Arc::new(Corridor {
             approved: approved::Approved::default(),
-            sites: render::sites(&parts.config),
+            sites: render::Sites::of(&parts.config),
             rules: rules::decisions(&parts.config),
             retry: rules::retries(&parts.config),
             store: parts.store,
@@ -487,9 +487,7 @@ impl Corridor {
 
     async fn take(&self, messages: Vec<Handover>, places: Places) {
         let (hands, back) = self.seated(messages, places);
-        for hand in hands {
-            self.plan_later(hand).await;
-        }
+        self.plan_later(hands).await;
         self.release(back).await;
     }
 
@@ -522,11 +520,16 @@ impl Corridor {
         (hands, back)
     }
 
-    async fn plan_later(&self, hand: InHand) {
-        let urgent = hand.facts.priority == crate::domain::words::Priority::Urgent;
-        let planner = if urgent { &self.to_plan_urgent } else { &self.to_plan };
-        // The planners outlive whoever hands over.
-        let _ = planner.send(hand).await;
+    /// What is handed over together is decided upon together, as far as it goes into one batch.
+    async fn plan_later(&self, hands: Vec<InHand>) {
+        let is_urgent = |hand: &InHand| hand.facts.priority == crate::domain::words::Priority::Urgent;
+        let (urgent, others): (Vec<_>, Vec<_>) = hands.into_iter().partition(is_urgent);
+        for (planner, hands) in [(&self.to_plan_urgent, urgent), (&self.to_plan, others)] {
+            if !hands.is_empty() {
+                // The planners outlive whoever hands over.
+                let _ = planner.send(hands).await;
+            }
+        }
     }
 
     /// Gives leases back; should the ledger be away they run out by themselves.
@@ -571,5 +574,30 @@ fn facts_of_a_test() -> MessageFacts {
         test: false,
         is_change: false,
         retry_of: None,
+    }
+}
+
+/// Of an attempt that was sent.
+#[cfg(test)]
+fn result_of_a_test() -> Settlement {
+    use crate::domain::ids::{AttemptId, ProviderName};
+    use crate::domain::status::AttemptStatus;
+    use crate::store::rows::{Charge, Then};
+
+    Settlement {
+        facts: Arc::new(facts_of_a_test()),
+        attempt: AttemptId::generate(),
+        number: 1,
+        channel: Channel::Sms,
+        provider: ProviderName::parse("sms").unwrap(),
+        status: AttemptStatus::Sent,
+        provider_ref: None,
+        failure: None,
+        code: None,
+        recipient: Recipient::Patient,
+        charge: Charge::default(),
+        then: Then::Sent,
+        patience: None,
+        at: Timestamp::UNIX_EPOCH,
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::asking::Asking;
@@ -38,24 +39,23 @@ const UNKNOWN_TEMPLATE: SignedDuration = SignedDuration::from_secs(5);
 /// as long, so that they do not all come at once.
 const ANOTHER_RELEASED: Duration = Duration::from_secs(300);
 
-pub(super) async fn run(corridor: Arc<Corridor>, hands: Outliving<InHand>) {
-    let mut hands = hands.lock().await;
+pub(super) async fn run(corridor: Arc<Corridor>, handed: Outliving<Vec<InHand>>) {
+    let mut handed = handed.lock().await;
     let most = corridor.config.worker.batch();
+    // Handed over with others, and more than a batch takes.
+    let mut rest = Vec::new();
     // They look for company again in a moment.
     let mut aside: Vec<(Instant, InHand)> = Vec::new();
     loop {
-        let mut batch = Vec::new();
-        let next = aside.iter().map(|(at, _)| *at).min();
-        tokio::select! {
-            first = hands.recv() => batch.extend(first),
-            () = super::until(next) => {}
-            () = super::life::drained(&corridor) => return,
+        if rest.is_empty() {
+            let next = aside.iter().map(|(at, _)| *at).min();
+            tokio::select! {
+                first = handed.recv() => rest.extend(first.into_iter().flatten()),
+                () = super::until(next) => {}
+                () = super::life::drained(&corridor) => return,
+            }
         }
-        while batch.len() < most
-            && let Ok(hand) = hands.try_recv()
-        {
-            batch.push(hand);
-        }
+        let mut batch = next_batch(&mut rest, &mut handed, most);
         let (ready, later): (Vec<_>, Vec<_>) = aside.into_iter().partition(|(at, _)| *at <= Instant::now());
         aside = later;
         batch.extend(ready.into_iter().map(|(_, hand)| hand));
@@ -66,6 +66,17 @@ pub(super) async fn run(corridor: Arc<Corridor>, hands: Outliving<InHand>) {
             aside.extend(plan(&corridor, batch).await);
         }
     }
+}
+
+/// As many as a batch takes, in the order in which they were handed over.
+fn next_batch<T>(rest: &mut Vec<T>, handed: &mut mpsc::Receiver<Vec<T>>, most: usize) -> Vec<T> {
+    while rest.len() < most
+        && let Ok(more) = handed.try_recv()
+    {
+        rest.extend(more);
+    }
+    let behind = rest.split_off(rest.len().min(most));
+    std::mem::replace(rest, behind)
 }
 
 /// Answers those that look again, and when.
@@ -574,5 +585,26 @@ fn over_because(verdict: &Verdict) -> Reason {
         Verdict::Cancel(_) => Reason::TooLate,
         Verdict::Expire => Reason::Expired,
         Verdict::Send { .. } | Verdict::Hold { .. } => Reason::PlanExhausted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_handed_over_together_is_one_batch_and_no_batch_is_larger_than_it_may_be() {
+        const MOST: usize = 500;
+        let (planner, mut handed) = mpsc::channel(9);
+        let mut rest = Vec::new();
+        for part in [0..300, 300..800, 800..801, 801..2_000] {
+            planner.send(part.collect::<Vec<u32>>()).await.unwrap();
+        }
+        let mut next = || next_batch(&mut rest, &mut handed, MOST);
+        for expected in [0..500, 500..1_000, 1_000..1_500, 1_500..2_000, 0..0] {
+            assert_eq!(next(), expected.collect::<Vec<u32>>());
+        }
+        planner.send((0..500).collect()).await.unwrap();
+        assert_eq!((next().len(), next().len()), (MOST, 0));
     }
 }

@@ -19,8 +19,22 @@ use crate::store::rows::{JobBody, MessageFacts};
 use crate::template::{Catalogue, RecipientContext, RenderError, RenderRequest, Rendered, SiteContext};
 
 /// The configured places, as texts speak of them.
-pub(super) fn sites(config: &Config) -> HashMap<SiteId, SiteContext> {
-    config.sites.iter().map(|site| (site.id.clone(), context(site))).collect()
+#[derive(Debug)]
+pub(super) struct Sites {
+    by_id: HashMap<SiteId, SiteContext>,
+    no_place: SiteContext,
+}
+
+impl Sites {
+    pub(super) fn of(config: &Config) -> Self {
+        let by_id = config.sites.iter().map(|site| (site.id.clone(), context(site))).collect();
+        Self { by_id, no_place: no_place(config) }
+    }
+
+    /// The place that writes, if one does.
+    pub(super) fn get(&self, site: Option<&SiteSection>) -> Option<&SiteContext> {
+        site.map_or(Some(&self.no_place), |site| self.by_id.get(&site.id))
+    }
 }
 
 /// One configured place, as texts speak of it; previews show what it will look like.
@@ -144,7 +158,6 @@ fn asked<T>(corridor: &Corridor, of: &Text<'_>, named: bool, ask: impl FnOnce(&R
     let letterhead = letterhead(&corridor.config, facts, of.patient, of.reader.language.as_deref());
     let public_url = corridor.config.http.public_url.as_deref().filter(|_| named);
     let link = public_url.map(|public_url| PageToken::from_bits(rand::random()).link(public_url));
-    let no_place = no_place(&corridor.config);
     ask(&RenderRequest {
         template: &facts.template,
         channel: of.channel,
@@ -155,7 +168,7 @@ fn asked<T>(corridor: &Corridor, of: &Text<'_>, named: bool, ask: impl FnOnce(&R
             name: of.reader.name.as_ref().filter(|_| named),
             ..of.reader.context()
         },
-        site: letterhead.site.map_or(Some(&no_place), |site| corridor.sites.get(&site.id)),
+        site: corridor.sites.get(letterhead.site),
         organisation: &corridor.config.organisation.name,
         is_change: facts.is_change,
         test: facts.test,
@@ -293,9 +306,10 @@ mod tests {
         ] {
             for (own, shown) in [("", zone), ("\ntimezone = \"America/Denver\"", Some("America/Denver"))] {
                 let config = Config::from_toml(&format!("{organisation}\n{north}{own}")).unwrap();
-                assert_eq!(no_place(&config).timezone.as_deref(), zone, "{organisation}");
-                let site = context(&config.sites[0]);
-                assert_eq!(site.timezone.as_deref(), shown, "{organisation}{own}");
+                let sites = Sites::of(&config);
+                let timezone = |site| sites.get(site).unwrap().timezone.as_deref();
+                assert_eq!(timezone(None), zone, "{organisation}");
+                assert_eq!(timezone(Some(&config.sites[0])), shown, "{organisation}{own}");
             }
         }
     }

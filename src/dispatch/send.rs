@@ -1,6 +1,6 @@
 //! One attempt on the wire, and what its answer means.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,7 +13,6 @@ use super::{Corridor, PAUSES, Planned, budget, failover, render};
 use crate::domain::ids::{AttemptId, SendKey};
 use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
 use crate::domain::status::AttemptStatus;
-use crate::domain::words::Channel;
 use crate::policy::retry::{Next, after_failure, costs_no_try};
 use crate::store::again_if_contended;
 use crate::store::rows::{Charge, Failure, Settlement, Spend, Then};
@@ -65,7 +64,7 @@ pub(super) async fn carry(
     crate::faults::fault_point!("answered");
     lane.took(took);
     let settlement = settle(&corridor, &lane, &written, outcome);
-    count(&settlement, written.planned.route.channel);
+    count(&lane.sent, &settlement);
     super::traces::sent(&corridor, &settlement, started, started + took);
     let home = corridor.wire.home().clone();
     let failed = settlement.status == AttemptStatus::Failed;
@@ -233,17 +232,57 @@ fn next(corridor: &Corridor, lane: &Lane, written: &Written, kind: FailureKind, 
     }
 }
 
-/// Counts and logs what became of an attempt, with ids and codes only.
-fn count(settlement: &Settlement, channel: Channel) {
+/// Counts and logs what became of an attempt, with ids and codes only. `sent` is its lane's.
+fn count(sent: &OnceLock<metrics::Counter>, settlement: &Settlement) {
     let failure = settlement.failure.map_or("none", Failure::as_str);
-    metrics::counter!("outreachd_attempts_total", "provider" => settlement.provider.to_string(),
-        "channel" => channel.as_str(), "status" => settlement.status.as_str(), "failure" => failure)
-    .increment(1);
+    let counter = || {
+        metrics::counter!("outreachd_attempts_total", "provider" => settlement.provider.to_string(),
+            "channel" => settlement.channel.as_str(), "status" => settlement.status.as_str(), "failure" => failure)
+    };
     if settlement.status == AttemptStatus::Sent {
+        sent.get_or_init(counter).increment(1);
         tracing::debug!(message = %settlement.facts.id, provider = %settlement.provider, "sent");
     } else {
+        counter().increment(1);
         tracing::info!(message = %settlement.facts.id, source = %settlement.facts.source, job = %settlement.facts.job_id,
             provider = %settlement.provider, status = %settlement.status, failure,
             code = settlement.code.as_deref().unwrap_or(""), "not through");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+    use crate::dispatch::result_of_a_test;
+
+    #[test]
+    fn every_attempt_is_counted_by_what_became_of_it() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let sent = OnceLock::new();
+        let failed = |failure| Settlement {
+            status: AttemptStatus::Failed,
+            failure: Some(failure),
+            ..result_of_a_test()
+        };
+        metrics::with_local_recorder(&recorder, || {
+            count(&sent, &result_of_a_test());
+            count(&sent, &failed(Failure::Transient));
+            count(&sent, &result_of_a_test());
+            count(&sent, &failed(Failure::Rejected));
+            count(&sent, &failed(Failure::Transient));
+        });
+        let told = recorder.handle().render();
+        let name = "outreachd_attempts_total{provider=\"sms\",channel=\"sms\",";
+        let mut counts: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix(name)).collect();
+        counts.sort_unstable();
+        let of = |status: &str, failure: &str, attempts: u32| {
+            format!("status=\"{status}\",failure=\"{failure}\"}} {attempts}")
+        };
+        let (transient, rejected) = (Failure::Transient.as_str(), Failure::Rejected.as_str());
+        let mut expected = [of("failed", transient, 2), of("failed", rejected, 1), of("sent", "none", 2)];
+        expected.sort_unstable();
+        assert_eq!(counts, expected, "{told}");
     }
 }

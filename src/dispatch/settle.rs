@@ -180,33 +180,11 @@ mod tests {
     use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row};
 
     use super::*;
-    use crate::dispatch::facts_of_a_test;
-    use crate::domain::ids::{AttemptId, ProviderName};
-    use crate::domain::status::AttemptStatus;
-    use crate::domain::words::{Channel, Recipient};
+    use crate::dispatch::result_of_a_test;
     use crate::store::emit::Emitter;
-    use crate::store::rows::{Charge, Then, Timings};
+    use crate::store::rows::Timings;
     use crate::store::sealer::Sealer;
     use crate::store::sqlite::{SqliteEngine, SqliteStore};
-
-    fn result() -> Settlement {
-        Settlement {
-            facts: Arc::new(facts_of_a_test()),
-            attempt: AttemptId::generate(),
-            number: 1,
-            channel: Channel::Sms,
-            provider: ProviderName::parse("sms").unwrap(),
-            status: AttemptStatus::Sent,
-            provider_ref: None,
-            failure: None,
-            code: None,
-            recipient: Recipient::Patient,
-            charge: Charge::default(),
-            then: Then::Sent,
-            patience: None,
-            at: Timestamp::UNIX_EPOCH,
-        }
-    }
 
     #[tokio::test]
     async fn what_the_ledger_fails_on_holds_up_no_other_and_is_kept() {
@@ -215,7 +193,7 @@ mod tests {
         let engine = SqliteEngine::open(file.to_str().unwrap(), Arc::new(|| Timestamp::UNIX_EPOCH)).unwrap();
         let ledger = SqliteStore::over(engine, Sealer::new(b"a key"), Emitter::default(), Timings::default());
         ledger.migrate().await.unwrap();
-        let results: Vec<Settlement> = (0..4).map(|_| result()).collect();
+        let results: Vec<Settlement> = (0..4).map(|_| result_of_a_test()).collect();
         let mut sql = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
         for one in &results {
             let begun = format!(

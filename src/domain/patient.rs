@@ -8,24 +8,31 @@ use super::ids::{PatientId, SiteId};
 use super::phi::Phi;
 use super::words::{Authority, Channel, ContactStatus, ProxyMode, Purpose};
 
-/// One person of the directory, validated. This shape is also what the ledger stores (sealed).
+/// One person of the directory, validated. This shape is also what the ledger stores (sealed), without what is unknown.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Patient {
     /// The caller's id.
     pub id: PatientId,
     /// When the sender last changed it; an older upsert is stale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Timestamp>,
     /// How to address them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
     /// For majority and campaign queries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub birth_date: Option<Date>,
     /// BCP-47.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
     /// IANA zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
     /// For zones, rules of states, postcodes of campaigns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<PostalAddress>,
     /// Their usual place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<SiteId>,
     /// The clinic's own labels.
     pub tags: Vec<String>,
@@ -36,14 +43,17 @@ pub struct Patient {
     /// True: nothing leaves, ever.
     pub deceased: bool,
     /// A staff decision, with its reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub do_not_contact: Option<String>,
     /// Nothing before this instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_until: Option<Timestamp>,
     /// An order, not a ban.
     pub preferred_channels: Vec<Channel>,
     /// Order per purpose; an empty list is an opt-out of that purpose.
     pub preferences: Vec<Preference>,
     /// On top of what the law says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_hours: Option<QuietHours>,
     /// Ways to reach them.
     pub contacts: Vec<Contact>,
@@ -210,16 +220,21 @@ impl OwnWords {
 /// Given and family name, both optional as records are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<Phi>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<Phi>,
 }
 
 /// As much of a postal address as decisions need.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostalAddress {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postal_code: Option<Phi>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// ISO 3166-1 alpha-2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
 }
 
@@ -257,11 +272,13 @@ pub struct Contact {
     /// E.164, an email address, or a portal reference; valid for its channel.
     pub address: Phi,
     /// 1 is first; unranked come last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank: Option<u32>,
     /// As FHIR's ContactPoint.use: home, work, temp, old, mobile.
-    #[serde(rename = "use")]
+    #[serde(rename = "use", default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<String>,
     /// What the number is: mobile, landline, voip ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     pub status: ContactStatus,
     /// When we found the status out ourselves; `None` where the sender of the record said so.
@@ -274,15 +291,19 @@ pub struct Contact {
     /// Of an upsert: its sender says what the status is, be it `ok`. Not kept.
     #[serde(skip)]
     pub says_status: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<Timestamp>,
     /// The patient's own and nobody else's.
     pub private: bool,
     /// Confidential communication: nothing leaves this contact.
     pub only: bool,
     /// Whether and how a machine may be spoken to: none, brief, full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leave_message: Option<String>,
     /// Keys to press after the call is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extension: Option<String>,
 }
 
@@ -328,17 +349,23 @@ impl Contact {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Consent {
     /// `None` is every purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<Purpose>,
     /// `None` is every channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
     /// `None` is every address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Phi>,
     pub granted: bool,
     pub at: Timestamp,
     /// Who recorded it: patient, staff, import, ehr ...
     pub source: ConsentSource,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// Another record of the same purpose, channel and address that is not in force, kept so that the order
     /// in which records arrive does not matter. `consent::merge` looks after it.
@@ -385,13 +412,18 @@ super::words::words! {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proxy {
     pub person: ProxyPerson,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relationship: Option<String>,
     pub authority: Authority,
     pub mode: ProxyMode,
     /// `None` is every purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purposes: Option<Vec<Purpose>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Date>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Date>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
 }
 
@@ -443,8 +475,74 @@ pub enum ProxyPerson {
 /// A person who is no patient of ours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Person {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
     pub contacts: Vec<Contact>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn what_is_unknown_is_not_stored_and_reads_as_unknown() {
+        let at = Timestamp::UNIX_EPOCH;
+        let consent = Consent {
+            purpose: None,
+            channel: None,
+            address: None,
+            granted: true,
+            at,
+            source: ConsentSource::Staff,
+            by: None,
+            evidence: None,
+            expires_at: None,
+            shadow: None,
+        };
+        let person = Person {
+            name: Some(Name { given: None, family: None }),
+            language: None,
+            timezone: None,
+            contacts: vec![Contact::bare(Channel::Email, "b@example.org")],
+        };
+        let proxy = Proxy {
+            person: ProxyPerson::Person(Box::new(person)),
+            relationship: None,
+            authority: Authority::Guardian,
+            mode: ProxyMode::Instead,
+            purposes: None,
+            from: None,
+            until: None,
+            evidence: None,
+        };
+        let patient = Patient {
+            address: Some(PostalAddress { postal_code: None, state: None, country: None }),
+            contacts: vec![Contact::bare(Channel::Sms, "+13125550142")],
+            consents: vec![consent],
+            proxies: vec![proxy],
+            ..Patient::bare(PatientId::parse("P1").unwrap())
+        };
+        let stored = serde_json::to_string(&patient).unwrap();
+        assert!(!stored.contains("null"), "{stored}");
+        assert!(serde_json::from_str::<Patient>(&stored).unwrap() == patient);
+
+        // Older records say of what is unknown that it is nothing.
+        let mut older: Value = serde_json::from_str(&stored).unwrap();
+        let nothing = |value: &mut Value, fields: &[&str]| {
+            for field in fields {
+                assert!(value.as_object_mut().unwrap().insert((*field).to_owned(), Value::Null).is_none());
+            }
+        };
+        nothing(&mut older, &["name", "birth_date", "site", "quiet_hours", "pause_until", "updated_at"]);
+        nothing(&mut older["contacts"][0], &["rank", "use", "kind", "leave_message", "valid_until"]);
+        nothing(&mut older["consents"][0], &["purpose", "channel", "address", "by"]);
+        nothing(&mut older["proxies"][0], &["relationship", "purposes", "from"]);
+        assert!(serde_json::from_value::<Patient>(older).unwrap() == patient);
+    }
 }

@@ -1,5 +1,6 @@
 //! From bytes to the ledger, in batches. A bad row never sinks its batch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -208,8 +209,8 @@ impl Intake {
                 return Err((error, Jobs { admissions, rejects: batch.rejects, is_bare }));
             }
         };
+        count(&report.outcomes);
         for ((place, admission), outcome) in places.iter().zip(&batch.admissions).zip(&report.outcomes) {
-            count(outcome);
             self.trace(admission, outcome, parents.at(*place), asked);
             set(outcomes, *place, Some(answer(admission, outcome)));
         }
@@ -386,15 +387,21 @@ fn strangers() -> Problem {
     Problem::new("id", Reason::UnknownPatient, rule, cure)
 }
 
-fn count(outcome: &AdmitOutcome) {
-    let word = match outcome {
-        AdmitOutcome::Accepted(_) => "accepted",
-        AdmitOutcome::Duplicate(_) => "duplicate",
-        AdmitOutcome::Conflict(_) => "conflict",
-        AdmitOutcome::TakenBack(..) => "taken_back",
-        AdmitOutcome::OverLimit { .. } => "over_limit",
-    };
-    metrics::counter!("outreachd_jobs_total", "result" => word).increment(1);
+fn count(outcomes: &[AdmitOutcome]) {
+    let mut results: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for outcome in outcomes {
+        let word = match outcome {
+            AdmitOutcome::Accepted(_) => "accepted",
+            AdmitOutcome::Duplicate(_) => "duplicate",
+            AdmitOutcome::Conflict(_) => "conflict",
+            AdmitOutcome::TakenBack(..) => "taken_back",
+            AdmitOutcome::OverLimit { .. } => "over_limit",
+        };
+        *results.entry(word).or_default() += 1;
+    }
+    for (word, jobs) in results {
+        metrics::counter!("outreachd_jobs_total", "result" => word).increment(jobs);
+    }
 }
 
 /// Why a source takes something back stands in the audit log: whoever asks later why nothing went out finds it there,
@@ -423,4 +430,30 @@ fn set(outcomes: &mut [Option<Outcome>], place: usize, outcome: Option<Outcome>)
 fn lost() -> Outcome {
     let problem = Problem::new("", Reason::Malformed, "was not answered", "send it again and report this");
     refusal(None, vec![problem])
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn a_batch_is_counted_by_what_became_of_each_job() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let accepted = || AdmitOutcome::Accepted(MessageId::generate());
+        let conflict = || AdmitOutcome::Conflict(ParkedId::generate());
+        let taken_back = || AdmitOutcome::TakenBack(MessageId::generate(), Reason::Superseded);
+        metrics::with_local_recorder(&recorder, || {
+            count(&[accepted(), conflict(), accepted(), taken_back()]);
+            count(&[]);
+            count(&[accepted()]);
+        });
+        let told = recorder.handle().render();
+        let mut counts: Vec<&str> =
+            told.lines().filter_map(|line| line.strip_prefix("outreachd_jobs_total")).collect();
+        counts.sort_unstable();
+        let of = |word: &str, jobs: u32| format!("{{result=\"{word}\"}} {jobs}");
+        assert_eq!(counts, [of("accepted", 3), of("conflict", 1), of("taken_back", 1)]);
+    }
 }

@@ -373,10 +373,11 @@ macro_rules! attempt_settled {
     };
 }
 
-/// Whether a result raises the status of its message.
+/// Whether a result raises the status of its message. `i.rank` is the rank of `i.status`, worked out once a row: it is
+/// asked for many times.
 macro_rules! result_raises {
     () => {
-        concat!("COALESCE(", rank!("i.status"), " > ", rank!("m.status"), ", false)")
+        concat!("COALESCE(i.rank > ", rank!("m.status"), ", false)")
     };
 }
 
@@ -396,9 +397,7 @@ macro_rules! result_leaves_open {
             rank!("m.status"),
             " < 3, false) OR ",
             goes_on!(),
-            ") AND COALESCE(",
-            rank!("i.status"),
-            ", 0) < 3) OR (i.attempt_status = 'undelivered' AND (COALESCE(",
+            ") AND COALESCE(i.rank, 0) < 3) OR (i.attempt_status = 'undelivered' AND (COALESCE(",
             rank!("m.status"),
             " <= 3, false) OR ",
             goes_on!(),

@@ -420,3 +420,126 @@ fn complete(template: &Template, file: &str, findings: &mut Vec<Finding>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use handlebars::Template as Text;
+
+    use super::super::context::context;
+    use super::super::preview::Sample;
+    use super::super::render::RenderRequest;
+    use super::super::site::{RecipientContext, SiteContext};
+    use super::*;
+    use crate::domain::patient::Name;
+    use crate::domain::phi::Phi;
+    use crate::domain::words::Recipient;
+
+    /// The same set, its partials left to the engine.
+    fn with_named_partials(files: &Files) -> Catalogue {
+        let mut catalogue = Catalogue::from_files(files).unwrap();
+        let compiled = Arc::get_mut(&mut catalogue.compiled).unwrap();
+        for (path, source) in files {
+            let (folder, rest) = path.split_once('/').unwrap();
+            let Some((locale, _, part)) = placed(rest).filter(|_| !folder.starts_with('_')) else { continue };
+            let text = Text::compile(source).unwrap();
+            compiled.get_mut(locale).unwrap().add(&format!("{folder}/{part}"), part, text);
+        }
+        catalogue
+    }
+
+    #[test]
+    fn partials_that_are_put_in_read_as_the_engine_expands_them() {
+        let files = files::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("templates")).unwrap();
+        let (put_in, named) = (Catalogue::from_files(&files).unwrap(), with_named_partials(&files));
+        let (ana, luis) = (name("Ana", "Rivera"), name("Luis", "Rivera"));
+        let (clinic, nowhere) = (SiteContext::sample(), SiteContext::default());
+        let proxy = |relationship| RecipientContext {
+            kind: Recipient::Proxy,
+            name: Some(&luis),
+            relationship: Some(relationship),
+            ..RecipientContext::PATIENT
+        };
+        let two = ["one".to_owned(), "two".to_owned()];
+        let (none, two) = (&two[..0], &two[..]);
+        let mut shown = 0;
+        for template in put_in.templates() {
+            for sample in [Sample::Typical, Sample::Longest, Sample::Least] {
+                let data = template.manifest.sample_data(sample);
+                let bare = RenderRequest {
+                    template: &template.name,
+                    channel: Channel::Sms,
+                    languages: &[],
+                    data: &data,
+                    patient: None,
+                    recipient: RecipientContext::PATIENT,
+                    site: Some(&nowhere),
+                    organisation: "Lakeside Health",
+                    is_change: false,
+                    test: false,
+                    drafts: true,
+                    keypad: false,
+                    mailbox: false,
+                    digits: &[],
+                    unsubscribe_url: None,
+                    region: Some("US"),
+                };
+                let full = RenderRequest {
+                    patient: Some(&ana),
+                    site: Some(&clinic),
+                    is_change: true,
+                    keypad: true,
+                    mailbox: true,
+                    unsubscribe_url: Some("https://outreach.example.org/u/sample"),
+                    ..bare
+                };
+                for (request, also) in [
+                    (bare, none),
+                    (full, two),
+                    (RenderRequest { recipient: proxy("father"), ..full }, none),
+                    (RenderRequest { recipient: proxy("daughter"), ..full }, two),
+                    (RenderRequest { recipient: proxy("daughter"), ..bare }, none),
+                ] {
+                    for (locale, texts) in &template.locales {
+                        let context = context(&request, also, template, locale, locale);
+                        for (part, name) in &texts.parts {
+                            let read = |catalogue: &Catalogue| {
+                                let registry = catalogue.registry(locale, part.escape()).unwrap();
+                                let text = registry.render_with_context(name, &context);
+                                text.map_err(|error| error.reason().to_string())
+                            };
+                            let text = read(&put_in);
+                            assert_eq!(text, read(&named), "{name} {locale} {sample} {request:?}");
+                            shown += u32::from(text.is_ok());
+                        }
+                    }
+                }
+            }
+        }
+        assert!(shown > 1_500, "{shown} texts were compared");
+    }
+
+    #[test]
+    fn every_partial_of_the_shipped_texts_is_put_in() {
+        let files = files::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("templates")).unwrap();
+        let (put_in, named) = (Catalogue::from_files(&files).unwrap(), with_named_partials(&files));
+        let calls = |catalogue: &Catalogue| {
+            let texts = catalogue.templates().flat_map(|template| {
+                template.locales.iter().flat_map(|(locale, texts)| {
+                    texts.parts.iter().map(move |(part, name)| (locale, part, name))
+                })
+            });
+            let calls = texts.map(|(locale, part, name)| {
+                let registry = catalogue.registry(locale, part.escape()).unwrap();
+                let text = format!("{:?}", registry.get_template(name).unwrap());
+                text.matches("PartialExpression").count()
+            });
+            calls.sum::<usize>()
+        };
+        assert_eq!(calls(&put_in), 0);
+        assert!(calls(&named) > 100, "{}", calls(&named));
+    }
+
+    fn name(given: &str, family: &str) -> Name {
+        Name { given: Some(Phi::new(given)), family: Some(Phi::new(family)) }
+    }
+}

@@ -1,4 +1,4 @@
-//! Compiles every text once, per locale and way of escaping, and lets `scan` look at each.
+//! Compiles every text once, per locale and way of escaping, lets `scan` look at each, and puts partials into it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,6 +13,7 @@ use super::files::{self, Files};
 use super::finding::{Finding, Severity};
 use super::formatters::tongue;
 use super::helpers;
+use super::inline::inline;
 use super::part::{Escape, Part, escape_xml};
 use super::scan::{Scan, Scope, circles, with_included};
 
@@ -49,7 +50,7 @@ impl Compiled {
         }
     }
 
-    fn add(&mut self, name: &str, part: Part, text: Text) {
+    pub(super) fn add(&mut self, name: &str, part: Part, text: Text) {
         match part.escape() {
             Escape::None => self.plain.register_template(name, text),
             Escape::Html => self.html.register_template(name, text),
@@ -76,12 +77,13 @@ fn registry(escape: Escape) -> Handlebars<'static> {
     registry
 }
 
-/// A partial file: which locale it is for (`None` is all), its name, its path.
-struct Shared<'a> {
-    locale: Option<&'a str>,
-    name: &'a str,
-    path: &'a str,
-    text: Text,
+/// A partial file: which locale it is for (`None` is all), its name, its path, and what stands in it.
+pub(super) struct Shared<'a> {
+    pub(super) locale: Option<&'a str>,
+    pub(super) name: &'a str,
+    pub(super) path: &'a str,
+    pub(super) source: &'a str,
+    pub(super) text: Text,
 }
 
 /// Compiles all of `files`, and tells each template the hashes of its texts; what is wrong goes to `findings`.
@@ -122,7 +124,7 @@ fn texts(
         for &part in Part::ALL {
             let Some(name) = template.text(locale, part) else { continue };
             let path = format!("{}/{locale}/{part}.hbs", template.name);
-            let Some(text) = files.get(&path).and_then(|source| parse(&path, source, findings)) else {
+            let Some(mut text) = files.get(&path).and_then(|source| parse(&path, source, findings)) else {
                 continue;
             };
             let variables = Some(&template.manifest.variables);
@@ -135,6 +137,7 @@ fn texts(
             included.extend(scan.includes);
             read.push(path);
             if let Some(compiled) = compiled.get_mut(locale) {
+                inline(&mut text, &visible, &compiled.includes);
                 compiled.add(name, part, text);
             }
         }
@@ -252,8 +255,9 @@ fn partials<'a>(files: &'a Files, findings: &mut Vec<Finding>) -> Vec<Shared<'a>
             continue;
         };
         // An editor's newline at the end of the file must not break the line that includes it.
-        if let Some(text) = parse(path, source.trim_end_matches(['\r', '\n']), findings) {
-            shared.push(Shared { locale, name, path, text });
+        let source = source.trim_end_matches(['\r', '\n']);
+        if let Some(text) = parse(path, source, findings) {
+            shared.push(Shared { locale, name, path, source, text });
         }
     }
     shared

@@ -23,16 +23,15 @@ use std::str::FromStr;
 use handlebars::{
     Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, RenderErrorReason, ScopedJson,
 };
-use icu::calendar::Gregorian;
-use icu::datetime::input::{Date, DateTime, Time};
 use icu::decimal::input::Decimal;
 use icu::plurals::PluralCategory;
 use jiff::Timestamp;
+use jiff::civil::Time;
 use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::formatters::Formatters;
+use super::formatters::{Form, Formatters};
 
 /// Helpers of our own, by name.
 pub(super) const OWN: &[&str] = &["date", "time", "datetime", "phone", "list", "number", "plural"];
@@ -117,26 +116,22 @@ fn date(call: &Call<'_, '_>) -> Option<String> {
         Ok(day) if text.len() == 10 => day,
         _ => local(text, call.root("zone"))?.date(),
     };
-    let day = icu_date(day)?;
-    Some(clean(match call.option("style") {
-        Some("short") => call.words.date_short.format(&day).to_string(),
-        Some("full") => call.words.date_full.format(&day).to_string(),
-        _ => call.words.date_long.format(&day).to_string(),
-    }))
+    let form = match call.option("style") {
+        Some("short") => Form::DateShort,
+        Some("full") => Form::DateFull,
+        _ => Form::DateLong,
+    };
+    call.words.moment(form, day.to_datetime(Time::midnight())).map(clean)
 }
 
 fn time(call: &Call<'_, '_>) -> Option<String> {
-    let at = icu_time(local(call.text()?, call.root("zone"))?.time())?;
-    Some(clean(call.words.time.format(&at).to_string()))
+    call.words.moment(Form::Time, local(call.text()?, call.root("zone"))?).map(clean)
 }
 
 fn datetime(call: &Call<'_, '_>) -> Option<String> {
     let at = local(call.text()?, call.root("zone"))?;
-    let at = DateTime { date: icu_date(at.date())?, time: icu_time(at.time())? };
-    Some(at_one(clean(match call.option("style") {
-        Some("short") => call.words.datetime_short.format(&at).to_string(),
-        _ => call.words.datetime_long.format(&at).to_string(),
-    })))
+    let form = if call.option("style") == Some("short") { Form::DatetimeShort } else { Form::DatetimeLong };
+    call.words.moment(form, at).map(clean).map(at_one)
 }
 
 /// Spanish has one o'clock in the singular, which CLDR's pattern has not: "a la 1:30".
@@ -156,15 +151,6 @@ fn local(text: &str, zone: Option<&str>) -> Option<jiff::civil::DateTime> {
         None => PARSER.parse_pieces(text).ok()?.to_numeric_offset()?.to_time_zone(),
     };
     Some(zone.to_datetime(at))
-}
-
-fn icu_date(day: jiff::civil::Date) -> Option<Date<Gregorian>> {
-    let (month, day_of_month) = (u8::try_from(day.month()).ok()?, u8::try_from(day.day()).ok()?);
-    Date::try_new_gregorian(day.year().into(), month, day_of_month).ok()
-}
-
-fn icu_time(at: jiff::civil::Time) -> Option<Time> {
-    Time::try_new(u8::try_from(at.hour()).ok()?, u8::try_from(at.minute()).ok()?, 0, 0).ok()
 }
 
 /// CLDR puts narrow no-break spaces before "PM"; many phones show a box there, and GSM-7 has none.

@@ -22,6 +22,7 @@ mod files;
 mod finding;
 mod formatters;
 mod helpers;
+mod inline;
 mod lint;
 mod manifest;
 mod part;

@@ -584,6 +584,32 @@ async fn keys_are_exchanged_and_a_patient_asks_for_their_own() {
     assert!(office.run(&["audit", "verify"]).good().contains("all in their places"));
 }
 
+/// Words of danger and a stop come in by the webhook, or by mail.
+#[tokio::test]
+async fn check_warns_who_goes_live_and_hears_no_answers() {
+    let office = Office::migrated().await;
+    let live = |http: &str, mail: &str| {
+        format!(
+            "[safety]\nmode = \"live\"\n[organisation]\nname = \"Clinic\"\ntimezone = \"America/Chicago\"\n\
+             [security]\nkey = \"{}\"\n{http}[notify]\nwebhook_url = \"http://127.0.0.1:9/\"\n\
+             [[provider]]\nname = \"texts\"\nkind = \"twilio_sms\"\nbase_url = \"http://127.0.0.1:9\"\n\
+             account_sid = \"AC00000000000000000000000000000000\"\nauth_token = \"t\"\nfrom = [\"+13125550100\"]\n\
+             [[provider]]\nname = \"mails\"\nkind = \"smtp\"\nhost = \"127.0.0.1\"\nport = 9\ntls = \"none\"\n\
+             from = \"Clinic <clinic@example.org>\"\n{mail}",
+            "07".repeat(32)
+        )
+    };
+    office.configure(&live("", ""));
+    let told = office.run(&["check"]).bad();
+    assert!(told.contains("it has no webhook: what patients answer is not heard"), "{told}");
+    assert!(told.contains("mails that come back, and what patients answer, are not heard"), "{told}");
+    assert!(!told.contains("nobody is told when something is wrong"), "{told}");
+    let public = "[http]\npublic_url = \"https://outreach.example.org\"\n";
+    office.configure(&live(public, "reply_address = \"answers@example.org\"\n"));
+    let told = office.run(&["check"]).bad();
+    assert!(!told.contains("is not heard") && !told.contains("are not heard"), "{told}");
+}
+
 #[tokio::test]
 async fn check_warns_who_goes_live_without_the_stop_list() {
     let office = Office::migrated().await;
@@ -595,6 +621,7 @@ async fn check_warns_who_goes_live_without_the_stop_list() {
     let told = office.run(&["check"]).good();
     assert!(told.contains("patients are written to") && told.contains("optouts import"), "{told}");
     assert!(told.contains("nobody has an account") && told.contains("users add NAME --role admin"), "{told}");
+    assert!(told.contains("nobody is told when something is wrong"), "{told}");
     office.run(&["optouts", "import", &office.file("stop.csv", "address\n+13125550142\n")]).good();
     office.run(&["users", "add", "ana", "--role", "admin"]).good();
     let told = office.run(&["check"]).good();

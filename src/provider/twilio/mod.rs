@@ -47,6 +47,8 @@ pub(super) struct Account {
     token_previous: Option<Secret>,
     shared_key: Option<Secret>,
     on_5xx: On5xx,
+    status_callback: Option<Callback>,
+    gather_action: Option<Callback>,
 }
 
 impl Account {
@@ -63,13 +65,12 @@ impl Account {
             let cure = "copy the account SID (AC and 32 hex digits) from the Twilio console";
             return Err(http::fault(name, "account_sid", "must be letters and digits", cure));
         }
-        for (field, url) in
-            [("status_callback", &settings.status_callback), ("gather_action", &settings.gather_action)]
-        {
-            if url.as_ref().is_some_and(|url| Url::parse(url).is_err()) {
-                return Err(http::fault(name, field, "must be a URL", "write it as https://host/path"));
-            }
-        }
+        let callback = |field, url: &Option<String>| {
+            let fault = || http::fault(name, field, "must be a URL", "write it as https://host/path");
+            url.as_ref().map(|url| Callback::new(url).ok_or_else(fault)).transpose()
+        };
+        let status_callback = callback("status_callback", &settings.status_callback)?;
+        let gather_action = callback("gather_action", &settings.gather_action)?;
         let shown = STANDARD.encode(format!("{sid}:{}", settings.auth_token.expose()));
         let mut shown = HeaderValue::try_from(format!("Basic {shown}"))
             .map_err(|_| http::fault(name, "auth_token", "is too long", "copy it from the Twilio console"))?;
@@ -82,6 +83,8 @@ impl Account {
             token_previous: settings.auth_token_previous.clone(),
             shared_key: settings.webhook_shared_key.clone(),
             on_5xx: settings.on_5xx,
+            status_callback,
+            gather_action,
         })
     }
 
@@ -105,14 +108,14 @@ impl Account {
         }
     }
 
-    /// Verifies what was posted to the URL `given`, and reads it.
-    fn asked(&self, given: Option<&String>, call: &Webhook<'_>) -> Result<webhook::Asked, Unheard> {
-        let given = given.filter(|_| !self.token.expose().is_empty()).ok_or(Unheard::NoWebhook)?;
+    /// Verifies what was posted to `callback`, and reads it.
+    fn asked(&self, callback: Option<&Callback>, call: &Webhook<'_>) -> Result<webhook::Asked, Unheard> {
+        let callback = callback.filter(|_| !self.token.expose().is_empty()).ok_or(Unheard::NoWebhook)?;
         // An empty key is everybody's.
         let set = |key: &Option<Secret>| key.clone().filter(|key| !key.expose().is_empty());
         let tokens = [Some(self.token.clone()), set(&self.token_previous)];
         let keys = webhook::Keys { tokens, shared: set(&self.shared_key) };
-        webhook::read(given, &keys, call)
+        webhook::read(&callback.given, &keys, call)
     }
 
     /// Reads a list, of which at most so many bytes are taken.
@@ -158,23 +161,42 @@ pub(super) fn is_number(text: &str) -> bool {
         .is_some_and(|digits| (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// `url` with the send key, so that the webhook knows what it is about.
-pub(super) fn with_key(url: &str, key: SendKey, event: Option<&str>) -> Result<String, SendError> {
-    let key = key.to_string();
-    let event = event.map(|event| ("event", event));
-    let parameters: Vec<(&str, &str)> = std::iter::once(("send_key", key.as_str())).chain(event).collect();
-    with_parameters(url, &parameters)
-        .ok_or_else(|| SendError::new(FailureKind::Misconfigured, "callback_url"))
+/// A URL that Twilio is to call, taken apart once: what stands before and after that which each message adds to its query.
+struct Callback {
+    /// As it was configured.
+    given: String,
+    before: String,
+    after: String,
 }
 
-/// `url` with these in its query, to be called by Twilio, which is asked to come again.
-fn with_parameters(url: &str, parameters: &[(&str, &str)]) -> Option<String> {
-    let mut url = Url::parse(url).ok()?;
-    url.query_pairs_mut().extend_pairs(parameters);
-    if url.fragment().is_none() {
-        url.set_fragment(Some(COMES_AGAIN));
+impl Callback {
+    /// `None` where it is no URL.
+    fn new(given: &str) -> Option<Self> {
+        let mut url = Url::parse(given).ok()?;
+        let after = format!("#{}", url.fragment().unwrap_or(COMES_AGAIN));
+        url.set_fragment(None);
+        let joint = match url.query() {
+            None => "?",
+            Some("") => "",
+            Some(_) => "&",
+        };
+        Some(Self { given: given.to_owned(), before: format!("{url}{joint}"), after })
     }
-    Some(url.into())
+
+    /// With the send key, so that the webhook knows what it is about. Hex digits, a hyphen and a number stand in a URL as
+    /// they are, and so do our words for events.
+    fn with_key(&self, key: SendKey, event: Option<&'static str>) -> String {
+        let (before, after) = (&self.before, &self.after);
+        match event {
+            Some(event) => format!("{before}send_key={key}&event={event}{after}"),
+            None => format!("{before}send_key={key}{after}"),
+        }
+    }
+
+    /// With an event that is about no message of ours.
+    fn with_event(&self, event: &'static str) -> String {
+        format!("{}event={event}{}", self.before, self.after)
+    }
 }
 
 /// A list that is not as Twilio writes it, or was cut.
@@ -277,14 +299,44 @@ mod tests {
     #[test]
     fn a_callback_carries_the_send_key() {
         let key = SendKey { message: crate::domain::ids::MessageId(uuid::Uuid::nil()), step: 2 };
+        let callback = |given| Callback::new(given).unwrap();
         assert_eq!(
-            with_key("https://o.example/webhooks/v?x=1", key, Some("machine")).unwrap(),
+            callback("https://o.example/webhooks/v?x=1").with_key(key, Some("machine")),
             "https://o.example/webhooks/v?x=1&send_key=00000000000000000000000000000000-2&event=machine#rc=5&rp=all"
         );
         assert_eq!(
-            with_key("https://o.example/webhooks/v#rc=2", key, None).unwrap(),
+            callback("https://o.example/webhooks/v#rc=2").with_key(key, None),
             "https://o.example/webhooks/v?send_key=00000000000000000000000000000000-2#rc=2",
             "what is configured counts"
         );
+    }
+
+    /// The library's own way, which costs a message more.
+    #[test]
+    fn a_callback_is_spelled_as_a_url() {
+        let message = crate::domain::ids::MessageId(uuid::Uuid::from_u128(0x0196_f3c0_abcd_7eef << 64));
+        let key = SendKey { message, step: u16::MAX };
+        for given in [
+            "https://o.example",
+            "HTTPS://Ö.example:443/a b/../c?",
+            "https://o.example/v?x=1&y=%20é",
+            "https://o.example/v?x=1#",
+            "http://user@o.example:8080/v?#rc=2&ct=\"1\"",
+        ] {
+            let spelled = |pairs: &[(&str, &str)]| {
+                let mut url = Url::parse(given).unwrap();
+                url.query_pairs_mut().extend_pairs(pairs);
+                if url.fragment().is_none() {
+                    url.set_fragment(Some(COMES_AGAIN));
+                }
+                String::from(url)
+            };
+            let (callback, shown) = (Callback::new(given).unwrap(), key.to_string());
+            assert_eq!(callback.with_key(key, None), spelled(&[("send_key", &shown)]));
+            let keyed = callback.with_key(key, Some("key"));
+            assert_eq!(keyed, spelled(&[("send_key", &shown), ("event", "key")]));
+            assert_eq!(callback.with_event("stop"), spelled(&[("event", "stop")]));
+        }
+        assert!(Callback::new("/webhooks/v").is_none());
     }
 }

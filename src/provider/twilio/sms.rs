@@ -77,7 +77,6 @@ pub struct TwilioSms {
     messages: Url,
     from: Vec<String>,
     service: Option<String>,
-    status_callback: Option<String>,
 }
 
 impl TwilioSms {
@@ -97,7 +96,6 @@ impl TwilioSms {
             name,
             from: settings.from.clone(),
             service: settings.messaging_service_sid.clone(),
-            status_callback: settings.status_callback.clone(),
         })
     }
 
@@ -150,8 +148,8 @@ impl TwilioSms {
         form.push(("Body", text.expose().to_owned()));
         let seconds = message.valid_for.as_secs().clamp(1, MAX_VALIDITY_SECONDS);
         form.push(("ValidityPeriod", seconds.to_string()));
-        if let Some(callback) = &self.status_callback {
-            form.push(("StatusCallback", super::with_key(callback, message.send_key, None)?));
+        if let Some(callback) = &self.account.status_callback {
+            form.push(("StatusCallback", callback.with_key(message.send_key, None)));
         }
         Ok(form)
     }
@@ -194,7 +192,7 @@ impl Provider for TwilioSms {
     }
 
     fn reports(&self) -> bool {
-        self.status_callback.is_some()
+        self.account.status_callback.is_some()
     }
 
     fn looks_up(&self) -> bool {
@@ -236,7 +234,7 @@ impl Provider for TwilioSms {
         if call.door != Door::Status {
             return Err(Unheard::NoWebhook);
         }
-        let asked = self.account.asked(self.status_callback.as_ref(), call)?;
+        let asked = self.account.asked(self.account.status_callback.as_ref(), call)?;
         let Some(key) = asked.key else {
             return Ok(Heard::of(self.reply(&asked.fields)?.map_or(News::Nothing, News::Reply)));
         };

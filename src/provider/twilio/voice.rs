@@ -42,7 +42,7 @@ use async_trait::async_trait;
 
 use super::look_up::{By, Search};
 use super::webhook::{Asked, Fields};
-use super::{Account, Form, is_number, is_sid, twiml, undelivered, with_key, with_parameters};
+use super::{Account, Form, is_number, is_sid, twiml, undelivered};
 use crate::config::provider::TwilioSettings;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ProviderName, SendKey};
@@ -73,8 +73,6 @@ const GOODBYE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response><Hang
 pub struct TwilioVoice {
     name: ProviderName,
     account: Account,
-    status_callback: Option<String>,
-    gather_action: Option<String>,
 }
 
 impl TwilioVoice {
@@ -86,12 +84,7 @@ impl TwilioVoice {
         if settings.from.is_empty() {
             return Err(http::fault(&name, "from", "a caller number is needed", "list at least one number"));
         }
-        Ok(Self {
-            account: Account::new(&name, settings, timeout)?,
-            name,
-            status_callback: settings.status_callback.clone(),
-            gather_action: settings.gather_action.clone(),
-        })
+        Ok(Self { account: Account::new(&name, settings, timeout)?, name })
     }
 
     /// Somebody calls us, or has pressed a key while they do. Where their number is withheld nothing follows for anybody.
@@ -141,11 +134,11 @@ impl TwilioVoice {
         if let Some(extension) = extension {
             form.push(("SendDigits", digits(extension)?));
         }
-        match &self.gather_action {
+        match &self.account.gather_action {
             Some(action) => form.extend([
                 ("MachineDetection", "DetectMessageEnd".to_owned()),
                 ("AsyncAmd", "true".to_owned()),
-                ("AsyncAmdStatusCallback", with_key(action, message.send_key, Some("machine"))?),
+                ("AsyncAmdStatusCallback", action.with_key(message.send_key, Some("machine"))),
                 ("AsyncAmdStatusCallbackMethod", "POST".to_owned()),
             ]),
             None if voicemail.is_some() => {
@@ -153,8 +146,8 @@ impl TwilioVoice {
             }
             None => return Err(SendError::new(FailureKind::Rejected, "no_webhook")),
         }
-        if let Some(callback) = &self.status_callback {
-            form.push(("StatusCallback", with_key(callback, message.send_key, None)?));
+        if let Some(callback) = &self.account.status_callback {
+            form.push(("StatusCallback", callback.with_key(message.send_key, None)));
             let events = ["initiated", "ringing", "answered", "completed"];
             form.extend(events.map(|event| ("StatusCallbackEvent", event.to_owned())));
         }
@@ -166,9 +159,9 @@ impl TwilioVoice {
         let Content::Voice { speech, voicemail, .. } = &message.content else {
             return Err(SendError::new(FailureKind::Misconfigured, "channel"));
         };
-        match (&self.gather_action, voicemail) {
+        match (&self.account.gather_action, voicemail) {
             (Some(action), _) => {
-                let action = with_key(action, message.send_key, Some("key"))?;
+                let action = action.with_key(message.send_key, Some("key"));
                 twiml::with_keys(speech.expose(), &message.language, &action)
             }
             (None, text) => twiml::plain(text.as_ref().unwrap_or(speech).expose(), &message.language),
@@ -205,7 +198,7 @@ impl Provider for TwilioVoice {
     }
 
     fn reports(&self) -> bool {
-        self.status_callback.is_some()
+        self.account.status_callback.is_some()
     }
 
     fn looks_up(&self) -> bool {
@@ -224,8 +217,8 @@ impl Provider for TwilioVoice {
 
     async fn hear(&self, call: &Webhook<'_>) -> Result<Heard, Unheard> {
         let given = match call.door {
-            Door::Status => self.status_callback.as_ref(),
-            Door::Gather => self.gather_action.as_ref(),
+            Door::Status => self.account.status_callback.as_ref(),
+            Door::Gather => self.account.gather_action.as_ref(),
         };
         let asked = self.account.asked(given, call)?;
         let reference = asked.fields.sid("CallSid")?;
@@ -234,7 +227,7 @@ impl Provider for TwilioVoice {
         };
         let who = asked.fields.get("AnsweredBy");
         let said = match (call.door, asked.event.as_deref()) {
-            (Door::Status, _) => ended(&asked.fields, who, self.gather_action.is_some()),
+            (Door::Status, _) => ended(&asked.fields, who, self.account.gather_action.is_some()),
             (Door::Gather, Some("machine")) if who.is_some_and(|who| who.starts_with("machine")) => {
                 return Ok(Heard::of(News::Machine { key, reference }));
             }
@@ -271,14 +264,16 @@ impl Provider for TwilioVoice {
 
     fn answering(&self, answer: Option<&Answer>) -> String {
         let said = answer.and_then(|answer| {
-            let action = self.gather_action.as_deref().filter(|_| answer.listens).and_then(with_stop);
+            // Where the key goes that is pressed by somebody who has called us.
+            let action = self.account.gather_action.as_ref().filter(|_| answer.listens);
+            let action = action.map(|action| action.with_event(STOP));
             twiml::answer(&answer.text, answer.language, action.as_deref()).ok()
         });
         said.unwrap_or_else(|| GOODBYE.to_owned())
     }
 
     fn saying_again(&self, key: SendKey, speech: &Phi, language: &str) -> String {
-        let action = self.gather_action.as_deref().and_then(|action| with_key(action, key, Some("key")).ok());
+        let action = self.account.gather_action.as_ref().map(|action| action.with_key(key, Some("key")));
         let said = action.and_then(|action| twiml::with_keys(speech.expose(), language, &action).ok());
         said.unwrap_or_else(|| GOODBYE.to_owned())
     }
@@ -300,11 +295,6 @@ impl Provider for TwilioVoice {
         };
         self.account.post(self.account.place(&format!("Calls/{reference}.json")), &form).await.map(drop)
     }
-}
-
-/// Where the key goes that is pressed by somebody who has called us.
-fn with_stop(action: &str) -> Option<String> {
-    with_parameters(action, &[("event", STOP)])
 }
 
 /// What the call's progress says, by the table above.

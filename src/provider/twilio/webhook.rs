@@ -165,7 +165,7 @@ fn fits<M: Mac + KeyInit>(key: &Secret, url: &str, fields: &[(String, String)], 
     mac.verify_slice(signature).is_ok()
 }
 
-/// The URL that was called, as [`super::with_key`] wrote it: without the scheme's port and with it, without its fragment
+/// The URL that was called, as [`super::Callback`] wrote it: without the scheme's port and with it, without its fragment
 /// and with it. Twilio's page says that the URL is signed up to the end of its query; whoever signs more of it knows the
 /// key as well.
 fn urls(given: &str, query: &str) -> Option<[String; 4]> {

@@ -429,14 +429,18 @@ fn closed_ways(tries: &[Tried], step: u16) -> impl Iterator<Item = &Tried> {
     tried.filter(move |(place, one)| one.step < step && is_closed(*place, one)).map(|(_, one)| one)
 }
 
-/// Rows of `patient_state` beside who stands behind an address: two are as good as many.
+/// Rows of `patient_state` beside who stands behind an address: two are as good as many. Where there are not two, nobody
+/// asks whose own it is.
 const ADDRESSES: &str = "
-SELECT input.place,
-    (SELECT count(*) FROM (SELECT 1 FROM patient_addresses pa WHERE pa.address_index = input.address_index LIMIT 2) few),
-    (SELECT count(*) FROM (SELECT 1 FROM patient_addresses pa WHERE pa.address_index = input.address_index AND pa.own
-        LIMIT 2) owners),
-    s.recent_sends
-FROM {input} LEFT JOIN patient_state s ON s.subject = input.subject";
+WITH found AS MATERIALIZED (
+    SELECT input.place, input.address_index, s.recent_sends, (SELECT count(*) FROM (
+        SELECT 1 FROM patient_addresses pa WHERE pa.address_index = input.address_index LIMIT 2) two) AS few
+    FROM {input} LEFT JOIN patient_state s ON s.subject = input.subject
+)
+SELECT place, few, CASE WHEN few > 1 THEN (SELECT count(*) FROM (
+    SELECT 1 FROM patient_addresses pa WHERE pa.address_index = found.address_index AND pa.own LIMIT 2) owners)
+    ELSE 0 END, recent_sends
+FROM found";
 
 /// Those who stand behind an address, as far as they are asked for.
 const BEHIND: &str = "

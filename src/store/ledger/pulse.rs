@@ -41,7 +41,7 @@ fn lines() -> Vec<(&'static str, i64)> {
 }
 
 /// Minute, channel, provider, what, reason.
-type Key = (i64, String, String, String, String);
+type Key<'a> = (i64, &'a str, &'a str, &'a str, &'a str);
 
 impl<E: Engine> Ledger<E> {
     pub(super) async fn count_events(&self, limit: u32) -> Result<u32> {
@@ -61,7 +61,7 @@ impl<E: Engine> Ledger<E> {
             args![mark, micros(SETTLED), i64::from(limit)],
         )
         .await?;
-        let mut counts: BTreeMap<Key, i64> = BTreeMap::new();
+        let mut counts: BTreeMap<Key<'_>, i64> = BTreeMap::new();
         let (mut seen, mut last) = (0_u32, mark);
         for row in &rows {
             if row.flag(3)? {
@@ -71,10 +71,10 @@ impl<E: Engine> Ledger<E> {
             seen += 1;
             let minute = row.time(1)?.as_microsecond().div_euclid(MINUTE_US);
             if let Ok(event) = serde_json::from_str::<Counted<'_>>(row.text(2)?) {
-                let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-                let what = event.kind.strip_prefix("message.").unwrap_or(event.kind).to_owned();
-                let key = (minute, text(event.channel), text(event.provider), what, text(event.reason));
-                *counts.entry(key).or_default() += 1;
+                let [channel, provider, reason] =
+                    [event.channel, event.provider, event.reason].map(Option::unwrap_or_default);
+                let what = event.kind.strip_prefix("message.").unwrap_or(event.kind);
+                *counts.entry((minute, channel, provider, what, reason)).or_default() += 1;
             }
         }
         if seen == 0 {
@@ -86,13 +86,13 @@ impl<E: Engine> Ledger<E> {
         Ok(seen)
     }
 
-    async fn add_counts(&self, tx: &mut E::Tx, counts: &[(Key, i64)]) -> Result<()> {
+    async fn add_counts(&self, tx: &mut E::Tx, counts: &[(Key<'_>, i64)]) -> Result<()> {
         let batch = vec![
             ints("minute", counts, |(key, _)| key.0),
-            texts("channel", counts, |(key, _)| &key.1),
-            texts("provider", counts, |(key, _)| &key.2),
-            texts("what", counts, |(key, _)| &key.3),
-            texts("reason", counts, |(key, _)| &key.4),
+            texts("channel", counts, |(key, _)| key.1),
+            texts("provider", counts, |(key, _)| key.2),
+            texts("what", counts, |(key, _)| key.3),
+            texts("reason", counts, |(key, _)| key.4),
             ints("count", counts, |(_, count)| *count),
         ];
         E::run(

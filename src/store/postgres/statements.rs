@@ -35,6 +35,7 @@ macro_rules! leased {
 }
 
 pub(super) const STATEMENTS: Statements = Statements {
+    // What takes a job back is looked up once a row, and the rows with their bodies are kept once: hence OFFSET.
     admit: concat!(
         "WITH source AS (SELECT * FROM {input}),
          keys AS (
@@ -43,14 +44,15 @@ pub(super) const STATEMENTS: Statements = Statements {
              ON CONFLICT DO NOTHING
              RETURNING message_id
          ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token),
-         known AS MATERIALIZED (
-             SELECT source.*, ",
+         i AS MATERIALIZED (
+             SELECT *, (wanted AND gone IS NULL AND (due_at IS NULL OR due_at <= now())) AS lease FROM (
+                 SELECT source.*, ",
         taken_back!("source", "now()"),
         " AS gone
-             FROM source LEFT JOIN keys ON keys.message_id = source.id
-             WHERE keys.message_id IS NOT NULL OR source.retry_of IS NOT NULL
-         ), i AS (
-             SELECT *, (wanted AND gone IS NULL AND (due_at IS NULL OR due_at <= now())) AS lease FROM known
+                 FROM source LEFT JOIN keys ON keys.message_id = source.id
+                 WHERE keys.message_id IS NOT NULL OR source.retry_of IS NOT NULL
+                 OFFSET 0
+             ) known
          ), ",
         leased!("$1", "$2", "i CROSS JOIN lease WHERE i.lease"),
         admitted!(),
@@ -125,7 +127,11 @@ pub(super) const STATEMENTS: Statements = Statements {
              SELECT scope, value, cause FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
          ), state AS MATERIALIZED (
              SELECT c.subject, c.recent_sends
-             FROM (SELECT person AS subject FROM input UNION SELECT addressed FROM input ORDER BY subject) named
+             FROM (
+                 SELECT person AS subject FROM input WHERE person IS NOT NULL
+                 UNION SELECT addressed FROM input WHERE addressed IS NOT NULL
+                 ORDER BY subject
+             ) named
              CROSS JOIN LATERAL (SELECT * FROM patient_state p WHERE p.subject = named.subject FOR UPDATE) c
          ), i AS (
              UPDATE messages m SET ",
@@ -197,7 +203,9 @@ pub(super) const STATEMENTS: Statements = Statements {
         attempt_settled!(),
         "FROM (SELECT * FROM {input}) i WHERE a.id = i.attempt AND ",
         attempt_rises!(),
-        " RETURNING i.*, a.step
+        " RETURNING i.*, a.step, ",
+        rank!("i.status"),
+        " AS rank
          ), moved AS (
              UPDATE messages m SET ",
         settled!(),
@@ -247,8 +255,8 @@ pub(super) const STATEMENTS: Statements = Statements {
     ),
 
     // What is done by this very statement is still there in its snapshot, hence the last condition; as a join, because of
-    // `NOT = ANY` each row is held against each of them. A lease is renewed only when half of it is over. An array, so
-    // that the events are found by their key whatever the planner believes.
+    // `NOT = ANY` each row is held against each of them. A lease is renewed only when half of it is over. Arrays, so that
+    // the lanes are looked up once, and the events found by their key whatever the planner believes.
     outbox: concat!(
         "WITH done AS (
             DELETE FROM outbox WHERE ord = ANY($2)
@@ -269,7 +277,7 @@ pub(super) const STATEMENTS: Statements = Statements {
         FROM events e
         WHERE e.ord = ANY (ARRAY(
             SELECT o.ord FROM outbox o
-            WHERE o.shard IN (SELECT shard FROM mine)
+            WHERE o.shard = ANY (ARRAY(SELECT shard FROM mine))
               AND NOT EXISTS (SELECT 1 FROM unnest($2::bigint[]) AS d(ord) WHERE d.ord = o.ord)
             ORDER BY o.ord LIMIT $3))
         ORDER BY e.ord"

@@ -161,7 +161,9 @@ pub(super) const STATEMENTS: Statements = Statements {
          LIMIT $1",
 
     settle: concat!(
-        "WITH i AS MATERIALIZED (SELECT * FROM {input})
+        "WITH i AS MATERIALIZED (SELECT *, ",
+        rank!("status"),
+        " AS rank FROM {input})
          INSERT INTO events (shard, message_id, seq, routing_key, body, callback, created_at)
          SELECT i.shard, m.id, m.seq + 1, i.event_key, i.event_body, i.event_callback, now()
          FROM i JOIN attempts a ON a.id = i.attempt JOIN messages m ON m.id = i.message
@@ -170,7 +172,9 @@ pub(super) const STATEMENTS: Statements = Statements {
         " AND ",
         result_is_told!(),
         ";
-         WITH i AS MATERIALIZED (SELECT * FROM {input})
+         WITH i AS MATERIALIZED (SELECT *, ",
+        rank!("status"),
+        " AS rank FROM {input})
          UPDATE messages AS m SET ",
         settled!(),
         "FROM i JOIN attempts a ON a.id = i.attempt WHERE m.id = i.message AND ",

@@ -9,6 +9,7 @@ use outreachd::domain::phi::Phi;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::store::audit::{AuditEntry, AuditFilter, verify};
 use outreachd::store::people::{Link, Recognised, SessionHash, SessionLimits, User, UserChange, Vouched};
+use outreachd::store::pulse::PulseRow;
 use outreachd::store::rows::Then;
 
 use super::ledger::{Ledger, rejects};
@@ -220,6 +221,19 @@ pub(super) async fn what_happens_is_counted_by_the_minute(ledger: Ledger) {
     let rows = ledger.pulse(60, 5).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), 2);
     assert!(rows.iter().all(|row| row.what == "job.rejected" && row.channel.is_empty()));
+
+    // They may fall into two spans of time.
+    for id in ["a", "b"] {
+        ledger.sent(job(id)).await;
+    }
+    ledger.pass(jiff::SignedDuration::from_secs(10)).await;
+    assert_eq!(ledger.count_pulse(100).await.unwrap(), 2);
+    let rows = ledger.pulse(60, 5).await.unwrap();
+    let sent: Vec<_> = rows.iter().filter(|row| row.what == "sent").collect();
+    assert_eq!(sent.iter().map(|row| row.count).sum::<u64>(), 2);
+    let by_twilio = |row: &&PulseRow| (row.channel.as_str(), row.provider.as_str()) == ("sms", "twilio-main");
+    assert!(sent.iter().all(by_twilio), "{sent:?}");
+    assert!(sent.iter().all(|row| row.reason.is_empty()), "{sent:?}");
 
     assert!(ledger.oldest_due().await.unwrap().is_empty());
     ledger.accept(job("j1")).await;
