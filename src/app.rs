@@ -10,8 +10,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerOptions, ConsumeOptions, Prefix, QueueRole};
-use crate::callback::{Courier, NoTls};
+use crate::callback::Courier;
 use crate::campaign::{self, Office};
+use crate::client::NoTls;
 use crate::config::provider::{
     BreakerSettings, CaptureSettings, MAX_IN_FLIGHT, ProviderSection, ProviderSettings,
 };
@@ -24,7 +25,7 @@ use crate::dispatch::{Carrier, Dispatcher, Parts, Setting};
 use crate::domain::ids::{ProviderName, WorkerId};
 use crate::domain::words::{Channel, SafetyMode};
 use crate::http::{HttpServer, HttpState};
-use crate::identity::{self, IdentityProvider};
+use crate::identity::IdentityProvider;
 use crate::intake::{Gatekeeper, Intake, queue};
 use crate::mailbox::Mailbox;
 use crate::policy::surge::SurgeRules;
@@ -66,11 +67,9 @@ pub enum AppError {
     #[error("[{section}] listen: {address} cannot be opened ({cause})")]
     Listen { section: &'static str, address: SocketAddr, cause: std::io::ErrorKind },
     #[error(transparent)]
-    Callbacks(#[from] NoTls),
+    Tls(#[from] NoTls),
     #[error(transparent)]
     Telemetry(#[from] telemetry::Unusable),
-    #[error(transparent)]
-    Identity(#[from] identity::NoTls),
     #[error(transparent)]
     Notify(#[from] Undeliverable),
     #[error("the built-in simulator: {0}")]
@@ -140,7 +139,7 @@ pub fn broker_options(config: &Config) -> Result<Option<BrokerOptions>, AppError
 ///
 /// # Errors
 /// TLS cannot be set up on this machine.
-pub fn identity_provider(config: &Config) -> Result<Option<IdentityProvider>, identity::NoTls> {
+pub fn identity_provider(config: &Config) -> Result<Option<IdentityProvider>, NoTls> {
     let (Some(oidc), Some(public)) = (&config.console.oidc, &config.http.public_url) else { return Ok(None) };
     IdentityProvider::new(oidc, public).map(Some)
 }
@@ -247,7 +246,7 @@ impl Worker {
         });
         let lookout = Lookout { store: store.clone(), config: config.clone(), broker: broker.clone() };
         let watch = others.uphold("watch", stop.clone(), {
-            let (teller, stop) = (Arc::new(teller), stop.clone());
+            let (lookout, teller, stop) = (lookout.clone(), Arc::new(teller), stop.clone());
             move || watch::run(lookout.clone(), Arc::clone(&teller), worker, stop.clone())
         });
         let parts = HttpState {
@@ -257,6 +256,7 @@ impl Worker {
             config: config.clone(),
             identity,
             broker: broker.clone(),
+            lookout,
             queues,
             receipts,
         };

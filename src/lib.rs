@@ -22,6 +22,7 @@
 //!    telemetry  traces, for a collector
 //! 1  policy     decisions: pure, `now` and jitter are arguments config      one section a file
 //! 0  domain     nouns, parsed once and valid ever after; protected health information is masked in `Debug`
+//!    client     the one way to ask somebody outside by HTTP
 //!    faults     points at which the fault suite ends a process; nothing of it is in a release
 //! ```
 //!
@@ -85,6 +86,7 @@ pub mod broker;
 pub mod callback;
 pub mod campaign;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod dispatch;
 pub mod domain;

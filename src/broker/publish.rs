@@ -3,23 +3,19 @@
 use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::task::Poll;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 use tokio::sync::{Mutex, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::names::{ExchangeRole, Prefix};
 use super::session::Session;
 
 /// How many messages are on their way to the broker at once.
 const IN_FLIGHT: usize = 500;
-/// More than so many are given a moment before the first confirm is looked for: most of them have theirs by then.
-const MANY: usize = 50;
-const MOMENT: Duration = Duration::from_millis(10);
 
 /// One message to be published. Always persistent and always confirmed.
 #[derive(Clone)]
@@ -155,13 +151,9 @@ async fn publish_part(
     let mut sends = Vec::with_capacity(part.len());
     for message in part {
         sends.push(match Frame::of(message, &session.prefix) {
-            Ok(frame) => Ok(started(frame.send(channel, &message.body))),
+            Ok(frame) => Ok(started(frame.send(channel, &message.body)).await),
             Err(error) => Err(error),
         });
-    }
-    if part.len() > MANY {
-        // Asleep, not listening: nothing wakes this task for each of them.
-        session.while_up(sleep(MOMENT)).await;
     }
     let mut answers = Vec::with_capacity(part.len());
     let mut returned = HashSet::new();
@@ -242,68 +234,22 @@ impl Frame {
     }
 }
 
-type Started<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+type Started<'a> = Pin<Box<dyn Future<Output = lapin::Result<PublisherConfirm>> + Send + 'a>>;
 
 /// Polls a publish once: that puts it into the connection's queue, so a batch keeps its order without waiting for
-/// each message to be written. What comes of it before it is awaited wakes nobody, and is there when it is.
-fn started<'a, T: Send + 'a>(send: impl Future<Output = T> + Send + 'a) -> Started<'a, T> {
-    let mut send: Started<'a, T> = Box::pin(send);
-    match send.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(result) => Box::pin(std::future::ready(result)),
-        Poll::Pending => send,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::task::Wake;
-
-    use tokio::sync::oneshot;
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Woken(AtomicU32);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
+/// each message to be written.
+async fn started<'a>(send: impl Future<Output = lapin::Result<PublisherConfirm>> + Send + 'a) -> Started<'a> {
+    let mut send: Started<'a> = Box::pin(send);
+    let mut ready = None;
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(result) = send.as_mut().poll(context) {
+            ready = Some(result);
         }
-    }
-
-    #[test]
-    fn what_is_started_is_under_way_and_wakes_whoever_awaits_it_later() {
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(woken.clone());
-        let mut context = Context::from_waker(&waker);
-        let times = || woken.0.load(Ordering::Relaxed);
-        let under_way = &AtomicU32::new(0);
-        // As a publish: queued by the first poll, then written, then confirmed.
-        let publish = |written: oneshot::Receiver<()>, confirmed: oneshot::Receiver<u32>| {
-            started(async move {
-                under_way.fetch_add(1, Ordering::Relaxed);
-                written.await.ok()?;
-                confirmed.await.ok()
-            })
-        };
-
-        let ((write, written), (confirm, confirmed)) = (oneshot::channel(), oneshot::channel());
-        let mut early = publish(written, confirmed);
-        assert_eq!(under_way.load(Ordering::Relaxed), 1, "in the queue before anybody awaits it");
-        write.send(()).unwrap();
-        confirm.send(7).unwrap();
-        assert_eq!(early.as_mut().poll(&mut context), Poll::Ready(Some(7)));
-        assert_eq!(times(), 0, "it was there");
-
-        let ((write, written), (confirm, confirmed)) = (oneshot::channel(), oneshot::channel());
-        let mut late = publish(written, confirmed);
-        assert_eq!(late.as_mut().poll(&mut context), Poll::Pending);
-        write.send(()).unwrap();
-        assert_eq!(times(), 1, "whoever awaits it now");
-        assert_eq!(late.as_mut().poll(&mut context), Poll::Pending);
-        confirm.send(8).unwrap();
-        assert_eq!(times(), 2);
-        assert_eq!(late.as_mut().poll(&mut context), Poll::Ready(Some(8)));
+        Poll::Ready(())
+    })
+    .await;
+    match ready {
+        Some(result) => Box::pin(std::future::ready(result)),
+        None => send,
     }
 }

@@ -18,6 +18,7 @@ use reqwest::{StatusCode, Url};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::client::{self, NoTls};
 use crate::config::callback::Callback;
 use crate::config::events::CallbacksSection;
 use crate::domain::destination::{Exception, Refusal, judge_address, judge_url};
@@ -27,10 +28,6 @@ use crate::policy::retry::retry_after;
 pub use resolver::{Lookup, Resolving, system_lookup};
 pub use sign::signature;
 
-/// A connection that is not up by then is given up.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Shorter than the 60 s and more after which servers close an idle connection.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What is read of an answer's body, so that the connection can be used again.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
@@ -73,11 +70,6 @@ pub enum Unreachable {
     Connect,
 }
 
-/// No client can be made: there is no TLS on this machine.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("results cannot be posted: no TLS on this machine; install its root certificates")]
-pub struct NoTls;
-
 impl std::fmt::Debug for Courier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Courier").finish_non_exhaustive()
@@ -100,17 +92,8 @@ impl Courier {
     pub fn with_lookup(rules: &CallbacksSection, lookup: Lookup) -> Result<Self, NoTls> {
         let exceptions: Arc<[Exception]> = rules.allow.clone().into();
         let resolver = resolver::Judging { exceptions: exceptions.clone(), lookup: lookup.clone() };
-        let client = reqwest::Client::builder()
-            .timeout(rules.timeout)
-            .connect_timeout(CONNECT_TIMEOUT.min(rules.timeout))
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .dns_resolver(Arc::new(resolver))
-            .user_agent(concat!("outreachd/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|_| NoTls)?;
+        let client = client::builder(rules.timeout).dns_resolver(Arc::new(resolver));
+        let client = client.build().map_err(|_| NoTls)?;
         Ok(Self { client, exceptions, lookup, timeout: rules.timeout })
     }
 

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{AHEAD, Office, plain, size, takes_turns};
+use super::{AHEAD, Office, plain, takes_turns};
 use crate::dispatch::{Foresight, sign_off};
 use crate::domain::campaign::{CampaignState, PauseReason, Plan};
 use crate::domain::ids::{CampaignId, MessageId, PatientId, WorkerId};
@@ -204,7 +204,7 @@ impl Driver {
     async fn expand(&mut self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
         let (plan, store) = (&row.plan, self.office.store.clone());
         let canary = u64::from(plan.canary);
-        let on_canary = canary > 0 && !row.canary_passed && size(row) > canary;
+        let on_canary = canary > 0 && !row.canary_passed && row.size() > canary;
         let most =
             if on_canary { canary.saturating_sub(row.expanded + row.refused) } else { u64::from(BATCH) };
         if most == 0 {

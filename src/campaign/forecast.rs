@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::drive::subject;
-use super::{Office, Refused, size, takes_turns};
+use super::{Office, Refused, takes_turns};
 use crate::dispatch::{Foresight, sign_off};
 use crate::domain::campaign::Plan;
 use crate::domain::ids::{CampaignId, SiteId};
@@ -103,7 +103,7 @@ impl Office {
         let mut walk = Walk {
             forecast: Forecast {
                 hash: self.hash(&row, &row.plan_text),
-                recipients: size(&row),
+                recipients: row.size(),
                 needs_approval: self.needs_approval(&row),
                 currency: self.config.limits.currency.clone(),
                 ..Forecast::default()

@@ -36,9 +36,7 @@ use crate::domain::people::is_same_person;
 use crate::domain::problem::Problem;
 use crate::domain::words::Reason;
 use crate::intake::Gatekeeper;
-use crate::policy::campaign::{
-    self as policy, Command, Home, Line, approval_hash, interval, next, stands, turns,
-};
+use crate::policy::campaign::{Command, Home, Line, approval_hash, interval, next, stands, turns};
 use crate::store::campaigns::{CampaignFilter, CampaignMove, CampaignRow, Turns};
 use crate::store::{Store, StoreError};
 use crate::template::SharedCatalogue;
@@ -182,7 +180,7 @@ impl Office {
     /// The ledger is away.
     pub async fn expected_end(&self, row: &CampaignRow) -> Result<Option<Timestamp>, Refused> {
         let left =
-            usize::try_from(size(row).saturating_sub(row.expanded + row.refused)).unwrap_or(usize::MAX);
+            usize::try_from(row.size().saturating_sub(row.expanded + row.refused)).unwrap_or(usize::MAX);
         if row.state != CampaignState::Running || row.plan.pace.is_none() || left > LONGEST_WALK {
             return Ok(None);
         }
@@ -260,7 +258,7 @@ impl Office {
                 ask.approval = Some(Approval { by: by.to_owned(), at: now, hash, texts });
             }
             Wish::Start if state == CampaignState::Running => {
-                if size(row) == 0 {
+                if row.size() == 0 {
                     let cure = "add an audience first";
                     return Err(refuse("audience", Reason::Conflict, "nobody is meant", cure));
                 }
@@ -415,7 +413,7 @@ impl Office {
     /// Whether another person has to agree.
     #[must_use]
     pub fn needs_approval(&self, row: &CampaignRow) -> bool {
-        policy::needs_approval(size(row), self.config.campaigns.approval_above, row.plan.lifts_cap())
+        row.needs_approval(self.config.campaigns.approval_above)
     }
 
     /// Whether what was approved is what `hash` stands for, and the approval is still good.
@@ -472,12 +470,6 @@ impl Office {
     }
 }
 
-/// Those who are still meant.
-#[must_use]
-pub fn size(row: &CampaignRow) -> u64 {
-    row.recipients.saturating_sub(row.no_longer_needed)
-}
-
 /// Whether turns are given one by one, and whoever sleeps has theirs later: by a pace, and where each wave waits for the
 /// one before it.
 fn takes_turns(plan: &Plan) -> bool {
@@ -506,7 +498,7 @@ fn check_approver(row: &CampaignRow, by: &str, count: u64, needed: bool) -> Resu
         let rule = "whoever made a campaign, or changed its plan or audience, does not approve it";
         return Err(refuse("", Reason::SourceNotAllowed, rule, "ask a colleague"));
     }
-    if count != size(row) {
+    if count != row.size() {
         let rule = "is not the number of recipients";
         return Err(refuse(
             "recipients",

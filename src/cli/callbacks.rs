@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::audit::record;
 use super::messages::short;
-use super::out::{Table, or_dash};
+use super::out::{Listing, or_dash};
 use super::{Desk, Failure, args};
 use crate::domain::ids::{EventId, SourceName};
 use crate::store::rows::{CallbackFilter, CallbackRow, CallbackState};
@@ -82,31 +82,14 @@ pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure
 async fn list(desk: &mut Desk, mut filter: CallbackFilter, limit: u32) -> Result<(), Failure> {
     let config = desk.config()?;
     let store = Desk::store(&config).await?;
-    let mut table =
-        Table::new(&["id", "state", "source", "event", "message", "tries", "since", "due", "last"]);
-    let (mut left, mut count) = (limit, 0_u32);
-    while left > 0 {
-        filter.limit = left.min(PAGE);
-        let rows = store.callbacks(&filter).await?;
-        for row in &rows {
-            count += 1;
-            if desk.json {
-                desk.out.json(row)?;
-            } else {
-                table.row(cells(row));
-            }
-        }
-        filter.after = rows.last().map(|row| row.id);
-        let got = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        if got < filter.limit {
-            break;
-        }
-        left = left.saturating_sub(got);
-    }
-    if count == 0 && !desk.json {
-        desk.out.line("every result was taken")?;
-    }
-    Ok(table.write(&mut desk.out)?)
+    let columns = ["id", "state", "source", "event", "message", "tries", "since", "due", "last"];
+    let ask = async |limit: u32, last: Option<&CallbackRow>| {
+        filter.limit = limit;
+        filter.after = last.map(|row| row.id);
+        store.callbacks(&filter).await
+    };
+    let listing = Listing { columns, none: Some("every result was taken"), limit, page: PAGE };
+    listing.write(desk, ask, |out, row| out.json(row), cells).await
 }
 
 fn cells(row: &CallbackRow) -> [String; 9] {

@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::audit::record;
+use super::files::{Refusals, private_file};
 use super::out::{Table, or_dash, tame};
-use super::patients::{Refusals, private_file};
 use super::{Desk, Failure, args, files, operator};
-use crate::campaign::{Brought, Forecast, Office, Refused, Sheet, Wish, size};
+use crate::campaign::{Brought, Forecast, Office, Refused, Sheet, Wish};
 use crate::domain::campaign::{CampaignState, FollowUp, Pace, PaceUnit, Plan};
 use crate::domain::ids::{CampaignId, PatientId, SiteId, SourceName, TemplateName};
 use crate::domain::job::{MAX_JOB_BYTES, When};
@@ -361,7 +361,7 @@ async fn create(desk: &mut Desk, office: &Office, options: CreateOptions) -> Res
         ))?;
         desk.out.line(format!(
             "{} people are meant; look at it with: outreachd campaign dry-run {}",
-            size(&row),
+            row.size(),
             plan.id
         ))?;
     }
@@ -512,7 +512,7 @@ async fn act(desk: &mut Desk, office: &Office, id: &CampaignId, wish: &Wish) -> 
     if matches!(wish, Wish::Start) && row.state == CampaignState::AwaitingApproval {
         return Err(Failure::said(
             "it needs another person's approval before it starts",
-            format!("outreachd campaign approve {id} --recipients {}, then start it again", size(&row)),
+            format!("outreachd campaign approve {id} --recipients {}, then start it again", row.size()),
         ));
     }
     Ok(())
@@ -531,7 +531,7 @@ fn write(desk: &mut Desk, office: &Office, row: &CampaignRow) -> Result<(), Fail
             row.reason.map_or_else(|| row.state.to_string(), |reason| format!("{} ({reason})", row.state)),
         ),
         ("template", row.plan.template.to_string()),
-        ("meant", size(row).to_string()),
+        ("meant", row.size().to_string()),
         ("written", row.expanded.to_string()),
         ("refused", row.refused.to_string()),
         ("left out", row.no_longer_needed.to_string()),
@@ -547,7 +547,7 @@ async fn status(desk: &mut Desk, office: &Office, id: &CampaignId, watch: bool) 
     let (mut row, _) = office.one(id).await?;
     if watch && !desk.json {
         let target = ProgressDrawTarget::stderr_with_hz(4);
-        let bar = ProgressBar::with_draw_target(Some(size(&row)), target);
+        let bar = ProgressBar::with_draw_target(Some(row.size()), target);
         if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} written  {msg}") {
             bar.set_style(style);
         }
@@ -607,7 +607,7 @@ async fn report(
 
 /// The campaign's table, into a file that its owner alone may read.
 async fn export(office: &Office, id: &CampaignId, path: &Path) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::file(path, &error);
+    let failed = |error: std::io::Error| Failure::unwritten(path, &error);
     let mut file = BufWriter::new(private_file(path).map_err(failed)?);
     let sheet = Sheet { office: office.clone(), id: id.clone(), refused: false };
     let mut after = Some(0);
@@ -654,7 +654,7 @@ async fn list(desk: &mut Desk, office: &Office, open: bool) -> Result<(), Failur
         table.row([
             row.plan.id.to_string(),
             row.state.to_string(),
-            size(row).to_string(),
+            row.size().to_string(),
             row.expanded.to_string(),
             row.plan.template.to_string(),
             tame(&row.created_by),

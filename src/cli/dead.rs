@@ -6,9 +6,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::audit::record;
-use super::enqueue::words;
+use super::enqueue::detail;
 use super::messages::short;
-use super::out::{Table, or_dash};
+use super::out::{Listing, or_dash};
 use super::{Desk, Failure, args, files, operator};
 use crate::domain::ids::{ParkedId, SourceName};
 use crate::domain::job::MAX_JOB_BYTES;
@@ -91,7 +91,7 @@ impl Filter {
 
 pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     match command {
-        Command::List { filter, limit } => list(desk, filter.into_rows(limit.min(PAGE)), limit).await,
+        Command::List { filter, limit } => list(desk, filter.into_rows(PAGE), limit).await,
         Command::Show { id, raw, reason } => show(desk, id, raw.then_some(reason).flatten().as_deref()).await,
         Command::Replay { filter, all, dry_run, body } => {
             if filter.is_empty() && !all {
@@ -115,31 +115,14 @@ fn repaired_limit() -> u64 {
 async fn list(desk: &mut Desk, mut filter: ParkedFilter, limit: u32) -> Result<(), Failure> {
     let config = desk.config()?;
     let store = Desk::store(&config).await?;
-    let mut left = limit;
-    let mut table = Table::new(&["id", "parked", "reason", "source", "job", "came by", "what is wrong"]);
-    let mut count = 0_u32;
-    while left > 0 {
-        filter.limit = left.min(PAGE);
-        let rows = store.parked(&filter).await?;
-        for row in &rows {
-            count += 1;
-            if desk.json {
-                desk.out.json(&as_json(row))?;
-            } else {
-                table.row(cells(row));
-            }
-        }
-        filter.after = rows.last().map(|row| row.id);
-        let got = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        if got < filter.limit {
-            break;
-        }
-        left = left.saturating_sub(got);
-    }
-    if count == 0 && !desk.json {
-        desk.out.line("nothing waits for repair")?;
-    }
-    Ok(table.write(&mut desk.out)?)
+    let columns = ["id", "parked", "reason", "source", "job", "came by", "what is wrong"];
+    let ask = async |limit: u32, last: Option<&ParkedRow>| {
+        filter.limit = limit;
+        filter.after = last.map(|row| row.id);
+        store.parked(&filter).await
+    };
+    let listing = Listing { columns, none: Some("nothing waits for repair"), limit, page: PAGE };
+    listing.write(desk, ask, |out, row| out.json(&as_json(row)), cells).await
 }
 
 fn cells(row: &ParkedRow) -> [String; 7] {
@@ -252,14 +235,8 @@ async fn replay_page(
     let replayed = intake.replay(rows, &operator(), repaired).await?;
     let mut good = 0_u64;
     for Replayed { id, outcome } in &replayed {
-        let (word, detail) = words(outcome);
-        let problems = match outcome {
-            Outcome::Refused { problems, .. } => problems.as_slice(),
-            _ => {
-                good += 1;
-                &[]
-            }
-        };
+        let (word, detail, problems) = (outcome.word(), detail(outcome), outcome.problems());
+        good += u64::from(!matches!(outcome, Outcome::Refused { .. }));
         if desk.json {
             desk.out.json(&json!({ "id": id, "result": word, "problems": problems }))?;
             continue;

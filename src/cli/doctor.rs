@@ -228,7 +228,7 @@ fn cure_of(finding: &Finding, holds: &[HoldRow]) -> String {
         _ => false,
     };
     let behind = holds.iter().filter(|row| row.state == HoldState::InForce && is_behind(&row.hold));
-    let release = behind.map(|row| format!("`outreachd release {}`", row.hold.id)).collect::<Vec<_>>();
+    let release = behind.map(|row| format!("`{}`", row.end_command())).collect::<Vec<_>>();
     let first = finding.trouble.first_step();
     if release.is_empty() {
         first.to_owned()
@@ -253,11 +253,12 @@ fn of_holds(holds: &[HoldRow], ills: &mut Vec<Ill>) {
                 hold.scope, hold.value, row.held
             ),
         };
-        let cure = match (row.state, hold.scope) {
-            (_, HoldScope::Campaign) => format!("outreachd campaign resume {}, or end it", hold.value),
-            (HoldState::InForce, _) => format!("outreachd release {}, once its cause is gone", hold.id),
-            (HoldState::Review, _) => format!("outreachd release {} --send, or --drop", hold.id),
+        let when = match (row.state, hold.scope) {
+            (_, HoldScope::Campaign) => ", or end it",
+            (HoldState::InForce, _) => ", once its cause is gone",
+            (HoldState::Review, _) => "",
         };
+        let cure = format!("{}{when}", row.end_command());
         let urgency = if row.state == HoldState::Review { Urgency::Today } else { Urgency::Note };
         ills.push(Ill { since: Some(hold.placed_at), ..Ill::new(urgency, what, cure) });
     }

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::out::Out;
 use super::{Desk, Failure, args, files};
 use crate::domain::ids::SourceName;
-use crate::domain::problem::Problem;
 use crate::domain::reader::{identify, items, without_bom};
+use crate::domain::words::Reason;
 use crate::intake::gatekeeper::Arrival;
 use crate::intake::{Incoming, Intake, Outcome};
 use crate::store::rows::CancelOutcome;
@@ -23,8 +23,9 @@ const BATCH: usize = 500;
 
 /// Submits jobs: one JSON object, a JSON array, or one object a line (NDJSON). Cancels (`"action": "cancel"`) too.
 ///
-/// Tells per job what became of it; the exit code is 0 only if none was refused. Sending the same file again does no
-/// harm: (source, id) is accepted once. What is accepted waits in the ledger for a running worker.
+/// Tells per job what became of it, in the words of the API; the exit code is 0 only if none was refused and no cancel came
+/// too late. Sending the same file again does no harm: (source, id) is accepted once. What is accepted waits in the ledger
+/// for a running worker.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  echo '{\"id\":\"appt-1\",\"patient_id\":\"P1\",\"template\":\"preferences-changed\",\
@@ -114,8 +115,8 @@ struct Tally {
 impl Tally {
     fn add(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Refused { .. } => self.refused += 1,
             Outcome::Duplicate(_) => self.known += 1,
+            Outcome::Refused { .. } | Outcome::Cancel(CancelOutcome::TooLate(_)) => self.refused += 1,
             _ => self.taken += 1,
         }
     }
@@ -128,45 +129,46 @@ fn tell(out: &mut Out, json: bool, body: &[u8], outcome: &Outcome) -> Result<(),
         return Ok(out.json(&as_json(id, outcome))?);
     }
     let id = id.unwrap_or_else(|| "(no id)".to_owned());
-    let (word, detail) = words(outcome);
+    let (word, detail) = (outcome.word(), detail(outcome));
     out.line(format!("{word:<10} {id:<32} {detail}").trim_end())?;
-    if let Outcome::Refused { problems, .. } = outcome {
-        problems.iter().try_for_each(|problem| out.line(format!("           {problem}")))?;
-    }
-    Ok(())
+    let problems = outcome.problems();
+    Ok(problems.iter().try_for_each(|problem| out.line(format!("           {problem}")))?)
 }
 
-/// One word for what became of it, and what else there is to say.
-pub(super) fn words(outcome: &Outcome) -> (&'static str, String) {
+/// What people are told beside the word.
+pub(super) fn detail(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Accepted(id) => ("accepted", id.to_string()),
-        Outcome::Duplicate(id) => ("duplicate", id.to_string()),
-        Outcome::TakenBack(id, reason) => ("cancelled", format!("{id} ({reason})")),
-        Outcome::Cancel(CancelOutcome::Cancelled(ids)) => ("cancelled", format!("{} messages", ids.len())),
-        Outcome::Cancel(CancelOutcome::TooLate(ids)) => ("too_late", format!("{} messages", ids.len())),
-        Outcome::Cancel(CancelOutcome::Tombstone) => ("cancelled", "before its job has come".to_owned()),
-        Outcome::Patient(_) => ("accepted", "patient".to_owned()),
-        Outcome::Merged => ("accepted", "merged".to_owned()),
+        Outcome::Accepted(id) | Outcome::Duplicate(id) => id.to_string(),
+        Outcome::TakenBack(id, reason) => format!("{id} ({reason})"),
+        Outcome::Cancel(CancelOutcome::Cancelled(ids)) => format!("{} messages cancelled", ids.len()),
+        Outcome::Cancel(CancelOutcome::TooLate(ids)) => {
+            format!("{} messages ({})", ids.len(), Reason::TooLate)
+        }
+        Outcome::Cancel(CancelOutcome::Tombstone) => "cancelled before its job has come".to_owned(),
+        Outcome::Patient(_) => "patient".to_owned(),
+        Outcome::Merged => "merged".to_owned(),
         Outcome::Refused { problems, .. } => {
-            ("refused", problems.first().map(|p| p.reason.to_string()).unwrap_or_default())
+            problems.first().map(|problem| problem.reason.to_string()).unwrap_or_default()
         }
     }
 }
 
-/// The same shape as the API's answer: `{id, message_id, result, problem}`.
+/// In the words of the API's answer: `{id, message_id, result, reason}`; all that is wrong is in `problems`, the first of
+/// it in `problem` too.
 fn as_json(id: Option<String>, outcome: &Outcome) -> Value {
     let mut shape = Map::new();
     shape.insert("id".to_owned(), json!(id));
-    shape.insert("result".to_owned(), json!(words(outcome).0));
-    match outcome {
-        Outcome::Accepted(id) | Outcome::Duplicate(id) | Outcome::TakenBack(id, _) => {
-            shape.insert("message_id".to_owned(), json!(id));
-        }
-        Outcome::Refused { problems, .. } => {
-            shape.insert("problem".to_owned(), json!(problems.first()));
-            shape.insert("problems".to_owned(), json!(problems.iter().collect::<Vec<&Problem>>()));
-        }
-        Outcome::Cancel(_) | Outcome::Patient(_) | Outcome::Merged => {}
+    shape.insert("result".to_owned(), json!(outcome.word()));
+    if let Some(message) = outcome.message() {
+        shape.insert("message_id".to_owned(), json!(message));
+    }
+    if let Outcome::TakenBack(_, reason) = outcome {
+        shape.insert("reason".to_owned(), json!(reason));
+    }
+    let problems = outcome.problems();
+    if let Some(first) = problems.first() {
+        shape.insert("problem".to_owned(), json!(first));
+        shape.insert("problems".to_owned(), json!(problems));
     }
     Value::Object(shape)
 }
@@ -174,6 +176,50 @@ fn as_json(id: Option<String>, outcome: &Outcome) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::MessageId;
+    use crate::domain::problem::Problem;
+
+    #[test]
+    fn what_became_of_it_is_told_in_the_words_of_the_api() {
+        let id = MessageId::generate();
+        let problem = |reason| Problem::new("id", reason, "a rule", "a cure");
+        let refused = |problems: &[Problem]| {
+            let reasons: Vec<Reason> = problems.iter().map(|problem| problem.reason).collect();
+            let told = json!({"problem": {"reason": reasons[0]}, "problems": reasons.len()});
+            (Outcome::Refused { parked: None, problems: problems.to_vec(), wait: None }, told)
+        };
+        let (conflict, of_conflict) = refused(&[problem(Reason::Conflict)]);
+        let (bad, of_bad) = refused(&[problem(Reason::BadData), problem(Reason::Conflict)]);
+        let late = json!({"problem": {"reason": "too_late"}, "problems": 1});
+        for (outcome, word, more) in [
+            (Outcome::Accepted(id), "accepted", json!({"message_id": id})),
+            (Outcome::Duplicate(id), "duplicate", json!({"message_id": id})),
+            (
+                Outcome::TakenBack(id, Reason::Superseded),
+                "accepted",
+                json!({"message_id": id, "reason": "superseded"}),
+            ),
+            (Outcome::Cancel(CancelOutcome::Cancelled(vec![id])), "accepted", json!({})),
+            (Outcome::Cancel(CancelOutcome::Tombstone), "accepted", json!({})),
+            (Outcome::Cancel(CancelOutcome::TooLate(vec![id])), "conflict", late),
+            (conflict, "conflict", of_conflict),
+            (bad, "refused", of_bad),
+        ] {
+            let mut told = as_json(Some("appt-1".to_owned()), &outcome);
+            if let Some(problems) = told["problems"].as_array().map(Vec::len) {
+                assert_eq!(told["problem"], told["problems"][0]);
+                told["problems"] = json!(problems);
+                told["problem"] = json!({"reason": told["problem"]["reason"]});
+            }
+            let mut expected = json!({"id": "appt-1", "result": word});
+            expected.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            assert_eq!(told, expected);
+            let mut tally = Tally::default();
+            tally.add(&outcome);
+            let (taken, known) = (u64::from(word == "accepted"), u64::from(word == "duplicate"));
+            assert_eq!((tally.taken, tally.known, tally.refused), (taken, known, 1 - taken - known));
+        }
+    }
 
     #[test]
     fn a_file_is_one_job_an_array_or_a_job_a_line() {

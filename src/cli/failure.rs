@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::app::AppError;
@@ -35,11 +36,19 @@ impl Failure {
         Self::Said { what: what.to_string(), cure: cure.into() }
     }
 
-    /// A file that could not be read or written.
-    pub(super) fn file(path: &std::path::Path, error: &io::Error) -> Self {
+    /// A file that could not be read.
+    pub(super) fn file(path: &Path, error: &io::Error) -> Self {
         Self::said(
             format!("{}: {}", path.display(), error.kind()),
-            "name a file that exists and that you may use; `-` is standard input",
+            "name a file that exists and that you may read; `-` is standard input",
+        )
+    }
+
+    /// A file that could not be written.
+    pub(super) fn unwritten(path: &Path, error: &io::Error) -> Self {
+        Self::said(
+            format!("{}: {}", path.display(), error.kind()),
+            "name a place in a folder that exists, where you may write and where there is room",
         )
     }
 
@@ -80,7 +89,7 @@ impl Failure {
 }
 
 impl From<io::Error> for Failure {
-    /// Of the output only: files are told by [`Failure::file`].
+    /// Of the output only: files are told by [`Failure::file`] and [`Failure::unwritten`].
     fn from(error: io::Error) -> Self {
         Self::Output(error)
     }
@@ -123,5 +132,27 @@ pub(super) fn store_cure(error: &StoreError) -> &'static str {
         }
         StoreError::Data(_) => "look for characters that do not belong into the input",
         StoreError::Internal(_) => "report this to the maintainers, with the command",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_written_has_a_cure_of_its_own() {
+        let told = |failure: Failure| {
+            let mut told = Vec::new();
+            failure.write(&mut told).unwrap();
+            String::from_utf8(told).unwrap()
+        };
+        let (path, missing) = (Path::new("nowhere/a.csv"), io::Error::from(io::ErrorKind::NotFound));
+        let (read, written) = (told(Failure::file(path, &missing)), told(Failure::unwritten(path, &missing)));
+        for text in [&read, &written] {
+            assert!(text.starts_with("outreachd: nowhere/a.csv: entity not found\n  cure: "), "{text}");
+        }
+        assert!(read.contains("a file that exists") && read.contains("standard input"), "{read}");
+        assert!(written.contains("a folder that exists") && written.contains("there is room"), "{written}");
+        assert!(!written.contains("standard input"), "{written}");
     }
 }

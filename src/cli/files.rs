@@ -1,14 +1,16 @@
-//! Files and standard input, and the bar that shows how far reading one has come.
+//! Files and standard input, the bar that shows how far reading one has come, and files that are written.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
-use std::path::Path;
+use std::io::{self, BufWriter, IsTerminal, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
+use serde_json::json;
 
-use super::Failure;
+use super::{Desk, Failure};
+use crate::intake::import::{RefusedFile, Row};
 
 /// Whether the path stands for standard input.
 pub(super) fn is_stdin(path: &Path) -> bool {
@@ -67,4 +69,52 @@ pub(super) fn progress(path: &Path) -> ProgressBar {
     }
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// Where refused rows go: into a file that the owner alone may read, and onto the screen by line and reason.
+pub(super) struct Refusals {
+    file: Option<(PathBuf, RefusedFile<BufWriter<File>>)>,
+}
+
+impl Refusals {
+    pub(super) fn open(path: Option<&Path>, columns: &[String]) -> Result<Self, Failure> {
+        let Some(path) = path else { return Ok(Self { file: None }) };
+        let failed = |error| Failure::unwritten(path, &error);
+        let file = private_file(path).map_err(failed)?;
+        let refused = RefusedFile::new(BufWriter::new(file), columns).map_err(failed)?;
+        Ok(Self { file: Some((path.to_owned(), refused)) })
+    }
+
+    pub(super) fn add<T>(&mut self, desk: &mut Desk, bar: &ProgressBar, row: &Row<T>) -> Result<(), Failure> {
+        if let Some((path, file)) = &mut self.file {
+            file.write(row).map_err(|error| Failure::unwritten(path, &error))?;
+        }
+        let problems = row.result.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+        // The bar is lifted while a line is written, so that the two do not mix.
+        bar.suspend(|| {
+            if desk.json {
+                return desk.out.json(&json!({ "line": row.line, "problems": problems }));
+            }
+            problems.iter().try_for_each(|p| desk.out.line(format!("line {}: {p}", row.line)))?;
+            desk.out.flush()
+        })?;
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<(), Failure> {
+        match self.file {
+            Some((path, file)) => file.finish().map(drop).map_err(|error| Failure::unwritten(&path, &error)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A file that only its owner may read: it will hold patients' data.
+pub(super) fn private_file(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // The mode above is for a new one; one that was there before had its own.
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    Ok(file)
 }

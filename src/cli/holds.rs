@@ -8,7 +8,6 @@ use super::audit::record;
 use super::out::{Table, or_dash, tame};
 use super::{Desk, Failure, operator};
 use crate::domain::ids::HoldId;
-use crate::domain::people::is_same_person;
 use crate::domain::words::{Channel, Purpose, Reason};
 use crate::intake::holdable::misspelled;
 use crate::store::rows::{Hold, HoldScope, HoldState, HoldThen, OnRelease};
@@ -164,7 +163,7 @@ pub(super) async fn release(desk: &mut Desk, options: &ReleaseOptions) -> Result
         let what = format!("the hold has ended, and {} messages wait for your word", row.held);
         return Err(Failure::said(what, "say --send or --drop"));
     }
-    if row.asked_by.iter().any(|who| is_same_person(who, &operator())) && then != Some(HoldThen::Drop) {
+    if row.refuses(&operator(), then) {
         let what = "these emergencies wait for a second person, and you asked for them";
         return Err(Failure::said(what, "let somebody else release them, or drop them with --drop"));
     }

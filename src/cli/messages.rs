@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::args::{self, Until, Which};
-use super::out::{Out, Table, or_dash};
+use super::out::{Listing, Out, Table, or_dash};
 use super::{Desk, Failure};
 use crate::domain::ids::{
     About, CampaignId, JobId, MessageId, PatientId, ProviderName, SiteId, SourceName, TemplateName,
@@ -141,26 +141,14 @@ async fn list(
     mut filter: MessageFilter,
     limit: u32,
 ) -> Result<(), Failure> {
-    let mut left = limit;
-    let mut table = Table::new(&["message", "status", "channel", "job", "patient", "template", "changed"]);
-    while left > 0 {
-        filter.limit = left.min(PAGE);
-        let rows = store.messages(&filter).await?;
-        for row in &rows {
-            if desk.json {
-                desk.out.json(row)?;
-            } else {
-                table.row(cells(row));
-            }
-        }
-        let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        filter.before = rows.last().map(|row| row.facts.id);
-        if count < filter.limit {
-            break;
-        }
-        left = left.saturating_sub(count);
-    }
-    Ok(table.write(&mut desk.out)?)
+    let columns = ["message", "status", "channel", "job", "patient", "template", "changed"];
+    let ask = async |limit: u32, last: Option<&MessageRow>| {
+        filter.limit = limit;
+        filter.before = last.map(|row| row.facts.id).or(filter.before);
+        store.messages(&filter).await
+    };
+    let listing = Listing { columns, none: None, limit, page: PAGE };
+    listing.write(desk, ask, |out, row| out.json(row), cells).await
 }
 
 fn cells(row: &MessageRow) -> [String; 7] {

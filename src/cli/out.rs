@@ -5,7 +5,9 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde::Serialize;
 
+use super::{Desk, Failure};
 use crate::domain::status::MessageStatus;
+use crate::store;
 
 /// Standard output, buffered; errors of writing come back to the command.
 pub(super) struct Out {
@@ -106,6 +108,50 @@ impl Table {
     }
 }
 
+/// A list that the ledger gives in pages.
+pub(super) struct Listing<'l, const COLUMNS: usize> {
+    pub(super) columns: [&'l str; COLUMNS],
+    /// What people are told where there are no rows.
+    pub(super) none: Option<&'l str>,
+    /// Rows at most, in all.
+    pub(super) limit: u32,
+    /// ... and in one page.
+    pub(super) page: u32,
+}
+
+impl<const COLUMNS: usize> Listing<'_, COLUMNS> {
+    /// Writes it: for programs a JSON line a row, for people one table. `ask` is told how many rows are wanted, and the last
+    /// one that it gave; where it gives fewer, there are no more.
+    pub(super) async fn write<T>(
+        &self,
+        desk: &mut Desk,
+        mut ask: impl AsyncFnMut(u32, Option<&T>) -> store::Result<Vec<T>>,
+        json: impl Fn(&mut Out, &T) -> io::Result<()>,
+        cells: impl Fn(&T) -> [String; COLUMNS],
+    ) -> Result<(), Failure> {
+        let mut table = Table::new(&self.columns);
+        let (mut left, mut last): (u32, Option<T>) = (self.limit, None);
+        while left > 0 {
+            let wanted = left.min(self.page);
+            let mut rows = ask(wanted, last.as_ref()).await?;
+            for row in &rows {
+                if desk.json {
+                    json(&mut desk.out, row)?;
+                } else {
+                    table.row(cells(row));
+                }
+            }
+            let got = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+            left = if got < wanted { 0 } else { left.saturating_sub(got) };
+            last = rows.pop().or(last);
+        }
+        if let (Some(none), None, false) = (self.none, last, desk.json) {
+            desk.out.line(none)?;
+        }
+        Ok(table.write(&mut desk.out)?)
+    }
+}
+
 /// What there is, or a dash.
 pub(super) fn or_dash(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
@@ -146,6 +192,38 @@ mod tests {
         table.write(&mut out).unwrap();
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text, "ID         STATUS\nlong-name  sent\nx          -\n");
+    }
+
+    /// What is written of `there` rows, and what the ledger was asked.
+    async fn listed(there: u32, limit: u32, json: bool) -> (String, Vec<(u32, Option<u32>)>) {
+        let kept = Kept::default();
+        let out = Out { to: Box::new(kept.clone()), colour: false };
+        let mut desk = Desk { out, json, file: None };
+        let mut asked = Vec::new();
+        let listing = Listing { columns: ["id"], none: Some("nothing"), limit, page: 2 };
+        let ask = async |wanted: u32, last: Option<&u32>| {
+            let first = last.map_or(1, |last| last + 1);
+            asked.push((wanted, last.copied()));
+            Ok((first..=there).take(usize::try_from(wanted).unwrap()).collect::<Vec<u32>>())
+        };
+        listing.write(&mut desk, ask, |out, id| out.json(id), |id: &u32| [id.to_string()]).await.unwrap();
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        (text, asked)
+    }
+
+    #[tokio::test]
+    async fn a_list_is_asked_for_page_by_page_until_it_ends_or_is_long_enough() {
+        for (there, limit, rows, asked) in [
+            (5, 9, "1\n2\n3\n4\n5\n", vec![(2, None), (2, Some(2)), (2, Some(4))]),
+            (5, 3, "1\n2\n3\n", vec![(2, None), (1, Some(2))]),
+            (4, 4, "1\n2\n3\n4\n", vec![(2, None), (2, Some(2))]),
+            (2, 9, "1\n2\n", vec![(2, None), (2, Some(2))]),
+            (0, 9, "", vec![(2, None)]),
+        ] {
+            assert_eq!(listed(there, limit, true).await, (rows.to_owned(), asked.clone()));
+            let told = if there == 0 { "nothing\n".to_owned() } else { format!("ID\n{rows}") };
+            assert_eq!(listed(there, limit, false).await, (told, asked));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::audit::record;
-use super::patients::private_file;
+use super::files::private_file;
 use super::{Desk, Failure};
 use crate::domain::ids::PatientId;
 use crate::store::keeping::PatientRecord;
@@ -17,7 +17,7 @@ pub(super) async fn export(desk: &mut Desk, id: &PatientId, out: &Path, reason: 
     let found = known(store.as_ref(), id).await?;
     // On record before anything is shown.
     record(store.as_ref(), "patient.export", id, reason).await?;
-    let failed = |error| Failure::file(out, &error);
+    let failed = |error| Failure::unwritten(out, &error);
     let text = serde_json::to_vec_pretty(&found.to_json())
         .map_err(|_| Failure::said("the record cannot be written as JSON", "report this"))?;
     let mut file = private_file(out).map_err(failed)?;

@@ -1,13 +1,13 @@
 //! `outreachd patients`: a file of patients into the directory, and one patient out of it.
 
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use indicatif::ProgressBar;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::audit::record;
+use super::files::Refusals;
 use super::out::tame;
 use super::{Desk, Failure, args, files, patient_file};
 use crate::domain::ids::PatientId;
@@ -15,7 +15,7 @@ use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
 use crate::intake::Intake;
 use crate::intake::gatekeeper::Arrival;
-use crate::intake::import::{Format, Import, ImportOptions, RefusedFile, Row};
+use crate::intake::import::{Format, Import, ImportOptions, Row};
 use crate::store::keeping::PatientWord;
 use crate::store::rows::UpsertOutcome;
 
@@ -242,55 +242,6 @@ async fn write(
     Ok(())
 }
 
-/// Where refused rows go: into a file that the owner alone may read, and onto the screen by line and reason.
-pub(super) struct Refusals {
-    file: Option<(PathBuf, RefusedFile<BufWriter<std::fs::File>>)>,
-}
-
-impl Refusals {
-    pub(super) fn open(path: Option<&Path>, columns: &[String]) -> Result<Self, Failure> {
-        let Some(path) = path else { return Ok(Self { file: None }) };
-        let failed = |error| Failure::file(path, &error);
-        let file = private_file(path).map_err(failed)?;
-        let refused = RefusedFile::new(BufWriter::new(file), columns).map_err(failed)?;
-        Ok(Self { file: Some((path.to_owned(), refused)) })
-    }
-
-    pub(super) fn add<T>(&mut self, desk: &mut Desk, bar: &ProgressBar, row: &Row<T>) -> Result<(), Failure> {
-        if let Some((path, file)) = &mut self.file {
-            file.write(row).map_err(|error| Failure::file(path, &error))?;
-        }
-        let problems = row.result.as_ref().err().map(Vec::as_slice).unwrap_or_default();
-        // The bar is lifted while a line is written, so that the two do not mix.
-        bar.suspend(|| {
-            if desk.json {
-                return desk.out.json(&json!({ "line": row.line, "problems": problems }));
-            }
-            problems.iter().try_for_each(|p| desk.out.line(format!("line {}: {p}", row.line)))?;
-            desk.out.flush()
-        })?;
-        Ok(())
-    }
-
-    pub(super) fn finish(self) -> Result<(), Failure> {
-        match self.file {
-            Some((path, file)) => file.finish().map(drop).map_err(|error| Failure::file(&path, &error)),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A file that only its owner may read: it will hold patients' data.
-pub(super) fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-    let mut file = file;
-    file.flush()?;
-    Ok(file)
-}
-
 async fn show(desk: &mut Desk, id: &PatientId) -> Result<(), Failure> {
     let config = desk.config()?;
     let store = Desk::store(&config).await?;
@@ -300,12 +251,10 @@ async fn show(desk: &mut Desk, id: &PatientId) -> Result<(), Failure> {
     };
     let word = store.patient_word(id).await?;
     if desk.json {
-        let mut shown = masked(patient.to_json());
-        if let Value::Object(fields) = &mut shown {
-            let (said, changes) = word.masked();
-            fields.insert("said_at_addresses".to_owned(), said.into());
-            fields.insert("changes".to_owned(), changes.into());
-        }
+        let (said, changes) = word.masked();
+        let mut shown = patient.masked();
+        shown.insert("said_at_addresses".to_owned(), said.into());
+        shown.insert("changes".to_owned(), changes.into());
         return Ok(desk.out.pretty(&shown)?);
     }
     let mut lines = vec![
@@ -363,72 +312,4 @@ fn said(desk: &mut Desk, word: &PatientWord) -> Result<(), Failure> {
         desk.out.line(text)?;
     }
     Ok(())
-}
-
-/// The patient's JSON without what tells who they are: texts below these names are masked, whatever their depth.
-fn masked(value: Value) -> Value {
-    const HIDDEN: [&str; 13] = [
-        "name",
-        "given",
-        "family",
-        "birth_date",
-        "postal_code",
-        "value",
-        "address",
-        "do_not_contact",
-        "evidence",
-        "by",
-        "extension",
-        "tags",
-        "relationship",
-    ];
-    match value {
-        Value::Object(fields) => Value::Object(
-            fields
-                .into_iter()
-                .map(|(key, value)| {
-                    let hidden = HIDDEN.contains(&key.as_str());
-                    let value = if hidden { hide(value) } else { masked(value) };
-                    (key, value)
-                })
-                .collect(),
-        ),
-        Value::Array(items) => Value::Array(items.into_iter().map(masked).collect()),
-        other => other,
-    }
-}
-
-fn hide(value: Value) -> Value {
-    match value {
-        Value::String(text) => Value::String(Phi::new(text).masked()),
-        Value::Array(items) => Value::Array(items.into_iter().map(hide).collect()),
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(key, value)| (key, hide(value))).collect())
-        }
-        other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shown_patient_cannot_be_recognised() {
-        let shown = masked(json!({
-            "id": "P1", "name": { "given": "Ana", "family": "López" }, "birth_date": "1949-03-02",
-            "language": "es", "address": { "postal_code": "60601", "state": "IL" },
-            "identifiers": [{ "system": "urn:mrn", "value": "77120" }], "tags": ["oncology"],
-            "contacts": [{ "channel": "sms", "address": "+13125550142" }, { "address": "ana@example.org" }],
-            "proxies": [{ "person": { "name": { "given": "Luis" } }, "relationship": "father" }],
-        }))
-        .to_string();
-        for secret in ["Ana", "López", "1949", "60601", "77120", "oncology", "555", "ana@", "Luis", "father"]
-        {
-            assert!(!shown.contains(secret), "{secret}: {shown}");
-        }
-        for plain in ["P1", "\"language\":\"es\"", "urn:mrn", "+***42", "***@example.org"] {
-            assert!(shown.contains(plain), "{plain}: {shown}");
-        }
-    }
 }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::audit::record;
 use super::messages::short;
-use super::out::{Table, or_dash, tame};
+use super::out::{Listing, or_dash, tame};
 use super::{Desk, Failure, args, operator};
 use crate::domain::ids::{MessageId, SiteId, SourceName, WorkItemId};
 use crate::domain::words::{WorkKind, WorkOutcome, WorkState};
@@ -106,30 +106,14 @@ async fn list(desk: &mut Desk, filter: Filter, limit: u32) -> Result<(), Failure
         message: filter.message,
         ..WorkFilter::default()
     };
-    let mut table = Table::new(&["id", "kind", "state", "due", "claimed by", "source", "about"]);
-    let (mut left, mut count) = (limit, 0_u32);
-    while left > 0 {
-        filter.limit = left.min(PAGE);
-        let items = store.work_items(&filter).await?;
-        for item in &items {
-            count += 1;
-            if desk.json {
-                desk.out.json(item)?;
-            } else {
-                table.row(cells(item));
-            }
-        }
-        filter.after = items.last().map(|item| item.id);
-        let got = u32::try_from(items.len()).unwrap_or(u32::MAX);
-        if got < filter.limit {
-            break;
-        }
-        left = left.saturating_sub(got);
-    }
-    if count == 0 && !desk.json {
-        desk.out.line("there is nothing to do")?;
-    }
-    Ok(table.write(&mut desk.out)?)
+    let columns = ["id", "kind", "state", "due", "claimed by", "source", "about"];
+    let ask = async |limit: u32, last: Option<&WorkItem>| {
+        filter.limit = limit;
+        filter.after = last.map(|item| item.id);
+        store.work_items(&filter).await
+    };
+    let listing = Listing { columns, none: Some("there is nothing to do"), limit, page: PAGE };
+    listing.write(desk, ask, |out, item| out.json(item), cells).await
 }
 
 fn cells(item: &WorkItem) -> [String; 7] {

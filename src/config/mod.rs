@@ -46,6 +46,7 @@ mod validate;
 
 pub use fault::ConfigFault;
 pub use load::LoadOptions;
+pub(crate) use rules::is_loopback;
 
 use crate::domain::alert::Trouble;
 use crate::domain::ids::{ProviderName, SiteId, SourceName, UserName};

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::{Corridor, InHand};
 use crate::domain::ids::CampaignId;
-use crate::policy::campaign::needs_approval;
 use crate::store::rows::MessageFacts;
 use crate::template::Catalogue;
 
@@ -40,11 +39,8 @@ impl Approved {
                 }
             };
             let above = corridor.config.campaigns.approval_above;
-            let texts = row.and_then(|(row, _)| {
-                let size = row.recipients.saturating_sub(row.no_longer_needed);
-                let needed = needs_approval(size, above, row.plan.lifts_cap());
-                row.approval.filter(|_| needed)?.texts
-            });
+            let bound = row.filter(|(row, _)| row.needs_approval(above));
+            let texts = bound.and_then(|(row, _)| row.approval?.texts);
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             known.retain(|_, (read, _)| asked.duration_since(*read) < KNOWN);
             known.insert(id.clone(), (asked, texts));

@@ -1,6 +1,5 @@
 //! What a message costs, and the budgets that pay for it.
 
-use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::lane::Ready;
@@ -8,6 +7,7 @@ use super::{Corridor, PAUSES, Planned};
 use crate::config::limits::LimitsSection;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
+use crate::policy::cap::midnight_after;
 use crate::policy::zones::country_of;
 use crate::store::again_if_contended;
 use crate::store::rows::{Decided, Spend};
@@ -98,16 +98,7 @@ pub(super) async fn give_back(corridor: &Corridor, taken: impl IntoIterator<Item
 
 fn over_budget(corridor: &Corridor, planned: &Planned) -> Decided {
     let now = corridor.clock.timestamp(Instant::now());
-    let zoned = now.to_zoned(corridor.config.organisation.timezone.clone());
-    let tomorrow = zoned
-        .date()
-        .tomorrow()
-        .ok()
-        .and_then(|date| date.to_zoned(corridor.config.organisation.timezone.clone()).ok())
-        .map_or_else(
-            || now.saturating_add(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MAX),
-            |z| z.timestamp(),
-        );
+    let tomorrow = midnight_after(now, &corridor.config.organisation.timezone);
     let hand = &planned.hand;
     let under_way = hand.work.status.rank().is_some_and(|rank| rank > 0);
     Decided {

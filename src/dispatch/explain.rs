@@ -14,9 +14,7 @@ use crate::domain::words::{Channel, Reason, Recipient, words};
 use crate::policy::came_back::is_back;
 use crate::policy::decide::Gate;
 use crate::policy::explanation::{Explanation, WaySeen};
-use crate::store::rows::{
-    AttemptRow, EventRow, Hold, HoldRow, HoldScope, HoldState, MessageFilter, MessageRow,
-};
+use crate::store::rows::{AttemptRow, EventRow, Hold, HoldRow, HoldState, MessageFilter, MessageRow};
 use crate::store::{Store, StoreError};
 
 /// Everything that is known of how a message came to its status. Ids, words and masked addresses; no name, no
@@ -74,12 +72,8 @@ pub struct ExplainedHold {
 
 impl ExplainedHold {
     fn of(row: HoldRow) -> Self {
+        let end = row.end_command();
         let HoldRow { hold, state, .. } = row;
-        let end = match (hold.scope, state) {
-            (HoldScope::Campaign, _) => format!("outreachd campaign resume {}", hold.value),
-            (_, HoldState::InForce) => format!("outreachd release {}", hold.id),
-            (_, HoldState::Review) => format!("outreachd release {} --send, or --drop", hold.id),
-        };
         Self { hold, state, end }
     }
 }

@@ -83,6 +83,7 @@ pub use lane::{Carrier, Setting};
 pub use places::Places;
 use places::{IN_HAND, Place, Room};
 pub use render::site_context;
+pub(crate) use spool::whole_file;
 use uphold::{Outliving, outliving, uphold};
 use wire::Wire;
 

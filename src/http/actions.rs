@@ -177,7 +177,7 @@ pub(super) async fn export(call: Call) -> Answer {
         subject: String::new(),
         detail: Phi::new(call.uri.query().unwrap_or_default()),
     };
-    audit::write(call.shared.parts.intake.store.as_ref(), &entry).await?;
+    audit::write(call.store().as_ref(), &entry).await?;
     let mut out = csv::Writer::from_writer(Vec::new());
     let fault = |_| Fail::new(Kind::Internal, "the table could not be written");
     out.write_record([

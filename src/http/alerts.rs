@@ -13,7 +13,7 @@ const LONGEST: u32 = 7 * 24 * 60;
 
 /// `GET /v1/alerts`: those that stand, and then those that have ended within a day; of each the newest first.
 pub(super) async fn list(call: Call) -> Answer {
-    let (alerts, now) = call.shared.parts.intake.store.alerts().await?;
+    let (alerts, now) = call.store().alerts().await?;
     let shown: Vec<_> = alerts
         .iter()
         .map(|alert| {
@@ -48,7 +48,7 @@ pub(super) async fn snooze(mut call: Call) -> Answer {
 async fn say(call: Call, said: AlertAnswer) -> Answer {
     call.caller.needs_every_site("alerts are about the whole")?;
     let (key, by) = (call.param("id").to_owned(), call.caller.name().to_owned());
-    let store = call.shared.parts.intake.store.clone();
+    let store = call.store().clone();
     let alert = to_the_end(async move { store.answer_alert(&key, &by, said).await }).await??;
     answer(StatusCode::OK, &alert.ok_or_else(|| Fail::not_found("alert that stands"))?)
 }

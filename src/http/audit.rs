@@ -9,7 +9,7 @@ use serde_json::json;
 use super::auth::Caller;
 use super::problem::{Answer, Fail, Kind};
 use super::query::{MAX_PAGE, limit, query};
-use super::route::{Call, Route, Verb, json as answer};
+use super::route::{Call, Route, json as answer};
 use crate::domain::phi::Phi;
 use crate::domain::reader::{Fault, Slot};
 use crate::store::Store;
@@ -17,6 +17,19 @@ use crate::store::audit::{AuditEntry, AuditFilter};
 
 /// Writing is tried so often.
 const TRIES: u32 = 3;
+
+/// What a route's requests are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// Nothing: they change nothing, or the ledger tells by itself what, as of jobs and of what patients do.
+    None,
+    /// The handler writes entries of its own.
+    Own,
+    /// This, whoever asks.
+    Word(&'static str),
+    /// This where a person asks: programs do it all day long, and the ledger tells of it.
+    OfPeople(&'static str),
+}
 
 /// What a handler adds to the entry of its request.
 #[derive(Clone, Debug, Default)]
@@ -45,28 +58,27 @@ impl Note {
     }
 }
 
-/// The entry that a request makes, should it succeed, or fail after it has begun; `None`: it changes nothing, or what programs do all day long and
-/// the ledger tells anyway.
+/// The entry that a request makes, should it succeed, or fail after it has begun.
 pub(super) struct Pending {
     who: String,
-    act: String,
+    act: &'static str,
     subject: String,
     note: Note,
 }
 
 impl Pending {
+    /// `None`: the request makes none by itself.
     pub(super) fn of(
         route: &Route,
         caller: &Caller,
         params: &[(String, String)],
         note: &Note,
     ) -> Option<Self> {
-        let act = act(route.method, route.path)?;
-        if matches!(caller, Caller::Nobody)
-            || (route.path == "/v1/patients/{id}" && !caller.is_person() && route.method == Verb::Put)
-        {
-            return None;
-        }
+        let act = match route.act {
+            Act::Word(word) => word,
+            Act::OfPeople(word) if caller.is_person() => word,
+            Act::None | Act::Own | Act::OfPeople(_) => return None,
+        };
         let subject = params.first().map(|(_, value)| value.clone()).unwrap_or_default();
         Some(Self { who: caller.name().to_owned(), act, subject, note: note.clone() })
     }
@@ -99,8 +111,8 @@ impl Pending {
             None => None,
         };
         let detail = said.into_iter().chain(ended).collect::<Vec<_>>().join("; ");
-        let entry =
-            AuditEntry { who: self.who, act: self.act, subject: self.subject, detail: Phi::new(detail) };
+        let (act, detail) = (self.act.to_owned(), Phi::new(detail));
+        let entry = AuditEntry { who: self.who, act, subject: self.subject, detail };
         write(store, &entry).await.inspect_err(|_| {
             tracing::error!(act = entry.act, "something was done that could not be written to the audit log");
         })
@@ -126,53 +138,6 @@ pub(super) async fn write(store: &dyn Store, entry: &AuditEntry) -> Result<(), F
     }
 }
 
-/// What a route's requests are called; what is not listed goes by its method and path, so that nothing is forgotten.
-fn act(method: Verb, path: &str) -> Option<String> {
-    let of_campaign =
-        path.strip_prefix("/v1/campaigns/{id}/").filter(|what| !matches!(*what, "dry-run" | "reveal"));
-    if let (Verb::Post, Some(what)) = (method, of_campaign) {
-        return Some(format!("campaign.{}", what.replace('-', "_")));
-    }
-    let known = match (method, path) {
-        (Verb::Get, _) => return None,
-        // Jobs and what patients do are on record in the ledger themselves; the others change nothing.
-        (
-            _,
-            "/v1/jobs"
-            | "/v1/jobs/cancel"
-            | "/v1/messages/lookup"
-            | "/v1/templates/{name}/preview"
-            | "/v1/campaigns/{id}/dry-run",
-        ) => return None,
-        // These write their own entries.
-        (_, "/v1/session" | "/v1/patients/{id}/export") => return None,
-        (Verb::Post, "/v1/messages/{id}/cancel") => "message.cancel",
-        (Verb::Post, "/v1/messages/{id}/retry") => "message.retry",
-        (Verb::Post, "/v1/messages/{id}/next-route") => "message.next_route",
-        (Verb::Post, "/v1/messages/actions") => "message.bulk",
-        (Verb::Post, "/v1/holds") => "hold.place",
-        (Verb::Delete, "/v1/holds/{id}") => "hold.release",
-        (Verb::Post, "/v1/alerts/{id}/acknowledge") => "alert.acknowledge",
-        (Verb::Post, "/v1/alerts/{id}/snooze") => "alert.snooze",
-        (Verb::Post, "/v1/work-items/{id}/claim") => "work.claim",
-        (Verb::Post, "/v1/work-items/{id}/release") => "work.release",
-        (Verb::Post, "/v1/work-items/{id}/close") => "work.close",
-        (Verb::Post, "/v1/dead/replay") => "dead.replay",
-        (Verb::Post, "/v1/dead/{id}/repair") => "dead.repair",
-        (Verb::Post, "/v1/campaigns") => "campaign.create",
-        (Verb::Post, "/v1/callbacks/retry") => "callback.retry",
-        (Verb::Post, "/v1/templates/{name}/sign-off") => "template.sign_off",
-        (Verb::Post, "/v1/templates/{name}/take-back") => "template.take_back",
-        (Verb::Post, "/v1/patients/import") => "patient.import",
-        (Verb::Put, "/v1/patients/{id}") => "patient.change",
-        (Verb::Delete, "/v1/patients/{id}") => "patient.erase",
-        (Verb::Post, "/v1/patients/{id}/merge") => "patient.merge",
-        _ if path.ends_with("/reveal") => return None,
-        _ => return Some(format!("{} {path}", method.word())),
-    };
-    Some(known.to_owned())
-}
-
 /// The filters of `GET /v1/audit`, for its description.
 pub(super) const FILTERS: &[(&str, &str)] = &[
     ("who", "by this account or token"),
@@ -196,6 +161,45 @@ pub(super) async fn list(call: Call) -> Answer {
             ..AuditFilter::default()
         })
     })?;
-    let rows = call.shared.parts.intake.store.audit(&filter).await?;
+    let rows = call.store().audit(&filter).await?;
     answer(StatusCode::OK, &json!({"audit": rows}))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::http::route::{Door, Verb};
+    use crate::http::table;
+
+    /// What could change something and makes no entry: it does not after all, or the ledger tells what it did.
+    const UNTOLD: &[(Verb, &str)] = &[
+        (Verb::Post, "/u/{token}"),
+        (Verb::Post, "/v1/campaigns/{id}/dry-run"),
+        (Verb::Post, "/v1/jobs"),
+        (Verb::Post, "/v1/jobs/cancel"),
+        (Verb::Post, "/v1/messages/lookup"),
+        (Verb::Post, "/v1/templates/{name}/preview"),
+        (Verb::Post, "/webhooks/{provider}"),
+        (Verb::Post, "/webhooks/{provider}/gather"),
+    ];
+
+    #[test]
+    fn what_changes_something_goes_on_record_under_one_word() {
+        let (mut words, mut untold) = (BTreeSet::new(), BTreeSet::new());
+        for route in table::all() {
+            let (method, path) = (route.method, route.path);
+            match route.act {
+                Act::Word(word) | Act::OfPeople(word) => {
+                    assert_ne!(method, Verb::Get, "{path} shows, and says by itself who has looked");
+                    assert!(matches!(route.door, Door::AnyOf(_)), "nobody knows who asks for {path}");
+                    assert!(words.insert(word), "{word} says nothing of {path}: it is another route's");
+                }
+                Act::None if method != Verb::Get => assert!(untold.insert((method, path))),
+                Act::None | Act::Own => {}
+            }
+        }
+        assert_eq!(untold, BTreeSet::from_iter(UNTOLD.iter().copied()));
+    }
 }

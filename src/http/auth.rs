@@ -126,7 +126,7 @@ pub(super) async fn authenticate(
         if let Some(person) = session::person(shared, headers, changes).await? {
             return Ok(Caller::Person(Box::new(person)));
         }
-        let store = shared.parts.intake.store.as_ref();
+        let store = shared.store().as_ref();
         if shared.local_only && is_local(headers, uri) && !shared.people.knows_anybody(store).await? {
             return Ok(Caller::Local);
         }

@@ -5,7 +5,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::problem::{Answer, Fail};
-use super::query::{Cursor, limit, query};
+use super::query::{Cursor, limit, next, query};
 use super::route::{Call, json as answer, to_the_end};
 use crate::domain::ids::{EventId, SourceName};
 use crate::domain::reader::{Fault, Fields, Slot};
@@ -37,8 +37,7 @@ pub(super) async fn list(call: Call) -> Answer {
         Some(filter) => call.shared.parts.intake.store.callbacks(&filter).await?,
         None => Vec::new(),
     };
-    let full = rows.len() >= usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let next = rows.last().filter(|_| full).map(|row| Cursor { id: row.id.0, at: None }.write());
+    let next = next(&rows, filter.limit, |row| Cursor::behind(row.id.0)).map(Cursor::write);
     answer(StatusCode::OK, &json!({"callbacks": rows, "next": next}))
 }
 

@@ -11,16 +11,16 @@ use tokio::sync::{mpsc, oneshot};
 use super::body::{self, Media, too_large};
 use super::import::{PIECES, Pieces, feed};
 use super::problem::{Answer, Fail, Kind};
-use super::query::query;
+use super::query::{flag, limit, query, truth};
 use super::reports;
 use super::route::{Call, json as answer, to_the_end};
-use crate::campaign::{Brought, Office, Refusal, Refused, Sheet, Wish, size};
+use crate::campaign::{Brought, Office, Refusal, Refused, Sheet, Wish};
 use crate::config::api::Scope;
 use crate::domain::campaign::{FollowUp, Pace, Plan};
 use crate::domain::ids::{CampaignId, PatientId, SourceName};
 use crate::domain::job::MAX_JOB_BYTES;
 use crate::domain::problem::Problem;
-use crate::domain::reader::{Fields, Slot};
+use crate::domain::reader::Slot;
 use crate::domain::words::Reason;
 use crate::intake::import::{Audience, Format, RefusedFile};
 use crate::store::campaigns::{CampaignFilter, CampaignRow};
@@ -91,7 +91,7 @@ pub(super) async fn one(call: &Call) -> Result<CampaignRow, Fail> {
 fn shown(office: &Office, row: &CampaignRow) -> Value {
     let mut value = serde_json::to_value(row).unwrap_or_default();
     if let Value::Object(map) = &mut value {
-        map.insert("size".to_owned(), size(row).into());
+        map.insert("size".to_owned(), row.size().into());
         map.insert("needs_approval".to_owned(), office.needs_approval(row).into());
     }
     value
@@ -102,9 +102,8 @@ pub(super) async fn list(call: Call) -> Answer {
     of_every_site(&call)?;
     let mut filter = query(&call.uri, |fields| {
         let source = fields.read("source", |slot| slot.name(SourceName::parse, SourceName::RULE));
-        let open = fields.read("open", |slot| slot.word(&["true", "false"], |word| word));
-        let limit = super::query::limit(fields);
-        Some(CampaignFilter { sources: source.into_iter().collect(), open: open == Some("true"), limit })
+        let open = truth(fields, "open");
+        Some(CampaignFilter { sources: source.into_iter().collect(), open, limit: limit(fields) })
     })?;
     let Some(sources) = call.caller.narrowed(std::mem::take(&mut filter.sources))? else {
         return answer(StatusCode::OK, &json!({"campaigns": []}));
@@ -162,7 +161,7 @@ pub(super) async fn show(call: Call) -> Answer {
 /// understood; to people masked, as everywhere.
 pub(super) async fn audience(mut call: Call) -> Answer {
     let plan = one(&call).await?.plan;
-    let wants_file = query(&call.uri, |fields| Some(is_true(fields, "refused_file")))?;
+    let wants_file = flag(&call.uri, "refused_file")?;
     let http = &call.shared.parts.config.http;
     let (limit, pause) = (http.max_import, http.request_timeout);
     if body::promised(&call.headers).is_some_and(|length| length > limit) {
@@ -243,10 +242,6 @@ fn unwritten(_: std::io::Error) -> Fail {
     Fail::new(Kind::Internal, "the table could not be written")
 }
 
-fn is_true(fields: &mut Fields<'_>, name: &'static str) -> bool {
-    fields.read(name, |slot| slot.word(&["true", "false"], |word| word)) == Some("true")
-}
-
 /// `POST /v1/campaigns/{id}/dry-run`. The samples say what stands in the rows: people say why they read them.
 pub(super) async fn dry_run(mut call: Call) -> Answer {
     call.form(|_| Some(())).await?;
@@ -291,12 +286,7 @@ pub(super) async fn command(mut call: Call, wish: Wish) -> Answer {
 
 /// `POST /v1/campaigns/{id}/pace`: an empty object takes the pace away.
 pub(super) async fn pace(mut call: Call) -> Answer {
-    let bytes = call.bytes(MAX_JOB_BYTES).await?;
-    let map = if bytes.is_empty() {
-        serde_json::Map::new()
-    } else {
-        crate::domain::reader::object(&bytes, MAX_JOB_BYTES)?
-    };
+    let map = call.object().await?;
     let pace = if map.is_empty() { None } else { Some(Pace::parse(Value::Object(map))?) };
     act(&call, Wish::Pace(pace)).await
 }
@@ -319,7 +309,7 @@ pub(super) async fn done(mut call: Call) -> Answer {
 pub(super) async fn report(call: Call) -> Answer {
     let row = one(&call).await?;
     let office = office(&call);
-    if query(&call.uri, |fields| Some(is_true(fields, "soon")))? {
+    if flag(&call.uri, "soon")? {
         let (report, age) = reports::soon(&call.shared, &row.plan.id).await.unzip();
         let age = age.map(|age| age.as_secs());
         let told = json!({"campaign": shown(&office, &row), "report": report, "counted_seconds_ago": age});
@@ -335,7 +325,7 @@ pub(super) async fn recipients(call: Call) -> Answer {
     let (after, limit) = query(&call.uri, |fields| {
         let after =
             fields.read("after", |slot| slot.name(|text| text.parse::<u64>().ok(), "the ordinal of a row"));
-        Some((after.unwrap_or(0), super::query::limit(fields)))
+        Some((after.unwrap_or(0), limit(fields)))
     })?;
     let rows = office(&call).store.recipients(&row.plan.id, after, limit).await?;
     answer(StatusCode::OK, &json!({"recipients": rows}))
@@ -344,7 +334,7 @@ pub(super) async fn recipients(call: Call) -> Answer {
 /// `GET /v1/campaigns/{id}/export`: the whole audience as CSV, written as it is read.
 pub(super) async fn export(call: Call) -> Answer {
     let id = one(&call).await?.plan.id;
-    let refused = query(&call.uri, |fields| Some(is_true(fields, "refused")))?;
+    let refused = flag(&call.uri, "refused")?;
     let sheet = Sheet { office: office(&call), id: id.clone(), refused };
     let pages = unfold((sheet, Some(0)), |(sheet, after)| async move {
         let page = sheet.page(after?).await;

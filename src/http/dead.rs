@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::problem::{Answer, Fail, Kind};
-use super::query::{Cursor, MAX_PAGE, limit, query};
+use super::query::{Cursor, MAX_PAGE, limit, next, query};
 use super::reveal;
 use super::route::{Call, json as answer, to_the_end};
 use crate::config::api::Scope;
@@ -29,8 +29,7 @@ pub(super) async fn list(call: Call) -> Answer {
         Some(ParkedFilter { after, limit, ..narrowed(fields) })
     })?;
     let rows = of_own_sources(&call, &filter).await?;
-    let full = rows.len() >= usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let next = rows.last().filter(|_| full).map(|row| Cursor { id: row.id.0, at: None }.write());
+    let next = next(&rows, filter.limit, |row| Cursor::behind(row.id.0)).map(Cursor::write);
     let shown: Vec<Value> = rows.iter().map(show).collect();
     answer(StatusCode::OK, &json!({"dead": shown, "next": next}))
 }
@@ -181,17 +180,11 @@ fn show(row: &ParkedRow) -> Value {
     })
 }
 
-fn result(replayed: &Replayed) -> Value {
-    let told = |word: &str| json!({"id": replayed.id, "result": word});
-    let with = |word: &str, message: &crate::domain::ids::MessageId| json!({"id": replayed.id, "result": word, "message_id": message});
-    match &replayed.outcome {
-        Outcome::Accepted(message) | Outcome::TakenBack(message, _) => with("accepted", message),
-        Outcome::Duplicate(message) => with("duplicate", message),
-        Outcome::Cancel(_) | Outcome::Patient(_) | Outcome::Merged => told("accepted"),
-        Outcome::Refused { problems, .. } => refusal(replayed.id, problems),
+fn result(Replayed { id, outcome }: &Replayed) -> Value {
+    let told = |name: &str, value: Value| json!({"id": id, "result": outcome.word(), name: value});
+    match (outcome.message(), outcome.problems()) {
+        (Some(message), _) => told("message_id", json!(message)),
+        (None, problems) if problems.is_empty() => json!({"id": id, "result": outcome.word()}),
+        (None, problems) => told("errors", json!(problems)),
     }
-}
-
-fn refusal(id: ParkedId, problems: &[Problem]) -> Value {
-    json!({"id": id, "result": "refused", "errors": problems})
 }

@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::kept::{PATIENCE, Pace, kept};
+use super::kept::{PATIENCE, Pace, Wait};
 use super::problem::Answer;
 use super::route::{Call, json as answer};
 use super::{Shared, openapi, troubles};
@@ -81,7 +81,8 @@ fn broker_word(broker: &Broker) -> &'static str {
 pub(super) async fn metrics(call: Call) -> Answer {
     let mut text = call.shared.metrics.render();
     let shared = &call.shared;
-    let (is_up, counts, troubles) = tokio::join!(answers(shared), counted(shared), troubles::seen(shared));
+    let (is_up, counts, troubles) =
+        tokio::join!(answers(shared), counted(shared, Wait::ForNews), troubles::seen(shared));
     let counts = counts.filter(|_| is_up);
     // Writing to a string cannot fail.
     let _ = write_counts(&mut text, is_up, counts);
@@ -97,7 +98,7 @@ pub(super) async fn providers(call: Call) -> Answer {
         .iter()
         .map(|p| json!({"name": p.name, "channel": p.settings.channel(), "weight": p.weight}))
         .collect();
-    let workers = call.shared.parts.intake.store.workers().await?;
+    let workers = call.store().workers().await?;
     answer(StatusCode::OK, &json!({"mode": config.safety.mode, "providers": configured, "workers": workers}))
 }
 
@@ -107,13 +108,14 @@ pub(super) async fn described(_call: Call) -> Answer {
 }
 
 async fn answers(shared: &Shared) -> bool {
-    matches!(timeout(PATIENCE, shared.parts.intake.store.ping()).await, Ok(Ok(_)))
+    matches!(timeout(PATIENCE, shared.store().ping()).await, Ok(Ok(_)))
 }
 
 /// The ledger's numbers and their age; `None`: they were never to be had.
-pub(super) async fn counted(shared: &Arc<Shared>) -> Option<(Counts, Duration)> {
-    let count = |shared: Arc<Shared>| async move { shared.parts.intake.store.counts().await };
-    kept(shared, |shared| &shared.counts, &COUNTS, count, "the ledger's numbers are not to be had").await
+pub(super) async fn counted(shared: &Shared, wait: Wait) -> Option<(Counts, Duration)> {
+    let store = Arc::clone(shared.store());
+    let count = async move { store.counts().await };
+    shared.counts.get(&COUNTS, wait, count, "the ledger's numbers are not to be had").await
 }
 
 /// Written whole each time: a gauge of a group that has emptied must not keep its last value.

@@ -12,7 +12,6 @@ use super::query::{flag, query};
 use super::route::{Call, json as answer, to_the_end};
 use crate::config::api::Scope;
 use crate::domain::ids::{HoldId, ProviderName, SiteId, SourceName, TemplateName};
-use crate::domain::people::is_same_person;
 use crate::domain::problem::Problem;
 use crate::domain::reader::{Fault, Fields, Slot, instant};
 use crate::domain::words::{Channel, Purpose, Reason};
@@ -131,9 +130,9 @@ pub(super) async fn release(call: Call) -> Answer {
         return Err(Fail::new(Kind::Forbidden, "you may release holds of your own sources or sites only"));
     }
     let by = call.caller.name().to_owned();
-    // A token of the source is the source. Nobody needs a second person to take back what they asked for.
-    let first = row.asked_by.iter().any(|who| is_same_person(who, &by)) || call.caller.sources().is_some();
-    if row.hold.cause == Reason::AwaitingApproval && first && then != Some(HoldThen::Drop) {
+    // A token of the source is the source.
+    let is_source = call.caller.sources().is_some() && row.refuses(&row.hold.value, then);
+    if is_source || row.refuses(&by, then) {
         let detail = "these emergencies wait for a second person: somebody else than whoever asked for them, and than \
                       their source, must release them; `then=drop` drops them";
         return Err(Fail::new(Kind::Forbidden, detail));

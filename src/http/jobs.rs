@@ -176,25 +176,14 @@ fn not_bound() -> Problem {
 }
 
 fn result(id: Option<JobId>, outcome: &Outcome) -> ItemResult {
-    let result =
-        |message_id, result| ItemResult { id: id.clone(), message_id, result, reason: None, problem: None };
-    match outcome {
-        Outcome::Accepted(message) => result(Some(*message), "accepted"),
-        Outcome::Duplicate(message) => result(Some(*message), "duplicate"),
-        Outcome::TakenBack(message, reason) => {
-            ItemResult { reason: Some(*reason), ..result(Some(*message), "accepted") }
-        }
+    let (reason, problem) = match outcome {
+        Outcome::TakenBack(_, reason) => (Some(*reason), None),
         // A cancel among the jobs, in its place.
-        Outcome::Cancel(CancelOutcome::TooLate(_)) => {
-            ItemResult { problem: Some(too_late().to_json()), ..result(None, "conflict") }
-        }
-        Outcome::Cancel(_) | Outcome::Patient(_) | Outcome::Merged => result(None, "accepted"),
-        Outcome::Refused { problems, wait, .. } => {
-            let fail = refused(problems.clone(), *wait);
-            let word = if fail.kind() == Kind::Conflict { "conflict" } else { "refused" };
-            ItemResult { problem: Some(fail.to_json()), ..result(None, word) }
-        }
-    }
+        Outcome::Cancel(CancelOutcome::TooLate(_)) => (None, Some(too_late().to_json())),
+        Outcome::Refused { problems, wait, .. } => (None, Some(refused(problems.clone(), *wait).to_json())),
+        _ => (None, None),
+    };
+    ItemResult { id, message_id: outcome.message(), result: outcome.word(), reason, problem }
 }
 
 fn refused(problems: Vec<Problem>, wait: Option<SignedDuration>) -> Fail {
@@ -211,9 +200,7 @@ fn refused(problems: Vec<Problem>, wait: Option<SignedDuration>) -> Fail {
 }
 
 fn too_late() -> Fail {
-    let rule = "it is on its way, or has ended";
-    let cure = "steps not begun yet are dropped; to correct it, send a job that names it in `replaces`";
-    Fail::because(Kind::TooLate, Problem::new("", Reason::TooLate, rule, cure))
+    Fail::because(Kind::TooLate, Outcome::too_late())
 }
 
 fn is_array(bytes: &[u8]) -> bool {

@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::Shared;
-
 /// Nobody waits for longer: what takes more goes on, and is there for whoever asks next.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -23,6 +21,15 @@ pub(super) struct Pace {
     pub(super) again: Duration,
 }
 
+/// What whoever asks waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wait {
+    /// What is found out now, where that is due.
+    ForNews,
+    /// The first there ever is, for so long; later ones are for whoever asks next.
+    ForFirst(Duration),
+}
+
 /// What was last found.
 #[derive(Debug)]
 pub(super) struct Kept<T> {
@@ -35,6 +42,13 @@ pub(super) struct Kept<T> {
 impl<T> Default for Kept<T> {
     fn default() -> Self {
         Self { until: tokio::sync::Mutex::default(), latest: Mutex::default() }
+    }
+}
+
+impl<T> Kept<T> {
+    /// Until when it is good; `None`: it was never found out, or is being found out.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until.try_lock().ok().and_then(|until| *until)
     }
 }
 
@@ -63,37 +77,46 @@ impl<T: Clone> Kept<T> {
     }
 }
 
-/// What `of` keeps, found out anew by `find` where that is due: as far as it is there in time.
-pub(super) async fn kept<T, E, F>(
-    shared: &Arc<Shared>,
-    of: fn(&Shared) -> &Kept<T>,
-    pace: &'static Pace,
-    find: impl FnOnce(Arc<Shared>) -> F + Send + 'static,
-    failed: &'static str,
-) -> Option<(T, Duration)>
-where
-    T: Clone + Send + Sync + 'static,
-    E: Display + Send + 'static,
-    F: Future<Output = Result<T, E>> + Send + 'static,
-{
-    let finding = tokio::spawn({
-        let shared = Arc::clone(shared);
-        async move {
-            let found = of(&shared).renew(pace, find(Arc::clone(&shared))).await;
-            if let Err(error) = found {
-                tracing::warn!(%error, "{failed}");
+impl<T: Clone + Send + 'static> Kept<T> {
+    /// The last that is to be had in time, and its age; found out anew by `find` where that is due, however long it takes.
+    pub(super) async fn get<E: Display + Send + 'static>(
+        self: &Arc<Self>,
+        pace: &'static Pace,
+        wait: Wait,
+        find: impl Future<Output = Result<T, E>> + Send + 'static,
+        failed: &'static str,
+    ) -> Option<(T, Duration)> {
+        let finding = tokio::spawn({
+            let kept = Arc::clone(self);
+            async move {
+                if let Err(error) = kept.renew(pace, find).await {
+                    tracing::warn!(%error, "{failed}");
+                }
             }
+        });
+        let patience = match wait {
+            Wait::ForNews => Some(PATIENCE),
+            Wait::ForFirst(patience) => self.latest().is_none().then_some(patience),
+        };
+        if let Some(patience) = patience {
+            let _in_time = timeout(patience, finding).await;
         }
-    });
-    let _in_time = timeout(PATIENCE, finding).await;
-    of(shared).latest()
+        self.latest()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
     use super::*;
 
     const PACE: Pace = Pace { every: Duration::from_millis(300), share: 0, again: Duration::ZERO };
+    /// It is always due.
+    const AT_ONCE: Pace = Pace { every: Duration::ZERO, ..PACE };
+    /// It is good for longer than any test.
+    const ONCE: Pace = Pace { every: Duration::from_secs(3_600), ..PACE };
 
     #[tokio::test]
     async fn it_is_found_once_in_a_while_and_a_failure_takes_nothing_away() {
@@ -108,5 +131,42 @@ mod tests {
         tokio::time::sleep(PACE.every).await;
         assert_eq!(find(Ok(2)).await, Ok(()));
         assert_eq!(kept.latest().map(|(found, _)| found), Some(2));
+    }
+
+    async fn got(
+        kept: &Arc<Kept<u8>>,
+        pace: &'static Pace,
+        wait: Wait,
+        find: impl Future<Output = Result<u8, &'static str>> + Send + 'static,
+    ) -> Option<u8> {
+        kept.get(pace, wait, find, "of a test").await.map(|(found, _)| found)
+    }
+
+    #[tokio::test]
+    async fn one_finds_out_at_a_time_and_one_that_fell_is_out_of_the_way() {
+        let (kept, found) = (Arc::default(), Arc::new(AtomicU8::new(0)));
+        let find = || {
+            let found = Arc::clone(&found);
+            async move {
+                tokio::task::yield_now().await;
+                Ok::<_, &'static str>(found.fetch_add(1, Ordering::Relaxed))
+            }
+        };
+        let fell = async { Ok::<u8, &'static str>("none".parse().unwrap()) };
+        assert_eq!(got(&kept, &ONCE, Wait::ForNews, fell).await, None);
+        let got = || got(&kept, &ONCE, Wait::ForNews, find());
+        assert_eq!(tokio::join!(got(), got(), got()), (Some(0), Some(0), Some(0)));
+        assert_eq!(found.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn where_there_is_one_the_next_is_not_waited_for() {
+        let kept = Arc::default();
+        let first = Wait::ForFirst(Duration::from_secs(60));
+        assert_eq!(got(&kept, &AT_ONCE, first, async { Ok(1) }).await, Some(1));
+        let shown = timeout(Duration::from_secs(5), got(&kept, &AT_ONCE, first, pending())).await;
+        assert_eq!(shown, Ok(Some(1)));
+        let none = Arc::default();
+        assert_eq!(got(&none, &AT_ONCE, Wait::ForFirst(Duration::ZERO), pending()).await, None);
     }
 }

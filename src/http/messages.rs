@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::jobs;
 use super::problem::{Answer, Fail, Kind};
-use super::query::{Cursor, MAX_PAGE, limit, query};
+use super::query::{Cursor, MAX_PAGE, limit, next, query};
 use super::route::{Call, json as answer, to_the_end};
 use crate::dispatch::explain;
 use crate::domain::ids::{
@@ -45,12 +45,12 @@ pub(super) async fn list(call: Call) -> Answer {
         filter.before = cursor.map(|cursor| MessageId(cursor.id));
     }
     let MessagesPage { mut rows, looked_to } = page_of_own_sources(&call, &filter, Some(WALK)).await?;
-    let full = rows.len() >= usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let looked_to = looked_to.filter(|_| !full);
-    let next = match rows.last().filter(|_| full) {
-        Some(last) => Some(Cursor { id: last.facts.id.0, at: by_change.then_some(last.changed_at) }),
-        None => looked_to.map(|id| Cursor { id: id.0, at: None }),
-    };
+    let next = next(&rows, filter.limit, |last| Cursor {
+        id: last.facts.id.0,
+        at: by_change.then_some(last.changed_at),
+    });
+    let looked_to = looked_to.filter(|_| next.is_none());
+    let next = next.or_else(|| looked_to.map(|id| Cursor::behind(id.0)));
     if !filter.job_ids.is_empty() {
         rows = with_copies(&call, rows).await?;
     }

@@ -2,9 +2,10 @@
 //! first user, and people's rights in it (`session.rs`, `rights.rs`, `reveal.rs`, `audit.rs`); and the page where patients
 //! choose.
 //!
-//! Every route stands in one table ([`table::all`]) with its scopes, its bodies and its answers; the router, the
-//! guard at each door and `/openapi.json` are made from it, so none can say something else than the others. Whatever
-//! goes wrong is answered as problem details (RFC 9457) that name the field, the rule and the cure, never the value.
+//! Every route stands in one table ([`table::all`]) with its scopes, its word in the audit log, its bodies and its
+//! answers; the router, the guard at each door and `/openapi.json` are made from it, so none can say something else than
+//! the others. Whatever goes wrong is answered as problem details (RFC 9457) that name the field, the rule and the cure,
+//! never the value.
 
 mod actions;
 mod alerts;
@@ -59,9 +60,10 @@ use crate::config::Config;
 use crate::identity::IdentityProvider;
 use crate::intake::Intake;
 use crate::receipt::Desk;
+use crate::store::Store;
 use crate::store::rows::Counts;
 use crate::template::SharedCatalogue;
-use crate::watch::Tasks;
+use crate::watch::{Lookout, Tasks};
 
 /// What the API is made of.
 #[derive(Clone, Debug)]
@@ -76,6 +78,8 @@ pub struct HttpState {
     pub identity: Option<Arc<IdentityProvider>>,
     /// `None` where none is configured.
     pub broker: Option<Broker>,
+    /// From where it is seen what is wrong.
+    pub lookout: Lookout,
     /// What consumes the broker's queues.
     pub queues: Tasks,
     /// Where webhooks go.
@@ -94,13 +98,20 @@ struct Shared {
     /// Room for webhooks, apart from both.
     providers: Arc<Semaphore>,
     metrics: PrometheusHandle,
-    counts: Kept<Counts>,
-    troubles: Kept<troubles::Looked>,
+    counts: Arc<Kept<Counts>>,
+    troubles: Arc<Kept<troubles::Looked>>,
     reports: reports::Reports,
     page: page::Desk,
     people: session::Doorman,
     live: stream::Hub,
     stop: CancellationToken,
+}
+
+impl Shared {
+    /// The ledger.
+    fn store(&self) -> &Arc<dyn Store> {
+        &self.parts.intake.store
+    }
 }
 
 /// The running listener.
@@ -125,8 +136,8 @@ pub fn serve(listener: TcpListener, parts: HttpState) -> std::io::Result<HttpSer
         strangers: Arc::new(Semaphore::new(http.max_in_flight.div_ceil(4))),
         providers: Arc::new(Semaphore::new(http.max_in_flight.div_ceil(4))),
         metrics: observe::recorder(),
-        counts: Kept::default(),
-        troubles: Kept::default(),
+        counts: Arc::default(),
+        troubles: Arc::default(),
         reports: reports::Reports::default(),
         page: page::Desk::new(),
         people: session::Doorman::new(),

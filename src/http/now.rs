@@ -1,43 +1,33 @@
 //! `GET /v1/now`: whether it is well, and if not, why: what somebody on call wants to know at a glance.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::health::counted;
+use super::kept::Wait;
 use super::problem::Answer;
 use super::route::{Call, json as answer};
 use crate::domain::alert::{Finding, Level};
 use crate::policy::watch::wrong;
-use crate::watch::{Lookout, Seen};
+use crate::watch::Seen;
 
 /// The charts show so many minutes ...
 const MINUTES: u32 = 6 * 60;
 /// ... in spans of so many.
 const STEP: u32 = 5;
 /// A first count of a small ledger is waited for so long.
-const FIRST: Duration = Duration::from_millis(40);
+const FIRST: Wait = Wait::ForFirst(Duration::from_millis(40));
+
 /// `GET /v1/now`.
 pub(super) async fn now(call: Call) -> Answer {
     let shared = &call.shared;
-    let (parts, config) = (&shared.parts, &shared.parts.config);
-    let store = parts.intake.store.as_ref();
-    let counting = tokio::spawn({
-        let shared = Arc::clone(shared);
-        async move { counted(&shared).await }
-    });
-    if shared.counts.latest().is_none() {
-        let _in_time = tokio::time::timeout(FIRST, counting).await;
-    }
-    let lookout = Lookout {
-        store: parts.intake.store.clone(),
-        config: parts.config.clone(),
-        broker: parts.broker.clone(),
-    };
-    let (looked, pulse) = tokio::try_join!(lookout.look(), store.pulse(MINUTES, STEP))?;
+    let (lookout, config) = (&shared.parts.lookout, &shared.parts.config);
+    counted(shared, FIRST).await;
+    let (looked, pulse) = tokio::try_join!(lookout.look(), call.store().pulse(MINUTES, STEP))?;
     let Seen { signs, now: at, workers, oldest } = looked;
+    // What was counted meanwhile is shown already.
     let seen = shared.counts.latest();
     let counts = seen.as_ref().map(|(counts, _)| counts);
     let findings = wrong(&signs);

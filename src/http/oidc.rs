@@ -86,7 +86,7 @@ pub(super) async fn begin(call: Call) -> Answer {
 pub(super) async fn finish(call: Call) -> Answer {
     let provider = provider(&call)?;
     let config = &call.shared.parts.config;
-    let store = Arc::clone(&call.shared.parts.intake.store);
+    let store = Arc::clone(call.store());
     let entered = enter(&call, provider).await?;
     // Whoever came back from the provider is somebody else than whom this browser was signed in as, or themselves anew.
     let came_back = cookie(&call.headers, ATTEMPT).is_some();
@@ -170,7 +170,7 @@ async fn admit(
     attempt: &Attempt,
     code: &str,
 ) -> Result<String, Refusal> {
-    let store = shared.parts.intake.store.as_ref();
+    let store = shared.store().as_ref();
     let now = store.ping().await?;
     let proved = provider.prove(attempt, code, now).await.map_err(|trouble| {
         // A code is easily invented. A token is what somebody has whom the provider let in.
@@ -196,7 +196,7 @@ async fn recognise(
     proved: &Proved,
     now: Timestamp,
 ) -> Result<User, Refusal> {
-    let store = shared.parts.intake.store.as_ref();
+    let store = shared.store().as_ref();
     let Some(settings) = &shared.parts.config.console.oidc else { return Err(Refused::Provider.into()) };
     let somebody = format!("{SOMEBODY}{}", proved.subject);
     let named = proved.name.as_ref().map_or("", |name| name.as_str());
@@ -291,7 +291,7 @@ fn lead(to: &str) -> Result<Response, Fail> {
 pub(super) async fn way_out(call: &Call) -> Option<String> {
     let provider = call.shared.parts.identity.as_ref()?;
     let super::auth::Caller::Person(person) = &call.caller else { return None };
-    let user = call.shared.parts.intake.store.user(&person.name).await.ok()??;
+    let user = call.store().user(&person.name).await.ok()??;
     user.link?.subject?;
     provider.way_out().await.map(String::from)
 }

@@ -632,7 +632,6 @@ fn work() -> Vec<(&'static str, Value)> {
                 ("next", json!({"type": ["string", "null"]})),
             ]),
         ),
-        ("Nothing", strict(&[])),
         ("CloseWork", strict(&[("outcome", word(WorkOutcome::ALL))])),
     ]
 }

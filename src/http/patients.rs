@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::problem::{Answer, Fail, Kind};
 use super::reveal;
@@ -17,7 +17,6 @@ use crate::domain::problem::Problem;
 use crate::domain::reader::{Expect, ParseDefaults, PatientMerge};
 use crate::domain::words::Reason;
 use crate::intake::gatekeeper::Arrival;
-use crate::store::keeping::PatientWord;
 use crate::store::rows::UpsertOutcome;
 
 /// `GET /v1/patients/{id}`: masked; whole for a program that may read patients and says why, which goes on record.
@@ -36,8 +35,11 @@ pub(super) async fn show(call: Call) -> Answer {
         reveal::record(&call, "patient.reveal", id.to_string(), &reason).await?;
         return answer(StatusCode::OK, &patient.to_json());
     }
-    let word = call.shared.parts.intake.store.patient_word(&id).await?;
-    answer(StatusCode::OK, &masked(&patient, &word))
+    let (said, changes) = call.shared.parts.intake.store.patient_word(&id).await?.masked();
+    let mut shown = patient.masked();
+    shown.insert("said_at_addresses".to_owned(), said.into());
+    shown.insert("changes".to_owned(), changes.into());
+    answer(StatusCode::OK, &shown)
 }
 
 /// `PUT /v1/patients/{id}`.
@@ -107,42 +109,4 @@ fn stamp(patient: &mut Patient, now: Timestamp) {
 
 pub(super) fn path_id(call: &Call) -> Result<PatientId, Fail> {
     PatientId::parse(call.param("id")).ok_or_else(|| Fail::not_found("patient"))
-}
-
-/// Enough to see why a message went where it went; nobody is named, and no address is whole.
-fn masked(patient: &Patient, word: &PatientWord) -> Value {
-    let (said, changes) = word.masked();
-    let contacts: Vec<Value> = patient
-        .contacts
-        .iter()
-        .map(|contact| {
-            json!({
-                "channel": contact.channel, "address": contact.address.masked(), "rank": contact.rank,
-                "status": contact.status, "verified_at": contact.verified_at,
-                "valid_until": contact.valid_until, "private": contact.private, "only": contact.only,
-            })
-        })
-        .collect();
-    let consents: Vec<Value> = patient
-        .consents
-        .iter()
-        .map(|consent| {
-            json!({
-                "purpose": consent.purpose, "channel": consent.channel,
-                "address": consent.address.as_ref().map(crate::domain::phi::Phi::masked),
-                "granted": consent.granted, "at": consent.at, "source": consent.source,
-                "expires_at": consent.expires_at,
-            })
-        })
-        .collect();
-    let preferences: serde_json::Map<String, Value> =
-        patient.preferences.iter().map(|p| (p.purpose.to_string(), json!(p.channels))).collect();
-    json!({
-        "id": patient.id, "masked": true, "updated_at": patient.updated_at, "language": patient.language,
-        "timezone": patient.timezone, "site": patient.site, "active": patient.active,
-        "deceased": patient.deceased, "do_not_contact": patient.do_not_contact.as_ref().map(|_| "***"),
-        "pause_until": patient.pause_until, "preferred_channels": patient.preferred_channels,
-        "preferences": preferences, "contacts": contacts, "consents": consents,
-        "said_at_addresses": said, "changes": changes,
-    })
 }

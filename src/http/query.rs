@@ -49,11 +49,8 @@ pub(super) fn limit(fields: &mut Fields<'_>) -> u32 {
     fields.read("limit", read).unwrap_or(PAGE)
 }
 
-/// A parameter that is true or false, false where it is left out; no other may be given.
-///
-/// # Errors
-/// It is neither, or there are others.
-pub(super) fn flag(uri: &Uri, name: &'static str) -> Result<bool, Fail> {
+/// Whether a parameter is true; false where it is left out.
+pub(super) fn truth(fields: &mut Fields<'_>, name: &'static str) -> bool {
     let read = |slot: Slot<'_>| {
         slot.parsed(|text| match text {
             "true" => Ok(true),
@@ -61,7 +58,15 @@ pub(super) fn flag(uri: &Uri, name: &'static str) -> Result<bool, Fail> {
             _ => Err(Fault::malformed("must be true or false", "leave it out for false")),
         })
     };
-    query(uri, |fields| Some(fields.read(name, read).unwrap_or(false)))
+    fields.read(name, read).unwrap_or(false)
+}
+
+/// The same of the only parameter that may be given.
+///
+/// # Errors
+/// It is neither true nor false, or there are others.
+pub(super) fn flag(uri: &Uri, name: &'static str) -> Result<bool, Fail> {
+    query(uri, |fields| Some(truth(fields, name)))
 }
 
 /// Where a list goes on. What callers see of it is opaque.
@@ -74,6 +79,11 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
+    /// Behind a row of a list that is not by change.
+    pub(super) const fn behind(id: Uuid) -> Self {
+        Self { id, at: None }
+    }
+
     pub(super) fn write(self) -> String {
         let at = self.at.map_or_else(String::new, |at| at.as_microsecond().to_string());
         URL_SAFE_NO_PAD.encode(format!("1.{}.{at}", self.id.simple()))
@@ -97,9 +107,34 @@ impl Cursor {
     }
 }
 
+/// Where a list goes on after a page of at most `limit` rows: behind the last one, where the page is full.
+pub(super) fn next<T>(rows: &[T], limit: u32, behind: impl FnOnce(&T) -> Cursor) -> Option<Cursor> {
+    let full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    rows.last().filter(|_| full).map(behind)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_truth_is_one_of_two_words_or_left_out() {
+        let read = |query: &str| flag(&format!("/v1/list?{query}").parse().unwrap(), "open").ok();
+        assert_eq!(read("open=true"), Some(true));
+        assert_eq!(read("open=false"), Some(false));
+        assert_eq!(read(""), Some(false));
+        for bad in ["open=", "open=yes", "open=TRUE", "open=true&open=true", "closed=true"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_list_goes_on_behind_a_full_page() {
+        let behind = |row: &u128| Cursor::behind(Uuid::from_u128(*row));
+        assert_eq!(next(&[1, 2], 2, behind), Some(behind(&2)));
+        assert_eq!(next(&[1, 2], 3, behind), None);
+        assert_eq!(next(&[], 3, behind), None);
+    }
 
     #[test]
     fn a_cursor_reads_back_what_it_wrote() {

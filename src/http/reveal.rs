@@ -22,7 +22,7 @@ pub(super) async fn message(mut call: Call) -> Answer {
     let message = messages::one(&call).await?;
     let reason = reason(&mut call).await?;
     record(&call, "message.reveal", message.facts.id.to_string(), &reason).await?;
-    let store = &call.shared.parts.intake.store;
+    let store = call.store();
     let attempts = store.attempts(message.facts.id).await?;
     let patient = store.patient(&message.facts.patient_id).await?;
     let of_job = message.body.patient.as_deref();
@@ -64,13 +64,13 @@ fn content(
 /// `POST /v1/patients/{id}/reveal`: the whole record.
 pub(super) async fn patient(mut call: Call) -> Answer {
     let id = patients::path_id(&call)?;
-    let found = call.shared.parts.intake.store.patient(&id).await?;
+    let found = call.store().patient(&id).await?;
     let patient = found
         .filter(|patient| call.caller.sees(patient.site.as_ref()))
         .ok_or_else(|| Fail::not_found("patient"))?;
     let reason = reason(&mut call).await?;
     record(&call, "patient.reveal", id.to_string(), &reason).await?;
-    let (said, changes) = call.shared.parts.intake.store.patient_word(&id).await?.to_json();
+    let (said, changes) = call.store().patient_word(&id).await?.to_json();
     let mut shown = patient.to_json();
     if let Value::Object(fields) = &mut shown {
         fields.insert("said_at_addresses".to_owned(), said.into());
@@ -82,7 +82,7 @@ pub(super) async fn patient(mut call: Call) -> Answer {
 /// `POST /v1/patients/{id}/export`: all that is known of them, for whoever asks for it about themselves.
 pub(super) async fn export(mut call: Call) -> Answer {
     let id = patients::path_id(&call)?;
-    let found = call.shared.parts.intake.store.patient_record(&id).await?;
+    let found = call.store().patient_record(&id).await?;
     let found = found.ok_or_else(|| Fail::not_found("patient"))?;
     let reason = reason(&mut call).await?;
     record(&call, "patient.export", id.to_string(), &reason).await?;
@@ -94,7 +94,7 @@ pub(super) async fn work_item(mut call: Call) -> Answer {
     let item = work::one(&call).await?;
     let reason = reason(&mut call).await?;
     record(&call, "work.reveal", item.id.to_string(), &reason).await?;
-    let reply = call.shared.parts.intake.store.reply_text(item.id).await?;
+    let reply = call.store().reply_text(item.id).await?;
     answer(StatusCode::OK, &json!({"reply": reply.ok_or_else(|| Fail::not_found("reply"))?}))
 }
 
@@ -155,5 +155,5 @@ pub(super) fn reason_of(slot: Slot<'_>) -> Option<Phi> {
 pub(super) async fn record(call: &Call, act: &str, subject: String, reason: &Phi) -> Result<(), Fail> {
     let (who, act) = (call.caller.name().to_owned(), act.to_owned());
     let entry = AuditEntry { who, act, subject, detail: reason.clone() };
-    audit::write(call.shared.parts.intake.store.as_ref(), &entry).await
+    audit::write(call.store().as_ref(), &entry).await
 }

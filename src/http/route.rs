@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::audit::{Note, Pending};
+use super::audit::{Act, Note, Pending};
 use super::auth::{Caller, authenticate, authorize};
 use super::body::{self, Media};
 use super::problem::{Answer, Fail, Kind};
@@ -25,6 +25,7 @@ use super::{Shared, observe};
 use crate::config::api::Scope;
 use crate::domain::job::MAX_JOB_BYTES;
 use crate::domain::reader::{Fields, fields, object};
+use crate::store::Store;
 
 /// One method of one path.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(super) struct Route {
     pub(super) method: Verb,
     pub(super) path: &'static str,
     pub(super) door: Door,
+    /// What the audit log calls it.
+    pub(super) act: Act,
     /// The body's types; none: it has no body.
     pub(super) takes: &'static [Media],
     /// The body comes in pieces over a longer time; the handler watches it.
@@ -122,6 +125,11 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// The ledger.
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        self.shared.store()
+    }
+
     /// A part of the path, percent-decoded.
     pub(super) fn param(&self, name: &str) -> &str {
         self.params.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
@@ -139,14 +147,17 @@ impl Call {
     }
 
     /// The body as a JSON object; an empty one stands for an object without fields.
+    pub(super) async fn object(&mut self) -> Result<Map<String, Value>, Fail> {
+        let bytes = self.bytes(MAX_JOB_BYTES).await?;
+        Ok(if bytes.is_empty() { Map::new() } else { object(&bytes, MAX_JOB_BYTES)? })
+    }
+
+    /// What stands in that object.
     pub(super) async fn form<T>(
         &mut self,
         read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
     ) -> Result<T, Fail> {
-        let bytes = self.bytes(MAX_JOB_BYTES).await?;
-        let map: Map<String, Value> =
-            if bytes.is_empty() { Map::new() } else { object(&bytes, MAX_JOB_BYTES)? };
-        Ok(fields(map, read)?)
+        Ok(fields(self.object().await?, read)?)
     }
 }
 
@@ -245,7 +256,7 @@ async fn admit(
         params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let note = Note::default();
     let pending = Pending::of(route, &caller, &params, &note);
-    let store = Arc::clone(&shared.parts.intake.store);
+    let store = Arc::clone(shared.store());
     let call = Call {
         shared,
         caller,

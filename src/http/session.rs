@@ -145,7 +145,7 @@ pub(super) async fn person(
     let Some(token) = cookie(headers, COOKIE_NAME) else { return Ok(None) };
     let asked_by_itself = headers.contains_key(BY_ITSELF);
     let limits = SessionLimits { touches: !asked_by_itself, ..limits(&shared.parts.config) };
-    let session = shared.parts.intake.store.session(&SessionHash::of(token), limits).await?;
+    let session = shared.store().session(&SessionHash::of(token), limits).await?;
     let Some(session) = session else { return Ok(None) };
     if changes {
         let shown = headers.get(CSRF_HEADER).map_or(&[] as &[u8], HeaderValue::as_bytes);
@@ -222,7 +222,7 @@ pub(super) async fn open(mut call: Call) -> Answer {
     let user = to_the_end(async move { prove(&shared, &name, &password, &code).await }).await??;
     let token = open_for(&call.shared, &user.name).await?;
     let config = &call.shared.parts.config;
-    let store = &call.shared.parts.intake.store;
+    let store = call.store();
     record(store.as_ref(), &user.name, "session.open").await?;
     let person = Caller::Person(Box::new(Person { name: user.name, role: user.role, sites: user.sites }));
     let mut response = answer(StatusCode::OK, &told(&person, Some(&csrf(&token)), config))?;
@@ -234,7 +234,7 @@ pub(super) async fn open(mut call: Call) -> Answer {
 pub(super) async fn open_for(shared: &Shared, name: &UserName) -> Result<String, StoreError> {
     let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
     let limits = limits(&shared.parts.config);
-    shared.parts.intake.store.open_session(&SessionHash::of(&token), name, limits).await?;
+    shared.store().open_session(&SessionHash::of(&token), name, limits).await?;
     Ok(token)
 }
 
@@ -243,7 +243,7 @@ pub(super) async fn open_for(shared: &Shared, name: &UserName) -> Result<String,
 pub(super) async fn close(call: Call) -> Answer {
     let token = cookie(&call.headers, COOKIE_NAME);
     if let Some(token) = token {
-        let store = &call.shared.parts.intake.store;
+        let store = call.store();
         store.close_session(&SessionHash::of(token)).await?;
         if let Caller::Person(person) = &call.caller {
             record(store.as_ref(), &person.name, "session.close").await?;
@@ -261,7 +261,7 @@ pub(super) async fn close(call: Call) -> Answer {
 
 /// The account, if password and code are right. An unknown name takes as long, and is answered as a wrong password is.
 async fn prove(shared: &Shared, name: &UserName, password: &Phi, code: &str) -> Result<User, Fail> {
-    let store = &shared.parts.intake.store;
+    let store = shared.store();
     let user = store.user(name).await?;
     let hash = user.as_ref().map_or_else(PasswordHash::of_nobody, |user| user.password.clone());
     let given = password.clone();

@@ -47,20 +47,24 @@ const READERS: usize = 64;
 /// A sign of life for proxies, and whether the session still stands.
 const TICK: Duration = Duration::from_secs(15);
 
-/// One thing that was told, with what readers may ask for.
-#[derive(Debug)]
-struct Line {
-    /// The event, with `seq` and `template`.
-    event: Map<String, Value>,
-}
+/// One thing that was told: an event, with its `seq` and the `template`.
+type Line = Map<String, Value>;
 
 /// What is told to all readers at once.
 #[derive(Clone, Debug)]
-enum Told {
-    /// With how many had been told before them.
-    Lines(Arc<Vec<Line>>, u64),
-    /// So many were passed over.
-    Skipped(u64),
+struct Told {
+    lines: Arc<Vec<Line>>,
+    /// So many had been told, or passed over, before them.
+    before: u64,
+}
+
+impl Told {
+    /// How many a reader has missed who had `seen` so many; from now on it has seen these.
+    fn missed(&self, seen: &mut u64) -> u64 {
+        let missed = self.before.saturating_sub(*seen);
+        *seen = self.before + count(&self.lines);
+        missed
+    }
 }
 
 /// The one loop, and its readers.
@@ -69,7 +73,7 @@ pub(super) struct Hub {
     to: broadcast::Sender<Told>,
     /// Whether the loop runs.
     runs: Arc<Mutex<bool>>,
-    /// Events that were told so far.
+    /// Events that were told or passed over so far.
     count: AtomicU64,
 }
 
@@ -92,16 +96,10 @@ impl Hub {
         Some((reader, self.count.load(Ordering::Relaxed)))
     }
 
-    fn tell(&self, told: Told) {
-        let told = match told {
-            Told::Lines(lines, _) => {
-                let count = u64::try_from(lines.len()).unwrap_or(0);
-                Told::Lines(lines, self.count.fetch_add(count, Ordering::Relaxed))
-            }
-            skipped @ Told::Skipped(_) => skipped,
-        };
+    fn tell(&self, Read { passed_over, lines }: Read) {
+        let before = passed_over + self.count.fetch_add(passed_over + count(&lines), Ordering::Relaxed);
         // Nobody may be listening by now.
-        let _listeners = self.to.send(told);
+        let _listeners = self.to.send(Told { lines: Arc::new(lines), before });
     }
 
     /// Whether nobody looks on any more; from then on the loop does not run.
@@ -125,8 +123,8 @@ async fn follow(shared: Arc<Shared>) {
         if shared.live.is_deserted() {
             return;
         }
-        let store = shared.parts.intake.store.as_ref();
-        let told = match &mut place {
+        let store = shared.store().as_ref();
+        let read = match &mut place {
             Some(place) => place.advance(store).await,
             None => match store.stream_end().await {
                 Ok(last) => {
@@ -136,18 +134,23 @@ async fn follow(shared: Arc<Shared>) {
                 Err(error) => Err(error),
             },
         };
-        match told {
-            Ok(told) => {
-                for one in told {
-                    shared.live.tell(one);
-                }
-            }
+        match read {
+            Ok(None) => {}
+            Ok(Some(read)) => shared.live.tell(read),
             Err(error) => {
                 tracing::warn!(%error, "the live log waits for the ledger");
                 tokio::time::sleep(PAUSE * 8).await;
             }
         }
     }
+}
+
+/// What the loop has read at once.
+#[derive(Debug)]
+struct Read {
+    /// Events that are told to nobody: the loop was too far behind.
+    passed_over: u64,
+    lines: Vec<Line>,
 }
 
 /// How far the loop has read.
@@ -159,8 +162,8 @@ struct Place {
 }
 
 impl Place {
-    async fn advance(&mut self, store: &dyn Store) -> Result<Vec<Told>> {
-        let mut told = Vec::new();
+    /// `None`: there is nothing new.
+    async fn advance(&mut self, store: &dyn Store) -> Result<Option<Read>> {
         let gaps: Vec<i64> = self.gaps.keys().copied().collect();
         let events = store.stream(self.last, &gaps, AT_ONCE).await?;
         if events.len() >= usize::try_from(AT_ONCE).unwrap_or(usize::MAX) {
@@ -168,24 +171,22 @@ impl Place {
             if behind > FAR_BEHIND {
                 self.last += behind;
                 self.gaps.clear();
-                return Ok(vec![Told::Skipped(u64::try_from(behind).unwrap_or(0))]);
+                let passed_over = u64::try_from(behind).unwrap_or(0);
+                return Ok(Some(Read { passed_over, lines: Vec::new() }));
             }
         }
         let mut lines = Vec::with_capacity(events.len());
         for event in events {
             self.seen(event.ord, Instant::now());
-            let Ok(mut map) = serde_json::from_str::<Map<String, Value>>(&event.body) else { continue };
-            map.insert("seq".to_owned(), event.seq.into());
+            let Ok(mut line) = serde_json::from_str::<Line>(&event.body) else { continue };
+            line.insert("seq".to_owned(), event.seq.into());
             if let Some(template) = &event.template {
-                map.insert("template".to_owned(), template.as_str().into());
+                line.insert("template".to_owned(), template.as_str().into());
             }
-            lines.push(Line { event: map });
+            lines.push(line);
         }
         self.gaps.retain(|_, since| since.elapsed() < GAP);
-        if !lines.is_empty() {
-            told.push(Told::Lines(Arc::new(lines), 0));
-        }
-        Ok(told)
+        Ok((!lines.is_empty()).then_some(Read { passed_over: 0, lines }))
     }
 
     fn seen(&mut self, ord: i64, now: Instant) {
@@ -208,7 +209,7 @@ struct Sieve {
 
 impl Sieve {
     fn lets(&self, line: &Line) -> bool {
-        let text = |name: &str| line.event.get(name).and_then(Value::as_str);
+        let text = |name: &str| line.get(name).and_then(Value::as_str);
         let is = |name: &str, wanted: Option<&str>| wanted.is_none_or(|wanted| text(name) == Some(wanted));
         let of_sites = self.caller.sites().is_none_or(|sites| {
             text("site").is_some_and(|site| sites.iter().any(|own| own.as_str() == site))
@@ -252,12 +253,11 @@ impl Onlooker {
         loop {
             tokio::select! {
                 told = self.reader.recv() => match told {
-                    Ok(Told::Lines(lines, before)) => {
-                        if let Some(text) = self.tell(&lines, before) {
+                    Ok(told) => {
+                        if let Some(text) = self.tell(&told) {
                             return Some(text);
                         }
                     }
-                    Ok(Told::Skipped(count)) => return Some(skipped(count)),
                     // How many is told with what comes next.
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
@@ -270,11 +270,9 @@ impl Onlooker {
         }
     }
 
-    fn tell(&mut self, lines: &[Line], before: u64) -> Option<String> {
-        let missed = before.saturating_sub(self.seen);
-        self.seen = before + u64::try_from(lines.len()).unwrap_or(0);
-        let shown: Vec<&Map<String, Value>> =
-            lines.iter().filter(|line| self.sieve.lets(line)).map(|line| &line.event).collect();
+    fn tell(&mut self, told: &Told) -> Option<String> {
+        let missed = told.missed(&mut self.seen);
+        let shown: Vec<&Line> = told.lines.iter().filter(|line| self.sieve.lets(line)).collect();
         let mut text = if missed > 0 { skipped(missed) } else { String::new() };
         if !shown.is_empty() {
             text.push_str(&format!("event: lines\ndata: {}\n\n", serde_json::to_string(&shown).ok()?));
@@ -294,6 +292,10 @@ impl Onlooker {
             Err(fail) => fail.kind() == Kind::Unavailable,
         }
     }
+}
+
+fn count(lines: &[Line]) -> u64 {
+    u64::try_from(lines.len()).unwrap_or(0)
 }
 
 fn skipped(count: u64) -> String {
@@ -345,12 +347,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_passed_over_is_missed_by_whoever_looked_on_and_by_nobody_later() {
+        let hub = Hub::new();
+        let mut reader = hub.to.subscribe();
+        for (passed_over, lines) in [(0, 1), (7, 0), (0, 2), (3, 1)] {
+            hub.tell(Read { passed_over, lines: vec![Line::new(); lines] });
+        }
+        let mut seen = 0;
+        let missed = [(); 4].map(|()| reader.try_recv().unwrap().missed(&mut seen));
+        assert_eq!((missed, seen), ([0, 7, 0, 3], 14));
+        let (mut later, mut seen) = (hub.to.subscribe(), hub.count.load(Ordering::Relaxed));
+        hub.tell(Read { passed_over: 0, lines: vec![Line::new()] });
+        assert_eq!((later.try_recv().unwrap().missed(&mut seen), seen), (0, 15));
+    }
+
+    #[test]
     fn a_reader_sees_what_it_asks_for_and_may_see() {
         let event: Value = serde_json::json!({
             "status": "failed", "channel": "sms", "site": "north", "source": "ehr", "template": "t",
         });
-        let Value::Object(event) = event else { unreachable!() };
-        let line = Line { event };
+        let Value::Object(line) = event else { unreachable!() };
         let uri = |text: &str| format!("/v1/stream?{text}").parse().unwrap();
         for (asked, lets) in [
             ("", true),

@@ -29,7 +29,7 @@ const HASH: usize = 64;
 pub(super) async fn list(call: Call) -> Answer {
     let parts = &call.shared.parts;
     // Another worker may have taken a sign-off a moment ago.
-    sign_off::refresh(parts.intake.store.as_ref(), &parts.catalogue).await?;
+    sign_off::refresh(call.store().as_ref(), &parts.catalogue).await?;
     let catalogue = parts.catalogue.current();
     let templates: Vec<Value> = catalogue.templates().map(|template| show(&catalogue, template)).collect();
     answer(StatusCode::OK, &json!({"bundle_hash": catalogue.bundle_hash(), "templates": templates}))
@@ -77,7 +77,7 @@ pub(super) async fn sign_off(mut call: Call) -> Answer {
             Some((locale, hash?, note))
         })
         .await?;
-    let (store, catalogue) = (call.shared.parts.intake.store.as_ref(), &call.shared.parts.catalogue);
+    let (store, catalogue) = (call.store().as_ref(), &call.shared.parts.catalogue);
     let word = Word { template: &name, locale: &locale, by: call.caller.name(), note: &note };
     sign_off::sign_off(store, catalogue, &word, Some(&hash)).await?;
     call.note.say(format!("{locale} {hash}: {note}"));
@@ -88,7 +88,7 @@ pub(super) async fn sign_off(mut call: Call) -> Answer {
 pub(super) async fn take_back(mut call: Call) -> Answer {
     let name = signed(&call)?;
     let (locale, note) = call.form(said).await?;
-    let (store, catalogue) = (call.shared.parts.intake.store.as_ref(), &call.shared.parts.catalogue);
+    let (store, catalogue) = (call.store().as_ref(), &call.shared.parts.catalogue);
     let word = Word { template: &name, locale: &locale, by: call.caller.name(), note: &note };
     sign_off::take_back(store, catalogue, &word).await?;
     call.note.say(format!("{locale}: {note}"));

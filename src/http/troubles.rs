@@ -1,11 +1,10 @@
 //! What is wrong, as measures: one line for each finding, so that whoever is told by Prometheus hears of each by itself.
 
 use std::fmt::{self, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
-use super::kept::{Pace, kept};
+use super::kept::{Pace, Wait};
 use crate::domain::alert::{Finding, Trouble};
 use crate::policy::watch::{untold, wrong};
 use crate::store::StoreError;
@@ -24,20 +23,14 @@ pub(super) struct Looked {
 }
 
 /// What is wrong, as it was last seen, and how long ago; `None`: it never was.
-pub(super) async fn seen(shared: &Arc<Shared>) -> Option<(Looked, Duration)> {
-    let look = |shared: Arc<Shared>| async move { look(&shared).await };
-    kept(shared, |shared| &shared.troubles, &PACE, look, "what is wrong cannot be seen").await
+pub(super) async fn seen(shared: &Shared) -> Option<(Looked, Duration)> {
+    let look = look(shared.parts.lookout.clone());
+    shared.troubles.get(&PACE, Wait::ForNews, look, "what is wrong cannot be seen").await
 }
 
-async fn look(shared: &Shared) -> Result<Looked, StoreError> {
-    let parts = &shared.parts;
-    let lookout = Lookout {
-        store: parts.intake.store.clone(),
-        config: parts.config.clone(),
-        broker: parts.broker.clone(),
-    };
+async fn look(lookout: Lookout) -> Result<Looked, StoreError> {
     let (signs, now) = lookout.signs().await?;
-    let alerts = parts.intake.store.standing_alerts().await?;
+    let alerts = lookout.store.standing_alerts().await?;
     let untold = alerts.iter().filter(|alert| !untold(alert, now).is_empty()).count();
     Ok(Looked { findings: wrong(&signs), untold })
 }

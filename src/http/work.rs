@@ -6,7 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::problem::{Answer, Fail, Kind};
-use super::query::{Cursor, flag, limit, query};
+use super::query::{Cursor, flag, limit, next, query};
 use super::reveal;
 use super::route::{Call, json as answer, to_the_end};
 use crate::config::api::Scope;
@@ -27,8 +27,7 @@ pub(super) async fn list(call: Call) -> Answer {
         filter.sites = sites.to_vec();
     }
     let rows = call.shared.parts.intake.store.work_items(&filter).await?;
-    let full = rows.len() >= usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let next = rows.last().filter(|_| full).map(|row| Cursor { id: row.id.0, at: None }.write());
+    let next = next(&rows, filter.limit, |row| Cursor::behind(row.id.0)).map(Cursor::write);
     answer(StatusCode::OK, &json!({"work_items": rows, "next": next}))
 }
 

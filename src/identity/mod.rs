@@ -24,6 +24,7 @@ use self::document::{AuthMethod, Document};
 pub use self::examine::Finding;
 use self::kept::Kept;
 use self::keys::Keys;
+use crate::client::{self, NoTls};
 use crate::config::oidc::OidcSection;
 use crate::config::secret::Secret;
 use crate::domain::ids::UserName;
@@ -31,7 +32,6 @@ use crate::policy::identity::{Expected, Fault, binds, groups, judge, name};
 
 /// Shorter than the patience of whoever waits at the screen.
 const TIMEOUT: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is read of an answer. Tokens grow with the groups in them.
 const MAX_ANSWER_BYTES: usize = 512 * 1024;
 
@@ -91,11 +91,6 @@ impl From<Fault> for Trouble {
     }
 }
 
-/// No client can be made.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("[console.oidc]: no TLS on this machine; install its root certificates")]
-pub struct NoTls;
-
 /// What the token end point gives (RFC 6749, 5.1). The access token is of no use here.
 #[derive(Deserialize)]
 struct Given {
@@ -114,17 +109,8 @@ impl IdentityProvider {
     /// # Errors
     /// TLS cannot be set up on this machine.
     pub fn new(settings: &OidcSection, public_url: &str) -> Result<Self, NoTls> {
-        let client = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .user_agent(concat!("outreachd/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|_| NoTls)?;
         Ok(Self {
-            client,
+            client: client::builder(TIMEOUT).build().map_err(|_| NoTls)?,
             settings: settings.clone(),
             redirect_uri: format!("{}{}", public_url.trim_end_matches('/'), OidcSection::CALLBACK),
             document: Kept::default(),

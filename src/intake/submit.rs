@@ -53,6 +53,51 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// What whoever asked is told, by whatever way they did: `accepted`, `duplicate`, `conflict` or `refused`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Duplicate(_) => "duplicate",
+            Self::Cancel(CancelOutcome::TooLate(_)) => "conflict",
+            Self::Accepted(_) | Self::TakenBack(..) | Self::Cancel(_) | Self::Patient(_) | Self::Merged => {
+                "accepted"
+            }
+            Self::Refused { problems, .. } => match problems.as_slice() {
+                [one] if one.reason == Reason::Conflict => "conflict",
+                _ => "refused",
+            },
+        }
+    }
+
+    /// The message that it is about, be it a new one or not.
+    #[must_use]
+    pub fn message(&self) -> Option<MessageId> {
+        match self {
+            Self::Accepted(id) | Self::Duplicate(id) | Self::TakenBack(id, _) => Some(*id),
+            Self::Cancel(_) | Self::Patient(_) | Self::Merged | Self::Refused { .. } => None,
+        }
+    }
+
+    /// Everything that is wrong, where something is.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        match self {
+            Self::Refused { problems, .. } => problems.clone(),
+            Self::Cancel(CancelOutcome::TooLate(_)) => vec![Self::too_late()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// What is wrong with a cancel of what has gone, or is about to.
+    #[must_use]
+    pub fn too_late() -> Problem {
+        let rule = "it is on its way, or has ended";
+        let cure = "steps not begun yet are dropped; to correct it, send a job that names it in `replaces`";
+        Problem::new("", Reason::TooLate, rule, cure)
+    }
+}
+
 /// The way in.
 #[derive(Clone, Debug)]
 pub struct Intake {

@@ -162,6 +162,15 @@ pub fn next_allowed(
     at
 }
 
+/// When the day of `at` is over in `zone`.
+#[must_use]
+pub fn midnight_after(at: Timestamp, zone: &TimeZone) -> Timestamp {
+    let day = at.to_zoned(zone.clone()).date();
+    let next = day.tomorrow().ok().and_then(|tomorrow| tomorrow.to_zoned(zone.clone()).ok());
+    let last = || at.saturating_add(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MAX);
+    next.map_or_else(last, |midnight| midnight.timestamp())
+}
+
 /// When so many have become older than a week that one more is within the cap.
 fn leaves_the_week(rules: &CapRules, recent: &Recent, at: Timestamp) -> Timestamp {
     let mut within: Vec<Timestamp> =
@@ -170,12 +179,6 @@ fn leaves_the_week(rules: &CapRules, recent: &Recent, at: Timestamp) -> Timestam
     let too_many = (within.len() + 1).saturating_sub(usize::try_from(rules.per_week).unwrap_or(usize::MAX));
     let last = too_many.checked_sub(1).and_then(|n| within.get(n));
     last.map_or(at, |sent| (*sent + WEEK).max(at))
-}
-
-fn midnight_after(at: Timestamp, zone: &TimeZone) -> Timestamp {
-    let day = at.to_zoned(zone.clone()).date();
-    let next = day.tomorrow().ok().and_then(|tomorrow| tomorrow.to_zoned(zone.clone()).ok());
-    next.map_or(at + SignedDuration::from_hours(24), |midnight| midnight.timestamp())
 }
 
 #[cfg(test)]
@@ -231,6 +234,19 @@ mod tests {
         ] {
             assert_eq!(next(times, 0), expected, "{why}");
         }
+    }
+
+    #[test]
+    fn a_day_is_over_when_the_clock_of_its_place_says_so() {
+        for (now, over) in [
+            ("2026-12-02T18:00:00Z", "2026-12-03T06:00:00Z"),
+            ("2026-12-03T06:00:00Z", "2026-12-04T06:00:00Z"),
+            // A day of 23 hours.
+            ("2026-03-08T06:00:00Z", "2026-03-09T05:00:00Z"),
+        ] {
+            assert_eq!(midnight_after(at(now), &chicago()), at(over), "{now}");
+        }
+        assert_eq!(midnight_after(Timestamp::MAX, &chicago()), Timestamp::MAX, "no midnight comes any more");
     }
 
     #[test]

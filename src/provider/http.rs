@@ -22,6 +22,7 @@ use jiff::SignedDuration;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, StatusCode, Url};
 
+use crate::config::is_loopback;
 use crate::config::provider::On5xx;
 use crate::domain::ids::ProviderName;
 use crate::domain::outbound::{FailureKind, SendError};
@@ -29,10 +30,6 @@ use crate::domain::problem::Problem;
 use crate::domain::words::Reason;
 use crate::policy::retry;
 
-/// A connection that is not up by then is given up, so that its failure is known as "not sent".
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Shorter than the 60 s and more after which servers close an idle connection.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What is read of an answer; all that we look for is shorter.
 pub(super) const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
@@ -44,19 +41,12 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// A client with a total time-out, no redirects, no proxy from the environment and no retries.
+/// A client with a total time-out; see [`crate::client`].
 ///
 /// # Errors
 /// Where TLS cannot be set up on this machine.
 pub fn client(provider: &ProviderName, timeout: Duration) -> Result<reqwest::Client, Problem> {
-    reqwest::Client::builder()
-        .timeout(timeout)
-        .connect_timeout(CONNECT_TIMEOUT.min(timeout / 2))
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .user_agent(concat!("outreachd/", env!("CARGO_PKG_VERSION")))
+    crate::client::builder(timeout)
         .build()
         .map_err(|_| fault(provider, "base_url", "no TLS on this machine", "install its root certificates"))
 }
@@ -97,12 +87,6 @@ fn trusted(provider: &ProviderName, field: &str, text: &str) -> Result<Url, Prob
         "http" if url.host_str().is_some_and(is_loopback) => Ok(url),
         _ => wrong("must be https, or http to this machine", "use https://"),
     }
-}
-
-/// Whether `host` names this machine and no other.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Sends one request and reads the answer, whatever its status.

@@ -7,12 +7,11 @@
 //! webhooks-{UUIDv7}-{count}.refused   what the ledger would not take; the next start tries it once more
 //! ```
 //!
-//! A file is whole or not there: it is written under another name, synced, and renamed. What is in it is sealed as the
-//! ledger seals, for it holds numbers and words; names and sizes tell nothing. Nobody but the owner can read it.
+//! A file is whole or not there ([`whole_file`]), and nobody but the owner can read it. What is in it is sealed as the
+//! ledger seals, for it holds numbers and words; names and sizes tell nothing.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Error, ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +20,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::dispatch::whole_file;
 use crate::domain::receipt::Receipt;
 use crate::domain::reply::Reply;
 use crate::store::sealed::Sealed;
@@ -29,10 +29,8 @@ use crate::store::sealer::Sealer;
 const PREFIX: &str = "webhooks-";
 const WAITS: &str = ".sealed";
 const REFUSED: &str = ".refused";
-const UNFINISHED: &str = ".part";
 /// Files that wait at once.
 const MOST_FILES: u64 = 20_000;
-const OWNER_ONLY: u32 = 0o600;
 
 /// One webhook, verified and read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,22 +165,8 @@ impl Spool {
         if bytes > room {
             return Err(ErrorKind::QuotaExceeded.into());
         }
-        let stem = format!("{PREFIX}{}-{}", id.simple(), batch.len());
-        let unfinished = self.dir.join(format!("{stem}{UNFINISHED}"));
-        let written = self.sync(&unfinished, &sealed, &self.dir.join(format!("{stem}{suffix}")));
-        if written.is_err() {
-            let _ = fs::remove_file(&unfinished);
-        }
-        written.map(|()| bytes)
-    }
-
-    fn sync(&self, unfinished: &Path, sealed: &[u8], whole: &Path) -> Result<(), Error> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(unfinished)?;
-        file.write_all(sealed)?;
-        file.sync_all()?;
-        fs::rename(unfinished, whole)?;
-        // The name is a matter of the folder.
-        File::open(&self.dir)?.sync_all()
+        let name = format!("{PREFIX}{}-{}{suffix}", id.simple(), batch.len());
+        whole_file(&self.dir, &name, &sealed).map(|()| bytes)
     }
 
     /// The files that wait, the oldest first.
@@ -317,7 +301,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         spool(dir.path()).keep(&[stop("SM1")]).unwrap();
         let path = spool(dir.path()).left().remove(0);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, OWNER_ONLY);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let bytes = fs::read(&path).unwrap();
         for word in ["13125550142", "STOP", "example.net", "SM1", "30006"] {
             assert!(!bytes.windows(word.len()).any(|part| part == word.as_bytes()), "{word}");

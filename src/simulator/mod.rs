@@ -19,7 +19,6 @@ mod form;
 mod hit_file;
 mod hits;
 mod marker;
-pub mod measure;
 mod postman;
 mod providers;
 mod signature;

@@ -13,7 +13,7 @@ use crate::domain::patient::Patient;
 use crate::domain::reply::Intent;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
-use crate::policy::campaign::Health;
+use crate::policy::campaign::{Health, needs_approval};
 
 /// The ledger's part in campaigns. As elsewhere, a method is one transaction.
 #[async_trait]
@@ -150,6 +150,20 @@ pub struct CampaignRow {
     pub next_turn: Timestamp,
     #[serde(skip)]
     pub hold: Option<HoldId>,
+}
+
+impl CampaignRow {
+    /// Those who are still meant.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.recipients.saturating_sub(self.no_longer_needed)
+    }
+
+    /// Whether another person has to agree: more than `above` people are meant, or it passes the caps.
+    #[must_use]
+    pub fn needs_approval(&self, above: u64) -> bool {
+        needs_approval(self.size(), above, self.plan.lifts_cap())
+    }
 }
 
 /// Which campaigns.

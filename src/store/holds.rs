@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::rows::MessageFacts;
 use crate::domain::ids::{HoldId, ProviderName};
+use crate::domain::people::is_same_person;
 use crate::domain::words::{Channel, Priority, Purpose, Reason, words};
 
 words! {
@@ -74,6 +75,28 @@ pub struct HoldRow {
     pub asked_by: Vec<String>,
 }
 
+impl HoldRow {
+    /// The command that ends it, or answers for what waits.
+    #[must_use]
+    pub fn end_command(&self) -> String {
+        let Hold { id, scope, value, .. } = &self.hold;
+        match (scope, self.state) {
+            (HoldScope::Campaign, _) => format!("outreachd campaign resume {value}"),
+            (_, HoldState::InForce) => format!("outreachd release {id}"),
+            (_, HoldState::Review) => format!("outreachd release {id} --send, or --drop"),
+        }
+    }
+
+    /// Whether `by` may not end it in this way: emergencies are let go by a second person. Nobody needs one to take back what
+    /// they asked for.
+    #[must_use]
+    pub fn refuses(&self, by: &str, then: Option<HoldThen>) -> bool {
+        self.hold.cause == Reason::AwaitingApproval
+            && then != Some(HoldThen::Drop)
+            && self.asked_by.iter().any(|who| is_same_person(who, by))
+    }
+}
+
 impl Hold {
     /// Whether it covers a message that would go over `channel` by `provider`. A surge leaves alone what is urgent or
     /// an emergency, and campaigns, which have a control of their own; what waits for a second person is emergencies.
@@ -124,4 +147,55 @@ pub(super) fn is_counted(facts: &MessageFacts) -> bool {
 /// Whether the guard against surges may hold it: what is urgent calls people, and goes on.
 pub(super) fn is_guarded(facts: &MessageFacts) -> bool {
     facts.priority != Priority::Urgent && is_counted(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(scope: HoldScope, value: &str, cause: Reason, state: HoldState) -> HoldRow {
+        let hold = Hold {
+            id: HoldId(uuid::Uuid::nil()),
+            scope,
+            value: value.to_owned(),
+            cause,
+            reason: "wrong text".to_owned(),
+            placed_by: "ana".to_owned(),
+            placed_at: Timestamp::UNIX_EPOCH,
+            until: None,
+            on_release: OnRelease::Send,
+        };
+        HoldRow { hold, state, held: 1, asked_by: vec!["lakeside-ehr".to_owned(), "cli:ana".to_owned()] }
+    }
+
+    #[test]
+    fn a_hold_names_the_command_that_ends_it() {
+        let release = "outreachd release 00000000-0000-0000-0000-000000000000";
+        for (scope, state, command) in [
+            (HoldScope::All, HoldState::InForce, release.to_owned()),
+            (HoldScope::Site, HoldState::Review, format!("{release} --send, or --drop")),
+            (HoldScope::Campaign, HoldState::InForce, "outreachd campaign resume flu".to_owned()),
+            (HoldScope::Campaign, HoldState::Review, "outreachd campaign resume flu".to_owned()),
+        ] {
+            assert_eq!(row(scope, "flu", Reason::OperatorHold, state).end_command(), command);
+        }
+    }
+
+    #[test]
+    fn emergencies_are_let_go_by_a_second_person() {
+        let emergencies =
+            row(HoldScope::Source, "lakeside-ehr", Reason::AwaitingApproval, HoldState::InForce);
+        for (by, then, refused) in [
+            ("ana", None, true),
+            ("Ana@example.org", Some(HoldThen::Send), true),
+            ("lakeside-ehr", None, true),
+            ("ana", Some(HoldThen::Drop), false),
+            ("ben", None, false),
+            ("ben", Some(HoldThen::Send), false),
+        ] {
+            assert_eq!(emergencies.refuses(by, then), refused, "{by} {then:?}");
+        }
+        let other = row(HoldScope::Source, "lakeside-ehr", Reason::OperatorHold, HoldState::InForce);
+        assert!(!other.refuses("ana", None));
+    }
 }

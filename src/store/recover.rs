@@ -73,6 +73,7 @@ pub struct RecoveryRow {
     pub restored_to: Timestamp,
     pub down_since: Timestamp,
     pub begun_at: Timestamp,
+    pub begun_by: String,
     pub hold: HoldId,
     pub gathered: bool,
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Traces;
+use crate::client::{self, NoTls};
 use crate::config::telemetry::TelemetrySection;
 
 /// Spans that wait at most: some megabytes.
@@ -24,7 +25,6 @@ const AT_ONCE: usize = 512;
 const LINGER: Duration = Duration::from_secs(1);
 /// A collector that takes longer is away.
 const TIMEOUT: Duration = Duration::from_secs(5);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is read of an answer.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// That a collector is away is logged at most so often.
@@ -33,8 +33,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Nothing can be exported.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum Unusable {
-    #[error("[telemetry]: spans cannot be exported: no TLS on this machine; install its root certificates")]
-    NoTls,
+    #[error(transparent)]
+    Tls(#[from] NoTls),
     #[error("[telemetry] traces_url: must be a URI of ASCII only; percent-encode the rest")]
     Address,
 }
@@ -55,14 +55,7 @@ pub fn start(settings: &TelemetrySection, instance: &str) -> Result<(Traces, Exp
     let Some(url) = &settings.traces_url else {
         return Ok((Traces::default(), Exporter { stop, task: None }));
     };
-    let client = reqwest::Client::builder()
-        .timeout(TIMEOUT)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .user_agent(concat!("outreachd/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|_| Unusable::NoTls)?;
+    let client = client::builder(TIMEOUT).build().map_err(|_| NoTls)?;
     let key = settings.traces_authorization.as_ref();
     let headers: HashMap<String, String> =
         key.map(|key| ("authorization".to_owned(), key.expose().to_owned())).into_iter().collect();

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::callback::{Courier, Letter, NoTls};
+use crate::callback::{Courier, Letter};
+use crate::client::NoTls;
 use crate::config::Config;
 use crate::config::callback::Callback;
 use crate::config::events::CallbacksSection;

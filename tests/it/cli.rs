@@ -307,7 +307,7 @@ async fn jobs_go_in_by_file_and_are_found_again() {
     assert!(!format!("{answers:?}").contains("Canarissima"));
     let results: Vec<_> =
         answers.json_lines().iter().map(|a| a["result"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(results, ["accepted", "refused", "refused", "refused"]);
+    assert_eq!(results, ["accepted", "refused", "refused", "conflict"]);
 
     let rows = office.run(&["messages", "list", "--source", "ehr", "--json"]).json_lines();
     let ids: Vec<_> = rows.iter().map(|row| row["job_id"].as_str().unwrap()).collect();
@@ -318,6 +318,13 @@ async fn jobs_go_in_by_file_and_are_found_again() {
     let explained = office.run(&["explain", "ehr:a-2"]).good();
     assert!(explained.contains("decided  not yet") && explained.contains("next     plan"), "{explained}");
     assert!(office.run(&["explain", "ehr:never"]).bad().contains("no such message"));
+    let cancel = |id: &str| json!({ "action": "cancel", "source": "ehr", "id": id });
+    let taken_back = office.feed(&["enqueue", "-"], &cancel("a-3").to_string()).good();
+    assert!(taken_back.contains("1 messages cancelled") && taken_back.contains("1 accepted"), "{taken_back}");
+    let early = format!("{}\n{}\n", cancel("a-5"), job("a-5", "P5"));
+    let told = office.feed(&["enqueue", "-", "--json"], &early).json_lines();
+    assert_eq!((&told[0]["result"], &told[1]["result"]), (&json!("accepted"), &json!("accepted")));
+    assert_eq!(told[1]["reason"], "cancelled");
     assert_eq!(
         office.run(&["messages", "list", "--status", "lost"]).code,
         Some(2),
@@ -489,6 +496,14 @@ async fn patients_and_opt_outs_come_from_files_and_bad_rows_come_back() {
     assert!(back.contains("P2") && !back.contains("P1"), "{back}");
     std::fs::write(&refused, back.replace(",5,", ",+13125550144,")).unwrap();
     assert!(office.run(&["patients", "import", &refused.display().to_string()]).good().contains("1 created"));
+    let nowhere = office.folder.path().join("nowhere/file").display().to_string();
+    for written in [
+        ["patients", "import", &file, "--refused", &nowhere].as_slice(),
+        &["patients", "export", "P1", "--out", &nowhere, "--reason", "asked by letter"],
+    ] {
+        let told = office.run(written).bad();
+        assert!(told.contains("name a place in a folder that exists"), "{told}");
+    }
 
     // One that breaks off, here for nobody reads what it says any more, has its place in the log all the same.
     let many: String = (0..500).map(|n| format!("M{n},en\n")).collect();

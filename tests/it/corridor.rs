@@ -9,7 +9,7 @@ use outreachd::domain::ids::SiteId;
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Reason, WorkKind};
-use outreachd::simulator::{Faults, NumberRule, ProviderKind, Simulator, SimulatorConfig, measure};
+use outreachd::simulator::{Faults, NumberRule, ProviderKind, Simulator, SimulatorConfig};
 use outreachd::store::StoreError;
 use outreachd::store::rows::{Counts, HoldScope, MessageFilter};
 use reqwest::Url;
@@ -19,6 +19,7 @@ use sqlx::PgPool;
 use crate::proof::drain::phone;
 use crate::store::make::hold;
 use crate::support::house::{House, job, of, patient};
+use crate::support::measure;
 use crate::support::proxy::{Link, TcpProxy};
 use crate::support::shared::TestDatabase;
 

@@ -108,6 +108,7 @@ fn a_copied_file_is_made_safe_in_two_goes() {
     let again = ["recover", "--restored-to", &now, "--down-since", &now];
     let (good, text) = desk.say(&[&again[..], &["--margin", "0s"]].concat());
     assert!(!good && text.contains("leave --down-since out"), "{text}");
+    assert!(text.contains("cli:") && text.contains(" began this recovery"), "{text}");
     desk.good(&again);
     assert!(desk.good(&["audit", "list"]).contains("recover"));
 }

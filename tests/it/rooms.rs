@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms by floor. A room imports from the floors below it only; the exceptions are named.
 const FLOORS: &[&[&str]] = &[
-    &["domain", "faults"],
+    &["domain", "client", "faults"],
     &["policy", "config"],
     &["template", "provider", "store", "broker", "callback", "identity", "telemetry"],
     &["intake", "dispatch", "receipt", "campaign", "watch"],

@@ -93,7 +93,7 @@ async fn measure(place: &Place, options: &Options) -> Result<Figures, Failure> {
     for part in people.chunks(500) {
         bring_directly(&way.intake, "patient.upsert", part.to_vec()).await?;
     }
-    let sync_ms = sync_ms(place.folder()).map_err(|error| Failure::file(place.folder(), &error))?;
+    let sync_ms = sync_ms(place.folder()).map_err(|error| Failure::unwritten(place.folder(), &error))?;
     let brought = bring_all(&way, options.jobs).await?;
     let before = Usage::now();
     let started = Instant::now();

@@ -79,7 +79,7 @@ impl Place {
     /// The configuration to measure with: the user's servers and worker, and nothing else of theirs.
     pub(super) fn config(&self, simulator: &Simulator) -> Result<Config, Failure> {
         let templates =
-            with_templates(self.home.path()).map_err(|error| Failure::file(self.home.path(), &error))?;
+            with_templates(self.home.path()).map_err(|error| Failure::unwritten(self.home.path(), &error))?;
         let amqp = self.given.as_ref().and_then(|given| given.amqp.as_ref());
         let amqp = amqp.map_or_else(String::new, |amqp| {
             format!("[amqp]\nurl = {}\nprefix = {}\n", quoted(amqp.url.expose()), quoted(&self.prefix()))

@@ -224,7 +224,8 @@ async fn begin(store: &dyn Store, options: &Options, now: Timestamp) -> Result<R
             Ok(row)
         } else {
             let what = format!(
-                "this recovery was begun with {} as the time after which nothing was sent, and what was due later is as it was",
+                "{} began this recovery with {} as the time after which nothing was sent, and what was due later is as it was",
+                tame(&row.begun_by),
                 row.down_since
             );
             let cure = "leave --down-since out to go on with it; had it to be another, restore the dump once more and give it the first time";

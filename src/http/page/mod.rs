@@ -115,7 +115,7 @@ async fn acted(call: &mut Call, link: &PageHash) -> Result<Response, Sorry> {
         WishOutcome::Changed => Notice::Changed,
     };
     // As it stands now, in the language that was just chosen.
-    let row = call.shared.parts.intake.store.page(link).await.map_err(away)?.ok_or(Sorry::NoLink)?;
+    let row = call.store().page(link).await.map_err(away)?.ok_or(Sorry::NoLink)?;
     Ok(page(call, &row, Some(notice)))
 }
 
@@ -137,7 +137,7 @@ fn allowed(call: &Call, link: &PageHash) -> Result<(), Sorry> {
 
 /// The page's row.
 async fn read(call: &Call, link: &PageHash) -> Result<PageRow, Sorry> {
-    call.shared.parts.intake.store.page(link).await.map_err(away)?.ok_or(Sorry::NoLink)
+    call.store().page(link).await.map_err(away)?.ok_or(Sorry::NoLink)
 }
 
 async fn granted(call: &Call, link: &PageHash, wish: Wish, seen: Option<i64>) -> Result<WishOutcome, Sorry> {

@@ -10,9 +10,9 @@ use reqwest::Url;
 use super::dkim::Signer;
 use super::incoming::{Incoming, UNSUBSCRIBE};
 use super::token;
+use crate::config::is_loopback;
 use crate::domain::outbound::{Content, FailureKind, OutboundMessage, SendError};
 use crate::domain::phi::Phi;
-use crate::provider::http::is_loopback;
 
 /// Characters of a subject.
 const MAX_SUBJECT_CHARS: usize = 998;

@@ -43,6 +43,7 @@ use super::mail::IncomingMail;
 use super::webhook::{Door, Heard, News, Unheard, Webhook};
 use super::{Provider, http};
 use crate::config::callback::SigningKey;
+use crate::config::is_loopback;
 use crate::config::provider::{EventKey, SmtpSettings, SmtpTls};
 use crate::domain::ids::ProviderName;
 use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
@@ -66,7 +67,7 @@ impl Smtp {
     /// # Errors
     /// The first fault, with its field.
     pub fn new(name: ProviderName, settings: &SmtpSettings, timeout: Duration) -> Result<Self, Problem> {
-        if settings.tls == SmtpTls::None && !http::is_loopback(&settings.host) {
+        if settings.tls == SmtpTls::None && !is_loopback(&settings.host) {
             let cure = "set `tls` to \"starttls\" or \"tls\"";
             return Err(http::fault(&name, "tls", "mail without TLS stays on this machine", cure));
         }

@@ -11,6 +11,7 @@ use super::read::first_id_of;
 use super::work::NewItem;
 use crate::domain::ids::{HoldId, SourceName};
 use crate::domain::words::{Priority, Reason, WorkKind};
+use crate::policy::cap::midnight_after;
 use crate::policy::surge::{History, SurgeRules, line};
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, ints, texts};
@@ -173,9 +174,7 @@ impl<E: Engine> Ledger<E> {
 
     /// How long the day still lasts.
     pub(super) fn left_of_day(&self, now: Timestamp) -> SignedDuration {
-        let zoned = now.to_zoned(self.rules.zone.clone());
-        let midnight = zoned.date().tomorrow().and_then(|date| date.to_zoned(self.rules.zone.clone()));
-        midnight.map_or(SignedDuration::from_hours(24), |at| at.timestamp().duration_since(now))
+        midnight_after(now, &self.rules.zone).duration_since(now)
     }
 
     /// Counts what was accepted in this hour, and puts under a hold what has crossed its line. At the end of its

@@ -21,7 +21,7 @@ use crate::store::{Result, StoreError, words};
 const REMEMBERED: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
 
 /// The columns of a recovery, in the order in which [`recovery`] reads them.
-const ROW: &str = "id, restored_to, down_since, begun_at, hold_id, gathered_at IS NOT NULL";
+const ROW: &str = "id, restored_to, down_since, begun_at, begun_by, hold_id, gathered_at IS NOT NULL";
 
 /// Whatever writes leaves one of these behind; workers do every two seconds.
 const LAST_TRACE: &str = "
@@ -342,8 +342,9 @@ fn recovery(row: &impl Columns) -> Result<RecoveryRow> {
         restored_to: row.time(1)?,
         down_since: row.time(2)?,
         begun_at: row.time(3)?,
-        hold: HoldId(row.id(4)?),
-        gathered: row.flag(5)?,
+        begun_by: row.text(4)?.to_owned(),
+        hold: HoldId(row.id(5)?),
+        gathered: row.flag(6)?,
     })
 }
 

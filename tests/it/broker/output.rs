@@ -87,31 +87,6 @@ async fn without_a_connection_the_answer_is_quick() {
     timeout(Duration::from_secs(1), broker.close()).await.expect("closing does not wait for the broker");
 }
 
-/// Whoever publishes one message waits for its confirm alone; a batch is left alone for a moment, so that nobody is woken
-/// for each of its messages.
-#[tokio::test]
-async fn one_message_is_answered_at_once_and_many_after_a_moment() {
-    const MOMENT: Duration = Duration::from_millis(10);
-    let (broker, _) = on_shared_broker().await;
-    let publisher = broker.publisher();
-    // Nobody subscribes, so nothing has to reach a disk.
-    let event = |number| Outgoing {
-        exchange: ExchangeRole::Events,
-        mandatory: false,
-        ..outgoing("message.sent.x", number)
-    };
-    for (many, waits) in [(1, false), (200, true)] {
-        let batch: Vec<_> = (0..many).map(event).collect();
-        let mut fastest = PATIENCE;
-        for _ in 0..20 {
-            let started = Instant::now();
-            assert!(publisher.publish(&batch).await.iter().all(Result::is_ok));
-            fastest = fastest.min(started.elapsed());
-        }
-        assert_eq!(fastest >= MOMENT, waits, "{many} took {fastest:?}");
-    }
-}
-
 /// Not a benchmark of the machine, but a guard against losing the pipeline: one message per round trip would take
 /// half a minute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -104,5 +104,13 @@ async fn a_cancel_among_jobs_takes_back_what_came_before_it() {
     let results = api.post("/v1/jobs", &json!([later("j1", "P1"), cancel])).await.expect(200);
     assert_eq!(results[1]["result"], "accepted");
     api.until(results[0]["message_id"].as_str().unwrap(), "cancelled").await;
+
+    api.patient("P1").await;
+    let sent = api.enqueue(&job("j2", "P1")).await;
+    api.until(&sent, "sent").await;
+    let late = json!({"action": "cancel", "source": "lakeside-ehr", "id": "j2"});
+    let results = api.post("/v1/jobs", &json!([late])).await.expect(200);
+    assert_eq!((&results[0]["result"], &results[0]["problem"]["status"]), (&json!("conflict"), &json!(409)));
+    assert_eq!(results[0]["problem"]["errors"][0]["reason"], "too_late");
     api.close().await;
 }

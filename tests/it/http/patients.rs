@@ -87,6 +87,7 @@ async fn whoever_may_not_read_patients_sees_a_mask() {
     let masked: Vec<&Value> = seen["contacts"].as_array().unwrap().iter().map(|c| &c["address"]).collect();
     assert!(masked.contains(&&json!("+***42")) && masked.contains(&&json!("***@example.org")), "{seen}");
     assert_eq!(seen["consents"][0]["granted"], true);
+    assert_eq!((&seen["birth_date"], &seen["identifiers"][0]["value"]), (&json!("***"), &json!("***")));
     let stop = json!({"purpose": null, "channel": "sms", "address": "+***42", "granted": false,
         "at": "2026-11-21T08:00:00Z", "source": "patient"});
     assert_eq!(seen["said_at_addresses"], json!([stop]));

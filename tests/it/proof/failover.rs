@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use outreachd::simulator::{Faults, Hit, Outage, ProviderKind, measure};
+use outreachd::simulator::{Faults, Hit, Outage, ProviderKind};
 use serde_json::{Value, json};
 
 use super::auditor::{Evidence, audit};
 use super::drain::{reminder, round};
 use super::rig::{Plan, Rig};
 use super::worker::WorkerProcess;
+use crate::support::measure;
 
 const SECOND_US: u64 = 1_000_000;
 const PEOPLE: usize = 2_000;

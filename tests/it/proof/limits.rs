@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outreachd::simulator::{Hit, Outage, ProviderKind, measure};
+use outreachd::simulator::{Hit, Outage, ProviderKind};
 use serde_json::{Value, json};
 
 use super::auditor::audit;
@@ -10,6 +10,7 @@ use super::drain::{phone, round};
 use super::rig::{Plan, Rig};
 use super::worker::WorkerProcess;
 use crate::support::house::{job, patient};
+use crate::support::measure;
 
 /// The limits of the two providers, a second.
 const SMS: u64 = 500;

@@ -40,6 +40,7 @@ fn twilio() -> TwilioSettings {
 async fn every_kind_is_built_and_serves_its_channel() {
     for (settings, channel) in [
         (ProviderSettings::Smtp(mail()), Channel::Email),
+        (ProviderSettings::Smtp(SmtpSettings { host: "LocalHost".to_owned(), ..mail() }), Channel::Email),
         (ProviderSettings::TwilioSms(twilio()), Channel::Sms),
         (ProviderSettings::TwilioVoice(twilio()), Channel::Voice),
         (ProviderSettings::FhirPortal(portal()), Channel::Portal),

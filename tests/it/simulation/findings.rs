@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::civil::time;
 use jiff::tz::TimeZone;
 use outreachd::domain::ids::MessageId;
-use outreachd::simulator::measure::worst_sliding_second;
 use outreachd::store::engine::{Args, Engine as _};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -16,6 +15,7 @@ use uuid::Uuid;
 use super::ledger::Simulated;
 use super::script::LIMIT;
 use super::world::World;
+use crate::support::measure::worst_sliding_second;
 
 /// No send may be later than this after an opt-out is on record.
 const SOON: Duration = Duration::from_secs(1);

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use outreachd::simulator::measure::{repeats_by_attempt, repeats_by_send_key};
 use outreachd::simulator::{
     Auditor, Hit, ProviderKind, Simulator, SimulatorConfig, TextDigest, read_hit_log,
 };
@@ -13,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 
 use super::{PATIENT, SENDER, send, start};
+use crate::support::measure::{repeats_by_attempt, repeats_by_send_key};
 
 /// A keep-alive client that costs next to nothing, so that the server is what is measured.
 async fn pound(simulator: &Simulator, clients: usize, each: usize) -> Duration {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use outreachd::simulator::measure::worst_sliding_second;
 use outreachd::simulator::{Faults, Outage, ProviderKind, Reply, Simulator, SimulatorConfig};
 use serde_json::json;
 
 use super::{PATIENT, SENDER, client, look_up, send, start};
+use crate::support::measure::worst_sliding_second;
 
 const SMS: ProviderKind = ProviderKind::TwilioSms;
 const MESSAGE: [(&str, &str); 3] = [("To", PATIENT), ("From", SENDER), ("Body", "Hi")];

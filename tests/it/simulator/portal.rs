@@ -7,6 +7,7 @@ use outreachd::simulator::{FhirServer, ProviderKind, Simulator, SimulatorConfig}
 use serde_json::{Value, json};
 
 use super::{client, start};
+use crate::support::measure::repeats_by_send_key;
 
 /// Made for this test; it opens nothing.
 const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----
@@ -124,7 +125,7 @@ async fn a_communication_is_created_once_however_often_it_is_posted() {
     assert_eq!((bundle["type"].as_str(), bundle["total"].as_u64()), (Some("searchset"), Some(1)));
     // Deduplicated on the shelf, never in the log.
     assert_eq!(simulator.stats().of(ProviderKind::FhirPortal).hits, 22);
-    let repeats = outreachd::simulator::measure::repeats_by_send_key(&simulator.hits());
+    let repeats = repeats_by_send_key(&simulator.hits());
     assert_eq!((repeats.keys, repeats.extra()), (2, 20));
 }
 

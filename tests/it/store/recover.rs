@@ -36,6 +36,7 @@ async fn recovering_together(ledger: &Ledger, together: &[TemplateName]) -> Reco
     };
     let row = ledger.begin_recovery(&ask).await.unwrap();
     assert_eq!(ledger.recovery(now).await.unwrap(), Some(row.clone()));
+    assert_eq!(row.begun_by, "cli:ana");
     while ledger.take_over(100).await.unwrap() != outreachd::store::rows::TakenOver::default() {}
     let mut last = None;
     loop {

@@ -6,6 +6,7 @@
 
 pub(crate) mod house;
 pub(crate) mod identity_provider;
+pub(crate) mod measure;
 pub(crate) mod proxy;
 pub(crate) mod servers;
 pub(crate) mod shared;

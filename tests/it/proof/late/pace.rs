@@ -6,13 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
-use outreachd::simulator::{TextDigest, measure};
+use outreachd::simulator::TextDigest;
 use serde_json::json;
 use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 
 use super::{Moment, SECOND_US};
 use crate::proof::auditor::Report;
+use crate::support::measure;
 
 /// Whoever has written to us may be answered for so long at whatever hour.
 const ANSWER_US: i64 = 300 * SECOND_US;

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::hits::Hit;
-use super::marker::Marker;
+use outreachd::simulator::{Hit, Marker};
 
 /// One second in the unit of the hit log.
 const SECOND_US: u64 = 1_000_000;
 
 /// The most hits in any half-open second `[t, t + 1 s)`, wherever it starts. Times in microseconds, in any
 /// order.
-#[must_use]
-pub fn worst_sliding_second(times_us: &[u64]) -> usize {
+pub(crate) fn worst_sliding_second(times_us: &[u64]) -> usize {
     let mut times = times_us.to_vec();
     times.sort_unstable();
     let mut worst = 0;
@@ -27,38 +25,34 @@ pub fn worst_sliding_second(times_us: &[u64]) -> usize {
 
 /// How often each key reached the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Repeats {
+pub(crate) struct Repeats {
     /// Hits that named a key.
-    pub hits: u64,
+    pub(crate) hits: u64,
     /// Different keys among them.
-    pub keys: u64,
+    pub(crate) keys: u64,
     /// Keys seen more than once, with how often.
-    pub repeated: BTreeMap<String, u64>,
+    pub(crate) repeated: BTreeMap<String, u64>,
 }
 
 impl Repeats {
     /// Hits beyond the first of each key.
-    #[must_use]
-    pub fn extra(&self) -> u64 {
+    pub(crate) fn extra(&self) -> u64 {
         self.hits - self.keys
     }
 }
 
 /// Counts hits by send key; hits without one are left out.
-#[must_use]
-pub fn repeats_by_send_key(hits: &[Hit]) -> Repeats {
+pub(crate) fn repeats_by_send_key(hits: &[Hit]) -> Repeats {
     repeats(hits.iter().filter_map(|hit| hit.send_key.as_ref()).map(Marker::as_str))
 }
 
 /// Counts hits by attempt; hits without one are left out.
-#[must_use]
-pub fn repeats_by_attempt(hits: &[Hit]) -> Repeats {
+pub(crate) fn repeats_by_attempt(hits: &[Hit]) -> Repeats {
     repeats(hits.iter().filter_map(|hit| hit.attempt.as_ref()).map(Marker::as_str))
 }
 
 /// Counts how often each key occurs.
-#[must_use]
-pub fn repeats<'a>(keys: impl Iterator<Item = &'a str>) -> Repeats {
+fn repeats<'a>(keys: impl Iterator<Item = &'a str>) -> Repeats {
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let mut hits = 0;
     for key in keys {
@@ -70,31 +64,26 @@ pub fn repeats<'a>(keys: impl Iterator<Item = &'a str>) -> Repeats {
     Repeats { hits, keys: seen, repeated }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_worst_second_may_start_anywhere() {
-        for (times, expect) in [
-            (vec![], 0),
-            (vec![5], 1),
-            // Two in the tail of one calendar second and two in the head of the next are four in one second.
-            (vec![900_000, 950_000, 1_100_000, 1_200_000], 4),
-            // A second is half open: one exactly a second later is outside.
-            (vec![0, 1_000_000], 1),
-            (vec![0, 999_999], 2),
-            // Order does not matter.
-            (vec![2_500_000, 0, 2_400_000, 100], 2),
-        ] {
-            assert_eq!(worst_sliding_second(&times), expect, "{times:?}");
-        }
+#[test]
+fn the_worst_second_may_start_anywhere() {
+    for (times, expect) in [
+        (vec![], 0),
+        (vec![5], 1),
+        // Two in the tail of one calendar second and two in the head of the next are four in one second.
+        (vec![900_000, 950_000, 1_100_000, 1_200_000], 4),
+        // A second is half open: one exactly a second later is outside.
+        (vec![0, 1_000_000], 1),
+        (vec![0, 999_999], 2),
+        // Order does not matter.
+        (vec![2_500_000, 0, 2_400_000, 100], 2),
+    ] {
+        assert_eq!(worst_sliding_second(&times), expect, "{times:?}");
     }
+}
 
-    #[test]
-    fn repeats_are_counted_and_named() {
-        let found = repeats(["a", "b", "a", "c", "a"].into_iter());
-        assert_eq!((found.hits, found.keys, found.extra()), (5, 3, 2));
-        assert_eq!(found.repeated, BTreeMap::from([("a".to_owned(), 3)]));
-    }
+#[test]
+fn repeats_are_counted_and_named() {
+    let found = repeats(["a", "b", "a", "c", "a"].into_iter());
+    assert_eq!((found.hits, found.keys, found.extra()), (5, 3, 2));
+    assert_eq!(found.repeated, BTreeMap::from([("a".to_owned(), 3)]));
 }
