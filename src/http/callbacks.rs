@@ -34,7 +34,7 @@ pub(super) async fn list(call: Call) -> Answer {
         })
     })?;
     let rows = match of_own_sources(&call, filter.clone())? {
-        Some(filter) => call.shared.parts.intake.store.callbacks(&filter).await?,
+        Some(filter) => call.store().callbacks(&filter).await?,
         None => Vec::new(),
     };
     let next = next(&rows, filter.limit, |row| Cursor::behind(row.id.0)).map(Cursor::write);

@@ -136,7 +136,7 @@ pub(super) async fn one(call: &Call) -> Result<ParkedRow, Fail> {
     call.caller.needs_every_site("bodies that could not be accepted belong to no site")?;
     let id = ParkedId(Uuid::try_parse(call.param("id")).map_err(|_| missing())?);
     let filter = ParkedFilter { ids: vec![id], limit: 1, ..ParkedFilter::default() };
-    let row = call.shared.parts.intake.store.parked(&filter).await?.pop().ok_or_else(missing)?;
+    let row = call.store().parked(&filter).await?.pop().ok_or_else(missing)?;
     let own = match &row.source {
         Some(source) => call.caller.speaks_for(source),
         None => call.caller.sources().is_none(),
@@ -155,7 +155,7 @@ fn narrowed(fields: &mut Fields<'_>) -> ParkedFilter {
 /// The bodies that the caller may know of; those whose source cannot be told are for callers bound to none.
 async fn of_own_sources(call: &Call, filter: &ParkedFilter) -> Result<Vec<ParkedRow>, Fail> {
     call.caller.needs_every_site("bodies that could not be accepted belong to no site")?;
-    let store = &call.shared.parts.intake.store;
+    let store = call.store();
     let Some(bound) = call.caller.sources() else { return Ok(store.parked(filter).await?) };
     let mut rows = Vec::new();
     for source in bound.iter().filter(|source| filter.source.as_ref().is_none_or(|named| named == *source)) {

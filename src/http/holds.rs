@@ -25,7 +25,7 @@ const LONGEST: u32 = 366 * 24 * 60;
 
 /// `GET /v1/holds`.
 pub(super) async fn list(call: Call) -> Answer {
-    let mut holds = call.shared.parts.intake.store.holds().await?;
+    let mut holds = call.store().holds().await?;
     // What stops everybody concerns everybody; another source's holds do not.
     holds.retain(|row| row.hold.scope != HoldScope::Source || concerns(&call.caller, &row.hold));
     let mut told = json!({ "holds": holds });
@@ -59,7 +59,7 @@ pub(super) const KNOWN: &[(&str, &str)] = &[("known", "true: with `known`, what 
 /// `POST /v1/holds`.
 pub(super) async fn place(mut call: Call) -> Answer {
     let by = call.caller.name().to_owned();
-    let store = call.shared.parts.intake.store.clone();
+    let store = call.store().clone();
     let now = store.ping().await?;
     let hold = call
         .form(|fields| {
@@ -113,7 +113,7 @@ pub(super) const ENDS: &[(&str, &str)] =
 pub(super) async fn release(call: Call) -> Answer {
     let missing = || Fail::not_found("hold in force");
     let id = HoldId(Uuid::try_parse(call.param("id")).map_err(|_| missing())?);
-    let store = call.shared.parts.intake.store.clone();
+    let store = call.store().clone();
     let then = query(&call.uri, |fields| {
         Some(fields.read("then", |slot| slot.word(HoldThen::ALL, HoldThen::as_str)))
     })?;

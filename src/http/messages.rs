@@ -35,7 +35,7 @@ pub(super) async fn list(call: Call) -> Answer {
     let (mut filter, cursor) = query(&call.uri, filter)?;
     let by_change = filter.changed_since.is_some();
     if by_change {
-        let now = call.shared.parts.intake.store.ping().await?;
+        let now = call.store().ping().await?;
         filter.changed_before = now.checked_sub(UNDER_WAY).ok();
         if let Some(Cursor { id, at: Some(at) }) = cursor {
             filter.changed_since = Some(at);
@@ -86,7 +86,7 @@ pub(super) async fn show(call: Call) -> Answer {
 /// `GET /v1/messages/{id}/explain`.
 pub(super) async fn explained(call: Call) -> Answer {
     let id = one(&call).await?.facts.id;
-    let explained = explain(call.shared.parts.intake.store.as_ref(), id).await?;
+    let explained = explain(call.store().as_ref(), id).await?;
     answer(StatusCode::OK, &explained.ok_or_else(|| Fail::not_found("message"))?)
 }
 
@@ -153,7 +153,7 @@ pub(super) async fn next_route(mut call: Call) -> Answer {
 pub(super) async fn one(call: &Call) -> Result<MessageRow, Fail> {
     let missing = || Fail::not_found("message");
     let id = Uuid::try_parse(call.param("id")).map_err(|_| missing())?;
-    let row = call.shared.parts.intake.store.message(MessageId(id)).await?.ok_or_else(missing)?;
+    let row = call.store().message(MessageId(id)).await?.ok_or_else(missing)?;
     let known = call.caller.speaks_for(&row.facts.source) && call.caller.sees(row.facts.site.as_ref());
     if known { Ok(row) } else { Err(missing()) }
 }
@@ -169,7 +169,7 @@ async fn page_of_own_sources(
     filter: &MessageFilter,
     walk: Option<u32>,
 ) -> Result<MessagesPage, Fail> {
-    let store = call.shared.parts.intake.store.as_ref();
+    let store = call.store().as_ref();
     let of_sites;
     let filter = match call.caller.sites() {
         None => filter,
@@ -227,7 +227,7 @@ async fn with_copies(call: &Call, rows: Vec<MessageRow>) -> Result<Vec<MessageRo
     };
     let mut copies: HashMap<MessageId, Vec<MessageRow>> = HashMap::new();
     loop {
-        let page = call.shared.parts.intake.store.messages(&filter).await?;
+        let page = call.store().messages(&filter).await?;
         let full = page.len() >= usize::try_from(MAX_PAGE).unwrap_or(usize::MAX);
         filter.before = page.last().map(|row| row.facts.id);
         for copy in page {

@@ -22,7 +22,7 @@ use crate::store::rows::UpsertOutcome;
 /// `GET /v1/patients/{id}`: masked; whole for a program that may read patients and says why, which goes on record.
 pub(super) async fn show(call: Call) -> Answer {
     let id = path_id(&call)?;
-    let found = call.shared.parts.intake.store.patient(&id).await?;
+    let found = call.store().patient(&id).await?;
     let patient = found.ok_or_else(|| Fail::not_found("patient"))?;
     if !call.caller.sees(patient.site.as_ref()) {
         return Err(Fail::not_found("patient"));
@@ -35,7 +35,7 @@ pub(super) async fn show(call: Call) -> Answer {
         reveal::record(&call, "patient.reveal", id.to_string(), &reason).await?;
         return answer(StatusCode::OK, &patient.to_json());
     }
-    let (said, changes) = call.shared.parts.intake.store.patient_word(&id).await?.masked();
+    let (said, changes) = call.store().patient_word(&id).await?.masked();
     let mut shown = patient.masked();
     shown.insert("said_at_addresses".to_owned(), said.into());
     shown.insert("changes".to_owned(), changes.into());
@@ -63,7 +63,7 @@ pub(super) async fn put(mut call: Call) -> Answer {
 /// `DELETE /v1/patients/{id}`.
 pub(super) async fn erase(call: Call) -> Answer {
     let id = path_id(&call)?;
-    let store = call.shared.parts.intake.store.clone();
+    let store = call.store().clone();
     let known = to_the_end(async move { store.erase_patient(&id).await }).await??;
     if known { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(Fail::not_found("patient")) }
 }

@@ -26,7 +26,7 @@ pub(super) async fn list(call: Call) -> Answer {
     if let Some(sites) = call.caller.sites() {
         filter.sites = sites.to_vec();
     }
-    let rows = call.shared.parts.intake.store.work_items(&filter).await?;
+    let rows = call.store().work_items(&filter).await?;
     let next = next(&rows, filter.limit, |row| Cursor::behind(row.id.0)).map(Cursor::write);
     answer(StatusCode::OK, &json!({"work_items": rows, "next": next}))
 }
@@ -77,7 +77,7 @@ pub(super) async fn show(call: Call) -> Answer {
         // People say why they read it: `reveal`. Programs read it to look after it, and that is on record as well.
         Some(_) if !call.caller.is_person() && call.caller.allows(Scope::WorkWrite) && !is_masked(&call)? => {
             reveal::record(&call, "work.reveal", item.id.to_string(), &Phi::default()).await?;
-            call.shared.parts.intake.store.reply_text(item.id).await?
+            call.store().reply_text(item.id).await?
         }
         _ => None,
     };
@@ -145,7 +145,7 @@ fn missing() -> Fail {
 /// The item of the path, if it concerns the caller.
 pub(super) async fn one(call: &Call) -> Result<WorkItem, Fail> {
     let id = WorkItemId(Uuid::try_parse(call.param("id")).map_err(|_| missing())?);
-    let item = call.shared.parts.intake.store.work_item(id).await?.ok_or_else(missing)?;
+    let item = call.store().work_item(id).await?.ok_or_else(missing)?;
     let concerned = match &item.source {
         Some(source) => call.caller.speaks_for(source),
         None => call.caller.sources().is_none(),

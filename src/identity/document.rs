@@ -78,8 +78,7 @@ impl Document {
 /// An address that a secret may be sent to.
 fn place(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
-    let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
-    let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let here = crate::config::is_loopback(url.host_str()?);
     let safe = url.scheme() == "https" || (url.scheme() == "http" && here);
     (safe && url.username().is_empty() && url.fragment().is_none()).then_some(url)
 }
