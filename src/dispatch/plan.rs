@@ -30,9 +30,9 @@ use crate::template::Within;
 
 /// For so long others go first.
 pub(super) const PASSED_OVER: SignedDuration = SignedDuration::from_millis(250);
-/// A message whose campaign was approved with other templates is looked at again after so long. Which worker takes it then
-/// is chance: with a longer wait the last ones of a campaign would be half a minute on their way to one that may send them.
-const UNAPPROVED: SignedDuration = SignedDuration::from_secs(1);
+/// A message whose campaign was approved with other templates is looked at again after so long, half of it more or less:
+/// after one and the same time for all, whoever gave them back would be the one that looks just when they are due.
+const UNAPPROVED: SignedDuration = SignedDuration::from_millis(500);
 /// A message whose template this worker lacks is looked at again after so long.
 const UNKNOWN_TEMPLATE: SignedDuration = SignedDuration::from_secs(5);
 /// Where every provider of a channel is held, whether one was released is looked at again after so long, and up to twice
@@ -396,9 +396,10 @@ pub(super) fn judge(
     if let (true, Some((_, reason))) = (fitting.is_empty(), hand.unfit.first()) {
         return Judged::plain(Gate::Content, Verdict::GiveUp(*reason));
     }
+    let jitter = rand::random::<f64>();
     let other = corridor.approved.is_other(&hand.facts, &catalogue);
     let unapproved = other.then(|| HoldView {
-        until: directory.now.checked_add(UNAPPROVED).ok(),
+        until: directory.now.checked_add(UNAPPROVED.mul_f64(0.5 + jitter)).ok(),
         cause: Reason::AwaitingApproval,
     });
     let asking = Asking {
@@ -415,7 +416,7 @@ pub(super) fn judge(
         channels: &fitting,
         served: &super::lane::served(corridor, &hand.facts),
         hold: hold.map(|h| HoldView { until: h.asks_again(), cause: h.cause }).or(unapproved),
-        jitter: rand::random::<f64>(),
+        jitter,
         now: directory.now,
     };
     asking.ask(|question| {
