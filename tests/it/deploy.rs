@@ -1,12 +1,19 @@
 //! What lies in `deploy/` fits the program: the alert rules can be read, each asks for what is there, and what is
-//! measured is described.
+//! measured is described; what people are told to give and to set exists; nothing is published beyond its machine.
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
+use outreachd::config::Config;
 use outreachd::domain::alert::Trouble;
+use outreachd::domain::words::SafetyMode;
 
 const RULES: &str = include_str!("../../deploy/alerts.yml");
+const GO_LIVE: &str = include_str!("../../deploy/go-live.md");
+const RUNBOOK: &str = include_str!("../../deploy/runbook.md");
+/// Whose commands, settings and links are looked at.
+const DOCUMENTS: [(&str, &str); 2] = [("go-live.md", GO_LIVE), ("runbook.md", RUNBOOK)];
 
 /// A rule as it stands in the file: names and values, those of `annotations` among them.
 type Rule = Vec<(String, String)>;
@@ -68,7 +75,7 @@ fn is_balanced(expr: &str) -> bool {
 
 #[test]
 fn the_alert_rules_can_be_read_and_cover_what_people_are_told_of() {
-    let runbook = include_str!("../../deploy/runbook.md");
+    let headings = anchors(RUNBOOK);
     let rules = read(RULES).unwrap();
     let mut names = BTreeSet::new();
     let mut led_to = BTreeSet::new();
@@ -96,7 +103,7 @@ fn the_alert_rules_can_be_read_and_cover_what_people_are_told_of() {
         assert!(get("summary").is_some_and(|s| !s.is_empty()) && get("action").is_some(), "{alert}");
         if let Some(place) = get("runbook") {
             let heading = place.strip_prefix("runbook.md#").unwrap_or_else(|| panic!("{alert}: {place}"));
-            assert!(runbook.contains(&format!("\n## {heading}\n")), "{alert}: {place}");
+            assert!(headings.contains(heading), "{alert}: {place}");
             led_to.insert(heading.to_owned());
         }
     }
@@ -143,4 +150,138 @@ fn every_measure_is_described_and_nothing_else() {
     let measured = measured(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
     assert!(measured.len() > 40, "the test has lost its eyes: {measured:?}");
     assert_eq!(told, measured);
+}
+
+/// What a link may name within a document: its headings, as GitHub makes anchors of them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let anchor = |line: &str| {
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        line.trim_start_matches('#').trim().to_lowercase().chars().filter(kept).collect::<String>()
+    };
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| anchor(line).replace(' ', "-")).collect()
+}
+
+/// What stands between backticks, each on one line.
+fn spans(text: &str) -> Vec<String> {
+    let spans = text.split('`').skip(1).step_by(2);
+    spans.map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// What stands in fences of this kind.
+fn fenced<'t>(text: &'t str, kind: &str) -> Vec<&'t str> {
+    let fence = format!("```{kind}\n");
+    text.split(fence.as_str()).skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect()
+}
+
+#[test]
+fn the_links_of_the_documents_lead_somewhere() {
+    let deploy = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy"));
+    for (name, text) in DOCUMENTS {
+        for target in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let there = std::fs::read_to_string(deploy.join(if file.is_empty() { name } else { file }));
+            let there = there.unwrap_or_else(|error| panic!("{name}: {target}: {error}"));
+            assert!(anchor.is_empty() || anchors(&there).contains(anchor), "{name}: {target}");
+        }
+    }
+}
+
+/// With `--help` a command looks at its words and does nothing. What is none of ours is passed over, and a placeholder
+/// stands for something of its form.
+const STAND_INS: &str = r#"
+set -euo pipefail
+outreachd() {
+    local word words=()
+    for word; do
+        case $word in
+            ID) word=0196f3c0-0000-7000-8000-000000000001 ;;
+            NAME) word=name ;;
+        esac
+        words+=("$word")
+    done
+    "$PROGRAM" "${words[@]}" --help > /dev/null || { printf 'outreachd %s\n' "$*" >&2; return 1; }
+}
+docker() {
+    while (($#)) && [[ $1 != outreachd ]]; do shift; done
+    "$@"
+}
+echo() { :; }
+rabbitmqctl() { :; }
+"#;
+
+#[test]
+fn the_commands_that_the_documents_name_can_be_given() {
+    let mut script = vec![STAND_INS.to_owned()];
+    for (_, text) in DOCUMENTS {
+        script.extend(fenced(text, "sh").into_iter().map(str::to_owned));
+        script.extend(spans(text).into_iter().filter(|span| span.starts_with("outreachd ")));
+    }
+    assert!(script.len() > 25, "the test has lost its eyes: {script:#?}");
+    let folder = tempfile::tempdir().unwrap();
+    let given = Command::new("bash")
+        .args(["-c", &script.join("\n")])
+        .env("PROGRAM", env!("CARGO_BIN_EXE_outreachd"))
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(given.status.success(), "{}", String::from_utf8_lossy(&given.stderr));
+}
+
+/// Every setting, as `section.key`: `outreachd.toml` names all of them.
+fn settings() -> BTreeSet<String> {
+    let mut section = "";
+    let mut settings = BTreeSet::new();
+    for line in include_str!("../../deploy/outreachd.toml").lines() {
+        let line = line.strip_prefix('#').unwrap_or(line);
+        if line.starts_with('[') {
+            section = line.trim_matches(['[', ']']);
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            settings.insert(format!("{section}.{key}"));
+        }
+    }
+    settings
+}
+
+#[test]
+fn the_settings_that_the_documents_name_are_there() {
+    let known = settings();
+    let mut named = 0;
+    for (name, text) in DOCUMENTS {
+        for span in spans(text) {
+            let Some((section, rest)) = span.strip_prefix('[').and_then(|span| span.split_once("] ")) else {
+                continue;
+            };
+            let key = rest.split(' ').next().unwrap();
+            assert!(known.contains(&format!("{section}.{key}")), "{name}: {span}");
+            named += 1;
+        }
+    }
+    assert!(named > 8, "the test has lost its eyes: {named}");
+}
+
+#[test]
+fn what_is_set_on_the_way_is_good_for_the_list_and_for_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = "07".repeat(32);
+    let text = format!("[security]\nkey = \"{key}\"\n{}", fenced(GO_LIVE, "toml").join("\n"));
+    for rest in text.split("/run/secrets/").skip(1) {
+        let name = rest.split('"').next().unwrap();
+        std::fs::write(folder.path().join(name), "-----BEGIN PRIVATE KEY-----").unwrap();
+    }
+    let text = text.replace("/run/secrets", &folder.path().display().to_string());
+    let good = |text: &str| Config::from_toml(text).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    assert_eq!(good(&text).safety.mode, SafetyMode::AllowList);
+    let live = good(&text.replace("mode = \"allow_list\"", "mode = \"live\""));
+    assert_eq!((live.safety.mode, live.providers.len()), (SafetyMode::Live, 2));
+    assert!(live.http.token_needed() && live.notify.heartbeat.is_some());
+}
+
+#[test]
+fn nothing_of_the_composed_services_is_published_beyond_this_machine() {
+    let lines = include_str!("../../deploy/compose.yaml").lines();
+    let published: Vec<&str> =
+        lines.filter_map(|line| line.trim_start().strip_prefix("- \"")?.strip_suffix('"')).collect();
+    assert_eq!(published, ["127.0.0.1:8080:8080", "127.0.0.1:5672:5672"]);
 }

@@ -9,7 +9,7 @@ use outreachd::domain::phone::Region;
 use outreachd::domain::problem::Problem;
 use outreachd::domain::reader::{Expect, ParseDefaults};
 use outreachd::domain::words::{Channel, Purpose};
-use outreachd::intake::import::{Import, ImportOptions, RefusedFile, Row, neutral};
+use outreachd::intake::import::{COLUMNS, Import, ImportOptions, RefusedFile, Row, neutral};
 use proptest::prelude::*;
 
 fn options() -> ImportOptions {
@@ -341,6 +341,25 @@ fn a_refused_json_line_is_written_whole() {
 }
 
 #[test]
+fn the_readme_lists_every_column() {
+    let (_, table) = include_str!("../../README.md").split_once("| column | what stands in it |\n").unwrap();
+    let rows = table.lines().map_while(|line| line.strip_prefix('|'));
+    let names = rows.filter_map(|row| row.split('|').next()).filter(|cell| cell.contains('`'));
+    let listed: Vec<&str> =
+        names.flat_map(|cell| cell.split(['`', ' ']).filter(|name| !name.is_empty())).collect();
+    assert_eq!(listed, [&COLUMNS[..], &["preferences.PURPOSE"][..]].concat());
+    // What is shown there for each is taken.
+    let file = format!(
+        "{},preferences.care\n\
+         P1,2026-11-20T08:00:00Z,Ana,Lopez,1949-03-02,es,America/Chicago,60601,IL,US,north,risk-1; flu,77120,y,0,\
+         moved away,2026-12-01T00:00:00Z,sms; email,20:00,09:00,+13125550142,+13125550143,+13125550144,\
+         ana@example.org,Patient/42,sms; voice\n",
+        COLUMNS.join(",")
+    );
+    assert_eq!(contacts(&one(file.as_bytes())).len(), 4);
+}
+
+#[test]
 fn nothing_of_a_row_is_in_what_debug_prints() {
     let rows = rows(b"id,given,email\nP1,Zyxwvu,not-an-address\nP2,Zyxwvu,a@b.example\n");
     let said = format!("{rows:?}");
@@ -378,7 +397,7 @@ proptest! {
     #[test]
     fn no_cell_makes_the_import_panic(cells in prop::collection::vec("\\PC{0,12}", 25)) {
         let mut file = csv::Writer::from_writer(Vec::new());
-        file.write_record(outreachd::intake::import::COLUMNS).unwrap();
+        file.write_record(COLUMNS).unwrap();
         file.write_record(&cells).unwrap();
         read_through(&file.into_inner().unwrap())?;
     }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Confirmation};
-use outreachd::broker::topology::queue_arguments;
+use outreachd::broker::topology::{binding_keys, queue_arguments};
 use outreachd::broker::{
     Broker, BrokerState, ConsumeOptions, DownReason, Finding, Prefix, QueueRole, Rule, declare, inspect,
 };
@@ -97,6 +100,7 @@ async fn without_configure_permission_it_runs_on_what_an_administrator_declared(
 
     the_user_id_is_the_brokers_word(&worker_url, &mut deliveries).await;
     a_queue_that_may_not_be_read_is_named_until_it_may(&rabbitmq, &broker).await;
+    an_ehr_may_ask_and_nothing_else(&rabbitmq).await;
 
     let wrong = options(&worker_url.replace("word", "other"), &prefix);
     assert_eq!(inspect(&wrong).await.unwrap_err(), DownReason::Refused);
@@ -135,6 +139,66 @@ async fn the_user_id_is_the_brokers_word(url: &str, deliveries: &mut Deliveries)
     let delivery = take(deliveries, 1).await.remove(0);
     assert_eq!(delivery.user_id.as_deref(), Some("worker"));
     assert_eq!(delivery.correlation_id.as_deref(), Some("c-1"));
+}
+
+/// By the lines of `go-live.md` that make its user.
+async fn an_ehr_may_ask_and_nothing_else(rabbitmq: &RabbitMq) {
+    const GO_LIVE: &str = include_str!("../../../deploy/go-live.md");
+    let lines = GO_LIVE.lines().filter_map(|line| line.strip_prefix("rabbitmqctl "));
+    let lines: Vec<Vec<&str>> =
+        lines.map(|line| line.split(' ').map(|word| word.trim_matches('\'')).collect()).collect();
+    let [user, permissions, topics, hearing] = &lines[..] else { panic!("{lines:?}") };
+    let url = format!("amqp://ehr:PASSWORD@127.0.0.1:{}/%2f", rabbitmq.port());
+    let publishes = async |exchange: &str, key: &str| {
+        let (_connection, channel) = foreign_channel(&url).await;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        let properties = BasicProperties::default().with_user_id("ehr".into());
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let sent = channel.basic_publish(exchange.into(), key.into(), options, b"7", properties).await;
+        matches!(sent.unwrap().await, Ok(Confirmation::Ack(None)))
+    };
+    let reads = async |queue: &str| {
+        let (_connection, channel) = foreign_channel(&url).await;
+        channel.basic_get(queue.into(), BasicGetOptions::default()).await.is_ok()
+    };
+    let binds = async |exchange: &str| {
+        let (_connection, channel) = foreign_channel(&url).await;
+        let (durable, none) =
+            (QueueDeclareOptions { durable: true, ..Default::default() }, FieldTable::default());
+        let options = QueueBindOptions::default();
+        channel.queue_declare("ehr.results".into(), durable, none.clone()).await.is_ok()
+            && channel
+                .queue_bind("ehr.results".into(), exchange.into(), "#".into(), options, none)
+                .await
+                .is_ok()
+    };
+
+    for words in [user, permissions, topics] {
+        rabbitmq.ctl(words);
+    }
+    for key in [QueueRole::Jobs, QueueRole::Urgent].into_iter().flat_map(binding_keys).copied() {
+        assert!(publishes("outreach", key).await, "{key}");
+    }
+    for (exchange, key) in
+        [("outreach", "patient"), ("outreach.events", "reply.stop.ehr"), ("", "outreach.jobs")]
+    {
+        assert!(!publishes(exchange, key).await, "{exchange} {key}");
+    }
+    assert!(!reads("outreach.jobs").await && !binds("outreach.events").await);
+
+    // Whoever keeps the directory.
+    let both = r"^(job|patient)(\.|$)";
+    assert!(GO_LIVE.contains(&format!("`'{both}'`")));
+    rabbitmq.ctl(&["set_topic_permissions", "ehr", "outreach", both, "^$"]);
+    assert!(publishes("outreach", "patient").await && publishes("outreach", "job.cancel").await);
+
+    // Whoever hears results by the broker.
+    rabbitmq.ctl(hearing);
+    assert!(
+        binds("outreach.events").await && reads("ehr.results").await && publishes("outreach", "job").await
+    );
+    assert!(!binds("outreach").await && !reads("outreach.jobs").await);
+    assert!(!publishes("outreach.events", "reply.stop.ehr").await);
 }
 
 #[tokio::test]
