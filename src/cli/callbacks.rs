@@ -50,6 +50,7 @@ pub(super) struct Filter {
     /// By the event's id; may be given several times
     #[arg(long, value_parser = args::event)]
     id: Vec<EventId>,
+    /// Of this source
     #[arg(long, value_parser = args::source)]
     source: Option<SourceName>,
 }

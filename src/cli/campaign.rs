@@ -36,12 +36,14 @@ pub(super) enum Command {
     /// Tell who would get what, when, and what it costs; nothing is sent
     #[command(after_help = "Example:\n  outreachd campaign dry-run flu-2026")]
     DryRun {
+        /// The campaign, as `campaign list` shows it
         #[arg(value_parser = args::campaign)]
         id: CampaignId,
     },
     /// Agree to a campaign as another person, or say that its canary is well
     #[command(after_help = "Example:\n  outreachd campaign approve flu-2026 --recipients 41200")]
     Approve {
+        /// The campaign, as `campaign list` shows it
         #[arg(value_parser = args::campaign)]
         id: CampaignId,
         /// The number of recipients, as the dry run shows it
@@ -54,24 +56,28 @@ pub(super) enum Command {
     /// Start it, or ask for approval where it needs one
     #[command(after_help = "Example:\n  outreachd campaign start flu-2026")]
     Start {
+        /// The campaign, as `campaign list` shows it
         #[arg(value_parser = args::campaign)]
         id: CampaignId,
     },
     /// Stop it at once; what is on the wire is not called back
     #[command(after_help = "Example:\n  outreachd campaign pause flu-2026")]
     Pause {
+        /// The campaign, as `campaign list` shows it
         #[arg(value_parser = args::campaign)]
         id: CampaignId,
     },
     /// Go on exactly where it was stopped
     #[command(after_help = "Example:\n  outreachd campaign resume flu-2026")]
     Resume {
+        /// The campaign, as `campaign list` shows it
         #[arg(value_parser = args::campaign)]
         id: CampaignId,
     },
     /// End it, and take back what has not begun; of one that is done, what would follow
     #[command(after_help = "Example:\n  outreachd campaign cancel flu-2026")]
     Cancel {
+        /// The campaign, as `campaign list` shows it
         #[arg(value_parser = args::campaign)]
         id: CampaignId,
     },
@@ -80,6 +86,7 @@ pub(super) enum Command {
         after_help = "Example:\n  outreachd campaign pace flu-2026 --per-hour 120\n  outreachd campaign pace flu-2026 --none"
     )]
     Pace {
+        /// The campaign, as `campaign list` shows it
         #[arg(value_parser = args::campaign)]
         id: CampaignId,
         #[command(flatten)]
@@ -91,6 +98,7 @@ pub(super) enum Command {
     /// Show how far it has come
     #[command(after_help = "Example:\n  outreachd campaign status flu-2026 --watch")]
     Status {
+        /// The campaign, as `campaign list` shows it
         #[arg(value_parser = args::campaign)]
         id: CampaignId,
         /// Until it is over, paused, or waits for a person
@@ -100,6 +108,7 @@ pub(super) enum Command {
     /// Tell what came of it
     #[command(after_help = "Example:\n  outreachd campaign report flu-2026 --csv result.csv")]
     Report {
+        /// The campaign, as `campaign list` shows it
         #[arg(value_parser = args::campaign)]
         id: CampaignId,
         /// Write what became of each recipient to this file, readable by its owner only

@@ -75,6 +75,7 @@ pub(super) struct Filter {
     /// By the first reason
     #[arg(long, value_parser = args::reason)]
     reason: Option<Reason>,
+    /// Of this source
     #[arg(long, value_parser = args::source)]
     source: Option<SourceName>,
 }

@@ -28,11 +28,18 @@ const TAIL_PAUSE: Duration = Duration::from_millis(500);
 pub(super) enum Command {
     /// List messages, newest first
     #[command(
-        after_help = "Example:\n  outreachd messages list --status failed --template appointment-reminder --limit 20"
+        after_help = "Examples:\n  outreachd messages list --status failed --template appointment-reminder --limit 20\n  \
+        outreachd messages list --since 2026-11-28T06:00:00-06:00 --until 2h"
     )]
     List {
         #[command(flatten)]
         filter: Filter,
+        /// Accepted at or after this: an instant with its offset, or a span such as 2h for so long ago
+        #[arg(long, value_name = "TIME", value_parser = args::until)]
+        since: Option<Until>,
+        /// Accepted before this: an instant with its offset, or a span such as 2h for so long ago
+        #[arg(long, value_name = "TIME", value_parser = args::until)]
+        until: Option<Until>,
         /// At most so many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         limit: u32,
@@ -76,12 +83,16 @@ pub(super) struct Filter {
     /// Given to this provider, whatever came of it
     #[arg(long, value_parser = args::provider)]
     provider: Option<ProviderName>,
+    /// Of this campaign
     #[arg(long, value_parser = args::campaign)]
     campaign: Option<CampaignId>,
+    /// With this template
     #[arg(long, value_parser = args::template)]
     template: Option<TemplateName>,
+    /// Of this source
     #[arg(long, value_parser = args::source)]
     source: Option<SourceName>,
+    /// Of this site
     #[arg(long, value_parser = args::site)]
     site: Option<SiteId>,
     /// The patient's id
@@ -118,8 +129,11 @@ pub(super) async fn run(desk: &mut Desk, command: Command) -> Result<(), Failure
     let config = desk.config()?;
     let store = Desk::store(&config).await?;
     match command {
-        Command::List { filter, limit, before } => {
-            let filter = MessageFilter { before, ..filter.into_rows() };
+        Command::List { filter, since, until, limit, before } => {
+            let now = store.ping().await?;
+            let back = |time: Option<Until>| time.map(|time| time.before(now));
+            let (since, until) = (back(since), back(until));
+            let filter = MessageFilter { since, until, before, ..filter.into_rows() };
             list(desk, store.as_ref(), filter, limit).await
         }
         Command::Show { id } => show(desk, store.as_ref(), &id, config.amqp.is_some()).await,

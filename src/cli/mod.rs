@@ -327,7 +327,26 @@ fn account_of(uid: u32, accounts: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::account_of;
+    use clap::CommandFactory as _;
+
+    use super::{Cli, account_of};
+
+    /// What is shown in `command`, or anywhere below it, and says nothing of itself.
+    fn silent(command: &clap::Command, path: &str) -> Vec<String> {
+        let args = command.get_arguments().filter(|arg| !arg.is_hide_set() && arg.get_help().is_none());
+        let mut found: Vec<String> = args.map(|arg| format!("{path}: {}", arg.get_id())).collect();
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+            let path = format!("{path} {}", below.get_name());
+            found.extend(below.get_about().is_none().then(|| path.clone()));
+            found.extend(silent(below, &path));
+        }
+        found
+    }
+
+    #[test]
+    fn every_command_and_every_argument_says_what_it_is() {
+        assert_eq!(silent(&Cli::command(), "outreachd"), Vec::<String>::new());
+    }
 
     #[test]
     fn an_account_is_known_by_its_number() {

@@ -67,6 +67,7 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct SignOffOptions {
+    /// The template, as `template list` shows it
     #[arg(value_parser = args::template)]
     name: TemplateName,
     /// Such as es or zh-Hans

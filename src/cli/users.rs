@@ -50,18 +50,21 @@ pub(super) enum Command {
     /// Close an account and sign it out everywhere
     #[command(after_help = "Example:\n  outreachd users disable ana")]
     Disable {
+        /// The account, as `users list` shows it
         #[arg(value_parser = args::user)]
         name: UserName,
     },
     /// Open a closed account again
     #[command(after_help = "Example:\n  outreachd users enable ana")]
     Enable {
+        /// The account, as `users list` shows it
         #[arg(value_parser = args::user)]
         name: UserName,
     },
     /// Give an account to somebody whom the identity provider knows, and sign it out everywhere
     #[command(after_help = "Example:\n  outreachd users link ana --subject 9f1c2e")]
     Link {
+        /// The account, as `users list` shows it
         #[arg(value_parser = args::user)]
         name: UserName,
         /// What the provider knows them by (`sub`); without it the account is of whoever next signs in there by this name
@@ -71,6 +74,7 @@ pub(super) enum Command {
     /// Give an account a new password and a new secret, and sign it out everywhere
     #[command(after_help = "Example:\n  outreachd users reset ana")]
     Reset {
+        /// The account, as `users list` shows it
         #[arg(value_parser = args::user)]
         name: UserName,
         /// Read the password from standard input instead of making one

@@ -43,12 +43,14 @@ pub(super) enum Command {
     /// Take one upon yourself, so that nobody is called a second time
     #[command(after_help = "Example:\n  outreachd work claim 0196f3c0-0000-7000-8000-000000000001")]
     Claim {
+        /// The work item, as `work list` shows it
         #[arg(value_parser = args::work)]
         id: WorkItemId,
     },
     /// Give back one that was claimed
     #[command(after_help = "Example:\n  outreachd work release 0196f3c0-0000-7000-8000-000000000001")]
     Release {
+        /// The work item, as `work list` shows it
         #[arg(value_parser = args::work)]
         id: WorkItemId,
     },
@@ -57,6 +59,7 @@ pub(super) enum Command {
         after_help = "Example:\n  outreachd work close 0196f3c0-0000-7000-8000-000000000001 --outcome reached"
     )]
     Close {
+        /// The work item, as `work list` shows it
         #[arg(value_parser = args::work)]
         id: WorkItemId,
         /// reached (in another way), resent, not_needed, unreachable or resolved
@@ -74,8 +77,10 @@ pub(super) struct Filter {
     /// plan_exhausted, outcome_unknown, came_back, unacknowledged, surge_hold, hold_review, reply, safety or maybe_cancel_visit
     #[arg(long, value_parser = args::work_kind)]
     kind: Option<WorkKind>,
+    /// Of this source
     #[arg(long, value_parser = args::source)]
     source: Option<SourceName>,
+    /// Of this site
     #[arg(long, value_parser = args::site)]
     site: Option<SiteId>,
     /// About this message
@@ -144,7 +149,7 @@ async fn show(desk: &mut Desk, id: WorkItemId, reason: Option<&str>) -> Result<(
     let item = store.work_item(id).await?.ok_or_else(|| missing(id))?;
     let reply = match (reason, item.reply_id) {
         (Some(reason), Some(_)) => {
-            record(store.as_ref(), "work.reveal", id, reason).await?;
+            record(store.as_ref(), "work.reveal", id, &format!("text: {reason}")).await?;
             store.reply_text(id).await?
         }
         _ => None,

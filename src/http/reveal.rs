@@ -6,11 +6,13 @@ use serde_json::{Map, Value, json};
 use super::problem::{Answer, Fail};
 use super::route::{Call, json as answer};
 use super::{audit, campaigns, dead, messages, patients, work};
+use crate::config::api::Scope;
 use crate::dispatch::rendered_again;
+use crate::domain::ids::WorkItemId;
 use crate::domain::phi::Phi;
 use crate::domain::reader::{Fault, Slot, fields};
 use crate::store::audit::AuditEntry;
-use crate::store::rows::{AttemptRow, MessageRow, ParkedRow};
+use crate::store::rows::{AttemptRow, MessageRow, ParkedRow, ReplyText};
 
 /// Characters of a reason.
 const REASON: usize = 200;
@@ -89,13 +91,27 @@ pub(super) async fn export(mut call: Call) -> Answer {
     answer(StatusCode::OK, &found.to_json())
 }
 
-/// `POST /v1/work-items/{id}/reveal`: what the patient wrote.
+/// `POST /v1/work-items/{id}/reveal`: what the patient wrote, and from where.
 pub(super) async fn work_item(mut call: Call) -> Answer {
     let item = work::one(&call).await?;
     let reason = reason(&mut call).await?;
-    record(&call, "work.reveal", item.id.to_string(), &reason).await?;
-    let reply = call.store().reply_text(item.id).await?;
+    let reply = reply(&call, item.id, Some(&reason)).await?;
     answer(StatusCode::OK, &json!({"reply": reply.ok_or_else(|| Fail::not_found("reply"))?}))
+}
+
+/// What a patient wrote; and, to whom may read patients and says why, the address that it came from: whoever answers has to
+/// reach them, and this is one look, not two. Both stand on record by their names.
+pub(super) async fn reply(
+    call: &Call,
+    item: WorkItemId,
+    reason: Option<&Phi>,
+) -> Result<Option<ReplyText>, Fail> {
+    let address = reason.is_some() && call.caller.allows(Scope::PatientsRead);
+    let what = if address { "text and address" } else { "text" };
+    let detail = reason.map_or_else(|| what.to_owned(), |reason| format!("{what}: {}", reason.expose()));
+    record(call, "work.reveal", item.to_string(), &Phi::new(detail)).await?;
+    let reply = call.store().reply_text(item).await?;
+    Ok(reply.map(|reply| ReplyText { from: reply.from.filter(|_| address), ..reply }))
 }
 
 /// `POST /v1/dead/{id}/reveal`: the body that could not be accepted.

@@ -34,9 +34,13 @@ const ROUTES: &[Route] = &[
             query: &[],
             body: "Jobs",
             answers: &[
-                (200, "a duplicate; for several jobs one result each, in order", "JobResults"),
+                (
+                    200,
+                    "a duplicate; several jobs: one result each, in order; a cancel: what it took back",
+                    "JobResults",
+                ),
                 (202, "accepted", "JobResult"),
-                (409, "the id was used for a job with other content", "Problem"),
+                (409, "the id was used for a job with other content, or a cancel comes too late", "Problem"),
                 (422, "rules that the job breaks", "Problem"),
                 (429, "the source has sent as many today as it may; see Retry-After", "Problem"),
             ],
@@ -167,7 +171,7 @@ const ROUTES: &[Route] = &[
             query: &[],
             body: "Empty",
             answers: &[
-                (200, "it is decided upon anew", ""),
+                (200, "it is decided upon anew", "NextRoute"),
                 (409, "it does not wait for another try", "Problem"),
             ],
         },
@@ -202,7 +206,7 @@ const ROUTES: &[Route] = &[
             summary: "One patient, masked; whole with the scope patients:read and the header X-Outreach-Reason, which goes on record",
             query: work::MASKED,
             body: "",
-            answers: &[(200, "the patient", "Patient")],
+            answers: &[(200, "the patient", "ShownPatient")],
         },
     },
     Route {
@@ -601,7 +605,7 @@ const ROUTES: &[Route] = &[
         streams: false,
         run: |call| Box::pin(work::show(call)),
         doc: Doc {
-            summary: "One work item",
+            summary: "One work item; with `patients:read` and X-Outreach-Reason also the address that a patient wrote from",
             query: work::MASKED,
             body: "",
             answers: &[(200, "as it stands", "WorkItem")],
@@ -736,9 +740,9 @@ const ROUTES: &[Route] = &[
         streams: false,
         run: |call| Box::pin(templates::send(call)),
         doc: Doc {
-            summary: "Enqueue a job that need not name its template",
+            summary: "Enqueue a job that does not name its template",
             query: &[],
-            body: "Jobs",
+            body: "TemplateJob",
             answers: &[
                 (200, "a duplicate", "JobResult"),
                 (202, "accepted", "JobResult"),
@@ -942,7 +946,7 @@ const ROUTES: &[Route] = &[
             summary: "Whether the process lives",
             query: &[],
             body: "",
-            answers: &[(200, "it does", "")],
+            answers: &[(200, "it does", "Alive")],
         },
     },
     Route {
@@ -968,6 +972,11 @@ const ROUTES: &[Route] = &[
         takes: &[],
         streams: false,
         run: |call| Box::pin(health::described(call)),
-        doc: Doc { summary: "This description", query: &[], body: "", answers: &[(200, "OpenAPI 3.1", "")] },
+        doc: Doc {
+            summary: "This description",
+            query: &[],
+            body: "",
+            answers: &[(200, "OpenAPI 3.1", "Description")],
+        },
     },
 ];

@@ -11,7 +11,6 @@ use super::reveal;
 use super::route::{Call, json as answer, to_the_end};
 use crate::config::api::Scope;
 use crate::domain::ids::{MessageId, SiteId, SourceName, WorkItemId};
-use crate::domain::phi::Phi;
 use crate::domain::reader::Fields;
 use crate::domain::words::{WorkKind, WorkOutcome, WorkState};
 use crate::store::rows::{ReplyText, WorkFilter, WorkItem, WorkMove, WorkMoved};
@@ -74,10 +73,10 @@ struct Shown {
 pub(super) async fn show(call: Call) -> Answer {
     let item = one(&call).await?;
     let reply = match item.reply_id {
-        // People say why they read it: `reveal`. Programs read it to look after it, and that is on record as well.
+        // People say why they read it: `reveal`. Programs read it to look after it, and that is on record as well; where it
+        // came from they see with a reason only, as all that is a patient's.
         Some(_) if !call.caller.is_person() && call.caller.allows(Scope::WorkWrite) && !is_masked(&call)? => {
-            reveal::record(&call, "work.reveal", item.id.to_string(), &Phi::default()).await?;
-            call.store().reply_text(item.id).await?
+            reveal::reply(&call, item.id, reveal::given(&call)?.as_ref()).await?
         }
         _ => None,
     };

@@ -340,7 +340,7 @@ pub trait Store:
     /// One work item.
     async fn work_item(&self, id: WorkItemId) -> Result<Option<WorkItem>>;
 
-    /// What a patient wrote, where a work item is about that.
+    /// What a patient wrote and from where, where a work item is about that.
     async fn reply_text(&self, item: WorkItemId) -> Result<Option<ReplyText>>;
 
     /// Claims, releases or closes a work item for `by`.

@@ -80,7 +80,7 @@ pub enum ReplyOutcome {
     OtherKey,
 }
 
-/// What a patient wrote, for those who look after it.
+/// What a patient wrote and from where, for those who look after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReplyText {
     pub intent: Intent,
@@ -88,5 +88,9 @@ pub struct ReplyText {
     pub answer: Option<AnswerName>,
     /// `None` where the patient was erased since.
     pub text: Option<Phi>,
+    /// The number or address that it came from; of an answer to a mail the one that was written to: anybody can write any
+    /// From. `None` where the number was withheld, a mail came from elsewhere than where ours went, or the patient was
+    /// erased since.
+    pub from: Option<Phi>,
     pub received_at: Timestamp,
 }

@@ -298,6 +298,7 @@ async fn jobs_go_in_by_file_and_are_found_again() {
     let file = office.file("jobs.json", &array);
     assert!(office.run(&["enqueue", &file]).good().contains("2 accepted"));
     assert!(office.run(&["enqueue", &file]).good().contains("2 known already"));
+    let between = jiff::Timestamp::now().to_string();
 
     let unknown = json!({ "id": "a-4", "source": "ehr", "patient_id": "P1", "template": "nope", "data": {} });
     let changed = json!({ "id": "a-1", "source": "ehr", "patient_id": "P9", "template": "preferences-changed", "data": {} });
@@ -309,9 +310,17 @@ async fn jobs_go_in_by_file_and_are_found_again() {
         answers.json_lines().iter().map(|a| a["result"].as_str().unwrap().to_owned()).collect();
     assert_eq!(results, ["accepted", "refused", "refused", "conflict"]);
 
-    let rows = office.run(&["messages", "list", "--source", "ehr", "--json"]).json_lines();
-    let ids: Vec<_> = rows.iter().map(|row| row["job_id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["a-3", "a-2", "a-1"], "newest first");
+    let ids = |times: &[&str]| {
+        let asked = [&["messages", "list", "--source", "ehr", "--json"][..], times].concat();
+        let rows = office.run(&asked).json_lines();
+        rows.iter().map(|row| row["job_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&[]), ["a-3", "a-2", "a-1"], "newest first");
+    assert_eq!(ids(&["--since", &between]), ["a-3"]);
+    assert_eq!(ids(&["--until", &between]), ["a-2", "a-1"]);
+    assert_eq!(ids(&["--since", "1h", "--until", &between]), ["a-2", "a-1"], "a span reaches back");
+    assert!(ids(&["--until", "1h"]).is_empty());
+    assert_eq!(office.run(&["messages", "list", "--since", "soon"]).code, Some(2));
     assert!(office.run(&["messages", "list", "--status", "sent"]).good().is_empty());
     let shown = office.run(&["messages", "show", "ehr:a-2"]).good();
     assert!(shown.contains("patient   P2") && shown.contains("accepted"), "{shown}");

@@ -36,6 +36,7 @@ const ASSETS: &[(&str, &str, &str)] = &[
     ("campaigns.js", SCRIPT, include_str!("assets/campaigns.js")),
     ("campaign.js", SCRIPT, include_str!("assets/campaign.js")),
     ("plan.js", SCRIPT, include_str!("assets/plan.js")),
+    ("list.js", SCRIPT, include_str!("assets/list.js")),
     ("dead.js", SCRIPT, include_str!("assets/dead.js")),
     ("providers.js", SCRIPT, include_str!("assets/providers.js")),
     ("patients.js", SCRIPT, include_str!("assets/patients.js")),

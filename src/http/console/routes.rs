@@ -50,7 +50,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "Who is signed in, and what they may do",
             query: &[],
             body: "",
-            answers: &[(200, "the account, or that there is none", "")],
+            answers: &[(200, "the account, or that there is none", "Session")],
         },
     },
     Route {
@@ -66,7 +66,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             query: &[],
             body: "SignIn",
             answers: &[
-                (200, "signed in", ""),
+                (200, "signed in", "Session"),
                 (401, "the name, the password or the code is wrong", "Problem"),
                 (403, "not from the page of the console, or passwords open nothing here", "Problem"),
                 (429, "too often", "Problem"),
@@ -86,7 +86,11 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             query: &[],
             body: "",
             answers: &[
-                (200, "signed out; `continue`: where to go to sign out at the identity provider too", ""),
+                (
+                    200,
+                    "signed out; `continue`: where to go to sign out at the identity provider too",
+                    "WayOut",
+                ),
                 (204, "signed out", ""),
             ],
         },
@@ -141,7 +145,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "Whether it is well, what waits, and what happened in the last hours",
             query: &[],
             body: "",
-            answers: &[(200, "as of now; counts may be older and say how old", "")],
+            answers: &[(200, "as of now; counts may be older and say how old", "Now")],
         },
     },
     Route {
@@ -156,7 +160,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "What people on call are told of: alerts that stand, and those that have ended within a day",
             query: &[],
             body: "",
-            answers: &[(200, "alerts", "")],
+            answers: &[(200, "alerts", "Alerts")],
         },
     },
     Route {
@@ -171,7 +175,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "Say that you look after an alert: it is not told again",
             query: &[],
             body: "Empty",
-            answers: &[(200, "the alert", ""), (404, "none of that key stands", "Problem")],
+            answers: &[(200, "the alert", "Alert"), (404, "none of that key stands", "Problem")],
         },
     },
     Route {
@@ -186,7 +190,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "Have nothing told of an alert for so many minutes",
             query: &[],
             body: "Snooze",
-            answers: &[(200, "the alert", ""), (404, "none of that key stands", "Problem")],
+            answers: &[(200, "the alert", "Alert"), (404, "none of that key stands", "Problem")],
         },
     },
     Route {
@@ -231,7 +235,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "Cancel or retry what a filter finds, 500 at once; a dry run counts",
             query: &[],
             body: "Actions",
-            answers: &[(200, "how many", ""), (422, "rules that the request breaks", "Problem")],
+            answers: &[(200, "how many", "Acted"), (422, "rules that the request breaks", "Problem")],
         },
     },
     Route {
@@ -246,7 +250,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "Whom a message was for, where it went and what it says; the reason goes to the audit log",
             query: &[],
             body: "Reveal",
-            answers: &[(200, "unmasked", "")],
+            answers: &[(200, "unmasked", "RevealedMessage")],
         },
     },
     Route {
@@ -261,7 +265,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "One patient, unmasked; the reason goes to the audit log",
             query: &[],
             body: "Reveal",
-            answers: &[(200, "the patient", "Patient")],
+            answers: &[(200, "the patient", "RevealedPatient")],
         },
     },
     Route {
@@ -276,7 +280,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "All that is known of one patient, unmasked; the reason goes to the audit log",
             query: &[],
             body: "Reveal",
-            answers: &[(200, "record, consents, messages, attempts, replies", "")],
+            answers: &[(200, "record, consents, messages, attempts, replies", "PatientRecord")],
         },
     },
     Route {
@@ -288,10 +292,10 @@ pub(in crate::http) const ROUTES: &[Route] = &[
         streams: false,
         run: |call| Box::pin(reveal::work_item(call)),
         doc: Doc {
-            summary: "What a patient wrote; the reason goes to the audit log",
+            summary: "What a patient wrote, and the address that it came from; the reason goes to the audit log",
             query: &[],
             body: "Reveal",
-            answers: &[(200, "the reply", "")],
+            answers: &[(200, "the reply", "RevealedReply")],
         },
     },
     Route {
@@ -306,7 +310,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "A body that could not be accepted; the reason goes to the audit log",
             query: &[],
             body: "Reveal",
-            answers: &[(200, "the body", "")],
+            answers: &[(200, "the body", "RevealedBody")],
         },
     },
     Route {
@@ -321,7 +325,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "Submit a repaired body in the place of one that could not be accepted; the reason goes to the audit log",
             query: &[],
             body: "Repair",
-            answers: &[(200, "what became of it", ""), (422, "what is still wrong with it", "Problem")],
+            answers: &[(200, "what became of it", "Tried"), (422, "what is still wrong with it", "Problem")],
         },
     },
     Route {
@@ -336,7 +340,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "The longest text of each channel and language, as a dry run renders it; the reason goes to the audit log",
             query: &[],
             body: "Reveal",
-            answers: &[(200, "samples", "")],
+            answers: &[(200, "samples", "Samples")],
         },
     },
     Route {
@@ -351,7 +355,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "What is wrong with a template, and the cures",
             query: &[],
             body: "",
-            answers: &[(200, "findings", "")],
+            answers: &[(200, "findings", "Linted")],
         },
     },
     Route {
@@ -366,7 +370,7 @@ pub(in crate::http) const ROUTES: &[Route] = &[
             summary: "Who did what, newest first",
             query: audit::FILTERS,
             body: "",
-            answers: &[(200, "a page", "")],
+            answers: &[(200, "a page", "Audit")],
         },
     },
 ];

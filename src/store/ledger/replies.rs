@@ -517,16 +517,21 @@ impl<E: Engine> Ledger<E> {
         let rows = self
             .engine
             .read(
-                "SELECT r.intent, r.body, r.received_at, r.answer, r.id FROM work_items w JOIN replies r ON r.id = w.reply_id
-                 WHERE w.id = $1",
+                "SELECT r.intent, r.body, r.received_at, r.answer, r.id, r.address
+                 FROM work_items w JOIN replies r ON r.id = w.reply_id WHERE w.id = $1",
                 args![item.0],
             )
             .await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let place = Sealed::ReplyBody.of(row.id(4)?);
+        let id = row.id(4)?;
+        let open = |column: Sealed, stored: Option<&[u8]>| {
+            stored.map(|stored| self.sealer.open_text(column.of(id), stored)).transpose()
+        };
+        let from = open(Sealed::ReplyAddress, row.maybe_bytes(5)?)?;
         Ok(Some(ReplyText {
             intent: row.word(0, Intent::from_word)?,
-            text: row.maybe_bytes(1)?.map(|body| self.sealer.open_text(place, body)).transpose()?,
+            text: open(Sealed::ReplyBody, row.maybe_bytes(1)?)?,
+            from: from.filter(|from| !from.expose().is_empty()),
             received_at: row.time(2)?,
             answer: row.maybe_word(3, AnswerName::parse)?,
         }))

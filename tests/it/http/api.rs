@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use outreachd::app::{self, Worker};
 use outreachd::config::Config;
 use reqwest::header::HeaderMap;
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::described::{self, Asked};
 use crate::support::shared::TestDatabase;
 
 /// Stop it with [`Api::close`].
@@ -28,6 +29,7 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) text: String,
+    asked: Asked,
 }
 
 impl Answer {
@@ -35,11 +37,16 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    /// The answer as JSON, if it has this status.
+    /// The answer as JSON, if it has this status and is as the description of the API says.
     #[track_caller]
     pub(super) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
-        if self.text.is_empty() { Value::Null } else { self.json() }
+        if self.text.is_empty() {
+            return Value::Null;
+        }
+        let told = self.json();
+        described::hold(&self.asked, status, &self.headers, &told);
+        told
     }
 
     /// The problem details, if they are whole and of this status.
@@ -120,6 +127,7 @@ impl Api {
         store.migrate().await.unwrap();
         let catalogue = app::load_catalogue(&config.templates.dir).unwrap();
         let worker = Worker::start(config, store, catalogue).await.unwrap();
+        described::learn(worker.http).await;
         Self { worker, client: reqwest::Client::builder().no_proxy().build().unwrap(), database }
     }
 
@@ -175,7 +183,8 @@ impl Api {
         let status = StatusCode::from_bytes(&head.as_bytes()[9..12]).unwrap();
         let lines = head.lines().skip(1).filter_map(|line| line.split_once(": "));
         let headers = lines.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        Answer { status, headers, text: text.to_owned() }
+        let asked = Asked::nothing_of(Method::POST, path);
+        Answer { status, headers, text: text.to_owned(), asked }
     }
 
     /// Where the database is.
@@ -230,12 +239,12 @@ impl Api {
 }
 
 pub(super) async fn send(request: RequestBuilder) -> Answer {
-    read(request.send().await.unwrap()).await
-}
-
-async fn read(response: Response) -> Answer {
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let asked = Asked::of(&request);
+    let response = client.execute(request).await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
-    Answer { status, headers, text: response.text().await.unwrap() }
+    Answer { status, headers, text: response.text().await.unwrap(), asked }
 }
 
 /// A reminder of a visit far ahead.

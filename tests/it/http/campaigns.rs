@@ -137,3 +137,47 @@ async fn one_plans_another_agrees_and_neither_does_both() {
     );
     api.close().await;
 }
+
+/// What stands on the page of a draft.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draft_takes_its_refused_rows_back_and_no_other_list() {
+    let api = Api::open("", "").await;
+    let cora = Someone::with(&api, "cora", Role::Coordinator, &[]).await;
+    let olga = Someone::with(&api, "olga", Role::Operator, &[]).await;
+    let plan = json!({"id": "visit", "source": "lakeside-ehr", "template": "appointment-reminder", "canary": 0,
+        "site": "lakeside-north", "start": {"local": "2036-11-20T10:00"}});
+    cora.post(&api, "/v1/campaigns", &plan).await.expect(201);
+    let path = "/v1/campaigns/visit/audience?refused_file=true";
+    let day = "2036-12-01T15:30:00-06:00";
+    let rows = |rows: &str| format!("patient_id,starts_at,practitioner\n{rows}");
+    let list = rows(&format!("P1,{day},Dr. Chen\nP2,03/04/2036,Dr. Chen\n"));
+    let brought = upload(&cora, &api, path, list).await.expect(200);
+    assert_eq!((&brought["added"], &brought["refused"]), (&json!(1), &json!(1)), "{brought}");
+    assert_eq!(brought["refusals"][0]["line"], 3);
+    assert_eq!(brought["refusals"][0]["errors"][0]["field"], "starts_at", "{brought}");
+    let mended = brought["refused_file"].as_str().unwrap().replace("03/04/2036", day);
+
+    // By whoever plans campaigns, on the console's own page.
+    let request = api.request(&Method::POST, path).header("content-type", "text/csv").body(mended.clone());
+    let refused = send(request.header("cookie", cora.cookie())).await.problem(403);
+    assert!(refused["detail"].as_str().unwrap().contains("X-CSRF-Token"), "{refused}");
+    upload(&olga, &api, path, mended.clone()).await.problem(403);
+    let other = rows(&format!("P7,{day},Dr. Chen\n"));
+    let refused = upload(&cora, &api, path, other.clone()).await.problem(409);
+    assert!(refused["errors"][0]["rule"].as_str().unwrap().contains("another list"), "{refused}");
+    let row = cora.get(&api, "/v1/campaigns/visit").await.expect(200);
+    assert_eq!((&row["size"], &row["state"]), (&json!(1), &json!("draft")), "{row}");
+
+    let brought = upload(&cora, &api, path, mended.clone()).await.expect(200);
+    assert_eq!((&brought["added"], &brought["refused"]), (&json!(1), &json!(0)), "{brought}");
+    assert_eq!(brought["first_rows"]["rows"][0]["line"], 3, "told by the line that it had");
+    let row = cora.get(&api, "/v1/campaigns/visit").await.expect(200);
+    assert_eq!((&row["size"], &row["state"]), (&json!(2), &json!("draft")), "{row}");
+    let shape = &row["plan"];
+    assert!(shape["audience"].is_null() && shape["follows"].is_null(), "by this the page knows: {row}");
+    assert_eq!(upload(&cora, &api, path, mended.clone()).await.expect(200)["known"], 1, "and once");
+
+    cora.post(&api, "/v1/campaigns/visit/start", &json!({})).await.expect(200);
+    upload(&cora, &api, path, mended).await.problem(409);
+    api.close().await;
+}

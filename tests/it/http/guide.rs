@@ -1,6 +1,6 @@
 //! `deploy/integration.md`, which callers write their programs by: what it shows is taken, and nothing is left out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use outreachd::broker::QueueRole;
@@ -21,7 +21,7 @@ use super::api::Api;
 const GUIDE: &str = include_str!("../../../deploy/integration.md");
 
 /// The JSON that the guide shows under this word.
-fn shown(word: &str) -> Value {
+pub(super) fn shown(word: &str) -> Value {
     let (_, rest) = GUIDE.split_once(&format!("```json {word}\n")).unwrap();
     serde_json::from_str(rest.split_once("```").unwrap().0).unwrap()
 }
@@ -38,6 +38,21 @@ fn names(section: &str) -> BTreeSet<String> {
     rows.flat_map(|first| first.split(['`', ',', ' ']).filter(|part| !part.is_empty()))
         .map(str::to_owned)
         .collect()
+}
+
+/// The calls of a section's table, each with the scopes of which it needs one.
+fn calls(section: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let quoted =
+        |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let mut all = BTreeMap::new();
+    for line in section.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.split('|').collect();
+        for call in quoted(cells[1]) {
+            let before = all.insert(call.clone(), quoted(cells[2]).into_iter().collect());
+            assert!(before.is_none(), "{call} stands there twice");
+        }
+    }
+    all
 }
 
 fn keys(object: &Value) -> BTreeSet<String> {
@@ -111,6 +126,18 @@ async fn the_guide_leaves_nothing_out() {
     assert!(WorkEvent::ALL.iter().all(|event| back.contains(&format!("`{event}`"))));
     assert!(Intent::ALL.iter().all(|intent| back.contains(&format!("`{intent}`"))));
     assert!(CampaignState::ALL.iter().all(|state| back.contains(&format!("`{state}`"))));
+
+    // All that a token opens; sessions are the console's.
+    let mut opened: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            if let (Some(any), false) = (operation["security"].as_array(), path.starts_with("/v1/session")) {
+                let scopes = any.iter().map(|one| one["token"][0].as_str().unwrap().to_owned());
+                opened.insert(format!("{} {path}", method.to_uppercase()), scopes.collect());
+            }
+        }
+    }
+    assert_eq!(calls(under("Every call")), opened);
     api.close().await;
 }
 

@@ -4,6 +4,8 @@ mod api;
 mod auth;
 mod bad_input;
 mod campaigns;
+mod described;
+mod every_route;
 mod files;
 mod guide;
 mod jobs;

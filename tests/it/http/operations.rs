@@ -76,7 +76,7 @@ async fn a_hold_that_would_hold_nothing_is_refused() {
 }
 
 /// Parks a body as intake does.
-async fn park(api: &Api, body: &Value) -> String {
+pub(super) async fn park(api: &Api, body: &Value) -> String {
     let id = ParkedId::generate();
     let problem = Problem::new("template", Reason::UnknownTemplate, "is not in the catalogue", "add it");
     let reject = Reject {

@@ -2,9 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use outreachd::domain::people::Role;
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api::{Answer, Api, job};
+use super::api::{Answer, Api, job, send};
+use super::people::Someone;
+use crate::store::replies::ask;
 
 /// Waits for a work item of this kind, and gives it.
 async fn until_work(api: &Api, kind: &str) -> Value {
@@ -82,6 +86,71 @@ async fn work_is_found_claimed_and_closed_by_whom_it_concerns() {
     assert_eq!(seen["work_items"][0]["message_id"], own);
     super::api::send(ask("/v1/work-items?source=lakeside-ehr".to_owned())).await.problem(403);
     super::api::send(ask(format!("/v1/work-items/{}", item["id"].as_str().unwrap()))).await.problem(404);
+    api.close().await;
+}
+
+/// Whoever answers a patient has to reach them: one look shows both, and is on record as what it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_patient_wrote_is_shown_with_the_number_to_call_back_in_one_look() {
+    let tokens = "[[api.tokens]]\nname = \"desk\"\ntoken = \"token-of-the-desk-0123456789\"\n\
+        scopes = [\"work:write\"]\n\
+        [[api.tokens]]\nname = \"ward\"\ntoken = \"token-of-the-ward-0123456789\"\n\
+        scopes = [\"work:write\", \"patients:read\"]\n";
+    let api = Api::open("", tokens).await;
+    api.patient("P1").await;
+    let message = api.enqueue(&job("j1", "P1")).await;
+    api.until(&message, "sent").await;
+    api.worker.store.reply(&ask("SM1", "Can I bring my son?")).await.unwrap();
+    let item = until_work(&api, "reply").await;
+    let (path, text) = (format!("/v1/work-items/{}", item["id"].as_str().unwrap()), "Can I bring my son?");
+
+    // A program has to say why, and to have the scope that opens patients.
+    for (token, why, from) in [
+        ("token-of-the-desk-0123456789", Some("calls back"), Value::Null),
+        ("token-of-the-ward-0123456789", None, Value::Null),
+        ("token-of-the-ward-0123456789", Some("calls back"), json!("+13125550142")),
+    ] {
+        let request = api.request(&Method::GET, &path).bearer_auth(token);
+        let request = match why {
+            Some(why) => request.header("x-outreach-reason", why),
+            None => request,
+        };
+        let reply = send(request).await.expect(200)["reply"].clone();
+        assert_eq!((&reply["text"], &reply["from"]), (&json!(text), &from), "{token} {why:?}");
+    }
+    let masked = api.request(&Method::GET, &format!("{path}?masked=true"));
+    let masked = masked.bearer_auth("token-of-the-ward-0123456789").header("x-outreach-reason", "calls back");
+    assert!(send(masked).await.expect(200)["reply"].is_null());
+
+    let nora = Someone::with(&api, "nora", Role::Operator, &[]).await;
+    let vera = Someone::with(&api, "vera", Role::Viewer, &[]).await;
+    let (reveal, reason) = (format!("{path}/reveal"), json!({"reason": "patient called back"}));
+    assert!(nora.get(&api, &path).await.expect(200)["reply"].is_null(), "before anybody has said why");
+    nora.post(&api, &reveal, &json!({})).await.problem(422);
+    vera.post(&api, &reveal, &reason).await.problem(403);
+    let reply = nora.post(&api, &reveal, &reason).await.expect(200)["reply"].clone();
+    assert_eq!((&reply["text"], &reply["from"]), (&json!(text), &json!("+13125550142")));
+    assert!(!nora.get(&api, "/v1/work-items").await.text.contains("3125550142"));
+
+    let root = Someone::with(&api, "root", Role::Admin, &[]).await;
+    let audit = root.get(&api, "/v1/audit").await.expect(200);
+    let looks: Vec<[&str; 2]> = audit["audit"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .rev()
+        .filter(|row| row["act"] == "work.reveal" && row["subject"] == item["id"])
+        .map(|row| ["who", "detail"].map(|name| row[name].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        looks,
+        [
+            ["desk", "text: calls back"],
+            ["ward", "text"],
+            ["ward", "text and address: calls back"],
+            ["nora", "text and address: patient called back"],
+        ]
+    );
     api.close().await;
 }
 

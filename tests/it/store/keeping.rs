@@ -681,7 +681,8 @@ pub(super) async fn what_has_ended_is_erased_in_its_time(ledger: Ledger) {
     for kept in [waits, fresh] {
         assert!(!ledger.row(kept).await.body.is_erased());
     }
-    assert_eq!(ledger.reply_text(closed).await.unwrap().unwrap().text, None);
+    let erased = ledger.reply_text(closed).await.unwrap().unwrap();
+    assert_eq!((erased.text, erased.from), (None, None));
     assert!(ledger.reply_text(open).await.unwrap().unwrap().text.is_some());
     assert_eq!(ledger.parked(&ParkedFilter { limit: 10, ..Default::default() }).await.unwrap().len(), 1);
     assert_eq!(ledger.counts().await.unwrap().parked, 1);

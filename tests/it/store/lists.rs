@@ -6,7 +6,7 @@ use outreachd::domain::words::{Channel, Reason};
 use outreachd::store::rows::{MessageFilter, Then};
 
 use super::ledger::{Ledger, rejects};
-use super::make::{Shape, about, decided, job, job_id, patient_id, reject, seconds, source};
+use super::make::{Shape, about, at, decided, job, job_id, patient_id, reject, seconds, source};
 
 pub(super) async fn messages_are_found_by_every_filter(ledger: Ledger) {
     let mut wanted = job("a").about("visit").site("north").campaign("flu").patient("P7").asked_by("lab");
@@ -66,6 +66,24 @@ pub(super) async fn messages_are_found_by_every_filter(ledger: Ledger) {
     let by_index = by(MessageFilter { patient_id: Some(patient_id("P7")), ..Default::default() });
     let found = ledger.messages_among(&by_index, 1).await.unwrap();
     assert_eq!((found.rows.len(), found.looked_to), (1, None), "an index answers at once");
+}
+
+pub(super) async fn messages_are_found_by_when_they_were_accepted(ledger: Ledger) {
+    let first = at("2026-11-28T15:00:00Z");
+    let mut ids = Vec::new();
+    for (n, name) in (0_i64..).zip(["a", "b", "c"]) {
+        let mut job = job(name);
+        let millis = u128::try_from((first + seconds(n)).as_millisecond()).unwrap();
+        job.facts.id = MessageId(uuid::Uuid::from_u128((millis << 80) | (7 << 76) | (2 << 62)));
+        ids.push(ledger.accept(job).await);
+    }
+    let second = Some(first + seconds(1));
+    for (since, until, found) in
+        [(second, None, vec![ids[2], ids[1]]), (None, second, vec![ids[0]]), (second, second, Vec::new())]
+    {
+        let filter = MessageFilter { since, until, limit: 10, ..Default::default() };
+        assert_eq!(list(&ledger, filter).await, found, "{since:?} {until:?}");
+    }
 }
 
 pub(super) async fn a_cursor_walks_through_all(ledger: Ledger) {

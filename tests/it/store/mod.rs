@@ -414,6 +414,7 @@ contract! {
     }
     lists {
         messages_are_found_by_every_filter
+        messages_are_found_by_when_they_were_accepted
         a_cursor_walks_through_all
         changes_are_listed_oldest_first
         an_unknown_message_is_none

@@ -202,7 +202,10 @@ pub(super) async fn each_free_text_is_work_until_a_person_closes_it(ledger: Ledg
     let mut texts = Vec::new();
     for item in &open {
         texts.push(wrote(&ledger, item).await.unwrap());
-        assert!(!format!("{item:?} {:?}", ledger.reply_text(item.id).await.unwrap()).contains("son"));
+        let shown = ledger.reply_text(item.id).await.unwrap();
+        let told = format!("{item:?} {shown:?}");
+        assert!(!told.contains("son") && !told.contains(PHONE), "{told}");
+        assert_eq!(shown.unwrap().from, Some(Phi::new(PHONE)));
     }
     texts.sort();
     assert_eq!(texts, ["Can I bring my son?", "He is 4"]);
@@ -217,7 +220,15 @@ pub(super) async fn each_free_text_is_work_until_a_person_closes_it(ledger: Ledg
     }
     // Erased, the patient has written nothing.
     ledger.erase_patient(&patient_id("P1")).await.unwrap();
-    assert_eq!(wrote(&ledger, &open[1]).await, None);
+    let erased = ledger.reply_text(open[1].id).await.unwrap().unwrap();
+    assert_eq!((erased.text, erased.from), (None, None));
+    // A number that is withheld is none.
+    let mut withheld = ask("SM3", "Who are you?");
+    withheld.reply.from = Phi::new("");
+    ledger.reply(&withheld).await.unwrap();
+    let of_nobody = items(&ledger).await.into_iter().find(|item| item.message_id.is_none()).unwrap();
+    assert_eq!(wrote(&ledger, &of_nobody).await.as_deref(), Some("Who are you?"));
+    assert_eq!(ledger.reply_text(of_nobody.id).await.unwrap().unwrap().from, None);
 }
 
 pub(super) async fn danger_is_urgent_and_the_wish_in_it_counts(ledger: Ledger) {

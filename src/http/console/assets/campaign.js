@@ -1,7 +1,8 @@
 // One campaign: who would get what, who agrees, how it goes, what came of it.
 
-import { CLOCK, ask, channelName, chip, count, every, facts, h, hand, link, pick, show, span, spoken, table, to, when, words, zone } from "./dom.js";
+import { CLOCK, ask, channelName, chip, count, every, facts, h, link, pick, show, span, spoken, table, to, when, words, zone } from "./dom.js";
 import { get, post } from "./api.js";
+import { ROWS, bring, broughtOf, listField } from "./list.js";
 import { reveal, say } from "./shell.js";
 
 const EVERY = 3000;
@@ -40,8 +41,11 @@ export function campaignPage(root, id, shell) {
   const watch = h("div");
   const forecast = h("div");
   const report = h("div");
-  const refused = refusedOf(shell, id);
-  show(root, head, refused, watch, forecast, report);
+  const list = h("div");
+  show(root, head, list, watch, forecast, report);
+  // It was sent a moment ago, with the plan.
+  if (shell.brought?.id === id) show(list, broughtOf(shell.brought));
+  shell.brought = null;
   draw();
   const end = every(EVERY, () => draw(true));
   return () => { gone = true; end(); };
@@ -85,6 +89,7 @@ export function campaignPage(root, id, shell) {
     // A faster pace makes an approval void in whatever pause.
     const waits = ["draft", "awaiting_approval", "paused"].includes(row.state) && row.needs_approval;
     return [
+      may && takesList(row) && button("add-list", row.size === 0 ? "Add the list …" : "Add to the list …", () => addList(row)),
       (before || waits) && (may || agrees) && button("dry-run", "Dry run", dryRun),
       agrees && !own && (row.state === "canary_hold" || waits) && button("approve", row.state === "canary_hold" ? "It is well: go on …" : "Approve …", () => approve(row), "main"),
       may && before && (row.state === "approved" || !row.needs_approval || row.state === "draft") && button("start", row.needs_approval && row.state === "draft" ? "Ask for approval" : "Start …", () => start(row), "main"),
@@ -101,6 +106,22 @@ export function campaignPage(root, id, shell) {
   async function move(what, yes, text, after, danger) {
     const done = await ask({ title: `${yes}: ${last.plan.title}`, text, yes, danger, check: () => post(`campaigns/${id}/${what}`, {}) });
     if (done) { say(after); draw(); }
+  }
+
+  async function addList(row) {
+    const more = "A campaign has one list. Add its refused rows, mended, with their refused_line as it is; or send the same list again: it adds nobody twice, and replaces what a row said before.";
+    const done = await ask({
+      title: row.size === 0 ? "The list of people" : "More of the list", text: row.size === 0 ? ROWS : more,
+      fields: h("label", null, "The file", listField({ required: true })), yes: "Add it", check: (form) => bring(id, form.file),
+    });
+    if (!done) return;
+    // What was foreseen is foreseen anew: it was of other people.
+    seen = null;
+    unread = false;
+    show(forecast);
+    show(list, broughtOf(done));
+    say(`${count(done.added)} added, ${count(done.refused)} refused.`);
+    draw();
   }
 
   async function start(row) {
@@ -251,17 +272,9 @@ export function campaignPage(root, id, shell) {
   }
 }
 
-/** What became of a list that was sent a moment ago. */
-function refusedOf(shell, id) {
-  const brought = shell.brought?.id === id ? shell.brought : null;
-  shell.brought = null;
-  if (!brought) return null;
-  return h("section", { class: "sheet", id: "brought", role: "status" }, h("h2", null, "The list"),
-    h("p", null, `${count(brought.read)} rows read, ${count(brought.added)} added${brought.changed ? `, ${count(brought.changed)} changed` : ""}${brought.known ? `, ${count(brought.known)} there before` : ""}, ${count(brought.refused)} refused.`),
-    brought.first_rows?.rows.length > 0 && [h("h3", null, "The first rows, as they were understood"), h("p", { class: "quiet" }, "Is each column what it is called? What tells of a person is masked."),
-      table([["Row", "num"], ...brought.first_rows.columns], brought.first_rows.rows.map((row) => [count(row.line), ...row.cells]), "First rows")],
-    brought.refused > 0 && [h("p", null, h("button", { id: "refused", on: { click: () => hand(`${id}-refused.csv`, brought.refused_file ?? "") } }, "Refused rows, as they came, with the reasons (CSV)")),
-      table([["Row", "num"], "Column", "What is wrong", "What to do"], brought.refusals.slice(0, 20).flatMap((row) => row.errors.map((error) => [count(row.line), error.field, error.rule, error.cure])), "Refused rows")]);
+/** Whether a list says who is meant, and may still say more. */
+function takesList(row) {
+  return row.state === "draft" && !row.plan.audience && !row.plan.follows;
 }
 
 const HOURS = 48;

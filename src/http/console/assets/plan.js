@@ -2,8 +2,9 @@
 // start stand on its own page.
 
 import { channelName, h, link, pick, show, spoken, table, words } from "./dom.js";
-import { get, post, upload } from "./api.js";
+import { get, post } from "./api.js";
 import { HOURS_ALONE } from "./campaign.js";
+import { ROWS, bring, listField } from "./list.js";
 
 export function planPage(root, shell) {
   let gone = false;
@@ -52,8 +53,8 @@ export function planPage(root, shell) {
 
     function audience() {
       show(whom, form.elements.from.value === "file" ? [
-        h("label", { class: "gap half" }, "The list", h("input", { name: "file", type: "file", accept: ".csv,.xlsx,.ndjson,.jsonl,text/csv,application/x-ndjson" })),
-        h("p", { class: "quiet gap" }, "One row a person: patient_id, and a column for each thing that differs. What cannot be taken comes back as a file with the reasons.")] :
+        h("label", { class: "gap half" }, "The list", listField()),
+        h("p", { class: "quiet gap" }, ROWS)] :
         h("div", { class: "fields wider gap" }, text("min_age", "Least age, in years", { type: "number", min: 0, max: 130 }), text("max_age", "Greatest age, in years", { type: "number", min: 0, max: 130 }),
           text("languages", "Languages, such as es, zh"), text("postcodes", "Postcodes begin with"), text("tags", "Tags, one of"), text("at", "Site of the patient"),
           text("received", "Had something from campaign"), text("not_received", "Had nothing from campaign")));
@@ -89,8 +90,7 @@ export function planPage(root, shell) {
         // Where the list alone was refused, the draft stands, and the list is sent again.
         if (!made) await post("campaigns", planOf(values, template()));
         made ??= values.id;
-        const brought = file ? await upload(`campaigns/${made}/audience?refused_file=true`, file, typeOf(file.name)) : null;
-        if (brought) shell.brought = { id: made, ...brought };
+        if (file) shell.brought = await bring(made, file);
         location.hash = `#/campaigns/${made}`;
       } catch (problem) {
         show(error, made ? ["The draft stands as it is; its list was not taken: ", problem.message, " Mend the list and send it again, or ", link(`campaigns/${made}`, {}, "look at the draft"), "."] : problem.message);
@@ -109,12 +109,6 @@ function step(number, title, ...parts) {
 
 function hint(type) {
   return { datetime: "2026-12-01T15:30:00-06:00", date: "2026-12-01", boolean: "true or false", phone: "+13125550142", url: "a link", list: "one, other", integer: "a number", number: "a number", text: "" }[type] ?? type;
-}
-
-/** The type of a list by its name. */
-function typeOf(name) {
-  if (/\.(ndjson|jsonl)$/i.test(name)) return "application/x-ndjson";
-  return /\.xlsx$/i.test(name) ? "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" : "text/csv";
 }
 
 /** The plan as the API takes it. */

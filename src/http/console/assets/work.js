@@ -126,9 +126,9 @@ export function workPage(root, params, shell) {
   }
 
   async function read(item, box) {
-    const shown = await reveal(`work-items/${item.id}/reveal`, "what the patient wrote");
+    const shown = await reveal(`work-items/${item.id}/reveal`, "what the patient wrote, and from where");
     if (!shown) return;
-    show(box, h("div", { class: "secret" }, h("p", null, when(shown.reply.received_at, true), `, read as ${words(shown.reply.intent)}${shown.reply.answer ? ` (${words(shown.reply.answer)})` : ""}:`), h("div", { class: "text" }, shown.reply.text ?? "erased"),
+    show(box, h("div", { class: "secret" }, h("p", null, when(shown.reply.received_at, true), shown.reply.from && [", from ", h("b", null, shown.reply.from)], `, read as ${words(shown.reply.intent)}${shown.reply.answer ? ` (${words(shown.reply.answer)})` : ""}:`), h("div", { class: "text" }, shown.reply.text ?? "erased"),
       h("button", { class: "small", on: { click: () => { show(box); isRead(); } } }, "Hide")));
     isRead();
   }
