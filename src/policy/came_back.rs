@@ -103,6 +103,7 @@ mod tests {
         for (attempts, expected) in [
             (&[Undelivered][..], true),
             (&[Undelivered, Sent], true),
+            (&[Undelivered, Undelivered], true),
             (&[Undelivered, Unknown, Failed], true),
             (&[Undelivered, Delivered], false),
             (&[Read], false),

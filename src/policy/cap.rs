@@ -173,11 +173,10 @@ pub fn midnight_after(at: Timestamp, zone: &TimeZone) -> Timestamp {
 
 /// When so many have become older than a week that one more is within the cap.
 fn leaves_the_week(rules: &CapRules, recent: &Recent, at: Timestamp) -> Timestamp {
-    let mut within: Vec<Timestamp> =
-        recent.sent.iter().map(|(sent, _)| *sent).filter(|s| *s > at - WEEK).collect();
-    within.sort_unstable();
-    let too_many = (within.len() + 1).saturating_sub(usize::try_from(rules.per_week).unwrap_or(usize::MAX));
-    let last = too_many.checked_sub(1).and_then(|n| within.get(n));
+    let mut sent: Vec<Timestamp> = recent.sent.iter().map(|(sent, _)| *sent).collect();
+    sent.sort_unstable();
+    let too_many = (sent.len() + 1).saturating_sub(usize::try_from(rules.per_week).unwrap_or(usize::MAX));
+    let last = too_many.checked_sub(1).and_then(|n| sent.get(n));
     last.map_or(at, |sent| (*sent + WEEK).max(at))
 }
 
@@ -252,6 +251,25 @@ mod tests {
     #[test]
     fn what_is_due_soon_keeps_its_place() {
         assert_eq!(next(&[], 1), at("2026-12-03T06:00:00Z"));
+        // The week is full only by what is kept for another, which is sent by the next day, and counts itself then.
+        let (now, rules) = (at("2026-12-02T18:00:00Z"), CapRules { per_day: 0, ..rules() });
+        let two = recent(&["2026-11-28T15:00:00Z", "2026-11-29T15:00:00Z"]);
+        let after = next_allowed(&rules, &two, MessageId::generate(), 1, &chicago(), now);
+        assert_eq!(after, at("2026-12-03T06:00:00Z"));
+    }
+
+    #[test]
+    fn a_message_counts_where_its_channel_does_and_a_limit_is_set() {
+        for (per_day, per_week, channel, expected) in [
+            (1, 3, Channel::Sms, true),
+            (1, 0, Channel::Sms, true),
+            (0, 1, Channel::Voice, true),
+            (0, 0, Channel::Sms, false),
+            (1, 3, Channel::Email, false),
+        ] {
+            let rules = CapRules { per_day, per_week, ..rules() };
+            assert_eq!(rules.counts(channel), expected, "{per_day} a day, {per_week} a week, by {channel}");
+        }
     }
 
     #[test]
@@ -292,7 +310,8 @@ mod tests {
             now += SignedDuration::from_hours(12);
             text = Some(Recent::parse(text.as_deref()).with(MessageId::generate(), now));
         }
-        assert_eq!(Recent::parse(text.as_deref()).sent.len(), 14);
+        let recent = Recent::parse(text.as_deref());
+        assert_eq!((recent.sent.len(), recent.kept()), (14, text.as_deref()));
     }
 
     proptest::proptest! {

@@ -252,6 +252,7 @@ mod tests {
             (json!({"nbf": NOW + 61}), Some(Fault::NotYet)),
             (json!({"nbf": "x"}), Some(Fault::NotYet)),
             (json!({"iat": null}), Some(Fault::IssuedAt)),
+            (json!({"iat": NOW + 60}), None),
             (json!({"iat": NOW + 61}), Some(Fault::IssuedAt)),
             (json!({"iat": NOW - 661}), Some(Fault::IssuedAt)),
             (json!({"iat": NOW - 660}), None),
@@ -260,6 +261,8 @@ mod tests {
             (json!({"sub": null}), Some(Fault::Subject)),
             (json!({"sub": ""}), Some(Fault::Subject)),
             (json!({"sub": 17}), Some(Fault::Subject)),
+            (json!({"sub": "a b"}), None),
+            (json!({"sub": "x".repeat(255)}), None),
             (json!({"sub": "x".repeat(256)}), Some(Fault::Subject)),
             (json!({"sub": "a\u{e9}"}), Some(Fault::Subject)),
         ] {

@@ -205,6 +205,8 @@ mod tests {
             ("born on a leap day", mother("", "2008-02-29", "IL"), "2026-02-28", true),
             ("born on a leap day, the day after", mother("", "2008-02-29", "IL"), "2026-03-01", false),
             ("not yet", mother(r#","from":"2027-01-01""#, "2016-05-01", "IL"), "2026-12-01", false),
+            ("from this day on", mother(r#","from":"2026-12-01""#, "2016-05-01", "IL"), "2026-12-01", true),
+            ("on the last day", mother(r#","until":"2026-12-02""#, "2016-05-01", "IL"), "2026-12-01", true),
             ("no longer", mother(r#","until":"2026-12-01""#, "2016-05-01", "IL"), "2026-12-01", false),
             (
                 "for other matters",
@@ -233,6 +235,7 @@ mod tests {
             (r#"{"state":"us-al","country":"US"}"#, 19),
             (r#"{"state":"AL","country":"BR"}"#, 18),
             (r#"{"state":"BR-AL","country":"BR"}"#, 18),
+            (r#"{"state":"BR-AL","country":"US"}"#, 18),
             (r#"{"state":"AK","country":"US"}"#, 18),
             (r#"{"country":"US"}"#, 18),
         ] {
@@ -272,7 +275,8 @@ mod tests {
         let patient = mother("", "2016-05-01", "IL");
         let proxy = &patient.proxies[0];
         let (theirs, now) = (child(""), "2026-12-01T12:00:00Z".parse().unwrap());
-        assert!(Addressee::proxy(proxy, Some(&theirs), now).is_some());
+        let written_to = Addressee::proxy(proxy, Some(&theirs), now);
+        assert_eq!(written_to.map(|to| to.recipient), Some(Recipient::Proxy));
         assert!(Addressee::proxy(proxy, None, now).is_none());
         for gone in [r#","deceased":true"#, r#","active":false"#, r#","do_not_contact":"asked""#] {
             let gone = child(gone);
@@ -282,6 +286,8 @@ mod tests {
         let away = child(r#","pause_until":"2026-12-03T00:00:00Z""#);
         assert!(Addressee::proxy(proxy, Some(&away), now).is_none());
         assert_eq!(back_at(proxy, Some(&away), now), away.pause_until);
-        assert!(Addressee::proxy(proxy, Some(&away), away.pause_until.unwrap()).is_some());
+        let back = away.pause_until.unwrap();
+        assert!(Addressee::proxy(proxy, Some(&away), back).is_some());
+        assert_eq!(back_at(proxy, Some(&away), back), None, "they are back");
     }
 }

@@ -187,6 +187,19 @@ mod tests {
         assert!(at.as_second() <= 3605);
     }
 
+    #[test]
+    fn a_pause_is_read_in_seconds_or_by_the_clock_of_the_answer() {
+        let (ten, later) = (Some("Sun, 22 Nov 2026 10:00:00 GMT"), "Sun, 22 Nov 2026 10:01:30 GMT");
+        for (value, date, expected) in [
+            (" 7 ", None, Some(7)),
+            ("90000", None, Some(86_400)),
+            (later, ten, Some(90)),
+            (later, None, None),
+        ] {
+            assert_eq!(retry_after(value, date), expected.map(SignedDuration::from_secs), "{value} {date:?}");
+        }
+    }
+
     /// Rules as the configuration lets them be.
     fn rules() -> impl Strategy<Value = RetryRules> {
         let pause = || 100_i64..=86_400_000;

@@ -194,8 +194,11 @@ fn whoever_sleeps_is_waited_for_while_there_is_a_turn_by_day() {
         let theirs = open(from, to);
         assert_eq!(wakes(turn, theirs(turn), &line, theirs), wakes_at.map(at), "{from} to {to}");
     }
-    let long = at("2026-12-25T10:00:00Z");
-    assert_eq!(wakes(at("2026-11-25T10:00:00Z"), long, &line, |turn| turn), None, "longer than any night");
+    let longest = at("2026-11-29T10:00:00Z");
+    let long = longest + SignedDuration::from_secs(1);
+    for (opens, wakes_at) in [(longest, Some(longest)), (long, None), (at("2026-12-25T10:00:00Z"), None)] {
+        assert_eq!(wakes(at("2026-11-25T10:00:00Z"), opens, &line, |turn| turn), wakes_at, "until {opens}");
+    }
 }
 
 #[test]
@@ -243,8 +246,11 @@ fn waves_and_queries_ask_for_age_tag_and_postcode() {
         is_meant(&query, &patient, today)
     };
     assert!(query(&|_| {}));
-    assert!(query(&|q| q.min_age = Some(65)));
-    assert!(!query(&|q| q.max_age = Some(65)));
+    assert_eq!(wave_of(&[Wave { min_age: Some(76), ..Wave::default() }], Some(&patient), today), 0);
+    for (years, as_least, as_most) in [(65, true, false), (76, true, true), (77, false, true)] {
+        assert_eq!(query(&|q| q.min_age = Some(years)), as_least, "from {years}");
+        assert_eq!(query(&|q| q.max_age = Some(years)), as_most, "up to {years}");
+    }
     assert!(query(&|q| q.languages = vec!["es".to_owned()]));
     assert!(!query(&|q| q.languages = vec!["zh".to_owned()]));
     assert!(query(&|q| q.postcodes = vec!["9".to_owned(), "6060".to_owned()]));
@@ -266,6 +272,7 @@ fn a_rate_that_is_too_high_stops_it() {
     let health = |tried, failed, opted_out, complained| Health { tried, failed, opted_out, complained };
     for (health, reason) in [
         (health(39, 39, 0, 0), None),
+        (health(40, 2, 0, 0), Some(PauseReason::ErrorRate)),
         (health(100, 4, 2, 0), None),
         (health(100, 5, 0, 0), Some(PauseReason::ErrorRate)),
         (health(100, 5, 3, 0), Some(PauseReason::OptOutRate)),

@@ -279,6 +279,16 @@ fn what_is_known_of_the_patient_decides() {
         ),
         ("no way to reach her", "", (Gate::ValidContact, no(Reason::NoContact))),
         (
+            "none but one of former days",
+            r#","contacts":[{"channel":"sms","address":"+13125550142","use":"old"}]"#,
+            (Gate::ValidContact, no(Reason::NoContact)),
+        ),
+        (
+            "none, and she wants no messages about visits",
+            r#","preferences":{"appointment":[]}"#,
+            (Gate::OptOut, no(Reason::OptedOut)),
+        ),
+        (
             "she wants no messages about visits",
             r#","preferences":{"appointment":[]},"contacts":[{"channel":"sms","address":"+13125550142"}]"#,
             (Gate::OptOut, no(Reason::OptedOut)),
@@ -328,6 +338,22 @@ fn what_is_known_of_the_patient_decides() {
     ];
     for (why, patient, expected) in table {
         assert_eq!(verdict(patient), expected, "{why}");
+    }
+}
+
+#[test]
+fn who_wants_to_be_left_in_peace_for_a_while_is() {
+    let mut ana = ana(SMS);
+    let goes = ask(Some(&ana), |_| {}).verdict;
+    let waits = |until: &str| Verdict::Hold { until: Some(at(until)), reason: Some(Reason::Paused) };
+    for (until, expected) in [
+        ("2026-12-01T18:00:00Z", goes),
+        ("2026-12-01T18:00:01Z", waits("2026-12-01T18:00:01Z")),
+        ("2026-12-01T23:59:59Z", waits("2026-12-01T23:59:59Z")),
+        ("2026-12-02T00:00:00Z", Verdict::Suppress(Reason::Paused)),
+    ] {
+        ana.pause_until = Some(at(until));
+        assert_eq!(ask(Some(&ana), |_| {}).verdict, expected, "until {until}");
     }
 }
 
@@ -823,7 +849,10 @@ fn nobody_is_disturbed_at_night() {
     assert_eq!(asked(&sms, later, normal, 0.5).verdict, morning(5), "not all of them on the stroke of eight");
     assert_eq!(asked(&both, later, normal, 0.0).verdict, morning(0), "she prefers texts, and it can wait");
     let early = "2026-12-02T13:00:00Z";
-    assert_eq!(asked(&sms, early, normal, 0.0).verdict, Verdict::Suppress(Reason::QuietHours));
+    for expires in [early, "2026-12-02T14:00:00Z"] {
+        let late = asked(&sms, expires, normal, 0.0).verdict;
+        assert_eq!(late, Verdict::Suppress(Reason::QuietHours), "no use after {expires}");
+    }
     assert_eq!(said_by(asked(&both, early, normal, 0.0)).1, Ok(Channel::Email), "a mail wakes nobody");
     assert_eq!(said_by(asked(&both, later, Priority::Urgent, 0.0)).1, Ok(Channel::Email));
     let own = ana(&format!(r#"{SMS},"quiet_hours":{{"start":"21:00","end":"10:00"}}"#));
@@ -862,6 +891,7 @@ fn a_guardian_reads_in_the_childs_place() {
             "2026-12-01T20:00:00Z",
             Verdict::Hold { until: Some(at("2026-12-01T20:00:00Z")), reason: Some(Reason::Paused) },
         ),
+        ("2026-12-02T00:00:00Z", Verdict::Suppress(Reason::NoProxy)),
         ("2026-12-09T20:00:00Z", Verdict::Suppress(Reason::NoProxy)),
     ] {
         let away = Patient { pause_until: Some(at(back)), ..mother.clone() };
@@ -872,6 +902,27 @@ fn a_guardian_reads_in_the_childs_place() {
     stopped.consents = vec![refusal()];
     let known = [Some(&stopped)];
     assert_eq!(ask(Some(&child), |q| q.proxies = &known).verdict, Verdict::Suppress(Reason::OptedOut));
+}
+
+#[test]
+fn who_reads_in_the_patients_place_has_a_cap_of_their_own() {
+    let child = ana(&format!(
+        r#"{SMS},"birth_date":"2016-05-01","proxies":[{{"patient_id":"P2","authority":"guardian","mode":"instead","purposes":["*"]}}]"#
+    ));
+    let mother = ana(r#","contacts":[{"channel":"sms","address":"+13125550177"}]"#);
+    let known = [Some(&mother)];
+    let today = Recent::parse(Some(&Recent::entry(at("2026-12-01T16:00:00Z"), MessageId::generate())));
+    for (recent, expected) in [
+        ([today.clone(), Recent::default()], Ok(Channel::Sms)),
+        ([Recent::default(), today], Err(Some(Reason::FrequencyCap))),
+    ] {
+        let decision = ask(Some(&child), |q| {
+            q.proxies = &known;
+            q.recent = &recent;
+        });
+        assert_eq!(decision.proxy, Some(0));
+        assert_eq!(said_by(decision).1, expected);
+    }
 }
 
 /// A patient with a caregiver who is written to as well, under these terms, and with these other fields.
@@ -889,6 +940,9 @@ fn who_is_written_to_as_well_gets_a_copy() {
     let plain: Change = |_| {};
     let no = r#","do_not_contact":"asked""#;
     let stopped = r#","consents":[{"granted":false,"at":"2026-10-01T12:00:00Z","source":"patient"}]"#;
+    let instead = r#","proxies":[{"patient_id":"P2","authority":"healthcare_proxy","mode":"instead","purposes":["*"]}]"#;
+    let mut led = cared_for(all, "");
+    led.proxies.extend(ana(instead).proxies);
     for (why, patient, change, expected) in [
         ("as the record says", cared_for(all, ""), plain, 1),
         ("for this purpose", cared_for(r#","purposes":["appointment"]"#, ""), plain, 1),
@@ -911,6 +965,7 @@ fn who_is_written_to_as_well_gets_a_copy() {
         ),
         ("not about whom nobody may write of", cared_for(all, no), plain, 0),
         ("also where the patient said stop", cared_for(all, stopped), plain, 1),
+        ("also where whoever reads in their place cannot be reached", led, plain, 1),
     ] {
         let mut wanted = Vec::new();
         let decision = ask(Some(&patient), change);
@@ -1124,6 +1179,7 @@ fn what_goes_along_goes_before_its_hour_and_never_before_its_day() {
     };
     for (why, start, along, expected) in [
         ("its hour has come", "2026-12-01T11:00", true, (Ok(Channel::Sms), true)),
+        ("on the stroke of it, alone", "2026-12-01T12:00", false, (Ok(Channel::Sms), true)),
         ("later that day, with another", "2026-12-01T23:30", true, (Ok(Channel::Sms), false)),
         ("later that day, alone", "2026-12-01T15:00", false, (Err(None), true)),
         ("the next day", "2026-12-02T00:00", true, (Err(None), false)),
@@ -1144,6 +1200,13 @@ fn where_the_purpose_allows_no_second_way_the_first_one_was_the_last() {
         q.tried = &tried;
     });
     assert_eq!(decision.verdict, Verdict::GiveUp(Reason::InvalidAddress));
+    let email = Route { channel: Channel::Email, address: Phi::new("ana@example.org"), extension: None };
+    let both = [tried[0].clone(), Tried { route: email, reason: Reason::ProviderUnavailable }];
+    let decision = ask(Some(&ana), |q| {
+        q.message.purpose = Purpose::Marketing;
+        q.tried = &both;
+    });
+    assert_eq!(decision.verdict, Verdict::GiveUp(Reason::ProviderUnavailable), "the last one says why");
 }
 
 #[test]
@@ -1193,6 +1256,8 @@ fn a_plan_waits_by_channel_in_the_patients_own_order() {
     });
     let Verdict::Send { patience, .. } = decision.verdict else { panic!() };
     assert_eq!(patience, None, "the purpose allows one way only");
+    let begun = ask(Some(&patient), |q| q.template.waits = waits.to_vec().leak());
+    assert_eq!(begun.explanation(at("2026-12-01T18:00:00Z")).patience, Some(waits[1].1));
 }
 
 #[test]
@@ -1200,7 +1265,10 @@ fn an_unknown_patient_is_waited_for_and_then_given_up() {
     let early = ask(None, |q| q.now = at("2026-12-01T17:01:00Z"));
     let until = Some(at("2026-12-01T17:02:00Z"));
     assert_eq!(early.verdict, Verdict::Hold { until, reason: Some(Reason::UnknownPatient) });
-    assert_eq!(ask(None, |_| {}).verdict, Verdict::Suppress(Reason::UnknownPatient));
+    for now in ["2026-12-01T17:02:00Z", "2026-12-01T18:00:00Z"] {
+        let late = ask(None, |q| q.now = at(now));
+        assert_eq!(late.verdict, Verdict::Suppress(Reason::UnknownPatient), "{now}");
+    }
 }
 
 #[test]
@@ -1208,9 +1276,11 @@ fn nobody_is_written_to_on_a_record_that_cannot_be_read() {
     let ana = ana(SMS);
     // Also not where a snapshot, which knows of no refusal, stands in for the record.
     for patient in [None, Some(&ana)] {
-        let held = ask(patient, |q| q.unread = true);
-        let until = Some(at("2026-12-01T18:15:00Z"));
-        assert_eq!(held.verdict, Verdict::Hold { until, reason: Some(Reason::Malformed) });
+        for (jitter, until) in [(0.0, "2026-12-01T18:15:00Z"), (0.5, "2026-12-01T18:22:30Z")] {
+            let held = ask(patient, |q| (q.unread, q.jitter) = (true, jitter));
+            let until = Some(at(until));
+            assert_eq!(held.verdict, Verdict::Hold { until, reason: Some(Reason::Malformed) });
+        }
         let gate = |change: fn(&mut Question<'_>)| {
             let decision = ask(patient, |q| {
                 q.unread = true;
@@ -1292,10 +1362,14 @@ fn a_stop_at_an_address_binds_whoever_stands_behind_it() {
 
 #[test]
 fn a_route_that_was_given_up_is_not_taken_again() {
+    let one_number = ana(r#","contacts":[{"channel":"sms","address":"+13125550142"},
+        {"channel":"voice","address":"+13125550142"}]"#);
     let ana = ana(BOTH);
     let sms = Route { channel: Channel::Sms, address: Phi::new("+13125550142"), extension: None };
     let email = Route { channel: Channel::Email, address: Phi::new("ana@example.org"), extension: None };
     let tried = [Tried { route: sms, reason: Reason::InvalidAddress }];
+    let called = ask(Some(&one_number), |q| q.tried = &tried);
+    assert_eq!(said_by(called).1, Ok(Channel::Voice), "a call to the same number is another way");
     let Verdict::Send { route, .. } = ask(Some(&ana), |q| q.tried = &tried).verdict else { panic!() };
     assert_eq!(route.channel, Channel::Email);
     let both = [tried[0].clone(), Tried { route: email, reason: Reason::InvalidAddress }];

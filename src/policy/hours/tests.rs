@@ -326,6 +326,32 @@ fn the_next_allowed_instant_is_right_to_the_second() {
 }
 
 #[test]
+fn a_closing_is_looked_for_within_five_weeks() {
+    let table = HoursTable {
+        rules: vec![rule("day-off", &[], &[], "always, holidays closed")],
+        holidays: vec![Holiday::parse("2027-01-05").unwrap()],
+        ..table()
+    };
+    let place = place(&["UTC"], "US");
+    for (now, expected) in
+        [("2026-12-01T00:00:00Z", None), ("2026-12-01T00:00:01Z", Some(at("2027-01-05T00:00:00Z")))]
+    {
+        let question = Question {
+            table: &table,
+            purpose: Purpose::Care,
+            channel: Channel::Sms,
+            place: &place,
+            site_quiet: None,
+            site_holidays: &[],
+            own_quiet: None,
+            at: at(now),
+        };
+        let Answer::Open { closes, .. } = hours(&question) else { panic!("{now}") };
+        assert_eq!(closes, expected, "{now}");
+    }
+}
+
+#[test]
 fn a_release_is_spread_within_the_window_and_before_expiry() {
     let window = Window { opens: at("2026-12-01T14:00:00Z"), closes: Some(at("2026-12-02T03:00:00Z")) };
     let (span, late) = (Duration::from_secs(600), at("2026-12-03T00:00:00Z"));

@@ -210,6 +210,37 @@ mod tests {
     }
 
     #[test]
+    fn a_word_is_asked_back_between_few_messages_and_counts_before_its_time_is_over() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let one = |message| Asked {
+            message,
+            has_come: true,
+            digit: 1,
+            answer: AnswerName::parse("yes").unwrap(),
+            words: vec!["yes".to_owned()],
+            asked_at: at(10),
+            until: at(100),
+            answered: false,
+        };
+        let several = |n: usize| (0..n).map(|_| one(MessageId::generate())).collect::<Vec<_>>();
+        let found = |asked: &[Asked], clarified_at: Option<i64>, now| {
+            find("yes", asked, clarified_at.map(at), at(now))
+        };
+        let all = Found::Several((0..MOST_CHOICES).collect());
+        for (clarified_at, expected) in
+            [(None, &all), (Some(9), &all), (Some(10), &all), (Some(11), &Found::Nothing)]
+        {
+            assert_eq!(found(&several(MOST_CHOICES), clarified_at, 50), *expected, "{clarified_at:?}");
+        }
+        assert_eq!(found(&several(MOST_CHOICES + 1), None, 50), Found::Nothing, "nobody can choose");
+        let message = MessageId::generate();
+        assert_eq!(found(&[one(message), one(message)], None, 50), Found::Nothing, "it means two things");
+        for (now, expected) in [(99, Found::One(0)), (100, Found::Late(0))] {
+            assert_eq!(found(&several(1), None, now), expected, "at {now}");
+        }
+    }
+
+    #[test]
     fn a_word_that_means_something_else_is_no_answer() {
         for taken in ["STOP", "cancel", "Alto", "HELP", "call", "español", "START", "wrong number", "!", ""]
         {

@@ -217,7 +217,8 @@ pub fn read(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
 }
 
 /// Reads a mail. Below what somebody wants there often is who they are: a stop word on the first line is one by itself.
-/// Danger is heard below it all the same.
+/// Danger is heard below it all the same. No mail tells a number that could be called no more: people read what it says of
+/// calls.
 #[must_use]
 pub fn read_mail(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
@@ -225,11 +226,10 @@ pub fn read_mail(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
     if first.revokes && first.intent == Intent::Stop {
         return match meaning.intent {
             Intent::Safety => Meaning { revokes: true, no_calls: false, ..meaning },
-            _ => first,
+            _ => Meaning { no_calls: false, ..first },
         };
     }
     let clauses = Clauses::of(&text.chars().take(MAX_CHARS).collect::<String>());
-    // No mail tells a number that could be called no more: people read what it says of calls.
     let meaning = match meaning.intent {
         Intent::Stop if meaning.no_calls && !meaning.revokes => {
             Meaning { by: By::Plain, ..Meaning::of(Intent::Text, None) }
@@ -241,7 +241,6 @@ pub fn read_mail(text: &str, keyword: Option<Keyword>, more: &More) -> Meaning {
     }
     let off = words::ALL.iter().find(|w| w.no_mail.iter().any(|no| clauses.say(no, w)));
     match (off, meaning.intent) {
-        (Some(_), _) if meaning.revokes => meaning,
         (Some(w), Intent::Text) => Meaning { by: By::Plain, ..Meaning::of(Intent::Stop, Some(w.tag)) },
         (Some(_), _) => Meaning { revokes: true, ..meaning },
         (None, _) => meaning,

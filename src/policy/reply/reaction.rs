@@ -120,6 +120,7 @@ mod tests {
             ("I liked \u{201c}STOP\u{201d}", None),
             ("Liked it, stop", None),
             ("Removed a question mark from \"STOP\"", Some("")),
+            ("Removed a red question mark from \"STOP\"", Some("")),
             ("Removed me and my three sons from \"STOP\"", None),
             ("\"STOP\"", None),
             ("", None),

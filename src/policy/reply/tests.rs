@@ -143,7 +143,8 @@ fn becomes(text: &str, waiting: &Waiting) -> String {
         answers::Found::One(place) => {
             let one = &waiting.asked[place];
             let (_, name) = waiting.names.iter().find(|(digit, _)| *digit == one.digit).unwrap();
-            assert_eq!(meaning.answering(Intent::Answer, false).work(), None);
+            let work = |is_for_staff| meaning.answering(Intent::Answer, is_for_staff).work();
+            assert_eq!((work(false), work(true)), (None, Some(WorkKind::Reply)));
             let staff = if more { ", staff reads it" } else { "" };
             format!("{} | {name}: {}{staff}", Intent::Answer, one.answer)
         }
@@ -238,6 +239,45 @@ fn no_dress_hides_a_stop_word() {
             assert_eq!(meaning.work(), None, "{said:?}");
         }
     }
+}
+
+#[test]
+fn courtesies_go_and_one_by_itself_stays() {
+    for (read, left) in [
+        ("please stop now", "stop"),
+        ("stop it stop it", "stop it"),
+        ("ok thanks", "thanks"),
+        ("please", "please"),
+    ] {
+        assert_eq!(bare(read), left, "{read}");
+    }
+}
+
+#[test]
+fn what_a_provider_took_it_for_counts_where_the_words_say_less() {
+    use Keyword::{Call, Complaint, Key, Stop};
+    let (plain, provider) = ("in plain language", "as the provider read it");
+    for (text, keyword, intent, work, evidence) in [
+        ("STOP", Stop, Intent::Stop, None, "stop"),
+        ("stop texting me", Stop, Intent::Stop, Some(WorkKind::Reply), plain),
+        ("Arret", Stop, Intent::Stop, None, provider),
+        ("chest pain", Stop, Intent::Safety, Some(WorkKind::Safety), provider),
+        ("stop", Complaint, Intent::Complaint, None, "a complaint"),
+        ("stop", Call, Intent::Call, None, provider),
+        // A key is no word.
+        ("stop", Key, Intent::Text, Some(WorkKind::Reply), "stop"),
+    ] {
+        let meaning = read(text, Some(keyword), &More::default());
+        let found = (meaning.intent, meaning.work(), meaning.evidence(text));
+        assert_eq!(found, (intent, work, evidence.to_owned()), "{text} as {keyword}");
+    }
+}
+
+#[test]
+fn what_a_clinic_adds_is_read_as_replies_are() {
+    let given = |word: &str| [word.to_owned(), "\u{2764} !".to_owned()];
+    let lists = ["¡No molestar!", "Back-on", "¿Qué es esto?", "Moved away.", "CODE PURPLE"].map(given);
+    assert_eq!(More::of(lists.each_ref().map(|list| &list[..])), more());
 }
 
 #[test]

@@ -46,6 +46,7 @@ fn every_sign_has_its_finding() {
         (|s| s.vitals.outbox = 10_001, &[(Trouble::EventsWait, "", Look)]),
         (|s| (s.vitals.outbox, s.vitals.outbox_seconds) = (1, 600), nothing),
         (|s| (s.vitals.outbox, s.vitals.outbox_seconds) = (1, 601), &[(Trouble::EventsWait, "", Look)]),
+        (|s| s.vitals.outbox_seconds = 601, nothing),
         (|s| s.vitals.unknown = 3, &[(Trouble::OutcomeUnknown, "", Look)]),
         (|s| s.vitals.work_open = 1, &[(Trouble::WorkOpen, "", Look)]),
         (
@@ -70,6 +71,10 @@ fn every_sign_has_its_finding() {
             &[(Trouble::CampaignPaused, "flu", Bad)],
         ),
         (|s| s.vitals.outcomes = vec![("sms-one".into(), 19, 0)], nothing),
+        (
+            |s| s.vitals.outcomes = vec![("sms-one".into(), 20, 0)],
+            &[(Trouble::ReceiptsFailing, "sms-one", Look)],
+        ),
         (|s| s.vitals.outcomes = vec![("sms-one".into(), 24, 76)], nothing),
         (
             |s| s.vitals.outcomes = vec![("sms-one".into(), 25, 75)],
@@ -108,6 +113,39 @@ fn the_most_urgent_comes_first_and_lengths_are_spoken() {
             "2 jobs could not be accepted.",
         ]
     );
+}
+
+#[test]
+fn numbers_and_lengths_are_said_as_people_say_them() {
+    let events = |outbox, outbox_seconds| Vitals { outbox, outbox_seconds, ..Vitals::default() };
+    let items = |work_open| Vitals { work_open, ..Vitals::default() };
+    for (vitals, expected) in [
+        (events(1, 601), "1 event waits to be told, the oldest for 10 min."),
+        (events(10_001, 5), "10001 events wait to be told, the oldest for 5 s."),
+        (items(1), "1 work item is not closed."),
+        (items(2), "2 work items are not closed."),
+    ] {
+        let told: Vec<String> = wrong(&Signs { vitals, ..well() }).into_iter().map(|f| f.what).collect();
+        assert_eq!(told, [expected]);
+    }
+    for (seconds, expected) in [(119.0, "119 s"), (120.0, "2 min"), (7_199.0, "120 min"), (7_200.0, "2 h")] {
+        assert_eq!(spoken(seconds), expected);
+    }
+}
+
+#[test]
+fn what_is_counted_says_how_much_of_it_there_is() {
+    let ehr = SourceName::parse("ehr").unwrap();
+    for (vitals, expected) in [
+        (Vitals { parked: 2, ..Vitals::default() }, 2),
+        (Vitals { unknown: 3, ..Vitals::default() }, 3),
+        (Vitals { work_overdue: vec![(WorkKind::Reply, 4)], ..Vitals::default() }, 4),
+        (Vitals { results_dead: vec![(ehr, 5)], ..Vitals::default() }, 5),
+        (Vitals { work_open: 6, ..Vitals::default() }, 1),
+    ] {
+        let found = wrong(&Signs { vitals, ..well() });
+        assert_eq!(found.iter().map(|finding| finding.extent).collect::<Vec<_>>(), [expected], "{found:?}");
+    }
 }
 
 /// The people on call, and a clock.
@@ -228,6 +266,12 @@ fn what_comes_and_goes_stays_quiet_while_it_is_snoozed() {
     }
     desk.after(600, &bad, BOTH);
     assert_eq!(desk.after(5, &bad, BOTH).len(), 2, "the snooze is over");
+    // What begins as a snooze ends knows nothing of it.
+    desk.alerts[0].snoozed_until = Some(desk.now + SignedDuration::from_mins(10));
+    desk.after(1, &well(), BOTH);
+    assert_eq!(desk.after(2, &well(), BOTH).len(), 2);
+    desk.after(7, &bad, BOTH);
+    assert_eq!(desk.alerts[0].snoozed_until, None);
 }
 
 #[test]

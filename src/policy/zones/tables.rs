@@ -116,3 +116,13 @@ fn prefixes(row: &'static str) -> impl Iterator<Item = (&'static str, &'static s
         (first, last, areas.clone())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remarks_and_empty_lines_are_no_rows() {
+        assert_eq!(rows("# US-IL 600\n\nUS-IL 601\n").collect::<Vec<_>>(), ["US-IL 601"]);
+    }
+}

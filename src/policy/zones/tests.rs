@@ -1,4 +1,4 @@
-use super::tables::{phone, postal, zones_of};
+use super::tables::{area_code, phone, postal, zones_of};
 use super::*;
 use crate::domain::phi::Phi;
 
@@ -160,6 +160,14 @@ fn states_on_a_border_of_zones_have_both() {
     }
     assert_eq!(names(phone("+19155550142").unwrap().zones), ["America/Denver"], "El Paso");
     assert_eq!(names(phone("+18505550142").unwrap().zones).len(), 2, "over the border in Florida");
+}
+
+#[test]
+fn a_number_tells_its_country() {
+    assert_eq!(area_code("+14165550142").map(Area::as_str), Some("CA-ON"), "its area code is enough");
+    for (number, country) in [("+13125550142", "US"), ("+14165550142", "CA"), ("+4989123456", "DE")] {
+        assert_eq!(country_of(number).as_deref(), Some(country), "{number}");
+    }
 }
 
 /// A row that does not read would silently know nothing.
