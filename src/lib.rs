@@ -27,7 +27,7 @@
 //! ```
 //!
 //! To follow one message, read in this order: [`intake::queue`], [`intake::submit`], [`intake::gatekeeper`],
-//! [`store::Store::admit`], then [`dispatch`]: `plan.rs` (asks [`policy::decide`]), `choice.rs`, `lane.rs`, `gate.rs`,
+//! [`store::Intake::admit`], then [`dispatch`]: `plan.rs` (asks [`policy::decide`]), `choice.rs`, `lane.rs`, `gate.rs`,
 //! `send.rs`, `settle.rs`, `outbox.rs`, `callbacks.rs`. What its provider says of it later comes in by [`receipt`]. What
 //! nobody drives is driven by `keep.rs`: holds that end, people who must be
 //! called; a send whose answer was lost is looked up by `look_up.rs`. Campaigns become jobs by [`campaign`]: `drive.rs`, on one worker at a time.

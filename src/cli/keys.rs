@@ -8,7 +8,7 @@ use serde_json::json;
 use super::audit::record;
 use super::out::Table;
 use super::{Desk, Failure};
-use crate::store::keeping::Walk;
+use crate::store::reseal::Walk;
 use crate::store::sealed::{RowAt, Sealed};
 use crate::store::sealer::Form;
 use crate::store::{Result, Store, patiently};

@@ -7,7 +7,7 @@ use super::audit::record;
 use super::files::private_file;
 use super::{Desk, Failure};
 use crate::domain::ids::PatientId;
-use crate::store::keeping::PatientRecord;
+use crate::store::patient_records::PatientRecord;
 use crate::store::{Store, patiently};
 
 /// Writes all that is known of a patient into a file that its owner alone may read.

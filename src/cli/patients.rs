@@ -16,7 +16,7 @@ use crate::domain::phi::Phi;
 use crate::intake::Intake;
 use crate::intake::gatekeeper::Arrival;
 use crate::intake::import::{Format, Import, ImportOptions, Row};
-use crate::store::keeping::PatientWord;
+use crate::store::patient_records::PatientWord;
 use crate::store::rows::UpsertOutcome;
 
 /// Rows written in one transaction.

@@ -20,6 +20,7 @@ use super::{Corridor, PAUSES, Planned, budget, company, render};
 use crate::config::Config;
 use crate::config::limits::LimitsSection;
 use crate::config::provider::{BreakerSettings, Limit};
+use crate::domain::failure::Failure;
 use crate::domain::ids::AttemptId;
 use crate::domain::outbound::Content;
 use crate::domain::page::PageHash;
@@ -29,7 +30,7 @@ use crate::domain::words::{Channel, Priority, Reason, SafetyMode};
 use crate::policy::decide::UNREAD;
 use crate::policy::question::Served;
 use crate::provider::Provider;
-use crate::store::rows::{Begin, Charge, Failure, MessageFacts, Settlement, Spend, Then};
+use crate::store::rows::{Begin, Charge, MessageFacts, Settlement, Spend, Then};
 use crate::store::{StoreError, again_if_contended};
 use crate::template::Rendered;
 

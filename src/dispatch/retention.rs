@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Corridor;
 use crate::config::retention::RetentionSection;
 use crate::store::StoreError;
-use crate::store::keeping::{Class, Expiry};
+use crate::store::retention::{Class, Expiry};
 
 /// How often it is looked for.
 const TICK: Duration = Duration::from_secs(60);

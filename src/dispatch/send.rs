@@ -10,12 +10,13 @@ use super::berths::Berth;
 use super::gate::Permit;
 use super::lane::{Lane, Setting};
 use super::{Corridor, PAUSES, Planned, budget, failover, render};
+use crate::domain::failure::Failure;
 use crate::domain::ids::{AttemptId, SendKey};
 use crate::domain::outbound::{Accepted, FailureKind, OutboundMessage, SendError};
 use crate::domain::status::AttemptStatus;
 use crate::policy::retry::{Next, after_failure, costs_no_try};
 use crate::store::again_if_contended;
-use crate::store::rows::{Charge, Failure, Settlement, Spend, Then};
+use crate::store::rows::{Charge, Settlement, Spend, Then};
 use crate::template::Rendered;
 
 /// An attempt that stands in the ledger and may go out.

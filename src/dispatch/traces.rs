@@ -6,11 +6,12 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{Corridor, Dispatcher};
+use crate::domain::failure::Failure;
 use crate::domain::ids::{AttemptId, MessageId};
 use crate::domain::receipt::Receipt;
 use crate::domain::status::AttemptStatus;
 use crate::domain::words::Reason;
-use crate::store::rows::{Begin, Failure, OutboxEvent, Settlement};
+use crate::store::rows::{Begin, OutboxEvent, Settlement};
 use crate::telemetry::{Step, Trace, Traces};
 
 impl Dispatcher {

@@ -3,7 +3,7 @@
 //! ```text
 //! webhook -> Provider::hear      is it the provider, and what does it say?       403, or 404 where there is none
 //!         -> Desk (here)         receipts of a moment go to the ledger together
-//!         -> Store::receive      which attempt; does it rise; what follows       one transaction
+//!         -> Receipts::receive   which attempt; does it rise; what follows       one transaction
 //!         -> later.rs            where the ledger is away: sealed, on the disk   503 where the spool is full
 //!         -> 2xx                 only now: what is heard is not lost any more
 //! ```
@@ -17,9 +17,9 @@
 //! by `Provider::hear_mail`.
 //!
 //! What patients send back comes in by the same door: `replies.rs` has it read ([`crate::policy::reply`]), written
-//! ([`Store::reply`]), and answered with one of the fixed texts, once: in the answer to the webhook, or, where they have
-//! written a mail, by one of ours, which `by_mail.rs` words and dispatch sends. `enough.rs` sees to it that two machines
-//! stop.
+//! ([`crate::store::Replies::reply`]), and answered with one of the fixed texts, once: in the answer to the webhook, or, where
+//! they have written a mail, by one of ours, which `by_mail.rs` words and dispatch sends. `enough.rs` sees to it that two
+//! machines stop.
 //!
 //! **Nothing that a webhook brings is logged**: a forged one is a number, a genuine one ids and words.
 

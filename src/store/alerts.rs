@@ -8,9 +8,9 @@ use super::Result;
 use crate::domain::alert::Alert;
 use crate::domain::ids::WorkerId;
 use crate::domain::words::WorkKind;
-pub use crate::policy::watch::Vitals;
+use crate::policy::watch::Vitals;
 
-/// The ledger's part in alerts. As elsewhere, a method is one transaction.
+/// What is wrong, who watches, and what was told of it.
 #[async_trait]
 pub trait Alerts {
     /// The few numbers by which it shows that something is wrong: each from an index of what is open.

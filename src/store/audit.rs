@@ -4,12 +4,26 @@
 //! Who can write to the whole database can make a new chain; who kept the last hash elsewhere sees that too
 //! (`outreachd audit verify` prints it).
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{Result, Store};
 use crate::domain::phi::Phi;
+
+/// The log of who did what.
+#[async_trait]
+pub trait AuditLog {
+    /// Writes who did what at the end of the audit log.
+    async fn record(&self, entry: &AuditEntry) -> Result<()>;
+
+    /// The audit log, oldest first.
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>>;
+
+    /// Where the audit log ends: the number of its last entry, and its hash.
+    async fn audit_end(&self) -> Result<(i64, String)>;
+}
 
 /// Entries that are read at once.
 const PAGE: u32 = 1_000;

@@ -1,11 +1,30 @@
 //! Results that are posted by HTTP: what waits, what a round of posting takes and leaves, what is dead.
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::Result;
 use crate::domain::ids::{EventId, MessageId, SourceName, WorkerId};
 use crate::domain::words::words;
 use crate::policy::callback::Health;
+
+/// Results by HTTP, round by round.
+#[async_trait]
+pub trait Callbacks {
+    /// Takes the next round of a source's callbacks in hand, for this worker alone. `None`: nothing is due, the receiver
+    /// rests, or another worker has the round.
+    async fn claim_callbacks(&self, ask: &CallbackAsk) -> Result<Option<CallbacksClaimed>>;
+
+    /// Writes what became of a round, and ends it. What was taken is written whoever has the next round by now.
+    async fn settle_callbacks(&self, round: &CallbackRound) -> Result<()>;
+
+    /// Callbacks that were not taken yet, oldest first.
+    async fn callbacks(&self, filter: &CallbackFilter) -> Result<Vec<CallbackRow>>;
+
+    /// Has dead callbacks tried again from the start, at once. Answers how many.
+    async fn retry_callbacks(&self, filter: &CallbackFilter) -> Result<u64>;
+}
 
 /// Who asks for a round, and of which source.
 #[derive(Clone, Debug)]

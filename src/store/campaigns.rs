@@ -1,21 +1,18 @@
 //! Campaigns, as the ledger keeps them.
 
-use std::collections::{HashMap, HashSet};
-
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Result;
-use crate::domain::campaign::{Approval, CampaignState, FollowUp, PauseReason, Plan, RecipientBody};
+use crate::domain::campaign::{Approval, CampaignState, PauseReason, Plan, RecipientBody};
 use crate::domain::ids::{CampaignId, HoldId, MessageId, PatientId, SourceName, WorkerId};
-use crate::domain::patient::Patient;
 use crate::domain::reply::Intent;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
-use crate::policy::campaign::{Health, needs_approval};
+use crate::policy::campaign::needs_approval;
 
-/// The ledger's part in campaigns. As elsewhere, a method is one transaction.
+/// Campaigns, as they are planned, moved and ended.
 #[async_trait]
 pub trait Campaigns {
     /// Writes a new campaign. False: there is one of that name.
@@ -27,24 +24,6 @@ pub trait Campaigns {
     /// Campaigns, newest first.
     async fn campaigns(&self, filter: &CampaignFilter) -> Result<Vec<CampaignRow>>;
 
-    /// Adds to the audience of one that has not begun, as `by` wants, and makes an approval void where that changes it. Of a
-    /// person who is meant under several ids the first row is left. One answer a row, in order; where one is
-    /// [`Added::Taken`], nothing is written. `None`: it has begun, or there is no such campaign.
-    async fn add_recipients(
-        &self,
-        id: &CampaignId,
-        rows: &[NewRecipient],
-        by: &str,
-    ) -> Result<Option<Vec<Added>>>;
-
-    /// The highest ordinal of the audience; 0: nobody is in it.
-    async fn last_ordinal(&self, id: &CampaignId) -> Result<u64>;
-
-    /// Those need nothing (any more), by whatever id they have or had: who waits is left out, what was written and not
-    /// begun is taken back, and who comes into the audience later is left out too. Answers how many of them were still to be
-    /// written to.
-    async fn no_longer_needed(&self, id: &CampaignId, patients: &[PatientId]) -> Result<u64>;
-
     /// Moves a campaign on, if nobody else has moved it since it was read; answers whether.
     async fn move_campaign(&self, ask: &CampaignMove) -> Result<bool>;
 
@@ -52,70 +31,13 @@ pub trait Campaigns {
     /// has.
     async fn lease_campaigns(&self, worker: WorkerId) -> Result<(Vec<CampaignRow>, Timestamp)>;
 
-    /// Recipients that have no place in the order yet, by their ordinals.
-    async fn unsorted(&self, id: &CampaignId, limit: u32) -> Result<Vec<Recipient>>;
-
-    /// Gives them their places.
-    async fn sort_recipients(&self, id: &CampaignId, places: &[Place]) -> Result<()>;
-
-    /// Those whose wave is `wave` at most and who are ready by `until`, in their order.
-    async fn next_recipients(
-        &self,
-        id: &CampaignId,
-        wave: u16,
-        until: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Recipient>>;
-
-    /// Notes which recipients have their message, which cannot have one, and which are ready only later. One that needs none any more keeps that, and
-    /// its message is taken back.
-    async fn expanded(&self, ask: &Expanded) -> Result<()>;
-
-    /// Messages that are due and not begun, or wait for their provider; counted up to some ten thousands.
-    async fn due_of_campaign(&self, id: &CampaignId) -> Result<u64>;
-
-    /// Whether anything of a campaign waits: recipients, and messages.
-    async fn outstanding(&self, id: &CampaignId) -> Result<Outstanding>;
-
     /// The messages that were written and not begun, in the order in which they were written, `limit` at most, each with
     /// its recipient's ordinal. Those that wait for another reason than their turn, such as quiet hours, are left out.
     async fn waiting_turns(&self, id: &CampaignId, limit: u32) -> Result<Vec<(MessageId, Option<u64>)>>;
 
-    /// When these recipients may be written to.
-    async fn ready_at(&self, id: &CampaignId, ordinals: &[u64]) -> Result<HashMap<u64, Timestamp>>;
-
     /// Takes back what a cancelled campaign has written and not begun; once nothing is left, its hold ends. Answers how
     /// many messages.
     async fn sweep_campaign(&self, id: &CampaignId, limit: u32) -> Result<u32>;
-
-    /// What has come of what was tried since then, as far as it can stop it.
-    async fn campaign_health(&self, id: &CampaignId, since: Timestamp) -> Result<Health>;
-
-    /// What has come of it, in numbers.
-    async fn campaign_report(&self, id: &CampaignId) -> Result<CampaignReport>;
-
-    /// The audience as it stands, from after `after` on, each with the last of the messages that were sent to them.
-    async fn recipients(&self, id: &CampaignId, after: u64, limit: u32) -> Result<Vec<RecipientRow>>;
-
-    /// Whom a campaign that follows is for, from after the recipient `after` of the one it follows.
-    async fn follow_up(
-        &self,
-        parent: &CampaignId,
-        kind: FollowUp,
-        after: u64,
-        limit: u32,
-    ) -> Result<Vec<Recipient>>;
-
-    /// The directory by ids, from after `after` on, without aliases.
-    async fn patients_after(&self, after: Option<&PatientId>, limit: u32) -> Result<Vec<Patient>>;
-
-    /// Which of these were sent something by the campaign; with `or_may`, also who may have been or still may be.
-    async fn received(
-        &self,
-        id: &CampaignId,
-        patients: &[PatientId],
-        or_may: bool,
-    ) -> Result<HashSet<PatientId>>;
 }
 
 /// A campaign as it stands.

@@ -1,12 +1,31 @@
 //! Holds: what they cover, and what becomes of the held.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Result;
 use super::rows::MessageFacts;
 use crate::domain::ids::{HoldId, ProviderName};
 use crate::domain::people::is_same_person;
 use crate::domain::words::{Channel, Priority, Purpose, Reason, words};
+
+/// What stops messages until somebody, or the time, lets them go.
+#[async_trait]
+pub trait Holds {
+    /// Puts a hold in place.
+    async fn place_hold(&self, hold: &Hold) -> Result<()>;
+
+    /// Ends a hold; what it held goes as `then` says, else as the hold itself says. A hold that has ended and whose
+    /// messages wait for review needs `then`. False: there is no such hold.
+    async fn release_hold(&self, id: HoldId, by: &str, then: Option<HoldThen>) -> Result<bool>;
+
+    /// Holds in force, and those whose messages wait for review.
+    async fn holds(&self) -> Result<Vec<HoldRow>>;
+
+    /// Lets go what holds held that have ended, as each says, `limit` messages of each at most. Answers how many.
+    async fn settle_holds(&self, limit: u32) -> Result<u32>;
+}
 
 words! {
     /// What a hold covers.

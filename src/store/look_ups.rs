@@ -2,12 +2,25 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use jiff::SignedDuration;
 
+use super::Result;
 use super::rows::MessageFacts;
-use crate::domain::ids::ProviderName;
+use crate::domain::ids::{AttemptId, ProviderName};
 use crate::domain::look_up::Lost;
 use crate::domain::words::{Channel, Recipient};
+
+/// Attempts whose outcome nobody knows.
+#[async_trait]
+pub trait LookUps {
+    /// Takes attempts in hand whose outcome nobody knows, to look them up at their providers: each for one worker, and
+    /// not again before its time.
+    async fn take_lost(&self, ask: &LookUpAsk) -> Result<Vec<LostAttempt>>;
+
+    /// The provider was asked for these, and has none of them so far.
+    async fn absent(&self, attempts: &[AttemptId]) -> Result<()>;
+}
 
 /// Which to take in hand.
 #[derive(Clone, Debug)]

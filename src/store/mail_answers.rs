@@ -1,12 +1,28 @@
 //! The answers that a machine gives to mail, as the ledger keeps them until they are sent.
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::Result;
 use crate::domain::ids::{ProviderName, ReplyId, SiteId};
 use crate::domain::phi::Phi;
 use crate::domain::reply::{Intent, Thread};
 use crate::domain::words::{Channel, Purpose};
+
+/// Answers to mail, each sent once.
+#[async_trait]
+pub trait MailAnswers {
+    /// Takes answers to mail in hand that are due, for a while.
+    async fn take_mail_answers(&self, limit: u32) -> Result<Vec<MailAnswer>>;
+
+    /// Writes down that an answer is sent now. False: it may not be, others have it, or as many have gone there lately
+    /// as may; then nothing is ever sent for it.
+    async fn begin_mail_answer(&self, id: ReplyId) -> Result<bool>;
+
+    /// Writes down what became of an answer.
+    async fn end_mail_answer(&self, id: ReplyId, end: MailAnswerEnd) -> Result<()>;
+}
 
 /// What an answer depends on, from the moment in which the mail was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

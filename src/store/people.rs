@@ -2,13 +2,50 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::Result;
 use crate::domain::credential::{PasswordHash, TotpSecret};
 use crate::domain::ids::{SiteId, UserName};
 use crate::domain::people::{Granted, Role};
+
+/// Accounts and their sessions.
+#[async_trait]
+pub trait People {
+    /// Makes an account. False: there is one of that name.
+    async fn add_user(&self, user: &User) -> Result<bool>;
+
+    /// Every account, by name.
+    async fn users(&self) -> Result<Vec<User>>;
+
+    /// One account.
+    async fn user(&self, name: &UserName) -> Result<Option<User>>;
+
+    /// Changes an account, and ends its sessions. False: there is none.
+    async fn change_user(&self, name: &UserName, change: &UserChange) -> Result<bool>;
+
+    /// Whose account it is that an identity provider vouches for: by its subject; or by name, where an account waits for
+    /// that or is to be made.
+    async fn recognise(&self, who: &Vouched) -> Result<Recognised>;
+
+    /// Takes the code of a step. False: it, or one after it, was taken before.
+    async fn use_code(&self, name: &UserName, step: i64) -> Result<bool>;
+
+    /// Opens a session, and forgets those that have ended.
+    async fn open_session(&self, token: &SessionHash, user: &UserName, limits: SessionLimits) -> Result<()>;
+
+    /// Whose session it is, if it stands; that it was asked for keeps it open.
+    async fn session(&self, token: &SessionHash, limits: SessionLimits) -> Result<Option<Session>>;
+
+    /// Ends a session.
+    async fn close_session(&self, token: &SessionHash) -> Result<()>;
+
+    /// Ends every session of whom an identity provider knows so. False: none stood.
+    async fn close_sessions_of(&self, issuer: &str, subject: &str) -> Result<bool>;
+}
 
 /// An account.
 #[derive(Clone, Debug, Serialize)]

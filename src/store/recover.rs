@@ -16,7 +16,7 @@ use crate::domain::words::{Channel, Reason};
 /// number tells two things.
 pub const SEQ_SKIPPED: u32 = 1_000;
 
-/// The ledger's part in a recovery. As elsewhere, a method is one transaction.
+/// What a recovery asks of the ledger.
 #[async_trait]
 pub trait Recovery {
     /// When something was last written, as far as rows tell. `None`: nothing ever was.

@@ -1,13 +1,26 @@
 //! Replies as they go into the ledger, and what became of them.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ids::{AnswerName, MessageId, SiteId};
+use super::Result;
+use crate::domain::ids::{AnswerName, MessageId, SiteId, WorkItemId};
 use crate::domain::phi::Phi;
 use crate::domain::reply::{Intent, Offer, Reply};
 use crate::domain::words::Purpose;
 use crate::policy::reply::Meaning;
+
+/// What patients send back.
+#[async_trait]
+pub trait Replies {
+    /// Writes a reply, once, and all that follows from what it means, in one transaction: the opt-out and who stands
+    /// behind it, contacts that are wrong, a language, work for people, and the events.
+    async fn reply(&self, ask: &ReplyAsk) -> Result<ReplyOutcome>;
+
+    /// What a patient wrote and from where, where a work item is about that.
+    async fn reply_text(&self, item: WorkItemId) -> Result<Option<ReplyText>>;
+}
 
 /// A reply, and what it was read as.
 #[derive(Clone, Debug)]

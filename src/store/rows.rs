@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::consent::narrow;
+use crate::domain::failure::Failure;
 use crate::domain::ids::{
     About, AttemptId, CampaignId, HoldId, JobId, MessageId, ParkedId, PatientId, ProviderName, SiteId,
     SourceName, TemplateName, WorkerId,
@@ -19,9 +20,7 @@ use crate::domain::receipt::Report;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::wish::Wish;
 use crate::domain::words::{Channel, ContactStatus, Priority, Purpose, Reason, Recipient, WorkKind};
-
-pub use crate::domain::failure::Failure;
-pub use crate::policy::question::Behind;
+use crate::policy::question::Behind;
 
 pub use super::callbacks::{
     CallbackAsk, CallbackCount, CallbackFilter, CallbackRound, CallbackRow, CallbackState, CallbacksClaimed,

@@ -1,10 +1,29 @@
 //! Work items: what a person has to do. Ids and words only; nothing about a patient is written here.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Result;
 use crate::domain::ids::{HoldId, MessageId, PatientId, ReplyId, SiteId, SourceName, WorkItemId};
 use crate::domain::words::{Priority, WorkKind, WorkOutcome, WorkState};
+
+/// Work for people.
+#[async_trait]
+pub trait WorkItems {
+    /// Work items by filter, newest first.
+    async fn work_items(&self, filter: &WorkFilter) -> Result<Vec<WorkItem>>;
+
+    /// One work item.
+    async fn work_item(&self, id: WorkItemId) -> Result<Option<WorkItem>>;
+
+    /// Claims, releases or closes a work item for `by`.
+    async fn move_work(&self, id: WorkItemId, by: &str, to: WorkMove) -> Result<WorkMoved>;
+
+    /// Opens work items for what people must look after by now, tells of new and of overdue ones, and closes those
+    /// whose cause is gone; `limit` of each at most.
+    async fn sweep_work(&self, limit: u32) -> Result<WorkSwept>;
+}
 
 /// A work item as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -33,16 +33,7 @@ struct Written {
 }
 
 impl<E: Engine> Ledger<E> {
-    pub(super) async fn admit_batch(&self, batch: &AdmitBatch) -> Result<AdmitReport> {
-        let report = self.try_admit(batch).await;
-        if report.is_err() {
-            // What was rolled back must be written down again.
-            Self::forget(&self.sources);
-        }
-        report
-    }
-
-    async fn try_admit(&self, batch: &AdmitBatch) -> Result<AdmitReport> {
+    pub(super) async fn try_admit(&self, batch: &AdmitBatch) -> Result<AdmitReport> {
         let mut tx = self.engine.begin().await?;
         let beyond = self.beyond_the_day(&mut tx, batch).await?;
         let again = Self::tried_again(&mut tx, batch).await?;

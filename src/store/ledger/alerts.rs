@@ -4,16 +4,16 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Ledger;
-use super::read::first_id_of;
+use super::query::first_id_of;
 use crate::domain::alert::{Alert, Finding, Level, Telling, Trouble, Way};
 use crate::domain::campaign::PauseReason;
 use crate::domain::ids::{CampaignId, SourceName, WorkItemId, WorkerId};
 use crate::domain::words::WorkKind;
-use crate::policy::watch::OUTGROWN;
-use crate::store::alerts::{AlertAnswer, Alerts, Behind, SHOWN, Vitals};
+use crate::policy::watch::{OUTGROWN, Vitals};
+use crate::store::alerts::{AlertAnswer, Behind, SHOWN};
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, Value, args, ints, maybe_texts, micros, texts, times};
-use crate::store::{Result, StoreError, words};
+use crate::store::{Alerts, Result, StoreError, words};
 
 /// For so many minutes back outcomes are looked at ...
 const OUTCOMES: i64 = 30;
@@ -45,8 +45,9 @@ const OVERDUE: &str = "SELECT kind, count(DISTINCT patient_id) FROM (SELECT kind
     WHERE closed_at IS NULL AND claimed_at IS NULL AND patient_id IS NOT NULL AND due_at <= now() LIMIT $1) AS found \
     GROUP BY kind ORDER BY kind";
 
-impl<E: Engine> Ledger<E> {
-    async fn read_vitals(&self) -> Result<Vitals> {
+#[async_trait]
+impl<E: Engine> Alerts for Ledger<E> {
+    async fn vitals(&self) -> Result<Vitals> {
         let rows = self
             .engine
             .read(
@@ -98,46 +99,7 @@ impl<E: Engine> Ledger<E> {
         })
     }
 
-    async fn outcomes(&self) -> Result<Vec<(String, u64, u64)>> {
-        let now = self.clock().await?;
-        // A worker's clock, by which its ids go, may be ahead.
-        let at = |minute: i64| {
-            now.checked_add(SignedDuration::from_mins(minute - OUTCOMES)).unwrap_or(Timestamp::MIN)
-        };
-        let bounds = (0..=OUTCOMES + 1).map(|minute| Value::from(first_id_of(at(minute)))).collect();
-        let minutes: Vec<String> = (1..=OUTCOMES + 1)
-            .map(|n| {
-                format!(
-                    "SELECT provider, status FROM (SELECT provider, status FROM attempts WHERE id >= ${n} AND id < ${} \
-                     ORDER BY id DESC LIMIT {OF_A_MINUTE}) AS of_{n}",
-                    n + 1
-                )
-            })
-            .collect();
-        let sql = format!(
-            "SELECT provider, count(CASE WHEN status = 'undelivered' THEN 1 END),
-                 count(CASE WHEN status IN ('delivered', 'read') THEN 1 END)
-             FROM ({}) AS minutes GROUP BY provider ORDER BY provider",
-            minutes.join(" UNION ALL ")
-        );
-        let rows = self.engine.read(sql, Args { values: bounds, ..Args::none() }).await?;
-        rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.count(1)?, row.count(2)?))).collect()
-    }
-
-    /// How many rows a statement answers that takes its limit as $1 and how long it must have been so as $2.
-    async fn count_up_to(&self, select: &str, after: SignedDuration) -> Result<u64> {
-        let sql = format!("SELECT count(*) FROM ({select}) AS found");
-        let most = i64::try_from(Behind::MOST).unwrap_or(i64::MAX);
-        let rows = self.engine.read(sql, args![most, micros(after)]).await?;
-        rows.first().map_or(Ok(0), |row| row.count(0))
-    }
-
-    async fn overdue_people(&self) -> Result<Vec<(WorkKind, u64)>> {
-        let most = i64::try_from(Behind::MOST).unwrap_or(i64::MAX);
-        kinds(&self.engine.read(OVERDUE, args![most]).await?)
-    }
-
-    async fn lease_watch(&self, worker: WorkerId, lease: SignedDuration) -> Result<bool> {
+    async fn take_watch(&self, worker: WorkerId, lease: SignedDuration) -> Result<bool> {
         let sql = concat!(
             "UPDATE alert_watch SET worker = $1, until = now() + $2 * {us} WHERE worker = $1 OR ",
             words::is_free!("until"),
@@ -147,14 +109,14 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// However many there are: one that is left out would begin anew at each look, and nobody would ever hear of it.
-    async fn list_standing_alerts(&self) -> Result<Vec<Alert>> {
+    async fn standing_alerts(&self) -> Result<Vec<Alert>> {
         let sql = format!(
             "SELECT {ROW} FROM alerts WHERE ended_at IS NULL OR owed IS NOT NULL OR snoozed_until > now() ORDER BY since, key"
         );
         alert_rows(&self.engine.read(sql, Args::none()).await?)
     }
 
-    async fn list_alerts(&self) -> Result<(Vec<Alert>, Timestamp)> {
+    async fn alerts(&self) -> Result<(Vec<Alert>, Timestamp)> {
         let sql = format!(
             "SELECT {ROW} FROM alerts WHERE ended_at IS NULL OR owed IS NOT NULL OR ended_at > now() - 86400000000 * {{us}}
              ORDER BY ended_at IS NOT NULL, since DESC, key LIMIT $1"
@@ -163,7 +125,7 @@ impl<E: Engine> Ledger<E> {
         Ok((alert_rows(&rows)?, self.clock().await?))
     }
 
-    async fn write_alerts(&self, worker: WorkerId, alerts: &[Alert]) -> Result<bool> {
+    async fn keep_alerts(&self, worker: WorkerId, alerts: &[Alert]) -> Result<bool> {
         let mut tx = self.engine.begin().await?;
         let watch = "SELECT 1 FROM alert_watch WHERE worker = $1 AND until >= now() {for update}";
         if E::run(&mut tx, watch, args![worker.0]).await?.is_empty() {
@@ -218,7 +180,7 @@ impl<E: Engine> Ledger<E> {
         Ok(true)
     }
 
-    async fn take_answer(&self, key: &str, by: &str, answer: AlertAnswer) -> Result<Option<Alert>> {
+    async fn answer_alert(&self, key: &str, by: &str, answer: AlertAnswer) -> Result<Option<Alert>> {
         let (set, number) = match answer {
             AlertAnswer::Acknowledge => (
                 "acknowledged_by = $2, acknowledged_at = now(), acknowledged_below = extent * $3",
@@ -231,6 +193,56 @@ impl<E: Engine> Ledger<E> {
         let Some(row) = rows.first() else { return Ok(None) };
         let alert = alert_row(row)?;
         alert.map(Some).ok_or_else(|| StoreError::Internal("an alert of a newer program".to_owned()))
+    }
+
+    async fn people_behind(&self) -> Result<Behind> {
+        let minute = SignedDuration::from_mins(1);
+        Ok(Behind {
+            waiting: self.count_up_to(WAITING, minute).await?,
+            unknown: self.count_up_to(UNKNOWN, SignedDuration::ZERO).await?,
+            overdue: self.overdue_people().await?,
+        })
+    }
+}
+
+impl<E: Engine> Ledger<E> {
+    async fn outcomes(&self) -> Result<Vec<(String, u64, u64)>> {
+        let now = self.clock().await?;
+        // A worker's clock, by which its ids go, may be ahead.
+        let at = |minute: i64| {
+            now.checked_add(SignedDuration::from_mins(minute - OUTCOMES)).unwrap_or(Timestamp::MIN)
+        };
+        let bounds = (0..=OUTCOMES + 1).map(|minute| Value::from(first_id_of(at(minute)))).collect();
+        let minutes: Vec<String> = (1..=OUTCOMES + 1)
+            .map(|n| {
+                format!(
+                    "SELECT provider, status FROM (SELECT provider, status FROM attempts WHERE id >= ${n} AND id < ${} \
+                     ORDER BY id DESC LIMIT {OF_A_MINUTE}) AS of_{n}",
+                    n + 1
+                )
+            })
+            .collect();
+        let sql = format!(
+            "SELECT provider, count(CASE WHEN status = 'undelivered' THEN 1 END),
+                 count(CASE WHEN status IN ('delivered', 'read') THEN 1 END)
+             FROM ({}) AS minutes GROUP BY provider ORDER BY provider",
+            minutes.join(" UNION ALL ")
+        );
+        let rows = self.engine.read(sql, Args { values: bounds, ..Args::none() }).await?;
+        rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.count(1)?, row.count(2)?))).collect()
+    }
+
+    /// How many rows a statement answers that takes its limit as $1 and how long it must have been so as $2.
+    async fn count_up_to(&self, select: &str, after: SignedDuration) -> Result<u64> {
+        let sql = format!("SELECT count(*) FROM ({select}) AS found");
+        let most = i64::try_from(Behind::MOST).unwrap_or(i64::MAX);
+        let rows = self.engine.read(sql, args![most, micros(after)]).await?;
+        rows.first().map_or(Ok(0), |row| row.count(0))
+    }
+
+    async fn overdue_people(&self) -> Result<Vec<(WorkKind, u64)>> {
+        let most = i64::try_from(Behind::MOST).unwrap_or(i64::MAX);
+        kinds(&self.engine.read(OVERDUE, args![most]).await?)
     }
 }
 
@@ -315,34 +327,4 @@ fn paused_row(row: &impl Columns) -> Result<Option<(CampaignId, PauseReason)>> {
 
 fn seconds_since(at: Option<Timestamp>, now: Timestamp) -> u64 {
     at.map_or(0, |at| u64::try_from(now.duration_since(at).as_secs()).unwrap_or_default())
-}
-
-#[async_trait]
-impl<E: Engine> Alerts for Ledger<E> {
-    async fn vitals(&self) -> Result<Vitals> {
-        self.read_vitals().await
-    }
-    async fn take_watch(&self, worker: WorkerId, lease: SignedDuration) -> Result<bool> {
-        self.lease_watch(worker, lease).await
-    }
-    async fn standing_alerts(&self) -> Result<Vec<Alert>> {
-        self.list_standing_alerts().await
-    }
-    async fn alerts(&self) -> Result<(Vec<Alert>, Timestamp)> {
-        self.list_alerts().await
-    }
-    async fn keep_alerts(&self, worker: WorkerId, alerts: &[Alert]) -> Result<bool> {
-        self.write_alerts(worker, alerts).await
-    }
-    async fn answer_alert(&self, key: &str, by: &str, answer: AlertAnswer) -> Result<Option<Alert>> {
-        self.take_answer(key, by, answer).await
-    }
-    async fn people_behind(&self) -> Result<Behind> {
-        let minute = SignedDuration::from_mins(1);
-        Ok(Behind {
-            waiting: self.count_up_to(WAITING, minute).await?,
-            unknown: self.count_up_to(UNKNOWN, SignedDuration::ZERO).await?,
-            overdue: self.overdue_people().await?,
-        })
-    }
 }

@@ -7,14 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::Ledger;
-use super::read::first_id_of;
+use super::query::first_id_of;
 use super::work::NewItem;
 use crate::domain::ids::{HoldId, SourceName};
 use crate::domain::words::{Priority, Reason, WorkKind};
 use crate::policy::cap::midnight_after;
 use crate::policy::surge::{History, SurgeRules, line};
 use crate::store::columns::Columns;
-use crate::store::engine::{Args, Engine, args, ints, texts};
+use crate::store::engine::{Engine, args, ints, texts};
 use crate::store::holds::{is_counted, is_guarded};
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, AdmitReport, Hold, HoldScope, OnRelease};
 use crate::store::words::{by_campaign, is_guarded};
@@ -22,9 +22,6 @@ use crate::store::{Result, StoreError};
 
 /// Who places the holds of this file.
 const GUARD: &str = "surge guard";
-
-/// Days are kept for so long.
-const DAYS_KEPT: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// What a source or template has done before: the busiest hour from $2 to before $3, and since when it is known.
 /// The column stands for `source` or `template`.
@@ -40,16 +37,6 @@ macro_rules! history {
         )
     };
 }
-
-/// Old hours, but for the last one of each source and template: it tells since when they are known.
-const FORGET: &str = "
-DELETE FROM arrivals WHERE (hour, source, template) IN (
-    SELECT a.hour, a.source, a.template FROM arrivals a
-    WHERE a.hour < $1
-      AND EXISTS (SELECT 1 FROM arrivals b WHERE b.source = a.source AND b.hour > a.hour)
-      AND EXISTS (SELECT 1 FROM arrivals b WHERE b.template = a.template AND b.hour > a.hour)
-    LIMIT $2)
-RETURNING hour";
 
 /// Who is counted: a source or a template.
 type Name = (HoldScope, String);
@@ -168,7 +155,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// The calendar day, such as `2026-11-28`.
-    fn day(&self, now: Timestamp) -> String {
+    pub(super) fn day(&self, now: Timestamp) -> String {
         now.to_zoned(self.rules.zone.clone()).date().to_string()
     }
 
@@ -419,26 +406,11 @@ impl<E: Engine> Ledger<E> {
         E::run(tx, sql, args![value, hour_of(placed_at)]).await?;
         Ok(())
     }
-
-    pub(super) async fn forget_arrivals(&self, limit: u32) -> Result<u32> {
-        let now = self.clock().await?;
-        let window = self.rules.surge.map_or(0, |rules| rules.window_hours);
-        let before = hour_of(now).saturating_sub(window);
-        let gone = self.engine.write(FORGET, args![before, i64::from(limit)]).await?.len();
-        let day = self.day(now.checked_sub(DAYS_KEPT).unwrap_or(Timestamp::MIN));
-        self.engine.write("DELETE FROM source_days WHERE day < $1", args![day.as_str()]).await?;
-        self.forget_emergencies(now).await?;
-        self.forget_questions(now).await?;
-        self.engine.write("DELETE FROM tombstones WHERE until < now()", Args::none()).await?;
-        let budgets = "DELETE FROM rate_gate WHERE key LIKE 'budget/%' AND day < {today} - 7";
-        self.engine.write(budgets, Args::none()).await?;
-        Ok(u32::try_from(gone).unwrap_or(u32::MAX))
-    }
 }
 
 const SECONDS: i64 = 3_600;
 
 /// Since 1970-01-01 UTC.
-fn hour_of(at: Timestamp) -> i64 {
+pub(super) fn hour_of(at: Timestamp) -> i64 {
     at.as_second().div_euclid(SECONDS)
 }

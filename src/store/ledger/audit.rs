@@ -1,15 +1,18 @@
 //! The audit log: one writer at a time, each entry chained to the one before it.
 
+use async_trait::async_trait;
+
 use super::Ledger;
-use super::read::Query;
+use super::query::Query;
 use crate::store::audit::{AuditEntry, AuditFilter, AuditRow, chained};
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, ints, texts, times, try_bytes};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, StoreError};
+use crate::store::{AuditLog, Result, StoreError};
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn append_audit(&self, entry: &AuditEntry) -> Result<()> {
+#[async_trait]
+impl<E: Engine> AuditLog for Ledger<E> {
+    async fn record(&self, entry: &AuditEntry) -> Result<()> {
         let mut tx = self.engine.begin().await?;
         let head = E::run(&mut tx, "SELECT ord, hash FROM audit_head {for update}", Args::none()).await?;
         let head = head.first().ok_or_else(|| StoreError::Internal("the audit log has no end".to_owned()))?;
@@ -37,7 +40,7 @@ impl<E: Engine> Ledger<E> {
         E::commit(tx).await
     }
 
-    pub(super) async fn list_audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>> {
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>> {
         let mut q = Query::new("SELECT ord, at, who, act, subject, detail, hash FROM audit WHERE true");
         q.and_if("who = ?", filter.who.as_deref());
         match filter.before {
@@ -67,7 +70,7 @@ impl<E: Engine> Ledger<E> {
             .collect()
     }
 
-    pub(super) async fn end_of_audit(&self) -> Result<(i64, String)> {
+    async fn audit_end(&self) -> Result<(i64, String)> {
         let rows = self.engine.read("SELECT ord, hash FROM audit_head", Args::none()).await?;
         let row = rows.first().ok_or_else(|| StoreError::Internal("the audit log has no end".to_owned()))?;
         Ok((row.int(0)?, row.text(1)?.to_owned()))

@@ -12,20 +12,21 @@
 //! While nothing gets through to a receiver one event at a time is tried, and more may be told meanwhile than are ever
 //! tried: what has waited for too long is dead all the same.
 
+use async_trait::async_trait;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
 use super::Ledger;
-use super::read::Query;
+use super::query::Query;
 use crate::domain::ids::{EventId, MessageId, SourceName};
-use crate::store::callbacks::{
-    CallbackAsk, CallbackCount, CallbackFilter, CallbackRound, CallbackRow, CallbackState, CallbacksClaimed,
-    DueCallback,
-};
 use crate::store::columns::Columns;
 use crate::store::emit::NewEvent;
 use crate::store::engine::{Args, Engine, args, flags, ids, micros, texts, times};
-use crate::store::{Result, words};
+use crate::store::rows::{
+    CallbackAsk, CallbackCount, CallbackFilter, CallbackRound, CallbackRow, CallbackState, CallbacksClaimed,
+    DueCallback,
+};
+use crate::store::{Callbacks, Result, words};
 
 /// For so long a worker has a receiver to itself; a round is over well before.
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
@@ -61,13 +62,9 @@ WHERE source = $1 AND (",
 RETURNING failures, now()"
 );
 
-impl<E: Engine> Ledger<E> {
-    /// Whether an event is told by HTTP too: by whose callback.
-    pub(super) fn callback<'e>(&self, event: &'e NewEvent) -> Option<&'e str> {
-        event.source.as_ref().filter(|source| self.rules.callbacks.contains(*source)).map(SourceName::as_str)
-    }
-
-    pub(super) async fn claim_round(&self, ask: &CallbackAsk) -> Result<Option<CallbacksClaimed>> {
+#[async_trait]
+impl<E: Engine> Callbacks for Ledger<E> {
+    async fn claim_callbacks(&self, ask: &CallbackAsk) -> Result<Option<CallbacksClaimed>> {
         let source = ask.source.as_str();
         // Looked at without writing: mostly there is nothing.
         let look = format!("SELECT 1 {DUE}");
@@ -96,7 +93,7 @@ impl<E: Engine> Ledger<E> {
         Ok(Some(CallbacksClaimed { events, failures, now }))
     }
 
-    pub(super) async fn settle_round(&self, round: &CallbackRound) -> Result<()> {
+    async fn settle_callbacks(&self, round: &CallbackRound) -> Result<()> {
         let mut tx = self.engine.begin().await?;
         if !round.taken.is_empty() {
             let taken: Vec<Uuid> = round.taken.iter().map(|id| id.0).collect();
@@ -134,17 +131,7 @@ impl<E: Engine> Ledger<E> {
         Ok(())
     }
 
-    /// Has what waits for twice as long as an event is tried for end, while nothing gets through. Answers how much.
-    async fn give_up_old(tx: &mut E::Tx, round: &CallbackRound) -> Result<usize> {
-        if round.health.failures == 0 || !round.taken.is_empty() {
-            return Ok(0);
-        }
-        let patience = micros(round.give_up_after).saturating_mul(2);
-        let ask = args![round.source.as_str(), patience, GIVEN_UP_AT_ONCE];
-        Ok(E::run(tx, GIVE_UP, ask).await?.len())
-    }
-
-    pub(super) async fn list_callbacks(&self, filter: &CallbackFilter) -> Result<Vec<CallbackRow>> {
+    async fn callbacks(&self, filter: &CallbackFilter) -> Result<Vec<CallbackRow>> {
         let mut q = Query::new(
             "SELECT c.id, c.source, c.message_id, c.tries, c.since, c.due_at, c.code, c.dead_at, e.seq, e.routing_key
              FROM callbacks c JOIN events e ON e.ord = c.ord WHERE true",
@@ -161,7 +148,7 @@ impl<E: Engine> Ledger<E> {
 
     /// Of every source that has any. A person has said so: the receiver's rest is over too, and what waits behind them
     /// waits from now on.
-    pub(super) async fn revive_callbacks(&self, filter: &CallbackFilter) -> Result<u64> {
+    async fn retry_callbacks(&self, filter: &CallbackFilter) -> Result<u64> {
         let mut tx = self.engine.begin().await?;
         let mut q = Query::new(
             "UPDATE callbacks SET dead_at = NULL, tries = 0, since = now(), due_at = now() WHERE dead_at IS NOT NULL",
@@ -185,6 +172,23 @@ impl<E: Engine> Ledger<E> {
         }
         E::commit(tx).await?;
         Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
+    }
+}
+
+impl<E: Engine> Ledger<E> {
+    /// Whether an event is told by HTTP too: by whose callback.
+    pub(super) fn callback<'e>(&self, event: &'e NewEvent) -> Option<&'e str> {
+        event.source.as_ref().filter(|source| self.rules.callbacks.contains(*source)).map(SourceName::as_str)
+    }
+
+    /// Has what waits for twice as long as an event is tried for end, while nothing gets through. Answers how much.
+    async fn give_up_old(tx: &mut E::Tx, round: &CallbackRound) -> Result<usize> {
+        if round.health.failures == 0 || !round.taken.is_empty() {
+            return Ok(0);
+        }
+        let patience = micros(round.give_up_after).saturating_mul(2);
+        let ask = args![round.source.as_str(), patience, GIVEN_UP_AT_ONCE];
+        Ok(E::run(tx, GIVE_UP, ask).await?.len())
     }
 
     pub(super) async fn count_callbacks(&self) -> Result<Vec<CallbackCount>> {

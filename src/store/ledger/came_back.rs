@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::work::NewItem;
 use super::{Ledger, Numbered};
+use crate::domain::failure::Failure;
 use crate::domain::ids::AttemptId;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Priority, WorkKind};
@@ -15,7 +16,7 @@ use crate::policy::came_back::{Turn, turn};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{Args, Engine, args, ids, maybe_texts};
-use crate::store::rows::{Failure, MessageFacts, Settlement};
+use crate::store::rows::{MessageFacts, Settlement};
 use crate::store::{Result, words};
 
 /// Those whose text an attempt carried: of them it was told that they were read with it.

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::campaigns::with_hand;
-use super::erasure::texts_of;
+use super::patient_records::texts_of;
 use super::{Ledger, unfit};
 use crate::domain::campaign::{CampaignState, FollowUp, RecipientBody};
 use crate::domain::ids::{CampaignId, JobId, MessageId, PatientId, SourceName};
-use crate::domain::patient::Patient;
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
 use crate::policy::campaign::{Command, member, next};
@@ -18,7 +18,7 @@ use crate::store::campaigns::{Added, Expanded, NewRecipient, Outstanding, Place,
 use crate::store::columns::Columns;
 use crate::store::engine::{Column, Engine, args, bytes, ints, maybe_ids, maybe_texts, texts, times};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, StoreError, words};
+use crate::store::{CampaignAudience, Result, StoreError, words};
 
 /// Recipients that are asked for in one statement.
 const AT_ONCE: usize = 5_000;
@@ -66,39 +66,10 @@ fn job_of(id: &CampaignId, ordinal: u64) -> Result<JobId> {
         .ok_or_else(|| StoreError::Internal("the name of a recipient's job".to_owned()))
 }
 
-impl<E: Engine> Ledger<E> {
-    /// The body, sealed and as a fingerprint: what is sealed twice never looks the same.
-    fn sealed_body(&self, id: &CampaignId, row: &NewRecipient) -> Result<(Vec<u8>, Vec<u8>)> {
-        if row.body.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
-        }
-        let place = Sealed::RecipientBody.of((id.as_str(), number(row.ordinal)));
-        let text = serde_json::to_vec(&row.body).map_err(|_| unfit("recipient"))?;
-        Ok((self.sealer.seal(place, &text)?, self.sealer.fingerprint(&text).to_vec()))
-    }
-
-    pub(super) fn opened_body(&self, place: (&CampaignId, i64), sealed: &[u8]) -> Result<RecipientBody> {
-        if sealed.is_empty() {
-            return Ok(RecipientBody::default());
-        }
-        serde_json::from_slice(&self.opened_text(place, sealed)?)
-            .map_err(|_| StoreError::Internal("a stored recipient does not fit".to_owned()))
-    }
-
-    fn opened_text<'a>(&self, (id, ordinal): (&CampaignId, i64), sealed: &'a [u8]) -> Result<Cow<'a, [u8]>> {
-        self.sealer.open(Sealed::RecipientBody.of((id.as_str(), ordinal)), sealed)
-    }
-
-    /// The fingerprint of what stands there, as [`Self::sealed_body`] makes it.
-    fn print_of(&self, place: (&CampaignId, i64), sealed: &[u8]) -> Result<Vec<u8>> {
-        if sealed.is_empty() {
-            return Ok(Vec::new());
-        }
-        Ok(self.sealer.fingerprint(&self.opened_text(place, sealed)?).to_vec())
-    }
-
+#[async_trait]
+impl<E: Engine> CampaignAudience for Ledger<E> {
     /// The campaign's row is locked first: the sum of the audience is exact whoever adds to it.
-    pub(super) async fn add_to_audience(
+    async fn add_recipients(
         &self,
         id: &CampaignId,
         rows: &[NewRecipient],
@@ -175,6 +146,330 @@ impl<E: Engine> Ledger<E> {
         }
         E::commit(tx).await?;
         Ok(Some(answers))
+    }
+
+    async fn last_ordinal(&self, id: &CampaignId) -> Result<u64> {
+        let sql = "SELECT COALESCE(max(ordinal), 0) FROM campaign_recipients WHERE campaign_id = $1";
+        let rows = self.engine.read(sql, args![id.as_str()]).await?;
+        rows.first().map_or(Ok(0), |row| row.count(0))
+    }
+
+    /// The job of each is taken back by its name, so that it does not matter whether it is being written at this moment.
+    /// Answers how many were left out or taken back.
+    async fn no_longer_needed(&self, id: &CampaignId, patients: &[PatientId]) -> Result<u64> {
+        let patients = self.names_of(patients).await?;
+        let mut tx = self.engine.begin().await?;
+        let head = E::run(
+            &mut tx,
+            "SELECT source, audience, state FROM campaigns WHERE id = $1 {for update}",
+            args![id.as_str()],
+        )
+        .await?;
+        let Some(head) = head.first() else { return Ok(0) };
+        let source = head.word(0, SourceName::parse)?;
+        let sum = u128::from_str_radix(head.text(1)?, 16).unwrap_or(0);
+        let begun = has_begun(head.word(2, CampaignState::from_word)?);
+        let now = Self::now(&mut tx).await?;
+        // Whoever comes into the audience later, and whoever was written to, is left out of what follows too.
+        E::run(
+            &mut tx,
+            "INSERT INTO campaign_done (campaign_id, patient_id) SELECT $1, patient_id FROM {input} WHERE true
+             ON CONFLICT DO NOTHING",
+            args![id.as_str()].batch(vec![texts("patient_id", &patients, PatientId::as_str)]),
+        )
+        .await?;
+        let rows = E::run(
+            &mut tx,
+            "UPDATE campaign_recipients SET state = 2, reason = 'no_longer_needed'
+             WHERE campaign_id = $1 AND patient_id = ANY($2) AND state = 0 RETURNING ordinal, patient_id",
+            args![id.as_str(), texts_of(&patients)],
+        )
+        .await?;
+        let without = Self::without(sum, &rows)?;
+        let mut left_out = rows.iter().map(|row| row.count(0)).collect::<Result<HashSet<u64>>>()?;
+        // Of one that has not begun there are no jobs to be taken back.
+        if begun {
+            left_out.extend(self.take_back_jobs(&mut tx, id, &source, &patients, now).await?);
+        }
+        // Who needs nothing any more makes no approval void once it has begun: fewer are written to, and no others.
+        let audience = if begun { head.text(1)?.to_owned() } else { format!("{without:032x}") };
+        E::run(
+            &mut tx,
+            "UPDATE campaigns SET no_longer = no_longer + $2, audience = $3 WHERE id = $1",
+            args![id.as_str(), i64::try_from(rows.len()).unwrap_or(i64::MAX), audience.as_str()],
+        )
+        .await?;
+        E::commit(tx).await?;
+        Ok(u64::try_from(left_out.len()).unwrap_or(u64::MAX))
+    }
+
+    async fn unsorted(&self, id: &CampaignId, limit: u32) -> Result<Vec<Recipient>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT ordinal, patient_id, body, ready_at FROM campaign_recipients
+                 WHERE campaign_id = $1 AND state = 0 AND wave IS NULL LIMIT $2",
+                args![id.as_str(), i64::from(limit)],
+            )
+            .await?;
+        rows.iter().map(|row| self.recipient(id, row)).collect()
+    }
+
+    async fn sort_recipients(&self, id: &CampaignId, places: &[Place]) -> Result<()> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let batch = vec![
+            ints("ordinal", places, |p| number(p.ordinal)),
+            ints("wave", places, |p| i64::from(p.wave)),
+            times("ready_at", places, |p| Some(p.ready_at)),
+        ];
+        self.engine
+            .write(
+                "UPDATE campaign_recipients SET wave = input.wave, ready_at = input.ready_at FROM {input}
+                 WHERE campaign_recipients.campaign_id = $1 AND campaign_recipients.ordinal = input.ordinal",
+                args![id.as_str()].batch(batch),
+            )
+            .await?;
+        Ok(())
+    }
+
+    async fn next_recipients(
+        &self,
+        id: &CampaignId,
+        wave: u16,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Recipient>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT ordinal, patient_id, body, ready_at FROM campaign_recipients
+                 WHERE campaign_id = $1 AND state = 0 AND wave <= $2 AND ready_at <= $3
+                 ORDER BY wave, ready_at, ordinal LIMIT $4",
+                args![id.as_str(), i64::from(wave), until, i64::from(limit)],
+            )
+            .await?;
+        rows.iter().map(|row| self.recipient(id, row)).collect()
+    }
+
+    async fn expanded(&self, ask: &Expanded) -> Result<()> {
+        let batch = vec![
+            ints("ordinal", &ask.rows, |(ordinal, _)| number(*ordinal)),
+            ints("state", &ask.rows, |(_, became)| if became.is_ok() { 1 } else { 3 }),
+            maybe_ids("message_id", &ask.rows, |(_, became)| became.as_ref().ok().map(|id| id.0)),
+            maybe_texts("reason", &ask.rows, |(_, became)| became.as_ref().err().map(|r| r.as_str())),
+        ];
+        let mut tx = self.engine.begin().await?;
+        // The campaign first, as everybody does who writes to both.
+        E::run(&mut tx, "SELECT id FROM campaigns WHERE id = $1 {for update}", args![ask.id.as_str()])
+            .await?;
+        let mut done = Vec::new();
+        if !ask.rows.is_empty() {
+            done = E::run(
+                &mut tx,
+                "UPDATE campaign_recipients SET state = input.state, message_id = input.message_id, reason = input.reason
+                 FROM {input}
+                 WHERE campaign_recipients.campaign_id = $1 AND campaign_recipients.ordinal = input.ordinal
+                     AND campaign_recipients.state = 0
+                 RETURNING campaign_recipients.message_id",
+                args![ask.id.as_str()].batch(batch),
+            )
+            .await?;
+        }
+        if !ask.later.is_empty() {
+            let batch = vec![
+                ints("ordinal", &ask.later, |(ordinal, _)| number(*ordinal)),
+                times("ready_at", &ask.later, |(_, at)| Some(*at)),
+            ];
+            E::run(
+                &mut tx,
+                "UPDATE campaign_recipients SET ready_at = input.ready_at FROM {input}
+                 WHERE campaign_recipients.campaign_id = $1 AND campaign_recipients.ordinal = input.ordinal
+                     AND campaign_recipients.state = 0",
+                args![ask.id.as_str()].batch(batch),
+            )
+            .await?;
+        }
+        let mut written = 0_i64;
+        for row in &done {
+            written += i64::from(row.maybe_id(0)?.is_some());
+        }
+        let refused = i64::try_from(done.len()).unwrap_or(i64::MAX) - written;
+        E::run(
+            &mut tx,
+            "UPDATE campaigns SET expanded = expanded + $2, refused = refused + $3,
+                 next_turn = CASE WHEN revision = $4 THEN $5 ELSE next_turn END WHERE id = $1",
+            args![ask.id.as_str(), written, refused, ask.revision, ask.next_turn],
+        )
+        .await?;
+        E::commit(tx).await
+    }
+
+    /// With what waits for a provider, or for a hold that keeps all of a campaign: it would all go at once in the end.
+    async fn due_of_campaign(&self, id: &CampaignId) -> Result<u64> {
+        let rows = self
+            .engine
+            .read(
+                concat!(
+                    "SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.campaign_id = $1
+                         AND m.campaign_status IN ('accepted', 'scheduled', 'held') AND ",
+                    words::by_campaign!("m"),
+                    " AND (m.due_at <= now() OR m.reason = 'provider_unavailable' OR m.held_by IN (
+                         SELECT id FROM holds WHERE scope IN ('all', 'source', 'template', 'purpose'))) LIMIT $2) AS due"
+                ),
+                args![id.as_str(), COUNTED],
+            )
+            .await?;
+        rows.first().map_or(Ok(0), |row| row.count(0))
+    }
+
+    async fn outstanding(&self, id: &CampaignId) -> Result<Outstanding> {
+        let rows = self
+            .engine
+            .read(
+                concat!(
+                    "SELECT
+                         EXISTS (SELECT 1 FROM messages m WHERE m.campaign_id = $1
+                             AND m.campaign_status IN ('accepted', 'scheduled', 'held', 'sending') AND ",
+                    words::by_campaign!("m"),
+                    "),
+                         (SELECT CAST(wave AS bigint) FROM campaign_recipients WHERE campaign_id = $1 AND state = 0
+                             AND wave IS NOT NULL ORDER BY wave LIMIT 1),
+                         EXISTS (SELECT 1 FROM campaign_recipients WHERE campaign_id = $1 AND state = 0 AND wave IS NULL)"
+                ),
+                args![id.as_str()],
+            )
+            .await?;
+        let row = rows.first().ok_or_else(|| StoreError::Internal("no answer".to_owned()))?;
+        let wave = row.maybe_int(1)?.and_then(|wave| u16::try_from(wave).ok());
+        Ok(Outstanding { open: row.flag(0)?, next_wave: wave, unsorted: row.flag(2)? })
+    }
+
+    async fn ready_at(&self, id: &CampaignId, ordinals: &[u64]) -> Result<HashMap<u64, Timestamp>> {
+        let mut ready = HashMap::with_capacity(ordinals.len());
+        for some in ordinals.chunks(AT_ONCE) {
+            let some: Vec<i64> = some.iter().map(|ordinal| number(*ordinal)).collect();
+            let sql = "SELECT ordinal, ready_at FROM campaign_recipients WHERE campaign_id = $1 AND ordinal = ANY($2)";
+            for row in &self.engine.read(sql, args![id.as_str(), some]).await? {
+                ready.insert(row.count(0)?, row.time(1)?);
+            }
+        }
+        Ok(ready)
+    }
+
+    async fn recipients(&self, id: &CampaignId, after: u64, limit: u32) -> Result<Vec<RecipientRow>> {
+        let rows = self
+            .engine
+            .read(
+                format!(
+                    "SELECT r.ordinal, r.patient_id, r.body, r.ready_at, CAST(r.wave AS bigint),
+                         COALESCE(m.id, r.message_id), m.status, COALESCE(m.reason, r.reason,
+                             CASE WHEN r.state = 0 AND c.state = 'done' THEN 'expired'
+                                 WHEN r.state = 0 AND c.state = 'cancelled' THEN 'cancelled' END), m.channel
+                     FROM campaign_recipients r JOIN campaigns c ON c.id = r.campaign_id {LAST_TRY}
+                     WHERE r.campaign_id = $1 AND r.ordinal > $2 ORDER BY r.ordinal LIMIT $3"
+                ),
+                args![id.as_str(), number(after), i64::from(limit)],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let who = self.recipient(id, row)?;
+                Ok(RecipientRow {
+                    ordinal: who.ordinal,
+                    patient_id: who.patient,
+                    wave: row.maybe_int(4)?.and_then(|wave| u16::try_from(wave).ok()),
+                    message_id: row.maybe_id(5)?.map(MessageId),
+                    status: row.maybe_word(6, MessageStatus::from_word)?,
+                    reason: row.maybe_word(7, Reason::from_word)?,
+                    channel: row.maybe_word(8, Channel::from_word)?,
+                    body: who.body,
+                    ready_at: who.ready_at,
+                })
+            })
+            .collect()
+    }
+
+    async fn follow_up(
+        &self,
+        parent: &CampaignId,
+        kind: FollowUp,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Recipient>> {
+        let not_done = "NOT EXISTS (SELECT 1 FROM campaign_done d WHERE d.campaign_id = $1 AND d.patient_id = r.patient_id)";
+        let wanted = match kind {
+            FollowUp::RetryFailed => format!("m.status = 'failed' AND {not_done}"),
+            FollowUp::Correct => RECEIVED.to_owned(),
+            // Who answers a message that told several things answers all of them; a telephone that does so by itself is nobody.
+            FollowUp::RetryUnanswered => format!(
+                "{RECEIVED} AND {not_done}
+                 AND NOT EXISTS (SELECT 1 FROM replies p
+                     WHERE p.message_id IN (o.id, m.id, m.merged_into) AND p.intent <> 'machine')"
+            ),
+        };
+        let sql = format!(
+            "SELECT r.ordinal, r.patient_id, r.body, r.ready_at
+             FROM campaign_recipients r {LAST_TRY}
+             WHERE r.campaign_id = $1 AND r.ordinal > $2 AND r.state = 1 AND {wanted} ORDER BY r.ordinal LIMIT $3"
+        );
+        let rows = self.engine.read(sql, args![parent.as_str(), number(after), i64::from(limit)]).await?;
+        rows.iter().map(|row| self.recipient(parent, row)).collect()
+    }
+
+    async fn received(
+        &self,
+        id: &CampaignId,
+        patients: &[PatientId],
+        or_may: bool,
+    ) -> Result<HashSet<PatientId>> {
+        // They may have received it under another id, which leads to theirs now.
+        let names = self.names_of(patients).await?;
+        let mut sql = format!(
+            "SELECT COALESCE(p.alias_of, r.patient_id) FROM campaign_recipients r LEFT JOIN patients p ON p.id = r.patient_id {LAST_TRY}
+             WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND ({RECEIVED}{})",
+            if or_may { " OR m.status IN ('accepted', 'scheduled', 'held', 'sending', 'unknown')" } else { "" }
+        );
+        if or_may {
+            sql += " UNION SELECT COALESCE(p.alias_of, r.patient_id) FROM campaign_recipients r
+                 LEFT JOIN patients p ON p.id = r.patient_id JOIN campaigns c ON c.id = r.campaign_id
+             WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND r.state = 0 AND c.state NOT IN ('done', 'cancelled')";
+        }
+        let rows = self.engine.read(sql, args![id.as_str(), texts_of(&names)]).await?;
+        rows.iter().map(|row| row.word(0, PatientId::parse)).collect()
+    }
+}
+
+impl<E: Engine> Ledger<E> {
+    /// The body, sealed and as a fingerprint: what is sealed twice never looks the same.
+    fn sealed_body(&self, id: &CampaignId, row: &NewRecipient) -> Result<(Vec<u8>, Vec<u8>)> {
+        if row.body.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let place = Sealed::RecipientBody.of((id.as_str(), number(row.ordinal)));
+        let text = serde_json::to_vec(&row.body).map_err(|_| unfit("recipient"))?;
+        Ok((self.sealer.seal(place, &text)?, self.sealer.fingerprint(&text).to_vec()))
+    }
+
+    pub(super) fn opened_body(&self, place: (&CampaignId, i64), sealed: &[u8]) -> Result<RecipientBody> {
+        if sealed.is_empty() {
+            return Ok(RecipientBody::default());
+        }
+        serde_json::from_slice(&self.opened_text(place, sealed)?)
+            .map_err(|_| StoreError::Internal("a stored recipient does not fit".to_owned()))
+    }
+
+    fn opened_text<'a>(&self, (id, ordinal): (&CampaignId, i64), sealed: &'a [u8]) -> Result<Cow<'a, [u8]>> {
+        self.sealer.open(Sealed::RecipientBody.of((id.as_str(), ordinal)), sealed)
+    }
+
+    /// The fingerprint of what stands there, as [`Self::sealed_body`] makes it.
+    fn print_of(&self, place: (&CampaignId, i64), sealed: &[u8]) -> Result<Vec<u8>> {
+        if sealed.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.sealer.fingerprint(&self.opened_text(place, sealed)?).to_vec())
     }
 
     fn columns<'a>(picked: &'a [(&NewRecipient, &Vec<u8>)]) -> Vec<Column<'a>> {
@@ -281,55 +576,6 @@ impl<E: Engine> Ledger<E> {
             known.by_ordinal.insert(ordinal, stood);
         }
         Ok(known)
-    }
-
-    /// The job of each is taken back by its name, so that it does not matter whether it is being written at this moment.
-    /// Answers how many were left out or taken back.
-    pub(super) async fn leave_out(&self, id: &CampaignId, patients: &[PatientId]) -> Result<u64> {
-        let patients = self.names_of(patients).await?;
-        let mut tx = self.engine.begin().await?;
-        let head = E::run(
-            &mut tx,
-            "SELECT source, audience, state FROM campaigns WHERE id = $1 {for update}",
-            args![id.as_str()],
-        )
-        .await?;
-        let Some(head) = head.first() else { return Ok(0) };
-        let source = head.word(0, SourceName::parse)?;
-        let sum = u128::from_str_radix(head.text(1)?, 16).unwrap_or(0);
-        let begun = has_begun(head.word(2, CampaignState::from_word)?);
-        let now = Self::now(&mut tx).await?;
-        // Whoever comes into the audience later, and whoever was written to, is left out of what follows too.
-        E::run(
-            &mut tx,
-            "INSERT INTO campaign_done (campaign_id, patient_id) SELECT $1, patient_id FROM {input} WHERE true
-             ON CONFLICT DO NOTHING",
-            args![id.as_str()].batch(vec![texts("patient_id", &patients, PatientId::as_str)]),
-        )
-        .await?;
-        let rows = E::run(
-            &mut tx,
-            "UPDATE campaign_recipients SET state = 2, reason = 'no_longer_needed'
-             WHERE campaign_id = $1 AND patient_id = ANY($2) AND state = 0 RETURNING ordinal, patient_id",
-            args![id.as_str(), texts_of(&patients)],
-        )
-        .await?;
-        let without = Self::without(sum, &rows)?;
-        let mut left_out = rows.iter().map(|row| row.count(0)).collect::<Result<HashSet<u64>>>()?;
-        // Of one that has not begun there are no jobs to be taken back.
-        if begun {
-            left_out.extend(self.take_back_jobs(&mut tx, id, &source, &patients, now).await?);
-        }
-        // Who needs nothing any more makes no approval void once it has begun: fewer are written to, and no others.
-        let audience = if begun { head.text(1)?.to_owned() } else { format!("{without:032x}") };
-        E::run(
-            &mut tx,
-            "UPDATE campaigns SET no_longer = no_longer + $2, audience = $3 WHERE id = $1",
-            args![id.as_str(), i64::try_from(rows.len()).unwrap_or(i64::MAX), audience.as_str()],
-        )
-        .await?;
-        E::commit(tx).await?;
-        Ok(u64::try_from(left_out.len()).unwrap_or(u64::MAX))
     }
 
     /// The sum of an audience without these, each with its ordinal and patient.
@@ -441,18 +687,6 @@ impl<E: Engine> Ledger<E> {
         Ok(taken_back)
     }
 
-    pub(super) async fn without_place(&self, id: &CampaignId, limit: u32) -> Result<Vec<Recipient>> {
-        let rows = self
-            .engine
-            .read(
-                "SELECT ordinal, patient_id, body, ready_at FROM campaign_recipients
-                 WHERE campaign_id = $1 AND state = 0 AND wave IS NULL LIMIT $2",
-                args![id.as_str(), i64::from(limit)],
-            )
-            .await?;
-        rows.iter().map(|row| self.recipient(id, row)).collect()
-    }
-
     fn recipient(&self, id: &CampaignId, row: &E::Row) -> Result<Recipient> {
         Ok(Recipient {
             ordinal: row.count(0)?,
@@ -460,257 +694,6 @@ impl<E: Engine> Ledger<E> {
             body: self.opened_body((id, row.int(0)?), row.bytes(2)?)?,
             ready_at: row.time(3)?,
         })
-    }
-
-    pub(super) async fn set_places(&self, id: &CampaignId, places: &[Place]) -> Result<()> {
-        if places.is_empty() {
-            return Ok(());
-        }
-        let batch = vec![
-            ints("ordinal", places, |p| number(p.ordinal)),
-            ints("wave", places, |p| i64::from(p.wave)),
-            times("ready_at", places, |p| Some(p.ready_at)),
-        ];
-        self.engine
-            .write(
-                "UPDATE campaign_recipients SET wave = input.wave, ready_at = input.ready_at FROM {input}
-                 WHERE campaign_recipients.campaign_id = $1 AND campaign_recipients.ordinal = input.ordinal",
-                args![id.as_str()].batch(batch),
-            )
-            .await?;
-        Ok(())
-    }
-
-    pub(super) async fn next_in_order(
-        &self,
-        id: &CampaignId,
-        wave: u16,
-        until: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Recipient>> {
-        let rows = self
-            .engine
-            .read(
-                "SELECT ordinal, patient_id, body, ready_at FROM campaign_recipients
-                 WHERE campaign_id = $1 AND state = 0 AND wave <= $2 AND ready_at <= $3
-                 ORDER BY wave, ready_at, ordinal LIMIT $4",
-                args![id.as_str(), i64::from(wave), until, i64::from(limit)],
-            )
-            .await?;
-        rows.iter().map(|row| self.recipient(id, row)).collect()
-    }
-
-    pub(super) async fn note_expanded(&self, ask: &Expanded) -> Result<()> {
-        let batch = vec![
-            ints("ordinal", &ask.rows, |(ordinal, _)| number(*ordinal)),
-            ints("state", &ask.rows, |(_, became)| if became.is_ok() { 1 } else { 3 }),
-            maybe_ids("message_id", &ask.rows, |(_, became)| became.as_ref().ok().map(|id| id.0)),
-            maybe_texts("reason", &ask.rows, |(_, became)| became.as_ref().err().map(|r| r.as_str())),
-        ];
-        let mut tx = self.engine.begin().await?;
-        // The campaign first, as everybody does who writes to both.
-        E::run(&mut tx, "SELECT id FROM campaigns WHERE id = $1 {for update}", args![ask.id.as_str()])
-            .await?;
-        let mut done = Vec::new();
-        if !ask.rows.is_empty() {
-            done = E::run(
-                &mut tx,
-                "UPDATE campaign_recipients SET state = input.state, message_id = input.message_id, reason = input.reason
-                 FROM {input}
-                 WHERE campaign_recipients.campaign_id = $1 AND campaign_recipients.ordinal = input.ordinal
-                     AND campaign_recipients.state = 0
-                 RETURNING campaign_recipients.message_id",
-                args![ask.id.as_str()].batch(batch),
-            )
-            .await?;
-        }
-        if !ask.later.is_empty() {
-            let batch = vec![
-                ints("ordinal", &ask.later, |(ordinal, _)| number(*ordinal)),
-                times("ready_at", &ask.later, |(_, at)| Some(*at)),
-            ];
-            E::run(
-                &mut tx,
-                "UPDATE campaign_recipients SET ready_at = input.ready_at FROM {input}
-                 WHERE campaign_recipients.campaign_id = $1 AND campaign_recipients.ordinal = input.ordinal
-                     AND campaign_recipients.state = 0",
-                args![ask.id.as_str()].batch(batch),
-            )
-            .await?;
-        }
-        let mut written = 0_i64;
-        for row in &done {
-            written += i64::from(row.maybe_id(0)?.is_some());
-        }
-        let refused = i64::try_from(done.len()).unwrap_or(i64::MAX) - written;
-        E::run(
-            &mut tx,
-            "UPDATE campaigns SET expanded = expanded + $2, refused = refused + $3,
-                 next_turn = CASE WHEN revision = $4 THEN $5 ELSE next_turn END WHERE id = $1",
-            args![ask.id.as_str(), written, refused, ask.revision, ask.next_turn],
-        )
-        .await?;
-        E::commit(tx).await
-    }
-
-    pub(super) async fn when_ready(
-        &self,
-        id: &CampaignId,
-        ordinals: &[u64],
-    ) -> Result<HashMap<u64, Timestamp>> {
-        let mut ready = HashMap::with_capacity(ordinals.len());
-        for some in ordinals.chunks(AT_ONCE) {
-            let some: Vec<i64> = some.iter().map(|ordinal| number(*ordinal)).collect();
-            let sql = "SELECT ordinal, ready_at FROM campaign_recipients WHERE campaign_id = $1 AND ordinal = ANY($2)";
-            for row in &self.engine.read(sql, args![id.as_str(), some]).await? {
-                ready.insert(row.count(0)?, row.time(1)?);
-            }
-        }
-        Ok(ready)
-    }
-
-    /// With what waits for a provider, or for a hold that keeps all of a campaign: it would all go at once in the end.
-    pub(super) async fn count_due(&self, id: &CampaignId) -> Result<u64> {
-        let rows = self
-            .engine
-            .read(
-                concat!(
-                    "SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.campaign_id = $1
-                         AND m.campaign_status IN ('accepted', 'scheduled', 'held') AND ",
-                    words::by_campaign!("m"),
-                    " AND (m.due_at <= now() OR m.reason = 'provider_unavailable' OR m.held_by IN (
-                         SELECT id FROM holds WHERE scope IN ('all', 'source', 'template', 'purpose'))) LIMIT $2) AS due"
-                ),
-                args![id.as_str(), COUNTED],
-            )
-            .await?;
-        rows.first().map_or(Ok(0), |row| row.count(0))
-    }
-
-    pub(super) async fn what_waits(&self, id: &CampaignId) -> Result<Outstanding> {
-        let rows = self
-            .engine
-            .read(
-                concat!(
-                    "SELECT
-                         EXISTS (SELECT 1 FROM messages m WHERE m.campaign_id = $1
-                             AND m.campaign_status IN ('accepted', 'scheduled', 'held', 'sending') AND ",
-                    words::by_campaign!("m"),
-                    "),
-                         (SELECT CAST(wave AS bigint) FROM campaign_recipients WHERE campaign_id = $1 AND state = 0
-                             AND wave IS NOT NULL ORDER BY wave LIMIT 1),
-                         EXISTS (SELECT 1 FROM campaign_recipients WHERE campaign_id = $1 AND state = 0 AND wave IS NULL)"
-                ),
-                args![id.as_str()],
-            )
-            .await?;
-        let row = rows.first().ok_or_else(|| StoreError::Internal("no answer".to_owned()))?;
-        let wave = row.maybe_int(1)?.and_then(|wave| u16::try_from(wave).ok());
-        Ok(Outstanding { open: row.flag(0)?, next_wave: wave, unsorted: row.flag(2)? })
-    }
-
-    pub(super) async fn list_recipients(
-        &self,
-        id: &CampaignId,
-        after: u64,
-        limit: u32,
-    ) -> Result<Vec<RecipientRow>> {
-        let rows = self
-            .engine
-            .read(
-                format!(
-                    "SELECT r.ordinal, r.patient_id, r.body, r.ready_at, CAST(r.wave AS bigint),
-                         COALESCE(m.id, r.message_id), m.status, COALESCE(m.reason, r.reason,
-                             CASE WHEN r.state = 0 AND c.state = 'done' THEN 'expired'
-                                 WHEN r.state = 0 AND c.state = 'cancelled' THEN 'cancelled' END), m.channel
-                     FROM campaign_recipients r JOIN campaigns c ON c.id = r.campaign_id {LAST_TRY}
-                     WHERE r.campaign_id = $1 AND r.ordinal > $2 ORDER BY r.ordinal LIMIT $3"
-                ),
-                args![id.as_str(), number(after), i64::from(limit)],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let who = self.recipient(id, row)?;
-                Ok(RecipientRow {
-                    ordinal: who.ordinal,
-                    patient_id: who.patient,
-                    wave: row.maybe_int(4)?.and_then(|wave| u16::try_from(wave).ok()),
-                    message_id: row.maybe_id(5)?.map(MessageId),
-                    status: row.maybe_word(6, MessageStatus::from_word)?,
-                    reason: row.maybe_word(7, Reason::from_word)?,
-                    channel: row.maybe_word(8, Channel::from_word)?,
-                    body: who.body,
-                    ready_at: who.ready_at,
-                })
-            })
-            .collect()
-    }
-
-    pub(super) async fn who_follows(
-        &self,
-        parent: &CampaignId,
-        kind: FollowUp,
-        after: u64,
-        limit: u32,
-    ) -> Result<Vec<Recipient>> {
-        let not_done = "NOT EXISTS (SELECT 1 FROM campaign_done d WHERE d.campaign_id = $1 AND d.patient_id = r.patient_id)";
-        let wanted = match kind {
-            FollowUp::RetryFailed => format!("m.status = 'failed' AND {not_done}"),
-            FollowUp::Correct => RECEIVED.to_owned(),
-            // Who answers a message that told several things answers all of them; a telephone that does so by itself is nobody.
-            FollowUp::RetryUnanswered => format!(
-                "{RECEIVED} AND {not_done}
-                 AND NOT EXISTS (SELECT 1 FROM replies p
-                     WHERE p.message_id IN (o.id, m.id, m.merged_into) AND p.intent <> 'machine')"
-            ),
-        };
-        let sql = format!(
-            "SELECT r.ordinal, r.patient_id, r.body, r.ready_at
-             FROM campaign_recipients r {LAST_TRY}
-             WHERE r.campaign_id = $1 AND r.ordinal > $2 AND r.state = 1 AND {wanted} ORDER BY r.ordinal LIMIT $3"
-        );
-        let rows = self.engine.read(sql, args![parent.as_str(), number(after), i64::from(limit)]).await?;
-        rows.iter().map(|row| self.recipient(parent, row)).collect()
-    }
-
-    pub(super) async fn highest_place(&self, id: &CampaignId) -> Result<u64> {
-        let sql = "SELECT COALESCE(max(ordinal), 0) FROM campaign_recipients WHERE campaign_id = $1";
-        let rows = self.engine.read(sql, args![id.as_str()]).await?;
-        rows.first().map_or(Ok(0), |row| row.count(0))
-    }
-
-    pub(super) async fn list_patients(&self, after: Option<&PatientId>, limit: u32) -> Result<Vec<Patient>> {
-        let rows = self
-            .engine
-            .read(
-                "SELECT document, id FROM patients WHERE id > $1 AND alias_of IS NULL ORDER BY id LIMIT $2",
-                args![after.map_or("", PatientId::as_str), i64::from(limit)],
-            )
-            .await?;
-        rows.iter().map(|row| self.document(row, 1, 0)).collect()
-    }
-
-    pub(super) async fn who_received(
-        &self,
-        id: &CampaignId,
-        patients: &[PatientId],
-        or_may: bool,
-    ) -> Result<HashSet<PatientId>> {
-        // They may have received it under another id, which leads to theirs now.
-        let names = self.names_of(patients).await?;
-        let mut sql = format!(
-            "SELECT COALESCE(p.alias_of, r.patient_id) FROM campaign_recipients r LEFT JOIN patients p ON p.id = r.patient_id {LAST_TRY}
-             WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND ({RECEIVED}{})",
-            if or_may { " OR m.status IN ('accepted', 'scheduled', 'held', 'sending', 'unknown')" } else { "" }
-        );
-        if or_may {
-            sql += " UNION SELECT COALESCE(p.alias_of, r.patient_id) FROM campaign_recipients r
-                 LEFT JOIN patients p ON p.id = r.patient_id JOIN campaigns c ON c.id = r.campaign_id
-             WHERE r.campaign_id = $1 AND r.patient_id = ANY($2) AND r.state = 0 AND c.state NOT IN ('done', 'cancelled')";
-        }
-        let rows = self.engine.read(sql, args![id.as_str(), texts_of(&names)]).await?;
-        rows.iter().map(|row| row.word(0, PatientId::parse)).collect()
     }
 }
 

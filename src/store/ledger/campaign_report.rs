@@ -1,5 +1,6 @@
 //! What came of a campaign, in numbers.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::Ledger;
@@ -11,7 +12,7 @@ use crate::policy::campaign::Health;
 use crate::store::campaigns::{CampaignReport, ReplyLine, ReportLine};
 use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args};
-use crate::store::{Result, words};
+use crate::store::{CampaignReports, Result, words};
 
 /// The messages `m` of a campaign that are judged: those whose last attempt began since $2. What has come since of earlier
 /// ones says nothing of how it goes now, and is not to be a share of the few that were tried since. What was written since
@@ -39,8 +40,9 @@ const STOPS: &str = concat!(
     tried_since!()
 );
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn health_of(&self, id: &CampaignId, since: Timestamp) -> Result<Health> {
+#[async_trait]
+impl<E: Engine> CampaignReports for Ledger<E> {
+    async fn campaign_health(&self, id: &CampaignId, since: Timestamp) -> Result<Health> {
         let rows = self
             .engine
             .read(
@@ -69,23 +71,7 @@ impl<E: Engine> Ledger<E> {
         Ok(health)
     }
 
-    /// This message made somebody say stop.
-    pub(super) async fn keep_campaign_stop(tx: &mut E::Tx, message: MessageId) -> Result<()> {
-        E::run(
-            tx,
-            concat!(
-                "INSERT INTO campaign_stops (message_id, campaign_id, at)
-                 SELECT m.id, m.campaign_id, now() FROM messages m WHERE m.id = $1 AND m.campaign_id IS NOT NULL AND ",
-                words::by_campaign!("m"),
-                " ON CONFLICT DO NOTHING"
-            ),
-            args![message.0],
-        )
-        .await?;
-        Ok(())
-    }
-
-    pub(super) async fn report_of(&self, id: &CampaignId) -> Result<CampaignReport> {
+    async fn campaign_report(&self, id: &CampaignId) -> Result<CampaignReport> {
         let rows = self.engine.read(E::STATEMENTS.campaign_report, args![id.as_str()]).await?;
         let hour = |hour: i64| (hour > 0).then(|| Timestamp::from_second(hour * 3_600).ok()).flatten();
         let line = |row: &E::Row| {
@@ -126,5 +112,23 @@ impl<E: Engine> Ledger<E> {
             .map(|row| Ok((row.maybe_word(0, Reason::from_word)?.unwrap_or(Reason::BadData), row.count(1)?)))
             .collect::<Result<Vec<_>>>()?;
         Ok(CampaignReport { lines, replies, refused })
+    }
+}
+
+impl<E: Engine> Ledger<E> {
+    /// This message made somebody say stop.
+    pub(super) async fn keep_campaign_stop(tx: &mut E::Tx, message: MessageId) -> Result<()> {
+        E::run(
+            tx,
+            concat!(
+                "INSERT INTO campaign_stops (message_id, campaign_id, at)
+                 SELECT m.id, m.campaign_id, now() FROM messages m WHERE m.id = $1 AND m.campaign_id IS NOT NULL AND ",
+                words::by_campaign!("m"),
+                " ON CONFLICT DO NOTHING"
+            ),
+            args![message.0],
+        )
+        .await?;
+        Ok(())
     }
 }

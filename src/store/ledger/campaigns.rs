@@ -2,26 +2,20 @@
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use super::{Ledger, Numbered, unfit};
-use crate::domain::campaign::{Approval, CampaignState, FollowUp, PauseReason, Plan};
-use crate::domain::ids::{CampaignId, HoldId, JobId, MessageId, PatientId, SourceName, WorkerId};
-use crate::domain::patient::Patient;
+use crate::domain::campaign::{Approval, CampaignState, PauseReason, Plan};
+use crate::domain::ids::{CampaignId, HoldId, JobId, MessageId, SourceName, WorkerId};
 use crate::domain::words::Reason;
-use crate::policy::campaign::Health;
-use crate::store::campaigns::{
-    Added, CampaignFilter, CampaignMove, CampaignReport, CampaignRow, Campaigns, Expanded, NewRecipient,
-    Outstanding, Place, Recipient, RecipientRow, Turns,
-};
+use crate::store::campaigns::{CampaignFilter, CampaignMove, CampaignRow, Turns};
 use crate::store::columns::Columns;
 use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, ids, micros, times};
 use crate::store::rows::{Hold, HoldScope, OnRelease};
 use crate::store::sealed::Sealed;
 use crate::store::words::{buried, by_campaign, taken_back};
-use crate::store::{Result, StoreError, words};
+use crate::store::{Campaigns, Result, StoreError, words};
 
 /// How long a campaign belongs to a worker that does not come back.
 const LEASE: SignedDuration = SignedDuration::from_secs(2);
@@ -51,6 +45,157 @@ pub(super) fn with_hand(known: &[String], by: &str) -> String {
         hands.push(by);
     }
     hands.join("\n")
+}
+
+#[async_trait]
+impl<E: Engine> Campaigns for Ledger<E> {
+    async fn create_campaign(&self, plan: &Plan, by: &str) -> Result<bool> {
+        let plans = [self.sealed_plan(plan)?];
+        let batch = vec![crate::store::engine::bytes("plan", &plans, Clone::clone)];
+        let (id, source, template) = (plan.id.as_str(), plan.source.as_str(), plan.template.as_str());
+        let mut tx = self.engine.begin().await?;
+        let now = Self::now(&mut tx).await?;
+        let rows = E::run(
+            &mut tx,
+            "INSERT INTO campaigns (id, source, template, plan, state, created_by, created_at, changed_at, wave_opens_at,
+                 next_turn)
+             SELECT $1, $2, $3, plan, 'draft', $4, now(), now(), now(), now() FROM {input} WHERE true
+             ON CONFLICT DO NOTHING RETURNING id",
+            args![id, source, template, by].batch(batch),
+        )
+        .await?;
+        if rows.is_empty() {
+            return Ok(false);
+        }
+        self.tell_campaign(&mut tx, &plan.id, &plan.source, CampaignState::Draft, now).await?;
+        E::commit(tx).await?;
+        Ok(true)
+    }
+
+    async fn campaign(&self, id: &CampaignId) -> Result<Option<(CampaignRow, Timestamp)>> {
+        let sql = format!("SELECT {ROW} FROM campaigns WHERE id = $1");
+        let rows = self.engine.read(sql, args![id.as_str()]).await?;
+        rows.first().map(|row| Ok((self.campaign_row(row)?, row.time(21)?))).transpose()
+    }
+
+    async fn campaigns(&self, filter: &CampaignFilter) -> Result<Vec<CampaignRow>> {
+        let sql = format!(
+            "SELECT {ROW} FROM campaigns
+             WHERE ($1 OR source = ANY($2)) AND (NOT $3 OR state NOT IN ('done', 'cancelled'))
+             ORDER BY created_at DESC, id LIMIT $4"
+        );
+        let sources: Vec<&str> = filter.sources.iter().map(SourceName::as_str).collect();
+        let args = args![sources.is_empty(), sources, filter.open, i64::from(filter.limit.min(1_000))];
+        let rows = self.engine.read(sql, args).await?;
+        rows.iter().map(|row| self.campaign_row(row)).collect()
+    }
+
+    /// One transaction: the state, the stop that goes with it, the turns, and the event.
+    async fn move_campaign(&self, ask: &CampaignMove) -> Result<bool> {
+        let mut tx = self.engine.begin().await?;
+        let now = Self::now(&mut tx).await?;
+        let sql = format!("SELECT {ROW} FROM campaigns WHERE id = $1 AND revision = $2 {{for update}}");
+        let rows = E::run(&mut tx, sql, args![ask.id.as_str(), ask.revision]).await?;
+        let Some(before) = rows.first().map(|row| self.campaign_row(row)).transpose()? else {
+            return Ok(false);
+        };
+        let stops = matches!(ask.state, CampaignState::Paused | CampaignState::Cancelled);
+        let hold = match before.hold {
+            None if stops => Some(self.stop_campaign(&mut tx, ask, now).await?),
+            Some(hold) if ask.turns.is_some() && !stops => {
+                self.go_on(&mut tx, hold, ask).await?;
+                None
+            }
+            hold => hold,
+        };
+        if let Some(turns) = &ask.turns {
+            Self::set_turns(&mut tx, turns).await?;
+        }
+        self.write_move(&mut tx, ask, &before, hold).await?;
+        if ask.state != before.state {
+            self.tell_campaign(&mut tx, &ask.id, &before.plan.source, ask.state, now).await?;
+        }
+        E::commit(tx).await?;
+        Ok(true)
+    }
+
+    async fn lease_campaigns(&self, worker: WorkerId) -> Result<(Vec<CampaignRow>, Timestamp)> {
+        // Most of the time there is nothing to take: then nothing is written.
+        let sql = format!("SELECT now(), EXISTS (SELECT 1 FROM campaigns WHERE {OPEN})");
+        let rows = self.engine.read(sql, args![worker.0]).await?;
+        let head = rows.first().ok_or_else(|| StoreError::Internal("no clock".to_owned()))?;
+        let now = head.time(0)?;
+        if !head.flag(1)? {
+            return Ok((Vec::new(), now));
+        }
+        let sql = format!(
+            "UPDATE campaigns SET lease_owner = $1, lease_until = now() + $2 * {{us}} WHERE {OPEN} RETURNING {ROW}"
+        );
+        let rows = self.engine.write(sql, args![worker.0, micros(LEASE)]).await?;
+        let now = rows.first().map_or(Ok(now), |row| row.time(21))?;
+        Ok((rows.iter().map(|row| self.campaign_row(row)).collect::<Result<_>>()?, now))
+    }
+
+    async fn waiting_turns(&self, id: &CampaignId, limit: u32) -> Result<Vec<(MessageId, Option<u64>)>> {
+        let rows = self
+            .engine
+            .read(
+                concat!(
+                    "SELECT m.id, m.job_id FROM messages m
+                     WHERE m.campaign_id = $1 AND m.campaign_status IN ('accepted', 'scheduled', 'held')
+                         AND m.lease_token IS NULL AND m.due_at IS NOT NULL
+                         AND (m.reason IS NULL OR m.reason = 'campaign_paused') AND ",
+                    by_campaign!("m"),
+                    " ORDER BY m.id LIMIT $2"
+                ),
+                args![id.as_str(), i64::from(limit)],
+            )
+            .await?;
+        let turn = |row: &E::Row| Ok((MessageId(row.id(0)?), row.word(1, JobId::parse)?.ordinal(id)));
+        rows.iter().map(turn).collect()
+    }
+
+    async fn sweep_campaign(&self, id: &CampaignId, limit: u32) -> Result<u32> {
+        let mut tx = self.engine.begin().await?;
+        let now = Self::now(&mut tx).await?;
+        let rows = E::run(
+            &mut tx,
+            concat!(
+                "SELECT m.id FROM messages m
+                 WHERE m.campaign_id = $1 AND m.campaign_status IN ('accepted', 'scheduled', 'held', 'sending')
+                     AND (m.last_attempt IS NULL OR EXISTS (
+                         SELECT 1 FROM attempts a WHERE a.id = m.last_attempt AND a.status = 'failed'))
+                     AND ",
+                taken_back!("m", "m.accepted_at"),
+                " IS NOT NULL LIMIT $2"
+            ),
+            args![id.as_str(), i64::from(limit)],
+        )
+        .await?;
+        let found = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
+        self.take_back_messages(&mut tx, &found, Reason::Cancelled, now).await?;
+        let ended = if found.is_empty() {
+            E::run(
+                &mut tx,
+                "UPDATE campaigns SET hold_id = NULL WHERE id = $1 AND changed_at < now() - $2 * {us} RETURNING id",
+                args![id.as_str(), micros(STRAGGLERS)],
+            )
+            .await?
+        } else {
+            Vec::new()
+        };
+        if !ended.is_empty() {
+            E::run(
+                &mut tx,
+                "UPDATE holds SET released_at = now(), released_by = 'itself', ended_as = 'send'
+                 WHERE scope = 'campaign' AND value = $1 AND released_at IS NULL",
+                args![id.as_str()],
+            )
+            .await?;
+        }
+        E::commit(tx).await?;
+        Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
+    }
 }
 
 impl<E: Engine> Ledger<E> {
@@ -95,29 +240,6 @@ impl<E: Engine> Ledger<E> {
         self.sealer.seal(Sealed::CampaignPlan.of(plan.id.as_str()), &text)
     }
 
-    async fn insert_campaign(&self, plan: &Plan, by: &str) -> Result<bool> {
-        let plans = [self.sealed_plan(plan)?];
-        let batch = vec![crate::store::engine::bytes("plan", &plans, Clone::clone)];
-        let (id, source, template) = (plan.id.as_str(), plan.source.as_str(), plan.template.as_str());
-        let mut tx = self.engine.begin().await?;
-        let now = Self::now(&mut tx).await?;
-        let rows = E::run(
-            &mut tx,
-            "INSERT INTO campaigns (id, source, template, plan, state, created_by, created_at, changed_at, wave_opens_at,
-                 next_turn)
-             SELECT $1, $2, $3, plan, 'draft', $4, now(), now(), now(), now() FROM {input} WHERE true
-             ON CONFLICT DO NOTHING RETURNING id",
-            args![id, source, template, by].batch(batch),
-        )
-        .await?;
-        if rows.is_empty() {
-            return Ok(false);
-        }
-        self.tell_campaign(&mut tx, &plan.id, &plan.source, CampaignState::Draft, now).await?;
-        E::commit(tx).await?;
-        Ok(true)
-    }
-
     async fn tell_campaign(
         &self,
         tx: &mut E::Tx,
@@ -128,70 +250,6 @@ impl<E: Engine> Ledger<E> {
     ) -> Result<()> {
         let event = Emitter::campaign(id, source, state, at);
         self.insert_events(tx, &[Numbered { message: None, seq: 0, event }]).await
-    }
-
-    async fn one_campaign(&self, id: &CampaignId) -> Result<Option<(CampaignRow, Timestamp)>> {
-        let sql = format!("SELECT {ROW} FROM campaigns WHERE id = $1");
-        let rows = self.engine.read(sql, args![id.as_str()]).await?;
-        rows.first().map(|row| Ok((self.campaign_row(row)?, row.time(21)?))).transpose()
-    }
-
-    async fn list_campaigns(&self, filter: &CampaignFilter) -> Result<Vec<CampaignRow>> {
-        let sql = format!(
-            "SELECT {ROW} FROM campaigns
-             WHERE ($1 OR source = ANY($2)) AND (NOT $3 OR state NOT IN ('done', 'cancelled'))
-             ORDER BY created_at DESC, id LIMIT $4"
-        );
-        let sources: Vec<&str> = filter.sources.iter().map(SourceName::as_str).collect();
-        let args = args![sources.is_empty(), sources, filter.open, i64::from(filter.limit.min(1_000))];
-        let rows = self.engine.read(sql, args).await?;
-        rows.iter().map(|row| self.campaign_row(row)).collect()
-    }
-
-    async fn lease_open(&self, worker: WorkerId) -> Result<(Vec<CampaignRow>, Timestamp)> {
-        // Most of the time there is nothing to take: then nothing is written.
-        let sql = format!("SELECT now(), EXISTS (SELECT 1 FROM campaigns WHERE {OPEN})");
-        let rows = self.engine.read(sql, args![worker.0]).await?;
-        let head = rows.first().ok_or_else(|| StoreError::Internal("no clock".to_owned()))?;
-        let now = head.time(0)?;
-        if !head.flag(1)? {
-            return Ok((Vec::new(), now));
-        }
-        let sql = format!(
-            "UPDATE campaigns SET lease_owner = $1, lease_until = now() + $2 * {{us}} WHERE {OPEN} RETURNING {ROW}"
-        );
-        let rows = self.engine.write(sql, args![worker.0, micros(LEASE)]).await?;
-        let now = rows.first().map_or(Ok(now), |row| row.time(21))?;
-        Ok((rows.iter().map(|row| self.campaign_row(row)).collect::<Result<_>>()?, now))
-    }
-
-    /// One transaction: the state, the stop that goes with it, the turns, and the event.
-    async fn move_on(&self, ask: &CampaignMove) -> Result<bool> {
-        let mut tx = self.engine.begin().await?;
-        let now = Self::now(&mut tx).await?;
-        let sql = format!("SELECT {ROW} FROM campaigns WHERE id = $1 AND revision = $2 {{for update}}");
-        let rows = E::run(&mut tx, sql, args![ask.id.as_str(), ask.revision]).await?;
-        let Some(before) = rows.first().map(|row| self.campaign_row(row)).transpose()? else {
-            return Ok(false);
-        };
-        let stops = matches!(ask.state, CampaignState::Paused | CampaignState::Cancelled);
-        let hold = match before.hold {
-            None if stops => Some(self.stop_campaign(&mut tx, ask, now).await?),
-            Some(hold) if ask.turns.is_some() && !stops => {
-                self.go_on(&mut tx, hold, ask).await?;
-                None
-            }
-            hold => hold,
-        };
-        if let Some(turns) = &ask.turns {
-            Self::set_turns(&mut tx, turns).await?;
-        }
-        self.write_move(&mut tx, ask, &before, hold).await?;
-        if ask.state != before.state {
-            self.tell_campaign(&mut tx, &ask.id, &before.plan.source, ask.state, now).await?;
-        }
-        E::commit(tx).await?;
-        Ok(true)
     }
 
     async fn write_move(
@@ -287,161 +345,5 @@ impl<E: Engine> Ledger<E> {
             .await?;
         }
         Ok(())
-    }
-
-    async fn turns_that_wait(&self, id: &CampaignId, limit: u32) -> Result<Vec<(MessageId, Option<u64>)>> {
-        let rows = self
-            .engine
-            .read(
-                concat!(
-                    "SELECT m.id, m.job_id FROM messages m
-                     WHERE m.campaign_id = $1 AND m.campaign_status IN ('accepted', 'scheduled', 'held')
-                         AND m.lease_token IS NULL AND m.due_at IS NOT NULL
-                         AND (m.reason IS NULL OR m.reason = 'campaign_paused') AND ",
-                    by_campaign!("m"),
-                    " ORDER BY m.id LIMIT $2"
-                ),
-                args![id.as_str(), i64::from(limit)],
-            )
-            .await?;
-        let turn = |row: &E::Row| Ok((MessageId(row.id(0)?), row.word(1, JobId::parse)?.ordinal(id)));
-        rows.iter().map(turn).collect()
-    }
-
-    async fn sweep(&self, id: &CampaignId, limit: u32) -> Result<u32> {
-        let mut tx = self.engine.begin().await?;
-        let now = Self::now(&mut tx).await?;
-        let rows = E::run(
-            &mut tx,
-            concat!(
-                "SELECT m.id FROM messages m
-                 WHERE m.campaign_id = $1 AND m.campaign_status IN ('accepted', 'scheduled', 'held', 'sending')
-                     AND (m.last_attempt IS NULL OR EXISTS (
-                         SELECT 1 FROM attempts a WHERE a.id = m.last_attempt AND a.status = 'failed'))
-                     AND ",
-                taken_back!("m", "m.accepted_at"),
-                " IS NOT NULL LIMIT $2"
-            ),
-            args![id.as_str(), i64::from(limit)],
-        )
-        .await?;
-        let found = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
-        self.take_back_messages(&mut tx, &found, Reason::Cancelled, now).await?;
-        let ended = if found.is_empty() {
-            E::run(
-                &mut tx,
-                "UPDATE campaigns SET hold_id = NULL WHERE id = $1 AND changed_at < now() - $2 * {us} RETURNING id",
-                args![id.as_str(), micros(STRAGGLERS)],
-            )
-            .await?
-        } else {
-            Vec::new()
-        };
-        if !ended.is_empty() {
-            E::run(
-                &mut tx,
-                "UPDATE holds SET released_at = now(), released_by = 'itself', ended_as = 'send'
-                 WHERE scope = 'campaign' AND value = $1 AND released_at IS NULL",
-                args![id.as_str()],
-            )
-            .await?;
-        }
-        E::commit(tx).await?;
-        Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
-    }
-}
-
-#[async_trait]
-impl<E: Engine> Campaigns for Ledger<E> {
-    async fn create_campaign(&self, plan: &Plan, by: &str) -> Result<bool> {
-        self.insert_campaign(plan, by).await
-    }
-    async fn campaign(&self, id: &CampaignId) -> Result<Option<(CampaignRow, Timestamp)>> {
-        self.one_campaign(id).await
-    }
-    async fn campaigns(&self, filter: &CampaignFilter) -> Result<Vec<CampaignRow>> {
-        self.list_campaigns(filter).await
-    }
-    async fn add_recipients(
-        &self,
-        id: &CampaignId,
-        rows: &[NewRecipient],
-        by: &str,
-    ) -> Result<Option<Vec<Added>>> {
-        self.add_to_audience(id, rows, by).await
-    }
-    async fn last_ordinal(&self, id: &CampaignId) -> Result<u64> {
-        self.highest_place(id).await
-    }
-    async fn no_longer_needed(&self, id: &CampaignId, patients: &[PatientId]) -> Result<u64> {
-        self.leave_out(id, patients).await
-    }
-    async fn move_campaign(&self, ask: &CampaignMove) -> Result<bool> {
-        self.move_on(ask).await
-    }
-    async fn lease_campaigns(&self, worker: WorkerId) -> Result<(Vec<CampaignRow>, Timestamp)> {
-        self.lease_open(worker).await
-    }
-    async fn unsorted(&self, id: &CampaignId, limit: u32) -> Result<Vec<Recipient>> {
-        self.without_place(id, limit).await
-    }
-    async fn sort_recipients(&self, id: &CampaignId, places: &[Place]) -> Result<()> {
-        self.set_places(id, places).await
-    }
-    async fn next_recipients(
-        &self,
-        id: &CampaignId,
-        wave: u16,
-        until: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Recipient>> {
-        self.next_in_order(id, wave, until, limit).await
-    }
-    async fn expanded(&self, ask: &Expanded) -> Result<()> {
-        self.note_expanded(ask).await
-    }
-    async fn due_of_campaign(&self, id: &CampaignId) -> Result<u64> {
-        self.count_due(id).await
-    }
-    async fn outstanding(&self, id: &CampaignId) -> Result<Outstanding> {
-        self.what_waits(id).await
-    }
-    async fn waiting_turns(&self, id: &CampaignId, limit: u32) -> Result<Vec<(MessageId, Option<u64>)>> {
-        self.turns_that_wait(id, limit).await
-    }
-    async fn ready_at(&self, id: &CampaignId, ordinals: &[u64]) -> Result<HashMap<u64, Timestamp>> {
-        self.when_ready(id, ordinals).await
-    }
-    async fn sweep_campaign(&self, id: &CampaignId, limit: u32) -> Result<u32> {
-        self.sweep(id, limit).await
-    }
-    async fn campaign_health(&self, id: &CampaignId, since: Timestamp) -> Result<Health> {
-        self.health_of(id, since).await
-    }
-    async fn campaign_report(&self, id: &CampaignId) -> Result<CampaignReport> {
-        self.report_of(id).await
-    }
-    async fn recipients(&self, id: &CampaignId, after: u64, limit: u32) -> Result<Vec<RecipientRow>> {
-        self.list_recipients(id, after, limit).await
-    }
-    async fn follow_up(
-        &self,
-        parent: &CampaignId,
-        kind: FollowUp,
-        after: u64,
-        limit: u32,
-    ) -> Result<Vec<Recipient>> {
-        self.who_follows(parent, kind, after, limit).await
-    }
-    async fn patients_after(&self, after: Option<&PatientId>, limit: u32) -> Result<Vec<Patient>> {
-        self.list_patients(after, limit).await
-    }
-    async fn received(
-        &self,
-        id: &CampaignId,
-        patients: &[PatientId],
-        or_may: bool,
-    ) -> Result<HashSet<PatientId>> {
-        self.who_received(id, patients, or_may).await
     }
 }

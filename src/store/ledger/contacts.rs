@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -20,7 +21,7 @@ use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, bytes, ids, micros};
 use crate::store::rows::{AddressConsent, MessageFacts, Settlement};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, StoreError, words};
+use crate::store::{Contacts, Result, StoreError, words};
 
 /// Who marks a contact, as the history of changes has it.
 const JUDGE: &str = "outreachd";
@@ -75,6 +76,41 @@ impl Blamed {
 
 /// Failures by address and channel.
 type History = HashMap<(Vec<u8>, Channel), Vec<(Sign, Timestamp)>>;
+
+#[async_trait]
+impl<E: Engine> Contacts for Ledger<E> {
+    /// Judges what failed since the last round, and forgets what is too old to matter. Answers how many contacts were
+    /// given up.
+    async fn judge_contacts(&self, limit: u32) -> Result<u32> {
+        let mut tx = self.engine.begin().await?;
+        let rows = E::run(&mut tx, NEW, args![i64::from(limit)]).await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let judged = rows.iter().map(|row| row.id(14)).collect::<Result<Vec<Uuid>>>()?;
+        let blamed: Vec<Blamed> =
+            rows.iter().zip(&judged).filter_map(|(row, of)| self.judgeable(row, *of)).collect();
+        let now = Self::now(&mut tx).await?;
+        let history = Self::history(&mut tx, &blamed).await?;
+        let mut given_up = 0;
+        for one in &blamed {
+            let failures = history.get(&(one.index.clone(), one.channel)).map_or(&[][..], Vec::as_slice);
+            if health::is_bad(failures, now) {
+                given_up += u32::from(self.give_up(&mut tx, one, now).await?);
+            }
+        }
+        E::run(
+            &mut tx,
+            "UPDATE contact_faults SET judged_at = now() WHERE attempt_id = ANY($1)",
+            args![judged],
+        )
+        .await?;
+        let old = "DELETE FROM contact_faults WHERE at < now() - $1 * {us}";
+        E::run(&mut tx, old, args![micros(health::MEMORY)]).await?;
+        E::commit(tx).await?;
+        Ok(given_up)
+    }
+}
 
 impl<E: Engine> Ledger<E> {
     /// Keeps those of these failures that stand, each once.
@@ -137,38 +173,6 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         Ok(())
-    }
-
-    /// Judges what failed since the last round, and forgets what is too old to matter. Answers how many contacts were
-    /// given up.
-    pub(super) async fn judge_faults(&self, limit: u32) -> Result<u32> {
-        let mut tx = self.engine.begin().await?;
-        let rows = E::run(&mut tx, NEW, args![i64::from(limit)]).await?;
-        if rows.is_empty() {
-            return Ok(0);
-        }
-        let judged = rows.iter().map(|row| row.id(14)).collect::<Result<Vec<Uuid>>>()?;
-        let blamed: Vec<Blamed> =
-            rows.iter().zip(&judged).filter_map(|(row, of)| self.judgeable(row, *of)).collect();
-        let now = Self::now(&mut tx).await?;
-        let history = Self::history(&mut tx, &blamed).await?;
-        let mut given_up = 0;
-        for one in &blamed {
-            let failures = history.get(&(one.index.clone(), one.channel)).map_or(&[][..], Vec::as_slice);
-            if health::is_bad(failures, now) {
-                given_up += u32::from(self.give_up(&mut tx, one, now).await?);
-            }
-        }
-        E::run(
-            &mut tx,
-            "UPDATE contact_faults SET judged_at = now() WHERE attempt_id = ANY($1)",
-            args![judged],
-        )
-        .await?;
-        let old = "DELETE FROM contact_faults WHERE at < now() - $1 * {us}";
-        E::run(&mut tx, old, args![micros(health::MEMORY)]).await?;
-        E::commit(tx).await?;
-        Ok(given_up)
     }
 
     /// What can be read of a failure. One that cannot proves nothing, and keeps no other from being judged.

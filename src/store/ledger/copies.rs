@@ -6,11 +6,13 @@
 //! job back finds either the copy to take back as well, or a message that is given no copy any more. After a crash it is
 //! planned again, before anything of it was sent, and comes to the same.
 
+use async_trait::async_trait;
+
 use super::Ledger;
-use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Column, Data, Engine, args, bytes, ids, ints};
 use crate::store::rows::NewCopy;
+use crate::store::{Copies, Result};
 
 /// Holds the rows of the messages; those that are in another hand, or have been sent, are left out.
 const HOLD: &str = "
@@ -30,8 +32,9 @@ FROM {input} JOIN messages m ON m.id = input.original
 WHERE true
 ON CONFLICT DO NOTHING";
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn write_copies(&self, copies: &[NewCopy]) -> Result<()> {
+#[async_trait]
+impl<E: Engine> Copies for Ledger<E> {
+    async fn copy(&self, copies: &[NewCopy]) -> Result<()> {
         let mut copies: Vec<&NewCopy> = copies.iter().collect();
         // One order for everybody, so that two batches cannot wait for each other in a ring.
         copies.sort_by_key(|copy| copy.of);
@@ -60,7 +63,9 @@ impl<E: Engine> Ledger<E> {
         }
         E::commit(tx).await
     }
+}
 
+impl<E: Engine> Ledger<E> {
     /// The copies of these messages.
     pub(super) async fn copies_of(tx: &mut E::Tx, of: &[uuid::Uuid]) -> Result<Vec<uuid::Uuid>> {
         let rows = E::run(tx, "SELECT id FROM messages WHERE copy_of = ANY($1)", args![of.to_vec()]).await?;

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{Ledger, Numbered, unfit};
+use crate::domain::failure::Failure;
 use crate::domain::ids::{AttemptId, MessageId, SiteId, WorkerId};
 use crate::domain::look_up::TextMark;
 use crate::domain::page::PageHash;
@@ -15,7 +17,6 @@ use crate::domain::phi::Phi;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Priority, Reason};
 use crate::policy::health::sign;
-use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::emit::{Move, NewEvent, shard};
 use crate::store::engine::{
@@ -23,14 +24,16 @@ use crate::store::engine::{
     texts, times, try_bytes,
 };
 use crate::store::rows::{
-    Begin, Begun, Count, Counted, Decided, Failure, MessageFacts, PatientState, Settlement, Then,
+    Begin, Begun, Count, Counted, Decided, MessageFacts, PatientState, Settlement, Then,
 };
 use crate::store::sealed::Sealed;
+use crate::store::{Corridor, Result};
 
-impl<E: Engine> Ledger<E> {
+#[async_trait]
+impl<E: Engine> Corridor for Ledger<E> {
     /// Moves statuses, work state and events in one go, where the lease is still the one that was decided under. A
     /// move that is not legal leaves the status and moves the rest; it is not told.
-    pub(super) async fn decide_batch(&self, decisions: &[Decided]) -> Result<()> {
+    async fn decide(&self, decisions: &[Decided]) -> Result<()> {
         if decisions.is_empty() {
             return Ok(());
         }
@@ -82,32 +85,11 @@ impl<E: Engine> Ledger<E> {
         self.wake_in_time(decisions).await
     }
 
-    /// What a message waits for may have come while the decision to wait was written: the patient, or the end of a hold.
-    /// Whoever brings it wakes what waits by then; asked in a statement of its own, nothing slips between the two. What a
-    /// hold held that was ended otherwise than to send it is still settled as that end says.
-    async fn wake_in_time(&self, decisions: &[Decided]) -> Result<()> {
-        let may_have_come = |d: &&Decided| {
-            d.due_at.is_some() && (d.held_by.is_some() || d.reason == Some(Reason::UnknownPatient))
-        };
-        let waiting: Vec<_> = decisions.iter().filter(may_have_come).map(|d| d.facts.id.0).collect();
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        let sql = "UPDATE messages SET due_at = now()
-             WHERE id = ANY($1) AND due_at > now() AND lease_token IS NULL AND (
-                 reason = 'unknown_patient' AND EXISTS (SELECT 1 FROM patients p WHERE p.id = messages.patient_id)
-                 OR held_by IS NOT NULL AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = messages.held_by
-                     AND (COALESCE(h.ended_as, h.on_release) <> 'send'
-                         OR (h.released_at IS NULL AND (h.until IS NULL OR h.until > now())))))";
-        self.engine.write(sql, args![waiting]).await?;
-        Ok(())
-    }
-
     /// Writes the attempts of those messages for which every reason to send still stands: our lease with time left, a
     /// legal status, the revision that was planned with, an answer not yet due to change, no cancel, no hold, nothing more
     /// counted by the caps than was seen. Takes
     /// worker, the time a send may take, and the batch; answers `attempt, now` of what has begun.
-    pub(super) async fn begin_batch(&self, worker: WorkerId, batch: &[Begin]) -> Result<Begun> {
+    async fn begin(&self, worker: WorkerId, batch: &[Begin]) -> Result<Begun> {
         // What the caps count is counted one message after the other: of two for the same person or address the
         // second is decided upon again.
         let (mut seen, mut counted) = (HashSet::new(), HashSet::new());
@@ -137,6 +119,89 @@ impl<E: Engine> Ledger<E> {
         };
         let attempts = rows.iter().map(|row| Ok(AttemptId(row.id(0)?))).collect::<Result<Vec<_>>>()?;
         Ok(Begun { attempts, now })
+    }
+
+    async fn settle(&self, batch: &[Settlement]) -> Result<()> {
+        // One message twice in one statement would move once only: the later result waits for the next statement.
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let mut seen = HashSet::new();
+            let many = rest.iter().position(|s| !seen.insert(s.facts.id)).unwrap_or(rest.len());
+            let (now, later) = rest.split_at(many);
+            self.settle_distinct(now).await?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    async fn uncount(&self, count: &Count) -> Result<()> {
+        let rows: Vec<&Counted> = count.rows().collect();
+        let batch = vec![texts("subject", &rows, |c| &c.subject), texts("entry", &rows, |c| &c.entry)];
+        self.engine
+            .write(
+                "UPDATE patient_state
+                 SET recent_sends = NULLIF(trim(replace(' ' || recent_sends || ' ', ' ' || input.entry || ' ', ' ')), '')
+                 FROM {input}
+                 WHERE patient_state.subject = input.subject AND recent_sends IS NOT NULL",
+                Args::none().batch(batch),
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Only where the last try is known to have failed, or where it went out and its plan waits for an answer; and nobody
+    /// has the message in hand.
+    async fn next_route(&self, id: MessageId) -> Result<bool> {
+        let moved = self
+            .engine
+            .write(
+                "UPDATE messages SET step = step + 1, tries = 0, due_at = now()
+                 WHERE id = $1 AND status = 'sending' AND due_at IS NOT NULL AND lease_token IS NULL AND EXISTS (
+                     SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.step = messages.step
+                         AND a.id = messages.last_attempt AND a.status = 'failed')
+                 RETURNING id",
+                args![id.0],
+            )
+            .await?;
+        if !moved.is_empty() {
+            return Ok(true);
+        }
+        // What went out is not waited for any longer: the next way is due now, and is decided upon as ever.
+        let moved = self
+            .engine
+            .write(
+                "UPDATE messages SET due_at = now()
+                 WHERE id = $1 AND status IN ('sent', 'delivered', 'unknown') AND due_at > now() AND lease_token IS NULL
+                     AND EXISTS (SELECT 1 FROM attempts a WHERE a.message_id = messages.id AND a.id = messages.last_attempt
+                         AND a.step < messages.step AND a.status IN ('sent', 'delivered', 'unknown'))
+                 RETURNING id",
+                args![id.0],
+            )
+            .await?;
+        Ok(!moved.is_empty())
+    }
+}
+
+impl<E: Engine> Ledger<E> {
+    /// What a message waits for may have come while the decision to wait was written: the patient, or the end of a hold.
+    /// Whoever brings it wakes what waits by then; asked in a statement of its own, nothing slips between the two. What a
+    /// hold held that was ended otherwise than to send it is still settled as that end says.
+    async fn wake_in_time(&self, decisions: &[Decided]) -> Result<()> {
+        let may_have_come = |d: &&Decided| {
+            d.due_at.is_some() && (d.held_by.is_some() || d.reason == Some(Reason::UnknownPatient))
+        };
+        let waiting: Vec<_> = decisions.iter().filter(may_have_come).map(|d| d.facts.id.0).collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let sql = "UPDATE messages SET due_at = now()
+             WHERE id = ANY($1) AND due_at > now() AND lease_token IS NULL AND (
+                 reason = 'unknown_patient' AND EXISTS (SELECT 1 FROM patients p WHERE p.id = messages.patient_id)
+                 OR held_by IS NOT NULL AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = messages.held_by
+                     AND (COALESCE(h.ended_as, h.on_release) <> 'send'
+                         OR (h.released_at IS NULL AND (h.until IS NULL OR h.until > now())))))";
+        self.engine.write(sql, args![waiting]).await?;
+        Ok(())
     }
 
     /// The events of messages whose first attempt has begun, for whoever wants to hear of it.
@@ -228,35 +293,6 @@ impl<E: Engine> Ledger<E> {
     fn mark_of(&self, begin: &Begin) -> Vec<u8> {
         let mark = |text: &Phi| TextMark::of(self.sealer.text_key(begin.attempt), text.expose()).mark;
         begin.text.as_ref().map(mark).unwrap_or_default()
-    }
-
-    /// Takes back what the caps counted of a message that was not sent.
-    pub(super) async fn take_back_count(&self, count: &Count) -> Result<()> {
-        let rows: Vec<&Counted> = count.rows().collect();
-        let batch = vec![texts("subject", &rows, |c| &c.subject), texts("entry", &rows, |c| &c.entry)];
-        self.engine
-            .write(
-                "UPDATE patient_state
-                 SET recent_sends = NULLIF(trim(replace(' ' || recent_sends || ' ', ' ' || input.entry || ' ', ' ')), '')
-                 FROM {input}
-                 WHERE patient_state.subject = input.subject AND recent_sends IS NOT NULL",
-                Args::none().batch(batch),
-            )
-            .await?;
-        Ok(())
-    }
-
-    pub(super) async fn settle_batch(&self, batch: &[Settlement]) -> Result<()> {
-        // One message twice in one statement would move once only: the later result waits for the next statement.
-        let mut rest = batch;
-        while !rest.is_empty() {
-            let mut seen = HashSet::new();
-            let many = rest.iter().position(|s| !seen.insert(s.facts.id)).unwrap_or(rest.len());
-            let (now, later) = rest.split_at(many);
-            self.settle_distinct(now).await?;
-            rest = later;
-        }
-        Ok(())
     }
 
     /// Results by attempt. The message's status follows only upwards; its work state only where this attempt is still

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
@@ -25,7 +26,7 @@ use crate::store::engine::{
 };
 use crate::store::rows::{ASIDE, Begin, Company, Count, Counted, FRESH, MessageFacts, Rider, Seats};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, words};
+use crate::store::{Digests, Result, words};
 
 /// What waits for its hour, and is asked again with company: of one day, which is no longer than this where the clocks
 /// are put back.
@@ -105,9 +106,10 @@ const LOST: &str = "
 UPDATE messages SET status = 'unknown', reason = 'outcome_unknown', due_at = NULL, changed_at = now(), seq = seq + $2
 WHERE id = ANY($1) RETURNING id, seq";
 
-impl<E: Engine> Ledger<E> {
+#[async_trait]
+impl<E: Engine> Digests for Ledger<E> {
     /// What is found and cannot be taken is in another hand at this moment.
-    pub(super) async fn take_company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Company> {
+    async fn company(&self, worker: WorkerId, seats: &[Seats], room: u32) -> Result<Company> {
         if seats.is_empty() || room == 0 {
             return Ok(Company::default());
         }
@@ -145,6 +147,32 @@ impl<E: Engine> Ledger<E> {
         Ok(company)
     }
 
+    async fn settle_riders(&self, limit: u32) -> Result<u32> {
+        let mut tx = self.engine.begin().await?;
+        let asked = args![i64::from(limit), micros(self.rules.unknown_deadline)];
+        let rows = E::run(&mut tx, ENDED, asked).await?;
+        let rides = rows.iter().map(ride).collect::<Result<Vec<Ride>>>()?;
+        if rides.is_empty() {
+            return Ok(0);
+        }
+        let of = |end: End| -> Vec<&Ride> { rides.iter().filter(|ride| ride.end == end).collect() };
+        let free: Vec<Uuid> = of(End::Free).iter().map(|ride| ride.facts.id.0).collect();
+        E::run(&mut tx, FREE, args![free]).await?;
+        self.tell_ends(&mut tx, &of(End::Arrived), ARRIVED).await?;
+        let lost = of(End::Lost);
+        self.tell_ends(&mut tx, &lost, LOST).await?;
+        let items: Vec<NewItem<'_>> = lost
+            .iter()
+            .filter(|ride| !ride.facts.test)
+            .map(|ride| NewItem::about(WorkKind::OutcomeUnknown, &ride.facts))
+            .collect();
+        self.open_items(&mut tx, &items).await?;
+        E::commit(tx).await?;
+        Ok(u32::try_from(rides.len()).unwrap_or(u32::MAX))
+    }
+}
+
+impl<E: Engine> Ledger<E> {
     /// As `begin`, for a batch in which some may carry others: whoever cannot take all of theirs along does not begin.
     /// Answers the same.
     pub(super) async fn begin_with_riders(
@@ -238,30 +266,6 @@ impl<E: Engine> Ledger<E> {
         ];
         let args = args![worker.0, micros(self.timings.send)].batch(columns);
         E::run(tx, E::STATEMENTS.board, args).await?.iter().map(|row| row.id(0)).collect()
-    }
-
-    pub(super) async fn end_rides(&self, limit: u32) -> Result<u32> {
-        let mut tx = self.engine.begin().await?;
-        let asked = args![i64::from(limit), micros(self.rules.unknown_deadline)];
-        let rows = E::run(&mut tx, ENDED, asked).await?;
-        let rides = rows.iter().map(ride).collect::<Result<Vec<Ride>>>()?;
-        if rides.is_empty() {
-            return Ok(0);
-        }
-        let of = |end: End| -> Vec<&Ride> { rides.iter().filter(|ride| ride.end == end).collect() };
-        let free: Vec<Uuid> = of(End::Free).iter().map(|ride| ride.facts.id.0).collect();
-        E::run(&mut tx, FREE, args![free]).await?;
-        self.tell_ends(&mut tx, &of(End::Arrived), ARRIVED).await?;
-        let lost = of(End::Lost);
-        self.tell_ends(&mut tx, &lost, LOST).await?;
-        let items: Vec<NewItem<'_>> = lost
-            .iter()
-            .filter(|ride| !ride.facts.test)
-            .map(|ride| NewItem::about(WorkKind::OutcomeUnknown, &ride.facts))
-            .collect();
-        self.open_items(&mut tx, &items).await?;
-        E::commit(tx).await?;
-        Ok(u32::try_from(rides.len()).unwrap_or(u32::MAX))
     }
 
     /// Moves rides that ended alike, and tells it.

@@ -3,23 +3,26 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::contacts::proxy_id;
 use super::{Ledger, subjects_column};
+use crate::domain::failure::Failure;
 use crate::domain::ids::{PatientId, ProviderName};
 use crate::domain::outbound::Route;
 use crate::domain::patient::{Consent, ConsentSource, Patient, ProxyPerson};
 use crate::domain::phi::Phi;
 use crate::domain::status::AttemptStatus;
 use crate::domain::words::{Channel, Purpose, Reason};
+use crate::policy::question::Behind;
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, bytes, ints, micros, texts};
-use crate::store::rows::{AddressState, Behind, Directory, DirectoryEntry, Failure, PatientState, Subject};
+use crate::store::rows::{AddressState, Directory, DirectoryEntry, PatientState, Subject};
 use crate::store::sealed::Sealed;
 use crate::store::sealer::subject_of;
-use crate::store::{Result, StoreError};
+use crate::store::{PatientDirectory, Result, StoreError};
 
 /// So often a provider may let the time of what it has taken run out before it sends it.
 const MOST_UNSENT: usize = 3;
@@ -37,8 +40,9 @@ LEFT JOIN patients p ON p.id = input.subject
 LEFT JOIN patients target ON target.id = p.alias_of
 LEFT JOIN patient_state s ON s.subject = COALESCE(p.alias_of, p.id, input.subject)";
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn read_directory(&self, subjects: &[Subject]) -> Result<Directory> {
+#[async_trait]
+impl<E: Engine> PatientDirectory for Ledger<E> {
+    async fn directory(&self, subjects: &[Subject]) -> Result<Directory> {
         let ids: BTreeSet<&str> = subjects.iter().map(|s| s.patient.as_str()).collect();
         let ids: Vec<&str> = ids.into_iter().collect();
         if ids.is_empty() {
@@ -108,6 +112,30 @@ impl<E: Engine> Ledger<E> {
         Ok(Directory { entries: subjects.iter().map(entry).collect(), holds, now })
     }
 
+    async fn patient(&self, id: &PatientId) -> Result<Option<Patient>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT COALESCE(t.document, p.document), COALESCE(t.id, p.id) FROM patients p LEFT JOIN patients t ON t.id = p.alias_of WHERE p.id = $1",
+                args![id.as_str()],
+            )
+            .await?;
+        rows.first().map(|row| self.document(row, 1, 0)).transpose()
+    }
+
+    async fn patients_after(&self, after: Option<&PatientId>, limit: u32) -> Result<Vec<Patient>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT document, id FROM patients WHERE id > $1 AND alias_of IS NULL ORDER BY id LIMIT $2",
+                args![after.map_or("", PatientId::as_str), i64::from(limit)],
+            )
+            .await?;
+        rows.iter().map(|row| self.document(row, 1, 0)).collect()
+    }
+}
+
+impl<E: Engine> Ledger<E> {
     /// Patients by the ids that were asked for; the clock, and whether any hold is in force.
     async fn people(&self, ids: &[&str]) -> Result<(HashMap<String, Person>, Option<(Timestamp, bool)>)> {
         let rows = self.engine.read(PATIENTS, Args::none().batch(vec![subjects_column(ids)])).await?;
@@ -205,7 +233,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// What supports a word said at an address.
-    pub(super) fn evidence(&self, row: &E::Row, id: usize, column: usize) -> Result<Option<String>> {
+    fn evidence(&self, row: &E::Row, id: usize, column: usize) -> Result<Option<String>> {
         let Some(stored) = row.maybe_text(column)? else { return Ok(None) };
         self.sealer.read(Sealed::ConsentEvidence.of(row.id(id)?), stored).map(Some)
     }

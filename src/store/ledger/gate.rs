@@ -2,23 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Ledger;
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, ints, micros, texts};
 use crate::store::rows::{GateKey, GateLimit, Reserve, Reserved, Spend};
-use crate::store::{Result, StoreError, spend_one};
+use crate::store::{RateGate, Result, StoreError};
 
 const DAY_SECONDS: i64 = 86_400;
 
-impl<E: Engine> Ledger<E> {
+#[async_trait]
+impl<E: Engine> RateGate for Ledger<E> {
     /// Slots of one key lie one interval apart, counted on from its theoretical arrival time (GCRA without burst); a
     /// grant is what every key has room for. Where a slower key puts slots off, the faster one moves on by its own interval
     /// all the same: senders of one account that have slower limits of their own, in several processes, may come to a few
     /// more in one second than the account has. In one process the walls hold them. Takes want, horizon, lead, what was not used, and the keys; answers `each, tat, granted, now,
     /// is_closed, key, recent` for each key, and moves the keys on.
-    pub(super) async fn reserve_slots(&self, ask: &Reserve) -> Result<Reserved> {
+    async fn reserve(&self, ask: &Reserve) -> Result<Reserved> {
         let keys = ask.keys.as_slice();
         if keys.is_empty() {
             let now = self.clock().await?;
@@ -67,29 +69,13 @@ impl<E: Engine> Ledger<E> {
         Ok(Reserved { slots, recent, closed_until, next: slot(&spaced, granted, now), now })
     }
 
-    pub(super) async fn used_of_day(&self, keys: &[&str]) -> Result<BTreeMap<String, u64>> {
+    async fn used_today(&self, keys: &[&str]) -> Result<BTreeMap<String, u64>> {
         let sql = "SELECT key, used FROM rate_gate WHERE key = ANY($1) AND day = {today}";
         let rows = self.engine.read(sql, args![keys.to_vec()]).await?;
         rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.count(1)?))).collect()
     }
 
-    async fn know_keys(&self, keys: impl Iterator<Item = &str> + Send) -> Result<()> {
-        let fresh = Self::unknown(&self.gate_keys, keys);
-        if fresh.is_empty() {
-            return Ok(());
-        }
-        self.engine
-            .write(
-                "INSERT INTO rate_gate (key, tat, day, used) SELECT key, now(), {today}, 0 FROM {input} WHERE true ORDER BY key
-                 ON CONFLICT DO NOTHING",
-                Args::none().batch(vec![texts("key", &fresh, |k| k)]),
-            )
-            .await?;
-        Self::remember(&self.gate_keys, &fresh);
-        Ok(())
-    }
-
-    pub(super) async fn spend_budgets(&self, entries: &[Spend]) -> Result<Vec<bool>> {
+    async fn spend(&self, entries: &[Spend]) -> Result<Vec<bool>> {
         let limits: BTreeMap<&str, i64> =
             entries.iter().flat_map(|e| &e.budgets).map(|(key, limit)| (key.as_str(), *limit)).collect();
         let keys: Vec<&str> = limits.keys().copied().collect();
@@ -117,6 +103,37 @@ impl<E: Engine> Ledger<E> {
         E::commit(tx).await?;
         Ok(answers)
     }
+}
+
+impl<E: Engine> Ledger<E> {
+    async fn know_keys(&self, keys: impl Iterator<Item = &str> + Send) -> Result<()> {
+        let fresh = Self::unknown(&self.gate_keys, keys);
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        self.engine
+            .write(
+                "INSERT INTO rate_gate (key, tat, day, used) SELECT key, now(), {today}, 0 FROM {input} WHERE true ORDER BY key
+                 ON CONFLICT DO NOTHING",
+                Args::none().batch(vec![texts("key", &fresh, |k| k)]),
+            )
+            .await?;
+        Self::remember(&self.gate_keys, &fresh);
+        Ok(())
+    }
+}
+
+/// Takes an amount from every budget of the entry, or from none.
+fn spend_one(entry: &Spend, used: &mut BTreeMap<String, i64>) -> bool {
+    let spent = |key: &str| used.get(key).copied().unwrap_or(0);
+    let fits = entry.budgets.iter().all(|(key, limit)| spent(key).saturating_add(entry.amount) <= *limit);
+    if fits || entry.amount < 0 {
+        for (key, _) in &entry.budgets {
+            let total = used.entry(key.clone()).or_default();
+            *total = total.saturating_add(entry.amount).max(0);
+        }
+    }
+    fits || entry.amount < 0
 }
 
 /// The `n`-th slot: the latest that any key gives.

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use async_trait::async_trait;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use crate::store::columns::{Columns, facts, hold};
 use crate::store::emit::Move;
 use crate::store::engine::{Args, Engine, args, ids, ints, micros, texts};
 use crate::store::rows::{Hold, HoldRow, HoldScope, HoldState, HoldThen, MessageFacts, OnRelease};
-use crate::store::{Result, StoreError, words};
+use crate::store::{Holds, Result, StoreError, words};
 
 /// Messages that go in one transaction.
 const AT_ONCE: u32 = 2_000;
@@ -85,35 +86,15 @@ fn under_way(row: &impl Columns) -> Result<End> {
     })
 }
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn insert_hold(&self, hold: &Hold) -> Result<()> {
+#[async_trait]
+impl<E: Engine> Holds for Ledger<E> {
+    async fn place_hold(&self, hold: &Hold) -> Result<()> {
         let mut tx = self.engine.begin().await?;
         Self::write_hold(&mut tx, hold).await?;
         E::commit(tx).await
     }
 
-    /// False: the same surge is held already.
-    pub(super) async fn write_hold(tx: &mut E::Tx, hold: &Hold) -> Result<bool> {
-        let rows = E::run(
-            tx,
-            "INSERT INTO holds (id, scope, value, cause, reason, placed_by, placed_at, until, on_release)
-             VALUES ($1, $2, $3, $4, $5, $6, now(), $7, $8) ON CONFLICT DO NOTHING RETURNING id",
-            args![
-                hold.id.0,
-                hold.scope.as_str(),
-                hold.value.as_str(),
-                hold.cause.as_str(),
-                hold.reason.as_str(),
-                hold.placed_by.as_str(),
-                hold.until,
-                hold.on_release.as_str(),
-            ],
-        )
-        .await?;
-        Ok(!rows.is_empty())
-    }
-
-    pub(super) async fn end_hold(&self, id: HoldId, by: &str, then: Option<HoldThen>) -> Result<bool> {
+    async fn release_hold(&self, id: HoldId, by: &str, then: Option<HoldThen>) -> Result<bool> {
         let said = then.map(|then| match then {
             HoldThen::Send => OnRelease::Send.as_str(),
             HoldThen::Drop => OnRelease::Expire.as_str(),
@@ -141,7 +122,34 @@ impl<E: Engine> Ledger<E> {
         Ok(true)
     }
 
-    pub(super) async fn settle_ended_holds(&self, limit: u32) -> Result<u32> {
+    async fn holds(&self) -> Result<Vec<HoldRow>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT h.id, h.scope, h.value, h.cause, h.reason, h.placed_by, h.placed_at, h.until, h.on_release,
+                     h.released_at IS NULL AND (h.until IS NULL OR h.until > now()),
+                     (SELECT count(*) FROM messages m WHERE m.waits_under = h.id)
+                 FROM holds h
+                 WHERE h.settled_at IS NULL AND ((h.released_at IS NULL AND (h.until IS NULL OR h.until > now()))
+                     OR COALESCE(h.ended_as, h.on_release) = 'review')
+                 ORDER BY h.placed_at, h.id",
+                Args::none(),
+            )
+            .await?;
+        let mut holds = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let state = if row.flag(9)? { HoldState::InForce } else { HoldState::Review };
+            let hold = hold(row).or_else(|_| widest(row))?;
+            let asked_by = self.askers(&hold).await?;
+            let standing = HoldRow { hold, state, held: row.count(10)?, asked_by };
+            if state == HoldState::InForce || standing.held > 0 {
+                holds.push(standing);
+            }
+        }
+        Ok(holds)
+    }
+
+    async fn settle_holds(&self, limit: u32) -> Result<u32> {
         let ended = self
             .engine
             .read(
@@ -167,6 +175,29 @@ impl<E: Engine> Ledger<E> {
             }
         }
         Ok(total)
+    }
+}
+
+impl<E: Engine> Ledger<E> {
+    /// False: the same surge is held already.
+    pub(super) async fn write_hold(tx: &mut E::Tx, hold: &Hold) -> Result<bool> {
+        let rows = E::run(
+            tx,
+            "INSERT INTO holds (id, scope, value, cause, reason, placed_by, placed_at, until, on_release)
+             VALUES ($1, $2, $3, $4, $5, $6, now(), $7, $8) ON CONFLICT DO NOTHING RETURNING id",
+            args![
+                hold.id.0,
+                hold.scope.as_str(),
+                hold.value.as_str(),
+                hold.cause.as_str(),
+                hold.reason.as_str(),
+                hold.placed_by.as_str(),
+                hold.until,
+                hold.on_release.as_str(),
+            ],
+        )
+        .await?;
+        Ok(!rows.is_empty())
     }
 
     /// One batch of what a hold that has ended held.
@@ -266,34 +297,6 @@ impl<E: Engine> Ledger<E> {
             )
             .await?;
         rows.iter().map(|row| hold(row).or_else(|error| unread(row, &error))).collect()
-    }
-
-    /// Holds in force, and those that have ended and left something for review.
-    pub(super) async fn standing_holds(&self) -> Result<Vec<HoldRow>> {
-        let rows = self
-            .engine
-            .read(
-                "SELECT h.id, h.scope, h.value, h.cause, h.reason, h.placed_by, h.placed_at, h.until, h.on_release,
-                     h.released_at IS NULL AND (h.until IS NULL OR h.until > now()),
-                     (SELECT count(*) FROM messages m WHERE m.waits_under = h.id)
-                 FROM holds h
-                 WHERE h.settled_at IS NULL AND ((h.released_at IS NULL AND (h.until IS NULL OR h.until > now()))
-                     OR COALESCE(h.ended_as, h.on_release) = 'review')
-                 ORDER BY h.placed_at, h.id",
-                Args::none(),
-            )
-            .await?;
-        let mut holds = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let state = if row.flag(9)? { HoldState::InForce } else { HoldState::Review };
-            let hold = hold(row).or_else(|_| widest(row))?;
-            let asked_by = self.askers(&hold).await?;
-            let standing = HoldRow { hold, state, held: row.count(10)?, asked_by };
-            if state == HoldState::InForce || standing.held > 0 {
-                holds.push(standing);
-            }
-        }
-        Ok(holds)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
@@ -13,7 +14,7 @@ use crate::store::columns::{Columns, facts};
 use crate::store::engine::{Args, Engine, args, ids, micros};
 use crate::store::rows::{LookUpAsk, LostAttempt};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, StoreError, words};
+use crate::store::{LookUps, Result, StoreError, words};
 
 /// What is older has a work item, and whoever looks after that.
 const OLDEST: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -56,8 +57,9 @@ macro_rules! others_over {
 const OTHER_TEXTS: &str = others_over!("sms");
 const OTHER_CALLS: &str = others_over!("voice");
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn lost_in_hand(&self, ask: &LookUpAsk) -> Result<Vec<LostAttempt>> {
+#[async_trait]
+impl<E: Engine> LookUps for Ledger<E> {
+    async fn take_lost(&self, ask: &LookUpAsk) -> Result<Vec<LostAttempt>> {
         let providers: Vec<&str> = ask.providers.iter().map(ProviderName::as_str).collect();
         let args = args![providers, micros(ask.after), micros(OLDEST), i64::from(ask.limit)];
         let taken = self.engine.write(TAKE, args).await?;
@@ -82,12 +84,14 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// These were in no list, though the list was to be had.
-    pub(super) async fn count_absent(&self, attempts: &[AttemptId]) -> Result<()> {
+    async fn absent(&self, attempts: &[AttemptId]) -> Result<()> {
         let sql = "UPDATE attempts SET looks = looks + 1 WHERE id = ANY($1) AND status = 'unknown'";
         self.engine.write(sql, args![attempts.iter().map(|attempt| attempt.0).collect::<Vec<_>>()]).await?;
         Ok(())
     }
+}
 
+impl<E: Engine> Ledger<E> {
     /// One that cannot be read stays unknown, and keeps no other from being looked up.
     fn lost_or_unread(&self, row: &E::Row) -> Option<LostAttempt> {
         let unread =

@@ -1,5 +1,6 @@
 //! Answers to mail: due with the reply that they answer, written down as begun before anything leaves, and sent once.
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
@@ -11,7 +12,7 @@ use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args, micros};
 use crate::store::rows::{ANSWER_USEFUL, MailAnswer, MailAnswerEnd};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, StoreError};
+use crate::store::{MailAnswers, Result, StoreError};
 
 /// Whoever has one in hand begins it within this time, or others take it.
 const IN_HAND: SignedDuration = SignedDuration::from_secs(60);
@@ -53,8 +54,9 @@ const END: &str = "
 UPDATE replies SET answer_state = $2, answer_due = CASE WHEN $2 = 'due' THEN now() + $3 * {us} ELSE NULL END
 WHERE id = $1 AND answer_state IN ('due', 'begun')";
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn take_answers(&self, limit: u32) -> Result<Vec<MailAnswer>> {
+#[async_trait]
+impl<E: Engine> MailAnswers for Ledger<E> {
+    async fn take_mail_answers(&self, limit: u32) -> Result<Vec<MailAnswer>> {
         let rows = self.engine.read(DUE, args![i64::from(limit)]).await?;
         let due = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
         if due.is_empty() {
@@ -71,12 +73,36 @@ impl<E: Engine> Ledger<E> {
         Ok(answers)
     }
 
+    async fn begin_mail_answer(&self, id: ReplyId) -> Result<bool> {
+        let mut tx = self.engine.begin().await?;
+        E::run(&mut tx, BESIDE, args![id.0]).await?;
+        let limits =
+            args![id.0, micros(BEGUN), micros(ANSWER_USEFUL), micros(DAY), MOST_OWED, MOST_COURTESIES];
+        let begun = !E::run(&mut tx, BEGIN, limits).await?.is_empty();
+        if !begun {
+            E::run(&mut tx, NONE, args![id.0]).await?;
+        }
+        E::commit(tx).await?;
+        Ok(begun)
+    }
+
+    async fn end_mail_answer(&self, id: ReplyId, end: MailAnswerEnd) -> Result<()> {
+        let (state, pause) = match end {
+            MailAnswerEnd::Again(pause) => ("due", pause),
+            ended => (ended.as_str(), SignedDuration::ZERO),
+        };
+        self.engine.write(END, args![id.0, state, micros(pause)]).await?;
+        Ok(())
+    }
+}
+
+impl<E: Engine> Ledger<E> {
     /// One that cannot be read keeps no other from being sent. It comes up again while it is of use: the key that sealed it may
     /// be put back.
     async fn leave_unread(&self, id: ReplyId, received_at: Timestamp, error: &StoreError) -> Result<()> {
         tracing::error!(reply = %id, %error, "an answer to a mail cannot be read, and is not sent");
         if self.clock().await?.duration_since(received_at) > ANSWER_USEFUL {
-            self.end_answer(id, MailAnswerEnd::Failed).await?;
+            self.end_mail_answer(id, MailAnswerEnd::Failed).await?;
         }
         Ok(())
     }
@@ -97,28 +123,6 @@ impl<E: Engine> Ledger<E> {
             received_at: row.time(5)?,
             tries: row.count(6)?,
         }))
-    }
-
-    pub(super) async fn begin_answer(&self, id: ReplyId) -> Result<bool> {
-        let mut tx = self.engine.begin().await?;
-        E::run(&mut tx, BESIDE, args![id.0]).await?;
-        let limits =
-            args![id.0, micros(BEGUN), micros(ANSWER_USEFUL), micros(DAY), MOST_OWED, MOST_COURTESIES];
-        let begun = !E::run(&mut tx, BEGIN, limits).await?.is_empty();
-        if !begun {
-            E::run(&mut tx, NONE, args![id.0]).await?;
-        }
-        E::commit(tx).await?;
-        Ok(begun)
-    }
-
-    pub(super) async fn end_answer(&self, id: ReplyId, end: MailAnswerEnd) -> Result<()> {
-        let (state, pause) = match end {
-            MailAnswerEnd::Again(pause) => ("due", pause),
-            ended => (ended.as_str(), SignedDuration::ZERO),
-        };
-        self.engine.write(END, args![id.0, state, micros(pause)]).await?;
-        Ok(())
     }
 
     /// What an answer depends on, as it lies in its row.

@@ -1,5 +1,6 @@
 //! The patient's page: whose it is, and what they change there.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{Ledger, Numbered};
@@ -10,12 +11,12 @@ use crate::domain::phi::Phi;
 use crate::domain::status::MessageStatus;
 use crate::domain::wish::{Terms, Wish};
 use crate::domain::words::{Channel, Recipient};
-use crate::store::Result;
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{Engine, args};
 use crate::store::rows::{AddressConsent, MessageFacts, PageRow, PageWish, WishOutcome};
 use crate::store::words;
+use crate::store::{Pages, Result};
 
 /// Whoever spoke, spoke here.
 const PLACE: &str = "preference page";
@@ -48,8 +49,9 @@ struct Asker {
     now: Timestamp,
 }
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn one_page(&self, link: &PageHash) -> Result<Option<PageRow>> {
+#[async_trait]
+impl<E: Engine> Pages for Ledger<E> {
+    async fn page(&self, link: &PageHash) -> Result<Option<PageRow>> {
         let rows = self.engine.read(PAGE, args![link.as_str()]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let address = self.address_of(row, 21, 15)?;
@@ -76,7 +78,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// Grants the wish, keeps it for the record, and counts it as an answer to the message: all or nothing.
-    pub(super) async fn grant_wish(&self, ask: &PageWish) -> Result<WishOutcome> {
+    async fn wish(&self, ask: &PageWish) -> Result<WishOutcome> {
         let mut tx = self.engine.begin().await?;
         let rows = E::run(&mut tx, SUBJECT, args![ask.link.as_str()]).await?;
         let Some(row) = rows.first() else { return Ok(WishOutcome::Unknown) };
@@ -114,7 +116,9 @@ impl<E: Engine> Ledger<E> {
         .await;
         Ok(if changes.is_empty() { WishOutcome::Unchanged } else { WishOutcome::Changed })
     }
+}
 
+impl<E: Engine> Ledger<E> {
     async fn has_moved_on(&self, tx: &mut E::Tx, id: &PatientId, seen: Option<i64>) -> Result<bool> {
         let Some(seen) = seen else { return Ok(false) };
         let rows =

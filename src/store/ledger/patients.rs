@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
@@ -19,7 +20,7 @@ use crate::store::columns::Columns;
 use crate::store::engine::{Args, Column, Data, Engine, args, bytes, flags, ids, maybe_texts, texts, times};
 use crate::store::rows::{AddressConsent, UpsertOutcome};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, StoreError, UNREADABLE};
+use crate::store::{Patients, Result, StoreError, UNREADABLE};
 
 /// Somebody behind an address.
 struct Behind<'p> {
@@ -33,8 +34,9 @@ struct Behind<'p> {
 /// No statement takes longer: what was under way has been written by then.
 const MEANWHILE: SignedDuration = SignedDuration::from_secs(90);
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn upsert_batch(&self, patients: Vec<Patient>) -> Result<Vec<UpsertOutcome>> {
+#[async_trait]
+impl<E: Engine> Patients for Ledger<E> {
+    async fn upsert_patients(&self, patients: Vec<Patient>) -> Result<Vec<UpsertOutcome>> {
         if patients.is_empty() {
             return Ok(Vec::new());
         }
@@ -77,6 +79,60 @@ impl<E: Engine> Ledger<E> {
         Ok(outcomes)
     }
 
+    async fn merge_patients(&self, id: &PatientId, into: &PatientId) -> Result<bool> {
+        let mut tx = self.engine.begin().await?;
+        let stored = self.lock_patients(&mut tx, &[id.clone(), into.clone()]).await?;
+        let (from, to) = (stored.resolve(id), stored.resolve(into));
+        if from == to {
+            return Ok(stored.patients.contains_key(&to));
+        }
+        let (Some(old), Some(kept)) = (stored.patients.get(&from), stored.patients.get(&to)) else {
+            return Ok(false);
+        };
+        let combined = combine(kept, old);
+        let differences = differences(kept, &combined);
+        self.write_patients(&mut tx, vec![combined]).await?;
+        let evidence = format!("merge of {from}");
+        self.keep_differences(&mut tx, &[Changed { patient: to.clone(), differences, evidence }]).await?;
+        // Everything that pointed at the old id points at the kept one now, and is planned anew.
+        E::run(
+            &mut tx,
+            "UPDATE patients SET alias_of = $2 WHERE id = $1 OR alias_of = $1",
+            args![from.as_str(), to.as_str()],
+        )
+        .await?;
+        E::run(&mut tx, "DELETE FROM patient_addresses WHERE patient_id = $1", args![from.as_str()]).await?;
+        // What the one was sent the other has had.
+        E::run(
+            &mut tx,
+            "UPDATE patient_state SET recent_sends = (
+                 SELECT NULLIF(trim(COALESCE(patient_state.recent_sends, '') || ' ' || COALESCE(f.recent_sends, '')), '')
+                 FROM patient_state f WHERE f.subject = $1)
+             WHERE subject = $2 AND EXISTS (SELECT 1 FROM patient_state f WHERE f.subject = $1)",
+            args![from.as_str(), to.as_str()],
+        )
+        .await?;
+        let one =
+            E::run(&mut tx, "SELECT id FROM patients WHERE id = $1 OR alias_of = $1", args![to.as_str()])
+                .await?;
+        let names = one.iter().map(|row| row.word(0, PatientId::parse)).collect::<Result<Vec<_>>>()?;
+        self.leave_out_twice(&mut tx, &names).await?;
+        Self::bump(&mut tx, &[from.as_str()]).await?;
+        E::commit(tx).await?;
+        Ok(true)
+    }
+
+    async fn record_address_consents(&self, consents: &[AddressConsent]) -> Result<Vec<bool>> {
+        let mut tx = self.engine.begin().await?;
+        let new = self.write_consents(&mut tx, consents).await?;
+        E::commit(tx).await?;
+        let written = consents.iter().zip(&new).filter(|(_, new)| **new);
+        self.look_again(written.map(|(c, _)| &c.address)).await;
+        Ok(new)
+    }
+}
+
+impl<E: Engine> Ledger<E> {
     /// Messages that waited for these patients are due. Only once the patients are there for all to see: a decision
     /// that is written before this finds its message here, one that is written after it finds the patient.
     async fn wake(&self, created: &[PatientId]) -> Result<()> {
@@ -226,69 +282,6 @@ impl<E: Engine> Ledger<E> {
         )
         .await?;
         Ok(())
-    }
-
-    pub(super) async fn merge(&self, id: &PatientId, into: &PatientId) -> Result<bool> {
-        let mut tx = self.engine.begin().await?;
-        let stored = self.lock_patients(&mut tx, &[id.clone(), into.clone()]).await?;
-        let (from, to) = (stored.resolve(id), stored.resolve(into));
-        if from == to {
-            return Ok(stored.patients.contains_key(&to));
-        }
-        let (Some(old), Some(kept)) = (stored.patients.get(&from), stored.patients.get(&to)) else {
-            return Ok(false);
-        };
-        let combined = combine(kept, old);
-        let differences = differences(kept, &combined);
-        self.write_patients(&mut tx, vec![combined]).await?;
-        let evidence = format!("merge of {from}");
-        self.keep_differences(&mut tx, &[Changed { patient: to.clone(), differences, evidence }]).await?;
-        // Everything that pointed at the old id points at the kept one now, and is planned anew.
-        E::run(
-            &mut tx,
-            "UPDATE patients SET alias_of = $2 WHERE id = $1 OR alias_of = $1",
-            args![from.as_str(), to.as_str()],
-        )
-        .await?;
-        E::run(&mut tx, "DELETE FROM patient_addresses WHERE patient_id = $1", args![from.as_str()]).await?;
-        // What the one was sent the other has had.
-        E::run(
-            &mut tx,
-            "UPDATE patient_state SET recent_sends = (
-                 SELECT NULLIF(trim(COALESCE(patient_state.recent_sends, '') || ' ' || COALESCE(f.recent_sends, '')), '')
-                 FROM patient_state f WHERE f.subject = $1)
-             WHERE subject = $2 AND EXISTS (SELECT 1 FROM patient_state f WHERE f.subject = $1)",
-            args![from.as_str(), to.as_str()],
-        )
-        .await?;
-        let one =
-            E::run(&mut tx, "SELECT id FROM patients WHERE id = $1 OR alias_of = $1", args![to.as_str()])
-                .await?;
-        let names = one.iter().map(|row| row.word(0, PatientId::parse)).collect::<Result<Vec<_>>>()?;
-        self.leave_out_twice(&mut tx, &names).await?;
-        Self::bump(&mut tx, &[from.as_str()]).await?;
-        E::commit(tx).await?;
-        Ok(true)
-    }
-
-    pub(super) async fn one_patient(&self, id: &PatientId) -> Result<Option<Patient>> {
-        let rows = self
-            .engine
-            .read(
-                "SELECT COALESCE(t.document, p.document), COALESCE(t.id, p.id) FROM patients p LEFT JOIN patients t ON t.id = p.alias_of WHERE p.id = $1",
-                args![id.as_str()],
-            )
-            .await?;
-        rows.first().map(|row| self.document(row, 1, 0)).transpose()
-    }
-
-    pub(super) async fn record_consents(&self, consents: &[AddressConsent]) -> Result<Vec<bool>> {
-        let mut tx = self.engine.begin().await?;
-        let new = self.write_consents(&mut tx, consents).await?;
-        E::commit(tx).await?;
-        let written = consents.iter().zip(&new).filter(|(_, new)| **new);
-        self.look_again(written.map(|(c, _)| &c.address)).await;
-        Ok(new)
     }
 
     /// Something that was said at these addresses has been written. A record that brought one of them meanwhile saw nothing

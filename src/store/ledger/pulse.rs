@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::Ledger;
-use crate::domain::ids::{SiteId, SourceName, TemplateName};
-use crate::domain::words::{Channel, Priority};
+use crate::domain::status::MessageStatus;
+use crate::domain::words::{Channel, Priority, Reason, WorkKind};
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, ints, micros, texts};
-use crate::store::pulse::{OldestDue, PulseRow, StreamEvent};
-use crate::store::{Result, StoreError};
+use crate::store::pulse::{OldestDue, PulseRow};
+use crate::store::rows::{Counts, MessageCount};
+use crate::store::{Pulse, Result, StoreError};
 
 /// An event is counted once it is so old: those with lower numbers have been committed by then. A statement that takes
 /// longer is missing in the charts, and nowhere else.
@@ -43,8 +45,9 @@ fn lines() -> Vec<(&'static str, i64)> {
 /// Minute, channel, provider, what, reason.
 type Key<'a> = (i64, &'a str, &'a str, &'a str, &'a str);
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn count_events(&self, limit: u32) -> Result<u32> {
+#[async_trait]
+impl<E: Engine> Pulse for Ledger<E> {
+    async fn count_pulse(&self, limit: u32) -> Result<u32> {
         // Looked at without writing: mostly there is nothing.
         let next = "SELECT created_at <= now() - $1 * {us} FROM events
             WHERE ord > (SELECT ord FROM pulse_mark) ORDER BY ord LIMIT 1";
@@ -86,30 +89,7 @@ impl<E: Engine> Ledger<E> {
         Ok(seen)
     }
 
-    async fn add_counts(&self, tx: &mut E::Tx, counts: &[(Key<'_>, i64)]) -> Result<()> {
-        let batch = vec![
-            ints("minute", counts, |(key, _)| key.0),
-            texts("channel", counts, |(key, _)| key.1),
-            texts("provider", counts, |(key, _)| key.2),
-            texts("what", counts, |(key, _)| key.3),
-            texts("reason", counts, |(key, _)| key.4),
-            ints("count", counts, |(_, count)| *count),
-        ];
-        E::run(
-            tx,
-            "INSERT INTO pulse (minute, channel, provider, what, reason, count)
-             SELECT minute, channel, provider, what, reason, count FROM {input}
-             WHERE true ON CONFLICT (minute, channel, provider, what, reason)
-             DO UPDATE SET count = pulse.count + excluded.count",
-            Args::none().batch(batch),
-        )
-        .await?;
-        let newest = counts.iter().map(|(key, _)| key.0).max().unwrap_or_default();
-        E::run(tx, "DELETE FROM pulse WHERE minute < $1", args![newest - KEPT_MINUTES]).await?;
-        Ok(())
-    }
-
-    pub(super) async fn list_pulse(&self, minutes: u32, step: u32) -> Result<Vec<PulseRow>> {
+    async fn pulse(&self, minutes: u32, step: u32) -> Result<Vec<PulseRow>> {
         let now = self.clock().await?.as_microsecond().div_euclid(MINUTE_US);
         let step = i64::from(step.max(1));
         let rows = self
@@ -136,7 +116,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// One look into the index of due messages for each channel, source and priority.
-    pub(super) async fn list_oldest_due(&self) -> Result<Vec<OldestDue>> {
+    async fn oldest_due(&self) -> Result<Vec<OldestDue>> {
         let kinds = lines();
         let batch = vec![texts("channel", &kinds, |kind| kind.0), ints("priority", &kinds, |kind| kind.1)];
         let rows = self
@@ -157,6 +137,78 @@ impl<E: Engine> Ledger<E> {
             }
         }
         Ok(found)
+    }
+
+    async fn counts(&self) -> Result<Counts> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT channel, status, reason, count(*) FROM messages GROUP BY 1, 2, 3 ORDER BY 4 DESC",
+                Args::none(),
+            )
+            .await?;
+        let mut counts = Counts::default();
+        for row in &rows {
+            counts.messages.push(MessageCount {
+                channel: row.text(0)?.to_owned(),
+                status: row.word(1, MessageStatus::from_word)?,
+                reason: row.maybe_word(2, Reason::from_word)?,
+                count: row.count(3)?,
+            });
+        }
+        let rows = self
+            .engine
+            .read(
+                "SELECT count(*), min(claim_at), now(), (SELECT count(*) FROM parked WHERE replayed_at IS NULL),
+                     (SELECT count(*) FROM outbox),
+                     (SELECT count(*) FROM (SELECT 1 AS one FROM address_consents LIMIT 1) AS any_said)
+                 FROM messages WHERE claim_channel IS NOT NULL AND claim_at <= now()",
+                Args::none(),
+            )
+            .await?;
+        if let Some(row) = rows.first() {
+            counts.backlog = row.count(0)?;
+            let now = row.time(2)?;
+            let (urgent, others) = self.held_back().await?;
+            let oldest = [row.maybe_time(1)?, urgent, others].into_iter().flatten().min();
+            counts.oldest_due_seconds =
+                oldest.map_or(0.0, |at| now.duration_since(at).as_secs_f64().max(0.0));
+            counts.parked = row.count(3)?;
+            counts.outbox = row.count(4)?;
+            counts.address_consents_known = row.count::<u64>(5)? > 0;
+        }
+        let open =
+            "SELECT kind, count(*) FROM work_items WHERE closed_at IS NULL GROUP BY kind ORDER BY kind";
+        for row in &self.engine.read(open, Args::none()).await? {
+            counts.work.push((row.word(0, WorkKind::from_word)?, row.count(1)?));
+        }
+        counts.callbacks = self.count_callbacks().await?;
+        Ok(counts)
+    }
+}
+
+impl<E: Engine> Ledger<E> {
+    async fn add_counts(&self, tx: &mut E::Tx, counts: &[(Key<'_>, i64)]) -> Result<()> {
+        let batch = vec![
+            ints("minute", counts, |(key, _)| key.0),
+            texts("channel", counts, |(key, _)| key.1),
+            texts("provider", counts, |(key, _)| key.2),
+            texts("what", counts, |(key, _)| key.3),
+            texts("reason", counts, |(key, _)| key.4),
+            ints("count", counts, |(_, count)| *count),
+        ];
+        E::run(
+            tx,
+            "INSERT INTO pulse (minute, channel, provider, what, reason, count)
+             SELECT minute, channel, provider, what, reason, count FROM {input}
+             WHERE true ON CONFLICT (minute, channel, provider, what, reason)
+             DO UPDATE SET count = pulse.count + excluded.count",
+            Args::none().batch(batch),
+        )
+        .await?;
+        let newest = counts.iter().map(|(key, _)| key.0).max().unwrap_or_default();
+        E::run(tx, "DELETE FROM pulse WHERE minute < $1", args![newest - KEPT_MINUTES]).await?;
+        Ok(())
     }
 
     /// Since when the oldest urgent message, and the oldest of the others, is held by what is in the way of all of its kind.
@@ -187,39 +239,5 @@ impl<E: Engine> Ledger<E> {
             *slot = [*slot, since].into_iter().flatten().min();
         }
         Ok((urgent, others))
-    }
-
-    pub(super) async fn next_of_stream(
-        &self,
-        after: i64,
-        gaps: &[i64],
-        limit: u32,
-    ) -> Result<Vec<StreamEvent>> {
-        const SELECT: &str = "SELECT e.ord, e.seq, e.body, m.source, m.site, m.template FROM events e \
-            LEFT JOIN messages m ON m.id = e.message_id WHERE ";
-        let mut rows = Vec::new();
-        if !gaps.is_empty() {
-            let sql = format!("{SELECT} e.ord = ANY($1) ORDER BY e.ord");
-            rows = self.engine.read(sql, args![gaps.to_vec()]).await?;
-        }
-        let sql = format!("{SELECT} e.ord > $1 ORDER BY e.ord LIMIT $2");
-        rows.extend(self.engine.read(sql, args![after, i64::from(limit)]).await?);
-        rows.iter()
-            .map(|row| {
-                Ok(StreamEvent {
-                    ord: row.int(0)?,
-                    seq: row.count(1)?,
-                    body: row.text(2)?.to_owned(),
-                    source: row.maybe_word(3, SourceName::parse)?,
-                    site: row.maybe_word(4, SiteId::parse)?,
-                    template: row.maybe_word(5, TemplateName::parse)?,
-                })
-            })
-            .collect()
-    }
-
-    pub(super) async fn newest_event(&self) -> Result<i64> {
-        let rows = self.engine.read("SELECT COALESCE(max(ord), 0) FROM events", Args::none()).await?;
-        rows.first().map_or(Ok(0), |row| row.int(0))
     }
 }

@@ -1,6 +1,7 @@
 //! What waits for an answer: a row a digit. Two texts that ask at a number at the same moment are told apart by the key of
 //! that table: one of them has the digit, the other takes another. What calls and mails ask has no number there.
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Ledger;
@@ -14,7 +15,7 @@ use crate::policy::reply::answers::{Asked, Found, RESTS, allot, answering_part, 
 use crate::store::columns::{Columns, facts};
 use crate::store::engine::{Args, Column, Engine, args, bytes, flags, ids, ints, micros, texts};
 use crate::store::rows::{Choice, QuestionAsk, ReplyAsk};
-use crate::store::{Result, StoreError, words};
+use crate::store::{Questions, Result, StoreError, words};
 
 /// An answer that comes later than this after its message has expired is read as any other text.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -60,8 +61,9 @@ pub(super) struct Question<R> {
     pub(super) choices: Vec<Choice>,
 }
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn allot_digits(&self, ask: &QuestionAsk) -> Result<Option<Vec<(AnswerName, u8)>>> {
+#[async_trait]
+impl<E: Engine> Questions for Ledger<E> {
+    async fn allot(&self, ask: &QuestionAsk) -> Result<Option<Vec<(AnswerName, u8)>>> {
         let Some(number) = &ask.address else { return self.own_digits(ask).await.map(Some) };
         let mut tx = self.engine.begin().await?;
         let now = Self::now(&mut tx).await?;
@@ -97,7 +99,9 @@ impl<E: Engine> Ledger<E> {
         given.extend(rows.into_iter().map(|(offer, digit)| (offer.name.clone(), digit)));
         Ok(Some(given))
     }
+}
 
+impl<E: Engine> Ledger<E> {
     /// The digits of the template: nothing else is answered where these are. Another attempt asks as the templates of
     /// its day do.
     async fn own_digits(&self, ask: &QuestionAsk) -> Result<Vec<(AnswerName, u8)>> {

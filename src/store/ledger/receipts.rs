@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
@@ -22,7 +23,7 @@ use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{Args, Engine, args, bytes, ids, ints, maybe_texts, micros, texts, times};
 use crate::store::rows::{Charge, Heard, MessageFacts, Received, Settlement, Then};
-use crate::store::{Result, StoreError, words};
+use crate::store::{Receipts, Result, StoreError, words};
 
 /// Receipts that find no attempt are kept for so long; an attempt is on record before anything is sent, so that what
 /// is older has lost its message.
@@ -118,8 +119,9 @@ impl Found {
     }
 }
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn receive_batch(&self, batch: &[Receipt]) -> Result<Received> {
+#[async_trait]
+impl<E: Engine> Receipts for Ledger<E> {
+    async fn receive(&self, batch: &[Receipt]) -> Result<Received> {
         let mut total = Received::default();
         let mut rest: Vec<&Receipt> = batch.iter().collect();
         while !rest.is_empty() {
@@ -142,6 +144,77 @@ impl<E: Engine> Ledger<E> {
         Ok(total)
     }
 
+    /// Looks again at what found nothing, those first that were not looked at for longest. Answers how many found
+    /// their attempt.
+    async fn match_receipts(&self, limit: u32) -> Result<u32> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT id, provider, message_id, step, provider_ref, status, failure, code, named FROM receipts
+                 ORDER BY looked_at LIMIT $1",
+                args![i64::from(limit)],
+            )
+            .await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let looked = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
+        let readable = |row: &E::Row| {
+            kept(row).inspect_err(|error| tracing::error!(%error, "a kept receipt cannot be read")).ok()
+        };
+        let kept: Vec<(Uuid, Receipt)> = rows.iter().filter_map(readable).collect();
+        let mut tx = self.engine.begin().await?;
+        let (now, _) = one_step_a_message(kept.iter().map(|(_, receipt)| receipt).collect());
+        let pass = self.receive_in(&mut tx, &now).await?;
+        let again: HashSet<&Receipt> = pass.lost.into_iter().chain(pass.second).collect();
+        let done: Vec<Uuid> = kept
+            .iter()
+            .filter(|(_, receipt)| now.contains(&receipt) && !again.contains(receipt))
+            .map(|(id, _)| *id)
+            .collect();
+        let found = u32::try_from(done.len()).unwrap_or(u32::MAX);
+        let gone = "DELETE FROM receipts WHERE id = ANY($1) OR received_at < now() - $2 * {us}";
+        E::run(&mut tx, gone, args![done, micros(KEPT)]).await?;
+        E::run(&mut tx, "UPDATE receipts SET looked_at = now() WHERE id = ANY($1)", args![looked]).await?;
+        E::commit(tx).await?;
+        Ok(found)
+    }
+
+    async fn heard_of(&self, attempts: &[AttemptId]) -> Result<Vec<Heard>> {
+        let asked: Vec<Uuid> = attempts.iter().map(|attempt| attempt.0).collect();
+        let sql = "SELECT id, status, failure, code FROM attempts WHERE id = ANY($1)";
+        let rows = self.engine.read(sql, args![asked]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Heard {
+                    attempt: AttemptId(row.id(0)?),
+                    status: row.word(1, AttemptStatus::from_word)?,
+                    failure: row.maybe_word(2, Failure::from_word)?,
+                    code: row.maybe_text(3)?.map(str::to_owned),
+                })
+            })
+            .collect()
+    }
+
+    /// What was sent and of which nothing more came in time is final, and told as that; while its plan goes on it is only
+    /// no longer awaited. Where a later route's outcome stayed unknown people are called. Answers of how many receipts
+    /// nothing is left to be done.
+    async fn end_receipt_waits(&self, limit: u32) -> Result<u32> {
+        let mut tx = self.engine.begin().await?;
+        let rows = E::run(&mut tx, OVERDUE, args![i64::from(limit)]).await?;
+        let waits = rows.iter().map(waiting).collect::<Result<Vec<Waiting>>>()?;
+        if !waits.is_empty() {
+            self.end_those(&mut tx, waits).await?;
+        }
+        let gone = E::run(&mut tx, FORGET_OVERDUE, args![i64::from(limit)]).await?;
+        if !gone.is_empty() {
+            E::commit(tx).await?;
+        }
+        Ok(u32::try_from(gone.len()).unwrap_or(u32::MAX))
+    }
+}
+
+impl<E: Engine> Ledger<E> {
     /// Receipts for one step of each message at most. What rises is settled; what finds nothing is left to the caller.
     async fn receive_in<'r>(&self, tx: &mut E::Tx, batch: &[&'r Receipt]) -> Result<Pass<'r>> {
         let mut keys: Vec<(SendKey, &ProviderName)> = batch.iter().map(|r| (r.key, &r.provider)).collect();
@@ -310,75 +383,6 @@ impl<E: Engine> Ledger<E> {
             }
         }
         Ok(Received { parked, let_go, ..Received::default() })
-    }
-
-    /// Looks again at what found nothing, those first that were not looked at for longest. Answers how many found
-    /// their attempt.
-    pub(super) async fn match_kept(&self, limit: u32) -> Result<u32> {
-        let rows = self
-            .engine
-            .read(
-                "SELECT id, provider, message_id, step, provider_ref, status, failure, code, named FROM receipts
-                 ORDER BY looked_at LIMIT $1",
-                args![i64::from(limit)],
-            )
-            .await?;
-        if rows.is_empty() {
-            return Ok(0);
-        }
-        let looked = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
-        let readable = |row: &E::Row| {
-            kept(row).inspect_err(|error| tracing::error!(%error, "a kept receipt cannot be read")).ok()
-        };
-        let kept: Vec<(Uuid, Receipt)> = rows.iter().filter_map(readable).collect();
-        let mut tx = self.engine.begin().await?;
-        let (now, _) = one_step_a_message(kept.iter().map(|(_, receipt)| receipt).collect());
-        let pass = self.receive_in(&mut tx, &now).await?;
-        let again: HashSet<&Receipt> = pass.lost.into_iter().chain(pass.second).collect();
-        let done: Vec<Uuid> = kept
-            .iter()
-            .filter(|(_, receipt)| now.contains(&receipt) && !again.contains(receipt))
-            .map(|(id, _)| *id)
-            .collect();
-        let found = u32::try_from(done.len()).unwrap_or(u32::MAX);
-        let gone = "DELETE FROM receipts WHERE id = ANY($1) OR received_at < now() - $2 * {us}";
-        E::run(&mut tx, gone, args![done, micros(KEPT)]).await?;
-        E::run(&mut tx, "UPDATE receipts SET looked_at = now() WHERE id = ANY($1)", args![looked]).await?;
-        E::commit(tx).await?;
-        Ok(found)
-    }
-
-    pub(super) async fn results_of(&self, attempts: &[AttemptId]) -> Result<Vec<Heard>> {
-        let asked: Vec<Uuid> = attempts.iter().map(|attempt| attempt.0).collect();
-        let sql = "SELECT id, status, failure, code FROM attempts WHERE id = ANY($1)";
-        let rows = self.engine.read(sql, args![asked]).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Heard {
-                    attempt: AttemptId(row.id(0)?),
-                    status: row.word(1, AttemptStatus::from_word)?,
-                    failure: row.maybe_word(2, Failure::from_word)?,
-                    code: row.maybe_text(3)?.map(str::to_owned),
-                })
-            })
-            .collect()
-    }
-
-    /// What was sent and of which nothing more came in time is final, and told as that; while its plan goes on it is only
-    /// no longer awaited. Where a later route's outcome stayed unknown people are called. Answers of how many receipts
-    /// nothing is left to be done.
-    pub(super) async fn end_waits(&self, limit: u32) -> Result<u32> {
-        let mut tx = self.engine.begin().await?;
-        let rows = E::run(&mut tx, OVERDUE, args![i64::from(limit)]).await?;
-        let waits = rows.iter().map(waiting).collect::<Result<Vec<Waiting>>>()?;
-        if !waits.is_empty() {
-            self.end_those(&mut tx, waits).await?;
-        }
-        let gone = E::run(&mut tx, FORGET_OVERDUE, args![i64::from(limit)]).await?;
-        if !gone.is_empty() {
-            E::commit(tx).await?;
-        }
-        Ok(u32::try_from(gone.len()).unwrap_or(u32::MAX))
     }
 
     async fn end_those(&self, tx: &mut E::Tx, mut waits: Vec<Waiting>) -> Result<()> {

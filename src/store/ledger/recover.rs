@@ -1,5 +1,7 @@
 //! After a restore: the numbers go on, what may have moved is noted, and what nobody has spoken for is made unknown.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -13,9 +15,9 @@ use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::{Emitter, Move};
 use crate::store::engine::{Args, Engine, args, flags, ids, ints, micros, texts};
-use crate::store::recover::{LostJob, Recovery, RecoveryAsk, RecoveryRow, SEQ_SKIPPED, Testified, Witness};
+use crate::store::recover::{LostJob, RecoveryAsk, RecoveryRow, SEQ_SKIPPED, Testified, Witness};
 use crate::store::rows::{Hold, HoldScope, MessageFacts, OnRelease};
-use crate::store::{Result, StoreError, words};
+use crate::store::{Recovery, Result, StoreError, words};
 
 /// So long a job that was sent before the restore is refused when it comes again: as long as a caller may look back.
 const REMEMBERED: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
@@ -163,8 +165,20 @@ impl<E: Engine> Recovery for Ledger<E> {
         Ok(Some(last))
     }
 
+    /// One word a message in one transaction; the others of the same message follow.
     async fn testify(&self, witnesses: &[Witness]) -> Result<Testified> {
-        self.hear_witnesses(witnesses).await
+        let mut total = Testified::default();
+        let mut rest: Vec<&Witness> = witnesses.iter().collect();
+        while !rest.is_empty() {
+            let mut seen = HashSet::new();
+            let (now, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(|w| seen.insert(w.message));
+            let heard = self.hear_each(&now).await?;
+            total.settled += heard.settled;
+            total.known += heard.known;
+            total.strange.extend(heard.strange);
+            rest = later;
+        }
+        Ok(total)
     }
 
     async fn doubt(&self, row: &RecoveryRow, limit: u32) -> Result<u32> {

@@ -1,6 +1,7 @@
 //! Replies: on record once, and with them all that follows: who stands behind the number, what they want, what people
 //! have to do. One transaction: an answer to the patient is an answer to what lasts.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::contacts::{proxy_id, spoil};
@@ -16,7 +17,6 @@ use crate::domain::status::AttemptStatus;
 use crate::domain::wish::{Terms, Wish};
 use crate::domain::words::{Channel, ContactStatus, Priority, Purpose, Recipient, WorkKind};
 use crate::policy::reply::Meaning;
-use crate::store::Result;
 use crate::store::columns::{Columns, facts};
 use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, bytes, ids, maybe_ids, maybe_texts, texts, try_bytes};
@@ -25,6 +25,7 @@ use crate::store::rows::{
 };
 use crate::store::sealed::Sealed;
 use crate::store::words;
+use crate::store::{Replies, Result};
 
 /// Records that one reply changes at most. A number behind which more stand is a switchboard's, not a household's.
 const MOST_BEHIND: usize = 200;
@@ -127,8 +128,9 @@ impl Context {
     }
 }
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn take_reply(&self, ask: &ReplyAsk) -> Result<ReplyOutcome> {
+#[async_trait]
+impl<E: Engine> Replies for Ledger<E> {
+    async fn reply(&self, ask: &ReplyAsk) -> Result<ReplyOutcome> {
         let mut tx = self.engine.begin().await?;
         let context = self.context(&mut tx, ask).await?;
         if ask.reply.keyword == Some(Keyword::Key) && context.answer.is_none() {
@@ -209,6 +211,32 @@ impl<E: Engine> Ledger<E> {
         Ok(ReplyOutcome::New { meaning, facts: Box::new(context.answers()), changed })
     }
 
+    async fn reply_text(&self, item: WorkItemId) -> Result<Option<ReplyText>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT r.intent, r.body, r.received_at, r.answer, r.id, r.address
+                 FROM work_items w JOIN replies r ON r.id = w.reply_id WHERE w.id = $1",
+                args![item.0],
+            )
+            .await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let id = row.id(4)?;
+        let open = |column: Sealed, stored: Option<&[u8]>| {
+            stored.map(|stored| self.sealer.open_text(column.of(id), stored)).transpose()
+        };
+        let from = open(Sealed::ReplyAddress, row.maybe_bytes(5)?)?;
+        Ok(Some(ReplyText {
+            intent: row.word(0, Intent::from_word)?,
+            text: open(Sealed::ReplyBody, row.maybe_bytes(1)?)?,
+            from: from.filter(|from| !from.expose().is_empty()),
+            received_at: row.time(2)?,
+            answer: row.maybe_word(3, AnswerName::parse)?,
+        }))
+    }
+}
+
+impl<E: Engine> Ledger<E> {
     /// What the answer depended on when the reply came first.
     async fn first_answer(&self, tx: &mut E::Tx, reply: &Reply) -> Result<Option<Box<AnswerFacts>>> {
         if reply.channel == Channel::Email {
@@ -511,30 +539,6 @@ impl<E: Engine> Ledger<E> {
             Numbered { message: None, seq: 0, event }
         }));
         self.insert_events(tx, &events).await
-    }
-
-    pub(super) async fn text_of_reply(&self, item: WorkItemId) -> Result<Option<ReplyText>> {
-        let rows = self
-            .engine
-            .read(
-                "SELECT r.intent, r.body, r.received_at, r.answer, r.id, r.address
-                 FROM work_items w JOIN replies r ON r.id = w.reply_id WHERE w.id = $1",
-                args![item.0],
-            )
-            .await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let id = row.id(4)?;
-        let open = |column: Sealed, stored: Option<&[u8]>| {
-            stored.map(|stored| self.sealer.open_text(column.of(id), stored)).transpose()
-        };
-        let from = open(Sealed::ReplyAddress, row.maybe_bytes(5)?)?;
-        Ok(Some(ReplyText {
-            intent: row.word(0, Intent::from_word)?,
-            text: open(Sealed::ReplyBody, row.maybe_bytes(1)?)?,
-            from: from.filter(|from| !from.expose().is_empty()),
-            received_at: row.time(2)?,
-            answer: row.maybe_word(3, AnswerName::parse)?,
-        }))
     }
 }
 

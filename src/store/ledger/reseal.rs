@@ -2,13 +2,15 @@
 //! first time. Each step is a transaction of its own and looks at the beginnings of values only, so that it may run for
 //! hours beside the workers, be cut at any time, and be begun again.
 
+use async_trait::async_trait;
+
 use super::Ledger;
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Column, Data, Engine, Value, ids, ints, texts};
-use crate::store::keeping::{Walk, Walked};
+use crate::store::reseal::{Walk, Walked};
 use crate::store::sealed::{RowAt, RowKey, Sealed};
-use crate::store::sealer::Form;
-use crate::store::{Result, StoreError};
+use crate::store::sealer::{Form, KeyId};
+use crate::store::{Resealing, Result, StoreError};
 
 /// A value to be written in the place of another.
 struct Anew {
@@ -23,8 +25,13 @@ enum Stored {
     Text(String),
 }
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn walk(&self, ask: &Walk) -> Result<Walked> {
+#[async_trait]
+impl<E: Engine> Resealing for Ledger<E> {
+    fn sealing(&self) -> (Form, Vec<KeyId>) {
+        (self.sealer.form(), self.sealer.key_ids())
+    }
+
+    async fn look_through(&self, ask: &Walk) -> Result<Walked> {
         let (table, column, key) = ask.column.column();
         let head = if ask.column.is_text() { Form::SPELT_HEAD } else { Form::HEAD };
         let keys = key.join(", ");
@@ -64,7 +71,9 @@ impl<E: Engine> Ledger<E> {
         walked.next = last.filter(|_| u32::try_from(rows.len()).is_ok_and(|seen| seen == ask.limit));
         Ok(walked)
     }
+}
 
+impl<E: Engine> Ledger<E> {
     /// Answers how many were sealed anew, and how many could not be opened.
     async fn reseal(&self, sealed: Sealed, old: &[RowAt]) -> Result<(u64, u64)> {
         let (table, column, key) = sealed.column();

@@ -7,14 +7,15 @@
 
 mod whole;
 
+use async_trait::async_trait;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
 use super::Ledger;
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, bytes, ids, micros};
-use crate::store::keeping::{Class, Erased, Expiry};
-use crate::store::{Result, words};
+use crate::store::retention::{Class, Erased, Expiry};
+use crate::store::{Result, Retention, words};
 
 /// How long a class belongs to a worker that does not come back.
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
@@ -176,8 +177,9 @@ struct Found {
     more: bool,
 }
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn expire(&self, ask: &Expiry) -> Result<Erased> {
+#[async_trait]
+impl<E: Engine> Retention for Ledger<E> {
+    async fn erase_old(&self, ask: &Expiry) -> Result<Erased> {
         let mut tx = self.engine.begin().await?;
         let rows = E::run(
             &mut tx,
@@ -206,7 +208,9 @@ impl<E: Engine> Ledger<E> {
         E::commit(tx).await?;
         Ok(done)
     }
+}
 
+impl<E: Engine> Ledger<E> {
     /// The next rows after `upto`, and those that were put off.
     async fn go_through(tx: &mut E::Tx, ask: &Expiry, parts: &Parts, upto: Uuid) -> Result<Erased> {
         let mut found = Found::default();

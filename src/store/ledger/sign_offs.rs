@@ -1,17 +1,20 @@
 //! What people say of the texts of templates. What was said before is in the audit log.
 
+use async_trait::async_trait;
+
 use super::Ledger;
 use crate::domain::ids::TemplateName;
 use crate::domain::sign_off::{SignOff, SignOffs, Word};
-use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args};
+use crate::store::{Result, SigningOff};
 
 /// Texts of one locale of a template of which the word is kept: workers may have those of before, or go back to them.
 const KEPT: i64 = 8;
 
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn write_sign_off(&self, word: &Word<'_>, hash: &str) -> Result<()> {
+#[async_trait]
+impl<E: Engine> SigningOff for Ledger<E> {
+    async fn sign_off(&self, word: &Word<'_>, hash: &str) -> Result<()> {
         let (template, locale) = (word.template.as_str(), word.locale);
         let mut tx = self.engine.begin().await?;
         E::run(
@@ -33,14 +36,14 @@ impl<E: Engine> Ledger<E> {
         E::commit(tx).await
     }
 
-    pub(super) async fn end_sign_offs(&self, word: &Word<'_>) -> Result<bool> {
+    async fn take_back_sign_off(&self, word: &Word<'_>) -> Result<bool> {
         let sql = "UPDATE template_sign_offs SET signed = false, who = $3, at = now(), note = $4
              WHERE template = $1 AND locale = $2 AND signed RETURNING hash";
         let args = args![word.template.as_str(), word.locale, word.by, word.note];
         Ok(!self.engine.write(sql, args).await?.is_empty())
     }
 
-    pub(super) async fn all_sign_offs(&self) -> Result<SignOffs> {
+    async fn sign_offs(&self) -> Result<SignOffs> {
         let sql = "SELECT template, locale, hash, signed, who, at, note FROM template_sign_offs";
         let rows = self.engine.read(sql, Args::none()).await?;
         rows.iter()

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::{Ledger, Numbered};
 use crate::domain::ids::{JobId, MessageId, SourceName};
-use crate::domain::job::{Cancel, CancelTarget};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::Reason;
 use crate::store::columns::Columns;
@@ -44,7 +43,7 @@ RETURNING id";
 #[derive(Debug, Default)]
 pub(super) struct TakenBack {
     pub(super) cancelled: Vec<MessageId>,
-    too_late: Vec<MessageId>,
+    pub(super) too_late: Vec<MessageId>,
     /// Ended before, without reaching anybody.
     over: Vec<MessageId>,
     /// One of those that reach nobody was a change of something that had been sent.
@@ -58,7 +57,7 @@ impl TakenBack {
         [&self.cancelled, &self.too_late, &self.over].into_iter().any(|found| found.contains(&id))
     }
 
-    fn outcome(self) -> CancelOutcome {
+    pub(super) fn outcome(self) -> CancelOutcome {
         if !self.cancelled.is_empty() {
             CancelOutcome::Cancelled(self.cancelled)
         } else if !self.too_late.is_empty() {
@@ -116,34 +115,6 @@ impl<E: Engine> Ledger<E> {
         Ok(())
     }
 
-    pub(super) async fn cancel_batch(&self, cancels: &[Cancel]) -> Result<Vec<CancelOutcome>> {
-        let mut tx = self.engine.begin().await?;
-        let now = Self::now(&mut tx).await?;
-        let mut outcomes = Vec::with_capacity(cancels.len());
-        for cancel in cancels {
-            let taken = match &cancel.target {
-                CancelTarget::Job(job_id) => {
-                    self.take_back(&mut tx, &cancel.source, job_id, Reason::Cancelled, now).await?
-                }
-                CancelTarget::About(about) => {
-                    self.take_back_matter(&mut tx, &cancel.source, about.as_str(), now).await?
-                }
-                CancelTarget::Message(id) => {
-                    let taken = self.take_back_messages(&mut tx, &[id.0], Reason::Cancelled, now).await?;
-                    // What was sent once more has its own name: this word is not about it.
-                    if !Self::was_sent_again(&mut tx, *id).await? {
-                        self.bury_jobs_of(&mut tx, &taken, now).await?;
-                    }
-                    taken
-                }
-            };
-            self.tell_too_late(&mut tx, &taken.too_late, now).await?;
-            outcomes.push(taken.outcome());
-        }
-        E::commit(tx).await?;
-        Ok(outcomes)
-    }
-
     pub(super) async fn take_back(
         &self,
         tx: &mut E::Tx,
@@ -170,7 +141,7 @@ impl<E: Engine> Ledger<E> {
         Ok(taken)
     }
 
-    async fn take_back_matter(
+    pub(super) async fn take_back_matter(
         &self,
         tx: &mut E::Tx,
         source: &SourceName,
@@ -195,7 +166,7 @@ impl<E: Engine> Ledger<E> {
 
     /// What is on its way loses its later steps by name. A copy goes by the job's name: where it alone was meant, its end
     /// is not the patient's.
-    async fn bury_jobs_of(&self, tx: &mut E::Tx, taken: &TakenBack, now: Timestamp) -> Result<()> {
+    pub(super) async fn bury_jobs_of(&self, tx: &mut E::Tx, taken: &TakenBack, now: Timestamp) -> Result<()> {
         for id in &taken.too_late {
             if let Some(message) = self.message_in(tx, id.0).await?
                 && message.copy_of.is_none_or(|first| taken.is_about(first))
@@ -263,7 +234,7 @@ impl<E: Engine> Ledger<E> {
         self.tell_too_late(tx, &taken.too_late, now).await
     }
 
-    async fn was_sent_again(tx: &mut E::Tx, id: MessageId) -> Result<bool> {
+    pub(super) async fn was_sent_again(tx: &mut E::Tx, id: MessageId) -> Result<bool> {
         let again = "SELECT 1 FROM messages WHERE retry_of = $1 LIMIT 1";
         Ok(!E::run(tx, again, args![id.0]).await?.is_empty())
     }
@@ -293,7 +264,12 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// The caller learns that the cancel came too late; the status stays.
-    async fn tell_too_late(&self, tx: &mut E::Tx, ids: &[MessageId], now: Timestamp) -> Result<()> {
+    pub(super) async fn tell_too_late(
+        &self,
+        tx: &mut E::Tx,
+        ids: &[MessageId],
+        now: Timestamp,
+    ) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
         }

@@ -100,23 +100,7 @@ struct Spoken<'w> {
 }
 
 impl<E: Engine> Ledger<E> {
-    /// One word a message in one transaction; the others of the same message follow.
-    pub(super) async fn hear_witnesses(&self, witnesses: &[Witness]) -> Result<Testified> {
-        let mut total = Testified::default();
-        let mut rest: Vec<&Witness> = witnesses.iter().collect();
-        while !rest.is_empty() {
-            let mut seen = HashSet::new();
-            let (now, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(|w| seen.insert(w.message));
-            let heard = self.hear_each(&now).await?;
-            total.settled += heard.settled;
-            total.known += heard.known;
-            total.strange.extend(heard.strange);
-            rest = later;
-        }
-        Ok(total)
-    }
-
-    async fn hear_each(&self, witnesses: &[&Witness]) -> Result<Testified> {
+    pub(super) async fn hear_each(&self, witnesses: &[&Witness]) -> Result<Testified> {
         let mut tx = self.engine.begin().await?;
         let now = Self::now(&mut tx).await?;
         let named = Self::named(&mut tx, witnesses).await?;

@@ -3,10 +3,11 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::read::Query;
+use super::query::Query;
 use super::{Ledger, Numbered};
 use crate::domain::ids::{MessageId, WorkItemId};
 use crate::domain::status::MessageStatus;
@@ -15,7 +16,7 @@ use crate::store::columns::{Columns, WORK_ITEM, facts, work_item};
 use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, ids, ints, maybe_ids, maybe_texts, micros, texts, times};
 use crate::store::rows::{Decided, MessageFacts, WorkFilter, WorkItem, WorkMove, WorkMoved, WorkSwept};
-use crate::store::{Result, words};
+use crate::store::{Result, WorkItems, words};
 
 /// Who closes what has settled itself.
 pub(super) const ITSELF: &str = "outreachd";
@@ -139,6 +140,108 @@ impl<'a> NewItem<'a> {
     }
 }
 
+#[async_trait]
+impl<E: Engine> WorkItems for Ledger<E> {
+    async fn work_items(&self, filter: &WorkFilter) -> Result<Vec<WorkItem>> {
+        let stands = match filter.state {
+            None => "closed_at IS NULL",
+            Some(WorkState::Open) => "closed_at IS NULL AND claimed_at IS NULL",
+            Some(WorkState::Claimed) => "closed_at IS NULL AND claimed_at IS NOT NULL",
+            Some(WorkState::Closed) => "closed_at IS NOT NULL",
+        };
+        let mut q = Query::new(format!("SELECT {WORK_ITEM} FROM work_items WHERE {stands}"));
+        q.and_if("kind = ?", filter.kind.map(WorkKind::as_str));
+        q.and_if("site = ?", filter.site.as_ref().map(|site| site.as_str()));
+        let sites: Vec<&str> = filter.sites.iter().map(|site| site.as_str()).collect();
+        q.and_if("site = ANY(?)", Some(sites).filter(|sites| !sites.is_empty()));
+        let sources: Vec<&str> = filter.sources.iter().map(|source| source.as_str()).collect();
+        q.and_if("source = ANY(?)", Some(sources).filter(|sources| !sources.is_empty()));
+        q.and_if("message_id = ?", filter.message.map(|id| id.0));
+        let closed = filter.state == Some(WorkState::Closed);
+        match filter.after {
+            Some(id) if closed => q.and("id < ?", id.0),
+            Some(id) => {
+                let Some(last) = self.work_item(id).await? else { return Ok(Vec::new()) };
+                q.text(&format!(
+                    " AND ({}, due_at, id) > ({}",
+                    rank!(),
+                    i32::from(last.kind != WorkKind::Safety)
+                ));
+                q.push(", ?", last.due_at.into());
+                q.push(", ?)", id.0.into());
+            }
+            None => {}
+        }
+        let order = if closed { "ORDER BY id DESC" } else { concat!("ORDER BY ", rank!(), ", due_at, id") };
+        q.limit(order, filter.limit);
+        let (sql, args) = q.parts();
+        self.engine.read(sql, args).await?.iter().map(work_item).collect()
+    }
+
+    async fn work_item(&self, id: WorkItemId) -> Result<Option<WorkItem>> {
+        let sql = format!("SELECT {WORK_ITEM} FROM work_items WHERE id = $1");
+        self.engine.read(sql, args![id.0]).await?.first().map(work_item).transpose()
+    }
+
+    async fn move_work(&self, id: WorkItemId, by: &str, to: WorkMove) -> Result<WorkMoved> {
+        let mut tx = self.engine.begin().await?;
+        let find = format!("SELECT {WORK_ITEM} FROM work_items WHERE id = $1 {{for update}}");
+        let rows = E::run(&mut tx, find, args![id.0]).await?;
+        let Some(item) = rows.first().map(work_item).transpose()? else { return Ok(WorkMoved::Unknown) };
+        let (what, told, args) = match (to, item.state) {
+            (WorkMove::Claim, WorkState::Claimed) if item.claimed_by.as_deref() == Some(by) => {
+                return Ok(WorkMoved::Done(item));
+            }
+            (WorkMove::Claim, WorkState::Open) => {
+                ("claimed_by = $2, claimed_at = now()", WorkEvent::Claimed, args![id.0, by])
+            }
+            (WorkMove::Release, WorkState::Claimed) => {
+                ("claimed_by = NULL, claimed_at = NULL", WorkEvent::Released, args![id.0])
+            }
+            (WorkMove::Close(outcome), WorkState::Open | WorkState::Claimed) => {
+                let what = "closed_by = $2, closed_at = now(), outcome = $3";
+                (what, WorkEvent::Closed, args![id.0, by, outcome.as_str()])
+            }
+            _ => return Ok(WorkMoved::Refused(item)),
+        };
+        let now = Self::now(&mut tx).await?;
+        // Whoever takes it before the first round has told of it is the first to know.
+        if item.alerts == 0 {
+            Self::change(&mut tx, "alerts = 1", "$1", args![id.0]).await?;
+            self.tell(&mut tx, WorkEvent::Opened, std::slice::from_ref(&item), now).await?;
+        }
+        let moved = Self::change(&mut tx, what, "$1", args).await?;
+        self.tell(&mut tx, told, &moved, now).await?;
+        E::commit(tx).await?;
+        Ok(moved.into_iter().next().map_or(WorkMoved::Unknown, WorkMoved::Done))
+    }
+
+    async fn sweep_work(&self, limit: u32) -> Result<WorkSwept> {
+        let limit = i64::from(limit);
+        let mut tx = self.engine.begin().await?;
+        self.open_unacknowledged(&mut tx, limit).await?;
+        self.open_unknown(&mut tx, limit).await?;
+        let now = Self::now(&mut tx).await?;
+        let mut swept = WorkSwept {
+            opened: Self::change(&mut tx, "alerts = 1", NEW, args![limit]).await?,
+            overdue: Self::change(&mut tx, "alerts = 2", OVERDUE, args![limit]).await?,
+            resolved: Vec::new(),
+        };
+        self.tell(&mut tx, WorkEvent::Opened, &swept.opened, now).await?;
+        self.tell(&mut tx, WorkEvent::Overdue, &swept.overdue, now).await?;
+        let (kind, id) = self.rounds().item.clone();
+        let next = E::run(&mut tx, NEXT, args![limit, kind.as_str(), id]).await?;
+        let asked = next.iter().map(|row| row.id(1)).collect::<Result<Vec<Uuid>>>()?;
+        swept.resolved = Self::close(&mut tx, RESOLVED, asked).await?;
+        self.tell(&mut tx, WorkEvent::Closed, &swept.resolved, now).await?;
+        E::commit(tx).await?;
+        let last = next.last().filter(|_| next.len() as i64 == limit);
+        let last = last.map(|row| Ok((row.text(0)?.to_owned(), row.id(1)?))).transpose()?;
+        self.rounds().item = last.unwrap_or_else(|| Rounds::default().item);
+        Ok(swept)
+    }
+}
+
 impl<E: Engine> Ledger<E> {
     /// What is open already, or was, is left as it is.
     pub(super) async fn open_items(&self, tx: &mut E::Tx, items: &[NewItem<'_>]) -> Result<()> {
@@ -187,31 +290,6 @@ impl<E: Engine> Ledger<E> {
             .map(|d| NewItem::about(WorkKind::PlanExhausted, &d.facts))
             .collect();
         self.open_items(tx, &items).await
-    }
-
-    pub(super) async fn sweep_items(&self, limit: u32) -> Result<WorkSwept> {
-        let limit = i64::from(limit);
-        let mut tx = self.engine.begin().await?;
-        self.open_unacknowledged(&mut tx, limit).await?;
-        self.open_unknown(&mut tx, limit).await?;
-        let now = Self::now(&mut tx).await?;
-        let mut swept = WorkSwept {
-            opened: Self::change(&mut tx, "alerts = 1", NEW, args![limit]).await?,
-            overdue: Self::change(&mut tx, "alerts = 2", OVERDUE, args![limit]).await?,
-            resolved: Vec::new(),
-        };
-        self.tell(&mut tx, WorkEvent::Opened, &swept.opened, now).await?;
-        self.tell(&mut tx, WorkEvent::Overdue, &swept.overdue, now).await?;
-        let (kind, id) = self.rounds().item.clone();
-        let next = E::run(&mut tx, NEXT, args![limit, kind.as_str(), id]).await?;
-        let asked = next.iter().map(|row| row.id(1)).collect::<Result<Vec<Uuid>>>()?;
-        swept.resolved = Self::close(&mut tx, RESOLVED, asked).await?;
-        self.tell(&mut tx, WorkEvent::Closed, &swept.resolved, now).await?;
-        E::commit(tx).await?;
-        let last = next.last().filter(|_| next.len() as i64 == limit);
-        let last = last.map(|row| Ok((row.text(0)?.to_owned(), row.id(1)?))).transpose()?;
-        self.rounds().item = last.unwrap_or_else(|| Rounds::default().item);
-        Ok(swept)
     }
 
     /// Each message is looked at once, at its deadline. One that has failed has an item already, and one that was taken
@@ -290,79 +368,5 @@ impl<E: Engine> Ledger<E> {
         };
         let events: Vec<Numbered> = items.into_iter().map(numbered).collect();
         self.insert_events(tx, &events).await
-    }
-
-    pub(super) async fn move_item(&self, id: WorkItemId, by: &str, to: WorkMove) -> Result<WorkMoved> {
-        let mut tx = self.engine.begin().await?;
-        let find = format!("SELECT {WORK_ITEM} FROM work_items WHERE id = $1 {{for update}}");
-        let rows = E::run(&mut tx, find, args![id.0]).await?;
-        let Some(item) = rows.first().map(work_item).transpose()? else { return Ok(WorkMoved::Unknown) };
-        let (what, told, args) = match (to, item.state) {
-            (WorkMove::Claim, WorkState::Claimed) if item.claimed_by.as_deref() == Some(by) => {
-                return Ok(WorkMoved::Done(item));
-            }
-            (WorkMove::Claim, WorkState::Open) => {
-                ("claimed_by = $2, claimed_at = now()", WorkEvent::Claimed, args![id.0, by])
-            }
-            (WorkMove::Release, WorkState::Claimed) => {
-                ("claimed_by = NULL, claimed_at = NULL", WorkEvent::Released, args![id.0])
-            }
-            (WorkMove::Close(outcome), WorkState::Open | WorkState::Claimed) => {
-                let what = "closed_by = $2, closed_at = now(), outcome = $3";
-                (what, WorkEvent::Closed, args![id.0, by, outcome.as_str()])
-            }
-            _ => return Ok(WorkMoved::Refused(item)),
-        };
-        let now = Self::now(&mut tx).await?;
-        // Whoever takes it before the first round has told of it is the first to know.
-        if item.alerts == 0 {
-            Self::change(&mut tx, "alerts = 1", "$1", args![id.0]).await?;
-            self.tell(&mut tx, WorkEvent::Opened, std::slice::from_ref(&item), now).await?;
-        }
-        let moved = Self::change(&mut tx, what, "$1", args).await?;
-        self.tell(&mut tx, told, &moved, now).await?;
-        E::commit(tx).await?;
-        Ok(moved.into_iter().next().map_or(WorkMoved::Unknown, WorkMoved::Done))
-    }
-
-    pub(super) async fn list_work(&self, filter: &WorkFilter) -> Result<Vec<WorkItem>> {
-        let stands = match filter.state {
-            None => "closed_at IS NULL",
-            Some(WorkState::Open) => "closed_at IS NULL AND claimed_at IS NULL",
-            Some(WorkState::Claimed) => "closed_at IS NULL AND claimed_at IS NOT NULL",
-            Some(WorkState::Closed) => "closed_at IS NOT NULL",
-        };
-        let mut q = Query::new(format!("SELECT {WORK_ITEM} FROM work_items WHERE {stands}"));
-        q.and_if("kind = ?", filter.kind.map(WorkKind::as_str));
-        q.and_if("site = ?", filter.site.as_ref().map(|site| site.as_str()));
-        let sites: Vec<&str> = filter.sites.iter().map(|site| site.as_str()).collect();
-        q.and_if("site = ANY(?)", Some(sites).filter(|sites| !sites.is_empty()));
-        let sources: Vec<&str> = filter.sources.iter().map(|source| source.as_str()).collect();
-        q.and_if("source = ANY(?)", Some(sources).filter(|sources| !sources.is_empty()));
-        q.and_if("message_id = ?", filter.message.map(|id| id.0));
-        let closed = filter.state == Some(WorkState::Closed);
-        match filter.after {
-            Some(id) if closed => q.and("id < ?", id.0),
-            Some(id) => {
-                let Some(last) = self.one_work_item(id).await? else { return Ok(Vec::new()) };
-                q.text(&format!(
-                    " AND ({}, due_at, id) > ({}",
-                    rank!(),
-                    i32::from(last.kind != WorkKind::Safety)
-                ));
-                q.push(", ?", last.due_at.into());
-                q.push(", ?)", id.0.into());
-            }
-            None => {}
-        }
-        let order = if closed { "ORDER BY id DESC" } else { concat!("ORDER BY ", rank!(), ", due_at, id") };
-        q.limit(order, filter.limit);
-        let (sql, args) = q.parts();
-        self.engine.read(sql, args).await?.iter().map(work_item).collect()
-    }
-
-    pub(super) async fn one_work_item(&self, id: WorkItemId) -> Result<Option<WorkItem>> {
-        let sql = format!("SELECT {WORK_ITEM} FROM work_items WHERE id = $1");
-        self.engine.read(sql, args![id.0]).await?.first().map(work_item).transpose()
     }
 }

@@ -18,7 +18,8 @@ use super::columns::columns;
 use super::engine::{Args, Data, Engine, Sql, Statements, Value};
 use super::fault::{fault, migration_fault};
 use super::ledger::Ledger;
-use super::{Migrations, Result, StoreError, migrations};
+use super::schema::{self, Migrations, migrations};
+use super::{Result, StoreError};
 
 pub use apart::{drop_schema, make_schema, within_schema};
 
@@ -106,13 +107,13 @@ impl Engine for PostgresEngine {
     type Tx = PostgresTx;
 
     const STATEMENTS: &'static Statements = &statements::STATEMENTS;
-    const NEWEST: i64 = super::newest(MIGRATIONS);
+    const NEWEST: i64 = schema::newest(MIGRATIONS);
 
     async fn migrate(&self) -> Result<()> {
         // A connection of its own: an index over a large table takes longer than any statement may otherwise.
         let unlimited = (*self.pool.connect_options()).clone().options([("statement_timeout", "0")]);
         let pool = self.pool.options().clone().max_connections(1).connect_lazy_with(unlimited);
-        let migrated = super::migrator(MIGRATIONS, FIRST).run(&pool).await.map_err(migration_fault);
+        let migrated = schema::migrator(MIGRATIONS, FIRST).run(&pool).await.map_err(migration_fault);
         pool.close().await;
         migrated
     }

@@ -24,7 +24,8 @@ use super::columns::columns;
 use super::engine::{Args, Column, Data, Engine, Sql, Statements, Value};
 use super::fault::{fault, migration_fault};
 use super::ledger::Ledger;
-use super::{Migrations, Result, StoreError, migrations};
+use super::schema::{self, Migrations, migrations};
+use super::{Result, StoreError};
 
 /// The ledger in SQLite.
 pub type SqliteStore = Ledger<SqliteEngine>;
@@ -104,12 +105,12 @@ impl Engine for SqliteEngine {
     type Tx = SqliteTx;
 
     const STATEMENTS: &'static Statements = &statements::STATEMENTS;
-    const NEWEST: i64 = super::newest(MIGRATIONS);
+    const NEWEST: i64 = schema::newest(MIGRATIONS);
 
     async fn migrate(&self) -> Result<()> {
         // Within a transaction that writes from the start, so that of two processes one waits for the other.
         let mut tx = self.begin().await?;
-        super::migrator(MIGRATIONS, &[])
+        schema::migrator(MIGRATIONS, &[])
             .run_direct(None, &mut *tx.tx, false)
             .await
             .map_err(migration_fault)?;

@@ -5,7 +5,8 @@ use outreachd::domain::alert::{Alert, Finding, Level, Telling, Trouble, Way};
 use outreachd::domain::ids::{WorkItemId, WorkerId};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Priority, Reason, WorkKind};
-use outreachd::store::alerts::{AlertAnswer, SHOWN, Vitals};
+use outreachd::policy::watch::Vitals;
+use outreachd::store::alerts::{AlertAnswer, SHOWN};
 use outreachd::store::rows::{Decided, Hold, HoldScope, Then};
 
 use super::ledger::{InHand, Ledger, rejects};

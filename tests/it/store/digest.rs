@@ -1,14 +1,15 @@
 //! Digests: what another message carries begins with it or not at all, and ends with it or goes its own way.
 
 use jiff::SignedDuration;
+use outreachd::domain::failure::Failure;
 use outreachd::domain::ids::{AttemptId, MessageId, SendKey, TemplateName, WorkerId};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::receipt::{Receipt, Said};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Priority, Reason, WorkKind};
 use outreachd::store::rows::{
-    ASIDE, Admission, Begin, CancelOutcome, Claim, CopyFor, Failure, HoldScope, MessageFilter, NewCopy,
-    Release, Rider, Seats, Settlement, Then, WorkFilter,
+    ASIDE, Admission, Begin, CancelOutcome, Claim, CopyFor, HoldScope, MessageFilter, NewCopy, Release,
+    Rider, Seats, Settlement, Then, WorkFilter,
 };
 
 use super::ledger::{InHand, Ledger, subject, worker};

@@ -1,14 +1,13 @@
 //! What decisions rest on.
 
+use outreachd::domain::failure::Failure;
 use outreachd::domain::ids::AttemptId;
 use outreachd::domain::patient::{Person, Proxy, ProxyPerson};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::AttemptStatus;
 use outreachd::domain::words::{Authority, Channel, Priority, ProxyMode, Purpose, Reason};
 use outreachd::store::StoreError;
-use outreachd::store::rows::{
-    AddressConsent, Begin, Failure, HoldScope, OnRelease, Settlement, Subject, Then,
-};
+use outreachd::store::rows::{AddressConsent, Begin, HoldScope, OnRelease, Settlement, Subject, Then};
 
 use super::ledger::{InHand, Ledger, subject};
 use super::make::{PHONE, Shape, hold, job, patient, patient_id, route, seconds, stop};

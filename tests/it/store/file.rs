@@ -3,11 +3,11 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use outreachd::store::Store;
 use outreachd::store::emit::Emitter;
 use outreachd::store::rows::Timings;
 use outreachd::store::sealer::Sealer;
 use outreachd::store::sqlite::{SqliteEngine, SqliteStore};
+use outreachd::store::{Intake, Store};
 
 use super::ledger::batch;
 use super::make::{at, job};

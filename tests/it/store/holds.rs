@@ -1,13 +1,14 @@
 //! How holds end: by a person's word or by their time, and what becomes of what they held.
 
 use jiff::{SignedDuration, Timestamp};
+use outreachd::domain::failure::Failure;
 use outreachd::domain::ids::{CampaignId, MessageId, SendKey};
 use outreachd::domain::patience::{Patience, Until};
 use outreachd::domain::receipt::{Receipt, Said};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Priority, Reason, WorkKind, WorkOutcome};
 use outreachd::store::rows::{
-    Begin, Decided, Failure, Hold, HoldScope, HoldState, HoldThen, OnRelease, Settlement, Then, WorkFilter,
+    Begin, Decided, Hold, HoldScope, HoldState, HoldThen, OnRelease, Settlement, Then, WorkFilter,
 };
 
 use super::ledger::{InHand, Ledger};

@@ -15,8 +15,9 @@ use outreachd::domain::words::{Authority, Channel, ProxyMode, Purpose, Reason, W
 use outreachd::policy::reply::{More, read};
 use outreachd::store::audit::{AuditEntry, AuditFilter, verify};
 use outreachd::store::campaigns::NewRecipient;
-use outreachd::store::keeping::{Class, Erased, Expiry, Walk};
 use outreachd::store::people::User;
+use outreachd::store::reseal::Walk;
+use outreachd::store::retention::{Class, Erased, Expiry};
 use outreachd::store::rows::{
     AddressConsent, Admission, AdmitOutcome, Begin, Decided, ParkedFilter, ReplyAsk, Subject, Then,
     WorkFilter, WorkMove,

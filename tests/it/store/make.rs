@@ -1,6 +1,7 @@
 //! Rows as the contract tests need them, with everything that does not matter filled in.
 
 use jiff::{SignedDuration, Timestamp};
+use outreachd::domain::failure::Failure;
 use outreachd::domain::ids::{
     About, AttemptId, CampaignId, HoldId, JobId, MessageId, ParkedId, PatientId, ProviderName, SiteId,
     SourceName, TemplateName,
@@ -13,8 +14,8 @@ use outreachd::domain::problem::Problem;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, ContactStatus, Priority, Purpose, Reason, Recipient};
 use outreachd::store::rows::{
-    AddressConsent, Admission, Begin, Charge, Decided, Failure, Hold, HoldScope, JobBody, MessageFacts,
-    OnRelease, PatientState, Reject, Release, Settlement, Then,
+    AddressConsent, Admission, Begin, Charge, Decided, Hold, HoldScope, JobBody, MessageFacts, OnRelease,
+    PatientState, Reject, Release, Settlement, Then,
 };
 
 use super::ledger::InHand;

@@ -1,6 +1,7 @@
 //! What patients send back: on record once, and with it all that follows.
 
 use outreachd::domain::consent::{Answer, answer_of_both};
+use outreachd::domain::failure::Failure;
 use outreachd::domain::ids::SendKey;
 use outreachd::domain::patient::{Consent, ConsentSource, Patient, Proxy, ProxyPerson};
 use outreachd::domain::phi::Phi;
@@ -13,7 +14,7 @@ use outreachd::domain::words::{
 use outreachd::policy::reply::{More, read};
 use outreachd::store::recover::{Witness, Word};
 use outreachd::store::rows::{
-    Begin, Failure, ReplyAsk, ReplyOutcome, Settlement, Subject, Then, WorkFilter, WorkItem, WorkMove,
+    Begin, ReplyAsk, ReplyOutcome, Settlement, Subject, Then, WorkFilter, WorkItem, WorkMove,
 };
 
 use super::ledger::{Ledger, worker};

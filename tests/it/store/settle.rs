@@ -1,10 +1,11 @@
 //! Results land, whenever they come, and never twice.
 
+use outreachd::domain::failure::Failure;
 use outreachd::domain::ids::AttemptId;
 use outreachd::domain::receipt::Said;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Priority, Reason};
-use outreachd::store::rows::{Admission, Begin, Failure, Settlement, Then};
+use outreachd::store::rows::{Admission, Begin, Settlement, Then};
 use serde_json::{Value, json};
 
 use super::ledger::{InHand, Ledger, batch, worker};

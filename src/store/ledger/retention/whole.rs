@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::{Found, Ledger, Parts};
 use crate::store::columns::Columns;
 use crate::store::engine::{Engine, args, micros};
-use crate::store::keeping::{Erased, Expiry};
+use crate::store::retention::{Erased, Expiry};
 use crate::store::{Result, words};
 
 /// The next events, and whether they are too young or unpublished (0), still to be posted (1), or done with (2).

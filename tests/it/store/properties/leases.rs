@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use outreachd::domain::failure::Failure;
 use outreachd::domain::ids::{AttemptId, HoldId, MessageId, WorkerId};
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Channel, Priority, Reason};
 use outreachd::store::Store;
 use outreachd::store::rows::{
-    Begin, CancelOutcome, Claim, Decided, Failure, HoldScope, PatientState, Release, Settlement, TakenOver,
-    Then, Timings,
+    Begin, CancelOutcome, Claim, Decided, HoldScope, PatientState, Release, Settlement, TakenOver, Then,
+    Timings,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};

@@ -1,84 +1,97 @@
 //! Look-ups for people and callers.
 
-use jiff::SignedDuration;
+use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::Ledger;
-use crate::domain::ids::{AttemptId, HoldId, MessageId, ProviderName, WorkerId};
+use super::query::{Query, first_id_of};
+use crate::domain::failure::Failure;
+use crate::domain::ids::{AttemptId, HoldId, MessageId, ProviderName};
 use crate::domain::receipt::Report;
 use crate::domain::status::{AttemptStatus, MessageStatus};
-use crate::domain::words::{Channel, Reason, Recipient, WorkKind};
+use crate::domain::words::{Channel, Reason, Recipient};
 use crate::store::columns::{Columns, facts};
-use crate::store::engine::{Args, Engine, Value, args};
-use crate::store::rows::{
-    AttemptRow, Counts, EventRow, Failure, JobBody, MessageCount, MessageFilter, MessageRow, MessagesPage,
-    WorkerRow,
-};
+use crate::store::engine::{Engine, args};
+use crate::store::rows::{AttemptRow, EventRow, JobBody, MessageFilter, MessageRow, MessagesPage};
 use crate::store::sealed::Sealed;
-use crate::store::{Result, words};
+use crate::store::{Messages, Result, words};
 
-/// For so long a worker that is gone is still shown.
-const SHOWN: SignedDuration = SignedDuration::from_hours(24);
-
-/// A `SELECT` that is put together condition by condition.
-pub(super) struct Query<'a> {
-    sql: String,
-    values: Vec<Value<'a>>,
-}
-
-impl<'a> Query<'a> {
-    /// `sql` ends in a `WHERE` that more conditions can follow.
-    pub(super) fn new(sql: impl Into<String>) -> Self {
-        Self { sql: sql.into(), values: Vec::new() }
+#[async_trait]
+impl<E: Engine> Messages for Ledger<E> {
+    async fn messages(&self, filter: &MessageFilter) -> Result<Vec<MessageRow>> {
+        self.list_messages(filter, None).await
     }
 
-    /// Adds a condition; `?` stands for its value.
-    pub(super) fn and(&mut self, condition: &str, value: impl Into<Value<'a>>) {
-        self.sql.push_str(" AND ");
-        self.push(condition, value.into());
-    }
-
-    /// Adds a condition where there is a value for it.
-    pub(super) fn and_if(&mut self, condition: &str, value: Option<impl Into<Value<'a>>>) {
-        if let Some(value) = value {
-            self.and(condition, value);
-        }
-    }
-
-    /// Adds what may hold instead of the condition before it; `?` stands for its value.
-    fn or(&mut self, condition: &str, value: impl Into<Value<'a>>) {
-        self.sql.push_str(" OR ");
-        self.push(condition, value.into());
-    }
-
-    /// Adds text that is ours.
-    pub(super) fn text(&mut self, text: &str) {
-        self.sql.push_str(text);
-    }
-
-    /// Ends it: in which order, and at most 1,000 rows.
-    pub(super) fn limit(&mut self, order: &str, limit: u32) {
-        self.push(&format!(" {order} LIMIT ?"), Value::Int(i64::from(limit.clamp(1, 1000))));
-    }
-
-    pub(super) fn parts(self) -> (String, Args<'a>) {
-        (self.sql, Args { values: self.values, ..Args::none() })
-    }
-
-    /// Adds text in which `?` stands for its value.
-    pub(super) fn push(&mut self, text: &str, value: Value<'a>) {
-        self.values.push(value);
-        self.sql.push_str(&text.replace('?', &format!("${}", self.values.len())));
-    }
-}
-
-impl<E: Engine> Ledger<E> {
-    pub(super) async fn page_among(&self, filter: &MessageFilter, walk: u32) -> Result<MessagesPage> {
+    async fn messages_among(&self, filter: &MessageFilter, walk: u32) -> Result<MessagesPage> {
         let looked_to = if is_walked(filter) { self.end_of_walk(filter, walk).await? } else { None };
         let rows = self.list_messages(filter, looked_to).await?;
         Ok(MessagesPage { rows, looked_to })
     }
 
+    async fn message(&self, id: MessageId) -> Result<Option<MessageRow>> {
+        let rows = self.engine.read(select_messages("m.id = $1"), args![id.0]).await?;
+        rows.first().map(|row| self.message_row(row)).transpose()
+    }
+
+    async fn attempts(&self, id: MessageId) -> Result<Vec<AttemptRow>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT id, step, number, status, provider, channel, address, segments, locale, template_hash,
+                     provider_ref, failure, code, begun_at, settled_at, recipient, report, pointer
+                 FROM attempts WHERE message_id = $1 ORDER BY begun_at, id",
+                args![id.0],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(AttemptRow {
+                    id: AttemptId(row.id(0)?),
+                    step: row.count(1)?,
+                    number: row.count(2)?,
+                    status: row.word(3, AttemptStatus::from_word)?,
+                    provider: row.word(4, ProviderName::parse)?,
+                    channel: row.word(5, Channel::from_word)?,
+                    address: self.address_of(row, 0, 6)?,
+                    segments: row.count(7)?,
+                    locale: row.text(8)?.to_owned(),
+                    pointer: row.flag(17)?,
+                    template_hash: row.text(9)?.to_owned(),
+                    provider_ref: row.maybe_text(10)?.map(str::to_owned),
+                    failure: row.maybe_word(11, Failure::from_word)?,
+                    code: row.maybe_text(12)?.map(str::to_owned),
+                    begun_at: row.time(13)?,
+                    settled_at: row.maybe_time(14)?,
+                    recipient: row.word(15, Recipient::from_word)?,
+                    report: row.maybe_word(16, Report::from_word)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn events(&self, id: MessageId) -> Result<Vec<EventRow>> {
+        let rows = self
+            .engine
+            .read(
+                "SELECT seq, routing_key, created_at, NOT EXISTS (SELECT 1 FROM outbox o WHERE o.ord = events.ord)
+                 FROM events WHERE message_id = $1 ORDER BY ord",
+                args![id.0],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(EventRow {
+                    seq: row.count(0)?,
+                    routing_key: row.text(1)?.to_owned(),
+                    created_at: row.time(2)?,
+                    published: row.flag(3)?,
+                })
+            })
+            .collect()
+    }
+}
+
+impl<E: Engine> Ledger<E> {
     /// The last one of a walk, if it ends before the messages do.
     async fn end_of_walk(&self, filter: &MessageFilter, walk: u32) -> Result<Option<MessageId>> {
         let mut q = Query::new("SELECT m.id FROM messages m WHERE true");
@@ -97,7 +110,7 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// Those from `looked_to` on.
-    pub(super) async fn list_messages(
+    async fn list_messages(
         &self,
         filter: &MessageFilter,
         looked_to: Option<MessageId>,
@@ -175,11 +188,6 @@ impl<E: Engine> Ledger<E> {
         rows.iter().map(|row| self.message_row(row)).collect()
     }
 
-    pub(super) async fn one_message(&self, id: MessageId) -> Result<Option<MessageRow>> {
-        let rows = self.engine.read(select_messages("m.id = $1"), args![id.0]).await?;
-        rows.first().map(|row| self.message_row(row)).transpose()
-    }
-
     pub(super) async fn message_in(&self, tx: &mut E::Tx, id: Uuid) -> Result<Option<MessageRow>> {
         let rows = E::run(tx, select_messages("m.id = $1"), args![id]).await?;
         rows.first().map(|row| self.message_row(row)).transpose()
@@ -218,132 +226,6 @@ impl<E: Engine> Ledger<E> {
             _ => return Ok(None),
         };
         Ok(self.sealer.read(place, stored).ok())
-    }
-
-    pub(super) async fn list_attempts(&self, id: MessageId) -> Result<Vec<AttemptRow>> {
-        let rows = self
-            .engine
-            .read(
-                "SELECT id, step, number, status, provider, channel, address, segments, locale, template_hash,
-                     provider_ref, failure, code, begun_at, settled_at, recipient, report, pointer
-                 FROM attempts WHERE message_id = $1 ORDER BY begun_at, id",
-                args![id.0],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(AttemptRow {
-                    id: AttemptId(row.id(0)?),
-                    step: row.count(1)?,
-                    number: row.count(2)?,
-                    status: row.word(3, AttemptStatus::from_word)?,
-                    provider: row.word(4, ProviderName::parse)?,
-                    channel: row.word(5, Channel::from_word)?,
-                    address: self.address_of(row, 0, 6)?,
-                    segments: row.count(7)?,
-                    locale: row.text(8)?.to_owned(),
-                    pointer: row.flag(17)?,
-                    template_hash: row.text(9)?.to_owned(),
-                    provider_ref: row.maybe_text(10)?.map(str::to_owned),
-                    failure: row.maybe_word(11, Failure::from_word)?,
-                    code: row.maybe_text(12)?.map(str::to_owned),
-                    begun_at: row.time(13)?,
-                    settled_at: row.maybe_time(14)?,
-                    recipient: row.word(15, Recipient::from_word)?,
-                    report: row.maybe_word(16, Report::from_word)?,
-                })
-            })
-            .collect()
-    }
-
-    pub(super) async fn list_events(&self, id: MessageId) -> Result<Vec<EventRow>> {
-        let rows = self
-            .engine
-            .read(
-                "SELECT seq, routing_key, created_at, NOT EXISTS (SELECT 1 FROM outbox o WHERE o.ord = events.ord)
-                 FROM events WHERE message_id = $1 ORDER BY ord",
-                args![id.0],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(EventRow {
-                    seq: row.count(0)?,
-                    routing_key: row.text(1)?.to_owned(),
-                    created_at: row.time(2)?,
-                    published: row.flag(3)?,
-                })
-            })
-            .collect()
-    }
-
-    pub(super) async fn list_workers(&self) -> Result<Vec<WorkerRow>> {
-        let since = self.clock().await?.checked_sub(SHOWN).unwrap_or(jiff::Timestamp::MIN);
-        let rows = self
-            .engine
-            .read(
-                "SELECT id, name, started_at, seen_at, state FROM workers WHERE seen_at > $1 ORDER BY seen_at DESC",
-                args![since],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(WorkerRow {
-                    id: WorkerId(row.id(0)?),
-                    name: row.text(1)?.to_owned(),
-                    started_at: row.time(2)?,
-                    seen_at: row.time(3)?,
-                    state: serde_json::from_str(row.text(4)?).unwrap_or_default(),
-                })
-            })
-            .collect()
-    }
-
-    pub(super) async fn count(&self) -> Result<Counts> {
-        let rows = self
-            .engine
-            .read(
-                "SELECT channel, status, reason, count(*) FROM messages GROUP BY 1, 2, 3 ORDER BY 4 DESC",
-                Args::none(),
-            )
-            .await?;
-        let mut counts = Counts::default();
-        for row in &rows {
-            counts.messages.push(MessageCount {
-                channel: row.text(0)?.to_owned(),
-                status: row.word(1, MessageStatus::from_word)?,
-                reason: row.maybe_word(2, Reason::from_word)?,
-                count: row.count(3)?,
-            });
-        }
-        let rows = self
-            .engine
-            .read(
-                "SELECT count(*), min(claim_at), now(), (SELECT count(*) FROM parked WHERE replayed_at IS NULL),
-                     (SELECT count(*) FROM outbox),
-                     (SELECT count(*) FROM (SELECT 1 AS one FROM address_consents LIMIT 1) AS any_said)
-                 FROM messages WHERE claim_channel IS NOT NULL AND claim_at <= now()",
-                Args::none(),
-            )
-            .await?;
-        if let Some(row) = rows.first() {
-            counts.backlog = row.count(0)?;
-            let now = row.time(2)?;
-            let (urgent, others) = self.held_back().await?;
-            let oldest = [row.maybe_time(1)?, urgent, others].into_iter().flatten().min();
-            counts.oldest_due_seconds =
-                oldest.map_or(0.0, |at| now.duration_since(at).as_secs_f64().max(0.0));
-            counts.parked = row.count(3)?;
-            counts.outbox = row.count(4)?;
-            counts.address_consents_known = row.count::<u64>(5)? > 0;
-        }
-        let open =
-            "SELECT kind, count(*) FROM work_items WHERE closed_at IS NULL GROUP BY kind ORDER BY kind";
-        for row in &self.engine.read(open, Args::none()).await? {
-            counts.work.push((row.word(0, WorkKind::from_word)?, row.count(1)?));
-        }
-        counts.callbacks = self.count_callbacks().await?;
-        Ok(counts)
     }
 }
 
@@ -384,12 +266,6 @@ fn in_time(q: &mut Query<'_>, id: &str, filter: &MessageFilter, looked_to: Optio
     q.and_if(&from, looked_to.map(|id| id.0));
     q.and_if(&from, filter.since.map(first_id_of));
     q.and_if(&to, filter.until.map(first_id_of));
-}
-
-/// The least id that is given out in the millisecond of an instant (RFC 9562, 5.7).
-pub(super) fn first_id_of(at: jiff::Timestamp) -> Uuid {
-    let millis = u128::try_from(at.as_millisecond().max(0)).unwrap_or_default();
-    Uuid::from_u128(millis << 80)
 }
 
 /// The facts, and how the message stands.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::Ledger;
@@ -9,12 +10,13 @@ use crate::domain::ids::{CampaignId, MessageId, PatientId, ProviderName, ReplyId
 use crate::domain::patient::{Consent, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::reply::Intent;
-use crate::store::Result;
 use crate::store::columns::Columns;
 use crate::store::engine::{Args, Engine, args, bytes};
-use crate::store::keeping::{CampaignPlace, Class, PatientRecord, PatientWord, RecordChange, ReplyRecord};
+use crate::store::patient_records::{CampaignPlace, PatientRecord, PatientWord, RecordChange, ReplyRecord};
+use crate::store::retention::Class;
 use crate::store::rows::{MessageFilter, MessageRow};
 use crate::store::sealed::Sealed;
+use crate::store::{CampaignAudience, Messages, PatientDirectory, PatientRecords, Result};
 
 /// Messages read at once.
 const PAGE: u32 = 1_000;
@@ -32,15 +34,42 @@ UNION ALL
 SELECT id FROM patients WHERE alias_of IS NOT NULL
     AND alias_of IN (SELECT COALESCE(alias_of, id) FROM patients WHERE id = ANY($1))";
 
-impl<E: Engine> Ledger<E> {
+#[async_trait]
+impl<E: Engine> PatientRecords for Ledger<E> {
+    async fn patient_word(&self, id: &PatientId) -> Result<PatientWord> {
+        let patient = self.patient(id).await?;
+        self.word_of(&self.names_of(std::slice::from_ref(id)).await?, patient.as_ref()).await
+    }
+
+    async fn patient_record(&self, id: &PatientId) -> Result<Option<PatientRecord>> {
+        let ids = self.names_of(std::slice::from_ref(id)).await?;
+        let patient = self.patient(id).await?;
+        let word = self.word_of(&ids, patient.as_ref()).await?;
+        let mut messages = Vec::new();
+        for name in &ids {
+            for row in self.all_messages_of(name).await? {
+                let attempts = self.attempts(row.facts.id).await?;
+                messages.push((row, attempts));
+            }
+        }
+        let replies = self.written_by(&ids, patient.as_ref()).await?;
+        let campaigns = self.places_of(&ids).await?;
+        let record = PatientRecord { patient, word, replies, campaigns, messages, ids };
+        let nothing = record.patient.is_none()
+            && record.messages.is_empty()
+            && record.replies.is_empty()
+            && record.word.changes.is_empty();
+        Ok((!nothing).then_some(record))
+    }
+
     /// Takes back what waits, and erases the texts and addresses of everything that was ever sent, the replies, those too that
     /// followed no message and came from a contact of theirs, and the record. What they refused stays, bound to their addresses by the blind index; so do statuses and the history of wishes, which
     /// name nobody. False: nothing is known of them.
-    pub(super) async fn erase(&self, id: &PatientId) -> Result<bool> {
+    async fn erase_patient(&self, id: &PatientId) -> Result<bool> {
         let (mut tx, names, stored) = loop {
             let names = self.names_of(std::slice::from_ref(id)).await?;
             for campaign in self.waiting_campaigns(&names).await? {
-                self.leave_out(&campaign, &names).await?;
+                self.no_longer_needed(&campaign, &names).await?;
             }
             let mut tx = self.engine.begin().await?;
             let stored = self.lock_patients(&mut tx, &names).await?;
@@ -94,7 +123,9 @@ impl<E: Engine> Ledger<E> {
         E::commit(tx).await?;
         Ok(known)
     }
+}
 
+impl<E: Engine> Ledger<E> {
     /// The ids that count, then those that lead to them, then those that nobody has.
     pub(super) async fn names_of(&self, ids: &[PatientId]) -> Result<Vec<PatientId>> {
         let mut names = named(&self.engine.read(NAMES, args![texts_of(ids)]).await?)?;
@@ -117,28 +148,7 @@ impl<E: Engine> Ledger<E> {
         rows.iter().map(|row| row.word(0, CampaignId::parse)).collect()
     }
 
-    pub(super) async fn record_of(&self, id: &PatientId) -> Result<Option<PatientRecord>> {
-        let ids = self.names_of(std::slice::from_ref(id)).await?;
-        let patient = self.one_patient(id).await?;
-        let word = self.word_of(&ids, patient.as_ref()).await?;
-        let mut messages = Vec::new();
-        for name in &ids {
-            for row in self.all_messages_of(name).await? {
-                let attempts = self.list_attempts(row.facts.id).await?;
-                messages.push((row, attempts));
-            }
-        }
-        let replies = self.written_by(&ids, patient.as_ref()).await?;
-        let campaigns = self.places_of(&ids).await?;
-        let record = PatientRecord { patient, word, replies, campaigns, messages, ids };
-        let nothing = record.patient.is_none()
-            && record.messages.is_empty()
-            && record.replies.is_empty()
-            && record.word.changes.is_empty();
-        Ok((!nothing).then_some(record))
-    }
-
-    pub(super) async fn word_of(&self, ids: &[PatientId], patient: Option<&Patient>) -> Result<PatientWord> {
+    async fn word_of(&self, ids: &[PatientId], patient: Option<&Patient>) -> Result<PatientWord> {
         let own: Vec<Phi> = patient.iter().flat_map(|p| &p.contacts).map(|c| c.address.clone()).collect();
         let mut said: Vec<Consent> = self.said_at(&own).await?.into_values().flatten().collect();
         said.sort_by_key(|one| one.at);
@@ -150,7 +160,7 @@ impl<E: Engine> Ledger<E> {
             MessageFilter { patient_id: Some(id.clone()), limit: PAGE, ..MessageFilter::default() };
         let mut all = Vec::new();
         loop {
-            let page = self.list_messages(&filter, None).await?;
+            let page = self.messages(&filter).await?;
             filter.before = page.last().map(|row| row.facts.id);
             let last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
             all.extend(page);

@@ -1,5 +1,6 @@
 //! Due messages are leased; what dead workers held is taken over.
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
@@ -12,14 +13,14 @@ use crate::store::columns::{Columns, facts};
 use crate::store::emit::Move;
 use crate::store::engine::{Args, Engine, args, ids, ints, maybe_texts, micros, times};
 use crate::store::rows::{
-    Claim, Claimed, Decided, JobBody, LeasedMessage, MessageFacts, OutboxEvent, Release, Settlement,
-    TakenOver, Work,
+    Claim, Claimed, Decided, JobBody, LeasedMessage, MessageFacts, Release, Settlement, TakenOver, Work,
+    WorkerRow,
 };
 use crate::store::sealed::Sealed;
-use crate::store::{Result, StoreError, columns};
+use crate::store::{Corridor, Leases, Result, StoreError};
 
-/// How long the lanes of the outbox belong to a worker that does not come back.
-const OUTBOX_LEASE: SignedDuration = SignedDuration::from_secs(10);
+/// For so long a worker that is gone is still shown.
+const SHOWN: SignedDuration = SignedDuration::from_hours(24);
 
 /// A word that nobody here knows was written by a newer program, which may take the message: it is due again after so long.
 const FOR_NEWER: SignedDuration = SignedDuration::from_mins(1);
@@ -38,12 +39,13 @@ const LEAVE: &str = "
 UPDATE messages SET lease_token = NULL, due_at = input.due_at FROM {input}
 WHERE messages.id = input.id AND messages.lease_token = input.token";
 
-impl<E: Engine> Ledger<E> {
+#[async_trait]
+impl<E: Engine> Leases for Ledger<E> {
     /// Takes channel, priority, room, worker and lease; answers the facts, `body, status, step, tries, accepted_at,
     /// lease_token, now`, the reason of a tombstone,
     /// the provider that may have it, whether an earlier step got through, whether a receipt is awaited, and when it
     /// expires.
-    pub(super) async fn claim_due(&self, ask: &Claim) -> Result<Claimed> {
+    async fn claim(&self, ask: &Claim) -> Result<Claimed> {
         let args = args![
             ask.channel.map_or("", Channel::as_str),
             ask.priority as i64,
@@ -59,67 +61,12 @@ impl<E: Engine> Ledger<E> {
         Ok(Claimed { messages: self.readable(&rows).await?, now })
     }
 
-    /// What was leased, as far as it can be read. The rest waits for a person, or for a program that knows its words, and keeps
-    /// nobody else waiting.
-    pub(super) async fn readable(&self, rows: &[E::Row]) -> Result<Vec<LeasedMessage>> {
-        let mut messages = Vec::with_capacity(rows.len());
-        let (mut unread, mut back) = (Vec::new(), Vec::new());
-        for row in rows {
-            let (facts, work) = match facts(row).and_then(|facts| Ok((facts, work(row)?))) {
-                Ok(known) => known,
-                Err(error) => {
-                    let release = for_newer(row)?;
-                    tracing::error!(
-                        message = %release.message, %error,
-                        "a message has a word that this program does not know, and is left to a newer one: where there is \
-                         none, restore its row from a dump"
-                    );
-                    back.push(release);
-                    continue;
-                }
-            };
-            match self.job_body(row, 14) {
-                Ok(body) => messages.push(LeasedMessage { facts, body, work }),
-                Err(error) => {
-                    tracing::error!(
-                        message = %facts.id, %error,
-                        "a message cannot be read, and is not sent before it can be: put the key that sealed it back into \
-                         [security] seal_keys, or restore its row from a dump"
-                    );
-                    unread.push(put_aside(facts, &work, row.time(25)?, row.time(20)?));
-                }
-            }
-        }
-        if let Err(error) = self.decide_batch(&unread).await {
-            tracing::warn!(%error, messages = unread.len(), "what cannot be read could not be put aside");
-        }
-        if let Err(error) = self.give_back(LEAVE, &back).await {
-            tracing::warn!(%error, messages = back.len(), "what a newer program wrote could not be given back");
-        }
-        Ok(messages)
-    }
-
-    /// The job of the message whose id stands first. Of one that was erased nothing is left but its name.
-    pub(super) fn job_body(&self, row: &E::Row, column: usize) -> Result<JobBody> {
-        let stored = row.bytes(column)?;
-        if stored.is_empty() {
-            return Ok(JobBody::erased());
-        }
-        serde_json::from_slice(&self.sealer.open(Sealed::MessageBody.of(row.id(0)?), stored)?)
-            .map_err(|_| StoreError::Internal("a stored job does not fit".to_owned()))
-    }
-
-    pub(super) fn sealed_job(&self, id: MessageId, body: &JobBody) -> Result<Vec<u8>> {
-        let body = serde_json::to_vec(body).map_err(|_| unfit("body"))?;
-        self.sealer.seal(Sealed::MessageBody.of(id.0), &body)
-    }
-
-    pub(super) async fn release_batch(&self, leases: &[Release]) -> Result<()> {
+    async fn release(&self, leases: &[Release]) -> Result<()> {
         self.give_back(RELEASE, leases).await
     }
 
     /// The leases first: what has none can not be begun any more, so that what stands then is all there will be.
-    pub(super) async fn undo_batch(&self, leases: &[Release], results: &[Settlement]) -> Result<()> {
+    async fn undo(&self, leases: &[Release], results: &[Settlement]) -> Result<()> {
         let mut results: Vec<&Settlement> = results.iter().collect();
         results.sort_unstable_by_key(|s| s.attempt);
         let mut tx = self.engine.begin().await?;
@@ -128,14 +75,7 @@ impl<E: Engine> Ledger<E> {
         E::commit(tx).await
     }
 
-    async fn give_back(&self, sql: &'static str, leases: &[Release]) -> Result<()> {
-        if !leases.is_empty() {
-            self.engine.write(sql, given_back(leases)).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn beat(&self, worker: WorkerId, name: &str, state: &str) -> Result<Timestamp> {
+    async fn heartbeat(&self, worker: WorkerId, name: &str, state: &str) -> Result<Timestamp> {
         let rows = self
             .engine
             .write(
@@ -151,7 +91,7 @@ impl<E: Engine> Ledger<E> {
     /// A lease that has ended, or whose worker was silent for too long, is anybody's. Whether an attempt had begun
     /// decides: not begun is safe to send, begun is unknown. Who was seen later than now has said nothing since the clock
     /// was set back.
-    pub(super) async fn take_over_leases(&self, limit: u32) -> Result<TakenOver> {
+    async fn take_over(&self, limit: u32) -> Result<TakenOver> {
         let mut tx = self.engine.begin().await?;
         let now = Self::now(&mut tx).await?;
         let silent = now.checked_sub(self.timings.stale).unwrap_or(Timestamp::MIN);
@@ -196,6 +136,92 @@ impl<E: Engine> Ledger<E> {
         crate::faults::fault_point!("taking_over", taken.released + taken.unknown > 0);
         E::commit(tx).await?;
         Ok(taken)
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerRow>> {
+        let since = self.clock().await?.checked_sub(SHOWN).unwrap_or(Timestamp::MIN);
+        let rows = self
+            .engine
+            .read(
+                "SELECT id, name, started_at, seen_at, state FROM workers WHERE seen_at > $1 ORDER BY seen_at DESC",
+                args![since],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(WorkerRow {
+                    id: WorkerId(row.id(0)?),
+                    name: row.text(1)?.to_owned(),
+                    started_at: row.time(2)?,
+                    seen_at: row.time(3)?,
+                    state: serde_json::from_str(row.text(4)?).unwrap_or_default(),
+                })
+            })
+            .collect()
+    }
+}
+
+impl<E: Engine> Ledger<E> {
+    /// What was leased, as far as it can be read. The rest waits for a person, or for a program that knows its words, and keeps
+    /// nobody else waiting.
+    pub(super) async fn readable(&self, rows: &[E::Row]) -> Result<Vec<LeasedMessage>> {
+        let mut messages = Vec::with_capacity(rows.len());
+        let (mut unread, mut back) = (Vec::new(), Vec::new());
+        for row in rows {
+            let (facts, work) = match facts(row).and_then(|facts| Ok((facts, work(row)?))) {
+                Ok(known) => known,
+                Err(error) => {
+                    let release = for_newer(row)?;
+                    tracing::error!(
+                        message = %release.message, %error,
+                        "a message has a word that this program does not know, and is left to a newer one: where there is \
+                         none, restore its row from a dump"
+                    );
+                    back.push(release);
+                    continue;
+                }
+            };
+            match self.job_body(row, 14) {
+                Ok(body) => messages.push(LeasedMessage { facts, body, work }),
+                Err(error) => {
+                    tracing::error!(
+                        message = %facts.id, %error,
+                        "a message cannot be read, and is not sent before it can be: put the key that sealed it back into \
+                         [security] seal_keys, or restore its row from a dump"
+                    );
+                    unread.push(put_aside(facts, &work, row.time(25)?, row.time(20)?));
+                }
+            }
+        }
+        if let Err(error) = self.decide(&unread).await {
+            tracing::warn!(%error, messages = unread.len(), "what cannot be read could not be put aside");
+        }
+        if let Err(error) = self.give_back(LEAVE, &back).await {
+            tracing::warn!(%error, messages = back.len(), "what a newer program wrote could not be given back");
+        }
+        Ok(messages)
+    }
+
+    /// The job of the message whose id stands first. Of one that was erased nothing is left but its name.
+    pub(super) fn job_body(&self, row: &E::Row, column: usize) -> Result<JobBody> {
+        let stored = row.bytes(column)?;
+        if stored.is_empty() {
+            return Ok(JobBody::erased());
+        }
+        serde_json::from_slice(&self.sealer.open(Sealed::MessageBody.of(row.id(0)?), stored)?)
+            .map_err(|_| StoreError::Internal("a stored job does not fit".to_owned()))
+    }
+
+    pub(super) fn sealed_job(&self, id: MessageId, body: &JobBody) -> Result<Vec<u8>> {
+        let body = serde_json::to_vec(body).map_err(|_| unfit("body"))?;
+        self.sealer.seal(Sealed::MessageBody.of(id.0), &body)
+    }
+
+    async fn give_back(&self, sql: &'static str, leases: &[Release]) -> Result<()> {
+        if !leases.is_empty() {
+            self.engine.write(sql, given_back(leases)).await?;
+        }
+        Ok(())
     }
 
     async fn leave_unknown(&self, tx: &mut E::Tx, begun: &[Left], now: Timestamp) -> Result<()> {
@@ -253,20 +279,6 @@ impl<E: Engine> Ledger<E> {
             events.extend(event.map(|event| Numbered { message: Some(message.facts.id), seq, event }));
         }
         self.insert_events(tx, &events).await
-    }
-
-    /// Events leave in order, and are marked only once the broker has confirmed them. A lane belongs to the worker
-    /// that holds its lease, or that takes an ended one here. Takes worker, what is done, room and lease; answers
-    /// `ord, routing_key, seq, body, shard`.
-    pub(super) async fn next_events(
-        &self,
-        worker: WorkerId,
-        done: &[i64],
-        room: u32,
-    ) -> Result<Vec<OutboxEvent>> {
-        let args = args![worker.0, done.to_vec(), i64::from(room), micros(OUTBOX_LEASE)];
-        let rows = self.engine.write(E::STATEMENTS.outbox, args).await?;
-        rows.iter().map(columns::outbox_event).collect()
     }
 }
 

@@ -1,140 +1,29 @@
-//! How what is kept lies in the ledger, and for how long: sealing anew, erasing by age, and all that is known of one
-//! patient.
-
-use std::collections::BTreeMap;
+//! One patient: all that is known of them, and nothing of it any more.
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Result;
 use super::rows::{AttemptRow, MessageRow};
-use super::sealed::{RowAt, Sealed};
-use super::sealer::{Form, KeyId};
 use crate::domain::campaign::RecipientBody;
-use crate::domain::ids::{CampaignId, MessageId, PatientId, ProviderName, ReplyId, WorkerId};
+use crate::domain::ids::{CampaignId, MessageId, PatientId, ProviderName, ReplyId};
 use crate::domain::patient::{Consent, Patient};
 use crate::domain::phi::Phi;
 use crate::domain::reply::Intent;
 
-/// What keeps and forgets.
+/// What is on record of one patient.
 #[async_trait]
-pub trait Keeping {
-    /// How new values are written, and which keys open what is there; the first is the one in use.
-    fn sealing(&self) -> (Form, Vec<KeyId>);
-
-    /// Looks at the next rows of a sealed column, in the order of their keys; seals anew, where it is asked for, what does
-    /// not lie as new values do. Safe beside running workers: a value that changes meanwhile is left alone.
-    async fn look_through(&self, ask: &Walk) -> Result<Walked>;
-
-    /// Erases the next rows of a class that have ended and are old enough, their texts or the whole rows; one worker at a
-    /// time, and what is written is written together: cut anywhere, the next turn goes on. Answers how many, and whether
-    /// there may be more.
-    async fn erase_old(&self, ask: &Expiry) -> Result<Erased>;
-
+pub trait PatientRecords {
     /// What was said at a patient's addresses, and how their record was changed by others than the EHR; oldest first.
     async fn patient_word(&self, id: &PatientId) -> Result<PatientWord>;
 
     /// All that is known of a patient; `None`: nothing.
     async fn patient_record(&self, id: &PatientId) -> Result<Option<PatientRecord>>;
-}
 
-/// A step through a sealed column.
-#[derive(Clone, Debug)]
-pub struct Walk {
-    pub column: Sealed,
-    /// `None`: from the beginning.
-    pub after: Option<RowAt>,
-    /// Rows in one transaction.
-    pub limit: u32,
-    pub reseal: bool,
-}
-
-/// What a step found.
-#[derive(Clone, Debug, Default)]
-pub struct Walked {
-    /// How many values lay how.
-    pub forms: BTreeMap<Form, u64>,
-    /// How many were sealed anew.
-    pub resealed: u64,
-    /// How many cannot be opened: altered, moved, or under a key that is not here.
-    pub unreadable: u64,
-    /// Where the next step goes on; `None`: this was the last.
-    pub next: Option<RowAt>,
-}
-
-/// What is erased together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
-    /// Data of jobs and how they were decided, of messages that are final; rows of campaigns that are over.
-    Messages,
-    /// Where attempts went, of messages that are final.
-    Attempts,
-    /// What patients wrote, and from where, unless somebody still has to look after it.
-    Replies,
-    /// Bodies that could not be accepted, mended or not.
-    Rejected,
-    /// Whole: events that were published, and posted where they were to be.
-    Events,
-    /// Whole: messages that are final and have expired, after all that points at them, with their attempts, events, job keys,
-    /// dead callbacks and closed work items; then campaigns of which no message is left, with their audience.
-    Rows,
-    /// Whole: replies whose message is gone, with their closed work items.
-    ReplyRows,
-    /// Whole: bodies that could not be accepted, where they were mended or erased.
-    RejectedRows,
-    /// Whole: workers that were not seen for so long.
-    Workers,
-}
-
-impl Class {
-    /// All of them: whole rows after their texts, replies after their messages.
-    pub const ALL: &'static [Self] = &[
-        Self::Messages,
-        Self::Attempts,
-        Self::Replies,
-        Self::Rejected,
-        Self::Events,
-        Self::Rows,
-        Self::ReplyRows,
-        Self::RejectedRows,
-        Self::Workers,
-    ];
-
-    /// Its word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Messages => "messages",
-            Self::Attempts => "attempts",
-            Self::Replies => "replies",
-            Self::Rejected => "rejected",
-            Self::Events => "events",
-            Self::Rows => "rows",
-            Self::ReplyRows => "reply_rows",
-            Self::RejectedRows => "rejected_rows",
-            Self::Workers => "workers",
-        }
-    }
-}
-
-/// A turn at erasing.
-#[derive(Clone, Copy, Debug)]
-pub struct Expiry {
-    pub worker: WorkerId,
-    pub class: Class,
-    /// What is older than this goes, by the ledger's clock.
-    pub age: SignedDuration,
-    /// Rows in one transaction.
-    pub limit: u32,
-}
-
-/// What a turn came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Erased {
-    pub rows: u32,
-    /// Another turn may find more.
-    pub more: bool,
+    /// Takes back what waits for a patient, and erases their record and all texts and addresses; what they refused stays, as
+    /// keyed hashes. False: nothing is known of them.
+    async fn erase_patient(&self, id: &PatientId) -> Result<bool>;
 }
 
 /// All that is known of a patient.
