@@ -373,6 +373,25 @@ pub struct Consent {
     pub shadow: Option<Box<Consent>>,
 }
 
+#[cfg(test)]
+impl Consent {
+    /// What was said of every purpose, channel and address, and by whom nobody knows.
+    pub(crate) fn bare(granted: bool, at: Timestamp, source: ConsentSource) -> Self {
+        Self {
+            purpose: None,
+            channel: None,
+            address: None,
+            granted,
+            at,
+            source,
+            by: None,
+            evidence: None,
+            expires_at: None,
+            shadow: None,
+        }
+    }
+}
+
 impl Consent {
     /// Whether it was said of this contact: what names no address speaks of those that there were.
     #[must_use]
@@ -428,6 +447,21 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// A guardian in the patient's place, of whom nothing else is known.
+    #[cfg(test)]
+    pub(crate) fn bare(person: ProxyPerson) -> Self {
+        Self {
+            person,
+            relationship: None,
+            authority: Authority::Guardian,
+            mode: ProxyMode::Instead,
+            purposes: None,
+            from: None,
+            until: None,
+            evidence: None,
+        }
+    }
+
     /// The key of a proxy who is this patient.
     #[must_use]
     pub fn key_of(id: &PatientId) -> Phi {
@@ -492,40 +526,17 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_not_stored_and_reads_as_unknown() {
-        let at = Timestamp::UNIX_EPOCH;
-        let consent = Consent {
-            purpose: None,
-            channel: None,
-            address: None,
-            granted: true,
-            at,
-            source: ConsentSource::Staff,
-            by: None,
-            evidence: None,
-            expires_at: None,
-            shadow: None,
-        };
         let person = Person {
             name: Some(Name { given: None, family: None }),
             language: None,
             timezone: None,
             contacts: vec![Contact::bare(Channel::Email, "b@example.org")],
         };
-        let proxy = Proxy {
-            person: ProxyPerson::Person(Box::new(person)),
-            relationship: None,
-            authority: Authority::Guardian,
-            mode: ProxyMode::Instead,
-            purposes: None,
-            from: None,
-            until: None,
-            evidence: None,
-        };
         let patient = Patient {
             address: Some(PostalAddress { postal_code: None, state: None, country: None }),
             contacts: vec![Contact::bare(Channel::Sms, "+13125550142")],
-            consents: vec![consent],
-            proxies: vec![proxy],
+            consents: vec![Consent::bare(true, Timestamp::UNIX_EPOCH, ConsentSource::Staff)],
+            proxies: vec![Proxy::bare(ProxyPerson::Person(Box::new(person)))],
             ..Patient::bare(PatientId::parse("P1").unwrap())
         };
         let stored = serde_json::to_string(&patient).unwrap();

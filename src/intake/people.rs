@@ -118,18 +118,7 @@ mod tests {
         let (in_time, later) = (latest, latest.checked_add(SignedDuration::from_secs(1)).unwrap());
         let patient = || Patient::bare(PatientId::parse("P1").unwrap());
         let dated = |at| Patient { updated_at: Some(at), ..patient() };
-        let consent = |granted, at| Consent {
-            purpose: None,
-            channel: None,
-            address: None,
-            granted,
-            at,
-            source: ConsentSource::Staff,
-            by: None,
-            evidence: None,
-            expires_at: None,
-            shadow: None,
-        };
+        let consent = |granted, at| Consent::bare(granted, at, ConsentSource::Staff);
         let said = |granted, at| Patient { consents: vec![consent(granted, at)], ..patient() };
         let behind = |at| {
             let shadow = Some(Box::new(consent(true, at)));

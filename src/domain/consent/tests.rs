@@ -3,25 +3,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::ids::PatientId;
 use crate::domain::patient::{Name, Person, Proxy, ProxyPerson, Unsaid};
-use crate::domain::words::{Authority, ProxyMode};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_790_000_000 + second).unwrap()
 }
 
 fn consent(granted: bool, second: i64, source: ConsentSource) -> Consent {
-    Consent {
-        purpose: None,
-        channel: Some(Channel::Sms),
-        address: None,
-        granted,
-        at: at(second),
-        source,
-        by: None,
-        evidence: None,
-        expires_at: None,
-        shadow: None,
-    }
+    Consent { channel: Some(Channel::Sms), ..Consent::bare(granted, at(second), source) }
 }
 
 fn stop(second: i64) -> Consent {
@@ -242,20 +230,10 @@ fn what_we_found_out_of_a_contact_stands_until_its_sender_knows_better() {
     moved.contacts[0].address = Phi::new("+13125550143");
     assert_eq!(after(moved)[0].status, ok, "another address");
     // The same of somebody who stands in for them.
-    let mother = |status, found| Proxy {
-        person: ProxyPerson::Person(Box::new(Person {
-            name: None,
-            language: None,
-            timezone: None,
-            contacts: vec![contact(status, found)],
-        })),
-        relationship: None,
-        authority: Authority::Guardian,
-        mode: ProxyMode::Instead,
-        purposes: None,
-        from: None,
-        until: None,
-        evidence: None,
+    let mother = |status, found| {
+        let contacts = vec![contact(status, found)];
+        let person = Person { name: None, language: None, timezone: None, contacts };
+        Proxy::bare(ProxyPerson::Person(Box::new(person)))
     };
     stored.contacts.clear();
     stored.proxies = vec![mother(wrong, Some(20))];

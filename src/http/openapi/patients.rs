@@ -183,18 +183,22 @@ fn masked_contact() -> Value {
     ])
 }
 
-fn masked_consent() -> Value {
-    object(&[
+/// What was said, and of what.
+fn words_said() -> Fields {
+    vec![
         ("purpose", maybe(word(Purpose::ALL))),
         ("channel", maybe(word(Channel::ALL))),
         ("address", maybe(text())),
         ("granted", flag()),
         ("at", time()),
         ("source", word(ConsentSource::ALL)),
-        ("by", maybe(mask())),
-        ("evidence", maybe(mask())),
-        ("expires_at", maybe(time())),
-    ])
+    ]
+}
+
+fn masked_consent() -> Value {
+    let mut fields = words_said();
+    fields.extend([("by", maybe(mask())), ("evidence", maybe(mask())), ("expires_at", maybe(time()))]);
+    object(&fields)
 }
 
 fn masked_proxy() -> Value {
@@ -224,16 +228,9 @@ fn beside_the_record() -> Fields {
 
 /// Who said it and where it stands is left out where the rest is masked.
 fn said() -> Value {
-    object(&[
-        ("purpose", maybe(word(Purpose::ALL))),
-        ("channel", maybe(word(Channel::ALL))),
-        ("address", maybe(text())),
-        ("granted", flag()),
-        ("at", time()),
-        ("source", word(ConsentSource::ALL)),
-        ("by?", maybe(text())),
-        ("evidence?", maybe(text())),
-    ])
+    let mut fields = words_said();
+    fields.extend([("by?", maybe(text())), ("evidence?", maybe(text()))]);
+    object(&fields)
 }
 
 fn change() -> Value {

@@ -107,18 +107,7 @@ fn always() -> HoursTable {
 
 /// The patient wants nothing any more.
 fn refusal() -> Consent {
-    Consent {
-        purpose: None,
-        channel: None,
-        address: None,
-        granted: false,
-        at: at("2026-10-01T12:00:00Z"),
-        source: ConsentSource::Patient,
-        by: None,
-        evidence: None,
-        expires_at: None,
-        shadow: None,
-    }
+    Consent::bare(false, at("2026-10-01T12:00:00Z"), ConsentSource::Patient)
 }
 
 /// Asks about a reminder at noon that expires at six.
@@ -1442,11 +1431,7 @@ proptest::proptest! {
             {"channel":"email","address":"ana@example.org"},{"channel":"voice","address":"+13125550142"},
             {"channel":"portal","address":"Patient/42"}]"#);
         patient.preferences = vec![Preference { purpose: Purpose::Appointment, channels: preferred.clone(), updated_at: None }];
-        patient.consents = vec![Consent {
-            purpose: None, channel: Some(stopped), address: None, granted: false,
-            at: at("2026-10-01T12:00:00Z"), source: ConsentSource::Patient, by: None, evidence: None,
-            expires_at: None, shadow: None,
-        }];
+        patient.consents = vec![Consent { channel: Some(stopped), ..refusal() }];
         patient.id = PatientId::parse("P2").unwrap();
         match ask(Some(&patient), |_| {}).verdict {
             Verdict::Send { route, .. } => proptest::prop_assert_ne!(route.channel, stopped),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::api::{Api, job, later, send};
 use super::described::described_and_held;
-use super::guide::shown;
+use super::guide;
 use super::operations::park;
 use crate::store::replies::ask;
 
@@ -193,14 +193,7 @@ async fn campaigns(api: &Api) {
 /// A patient of whom everything is known, masked and whole; what they wrote, and the work that it makes.
 async fn patients(api: &Api) {
     let (path, reason) = ("/v1/patients/P0000042", json!({"reason": "nightly check"}));
-    for id in ["P0000077", "P0000042"] {
-        let mut patient = shown("patient");
-        patient["id"] = json!(id);
-        if id == "P0000077" {
-            patient["proxies"] = json!([]);
-        }
-        api.put(&format!("/v1/patients/{id}"), &patient).await.expect(201);
-    }
+    guide::tell_patients(api).await;
     let file = "id,given\nP7,Ana\n!,Eve\n";
     api.post_raw("/v1/patients/import", "text/csv", file).await.expect(200);
     api.post("/v1/patients/P7/merge", &json!({"into": "P1"})).await.expect(200);

@@ -64,9 +64,8 @@ fn all_keys(objects: &Value) -> BTreeSet<String> {
     objects.as_array().unwrap().iter().flat_map(keys).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_guide_shows_is_taken() {
-    let api = Api::open("", "").await;
+/// Tells the patient of the guide, and the one who stands in for them.
+pub(super) async fn tell_patients(api: &Api) {
     for id in ["P0000077", "P0000042"] {
         let mut patient = shown("patient");
         patient["id"] = json!(id);
@@ -75,6 +74,12 @@ async fn what_the_guide_shows_is_taken() {
         }
         api.put(&format!("/v1/patients/{id}"), &patient).await.expect(201);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_guide_shows_is_taken() {
+    let api = Api::open("", "").await;
+    tell_patients(&api).await;
     let mut job = shown("job");
     // The days of the guide come, and pass.
     let (day, end) = (

@@ -5,12 +5,12 @@ use outreachd::domain::ids::AttemptId;
 use outreachd::domain::patient::{Person, Proxy, ProxyPerson};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::status::AttemptStatus;
-use outreachd::domain::words::{Authority, Channel, Priority, ProxyMode, Purpose, Reason};
+use outreachd::domain::words::{Channel, Priority, ProxyMode, Purpose, Reason};
 use outreachd::store::StoreError;
 use outreachd::store::rows::{AddressConsent, Begin, HoldScope, OnRelease, Settlement, Subject, Then};
 
 use super::ledger::{InHand, Ledger, subject};
-use super::make::{PHONE, Shape, hold, job, patient, patient_id, route, seconds, stop};
+use super::make::{PHONE, Shape, guardian, hold, job, patient, patient_id, route, seconds, stop};
 
 pub(super) async fn a_patient_is_found_under_every_name(ledger: Ledger) {
     let old = patient("P1", "2026-01-01T00:00:00Z");
@@ -35,16 +35,8 @@ pub(super) async fn a_number_is_of_those_whose_own_it_is(ledger: Ledger) {
         let mut child = patient(id, "2026-01-01T00:00:00Z");
         let contacts = std::mem::take(&mut child.contacts);
         let mother = Person { name: None, language: None, timezone: None, contacts };
-        child.proxies = vec![Proxy {
-            person: ProxyPerson::Person(Box::new(mother)),
-            relationship: None,
-            authority: Authority::Guardian,
-            mode: ProxyMode::Also,
-            purposes: None,
-            from: None,
-            until: None,
-            evidence: None,
-        }];
+        let mother = ProxyPerson::Person(Box::new(mother));
+        child.proxies = vec![Proxy { mode: ProxyMode::Also, ..guardian(mother) }];
         child
     };
     ledger.upsert_patients(vec![child("P1"), child("P2")]).await.unwrap();
@@ -67,16 +59,7 @@ pub(super) async fn a_number_is_of_those_whose_own_it_is(ledger: Ledger) {
 pub(super) async fn a_guardian_who_was_merged_is_known_at_a_shared_number(ledger: Ledger) {
     let child = |id: &str| {
         let mut child = patient(id, "2026-01-01T00:00:00Z");
-        child.proxies = vec![Proxy {
-            person: ProxyPerson::Patient(patient_id("M1")),
-            relationship: None,
-            authority: Authority::Guardian,
-            mode: ProxyMode::Instead,
-            purposes: None,
-            from: None,
-            until: None,
-            evidence: None,
-        }];
+        child.proxies = vec![guardian(ProxyPerson::Patient(patient_id("M1")))];
         child
     };
     let [mother, kept] = ["M1", "M2"].map(|id| patient(id, "2026-01-01T00:00:00Z"));

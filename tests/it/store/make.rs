@@ -8,11 +8,13 @@ use outreachd::domain::ids::{
 };
 use outreachd::domain::job::{Cancel, CancelTarget, When};
 use outreachd::domain::outbound::Route;
-use outreachd::domain::patient::{Consent, ConsentSource, Contact, Patient};
+use outreachd::domain::patient::{Consent, ConsentSource, Contact, Patient, Proxy, ProxyPerson};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::problem::Problem;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
-use outreachd::domain::words::{Channel, ContactStatus, Priority, Purpose, Reason, Recipient};
+use outreachd::domain::words::{
+    Authority, Channel, ContactStatus, Priority, ProxyMode, Purpose, Reason, Recipient,
+};
 use outreachd::store::rows::{
     AddressConsent, Admission, Begin, Charge, Decided, Hold, HoldScope, JobBody, MessageFacts, OnRelease,
     PatientState, Reject, Release, Settlement, Then,
@@ -315,6 +317,20 @@ pub(super) fn revocation(purpose: Option<Purpose>, at_time: &str) -> Consent {
         evidence: None,
         expires_at: None,
         shadow: None,
+    }
+}
+
+/// A guardian in the patient's place.
+pub(super) fn guardian(person: ProxyPerson) -> Proxy {
+    Proxy {
+        person,
+        relationship: None,
+        authority: Authority::Guardian,
+        mode: ProxyMode::Instead,
+        purposes: None,
+        from: None,
+        until: None,
+        evidence: None,
     }
 }
 

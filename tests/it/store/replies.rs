@@ -3,13 +3,13 @@
 use outreachd::domain::consent::{Answer, answer_of_both};
 use outreachd::domain::failure::Failure;
 use outreachd::domain::ids::SendKey;
-use outreachd::domain::patient::{Consent, ConsentSource, Patient, Proxy, ProxyPerson};
+use outreachd::domain::patient::{Consent, ConsentSource, Patient, ProxyPerson};
 use outreachd::domain::phi::Phi;
 use outreachd::domain::reply::{Intent, Keyword, Reply};
 use outreachd::domain::status::AttemptStatus;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{
-    Authority, Channel, ContactStatus, Priority, ProxyMode, Purpose, Reason, Recipient, WorkKind, WorkOutcome,
+    Channel, ContactStatus, Priority, Purpose, Reason, Recipient, WorkKind, WorkOutcome,
 };
 use outreachd::policy::reply::{More, read};
 use outreachd::store::recover::{Witness, Word};
@@ -18,7 +18,7 @@ use outreachd::store::rows::{
 };
 
 use super::ledger::{Ledger, worker};
-use super::make::{PHONE, Shape, at, contact, job, patient, patient_id, provider, seconds};
+use super::make::{PHONE, Shape, at, contact, guardian, job, patient, patient_id, provider, seconds};
 
 pub(crate) fn ask(reference: &str, text: &str) -> ReplyAsk {
     let reply = Reply {
@@ -315,7 +315,7 @@ pub(super) async fn a_wrong_number_is_marked_for_whom_it_was_written_to(ledger: 
 /// A guardian who is a patient, too, and whose number the child's record has as well.
 pub(super) async fn a_wrong_number_is_wrong_wherever_it_was_read_from(ledger: Ledger) {
     let mut child = patient("P1", "2026-01-01T00:00:00Z");
-    child.proxies = vec![guardian("P77")];
+    child.proxies = vec![guardian(ProxyPerson::Patient(patient_id("P77")))];
     let others = ["P2", "P77"].map(|name| patient(name, "2026-01-01T00:00:00Z"));
     ledger.upsert_patients([vec![child], others.to_vec()].concat()).await.unwrap();
     let hand = ledger.lease(job("a")).await;
@@ -354,19 +354,6 @@ pub(super) async fn who_answers_has_read_what_has_come(ledger: Ledger) {
     assert_eq!(reply(&ledger, "SM2", "thank you so much for that").await, Intent::Text);
     assert_eq!(ledger.standing(lost).await.0, MessageStatus::Unknown);
     assert_eq!(ledger.standing(came).await.0, MessageStatus::Read);
-}
-
-fn guardian(id: &str) -> Proxy {
-    Proxy {
-        person: ProxyPerson::Patient(patient_id(id)),
-        relationship: None,
-        authority: Authority::Guardian,
-        mode: ProxyMode::Instead,
-        purposes: None,
-        from: None,
-        until: None,
-        evidence: None,
-    }
 }
 
 pub(super) async fn a_language_is_theirs_whose_number_it_is(ledger: Ledger) {
