@@ -70,10 +70,9 @@ pub(crate) async fn surge(name: &str, plan: Plan, jobs: usize, busiest: i64, lin
     assert!(sent <= line + batch, "{sent} went out, {line} may");
     assert!(held > 0, "and the rest waits");
     assert_eq!(rig.number("SELECT count(*) FROM holds").await, 1, "one hold, on the source alone");
-    assert_eq!(
-        rig.number("SELECT count(*) FROM work_items WHERE kind = 'surge_hold' AND alerts = 1").await,
-        1
-    );
+    let called = "SELECT count(*) FROM work_items WHERE kind = 'surge_hold'";
+    rig.until("its work item told of", &format!("{called} AND alerts = 1"), 1, Duration::from_secs(10)).await;
+    assert_eq!(rig.number(called).await, 1, "one call for it");
 
     let holds = rig.store.holds().await.unwrap();
     assert_eq!(i64::try_from(holds[0].held).unwrap(), held);
