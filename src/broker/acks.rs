@@ -108,15 +108,8 @@ impl AckPrefix {
     }
 
     /// The tag of the last delivery; 0 before the first.
-    #[must_use]
-    pub fn last_tag(&self) -> u64 {
+    fn last_tag(&self) -> u64 {
         self.acked + self.open.len() as u64
-    }
-
-    /// How many deliveries after this tag are not acknowledged.
-    #[must_use]
-    pub fn outstanding_after(&self, tag: u64) -> usize {
-        usize::try_from(self.last_tag() - tag.clamp(self.acked, self.last_tag())).unwrap_or(usize::MAX)
     }
 
     /// How many deliveries are not acknowledged.
@@ -150,11 +143,10 @@ mod tests {
         assert_eq!(acks.take_due(), None);
         assert_eq!(acks.held_bytes(), 30);
         acks.committed(tokens[0]);
-        assert_eq!((acks.last_tag(), acks.outstanding_after(0), acks.outstanding_after(2)), (3, 3, 1));
+        assert_eq!((acks.last_tag(), acks.outstanding()), (3, 3));
         assert_eq!(acks.take_due(), Some(DueAck { tag: 3, deliveries: 3, bytes: 30 }));
         assert_eq!(acks.take_due(), None);
-        assert_eq!((acks.last_tag(), acks.outstanding_after(2)), (3, 0));
-        assert_eq!((acks.outstanding(), acks.held_bytes()), (0, 0));
+        assert_eq!((acks.last_tag(), acks.outstanding(), acks.held_bytes()), (3, 0, 0));
     }
 
     #[test]

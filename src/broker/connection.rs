@@ -46,7 +46,7 @@ impl BrokerOptions {
     pub fn new(url: &str, prefix: Prefix) -> Result<Self, UrlError> {
         let uri: AMQPUri = url.parse().map_err(|_| UrlError)?;
         let heartbeat = Duration::from_secs(uri.query.heartbeat.filter(|&s| s > 0).unwrap_or(10).into());
-        Ok(Self { uri, prefix, heartbeat, watch: Duration::from_secs(5) })
+        Ok(Self { uri, prefix, heartbeat, watch: Duration::from_millis(2_500) })
     }
 
     /// Another heartbeat, of at least a second: a silent connection is given up after two of them.

@@ -1,8 +1,12 @@
 //! Consuming one queue: deliveries out, commits in, acknowledgements of the committed prefix back to the broker.
 //!
 //! A prefetch belongs to a consumer and cannot be changed while it consumes (quorum queues refuse the limit that
-//! is shared by a channel). So a new window means: cancel, take what is still on its way, consume again *on the
-//! same channel*. The tags go on counting, and acknowledgements of earlier deliveries stay good.
+//! is shared by a channel). So a new window means: cancel, take what is still on its way, wait until all of it is
+//! committed and acknowledged, and consume again, on a new channel.
+//!
+//! A consumer that has had nothing to do for a while is replaced in the same way. A quorum queue that is deleted and
+//! declared again at once takes its consumer along and tells nobody: it counts as delivered what never arrives (seen
+//! with RabbitMQ 3.10, where less than some 50 ms lie between). Closing the channel hands it back.
 //!
 //! What the queue has sent towards a cancelled consumer and the channel has not, goes back and comes again later
 //! than what follows it. So a consumer is replaced when its window is full: then nothing is on its way, and the
@@ -27,8 +31,7 @@ use super::delivery::Delivery;
 use super::ends::{Acks, ConsumeOptions, Deliveries, Shared, ends};
 use super::names::QueueRole;
 use super::session::{DownReason, Session};
-use super::silence::Silence;
-use super::window::{Room, Window};
+use super::window::Window;
 
 /// Numbers the channels of this process.
 static CHANNELS: AtomicU64 = AtomicU64::new(1);
@@ -125,14 +128,6 @@ impl Refusals {
 #[derive(Debug)]
 pub(super) struct ChannelLost;
 
-/// Why a consumer was stopped on a channel that is still good.
-enum Stopped {
-    /// Another window is due.
-    ByUs,
-    /// The broker cancelled it: its queue is gone.
-    ByBroker,
-}
-
 impl Consumer {
     pub(super) async fn run(mut self) {
         let stop = self.stop.clone();
@@ -178,49 +173,39 @@ impl Consumer {
 
     /// One channel after the other, as long as the session stands.
     async fn run_channels(&mut self, session: &Session) {
+        self.window.restart();
         loop {
             self.shared.prefix().reopen(CHANNELS.fetch_add(1, Ordering::Relaxed));
-            self.window.restart();
-            match timeout(session.limits.answer, session.intake.create_channel()).await {
+            let used = match timeout(session.limits.answer, session.intake.create_channel()).await {
                 Ok(Ok(channel)) => {
                     self.channel = Some(channel.clone());
-                    let Err(ChannelLost) = self.use_channel(session, &channel).await;
+                    let used = self.use_channel(session, &channel).await;
                     // The broker hands out again what this channel held, but only once it is closed.
                     if channel.status().connected() {
                         let _ =
                             timeout(session.limits.answer, channel.close(200, "starting over".into())).await;
                     }
+                    used
                 }
                 _ => return session.fail(DownReason::Closed),
-            }
-            sleep(REOPEN_PAUSE).await;
-            session.repair().await;
-        }
-    }
-
-    async fn use_channel(
-        &mut self,
-        session: &Session,
-        channel: &Channel,
-    ) -> Result<std::convert::Infallible, ChannelLost> {
-        loop {
-            self.wait_for_room(channel).await?;
-            let prefetch = self.window.prefetch();
-            let mut stream = self.start(session, channel, prefetch).await?;
-            match self.take(session, channel, &mut stream, prefetch).await? {
-                Stopped::ByUs => self.cancel(session, channel, stream).await?,
-                Stopped::ByBroker => return Err(ChannelLost),
+            };
+            if let Err(ChannelLost) = used {
+                self.window.restart();
+                sleep(REOPEN_PAUSE).await;
+                session.repair().await;
             }
         }
     }
 
-    /// Goes on acknowledging while there are too many bytes at hand.
-    async fn wait_for_room(&mut self, channel: &Channel) -> Result<(), ChannelLost> {
-        let mut room = Room::Full;
+    /// Consumes by one window, until another consumer is due and nothing is at hand.
+    async fn use_channel(&mut self, session: &Session, channel: &Channel) -> Result<(), ChannelLost> {
+        let prefetch = self.window.prefetch();
+        let mut stream = self.start(session, channel, prefetch).await?;
+        self.take(session, channel, &mut stream, prefetch).await?;
+        self.cancel(session, channel, stream).await?;
         loop {
             self.acknowledge(channel).await?;
-            room = self.window.room(self.shared.prefix().held_bytes(), room);
-            if room == Room::Open {
+            if self.shared.prefix().outstanding() == 0 {
                 return Ok(());
             }
             self.shared.changed.notified().await;
@@ -258,49 +243,44 @@ impl Consumer {
         }
     }
 
-    /// Takes deliveries until another window is due.
+    /// Takes deliveries until another window is due, or none comes.
     async fn take(
         &mut self,
         session: &Session,
         channel: &Channel,
         stream: &mut Stream,
         prefetch: u16,
-    ) -> Result<Stopped, ChannelLost> {
+    ) -> Result<(), ChannelLost> {
         let mut look = interval(session.limits.watch);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look.reset();
-        let mut silence = Silence::default();
+        let mut heard = false;
         let sender = self.sender.clone();
-        let before = self.shared.prefix().last_tag();
         loop {
             tokio::select! {
                 biased;
                 () = self.shared.changed.notified() => {
                     // Asked before the acknowledgement, which lets the queue send more.
-                    let full = self.shared.prefix().outstanding_after(before) >= usize::from(prefetch);
+                    let full = self.shared.prefix().outstanding() >= usize::from(prefetch);
                     self.window.batch_committed();
                     if full && self.window.outgrows(prefetch) {
-                        return Ok(Stopped::ByUs);
+                        return Ok(());
                     }
                     self.acknowledge(channel).await?;
                 }
                 next = next_with_room(&sender, stream) => {
-                    let (permit, delivery) = match next {
-                        Ok(arrival) => arrival,
-                        Err(Ended::Cancelled) => return Ok(Stopped::ByBroker),
-                        Err(Ended::Failed) => return Err(ChannelLost),
-                    };
-                    silence.heard();
+                    let (permit, delivery) = next?;
+                    heard = true;
                     permit.send(accept(&self.shared, &mut self.window, self.queue, delivery)?);
-                    if self.window.room(self.shared.prefix().held_bytes(), Room::Open) == Room::Full {
+                    if self.window.is_passed(self.shared.prefix().held_bytes()) {
                         self.window.overran();
-                        return Ok(Stopped::ByUs);
+                        return Ok(());
                     }
                 }
                 _ = look.tick() => {
-                    let idle = self.shared.prefix().outstanding() == 0;
-                    if silence.is_suspicious(idle) && session.waiting(self.queue).await != Some(0) {
-                        silence.confirm()?;
+                    let had_work = std::mem::take(&mut heard) || self.shared.prefix().outstanding() > 0;
+                    if !had_work {
+                        return Ok(());
                     }
                 }
             }
@@ -339,26 +319,18 @@ impl Consumer {
     }
 }
 
-/// Why no more deliveries come.
-enum Ended {
-    /// The broker cancelled the consumer.
-    Cancelled,
-    /// The channel failed.
-    Failed,
-}
-
 type Arrival<'a> = (mpsc::Permit<'a, Delivery>, lapin::message::Delivery);
 
 /// The next delivery, once there is room for it. Safe to cancel: a delivery is only taken when it is returned.
 async fn next_with_room<'a>(
     sender: &'a mpsc::Sender<Delivery>,
     stream: &mut Stream,
-) -> Result<Arrival<'a>, Ended> {
-    let permit = sender.reserve().await.map_err(|_| Ended::Failed)?;
+) -> Result<Arrival<'a>, ChannelLost> {
+    let permit = sender.reserve().await.map_err(|_| ChannelLost)?;
     match stream.next().await {
         Some(Ok(delivery)) => Ok((permit, delivery)),
-        Some(Err(_)) => Err(Ended::Failed),
-        None => Err(Ended::Cancelled),
+        // The channel failed; or the broker cancelled the consumer, because its queue is gone.
+        Some(Err(_)) | None => Err(ChannelLost),
     }
 }
 

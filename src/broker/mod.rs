@@ -15,7 +15,6 @@ pub mod names;
 mod publish;
 mod quarantine;
 mod session;
-mod silence;
 pub mod topology;
 mod window;
 

@@ -4,14 +4,12 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::options::QueueDeclareOptions;
-use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind, Event};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::names::{Prefix, QueueRole};
+use super::names::Prefix;
 use super::topology::{self, TopologyError};
 
 /// Why there is no connection to the broker. The codes are for logs, metrics and readiness.
@@ -143,26 +141,6 @@ impl Session {
     pub(super) async fn repair(&self) {
         if let Err(error) = topology::repair(&self.intake, &self.prefix, self.limits.answer).await {
             self.fail(error.into());
-        }
-    }
-
-    /// How many messages wait in a queue, ready to be delivered; `None` when it does not exist. A connection that
-    /// cannot answer that ends the session.
-    pub(super) async fn waiting(&self, role: QueueRole) -> Option<u32> {
-        let ask = async {
-            let channel = self.intake.create_channel().await?;
-            let options = QueueDeclareOptions { passive: true, ..Default::default() };
-            let queue =
-                channel.queue_declare(role.name(&self.prefix).into(), options, FieldTable::default()).await?;
-            let _ = channel.close(200, "done".into()).await;
-            Ok::<_, lapin::Error>(queue.message_count())
-        };
-        match timeout(self.limits.answer, ask).await {
-            Ok(answer) => answer.ok(),
-            Err(_) => {
-                self.fail(DownReason::Stuck);
-                None
-            }
         }
     }
 

@@ -14,15 +14,6 @@ pub(super) struct Window {
     mean_bytes: usize,
 }
 
-/// What the bytes at hand allow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    /// Take more.
-    Open,
-    /// Take no more until [`Room::Open`] comes again.
-    Full,
-}
-
 impl Window {
     /// At most `max` deliveries and `held_limit` body bytes.
     #[must_use]
@@ -65,16 +56,10 @@ impl Window {
         self.wanted.min(u16::try_from(by_bytes).unwrap_or(u16::MAX)).max(1)
     }
 
-    /// Whether more may be taken while `held` bytes are not committed. Between the marks it stays as it was.
+    /// Whether no more may be taken while `held` bytes are not committed.
     #[must_use]
-    pub(super) fn room(&self, held: usize, before: Room) -> Room {
-        if held > self.held_limit {
-            Room::Full
-        } else if held <= self.held_limit / 2 {
-            Room::Open
-        } else {
-            before
-        }
+    pub(super) fn is_passed(&self, held: usize) -> bool {
+        held > self.held_limit
     }
 }
 
@@ -136,11 +121,8 @@ mod tests {
     }
 
     #[test]
-    fn it_fills_at_the_limit_and_opens_at_half() {
+    fn it_is_full_beyond_its_bytes() {
         let window = Window::new(500, 100);
-        assert_eq!(window.room(100, Room::Open), Room::Open);
-        assert_eq!(window.room(101, Room::Open), Room::Full);
-        assert_eq!(window.room(51, Room::Full), Room::Full);
-        assert_eq!(window.room(50, Room::Full), Room::Open);
+        assert!(!window.is_passed(100) && window.is_passed(101));
     }
 }

@@ -86,7 +86,7 @@ async fn a_window_that_grows_under_load_keeps_the_order_and_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_committed_stop_the_intake_until_half_of_them_are() {
+async fn bytes_that_are_not_committed_stop_the_intake_until_they_are() {
     let (broker, _) = on_shared_broker().await;
     let large: Vec<_> =
         (0..200).map(|number| Outgoing { body: vec![b'x'; 10_000], ..outgoing("job", number) }).collect();

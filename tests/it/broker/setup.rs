@@ -228,6 +228,28 @@ async fn a_deleted_queue_is_declared_again_and_consumed_again() {
     timeout(Duration::from_secs(5), in_order).await.expect("the queue that nobody consumes is back too");
 }
 
+/// The broker tells no consumer of it, and counts what comes as delivered.
+#[tokio::test]
+async fn a_queue_that_is_replaced_in_an_instant_is_consumed() {
+    let (broker, prefix) = on_shared_broker().await;
+    let (mut deliveries, acks) = broker.consume(QueueRole::Jobs, ConsumeOptions::default());
+    publish_all(&broker, &numbered("job", 100)).await;
+    take_and_commit(&mut deliveries, &acks, 100).await;
+    settled(&acks).await;
+
+    let (_connection, channel) = foreign_channel(&amqp_url()).await;
+    let name = QueueRole::Jobs.name(&prefix);
+    channel.queue_delete(name.clone().into(), QueueDeleteOptions::default()).await.unwrap();
+    let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+    let arguments = queue_arguments(QueueRole::Jobs, &prefix);
+    channel.queue_declare(name.clone().into(), durable, arguments).await.unwrap();
+    let properties = BasicProperties::default();
+    channel.basic_publish("".into(), name.into(), Default::default(), b"7", properties).await.unwrap();
+    let taken = timeout(Duration::from_secs(6), take_and_commit(&mut deliveries, &acks, 1)).await;
+    assert_eq!(taken.expect("the new queue is consumed"), [7]);
+    settled(&acks).await;
+}
+
 /// The queues as somebody else declared them, with another delivery limit on the job queue.
 async fn declare_with_limit(url: &str, prefix: &Prefix, limit: i32) {
     let (_connection, channel) = foreign_channel(url).await;
