@@ -9,6 +9,7 @@
 //! Whether a kept connection still lives is found out by using it: a loss at MAIL or RCPT, or a 421 at MAIL,
 //! on a kept connection begins again once on a new one. Nothing had been sent.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ use crate::domain::outbound::{FailureKind, SendError};
 
 /// Servers close idle connections after a minute and more; we go first.
 const IDLE: Duration = Duration::from_secs(30);
+/// The system takes so much at once: whether the connection was lost before the dot or after it could not be told.
+const ONE_WRITE: usize = 64 * 1024;
 /// For the goodbye, which nobody waits for.
 const QUIT: Duration = Duration::from_secs(2);
 
@@ -176,6 +179,10 @@ async fn converse(connection: &mut AsyncSmtpConnection, mail: &Mail, dot: &Atomi
     command(connection, from, Stage::Sender, 2).await?;
     command(connection, Rcpt::new(mail.recipient.clone(), Vec::new()), Stage::Recipient, 2).await?;
     command(connection, Data, Stage::Content, 3).await?;
+    if mail.bytes.len() <= ONE_WRITE {
+        dot.store(true, Ordering::SeqCst);
+        return command(connection, ToTheDot(&mail.bytes), Stage::Content, 2).await;
+    }
     // lettre asks for the next piece once the one before is written. That there is none is what it learns
     // right before it writes the dot.
     let end = std::iter::from_fn(|| {
@@ -186,10 +193,23 @@ async fn converse(connection: &mut AsyncSmtpConnection, mail: &Mail, dot: &Atomi
     understood(reply, Stage::Content, 2)
 }
 
+/// What follows DATA: the mail, another dot before each line that begins with one (RFC 5321, 4.5.2), and the line that ends
+/// it. lettre writes that line by itself: a short piece waits until the one before is acknowledged, which receivers put off
+/// by 40 ms and more (RFC 1122, 4.2.3.2 and 4.2.3.4).
+struct ToTheDot<'a>(&'a [u8]);
+
+impl fmt::Display for ToTheDot<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = String::from_utf8_lossy(self.0);
+        let first = if text.starts_with('.') { "." } else { "" };
+        write!(f, "{first}{}\r\n.\r\n", text.replace("\r\n.", "\r\n.."))
+    }
+}
+
 /// Sends one command and expects a reply of the class `class` (2 or 3).
 async fn command(
     connection: &mut AsyncSmtpConnection,
-    command: impl std::fmt::Display,
+    command: impl fmt::Display,
     stage: Stage,
     class: u16,
 ) -> Result<(), Ended> {

@@ -320,6 +320,20 @@ async fn a_kept_connection_that_went_stale_costs_one_new_one() {
     }
 }
 
+/// A dot that is written by itself waits for a receiver that puts its acknowledgement off, each time.
+#[tokio::test]
+async fn one_mail_after_the_other_waits_for_no_acknowledgement() {
+    let server = SmtpServer::start(&[]).await;
+    let provider = provider(relay(server.port));
+    let started = std::time::Instant::now();
+    for _ in 0..100 {
+        provider.send(&letter()).await.unwrap();
+    }
+    let took = started.elapsed();
+    assert!(took < Duration::from_millis(100 * 30), "{took:?} for a hundred mails");
+    assert!(server.mails().iter().all(|mail| mail.connection == 0), "over one connection");
+}
+
 #[tokio::test]
 async fn a_kept_connection_lost_after_the_dot_is_not_sent_again() {
     let server = SmtpServer::start(&[("END", Act::Reply("250 2.0.0 ok")), ("END", Act::Close)]).await;
