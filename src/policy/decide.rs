@@ -97,7 +97,7 @@ impl Decision {
     /// Whether no contact of theirs works, or none is left that was not tried. Whoever has refused is within reach.
     fn is_out_of_reach(&self) -> bool {
         let out = |gate| matches!(gate, Gate::ValidContact | Gate::Route);
-        out(self.gate) && self.ways.iter().all(|way| way.until.is_none() && way.gate.is_some_and(out))
+        out(self.gate) && self.ways.iter().all(|way| way.gate.is_some_and(out))
     }
 
     /// Whether it goes, now or later.

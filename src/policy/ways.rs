@@ -247,35 +247,24 @@ impl<'a> Asked<'_, 'a> {
             return way;
         }
         let until = contact.valid_until.map_or(self.expires_at, |until| until.min(self.expires_at));
-        let place = q.message.disturbs.then(|| self.place(contact));
-        let (mut at, mut window) = (q.now, None);
-        let mut capped = false;
-        for _ in 0..8 {
-            let before = at;
-            at = self.cap_opens(contact, at);
-            capped |= before == q.now && at > q.now;
-            let answer = place.as_ref().map(|place| (self.hours(contact, place, at), place));
-            match answer {
-                None => {}
-                Some((answer @ Hours::Open { closes, .. }, place)) => {
-                    way.hours.get_or_insert_with(|| answer.note(place));
-                    window = Some(Window { opens: at, closes });
-                }
-                Some((answer @ Hours::Closed { opens, .. }, place)) => {
-                    way.hours.get_or_insert_with(|| answer.note(place));
-                    let Some(next) = opens else {
-                        way.state = never(Gate::QuietHours, Reason::QuietHours);
-                        return way;
-                    };
-                    at = next.opens;
-                    window = Some(next);
-                }
-            }
-            if at == before {
-                break;
+        // What was sent only ages: a cap that has room once has room later, so the hours have the last word.
+        let free = self.cap_opens(contact, q.now);
+        let mut window = None;
+        if q.message.disturbs {
+            let place = self.place(contact);
+            let answer = self.hours(contact, &place, free);
+            way.hours = Some(answer.note(&place));
+            window = match answer {
+                Hours::Open { closes, .. } => Some(Window { opens: free, closes }),
+                Hours::Closed { opens, .. } => opens,
+            };
+            if window.is_none() {
+                way.state = never(Gate::QuietHours, Reason::QuietHours);
+                return way;
             }
         }
-        let (gate, reason) = if capped {
+        let at = window.map_or(free, |window| window.opens);
+        let (gate, reason) = if free > q.now {
             way.because = Some(self.used(contact));
             (Gate::Cap, Reason::FrequencyCap)
         } else {

@@ -168,8 +168,7 @@ fn is_whole(said: &str, word: &str) -> bool {
     while left.len() > 1 && left.last().is_some_and(courtesy) {
         left.pop();
     }
-    let mut times = left.chunks(own.len());
-    !left.is_empty() && times.all(|part| part == own.as_slice())
+    left.chunks(own.len()).all(|part| part == own.as_slice())
 }
 
 #[cfg(test)]

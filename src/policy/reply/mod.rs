@@ -167,10 +167,7 @@ impl Meaning {
             Intent::Cancel => Some(WorkKind::MaybeCancelVisit),
             Intent::Text | Intent::Late => Some(WorkKind::Reply),
             Intent::Answer if self.is_for_staff => Some(WorkKind::Reply),
-            Intent::Stop if (self.revokes || self.no_calls) && matches!(self.by, By::Plain) => {
-                Some(WorkKind::Reply)
-            }
-            Intent::WrongNumber if matches!(self.by, By::Plain) => Some(WorkKind::Reply),
+            Intent::Stop | Intent::WrongNumber if matches!(self.by, By::Plain) => Some(WorkKind::Reply),
             Intent::Stop
             | Intent::Start
             | Intent::Help
@@ -260,7 +257,7 @@ fn own_words(text: &str, more: &More) -> Meaning {
     let read = normalised(text);
     let meaning = whole(&bare(&read), more).unwrap_or_else(|| within(text, &read, more));
     match meaning.intent {
-        Intent::Text if !meaning.revokes && is_by_machine(&read) => Meaning::of(Intent::Machine, None),
+        Intent::Text if is_by_machine(&read) => Meaning::of(Intent::Machine, None),
         _ => meaning,
     }
 }
