@@ -9,11 +9,14 @@ compile_error!("the feature `faults` is for tests: a release must have no point 
 /// The points, in the order in which a message meets them, and what lies behind each.
 pub const POINTS: &[(&str, &str)] = &[
     ("taken", "jobs came from the broker; nothing is on record"),
+    ("admitting", "jobs are written and nothing of it is committed"),
     ("admitted", "jobs are on record and not acknowledged"),
     ("claimed", "due messages are leased and not planned"),
+    ("beginning", "attempts are being written and nobody has heard whether they are on record"),
     ("begun", "attempts are on record and no byte has left"),
     ("on_the_wire", "a request is under way and no answer has come"),
     ("answered", "the provider has answered and the ledger has not heard of it"),
+    ("settling", "results are being written and nobody has heard whether they are on record"),
     ("settled", "results are on record and no event was told"),
     ("told", "events are confirmed and not marked"),
     ("taking_over", "leases of a dead worker are being taken over, and nothing of it is committed"),

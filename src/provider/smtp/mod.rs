@@ -121,7 +121,8 @@ impl Provider for Smtp {
     async fn send(&self, message: &OutboundMessage) -> Result<Accepted, SendError> {
         let mail = mail::compose(&self.identity, message)?;
         let dot = AtomicBool::new(false);
-        match timeout(self.timeout, self.pool.deliver(&mail, &dot)).await {
+        let delivered = crate::faults::amid("on_the_wire", self.pool.deliver(&mail, &dot));
+        match timeout(self.timeout, delivered).await {
             Ok(Ok(())) => Ok(Accepted { reference: Some(mail.message_id) }),
             Ok(Err(error)) => Err(error),
             Err(_) if dot.load(Ordering::SeqCst) => Err(SendError::new(FailureKind::Ambiguous, "timeout")),

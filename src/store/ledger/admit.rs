@@ -46,6 +46,7 @@ impl<E: Engine> Ledger<E> {
         self.count_emergencies(&mut tx, batch, &report).await?;
         self.count_arrivals(&mut tx, batch, &report).await?;
         self.bring_forward(&mut tx, batch, &report).await?;
+        crate::faults::fault_point!("admitting", !report.outcomes.is_empty());
         E::commit(tx).await?;
         Ok(report)
     }

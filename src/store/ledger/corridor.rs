@@ -16,6 +16,7 @@ use crate::domain::patience::Until;
 use crate::domain::phi::Phi;
 use crate::domain::status::{AttemptStatus, MessageStatus};
 use crate::domain::words::{Channel, Priority, Reason};
+use crate::faults::amid;
 use crate::policy::health::sign;
 use crate::store::columns::Columns;
 use crate::store::emit::{Move, NewEvent, shard};
@@ -105,7 +106,7 @@ impl<E: Engine> Corridor for Ledger<E> {
         let rows = if alone && !self.emitter.tells(MessageStatus::Sending) {
             let (others, explanations) = (others(&batch)?, self.explanations(&batch)?);
             let args = self.beginning(worker, &batch, &others, &explanations)?;
-            self.engine.write(E::STATEMENTS.begin, args).await?
+            amid("beginning", self.engine.write(E::STATEMENTS.begin, args)).await?
         } else {
             let mut tx = self.engine.begin().await?;
             let rows = self.begin_with_riders(&mut tx, worker, batch.clone()).await?;
@@ -303,7 +304,8 @@ impl<E: Engine> Ledger<E> {
         batch.sort_unstable_by_key(|s| s.attempt);
         if !batch.iter().any(|s| blames_address(s) || tells_of_stop(s)) {
             let results = self.results(&batch);
-            self.engine.write(E::STATEMENTS.settle, self.settled(&batch, &results, &[])).await?;
+            let args = self.settled(&batch, &results, &[]);
+            amid("settling", self.engine.write(E::STATEMENTS.settle, args)).await?;
             return Ok(());
         }
         let mut tx = self.engine.begin().await?;

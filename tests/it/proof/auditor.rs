@@ -110,8 +110,18 @@ impl Report {
                 "audit": self.figures, "faults": self.faults.len() });
             println!("{line}");
         }
+        keep(name, &self.faults);
         self.faults.truncate(20);
         assert!(self.faults.is_empty(), "{name}: {:#?}", self.faults);
+    }
+}
+
+/// A test that the machine was too slow for may be tried again; what was lost or sent twice stays on record, by the name of
+/// the run, and `.ci/run` fails.
+pub(crate) fn keep(name: &str, faults: &[String]) {
+    if !faults.is_empty() {
+        let file = format!("{}/broken-{name}", env!("CARGO_TARGET_TMPDIR"));
+        std::fs::write(file, faults.join("\n")).unwrap();
     }
 }
 

@@ -55,12 +55,15 @@ impl Outage {
 }
 
 impl Stage {
-    /// A worker that takes jobs.
+    /// A worker that takes jobs, and has nothing old left: how soon new ones come in and go out is asked next.
     pub(super) async fn at_work(&mut self) -> WorkerProcess {
         let mut worker = self.one();
         worker.until_it_answers().await;
         let ids = self.bring_some().await;
-        self.rig.until("a worker at work", &known(&ids), all(), PATIENCE).await;
+        let patience = self.patience();
+        self.rig.until("a worker at work", &known(&ids), all(), patience).await;
+        let late = "SELECT -count(*) FROM (SELECT FROM messages WHERE due_at <= now() LIMIT 201) m";
+        self.rig.until("what has waited to be sent", late, -200, patience).await;
         worker.assert_alive();
         worker
     }

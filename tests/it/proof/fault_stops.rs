@@ -5,12 +5,10 @@ use std::time::{Duration, Instant};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::faults::{PATIENCE, Stage};
+use super::faults::{IN_HAND, PATIENCE, Stage};
 
 /// A worker has ended by then, whatever it has in hand.
 const GOAL: Duration = Duration::from_secs(10);
-/// Jobs that come just before.
-const IN_HAND: usize = 60;
 
 impl Stage {
     /// A worker is told to end so long after it has taken work.

@@ -24,6 +24,8 @@ const QUICK: &str = "[worker]\nheartbeat = \"300ms\"\nheartbeat_stale = \"1500ms
 const HEARTBEAT: &str = "2s";
 /// A worker that has not come to its point by then will not.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// Jobs that come just before a worker is to end.
+pub(super) const IN_HAND: usize = 60;
 
 /// What a run stands on, and how far it is.
 pub(super) struct Stage {
@@ -42,6 +44,8 @@ pub(super) struct Stage {
     pub(super) back: Vec<Back>,
     /// How long workers took to end.
     pub(super) stops: Vec<Duration>,
+    /// How many messages were leased just before each kill.
+    in_hand: Vec<i64>,
 }
 
 /// Runs it, and audits it.
@@ -63,6 +67,7 @@ pub(crate) async fn suite(name: &str, plan: Plan, suite: Suite) {
         published: 0,
         back: Vec::new(),
         stops: Vec::new(),
+        in_hand: Vec::new(),
     };
     let started = Instant::now();
     let each = suite.jobs / (steps.len() + 1);
@@ -74,7 +79,7 @@ pub(crate) async fn suite(name: &str, plan: Plan, suite: Suite) {
     let jobs = stage.published;
     rig_settles(&mut stage, jobs).await;
     let seconds = started.elapsed().as_secs_f64();
-    let Stage { rig, usage, missed, back, stops, .. } = stage;
+    let Stage { rig, usage, missed, back, stops, in_hand, .. } = stage;
     assert!(missed.is_empty(), "points that nobody came to: {missed:?}");
     let depths = rig.tap.depths(&["jobs", "jobs.urgent", "dead", "returned"]).await;
     assert!(depths.values().all(|depth| *depth == 0), "jobs were left or dead-lettered: {depths:?}");
@@ -86,9 +91,11 @@ pub(crate) async fn suite(name: &str, plan: Plan, suite: Suite) {
     }
     let report = audit(&rig.sql, &evidence).await;
     let unknown = rig.number("SELECT count(*) FROM messages WHERE status = 'unknown'").await;
+    let idle = in_hand.iter().filter(|leased| **leased == 0).count();
+    assert!(2 * idle <= in_hand.len(), "most kills found a worker with nothing in hand: {in_hand:?}");
     let slowest_stop = stops.iter().max().map(|took| round(took.as_secs_f64()));
     let more = json!({ "suite": suite, "jobs": jobs, "steps": steps.len(), "seconds": round(seconds), "unknown": unknown,
-        "back": back, "slowest_stop": slowest_stop, "sync_ms": sync_ms() });
+        "back": back, "in_hand_at_kills": in_hand, "slowest_stop": slowest_stop, "sync_ms": sync_ms() });
     report.close(name, more);
 }
 
@@ -98,7 +105,7 @@ async fn rig_settles(stage: &mut Stage, jobs: usize) {
     let mut worker = stage.one();
     let wanted = i64::try_from(jobs).unwrap();
     let keys = "SELECT count(*) FROM job_keys";
-    let patience = Duration::from_secs(300) + Duration::from_millis(5) * u32::try_from(jobs).unwrap();
+    let patience = Duration::from_secs(300) + stage.patience();
     stage.rig.until("all jobs in the ledger", keys, wanted, patience).await;
     stage.rig.until_quiet(wanted, patience).await;
     worker.assert_alive();
@@ -134,12 +141,21 @@ impl Stage {
         self.rig.publish("job", next.map(|n| reminder(&id(n), n % PEOPLE)).collect()).await;
     }
 
+    /// All that was published may have to be sent first.
+    pub(super) fn patience(&self) -> Duration {
+        PATIENCE + Duration::from_millis(5) * u32::try_from(self.published).unwrap()
+    }
+
     async fn take(&mut self, step: Step) {
         match step {
             Step::Point(point, times) => self.end_at(point, times).await,
             Step::Kill(after_ms) => {
                 let worker = self.one();
                 tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                self.publish(IN_HAND).await;
+                tokio::time::sleep(Duration::from_millis(after_ms % 100)).await;
+                let leased = "SELECT count(*) FROM messages WHERE lease_token IS NOT NULL";
+                self.in_hand.push(self.rig.number(leased).await);
                 self.end(worker);
             }
             Step::Sleep(after_ms) => self.sleep(after_ms).await,
@@ -194,7 +210,7 @@ impl Stage {
 
     /// Jobs are brought, and some of them are leased at one moment of the seconds after that.
     async fn takes_in_hand(&mut self) -> bool {
-        self.publish(60).await;
+        self.publish(IN_HAND).await;
         let brought = Instant::now();
         while brought.elapsed() < PATIENCE / 4 {
             if self.rig.number("SELECT count(*) FROM messages WHERE lease_token IS NOT NULL").await >= 10 {

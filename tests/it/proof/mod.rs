@@ -1,7 +1,7 @@
 //! What faults and floods may and may not do: each story runs worker processes against real servers, and ends with
 //! the auditor. The short ones run with every test; the heavy ones by `tests/proof`, in release.
 
-mod auditor;
+pub(crate) mod auditor;
 mod bad;
 pub(crate) mod canary;
 pub(crate) mod drain;

@@ -16,6 +16,8 @@ use findings::Findings;
 use ledger::Plant;
 use outside::Habit;
 
+use crate::proof::auditor::keep;
+
 /// Runs one seed from its first job until nothing is left to do, and looks at what came of it.
 fn run(seed: u64, plant: Option<Plant>, habit: Habit) -> Findings {
     let runtime =
@@ -30,6 +32,7 @@ fn run(seed: u64, plant: Option<Plant>, habit: Habit) -> Findings {
 fn whatever_goes_wrong_nothing_is_lost_or_sent_twice() {
     for seed in 1..=2 {
         let found = run(seed, None, Habit::Honest);
+        keep(&format!("simulation-{seed}"), &found.faults);
         assert!(found.faults.is_empty(), "seed {seed}: {:#?}", found.faults);
         assert!(found.sent > 100, "seed {seed} sent {} only", found.sent);
     }
