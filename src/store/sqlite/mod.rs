@@ -79,7 +79,9 @@ impl SqliteEngine {
                 options(&path)
                     .journal_mode(SqliteJournalMode::Wal)
                     // What is erased is overwritten in the file.
-                    .pragma("secure_delete", "on"),
+                    .pragma("secure_delete", "on")
+                    // A backup that reads for long stretches the log; afterwards it is cut back to 64 MiB.
+                    .pragma("journal_size_limit", "67108864"),
             );
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
