@@ -190,7 +190,7 @@ impl Lane {
 
     /// The same for what has just come.
     pub(super) fn room_for_fresh(&self) -> usize {
-        self.sendable(self.for_fresh().saturating_sub(self.queue.len()))
+        self.sendable(self.queue.room_for_fresh(Priority::Normal))
     }
 
     /// How many of so many that find room may be sent, while the day's share lasts.
@@ -199,13 +199,8 @@ impl Lane {
     }
 
     /// Whether what has just come leaves the rest of the room to what has waited longer.
-    pub(super) fn is_for_others(&self) -> bool {
-        self.queue.len() >= self.for_fresh()
-    }
-
-    /// A quarter of a lane is for what the ledger has kept: what has just come would fill it for as long as it comes.
-    fn for_fresh(&self) -> usize {
-        (self.queue.capacity() * 3 / 4).max(1)
+    pub(super) fn is_for_others(&self, priority: Priority) -> bool {
+        self.queue.room_for_fresh(priority) == 0
     }
 
     /// Waits for the slots, for others should they be missed on a busy machine, and for the walls. `None`: that is later

@@ -278,11 +278,13 @@ fn decide_one(
     };
     corridor.demand.went(Some(lane.channel));
     let priority = planned.hand.facts.priority;
+    if planned.hand.line.is_none() && lane.is_for_others(priority) {
+        return Outcome::NoRoom(Release { due_at: None, ..planned.release() });
+    }
     if company::travels(corridor, &planned, lane) {
         return Outcome::Waits(Box::new(company::Waiting::of(planned, lane, judged.only_along)));
     }
-    let fresh = planned.hand.line.is_none() && priority != Priority::Urgent;
-    if judged.only_along || (fresh && lane.is_for_others()) {
+    if judged.only_along {
         return Outcome::NoRoom(Release { due_at: None, ..planned.release() });
     }
     match lane.queue.offer(priority, planned) {

@@ -150,6 +150,15 @@ impl<T> Queue<T> {
         self.room_in(&self.lock(), priority)
     }
 
+    /// The same for what has just come. A quarter of the room, and an eighth of the queue for urgent ones, is for what the
+    /// ledger has kept: one source that sends more than goes out would fill it for as long as it sends.
+    pub(super) fn room_for_fresh(&self, priority: Priority) -> usize {
+        match priority {
+            Priority::Urgent => self.room(priority).saturating_sub(self.capacity / 8),
+            _ => (self.capacity * 3 / 4).max(1).saturating_sub(self.len()),
+        }
+    }
+
     fn room_in(&self, inner: &Inner<T>, priority: Priority) -> usize {
         let free = |limit: usize| limit.saturating_sub(inner.len());
         if priority != Priority::Urgent {
@@ -188,6 +197,29 @@ mod tests {
         let first: Vec<(i32, i32)> = (0..50).filter_map(|_| queue.take(Whom::All)).collect();
         assert_eq!(first.iter().filter(|(class, _)| *class == 2).count(), 5);
         assert_eq!(first[0], (0, 0));
+    }
+
+    #[test]
+    fn what_has_just_come_leaves_room_in_each_class_to_what_was_kept() {
+        for class in [Priority::Urgent, Priority::Normal, Priority::Bulk] {
+            let queue = Queue::new(80);
+            let mut fresh = 0;
+            while queue.room_for_fresh(class) > 0 {
+                queue.offer(class, fresh).unwrap();
+                fresh += 1;
+            }
+            let kept = queue.room(class);
+            assert_eq!(
+                (fresh, kept),
+                if class == Priority::Urgent { (50, 10) } else { (60, 20) },
+                "{class:?}"
+            );
+        }
+        assert_eq!(
+            Queue::<()>::new(1).room_for_fresh(Priority::Urgent),
+            1,
+            "a lane of one is for whoever comes"
+        );
     }
 
     #[tokio::test]

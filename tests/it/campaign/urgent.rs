@@ -2,6 +2,7 @@
 //! outside.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use outreachd::app;
@@ -34,18 +35,7 @@ pub(crate) async fn beside(title: &str, rig: Plan, size: Beside) {
     let mut rig = Rig::build(rig).await;
     let people: Vec<Value> = (0..500).map(|n| patient(&format!("U{n}"), "sms", &phone(n))).collect();
     rig.know(&people).await;
-    // The same templates, and reminders that may be urgent.
-    let copied = std::process::Command::new("cp")
-        .args(["-r", concat!(env!("CARGO_MANIFEST_DIR"), "/templates")])
-        .arg(rig.dir.path())
-        .status();
-    assert!(copied.unwrap().success());
-    let templates = rig.dir.path().join("templates");
-    let manifest = templates.join("appointment-reminder/template.toml");
-    let text = std::fs::read_to_string(&manifest).unwrap();
-    let text = text.replace("priority = \"normal\"", "priority = \"urgent\"");
-    std::fs::write(&manifest, text).unwrap();
-
+    let templates = urgent_reminders(&rig);
     let mut config =
         Config::from_toml(&std::fs::read_to_string(rig.dir.path().join("outreachd.toml")).unwrap()).unwrap();
     config.templates.dir = templates.clone();
@@ -124,7 +114,22 @@ pub(crate) async fn beside(title: &str, rig: Plan, size: Beside) {
     assert!(ms(0, 99) <= size.goal.as_secs_f64() * 1_000.0, "{} ms", ms(0, 99));
 }
 
-fn with_priority(mut job: Value, priority: &str) -> Vec<u8> {
+/// The same templates, and reminders that may be urgent.
+pub(crate) fn urgent_reminders(rig: &Rig) -> PathBuf {
+    let copied = std::process::Command::new("cp")
+        .args(["-r", concat!(env!("CARGO_MANIFEST_DIR"), "/templates")])
+        .arg(rig.dir.path())
+        .status();
+    assert!(copied.unwrap().success());
+    let templates = rig.dir.path().join("templates");
+    let manifest = templates.join("appointment-reminder/template.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let text = text.replace("priority = \"normal\"", "priority = \"urgent\"");
+    std::fs::write(&manifest, text).unwrap();
+    templates
+}
+
+pub(crate) fn with_priority(mut job: Value, priority: &str) -> Vec<u8> {
     job["priority"] = json!(priority);
     job.to_string().into_bytes()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
-use super::{bad, canary, faults, hours, limits, orders, recover, restarts, safety, scale, surge};
+use super::{bad, canary, faults, flood, hours, limits, orders, recover, restarts, safety, scale, surge};
 use crate::receipt::{bounces, forged, lost, outage};
 
 pub(super) const PRIVATE: Plan = Plan {
@@ -211,6 +211,14 @@ async fn campaign_blast() {
 
 /// Publish to sink, while the blast of a million runs and the bulk queue is full. The provider takes as much as leaves the
 /// machine, which broker, ledger and sink share, some air.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn flood_of_one_source() {
+    for priority in ["urgent", "normal"] {
+        flood::flood("one source floods", PRIVATE, priority, 3, 60).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: tests/proof"]
 async fn campaign_beside_urgent() {

@@ -12,6 +12,7 @@ mod fault_recovery;
 mod fault_script;
 mod fault_stops;
 mod faults;
+mod flood;
 mod foreign;
 mod futures;
 mod heavy;

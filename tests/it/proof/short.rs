@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
-use super::{bad, canary, faults, hours, night, orders, recover, restarts, safety, scale, spool, surge};
+use super::{
+    bad, canary, faults, flood, hours, night, orders, recover, restarts, safety, scale, spool, surge,
+};
 
 const SMALL: Drain = Drain { jobs: 300, times: 1, fault: Fault::None, foreign: false };
 
@@ -120,6 +122,13 @@ async fn what_no_provider_can_take_waits_without_haste() {
 async fn a_source_in_surge_is_held_and_everything_else_flows() {
     let more = "[policy.surge]\nfloor = 50\n[worker]\nbatch = 50";
     surge::surge("surge, short", Plan { more, ..Plan::default() }, 2_000, 20, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_floods_the_house_starves_no_other() {
+    for priority in ["urgent", "normal"] {
+        flood::flood("one source floods, short", Plan::default(), priority, 1, 12).await;
+    }
 }
 
 /// The goal is another one where many tests run at once.

@@ -1,0 +1,78 @@
+//! One source sends far more than goes out, for as long as it likes; what another asks for now and then goes out soon.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::drain::{SOURCE, round};
+use super::rig::{Plan, Rig};
+use crate::campaign::urgent::{urgent_reminders, with_priority};
+use crate::support::house::job;
+
+const PEOPLE: usize = 200;
+/// Another source.
+const OTHER: &str = "lab";
+/// What the flood brings in each tenth of a second, where the provider takes 50 a second.
+const FLOOD: usize = 12;
+/// The other's wait for what is before them in the lane, which holds five seconds of work, and not for the flood.
+const LONGEST: Duration = Duration::from_secs(8);
+
+/// So many seconds of a flood of this priority, over so many workers.
+pub(crate) async fn flood(name: &str, plan: Plan, priority: &str, workers: usize, seconds: usize) {
+    let mut rig = Rig::build(Plan { sms_limits: &["50/s"], ..plan }).await;
+    rig.know_everybody(PEOPLE).await;
+    let templates = urgent_reminders(&rig);
+    let mut crew: Vec<_> = (0..workers)
+        .map(|_| rig.worker_with(&[("OUTREACHD_TEMPLATES__DIR", templates.to_str().unwrap())]))
+        .collect();
+    let key = format!("job.{priority}");
+    let of = |source: &str, id: &str, n: usize| {
+        let mut job = job(id, &format!("P{}", n % PEOPLE));
+        job["source"] = json!(source);
+        with_priority(job, priority)
+    };
+    let mut asked = HashMap::new();
+    for second in 0..seconds {
+        for tick in 0..10 {
+            let first = (second * 10 + tick) * FLOOD;
+            let some = (first..first + FLOOD).map(|n| of(SOURCE, &format!("f{n}"), n));
+            rig.publish(&key, some.collect()).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let id = format!("o{second}");
+        asked.insert(id.clone(), jiff::Timestamp::now().as_microsecond());
+        rig.publish(&key, vec![of(OTHER, &id, second)]).await;
+    }
+    let sent = format!("SELECT count(*) FROM messages WHERE source = '{OTHER}' AND status = 'sent'");
+    rig.until("the other source", &sent, i64::try_from(seconds).unwrap(), 4 * LONGEST).await;
+    let left = format!("SELECT count(*) FROM messages WHERE source = '{SOURCE}' AND status <> 'sent'");
+    let left = rig.number(&left).await;
+    for worker in &mut crew {
+        worker.assert_alive();
+        worker.kill();
+    }
+    let rows: Vec<(String, uuid::Uuid)> = sqlx::query_as("SELECT job_id, id FROM messages WHERE source = $1")
+        .bind(OTHER)
+        .fetch_all(&rig.sql)
+        .await
+        .unwrap();
+    let names: HashMap<String, String> =
+        rows.into_iter().map(|(job, id)| (format!("{}-0", id.simple()), job)).collect();
+    let mut took: Vec<i64> = rig
+        .simulator
+        .hits()
+        .iter()
+        .filter_map(|hit| Some(hit.wall_us - asked[names.get(hit.send_key.as_ref()?.as_str())?]))
+        .collect();
+    took.sort_unstable();
+    let ms = |percent: usize| round(took[(took.len() - 1) * percent / 100] as f64 / 1_000.0);
+    println!(
+        "{}",
+        json!({ "run": name, "priority": priority, "workers": workers, "seconds": seconds, "p50_ms": ms(50), "p99_ms": ms(99),
+            "max_ms": ms(100), "flood_left": left })
+    );
+    assert_eq!(took.len(), seconds, "each has arrived, once");
+    assert!(left > 0, "the flood was still there");
+    assert!(ms(100) <= LONGEST.as_secs_f64() * 1_000.0, "one of the other source took {} ms", ms(100));
+}
