@@ -39,6 +39,9 @@ pub(super) struct Options {
     /// The envelope's sender, empty for a bounce [default: $SENDER, else its Return-Path]
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
+    /// No machine answers it: it was answered before, as may be what came before a restore
+    #[arg(long)]
+    unanswered: bool,
 }
 
 pub(super) async fn run(cli: &mut Cli, options: Options) -> Result<(), Failure> {
@@ -56,7 +59,8 @@ pub(super) async fn run(cli: &mut Cli, options: Options) -> Result<(), Failure> 
     }
     let mut answer = Err(Refusal::NoWebhook);
     for to in &to {
-        let taken = desk.take_mail(&IncomingMail { to, from: from.as_deref(), bytes: &mail }).await;
+        let mail = IncomingMail { to, from: from.as_deref(), bytes: &mail };
+        let taken = desk.take_mail(&mail, options.unanswered).await;
         match taken {
             Err(Refusal::Later) => return Err(refused(Refusal::Later)),
             taken => answer = answer.or(taken),

@@ -116,7 +116,7 @@ async fn deliver(
             None => "552 5.3.4 too large",
             Some(bytes) => {
                 let mail = IncomingMail { to, from: envelope.from.as_deref(), bytes };
-                match desk.take_mail(&mail).await {
+                match desk.take_mail(&mail, false).await {
                     Ok(()) => "250 2.0.0 on record",
                     Err(Refusal::Later) => "451 4.3.0 the ledger is away; send this again",
                     Err(Refusal::Forged) => "550 5.1.1 there is no such address",

@@ -191,12 +191,13 @@ impl Desk {
         taken
     }
 
-    /// Takes a mail that somebody handed to us. What it says is on record when this returns.
+    /// Takes a mail that somebody handed to us. What it says is on record when this returns; a `silent` one is answered by no
+    /// machine.
     ///
     /// # Errors
     /// It was not taken, and nothing of it is on record. [`Refusal::NoWebhook`]: it is about nothing that we sent.
-    pub async fn take_mail(&self, mail: &IncomingMail<'_>) -> Result<(), Refusal> {
-        let taken = self.taken_mail(mail).await;
+    pub async fn take_mail(&self, mail: &IncomingMail<'_>, silent: bool) -> Result<(), Refusal> {
+        let taken = self.taken_mail(mail, silent).await;
         let result = taken.map_or_else(Refusal::word, |()| "taken");
         metrics::counter!("outreachd_mails_total", "result" => result).increment(1);
         taken
@@ -212,14 +213,16 @@ impl Desk {
     }
 
     /// Whose mail it was the mark in it tells; several providers may share their addresses.
-    async fn taken_mail(&self, mail: &IncomingMail<'_>) -> Result<(), Refusal> {
+    async fn taken_mail(&self, mail: &IncomingMail<'_>, silent: bool) -> Result<(), Refusal> {
         let mut answer = Err(Refusal::NoWebhook);
         for provider in self.shared.providers.values() {
             match provider.hear_mail(mail) {
                 Ok(News::Receipt(receipt)) => return self.written(receipt).await,
                 // Whoever hands mail over keeps it for days.
                 Ok(News::Reply(reply)) => {
-                    return replies::take(&self.shared, reply, None)
+                    // An answer goes into the thread of what it answers.
+                    let thread = reply.thread.filter(|_| !silent);
+                    return replies::take(&self.shared, Reply { thread, ..reply }, None)
                         .await
                         .map(drop)
                         .map_err(|_| Refusal::Later);

@@ -56,7 +56,7 @@ impl fmt::Display for NotAsked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.why {
             Why::NoList => {
-                "lists no replies: give what it knows with --optouts, and hand mail that came back to `outreachd bounce -`"
+                "lists no replies: give what it knows with --optouts, and hand mail that came back to `outreachd bounce - --unanswered`"
             }
             Why::NotWanted => {
                 "was left out by --no-providers: run this again where it can be reached, or give its list with --optouts"

@@ -10,6 +10,9 @@ use outreachd::domain::ids::JobId;
 use outreachd::domain::receipt::Report;
 use outreachd::domain::status::{AttemptStatus, MessageStatus};
 use outreachd::domain::words::{Reason, WorkKind, WorkState};
+use outreachd::provider::mail::IncomingMail;
+use outreachd::provider::registry;
+use outreachd::receipt::Desk;
 use outreachd::simulator::{ProviderKind, SimulatorConfig};
 use outreachd::store::rows::{MessageFilter, WorkFilter};
 use serde_json::{Value, json};
@@ -192,6 +195,27 @@ async fn bounces_complaints_and_answers_end_where_they_belong() {
     status(&house, "k5", (MessageStatus::Sent, None)).await;
     let counts = house.store.counts().await.unwrap();
     assert_eq!(of(&counts, MessageStatus::Failed), 2);
+    house.close().await;
+}
+
+/// As after a restore, where the mailbox is handed over again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_was_answered_before_is_on_record_and_not_answered_again() {
+    let (house, _) = open().await;
+    house.publish("patient.upsert", &[person("P1", &[("email", "ana@example.net")])]).await;
+    house.publish("job", &[job("j1", "P1")]).await;
+    house.until_status(MessageStatus::Sent, 1).await;
+    let to = format!("reply+{}@mail.clinic.example", mark_of(&house, "j1").await);
+    let providers = house.config.providers.iter().map(|section| registry::build(section).unwrap());
+    let desk = Desk::open(providers, house.store.clone(), None, house.config.clone());
+    let stop = mail("fresh", &to, "");
+    let stop = IncomingMail { to: &to, from: Some("ana@example.net"), bytes: &stop };
+    desk.take_mail(&stop, true).await.unwrap();
+    assert_eq!(replies(&house, "j1").await, ["reply.stop.lakeside-ehr"]);
+    house.publish("job", &[care("k1", "P1")]).await;
+    status(&house, "k1", (MessageStatus::Suppressed, Some(Reason::OptedOut))).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(house.simulator.recent(10).len(), 1, "the mail itself, and no answer to the stop");
     house.close().await;
 }
 

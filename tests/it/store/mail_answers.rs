@@ -5,6 +5,7 @@ use outreachd::domain::phi::Phi;
 use outreachd::domain::reply::{Intent, Keyword, Reply, Thread};
 use outreachd::domain::words::Channel;
 use outreachd::policy::reply::{More, read_mail};
+use outreachd::store::recover::RecoveryAsk;
 use outreachd::store::rows::{MailAnswer, MailAnswerEnd, ReplyAsk, ReplyOutcome};
 
 use super::ledger::Ledger;
@@ -150,4 +151,26 @@ pub(super) async fn an_answer_that_cannot_be_read_keeps_no_other_back(ledger: Le
     ledger.pass(seconds(5 * 3_600)).await;
     assert!(send(&ledger).await.is_empty());
     assert_eq!(ledger.execute(ended).await.unwrap(), 1, "it does not come up again");
+}
+
+pub(super) async fn what_was_due_in_a_dump_is_not_sent_after_it(ledger: Ledger) {
+    ledger.upsert_patients(vec![patient("P1", "2026-01-01T00:00:00Z")]).await.unwrap();
+    let message = ledger.sent(job("a")).await;
+    write(&ledger, &ask(message, "m1", "Where do I park?")).await;
+    write(&ledger, &ask(message, "m2", "STOP")).await;
+    let begun = due(&ledger).await.remove(0).id;
+    assert!(ledger.begin_mail_answer(begun).await.unwrap());
+    let now = ledger.now().await;
+    let ask_of_ana = RecoveryAsk {
+        restored_to: now,
+        down_since: now,
+        by: "cli:ana".to_owned(),
+        reason: "restored".to_owned(),
+    };
+    ledger.begin_recovery(&ask_of_ana).await.unwrap();
+    ledger.pass(seconds(121)).await;
+    assert_eq!(send(&ledger).await, [], "they may have left since the dump");
+    state(&ledger, begun, "unknown").await;
+    write(&ledger, &ask(message, "m3", "STOP")).await;
+    assert_eq!(send(&ledger).await, [Intent::Stop], "who writes now is answered");
 }

@@ -271,6 +271,7 @@ contract! {
         an_answer_to_a_mail_is_begun_once_and_goes_where_ours_went
         courtesies_are_one_a_day_and_what_is_owed_is_not_endless
         an_answer_that_cannot_be_read_keeps_no_other_back
+        what_was_due_in_a_dump_is_not_sent_after_it
     }
     answers {
         every_question_at_a_number_has_digits_of_its_own
