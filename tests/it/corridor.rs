@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use outreachd::config::Config;
+use outreachd::config::limits::Cost;
+use outreachd::config::money::Money;
 use outreachd::config::secret::Secret;
 use outreachd::domain::ids::SiteId;
 use outreachd::domain::phi::Phi;
@@ -329,6 +331,53 @@ async fn publish_texts(house: &House, many: usize) {
     house.publish("patient.upsert", &people.collect::<Vec<_>>()).await;
     let jobs: Vec<_> = (0..many).map(|n| job(&format!("j{n}"), &format!("P{n}"))).collect();
     house.publish("job", &jobs).await;
+}
+
+/// Numbers of a dear country, asked for by whoever earns by them: two workers, and a provider that turns some away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_days_budget_is_never_crossed_and_what_costs_nothing_flows() {
+    let (price, budget) = (100_000, 1_000_000);
+    let mut house = House::open_with(SimulatorConfig::default(), |config| {
+        config.limits.countries = vec!["US".to_owned(), "CA".to_owned()];
+        let dear = Cost { per_segment: Money { micros: price }, ..Cost::default() };
+        config.limits.by_country.insert("CA".to_owned(), dear);
+        config.limits.budget_per_day.total = Some(Money { micros: budget });
+    })
+    .await;
+    house.start().await;
+    let some = Faults { unavailable: 0.2, ..Faults::default() };
+    house.simulator.set_faults(Some(ProviderKind::TwilioSms), &some).unwrap();
+    let dear = (0..40).map(|n| patient(&format!("P{n}"), "sms", &format!("+1416555{:04}", 100 + n)));
+    house.publish("patient.upsert", &dear.collect::<Vec<_>>()).await;
+    let free = [patient("P40", "email", "ana@example.org"), patient("P41", "sms", "+13125550142")];
+    house.publish("patient.upsert", &free).await;
+    let jobs: Vec<_> = (0..42).map(|n| job(&format!("j{n}"), &format!("P{n}"))).collect();
+    house.publish("job", &jobs).await;
+
+    let at_rest = |counts: &Counts| of(counts, MessageStatus::Sent) + of(counts, MessageStatus::Held) == 42;
+    let counts = house.until("all to be sent or held", at_rest).await;
+    let sent = house.store.messages(&MessageFilter { limit: 50, ..MessageFilter::default() }).await.unwrap();
+    let (mut spent, mut one) = (0, 0);
+    for row in &sent {
+        let free = ["P40", "P41"].contains(&row.facts.patient_id.as_str());
+        match row.status {
+            MessageStatus::Sent if !free => {
+                let attempts = house.store.attempts(row.facts.id).await.unwrap();
+                one = u64::from(attempts.last().unwrap().segments) * price;
+                spent += one;
+            }
+            MessageStatus::Sent => {}
+            _ => assert_eq!((free, row.reason), (false, Some(Reason::OverBudget)), "{row:?}"),
+        }
+    }
+    assert!(spent <= budget && spent + one > budget, "{spent} of {budget} by {one}: {counts:?}");
+    let taken = house.simulator.hits().iter().filter(|hit| hit.taken).count();
+    assert_eq!(
+        taken,
+        usize::try_from(of(&counts, MessageStatus::Sent)).unwrap(),
+        "nothing left that nobody pays"
+    );
+    house.close().await;
 }
 
 /// Far fewer than open a breaker: the pause is for the provider, not for the patient. Where the other one takes nothing

@@ -11,6 +11,8 @@ use outreachd::domain::words::{Channel, Priority, Purpose};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::support::cases;
+
 fn defaults() -> ParseDefaults {
     ParseDefaults::new(SourceName::parse("default"), Region::US)
 }
@@ -406,7 +408,7 @@ fn read_as_everything(bytes: &[u8]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(cases(512)))]
 
     #[test]
     fn no_bytes_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {

@@ -1,9 +1,11 @@
 //! Limits hold at the wire over several workers, one of which is killed and another added; a lane that hangs hangs alone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outreachd::simulator::{Hit, Outage, ProviderKind};
 use serde_json::{Value, json};
+use sqlx::Row as _;
+use sqlx::postgres::PgPool;
 
 use super::auditor::audit;
 use super::drain::{phone, round};
@@ -16,6 +18,8 @@ use crate::support::measure;
 const SMS: u64 = 500;
 const VOICE: u64 = 50;
 const SECOND_US: u64 = 1_000_000;
+/// A worker is dead after ten seconds of silence, and others look every two.
+const TAKEN_OVER: Duration = Duration::from_secs(13);
 
 /// So many workers under load for so many seconds, with one killed in the first third and another started in the second; then
 /// the voice provider hangs for `hang` seconds.
@@ -39,6 +43,7 @@ pub(crate) async fn limits(name: &str, plan: Plan, workers: usize, seconds: u64,
     let begin = first_second_of_both(&rig).await;
     pause_until(&rig, begin + seconds * SECOND_US / 4).await;
     crew[0].kill();
+    let taking_over = tokio::spawn(taken_over(rig.sql.clone()));
     pause_until(&rig, begin + seconds * SECOND_US / 3).await;
     crew.push(rig.worker());
     pause_until(&rig, begin + seconds * SECOND_US).await;
@@ -77,9 +82,27 @@ pub(crate) async fn limits(name: &str, plan: Plan, workers: usize, seconds: u64,
     let beside = of(sms, hung, hung + hang * SECOND_US).len() as f64 / (hang * SMS) as f64;
     figures.insert("sms_use_while_voice_hangs".to_owned(), json!(round(beside)));
     assert!(beside >= 0.95, "the other lane fell to {beside:.3} of its limit");
+    let taken_over = taking_over.await.unwrap();
+    assert!(taken_over <= TAKEN_OVER, "what the dead worker had in hand was taken over after {taken_over:?}");
+    figures.insert("seconds_to_take_over".to_owned(), json!(round(taken_over.as_secs_f64())));
     figures.insert("workers".to_owned(), json!(workers));
     figures.insert("seconds".to_owned(), json!(seconds));
     audit(&rig.sql, &evidence).await.close(name, Value::Object(figures));
+}
+
+/// How long after this what workers had in hand that say nothing any more was still theirs.
+async fn taken_over(sql: PgPool) -> Duration {
+    let theirs = "SELECT count(*) FROM messages m JOIN leases l ON l.token = m.lease_token LEFT JOIN workers w ON w.id = l.owner
+         WHERE w.seen_at IS NULL OR w.seen_at < now() - interval '5 seconds'";
+    let (started, mut last) = (Instant::now(), Duration::ZERO);
+    while started.elapsed() < 2 * TAKEN_OVER {
+        let left: i64 = sqlx::query(theirs).fetch_one(&sql).await.unwrap().get(0);
+        if left > 0 {
+            last = started.elapsed();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    last
 }
 
 /// The most in any second, never more than `limit`: else when it began, and for how long nothing had come before.

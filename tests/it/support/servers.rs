@@ -41,9 +41,18 @@ impl Postgres {
         self.0.signal_and_wait("INT");
     }
 
-    /// Kills it as a power cut would kill the process.
+    /// Kills it as a power cut would kill the process. Its children end once they notice, which takes them a while when they
+    /// are busy; before that nobody may start on the data.
     pub(crate) fn crash(&mut self) {
+        let pid = self.pid().expect("it runs");
+        let children =
+            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("its children");
         self.0.signal_and_wait("KILL");
+        let (started, is_there) = (Instant::now(), |pid: &str| Path::new("/proc").join(pid).exists());
+        while children.split_whitespace().any(is_there) {
+            assert!(started.elapsed() < START_LIMIT, "children of a dead server live on: {children}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Ends it, in good order or not, and starts it again.

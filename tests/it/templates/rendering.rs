@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::{load, manifest, name, note, object, reason, request, sms, texts};
 
+use crate::support::cases;
+
 const TEXT: &str = "type = \"text\"\nmax_length = 300\nexamples = [\"a\"]";
 
 /// A template with every channel, which shows `x` and the patient's name everywhere.
@@ -96,7 +98,7 @@ fn a_header_cannot_be_broken_out_of() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(cases(200)))]
 
     #[test]
     fn arbitrary_text_is_shown_or_refused_and_never_grows_without_end(
