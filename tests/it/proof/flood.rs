@@ -13,8 +13,8 @@ use crate::support::house::job;
 const PEOPLE: usize = 200;
 /// Another source.
 const OTHER: &str = "lab";
-/// What the flood brings in each tenth of a second, where the provider takes 50 a second.
-const FLOOD: usize = 12;
+/// What the flood brings in each tenth of a second: eight times what the provider takes.
+const FLOOD: usize = 40;
 /// The other's wait for what is before them in the lane, which holds five seconds of work, and not for the flood.
 const LONGEST: Duration = Duration::from_secs(8);
 
