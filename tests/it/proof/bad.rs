@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::auditor::{Evidence, audit};
 use super::drain::{phone, reminder};
-use super::rig::{Plan, Rig};
+use super::rig::{MAX_IN_FLIGHT, Plan, Rig};
 use crate::support::house::{job, patient};
 
 /// A source that may not use everything, so that there is something to refuse.
@@ -123,6 +123,7 @@ pub(crate) async fn mixed(name: &str, plan: Plan, good: usize, each: usize) {
         audit: rig.simulator.stats().audit,
         heard,
         usage,
+        in_flight: MAX_IN_FLIGHT,
         ..Evidence::default()
     };
     assert_eq!(evidence.hits.len(), good, "every good job is sent");

@@ -17,6 +17,7 @@ use super::auditor::{Evidence, audit};
 use super::canary::Canary;
 use super::futures::FAULTS;
 use super::late::Hours;
+use super::rig::MAX_IN_FLIGHT;
 use super::tap::Heard;
 use super::worker::Usage;
 use crate::support::shared::TestDatabase;
@@ -398,7 +399,8 @@ async fn evidence(sql: &PgPool) -> Evidence {
         reply: Reply::Sent,
     };
     let jobs = ["gone", "later"].map(str::to_owned).to_vec();
-    Evidence { jobs, hits: vec![hit], heard: vec![heard(1)], ..Evidence::default() }
+    let in_flight = MAX_IN_FLIGHT;
+    Evidence { jobs, hits: vec![hit], heard: vec![heard(1)], in_flight, ..Evidence::default() }
 }
 
 /// The event of the message that was sent, with this number.

@@ -84,6 +84,8 @@ pub(crate) struct Rig {
     pub(crate) amqp: String,
     pub(crate) dir: TempDir,
     rules: Rules,
+    /// The most requests that may be under way at once: of one lane, as one takes all there is, or where each has work of all.
+    in_flight: usize,
     pub(crate) rabbitmq: Option<RabbitMq>,
     workers_started: usize,
     producer: Broker,
@@ -120,6 +122,8 @@ impl Rig {
         let text = configuration(&plan, &providers, &database.url(), &amqp, &prefix);
         std::fs::write(dir.path().join("outreachd.toml"), &text).unwrap();
         let config = Config::from_toml(&text).unwrap();
+        let of_each = config.providers.iter().map(|provider| provider.max_in_flight);
+        let in_flight = if plan.every_channel { of_each.sum() } else { MAX_IN_FLIGHT };
         let store = app::open_store(&config).await.unwrap();
         store.migrate().await.unwrap();
         let options = app::broker_options(&config).unwrap().unwrap();
@@ -138,6 +142,7 @@ impl Rig {
             amqp,
             dir,
             rules: rules(&plan),
+            in_flight,
             rabbitmq,
             workers_started: 0,
             producer,
@@ -158,7 +163,8 @@ impl Rig {
             audit.examples.extend(more.examples);
         }
         let (heard, rules) = (self.tap.drain().await, self.rules.clone());
-        Evidence { jobs, hits, audit, heard, usage, rules, ..Evidence::default() }
+        let in_flight = self.in_flight;
+        Evidence { jobs, hits, audit, heard, usage, in_flight, rules, ..Evidence::default() }
     }
 
     /// A worker process, with a log of its own.
