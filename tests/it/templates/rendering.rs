@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{load, manifest, name, note, object, reason, request, sms, texts};
-
 use crate::support::cases;
 
 const TEXT: &str = "type = \"text\"\nmax_length = 300\nexamples = [\"a\"]";
