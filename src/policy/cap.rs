@@ -118,11 +118,11 @@ impl Recent {
     }
 }
 
-/// How much of a cap is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How much of a cap is used. Of two, more is what has more of the week.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Used {
-    pub day: u32,
     pub week: u32,
+    pub day: u32,
 }
 
 /// The first instant at or after `now` at which one more would be within the cap. `reserved` places are kept for

@@ -338,8 +338,7 @@ impl<'a> Asked<'_, 'a> {
     /// How much of the caps is used: of the person's or the address's, whichever is more.
     fn used(&self, contact: &Contact) -> String {
         let (q, rules) = (self.q, &self.q.rules.cap);
-        let (own, theirs) = (self.recent.used(q.now, q.zone), self.at_address(contact).used(q.now, q.zone));
-        let used = if (theirs.week, theirs.day) > (own.week, own.day) { theirs } else { own };
+        let used = self.recent.used(q.now, q.zone).max(self.at_address(contact).used(q.now, q.zone));
         let of = |limit: u32| if limit == 0 { "any".to_owned() } else { limit.to_string() };
         let (day, week) = (of(rules.per_day), of(rules.per_week));
         format!("{} of {day} today, {} of {week} in seven days", used.day, used.week)

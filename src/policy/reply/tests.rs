@@ -157,6 +157,12 @@ fn becomes(text: &str, waiting: &Waiting) -> String {
 }
 
 #[test]
+fn a_wish_about_calls_in_a_mail_is_no_evidence_in_its_own_words() {
+    let text = "Stop calling me about this";
+    assert_eq!(read_mail(text, None, &more()).evidence(text), "in plain language");
+}
+
+#[test]
 fn every_reply_of_the_table_has_its_outcome() {
     let (mut now, mut count) = (Waiting::default(), 0);
     let mut wrong = Vec::new();
