@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::civil::time;
 use jiff::tz::TimeZone;
 use outreachd::domain::ids::MessageId;
+use outreachd::domain::status::MessageStatus;
 use outreachd::store::engine::{Args, Engine as _};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -17,8 +18,16 @@ use super::script::LIMIT;
 use super::world::World;
 use crate::support::measure::worst_sliding_second;
 
-/// No send may be later than this after an opt-out is on record.
+/// No send may be later than this after an opt-out or a cancel is on record.
 const SOON: Duration = Duration::from_secs(1);
+
+/// Has the ledger write each move of a status down, in the transaction that makes it.
+pub(super) const WITNESS: &str = "
+    CREATE TABLE moves (was TEXT NOT NULL, became TEXT NOT NULL) STRICT;
+    CREATE TRIGGER moves_are_witnessed AFTER UPDATE OF status ON messages WHEN OLD.status <> NEW.status
+    BEGIN
+        INSERT INTO moves (was, became) VALUES (OLD.status, NEW.status);
+    END";
 
 /// What the outside knows of a run.
 #[derive(Debug, Default)]
@@ -73,7 +82,7 @@ pub(super) async fn look(world: &World, ledger: &Simulated, story: &Story) -> Fi
     let open = "SELECT count(*) FROM messages WHERE due_at IS NULL AND status NOT IN
         ('sent', 'delivered', 'read', 'failed', 'suppressed', 'expired', 'cancelled', 'unknown')";
     let stuck: i64 = ask(open).await[0].get(0);
-    fault(stuck == 0, format!("I2: {stuck} messages have no future"));
+    fault(stuck == 0, format!("I2: no future for {stuck} messages"));
 
     // I3: nothing twice, and what is on record as sent has arrived. I4: none without its attempt.
     let mut arrived: HashMap<MessageId, usize> = HashMap::new();
@@ -84,9 +93,11 @@ pub(super) async fn look(world: &World, ledger: &Simulated, story: &Story) -> Fi
     for (message, count) in &arrived {
         fault(*count == 1, format!("I3: {message} arrived {count} times"));
     }
+    let mut jobs: HashMap<MessageId, String> = HashMap::new();
     for row in ask("SELECT id, status, job_id FROM messages").await {
         let (id, status, job): (String, String, String) = (row.get(0), row.get(1), row.get(2));
-        let came = arrived.contains_key(&MessageId(Uuid::try_parse(&id).unwrap()));
+        let id = MessageId(Uuid::try_parse(&id).unwrap());
+        let came = arrived.contains_key(&id);
         match status.as_str() {
             "sent" => {
                 found.sent += 1;
@@ -95,17 +106,24 @@ pub(super) async fn look(world: &World, ledger: &Simulated, story: &Story) -> Fi
             "unknown" => found.unknown += 1,
             other => fault(!came, format!("I3: {job} arrived and is {other}")),
         }
+        jobs.insert(id, job);
     }
 
-    // I5: opt-outs, quiet hours, the limit.
+    // I5: opt-outs, cancels, quiet hours, the limit.
     let zone = TimeZone::get("America/Chicago").unwrap();
+    let cancelled = world.state().cancelled.clone();
     for hit in &hits {
-        let late = story.stopped.get(&hit.to).map(|at| hit.left.saturating_duration_since(*at));
-        fault(late.is_none_or(|late| late <= SOON), format!("I5: sent {late:?} after a stop"));
+        let job = jobs.get(&hit.key.message);
+        let said =
+            [("a stop", story.stopped.get(&hit.to)), ("a cancel", job.and_then(|job| cancelled.get(job)))];
+        for (word, at) in said {
+            let late = at.map(|at| hit.left.saturating_duration_since(*at));
+            fault(late.is_none_or(|late| late <= SOON), format!("I5: after {word}: sent {late:?} later"));
+        }
         // By the ledger's clock, which may have been set while it was on its way.
         let local = [hit.left, hit.left - SOON].map(|at| world.at(at).to_zoned(zone.clone()).time());
         let open = local.iter().any(|local| *local >= time(8, 0, 0, 0) && *local < time(21, 0, 0, 0));
-        fault(open, format!("I5: sent at {}, in quiet hours", local[0]));
+        fault(open, format!("I5: in quiet hours: sent at {}", local[0]));
     }
     // Of the slots that were handed out before the clock was set forward some lie beside those that follow.
     let set = world.state().clock_set.clone();
@@ -117,7 +135,15 @@ pub(super) async fn look(world: &World, ledger: &Simulated, story: &Story) -> Fi
     let worst = worst_sliding_second(&times);
     fault(worst <= LIMIT as usize, format!("I5: the limit of {LIMIT} was passed: {worst} in a second"));
 
-    // I6: what is told of a message rises by one.
+    // I6: no status moves but upwards, and what is told of a message rises by one.
+    for row in ask("SELECT was, became, count(*) FROM moves GROUP BY 1, 2").await {
+        let [was, became] = [0, 1].map(|n: usize| MessageStatus::from_word(row.get(n)).unwrap());
+        let often: i64 = row.get(2);
+        fault(
+            was.may_become(became, false),
+            format!("I6: a status moved from {was} to {became}, {often} times"),
+        );
+    }
     let gaps = "SELECT count(*) FROM messages m WHERE m.seq <> (SELECT count(*) FROM events e WHERE e.message_id = m.id)";
     let gaps: i64 = ask(gaps).await[0].get(0);
     fault(gaps == 0, format!("I6: {gaps} messages count other events than they have"));

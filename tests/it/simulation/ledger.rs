@@ -13,14 +13,15 @@ use tokio::time::{Instant, sleep};
 
 use super::world::{Life, World};
 
-/// A fault that is put in: what these words write is forgotten, and nobody is told so. One time in three.
+/// A fault that is put into the ledger.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plant(&'static str);
-
-impl Plant {
-    pub(super) fn new(words: &'static str) -> Self {
-        Self(words)
-    }
+pub(super) enum Plant {
+    /// What these words write is forgotten, and nobody is told so. One time in three.
+    Forgets(&'static str),
+    /// This trigger does more than was asked.
+    Adds(&'static str),
+    /// Its clock is so many hours behind.
+    Slow(i64),
 }
 
 /// The one writer's turn, for which all wait in simulated time.
@@ -126,7 +127,7 @@ impl Engine for Simulated {
 
     async fn run(tx: &mut WireTx, sql: impl Into<Sql> + Send, args: Args<'_>) -> Result<Vec<SqliteRow>> {
         let sql = sql.into();
-        if let Some(Plant(words)) = tx.wire.plant
+        if let Some(Plant::Forgets(words)) = tx.wire.plant
             && sql.contains(words)
             && tx.wire.strikes(333)
         {

@@ -50,7 +50,7 @@ fn is_found(plant: Option<Plant>, habit: Habit, wanted: &str) {
 
 #[test]
 fn a_job_that_the_ledger_drops_is_found() {
-    is_found(Some(Plant::new("INSERT INTO job_keys")), Habit::Honest, "I1");
+    is_found(Some(Plant::Forgets("INSERT INTO job_keys")), Habit::Honest, "I1");
 }
 
 #[test]
@@ -61,10 +61,41 @@ fn a_provider_that_sends_twice_is_found() {
 #[test]
 #[ignore = "heavy: tests/simulation"]
 fn whatever_else_is_planted_is_found() {
-    is_found(Some(Plant::new("INSERT INTO attempts")), Habit::Honest, "I4");
-    is_found(Some(Plant::new("UPDATE rate_gate")), Habit::Honest, "I5: the limit");
     is_found(None, Habit::ForgetsWhatItLost, "I3");
+    for (plant, wanted) in [
+        (LOSES_DUE_TIMES, "I2: no future"),
+        (Plant::Forgets("INSERT INTO attempts"), "I4"),
+        (LOSES_STOPS, "I5: after a stop"),
+        (LOSES_CANCELS, "I5: after a cancel"),
+        // At ten at night, or at five in the morning, it takes it for day.
+        (Plant::Slow(8), "I5: in quiet hours"),
+        (Plant::Forgets("UPDATE rate_gate"), "I5: the limit"),
+        (LOWERS_STATUSES, "I6: a status moved from sent to unknown"),
+    ] {
+        is_found(Some(plant), Habit::Honest, wanted);
+    }
 }
+
+/// What did not go through is to be tried again, and never is.
+const LOSES_DUE_TIMES: Plant = Plant::Adds(
+    "CREATE TRIGGER planted AFTER UPDATE OF due_at ON messages WHEN NEW.status = 'sending'
+     BEGIN UPDATE messages SET due_at = NULL WHERE id = NEW.id; END",
+);
+const LOSES_STOPS: Plant = Plant::Adds(
+    "CREATE TRIGGER planted AFTER INSERT ON address_consents
+     BEGIN DELETE FROM address_consents WHERE id = NEW.id; END",
+);
+/// Those that come before their job.
+const LOSES_CANCELS: Plant = Plant::Adds(
+    "CREATE TRIGGER planted AFTER INSERT ON tombstones
+     BEGIN DELETE FROM tombstones WHERE kind = NEW.kind AND name = NEW.name; END",
+);
+/// Without the guard that would refuse it.
+const LOWERS_STATUSES: Plant = Plant::Adds(
+    "DROP TRIGGER messages_status_rank;
+     CREATE TRIGGER planted AFTER UPDATE OF status ON messages WHEN NEW.status = 'sent'
+     BEGIN UPDATE messages SET status = 'unknown' WHERE id = NEW.id; END",
+);
 
 /// By `tests/simulation`, which says from which seed on and how many.
 #[test]

@@ -144,6 +144,7 @@ pub(super) async fn consume(world: Arc<World>, intake: Intake, life: Life, taken
             again = true;
             sleep(Duration::from_millis(100)).await;
         }
+        world.state().submitted(&batch);
         life.goes_on().await;
         taken.lock().unwrap().clear();
         // An acknowledgement is lost with its connection.

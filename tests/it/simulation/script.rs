@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use outreachd::app;
 use outreachd::callback::Courier;
 use outreachd::config::Config;
@@ -23,7 +23,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::findings::{Findings, Story, look};
+use super::findings::{Findings, Story, WITNESS, look};
 use super::ledger::{Plant, Simulated, Turn, Wire};
 use super::outside::{Habit, Outside, consume};
 use super::world::{Delivery, Life, World};
@@ -76,7 +76,12 @@ pub(super) async fn play(seed: u64, plant: Option<Plant>, habit: Habit) -> Findi
     let mut random = StdRng::seed_from_u64(seed ^ 0x5eed);
     // Some begin shortly before the night.
     let noon = ["2026-12-01T14:00:00-06:00", "2026-12-01T20:59:30-06:00"][random.random_range(0..2)];
-    let world = Arc::new(World::new(seed, noon.parse().unwrap()));
+    let slow = match plant {
+        Some(Plant::Slow(hours)) => SignedDuration::from_hours(hours),
+        _ => SignedDuration::ZERO,
+    };
+    // A ledger whose clock is slow takes it for the same time of day.
+    let world = Arc::new(World::new(seed, noon.parse::<Timestamp>().unwrap() + slow));
     let dir = quick_dir();
     let clock = world.clone();
     let location = dir.path().join("ledger.db").display().to_string();
@@ -85,16 +90,14 @@ pub(super) async fn play(seed: u64, plant: Option<Plant>, habit: Habit) -> Findi
     let stage = Stage {
         config: Arc::new(config),
         catalogue: app::load_catalogue(concat!(env!("CARGO_MANIFEST_DIR"), "/templates").as_ref()).unwrap(),
-        engine: Arc::new(SqliteEngine::open(&location, Arc::new(move || clock.now())).unwrap()),
+        engine: Arc::new(SqliteEngine::open(&location, Arc::new(move || clock.now() - slow)).unwrap()),
         turn: Turn::default(),
         world,
         plant,
         habit,
     };
     let office = stage.ledger(stage.wire(Life::default(), true));
-    office.migrate().await.unwrap();
-    let people = (0..JOBS).map(|n| parsed(&patient(&format!("P{n}"), "sms", &phone(n)))).collect();
-    office.upsert_patients(people).await.unwrap();
+    stage.set(office.as_ref()).await;
 
     let mut crew: Vec<Process> = (0..WORKERS).map(|_| stage.worker()).collect();
     let mut story = Story::default();
@@ -113,8 +116,10 @@ pub(super) async fn play(seed: u64, plant: Option<Plant>, habit: Habit) -> Findi
                 story.stopped.insert(phone(n), Instant::now());
             }
             Event::Cancel(n) => {
-                let body = json!({ "action": "cancel", "source": "lakeside-ehr", "id": format!("j{n}") });
-                stage.world.state().queue.push_back(fresh(&body));
+                let job = format!("j{n}");
+                let body = json!({ "action": "cancel", "source": "lakeside-ehr", "id": job });
+                let cancel = Delivery { cancels: Some(job), ..fresh(&body) };
+                stage.world.state().queue.push_back(cancel);
             }
             Event::Kill => {
                 let victim = crew.remove(random.random_range(0..crew.len()));
@@ -136,7 +141,7 @@ pub(super) async fn play(seed: u64, plant: Option<Plant>, habit: Habit) -> Findi
     stage.world.state().calm = true;
     let rested = rests(&stage, &crew).await;
     story.restless = !rested;
-    let found = look(&stage.world, &Simulated(stage.wire(Life::default(), true)), &story).await;
+    let found = look(&stage.world, &stage.aside(), &story).await;
     crew.iter().for_each(|process| process.life.end());
     found
 }
@@ -187,7 +192,7 @@ fn script(random: &mut StdRng) -> Vec<(Duration, Event)> {
 
 /// Waits until nothing is queued, nothing in hand, and nothing due in the next minutes. False: it never was.
 async fn rests(stage: &Stage, crew: &[Process]) -> bool {
-    let ledger = Simulated(stage.wire(Life::default(), true));
+    let ledger = stage.aside();
     let open =
         "SELECT count(*) FROM messages WHERE lease_token IS NOT NULL OR due_at < now() + 300 * 1000000";
     let end = Instant::now() + PATIENCE;
@@ -207,6 +212,23 @@ async fn rests(stage: &Stage, crew: &[Process]) -> bool {
 }
 
 impl Stage {
+    /// The ledger is made, watched, planted in, and told of everybody.
+    async fn set(&self, office: &dyn Store) {
+        office.migrate().await.unwrap();
+        let aside = self.aside();
+        aside.write(WITNESS, Args::none()).await.unwrap();
+        if let Some(Plant::Adds(trigger)) = self.plant {
+            aside.write(trigger, Args::none()).await.unwrap();
+        }
+        let people = (0..JOBS).map(|n| parsed(&patient(&format!("P{n}"), "sms", &phone(n)))).collect();
+        office.upsert_patients(people).await.unwrap();
+    }
+
+    /// A way to the ledger on which nothing happens.
+    fn aside(&self) -> Simulated {
+        Simulated(self.wire(Life::default(), true))
+    }
+
     fn wire(&self, life: Life, safe: bool) -> Arc<Wire> {
         Arc::new(Wire {
             engine: self.engine.clone(),
@@ -232,7 +254,7 @@ impl Stage {
             world: self.world.clone(),
             life: life.clone(),
             habit: self.habit,
-            ledger: Simulated(self.wire(Life::default(), true)),
+            ledger: self.aside(),
         };
         let carrier = Carrier {
             provider: Arc::new(provider),
@@ -269,7 +291,7 @@ impl Stage {
 }
 
 fn fresh(body: &Value) -> Delivery {
-    Delivery { body: body.to_string().into_bytes(), redelivered: false }
+    Delivery { body: body.to_string().into_bytes(), redelivered: false, cancels: None }
 }
 
 /// Nobody counts here, and leases of the dead are soon taken over.

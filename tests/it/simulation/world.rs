@@ -1,6 +1,6 @@
-//! What everybody in a run shares: the clock, chance, the queue, and the provider's book.
+//! What everybody in a run shares: the clock, chance, the queue and what it cancelled, and the provider's book.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ impl Life {
 pub(super) struct Delivery {
     pub(super) body: Vec<u8>,
     pub(super) redelivered: bool,
+    /// The job that it takes back.
+    pub(super) cancels: Option<String>,
 }
 
 /// What has arrived at the provider.
@@ -71,6 +73,8 @@ pub(super) struct State {
     /// When the ledger's clock was set, and by how much.
     pub(super) clock_set: Vec<(Instant, SignedDuration)>,
     pub(super) queue: VecDeque<Delivery>,
+    /// Jobs that were cancelled, and when that was on record at the latest.
+    pub(super) cancelled: HashMap<String, Instant>,
     pub(super) hits: Vec<Hit>,
 }
 
@@ -84,6 +88,13 @@ impl State {
     pub(super) fn millis(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_micros(self.random.random_range(from * 1_000..=to * 1_000))
     }
+
+    /// All of it is on record now.
+    pub(super) fn submitted(&mut self, batch: &[Delivery]) {
+        for job in batch.iter().filter_map(|delivery| delivery.cancels.clone()) {
+            self.cancelled.entry(job).or_insert_with(Instant::now);
+        }
+    }
 }
 
 impl World {
@@ -95,6 +106,7 @@ impl World {
             provider_away: None,
             clock_set: Vec::new(),
             queue: VecDeque::new(),
+            cancelled: HashMap::new(),
             hits: Vec::new(),
         };
         Self { began: Instant::now(), epoch, state: Mutex::new(state) }
@@ -104,7 +116,7 @@ impl World {
         self.state.lock().unwrap()
     }
 
-    /// What the ledger's clock shows now.
+    /// What the ledger's clock shows now, where it is not planted as slow.
     pub(super) fn now(&self) -> Timestamp {
         self.at(Instant::now())
     }
