@@ -115,6 +115,7 @@ pub(super) struct Lane {
     pub(super) channel: Channel,
     pub(super) sender: Option<String>,
     pub(super) queue: Queue<Planned>,
+    capacity: Capacity,
     /// Of its provider; the provider's other lanes have the same.
     pub(super) guard: Arc<Guard>,
     pub(super) setting: Setting,
@@ -171,6 +172,11 @@ impl Lane {
     /// How many messages find room here and may be sent, when nothing waits.
     pub(super) fn whole(&self) -> usize {
         self.sendable(self.queue.capacity())
+    }
+
+    /// So many workers have the same limits.
+    pub(super) fn share(&self, workers: usize) {
+        self.queue.resize(self.capacity.among(workers));
     }
 
     /// Whether one more message finds room here.
@@ -304,11 +310,13 @@ pub(super) fn build(carriers: Vec<Carrier>, config: &Config) -> Vec<Arc<Lane>> {
             let name = carrier.provider.name().as_str();
             let gate = Gate::new(name, sender.as_deref(), &carrier.limits, config.worker.first_byte);
             let ahead = config.worker.first_byte / AHEAD;
+            let capacity = Capacity::of(&carrier.limits, config);
             lanes.push(Arc::new(Lane {
                 provider: carrier.provider.clone(),
                 channel,
                 sender,
-                queue: Queue::new(capacity(&carrier.limits, config)),
+                queue: Queue::new(capacity.alone),
+                capacity,
                 guard: guard.clone(),
                 setting: carrier.setting,
                 senders: carrier.senders.clone(),
@@ -393,26 +401,44 @@ pub(super) async fn keep_slots(corridor: Arc<Corridor>, lane: Arc<Lane>) {
     }
 }
 
-/// As much as goes out within an eighth of a lease, so that as many workers can share a limit and none holds what runs
-/// out of time in its memory.
-fn capacity(limits: &[Limit], config: &Config) -> usize {
-    let per_second =
-        |limit: &Limit| gate::rate(*limit).map_or(f64::INFINITY, |rate| rate.count / rate.seconds);
-    let rate = limits.iter().map(per_second).fold(f64::INFINITY, f64::min);
-    let least = usize::try_from(config.worker.lane).unwrap_or(1000);
-    if rate.is_infinite() {
-        return least.max(2 * config.worker.batch());
+/// How many wait in a lane.
+#[derive(Clone, Copy, Debug)]
+struct Capacity {
+    /// Where no other worker has the same limits: as much as goes out within an eighth of a lease, so that nobody holds what
+    /// runs out of time in its memory.
+    alone: usize,
+    /// However many there are: enough for a second, in which more is fetched.
+    least: usize,
+}
+
+impl Capacity {
+    fn of(limits: &[Limit], config: &Config) -> Self {
+        let per_second =
+            |limit: &Limit| gate::rate(*limit).map_or(f64::INFINITY, |rate| rate.count / rate.seconds);
+        let rate = limits.iter().map(per_second).fold(f64::INFINITY, f64::min);
+        let usual = usize::try_from(config.worker.lane).unwrap_or(1000);
+        if rate.is_infinite() {
+            let usual = usual.max(2 * config.worker.batch());
+            return Self { alone: usual, least: usual };
+        }
+        let within = |seconds: f64| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a positive count, far below 2^53"
+            )]
+            let count = (rate * seconds) as usize;
+            count
+        };
+        let second = within(1.0);
+        let alone = usual.max(second).min(within(config.worker.lease_local.as_secs_f64() / 8.0)).max(1);
+        Self { alone, least: second.clamp(1, alone) }
     }
-    let within = |seconds: f64| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a positive count, far below 2^53"
-        )]
-        let count = (rate * seconds) as usize;
-        count
-    };
-    least.max(within(1.0)).min(within(config.worker.lease_local.as_secs_f64() / 8.0)).max(1)
+
+    /// The part of one among so many workers: what waits in the lanes of all of them goes before whoever comes.
+    fn among(self, workers: usize) -> usize {
+        (self.alone / workers.max(1)).max(self.least)
+    }
 }
 
 /// What carries a test, or what is none, to this address.
@@ -795,6 +821,31 @@ mod tests {
             let lanes = build(vec![carrier], &config);
             assert_eq!(lanes.iter().map(|lane| lane.sender.as_deref()).collect::<Vec<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn what_waits_in_the_lanes_of_all_workers_takes_no_longer_than_in_one() {
+        let lanes = |toml: &str| Config::from_toml(&format!("[worker]\n{toml}")).unwrap();
+        for (limit, lane, among) in [
+            // Workers and what waits in each: five seconds of it, shared, and no less than one.
+            (Some(50), 1000, [(1, 250), (2, 125), (3, 83), (8, 50)]),
+            (Some(500), 1000, [(1, 1000), (2, 500), (3, 500), (8, 500)]),
+            (Some(2), 1000, [(1, 10), (2, 5), (3, 3), (8, 2)]),
+            (Some(5_000), 1000, [(1, 5_000), (2, 5_000), (3, 5_000), (8, 5_000)]),
+            (None, 2_000, [(1, 2_000), (2, 2_000), (3, 2_000), (8, 2_000)]),
+        ] {
+            let limits: Vec<Limit> = limit
+                .map(|count| Limit { count, per: Period::Second, per_sender: false })
+                .into_iter()
+                .collect();
+            let capacity = Capacity::of(&limits, &lanes(&format!("lane = {lane}")));
+            for (workers, expected) in among {
+                assert_eq!(capacity.among(workers), expected, "{limit:?} a second, {workers} workers");
+            }
+            assert_eq!(capacity.among(0), capacity.alone, "before anybody was counted");
+        }
+        let slow = [Limit { count: 10, per: Period::Minute, per_sender: false }];
+        assert_eq!(Capacity::of(&slow, &lanes("")).among(3), 1);
     }
 
     #[test]

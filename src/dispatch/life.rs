@@ -54,6 +54,9 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
         if let Err(error) = live(&corridor).await {
             tracing::warn!(%error, "no sign of life could be given");
         }
+        if let Err(error) = share(&corridor).await {
+            tracing::warn!(%error, "other workers could not be looked at");
+        }
         alarm.look(&corridor);
         if let Err(error) = failover::listen(&corridor).await {
             tracing::warn!(%error, "receipts could not be looked at");
@@ -65,6 +68,17 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
             tracing::warn!(%error, "sign-offs could not be read");
         }
     }
+}
+
+/// The more workers have the same limits, the less each of them holds: who is first in the ledger waits for all of it.
+async fn share(corridor: &Corridor) -> Result<(), StoreError> {
+    let workers = corridor.store.workers().await?;
+    let (now, stale) = (corridor.clock.timestamp(Instant::now()), corridor.config.worker.heartbeat_stale);
+    let alive = workers.iter().filter(|worker| worker.is_alive(now, stale)).count();
+    for lane in &corridor.lanes {
+        lane.share(alive);
+    }
+    Ok(())
 }
 
 async fn drained_or_tick(corridor: &Corridor, beat: &mut tokio::time::Interval) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -27,7 +28,7 @@ pub(super) struct Queue<T> {
     inner: Mutex<Inner<T>>,
     filled: Notify,
     filled_with_urgent: Notify,
-    capacity: usize,
+    capacity: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -41,6 +42,7 @@ impl<T> Queue<T> {
     pub(super) fn new(capacity: usize) -> Self {
         let classes = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
         let inner = Inner { classes, taken: 0, closed: false };
+        let capacity = AtomicUsize::new(capacity);
         Self { inner: Mutex::new(inner), filled: Notify::new(), filled_with_urgent: Notify::new(), capacity }
     }
 
@@ -142,7 +144,12 @@ impl<T> Queue<T> {
 
     /// How many find room in all.
     pub(super) fn capacity(&self) -> usize {
-        self.capacity
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// From now on so many find room; who waits here already stays.
+    pub(super) fn resize(&self, capacity: usize) {
+        self.capacity.store(capacity, Ordering::Relaxed);
     }
 
     /// How many more of a class find room.
@@ -154,18 +161,19 @@ impl<T> Queue<T> {
     /// ledger has kept: one source that sends more than goes out would fill it for as long as it sends.
     pub(super) fn room_for_fresh(&self, priority: Priority) -> usize {
         match priority {
-            Priority::Urgent => self.room(priority).saturating_sub(self.capacity / 8),
-            _ => (self.capacity * 3 / 4).max(1).saturating_sub(self.len()),
+            Priority::Urgent => self.room(priority).saturating_sub(self.capacity() / 8),
+            _ => (self.capacity() * 3 / 4).max(1).saturating_sub(self.len()),
         }
     }
 
     fn room_in(&self, inner: &Inner<T>, priority: Priority) -> usize {
+        let capacity = self.capacity();
         let free = |limit: usize| limit.saturating_sub(inner.len());
         if priority != Priority::Urgent {
-            return free(self.capacity);
+            return free(capacity);
         }
-        let most = (self.capacity - self.capacity.div_ceil(4)).max(1);
-        free(self.capacity + self.capacity / 10 + 1).min(most.saturating_sub(inner.urgent()))
+        let most = (capacity - capacity.div_ceil(4)).max(1);
+        free(capacity + capacity / 10 + 1).min(most.saturating_sub(inner.urgent()))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner<T>> {
@@ -275,6 +283,21 @@ mod tests {
         assert_eq!(queue.take(Whom::All), Some(4));
         assert_eq!(queue.close(), [1, 2]);
         assert_eq!(queue.offer(Priority::Urgent, 5), Err(5));
+    }
+
+    #[test]
+    fn who_waits_stays_where_there_is_less_room_than_before() {
+        let queue = Queue::new(4);
+        for n in 0..4 {
+            queue.offer(Priority::Normal, n).unwrap();
+        }
+        queue.resize(2);
+        assert_eq!((queue.room(Priority::Normal), queue.room(Priority::Urgent)), (0, 0));
+        assert_eq!((queue.room_for_fresh(Priority::Normal), queue.offer(Priority::Normal, 4)), (0, Err(4)));
+        assert_eq!(std::iter::from_fn(|| queue.take(Whom::All)).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(queue.room(Priority::Normal), 2);
+        queue.resize(4);
+        assert_eq!(queue.room(Priority::Normal), 4);
     }
 
     #[test]

@@ -15,8 +15,9 @@ const PEOPLE: usize = 200;
 const OTHER: &str = "lab";
 /// What the flood brings in each tenth of a second: eight times what the provider takes.
 const FLOOD: usize = 40;
-/// The other's wait for what is before them in each worker's lane, which holds five seconds of work, and not for the flood.
-const LONGEST_EACH: Duration = Duration::from_secs(8);
+/// The other's wait for what is before them in the lanes of all workers, which hold five seconds of work, and not for the flood.
+const LONGEST: Duration = Duration::from_secs(8);
+const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// So many seconds of a flood of this priority, over so many workers.
 pub(crate) async fn flood(name: &str, plan: Plan, priority: &str, workers: usize, seconds: usize) {
@@ -26,13 +27,15 @@ pub(crate) async fn flood(name: &str, plan: Plan, priority: &str, workers: usize
     let mut crew: Vec<_> = (0..workers)
         .map(|_| rig.worker_with(&[("OUTREACHD_TEMPLATES__DIR", templates.to_str().unwrap())]))
         .collect();
+    // Each has to know of the others: what a lane holds is shared from the next sign of life on.
+    rig.until("workers", "SELECT count(*) FROM workers", i64::try_from(workers).unwrap(), LONGEST).await;
+    tokio::time::sleep(2 * HEARTBEAT).await;
     let key = format!("job.{priority}");
     let of = |source: &str, id: &str, n: usize| {
         let mut job = job(id, &format!("P{}", n % PEOPLE));
         job["source"] = json!(source);
         with_priority(job, priority)
     };
-    let longest = LONGEST_EACH * u32::try_from(workers).unwrap();
     let mut asked = HashMap::new();
     for second in 0..seconds {
         for tick in 0..10 {
@@ -46,7 +49,7 @@ pub(crate) async fn flood(name: &str, plan: Plan, priority: &str, workers: usize
         rig.publish(&key, vec![of(OTHER, &id, second)]).await;
     }
     let sent = format!("SELECT count(*) FROM messages WHERE source = '{OTHER}' AND status = 'sent'");
-    rig.until("the other source", &sent, i64::try_from(seconds).unwrap(), 2 * longest).await;
+    rig.until("the other source", &sent, i64::try_from(seconds).unwrap(), 2 * LONGEST).await;
     let left = format!("SELECT count(*) FROM messages WHERE source = '{SOURCE}' AND status <> 'sent'");
     let left = rig.number(&left).await;
     for worker in &mut crew {
@@ -75,5 +78,5 @@ pub(crate) async fn flood(name: &str, plan: Plan, priority: &str, workers: usize
     );
     assert_eq!(took.len(), seconds, "each has arrived, once");
     assert!(left > 0, "the flood was still there");
-    assert!(ms(100) <= longest.as_secs_f64() * 1_000.0, "one of the other source took {} ms", ms(100));
+    assert!(ms(100) <= LONGEST.as_secs_f64() * 1_000.0, "one of the other source took {} ms", ms(100));
 }
