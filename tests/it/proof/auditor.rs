@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use async_trait::async_trait;
-use outreachd::simulator::{AuditStats, Auditor, Hit};
+use outreachd::simulator::{AuditStats, Auditor, Hit, Reply};
 use outreachd::store::sealer::Sealer;
 use serde_json::{Value, json};
 use sqlx::Row as _;
@@ -217,27 +217,34 @@ struct Tries {
     wired: u64,
     /// Attempts that the provider has answered as taken.
     sent: u64,
+    /// Attempts that may have been taken: all but those that have failed.
+    standing: u64,
 }
 
-/// I3: never more hits than attempts that touched the wire, and at least one for each that was taken.
+/// I3: never more hits than attempts that touched the wire, and at least one for each that was taken. What a provider took, and
+/// gave no answer or a wrong one, has not failed: its attempt is unknown, or was looked up.
 async fn hits_are_predicted(sql: &PgPool, evidence: &Evidence, report: &mut Report) {
     let mut ledger: HashMap<String, Tries> = HashMap::new();
     let rows = sqlx::query(
         "SELECT message_id, step, count(*) FILTER (WHERE failure IS DISTINCT FROM 'not_sent'),
-             count(*) FILTER (WHERE status IN ('sent', 'delivered', 'read'))
+             count(*) FILTER (WHERE status IN ('sent', 'delivered', 'read')), count(*) FILTER (WHERE status <> 'failed')
          FROM attempts GROUP BY 1, 2",
     );
     for row in rows.fetch_all(sql).await.unwrap() {
         let count = |column: usize| u64::try_from(row.get::<i64, _>(column)).unwrap();
         let key = format!("{}-{}", row.get::<Uuid, _>(0).simple(), row.get::<i16, _>(1));
-        ledger.insert(key, Tries { wired: count(2), sent: count(3) });
+        ledger.insert(key, Tries { wired: count(2), sent: count(3), standing: count(4) });
     }
-    let mut hits: HashMap<&str, u64> = HashMap::new();
+    let (mut hits, mut taken): (HashMap<&str, u64>, HashMap<&str, u64>) = Default::default();
     let mut nameless = 0;
     for hit in &evidence.hits {
-        match &hit.send_key {
-            Some(key) => *hits.entry(key.as_str()).or_default() += 1,
-            None => nameless += 1,
+        let Some(key) = &hit.send_key else {
+            nameless += 1;
+            continue;
+        };
+        *hits.entry(key.as_str()).or_default() += 1;
+        if hit.taken {
+            *taken.entry(key.as_str()).or_default() += 1;
         }
     }
     report.check(nameless == 0, || format!("I3: {nameless} hits without a send key"));
@@ -253,6 +260,17 @@ async fn hits_are_predicted(sql: &PgPool, evidence: &Evidence, report: &mut Repo
     let unseen =
         ledger.iter().filter(|(key, t)| hits.get(key.as_str()).copied().unwrap_or(0) < t.sent).count();
     report.check(unseen == 0, || format!("I3: {unseen} keys are sent on record and were not hit as often"));
+    let denied: Vec<_> =
+        taken.iter().filter(|(key, count)| ledger.get(**key).map_or(0, |t| t.standing) < **count).collect();
+    report.check(denied.is_empty(), || {
+        format!(
+            "I3: {} keys were taken, and the attempt has failed on record: {:?}",
+            denied.len(),
+            denied.first()
+        )
+    });
+    let is_untold = |hit: &&Hit| hit.taken && (hit.reply != Reply::Sent || hit.status >= 500);
+    report.figures.insert("taken_untold", json!(evidence.hits.iter().filter(is_untold).count()));
     let total = evidence.hits.len() as u64;
     report.figures.insert("hits", json!(total));
     report.figures.insert("repeats", json!(total - hits.len() as u64));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use outreachd::config::provider::BreakerSettings;
 use outreachd::simulator::{Faults, Hit, Outage, ProviderKind};
 use serde_json::{Value, json};
 
@@ -218,8 +219,12 @@ fn check_repeats(hits: &[Hit], trouble: Trouble) {
     }
 }
 
-/// The only provider is down, and so many messages wait for it, for `seconds`; then it is back.
-pub(crate) async fn waits(name: &str, plan: Plan, jobs: usize, seconds: u64) {
+/// A provider that is back takes so long to answer: the hits tell which probe was sent after the answer to which.
+const ANSWER: Duration = Duration::from_millis(300);
+
+/// The only provider is down, and so many messages wait for it, for `seconds`; then it is back, and at least this share of its
+/// limit is used.
+pub(crate) async fn waits(name: &str, plan: Plan, jobs: usize, seconds: u64, least: f64) {
     let mut rig = Rig::build(plan).await;
     rig.know_everybody(PEOPLE).await;
     let sms = Some(ProviderKind::TwilioSms);
@@ -259,6 +264,8 @@ pub(crate) async fn waits(name: &str, plan: Plan, jobs: usize, seconds: u64) {
     let log = std::fs::read_to_string(&rig.logs()[0]).unwrap();
     assert!(log.contains("no provider can be used"), "the log does not say so");
 
+    let slow = Faults { latency_ms: ANSWER.as_millis() as u64, ..Faults::default() };
+    rig.simulator.set_faults(sms, &slow).unwrap();
     let back = Instant::now();
     let from = rig.simulator.now_us();
     rig.simulator.set_outage(sms, Outage::None);
@@ -266,16 +273,37 @@ pub(crate) async fn waits(name: &str, plan: Plan, jobs: usize, seconds: u64) {
     let took = back.elapsed();
     let evidence = close(&mut rig, vec![&mut worker], ids).await;
     assert_eq!(rig.number("SELECT count(*) FROM messages WHERE status = 'sent'").await, all);
-    let hits: Vec<u64> = evidence.hits.iter().map(|h| h.at_us).filter(|at| *at >= from).collect();
-    let first = hits.iter().min().unwrap() - from;
+    let mut hits: Vec<u64> =
+        evidence.hits.iter().filter(|h| h.taken && h.at_us >= from).map(|h| h.at_us).collect();
+    hits.sort_unstable();
+    let first = hits[0] - from;
     let figures = json!({
         "jobs": jobs, "held": held, "probes": probes, "seconds_measured": seconds,
         "idle_per_second": idle, "waiting_per_second": waiting,
         "seconds_until_the_first_probe": round(first as f64 / 1e6),
         "seconds_until_all_was_sent": round(took.as_secs_f64()),
         "most_in_one_second": measure::worst_sliding_second(&hits),
+        "return": no_stampede(&hits, evidence.rules.limits["sms"], least),
     });
     audit(&rig.sql, &evidence).await.close(name, figures);
+}
+
+/// Of what a provider takes that is back: probes alone until enough of them are answered, and then as much as its limit lets
+/// through, from the first second on no more.
+fn no_stampede(hits: &[u64], limit: u64, least: f64) -> Value {
+    let BreakerSettings { probes, good_probes, .. } = BreakerSettings::default();
+    // It is in use again no sooner.
+    let closed = hits[good_probes as usize - 1] + ANSWER.as_micros() as u64;
+    let count = |from: u64, to: u64| hits.iter().filter(|at| (from..to).contains(*at)).count() as u64;
+    let before = count(0, closed);
+    assert!(before < u64::from(good_probes + probes), "{before} hits before {good_probes} were answered");
+    let first_second = count(closed, closed + SECOND_US);
+    assert!(first_second <= limit, "{first_second} in its first second, where {limit} are allowed");
+    // The last of them come when little is left to choose from.
+    let (from, to) = (closed + SECOND_US, hits[hits.len() * 9 / 10]);
+    let used = count(from, to) as f64 / ((to - from) as f64 / SECOND_US as f64 * limit as f64);
+    assert!(used >= least, "after that only {used:.3} of the limit was used");
+    json!({ "limit": limit, "probes": before, "first_second": first_second, "use": round(used) })
 }
 
 /// What a worker asks of the ledger, a second.

@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
-use super::{bad, canary, faults, flood, hours, limits, orders, recover, restarts, safety, scale, surge};
+use super::{
+    bad, canary, faults, flood, hang, hours, limits, orders, pressure, recover, restarts, safety, scale,
+    surge,
+};
 use crate::receipt::{bounces, forged, lost, outage};
 
 pub(super) const PRIVATE: Plan = Plan {
@@ -70,6 +73,19 @@ async fn limits_over_three_workers() {
     limits::limits("limits, three workers", Plan { private: true, ..Plan::default() }, 3, 60, 20).await;
 }
 
+/// Thirty seconds without, thirty with it, three times.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn hang_of_one_provider() {
+    hang::hang("one provider hangs", PRIVATE, 3, 30, 0.10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn backpressure_at_five_times_the_limit() {
+    pressure::pressure("five times the limit", PRIVATE, 40).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: tests/proof"]
 async fn canaries_in_everything_that_is_said() {
@@ -114,7 +130,7 @@ async fn failover_while_the_primary_breaks_off() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: tests/proof"]
 async fn failover_has_nowhere_to_go() {
-    waits("all providers down", PRIVATE, 10_000, 20).await;
+    waits("all providers down", Plan { sms_limits: &["400/s"], ..PRIVATE }, 10_000, 20, 0.95).await;
 }
 
 /// By `tests/faults`, which gives the numbers.

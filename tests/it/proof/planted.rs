@@ -161,11 +161,38 @@ const EVERY_FUTURE: [Plant; 20] = [
     ),
 ];
 
-const EVERY_HIT: [Plant; 4] = [
+/// The provider took it and reset the connection.
+const NO_ANSWER: fn(&mut Evidence) = |e| e.hits[0].reply = Reply::Lost;
+
+const EVERY_HIT: [Plant; 8] = [
     ("", |e| e.hits[0].send_key = None, "I3: 1 hits without a send key"),
     ("", |e| e.hits.push(e.hits[0]), "I3: 1 keys were hit more often than the ledger predicts"),
     ("", |e| e.hits.clear(), "I3: 1 keys are sent on record and were not hit as often"),
     ("", |e| e.audit.missing = 1, "I4: 1 hits without an attempt on record"),
+    (
+        "UPDATE attempts SET status = 'failed', failure = 'transient'",
+        NO_ANSWER,
+        "I3: 1 keys were taken, and the attempt has failed on record",
+    ),
+    (
+        "UPDATE attempts SET status = 'failed', failure = 'rejected'",
+        |e| e.hits[0].status = 500,
+        "I3: 1 keys were taken, and the attempt has failed on record",
+    ),
+    // Sent once more, though nobody knew.
+    (
+        "INSERT INTO attempts (id, message_id, step, number, status, provider, channel, address, address_index, dedupes, segments,
+             template_hash, locale, worker)
+         SELECT gen_random_uuid(), message_id, step, 2, status, provider, channel, address, address_index, dedupes, segments, '',
+             'en', worker FROM attempts;
+         UPDATE attempts SET status = 'failed', failure = 'transient' WHERE number = 1",
+        |e| {
+            e.hits.push(e.hits[0]);
+            NO_ANSWER(e);
+        },
+        "I3: 1 keys were taken, and the attempt has failed on record",
+    ),
+    ("UPDATE attempts SET status = 'unknown', failure = 'ambiguous', looked_at = now()", NO_ANSWER, ""),
 ];
 
 const EVERY_WORD: [Plant; 12] = [

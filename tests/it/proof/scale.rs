@@ -78,7 +78,7 @@ async fn pace(rig: &mut Rig, word: &str, jobs: usize) -> f64 {
     round(jobs as f64 / seconds)
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2])

@@ -114,8 +114,10 @@ async fn nothing_unknown_is_sent_again_over_a_backup() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_provider_can_take_waits_without_haste() {
-    let plan = Plan { breaker: "cool_down = \"2s\"\ncool_down_max = \"2s\"", ..Plan::default() };
-    waits("all providers down, short", plan, 1_500, 5).await;
+    let breaker = "cool_down = \"2s\"\ncool_down_max = \"2s\"";
+    let plan = Plan { breaker, sms_limits: &["200/s"], ..Plan::default() };
+    // Beside other tests less of the limit is used.
+    waits("all providers down, short", plan, 1_500, 5, 0.5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
