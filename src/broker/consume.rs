@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::channel::open_channel;
 use super::delivery::Delivery;
 use super::ends::{Acks, ConsumeOptions, Deliveries, Shared, ends};
 use super::names::QueueRole;
@@ -36,7 +37,7 @@ use super::window::Window;
 /// Numbers the channels of this process.
 static CHANNELS: AtomicU64 = AtomicU64::new(1);
 
-/// The pause before a channel that failed is opened again.
+/// The pause before a channel that failed is opened again; of a queue that is refused again and again it is a look.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 
 /// A queue that the broker refuses is named in the log so often.
@@ -117,6 +118,11 @@ impl Refusals {
         }
     }
 
+    /// How long to wait for another try.
+    fn pause(&self, look: Duration) -> Duration {
+        if self.in_a_row < 2 { REOPEN_PAUSE } else { look.max(REOPEN_PAUSE) }
+    }
+
     fn are_over(&mut self, queue: QueueRole) {
         self.in_a_row = 0;
         self.said = None;
@@ -176,7 +182,7 @@ impl Consumer {
         self.window.restart();
         loop {
             self.shared.prefix().reopen(CHANNELS.fetch_add(1, Ordering::Relaxed));
-            let used = match timeout(session.limits.answer, session.intake.create_channel()).await {
+            let used = match timeout(session.limits.answer, open_channel(&session.intake)).await {
                 Ok(Ok(channel)) => {
                     self.channel = Some(channel.clone());
                     let used = self.use_channel(session, &channel).await;
@@ -191,7 +197,7 @@ impl Consumer {
             };
             if let Err(ChannelLost) = used {
                 self.window.restart();
-                sleep(REOPEN_PAUSE).await;
+                sleep(self.refusals.pause(session.limits.watch)).await;
                 session.repair().await;
             }
         }
@@ -278,7 +284,9 @@ impl Consumer {
                     }
                 }
                 _ = look.tick() => {
-                    let had_work = std::mem::take(&mut heard) || self.shared.prefix().outstanding() > 0;
+                    // What came of lost channels may still fill the room.
+                    let waits = self.shared.prefix().outstanding() > 0 || sender.capacity() == 0;
+                    let had_work = std::mem::take(&mut heard) || waits;
                     if !had_work {
                         return Ok(());
                     }

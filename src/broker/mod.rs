@@ -6,6 +6,7 @@
 //! nothing is repaired in place, so there is one path to test. Deliveries that were not acknowledged come again.
 
 pub mod acks;
+mod channel;
 mod connection;
 mod consume;
 mod delivery;

@@ -11,6 +11,7 @@ use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::channel::open_channel;
 use super::names::{ExchangeRole, Prefix};
 use super::session::Session;
 
@@ -134,7 +135,7 @@ async fn open(at_hand: Option<OpenChannel>, session: &Arc<Session>) -> Option<Ch
         return Some(channel);
     }
     let open = async {
-        let channel = session.output.create_channel().await?;
+        let channel = open_channel(&session.output).await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         Ok::<_, lapin::Error>(channel)
     };

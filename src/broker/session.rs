@@ -9,6 +9,7 @@ use lapin::{Connection, ConnectionProperties, ErrorKind, Event};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::channel::open_channel;
 use super::names::Prefix;
 use super::topology::{self, TopologyError};
 
@@ -194,7 +195,7 @@ impl Session {
             return;
         }
         let ask = async {
-            let channel = self.output.create_channel().await?;
+            let channel = open_channel(&self.output).await?;
             channel.close(200, "done".into()).await
         };
         if !matches!(timeout(self.limits.answer, ask).await, Ok(Ok(()))) && !self.is_blocked() {

@@ -13,6 +13,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use tokio::time::timeout;
 
+use super::channel::open_channel;
 use super::findings::{Finding, Rule};
 use super::names::{ExchangeRole, Prefix, QueueRole};
 
@@ -274,7 +275,7 @@ impl<'a> Declarer<'a> {
 
     async fn channel(&mut self) -> Result<&Channel, TopologyError> {
         if self.channel.is_none() {
-            self.channel = Some(self.connection.create_channel().await.map_err(|_| TopologyError::Lost)?);
+            self.channel = Some(open_channel(self.connection).await.map_err(|_| TopologyError::Lost)?);
         }
         self.channel.as_ref().ok_or(TopologyError::Lost)
     }

@@ -248,7 +248,8 @@ async fn begin(store: &dyn Store, options: &Options, now: Timestamp) -> Result<R
     let latest = options.restored_to.checked_add(options.margin).unwrap_or(Timestamp::MAX);
     if let Some(newest) = newest.filter(|newest| *newest > latest) {
         let what = format!("this ledger was written to at {newest}, after the dump");
-        let cure = "give the time of the dump that was restored; had a worker run since, restore again: it may have sent what was sent before";
+        let cure = "give the time of the dump that was restored; had a worker run since, or `outreachd bounce` taken mail, restore again: \
+            that worker may have sent what was sent before; hand that mail over again after this";
         return Err(Failure::said(what, cure));
     }
     Ok(store.begin_recovery(&ask).await?)

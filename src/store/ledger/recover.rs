@@ -99,8 +99,10 @@ impl<E: Engine> Recovery for Ledger<E> {
         for statement in E::STATEMENTS.skip_numbers {
             E::run(&mut tx, *statement, Args::none()).await?;
         }
-        // Whoever held a lease is gone; whoever was signed in signs in again; answers to mail that were due may have left.
-        let unknown = "UPDATE replies SET answer_state = 'unknown', answer_due = NULL WHERE answer_state IN ('due', 'begun')";
+        // Whoever held a lease is gone; whoever was signed in signs in again; answers to mail that were due may have left, and
+        // count as such for their day.
+        let unknown = "UPDATE replies SET answer_state = 'unknown', answered_at = COALESCE(answered_at, answer_due), answer_due = NULL
+                       WHERE answer_state IN ('due', 'begun')";
         for statement in ["DELETE FROM workers", "DELETE FROM sessions", unknown] {
             E::run(&mut tx, statement, Args::none()).await?;
         }

@@ -250,6 +250,22 @@ async fn a_queue_that_is_replaced_in_an_instant_is_consumed() {
     settled(&acks).await;
 }
 
+/// What is missing at the start costs a channel each, whose number is of no use any more: with so few numbers each comes
+/// again within a second.
+#[tokio::test]
+async fn channels_that_the_broker_has_closed_are_passed_over_when_their_numbers_come_again() {
+    let prefix = test_prefix();
+    let url = format!("{}?channel_max=24", amqp_url());
+    let broker = Broker::start(options(&url, &prefix).with_watch(Duration::from_millis(50)));
+    assert!(broker.wait_until_up(PATIENCE).await);
+    let (mut deliveries, acks) = broker.consume(QueueRole::Jobs, ConsumeOptions::default());
+    let mut state = broker.state();
+    let ends = state.wait_for(|state| matches!(state, BrokerState::Down { .. }));
+    assert!(timeout(Duration::from_secs(4), ends).await.is_err(), "the connection was given up");
+    publish_all(&broker, &numbered("job", 10)).await;
+    assert_eq!(take_and_commit(&mut deliveries, &acks, 10).await, (0..10).collect::<Vec<_>>());
+}
+
 /// The queues as somebody else declared them, with another delivery limit on the job queue.
 async fn declare_with_limit(url: &str, prefix: &Prefix, limit: i32) {
     let (_connection, channel) = foreign_channel(url).await;

@@ -156,8 +156,8 @@ pub(super) async fn an_answer_that_cannot_be_read_keeps_no_other_back(ledger: Le
 pub(super) async fn what_was_due_in_a_dump_is_not_sent_after_it(ledger: Ledger) {
     ledger.upsert_patients(vec![patient("P1", "2026-01-01T00:00:00Z")]).await.unwrap();
     let message = ledger.sent(job("a")).await;
-    write(&ledger, &ask(message, "m1", "Where do I park?")).await;
-    write(&ledger, &ask(message, "m2", "STOP")).await;
+    write(&ledger, &ask(message, "m1", "STOP")).await;
+    write(&ledger, &ask(message, "m2", "Where do I park?")).await;
     let begun = due(&ledger).await.remove(0).id;
     assert!(ledger.begin_mail_answer(begun).await.unwrap());
     let now = ledger.now().await;
@@ -171,6 +171,8 @@ pub(super) async fn what_was_due_in_a_dump_is_not_sent_after_it(ledger: Ledger) 
     ledger.pass(seconds(121)).await;
     assert_eq!(send(&ledger).await, [], "they may have left since the dump");
     state(&ledger, begun, "unknown").await;
-    write(&ledger, &ask(message, "m3", "STOP")).await;
+    write(&ledger, &ask(message, "m3", "And my son?")).await;
+    assert_eq!(send(&ledger).await, [], "today's courtesy may have left");
+    write(&ledger, &ask(message, "m4", "STOP")).await;
     assert_eq!(send(&ledger).await, [Intent::Stop], "who writes now is answered");
 }
