@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::SignedDuration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
@@ -148,9 +149,20 @@ pub(super) struct Permit {
     many: usize,
     /// Slots that were taken for what leaves with the next one: each segment beyond the first takes one.
     paid: usize,
+    /// When the last of those comes.
+    paid_until: Option<Instant>,
     urgent: bool,
     /// No slots were taken for it yet.
     stands: bool,
+}
+
+/// What was paid for a text beside the slot with which it leaves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paid {
+    /// Nothing is missing that would come.
+    pub(super) is_all: bool,
+    /// When the last of it comes.
+    pub(super) last: Option<Instant>,
 }
 
 /// A slot that has come, with those that were paid beside it. Dropped unused, whole days forget them.
@@ -171,46 +183,76 @@ impl Permit {
     pub(super) fn split(&mut self, many: usize) -> Self {
         let many = many.min(self.many);
         self.many -= many;
-        Self { gate: self.gate.clone(), many, paid: 0, urgent: self.urgent, stands: self.stands }
+        Self {
+            gate: self.gate.clone(),
+            many,
+            paid: 0,
+            paid_until: None,
+            urgent: self.urgent,
+            stands: self.stands,
+        }
     }
 
-    /// Takes so many slots beside the one with which a text leaves, of those that nobody was promised, however far ahead they
-    /// lie. Nothing else leaves with them. Answers when the last of them comes.
-    pub(super) async fn pay(
-        &mut self,
-        slots: usize,
-        store: &dyn Store,
-        clock: &Clock,
-    ) -> Result<Option<Instant>> {
+    /// Takes slots for the other segments of a text of this weight, of those that nobody was promised, however far ahead they
+    /// lie. Nothing else leaves with them.
+    pub(super) async fn pay(&mut self, weight: usize, store: &dyn Store, clock: &Clock) -> Result<Paid> {
         let gate = self.gate.clone();
+        let slots = weight - 1;
         let mut last = gate.take_at_hand(slots, &mut self.paid);
-        // Other lanes may have slots in front of these: the ledger gives as many as lie within the horizon.
+        let mut is_closed = false;
         for _ in 0..PAY_TRIES {
             let missing = u32::try_from(slots.saturating_sub(self.paid)).unwrap_or(u32::MAX);
-            if missing == 0 {
+            if missing == 0 || is_closed {
                 break;
             }
-            // The ledger looks no further ahead than a hundred of them.
-            let horizon = SignedDuration::try_from(gate.spacing).unwrap_or_default()
-                * (4 * missing.min(25)).cast_signed();
+            // Other lanes and workers may have all that lie within their horizon, and the ledger looks no further ahead than a
+            // hundred of them.
+            let span = |duration| SignedDuration::try_from(duration).unwrap_or_default();
+            let horizon = span(FURTHEST) + span(gate.spacing) * (4 * missing.min(25)).cast_signed();
             let reserved = gate.ask(missing, SignedDuration::ZERO, horizon, store).await?;
             self.paid += reserved.slots.len();
             last = reserved.slots.iter().map(|slot| clock.instant(*slot)).chain(last).max();
+            is_closed = reserved.closed_until.is_some();
             let mut held = gate.held();
             held.last = held.last.max(last);
         }
-        Ok(last)
+        let is_all = self.paid >= slots || is_closed || !gate.fits(weight);
+        self.paid_until = last.filter(|_| gate.is_waited_for(weight));
+        Ok(Paid { is_all, last })
     }
 
     /// Waits until a slot is near, with which what was paid for leaves.
     pub(super) async fn renew(&mut self) {
         let mut one = self.gate.permit(1, self.urgent).await;
         one.paid = std::mem::take(&mut self.paid);
+        one.paid_until = self.paid_until;
         *self = one;
     }
 
-    /// Waits for the next slot; for another one, where the one that it had was missed. `None`: it lies later than `latest`.
+    /// Waits for as many slots as it is good for, and for what was paid beside them; for others, where those that it had were
+    /// missed. `None`: the last lies later than `latest`.
     pub(super) async fn slot(&mut self, latest: Instant) -> Option<Slot> {
+        let many = self.many;
+        let mut more: Vec<Self> = (1..many).map(|_| self.split(1)).collect();
+        let others = join_all(more.iter_mut().map(|one| one.next(latest)));
+        let (slot, others) = tokio::join!(self.next(latest), others);
+        let mut slot = slot?;
+        for other in others {
+            let mut other = other?;
+            slot.at = slot.at.max(other.at);
+            slot.many += std::mem::take(&mut other.many);
+        }
+        self.many = many;
+        if let Some(until) = self.paid_until {
+            if until > latest {
+                return None;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+        Some(slot)
+    }
+
+    async fn next(&mut self, latest: Instant) -> Option<Slot> {
         let gate = &self.gate;
         if gate.is_open() || self.many == 0 {
             return Some(Slot { gate: gate.clone(), at: Instant::now(), many: 0 });
@@ -339,7 +381,8 @@ impl Gate {
     /// Waits until at least one slot is near and promises up to `want`. Whoever wants many waits until they lie so near
     /// that the next ones are not worth waiting for; an urgent one takes what there is.
     pub(super) async fn permit(self: &Arc<Self>, want: usize, urgent: bool) -> Permit {
-        let permit = |many| Permit { gate: self.clone(), many, paid: 0, urgent, stands: true };
+        let permit =
+            |many| Permit { gate: self.clone(), many, paid: 0, paid_until: None, urgent, stands: true };
         if self.is_open() {
             return permit(want);
         }
@@ -441,10 +484,22 @@ impl Gate {
     /// Whether the slots of such a text lie too far apart to be all used at the moment of the first, and near enough to wait
     /// for the last. A text of more segments than the limit has leaves with its first slot: no span has room for it.
     pub(super) fn spreads(&self, weight: usize) -> bool {
+        self.between(weight) > self.furthest / 4 && self.is_waited_for(weight)
+    }
+
+    /// Whether what was paid lies so late that whoever is begun now could not wait for it.
+    pub(super) fn is_late(&self, weight: usize, paid: Paid) -> bool {
+        paid.last.is_some_and(|last| last > Instant::now() + self.furthest / 4) && self.is_waited_for(weight)
+    }
+
+    fn is_waited_for(&self, weight: usize) -> bool {
+        !self.is_far(weight) && self.fits(weight)
+    }
+
+    /// Whether a span of each limit has room for such a text.
+    fn fits(&self, weight: usize) -> bool {
         let fits = |rate: &Rate| u32::try_from(weight).is_ok_and(|weight| f64::from(weight) <= rate.count);
-        self.between(weight) > self.furthest / 4
-            && !self.is_far(weight)
-            && self.rates.iter().flatten().all(fits)
+        self.rates.iter().flatten().all(fits)
     }
 
     /// Whether they lie so far apart that nobody waits for the last.
@@ -455,6 +510,11 @@ impl Gate {
     /// From the first slot of such a text to the last.
     fn between(&self, weight: usize) -> Duration {
         self.spacing.saturating_mul(u32::try_from(weight.saturating_sub(1)).unwrap_or(u32::MAX))
+    }
+
+    /// The time in which so many slots come.
+    pub(super) fn time_of(&self, slots: usize) -> Duration {
+        self.spacing.saturating_mul(u32::try_from(slots).unwrap_or(u32::MAX))
     }
 
     fn was_unused(&self, slots: usize) {
@@ -756,6 +816,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_text_of_several_segments_leaves_with_the_last_of_its_slots() {
+        let (gate, start) = holding([10, 30, 50, 70, 90]);
+        let mut all = gate.permit(5, false).await;
+        let lines = [waits(all.split(2), start, 400), waits(all.split(2), start, 400), waits(all, start, 20)];
+        let hands = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.hand_out().await }
+        });
+        let mut left = Vec::new();
+        for line in lines {
+            left.push(line.await.unwrap());
+        }
+        assert_eq!(left, [Some(at(start, 30)), Some(at(start, 70)), None], "the last one could not wait");
+        assert!(start.elapsed() >= 70 * MS);
+        assert_eq!(holds(&gate), (1, 0));
+        hands.abort();
+    }
+
+    #[tokio::test]
     async fn a_slot_that_has_come_is_taken_by_whoever_is_first_without_a_hand() {
         let (gate, start) = holding([-4, -2, 0, 60_000]);
         let mut all = gate.permit(3, false).await;
@@ -817,14 +896,16 @@ mod tests {
         drop(permit);
         assert_eq!(holds(&gate), (1, 0));
         // Who has none says so, and takes what comes in time.
-        let other = Permit { gate: gate.clone(), many: 1, paid: 0, urgent: false, stands: false };
+        let other =
+            Permit { gate: gate.clone(), many: 1, paid: 0, paid_until: None, urgent: false, stands: false };
         gate.held().slots.clear();
         let line = waits(other, start, 900);
         gate.late().await;
         give(&gate, start, [452]);
         assert_eq!(line.await.unwrap(), Some(at(start, 452)));
         assert_eq!(gate.held().promised(false), 0);
-        let nothing = Permit { gate: gate.clone(), many: 1, paid: 0, urgent: false, stands: false };
+        let nothing =
+            Permit { gate: gate.clone(), many: 1, paid: 0, paid_until: None, urgent: false, stands: false };
         assert_eq!(waits(nothing, Instant::now(), 20).await.unwrap(), None);
         hands.abort();
     }

@@ -13,7 +13,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use super::berths::{Berth, Berths};
 use super::failover::{self, Guard};
 use super::gate::{self, Gate, Permit, Slot};
-use super::queue::{Queue, Whom};
+use super::queue::{Queue, SHARE, Whom};
 use super::send::{self, Written};
 use super::wall::Wall;
 use super::{Corridor, PAUSES, Planned, budget, company, render};
@@ -38,6 +38,8 @@ use crate::template::Rendered;
 const BEGINS: usize = 4;
 /// Where messages are under way already, a few wait so long for more: they are written down together.
 const GATHER: Duration = Duration::from_millis(10);
+/// No lane holds fewer: each class has its share of them, and so has what the ledger has kept.
+const EACH: usize = 4;
 /// The share of the wire that is kept for urgent messages.
 const URGENT_SHARE: usize = 8;
 
@@ -235,6 +237,9 @@ impl Lane {
             return Some(part);
         }
         let spreads = self.gate.spreads(weight);
+        if part.many() == weight && !spreads {
+            return Some(part);
+        }
         drop(part.split(part.many().saturating_sub(usize::from(!spreads))));
         let paid = async {
             // Of a slow limit there may be slots enough, and no room in its last span.
@@ -244,20 +249,26 @@ impl Lane {
                 self.opens(weight).await;
                 part.renew().await;
             }
-            let last = part.pay(weight - 1, corridor.store.as_ref(), &corridor.clock).await?;
-            if spreads {
-                tokio::time::sleep_until(last.unwrap_or_else(Instant::now)).await;
+            let paid = part.pay(weight, corridor.store.as_ref(), &corridor.clock).await?;
+            // What leaves before all of it is paid leaves beside what others have paid for.
+            if !paid.is_all {
+                return Ok(None);
+            }
+            if spreads || self.gate.is_late(weight, paid) {
+                drop(part.split(part.many()));
+                tokio::time::sleep_until(paid.last.unwrap_or_else(Instant::now)).await;
                 self.opens(weight).await;
                 part.renew().await;
             }
-            Ok::<_, StoreError>(part)
+            Ok::<_, StoreError>(Some(part))
         };
         tokio::select! {
             paid = paid => paid
                 .inspect_err(|error| {
                     tracing::warn!(%error, provider = %self.provider.name(), "no slots from the rate gate for a long text");
                 })
-                .ok(),
+                .ok()
+                .flatten(),
             () = tokio::time::sleep_until(deadline) => None,
             () = corridor.stopping.cancelled() => None,
         }
@@ -407,7 +418,7 @@ struct Capacity {
     /// Where no other worker has the same limits: as much as goes out within an eighth of a lease, so that nobody holds what
     /// runs out of time in its memory.
     alone: usize,
-    /// However many there are: enough for a second, in which more is fetched.
+    /// However many there are: enough for a second, in which more is fetched, and for each class.
     least: usize,
 }
 
@@ -431,8 +442,8 @@ impl Capacity {
             count
         };
         let second = within(1.0);
-        let alone = usual.max(second).min(within(config.worker.lease_local.as_secs_f64() / 8.0)).max(1);
-        Self { alone, least: second.clamp(1, alone) }
+        let alone = usual.max(second).min(within(config.worker.lease_local.as_secs_f64() / 8.0)).max(EACH);
+        Self { alone, least: second.clamp(EACH, alone) }
     }
 
     /// The part of one among so many workers: what waits in the lanes of all of them goes before whoever comes.
@@ -577,12 +588,18 @@ async fn pass_on(
     tasks: &TaskTracker,
 ) {
     let begins = Arc::new(turn.begins.take());
+    let came = Instant::now();
     while let Some(stale) = ready.iter().map(|one| one.planned.hand.deadline).min() {
-        let want = ready.iter().map(Ready::weight).sum();
+        let want: usize = ready.iter().map(Ready::weight).sum();
+        // However much is urgent, after so many others whoever waits goes with them.
+        let patience =
+            lane.gate.time_of(want * SHARE as usize).min(stale.saturating_duration_since(came) / 2);
+        let goes_first = turn.whom != Whom::Others || came.elapsed() >= patience;
         let permit = tokio::select! {
             biased;
             () = corridor.stopping.cancelled() => break,
-            permit = lane.gate.permit(want, turn.whom != Whom::Others) => permit,
+            permit = lane.gate.permit(want, goes_first) => permit,
+            () = tokio::time::sleep_until(came + patience), if !goes_first => continue,
             // Another provider may have it today.
             () = lane.gate.closes() => break,
             // Slots of a slow limit lie further apart than a message is in this hand: whoever cannot be begun any more is
@@ -830,7 +847,7 @@ mod tests {
             // Workers and what waits in each: five seconds of it, shared, and no less than one.
             (Some(50), 1000, [(1, 250), (2, 125), (3, 83), (8, 50)]),
             (Some(500), 1000, [(1, 1000), (2, 500), (3, 500), (8, 500)]),
-            (Some(2), 1000, [(1, 10), (2, 5), (3, 3), (8, 2)]),
+            (Some(2), 1000, [(1, 10), (2, 5), (3, 4), (8, 4)]),
             (Some(5_000), 1000, [(1, 5_000), (2, 5_000), (3, 5_000), (8, 5_000)]),
             (None, 2_000, [(1, 2_000), (2, 2_000), (3, 2_000), (8, 2_000)]),
         ] {
@@ -845,7 +862,7 @@ mod tests {
             assert_eq!(capacity.among(0), capacity.alone, "before anybody was counted");
         }
         let slow = [Limit { count: 10, per: Period::Minute, per_sender: false }];
-        assert_eq!(Capacity::of(&slow, &lanes("")).among(3), 1);
+        assert_eq!(Capacity::of(&slow, &lanes("")).among(3), 4);
     }
 
     #[test]

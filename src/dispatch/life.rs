@@ -55,7 +55,7 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
             tracing::warn!(%error, "no sign of life could be given");
         }
         if let Err(error) = share(&corridor).await {
-            tracing::warn!(%error, "other workers could not be looked at");
+            tracing::warn!(%error, "other workers could not be counted");
         }
         alarm.look(&corridor);
         if let Err(error) = failover::listen(&corridor).await {
@@ -72,12 +72,8 @@ pub(super) async fn run(corridor: Arc<Corridor>) {
 
 /// The more workers have the same limits, the less each of them holds: who is first in the ledger waits for all of it.
 async fn share(corridor: &Corridor) -> Result<(), StoreError> {
-    let workers = corridor.store.workers().await?;
-    let (now, stale) = (corridor.clock.timestamp(Instant::now()), corridor.config.worker.heartbeat_stale);
-    let alive = workers.iter().filter(|worker| worker.is_alive(now, stale)).count();
-    for lane in &corridor.lanes {
-        lane.share(alive);
-    }
+    let workers = corridor.store.living().await?;
+    corridor.lanes.iter().for_each(|lane| lane.share(workers));
     Ok(())
 }
 

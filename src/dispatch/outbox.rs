@@ -25,12 +25,16 @@ const GATHER_MANY: Duration = Duration::from_millis(100);
 const MANY: usize = 50;
 /// How long the outbox sleeps at most: another worker's shards may have become free.
 const IDLE: Duration = Duration::from_millis(500);
+/// Who stops tells so long what there is; the rest is told by whoever has the shards next.
+const LAST: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
     let prefix =
         corridor.config.amqp.as_ref().and_then(|amqp| Prefix::parse(&amqp.prefix)).unwrap_or_default();
     let dead_queue = QueueRole::Dead.name(&prefix);
     let mut done: Vec<i64> = Vec::new();
+    // Since then nothing of this worker's own comes any more; others may go on for ever.
+    let mut drained: Option<Instant> = None;
     loop {
         let events = match corridor.store.outbox(corridor.worker, &done, AT_ONCE).await {
             Ok(events) => events,
@@ -49,16 +53,22 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
         }
         crate::faults::fault_point!("told", !done.is_empty());
         let all = done.len() == events.len();
-        if corridor.stopping.is_cancelled() && events.is_empty() {
-            let drained =
-                tokio::time::timeout(Duration::from_millis(50), super::life::drained(&corridor)).await;
-            if drained.is_ok() {
-                return;
+        if let Some(since) = drained
+            && (events.is_empty() || since.elapsed() >= LAST)
+        {
+            return leave(&corridor, &done).await;
+        }
+        if drained.is_none() && corridor.stopping.is_cancelled() {
+            let wait = if events.is_empty() { Duration::from_millis(50) } else { Duration::ZERO };
+            if tokio::time::timeout(wait, super::life::drained(&corridor)).await.is_ok() {
+                drained = Some(Instant::now());
+                continue;
             }
-        } else if !all {
+        }
+        if !all {
             tokio::time::sleep(Duration::from_millis(200)).await;
             if corridor.cut.is_cancelled() {
-                return;
+                return leave(&corridor, &done).await;
             }
         } else if !full && done.is_empty() {
             tokio::select! {
@@ -69,6 +79,13 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
         } else if !full {
             tokio::time::sleep(if done.len() > MANY { GATHER_MANY } else { GATHER }).await;
         }
+    }
+}
+
+/// Whoever comes next has the shards at once.
+async fn leave(corridor: &Corridor, done: &[i64]) {
+    if let Err(error) = corridor.store.leave_outbox(corridor.worker, done).await {
+        tracing::warn!(%error, "the outbox is left to others only once its lease has ended");
     }
 }
 

@@ -23,6 +23,9 @@ pub trait Leases {
     /// Says that this worker lives, and what state its lanes are in.
     async fn heartbeat(&self, worker: WorkerId, name: &str, state: &str) -> Result<Timestamp>;
 
+    /// How many workers have given a sign of life of late.
+    async fn living(&self) -> Result<usize>;
+
     /// Takes over what dead workers and ended leases left: not begun is due again, begun is unknown.
     async fn take_over(&self, limit: u32) -> Result<TakenOver>;
 

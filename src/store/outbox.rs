@@ -13,6 +13,9 @@ pub trait Outbox {
     /// Marks `done` as published and reads on, in order, from the shards that `worker` holds or can take.
     async fn outbox(&self, worker: WorkerId, done: &[i64], room: u32) -> Result<Vec<OutboxEvent>>;
 
+    /// Marks `done` as published, and gives the shards that `worker` holds to whoever asks next.
+    async fn leave_outbox(&self, worker: WorkerId, done: &[i64]) -> Result<()>;
+
     /// Events after `after`, and those of `gaps` that are there by now; oldest first, `limit` at most.
     async fn stream(&self, after: i64, gaps: &[i64], limit: u32) -> Result<Vec<StreamEvent>>;
 

@@ -939,14 +939,6 @@ pub struct WorkerRow {
     pub state: serde_json::Value,
 }
 
-impl WorkerRow {
-    /// Whether it gave a sign of life within so long before `now`. Who was seen later than that has said nothing since the
-    /// clock was set back.
-    pub fn is_alive(&self, now: Timestamp, stale: std::time::Duration) -> bool {
-        now.duration_since(self.seen_at).unsigned_abs() <= stale
-    }
-}
-
 /// The ledger in numbers.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Counts {

@@ -58,8 +58,12 @@ impl Lookout {
             // Without a broker events are on record, and nobody waits for them.
             (vitals.outbox, vitals.outbox_seconds) = (0, 0);
         }
-        let stale = self.config.worker.heartbeat_stale;
-        let alive: Vec<&WorkerRow> = workers.iter().filter(|worker| worker.is_alive(now, stale)).collect();
+        let alive: Vec<&WorkerRow> = workers
+            .iter()
+            .filter(|worker| {
+                now.duration_since(worker.seen_at).unsigned_abs() <= self.config.worker.heartbeat_stale
+            })
+            .collect();
         let stops = holds.iter().filter(|hold| hold.scope == HoldScope::All);
         let is_up = |broker: &Broker| *broker.state().borrow() == BrokerState::Up && !broker.is_blocked();
         let signs = Signs {

@@ -88,14 +88,21 @@ impl<E: Engine> Leases for Ledger<E> {
         super::only_time(&rows)
     }
 
+    async fn living(&self) -> Result<usize> {
+        let now = self.clock().await?;
+        let (silent, early) = self.stale_at(now);
+        let sql = "SELECT count(*) FROM workers WHERE seen_at >= $1 AND seen_at <= $2";
+        let rows = self.engine.read(sql, args![silent, early]).await?;
+        rows.first().map_or(Ok(0), |row| row.count(0)).map(|many| usize::try_from(many).unwrap_or(usize::MAX))
+    }
+
     /// A lease that has ended, or whose worker was silent for too long, is anybody's. Whether an attempt had begun
     /// decides: not begun is safe to send, begun is unknown. Who was seen later than now has said nothing since the clock
     /// was set back.
     async fn take_over(&self, limit: u32) -> Result<TakenOver> {
         let mut tx = self.engine.begin().await?;
         let now = Self::now(&mut tx).await?;
-        let silent = now.checked_sub(self.timings.stale).unwrap_or(Timestamp::MIN);
-        let early = now.checked_add(self.timings.stale).unwrap_or(Timestamp::MAX);
+        let (silent, early) = self.stale_at(now);
         let rows = E::run(&mut tx, E::STATEMENTS.left_behind, args![i64::from(limit), silent, early]).await?;
         let all = rows.iter().map(|row| row.id(0)).collect::<Result<Vec<Uuid>>>()?;
         // Asked only now that the messages are ours: an attempt that began a moment ago is seen too.
@@ -162,6 +169,12 @@ impl<E: Engine> Leases for Ledger<E> {
 }
 
 impl<E: Engine> Ledger<E> {
+    /// Who was last seen before the first of them, or after the second, is taken for dead.
+    fn stale_at(&self, now: Timestamp) -> (Timestamp, Timestamp) {
+        let stale = self.timings.stale;
+        (now.checked_sub(stale).unwrap_or(Timestamp::MIN), now.checked_add(stale).unwrap_or(Timestamp::MAX))
+    }
+
     /// What was leased, as far as it can be read. The rest waits for a person, or for a program that knows its words, and keeps
     /// nobody else waiting.
     pub(super) async fn readable(&self, rows: &[E::Row]) -> Result<Vec<LeasedMessage>> {

@@ -25,6 +25,13 @@ impl<E: Engine> Outbox for Ledger<E> {
         rows.iter().map(columns::outbox_event).collect()
     }
 
+    async fn leave_outbox(&self, worker: WorkerId, done: &[i64]) -> Result<()> {
+        let mut tx = self.engine.begin().await?;
+        E::run(&mut tx, "DELETE FROM outbox WHERE ord = ANY($1)", args![done.to_vec()]).await?;
+        E::run(&mut tx, "UPDATE outbox_shards SET until = NULL WHERE owner = $1", args![worker.0]).await?;
+        E::commit(tx).await
+    }
+
     async fn stream(&self, after: i64, gaps: &[i64], limit: u32) -> Result<Vec<StreamEvent>> {
         const SELECT: &str = "SELECT e.ord, e.seq, e.body, m.source, m.site, m.template FROM events e \
             LEFT JOIN messages m ON m.id = e.message_id WHERE ";

@@ -71,7 +71,7 @@ pub(super) const STATEMENTS: Statements = Statements {
     ),
 
     // Each source gives the oldest due ones of the class; they are taken in turns, so that a flood of one source
-    // does not starve another.
+    // does not starve another; whose turn is first is left to chance, as there may be room for one.
     claim: concat!(
         "UPDATE lease_tokens SET token = token + 1;
          UPDATE messages AS m
@@ -83,7 +83,7 @@ pub(super) const STATEMENTS: Statements = Statements {
                      SELECT x.id FROM messages x
                      WHERE x.claim_channel = $1 AND x.source = s.name AND x.priority = $2 AND x.claim_at <= now()
                      ORDER BY x.claim_at LIMIT $3)
-             ) ORDER BY turn LIMIT $3)
+             ) ORDER BY turn, random() LIMIT $3)
          RETURNING ",
         claimed!("", "messages"),
         "; ",

@@ -11,16 +11,22 @@ use crate::campaign::urgent::{urgent_reminders, with_priority};
 use crate::support::house::job;
 
 const PEOPLE: usize = 200;
-/// Another source.
-const OTHER: &str = "lab";
+/// Another source; its name is the last.
+const OTHER: &str = "sleep-lab";
 /// What the flood brings in each tenth of a second: eight times what the provider takes.
 const FLOOD: usize = 40;
 /// The other's wait for what is before them in the lanes of all workers, which hold five seconds of work, and not for the flood.
 const LONGEST: Duration = Duration::from_secs(8);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// So many seconds of a flood of this priority, over so many workers.
-pub(crate) async fn flood(name: &str, plan: Plan, priority: &str, workers: usize, seconds: usize) {
+/// So many seconds of a flood of the one priority, over so many workers; the other source's jobs have the second.
+pub(crate) async fn flood(
+    name: &str,
+    plan: Plan,
+    [flood, priority]: [&str; 2],
+    workers: usize,
+    seconds: usize,
+) {
     let mut rig = Rig::build(Plan { sms_limits: &["50/s"], ..plan }).await;
     rig.know_everybody(PEOPLE).await;
     let templates = urgent_reminders(&rig);
@@ -30,8 +36,7 @@ pub(crate) async fn flood(name: &str, plan: Plan, priority: &str, workers: usize
     // Each has to know of the others: what a lane holds is shared from the next sign of life on.
     rig.until("workers", "SELECT count(*) FROM workers", i64::try_from(workers).unwrap(), LONGEST).await;
     tokio::time::sleep(2 * HEARTBEAT).await;
-    let key = format!("job.{priority}");
-    let of = |source: &str, id: &str, n: usize| {
+    let of = |source: &str, priority: &str, id: &str, n: usize| {
         let mut job = job(id, &format!("P{}", n % PEOPLE));
         job["source"] = json!(source);
         with_priority(job, priority)
@@ -40,13 +45,13 @@ pub(crate) async fn flood(name: &str, plan: Plan, priority: &str, workers: usize
     for second in 0..seconds {
         for tick in 0..10 {
             let first = (second * 10 + tick) * FLOOD;
-            let some = (first..first + FLOOD).map(|n| of(SOURCE, &format!("f{n}"), n));
-            rig.publish(&key, some.collect()).await;
+            let some = (first..first + FLOOD).map(|n| of(SOURCE, flood, &format!("f{n}"), n));
+            rig.publish(&format!("job.{flood}"), some.collect()).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let id = format!("o{second}");
         asked.insert(id.clone(), jiff::Timestamp::now().as_microsecond());
-        rig.publish(&key, vec![of(OTHER, &id, second)]).await;
+        rig.publish(&format!("job.{priority}"), vec![of(OTHER, priority, &id, second)]).await;
     }
     let sent = format!("SELECT count(*) FROM messages WHERE source = '{OTHER}' AND status = 'sent'");
     rig.until("the other source", &sent, i64::try_from(seconds).unwrap(), 2 * LONGEST).await;
@@ -73,7 +78,7 @@ pub(crate) async fn flood(name: &str, plan: Plan, priority: &str, workers: usize
     let ms = |percent: usize| round(took[(took.len() - 1) * percent / 100] as f64 / 1_000.0);
     println!(
         "{}",
-        json!({ "run": name, "priority": priority, "workers": workers, "seconds": seconds, "p50_ms": ms(50), "p99_ms": ms(99),
+        json!({ "run": name, "flood": flood, "priority": priority, "workers": workers, "seconds": seconds, "p50_ms": ms(50), "p99_ms": ms(99),
             "max_ms": ms(100), "flood_left": left })
     );
     assert_eq!(took.len(), seconds, "each has arrived, once");

@@ -73,6 +73,12 @@ async fn limits_over_three_workers() {
     limits::limits("limits, three workers", Plan { private: true, ..Plan::default() }, 3, 60, 20).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: tests/proof"]
+async fn limits_of_long_texts_over_three_workers() {
+    limits::long_texts("limits of long texts", PRIVATE, 3, 300, 0.80).await;
+}
+
 /// Thirty seconds without, thirty with it, three times.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: tests/proof"]
@@ -230,8 +236,8 @@ async fn campaign_blast() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: tests/proof"]
 async fn flood_of_one_source() {
-    for priority in ["urgent", "normal"] {
-        flood::flood("one source floods", PRIVATE, priority, 3, 60).await;
+    for priorities in [["urgent", "urgent"], ["normal", "normal"], ["urgent", "normal"]] {
+        flood::flood("one source floods", PRIVATE, priorities, 3, 60).await;
     }
 }
 

@@ -90,6 +90,45 @@ pub(crate) async fn limits(name: &str, plan: Plan, workers: usize, seconds: u64,
     audit(&rig.sql, &evidence).await.close(name, Value::Object(figures));
 }
 
+/// Texts of two segments each, so many of them over so many workers, under ten segments a second, of which this share is used
+/// at least.
+pub(crate) async fn long_texts(name: &str, plan: Plan, workers: usize, texts: usize, least: f64) {
+    const LIMIT: u64 = 10;
+    const SEGMENTS: usize = 2;
+    let mut rig = Rig::build(Plan { sms_limits: &["10/s"], ..plan }).await;
+    let mut person = patient("S", "sms", &phone(1));
+    person["language"] = json!("es");
+    rig.know(&[person]).await;
+    let practitioner = format!("Dr. {}de la Rosa", "Fernandez Castellanos ".repeat(SEGMENTS));
+    let ids: Vec<String> = (0..texts).map(|n| format!("long-{n}")).collect();
+    let body = |id: &String| {
+        let mut job = job(id, "S");
+        job["data"]["practitioner"] = json!(practitioner);
+        job.to_string().into_bytes()
+    };
+    rig.publish("job", ids.iter().map(body).collect()).await;
+    let mut crew: Vec<WorkerProcess> = (0..workers).map(|_| rig.worker()).collect();
+    let all = i64::try_from(texts).unwrap();
+    let fair = Duration::from_secs((texts * SEGMENTS) as u64 / LIMIT);
+    rig.until_quiet(all, 2 * fair + Duration::from_secs(30)).await;
+    let usage = crew.iter().map(WorkerProcess::usage).collect();
+    for worker in &mut crew {
+        worker.assert_alive();
+        worker.stop();
+    }
+    let of_two = format!("SELECT count(*) FROM attempts WHERE segments = {SEGMENTS} AND status = 'sent'");
+    assert_eq!(rig.number(&of_two).await, all);
+    let evidence = rig.evidence(ids, usage).await;
+    let mut segments = times(evidence.hits.iter().flat_map(|hit| [hit; SEGMENTS]));
+    segments.sort_unstable();
+    let worst = kept("segments", LIMIT, &segments, segments[0]);
+    let took = (segments[segments.len() - 1] - segments[0]) as f64 / SECOND_US as f64;
+    let used = (segments.len() - SEGMENTS) as f64 / (took * LIMIT as f64);
+    let figures = json!({ "workers": workers, "texts": texts, "limit": LIMIT, "worst_second": worst, "use": round(used) });
+    audit(&rig.sql, &evidence).await.close(name, figures);
+    assert!(used >= least, "only {used:.3} of the limit was used");
+}
+
 /// How long after this what workers had in hand that say nothing any more was still theirs.
 async fn taken_over(sql: PgPool) -> Duration {
     let theirs = "SELECT count(*) FROM messages m JOIN leases l ON l.token = m.lease_token LEFT JOIN workers w ON w.id = l.owner

@@ -6,7 +6,7 @@ use super::drain::{Drain, Fault, drain};
 use super::failover::{Outing, Trouble, failover, waits};
 use super::rig::Plan;
 use super::{
-    bad, canary, faults, flood, hours, night, orders, recover, restarts, safety, scale, spool, surge,
+    bad, canary, faults, flood, hours, limits, night, orders, recover, restarts, safety, scale, spool, surge,
 };
 
 const SMALL: Drain = Drain { jobs: 300, times: 1, fault: Fault::None, foreign: false };
@@ -127,9 +127,14 @@ async fn a_source_in_surge_is_held_and_everything_else_flows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_segment_of_a_long_text_counts_over_three_workers() {
+    limits::long_texts("limits of long texts, short", Plan::default(), 3, 50, 0.60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_floods_the_house_starves_no_other() {
-    for priority in ["urgent", "normal"] {
-        flood::flood("one source floods, short", Plan::default(), priority, 1, 12).await;
+    for priorities in [["urgent", "urgent"], ["normal", "normal"], ["urgent", "normal"]] {
+        flood::flood("one source floods, short", Plan::default(), priorities, 1, 12).await;
     }
 }
 

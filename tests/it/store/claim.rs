@@ -35,6 +35,19 @@ pub(super) async fn sources_take_turns(ledger: Ledger) {
     assert_eq!((claimed.len(), of("x"), of("y"), of("flood")), (9, 2, 2, 5));
 }
 
+pub(super) async fn where_one_finds_room_it_is_not_always_of_the_same_source(ledger: Ledger) {
+    let flood = (0..50).map(|n| job(&format!("f{n}")).asked_by("flood")).collect();
+    ledger.admit_all(flood, 0).await;
+    ledger.accept(job("one").asked_by("lab")).await;
+    // Once in a million runs it is not among them.
+    let mut claimed = Vec::new();
+    for _ in 0..20 {
+        claimed.extend(ledger.claim_new(1).await);
+    }
+    let of_the_lab = claimed.iter().filter(|m| m.facts.source.as_str() == "lab").count();
+    assert_eq!((claimed.len(), of_the_lab), (20, 1));
+}
+
 pub(super) async fn urgent_and_bulk_are_asked_for_apart(ledger: Ledger) {
     for priority in [Priority::Bulk, Priority::Urgent, Priority::Normal] {
         ledger.accept(job(priority.as_str()).priority(priority)).await;

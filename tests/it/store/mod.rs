@@ -114,6 +114,7 @@ contract! {
     claim {
         what_is_due_is_leased_once
         sources_take_turns
+        where_one_finds_room_it_is_not_always_of_the_same_source
         urgent_and_bulk_are_asked_for_apart
         channels_are_asked_for_apart
         the_oldest_due_come_first
@@ -315,6 +316,7 @@ contract! {
         what_is_published_is_not_read_again
         two_workers_never_share_a_lane
         a_dead_workers_lanes_are_taken_over
+        who_leaves_hands_the_lanes_on_at_once
     }
     callbacks {
         every_event_of_a_source_with_a_callback_waits_to_be_posted

@@ -101,6 +101,23 @@ pub(super) async fn a_dead_workers_lanes_are_taken_over(ledger: Ledger) {
     assert!(ledger.outbox(worker(), &[], 10).await.unwrap().is_empty(), "they are the heir's now");
 }
 
+pub(super) async fn who_leaves_hands_the_lanes_on_at_once(ledger: Ledger) {
+    for n in 0..3 {
+        ledger.sent(job(&format!("j{n}"))).await;
+    }
+    let all = ords(&ledger.outbox(worker(), &[], 10).await.unwrap());
+    let heir = WorkerId::generate();
+    assert!(ledger.outbox(heir, &[], 10).await.unwrap().is_empty());
+    ledger.leave_outbox(worker(), &all[..1]).await.unwrap();
+    assert_eq!(ords(&ledger.outbox(heir, &[], 10).await.unwrap()), all[1..]);
+    ledger.leave_outbox(worker(), &[]).await.unwrap();
+    assert_eq!(
+        ords(&ledger.outbox(heir, &[], 10).await.unwrap()),
+        all[1..],
+        "nobody gives away what others hold"
+    );
+}
+
 fn ords(events: &[OutboxEvent]) -> Vec<i64> {
     events.iter().map(|e| e.ord).collect()
 }
