@@ -512,6 +512,11 @@ impl Gate {
         self.spacing.saturating_mul(u32::try_from(weight.saturating_sub(1)).unwrap_or(u32::MAX))
     }
 
+    /// Whether slots are promised to somebody urgent.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.held().urgent.promised > 0
+    }
+
     /// The time in which so many slots come.
     pub(super) fn time_of(&self, slots: usize) -> Duration {
         self.spacing.saturating_mul(u32::try_from(slots).unwrap_or(u32::MAX))

@@ -591,15 +591,17 @@ async fn pass_on(
     let came = Instant::now();
     while let Some(stale) = ready.iter().map(|one| one.planned.hand.deadline).min() {
         let want: usize = ready.iter().map(Ready::weight).sum();
-        // However much is urgent, after so many others whoever waits goes with them.
+        // However much is urgent: once so many of it have gone, whoever waits goes with it.
         let patience =
             lane.gate.time_of(want * SHARE as usize).min(stale.saturating_duration_since(came) / 2);
-        let goes_first = turn.whom != Whom::Others || came.elapsed() >= patience;
+        let is_over = came.elapsed() >= patience;
+        let goes_first = turn.whom != Whom::Others || (is_over && lane.gate.is_pressed());
+        let look = if is_over { Instant::now() + lane.gate.time_of(1).max(GATHER) } else { came + patience };
         let permit = tokio::select! {
             biased;
             () = corridor.stopping.cancelled() => break,
             permit = lane.gate.permit(want, goes_first) => permit,
-            () = tokio::time::sleep_until(came + patience), if !goes_first => continue,
+            () = tokio::time::sleep_until(look), if !goes_first => continue,
             // Another provider may have it today.
             () = lane.gate.closes() => break,
             // Slots of a slow limit lie further apart than a message is in this hand: whoever cannot be begun any more is
