@@ -1,5 +1,6 @@
 //! What makes campaigns go. Every worker looks; one has a campaign in hand for a few seconds, and whoever finds it free
-//! takes it over where it stands. What is written here may be written twice: the names of jobs make one of two.
+//! takes it over where it stands. What is written here may be written twice: the names of jobs make one of two. Whoever comes
+//! late, with a row on which another worker has gone on meanwhile, is told so by the ledger and writes nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::domain::words::Reason;
 use crate::intake::gatekeeper::Arrival;
 use crate::policy::campaign::{Line, alarm, interval, ready_at, turns, wakes, wave_of};
 use crate::store::StoreError;
-use crate::store::campaigns::{CampaignMove, CampaignRow, Expanded, Place, Recipient};
+use crate::store::campaigns::{CampaignMove, CampaignRow, Expanded, InHand, Place, Recipient};
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, Subject};
 
 /// Who moves campaigns here, on record.
@@ -41,12 +42,12 @@ const STALLED: SignedDuration = SignedDuration::from_secs(3);
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// No campaign goes on longer without a look at its figures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A campaign with which this worker cannot cope is not asked for so long: another one may have what it takes.
+const LEFT_FOR: Duration = Duration::from_secs(10);
 
 /// Drives every campaign that this worker gets hold of, until `stop`.
 pub async fn run(office: Office, worker: WorkerId, stop: CancellationToken) {
-    let foresight = Foresight::new(office.config.clone(), office.catalogue.clone());
-    let (checks, steps, rooms) = (HashMap::new(), HashMap::new(), HashMap::new());
-    let mut driver = Driver { office, worker, foresight, checks, steps, rooms };
+    let mut driver = Driver::new(office, worker);
     while !stop.is_cancelled() {
         let busy = tokio::select! {
             busy = driver.round() => busy,
@@ -78,12 +79,25 @@ struct Driver {
     steps: HashMap<CampaignId, Timestamp>,
     /// How many more of a campaign may be written that are due at once, before what waits is counted again.
     rooms: HashMap<CampaignId, u64>,
+    /// Campaigns with which this worker cannot cope, and until when others have them.
+    left: HashMap<CampaignId, Instant>,
 }
 
 impl Driver {
+    fn new(office: Office, worker: WorkerId) -> Self {
+        let foresight = Foresight::new(office.config.clone(), office.catalogue.clone());
+        let (checks, steps, rooms) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { office, worker, foresight, checks, steps, rooms, left: HashMap::new() }
+    }
+
     /// One step of each campaign. Answers whether there is more to do at once.
     async fn round(&mut self) -> Result<bool, StoreError> {
-        let (campaigns, now) = self.office.store.lease_campaigns(self.worker).await?;
+        let began = Instant::now();
+        self.left.retain(|_, until| began < *until);
+        let left: Vec<CampaignId> = self.left.keys().cloned().collect();
+        let InHand { rows: campaigns, unread, now } =
+            self.office.store.lease_campaigns(self.worker, &left).await?;
+        unread.into_iter().for_each(|id| self.leave(id));
         self.checks.retain(|id, _| campaigns.iter().any(|row| row.plan.id == *id));
         self.steps.retain(|id, _| campaigns.iter().any(|row| row.plan.id == *id));
         self.rooms.retain(|id, _| campaigns.iter().any(|row| row.plan.id == *id));
@@ -110,10 +124,18 @@ impl Driver {
         Ok(busy)
     }
 
+    /// Another worker has it once the lease has ended.
+    fn leave(&mut self, id: CampaignId) {
+        self.left.insert(id, Instant::now() + LEFT_FOR);
+    }
+
     async fn step(&mut self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
         sign_off::known(self.office.store.as_ref(), &self.office.catalogue).await?;
+        let faults = self.office.gatekeeper.plan(&row.plan).err();
         let hash = self.office.hash(row, &row.plan_text);
-        if self.office.needs_approval(row) && !self.office.approved(row, &hash, true, now) {
+        // Who does not have its texts cannot say that they are others.
+        let may_judge = faults.is_none() && self.office.needs_approval(row);
+        if may_judge && !self.office.approved(row, &hash, true, now) {
             return self.pause(row, PauseReason::ApprovalVoid).await;
         }
         if let Some(reason) = self.check(row, false).await? {
@@ -123,6 +145,13 @@ impl Driver {
             return self.to(row, CampaignState::Done).await;
         }
         if row.state == CampaignState::CanaryHold {
+            return Ok(false);
+        }
+        // Nobody is refused for what this worker lacks, as an old one does while a new program comes in.
+        if let Some(faults) = faults {
+            let fault = faults.first().map_or_else(String::new, ToString::to_string);
+            tracing::warn!(campaign = %row.plan.id, %fault, "this worker cannot write for a campaign, and leaves it to others");
+            self.leave(row.plan.id.clone());
             return Ok(false);
         }
         if self.sort(row, now).await? {
@@ -233,7 +262,7 @@ impl Driver {
         }
         let limit = u32::try_from(at.len()).unwrap_or(most);
         let limit = if plan.pace.is_some() { limit.max(LOOKED_AT) } else { limit };
-        let batch = store.next_recipients(&plan.id, row.wave, now, limit).await?;
+        let Some(batch) = store.next_recipients(row, now, limit).await? else { return Ok(true) };
         if batch.is_empty() {
             return self.next_wave(row, now).await;
         }
@@ -284,7 +313,8 @@ impl Driver {
     /// send. Whoever is ready comes first, and no more of them than the lanes can take.
     async fn expand_ahead(&mut self, row: &CampaignRow, now: Timestamp) -> Result<bool, StoreError> {
         let id = &row.plan.id;
-        let mut batch = self.office.store.next_recipients(id, row.wave, Timestamp::MAX, BATCH_AHEAD).await?;
+        let batch = self.office.store.next_recipients(row, Timestamp::MAX, BATCH_AHEAD).await?;
+        let Some(mut batch) = batch else { return Ok(true) };
         let ready = batch.iter().take_while(|recipient| recipient.ready_at <= now).count();
         if batch.is_empty() {
             return self.next_wave(row, now).await;
@@ -433,5 +463,93 @@ pub(super) fn subject(recipient: &Recipient) -> Subject {
         step: 0,
         tried: false,
         yields: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::app;
+    use crate::campaign::Wish;
+    use crate::config::Config;
+    use crate::domain::campaign::RecipientBody;
+    use crate::domain::ids::SourceName;
+    use crate::intake::Gatekeeper;
+    use crate::store::campaigns::NewRecipient;
+
+    /// A campaign to thirty people that has begun, on a ledger of its own.
+    async fn begun(more: &Value) -> (Office, CampaignId, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let (ledger, key) = (folder.path().join("ledger.db"), "5a1b2c3d".repeat(8));
+        let settings = format!(
+            r#"
+            [store]
+            url = "sqlite://{}"
+            [templates]
+            dir = "{}/templates"
+            [security]
+            key = "{key}"
+            [policy.hours]
+            channels = []
+            [[source]]
+            name = "ehr"
+            "#,
+            ledger.display(),
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let config = Arc::new(Config::from_toml(&settings).unwrap());
+        let store = app::open_store(&config).await.unwrap();
+        store.migrate().await.unwrap();
+        let catalogue = app::load_catalogue(&config.templates.dir).unwrap();
+        let gatekeeper = Gatekeeper::new(config.clone(), catalogue.clone());
+        let office = Office { store, config, catalogue, gatekeeper, dispatcher: None };
+        let mut plan = json!({
+            "id": "flu", "template": "appointment-reminder",
+            "data": {"starts_at": "2036-12-01T15:30:00-06:00", "practitioner": "Dr. Chen"},
+        });
+        for (name, value) in more.as_object().unwrap() {
+            plan[name] = value.clone();
+        }
+        let source = SourceName::parse("ehr");
+        let plan = Plan::parse(plan.to_string().as_bytes(), source.as_ref(), 50).unwrap();
+        office.create(&plan, "ann").await.unwrap();
+        let rows: Vec<NewRecipient> = (1..=30)
+            .map(|ordinal| NewRecipient {
+                ordinal,
+                patient: PatientId::parse(&format!("P{ordinal}")).unwrap(),
+                body: RecipientBody::default(),
+                place: Some((0, Timestamp::UNIX_EPOCH)),
+            })
+            .collect();
+        office.store.add_recipients(&plan.id, &rows, "ann").await.unwrap().unwrap();
+        office.wish(&plan.id, "ann", &Wish::Start).await.unwrap();
+        (office, plan.id, folder)
+    }
+
+    /// Its lease has ended while it was busy with other campaigns, and another worker has gone on.
+    #[tokio::test]
+    async fn who_comes_late_with_an_old_row_writes_to_nobody() {
+        for more in [json!({"canary": 5}), json!({"canary": 0, "pace": {"per_minute": 600}})] {
+            let (office, id, _folder) = begun(&more).await;
+            let driver = || Driver::new(office.clone(), WorkerId::generate());
+            let (mut late, mut other) = (driver(), driver());
+            let hand = office.store.lease_campaigns(late.worker, &[]).await.unwrap();
+            let (row, now) = (&hand.rows[0], hand.now);
+            // It has not just begun to drive it.
+            for one in [&mut late, &mut other] {
+                one.steps.insert(id.clone(), now);
+            }
+            assert!(other.step(row, now).await.unwrap());
+            let (after, _) = office.one(&id).await.unwrap();
+            assert!((5..=20).contains(&after.expanded), "{more}: {after:?}");
+            assert!(late.step(row, now).await.unwrap(), "it looks anew");
+            let (then, _) = office.one(&id).await.unwrap();
+            assert_eq!((then.expanded, then.next_turn), (after.expanded, after.next_turn), "{more}");
+        }
     }
 }

@@ -53,6 +53,7 @@ pub(super) fn travels(corridor: &Corridor, planned: &Planned, lane: &Lane) -> bo
         is_copy: planned.hand.body.copy.is_some(),
         pointer: planned.pointer,
         dedupes: lane.provider.dedupes(),
+        status: planned.hand.work.status,
     });
     // What is to show whether a provider is back shows it for one message.
     travels.is_ok() && planned.probe.is_none()
@@ -257,7 +258,7 @@ impl Planned {
     }
 
     /// Goes alone. Answers the leases of those that it carried.
-    fn part(&mut self) -> Vec<Release> {
+    pub(super) fn part(&mut self) -> Vec<Release> {
         self.unnamed = false;
         if let Some(count) = &mut self.count {
             count.others.clear();

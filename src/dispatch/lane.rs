@@ -662,8 +662,9 @@ async fn let_go(corridor: &Corridor, ready: impl IntoIterator<Item = Ready>) {
     budget::give_back(corridor, spent).await;
 }
 
-/// A channel that cannot carry the message is passed over: the next one may fit.
-async fn unfit(corridor: &Corridor, planned: Planned, reason: Reason) {
+/// A channel that cannot carry the message is passed over: the next one may fit. What it was to tell as well is free.
+async fn unfit(corridor: &Corridor, mut planned: Planned, reason: Reason) {
+    corridor.release(planned.part()).await;
     let mut hand = planned.hand;
     metrics::counter!("outreachd_unfit_total", "channel" => planned.route.channel.as_str(), "reason" => reason.as_str())
         .increment(1);

@@ -25,6 +25,11 @@ const GATHER_MANY: Duration = Duration::from_millis(100);
 const MANY: usize = 50;
 /// How long the outbox sleeps at most: another worker's shards may have become free.
 const IDLE: Duration = Duration::from_millis(500);
+/// What the broker has not confirmed goes again after such a pause, which doubles up to the second while nothing is confirmed ...
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
+/// ... and then so few at once, and twice as many each time: whoever does get them gets them again and again, and those that
+/// stand first may not be all.
+const FEW: u32 = 16;
 /// Who stops tells so long what there is; the rest is told by whoever has the shards next.
 const LAST: Duration = Duration::from_secs(2);
 
@@ -35,8 +40,9 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
     let mut done: Vec<i64> = Vec::new();
     // Since then nothing of this worker's own comes any more; others may go on for ever.
     let mut drained: Option<Instant> = None;
+    let (mut room, mut pause) = (AT_ONCE, AGAIN.0);
     loop {
-        let events = match corridor.store.outbox(corridor.worker, &done, AT_ONCE).await {
+        let events = match corridor.store.outbox(corridor.worker, &done, room).await {
             Ok(events) => events,
             Err(error) => {
                 tracing::warn!(%error, "the outbox could not be read");
@@ -44,7 +50,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
                 continue;
             }
         };
-        let full = events.len() >= AT_ONCE as usize;
+        let full = events.len() >= room as usize;
         let from = Instant::now();
         let traces = super::traces::of_events(&corridor, &events);
         done = publish(publisher.as_ref(), &dead_queue, &events, &traces).await;
@@ -53,6 +59,13 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
         }
         crate::faults::fault_point!("told", !done.is_empty());
         let all = done.len() == events.len();
+        let is_stuck = !all && done.is_empty();
+        pause = if is_stuck { (pause * 2).min(AGAIN.1) } else { AGAIN.0 };
+        room = match is_stuck {
+            true if room < AT_ONCE => (room * 2).min(AT_ONCE),
+            true => FEW,
+            false => AT_ONCE,
+        };
         if let Some(since) = drained
             && (events.is_empty() || since.elapsed() >= LAST)
         {
@@ -66,7 +79,10 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
             }
         }
         if !all {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = corridor.stopping.cancelled(), if drained.is_none() => tokio::time::sleep(AGAIN.0).await,
+            }
             if corridor.cut.is_cancelled() {
                 return leave(&corridor, &done).await;
             }
@@ -116,8 +132,9 @@ async fn publish(
     if !confirmed.broken.is_empty() {
         metrics::counter!("outreachd_events_unconfirmed_total").increment(1);
     }
-    mirror(publisher, dead_queue, events).await;
-    confirmed.in_order(events)
+    let done = confirmed.in_order(events);
+    mirror(publisher, dead_queue, events.iter().filter(|event| done.contains(&event.ord))).await;
+    done
 }
 
 /// Events that go at once, each with its place in the batch.
@@ -206,9 +223,8 @@ fn outgoing(event: &OutboxEvent, trace: Option<Trace<'_>>) -> Outgoing {
 
 /// What could not be accepted is also shown in the dead queue, for whoever watches the broker: which, why, where the
 /// body is parked. The ledger is the truth; a notice that the broker does not take is not repeated.
-async fn mirror(publisher: &Publisher, dead_queue: &str, events: &[OutboxEvent]) {
+async fn mirror<'e>(publisher: &Publisher, dead_queue: &str, events: impl Iterator<Item = &'e OutboxEvent>) {
     let notices: Vec<Outgoing> = events
-        .iter()
         .filter(|event| event.routing_key.starts_with("job.rejected."))
         .filter_map(|event| notice(dead_queue, event))
         .collect();

@@ -128,8 +128,13 @@ async fn decide_all(corridor: &Corridor, batch: Vec<InHand>, round: &mut Round) 
             continue;
         }
         let id = hand.facts.id;
-        // One message with which this program cannot cope must not take the others of its batch with it each time.
+        // One message with which this program cannot cope must not take the others of its batch with it each time, nor one
+        // whose campaign cannot be read.
         let back = Release { due_at: directory.now.checked_add(UNREAD).ok(), ..hand.release(None) };
+        if corridor.approved.is_unread(&hand.facts) {
+            round.back.push(back);
+            continue;
+        }
         let decided = catch_unwind(AssertUnwindSafe(|| decide_one(corridor, hand, entry, &directory)));
         let Ok(outcome) = decided else {
             tracing::error!(message = %id, "a message could not be decided upon, by a fault of this program; it waits");

@@ -155,6 +155,8 @@ async fn park(intake: &Intake, taken: &[Delivery]) -> Result<(), crate::store::S
                 correlation_id: delivery.correlation_id.clone(),
                 key,
                 body: delivery.body.clone(),
+                content_hash: None,
+                park: true,
                 redelivered: delivery.redelivered,
             }
         })

@@ -21,6 +21,9 @@ use crate::store::audit::AuditEntry;
 use crate::store::rows::{Admission, AdmitBatch, AdmitOutcome, CancelOutcome, Reject, UpsertOutcome};
 use crate::store::{Store, StoreError, patiently};
 
+/// The word for what was accepted before, in answers and counts.
+const DUPLICATE: &str = "duplicate";
+
 /// Something that came in.
 #[derive(Clone, Debug)]
 pub struct Incoming {
@@ -58,7 +61,7 @@ impl Outcome {
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Duplicate(_) => "duplicate",
+            Self::Duplicate(_) => DUPLICATE,
             Self::Cancel(CancelOutcome::TooLate(_)) => "conflict",
             Self::Accepted(_) | Self::TakenBack(..) | Self::Cancel(_) | Self::Patient(_) | Self::Merged => {
                 "accepted"
@@ -138,7 +141,9 @@ impl Intake {
                             reasons.extend(reason_of(&cancel));
                             answers.pop().map(Outcome::Cancel)
                         }
-                        Err(StoreError::Data(code)) => Some(self.refuse(item, not_taken(&code), &mut jobs)),
+                        Err(StoreError::Data(code)) => {
+                            Some(self.refuse(place, item, not_taken(&code), &mut jobs))
+                        }
                         Err(other) => return Err(other),
                     };
                     set(&mut outcomes, place, outcome);
@@ -148,14 +153,15 @@ impl Intake {
                     let outcome = match patiently(|| self.store.merge_patients(&merge.id, &merge.into)).await
                     {
                         Ok(true) => Outcome::Merged,
-                        Ok(false) => self.refuse(item, vec![strangers()], &mut jobs),
-                        Err(StoreError::Data(code)) => self.refuse(item, not_taken(&code), &mut jobs),
+                        Ok(false) => self.refuse(place, item, vec![strangers()], &mut jobs),
+                        Err(StoreError::Data(code)) => self.refuse(place, item, not_taken(&code), &mut jobs),
                         Err(other) => return Err(other),
                     };
                     set(&mut outcomes, place, Some(outcome));
                 }
-                Err(problems) => {
-                    set(&mut outcomes, place, Some(self.refuse(item, problems, &mut jobs)));
+                Err(unfit) => {
+                    let outcome = self.refuse(place, item, unfit, &mut jobs);
+                    set(&mut outcomes, place, Some(outcome));
                 }
             }
         }
@@ -244,17 +250,26 @@ impl Intake {
         }
         let is_bare = jobs.is_bare;
         let (places, admissions): (Vec<usize>, Vec<Admission>) = jobs.admissions.into_iter().unzip();
+        let (told, rejects): (Vec<Option<usize>>, Vec<Reject>) = jobs.rejects.into_iter().unzip();
         let room = reserved.as_ref().map_or(0, Places::count);
-        let batch = AdmitBatch { worker: self.worker, admissions, rejects: jobs.rejects, room };
+        let batch = AdmitBatch { worker: self.worker, admissions, rejects, room };
         let asked = Instant::now();
         let report = match patiently(|| self.store.admit(&batch)).await {
             Ok(report) => report,
             Err(error) => {
                 let admissions = places.into_iter().zip(batch.admissions).collect();
-                return Err((error, Jobs { admissions, rejects: batch.rejects, is_bare }));
+                let rejects = told.into_iter().zip(batch.rejects).collect();
+                return Err((error, Jobs { admissions, rejects, is_bare }));
             }
         };
-        count(&report.outcomes);
+        count(report.outcomes.iter().map(result_of).chain(report.repeats.values().map(|_| DUPLICATE)));
+        for (at, (place, reject)) in told.iter().zip(&batch.rejects).enumerate() {
+            let Some(place) = place else { continue };
+            match report.repeats.get(&at) {
+                Some(id) => set(outcomes, *place, Some(Outcome::Duplicate(*id))),
+                None => count_refused(&reject.problems),
+            }
+        }
         for ((place, admission), outcome) in places.iter().zip(&batch.admissions).zip(&report.outcomes) {
             self.trace(admission, outcome, parents.at(*place), asked);
             set(outcomes, *place, Some(answer(admission, outcome)));
@@ -290,7 +305,7 @@ impl Intake {
         for ((place, item), answer) in places.into_iter().zip(self.upsert_each(told).await?) {
             let outcome = match answer {
                 Ok(outcome) => Outcome::Patient(outcome),
-                Err(problem) => self.refuse(item, vec![problem], jobs),
+                Err(problem) => self.refuse(place, item, vec![problem], jobs),
             };
             set(outcomes, place, Some(outcome));
         }
@@ -302,49 +317,92 @@ impl Intake {
     /// # Errors
     /// The ledger is away.
     pub(super) async fn park(&self, rejects: Vec<Reject>) -> Result<(), StoreError> {
+        let rejects = rejects.into_iter().map(|reject| (None, reject)).collect();
         self.flush(&mut Jobs { rejects, ..Jobs::default() }, &Parents::default(), &mut []).await
     }
 
-    fn read(&self, item: &Incoming, now: Timestamp) -> Result<Read, Vec<Problem>> {
+    fn read(&self, item: &Incoming, now: Timestamp) -> Result<Read, Unfit> {
         let defaults = self.gatekeeper.defaults(&item.arrival);
-        match BodyKind::of(item.key.as_deref(), &item.body) {
-            BodyKind::Job => Job::parse(&item.body, &defaults)
-                .and_then(|job| self.gatekeeper.admit(job, &item.arrival, now))
-                .map(|admission| Read::Job(Box::new(admission))),
+        Ok(match BodyKind::of(item.key.as_deref(), &item.body) {
+            BodyKind::Job => {
+                let job = Job::parse(&item.body, &defaults)?;
+                // Nobody is told of a job for having named its source.
+                let is_own = self.gatekeeper.stands_for(&item.arrival, &job.source).is_ok();
+                let key = is_own.then(|| JobKey {
+                    source: job.source.clone(),
+                    id: job.id.clone(),
+                    content_hash: job.content_hash,
+                });
+                let admission = self.gatekeeper.admit(job, &item.arrival, now);
+                Read::Job(Box::new(admission.map_err(|problems| Unfit { problems, key })?))
+            }
             // A source takes back its own jobs only.
-            BodyKind::Cancel => Cancel::parse(&item.body, &defaults).and_then(|cancel| {
+            BodyKind::Cancel => {
+                let cancel = Cancel::parse(&item.body, &defaults)?;
                 self.gatekeeper.stands_for(&item.arrival, &cancel.source).map_err(|problem| vec![problem])?;
-                Ok(Read::Cancel(cancel))
-            }),
-            BodyKind::Patient => Patient::parse(&item.body, &defaults, Expect { id: None, updated_at: true })
-                .map(|patient| Read::Patient(Box::new(patient))),
-            BodyKind::PatientMerge => PatientMerge::parse(&item.body, None).map(Read::Merge),
-        }
+                Read::Cancel(cancel)
+            }
+            BodyKind::Patient => {
+                let expect = Expect { id: None, updated_at: true };
+                Read::Patient(Box::new(Patient::parse(&item.body, &defaults, expect)?))
+            }
+            BodyKind::PatientMerge => Read::Merge(PatientMerge::parse(&item.body, None)?),
+        })
     }
 
-    /// What cannot be accepted: it goes to the rejects where nobody waits for the answer.
-    fn refuse(&self, item: Incoming, problems: Vec<Problem>, jobs: &mut Jobs) -> Outcome {
-        metrics::counter!("outreachd_rejected_total",
-            "reason" => problems.first().map_or(Reason::Malformed, |p| p.reason).as_str())
-        .increment(1);
-        if !item.park {
+    /// What cannot be accepted: it goes to the rejects where nobody waits for the answer, or where the ledger may know it
+    /// as accepted before.
+    fn refuse(&self, place: usize, item: Incoming, unfit: impl Into<Unfit>, jobs: &mut Jobs) -> Outcome {
+        let Unfit { problems, key } = unfit.into();
+        if !item.park && key.is_none() {
+            count_refused(&problems);
             return refusal(None, problems);
         }
-        let (named, job_id): (Option<SourceName>, Option<JobId>) = identify(&item.body);
+        let content_hash = key.as_ref().map(|key| key.content_hash);
+        let (source, job_id) = match key {
+            Some(key) => (Some(key.source), Some(key.id)),
+            None => {
+                let (named, job_id): (Option<SourceName>, Option<JobId>) = identify(&item.body);
+                (self.gatekeeper.owner(&item.arrival, named), job_id)
+            }
+        };
         let id = ParkedId::generate();
-        jobs.rejects.push(Reject {
+        let reject = Reject {
             id,
             problems: problems.clone(),
-            source: self.gatekeeper.owner(&item.arrival, named),
+            source,
             job_id,
             origin: item.arrival.origin,
             correlation_id: item.arrival.correlation_id,
             key: item.key.as_deref().and_then(known_key),
             body: item.body,
+            content_hash,
+            park: item.park,
             redelivered: item.redelivered,
-        });
-        refusal(Some(id), problems)
+        };
+        jobs.rejects.push((Some(place), reject));
+        refusal(item.park.then_some(id), problems)
     }
+}
+
+/// What keeps something out.
+struct Unfit {
+    problems: Vec<Problem>,
+    /// Of a job that was understood and is its sender's own: it may have been accepted before.
+    key: Option<JobKey>,
+}
+
+impl From<Vec<Problem>> for Unfit {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self { problems, key: None }
+    }
+}
+
+/// What tells a repeat.
+struct JobKey {
+    source: SourceName,
+    id: JobId,
+    content_hash: [u8; 32],
 }
 
 enum Read {
@@ -358,7 +416,8 @@ enum Read {
 struct Jobs {
     /// With their places in the batch.
     admissions: Vec<(usize, Admission)>,
-    rejects: Vec<Reject>,
+    /// With the places of those that are counted as refused, or told to be repeats.
+    rejects: Vec<(Option<usize>, Reject)>,
     /// Nothing describes them any more but the bodies, which any database takes.
     is_bare: bool,
 }
@@ -377,14 +436,18 @@ impl Jobs {
         (self, right)
     }
 
-    /// What is parked of the one that the database refuses: its body, and nothing of what describes it; `None` where
-    /// somebody waits for the answer.
+    /// What is left of the one that the database refuses: its body, and nothing of what describes it; `None` of an
+    /// admission for whose answer somebody waits.
     ///
     /// # Errors
     /// It was bare already, so it is not the row.
-    fn alone(self, code: &str, outcomes: &mut [Option<Outcome>]) -> Result<Option<Reject>, StoreError> {
+    fn alone(
+        self,
+        code: &str,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<Option<(Option<usize>, Reject)>, StoreError> {
         let problems = not_taken(code);
-        let bare = |id, origin, body, redelivered| Reject {
+        let bare = |id, origin, body, park, redelivered| Reject {
             id,
             problems: problems.clone(),
             source: None,
@@ -393,17 +456,19 @@ impl Jobs {
             correlation_id: None,
             key: None,
             body,
+            content_hash: None,
+            park,
             redelivered,
         };
         if let Some((place, admission)) = self.admissions.into_iter().next() {
             let Admission { raw, origin, redelivered, .. } = admission;
-            let reject = raw.map(|body| bare(ParkedId::generate(), origin, body, redelivered));
+            let reject = raw.map(|body| bare(ParkedId::generate(), origin, body, true, redelivered));
             set(outcomes, place, Some(refusal(reject.as_ref().map(|r| r.id), problems)));
-            return Ok(reject);
+            return Ok(reject.map(|reject| (None, reject)));
         }
         let reject = self.rejects.into_iter().next().filter(|_| !self.is_bare);
-        let reject = reject.ok_or_else(|| StoreError::Data(code.to_owned()))?;
-        Ok(Some(bare(reject.id, reject.origin, reject.body, reject.redelivered)))
+        let (place, reject) = reject.ok_or_else(|| StoreError::Data(code.to_owned()))?;
+        Ok(Some((place, bare(reject.id, reject.origin, reject.body, reject.park, reject.redelivered))))
     }
 }
 
@@ -432,16 +497,25 @@ fn strangers() -> Problem {
     Problem::new("id", Reason::UnknownPatient, rule, cure)
 }
 
-fn count(outcomes: &[AdmitOutcome]) {
+/// As which a job is counted.
+const fn result_of(outcome: &AdmitOutcome) -> &'static str {
+    match outcome {
+        AdmitOutcome::Accepted(_) => "accepted",
+        AdmitOutcome::Duplicate(_) => DUPLICATE,
+        AdmitOutcome::Conflict(_) => "conflict",
+        AdmitOutcome::TakenBack(..) => "taken_back",
+        AdmitOutcome::OverLimit { .. } => "over_limit",
+    }
+}
+
+fn count_refused(problems: &[Problem]) {
+    let reason = problems.first().map_or(Reason::Malformed, |p| p.reason);
+    metrics::counter!("outreachd_rejected_total", "reason" => reason.as_str()).increment(1);
+}
+
+fn count(words: impl Iterator<Item = &'static str>) {
     let mut results: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for outcome in outcomes {
-        let word = match outcome {
-            AdmitOutcome::Accepted(_) => "accepted",
-            AdmitOutcome::Duplicate(_) => "duplicate",
-            AdmitOutcome::Conflict(_) => "conflict",
-            AdmitOutcome::TakenBack(..) => "taken_back",
-            AdmitOutcome::OverLimit { .. } => "over_limit",
-        };
+    for word in words {
         *results.entry(word).or_default() += 1;
     }
     for (word, jobs) in results {
@@ -490,9 +564,9 @@ mod tests {
         let conflict = || AdmitOutcome::Conflict(ParkedId::generate());
         let taken_back = || AdmitOutcome::TakenBack(MessageId::generate(), Reason::Superseded);
         metrics::with_local_recorder(&recorder, || {
-            count(&[accepted(), conflict(), accepted(), taken_back()]);
-            count(&[]);
-            count(&[accepted()]);
+            count([accepted(), conflict(), accepted(), taken_back()].iter().map(result_of));
+            count(std::iter::empty());
+            count([accepted()].iter().map(result_of));
         });
         let told = recorder.handle().render();
         let mut counts: Vec<&str> =

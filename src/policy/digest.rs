@@ -9,6 +9,7 @@ use crate::domain::ids::{CampaignId, PatientId, SiteId, TemplateName};
 use crate::domain::outbound::Route;
 use crate::domain::patient::Patient;
 use crate::domain::phi::Phi;
+use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Priority, Purpose, words};
 
 words! {
@@ -26,6 +27,8 @@ words! {
         Pointer = "pointer",
         /// Its plan takes the next way after a while: what rode on it would have no plan.
         Plan = "plan",
+        /// A provider has taken it, or may have, and that is told: it has come further than what rides. Or it has ended.
+        Taken = "taken",
         /// Another channel or address, or another provider's.
         Way = "way",
         /// A provider that recognises repeats must be given the same text again.
@@ -68,6 +71,7 @@ pub struct Traveller<'a> {
     pub pointer: bool,
     /// The provider recognises repeats.
     pub dedupes: bool,
+    pub status: MessageStatus,
 }
 
 /// Whether a message may carry others, or ride with one.
@@ -75,6 +79,8 @@ pub struct Traveller<'a> {
 /// # Errors
 /// Why it goes by itself.
 pub fn may_travel(of: &Traveller<'_>) -> Result<(), Apart> {
+    let rank = of.status.rank();
+    let is_ours = rank.is_some() && rank < MessageStatus::Unknown.rank();
     let stops = [
         (!of.digest, Apart::Template),
         (of.priority == Priority::Urgent || of.purpose == Purpose::Emergency, Apart::Urgent),
@@ -83,6 +89,7 @@ pub fn may_travel(of: &Traveller<'_>) -> Result<(), Apart> {
         (of.pointer, Apart::Pointer),
         (of.followed_up, Apart::Plan),
         (of.dedupes, Apart::Repeats),
+        (!is_ours, Apart::Taken),
     ];
     stops.iter().find(|(stops, _)| *stops).map_or(Ok(()), |(_, apart)| Err(*apart))
 }
@@ -147,6 +154,8 @@ mod tests {
 
     #[test]
     fn what_goes_by_itself_whatever_else_there_is() {
+        use MessageStatus::{Accepted, Held, Scheduled, Sending};
+
         let id = PatientId::parse("P1").unwrap();
         let open = Patient { contacts: vec![contact(false)], ..Patient::bare(id.clone()) };
         let kept = Patient { contacts: vec![contact(true)], ..Patient::bare(id) };
@@ -160,6 +169,7 @@ mod tests {
             is_copy: false,
             pointer: false,
             dedupes: false,
+            status: Accepted,
         };
         let table: &[(&str, Traveller<'_>, Result<(), Apart>)] = &[
             ("a reminder", usual, Ok(())),
@@ -188,6 +198,11 @@ mod tests {
         ];
         for (what, of, expected) in table {
             assert_eq!(may_travel(of), *expected, "{what}");
+        }
+        for &status in MessageStatus::ALL {
+            let ours = matches!(status, Accepted | Scheduled | Held | Sending);
+            let expected = if ours { Ok(()) } else { Err(Apart::Taken) };
+            assert_eq!(may_travel(&Traveller { status, ..usual }), expected, "{status}");
         }
     }
 

@@ -14,9 +14,11 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::batch::{self, Taken};
 use super::spool::{Item, Kept, Spool};
-use super::{Refusal, Shared, batch, replies};
+use super::{Refusal, Shared, replies};
 use crate::dispatch::uphold::Outliving;
+use crate::domain::receipt::Receipt;
 
 /// Webhooks that wait for the disk at once.
 pub(super) const WAITING: usize = 4_096;
@@ -24,12 +26,23 @@ pub(super) const WAITING: usize = 4_096;
 const MOST: usize = 500;
 /// ... and the texts in it, in bytes, above which it takes no more.
 const MOST_TEXT: usize = 1 << 20;
-/// How long a file waits for more. Providers wait for seconds, and files are counted.
-const LINGER: Duration = Duration::from_millis(100);
+/// How long the ledger may take for receipts that have waited here. Nobody waits for an answer, and what it cannot do in
+/// that time it is asked again.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often the folder is looked at while this process has nothing there: another that shared it may have died.
 const LOOK_EVERY: Duration = Duration::from_mins(10);
 /// How often the ledger is asked whether it is back, at first and later.
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(2)];
+
+/// How long a file waits for more. Providers wait 15 s in all (Twilio), and files are counted: the more there are, the more
+/// goes into each, so that there is room for hours.
+const fn linger(files: u64) -> Duration {
+    match files {
+        0..2_000 => Duration::from_millis(100),
+        2_000..10_000 => Duration::from_secs(1),
+        _ => Duration::from_secs(2),
+    }
+}
 
 /// A webhook that waits for the disk, and who waits for it.
 #[derive(Debug)]
@@ -119,7 +132,7 @@ pub(super) async fn keep(later: Arc<Later>, to_keep: Outliving<ToKeep>) {
     while let Some(first) = to_keep.recv().await {
         let mut size = first.size();
         let mut batch = vec![first];
-        let until = Instant::now() + LINGER;
+        let until = Instant::now() + linger(later.spool.files());
         while batch.len() < MOST && size < MOST_TEXT {
             match timeout_at(until, to_keep.recv()).await {
                 Ok(Some(next)) => {
@@ -190,22 +203,33 @@ async fn pass(shared: &Arc<Shared>) -> Result<u64, Refusal> {
     let left = spawn_blocking(move || blocking.left()).await.map_err(|_| Refusal::Later)?;
     let mut count = 0;
     for path in left {
-        let Some(kept) = opened(spool, &path)? else { continue };
-        let written = file(shared, &kept).await;
+        let (blocking, file) = (spool.clone(), path.clone());
+        let opened = spawn_blocking(move || opened(&blocking, &file)).await.map_err(|_| Refusal::Later)?;
+        let Some(kept) = opened? else { continue };
+        let written = write(shared, &kept).await;
         away.store(written.is_err(), Ordering::Release);
         let refused = written?;
         count += kept.len() as u64;
-        if !refused.is_empty() {
-            tracing::error!(
-                webhooks = refused.len(),
-                "the ledger refuses webhooks that had waited for it; they are put aside"
-            );
-            // Left in its place where it cannot be put aside.
-            spool.put_aside(&refused).map_err(|_| Refusal::Later)?;
-        }
-        spool.remove(&path);
+        let blocking = spool.clone();
+        let done = spawn_blocking(move || done(&blocking, &path, &refused));
+        done.await.map_err(|_| Refusal::Later)??;
     }
     Ok(count)
+}
+
+/// The file goes, but for what the ledger refuses of it, which is put aside.
+fn done(spool: &Spool, path: &Path, refused: &[Kept]) -> Result<(), Refusal> {
+    if !refused.is_empty() {
+        let webhooks = refused.len();
+        tracing::error!(webhooks, "the ledger refuses what had waited for it; it is put aside");
+        // Left in its place where it cannot be put aside.
+        spool.put_aside(refused).map_err(|error| {
+            tracing::error!(kind = %error.kind(), webhooks, "what the ledger refuses cannot be put aside: all that waits stays");
+            Refusal::Later
+        })?;
+    }
+    spool.remove(path);
+    Ok(())
 }
 
 /// What one file holds; `None`: nothing that can be written.
@@ -236,15 +260,29 @@ fn passes(error: &std::io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(23 | 24))
 }
 
-/// Writes what one file holds; answers what the ledger will never take.
-async fn file(shared: &Arc<Shared>, kept: &[Kept]) -> Result<Vec<Kept>, Refusal> {
-    let receipts: Vec<_> = kept.iter().flat_map(|one| &one.news).filter_map(Item::receipt).cloned().collect();
-    for some in receipts.chunks(batch::MOST) {
-        if batch::write(shared, some).await.contains(&Err(Refusal::Later)) {
+/// Writes what one file holds; answers what the ledger does not take, though it is there.
+async fn write(shared: &Arc<Shared>, kept: &[Kept]) -> Result<Vec<Kept>, Refusal> {
+    let (came_at, receipts): (Vec<_>, Vec<_>) = kept
+        .iter()
+        .flat_map(|one| {
+            one.news.iter().filter_map(Item::receipt).map(move |receipt| (one.at, receipt.clone()))
+        })
+        .unzip();
+    let mut refused = Vec::new();
+    for (came_at, some) in came_at.chunks(batch::MOST).zip(receipts.chunks(batch::MOST)) {
+        let taken = batch::write(shared, some, PATIENCE).await;
+        // What it takes of the others shows that it is there.
+        let in_doubt = taken.contains(&Taken::Fails) && !taken.contains(&Taken::Yes);
+        if taken.contains(&Taken::NotNow) || (in_doubt && !answers(shared).await) {
             return Err(Refusal::Later);
         }
+        let not_taken = came_at.iter().zip(some).zip(&taken).filter(|(_, one)| **one != Taken::Yes);
+        let alone = |(at, receipt): (&Option<Timestamp>, &Receipt)| Kept {
+            at: *at,
+            news: vec![Item::Receipt(receipt.clone())],
+        };
+        refused.extend(not_taken.map(|(one, _)| alone(one)));
     }
-    let mut refused = Vec::new();
     for Kept { at, news } in kept {
         for item in news {
             let Some(reply) = item.reply() else { continue };
@@ -257,6 +295,11 @@ async fn file(shared: &Arc<Shared>, kept: &[Kept]) -> Result<Vec<Kept>, Refusal>
         }
     }
     Ok(refused)
+}
+
+/// Whether the ledger is there, and one that this program can work with.
+async fn answers(shared: &Shared) -> bool {
+    matches!(timeout(PATIENCE, shared.store.ping()).await, Ok(Ok(_)))
 }
 
 impl ToKeep {
@@ -272,14 +315,77 @@ impl ToKeep {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Executor as _;
     use uuid::Uuid;
 
     use super::*;
     use crate::dispatch::uphold::outliving;
+    use crate::receipt::spool::waiting;
+    use crate::receipt::tests::{Office, receipt, stop};
     use crate::store::sealer::Sealer;
 
     fn spool(dir: &Path) -> Spool {
         Spool::open(dir, Sealer::new(&[7; 32]).with_keys([&[8; 32]], true), 1 << 20)
+    }
+
+    fn kept(item: Item) -> Kept {
+        Kept { at: None, news: vec![item] }
+    }
+
+    #[tokio::test]
+    async fn a_receipt_that_the_ledger_fails_on_holds_up_nothing_behind_it() {
+        let mut office = Office::open().await;
+        let shared = office.shared();
+        let spool = &shared.later.spool;
+        // Alone, among others, and with a stop behind it.
+        spool.keep(&[kept(Item::Receipt(receipt("SMfails")))]).unwrap();
+        let several = ["SM1", "SMfails", "SMrefused", "SM2"];
+        spool.keep(&several.map(|reference| kept(Item::Receipt(receipt(reference))))).unwrap();
+        spool.keep(&[kept(Item::Reply(stop()))]).unwrap();
+        assert_eq!(pass(&shared).await, Ok(6));
+        assert!(!shared.later.holds(), "replies are taken again as they come");
+        assert_eq!(office.number("SELECT count(*) FROM receipts").await, 2);
+        assert_eq!(office.number("SELECT count(*) FROM replies").await, 1);
+        let left = waiting(office.dir.path());
+        assert_eq!((left.webhooks, left.refused), (0, 3));
+    }
+
+    #[tokio::test]
+    async fn where_the_ledger_is_none_of_ours_what_fails_waits() {
+        let mut office = Office::open().await;
+        let shared = office.shared();
+        shared.later.spool.keep(&[kept(Item::Receipt(receipt("SMfails")))]).unwrap();
+        office.sql.execute("UPDATE schema_info SET min_compatible = 1000000").await.unwrap();
+        assert_eq!(pass(&shared).await, Err(Refusal::Later));
+        assert!(shared.later.is_away());
+        let left = waiting(office.dir.path());
+        assert_eq!((left.webhooks, left.refused), (1, 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_slow_ledger_has_more_time_for_what_waits_than_providers_have() {
+        let mut office = Office::open().await;
+        let shared = office.shared();
+        office.sql.execute("BEGIN IMMEDIATE").await.unwrap();
+        let written =
+            tokio::spawn(async move { write(&shared, &[kept(Item::Receipt(receipt("SM1")))]).await });
+        tokio::time::sleep(batch::PATIENCE + Duration::from_millis(500)).await;
+        office.sql.execute("COMMIT").await.unwrap();
+        assert_eq!(written.await.unwrap(), Ok(Vec::new()));
+        assert_eq!(office.number("SELECT count(*) FROM receipts").await, 1);
+    }
+
+    #[test]
+    fn files_take_more_the_more_there_are_and_no_webhook_waits_for_long() {
+        // One that comes each tenth of a second for seven hours, into a spool that is empty.
+        let (mut files, mut time) = (0, Duration::ZERO);
+        while time < Duration::from_hours(7) {
+            time += linger(files);
+            files += 1;
+        }
+        assert!(files < 20_000, "{files}");
+        assert_eq!(linger(0), Duration::from_millis(100));
+        assert!(linger(u64::MAX) <= Duration::from_secs(2));
     }
 
     #[tokio::test]

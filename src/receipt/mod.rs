@@ -178,7 +178,8 @@ impl Desk {
     /// away; answers what the provider wants to read, empty for nothing.
     ///
     /// # Errors
-    /// It was not taken, and nothing of it is on record.
+    /// It was not taken, and nothing of it is on record; but where the ledger refuses one receipt of it
+    /// ([`Refusal::Unreadable`]), the rest is.
     pub async fn take(&self, provider: &str, call: &Webhook<'_>) -> Result<Cow<'static, str>, Refusal> {
         let Some(provider) = self.shared.provider(provider) else { return Err(Refusal::NoWebhook) };
         let taken = self.taken(provider, call).await;
@@ -246,15 +247,20 @@ impl Desk {
             return Err(Refusal::Later);
         }
         let receipts: Vec<Receipt> = news.iter().filter_map(Item::receipt).cloned().collect();
+        let mut refused = Ok(());
         for written in join_all(receipts.into_iter().map(|receipt| self.written(receipt))).await {
-            written?;
+            match written {
+                Err(Refusal::Later) => return Err(Refusal::Later),
+                // What came with it is taken all the same.
+                written => refused = refused.and(written),
+            }
         }
         let mut answer = None;
         for reply in replies {
             // One that the ledger will never take waits for people, in the spool.
             answer = replies::take(&self.shared, reply.clone(), None).await.map_err(|_| Refusal::Later)?;
         }
-        Ok(answer)
+        refused.map(|()| answer)
     }
 
     /// Keeps what the ledger cannot take now; answers what can be said all the same.
@@ -374,5 +380,102 @@ impl Shared {
             tracing::warn!(%provider, "a webhook was refused: its signature does not fit. If this is the provider, compare \
                 its secret or key and status_callback (or public_url) with what it was given");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions as _, Executor as _, Row as _, SqliteConnection};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::domain::ids::MessageId;
+    use crate::domain::phi::Phi;
+    use crate::domain::receipt::Said;
+    use crate::domain::reply::Keyword;
+    use crate::domain::words::Channel;
+    use crate::store::emit::Emitter;
+    use crate::store::rows::Timings;
+    use crate::store::sealer::Sealer;
+    use crate::store::sqlite::{SqliteEngine, SqliteStore};
+
+    /// A desk, its spool, and the way past the store into its ledger, which refuses a receipt and fails on another: their
+    /// references are `SMrefused` and `SMfails`.
+    pub(super) struct Office {
+        pub(super) dir: TempDir,
+        pub(super) desk: Desk,
+        pub(super) sql: SqliteConnection,
+    }
+
+    impl Office {
+        pub(super) async fn open() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("ledger.db");
+            let engine =
+                SqliteEngine::open(file.to_str().unwrap(), Arc::new(|| Timestamp::UNIX_EPOCH)).unwrap();
+            let sealer = Sealer::new(b"a key");
+            let store = SqliteStore::over(engine, sealer, Emitter::default(), Timings::default());
+            store.migrate().await.unwrap();
+            let mut sql = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+            sql.execute(
+                "CREATE TRIGGER refuses BEFORE INSERT ON receipts WHEN NEW.provider_ref = 'SMrefused'
+                 BEGIN SELECT RAISE(ABORT, 'of a test'); END",
+            )
+            .await
+            .unwrap();
+            // SQLITE_ERROR, as no value is to blame for it.
+            sql.execute(
+                "CREATE TRIGGER fails BEFORE INSERT ON receipts WHEN NEW.provider_ref = 'SMfails'
+                 BEGIN SELECT abs(-9223372036854775807 - 1); END",
+            )
+            .await
+            .unwrap();
+            let mut config = Config::from_toml("").unwrap();
+            config.worker.spool = dir.path().to_owned();
+            Self { dir, desk: Desk::open([], Arc::new(store), None, Arc::new(config)), sql }
+        }
+
+        pub(super) fn shared(&self) -> Arc<Shared> {
+            self.desk.shared.clone()
+        }
+
+        pub(super) async fn number(&mut self, sql: &'static str) -> i64 {
+            self.sql.fetch_one(sql).await.unwrap().get(0)
+        }
+    }
+
+    /// About a message that is not on record: it is kept.
+    pub(super) fn receipt(reference: &str) -> Receipt {
+        Receipt {
+            provider: ProviderName::parse("sms").unwrap(),
+            key: SendKey { message: MessageId::generate(), step: 0 },
+            reference: Some(reference.to_owned()),
+            said: Said::Delivered,
+            code: None,
+            named: Vec::new(),
+        }
+    }
+
+    pub(super) fn stop() -> Reply {
+        Reply {
+            provider: ProviderName::parse("sms").unwrap(),
+            channel: Channel::Sms,
+            reference: "SMstop".to_owned(),
+            from: Phi::new("+13125550142"),
+            about: None,
+            text: Phi::new("STOP"),
+            keyword: Some(Keyword::Stop),
+            thread: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stop_is_taken_though_the_receipt_that_came_with_it_is_refused() {
+        let mut office = Office::open().await;
+        let news = [Item::Receipt(receipt("SMrefused")), Item::Reply(stop())];
+        let answer = office.desk.on_record(&news).await;
+        assert_eq!(answer.err(), Some(Refusal::Unreadable));
+        assert_eq!(office.number("SELECT count(*) FROM replies").await, 1);
     }
 }

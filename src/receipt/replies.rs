@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::closed::{hours, is_closed_notice_due};
 use super::texts::{Texts, in_language};
-use super::{Back, Refusal, Shared};
+use super::{Back, Refusal, Shared, batch};
 use crate::config::Config;
 use crate::config::policy::ConsentDefault;
 use crate::config::provider::OptOutReply;
@@ -179,7 +179,7 @@ async fn written(shared: &Shared, ask: &ReplyAsk) -> Result<ReplyOutcome, Refusa
         Err(error) => error,
     };
     let provider = &ask.reply.provider;
-    if matches!(error, StoreError::Data(_) | StoreError::Internal(_)) {
+    if batch::is_about_a_row(&error) {
         tracing::error!(%error, %provider, "the ledger refuses a reply");
         return Err(Refusal::Unreadable);
     }

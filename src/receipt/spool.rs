@@ -106,6 +106,8 @@ pub(super) struct Spool {
     webhooks: AtomicU64,
     count: AtomicU64,
     bytes: AtomicU64,
+    /// What this process has put aside, in bytes.
+    aside: AtomicU64,
 }
 
 impl Spool {
@@ -119,6 +121,7 @@ impl Spool {
             webhooks: AtomicU64::new(0),
             count: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            aside: AtomicU64::new(0),
         };
         for refused in spool.named(REFUSED) {
             let _ = fs::rename(&refused, refused.with_extension("sealed"));
@@ -130,6 +133,11 @@ impl Spool {
     /// Webhooks in files that wait for the ledger.
     pub(super) fn webhooks(&self) -> u64 {
         self.webhooks.load(Ordering::Acquire)
+    }
+
+    /// Those files.
+    pub(super) fn files(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
     }
 
     /// Keeps a batch: it is on the disk when this returns.
@@ -153,8 +161,14 @@ impl Spool {
     }
 
     /// Puts aside, for people and for the next start, what the ledger would not take.
+    ///
+    /// # Errors
+    /// As much is put aside as may wait ([`ErrorKind::QuotaExceeded`]), or the disk does not take it.
     pub(super) fn put_aside(&self, batch: &[Kept]) -> Result<(), Error> {
-        self.write(batch, REFUSED, u64::MAX).map(drop)
+        let room = (self.most_bytes as u64).saturating_sub(self.aside.load(Ordering::Acquire));
+        let bytes = self.write(batch, REFUSED, room)?;
+        self.aside.fetch_add(bytes, Ordering::AcqRel);
+        Ok(())
     }
 
     fn write(&self, batch: &[Kept], suffix: &str, room: u64) -> Result<u64, Error> {
@@ -171,8 +185,10 @@ impl Spool {
 
     /// The files that wait, the oldest first.
     pub(super) fn left(&self) -> Vec<PathBuf> {
+        // In this order, so that what is listed is counted as well.
+        let left = self.named(WAITS);
         self.tally();
-        self.named(WAITS)
+        left
     }
 
     /// What a file holds.
@@ -190,13 +206,23 @@ impl Spool {
         serde_json::from_slice(&plain).map_err(|_| damaged())
     }
 
-    /// The ledger has all of it.
+    /// The ledger has all of it. Nothing is counted anew: there may be thousands of files, and each goes by itself.
     pub(super) fn remove(&self, path: &Path) {
+        let _held = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = fs::metadata(path).map_or(0, |file| file.len());
         match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
+            Ok(()) => {
+                let name = path.file_name().and_then(|name| name.to_str());
+                let webhooks = name.and_then(|name| count(name, WAITS)).unwrap_or_default();
+                for (sum, part) in [(&self.webhooks, webhooks), (&self.count, 1), (&self.bytes, bytes)] {
+                    sum.store(sum.load(Ordering::Acquire).saturating_sub(part), Ordering::Release);
+                }
+            }
+            // Another process was faster; the next look counts without it.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
                 tracing::warn!(kind = %error.kind(), "a file of webhooks cannot be removed; it is read again");
             }
-            _ => self.tally(),
         }
     }
 
@@ -328,6 +354,41 @@ mod tests {
         assert_eq!(spool.keep(&[stop("SM9")]).unwrap_err().kind(), ErrorKind::QuotaExceeded);
         assert!(waiting(dir.path()).bytes <= 2_000);
         spool.remove(&spool.left().remove(0));
+        spool.keep(&[stop("SM9")]).unwrap();
+    }
+
+    #[test]
+    fn what_goes_is_subtracted_and_nothing_is_counted_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, other) = (spool(dir.path()), spool(dir.path()));
+        for n in 0..3 {
+            first.keep(&[stop(&format!("SM{n}a")), stop(&format!("SM{n}b"))]).unwrap();
+        }
+        let left = first.left();
+        let sums = || (first.webhooks(), first.files(), first.bytes.load(Ordering::Acquire));
+        let size = |path: &PathBuf| fs::metadata(path).unwrap().len();
+        let rest = size(&left[1]) + size(&left[2]);
+        // Another process keeps one: the next look finds it.
+        other.keep(&[stop("SM4")]).unwrap();
+        first.remove(&left[0]);
+        assert_eq!(sums(), (4, 2, rest));
+        // One that another has removed was not ours to remove.
+        other.remove(&left[1]);
+        first.remove(&left[1]);
+        assert_eq!(sums(), (4, 2, rest));
+        let left = first.left();
+        assert_eq!(sums(), (3, 2, left.iter().map(size).sum::<u64>()));
+        left.iter().for_each(|path| first.remove(path));
+        assert_eq!(sums(), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_put_aside_has_its_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path(), sealer(), 2_000);
+        let aside = (0..10).take_while(|n| spool.put_aside(&[stop(&format!("SM{n}"))]).is_ok()).count();
+        assert!((1..10).contains(&aside), "{aside}");
+        assert_eq!(spool.put_aside(&[stop("SM9")]).unwrap_err().kind(), ErrorKind::QuotaExceeded);
         spool.keep(&[stop("SM9")]).unwrap();
     }
 

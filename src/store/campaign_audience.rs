@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::Result;
-use super::campaigns::{Added, Expanded, NewRecipient, Outstanding, Place, Recipient, RecipientRow};
+use super::campaigns::{
+    Added, CampaignRow, Expanded, NewRecipient, Outstanding, Place, Recipient, RecipientRow,
+};
 use crate::domain::campaign::FollowUp;
 use crate::domain::ids::{CampaignId, PatientId};
 
@@ -37,20 +39,21 @@ pub trait CampaignAudience {
     /// Gives them their places.
     async fn sort_recipients(&self, id: &CampaignId, places: &[Place]) -> Result<()>;
 
-    /// Those whose wave is `wave` at most and who are ready by `until`, in their order.
+    /// Those of the waves so far who are ready by `until`, in their order. `None`: the campaign does not stand as in `row` any
+    /// more, so that its canary and its turns would be reckoned from what others have used up.
     async fn next_recipients(
         &self,
-        id: &CampaignId,
-        wave: u16,
+        row: &CampaignRow,
         until: Timestamp,
         limit: u32,
-    ) -> Result<Vec<Recipient>>;
+    ) -> Result<Option<Vec<Recipient>>>;
 
     /// Notes which recipients have their message, which cannot have one, and which are ready only later. One that needs none any more keeps that, and
     /// its message is taken back.
     async fn expanded(&self, ask: &Expanded) -> Result<()>;
 
-    /// Messages that are due and not begun, or wait for their provider; counted up to some ten thousands.
+    /// Messages that are due and not begun, or wait for their provider, a limit or a budget; counted up to some ten
+    /// thousands.
     async fn due_of_campaign(&self, id: &CampaignId) -> Result<u64>;
 
     /// Whether anything of a campaign waits: recipients, and messages.

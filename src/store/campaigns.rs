@@ -28,8 +28,8 @@ pub trait Campaigns {
     async fn move_campaign(&self, ask: &CampaignMove) -> Result<bool>;
 
     /// Takes in hand, for a few seconds, every campaign for which there may be something to do and that no other worker
-    /// has.
-    async fn lease_campaigns(&self, worker: WorkerId) -> Result<(Vec<CampaignRow>, Timestamp)>;
+    /// has, except those that are `left` to others.
+    async fn lease_campaigns(&self, worker: WorkerId, left: &[CampaignId]) -> Result<InHand>;
 
     /// The messages that were written and not begun, in the order in which they were written, `limit` at most, each with
     /// its recipient's ordinal. Those that wait for another reason than their turn, such as quiet hours, are left out.
@@ -86,6 +86,15 @@ impl CampaignRow {
     pub fn needs_approval(&self, above: u64) -> bool {
         needs_approval(self.size(), above, self.plan.lifts_cap())
     }
+}
+
+/// The campaigns that a worker has in hand.
+#[derive(Clone, Debug)]
+pub struct InHand {
+    pub rows: Vec<CampaignRow>,
+    /// They cannot be read here: their key is not there, or a newer program has written them.
+    pub unread: Vec<CampaignId>,
+    pub now: Timestamp,
 }
 
 /// Which campaigns.
@@ -179,6 +188,7 @@ pub struct Expanded {
     pub rows: Vec<(u64, std::result::Result<MessageId, Reason>)>,
     /// Who had no turn at this hour, and is ready then.
     pub later: Vec<(u64, Timestamp)>,
+    /// Where another worker has given turns beyond it, theirs counts.
     pub next_turn: Timestamp,
 }
 

@@ -1,5 +1,7 @@
 //! What goes into the ledger and what comes out of it.
 
+use std::collections::HashMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -185,6 +187,11 @@ pub struct Reject {
     /// The routing key it came by, as [`crate::domain::reader::known_key`] tells it.
     pub key: Option<&'static str>,
     pub body: Vec<u8>,
+    /// Of a job that was understood and is its sender's own: if it is there already with this content, it is a repeat,
+    /// whatever would keep it out today.
+    pub content_hash: Option<[u8; 32]>,
+    /// Nobody waits for the answer: it is parked and reported, unless it is a repeat.
+    pub park: bool,
     /// The broker says that it may have delivered this before: then the same body is parked once only.
     pub redelivered: bool,
 }
@@ -222,6 +229,8 @@ pub enum AdmitOutcome {
 #[derive(Debug)]
 pub struct AdmitReport {
     pub outcomes: Vec<AdmitOutcome>,
+    /// The rejects that were accepted before, by their places: neither parked nor reported.
+    pub repeats: HashMap<usize, MessageId>,
     /// Of each admission that was leased to the worker: its place in the batch, whether it is a change, and its
     /// work state.
     pub leased: Vec<LeasedAdmission>,

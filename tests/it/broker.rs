@@ -126,7 +126,7 @@ fn small_window() -> ConsumeOptions {
 }
 
 /// A plain client, as a producer or an administrator would be.
-async fn foreign_channel(url: &str) -> (lapin::Connection, lapin::Channel) {
+pub(crate) async fn foreign_channel(url: &str) -> (lapin::Connection, lapin::Channel) {
     let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     (connection, channel)

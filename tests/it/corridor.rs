@@ -3,6 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use lapin::options::{QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use outreachd::broker::{ExchangeRole, Prefix};
 use outreachd::config::Config;
 use outreachd::config::limits::Cost;
 use outreachd::config::money::Money;
@@ -18,12 +21,13 @@ use reqwest::Url;
 use serde_json::json;
 use sqlx::PgPool;
 
+use crate::broker::foreign_channel;
 use crate::proof::drain::phone;
 use crate::store::make::hold;
 use crate::support::house::{House, job, of, patient};
 use crate::support::measure;
 use crate::support::proxy::{Link, TcpProxy};
-use crate::support::shared::TestDatabase;
+use crate::support::shared::{TestDatabase, amqp_url};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_becomes_a_message_on_the_preferred_channel() {
@@ -154,6 +158,39 @@ async fn a_limit_is_kept_at_the_wire() {
     assert!(worst <= 52, "{worst} in one second");
     let took = (times.iter().max().unwrap() - times.iter().min().unwrap()) as f64 / 1e6;
     assert!(took < 250.0 / 50.0 * 1.5, "used too little of the limit: {took} s");
+    house.close().await;
+}
+
+/// One subscriber's queue is full and says so: the broker confirms nothing that goes there, and all others get it each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_that_takes_no_more_costs_the_others_few_repeats() {
+    let house = House::open(SimulatorConfig::default(), "").await;
+    let (_connection, channel) = foreign_channel(&amqp_url()).await;
+    let prefix = Prefix::parse(&house.config.amqp.as_ref().unwrap().prefix).unwrap();
+    let mut full = FieldTable::default();
+    full.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let queue = |word: &str| format!("{}.{word}", prefix.as_str());
+    for (word, arguments) in [("full", full), ("well", FieldTable::default())] {
+        let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
+        channel.queue_declare(queue(word).into(), options, arguments).await.unwrap();
+        let (exchange, key) = (ExchangeRole::Events.name(&prefix), "#".into());
+        let options = QueueBindOptions::default();
+        channel
+            .queue_bind(queue(word).into(), exchange.into(), key, options, FieldTable::default())
+            .await
+            .unwrap();
+    }
+    house.publish("patient.upsert", &[patient("P1", "sms", "+13125550142")]).await;
+    let jobs: Vec<_> = (0..100).map(|n| job(&format!("j{n}"), "P1")).collect();
+    house.publish("job", &jobs).await;
+    house.until_status(MessageStatus::Sent, 100).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let passive = QueueDeclareOptions { passive: true, exclusive: true, ..Default::default() };
+    let well = channel.queue_declare(queue("well").into(), passive, FieldTable::default()).await.unwrap();
+    let (came, told) = (well.message_count(), house.store.counts().await.unwrap().outbox);
+    assert!(told >= 90, "{told} events wait for the one that is full");
+    assert!((100..1_000).contains(&came), "the other one got {came}");
     house.close().await;
 }
 

@@ -3,18 +3,22 @@
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use outreachd::app;
 use outreachd::config::Config;
 use outreachd::domain::campaign::Plan;
-use outreachd::domain::ids::{SiteId, SourceName, WorkerId};
+use outreachd::domain::ids::{MessageId, SiteId, SourceName, WorkerId};
 use outreachd::domain::job::Job;
 use outreachd::domain::problem::Problem;
 use outreachd::domain::words::Reason;
 use outreachd::intake::again::Again;
 use outreachd::intake::gatekeeper::Arrival;
 use outreachd::intake::{Gatekeeper, Incoming, Intake, Outcome};
+use outreachd::store::Store;
 use outreachd::store::audit::AuditFilter;
-use outreachd::store::rows::{CancelOutcome, MessageFilter, ParkedFilter, ParkedRow};
+use outreachd::store::rows::{
+    AdmitBatch, AdmitOutcome, CancelOutcome, MessageFilter, ParkedFilter, ParkedRow,
+};
 use serde_json::{Value, json};
 
 use crate::support::shared::TestDatabase;
@@ -78,12 +82,98 @@ async fn open() -> (Intake, TestDatabase) {
     (Intake { store, gatekeeper, dispatcher: None, worker: WorkerId::generate() }, database)
 }
 
+/// A gatekeeper under these sections.
+pub(crate) fn gatekeeper(sections: &str) -> Gatekeeper {
+    let config = Arc::new(Config::from_toml(sections).unwrap());
+    let catalogue = app::load_catalogue(&config.templates.dir).unwrap();
+    Gatekeeper::new(config, catalogue)
+}
+
+/// The job as it would have been accepted at that time.
+pub(crate) async fn accepted_at(
+    at: Timestamp,
+    store: &Arc<dyn Store>,
+    gatekeeper: &Gatekeeper,
+    body: &Value,
+) -> MessageId {
+    let arrival = Arrival::default();
+    let job = Job::parse(body.to_string().as_bytes(), &gatekeeper.defaults(&arrival)).unwrap();
+    let admissions = vec![gatekeeper.admit(job, &arrival, at).unwrap()];
+    let batch = AdmitBatch { worker: WorkerId::generate(), admissions, rejects: Vec::new(), room: 0 };
+    let report = store.admit(&batch).await.unwrap();
+    let [AdmitOutcome::Accepted(id)] = report.outcomes[..] else { panic!("{:?}", report.outcomes) };
+    id
+}
+
+/// Ten seconds ago, as a job says it.
+pub(crate) fn passed(now: Timestamp) -> Value {
+    json!(Timestamp::from_second(now.as_second() - 10).unwrap().to_string())
+}
+
+async fn rejections(intake: &Intake) -> Vec<String> {
+    let events = intake.store.outbox(intake.worker, &[], 100).await.unwrap();
+    let mut keys: Vec<String> = events.into_iter().map(|event| event.routing_key).collect();
+    keys.retain(|key| key.starts_with("job.rejected."));
+    keys.sort();
+    keys
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_is_a_duplicate_after_its_time_and_parked_is_what_only_looks_like_it() {
+    let (intake, _database) = open().await;
+    let now = intake.store.ping().await.unwrap();
+    let mut body = job("j1", "ehr");
+    body.as_object_mut().unwrap().remove("not_before");
+    body["expires_at"] = passed(now);
+    let before = now - SignedDuration::from_secs(20);
+    let id = accepted_at(before, &intake.store, &intake.gatekeeper, &body).await;
+
+    let again = Incoming { redelivered: true, ..by_broker("ehr", "job", &body) };
+    let asked = Incoming { park: false, ..again.clone() };
+    let told = intake.submit(vec![again, asked]).await.unwrap();
+    assert!(told.iter().all(|one| matches!(one, Outcome::Duplicate(of) if *of == id)), "{told:?}");
+    assert_eq!((told.len(), parked(&intake, Reason::Expired).await.len()), (2, 0));
+    assert!(rejections(&intake).await.is_empty());
+
+    // Other content under the name, another source's word, and the word of somebody who is nobody.
+    let mut other = body.clone();
+    other["about"] = json!("visit-1");
+    let items = [("ehr", &other, true), ("ehr", &other, false), ("lab", &body, true), ("", &body, true)];
+    let items =
+        items.map(|(user, body, park)| Incoming { redelivered: true, park, ..by_broker(user, "job", body) });
+    let told: Vec<String> = intake.submit(items.into()).await.unwrap().iter().map(word).collect();
+    assert_eq!(told, ["expired true", "expired false", "source_not_allowed true", "source_not_allowed true"]);
+    assert_eq!(parked(&intake, Reason::Expired).await.len(), 1);
+    assert_eq!(parked(&intake, Reason::SourceNotAllowed).await.len(), 2);
+    assert_eq!(rejections(&intake).await, ["job.rejected.ehr", "job.rejected.lab", "job.rejected.unknown"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_is_a_duplicate_whatever_was_configured_since() {
+    let (intake, _database) = open().await;
+    let mut body = job("j1", "ehr");
+    body["site"] = json!("north");
+    let id = accepted_at(Timestamp::UNIX_EPOCH, &intake.store, &intake.gatekeeper, &body).await;
+    let mut other = body.clone();
+    other["about"] = json!("visit-1");
+    for (sections, refused) in [
+        ("[[source]]\nname = \"ehr\"\ntemplates = [\"appointment-reminder\"]\n", "source_not_allowed true"),
+        ("[[source]]\nname = \"lab\"\n", "unknown_source true"),
+        ("[[source]]\nname = \"ehr\"\n[[site]]\nid = \"south\"\nname = \"South\"\n", "bad_data true"),
+    ] {
+        let since = Intake { gatekeeper: gatekeeper(sections), ..intake.clone() };
+        let items = [&body, &other].map(|body| by_broker("ehr", "job", body));
+        let told = since.submit(items.into()).await.unwrap();
+        assert!(matches!(told[0], Outcome::Duplicate(of) if of == id), "{sections}: {told:?}");
+        assert_eq!(word(&told[1]), refused, "{sections}");
+    }
+    assert_eq!(rejections(&intake).await.len(), 3);
+}
+
 #[test]
 fn where_no_site_is_configured_any_is_a_label_of_a_job_and_of_a_campaign() {
     for (sites, expected) in [("", false), ("[[site]]\nid = \"north\"\nname = \"North\"\n", true)] {
-        let config = Arc::new(Config::from_toml(sites).unwrap());
-        let catalogue = app::load_catalogue(&config.templates.dir).unwrap();
-        let gatekeeper = Gatekeeper::new(config, catalogue);
+        let gatekeeper = gatekeeper(sites);
         let is_wrong = |problems: Option<Vec<Problem>>| problems.iter().flatten().any(|p| p.field == "site");
         let mut body = job("j1", "lab");
         body["site"] = json!("south");

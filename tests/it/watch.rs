@@ -150,6 +150,8 @@ fn parked(body: &str) -> outreachd::store::rows::AdmitBatch {
         correlation_id: None,
         key: None,
         body: body.as_bytes().to_vec(),
+        content_hash: None,
+        park: true,
         redelivered: false,
     };
     outreachd::store::rows::AdmitBatch {

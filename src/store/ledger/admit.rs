@@ -39,8 +39,11 @@ impl<E: Engine> Ledger<E> {
         let again = Self::tried_again(&mut tx, batch).await?;
         let mut report = self.insert_admissions(&mut tx, batch, &beyond, &again).await?;
         self.supersede(&mut tx, batch, &mut report).await?;
+        report.repeats = self.repeats(&mut tx, &batch.rejects).await?;
         let refused = refused(batch, &report.outcomes);
-        let rejects: Vec<&Reject> = batch.rejects.iter().chain(&refused).collect();
+        let is_parked = |(place, r): &(usize, &Reject)| r.park && !report.repeats.contains_key(place);
+        let parked = batch.rejects.iter().enumerate().filter(is_parked).map(|(_, r)| r);
+        let rejects: Vec<&Reject> = parked.chain(&refused).collect();
         self.park(&mut tx, &rejects, report.now).await?;
         self.count_day(&mut tx, batch, &report).await?;
         self.count_emergencies(&mut tx, batch, &report).await?;
@@ -96,7 +99,7 @@ impl<E: Engine> Ledger<E> {
         again: &HashMap<usize, MessageId>,
     ) -> Result<AdmitReport> {
         if batch.admissions.is_empty() {
-            return Ok(AdmitReport { outcomes: Vec::new(), leased: Vec::new(), now: Self::now(tx).await? });
+            return Ok(report_at(Self::now(tx).await?));
         }
         self.know_sources(tx, &batch.admissions).await?;
         // Keys are taken in one order everywhere, so that two batches cannot wait for each other in a ring.
@@ -120,8 +123,8 @@ impl<E: Engine> Ledger<E> {
             // The key was in the way, and went with its message meanwhile.
             return Err(StoreError::Contention);
         }
-        let mut report =
-            AdmitReport { outcomes: Vec::with_capacity(batch.admissions.len()), leased: Vec::new(), now };
+        let mut report = report_at(now);
+        report.outcomes.reserve_exact(batch.admissions.len());
         let mut events = Vec::new();
         let mut tell = |facts: &MessageFacts, to: &Move<'_>| {
             let event = self.emitter.message(facts, to);
@@ -230,17 +233,26 @@ impl<E: Engine> Ledger<E> {
             .collect()
     }
 
-    /// Who holds these names, with what content.
+    /// Who holds the names of these, with what content.
     pub(super) async fn known_keys<'a>(
         tx: &mut E::Tx,
         asked: &[&'a Admission],
     ) -> Result<HashMap<(&'a str, &'a str), (MessageId, Vec<u8>)>> {
+        let names: Vec<(&'a str, &'a str)> =
+            asked.iter().map(|&a| (a.facts.source.as_str(), a.facts.job_id.as_str())).collect();
+        Self::known_names(tx, &names).await
+    }
+
+    /// Who holds these names, each of a source and a job, with what content.
+    async fn known_names<'a>(
+        tx: &mut E::Tx,
+        asked: &[(&'a str, &'a str)],
+    ) -> Result<HashMap<(&'a str, &'a str), (MessageId, Vec<u8>)>> {
         if asked.is_empty() {
             return Ok(HashMap::new());
         }
-        let name = |a: &&'a Admission| (a.facts.source.as_str(), a.facts.job_id.as_str());
-        let sources: HashSet<&str> = asked.iter().map(|a| a.facts.source.as_str()).collect();
-        let job_ids: HashSet<&str> = asked.iter().map(|a| a.facts.job_id.as_str()).collect();
+        let sources: HashSet<&str> = asked.iter().map(|(source, _)| *source).collect();
+        let job_ids: HashSet<&str> = asked.iter().map(|(_, job_id)| *job_id).collect();
         let rows = E::run(
             tx,
             "SELECT source, job_id, message_id, content_hash FROM job_keys WHERE source = ANY($1) AND job_id = ANY($2)",
@@ -251,7 +263,31 @@ impl<E: Engine> Ledger<E> {
         for row in &rows {
             found.insert((row.text(0)?, row.text(1)?), (MessageId(row.id(2)?), row.bytes(3)?.to_vec()));
         }
-        Ok(asked.iter().filter_map(|a| Some((name(a), found.get(&name(a))?.clone()))).collect())
+        Ok(asked.iter().filter_map(|&name| Some((name, found.get(&name)?.clone()))).collect())
+    }
+
+    /// The rejects that are there already with the same content, by their places: what was accepted once stays so,
+    /// whatever has become of its time, its template or its source's rights. Those of this batch count too.
+    async fn repeats(&self, tx: &mut E::Tx, rejects: &[Reject]) -> Result<HashMap<usize, MessageId>> {
+        let mut asked = Vec::new();
+        for (place, reject) in rejects.iter().enumerate() {
+            if let (Some(source), Some(job_id), Some(content_hash)) =
+                (&reject.source, &reject.job_id, &reject.content_hash)
+            {
+                asked.push((place, (source.as_str(), job_id.as_str()), content_hash));
+            }
+        }
+        let names: Vec<(&str, &str)> = asked.iter().map(|(_, name, _)| *name).collect();
+        let known = Self::known_names(tx, &names).await?;
+        let mut repeats = HashMap::new();
+        for (place, name, content_hash) in asked {
+            if let Some((id, held)) = known.get(&name)
+                && self.is_same(held, content_hash)
+            {
+                repeats.insert(place, *id);
+            }
+        }
+        Ok(repeats)
     }
 
     /// The first events of messages that were written a moment ago.
@@ -316,6 +352,11 @@ impl<E: Engine> Ledger<E> {
     }
 }
 
+/// A report of which nothing is known but its time.
+fn report_at(now: Timestamp) -> AdmitReport {
+    AdmitReport { outcomes: Vec::new(), repeats: HashMap::new(), leased: Vec::new(), now }
+}
+
 /// The places of the batch for which there is room: what is urgent first, so that it waits for nothing else.
 fn wanted(batch: &AdmitBatch) -> HashSet<usize> {
     let mut places: Vec<usize> = (0..batch.admissions.len()).collect();
@@ -341,6 +382,8 @@ fn refused(batch: &AdmitBatch, outcomes: &[AdmitOutcome]) -> Vec<Reject> {
             correlation_id: admission.facts.correlation_id.clone(),
             key: Some(key_of(admission.facts.priority)),
             body: admission.raw.clone()?,
+            content_hash: None,
+            park: true,
             redelivered: admission.redelivered,
         })
     };

@@ -14,7 +14,9 @@ use crate::domain::ids::{CampaignId, JobId, MessageId, PatientId, SourceName};
 use crate::domain::status::MessageStatus;
 use crate::domain::words::{Channel, Reason};
 use crate::policy::campaign::{Command, member, next};
-use crate::store::campaigns::{Added, Expanded, NewRecipient, Outstanding, Place, Recipient, RecipientRow};
+use crate::store::campaigns::{
+    Added, CampaignRow, Expanded, NewRecipient, Outstanding, Place, Recipient, RecipientRow,
+};
 use crate::store::columns::Columns;
 use crate::store::engine::{Column, Engine, args, bytes, ints, maybe_ids, maybe_texts, texts, times};
 use crate::store::sealed::Sealed;
@@ -234,23 +236,47 @@ impl<E: Engine> CampaignAudience for Ledger<E> {
         Ok(())
     }
 
+    /// One statement: whoever it answers waited while the campaign stood so.
     async fn next_recipients(
         &self,
-        id: &CampaignId,
-        wave: u16,
+        row: &CampaignRow,
         until: Timestamp,
         limit: u32,
-    ) -> Result<Vec<Recipient>> {
+    ) -> Result<Option<Vec<Recipient>>> {
+        let id = &row.plan.id;
         let rows = self
             .engine
             .read(
-                "SELECT ordinal, patient_id, body, ready_at FROM campaign_recipients
-                 WHERE campaign_id = $1 AND state = 0 AND wave <= $2 AND ready_at <= $3
-                 ORDER BY wave, ready_at, ordinal LIMIT $4",
-                args![id.as_str(), i64::from(wave), until, i64::from(limit)],
+                "SELECT r.ordinal, r.patient_id, r.body, r.ready_at
+                 FROM campaigns c LEFT JOIN (
+                     SELECT ordinal, patient_id, body, ready_at, wave FROM campaign_recipients
+                     WHERE campaign_id = $1 AND state = 0 AND wave <= $2 AND ready_at <= $3
+                     ORDER BY wave, ready_at, ordinal LIMIT $4) AS r ON true
+                 WHERE c.id = $1 AND c.revision = $5 AND c.expanded = $6 AND c.refused = $7 AND c.next_turn = $8
+                 ORDER BY r.wave, r.ready_at, r.ordinal",
+                args![
+                    id.as_str(),
+                    i64::from(row.wave),
+                    until,
+                    i64::from(limit),
+                    row.revision,
+                    number(row.expanded),
+                    number(row.refused),
+                    row.next_turn,
+                ],
             )
             .await?;
-        rows.iter().map(|row| self.recipient(id, row)).collect()
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let mut waiting = Vec::with_capacity(rows.len());
+        for row in &rows {
+            // Where nobody waits, the campaign stands there alone.
+            if row.maybe_int(0)?.is_some() {
+                waiting.push(self.recipient(id, row)?);
+            }
+        }
+        Ok(Some(waiting))
     }
 
     async fn expanded(&self, ask: &Expanded) -> Result<()> {
@@ -299,14 +325,15 @@ impl<E: Engine> CampaignAudience for Ledger<E> {
         E::run(
             &mut tx,
             "UPDATE campaigns SET expanded = expanded + $2, refused = refused + $3,
-                 next_turn = CASE WHEN revision = $4 THEN $5 ELSE next_turn END WHERE id = $1",
+                 next_turn = CASE WHEN revision = $4 AND next_turn < $5 THEN $5 ELSE next_turn END WHERE id = $1",
             args![ask.id.as_str(), written, refused, ask.revision, ask.next_turn],
         )
         .await?;
         E::commit(tx).await
     }
 
-    /// With what waits for a provider, or for a hold that keeps all of a campaign: it would all go at once in the end.
+    /// With what waits for a provider, a limit or a budget, or for a hold that keeps all of a campaign: it would all go at once
+    /// in the end.
     async fn due_of_campaign(&self, id: &CampaignId) -> Result<u64> {
         let rows = self
             .engine
@@ -315,7 +342,7 @@ impl<E: Engine> CampaignAudience for Ledger<E> {
                     "SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.campaign_id = $1
                          AND m.campaign_status IN ('accepted', 'scheduled', 'held') AND ",
                     words::by_campaign!("m"),
-                    " AND (m.due_at <= now() OR m.reason = 'provider_unavailable' OR m.held_by IN (
+                    " AND (m.due_at <= now() OR m.reason IN ('provider_unavailable', 'paced', 'over_budget') OR m.held_by IN (
                          SELECT id FROM holds WHERE scope IN ('all', 'source', 'template', 'purpose'))) LIMIT $2) AS due"
                 ),
                 args![id.as_str(), COUNTED],

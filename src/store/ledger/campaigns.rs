@@ -8,7 +8,7 @@ use super::{Ledger, Numbered, unfit};
 use crate::domain::campaign::{Approval, CampaignState, PauseReason, Plan};
 use crate::domain::ids::{CampaignId, HoldId, JobId, MessageId, SourceName, WorkerId};
 use crate::domain::words::Reason;
-use crate::store::campaigns::{CampaignFilter, CampaignMove, CampaignRow, Turns};
+use crate::store::campaigns::{CampaignFilter, CampaignMove, CampaignRow, InHand, Turns};
 use crate::store::columns::Columns;
 use crate::store::emit::Emitter;
 use crate::store::engine::{Args, Engine, args, ids, micros, times};
@@ -31,9 +31,9 @@ const ROW: &str = "plan, state, reason, created_by, created_at, changed_at, star
     expanded, refused, no_longer, approved_by, approved_at, approved_hash, canary_passed, wave, wave_opens_at, next_turn,
     hold_id, now(), changed_by, id, approved_texts";
 
-/// Campaigns for which there may be something to do.
+/// Campaigns for which there may be something to do, and that are not left to others.
 const OPEN: &str = concat!(
-    "(state IN ('running', 'canary_hold') OR (state = 'cancelled' AND hold_id IS NOT NULL)) AND (",
+    "(state IN ('running', 'canary_hold') OR (state = 'cancelled' AND hold_id IS NOT NULL)) AND NOT (id = ANY($2)) AND (",
     words::is_free!("lease_until"),
     " OR lease_owner = $1)"
 );
@@ -119,21 +119,38 @@ impl<E: Engine> Campaigns for Ledger<E> {
         Ok(true)
     }
 
-    async fn lease_campaigns(&self, worker: WorkerId) -> Result<(Vec<CampaignRow>, Timestamp)> {
+    async fn lease_campaigns(&self, worker: WorkerId, left: &[CampaignId]) -> Result<InHand> {
+        let left: Vec<&str> = left.iter().map(CampaignId::as_str).collect();
         // Most of the time there is nothing to take: then nothing is written.
         let sql = format!("SELECT now(), EXISTS (SELECT 1 FROM campaigns WHERE {OPEN})");
-        let rows = self.engine.read(sql, args![worker.0]).await?;
+        let rows = self.engine.read(sql, args![worker.0, left.clone()]).await?;
         let head = rows.first().ok_or_else(|| StoreError::Internal("no clock".to_owned()))?;
         let now = head.time(0)?;
         if !head.flag(1)? {
-            return Ok((Vec::new(), now));
+            return Ok(InHand { rows: Vec::new(), unread: Vec::new(), now });
         }
         let sql = format!(
-            "UPDATE campaigns SET lease_owner = $1, lease_until = now() + $2 * {{us}} WHERE {OPEN} RETURNING {ROW}"
+            "UPDATE campaigns SET lease_owner = $1, lease_until = now() + $3 * {{us}} WHERE {OPEN} RETURNING {ROW}"
         );
-        let rows = self.engine.write(sql, args![worker.0, micros(LEASE)]).await?;
+        let rows = self.engine.write(sql, args![worker.0, left, micros(LEASE)]).await?;
         let now = rows.first().map_or(Ok(now), |row| row.time(21))?;
-        Ok((rows.iter().map(|row| self.campaign_row(row)).collect::<Result<_>>()?, now))
+        let mut hand = InHand { rows: Vec::with_capacity(rows.len()), unread: Vec::new(), now };
+        for row in &rows {
+            match self.campaign_row(row) {
+                Ok(row) => hand.rows.push(row),
+                // The others go on.
+                Err(error) => {
+                    let id = row.word(23, CampaignId::parse)?;
+                    tracing::error!(
+                        campaign = %id, %error,
+                        "a campaign cannot be read, and stands still before it can be: where no newer program has written it, \
+                         put the key that sealed it back into [security] seal_keys, or restore its row from a dump"
+                    );
+                    hand.unread.push(id);
+                }
+            }
+        }
+        Ok(hand)
     }
 
     async fn waiting_turns(&self, id: &CampaignId, limit: u32) -> Result<Vec<(MessageId, Option<u64>)>> {

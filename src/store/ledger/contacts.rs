@@ -132,7 +132,8 @@ impl<E: Engine> Ledger<E> {
     }
 
     /// A carrier refuses to carry anything to these addresses, for whoever is there has told it to stop. That is said to
-    /// us as well: it goes on record once, and binds everybody behind the address.
+    /// us as well: it goes on record once, and binds everybody behind the address. One whose address cannot be read keeps
+    /// no other from that, and no result from being written.
     pub(super) async fn keep_stops(&self, tx: &mut E::Tx, refused: &[&Settlement]) -> Result<()> {
         if refused.is_empty() {
             return Ok(());
@@ -141,7 +142,11 @@ impl<E: Engine> Ledger<E> {
         let rows = E::run(tx, NEW_STOPS, Args::none().batch(batch)).await?;
         let mut stops: Vec<AddressConsent> = Vec::new();
         for row in &rows {
-            let (address, channel) = (self.address_of(row, 5, 0)?, row.word(1, Channel::from_word)?);
+            let (attempt, channel) = (row.id(5)?, row.word(1, Channel::from_word)?);
+            let unread = |error: &StoreError| {
+                tracing::error!(%attempt, %error, "an address that is to be stopped cannot be read; the stop is not on record");
+            };
+            let Ok(address) = self.address_of(row, 5, 0).inspect_err(unread) else { continue };
             if stops.iter().any(|known| known.address == address && known.channel == channel) {
                 continue;
             }

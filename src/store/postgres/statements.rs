@@ -154,19 +154,22 @@ pub(super) const STATEMENTS: Statements = Statements {
         "FROM i RETURNING id, now()"
     ),
 
+    // What a provider has taken, or may have, goes on by itself, and rides on nothing: its status would fall.
     board: concat!(
         "WITH i AS (SELECT * FROM {input}),
          stops AS MATERIALIZED (
              SELECT scope, value, cause FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
          )
-         SELECT m.id FROM i JOIN messages m ON m.id = i.id WHERE EXISTS (SELECT 1 FROM leases l WHERE l.token = i.token AND l.owner = $1) AND ",
+         SELECT m.id FROM i JOIN messages m ON m.id = i.id WHERE EXISTS (SELECT 1 FROM leases l WHERE l.token = i.token AND l.owner = $1)
+             AND m.status IN ('accepted', 'scheduled', 'held', 'sending') AND ",
         may_begin!("SELECT jsonb_array_elements_text(i.others::jsonb)"),
         " AND ",
         not_stopped!(),
         " FOR UPDATE OF m SKIP LOCKED"
     ),
 
-    // COALESCE, so that nobody walks the index of all that is due to find them.
+    // COALESCE, so that nobody walks the index of all that is due to find them. What rode on something has nothing due by
+    // itself, and does from now on: should this hand be lost, it is found again.
     take_company: concat!(
         "WITH locked AS (
              SELECT m.id FROM messages m WHERE m.id = ANY($1) AND COALESCE(",
@@ -175,7 +178,8 @@ pub(super) const STATEMENTS: Statements = Statements {
          ), lease AS MATERIALIZED (SELECT nextval('lease_tokens') AS token), ",
         leased!("$2", "$3", "locked, lease"),
         "UPDATE messages m
-         SET lease_token = lease.token, merged_into = NULL, last_attempt = NULL
+         SET lease_token = lease.token, merged_into = NULL, last_attempt = NULL,
+             due_at = CASE WHEN m.merged_into IS NULL THEN m.due_at ELSE now() END
          FROM locked, lease
          WHERE m.id = locked.id
          RETURNING ",

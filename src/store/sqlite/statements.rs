@@ -129,21 +129,25 @@ pub(super) const STATEMENTS: Statements = Statements {
         ") n WHERE c.subject = n.subject"
     ),
 
+    // What a provider has taken, or may have, goes on by itself, and rides on nothing: its status would fall.
     board: concat!(
         "WITH i AS MATERIALIZED (SELECT * FROM {input}),
          stops AS MATERIALIZED (
              SELECT scope, value, cause FROM holds WHERE released_at IS NULL AND (until IS NULL OR until > now())
          )
-         SELECT m.id FROM i JOIN messages m ON m.id = i.id WHERE EXISTS (SELECT 1 FROM leases l WHERE l.token = i.token AND l.owner = $1) AND ",
+         SELECT m.id FROM i JOIN messages m ON m.id = i.id WHERE EXISTS (SELECT 1 FROM leases l WHERE l.token = i.token AND l.owner = $1)
+             AND m.status IN ('accepted', 'scheduled', 'held', 'sending') AND ",
         may_begin!("SELECT value FROM json_each(i.others)"),
         " AND ",
         not_stopped!()
     ),
 
+    // What rode on something has nothing due by itself, and does from now on: should this hand be lost, it is found again.
     take_company: concat!(
         "UPDATE lease_tokens SET token = token + 1;
          UPDATE messages AS m
-         SET lease_token = (SELECT token FROM lease_tokens), merged_into = NULL, last_attempt = NULL
+         SET lease_token = (SELECT token FROM lease_tokens), merged_into = NULL, last_attempt = NULL,
+             due_at = CASE WHEN m.merged_into IS NULL THEN m.due_at ELSE now() END
          WHERE m.id = ANY($1) AND ",
         may_join!(),
         " RETURNING ",

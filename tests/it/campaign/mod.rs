@@ -7,6 +7,7 @@ mod desk;
 mod lists;
 pub(crate) mod million;
 mod once;
+mod others;
 mod stories;
 mod turns;
 pub(crate) mod urgent;
@@ -26,6 +27,7 @@ use outreachd::intake::import::{Member, Row};
 use outreachd::simulator::{NumberRule, Simulator, SimulatorConfig};
 use outreachd::store::campaigns::CampaignRow;
 use serde_json::{Value, json};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -97,6 +99,16 @@ impl Town {
             }
             assert!(Instant::now() < end, "waited in vain for {state}: {row:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Past the store, straight into the database.
+    pub(super) async fn execute(&self, sql: &'static str) {
+        let url = self.office.config.store.url.expose();
+        if url.starts_with("postgres") {
+            PgConnection::connect(url).await.unwrap().execute(sql).await.unwrap();
+        } else {
+            SqliteConnection::connect(url).await.unwrap().execute(sql).await.unwrap();
         }
     }
 

@@ -1,8 +1,10 @@
 //! Jobs in, one by one and many at once; and back out.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api::{Api, job, later};
+use super::api::{Api, job, later, send};
+use crate::intake::{accepted_at, gatekeeper, passed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_accepted_sent_and_explained() {
@@ -34,6 +36,47 @@ async fn a_job_is_accepted_sent_and_explained() {
     other["data"]["practitioner"] = json!("Dr. Osei");
     let conflict = api.post("/v1/jobs", &other).await.problem(409);
     assert_eq!(conflict["errors"][0]["reason"], "conflict");
+    api.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_was_accepted_is_a_duplicate_after_its_time_too() {
+    let token = "token-of-other-0123456789abcdef";
+    let api = Api::open(
+        "",
+        &format!(
+            "[[api.tokens]]\nname = \"other\"\ntoken = \"{token}\"\nscopes = [\"admin\"]\nsources = [\"other-ehr\"]"
+        ),
+    )
+    .await;
+    let now = api.worker.store.ping().await.unwrap();
+    let mut body = job("j1", "P1");
+    body["expires_at"] = passed(now);
+    let before = now - jiff::SignedDuration::from_secs(20);
+    let sources = gatekeeper("[[source]]\nname = \"lakeside-ehr\"\n");
+    let id = accepted_at(before, &api.worker.store, &sources, &body).await.to_string();
+
+    let again = api.post("/v1/jobs", &body).await;
+    assert_eq!(again.expect(200), json!({"id": "j1", "message_id": id, "result": "duplicate"}));
+    assert_eq!(again.headers["location"], format!("/v1/messages/{id}"));
+    let mut other = body.clone();
+    other["data"]["practitioner"] = json!("Dr. Osei");
+    let refused = api.post("/v1/jobs", &other).await.problem(422);
+    assert_eq!(refused["errors"][0]["reason"], "expired");
+    let results = api.post("/v1/jobs", &json!([body, other])).await.expect(200);
+    assert_eq!((&results[0]["result"], &results[1]["result"]), (&json!("duplicate"), &json!("refused")));
+    // Whoever names a source that is not theirs hears nothing of its jobs.
+    let foreign = send(api.request(&Method::POST, "/v1/jobs").bearer_auth(token).json(&body)).await;
+    assert_eq!(foreign.problem(422)["errors"][0]["reason"], "source_not_allowed");
+    assert!(!foreign.text.contains(&id), "{}", foreign.text);
+
+    assert_eq!(api.count("SELECT count(*) FROM parked").await, 0);
+    let measures = api.get("/metrics").await.text;
+    for line in
+        ["outreachd_jobs_total{result=\"duplicate\"} 2", "outreachd_rejected_total{reason=\"expired\"} 2"]
+    {
+        assert!(measures.lines().any(|l| l == line), "{line} is not in:\n{measures}");
+    }
     api.close().await;
 }
 

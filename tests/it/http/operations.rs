@@ -88,6 +88,8 @@ pub(super) async fn park(api: &Api, body: &Value) -> String {
         correlation_id: None,
         key: None,
         body: body.to_string().into_bytes(),
+        content_hash: None,
+        park: true,
         redelivered: false,
     };
     let batch =

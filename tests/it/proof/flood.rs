@@ -16,7 +16,7 @@ const OTHER: &str = "sleep-lab";
 /// What the flood brings in each tenth of a second: eight times what the provider takes.
 const FLOOD: usize = 40;
 /// The other's wait for what is before them in the lanes of all workers, which hold five seconds of work, and not for the flood.
-const LONGEST: Duration = Duration::from_secs(8);
+const LONGEST: Duration = Duration::from_secs(12);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// So many seconds of a flood of the one priority, over so many workers; the other source's jobs have the second.

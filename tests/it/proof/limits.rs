@@ -118,13 +118,20 @@ pub(crate) async fn long_texts(name: &str, plan: Plan, workers: usize, texts: us
     }
     let of_two = format!("SELECT count(*) FROM attempts WHERE segments = {SEGMENTS} AND status = 'sent'");
     assert_eq!(rig.number(&of_two).await, all);
-    let evidence = rig.evidence(ids, usage).await;
+    let mut evidence = rig.evidence(ids, usage).await;
+    // A text leaves with its last slot: of each worker one may have waited for that while others had theirs. What is more
+    // than that is over the limit.
+    let waited = (workers * (SEGMENTS - 1)) as u64;
+    evidence.rules.limits.insert("sms".to_owned(), LIMIT + waited);
     let mut segments = times(evidence.hits.iter().flat_map(|hit| [hit; SEGMENTS]));
     segments.sort_unstable();
-    let worst = kept("segments", LIMIT, &segments, segments[0]);
+    let worst = kept("segments", LIMIT + waited, &segments, segments[0]);
+    let tenths: Vec<u64> = segments.iter().map(|at| at / 10).collect();
+    let in_ten = kept("segments in ten seconds", 10 * LIMIT + waited, &tenths, tenths[0]);
     let took = (segments[segments.len() - 1] - segments[0]) as f64 / SECOND_US as f64;
     let used = (segments.len() - SEGMENTS) as f64 / (took * LIMIT as f64);
-    let figures = json!({ "workers": workers, "texts": texts, "limit": LIMIT, "worst_second": worst, "use": round(used) });
+    let figures = json!({ "workers": workers, "texts": texts, "limit": LIMIT, "worst_second": worst,
+        "worst_ten_seconds": in_ten, "use": round(used) });
     audit(&rig.sql, &evidence).await.close(name, figures);
     assert!(used >= least, "only {used:.3} of the limit was used");
 }

@@ -1,15 +1,19 @@
 //! What waits for one reader is one message, and nothing that it tells is lost or told to somebody else.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use outreachd::app::{self, Worker};
 use outreachd::dispatch::explain;
-use outreachd::domain::ids::HoldId;
+use outreachd::domain::ids::{AnswerName, HoldId};
+use outreachd::domain::phi::Phi;
+use outreachd::domain::reply::Offer;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Channel, Reason};
 use outreachd::simulator::{ProviderKind, SimulatorConfig, SmsEnd, TextDigest};
-use outreachd::store::rows::{Hold, HoldScope, MessageFilter, MessageRow, OnRelease};
+use outreachd::store::rows::{Hold, HoldScope, MessageFilter, MessageRow, OnRelease, QuestionAsk};
 use serde_json::{Value, json};
 
 use super::stories::{ruled, sms};
@@ -207,5 +211,96 @@ async fn what_waits_for_one_reader_is_one_message_and_names_nobody_elses() {
     let told = explain(house.store.as_ref(), rider.facts.id).await.unwrap().unwrap().to_text();
     assert!(told.contains(&format!("merged   into {}", carrier.facts.id)), "{told}");
     assert!(told.contains("message.cancelled.lakeside-ehr"), "{told}");
+    house.close().await;
+}
+
+/// The product's templates, and one that asks and may be told together.
+fn templates(dir: &Path) {
+    let product = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+    assert!(Command::new("cp").arg("-r").arg(&product).arg(dir).status().unwrap().success());
+    let own = dir.join("templates/free-time");
+    std::fs::create_dir_all(own.join("en")).unwrap();
+    let manifest = r#"
+title = "A free time"
+purposes = ["appointment"]
+phi = "minimal"
+channels = ["sms", "email"]
+default_locale = "en"
+approved = ["en"]
+digest = true
+answers = ["take", "leave"]
+
+[variables.slot]
+type = "text"
+required = true
+examples = ["ten"]
+"#;
+    let text = "There is time at {{data.slot}}.{{#each also}} And at {{this}}.{{/each}}";
+    let asks = format!("{text} Reply {{{{answer.take}}}} or {{{{answer.leave}}}}.");
+    for (file, text) in [
+        ("template.toml", manifest),
+        ("en/also.hbs", "{{data.slot}}"),
+        ("en/sms.hbs", asks.as_str()),
+        ("en/email.subject.hbs", "A free time"),
+        ("en/email.txt.hbs", text),
+        ("en/email.html.hbs", text),
+    ] {
+        std::fs::write(own.join(file), text).unwrap();
+    }
+}
+
+/// So much waits for an answer at a number that a text can ask nothing more there: who was to be carried by it does not wait
+/// for its lease to end, and all go by mail.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_to_ride_on_what_cannot_ask_is_free_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    templates(dir.path());
+    let house = House::open_with(SimulatorConfig::default(), |config| {
+        config.templates.dir = dir.path().join("templates");
+        config.policy.digest.most = 6;
+        // Longer than anybody waits here.
+        config.worker.lease = Duration::from_secs(600);
+    })
+    .await;
+    let hold = hold();
+    house.store.place_hold(&hold).await.unwrap();
+    let both = json!({"preferred_channels": ["sms", "email"], "contacts": [
+        {"channel": "sms", "address": "+13125550142"}, {"channel": "email", "address": "ana@example.org"}]});
+    let people = [with(patient("P1", "sms", "+13125550142"), &both), patient("P2", "sms", "+13125550143")];
+    house.publish("patient.upsert", &people).await;
+    let free = |slot: &str| {
+        json!({
+            "id": slot, "source": "lakeside-ehr", "patient_id": "P1", "template": "free-time",
+            "data": {"slot": slot}, "expires_at": "2036-12-01T00:00:00Z",
+        })
+    };
+    let jobs = [free("nine"), free("ten"), free("eleven"), visit("elsewhere", "P2", 14)];
+    house.publish("job", &jobs).await;
+    let held = |row: &MessageRow| row.reason == Some(Reason::OperatorHold);
+    until(&house, "all of them", |rows| rows.len() == jobs.len() && rows.iter().all(held)).await;
+
+    // Every digit of the number stands for something else.
+    let offer = |n: u32| Offer {
+        name: AnswerName::parse(&format!("a{n}")).unwrap(),
+        words: Vec::new(),
+        staff: false,
+    };
+    let ask = QuestionAsk {
+        message: message(&house, "elsewhere").await.0.facts.id,
+        address: Some(Phi::new("+13125550142")),
+        offers: (0..98).map(offer).collect(),
+    };
+    assert!(house.store.allot(&ask).await.unwrap().is_some());
+
+    assert!(house.store.release_hold(hold.id, "u17", None).await.unwrap());
+    let over = |row: &MessageRow| {
+        row.status.is_final() || (row.status == MessageStatus::Sent && row.due_at.is_none())
+    };
+    until(&house, "their end", |rows| rows.iter().all(over)).await;
+    for name in ["nine", "ten", "eleven"] {
+        let (row, attempts) = message(&house, name).await;
+        assert!(row.status == MessageStatus::Sent || row.reason == Some(Reason::Merged), "{row:?}");
+        assert!(attempts.iter().all(|attempt| attempt.channel == Channel::Email), "{attempts:?}");
+    }
     house.close().await;
 }

@@ -283,6 +283,54 @@ pub(super) async fn a_rider_whose_carrier_is_lost_comes_before_a_person(ledger: 
     assert_eq!(ledger.claim_new(10).await.len(), 2);
 }
 
+/// A carrier that failed looks for company at once, and takes its rider before anybody has settled that.
+pub(super) async fn a_rider_that_is_taken_along_again_outlives_its_worker(ledger: Ledger) {
+    let (carrier, attempt, rider) = ledger.aboard("a").await;
+    let now = ledger.now().await;
+    ledger.settle_one(&carrier, attempt, AttemptStatus::Failed, Then::Retry(now)).await;
+    assert_eq!(ledger.company_of("P1", PHONE).await, [rider.facts.id]);
+    // Whoever took it dies.
+    ledger.pass(seconds(61)).await;
+    assert_eq!(ledger.take_over(10).await.unwrap().released, 1);
+    let claimed = ledger.claim_as(Some(Channel::Sms), Priority::Normal, 10).await.messages;
+    let again = claimed.into_iter().find(|m| m.facts.id == rider.facts.id).expect("due again");
+    assert!(ledger.try_begin(ledger.plan(&InHand::from(again)).await).await, "it goes its own way");
+}
+
+/// What is told already, or may have been taken, would fall in rank as a rider: it is no reason for others not to begin.
+pub(super) async fn what_a_provider_may_have_taken_rides_on_nothing(ledger: Ledger) {
+    for (name, status, then, standing) in [
+        ("back", AttemptStatus::Sent, Then::Awaits, MessageStatus::Sent),
+        ("not-there", AttemptStatus::Unknown, Then::Unknown, MessageStatus::Unknown),
+    ] {
+        let (first, attempt) = ledger.begun(job(&format!("{name}-taken"))).await;
+        ledger.settle_one(&first, attempt, status, then).await;
+        if status == AttemptStatus::Sent {
+            ledger.news(&first, Said::Undelivered(Failure::Unreachable)).await;
+        } else {
+            let now = ledger.now().await;
+            ledger.settle_one(&first, attempt, AttemptStatus::Failed, Then::Retry(now)).await;
+        }
+        let claimed = ledger.claim_as(Some(Channel::Sms), Priority::Normal, 10).await.messages;
+        let again = claimed.into_iter().find(|m| m.facts.id == first.facts.id).expect("due again");
+        let taken = InHand::from(again);
+        assert_eq!(taken.work.status, standing, "{name}");
+
+        let carrier = ledger.lease(job(&format!("{name}-carrier"))).await;
+        let other = ledger.lease(job(&format!("{name}-other")).patient("P3")).await;
+        let both = ledger.together(&carrier, &[&taken]).await;
+        let alone = ledger.plan(&other).await;
+        let expected = alone.attempt;
+        let begun = ledger.begin(worker(), &[both, alone]).await.unwrap();
+        assert_eq!(begun.attempts, [expected], "{name}: who has to do with neither");
+        let row = ledger.row(taken.facts.id).await;
+        assert_eq!((row.status, row.merged_into), (standing, None), "{name}");
+        for hand in [&carrier, &taken] {
+            assert!(ledger.try_begin(ledger.plan(hand).await).await, "{name}: each by itself");
+        }
+    }
+}
+
 pub(super) async fn company_is_whoever_waits_for_the_same_reader(ledger: Ledger) {
     let now = ledger.now().await;
     ledger

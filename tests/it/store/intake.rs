@@ -1,5 +1,7 @@
 //! What comes in is written once, whatever comes again.
 
+use std::collections::{HashMap, HashSet};
+
 use outreachd::domain::ids::ParkedId;
 use outreachd::domain::status::MessageStatus;
 use outreachd::domain::words::{Priority, Reason};
@@ -154,6 +156,42 @@ pub(super) async fn a_body_that_comes_again_is_parked_once(ledger: Ledger) {
     let other = Reject { source: None, ..reject(b"bad", true) };
     ledger.admit(&rejects(vec![other.clone()])).await.unwrap();
     assert!(ledger.parked(&all_parked()).await.unwrap().iter().any(|p| p.id == other.id));
+}
+
+pub(super) async fn what_was_accepted_before_is_a_repeat_and_no_reject(ledger: Ledger) {
+    let a = ledger.accept(job("a")).await;
+    // A second try has the name and not the key: the first one is answered for.
+    ledger.accept(job("a").retry_of(a)).await;
+    let same = job("a").content_hash;
+    let late = |name: &str, content_hash: Option<[u8; 32]>, park: bool| Reject {
+        job_id: Some(job_id(name)),
+        content_hash,
+        park,
+        ..reject(b"late", false)
+    };
+    let batch = AdmitBatch {
+        rejects: vec![
+            late("a", Some(same), true),
+            late("a", Some(same), false),
+            late("b", Some(job("b").content_hash), true),
+            late("a", Some([9; 32]), true),
+            Reject { source: Some(source("lab")), ..late("a", Some(same), true) },
+            late("a", None, true),
+            late("never", Some(same), true),
+            late("a", Some([9; 32]), false),
+        ],
+        ..batch(vec![job("b")], 0)
+    };
+    let report = ledger.admit(&batch).await.unwrap();
+    let [AdmitOutcome::Accepted(b)] = report.outcomes[..] else { panic!("{:?}", report.outcomes) };
+    assert_eq!(report.repeats, HashMap::from([(0, a), (1, a), (2, b)]));
+    let parked = ledger.parked(&all_parked()).await.unwrap();
+    let parked: HashSet<ParkedId> = parked.iter().map(|row| row.id).collect();
+    let expected: HashSet<ParkedId> = batch.rejects[3..7].iter().map(|reject| reject.id).collect();
+    assert_eq!(parked, expected);
+    let mut told = rejections(&ledger).await;
+    told.sort();
+    assert_eq!(told, ["job.rejected.ehr", "job.rejected.ehr", "job.rejected.ehr", "job.rejected.lab"]);
 }
 
 pub(super) async fn a_manual_retry_needs_no_name_of_its_own(ledger: Ledger) {

@@ -159,6 +159,8 @@ pub(super) fn reject(body: &[u8], redelivered: bool) -> Reject {
         correlation_id: Some("c-1".to_owned()),
         key: Some("job.bulk"),
         body: body.to_vec(),
+        content_hash: None,
+        park: true,
         redelivered,
     }
 }

@@ -7,8 +7,10 @@ mod alerts;
 mod answers;
 mod begin;
 mod callbacks;
+mod campaigns;
 mod caps;
 mod claim;
+mod contacts;
 mod copies;
 mod decide;
 mod digest;
@@ -82,6 +84,7 @@ contract! {
         what_is_urgent_takes_the_room_first
         what_cannot_be_accepted_is_parked_and_reported
         a_body_that_comes_again_is_parked_once
+        what_was_accepted_before_is_a_repeat_and_no_reject
         a_manual_retry_needs_no_name_of_its_own
         many_at_once_are_each_accepted_once
     }
@@ -140,6 +143,8 @@ contract! {
         what_becomes_of_the_carrier_becomes_of_its_riders
         of_what_its_carrier_lost_after_all_people_know
         a_rider_whose_carrier_is_lost_comes_before_a_person
+        a_rider_that_is_taken_along_again_outlives_its_worker
+        what_a_provider_may_have_taken_rides_on_nothing
         company_is_whoever_waits_for_the_same_reader
         two_hands_that_hold_one_each_find_each_other
         no_rider_is_lost_or_told_twice
@@ -196,6 +201,12 @@ contract! {
         an_unknown_outcome_is_sent_again_where_repeats_are_recognised
         one_refusal_does_not_stop_the_others
     }
+    campaigns {
+        with_an_old_row_nobody_is_read
+        what_two_have_written_counts_once_and_no_turn_goes_back
+        what_waits_for_a_limit_or_a_budget_counts_as_due
+        a_campaign_that_cannot_be_read_stops_no_other
+    }
     caps {
         what_was_counted_is_seen
         of_two_that_saw_the_same_the_second_is_refused
@@ -242,6 +253,9 @@ contract! {
         a_contact_that_jobs_bring_is_given_up_by_its_address
         what_arrives_wipes_the_slate
         receipts_and_answers_at_once_lose_nothing
+    }
+    contacts {
+        an_address_that_cannot_be_read_keeps_no_other_stop_off_the_record
     }
     recover {
         what_a_restore_forgot_is_settled_by_whoever_knows
