@@ -474,38 +474,32 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::app;
     use crate::campaign::Wish;
     use crate::config::Config;
     use crate::domain::campaign::RecipientBody;
     use crate::domain::ids::SourceName;
     use crate::intake::Gatekeeper;
+    use crate::store::Store as _;
     use crate::store::campaigns::NewRecipient;
+    use crate::store::emit::Emitter;
+    use crate::store::rows::Timings;
+    use crate::store::sealer::Sealer;
+    use crate::store::sqlite::{SqliteEngine, SqliteStore};
+    use crate::template::SharedCatalogue;
 
     /// A campaign to thirty people that has begun, on a ledger of its own.
     async fn begun(more: &Value) -> (Office, CampaignId, TempDir) {
         let folder = tempfile::tempdir().unwrap();
-        let (ledger, key) = (folder.path().join("ledger.db"), "5a1b2c3d".repeat(8));
-        let settings = format!(
-            r#"
-            [store]
-            url = "sqlite://{}"
-            [templates]
-            dir = "{}/templates"
-            [security]
-            key = "{key}"
-            [policy.hours]
-            channels = []
-            [[source]]
-            name = "ehr"
-            "#,
-            ledger.display(),
-            env!("CARGO_MANIFEST_DIR")
-        );
-        let config = Arc::new(Config::from_toml(&settings).unwrap());
-        let store = app::open_store(&config).await.unwrap();
+        let ledger = folder.path().join("ledger.db");
+        let noon: Timestamp = "2026-12-01T18:00:00Z".parse().unwrap();
+        let engine = SqliteEngine::open(ledger.to_str().unwrap(), Arc::new(move || noon)).unwrap();
+        let (sealer, emitter) = (Sealer::new(b"a key"), Emitter::default());
+        let store = Arc::new(SqliteStore::over(engine, sealer, emitter, Timings::default()));
         store.migrate().await.unwrap();
-        let catalogue = app::load_catalogue(&config.templates.dir).unwrap();
+        let settings = "[policy.hours]\nchannels = []\n[[source]]\nname = \"ehr\"";
+        let config = Arc::new(Config::from_toml(settings).unwrap());
+        let templates = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
+        let catalogue = Arc::new(SharedCatalogue::load(templates).unwrap());
         let gatekeeper = Gatekeeper::new(config.clone(), catalogue.clone());
         let office = Office { store, config, catalogue, gatekeeper, dispatcher: None };
         let mut plan = json!({

@@ -149,8 +149,6 @@ pub(super) struct Permit {
     many: usize,
     /// Slots that were taken for what leaves with the next one: each segment beyond the first takes one.
     paid: usize,
-    /// When the last of those comes.
-    paid_until: Option<Instant>,
     urgent: bool,
     /// No slots were taken for it yet.
     stands: bool,
@@ -183,14 +181,7 @@ impl Permit {
     pub(super) fn split(&mut self, many: usize) -> Self {
         let many = many.min(self.many);
         self.many -= many;
-        Self {
-            gate: self.gate.clone(),
-            many,
-            paid: 0,
-            paid_until: None,
-            urgent: self.urgent,
-            stands: self.stands,
-        }
+        Self { gate: self.gate.clone(), many, paid: 0, urgent: self.urgent, stands: self.stands }
     }
 
     /// Takes slots for the other segments of a text of this weight, of those that nobody was promised, however far ahead they
@@ -205,8 +196,7 @@ impl Permit {
             if missing == 0 || is_closed {
                 break;
             }
-            // Other lanes and workers may have all that lie within their horizon, and the ledger looks no further ahead than a
-            // hundred of them.
+            // Others may have all that lie within their horizon, and the ledger looks no further ahead than a hundred.
             let span = |duration| SignedDuration::try_from(duration).unwrap_or_default();
             let horizon = span(FURTHEST) + span(gate.spacing) * (4 * missing.min(25)).cast_signed();
             let reserved = gate.ask(missing, SignedDuration::ZERO, horizon, store).await?;
@@ -217,7 +207,6 @@ impl Permit {
             held.last = held.last.max(last);
         }
         let is_all = self.paid >= slots || is_closed || !gate.fits(weight);
-        self.paid_until = last.filter(|_| gate.is_waited_for(weight));
         Ok(Paid { is_all, last })
     }
 
@@ -225,11 +214,10 @@ impl Permit {
     pub(super) async fn renew(&mut self) {
         let mut one = self.gate.permit(1, self.urgent).await;
         one.paid = std::mem::take(&mut self.paid);
-        one.paid_until = self.paid_until;
         *self = one;
     }
 
-    /// Waits for as many slots as it is good for, and for what was paid beside them; for others, where those that it had were
+    /// Waits for as many slots as it is good for; for others, where those that it had were
     /// missed. `None`: the last lies later than `latest`.
     pub(super) async fn slot(&mut self, latest: Instant) -> Option<Slot> {
         let many = self.many;
@@ -243,12 +231,6 @@ impl Permit {
             slot.many += std::mem::take(&mut other.many);
         }
         self.many = many;
-        if let Some(until) = self.paid_until {
-            if until > latest {
-                return None;
-            }
-            tokio::time::sleep_until(until).await;
-        }
         Some(slot)
     }
 
@@ -381,8 +363,7 @@ impl Gate {
     /// Waits until at least one slot is near and promises up to `want`. Whoever wants many waits until they lie so near
     /// that the next ones are not worth waiting for; an urgent one takes what there is.
     pub(super) async fn permit(self: &Arc<Self>, want: usize, urgent: bool) -> Permit {
-        let permit =
-            |many| Permit { gate: self.clone(), many, paid: 0, paid_until: None, urgent, stands: true };
+        let permit = |many| Permit { gate: self.clone(), many, paid: 0, urgent, stands: true };
         if self.is_open() {
             return permit(want);
         }
@@ -481,18 +462,14 @@ impl Gate {
         held.slots.drain(promised..promised + many).next_back().map(|slot| slot.opens)
     }
 
-    /// Whether the slots of such a text lie too far apart to be all used at the moment of the first, and near enough to wait
-    /// for the last. A text of more segments than the limit has leaves with its first slot: no span has room for it.
+    /// Whether the slots of such a text lie too far apart to be promised together, and near enough to wait for the last.
     pub(super) fn spreads(&self, weight: usize) -> bool {
         self.between(weight) > self.furthest / 4 && self.is_waited_for(weight)
     }
 
-    /// Whether what was paid lies so late that whoever is begun now could not wait for it.
-    pub(super) fn is_late(&self, weight: usize, paid: Paid) -> bool {
-        paid.last.is_some_and(|last| last > Instant::now() + self.furthest / 4) && self.is_waited_for(weight)
-    }
-
-    fn is_waited_for(&self, weight: usize) -> bool {
+    /// Whether it leaves with the last of its slots. A text of more segments than the limit has leaves with its first: no
+    /// span has room for it.
+    pub(super) fn is_waited_for(&self, weight: usize) -> bool {
         !self.is_far(weight) && self.fits(weight)
     }
 
@@ -901,16 +878,14 @@ mod tests {
         drop(permit);
         assert_eq!(holds(&gate), (1, 0));
         // Who has none says so, and takes what comes in time.
-        let other =
-            Permit { gate: gate.clone(), many: 1, paid: 0, paid_until: None, urgent: false, stands: false };
+        let other = Permit { gate: gate.clone(), many: 1, paid: 0, urgent: false, stands: false };
         gate.held().slots.clear();
         let line = waits(other, start, 900);
         gate.late().await;
         give(&gate, start, [452]);
         assert_eq!(line.await.unwrap(), Some(at(start, 452)));
         assert_eq!(gate.held().promised(false), 0);
-        let nothing =
-            Permit { gate: gate.clone(), many: 1, paid: 0, paid_until: None, urgent: false, stands: false };
+        let nothing = Permit { gate: gate.clone(), many: 1, paid: 0, urgent: false, stands: false };
         assert_eq!(waits(nothing, Instant::now(), 20).await.unwrap(), None);
         hands.abort();
     }

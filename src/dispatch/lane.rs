@@ -236,11 +236,12 @@ impl Lane {
         if weight == 1 || self.gate.is_open() {
             return Some(part);
         }
-        let spreads = self.gate.spreads(weight);
-        if part.many() == weight && !spreads {
+        if part.many() == weight && !self.gate.spreads(weight) {
             return Some(part);
         }
-        drop(part.split(part.many().saturating_sub(usize::from(!spreads))));
+        // Who waits for the last of them has none before; who does not leaves with the first.
+        let waits = self.gate.is_waited_for(weight);
+        drop(part.split(part.many().saturating_sub(usize::from(!waits))));
         let paid = async {
             // Of a slow limit there may be slots enough, and no room in its last span.
             if self.gate.is_far(weight) && self.opens(weight).now_or_never().is_none() {
@@ -249,26 +250,25 @@ impl Lane {
                 self.opens(weight).await;
                 part.renew().await;
             }
-            let paid = part.pay(weight, corridor.store.as_ref(), &corridor.clock).await?;
-            // What leaves before all of it is paid leaves beside what others have paid for.
-            if !paid.is_all {
-                return Ok(None);
+            let mut paid = part.pay(weight, corridor.store.as_ref(), &corridor.clock).await?;
+            while !paid.is_all {
+                let soon = Instant::now() + GATHER;
+                tokio::time::sleep_until(paid.last.map_or(soon, |last| last.max(soon))).await;
+                paid = part.pay(weight, corridor.store.as_ref(), &corridor.clock).await?;
             }
-            if spreads || self.gate.is_late(weight, paid) {
-                drop(part.split(part.many()));
+            if waits {
                 tokio::time::sleep_until(paid.last.unwrap_or_else(Instant::now)).await;
                 self.opens(weight).await;
                 part.renew().await;
             }
-            Ok::<_, StoreError>(Some(part))
+            Ok::<_, StoreError>(part)
         };
         tokio::select! {
             paid = paid => paid
                 .inspect_err(|error| {
                     tracing::warn!(%error, provider = %self.provider.name(), "no slots from the rate gate for a long text");
                 })
-                .ok()
-                .flatten(),
+                .ok(),
             () = tokio::time::sleep_until(deadline) => None,
             () = corridor.stopping.cancelled() => None,
         }

@@ -60,6 +60,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
         crate::faults::fault_point!("told", !done.is_empty());
         let all = done.len() == events.len();
         let is_stuck = !all && done.is_empty();
+        let wait = pause;
         pause = if is_stuck { (pause * 2).min(AGAIN.1) } else { AGAIN.0 };
         room = match is_stuck {
             true if room < AT_ONCE => (room * 2).min(AT_ONCE),
@@ -80,7 +81,7 @@ pub(super) async fn run(corridor: Arc<Corridor>, publisher: Option<Publisher>) {
         }
         if !all {
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(wait) => {}
                 () = corridor.stopping.cancelled(), if drained.is_none() => tokio::time::sleep(AGAIN.0).await,
             }
             if corridor.cut.is_cancelled() {

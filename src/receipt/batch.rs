@@ -37,17 +37,17 @@ pub(super) async fn run(shared: Arc<Shared>, waiting: Outliving<Waiting>) {
             }
         }
         let receipts: Vec<Receipt> = batch.iter().map(|w| w.receipt.clone()).collect();
-        let answers = answers_of(&write(&shared, &receipts, PATIENCE).await);
+        let taken = write(&shared, &receipts, PATIENCE).await;
+        let answers = answers_of(&taken);
         let let_go = answers.iter().filter(|answer| **answer == Err(Refusal::Unreadable)).count();
         if let_go > 0 {
             tracing::error!(receipts = let_go, "receipts that the ledger does not take are let go");
         }
-        let away = answers.contains(&Err(Refusal::Later));
         for (one, answer) in batch.drain(..).zip(answers) {
             // Whoever has hung up comes again, and it changes nothing.
             let _ = one.written.send(answer);
         }
-        if away {
+        if is_away(&taken) {
             refuse(&mut waiting).await;
         }
     }
@@ -65,17 +65,19 @@ pub(super) enum Taken {
     NotNow,
 }
 
-/// What whoever waits is told. One on which the ledger fails is let go only where it has taken others: else all that comes
-/// may fail, and is kept.
+/// What whoever waits is told: what the ledger fails on is kept.
 fn answers_of(taken: &[Taken]) -> Vec<Result<(), Refusal>> {
-    let is_there = taken.contains(&Taken::Yes);
     let answer = |one: &Taken| match one {
         Taken::Yes => Ok(()),
         Taken::Refused => Err(Refusal::Unreadable),
-        Taken::Fails if is_there => Err(Refusal::Unreadable),
         Taken::Fails | Taken::NotNow => Err(Refusal::Later),
     };
     taken.iter().map(answer).collect()
+}
+
+/// Whether it is of no use to ask soon again: a single row is not to blame.
+fn is_away(taken: &[Taken]) -> bool {
+    taken.contains(&Taken::NotNow) || (taken.contains(&Taken::Fails) && !taken.contains(&Taken::Yes))
 }
 
 /// Writes receipts within that time; one answer for each. One that the ledger will not take is found by halves, and does not
@@ -157,13 +159,13 @@ mod tests {
         let receipts = ["SM1", "SMfails", "SM2", "SMrefused", "SM3"].map(receipt);
         let taken = write(&shared, &receipts, PATIENCE).await;
         assert_eq!(taken, [Taken::Yes, Taken::Fails, Taken::Yes, Taken::Refused, Taken::Yes]);
-        let let_go = Err(Refusal::Unreadable);
-        assert_eq!(answers_of(&taken), [Ok(()), let_go, Ok(()), let_go, Ok(())]);
-        // Alone it does not tell whether anything would be taken.
+        let (let_go, kept) = (Err(Refusal::Unreadable), Err(Refusal::Later));
+        assert_eq!(answers_of(&taken), [Ok(()), kept, Ok(()), let_go, Ok(())]);
+        assert!(!is_away(&taken), "it takes others");
         let alone = write(&shared, &receipts[1..2], PATIENCE).await;
-        assert_eq!((alone.as_slice(), answers_of(&alone)), (&[Taken::Fails][..], vec![Err(Refusal::Later)]));
+        assert_eq!((alone.as_slice(), is_away(&alone)), (&[Taken::Fails][..], true));
         let late = write(&shared, &receipts, Duration::ZERO).await;
-        assert_eq!(late, [Taken::NotNow; 5]);
+        assert_eq!((late.as_slice(), is_away(&late)), (&[Taken::NotNow; 5][..], true));
     }
 
     #[test]
