@@ -217,8 +217,8 @@ impl Permit {
         *self = one;
     }
 
-    /// Waits for as many slots as it is good for; for others, where those that it had were
-    /// missed. `None`: the last lies later than `latest`.
+    /// Waits for as many slots as it is good for; for others, where those that it had were missed. `None`: the last lies later
+    /// than `latest`.
     pub(super) async fn slot(&mut self, latest: Instant) -> Option<Slot> {
         let many = self.many;
         let mut more: Vec<Self> = (1..many).map(|_| self.split(1)).collect();

@@ -252,7 +252,7 @@ impl Lane {
             }
             let mut paid = part.pay(weight, corridor.store.as_ref(), &corridor.clock).await?;
             while !paid.is_all {
-                let soon = Instant::now() + GATHER;
+                let soon = Instant::now() + self.gate.time_of(1).max(GATHER);
                 tokio::time::sleep_until(paid.last.map_or(soon, |last| last.max(soon))).await;
                 paid = part.pay(weight, corridor.store.as_ref(), &corridor.clock).await?;
             }
