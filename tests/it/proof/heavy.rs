@@ -79,11 +79,11 @@ async fn limits_of_long_texts_over_three_workers() {
     limits::long_texts("limits of long texts", PRIVATE, 3, 300, 0.80).await;
 }
 
-/// Thirty seconds without, thirty with it, three times.
+/// Thirty seconds without, thirty with it, five times.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: tests/proof"]
 async fn hang_of_one_provider() {
-    hang::hang("one provider hangs", PRIVATE, 3, 30, 0.10).await;
+    hang::hang("one provider hangs", PRIVATE, 5, 30, 0.10).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
