@@ -481,10 +481,7 @@ mod tests {
     use crate::intake::Gatekeeper;
     use crate::store::Store as _;
     use crate::store::campaigns::NewRecipient;
-    use crate::store::emit::Emitter;
-    use crate::store::rows::Timings;
-    use crate::store::sealer::Sealer;
-    use crate::store::sqlite::{SqliteEngine, SqliteStore};
+    use crate::store::sqlite::ledger_of_a_test;
     use crate::template::SharedCatalogue;
 
     /// A campaign to thirty people that has begun, on a ledger of its own.
@@ -492,9 +489,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("ledger.db");
         let noon: Timestamp = "2026-12-01T18:00:00Z".parse().unwrap();
-        let engine = SqliteEngine::open(ledger.to_str().unwrap(), Arc::new(move || noon)).unwrap();
-        let (sealer, emitter) = (Sealer::new(b"a key"), Emitter::default());
-        let store = Arc::new(SqliteStore::over(engine, sealer, emitter, Timings::default()));
+        let store = Arc::new(ledger_of_a_test(&ledger, noon));
         store.migrate().await.unwrap();
         let settings = "[policy.hours]\nchannels = []\n[[source]]\nname = \"ehr\"";
         let config = Arc::new(Config::from_toml(settings).unwrap());

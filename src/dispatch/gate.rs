@@ -486,7 +486,7 @@ impl Gate {
 
     /// From the first slot of such a text to the last.
     fn between(&self, weight: usize) -> Duration {
-        self.spacing.saturating_mul(u32::try_from(weight.saturating_sub(1)).unwrap_or(u32::MAX))
+        self.time_of(weight.saturating_sub(1))
     }
 
     /// Whether slots are promised to somebody urgent.

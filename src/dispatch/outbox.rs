@@ -134,7 +134,7 @@ async fn publish(
         metrics::counter!("outreachd_events_unconfirmed_total").increment(1);
     }
     let done = confirmed.in_order(events);
-    mirror(publisher, dead_queue, events.iter().filter(|event| done.contains(&event.ord))).await;
+    mirror(publisher, dead_queue, events, &done).await;
     done
 }
 
@@ -224,9 +224,10 @@ fn outgoing(event: &OutboxEvent, trace: Option<Trace<'_>>) -> Outgoing {
 
 /// What could not be accepted is also shown in the dead queue, for whoever watches the broker: which, why, where the
 /// body is parked. The ledger is the truth; a notice that the broker does not take is not repeated.
-async fn mirror<'e>(publisher: &Publisher, dead_queue: &str, events: impl Iterator<Item = &'e OutboxEvent>) {
+async fn mirror(publisher: &Publisher, dead_queue: &str, events: &[OutboxEvent], done: &[i64]) {
     let notices: Vec<Outgoing> = events
-        .filter(|event| event.routing_key.starts_with("job.rejected."))
+        .iter()
+        .filter(|event| event.routing_key.starts_with("job.rejected.") && done.contains(&event.ord))
         .filter_map(|event| notice(dead_queue, event))
         .collect();
     if notices.is_empty() {

@@ -181,17 +181,13 @@ mod tests {
 
     use super::*;
     use crate::dispatch::result_of_a_test;
-    use crate::store::emit::Emitter;
-    use crate::store::rows::Timings;
-    use crate::store::sealer::Sealer;
-    use crate::store::sqlite::{SqliteEngine, SqliteStore};
+    use crate::store::sqlite::ledger_of_a_test;
 
     #[tokio::test]
     async fn what_the_ledger_fails_on_holds_up_no_other_and_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ledger.db");
-        let engine = SqliteEngine::open(file.to_str().unwrap(), Arc::new(|| Timestamp::UNIX_EPOCH)).unwrap();
-        let ledger = SqliteStore::over(engine, Sealer::new(b"a key"), Emitter::default(), Timings::default());
+        let ledger = ledger_of_a_test(&file, Timestamp::UNIX_EPOCH);
         ledger.migrate().await.unwrap();
         let results: Vec<Settlement> = (0..4).map(|_| result_of_a_test()).collect();
         let mut sql = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();

@@ -152,17 +152,13 @@ fn read(path: &Path) -> Result<Vec<Settlement>, Error> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
-    use std::sync::Arc;
     use std::time::SystemTime;
 
     use jiff::Timestamp;
 
     use super::*;
     use crate::dispatch::result_of_a_test;
-    use crate::store::emit::Emitter;
-    use crate::store::rows::Timings;
-    use crate::store::sealer::Sealer;
-    use crate::store::sqlite::{SqliteEngine, SqliteStore};
+    use crate::store::sqlite::ledger_of_a_test;
 
     fn all(dir: &Path) -> Vec<PathBuf> {
         named(dir, |_| true)
@@ -204,8 +200,7 @@ mod tests {
         let under_way = file(format!("{UNFINISHED}{}", id()), SystemTime::now());
         let anybodys = file(format!("{UNFINISHED}symphony"), long_ago);
         let db = dir.path().join("ledger.db");
-        let engine = SqliteEngine::open(db.to_str().unwrap(), Arc::new(|| Timestamp::UNIX_EPOCH)).unwrap();
-        let ledger = SqliteStore::over(engine, Sealer::new(b"a key"), Emitter::default(), Timings::default());
+        let ledger = ledger_of_a_test(&db, Timestamp::UNIX_EPOCH);
         assert_eq!(replay(dir.path(), &ledger).await.unwrap(), 0);
         assert!(!abandoned.exists() && under_way.exists() && anybodys.exists());
     }

@@ -395,10 +395,7 @@ mod tests {
     use crate::domain::receipt::Said;
     use crate::domain::reply::Keyword;
     use crate::domain::words::Channel;
-    use crate::store::emit::Emitter;
-    use crate::store::rows::Timings;
-    use crate::store::sealer::Sealer;
-    use crate::store::sqlite::{SqliteEngine, SqliteStore};
+    use crate::store::sqlite::ledger_of_a_test;
 
     /// A desk, its spool, and the way past the store into its ledger, which refuses a receipt and fails on another: their
     /// references are `SMrefused` and `SMfails`.
@@ -412,10 +409,7 @@ mod tests {
         pub(super) async fn open() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let file = dir.path().join("ledger.db");
-            let engine =
-                SqliteEngine::open(file.to_str().unwrap(), Arc::new(|| Timestamp::UNIX_EPOCH)).unwrap();
-            let sealer = Sealer::new(b"a key");
-            let store = SqliteStore::over(engine, sealer, Emitter::default(), Timings::default());
+            let store = ledger_of_a_test(&file, Timestamp::UNIX_EPOCH);
             store.migrate().await.unwrap();
             let mut sql = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
             sql.execute(

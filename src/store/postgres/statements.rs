@@ -60,8 +60,9 @@ pub(super) const STATEMENTS: Statements = Statements {
     ),
 
     // Each source that has something due gives the oldest of the class; they are taken in turns, so that a flood of
-    // one does not starve another; whose turn is first is left to chance, as there may be room for one. A fair share is read of each, and more only where that is not enough; twice as
-    // many as are wanted, because another worker may have the first ones. Whatever the planner has heard of the tables,
+    // one does not starve another; whose turn is first is left to chance, as there may be room for one. A fair share is
+    // read of each, and more only where that is not enough; twice as many as are wanted, because another worker may have
+    // the first ones. Whatever the planner has heard of the tables,
     // it must neither read a whole backlog to see that there is one (hence a row of each source), nor look through it
     // for each row that is locked (hence what only the row's id can find), nor make a hash of the whole table to join it
     // with what was locked (hence an array).

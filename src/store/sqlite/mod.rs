@@ -247,6 +247,15 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|_| StoreError::Internal("a batch does not serialise".to_owned()))
 }
 
+/// A ledger that nobody has made yet, in that file, where it is always `now`.
+#[cfg(test)]
+pub(crate) fn ledger_of_a_test(file: &Path, now: Timestamp) -> SqliteStore {
+    use super::{emit::Emitter, rows::Timings, sealer::Sealer};
+
+    let engine = SqliteEngine::open(file.to_str().unwrap(), Arc::new(move || now)).unwrap();
+    SqliteStore::over(engine, Sealer::new(b"a key"), Emitter::default(), Timings::default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,7 @@ use outreachd::domain::words::{Channel, PhiClass};
 use serde_json::json;
 
 use super::{BOTH, Town, name, number, people, plan};
+use crate::support::copy_templates;
 
 impl Town {
     /// Waits until so many messages are written.
@@ -62,11 +63,9 @@ async fn what_starts_later_is_written_at_once_and_sent_in_its_time() {
 async fn a_worker_with_other_templates_sends_none_of_it() {
     let town = Town::open_with(true, |config| config.campaigns.approval_above = 0).await;
     let folder = tempfile::tempdir().unwrap();
-    let templates = town.office.config.templates.dir.clone();
-    let copied = std::process::Command::new("cp").arg("-r").arg(&templates).arg(folder.path()).status();
-    assert!(copied.unwrap().success());
+    copy_templates(folder.path());
     let mut config = (*town.office.config).clone();
-    config.templates.dir = folder.path().join(templates.file_name().unwrap());
+    config.templates.dir = folder.path().to_owned();
     for text in ["sms.hbs", "sms.short.hbs"] {
         let text = config.templates.dir.join("appointment-reminder/en").join(text);
         let other = format!("Hi. {}", std::fs::read_to_string(&text).unwrap());
@@ -101,9 +100,7 @@ async fn what_is_signed_off_after_an_approval_is_approved_anew() {
         let templates = folder.path().to_owned();
         let town = Town::open_with(postgres, |config| {
             config.campaigns.approval_above = 0;
-            let shipped = config.templates.dir.join(".");
-            let copied = std::process::Command::new("cp").arg("-r").arg(shipped).arg(&templates).status();
-            assert!(copied.unwrap().success());
+            copy_templates(&templates);
             let file = templates.join("appointment-reminder/template.toml");
             let text = std::fs::read_to_string(&file).unwrap();
             std::fs::write(&file, text.replace("\"en\", \"es\", \"zh-Hans\"", "\"en\"")).unwrap();

@@ -8,6 +8,7 @@ use outreachd::domain::job::When;
 use serde_json::json;
 
 use super::{BOTH, Town, people, plan};
+use crate::support::copy_templates;
 
 /// Its messages wait; those of others that are due with them go out, and others are written.
 #[tokio::test(flavor = "multi_thread")]
@@ -42,9 +43,7 @@ async fn who_lacks_its_template_refuses_nobody() {
         let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let templates = folder.path().to_owned();
         let town = Town::open_with(postgres, |config| {
-            let shipped = config.templates.dir.join(".");
-            let copied = std::process::Command::new("cp").arg("-r").arg(shipped).arg(&templates).status();
-            assert!(copied.unwrap().success());
+            copy_templates(&templates);
             config.templates.dir.clone_from(&templates);
         })
         .await;

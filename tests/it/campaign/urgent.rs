@@ -14,6 +14,7 @@ use super::blast::audience;
 use super::{bring, name, plan};
 use crate::proof::drain::{phone, round};
 use crate::proof::rig::{Plan, Rig};
+use crate::support::copy_templates;
 use crate::support::house::{job, patient};
 
 /// How much of it.
@@ -116,12 +117,8 @@ pub(crate) async fn beside(title: &str, rig: Plan, size: Beside) {
 
 /// The same templates, and reminders that may be urgent.
 pub(crate) fn urgent_reminders(rig: &Rig) -> PathBuf {
-    let copied = std::process::Command::new("cp")
-        .args(["-r", concat!(env!("CARGO_MANIFEST_DIR"), "/templates")])
-        .arg(rig.dir.path())
-        .status();
-    assert!(copied.unwrap().success());
     let templates = rig.dir.path().join("templates");
+    copy_templates(&templates);
     let manifest = templates.join("appointment-reminder/template.toml");
     let text = std::fs::read_to_string(&manifest).unwrap();
     let text = text.replace("priority = \"normal\"", "priority = \"urgent\"");

@@ -1,7 +1,6 @@
 //! Texts that people answer for: read, signed off by their hash, taken back, and on record.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use outreachd::domain::ids::{MessageId, TemplateName};
@@ -12,13 +11,13 @@ use serde_json::{Value, json};
 
 use super::api::{Api, job, send};
 use super::people::Someone;
+use crate::support::copy_templates;
 
 const PATH: &str = "/v1/templates/appointment-reminder";
 
 /// The product's templates, of which one is approved in English alone.
 fn templates(dir: &Path) {
-    let product = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/.");
-    assert!(Command::new("cp").arg("-r").arg(product).arg(dir).status().unwrap().success());
+    copy_templates(dir);
     let file = dir.join("appointment-reminder/template.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("approved = [\"en\", \"es\", \"zh-Hans\"]", "approved = [\"en\"]"))

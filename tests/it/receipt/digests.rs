@@ -1,7 +1,6 @@
 //! What waits for one reader is one message, and nothing that it tells is lost or told to somebody else.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -18,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::stories::{ruled, sms};
 use super::{calling_back, free_address, message, with_webhooks};
+use crate::support::copy_templates;
 use crate::support::house::{House, job, patient};
 
 /// A reminder of a visit at this hour.
@@ -216,8 +216,7 @@ async fn what_waits_for_one_reader_is_one_message_and_names_nobody_elses() {
 
 /// The product's templates, and one that asks and may be told together.
 fn templates(dir: &Path) {
-    let product = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
-    assert!(Command::new("cp").arg("-r").arg(&product).arg(dir).status().unwrap().success());
+    copy_templates(&dir.join("templates"));
     let own = dir.join("templates/free-time");
     std::fs::create_dir_all(own.join("en")).unwrap();
     let manifest = r#"

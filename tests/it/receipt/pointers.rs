@@ -1,7 +1,6 @@
 //! Pointers over the wire: what may not be said there is in the portal first, and nothing of it goes anywhere else.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use outreachd::config::provider::{Limit, Period};
@@ -14,14 +13,14 @@ use serde_json::{Value, json};
 
 use super::stories::{call, ruled};
 use super::{calling_back, free_address, message, with_webhooks};
+use crate::support::copy_templates;
 use crate::support::house::{House, job, of};
 
 const MACHINE: &str = "+13125550143";
 
 /// The product's templates; the reminder leaves nothing on machines.
 fn templates(dir: &Path) {
-    let product = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
-    assert!(Command::new("cp").arg("-r").arg(&product).arg(dir).status().unwrap().success());
+    copy_templates(&dir.join("templates"));
     for locale in ["en", "es", "zh-Hans"] {
         std::fs::remove_file(dir.join(format!("templates/appointment-reminder/{locale}/voicemail.hbs")))
             .unwrap();
