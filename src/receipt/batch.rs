@@ -148,13 +148,15 @@ fn count(received: Received) {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Executor as _;
+
     use super::*;
     use crate::receipt::tests::{Office, receipt};
     use crate::store::sealer::Sealer;
 
     #[tokio::test]
     async fn what_the_ledger_does_not_take_sinks_no_other() {
-        let office = Office::open().await;
+        let mut office = Office::open().await;
         let shared = office.shared();
         let receipts = ["SM1", "SMfails", "SM2", "SMrefused", "SM3"].map(receipt);
         let taken = write(&shared, &receipts, PATIENCE).await;
@@ -164,7 +166,9 @@ mod tests {
         assert!(!is_away(&taken), "it takes others");
         let alone = write(&shared, &receipts[1..2], PATIENCE).await;
         assert_eq!((alone.as_slice(), is_away(&alone)), (&[Taken::Fails][..], true));
-        let late = write(&shared, &receipts, Duration::ZERO).await;
+        // Somebody else writes, for longer than there is time.
+        office.sql.execute("BEGIN IMMEDIATE").await.unwrap();
+        let late = write(&shared, &receipts, Duration::from_millis(50)).await;
         assert_eq!((late.as_slice(), is_away(&late)), (&[Taken::NotNow; 5][..], true));
     }
 
